@@ -1,0 +1,8 @@
+"""`python -m eml` is `eml`."""
+
+import sys
+
+from eml.cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`eml demo`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+CONFIG = Path(__file__).with_name("demo.yaml")
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older demo there.")] = False,
+) -> None:
+    """Go the whole way on drawn pictures, without any download: under 4 minutes on two cores.
+
+    Draws characters of three scripts in the fonts that matplotlib ships, one class per character, then runs every
+    command from scan to evaluate, printing each. A fifth of the characters is never trained on: the network must
+    find them again across fonts.
+    """
+    import json
+    import shutil
+
+    from eml.cli import render
+    from eml.cli.app import run
+    from eml.dataset.glyphs import draw
+    from eml.errors import OutputError
+
+    marker = folder / "pictures" / ".eml-demo"
+    if folder.exists() and any(folder.iterdir()):
+        if not (overwrite and marker.is_file()):
+            wrong = "is not an older demo" if overwrite else "is not empty; choose another folder or give --overwrite"
+            raise OutputError(f"{folder}: {wrong}")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def step(*arguments: str | Path) -> None:
+        words = [str(argument) for argument in arguments]
+        render.say(f"\n$ eml {' '.join(words)}", style="bold")
+        run(words)
+
+    pictures = folder / "pictures"
+    render.say(f"drawing characters into {pictures}", style="bold")
+    with render.progress("drawing") as advance:
+        draw(pictures, progress=advance)
+    marker.touch()
+    shutil.copyfile(CONFIG, folder / "config.yaml")
+
+    test, trained, untrained = pictures / "dataset_test.csv", folder / "run", folder / "untrained"
+    step("scan", pictures)
+    step("filter", pictures, "--dedup", "--scope", "dataset", "--threshold", "0")
+    step("split", pictures, "--by", "ratio", "--test-ratio", "0.2")
+    step("kfold", pictures)
+    step("train", folder / "config.yaml")
+    network = _network(folder / "config.yaml")
+    step("evaluate", *network, "--data", test, "--out", untrained)
+    step("evaluate", trained, "--data", test)
+
+    before, after = (
+        json.loads((place / "dataset_test" / "metrics.json").read_text())
+        for place in (untrained, trained / "evaluations")
+    )
+    _show(before, after)
+    for what, path in (
+        ("pictures and tables", pictures),
+        ("config", folder / "config.yaml"),
+        ("run with checkpoints and curves", trained),
+        ("metrics", trained / "evaluations" / "dataset_test" / "metrics.json"),
+    ):
+        render.say(f"{what}: {path}")
+
+
+def _network(config: Path) -> list[str]:
+    from eml.config import load
+    from eml.engine.config import RunConfig
+
+    run = load(RunConfig, config)
+    return [f"timm:{run.model.backbone}", "--weights", "none", "--image-size", str(run.image.size)]
+
+
+def _show(before: dict[str, Any], after: dict[str, Any]) -> None:
+    from eml.cli import render
+    from eml.retrieval.metrics import all_metrics
+
+    rows = [
+        [
+            name,
+            f"{100 * (old := before['metrics'][key]):.1f}",
+            f"{100 * (new := after['metrics'][key]):.1f}",
+            f"{100 * (new - old):+.1f}",
+        ]
+        for metric in all_metrics()
+        for key, name in metric.shown().items()
+    ]
+    title = f"\n{after['queries']:,} pictures of {after['classes']} characters never seen in training, in percent"
+    render.table(title, ["metric", "untrained", "trained", "difference"], rows)

@@ -1,0 +1,133 @@
+"""`eml filter`."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from eml.cli.app import command_line
+from eml.cli.options import Dataset, Json, Out, Overwrite, Root, out_folder
+from eml.errors import DataError
+
+if TYPE_CHECKING:
+    from eml.dataset.filter import Filtered
+    from eml.dataset.table import Table
+
+
+def filter(
+    context: typer.Context,
+    dataset: Dataset,
+    dedup: Annotated[bool, typer.Option("--dedup", help="Leave one of each group of near-duplicates.")] = False,
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=63,
+            show_default=False,
+            help="With --dedup: bits of 64 by which their hashes may differ.  [default: 10]",
+        ),
+    ] = None,
+    scope: Annotated[
+        Literal["class", "dataset"] | None,
+        typer.Option(
+            show_default=False,
+            help="With --dedup: compare within each class, or all pictures; twins with different labels then both "
+            "leave.  [default: class]",
+        ),
+    ] = None,
+    min_size: Annotated[
+        int | None, typer.Option(min=1, help="Fewest pixels of the shorter side.", show_default=False)
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option(min=1, help="Most pixels of the longer side.", show_default=False)
+    ] = None,
+    min_per_class: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fewest pictures of a class, after all other removals.", show_default=False),
+    ] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="A table whose column file_name lists what to leave out.", show_default=False)
+    ] = None,
+    root: Root = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Leave out duplicates, small or large pictures, small classes.
+
+    Reads the folder's dataset_info.csv (scans first when there is none) or the given table. Writes
+    dataset_info_filtered.csv, dataset_removed.csv (with the reason and the twin that stayed) and, with --scope dataset,
+    label_conflicts.csv. No picture is touched.
+    """
+    if not dedup and (
+        given := [name for name, value in (("--threshold", threshold), ("--scope", scope)) if value is not None]
+    ):
+        raise DataError(f"{' and '.join(given)}: only with --dedup")
+
+    from eml.cli import render
+    from eml.dataset.filter import THRESHOLD, check_options, filter_table
+    from eml.dataset.sidecar import written_by_eml
+    from eml.dataset.table import check_outputs, read_file_names, resolve, write_tables
+
+    names = None if exclude is None else read_file_names(exclude)
+    bits = THRESHOLD if threshold is None else threshold
+    check_options(names, min_size, max_size, dedup, bits, min_per_class)
+    folder = out_folder(dataset, out)
+    table = resolve(dataset, "filter", root, out=folder, report=render.say, progress=render.progress)
+    suffix = table.source.suffix
+    paths = [folder / f"dataset_info_filtered{suffix}", folder / f"dataset_removed{suffix}"]
+    if scope == "dataset" or written_by_eml(folder / "label_conflicts.csv"):  # that one is out of date
+        paths.append(folder / "label_conflicts.csv")
+    inputs = [table.source, *([exclude] if exclude else [])]
+    check_outputs(paths, inputs=inputs, overwrite=overwrite)  # before the work, not after it
+    with render.progress("comparing", len(table.frame)) as advance:
+        filtered = filter_table(
+            table,
+            exclude=names,
+            min_size=min_size,
+            max_size=max_size,
+            dedup=dedup,
+            threshold=bits,
+            scope=scope or "class",
+            min_per_class=min_per_class,
+            progress=advance,
+        )
+    frames = dict(zip(paths, (filtered.kept, filtered.removed, filtered.conflicts), strict=False))
+    replaced = write_tables(frames, command=command_line(context), root=table.root, inputs=inputs, overwrite=overwrite)
+    counts = _counts(table, filtered)
+    _show(counts, filtered)
+    render.written(paths, replaced, following=shlex.join(["eml", "split", str(folder)]))
+    if json:
+        render.print_json(counts | {"written": [str(path) for path in paths]})
+
+
+def _counts(table: "Table", filtered: "Filtered") -> dict[str, Any]:
+    from eml.dataset.filter import REASONS
+
+    reasons = filtered.removed["reason"].value_counts()
+    lost = sorted(set(table.frame["label"]) - set(filtered.kept["label"]))
+    return {
+        "table": str(table.source),
+        "pictures_before": len(table.frame),
+        "classes_before": int(table.frame["label"].nunique()),
+        "removed": {reason: int(reasons[reason]) for reason in REASONS if reason in reasons},
+        "pictures": len(filtered.kept),
+        "classes": int(filtered.kept["label"].nunique()),
+        "classes_lost": lost,
+        "conflict_groups": int(filtered.conflicts["group"].nunique()),
+    }
+
+
+def _show(counts: dict[str, Any], filtered: "Filtered") -> None:
+    from eml.cli import render
+
+    rows = [["before", counts["pictures_before"], counts["classes_before"]]]
+    rows += [[f"  {reason}", -count, None] for reason, count in counts["removed"].items()]
+    rows += [["after", counts["pictures"], counts["classes"]]]
+    render.table("", ["", "pictures", "classes"], rows)
+    if lost := counts["classes_lost"]:
+        render.warn(f"no picture is left of {render.some(lost, 'class', 'classes')}")
+    if groups := counts["conflict_groups"]:
+        pictures = f"{len(filtered.conflicts):,} pictures in {render.count(groups, 'group', 'groups')}"
+        render.warn(f"{pictures} have near-duplicates with another label and were removed: see label_conflicts.csv")

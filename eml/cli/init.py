@@ -1,0 +1,47 @@
+"""`eml init`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eml.cli.options import Dataset, Root
+
+
+def init(
+    dataset: Dataset,
+    root: Root = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The config to write.  [default: config.yaml in DATASET]", show_default=False)
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="Name of a timm model.")] = "mobilenetv2_100",
+    weights: Annotated[str, typer.Option(help="pretrained, none (from scratch), or a weights file.")] = "pretrained",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config that is there.")] = False,
+) -> None:
+    """Look at a dataset and write a config fitted to it, with every key and a comment on each."""
+    from eml.cli import render
+    from eml.config import document
+    from eml.dataset.table import resolve
+    from eml.engine.config import RunConfig
+    from eml.engine.suggestion import suggest
+    from eml.errors import OutputError
+    from eml.files import write_text
+
+    target = out or (dataset if dataset.is_dir() else dataset.parent) / "config.yaml"
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: is there already. Give --overwrite to replace it, or another --out")
+    table = resolve(dataset, "init", root, report=render.say, progress=render.progress)
+    path = os.path.relpath(table.path or dataset, target.parent)
+    if weights not in ("pretrained", "none"):
+        weights = os.path.relpath(weights, target.parent)
+    suggestion = suggest(table, backbone=backbone, weights=weights, table_path=path)
+    values = suggestion.values
+    if root is not None:
+        values["data"]["root"] = os.path.relpath(root, target.parent)
+    head = "".join(f"# {line}\n" for line in [f"Made by eml init for {path}.", *suggestion.reasons])
+    write_text(target, head + "\n" + document(RunConfig, values))
+    for reason in suggestion.reasons:
+        render.say(f"  {reason}")
+    render.say(f"wrote {target}")
+    render.say(f"next: eml train {target}")

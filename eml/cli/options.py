@@ -1,0 +1,30 @@
+"""Options that several data commands share, so that they mean the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Dataset = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATASET", show_default=False, help="The folder of pictures, one folder per class, or a table of them."
+    ),
+]
+Root = Annotated[
+    Path | None, typer.Option(help="With a table: the folder that its file names are relative to.", show_default=False)
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the files that are written.  [default: where DATASET is]", show_default=False),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that eml did not write, or that were changed since.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
+RandomSeed = Annotated[int, typer.Option(min=0, help="Another seed gives another result, the same one the same.")]
+
+
+def out_folder(dataset: Path, out: Path | None) -> Path:
+    """Where a command writes: the folder that was asked for, else the data set's or the table's."""
+    return out or (dataset if dataset.is_dir() else dataset.parent)

@@ -1,0 +1,98 @@
+"""`eml scan`."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eml.cli.app import command_line
+from eml.cli.options import Json, Overwrite
+from eml.errors import DataError
+
+if TYPE_CHECKING:
+    from eml.dataset.scan import Scan
+
+
+def scan(
+    context: typer.Context,
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATASET", show_default=False, help="The folder of pictures: one folder per class, however deep."
+        ),
+    ],
+    hashes: Annotated[
+        bool, typer.Option("--hashes/--no-hashes", help="Perceptual hashes, by which duplicates are found.")
+    ] = True,
+    hash_exact: Annotated[
+        bool, typer.Option("--hash-exact", help="The bits of imagehash.phash instead of our faster near-equal ones.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, show_default=False, help="Processes that read pictures.  [default: one per core]"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help="The table to write (NAME.csv or NAME.parquet), or a folder for it.  "
+            "[default: DATASET/dataset_info.csv]",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """List a folder's pictures in a table: class, size, format, hashes. Every file is read once and decoded to its end.
+
+    Writes dataset_info.csv and dataset_errors.csv (the files that cannot be used, each with the reason).
+    """
+    if hash_exact and not hashes:
+        raise DataError("--hash-exact goes with --hashes, not with --no-hashes")
+
+    from eml.cli import render
+    from eml.dataset.listing import check_folder
+    from eml.dataset.scan import errors_path, scan_folder, summarise
+    from eml.dataset.table import SUFFIXES, check_outputs, write_tables
+
+    check_folder(dataset)
+    table = out if out and out.suffix in SUFFIXES else (out or dataset) / "dataset_info.csv"
+    errors = errors_path(table)
+    check_outputs([table, errors], overwrite=overwrite)  # before the work, not after it
+    scanned = scan_folder(
+        dataset,
+        hashes=hashes,
+        hash_kind="phash-imagehash" if hash_exact else "phash-luma256",
+        workers=workers,
+        progress=render.progress,
+    )
+    frames = {errors: scanned.errors, table: scanned.table}
+    replaced = write_tables(frames, command=command_line(context), root=dataset, overwrite=overwrite)
+    summary = summarise(scanned)
+    _show(scanned, summary)
+    following = shlex.join(["eml", "filter", str(table if out else dataset), "--dedup"])
+    render.written([table, errors], replaced, following=following)
+    if json:
+        rest = {"warnings": scanned.warnings, "written": [str(table), str(errors)]}
+        render.print_json({"folder": str(dataset)} | summary | rest)
+
+
+def _show(scanned: "Scan", summary: dict[str, Any]) -> None:
+    from eml.cli import render
+
+    formats = ", ".join(f"{name} {count:,}" for name, count in summary["formats"].items())
+    size = summary["bytes"] / 1e6
+    classes = f"{summary['classes']:,} {'class' if summary['classes'] == 1 else 'classes'}"
+    render.say(f"{summary['pictures']:,} pictures in {classes}, {size:,.1f} MB: {formats}")
+    ranges = {
+        "pictures per class": summary["pictures_per_class"],
+        "shorter side (pixels)": summary["short_side"],
+        "longer side (pixels)": summary["long_side"],
+    }
+    render.table("", ["", *summary["short_side"]], [[name, *values.values()] for name, values in ranges.items()])
+    if len(scanned.errors):
+        first = scanned.errors.drop_duplicates("reason").set_index("reason")["file_name"]
+        rows = [[reason, count, first[reason]] for reason, count in summary["errors"].items()]
+        render.table("files that cannot be used", ["reason", "files", "the first"], rows)
+    for line in scanned.warnings:
+        render.warn(line)

@@ -1,0 +1,13 @@
+"""Config files: frozen pydantic sections, families picked by `type`, and errors that name file and line.
+
+Knows no domain. A section is a `Strict`, a family a direct subclass of `Choice`; `load` reads YAML and `--set`
+overrides into one of them, `dump` and `document` write it back, `schema` describes it to editors.
+"""
+
+from eml.config.loading import load
+from eml.config.model import Choice, Strict
+from eml.config.paths import ConfigPath
+from eml.config.schema import schema
+from eml.config.writing import document, dump
+
+__all__ = ["Choice", "ConfigPath", "Strict", "document", "dump", "load", "schema"]

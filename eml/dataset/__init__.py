@@ -1,0 +1,1 @@
+"""Tables of pictures: scan, filter, split, fold. Table in, table out; no torch."""

@@ -1,0 +1,64 @@
+"""The known columns of a table and their types; every other column is carried along untouched (from CSV as text)."""
+
+import posixpath
+from typing import Any
+
+import pandas as pd
+
+REQUIRED = ("label", "file_name")
+WHOLE_NUMBERS = ("width", "height", "bytes", "fold")  # every row has one
+BOX = ("x_1", "y_1", "x_2", "y_2")  # pixels, right and bottom exclusive; may be blank
+FLAGS = ("is_query", "is_gallery")  # may be blank
+
+Problems = list[tuple[int, str]]  # (row, text); row −1: the table as a whole
+
+
+def typed(frame: pd.DataFrame, problems: Problems) -> pd.DataFrame:
+    """The known columns in their types; what does not fit is added to `problems`, with the row's index."""
+    frame = frame.copy()
+    for name in REQUIRED:
+        frame[name] = _as_text(frame[name], problems)
+    odd = frame["file_name"].str.contains(r"(?:^|/)\.(?:/|$)|//", regex=True)  # "./a.jpg" and "a.jpg" are one picture
+    frame.loc[odd, "file_name"] = frame.loc[odd, "file_name"].map(posixpath.normpath)
+    for name in (*WHOLE_NUMBERS, *BOX):
+        if name in frame.columns:
+            frame[name] = _as_whole(frame[name], problems, blank=name in BOX)
+    for name in FLAGS:
+        if name in frame.columns:
+            frame[name] = _as_flags(frame[name], problems)
+    return frame
+
+
+def _as_text(column: "pd.Series[Any]", problems: Problems) -> "pd.Series[Any]":
+    if pd.api.types.is_float_dtype(column):
+        told = f"column '{column.name}' holds decimal numbers, and 7.0 may have been 7 or 007; write it as text"
+        problems.append((-1, told))
+    return column.astype(str).where(column.notna(), "")
+
+
+def _as_whole(column: "pd.Series[Any]", problems: Problems, *, blank: bool) -> "pd.Series[Any]":
+    numbers = pd.to_numeric(column.replace("", None), errors="coerce")
+    empty = column.isna() | (column.astype(str) == "")
+    wrong = (numbers.isna() & ~empty) | (numbers % 1 != 0) & numbers.notna() | (False if blank else empty)
+    kind = "a whole number or nothing" if blank else "a whole number"
+    problems += [(row, f"{column.name} must be {kind}, got {column[row]!r}") for row in column.index[wrong]]
+    numbers = numbers.mask(wrong)
+    return numbers.astype("Int64") if blank else numbers.fillna(0).astype("int64")
+
+
+def _as_flags(column: "pd.Series[Any]", problems: Problems) -> "pd.Series[Any]":
+    meaning = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+    text = column.astype(str).str.lower().where(column.notna(), "")
+    wrong = ~text.isin([*meaning, ""])
+    problems += [
+        (row, f"{column.name} must be True, False or nothing, got {column[row]!r}") for row in column.index[wrong]
+    ]
+    return text.map(meaning).astype("boolean")
+
+
+def repeated(frame: pd.DataFrame) -> Problems:
+    """A picture stands once, or once for each of its boxes."""
+    boxed = set(BOX) <= set(frame.columns)
+    again = frame.duplicated(["file_name", *BOX] if boxed else ["file_name"])
+    what = "with the same box " if boxed else ""
+    return [(row, f"{frame['file_name'][row]!r} is there {what}more than once") for row in frame.index[again]]

@@ -1,0 +1,55 @@
+"""Two hashes of a picture: of its bytes (the same file) and of how it looks (the same picture, saved again)."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from eml.images.decode import Picture, open_picture
+
+HashKind = Literal["phash-luma256", "phash-imagehash"]
+"""phash-luma256: a JPEG is decoded in grey at 1/2, 1/4 or 1/8, its short side at least 256 pixels (faster).
+phash-imagehash: the bits that imagehash.phash gives of the picture decoded in full, in colour.
+On photos they differ by 2 bits at most; hashes of different kinds are never compared with one another."""
+
+_SHORT_SIDE = 256
+# Rows 0–7 of the unnormalised DCT-II of 32 values, as scipy.fftpack.dct has it: 2 Σ x_n cos(π k (2n+1) / 64).
+_DCT = 2 * np.cos(np.pi * np.arange(8)[:, None] * (2 * np.arange(32) + 1) / 64)
+
+
+def content_hash(data: bytes) -> str:
+    """blake2b-128 of the bytes, 32 hex digits; the same as `eml.files.digest` of the file."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def open_and_hash(data: bytes, path: Path | str, kind: HashKind | None) -> tuple[Picture, str]:
+    """The picture decoded to its end, upright, and its hash: 64 bits as 16 hex digits; "" where kind is None.
+
+    Raises PictureError. The image in the picture may be smaller than the file's, and grey.
+    """
+    if kind == "phash-imagehash":
+        picture = open_picture(data, path)
+        return picture, _imagehash(picture.image)
+    side = 1 if kind is None else _SHORT_SIDE
+    picture = open_picture(data, path, at_least=(side, side), luma=True)
+    return picture, "" if kind is None else phash(picture.image)
+
+
+def phash(image: Image.Image) -> str:
+    """Perceptual hash: which of the 8×8 lowest frequencies of the 32×32 grey picture are above their median.
+
+    The recipe of imagehash.phash (row-major, the mean first and in the highest bit), but for this: frequencies are
+    rounded to 1e-6, so that those that vanish (symmetric or plain pictures) do so on every machine.
+    """
+    small = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
+    frequencies = (_DCT @ small @ _DCT.T).round(6)
+    median = np.sort(frequencies, axis=None)[31:33].mean()  # np.median takes as long as all the rest
+    return np.packbits(frequencies > median).tobytes().hex()
+
+
+def _imagehash(image: Image.Image) -> str:
+    import imagehash  # scipy comes with it, which takes longer to import than a hundred pictures to hash
+
+    return str(imagehash.phash(image.convert("RGB")))

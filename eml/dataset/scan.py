@@ -1,0 +1,137 @@
+"""A folder of pictures → the table of its pictures and the list of what could not be used."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eml.dataset.hashing import HashKind
+from eml.dataset.inspection import Problem, Row
+from eml.dataset.listing import list_files
+from eml.dataset.reading import read_files
+from eml.errors import DataError
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""(description, total) → context manager → function told how many are newly done; `eml.cli.render.progress` is one."""
+
+COLUMNS = ("label", "file_name", "width", "height", "hash", "hash_kind", "content", "bytes", "format", "mode")
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "query", "gallery", "eval"}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is in a folder, in the order of the file names."""
+
+    root: Path
+    table: pd.DataFrame
+    """label, file_name, width, height, hash, hash_kind, content, bytes, format, mode; the two of the hash on wish."""
+    errors: pd.DataFrame
+    """file_name, reason, detail."""
+    warnings: list[str] = field(default_factory=list)
+    """What should be looked at before going on, a line each."""
+
+
+def scan_folder(
+    root: Path,
+    *,
+    hashes: bool = True,
+    hash_kind: HashKind = "phash-luma256",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Scan:
+    """Reads every file of the folder once: size as shown, format, integrity, hash of the bytes, perceptual hash.
+
+    One class per first-level folder; deeper folders belong to it. The result does not depend on `workers`: processes;
+    1 for none but this one; None for one per core if there is enough to do.
+    Raises DataError when the folder cannot be scanned or holds no picture. Nothing is written.
+    """
+    listing = list_files(root)
+    kind = hash_kind if hashes else None
+    with progress("reading", len(listing.files)) if progress else nullcontext(lambda done: None) as advance:
+        found = read_files(root, listing.files, kind, workers, advance)
+    rows = sorted((row for row in found if isinstance(row, Row)), key=lambda row: row.file_name)
+    problems = sorted(listing.problems + [problem for problem in found if isinstance(problem, Problem)])
+    if not rows:
+        raise DataError(_nothing_usable(root, problems))
+    table = pd.DataFrame(rows, columns=Row._fields)
+    if kind is None:
+        table = table.drop(columns="hash")
+    else:
+        table["hash_kind"] = kind
+    table = table[[name for name in COLUMNS if name in table.columns]]
+    errors = pd.DataFrame(problems, columns=Problem._fields, dtype=str)
+    return Scan(root, table, errors, _warnings(root, table, listing.classes))
+
+
+def summarise(scan: Scan) -> dict[str, Any]:
+    """Counts and ranges, as JSON takes them; sides in pixels, most frequent formats and reasons first."""
+    table = scan.table
+    sides = table[["width", "height"]]
+    return {
+        "pictures": len(table),
+        "classes": int(table["label"].nunique()),
+        "bytes": int(table["bytes"].sum()),
+        "pictures_per_class": _range(table["label"].value_counts()),
+        "short_side": _range(sides.min(axis=1)),
+        "long_side": _range(sides.max(axis=1)),
+        "formats": dict(Counter(table["format"]).most_common()),
+        "errors": dict(Counter(scan.errors["reason"]).most_common()),
+    }
+
+
+def errors_path(table: Path) -> Path:
+    """Where the errors of a scan go: dataset_errors.csv beside dataset_info.csv, X_errors.csv beside any X.csv."""
+    return table.with_stem("dataset_errors" if table.stem == "dataset_info" else f"{table.stem}_errors")
+
+
+def _range(values: "pd.Series[Any]") -> dict[str, float]:
+    median = float(values.median())
+    return {
+        "min": int(values.min()),
+        "median": int(median) if median.is_integer() else median,
+        "max": int(values.max()),
+    }
+
+
+def _nothing_usable(root: Path, problems: list[Problem]) -> list[str]:
+    counts = Counter(problem.reason for problem in problems).most_common()
+    told = ", ".join(f"{reason} {count:,}" for reason, count in counts)
+    lines = [f"{root}: no file in it can be used as a picture: {told}. The first:"]
+    return lines + [f"{root / problem.file_name}: {problem.detail} ({problem.reason})" for problem in problems[:5]]
+
+
+def _warnings(root: Path, table: pd.DataFrame, classes: list[str]) -> list[str]:
+    sizes = table["label"].value_counts()
+    told = []
+    if empty := sorted(set(classes) - set(sizes.index)):
+        told.append(f"{_some(empty, 'folder')} without a usable picture, so no class")
+    if len(sizes) == 1:
+        told.append(f"only one class, {sizes.index[0]!r}; training needs two. {_where_classes_are(root, table)}")
+    elif SPLITS.issuperset(name.lower() for name in sizes.index):
+        parts = " or ".join(_command(root / name) for name in sizes.index)
+        told.append(f"the folders {', '.join(sizes.index)} look like splits, not classes. If so, run: {parts}")
+    elif alone := sorted(sizes.index[sizes == 1]):
+        told.append(f"{_some(alone, 'class')} of one picture: no use as a query, nothing to find it by")
+    return told
+
+
+def _where_classes_are(root: Path, table: pd.DataFrame) -> str:
+    folders = sorted({name.rpartition("/")[0] for name in table["file_name"]})
+    if folders != [only := table["label"].iloc[0]]:
+        return f"If its own folders are the classes, run: {_command(root / only)}"
+    return "A dataset has one folder per class; if this is one of them, scan the folder above"
+
+
+def _command(folder: Path) -> str:
+    return f"eml scan {shlex.quote(str(folder))}"
+
+
+def _some(names: list[str], what: str) -> str:
+    several = {"class": "classes", "folder": "folders"}[what]
+    shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    return f"{len(names):,} {what if len(names) == 1 else several} ({shown})"

@@ -1,0 +1,312 @@
+"""The table of pictures: the only reader and writer of it. CSV, or Parquet by suffix; the same columns.
+
+`label` (text: "007" stays "007") and `file_name` (POSIX, relative to the root) are required; see `columns` for others.
+"""
+
+import csv
+import os
+import shlex
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eml.dataset.columns import BOX as BOX
+from eml.dataset.columns import REQUIRED, Problems, repeated, typed
+from eml.dataset.listing import list_files
+from eml.dataset.problems import at_lines, file_problems, path_problems
+from eml.dataset.scan import Progress, errors_path, scan_folder
+from eml.dataset.sidecar import recorded_root, sidecar_path, sources, write_sidecar, written_after, written_by_eml
+from eml.errors import DataError, OutputError
+from eml.files import whole_file
+
+SUFFIXES = (".csv", ".parquet")
+
+# The way of the data: each command, and the table it leaves for those after it.
+WAY = {"scan": "dataset_info", "filter": "dataset_info_filtered", "split": "dataset_train", "kfold": "folds"}
+
+Report = Callable[[str], None]  # is told a line
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of pictures. root: the folder that `file_name` is relative to. path: None while it is not on disk."""
+
+    frame: pd.DataFrame
+    root: Path
+    path: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return str(self.path) if self.path else f"the table of {self.root}"
+
+    @property
+    def source(self) -> Path:
+        """The file, of a table that was read or written."""
+        assert self.path is not None
+        return self.path
+
+
+def read_table(source: Path, root: Path | None = None, *, check_files: bool = False) -> Table:
+    """Reads and checks a table; its pictures are under `root`, else where its sidecar says, else beside it.
+
+    check_files: every picture must be there. Raises DataError with all problems (20 at most are listed), each with
+    the table's line.
+    """
+    frame = _read_frame(source)
+    if missing := [f"column '{name}' is missing" for name in REQUIRED if name not in frame.columns]:
+        found = ", ".join(map(str, frame.columns)) or "none"
+        raise DataError(f"{source}:1: {' and '.join(missing)}; columns found: {found}")
+    if frame.empty:
+        raise DataError(f"{source}: has no rows")
+    problems: Problems = []
+    frame = typed(frame, problems)
+    problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
+    problems += path_problems(frame["file_name"])
+    problems += repeated(frame)
+    table = Table(frame, _root(source, root), source)
+    if check_files and not problems:
+        problems = file_problems(source, frame["file_name"], table.root)
+    if problems:
+        raise DataError(at_lines(source, problems))
+    return table
+
+
+def resolve(
+    source: Path,
+    step: str,
+    root: Path | None = None,
+    *,
+    out: Path | None = None,
+    report: Report | None = None,
+    progress: Progress | None = None,
+) -> Table:
+    """The table that `step` (filter, split, kfold, or anything after them) reads when given `source`.
+
+    A table: itself. A folder: the table furthest along the way that the commands before `step` left there (or in
+    `out`, of this folder); when there is none, the folder is scanned first, into `out`. `report` is told which.
+    Raises DataError when that table is older than what it was made from.
+    """
+    if source.is_file():
+        return read_table(source, root, check_files=True)
+    if not source.exists():
+        raise DataError(f"{source}: no such file or folder")
+    if root is not None:
+        raise DataError(f"--root goes with a table, and {source} is a folder")
+    report = report or (lambda line: None)
+    found = _furthest(source, step)
+    if found is None and out is not None:
+        there = _furthest(out, step)
+        found = there if there and recorded_root(there) == source.resolve() else None
+    if found is None:
+        found = _scan(source, out or source, report, progress)
+    else:
+        _refuse_stale(found)
+    report(f"table: {found}")
+    return read_table(found, check_files=True)
+
+
+def _before(step: str) -> list[str]:
+    commands = list(WAY)
+    return commands[: commands.index(step)] if step in WAY else commands
+
+
+def _furthest(folder: Path, step: str) -> Path | None:
+    for command in reversed(_before(step)):
+        if there := [path for suffix in SUFFIXES if (path := folder / f"{WAY[command]}{suffix}").is_file()]:
+            return max(there, key=lambda path: path.stat().st_mtime)
+    return None
+
+
+def _scan(folder: Path, out: Path, report: Report, progress: Progress | None) -> Path:
+    path = out / f"{WAY['scan']}.csv"
+    outputs = [path, errors_path(path)]
+    check_outputs(outputs)
+    report(f"no table in {folder}: scanning it")
+    scan = scan_folder(folder, progress=progress)
+    command = shlex.join(["eml", "scan", str(folder)])
+    write_tables({outputs[1]: scan.errors, path: scan.table}, command=command, root=folder)
+    warnings = list(scan.warnings)
+    if len(scan.errors):
+        warnings.append(f"files that cannot be used: {len(scan.errors):,}, see {outputs[1]}")
+    for line in warnings:
+        report(f"warning: {line}")
+    return path
+
+
+def _refuse_stale(found: Path) -> None:
+    """DataError when the table, or one that it came from, is older than what that was made from."""
+    command = next(command for command, stem in WAY.items() if stem == found.stem)
+    again = f"Run eml {command} again, or give the table to use"
+    used = {found.resolve()}
+    for made, source, changed in sources(found):
+        used.add(source.resolve())
+        if changed:
+            raise DataError(
+                f"{found}: is out of date: {source} was changed after {made.name} was made from it. {again}"
+            )
+    for earlier in _before(command):
+        for path in (found.with_name(f"{WAY[earlier]}{suffix}") for suffix in SUFFIXES):
+            if path.is_file() and path.resolve() not in used and written_after(path, found):
+                raise DataError(f"{found}: is out of date: {path.name} is newer and was not used for it. {again}")
+    for path in used:
+        if path.stem == WAY["scan"] and path.is_file() and sidecar_path(path).exists():
+            _refuse_changed_folder(path)
+
+
+def _refuse_changed_folder(info: Path) -> None:
+    """DataError when files came or went since the scan. By their names: times change when a data set is copied."""
+    root = recorded_root(info)
+    if root is None or not root.is_dir():
+        return  # read_table tells what is wrong with the root
+    errors = errors_path(info)
+    pictures = set(read_file_names(info))
+    unusable = set(read_file_names(errors)) if errors.is_file() else set()
+    there = set(list_files(root).files)
+    told = [
+        f"{len(names):,} {what} (the first: {min(names)!r})"
+        for what, names in (("new", there - pictures - unusable), ("gone", pictures - there))
+        if names
+    ]
+    if told:
+        raise DataError(f"{info}: is out of date: since the scan, {' and '.join(told)}. Run: eml scan {root}")
+
+
+def read_file_names(source: Path) -> list[str]:
+    """The `file_name` column of a list of pictures, which needs no other column."""
+    frame = _read_frame(source)
+    if "file_name" not in frame.columns:
+        found = ", ".join(map(str, frame.columns)) or "none"
+        raise DataError(f"{source}:1: column 'file_name' is missing; columns found: {found}")
+    return [str(name) for name in frame["file_name"]]
+
+
+def write_table(
+    frame: pd.DataFrame,
+    path: Path,
+    *,
+    command: str,
+    root: Path,
+    inputs: Sequence[Path] = (),
+    overwrite: bool = False,
+    notes: Mapping[str, Any] | None = None,
+) -> Table:
+    """Writes the table whole, its sidecar beside it. Raises OutputError by the rules of `check_outputs`."""
+    check_outputs([path], inputs=inputs, overwrite=overwrite)
+    with whole_file(path) as temporary:
+        _write_frame(frame, temporary, path)
+        write_sidecar(path, temporary, command=command, root=root, inputs=inputs, notes=notes)
+    return Table(frame, root, path)
+
+
+def write_tables(
+    frames: Mapping[Path, pd.DataFrame],
+    *,
+    command: str,
+    root: Path,
+    inputs: Sequence[Path] = (),
+    overwrite: bool = False,
+    notes: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Writes several tables of one command, none before all may be written. Returns those that were replaced."""
+    replaced = check_outputs(list(frames), inputs=inputs, overwrite=overwrite)
+    for path, frame in frames.items():
+        write_table(frame, path, command=command, root=root, inputs=inputs, overwrite=overwrite, notes=notes)
+    return replaced
+
+
+def check_outputs(paths: Sequence[Path], *, inputs: Sequence[Path] = (), overwrite: bool = False) -> list[Path]:
+    """Which of `paths` are there and may be replaced: eml's own unchanged tables, or any with `overwrite`.
+
+    Raises OutputError for the others, for a folder that cannot be written, and, whatever `overwrite` says, for a path
+    that is an input or what an input was made from.
+    """
+    kept = {path.resolve() for path in inputs}
+    kept |= {source.resolve() for path in inputs for _, source, _ in sources(path)}
+    problems, replaced = [], []
+    for path in paths:
+        if path.resolve() in kept:
+            problems.append(
+                f"{path}: would be written over, but the table to be read comes from it. Give another --out"
+            )
+        elif path.is_dir():
+            problems.append(f"{path}: is a folder; a table is to be written there. Give another --out")
+        elif path.exists() and not overwrite and not written_by_eml(path):
+            why = "was changed since eml wrote it" if sidecar_path(path).exists() else "was not written by eml"
+            problems.append(f"{path}: is there and {why}. Give --overwrite to replace it, or another --out")
+        elif path.exists():
+            replaced.append(path)
+    problems += [told for folder in dict.fromkeys(path.parent for path in paths) if (told := _unwritable(folder))]
+    if problems:
+        raise OutputError(problems)
+    return replaced
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Why nothing can be written there, before the work is done; the folder need not be there yet."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        return f"{folder}: cannot be written, since {there} is a file. Give another --out"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{folder}: cannot be written (no permission). Give another --out"
+    return None
+
+
+def _root(source: Path, root: Path | None) -> Path:
+    if root is not None and not root.is_dir():
+        raise DataError(f"--root {root}: no such folder")
+    return root or recorded_root(source) or source.parent
+
+
+def _read_frame(source: Path) -> pd.DataFrame:
+    if source.suffix not in SUFFIXES:
+        raise DataError(f"{source}: a table's name ends in {' or '.join(SUFFIXES)}")
+    if not source.is_file():
+        raise DataError(f"{source}: no such file" if not source.exists() else f"{source}: is a folder, not a table")
+    try:
+        return _read_csv(source) if source.suffix == ".csv" else pd.read_parquet(source).reset_index(drop=True)
+    except ImportError as error:
+        raise DataError(f"{source}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{source}: is not UTF-8 text ({error.reason} at byte {error.start:,}); save it as UTF-8"
+        ) from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{source}: is empty; a table has the columns label and file_name") from error
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
+        raise DataError(f"{source}: cannot be read as a table: {str(error).strip()}") from error
+
+
+def _read_csv(source: Path) -> pd.DataFrame:
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file), [])
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise DataError(f"{source}:1: columns {', '.join(map(repr, twice))} are there twice")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header: pandas only warns
+        frame = pd.read_csv(source, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+    return frame.fillna("")  # a row shorter than the header
+
+
+def _write_frame(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
+    if path.suffix == ".parquet":
+        try:
+            frame.to_parquet(temporary, index=False)
+        except ImportError as error:
+            raise OutputError(f"{path}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'") from error
+    elif path.suffix == ".csv":
+        # A bare carriage return is not quoted by Python 3.11's csv, and ends the line for every reader.
+        if any(frame[name].astype(str).str.contains("\r", regex=False).any() for name in _texts(frame)):
+            frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8", quoting=csv.QUOTE_ALL)
+        else:
+            frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+    else:
+        raise OutputError(f"{path}: a table's name ends in {' or '.join(SUFFIXES)}")
+
+
+def _texts(frame: pd.DataFrame) -> list[Any]:
+    return [name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]

@@ -1,0 +1,1 @@
+"""The composed config and the training run."""

@@ -1,0 +1,138 @@
+"""The run folder: what it holds, how it is written, how it is taken up again.
+
+config.yaml       the resolved config, reusable as it is
+run.json          versions, seed, git commit, command, digest of the table, what was trained on
+steps.jsonl       one line a step: loss, learning rates, accuracy, mean target angle
+metrics.jsonl     one line a validation; epoch 0 is the untrained network
+timings.jsonl     seconds and pictures/s, apart, so that the two above compare byte for byte
+curves.png        both, drawn
+checkpoints/      epoch-NNN folders; `best` and `last` are small files that name one
+state.pt          everything needed to go on exactly (weights, optimizer, random state), read without pickle's code
+"""
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eml.config import dump
+from eml.engine.config import RunConfig
+from eml.errors import CheckpointError, OutputError
+from eml.files import digest, whole_file, write_json, write_text
+
+Line = dict[str, Any]
+
+
+class RunFolder:
+    """Paths, logs and state of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.state = path / "state.pt"
+
+    def create(self, config: RunConfig, facts: dict[str, Any], *, overwrite: bool) -> None:
+        """Make the folder with config.yaml and run.json.
+
+        Raises OutputError when something is there already and `overwrite` is not set; with it, an older run's files
+        are removed, other files stay.
+        """
+        if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+            if not overwrite:
+                raise OutputError(
+                    f"{self.path}: there is something already; go on with it (--resume), replace it (--overwrite), "
+                    "or choose another folder (--set output=FOLDER)"
+                )
+            self._remove_older_run()
+        write_text(self.path / "config.yaml", dump(config))
+        write_json(self.path / "run.json", environment() | facts)
+
+    def _remove_older_run(self) -> None:
+        if not (self.path / "run.json").is_file():
+            raise OutputError(f"{self.path}: is not a run folder of eml, so --overwrite does not touch it")
+        for name in ("steps.jsonl", "metrics.jsonl", "timings.jsonl", "curves.png", "state.pt", "run.json"):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in self.checkpoints.glob("epoch-*"):
+            remove_folder(folder)
+        for pointer in ("best", "last"):
+            (self.checkpoints / pointer).unlink(missing_ok=True)
+
+    def append(self, log: str, lines: Iterable[Line]) -> None:
+        """Add lines to steps, metrics or timings."""
+        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+        try:
+            with (self.path / f"{log}.jsonl").open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise OutputError(f"{self.path / log}.jsonl: cannot be written: {error.strerror}") from error
+
+    def read(self, log: str) -> list[Line]:
+        """The lines of a log; none when there is no such file. A half-written last line is left out."""
+        file = self.path / f"{log}.jsonl"
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []
+        return [json.loads(line) for line in lines]
+
+    def cut(self, step: int, epoch: int) -> None:
+        """Forget what the logs say of steps after `step` and of epochs after `epoch`: the run will say it again."""
+        for log in ("steps", "metrics", "timings"):
+            kept = [
+                line for line in self.read(log) if line["step"] <= step and (log == "steps" or line["epoch"] <= epoch)
+            ]
+            write_text(self.path / f"{log}.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Write state.pt whole or not at all."""
+        with whole_file(self.state) as temporary:
+            torch.save(state, temporary)
+
+    def load_state(self) -> dict[str, Any]:
+        """Read state.pt. Raises CheckpointError when there is none or it is damaged."""
+        if not self.state.is_file():
+            raise CheckpointError(f"{self.path}: holds no state.pt to resume from; train without --resume")
+        try:
+            state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load raises many types on a damaged file
+            raise CheckpointError(f"{self.state}: damaged: {str(error).splitlines()[0]}") from error
+        return state
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a checkpoint folder and the files in it."""
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine, command and git commit of the current folder, for run.json."""
+    packages = ("easy-metric-learning", "torch", "timm", "numpy", "pandas", "pillow", "albumentations")
+    return {
+        "command": shlex.join(["eml", *sys.argv[1:]]),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "machine": {
+            "system": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "git_commit": _git_commit(),
+    }
+
+
+def table_facts(path: Path | None) -> dict[str, Any]:
+    """Path and digest of the table that was trained on."""
+    return {"path": str(path), "digest": digest(path)} if path is not None else {"path": None, "digest": None}
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""Pictures: the one decode path, preprocessing, augmentation, loading."""

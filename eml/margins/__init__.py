@@ -1,0 +1,11 @@
+"""The margin family: one file per margin, pure maths. A file put here is a member; nothing else needs an edit."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from eml.margins.base import Context, Margin
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["Context", "Margin"]

@@ -1,0 +1,25 @@
+"""Plain softmax."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from eml.margins.base import Context, Margin
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Softmax(Margin):
+    """w·x + b, a linear classifier without normalisation: the baseline that margins are measured against.
+
+    Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
+    """
+
+    type: Literal["softmax"] = "softmax"
+    normalised: ClassVar[bool] = False
+    paper_scale: ClassVar[float] = 1.0
+
+    def target(self, cosine: Tensor, context: Context) -> Tensor:
+        """The dot product as it is."""
+        return cosine

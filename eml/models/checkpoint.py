@@ -1,0 +1,122 @@
+"""A checkpoint is a folder that describes itself: weights, architecture, preprocessing, labels, metrics. No pickle."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from eml.config import Strict
+from eml.errors import CheckpointError
+from eml.files import whole_folder, write_json, write_text
+from eml.images.preprocess import Preprocess
+from eml.models.config import ModelConfig
+from eml.models.embedder import Embedder, build_embedder
+
+FORMAT = 1
+
+
+class CheckpointConfig(Strict):
+    """What config.json holds: everything needed to embed a picture as in training."""
+
+    format: int = FORMAT
+    eml_version: str
+    model: ModelConfig
+    preprocess: Preprocess
+    embedding_size: int
+    normalised: bool = True
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read back: the network in eval mode on the CPU, and what stands beside it."""
+
+    folder: Path
+    embedder: Embedder
+    config: CheckpointConfig
+    labels: list[str]
+    metrics: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: Path,
+    embedder: Embedder,
+    model: ModelConfig,
+    preprocess: Preprocess,
+    labels: Sequence[str],
+    metrics: dict[str, Any],
+) -> None:
+    """Write the folder whole or not at all. Weights are stored in float32 as they are."""
+    config = CheckpointConfig(
+        eml_version=version("easy-metric-learning"),
+        model=model.model_copy(update={"weights": "none"}),  # the weights are here; nothing else is needed to load
+        preprocess=preprocess,
+        embedding_size=embedder.size,
+    )
+    with whole_folder(folder) as temporary:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.state_dict().items()}
+        save_file(weights, temporary / "model.safetensors")
+        write_json(temporary / "config.json", config.model_dump(mode="json"))
+        write_json(temporary / "labels.json", list(labels))
+        write_json(temporary / "metrics.json", metrics)
+
+
+def point(pointer: Path, target: Path) -> None:
+    """Make a small file (`best`, `last`) say which checkpoint folder beside it is meant."""
+    write_text(pointer, target.name + "\n")
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder meant by `path`: itself, or a run folder's best one.
+
+    Raises CheckpointError when there is none.
+    """
+    if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
+        return path
+    for run in (path, path / "checkpoints"):
+        if path.name in ("best", "last") and path.is_file():
+            return find_checkpoint(path.parent / path.read_text(encoding="utf-8").strip())
+        for name in ("best", "last"):
+            if (run / name).is_file():
+                return find_checkpoint(run / (run / name).read_text(encoding="utf-8").strip())
+    problem = "does not exist" if not path.exists() else "is neither a checkpoint nor a run folder with one"
+    raise CheckpointError(f"{path} {problem}: expected a folder with config.json and model.safetensors")
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint folder, or the best one of a run folder.
+
+    Raises CheckpointError, naming the file, when something is missing, damaged or from a newer eml.
+    """
+    folder = find_checkpoint(path)
+    config = _read_config(folder / "config.json")
+    embedder = build_embedder(config.model, config.preprocess.size)
+    file = folder / "model.safetensors"
+    try:
+        embedder.load_state_dict(load_file(file))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise CheckpointError(f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}") from error
+    labels, metrics = _read_json(folder / "labels.json"), _read_json(folder / "metrics.json")
+    return Checkpoint(folder, embedder.eval(), config, labels, metrics)
+
+
+def _read_config(file: Path) -> CheckpointConfig:
+    data = _read_json(file)
+    if isinstance(data, dict) and data.get("format", FORMAT) > FORMAT:
+        raise CheckpointError(f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it")
+    try:
+        return CheckpointConfig.model_validate(data)
+    except ValidationError as error:
+        raise CheckpointError(f"{file}: not a checkpoint's config.json: {error.errors()[0]['msg']}") from error
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read: {error}") from error

@@ -1,0 +1,85 @@
+"""A loaded model: pictures in, embeddings out. What `eml.load` returns."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from eml.errors import DataError
+from eml.images.decode import decode
+from eml.images.loading import InOrder, Pictures, batches, normalise
+from eml.images.preprocess import Preprocess
+from eml.models.checkpoint import load_checkpoint
+from eml.models.device import find_device
+from eml.models.embedder import Embedder
+
+Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+
+
+class Model:
+    """An embedder with its preprocessing, in eval mode on one device."""
+
+    def __init__(self, embedder: Embedder, preprocess: Preprocess, device: torch.device) -> None:
+        self.embedder, self.preprocess, self.device = embedder.to(device).eval(), preprocess, device
+
+    @property
+    def size(self) -> int:
+        """Embedding size D."""
+        return self.embedder.size
+
+    def embed(self, pictures: Sequence[Picture] | Picture, *, batch_size: int = 64) -> NDArray[np.float32]:
+        """(N, D) float32 embeddings of unit length.
+
+        pictures: paths, PIL pictures (any mode) or (H, W, 3) uint8 RGB arrays; one alone counts as a list of one.
+        Raises DataError when one cannot be read.
+        """
+        if isinstance(pictures, (str, os.PathLike, Image.Image, np.ndarray)):
+            pictures = [pictures]
+        done = [self._forward(pixels) for pixels in self._tensors(pictures, batch_size)]
+        return torch.cat(done).numpy() if done else np.zeros((0, self.size), np.float32)
+
+    def embed_rows(
+        self, pictures: Pictures, *, batch_size: int, workers: int = 0, progress: Callable[[int], None] | None = None
+    ) -> Tensor:
+        """(N, D) float32 embeddings of unit length on the CPU, for the rows of a table in order."""
+        done = torch.empty(len(pictures), self.size)
+        for pixels, rows in batches(pictures, InOrder(len(pictures), batch_size), workers):
+            done[rows] = self._forward(pixels)
+            if progress is not None:
+                progress(len(rows))
+        return done
+
+    def _forward(self, pixels: Tensor) -> Tensor:
+        self.embedder.eval()
+        with torch.inference_mode():
+            embeddings = self.embedder(normalise(pixels.to(self.device), self.preprocess)).float()
+            return torch.nn.functional.normalize(embeddings).cpu()
+
+    def _tensors(self, pictures: Sequence[Picture], batch_size: int) -> Iterator[Tensor]:
+        for first in range(0, len(pictures), batch_size):
+            arrays = [self.preprocess(self._open(picture)) for picture in pictures[first : first + batch_size]]
+            yield torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+
+    def _open(self, picture: Picture) -> Image.Image:
+        side = self.preprocess.size
+        if isinstance(picture, np.ndarray):
+            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+                raise DataError(f"an array must be (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
+            return Image.fromarray(picture)
+        if isinstance(picture, Image.Image):
+            return picture.convert("RGB")
+        return decode(Path(picture), at_least=(side, side))
+
+
+def load(checkpoint: str | os.PathLike[str], *, device: str = "auto") -> Model:
+    """Load a checkpoint folder, or a run folder's best checkpoint, for embedding.
+
+    device: auto, cpu, cuda, cuda:N or mps. Raises CheckpointError when it cannot be read.
+    """
+    found = load_checkpoint(Path(checkpoint))
+    return Model(found.embedder, found.config.preprocess, find_device(device))

@@ -1,0 +1,1 @@
+"""Exact nearest neighbours → ranks of the right answers → metrics."""

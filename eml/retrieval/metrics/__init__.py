@@ -1,0 +1,11 @@
+"""The metric family: one file per metric, from a Ranking to one value per query."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from eml.retrieval.metrics.base import Metric, Summary, all_metrics, summarise
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["Metric", "Summary", "all_metrics", "summarise"]

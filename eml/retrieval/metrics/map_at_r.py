@@ -1,0 +1,28 @@
+"""MAP@R."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from eml.retrieval.metrics.base import Metric, Values, mean_per_query
+from eml.retrieval.ranking import Ranking
+
+
+class MapAtR(Metric):
+    """(1/R) Σ_{i ≤ R} precision(i)·1[i-th neighbour is a partner], R the number of partners.
+
+    Musgrave 2020, arXiv:2003.08505, section 3.2.
+    """
+
+    type: Literal["map_at_r"] = "map_at_r"
+    place: ClassVar[int] = 1
+
+    def per_query(self, ranking: Ranking) -> dict[str, Values]:
+        """map_at_r → (Q,)."""
+        within = ranking.ranks <= np.repeat(ranking.partners, ranking.partners)
+        precision = np.where(within, ranking.order_of_rank / ranking.ranks, 0.0)
+        return {"map_at_r": mean_per_query(ranking, precision, ranking.partners.astype(float))}
+
+    def shown(self) -> dict[str, str]:
+        """MAP@R."""
+        return {"map_at_r": "MAP@R"}

@@ -1,0 +1,25 @@
+"""mAP."""
+
+from typing import ClassVar, Literal
+
+from eml.retrieval.metrics.base import Metric, Values, mean_per_query
+from eml.retrieval.ranking import Ranking
+
+
+class MeanAveragePrecision(Metric):
+    """(1/R) Σ over all partners of i/rank_i, the i-th partner standing at rank_i: non-interpolated average precision.
+
+    Manning 2008, Introduction to Information Retrieval, section 8.4. Over the whole gallery, unlike MAP@R.
+    """
+
+    type: Literal["mean_average_precision"] = "mean_average_precision"
+    place: ClassVar[int] = 3
+
+    def per_query(self, ranking: Ranking) -> dict[str, Values]:
+        """mean_average_precision → (Q,) average precisions."""
+        precision = ranking.order_of_rank / ranking.ranks
+        return {"mean_average_precision": mean_per_query(ranking, precision, ranking.partners.astype(float))}
+
+    def shown(self) -> dict[str, str]:
+        """mAP."""
+        return {"mean_average_precision": "mAP"}

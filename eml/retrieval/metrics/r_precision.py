@@ -1,0 +1,24 @@
+"""R-Precision."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from eml.retrieval.metrics.base import Metric, Values, mean_per_query
+from eml.retrieval.ranking import Ranking
+
+
+class RPrecision(Metric):
+    """Share of partners among the R nearest neighbours, R the number of partners. Musgrave 2020, arXiv:2003.08505."""
+
+    type: Literal["r_precision"] = "r_precision"
+    place: ClassVar[int] = 2
+
+    def per_query(self, ranking: Ranking) -> dict[str, Values]:
+        """r_precision → (Q,)."""
+        within = ranking.ranks <= np.repeat(ranking.partners, ranking.partners)
+        return {"r_precision": mean_per_query(ranking, within.astype(float), ranking.partners.astype(float))}
+
+    def shown(self) -> dict[str, str]:
+        """R-Precision."""
+        return {"r_precision": "R-Precision"}

@@ -1,0 +1,32 @@
+"""Recall@K."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from eml.retrieval.metrics.base import Metric, Values
+from eml.retrieval.ranking import Ranking
+
+
+class RecallAtK(Metric):
+    """Whether one of the K nearest neighbours is a partner: 1[min rank ≤ K]. Jégou 2011, Song 2016 (arXiv:1511.06452).
+
+    The field's "recall" of metric learning, called CMC rank-K in re-identification; not the share of partners found.
+    A K larger than the gallery counts as the whole gallery.
+    """
+
+    type: Literal["recall_at_k"] = "recall_at_k"
+    place: ClassVar[int] = 0
+    k: tuple[int, ...] = Field((1, 5, 10), min_length=1, description="the Ks")
+
+    def per_query(self, ranking: Ranking) -> dict[str, Values]:
+        """recall_at_K → (Q,) of 0 and 1."""
+        best = np.full(len(ranking.partners), np.nan)
+        first = ranking.order_of_rank == 1
+        best[ranking.query_of_rank[first]] = ranking.ranks[first]
+        return {f"recall_at_{k}": np.where(np.isnan(best), np.nan, best <= k) for k in self.k}
+
+    def shown(self) -> dict[str, str]:
+        """R@K."""
+        return {f"recall_at_{k}": f"R@{k}" for k in self.k}

@@ -1,0 +1,115 @@
+"""What is printed where, and the exit codes, whatever a command ends with."""
+
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eml.cli import app as application
+from eml.cli.app import COMMANDS, main, run
+from eml.errors import DataError, Interrupted
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Makes a function the command `try`."""
+
+    def install(function: Callable[[], None]) -> None:
+        module = types.ModuleType("eml.cli.try")
+        setattr(module, "try", function)
+        monkeypatch.setitem(sys.modules, "eml.cli.try", module)
+        monkeypatch.setattr(application, "COMMANDS", (*COMMANDS, "try"))
+
+    return install
+
+
+def test_problems_are_lines_on_stderr_without_a_traceback_and_the_code_is_2(
+    command: Callable[[Callable[[], None]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise DataError(["t.csv:3: label is empty", "[bold]t.csv:4[/bold]: 🍎"])
+
+    command(fail)
+    assert main(["try"]) == 2
+    assert capsys.readouterr() == ("", "t.csv:3: label is empty\n[bold]t.csv:4[/bold]: 🍎\n")
+
+
+def test_a_bug_shows_its_traceback_and_the_code_is_70(
+    command: Callable[[Callable[[], None]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("who divides by zero")
+
+    command(fail)
+    assert main(["try"]) == 70
+    shown = capsys.readouterr().err
+    assert "in fail" in shown
+    assert "ZeroDivisionError: who divides by zero\nThis is a bug in eml" in shown
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Interrupted("stopped; go on with: eml train x --resume")])
+def test_ctrl_c_ends_with_130_and_what_was_saved(
+    stop: BaseException, command: Callable[[Callable[[], None]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise stop
+
+    command(fail)
+    assert main(["try"]) == 130
+    assert capsys.readouterr().err == (f"{stop}\n" if str(stop) else "interrupted\n")
+
+
+def test_sigterm_is_treated_like_ctrl_c(command: Callable[[Callable[[], None]], None]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    command(lambda: signal.raise_signal(signal.SIGTERM))
+    assert main(["try"]) == 130
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_command_inside_another_lets_its_errors_out(
+    command: Callable[[Callable[[], None]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise DataError("wrong")
+
+    command(fail)
+    with pytest.raises(DataError, match="wrong"):
+        run(["try"])
+    with pytest.raises(SystemExit):
+        run(["try", "--nonsense"])
+    command(lambda: None)
+    run(["try"])
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["scam"], "unknown command 'scam' (did you mean 'scan'?); known: scan, filter, "),
+        (["xyz"], "unknown command 'xyz'; known: scan, filter, "),
+        (["--verison"], "No such option: --verison"),
+        (["kfold"], "Missing argument 'DATASET'"),
+        (["kfold", "x", "--k", "many"], "Invalid value for '--k'"),
+        (["filter", "x", "--scope", "world"], "Invalid value for '--scope'"),
+    ],
+)
+def test_usage_errors_end_with_2(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert told in err
+    assert out == ""
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-v"]) == main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("eml ")
+
+
+def test_python_m_eml_is_eml(tmp_path: Path) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-m", "eml", "kfold", str(tmp_path / "none")], capture_output=True, text=True, check=False
+    )
+    assert (asked.returncode, asked.stdout, asked.stderr) == (2, "", f"{tmp_path}/none: no such file or folder\n")

@@ -1,0 +1,66 @@
+"""`--help` is quick: it imports the commands and nothing that they need to work."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from eml.cli.app import COMMANDS, main
+
+HEAVY = {
+    *("torch", "timm", "pandas", "sklearn", "albumentations"),
+    *("numpy", "scipy", "PIL", "matplotlib", "pydantic", "rich", "eml.dataset", "eml.config", "eml.engine"),
+}
+
+# One process for all commands; what one of them imports would still be seen.
+ASK_EVERY_COMMAND = """
+import json, sys
+from eml.cli.app import COMMANDS, main
+codes = [main([name, "--help"]) for name in COMMANDS] + [main(["--help"]), main(["--version"])]
+print(json.dumps({"codes": codes, "modules": sorted(sys.modules)}), file=sys.stderr)
+"""
+
+
+def test_no_help_imports_what_only_the_work_needs() -> None:
+    asked = subprocess.run([sys.executable, "-c", ASK_EVERY_COMMAND], capture_output=True, text=True, check=True)
+    seen = json.loads(asked.stderr)
+    assert set(seen["codes"]) == {0}
+    assert not HEAVY & set(seen["modules"])
+    for name in COMMANDS:
+        assert f"Usage: eml {name} " in asked.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_answers_in_under_0_3_seconds(arguments: list[str]) -> None:
+    """In seconds of processor time: on a machine with nothing else to do the clock shows hardly more."""
+
+    def used() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime
+
+    taken = []
+    for _ in range(3):
+        before = used()
+        subprocess.run([sys.executable, "-m", "eml", *arguments], capture_output=True, check=True)
+        taken.append(used() - before)
+    assert min(taken) < 0.3
+
+
+def test_the_list_of_commands_has_a_line_on_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    listed = [line.split(None, 1) for line in shown.partition("Commands:\n")[2].splitlines()]
+    assert [line[0] for line in listed if len(line) == 2 and line[0] in COMMANDS] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_every_command_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "-h"]) == 0
+    shown = capsys.readouterr().out.partition("Options:\n")[2]
+    for line in shown.splitlines():
+        if line.startswith("  -"):
+            option, _, told = line.strip().partition("  ")
+            follows = shown.partition(line)[2].splitlines()[1:2]
+            assert told.strip() or (follows and follows[0].startswith("     ")), f"{option} has no help"

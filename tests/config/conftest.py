@@ -1,0 +1,10 @@
+from pathlib import Path
+
+import pytest
+from config_house import Reader
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    monkeypatch.chdir(tmp_path)
+    return Reader(tmp_path)

@@ -1,0 +1,214 @@
+"""Pictures leave for one reason each, in a fixed order, and every one that stays stays for a reason too."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eml.dataset.filter import Filtered, filter_table
+from eml.dataset.table import Table
+from eml.errors import DataError
+
+
+def table(*rows: dict[str, Any]) -> Table:
+    """Rows get `label` a, file names 0, 1, … and 100×100 pixels unless they say otherwise; `bits` is the hash."""
+    made = [
+        {"label": "a", "file_name": str(n), "width": 100, "height": 100, "bytes": 1000, "bits": 0} | row
+        for n, row in enumerate(rows)
+    ]
+    frame = pd.DataFrame(made)
+    frame["hash"] = [f"{bits:016x}" for bits in frame.pop("bits")]
+    frame["hash_kind"] = "phash-luma256"
+    return Table(frame, Path("pictures"), Path("pictures/t.csv"))
+
+
+def kept(filtered: Filtered) -> list[str]:
+    return filtered.kept["file_name"].tolist()
+
+
+def reasons(filtered: Filtered) -> dict[str, str]:
+    return dict(zip(filtered.removed["file_name"], filtered.removed["reason"], strict=True))
+
+
+def bits(count: int) -> int:
+    return (1 << count) - 1
+
+
+def test_sizes_are_of_the_shorter_and_of_the_longer_side_and_inclusive() -> None:
+    whole = table(
+        {"width": 32, "height": 200},
+        {"width": 31, "height": 99},
+        {"width": 201, "height": 50},
+        {"width": 200, "height": 32},
+    )
+    filtered = filter_table(whole, min_size=32, max_size=200)
+    assert kept(filtered) == ["0", "3"]
+    assert reasons(filtered) == {"1": "too_small", "2": "too_large"}
+
+
+def test_of_near_duplicates_the_largest_stays_then_the_one_of_most_bytes_then_the_first_name() -> None:
+    whole = table(
+        {"bits": bits(0), "bytes": 10},
+        {"bits": bits(4), "width": 150},
+        {"bits": bits(8), "bytes": 9000},
+        {"bits": bits(40), "bytes": 5},
+        {"bits": bits(42), "bytes": 6},
+        {"bits": bits(42) ^ 1, "bytes": 6},
+    )
+    filtered = filter_table(whole, dedup=True)
+    assert kept(filtered) == ["1", "4"]
+    assert dict(zip(filtered.removed["file_name"], filtered.removed["kept"], strict=True)) == {
+        "0": "1",
+        "2": "1",
+        "3": "4",
+        "5": "4",
+    }
+    assert set(reasons(filtered).values()) == {"duplicate"}
+
+
+def test_the_threshold_is_inclusive() -> None:
+    whole = table({"bits": bits(0)}, {"bits": bits(6)})
+    assert kept(filter_table(whole, dedup=True, threshold=5)) == ["0", "1"]
+    assert kept(filter_table(whole, dedup=True, threshold=6)) == ["0"]
+
+
+def test_scope_class_leaves_twins_of_other_classes_alone() -> None:
+    filtered = filter_table(table({}, {"label": "b"}, {}), dedup=True)
+    assert kept(filtered) == ["0", "1"]
+    assert filtered.conflicts.empty
+
+
+def test_scope_dataset_twins_with_different_labels_both_leave() -> None:
+    whole = table(
+        {"label": "a", "bits": bits(0)},
+        {"label": "b", "bits": bits(4)},
+        {"label": "c", "bits": bits(6)},
+        {"label": "c", "bits": bits(36)},
+        {"label": "d", "bits": bits(46)},
+        {"label": "d", "bits": bits(64)},
+        {"label": "d", "bits": bits(62)},
+    )
+    filtered = filter_table(whole, dedup=True, scope="dataset")
+    assert kept(filtered) == ["5"]
+    assert reasons(filtered) == dict.fromkeys("01234", "label_conflict") | {"6": "duplicate"}
+    assert filtered.removed["kept"].tolist() == ["", "", "", "", "", "5"]
+    assert filtered.conflicts.to_dict("list") == {
+        "group": [1, 1, 1, 2, 2],
+        "file_name": ["0", "1", "2", "3", "4"],
+        "label": ["a", "b", "c", "c", "d"],
+        "distance": [4, 2, 2, 10, 10],
+    }
+
+
+def test_a_twin_of_the_same_class_as_a_conflict_stays_if_it_is_far_enough_from_the_other_label() -> None:
+    whole = table({"bits": bits(0)}, {"bits": bits(8)}, {"label": "b", "bits": bits(16)})
+    filtered = filter_table(whole, dedup=True, scope="dataset")
+    assert kept(filtered) == ["0"]
+    assert reasons(filtered) == {"1": "label_conflict", "2": "label_conflict"}
+
+
+def test_a_class_is_counted_after_all_other_removals() -> None:
+    whole = table(
+        {}, {"bits": bits(30)}, {}, {"label": "b"}, {"label": "b", "bits": bits(30)}, {"label": "b", "bits": bits(60)}
+    )
+    filtered = filter_table(whole, dedup=True, min_per_class=3)
+    assert kept(filtered) == ["3", "4", "5"]
+    assert reasons(filtered) == {"0": "small_class", "1": "small_class", "2": "duplicate"}
+
+
+def test_excluded_pictures_leave_first_so_that_their_twins_stay() -> None:
+    filtered = filter_table(table({"width": 500}, {}), exclude=["0", "not there"], dedup=True, max_size=300)
+    assert kept(filtered) == ["1"]
+    assert reasons(filtered) == {"0": "excluded"}
+
+
+def test_rows_keep_their_order_and_columns() -> None:
+    whole = table({"note": "x", "label": "b"}, {"note": "y", "width": 5}, {"note": "z", "label": "007"})
+    filtered = filter_table(whole, min_size=50)
+    assert filtered.kept.equals(whole.frame.iloc[[0, 2]].reset_index(drop=True))
+    assert filtered.removed.columns.tolist() == [*whole.frame.columns, "reason", "kept"]
+
+
+rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "label": st.sampled_from(["a", "b", "007"]),
+            "bits": st.integers(0, 12).map(lambda n: bits(n * 3)),
+            "width": st.integers(1, 9),
+            "bytes": st.integers(0, 2),
+        }
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows, st.sampled_from(["class", "dataset"]), st.integers(0, 20), st.integers(1, 3), st.integers(0, 99))
+def test_what_is_left_is_free_of_duplicates_and_of_conflicts_whatever_the_order_of_rows(
+    made: list[dict[str, Any]], scope: Any, threshold: int, least: int, seed: int
+) -> None:
+    whole = table(*made)
+    shuffled = Table(whole.frame.sample(frac=1, random_state=seed).reset_index(drop=True), whole.root, whole.path)
+    options: dict[str, Any] = {"dedup": True, "scope": scope, "threshold": threshold, "min_per_class": least}
+    try:
+        filtered = filter_table(whole, **options)
+    except DataError:
+        with pytest.raises(DataError):
+            filter_table(shuffled, **options)
+        return
+    assert sorted(kept(filter_table(shuffled, **options))) == sorted(kept(filtered))
+    assert sorted(kept(filtered) + filtered.removed["file_name"].tolist()) == sorted(whole.frame["file_name"])
+    assert filtered.kept["label"].value_counts().min() >= least
+    left = [(row.label, int(str(row.hash), 16)) for row in filtered.kept.itertuples()]
+    for n, (label, value) in enumerate(left):
+        for other, another in left[:n]:
+            assert (value ^ another).bit_count() > threshold or (scope == "class" and label != other)
+    names = whole.frame.set_index("file_name")
+    for row in filtered.removed.itertuples():
+        if row.reason == "duplicate":
+            twin = names.loc[str(row.kept)]
+            assert twin["label"] == row.label
+            assert (int(str(twin["hash"]), 16) ^ int(str(row.hash), 16)).bit_count() <= threshold
+
+
+def problems(whole: Table, **options: Any) -> list[str]:
+    with pytest.raises(DataError) as error:
+        filter_table(whole, **options)
+    return error.value.problems
+
+
+def test_nothing_asked_for_names_the_options() -> None:
+    assert problems(table({})) == [
+        "nothing to filter by. Give at least one of --dedup, --min-size, --max-size, --min-per-class, --exclude"
+    ]
+
+
+def test_nothing_left_says_what_took_it() -> None:
+    whole = table({"width": 5}, {"label": "b"}, {"label": "b"}, {"label": "c"})
+    assert problems(whole, min_size=50, dedup=True, min_per_class=2) == [
+        "pictures/t.csv: no picture would be left of 4 (1 too_small, 1 duplicate, 2 small_class). Filter less strictly"
+    ]
+
+
+def test_all_options_that_cannot_be_met_are_told_at_once() -> None:
+    whole = table({})
+    bare = Table(whole.frame[["label", "file_name"]], whole.root, whole.path)
+    assert problems(bare, min_size=9, max_size=5, min_per_class=0, threshold=64) == [
+        "--min-per-class must be at least 1, got 0",
+        "--min-size 9 is above --max-size 5: no picture could stay",
+        "--threshold must be within 0..63 (bits of 64), got 64",
+    ]
+    assert problems(bare, max_size=5, exclude=["x"]) == [
+        "pictures/t.csv: has no columns 'width' and 'height' to compare. Run eml scan to have them",
+        "--exclude: none of its 1 pictures is in pictures/t.csv. Are its file names spelt as there?",
+    ]
+    assert "Run eml scan without --no-hashes" in problems(bare, dedup=True)[0]
+
+
+def test_boxes_are_no_duplicates_of_each_other() -> None:
+    whole = table({"file_name": "1.jpg", "x_1": 0}, {"file_name": "1.jpg", "x_1": 5})
+    assert "--dedup compares whole pictures" in problems(whole, dedup=True)[0]

@@ -1,0 +1,338 @@
+"""The table survives being written and read, and says what is wrong with it, where, all at once."""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eml.dataset.sidecar import read_sidecar, sidecar_path, sources, written_by_eml
+from eml.dataset.table import Table, check_outputs, read_file_names, read_table, write_table, write_tables
+from eml.errors import DataError, OutputError
+
+ROWS = "label,file_name\na,a/1.jpg\nb,b/1.jpg\n"
+
+
+def csv(folder: Path, text: str = ROWS, name: str = "t.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def pictures(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"picture")
+
+
+def problems(path: Path, root: Path | None = None, check_files: bool = False) -> list[str]:
+    with pytest.raises(DataError) as error:
+        read_table(path, root, check_files=check_files)
+    return error.value.problems
+
+
+def test_labels_stay_the_text_they_are(tmp_path: Path) -> None:
+    labels = ["007", "7", "NA", "nan", "None", "1e3", "True", "🍎", " a ", "x,y", 'say "a"', "two\nlines", "r\rn"]
+    frame = pd.DataFrame({"label": labels, "file_name": [f"{n}.jpg" for n in range(len(labels))]})
+    for name in ("t.csv", "t.parquet"):
+        write_table(frame, tmp_path / name, command="eml scan", root=tmp_path)
+        assert read_table(tmp_path / name).frame["label"].tolist() == labels
+
+
+def test_whole_numbers_in_a_parquet_label_become_text(tmp_path: Path) -> None:
+    pd.DataFrame({"label": [7, 8], "file_name": ["a", "b"]}).to_parquet(tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").frame["label"].tolist() == ["7", "8"]
+
+
+def test_decimal_labels_in_a_parquet_table_are_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"label": [7.0, 8.0], "file_name": ["a", "b"]}).to_parquet(tmp_path / "t.parquet")
+    assert problems(tmp_path / "t.parquet") == [
+        f"{tmp_path}/t.parquet: column 'label' holds decimal numbers, and 7.0 may have been 7 or 007; write it as text"
+    ]
+
+
+def test_known_columns_have_their_types_and_others_are_untouched(tmp_path: Path) -> None:
+    header = "label,file_name,width,fold,x_1,is_query,price,note\n"
+    path = csv(tmp_path, header + "a,1.jpg,640,-1,3,True,0.10,\nb,2.jpg,480,2,,0,007,NA\n")
+    frame = read_table(path).frame
+    assert frame["width"].tolist() == [640, 480]
+    assert frame["fold"].tolist() == [-1, 2]
+    assert frame["x_1"].isna().tolist() == [False, True]
+    assert frame["x_1"][0] == 3
+    assert frame["is_query"].tolist() == [True, False]
+    assert frame["price"].tolist() == ["0.10", "007"]
+    assert frame["note"].tolist() == ["", "NA"]
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(texts.filter(bool), texts, st.integers(0, 2**40), st.integers(-2, 9)), min_size=1, max_size=8),
+    st.sampled_from(["t.csv", "t.parquet"]),
+)
+def test_any_table_survives_a_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int, int]], name: str
+) -> None:
+    folder = tmp_path_factory.mktemp("round")
+    frame = pd.DataFrame(rows, columns=["label", "note", "bytes", "fold"])
+    frame.insert(1, "file_name", [f"ä b/{n},'{n}.jpg" for n in range(len(rows))])
+    write_table(frame, folder / name, command="eml scan", root=folder)
+    read = read_table(folder / name)
+    assert read.frame.to_dict("list") == frame.to_dict("list")
+    write_table(read.frame, folder / "again.csv", command="eml scan", root=folder)
+    if name == "t.csv":
+        assert (folder / "again.csv").read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    path = csv(tmp_path, "\ufefflabel,file_name\r\na,1.jpg\r\n")
+    assert read_table(path).frame.to_dict("list") == {"label": ["a"], "file_name": ["1.jpg"]}
+
+
+def test_one_picture_has_one_spelling(tmp_path: Path) -> None:
+    path = csv(tmp_path, "label,file_name\na,./a/1.jpg\na,a//1.jpg\na,a/.hidden.jpg\na,a/2..jpg\n")
+    assert problems(path) == [f"{path}:3: 'a/1.jpg' is there more than once"]
+
+
+def test_missing_columns_name_those_that_were_found(tmp_path: Path) -> None:
+    path = csv(tmp_path, "class;picture\na;1.jpg\n")
+    assert problems(path) == [
+        f"{path}:1: column 'label' is missing and column 'file_name' is missing; columns found: class;picture"
+    ]
+
+
+def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
+    text = (
+        "label,file_name,width,is_query\n"
+        '"a\nb",1.jpg,5,True\n'  # a quoted line end: the next row is at line 4
+        ",2.jpg,5,1\n"
+        "\n"
+        "c,../3.jpg,5,0\n"
+        "c,/etc/passwd,wide,\n"
+        "c,1.jpg,5.5,maybe\n"
+        "c,C:\\x.jpg,,no\n"
+        "c,x\\..\\..\\y.jpg,1,\n"
+        "c,,1,\n"
+    )
+    path = csv(tmp_path, text)
+    leaves = "file_name must stay under the root: relative and without '..', got"
+    assert problems(path) == [
+        f"{path}:4: label is empty",
+        f"{path}:6: {leaves} '../3.jpg'",
+        f"{path}:7: width must be a whole number, got 'wide'",
+        f"{path}:7: {leaves} '/etc/passwd'",
+        f"{path}:8: width must be a whole number, got '5.5'",
+        f"{path}:8: is_query must be True, False or nothing, got 'maybe'",
+        f"{path}:8: '1.jpg' is there more than once",
+        f"{path}:9: width must be a whole number, got ''",
+        f"{path}:9: is_query must be True, False or nothing, got 'no'",
+        f"{path}:9: {leaves} 'C:\\\\x.jpg'",
+        f"{path}:10: {leaves} 'x\\\\..\\\\..\\\\y.jpg'",
+        f"{path}:11: file_name is empty",
+    ]
+
+
+def test_of_many_problems_twenty_are_listed_and_the_others_counted(tmp_path: Path) -> None:
+    path = csv(tmp_path, "label,file_name\n" + "".join(f"a,../{n}.jpg\n" for n in range(1234)))
+    told = problems(path)
+    assert len(told) == 21
+    assert told[-1] == f"{path}: and 1,214 more problems like these"
+
+
+def test_a_picture_may_stand_once_for_each_of_its_boxes(tmp_path: Path) -> None:
+    header = "label,file_name,x_1,y_1,x_2,y_2\n"
+    assert len(read_table(csv(tmp_path, header + "a,1.jpg,0,0,5,5\nb,1.jpg,5,0,9,5\nc,2.jpg,,,,\n")).frame) == 3
+    twice = csv(tmp_path, header + "a,1.jpg,0,0,5,5\nb,1.jpg,0,0,5,5\n", "twice.csv")
+    assert problems(twice) == [f"{twice}:3: '1.jpg' is there with the same box more than once"]
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (b"", "is empty; a table has the columns label and file_name"),
+        (b"label,file_name\n", "has no rows"),
+        (b"label,file_name\n\xff\xfe,1.jpg\n", "is not UTF-8 text (invalid start byte at byte 16); save it as UTF-8"),
+        (b"label,file_name,label\na,1.jpg,b\n", "columns 'label' are there twice"),
+        (b"label,file_name\na,1.jpg\nb,2.jpg,c\n", "Expected 2 fields in line 3, saw 3"),
+        (b"label,file_name\na,1.jpg,c\nb,2.jpg,c\n", "cannot be read as a table"),
+        (b"label,file_name\nb\n", "file_name is empty"),
+    ],
+)
+def test_files_that_are_no_table_are_told_apart(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    (line,) = problems(path)
+    assert line.startswith(str(path))
+    assert told in line
+
+
+def test_a_table_must_be_there_and_be_a_csv_or_parquet_file(tmp_path: Path) -> None:
+    assert problems(tmp_path / "none.csv") == [f"{tmp_path}/none.csv: no such file"]
+    assert problems(tmp_path / "t.xlsx") == [f"{tmp_path}/t.xlsx: a table's name ends in .csv or .parquet"]
+    (tmp_path / "folder.csv").mkdir()
+    assert problems(tmp_path / "folder.csv") == [f"{tmp_path}/folder.csv: is a folder, not a table"]
+    (tmp_path / "t.parquet").write_bytes(b"no parquet")
+    assert "cannot be read as a table" in problems(tmp_path / "t.parquet")[0]
+
+
+def test_a_list_of_pictures_needs_only_their_names(tmp_path: Path) -> None:
+    assert read_file_names(csv(tmp_path, "file_name,score\na b.jpg,1\n")) == ["a b.jpg"]
+    with pytest.raises(DataError, match="column 'file_name' is missing; columns found: picture"):
+        read_file_names(csv(tmp_path, "picture\n1.jpg\n"))
+
+
+def test_pictures_that_are_not_there_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path, "a/1.jpg")
+    path = csv(tmp_path)
+    assert problems(path, check_files=True) == [f"{path}:3: no such picture under {tmp_path}: 'b/1.jpg'"]
+    pictures(tmp_path, "b/1.jpg")
+    assert read_table(path, check_files=True).root == tmp_path
+
+
+def test_when_no_picture_is_there_the_root_is_questioned(tmp_path: Path) -> None:
+    path = csv(tmp_path)
+    assert problems(path, check_files=True) == [
+        f"{path}: none of its 2 pictures is under {tmp_path} (the first: 'a/1.jpg'). Give the folder that file_name is "
+        "relative to with --root"
+    ]
+    assert problems(path, tmp_path / "none") == [f"--root {tmp_path}/none: no such folder"]
+
+
+def test_a_folder_named_like_a_picture_is_no_picture(tmp_path: Path) -> None:
+    pictures(tmp_path, "a/1.jpg", "b/1.jpg/inner")
+    assert problems(csv(tmp_path), check_files=True) == [
+        f"{tmp_path}/t.csv:3: no such picture under {tmp_path}: 'b/1.jpg'"
+    ]
+
+
+def test_the_sidecar_says_where_the_pictures_are(tmp_path: Path) -> None:
+    root, inside, elsewhere = tmp_path / "pictures", tmp_path / "pictures" / "tables", tmp_path / "out"
+    pictures(root, "a/1.jpg", "b/1.jpg")
+    frame = read_table(csv(root)).frame
+    for folder, recorded in ((root, "."), (inside, ".."), (tmp_path, "pictures"), (elsewhere, str(root.resolve()))):
+        write_table(frame, folder / "x.csv", command="eml scan", root=root)
+        sidecar = read_sidecar(folder / "x.csv")
+        assert sidecar is not None
+        assert sidecar.root == recorded
+        assert read_table(folder / "x.csv", check_files=True).root.resolve() == root.resolve()
+    moved = tmp_path / "moved"
+    root.rename(moved)
+    assert read_table(moved / "x.csv", check_files=True).root == moved
+    assert "the folder of its pictures, " in problems(elsewhere / "x.csv", check_files=True)[0]
+    assert read_table(elsewhere / "x.csv", moved, check_files=True).root == moved
+
+
+def test_the_sidecar_has_the_command_and_the_digests_of_what_was_read(tmp_path: Path) -> None:
+    source = csv(tmp_path, name="source.csv")
+    table = read_table(source)
+    write_table(table.frame, tmp_path / "x.csv", command="eml filter x", root=tmp_path, inputs=[source], notes={"n": 1})
+    sidecar = read_sidecar(tmp_path / "x.csv")
+    assert sidecar is not None
+    assert (sidecar.command, sidecar.notes, [i["path"] for i in sidecar.inputs]) == (
+        "eml filter x",
+        {"n": 1},
+        ["source.csv"],
+    )
+    assert [changed for _, _, changed in sources(tmp_path / "x.csv")] == [False]
+    csv(tmp_path, ROWS + "c,c.jpg\n", "source.csv")
+    assert [changed for _, _, changed in sources(tmp_path / "x.csv")] == [True]
+    source.unlink()
+    assert [changed for _, _, changed in sources(tmp_path / "x.csv")] == [False]
+
+
+def test_a_damaged_sidecar_is_told(tmp_path: Path) -> None:
+    path = csv(tmp_path)
+    sidecar_path(path).write_text("{")
+    assert problems(path)[0].startswith(f"{path}.eml.json: no sidecar that this eml understands")
+
+
+def test_only_emls_own_unchanged_tables_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    frame = pd.DataFrame({"label": ["a"], "file_name": ["1.jpg"]})
+    write = {"command": "eml scan", "root": tmp_path}
+    assert write_tables({path: frame}, **write) == []
+    assert write_tables({path: frame.assign(label="b")}, **write) == [path]
+    path.write_text(path.read_text() + "mine,2.jpg\n")
+    with pytest.raises(OutputError) as error:
+        write_tables({path: frame, tmp_path / "new.csv": frame}, **write)
+    assert error.value.problems == [
+        f"{path}: is there and was changed since eml wrote it. Give --overwrite to replace it, or another --out"
+    ]
+    assert "mine" in path.read_text()
+    assert not (tmp_path / "new.csv").exists()
+    assert write_tables({path: frame}, overwrite=True, **write) == [path]
+    assert "mine" not in path.read_text()
+
+
+def test_a_users_file_is_kept_without_overwrite(tmp_path: Path) -> None:
+    path = csv(tmp_path)
+    with pytest.raises(OutputError, match="is there and was not written by eml"):
+        check_outputs([path])
+    assert check_outputs([path], overwrite=True) == [path]
+
+
+def test_what_a_table_was_made_from_is_never_written_over(tmp_path: Path) -> None:
+    source = csv(tmp_path)
+    table = read_table(source)
+    write_table(table.frame, tmp_path / "x.csv", command="eml filter", root=tmp_path, inputs=[source])
+    write_table(table.frame, tmp_path / "y.csv", command="eml split", root=tmp_path, inputs=[tmp_path / "x.csv"])
+    for path in (source, tmp_path / "x.csv", tmp_path / "y.csv"):
+        with pytest.raises(OutputError, match="would be written over"):
+            check_outputs([path], inputs=[tmp_path / "y.csv"], overwrite=True)
+
+
+def test_a_kill_between_sidecar_and_table_leaves_a_table_that_is_still_emls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.csv"
+    frame = pd.DataFrame({"label": ["a"], "file_name": ["1.jpg"]})
+    write_table(frame, path, command="eml scan", root=tmp_path)
+    before = path.read_bytes()
+    moved: list[str] = []
+    replace = Path.replace
+
+    def stop_at_the_table(self: Path, target: Path) -> Path:
+        moved.append(Path(target).name)
+        if Path(target) == path:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", stop_at_the_table)
+    with pytest.raises(KeyboardInterrupt):
+        write_table(frame.assign(label="b"), path, command="eml scan", root=tmp_path)
+    monkeypatch.undo()
+    assert moved == ["t.csv.eml.json", "t.csv"]
+    assert path.read_bytes() == before
+    assert written_by_eml(path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.csv.eml.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    frame = pd.DataFrame({"label": ["a"], "file_name": ["1.jpg"]})
+    with pytest.raises(OutputError) as error:
+        write_table(frame, tmp_path / "file" / "x" / "t.csv", command="eml scan", root=tmp_path)
+    told = f"{tmp_path}/file/x: cannot be written, since {tmp_path}/file is a file. Give another --out"
+    assert error.value.problems == [told]
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, who may write everywhere
+    with pytest.raises(OutputError, match=r"new: cannot be written \(no permission\)\. Give another --out"):
+        write_table(frame, tmp_path / "new" / "t.csv", command="eml scan", root=tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(OutputError, match=r"a table's name ends in \.csv or \.parquet"):
+        write_table(frame, tmp_path / "t.txt", command="eml scan", root=tmp_path)
+    (tmp_path / "t.csv").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        check_outputs([tmp_path / "t.csv"], overwrite=True)
+
+
+def test_the_sidecar_is_json_and_the_table_has_a_name(tmp_path: Path) -> None:
+    table = write_table(
+        pd.DataFrame({"label": ["a"], "file_name": ["1.jpg"]}), tmp_path / "t.csv", command="eml scan", root=tmp_path
+    )
+    assert json.loads(sidecar_path(tmp_path / "t.csv").read_text())["replaces"] is None
+    assert (table.name, Table(table.frame, tmp_path).name) == (f"{tmp_path}/t.csv", f"the table of {tmp_path}")

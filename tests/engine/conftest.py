@@ -1,0 +1,47 @@
+"""A tiny data set: classes are colours, pictures of a class differ by noise."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from eml.dataset.table import Table, write_table
+from eml.engine.config import RunConfig
+
+
+def draw(root: Path, classes: int, per_class: int, size: int = 40) -> pd.DataFrame:
+    random, rows = np.random.default_rng(0), []
+    for label in range(classes):
+        colour = random.integers(40, 216, 3)
+        (root / f"c{label}").mkdir(parents=True)
+        for number in range(per_class):
+            pixels = (colour + random.normal(0, 30, (size, size, 3))).clip(0, 255).astype(np.uint8)
+            name = f"c{label}/{number}.png"
+            Image.fromarray(pixels).save(root / name)
+            rows.append({"label": f"c{label}", "file_name": name, "fold": number % 3})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """5 classes of 6 pictures, 3 folds by images."""
+    root = tmp_path_factory.mktemp("colours")
+    return write_table(draw(root, 5, 6), root / "folds.csv", command="test", root=root)
+
+
+@pytest.fixture
+def config(tmp_path: Path, table: Table) -> RunConfig:
+    """A run of a second: 2 epochs of 5 steps."""
+    return RunConfig.model_validate(
+        {
+            "output": tmp_path / "run",
+            "data": {"table": table.path, "workers": 0},
+            "image": {"size": 32},
+            "model": {"backbone": "test_resnet", "weights": "none", "neck": {"type": "linear", "size": 16}},
+            "head": {"scale": 16},
+            "epochs": 2,
+            "batch_size": 4,
+        }
+    )

@@ -1,0 +1,190 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from eml.dataset.table import Table
+from eml.engine.config import RunConfig
+from eml.engine.events import Event, Stepped, Validated, Validating
+from eml.engine.fit import Run, fit, rehearse
+from eml.errors import CheckpointError, ConfigError, DataError, EmlError, Interrupted, OutputError
+from eml.models.checkpoint import find_checkpoint
+
+
+def changed(config: RunConfig, **values: object) -> RunConfig:
+    return RunConfig.model_validate(config.model_dump() | values)
+
+
+def left_by(run: Path) -> dict[str, bytes]:
+    """What a run must leave the same: both logs, and every file of every checkpoint."""
+    files = [run / "steps.jsonl", run / "metrics.jsonl", *sorted((run / "checkpoints").rglob("*"))]
+    return {str(file.relative_to(run)): file.read_bytes() for file in files if file.is_file()}
+
+
+def stop_at(config: RunConfig, table: Table, when: object) -> None:
+    def observe(event: Event) -> None:
+        if event == when or (isinstance(event, Stepped) and event.step == when):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=r"Go on with: eml train .* --resume"):
+        fit(config, table, observe=observe)
+
+
+def test_interrupted_and_resumed_runs_equal_an_uninterrupted_one_byte_for_byte(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    fit(config, table)
+    expected = left_by(config.output)
+    assert "checkpoints/epoch-002/model.safetensors" in expected
+    for place, when in {"first": 1, "epoch end": 5, "middle": 7, "validation": Validating(30, 30)}.items():
+        other = changed(config, output=tmp_path / place)
+        stop_at(other, table, when)
+        fit(other, table, resume=True)
+        assert left_by(other.output) == expected, place
+
+
+def test_the_number_of_workers_does_not_change_a_run(config: RunConfig, table: Table, tmp_path: Path) -> None:
+    fit(config, table)
+    other = changed(config, output=tmp_path / "workers", data={"table": table.path, "workers": 2})
+    fit(other, table)
+    assert left_by(other.output) == left_by(config.output)
+
+
+def test_another_seed_gives_another_run(config: RunConfig, table: Table, tmp_path: Path) -> None:
+    fit(config, table)
+    other = changed(config, output=tmp_path / "seed", seed=1)
+    fit(other, table)
+    assert left_by(other.output)["steps.jsonl"] != left_by(config.output)["steps.jsonl"]
+
+
+def test_eight_pictures_can_be_overfitted(config: RunConfig, table: Table) -> None:
+    few = Table(table.frame.groupby("label").head(2).query("label < 'c4'").reset_index(drop=True), table.root)
+    losses: list[float] = []
+    eager = changed(config, data={"table": table.path, "fold": None}, augment={"type": "none"}, epochs=40, batch_size=8)
+    fit(eager, few, observe=lambda event: losses.append(event.loss) if isinstance(event, Stepped) else None)
+    assert losses[0] > 3
+    assert losses[-1] < 0.1
+
+
+def test_best_is_the_epoch_with_the_best_metric_and_only_named_checkpoints_stay(
+    config: RunConfig, table: Table
+) -> None:
+    values: dict[int, float] = {}
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Validated):
+            values[event.epoch] = event.values["map_at_r"]
+
+    result = fit(changed(config, epochs=4), table, observe=observe)
+    trained = {epoch: value for epoch, value in values.items() if epoch > 0}
+    best = min(epoch for epoch, value in trained.items() if value == max(trained.values()))
+    assert sorted(values) == [0, 1, 2, 3, 4]
+    assert result.best_epoch == best
+    assert find_checkpoint(result.folder).name == f"epoch-{best:03d}"
+    assert find_checkpoint(result.folder / "checkpoints" / "last").name == "epoch-004"
+    assert len(list((result.folder / "checkpoints").glob("epoch-*"))) == len({best, 4})
+
+
+def test_fold_by_class_is_validated_leave_one_out_among_its_own_pictures(config: RunConfig, table: Table) -> None:
+    by_class = table.frame.assign(fold=(table.frame["label"] < "c2").map({True: 0, False: 1}))
+    run = Run(config, Table(by_class, table.root), lambda event: None)
+    assert run.sets.classes == ["c2", "c3", "c4"]
+    assert run.sets.validation is not None
+    assert run.sets.validation.protocol == "leave-one-out"
+    assert len(run.sets.validation.queries) == len(run.sets.validation.gallery) == 12
+
+
+def test_fold_minus_two_is_never_looked_at(config: RunConfig, table: Table) -> None:
+    hidden = table.frame.assign(fold=table.frame["fold"].where(table.frame["label"] != "c0", -2))
+    run = Run(config, Table(hidden, table.root), lambda event: None)
+    assert "c0" not in {*run.sets.classes, *run.sets.validation.frame["label"]}  # type: ignore[union-attr]
+
+
+def test_frozen_stages_and_batchnorm_statistics_do_not_move(config: RunConfig, table: Table) -> None:
+    model = {**config.model.model_dump(), "freeze": 2, "batch_norm": "frozen"}
+    run = Run(changed(config, model=model), table, lambda event: None)
+    before = {name: value.clone() for name, value in run.embedder.backbone.state_dict().items()}
+    for pixels, rows in run.batches(1, 0):
+        run.step(pixels, rows)
+    moved = {name for name, value in run.embedder.backbone.state_dict().items() if not torch.equal(value, before[name])}
+    assert not {name for name in moved if "running" in name or "num_batches" in name}
+    assert not {name for name in moved if name.startswith(("conv1", "bn1", "layer1"))}
+    assert any(name.startswith("layer4") for name in moved)
+
+
+def test_a_frozen_backbone_does_not_move_at_all(config: RunConfig, table: Table) -> None:
+    rates = {"lr": {"backbone": 0, "neck": 1e-3, "class_weights": 1e-2}}
+    run = Run(changed(config, optimizer=rates), table, lambda event: None)
+    before = {name: value.clone() for name, value in run.embedder.state_dict().items()}
+    run.step(*next(run.batches(1, 0)))
+    moved = {name for name, value in run.embedder.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith("neck") for name in moved)
+
+
+def test_resuming_with_another_config_says_what_differs(config: RunConfig, table: Table) -> None:
+    stop_at(config, table, 3)
+    with pytest.raises(CheckpointError, match=r"these differ: batch_size, margin\.m"):
+        fit(changed(config, batch_size=5, margin={"type": "arcface", "m": 0.3}), table, resume=True)
+
+
+def test_a_run_folder_is_not_overwritten_unasked_nor_a_folder_of_the_users_at_all(
+    config: RunConfig, table: Table
+) -> None:
+    config.output.mkdir()
+    (config.output / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="there is something already"):
+        fit(config, table)
+    with pytest.raises(OutputError, match="is not a run folder of eml"):
+        fit(config, table, overwrite=True)
+    (config.output / "thesis.txt").unlink()
+    fit(config, table)
+    first = left_by(config.output)
+    with pytest.raises(OutputError, match="there is something already"):
+        fit(config, table)
+    fit(config, table, overwrite=True)
+    assert left_by(config.output) == first
+
+
+def test_a_picture_that_cannot_be_read_is_named(config: RunConfig, table: Table, tmp_path: Path) -> None:
+    frame = table.frame.copy()
+    frame.loc[frame["fold"] != 0, "file_name"] = "c0/gone.png"
+    with pytest.raises(DataError, match=r"c0/gone\.png"):
+        fit(config, Table(frame, table.root))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(config: RunConfig, table: Table) -> None:
+    run = Run(config, table, lambda event: None)
+    next(iter(run.embedder.parameters())).data.fill_(float("nan"))
+    with pytest.raises(EmlError, match=r"step 1: the loss is nan.*c\d/\d\.png"):
+        run.step(*next(run.batches(1, 0)))
+
+
+def test_mistakes_in_names_come_with_suggestions(config: RunConfig, table: Table) -> None:
+    for values, message in (
+        ({"model": {"backbone": "test_resnett", "weights": "none"}}, "did you mean 'test_resnet'"),
+        ({"optimizer": {"name": "adamww"}}, "did you mean 'adamw'"),
+        ({"validation": {"metric": "recall"}}, "unknown metric 'recall'; known: recall_at_1"),
+        ({"device": "cuda:9"}, "not on this machine|counted from 0"),
+        ({"model": {"backbone": "test_resnet", "weights": "none", "freeze": 99}}, "stages, so at most"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Run(changed(config, **values), table, lambda event: None)
+
+
+def test_too_little_to_train_on_is_an_error(config: RunConfig, table: Table) -> None:
+    one = table.frame[table.frame["label"] == "c0"]
+    single = table.frame.groupby("label").head(1)
+    for frame, message in ((one, "1 class to train on"), (single, "every class has one picture")):
+        with pytest.raises(DataError, match=message):
+            fit(changed(config, data={"table": table.path, "fold": None}), Table(frame, table.root))
+    with pytest.raises(DataError, match="no picture is in fold 7; the folds are 0, 1, 2"):
+        fit(changed(config, data={"table": table.path, "fold": 7}), table)
+
+
+def test_a_rehearsal_writes_nothing(config: RunConfig, table: Table) -> None:
+    facts = rehearse(config, table)
+    assert (facts["steps"], facts["train_pictures"], facts["train_classes"]) == (10, 20, 5)
+    assert not config.output.exists()

@@ -1,0 +1,145 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import eml
+from eml.errors import CheckpointError, ConfigError, DataError
+from eml.images.preprocess import Preprocess
+from eml.models.checkpoint import load_checkpoint, point, save_checkpoint
+from eml.models.config import ModelConfig
+from eml.models.embedder import Embedder, build_embedder, default_preprocess
+from eml.models.model import Model
+from eml.models.necks.linear import Linear
+
+CONFIG = ModelConfig(backbone="test_resnet", weights="none", neck=Linear(size=16))
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    torch.manual_seed(0)
+    return build_embedder(CONFIG)
+
+
+@pytest.fixture
+def folder(embedder: Embedder, tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "epoch-001", embedder, CONFIG, Preprocess(size=32), ["a", "007"], {"map_at_r": 0.5})
+    return tmp_path / "epoch-001"
+
+
+def picture(path: Path, size: tuple[int, int] = (50, 40)) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_loaded_checkpoint_embeds_as_the_saved_network_did(embedder: Embedder, folder: Path, tmp_path: Path) -> None:
+    path = picture(tmp_path / "p.png")
+    model = eml.load(folder, device="cpu")
+    expected = Model(embedder, Preprocess(size=32), torch.device("cpu")).embed(path)
+    assert expected.shape == (1, 16)
+    assert expected.dtype == np.float32
+    np.testing.assert_array_equal(model.embed([path]), expected)
+    np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, rtol=1e-6)
+
+
+def test_paths_pil_pictures_and_arrays_embed_alike_in_any_batching(folder: Path, tmp_path: Path) -> None:
+    path = picture(tmp_path / "p.png")
+    opened = Image.open(path)
+    model = eml.load(folder, device="cpu")
+    rows = model.embed([path, str(path), opened, np.asarray(opened)], batch_size=3)
+    np.testing.assert_allclose(rows, np.broadcast_to(rows[0], rows.shape), atol=1e-6)
+    assert model.embed([]).shape == (0, 16)
+
+
+def test_a_checkpoint_holds_what_the_design_says_and_nothing_else(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {
+        "model.safetensors",
+        "config.json",
+        "labels.json",
+        "metrics.json",
+    }
+    assert json.loads((folder / "labels.json").read_text()) == ["a", "007"]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["embedding_size"] == 16
+    assert config["model"]["weights"] == "none"
+    assert config["preprocess"]["size"] == 32
+
+
+def test_pointers_and_run_folders_lead_to_the_checkpoint(folder: Path) -> None:
+    run = folder.parent / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    moved = run / "checkpoints" / "epoch-001"
+    folder.rename(moved)
+    point(run / "checkpoints" / "best", moved)
+    for path in (run, run / "checkpoints", run / "checkpoints" / "best", moved):
+        assert load_checkpoint(path).folder == moved
+
+
+def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere does not exist: expected a folder with config\.json"):
+        eml.load(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="is neither a checkpoint nor a run folder"):
+        eml.load(tmp_path)
+    config = folder / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace('"format": 1', '"format": 2'))
+    with pytest.raises(CheckpointError, match="written by a newer eml"):
+        eml.load(folder)
+    config.write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
+        eml.load(folder)
+    config.write_text(text.replace("test_resnet", "test_vit"))
+    with pytest.raises(CheckpointError, match="damaged or of another architecture"):
+        eml.load(folder)
+    config.write_text(text)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged"):
+        eml.load(folder)
+
+
+def test_a_failed_save_leaves_the_old_checkpoint_whole(folder: Path, embedder: Embedder) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save_checkpoint(folder, embedder, CONFIG, Preprocess(size=32), [], {"map_at_r": float("nan")})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_pictures_that_cannot_be_embedded_are_named(folder: Path, tmp_path: Path) -> None:
+    model = eml.load(folder, device="cpu")
+    with pytest.raises(DataError, match=r"gone\.jpg"):
+        model.embed(tmp_path / "gone.jpg")
+    with pytest.raises(DataError, match=r"must be \(H, W, 3\) uint8, got \(4, 4\) float64"):
+        model.embed(np.zeros((4, 4)))  # type: ignore[arg-type]
+
+
+def test_weights_that_do_not_fit_or_cannot_be_had_say_what_to_do(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
+    for weights, message in (
+        (folder / "model.safetensors", "does not fit test_vit"),
+        (tmp_path / "bad.safetensors", "does not fit test_vit"),
+        (tmp_path / "none.safetensors", "is not a file"),
+        ("pretrained", "cannot be had .*Give a file"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            build_embedder(ModelConfig.model_validate({"backbone": "test_vit", "weights": weights}))
+
+
+def test_features_are_measured_and_preprocessing_is_the_models_own() -> None:
+    for name in ("test_resnet", "test_vit", "test_convnext"):
+        config = ModelConfig.model_validate({"backbone": name, "weights": "none", "neck": {"type": "identity"}})
+        embedder = build_embedder(config, 64)
+        images = torch.zeros(2, 3, 64, 64)
+        assert embedder.eval()(images).shape == (2, embedder.size)
+        assert default_preprocess(embedder.backbone).size == 160 or name == "test_vit"
+        assert default_preprocess(embedder.backbone, size=64, mean=None).size == 64
+
+
+def test_a_size_that_the_network_cannot_take_is_an_error() -> None:
+    with pytest.raises((ConfigError, CheckpointError), match=r"test_vit"):
+        build_embedder(ModelConfig.model_validate({"backbone": "test_vit", "weights": "none"}), 8)

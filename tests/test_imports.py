@@ -1,0 +1,119 @@
+"""Imports go one way, from the rooms above to those below; members of a family know nothing of one another."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import eml
+
+PACKAGE = Path(eml.__file__).parent
+
+# From the bottom. A room imports from the rows below its own, and from itself.
+ROWS = [
+    {"errors"},
+    {"files"},
+    {"config"},
+    {"images"},
+    {"losses", "margins", "dataset"},
+    {"models", "retrieval"},
+    {"engine", "reports", "trackers"},
+    {"cli"},
+]
+LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
+
+# The package itself: `eml.load` is a door for users, and `python -m eml` is the command line.
+OUTSIDE = {"__init__", "__main__"}
+
+# Folders whose files are members of a family, and the files in them that are not.
+FAMILIES = [
+    family
+    for family in (
+        *("margins", "losses", "trackers", "retrieval/metrics"),
+        *("images/samplers", "models/poolings", "models/necks"),
+    )
+    if (PACKAGE / family).is_dir()
+]
+NOT_MEMBERS = {"__init__", "base"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return ".".join(["eml", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, module) of everything in eml that the file imports, inside functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == "eml")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import; write out where it comes from"
+            if node.module and node.module.split(".")[0] == "eml":
+                for alias in node.names:
+                    inner = PACKAGE.joinpath(*node.module.split(".")[1:], alias.name)
+                    is_module = inner.with_suffix(".py").exists() or inner.is_dir()
+                    yield node.lineno, f"{node.module}.{alias.name}" if is_module else node.module
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    rooms = {room_of(name_of(path)) for path in modules()} - OUTSIDE
+    assert rooms <= LEVEL.keys()
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_go_downwards_only(path: Path) -> None:
+    room = room_of(name_of(path))
+    if room in OUTSIDE:
+        return
+    wrong = [
+        f"{path}:{line}: {room} may not import {module}"
+        for line, module in imports(path)
+        if (other := room_of(module)) != room and (other in OUTSIDE or LEVEL[other] >= LEVEL[room])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_members_never_import_each_other(family: str) -> None:
+    members = {name_of(path) for path in PACKAGE.joinpath(family).glob("*.py") if path.stem not in NOT_MEMBERS}
+    wrong = [
+        f"{path}:{line}: imports {module}"
+        for path in PACKAGE.joinpath(family).glob("*.py")
+        if path.stem not in NOT_MEMBERS
+        for line, module in imports(path)
+        if module in members
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_check_sees_an_upward_import(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(
+        "def f():\n    from eml.cli import app\n    import eml.engine.fit\n    from eml.errors import EmlError\n"
+    )
+    assert list(imports(file)) == [(2, "eml.cli.app"), (3, "eml.engine.fit"), (4, "eml.errors")]
+
+
+@pytest.mark.parametrize("room", ["dataset", "config", "images/decode.py"])
+def test_torch_stays_out_of_the_rooms_that_promise_it(room: str) -> None:
+    place = PACKAGE / room
+    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    wrong = [
+        f"{path}:{node.lineno}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if name.split(".")[0] in {"torch", "timm"}
+    ]
+    assert not wrong, "\n".join(wrong)
