@@ -52,11 +52,10 @@ def evaluate(
         results.append({"checkpoint": checkpoint, "name": name, **result})
         write_json(folder / name / "metrics.json", results[-1])
     shown = {key: label for metric in all_metrics() for key, label in metric.shown().items()}
-    rows = [
-        [result["name"], *(f"{result['metrics'][key]:.4f}" for key in shown), result["queries"], result["classes"]]
-        for result in results
-    ]
-    render.table(checkpoint, ["data", *shown.values(), "queries", "classes"], rows)
+    rows = [[label, *(f"{result['metrics'][key]:.4f}" for result in results)] for key, label in shown.items()]
+    for count in ("queries", "classes"):
+        rows.append([count, *(f"{result[count]:,}" for result in results)])
+    render.table(checkpoint, ["", *names], rows)
     for result in results:
         if left_out := result["queries_without_partner"]:
             render.warn(f"{result['name']}: {left_out:,} queries have no partner of their class and are not counted")

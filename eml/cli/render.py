@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,11 +41,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     heading = Text(title, style="bold") if title else None
     made = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
-        numbers = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
+        numbers = bool(rows) and all(_is_number(row[index]) for row in rows)
         made.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(_shown(value)) for value in row))
     console().print(made)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | None) or re.fullmatch(r"[+-]?[0-9][0-9,.]*", str(value)) is not None
 
 
 def _shown(value: Any) -> str:

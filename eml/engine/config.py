@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from eml.config import ConfigPath, Strict
+from eml.config import ConfigPath, Strict, document
 from eml.images.augment import Augment, Standard
 from eml.losses import Loss
 from eml.losses.cross_entropy import CrossEntropy
@@ -43,7 +43,7 @@ class ImageConfig(Strict):
 class LearningRates(Strict):
     """Peak learning rates; the newer a part, the larger."""
 
-    backbone: float = Field(3e-4, ge=0, description="of the backbone; 0 freezes it")
+    backbone: float = Field(1e-4, ge=0, description="of the backbone; 0 freezes it")
     neck: float = Field(1e-3, ge=0, description="of the neck")
     class_weights: float = Field(1e-2, ge=0, description="of the class weights, which start at random")
 
@@ -91,3 +91,9 @@ class RunConfig(Strict):
     validation: ValidationConfig = ValidationConfig()
     seed: int = Field(28, ge=0, description="of the weights, the order and the augmentation")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto takes the first there is")
+
+
+def example() -> str:
+    """A config with every key at its default under a comment: what configs/example_config.yaml holds."""
+    head = "# Every key of a training config, at its default; only output and data.table must be given.\n\n"
+    return head + document(RunConfig, {"output": "run", "data": {"table": "photos/folds.csv"}})

@@ -1,5 +1,6 @@
 """A config fitted to a dataset: what `eml init` writes."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ def suggest(table: Table, *, backbone: str, weights: str, table_path: str) -> Su
     size = _image_size(table)
     epochs = max(4, min(30, round(PICTURES_SEEN / pictures)))
     batch_size = 32 if pictures < 20_000 else 64
-    scale = 30.0 if classes < 1000 else 64.0
+    scale = max(8.0, round(2 * math.sqrt(2) * math.log(max(3, classes) - 1)))
     scratch = weights == "none"
     rates = {"backbone": 1e-3, "neck": 1e-3, "class_weights": 1e-2} if scratch else {}
     values: dict[str, Any] = {
@@ -41,7 +42,7 @@ def suggest(table: Table, *, backbone: str, weights: str, table_path: str) -> Su
         "image": {"size": size},
         "model": {"backbone": backbone, "weights": weights}
         | ({} if scratch else {"batch_norm": "frozen", "neck": {"type": "identity"}}),
-        "margin": {"type": "arcface", "m": 0.3 if classes < 1000 else 0.5},
+        "margin": {"type": "cosface", "m": 0.2},
         "head": {"scale": scale},
         "epochs": epochs,
         "batch_size": batch_size,
@@ -50,9 +51,7 @@ def suggest(table: Table, *, backbone: str, weights: str, table_path: str) -> Su
         f"{pictures:,} pictures of {classes:,} classes, {counts.min():,} to {counts.max():,} each",
         f"image.size {size}: the median picture's longer side, in steps of 32, at most 224",
         f"epochs {epochs}: about {PICTURES_SEEN:,} pictures seen, in 4 to 30 epochs",
-        f"scale {scale:.0f}, margin {values['margin']['m']}: gentler than the papers', which train on 100,000 classes"
-        if classes < 1000
-        else f"scale {scale:.0f}, margin {values['margin']['m']}: as in the paper",
+        f"scale {scale:.0f}, twice √2·ln(classes−1), and margin 0.2: the papers' 64 is for 100,000 classes",
         "random flips mirror pictures left to right: set augment.flip to 0 for text, signs and other one-handed things",
     ]
     return Suggestion(values, reasons)

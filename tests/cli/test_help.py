@@ -1,7 +1,6 @@
 """`--help` is quick: it imports the commands and nothing that they need to work."""
 
 import json
-import resource
 import subprocess
 import sys
 
@@ -30,22 +29,6 @@ def test_no_help_imports_what_only_the_work_needs() -> None:
     assert not HEAVY & set(seen["modules"])
     for name in COMMANDS:
         assert f"Usage: eml {name} " in asked.stdout
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
-def test_help_answers_in_under_0_3_seconds(arguments: list[str]) -> None:
-    """In seconds of processor time: on a machine with nothing else to do the clock shows hardly more."""
-
-    def used() -> float:
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return children.ru_utime + children.ru_stime
-
-    taken = []
-    for _ in range(3):
-        before = used()
-        subprocess.run([sys.executable, "-m", "eml", *arguments], capture_output=True, check=True)
-        taken.append(used() - before)
-    assert min(taken) < 0.3
 
 
 def test_the_list_of_commands_has_a_line_on_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,28 @@
+"""`eml config`."""
+
+import typer
+
+config = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+
+@config.callback()
+def _describe() -> None:
+    """Print what a config may hold: its JSON schema for editors, or an example with every key."""
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of a config, for an editor that completes and checks YAML."""
+    from eml.cli import render
+    from eml.config import schema as describe
+    from eml.engine.config import RunConfig
+
+    render.print_json(describe(RunConfig))
+
+
+@config.command()
+def example() -> None:
+    """Print a config with every key at its default, each with a comment."""
+    from eml.engine.config import example
+
+    typer.echo(example(), nl=False)

@@ -1,0 +1,86 @@
+"""The README's commands run, its Python runs, its configs load, and example_config.yaml is what eml prints."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eml.cli.app import main
+from eml.config import load
+from eml.engine.config import RunConfig, example
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = {  # the README's commands, made small enough for a test
+    "eml init photos": "eml init photos --backbone test_resnet --weights none --overwrite",
+    "eml train photos/config.yaml": "eml train photos/config.yaml --set epochs=1 --set image.size=32 --overwrite",
+}
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    return [text for name, text in found if name == language]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, random = tmp_path_factory.mktemp("readme"), np.random.default_rng(0)
+    for label in range(12):
+        (root / "photos" / f"class {label}").mkdir(parents=True)
+        colour = random.integers(0, 256, 3)
+        for number in range(5):
+            pixels = (colour + random.normal(0, 60, (6, 6, 3))).clip(0, 255).astype(np.uint8)
+            picture = Image.fromarray(pixels).resize((60, 50), Image.Resampling.BICUBIC)
+            picture.save(root / "photos" / f"class {label}" / f"{number}.jpg")
+    for name in ("a.jpg", "b.jpg"):
+        picture.save(root / name)
+    return root
+
+
+def test_every_command_and_every_line_of_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("eml ")]
+    assert {shlex.split(line)[1] for line in commands} == {
+        "scan",
+        "filter",
+        "split",
+        "kfold",
+        "init",
+        "train",
+        "evaluate",
+    }
+    for line in commands:
+        small = next((line.replace(key, value) for key, value in SMALL.items() if line.startswith(key)), line)
+        assert main(shlex.split(small)[1:]) == 0, line
+    (code,) = (block for block in blocks("python") if block.startswith("import eml"))
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["embeddings"].shape == (2, 256)  # type: ignore[attr-defined]
+
+
+def test_the_readmes_config_and_every_file_of_configs_load(tmp_path: Path) -> None:
+    (tmp_path / "readme.yaml").write_text(blocks("yaml")[0])
+    files = sorted((ROOT / "configs").glob("*.yaml"))
+    assert {"demo.yaml", "example_config.yaml", "grocery160.yaml"} <= {file.name for file in files}
+    for file in [tmp_path / "readme.yaml", *files]:
+        load(RunConfig, file)
+
+
+def test_the_readmes_error_messages_are_real(tmp_path: Path) -> None:
+    text = "output: run\n\ndata: {table: folds.csv}\nmargin: {type: arcface, m: 28.6}\n\n\nepoch: 5\n"
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(Exception, match=r"run\.yaml") as caught:
+        load(RunConfig, tmp_path / "run.yaml")
+    (shown,) = (block for block in blocks("") if block.startswith("run.yaml"))
+    told = str(caught.value).replace(f"{tmp_path}/", "")
+    for line in shown.strip().splitlines():
+        assert line in told
+
+
+def test_example_config_is_what_eml_prints_with_every_key() -> None:
+    assert (ROOT / "configs" / "example_config.yaml").read_text(encoding="utf-8") == example(), (
+        "run: eml config example > configs/example_config.yaml"
+    )
