@@ -8,6 +8,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from eml.cli import render
 from eml.engine.events import Event, Note, Started, Stepped, Validated, Validating
 
+SHOWN = ("recall_at_1", "recall_at_5", "map_at_r", "mean_average_precision")
+"""What fits into 80 columns; metrics.jsonl has all."""
+
 
 class TrainingDisplay:
     """Shows events: a bar on a terminal, a line per validation everywhere."""
@@ -61,7 +64,7 @@ class TrainingDisplay:
             case Validated():
                 self.bar.update(self.validating, visible=False)
                 self.recall = f"  R@1 {event.values['recall_at_1']:.3f}"
-                shown = "  ".join(f"{name} {event.values[key]:.3f}" for key, name in event.shown.items())
+                shown = "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in SHOWN)
                 loss = f"loss {self.loss:.3f}  " if event.epoch else "untrained   "
                 self._say(f"epoch {event.epoch:>3}  {loss}{shown}{'  best' if event.best else ''}")
             case Note():

@@ -77,10 +77,9 @@ def fit(
 def rehearse(config: RunConfig, table: Table) -> dict[str, Any]:
     """Build everything, take two steps, write nothing; returns what the run would be and how long it would take."""
     run = Run(config, table, lambda event: None)
-    source = run.batches(epoch=1, first_step=0)
-    run.step(*next(source))  # the first one warms up
+    run.step(*next(run.batches(epoch=1, first_step=0)))  # the first one warms up
     started = time.monotonic()
-    run.step(*next(source, next(run.batches(epoch=1, first_step=0))))
+    run.step(*next(run.batches(epoch=1, first_step=0)))
     seconds = time.monotonic() - started
     facts = run.facts()
     return {name: value for name, value in facts.items() if name != "table"} | {

@@ -88,9 +88,12 @@ class RunFolder:
             write_text(self.path / f"{log}.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write state.pt whole or not at all."""
+        """Write state.pt whole or not at all. Raises OutputError when it cannot be written."""
         with whole_file(self.state) as temporary:
-            torch.save(state, temporary)
+            try:
+                torch.save(state, temporary)
+            except RuntimeError as error:  # how torch reports that writing failed, without the system's reason
+                raise OSError(f"torch could not write all of it; is the disk full? ({error})") from error
 
     def load_state(self) -> dict[str, Any]:
         """Read state.pt. Raises CheckpointError when there is none or it is damaged."""

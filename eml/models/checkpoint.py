@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from eml.config import Strict
 from eml.errors import CheckpointError
@@ -60,7 +60,7 @@ def save_checkpoint(
     )
     with whole_folder(folder) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.state_dict().items()}
-        save_file(weights, temporary / "model.safetensors")
+        (temporary / "model.safetensors").write_bytes(save(weights))
         write_json(temporary / "config.json", config.model_dump(mode="json"))
         write_json(temporary / "labels.json", list(labels))
         write_json(temporary / "metrics.json", metrics)

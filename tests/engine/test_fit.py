@@ -188,3 +188,22 @@ def test_a_rehearsal_writes_nothing(config: RunConfig, table: Table) -> None:
     facts = rehearse(config, table)
     assert (facts["steps"], facts["train_pictures"], facts["train_classes"]) == (10, 20, 5)
     assert not config.output.exists()
+
+
+def test_a_full_disk_stops_the_run_with_a_message_and_leaves_the_last_state_whole(
+    config: RunConfig, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    stop_at(config, table, 3)
+    before = (config.output / "state.pt").read_bytes()
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that grows past the limit is then an OSError
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"state\.pt: cannot be written: .*is the disk full\?"):
+            fit(config, table, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (config.output / "state.pt").read_bytes() == before
+    fit(config, table, resume=True)
