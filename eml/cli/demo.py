@@ -92,5 +92,5 @@ def _show(before: dict[str, Any], after: dict[str, Any]) -> None:
         for metric in all_metrics()
         for key, name in metric.shown().items()
     ]
-    title = f"\n{after['queries']:,} pictures of {after['classes']} characters never seen in training, in percent"
-    render.table(title, ["metric", "untrained", "trained", "difference"], rows)
+    render.say(f"\n{after['queries']:,} pictures of {after['classes']} characters never seen in training, in percent:")
+    render.table("", ["metric", "untrained", "trained", "difference"], rows)

@@ -39,13 +39,13 @@ def options() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with one folder of pictures per class")
     add("--weights", type=Path, required=True, help="mobilenetv2_100 ImageNet weights (safetensors)")
-    add("--epochs", type=int, default=8, help="passes over the training pictures")
+    add("--epochs", type=int, default=5, help="passes over the training pictures")
     add("--seed", type=int, default=0, help="of weights, order and augmentation")
     add("--image-size", type=int, default=128, help="side of the square that pictures are squashed to, pixels")
     add("--batch-size", type=int, default=32, help="pictures per step")
     add("--margin", type=float, default=28.6, help="ArcFaceLoss margin, degrees")
     add("--scale", type=float, default=64, help="ArcFaceLoss scale")
-    add("--lr", type=float, default=3e-4, help="learning rate of the backbone")
+    add("--lr", type=float, default=1.2e-4, help="learning rate of the backbone")
     add("--loss-lr", type=float, default=1e-2, help="learning rate of the class weights")
     add("--weight-decay", type=float, default=0.05, help="of the backbone's weights")
     add("--warmup-epochs", type=float, default=0.1, help="linear warm-up before the cosine")
@@ -94,7 +94,7 @@ def transforms(size: int, seed: int) -> tuple[A.Compose, A.Compose]:
     """Build the training augmentation and the plain normalisation for evaluation."""
     normalise = A.Normalize(mean=MEAN, std=STD)
     augment = [
-        A.RandomResizedCrop((size, size), scale=(0.6, 1.0), ratio=(1 / 1.2, 1.2)),
+        A.RandomResizedCrop((size, size), scale=(0.6, 1.0), ratio=(1 / 1.2, 1.2), interpolation=cv2.INTER_CUBIC),
         A.HorizontalFlip(p=0.5),
         A.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), (-0.02, 0.02), p=0.8),
     ]
