@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,10 @@ class Loss(Choice):
     def plain(self) -> bool:
         """Whether it is −ln p and nothing more, and so has nothing to add to a margin that is its own objective."""
         return False
+
+    def optimal_gap(self, num_classes: int, scale: float) -> float:
+        """How far above the others the loss wants the target cosine, and no farther; infinite without smoothing."""
+        return math.inf
 
     def __call__(self, terms: Terms) -> Tensor:
         """(B,) losses, with the margin's own objective, factor, class weight and penalty where there are such."""

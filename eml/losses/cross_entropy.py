@@ -35,6 +35,6 @@ class CrossEntropy(Loss):
         return self.label_smoothing == 0
 
     def optimal_gap(self, num_classes: int, scale: float) -> float:
-        """How far smoothing wants the target cosine above the others, and no farther: ln((1−ε+ε/C)·C/ε)/scale."""
+        """ln((1−ε+ε/C)·C/ε)/scale: there the smoothed loss has its minimum."""
         share = self.label_smoothing
         return math.inf if share == 0 else math.log((1 - share + share / num_classes) * num_classes / share) / scale

@@ -31,9 +31,9 @@ class ClassHead(nn.Module):
 
     Cosines and margins are computed in float32 with autocast off, in float64 if the embeddings are. The margin's state
     is kept in buffers: updated by each call in training mode, frozen in eval mode, where there are no random draws
-    either. Draws come from torch's global CPU generator. `progress` in [0, 1] is how far the training is, for a margin
-    schedule. counts: pictures per class. class_weights: used as they are instead of weights of the head's own. dtype:
-    of weights and state, torch's default unless given.
+    either. `progress` in [0, 1] is how far the training is, for a margin schedule. counts: pictures per class.
+    class_weights: used as they are instead of weights of the head's own. dtype: of weights and state, torch's default
+    unless given.
     Raises ConfigError when margin and config do not go together; ValueError when C < 2, or, on a call, when shapes or
     labels do not fit.
     """
@@ -66,6 +66,9 @@ class ClassHead(nn.Module):
         dtype = dtype or torch.get_default_dtype()
         self._add_parameters(class_weights, dtype)
         self._add_state("margin", margin.initial_state(num_classes, self.first_scale), dtype)
+        if "draws" in margin.inputs:
+            seed = torch.randint(2**62, (), dtype=torch.int64)  # of its own: others draw from torch's, as loaders do
+            self._add_state("draws", {"seed": seed, "count": torch.zeros_like(seed)}, dtype)
         self.memory = config.memory(margin)
         if self.memory is not None:
             self._add_state("memory", self.memory.initial_state(num_classes, embedding_size), dtype)
@@ -92,8 +95,8 @@ class ClassHead(nn.Module):
     @property
     def scale(self) -> float:
         """The scale in force, where it is one number: the head's, or AdaCos's."""
-        state = self.state()
-        return float(state["scale"] if "scale" in state else self._scale())
+        with torch.no_grad():
+            return float(self.state().get("scale", self._scale()))
 
     def forward(self, embeddings: Tensor, labels: Tensor, *, draws: Tensor | None = None) -> Terms:
         """embeddings: (B, D), labels: (B,) int64 in [0, C). draws: (B,) to take instead of random ones."""
@@ -118,7 +121,7 @@ class ClassHead(nn.Module):
             return self._adjusted(found, found.targets[0], labels, self._context(found, 0, labels, draws))[0]
 
     def state(self, kind: str = "margin") -> dict[str, Tensor]:
-        """The buffers of the margin, or of the `memory` of embeddings, by name."""
+        """The buffers of the margin, of the `memory` of embeddings, or of the random `draws`, by name."""
         prefix = kind + "_"
         buffers = ((name, each) for name, each in self._buffers.items() if each is not None)
         return {name.removeprefix(prefix): each for name, each in buffers if name.startswith(prefix)}
@@ -189,9 +192,13 @@ class ClassHead(nn.Module):
         return {name: each.to(dtype) if each.is_floating_point() else each for name, each in self.state().items()}
 
     def _drawn(self, count: int) -> Tensor | None:
+        """A pure function of the head's seed and of how often it has drawn, on the CPU: the same on every device."""
         if "draws" not in self.margin.inputs:
             return None
-        return torch.randn(count).to(self.class_weights.device)  # on the CPU: the same on every device
+        state = self.state("draws")
+        self._set_state("draws", {"count": state["count"] + 1})
+        random = torch.Generator().manual_seed(int(state["seed"]) + int(state["count"]))
+        return torch.randn(count, generator=random).to(self.class_weights.device)
 
     def _context(self, found: _Cosines, index: int, labels: Tensor, draws: Tensor | None) -> Context:
         cosine_y = found.targets[index]
@@ -278,6 +285,27 @@ def check_loss(margin: Margin, loss: Loss) -> None:
             f"loss: margin {margin.type} is a loss of its own ({margin.reduction}, no softmax over classes), "
             "with which neither smoothing nor another loss goes; set loss: {type: cross_entropy, label_smoothing: 0}"
         )
+
+
+def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:
+    """A line to show where label smoothing opposes the margin: the gap it settles at is narrower than the margin.
+
+    The margin is measured in cosine units at θ = 90°, where it takes full effect: cos 90° − target.
+    """
+    gap = loss.optimal_gap(head.num_classes, head.scale)
+    if head.margin.reduction != "softmax" or not head.margin.normalised or math.isinf(gap):
+        return None
+    with torch.no_grad():
+        right_angle = head.class_weights.new_zeros(1)
+        context = Context(right_angle, norms=right_angle + 1, state=head.state())
+        margin = -float(head.margin.target(right_angle, context))
+    if gap >= margin:
+        return None
+    return (
+        f"loss.label_smoothing: with {head.num_classes:,} classes at scale {head.scale:.4g} it holds the target cosine "
+        f"{gap:.2f} above the others, and so opposes the margin, which asks for {margin:.2f}; use 0.02 or less, a "
+        "smaller scale, or none"
+    )
 
 
 def _proxy_loss(logits: Tensor, target_logit: Tensor, labels: Tensor) -> Tensor:
