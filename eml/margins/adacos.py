@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AdaCos(Margin):
-    """No margin, but a scale that follows the training. Zhang 2019, arXiv:1905.00292, eq. 13 to 15.
+    """No margin, but a scale that follows the training. Zhang 2019, arXiv:1905.00292.
 
     s ← ln B̄ / cos(min(π/4, θ_med)) before every step, with B̄ the mean over the batch of Σ_{j≠y} exp(s·c_j) at the old s
     and θ_med the (lower) median of the target angles; s is a constant in the backward pass. `head.scale` is where s

@@ -17,7 +17,7 @@ EPS = 1e-3  # the released code's: bound of cosines, of angles and of the deviat
 
 
 class AdaFace(Margin):
-    """A margin that follows the embedding's length, cos(θ − m·q) − m·(1+q). Kim 2022, arXiv:2204.00964, eq. 9 to 12.
+    """A margin that follows the embedding's length, cos(θ − m·q) − m·(1+q). Kim 2022, arXiv:2204.00964.
 
     q = clip(h·(n−μ)/(σ+ε), −1, 1) with n the length clipped to [1e-3, 100], without gradient; μ and σ are running mean
     and (unbiased) standard deviation of n, updated before use. At q = −1 (short embeddings, poor pictures) it is

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Circle(Margin):
-    """[1+m−c]₊·(c−(1−m)) for the target, [c_j+m]₊·(c_j−m) for the others. Sun 2020, arXiv:2002.10857, eq. 6 to 8.
+    """[1+m−c]₊·(c−(1−m)) for the target, [c_j+m]₊·(c_j−m) for the others. Sun 2020, arXiv:2002.10857.
 
     The brackets weigh each cosine by how far it is from its optimum, and are constants in the backward pass; this is
     the classification form, with class weights as the other side of each pair.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class CurricularFace(Margin):
-    """ArcFace's target; hard negatives c_j > cos(θ_y+m) become c_j·(t+c_j). Huang 2020, arXiv:2004.00288, eq. 10.
+    """ArcFace's target; hard negatives c_j > cos(θ_y+m) become c_j·(t+c_j). Huang 2020, arXiv:2004.00288.
 
     t is the running mean of the target cosines (without margin), updated before use, so that hard negatives weigh less
     than others early in training and more later. What is hard is decided by the uncorrected cos(θ_y+m), as in the

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ElasticCosFace(Margin):
-    """c − m_i, m_i ~ N(m, σ), a new margin for every sample and step. Boutros 2022, arXiv:2109.09416, eq. 4.
+    """c − m_i, m_i ~ N(m, σ), a new margin for every sample and step. Boutros 2022, arXiv:2109.09416.
 
     `plus` gives the larger of the batch's margins to the samples farther from their class; the paper then takes
     σ = 0.025. The released code means to, but sorts by position instead of rank and so deals them out at random; ours

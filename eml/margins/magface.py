@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MagFace(Margin):
-    """cos(θ + m(a)) with a margin that grows with the length a of the embedding. Meng 2021, arXiv:2103.06627, eq. 3.
+    """cos(θ + m(a)) with a margin that grows with the length a of the embedding. Meng 2021, arXiv:2103.06627.
 
     m(a) rises linearly from `lower_margin` to `upper_margin` over a in [lower_norm, upper_norm], to which the length is
     clipped; the gradient goes through it. λ_g·g(a), g = a/upper_norm² + 1/a, is added to the loss, so that good

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class MVSoftmax(Margin):
     """A margin on the target, and misclassified classes made harder: c_j → t·c_j + t − 1 where c_j beats the target.
 
-    Wang 2020, arXiv:1912.00833, eq. 6 and 8 (adaptive weights). The target is ArcFace's (`kind: arc`) or CosFace's
+    Wang 2020, arXiv:1912.00833 (adaptive weights). The target is ArcFace's (`kind: arc`) or CosFace's
     (`kind: additive`, for which the paper takes m = 0.35), and a class beats it by c_j > cos(θ+m) or c_j > c − m,
     uncorrected. Our t is 1 more than the paper's, as in the released code, which also is `past_pi: easy`: the margin
     only where cos θ > 0, for the additive kind where cos θ > m; the other values mean nothing to the additive kind.

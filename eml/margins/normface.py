@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class NormFace(Margin):
-    """Normalised softmax, s·cos θ without a margin. Wang 2017, arXiv:1704.06369, eq. 5.
+    """Normalised softmax, s·cos θ without a margin. Wang 2017, arXiv:1704.06369.
 
     The paper learns the scale: `head: {scale: learned}`.
     """

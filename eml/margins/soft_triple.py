@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SoftTriple(Margin):
-    """K centres per class, pooled by a softmax over them; an additive margin. Qian 2019, arXiv:1909.05235, eq. 5 to 9.
+    """K centres per class, pooled by a softmax over them; an additive margin. Qian 2019, arXiv:1909.05235.
 
     S = Σ_k softmax_k(c_k/γ)·c_k, the target S − δ; the scale is the paper's λ. To the loss
     τ/(C·K·(K−1))·Σ over classes of Σ_{k<l} √(2 − 2·ŵ_k·ŵ_l) is added, which merges centres that are not needed.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class SphereFace2(Margin):
     """One binary classification per class, on r·(g(c) ∓ m) + b with g = 2·((c+1)/2)^t − 1. Wen 2022, arXiv:2108.01513.
 
-    Its eq. 5 to 7 (SphereFace2-C): α·softplus(−z_y) + (1−α)·Σ_{j≠y} softplus(z_j), times loss_weight/r; r is the head's
+    SphereFace2-C: α·softplus(−z_y) + (1−α)·Σ_{j≠y} softplus(z_j), times loss_weight/r; r is the head's
     scale. b is learned, beginning where positive and negative terms pull equally at cos θ = 0: α·σ(−(a_y+b)) =
     (1−α)·(C−1)·σ(a_j+b). The released code (opensphere) is `gradient: detached`.
     """

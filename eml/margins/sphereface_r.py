@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SphereFaceR(Margin):
-    """`v1`: cos(min(mθ, π)) for the target; `v2`: cos(θ_j/m) for the others. Liu 2022, arXiv:2109.05565, table 1.
+    """`v1`: cos(min(mθ, π)) for the target; `v2`: cos(θ_j/m) for the others. Liu 2022, arXiv:2109.05565.
 
     SphereFace revived, with its hard feature normalisation: cosines times the head's scale s, and the loss times
     loss_weight/s.

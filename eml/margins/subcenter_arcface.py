@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class SubcenterArcFace(Margin):
     """ArcFace on the nearest of K centres of each class, c = max_k x̂·ŵ_k, so that noise gathers at the lesser ones.
 
-    Deng 2020, ECCV, "Sub-center ArcFace: Boosting Face Recognition by Large-scale Noisy Web Faces", eq. 4. The gradient
+    Deng 2020, ECCV, "Sub-center ArcFace: Boosting Face Recognition by Large-scale Noisy Web Faces". The gradient
     goes to the nearest centre alone. `head: {centers: K}` does the same for any other margin.
     """
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class UniFace(Margin):
     """Unified cross-entropy: softplus(−(s·(c−m)−b)) + l·Σ_{j≠y} softplus(s·c_j−b), one threshold b for all classes.
 
-    Zhou 2023, ICCV, "UniFace: Unified Cross-Entropy Loss for Deep Face Recognition", eq. 12. b is learned and begins at
+    Zhou 2023, ICCV, "UniFace: Unified Cross-Entropy Loss for Deep Face Recognition". b is learned and begins at
     ln(10·C·r); the head keeps it as −b, added to every logit.
     Deviation: the released code clamps the logits to ±s before the exponential, which takes the gradient from the
     hardest positives; softplus needs no clamp.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class VPL(Margin):
     """ArcFace on class weights mixed with remembered embeddings, w̃ = norm((1−λ)·ŵ + λ·q).
 
-    Deng 2021, CVPR, "Variational Prototype Learning for Deep Face Recognition", eq. 5; see `Prototypes` for what is
+    Deng 2021, CVPR, "Variational Prototype Learning for Deep Face Recognition"; see `Prototypes` for what is
     remembered, and when it is used. `head: {prototypes: vpl}` does the same for any other margin.
     """
 

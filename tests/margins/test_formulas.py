@@ -107,7 +107,7 @@ def test_proxy_anchor_does_not_overflow_where_exp_would() -> None:
 
 def test_one_sample_does_not_change_adafaces_deviation() -> None:
     margin = AdaFace(alpha=0.5)
-    state = margin.initial_state(3, 64.0)
+    state = {name: value.double() for name, value in margin.initial_state(3, 64.0).items()}
     one = margin.before(Statistics(double([0.1]), double([30.0])), state)
     assert one.keys() == {"mean"}
     assert one["mean"].item() == pytest.approx(25)
