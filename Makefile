@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup check fix test test-all bench demo clean
+.PHONY: setup check fix test test-all bench docs demo clean
 
 setup: $(READY)
 
@@ -29,6 +29,9 @@ test-all: $(READY)
 
 bench: $(READY)
 	@cat tests/benchmarks/README.md
+
+docs: $(READY)
+	$(BIN)/python -m eml.reports.margins docs
 
 demo: $(READY)
 	$(BIN)/eml demo demo --overwrite

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ from eml.images.preprocess import Preprocess
 from eml.models.checkpoint import find_checkpoint, point, save_checkpoint
 from eml.models.device import find_device
 from eml.models.embedder import Embedder, build_embedder, default_preprocess
-from eml.models.head import ClassHead
+from eml.models.head import ClassHead, check_loss, smoothing_warning
 from eml.models.model import Model
 from eml.retrieval.metrics import all_metrics
 
@@ -104,7 +105,9 @@ class Run:
         torch.manual_seed(config.seed)
         self.embedder: Embedder = build_embedder(config.model, config.image.size)
         self.preprocess: Preprocess = default_preprocess(self.embedder.backbone, **dict(config.image))
-        self.head = ClassHead(config.margin, len(self.sets.classes), self.embedder.size, config.head)
+        check_loss(config.margin, config.loss)
+        counts = np.bincount(self.sets.labels, minlength=len(self.sets.classes)).tolist()
+        self.head = ClassHead(config.margin, len(counts), self.embedder.size, config.head, counts=counts)
         self.embedder.to(self.device)
         self.head.to(self.device)
         self.optimizer = build_optimizer(config.optimizer, self.embedder, self.head)
@@ -125,6 +128,8 @@ class Run:
         self.observe(
             Started(len(self.sets.frame), len(self.sets.classes), self.steps, self.epoch_steps, self.progress.step)
         )
+        if warning := smoothing_warning(self.head, self.config.loss):
+            self.observe(Note(warning))
         with _stop_requests() as stopped:
             self.stopped = stopped
             for epoch in range(self.progress.closed_epochs + 1, self.config.epochs + 1):
@@ -174,8 +179,9 @@ class Run:
         factor = learning_rate_factor(self.config.schedule, self.progress.step, self.steps, self.epoch_steps)
         rates = {"backbone": 0.0, "neck": 0.0, "class_weights": 0.0} | set_learning_rates(self.optimizer, factor)
         images = normalise(pixels.to(self.device, non_blocking=True), self.preprocess)
+        self.head.progress = self.progress.step / max(1, self.steps - 1)
         terms = self.head(self.embedder(images), self.labels[rows.to(self.device)])
-        loss = self.config.loss.per_sample(terms).mean()
+        loss = self.config.loss(terms).mean()
         value = loss.item()
         if not math.isfinite(value):
             raise self._not_finite(value, rows)

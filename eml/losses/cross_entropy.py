@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -28,3 +29,12 @@ class CrossEntropy(Loss):
         """(B,) losses in nats."""
         smoothed = terms.target_logit.lerp(terms.mean_logit, self.label_smoothing)
         return terms.log_sum_exp - smoothed
+
+    def plain(self) -> bool:
+        """Without smoothing."""
+        return self.label_smoothing == 0
+
+    def optimal_gap(self, num_classes: int, scale: float) -> float:
+        """ln((1−ε+ε/C)·C/ε)/scale: there the smoothed loss has its minimum."""
+        share = self.label_smoothing
+        return math.inf if share == 0 else math.log((1 - share + share / num_classes) * num_classes / share) / scale

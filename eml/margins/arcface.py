@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from eml.margins.base import Context, Margin, sine, with_offset_detached
+from eml.margins.base import Context, Gradient, Margin, PastPi, shifted_cosine, with_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,25 +26,12 @@ class ArcFace(Margin):
 
     type: Literal["arcface"] = "arcface"
     m: float = Field(0.5, ge=0, lt=math.pi, description="angular margin", json_schema_extra={"unit": "radians"})
-    past_pi: Literal["smooth", "linear", "none", "easy"] = Field(
-        "smooth", description="what the target becomes past θ = π−m, where cos(θ+m) would rise again"
-    )
-    gradient: Literal["exact", "detached"] = Field(
-        "exact", description="exact: through cos(θ+m); detached: the margin is a constant offset, ∂φ/∂cos θ = 1"
-    )
+    past_pi: PastPi = "smooth"
+    gradient: Gradient = "exact"
+    formula: ClassVar[str] = "cos(θ+m)"
+    paper: ClassVar[str] = "Deng 2019, arXiv:1801.07698"
+    neutral = {"m": 0.0}  # noqa: RUF012
 
     def target(self, cosine: Tensor, context: Context) -> Tensor:
         """cosine: (B,) in [−1, 1]; returns (B,)."""
-        m = cosine.new_tensor(self.m) if context.m is None else cosine.new_tensor(0) + context.m
-        shifted = cosine * m.cos() - sine(cosine) * m.sin()
-        over = cosine < -m.cos()  # θ > π−m
-        match self.past_pi:
-            case "smooth":
-                shifted = (-shifted - 2).where(over, shifted)
-            case "linear":
-                shifted = (cosine - m * m.sin()).where(over, shifted)
-            case "easy":
-                shifted = shifted.where(cosine > 0, cosine)
-            case "none":
-                pass
-        return with_offset_detached(cosine, shifted) if self.gradient == "detached" else shifted
+        return with_gradient(self.gradient, cosine, shifted_cosine(cosine, context.margin(self.m), self.past_pi))

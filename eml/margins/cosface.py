@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,10 @@ class CosFace(Margin):
 
     type: Literal["cosface"] = "cosface"
     m: float = Field(0.35, ge=0, lt=2, description="margin, subtracted from the target cosine (cosine units)")
+    formula: ClassVar[str] = "c − m"
+    paper: ClassVar[str] = "Wang 2018, arXiv:1801.09414"
+    neutral = {"m": 0.0}  # noqa: RUF012
 
     def target(self, cosine: Tensor, context: Context) -> Tensor:
         """cosine: (B,) in [−1, 1]; returns (B,)."""
-        return cosine - (self.m if context.m is None else context.m)
+        return cosine - context.margin(self.m)

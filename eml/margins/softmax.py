@@ -17,8 +17,10 @@ class Softmax(Margin):
     """
 
     type: Literal["softmax"] = "softmax"
+    formula: ClassVar[str] = "w·x + b"
+    paper: ClassVar[str] = "Bridle 1990"
     normalised: ClassVar[bool] = False
-    paper_scale: ClassVar[float] = 1.0
+    paper_scale: ClassVar[float | Literal["auto"]] = 1.0
 
     def target(self, cosine: Tensor, context: Context) -> Tensor:
         """The dot product as it is."""

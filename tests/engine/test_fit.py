@@ -45,6 +45,21 @@ def test_interrupted_and_resumed_runs_equal_an_uninterrupted_one_byte_for_byte(
         assert left_by(other.output) == expected, place
 
 
+@pytest.mark.parametrize("margin", ["elastic_arcface", "curricularface", "vpl", "sphereface2"])
+def test_a_margins_state_and_draws_are_taken_up_again(
+    margin: str, config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    settings = {"memory": {"start": 2}} if margin == "vpl" else {}
+    schedule = {"margin_schedule": {"shape": "cosine"}, "scale": 16}
+    changes = {"margin": {"type": margin, **settings}, "head": schedule, "epochs": 1, "validation": {"batch_size": 64}}
+    whole = changed(config, **changes)
+    fit(whole, table)
+    other = changed(config, **changes, output=tmp_path / "other")
+    stop_at(other, table, 3)
+    fit(other, table, resume=True)
+    assert left_by(other.output) == left_by(whole.output)
+
+
 def test_the_number_of_workers_does_not_change_a_run(config: RunConfig, table: Table, tmp_path: Path) -> None:
     fit(config, table)
     other = changed(config, output=tmp_path / "workers", data={"table": table.path, "workers": 2})

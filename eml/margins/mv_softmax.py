@@ -1,0 +1,45 @@
+"""MV-softmax."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from eml.margins.base import Context, Margin, PastPi, shifted_cosine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class MVSoftmax(Margin):
+    """A margin on the target, and misclassified classes made harder: c_j → t·c_j + t − 1 where c_j beats the target.
+
+    Wang 2020, arXiv:1912.00833 (adaptive weights). The target is ArcFace's (`kind: arc`) or CosFace's
+    (`kind: additive`, for which the paper takes m = 0.35), and a class beats it by c_j > cos(θ+m) or c_j > c − m,
+    uncorrected. Our t is 1 more than the paper's, as in the released code, which also is `past_pi: easy`: the margin
+    only where cos θ > 0, for the additive kind where cos θ > m; the other values mean nothing to the additive kind.
+    """
+
+    type: Literal["mv_softmax"] = "mv_softmax"
+    kind: Literal["arc", "additive"] = Field("arc", description="margin in the angle, or in the cosine")
+    m: float = Field(0.5, ge=0, lt=2, description="margin (radians for arc, cosine units for additive)")
+    t: float = Field(1.2, ge=1, description="how much harder misclassified classes get; 1: not at all")
+    past_pi: PastPi = "smooth"
+    formula: ClassVar[str] = "cos(θ+m) or c − m; t·c_j + t − 1 where c_j is above it"
+    paper: ClassVar[str] = "Wang 2020, arXiv:1912.00833"
+    paper_scale: ClassVar[float | Literal["auto"]] = 32.0
+    neutral = {"m": 0.0, "t": 1.0}  # noqa: RUF012
+
+    def target(self, cosine: Tensor, context: Context) -> Tensor:
+        """cosine: (B,) in [−1, 1]; returns (B,)."""
+        m = context.margin(self.m)
+        if self.kind == "arc":
+            return shifted_cosine(cosine, m, self.past_pi)
+        return (cosine - m).where(cosine > m, cosine) if self.past_pi == "easy" else cosine - m
+
+    def negatives(self, cosine: Tensor, context: Context) -> Tensor:
+        """cosine: (B, c)."""
+        m, own = context.margin(self.m), context.cosine_y.detach()
+        bar = shifted_cosine(own, m, "none") if self.kind == "arc" else own - m
+        return (self.t * cosine + (self.t - 1)).where(cosine > bar.unsqueeze(1), cosine)

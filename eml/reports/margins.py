@@ -1,0 +1,198 @@
+"""The page on margins, made from the registry by `python -m eml.reports.margins docs`: margins.md and margins.png."""
+
+import inspect
+import math
+import sys
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from eml.config import Strict
+from eml.files import whole_file, write_text
+from eml.margins import Context, Margin, Prototypes, Statistics
+from eml.models.class_margins import ClassMargins
+from eml.models.config import HeadConfig, MarginSchedule
+
+LENGTHS = (10.0, 60.0, 110.0)  # of embeddings, for margins that look at them
+COLUMNS = 5
+
+INTRODUCTION = """# Margins
+
+Made from the registry by `make docs`; the same list in a terminal: `eml margins`.
+
+A margin lowers the target's cosine before the softmax, so that an embedding must be nearer to its own class than to the
+others by some distance. c is the cosine between an embedding and its own class weight, θ its angle, c_j the cosine to
+another class. Logits are the scale times what the formula gives; what follows a semicolon is for the other classes.
+
+```yaml
+margin: {type: arcface, m: 0.3, past_pi: smooth}
+head: {scale: 30}
+```
+
+![target and gradient of every margin](margins.png)
+
+Over the angle, with default settings. Blue: what the target's cosine becomes. Orange, dashed: how hard it pulls,
+−∂/∂θ; below 0 the hardest samples would be pushed away. Green, dotted: what another class's cosine becomes over its own
+angle where the margin changes it, the target being at 60°. Grey: cosine and pull without margin. Several lines, light
+to dark: embeddings of length 10, 60 and 110, where the length counts. With state: as after a thousand steps.
+"""
+
+NOTEBOOK = """## In a notebook
+
+```python
+import torch
+from eml.margins.arcface import ArcFace
+from eml.losses.cross_entropy import CrossEntropy
+from eml.models.functional import margin_logits, margin_loss
+from eml.models.head import ClassHead
+
+embeddings, labels = torch.randn(8, 128), torch.arange(8)
+class_weights = torch.randn(100, 128)
+
+logits = margin_logits(ArcFace(m=0.5), embeddings, class_weights, labels)  # (8, 100)
+losses = margin_loss(ArcFace(m=0.5), embeddings, class_weights, labels)  # (8,)
+
+head = ClassHead(ArcFace(m=0.5), num_classes=100, embedding_size=128)  # keeps weights and state: for training
+loss = CrossEntropy()(head(embeddings, labels)).mean()
+loss.backward()
+```
+"""
+
+
+def page() -> str:
+    """The text of margins.md."""
+    members = {name: member.model_validate({"type": name}) for name, member in Margin.members().items()}
+    rows = [
+        [f"[{name}](#{name})", f"`{each.formula}`", _number(each.paper_scale), _reduction(each), each.paper]
+        for name, each in members.items()
+    ]
+    parts = [
+        INTRODUCTION,
+        _table(["margin", "formula", "scale", "loss", "paper"], rows),
+        NOTEBOOK,
+        "## Around any margin\n\nSettings of `head:`.\n\n" + _settings(HeadConfig()),
+        _section("head.margin_schedule", MarginSchedule()),
+        _section("head.prototypes", Prototypes()),
+        *(
+            _section(f"head.class_margins: {{type: {name}}}", member.model_validate({"type": name}))
+            for name, member in ClassMargins.members().items()
+        ),
+        "## Every margin",
+        *(f"### {name}\n\n{inspect.getdoc(each)}\n\n{_settings(each)}" for name, each in members.items()),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _section(key: str, section: Strict) -> str:
+    return f"`{key}`: {inspect.getdoc(section)}\n\n{_settings(section)}"
+
+
+def draw(path: Path) -> None:
+    """The picture: one panel per margin."""
+    from matplotlib.figure import Figure
+
+    members = Margin.members()
+    lines = math.ceil(len(members) / COLUMNS)
+    figure = Figure(figsize=(3 * COLUMNS, 2.5 * lines), layout="constrained")
+    grid = list(figure.subplots(lines, COLUMNS, sharex=True, sharey=True).flat)
+    for index, (name, member) in enumerate(members.items()):
+        axes = grid[index]
+        _panel(axes, member.model_validate({"type": name}))
+        axes.set_title(name, fontsize=10)
+        axes.set(xlim=(0, 180), ylim=(-3.2, 2.2), xticks=(0, 45, 90, 135, 180))
+        axes.tick_params(labelbottom=index + COLUMNS >= len(members))
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[len(members) :]:
+        axes.set_visible(False)
+    figure.supxlabel("angle to the class (degrees)")
+    figure.supylabel("target / scale (blue), pull −∂/∂θ (orange), other class (green)")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=90, format="png", metadata={"Software": None})
+
+
+def _panel(axes: Any, margin: Margin) -> None:
+    import torch
+
+    theta = torch.linspace(0.5, 179.5, 359, dtype=torch.float64).deg2rad().requires_grad_()
+    degrees, cosine = theta.detach().rad2deg(), theta.cos()
+    axes.axhline(0, color="0.9", linewidth=0.8, zorder=0)
+    axes.plot(degrees, cosine.detach(), color="0.8")
+    axes.plot(degrees, theta.detach().sin(), "--", color="0.8")
+    state = _state(margin)
+    targets = [
+        margin.target(cosine, Context(cosine, norms=cosine.detach() * 0 + length, state=state)) for length in LENGTHS
+    ]
+    if torch.equal(targets[0], targets[-1]):
+        targets = targets[:1]
+    for target, shade in zip(targets, (0.35, 0.65, 1.0) if len(targets) > 1 else (1.0,), strict=True):
+        (slope,) = torch.autograd.grad(target.sum(), theta, retain_graph=True)
+        axes.plot(degrees, target.detach(), color="C0", alpha=shade)
+        axes.plot(degrees, -slope, "--", color="C1", alpha=shade)
+    own = torch.full((1,), 0.5, dtype=torch.float64)  # cos 60°
+    other = margin.negatives(cosine.detach().unsqueeze(0), Context(own, norms=own * 0 + LENGTHS[0], state=state))[0]
+    if (other - cosine.detach()).abs().max() > 0.01:
+        axes.plot(degrees, other, ":", color="C2")
+
+
+def _state(margin: Margin) -> dict[str, Any]:
+    """The margin's buffers after a thousand steps of a middling training."""
+    import torch
+
+    def double(state: dict[str, Any]) -> dict[str, Any]:
+        return {name: each.double() if each.is_floating_point() else each for name, each in state.items()}
+
+    state, ones = double(margin.initial_state(1000, 30.0)), torch.ones(3, dtype=torch.float64)
+    seen = Statistics(0.5 * ones, torch.tensor(LENGTHS, dtype=torch.float64), 30 * ones)
+    for _ in range(1000):
+        state |= margin.before(seen, state)
+    return state
+
+
+def _reduction(margin: Margin) -> str:
+    return {"softmax": "softmax", "bce": "binary per class", "proxy": "per class over the batch"}[margin.reduction]
+
+
+def _settings(section: Any) -> str:
+    """A table of a section's fields with default and description; nothing for one without fields."""
+    rows = []
+    for key, field in type(section).model_fields.items():
+        if key == "type":
+            continue
+        value = getattr(section, key)
+        if isinstance(value, Strict):
+            inner = type(value).model_fields.items()
+            rows += [[f"`{key}.{name}`", f"`{_number(getattr(value, name))}`", _told(each)] for name, each in inner]
+        else:
+            rows.append([f"`{key}`", f"`{_number(value)}`", _told(field)])
+    return _table(["setting", "default", ""], rows) if rows else "It has no settings."
+
+
+def _told(field: FieldInfo) -> str:
+    """A field's description, its unit, and what it can be where that is a few words."""
+    extra = field.json_schema_extra
+    unit = f" ({extra['unit']})" if isinstance(extra, dict) and "unit" in extra else ""
+    choices = [f"`{each}`" for each in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+    return (field.description or "") + unit + (f" [{', '.join(choices)}]" if choices else "")
+
+
+def _number(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def main(folder: Path) -> None:
+    """Write the page and its picture into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "margins.md", page())
+    draw(folder / "margins.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
