@@ -10,6 +10,7 @@ from torch import Tensor
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Context, Margin, Statistics
 from eml.margins.adaface import AdaFace
+from eml.margins.circle import Circle
 from eml.margins.combined import Combined
 from eml.margins.elastic_cosface import ElasticCosFace
 from eml.margins.li_arcface import LiArcFace
@@ -54,6 +55,15 @@ def test_targets_and_others_are_the_papers_formulas(own: float, other: float) ->
         assert both(v2, own, other) == pytest.approx((c, math.cos(other / 1.5)))
         g, gj = (2 * ((each + 1) / 2) ** 3 - 1 for each in (c, cj))
         assert both(SphereFace2(gradient=gradient), own, other) == pytest.approx((g - 0.4, gj + 0.4))
+
+
+def test_circles_weights_are_constants_in_the_backward_pass() -> None:
+    """The slopes are α_p = [1+m−c]₊ and α_n = [c+m]₊ of Sun 2020."""
+    cosine = double([-0.9, -0.1, 0.4, 0.95]).requires_grad_()
+    (slope,) = torch.autograd.grad(Circle().target(cosine, Context(cosine)).sum(), cosine)
+    assert slope.tolist() == pytest.approx([2.15, 1.35, 0.85, 0.3])
+    (slope,) = torch.autograd.grad(Circle().negatives(cosine.unsqueeze(0), Context(cosine[:1])).sum(), cosine)
+    assert slope.tolist() == pytest.approx([0, 0.15, 0.65, 1.2])
 
 
 @pytest.mark.parametrize("m1", [0.8, 1.0, 2.5])

@@ -152,7 +152,7 @@ def test_sphereface2_bias_balances_positive_and_negative_gradients_at_right_angl
 
 
 def test_circle_is_the_papers_formula() -> None:
-    """Sun 2020, eq. 6–8 with α_p = [1+m−c]₊, α_n = [c+m]₊, Δ_p = 1−m, Δ_n = m, on two cosines by hand."""
+    """Sun 2020 with α_p = [1+m−c]₊, α_n = [c+m]₊, Δ_p = 1−m, Δ_n = m, on two cosines by hand."""
     weights = torch.eye(2, dtype=torch.float64)
     x = torch.tensor([[0.6, 0.8]], dtype=torch.float64)
     logits = margin_logits(Circle(m=0.25), x, weights, torch.tensor([0]), config=HeadConfig(scale=256))
