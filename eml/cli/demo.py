@@ -19,6 +19,7 @@ def demo(
     find them again across fonts.
     """
     import json
+    import shlex
     import shutil
 
     from eml.cli import render
@@ -26,25 +27,30 @@ def demo(
     from eml.dataset.glyphs import draw
     from eml.errors import OutputError
 
-    marker = folder / "pictures" / ".eml-demo"
-    if folder.exists() and any(folder.iterdir()):
-        if not (overwrite and marker.is_file()):
-            wrong = "is not an older demo" if overwrite else "is not empty; choose another folder or give --overwrite"
-            raise OutputError(f"{folder}: {wrong}")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    pictures = folder / "pictures"
+    marker = pictures / ".eml-demo"
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            if not (overwrite and marker.is_file()):
+                wrong = "is not an older demo" if overwrite else "is not empty; give another folder or --overwrite"
+                raise OutputError(f"{folder}: {wrong}")
+            for made in (pictures, folder / "run", folder / "untrained"):
+                shutil.rmtree(made, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
 
     def step(*arguments: str | Path) -> None:
         words = [str(argument) for argument in arguments]
-        render.say(f"\n$ eml {' '.join(words)}", style="bold")
+        render.say(f"\n$ {shlex.join(['eml', *words])}", style="bold")
         run(words)
 
-    pictures = folder / "pictures"
     render.say(f"drawing characters into {pictures}", style="bold")
     with render.progress("drawing") as advance:
         draw(pictures, progress=advance)
     marker.touch()
-    shutil.copyfile(CONFIG, folder / "config.yaml")
+    if not (folder / "config.yaml").exists():  # of an older demo it may have been edited: that one is kept
+        shutil.copyfile(CONFIG, folder / "config.yaml")
 
     test, trained, untrained = pictures / "dataset_test.csv", folder / "run", folder / "untrained"
     step("scan", pictures)

@@ -22,7 +22,8 @@ def evaluate(
     ] = None,
     weights: Annotated[str, typer.Option(help="For timm:NAME: pretrained, none (random), or a file.")] = "pretrained",
     image_size: Annotated[
-        int | None, typer.Option(help="For timm:NAME: side of the square (pixels).", show_default="the model's own")
+        int | None,
+        typer.Option(min=8, max=4096, help="For timm:NAME: side (pixels).", show_default="the model's own"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.", show_default="RUN/evaluations")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")] = 64,

@@ -22,7 +22,6 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that eml did not write, or that were changed since.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
-RandomSeed = Annotated[int, typer.Option(min=0, help="Another seed gives another result, the same one the same.")]
 
 
 def out_folder(dataset: Path, out: Path | None) -> Path:

@@ -20,7 +20,7 @@ def train(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; overrides the config.", show_default=False)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build everything, take one step, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build everything, take two steps, make no run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
 ) -> None:
     """Train an embedding model as a config says, into a run folder with checkpoints, metrics and plots."""
@@ -40,7 +40,7 @@ def train(
     if dry_run:
         facts = rehearse(run, table)
         render.table(
-            "One step was taken, nothing was written", ["", ""], [[name, value] for name, value in facts.items()]
+            "Two steps were taken, no run folder was made", ["", ""], [[name, value] for name, value in facts.items()]
         )
         if json:
             render.print_json(facts)

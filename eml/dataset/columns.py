@@ -26,7 +26,25 @@ def typed(frame: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     for name in FLAGS:
         if name in frame.columns:
             frame[name] = _as_flags(frame[name], problems)
+    problems += _box_problems(frame)
     return frame
+
+
+def _box_problems(frame: pd.DataFrame) -> Problems:
+    """A box that is none must not be taken for the whole picture."""
+    present = [name for name in BOX if name in frame.columns]
+    if not present:
+        return []
+    if len(present) < len(BOX):
+        return [(-1, f"a box needs the columns {', '.join(BOX)}; found only {', '.join(present)}")]
+    box = frame[present]
+    given = box.notna()
+    numbers = box.fillna(0).astype("int64")
+    ordered = (numbers["x_1"] < numbers["x_2"]) & (numbers["y_1"] < numbers["y_2"])
+    right = given.all(axis=1) & (numbers >= 0).all(axis=1) & ordered
+    bad = given.any(axis=1) & ~right
+    told = "a box must have 0 ≤ x_1 < x_2 and 0 ≤ y_1 < y_2, or all four blank, got"
+    return [(row, f"{told} {', '.join(map(str, box.loc[row]))}") for row in frame.index[bad]]
 
 
 def _as_text(column: "pd.Series[Any]", problems: Problems) -> "pd.Series[Any]":

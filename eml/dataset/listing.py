@@ -17,7 +17,7 @@ _LITTER = {
 }
 _SIDECAR = ".eml.json"
 _CONFIGS = (".yaml", ".yml")
-_RUN = "run.json"
+_RUN = ("run.json", "config.yaml", "state.pt")
 
 
 @dataclass
@@ -85,7 +85,8 @@ def _entries(root: Path, folder: str) -> Iterator["os.DirEntry[str]"]:
 def _is_ours(entry: "os.DirEntry[str]") -> bool:
     """A config, or the run folder that a training left beside the classes."""
     if entry.is_dir():
-        return os.path.isfile(os.path.join(entry.path, _RUN))  # noqa: PTH118, PTH113 - a Path for each class is slow
+        # os.path, since a Path for each class is slow
+        return all(os.path.isfile(os.path.join(entry.path, name)) for name in _RUN)  # noqa: PTH118, PTH113
     return entry.name.endswith(_CONFIGS)
 
 

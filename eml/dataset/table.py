@@ -138,9 +138,21 @@ def _scan(folder: Path, out: Path, report: Report, progress: Progress | None) ->
     return path
 
 
+def test_table(folder: Path) -> Path | None:
+    """The table of classes set aside for the test that `eml split` left in a folder; None when there is none.
+
+    Raises DataError when it is out of date.
+    """
+    for suffix in SUFFIXES:
+        if (path := folder / f"dataset_test{suffix}").is_file():
+            _refuse_stale(path)
+            return path
+    return None
+
+
 def _refuse_stale(found: Path) -> None:
     """DataError when the table, or one that it came from, is older than what that was made from."""
-    command = next(command for command, stem in WAY.items() if stem == found.stem)
+    command = next((command for command, stem in WAY.items() if stem == found.stem), "split")
     again = f"Run eml {command} again, or give the table to use"
     used = {found.resolve()}
     for made, source, changed in sources(found):
@@ -277,7 +289,7 @@ def _read_frame(source: Path) -> pd.DataFrame:
         ) from error
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{source}: is empty; a table has the columns label and file_name") from error
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:
+    except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
         raise DataError(f"{source}: cannot be read as a table: {str(error).strip()}") from error
 
 

@@ -1,6 +1,6 @@
 """The config of a training run, composed of the families' and rooms' own configs."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ class DataConfig(Strict):
     fold: int | None = Field(
         0, ge=0, description="the fold held out for validation; null: train on all pictures, without validation"
     )
-    workers: int | Literal["auto"] = Field(
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="processes that decode pictures; auto: 0 on a CPU, where they would take training's cores"
     )
 
@@ -62,7 +62,7 @@ class ScheduleConfig(Strict):
     """Learning-rate factor per step: linear warm-up from 0, then a cosine to `final`."""
 
     warmup_epochs: float = Field(0.5, ge=0, description="length of the warm-up (epochs)")
-    final: float = Field(0.0, ge=0, le=1, description="factor at the last step")
+    final: float = Field(0.0, ge=0, le=1, description="factor that the cosine would reach one step after the last")
 
 
 class ValidationConfig(Strict):
@@ -89,7 +89,7 @@ class RunConfig(Strict):
     epochs: int = Field(10, ge=1, description="times that every training picture is seen")
     batch_size: int = Field(64, ge=2, description="pictures per step")
     validation: ValidationConfig = ValidationConfig()
-    seed: int = Field(28, ge=0, description="of the weights, the order and the augmentation")
+    seed: int = Field(28, ge=0, lt=2**63, description="of the weights, the order and the augmentation")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto takes the first there is")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from eml.dataset.scan import Progress
-from eml.dataset.table import Table, resolve
+from eml.dataset.table import Table, resolve, test_table
 from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
 from eml.errors import ConfigError
 from eml.files import digest
@@ -85,7 +85,7 @@ def table_to_evaluate(
     source: Path, root: Path | None, report: Report = lambda line: None, progress: Progress | None = None
 ) -> Table:
     """A table as it is; of a folder dataset_test.csv, or else the table that `eml split` would read."""
-    if (test := source / "dataset_test.csv").is_file():
+    if root is None and source.is_dir() and (test := test_table(source)):
         report(f"table: {test}")
         return resolve(test, "evaluate")
     return resolve(source, "split", root, report=report, progress=progress)

@@ -267,6 +267,7 @@ class Run:
                 "head": self.head.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             }
         )
 
@@ -287,6 +288,8 @@ class Run:
         self.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["random_cuda"])
         self.progress = Progress(**{name: state[name] for name in Progress.__dataclass_fields__})
         self.folder.cut(self.progress.step, self.progress.closed_epochs)
         self.observe(Note(f"resumed at step {self.progress.step} of {self.steps}"))
@@ -306,8 +309,8 @@ class Run:
     def _not_finite(self, value: float, rows: Tensor) -> EmlError:
         names = self.sets.frame["file_name"].iloc[rows.tolist()].tolist()
         return EmlError(
-            f"step {self.progress.step + 1}: the loss is {value}; nothing after step {self.progress.step} was kept. "
-            f"Lower optimizer.lr or set optimizer.clip: 5. The batch began with {', '.join(names[:4])}"
+            f"step {self.progress.step + 1}: the loss is {value}; the state saved last is that of an epoch's end. "
+            f"Start a new run with lower optimizer.lr or with optimizer.clip: 5. The batch: {', '.join(names[:4])}, …"
         )
 
     def facts(self) -> dict[str, Any]:

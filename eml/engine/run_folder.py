@@ -59,6 +59,8 @@ class RunFolder:
             raise OutputError(f"{self.path}: is not a run folder of eml, so --overwrite does not touch it")
         for name in ("steps.jsonl", "metrics.jsonl", "timings.jsonl", "curves.png", "state.pt", "run.json"):
             (self.path / name).unlink(missing_ok=True)
+        for old in (self.path / "evaluations").glob("*/metrics.json"):
+            old.unlink()
         for folder in self.checkpoints.glob("epoch-*"):
             remove_folder(folder)
         for pointer in ("best", "last"):

@@ -103,7 +103,9 @@ def _validation(train: pd.DataFrame, held_out: pd.DataFrame, where: str) -> Retr
 def retrieval_set(frame: pd.DataFrame, where: str) -> RetrievalSet:
     """Query and gallery by the columns is_query and is_gallery if the table has them, leave-one-out otherwise."""
     frame = frame.reset_index(drop=True)
-    if "is_query" in frame and "is_gallery" in frame:
+    if ("is_query" in frame) != ("is_gallery" in frame):
+        raise DataError(f"{where}: has one of the columns is_query and is_gallery without the other; both are needed")
+    if "is_query" in frame:
         queries, gallery = (np.flatnonzero(frame[name].fillna(False)) for name in ("is_query", "is_gallery"))
         if not len(queries) or not len(gallery):
             raise DataError(f"{where}: {len(queries)} rows are queries and {len(gallery)} gallery; both are needed")

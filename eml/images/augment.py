@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ class NoAugment(Augment):
 
     def build(self, size: int) -> Augmenter:
         """The identity."""
-        return lambda pixels, seed: pixels
+        return _unchanged
 
 
 class Standard(Augment):
@@ -51,6 +52,7 @@ class Standard(Augment):
 
     def build(self, size: int) -> Augmenter:
         """The transforms whose fields are not 0, in a fixed order."""
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks a registry for a newer version
         import albumentations as A
         import cv2
 
@@ -73,11 +75,20 @@ class Standard(Augment):
         if self.erase:
             patch = {"hole_height_range": (0.1, 0.4), "hole_width_range": (0.1, 0.4)}
             steps.append(A.CoarseDropout(num_holes_range=(1, 1), **patch, fill="random_uniform", p=self.erase))
-        compose = A.Compose(steps)
+        return _Composed(A.Compose(steps))
 
-        def apply(pixels: Pixels, seed: int) -> Pixels:
-            compose.set_random_seed(seed)
-            changed: Pixels = compose(image=pixels)["image"]
-            return changed
 
-        return apply
+def _unchanged(pixels: Pixels, seed: int) -> Pixels:
+    return pixels
+
+
+class _Composed:
+    """A class and no closure: worker processes that are spawned get it pickled."""
+
+    def __init__(self, compose: Any) -> None:
+        self.compose = compose
+
+    def __call__(self, pixels: Pixels, seed: int) -> Pixels:
+        self.compose.set_random_seed(seed)
+        changed: Pixels = self.compose(image=pixels)["image"]
+        return changed

@@ -17,6 +17,7 @@ import os
 import re
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -152,21 +153,37 @@ def open_picture(
             size = size[::-1] if lying else size
             wanted = _wanted(size, at_least, box)
             image.draft("L" if luma else None, wanted[::-1] if lying else wanted)
-        try:
-            image.load()
-        except Exception as error:  # Pillow's plugins let through whatever comes; the file is at fault in any case
-            raise _load_error(error, path) from error
-        try:
-            flat = _flat(image)
-        except Exception as error:
-            detail = f"{format_} of mode {mode} cannot be turned into colours: {error}"
-            raise PictureError(path, "unsupported", detail) from error
-        # Asked for after loading: a TIFF is then turned by Pillow itself, and the EXIF data of a PNG may come last.
-        turn = _TRANSPOSE.get(_orientation(image))
-    flat = flat if turn is None else flat.transpose(turn)
-    flat.info.clear()  # its orientation is applied, its transparency gone; nobody shall do either again
+        flat = _upright(image, path)
     width, height = size if format_ in _JPEG else flat.size
     return Picture(flat, width, height, format_, mode)
+
+
+def from_pil(image: Image.Image) -> Image.Image:
+    """A picture opened elsewhere as `decode` would give it: upright, RGB, transparency on white.
+
+    Raises PictureError when its data cannot be read.
+    """
+    with _quiet:
+        flat = _upright(image, getattr(image, "filename", "") or "the picture given")
+    return flat if flat.mode == "RGB" else flat.convert("RGB")
+
+
+def _upright(image: Image.Image, path: Path | str) -> Image.Image:
+    """Loaded, flattened, turned by its EXIF orientation."""
+    try:
+        image.load()
+    except Exception as error:  # Pillow's plugins let through whatever comes; the file is at fault in any case
+        raise _load_error(error, path) from error
+    try:
+        flat = _flat(image)
+    except Exception as error:
+        detail = f"{image.format} of mode {image.mode} cannot be turned into colours: {error}"
+        raise PictureError(path, "unsupported", detail) from error
+    # Asked for after loading: a TIFF is then turned by Pillow itself, and the EXIF data of a PNG may come last.
+    turn = _TRANSPOSE.get(_orientation(image))
+    flat = flat.copy() if turn is None and flat is image else flat if turn is None else flat.transpose(turn)
+    flat.info.clear()  # its orientation is applied, its transparency gone; nobody shall do either again
+    return flat
 
 
 class _Quiet:
@@ -227,11 +244,18 @@ def _not_identified(error: Exception, start: bytes, file: IO[bytes], path: Path 
         return PictureError(path, "unsupported", f"{known}; convert it to PNG or JPEG")
     for name in _formats():
         accept = Image.OPEN[name][1]
-        if accept is not None and accept(start[:16]) is True:
+        if accept is not None and _accepts(accept, start[:16]):
             if _ends_early(error) or _cut_short(file):
                 return PictureError(path, "truncated", f"a {name} that ends within its header")
             return PictureError(path, "unreadable", f"starts like a {name}, but its header is broken")
     return PictureError(path, "not_a_picture", "its bytes are of no known picture format")
+
+
+def _accepts(accept: Callable[[bytes], bool | str], start: bytes) -> bool:
+    try:
+        return accept(start) is True
+    except Exception:  # Pillow's own checks fail on files of a few bytes
+        return False
 
 
 def _load_error(error: Exception, path: Path | str) -> PictureError:

@@ -1,5 +1,6 @@
 """Table rows → batches of uint8 pixels, as a pure function of (seed, epoch, position)."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -114,11 +115,24 @@ def batches(pictures: Pictures, sampler: InOrder | Shuffled, workers: int = 0) -
 
     Raises DataError naming the file when a picture cannot be read.
     """
-    loader = DataLoader(pictures, batch_sampler=sampler, num_workers=workers, collate_fn=_collate)
+    loader = DataLoader(
+        pictures,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_leave_signals_to_the_parent,
+        generator=torch.Generator(),  # else each iterator takes a number from torch's own, from which dropout draws
+    )
     for pixels, rows in loader:
         if isinstance(pixels, str):
             raise DataError(pixels)
         yield pixels, rows
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A stop request for the whole process group is the parent's to answer; it ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _collate(samples: list[tuple[Tensor | str, int]]) -> tuple[Tensor | str, Tensor]:

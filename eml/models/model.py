@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.images.decode import decode
+from eml.images.decode import decode, from_pil
 from eml.images.loading import InOrder, Pictures, batches, normalise
 from eml.images.preprocess import Preprocess
 from eml.models.checkpoint import load_checkpoint
@@ -72,7 +72,7 @@ class Model:
                 raise DataError(f"an array must be (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
             return Image.fromarray(picture)
         if isinstance(picture, Image.Image):
-            return picture.convert("RGB")
+            return from_pil(picture)
         return decode(Path(picture), at_least=(side, side))
 
 

@@ -85,7 +85,8 @@ def test_litter_hidden_files_and_emls_own_are_passed_over(root: Path) -> None:
     for name in ("__MACOSX/cat/1.jpg", ".ipynb_checkpoints/1.jpg", "cat/.cache/1.jpg"):
         picture(root / name)
     picture(root / "run 1" / "curves.png")
-    (root / "run 1" / "run.json").write_text("{}")
+    for name in ("run.json", "config.yaml", "state.pt"):
+        (root / "run 1" / name).write_text("{}")
     after = scan_folder(root)
     assert after.table.equals(before.table)
     assert (len(after.errors), after.warnings) == (0, [])

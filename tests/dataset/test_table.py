@@ -55,8 +55,8 @@ def test_decimal_labels_in_a_parquet_table_are_refused(tmp_path: Path) -> None:
 
 
 def test_known_columns_have_their_types_and_others_are_untouched(tmp_path: Path) -> None:
-    header = "label,file_name,width,fold,x_1,is_query,price,note\n"
-    path = csv(tmp_path, header + "a,1.jpg,640,-1,3,True,0.10,\nb,2.jpg,480,2,,0,007,NA\n")
+    header = "label,file_name,width,fold,x_1,y_1,x_2,y_2,is_query,price,note\n"
+    path = csv(tmp_path, header + "a,1.jpg,640,-1,3,0,9,9,True,0.10,\nb,2.jpg,480,2,,,,,0,007,NA\n")
     frame = read_table(path).frame
     assert frame["width"].tolist() == [640, 480]
     assert frame["fold"].tolist() == [-1, 2]
@@ -336,3 +336,10 @@ def test_the_sidecar_is_json_and_the_table_has_a_name(tmp_path: Path) -> None:
     )
     assert json.loads(sidecar_path(tmp_path / "t.csv").read_text())["replaces"] is None
     assert (table.name, Table(table.frame, tmp_path).name) == (f"{tmp_path}/t.csv", f"the table of {tmp_path}")
+
+
+@pytest.mark.parametrize("box", ["-5,0,10,10", "10,0,5,10", "1,,10,10"])
+def test_a_box_that_is_none_is_never_taken_for_the_whole_picture(tmp_path: Path, box: str) -> None:
+    (tmp_path / "t.csv").write_text(f"label,file_name,x_1,y_1,x_2,y_2\na,a.jpg,,,,\nb,b.jpg,{box}\n")
+    with pytest.raises(DataError, match=r"t\.csv:3: a box must have 0 ≤ x_1 < x_2"):
+        read_table(tmp_path / "t.csv")

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,10 @@ def test_fit_squashes_crops_or_pads() -> None:
     assert padded[15, 2].tolist() == [255, 0, 0]
     assert padded[2, 15].tolist() == padded[27, 15].tolist() == [124, 116, 104]
     assert {squashed.shape, cropped.shape, padded.shape} == {(30, 30, 3)}
+
+
+def test_augmentation_can_be_sent_to_spawned_workers() -> None:
+    pixels = np.zeros((24, 24, 3), np.uint8) + 99
+    for augment in (NoAugment(), EVERYTHING):
+        made = augment.build(24)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(made))(pixels, 7), made(pixels, 7))

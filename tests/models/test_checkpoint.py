@@ -143,3 +143,16 @@ def test_features_are_measured_and_preprocessing_is_the_models_own() -> None:
 def test_a_size_that_the_network_cannot_take_is_an_error() -> None:
     with pytest.raises((ConfigError, CheckpointError), match=r"test_vit"):
         build_embedder(ModelConfig.model_validate({"backbone": "test_vit", "weights": "none"}), 8)
+
+
+def test_pil_pictures_of_any_mode_embed_as_their_files_do(folder: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 60, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "alpha.png")
+    exif = Image.Exif()
+    exif[274] = 6  # lies on its side
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    model = eml.load(folder, device="cpu")
+    for name in ("alpha.png", "turned.jpg", "deep.png"):
+        with Image.open(tmp_path / name) as opened:
+            np.testing.assert_allclose(model.embed(opened), model.embed(tmp_path / name), atol=1e-6, err_msg=name)
