@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,10 +56,14 @@ def test_every_command_and_every_line_of_python_runs(folder: Path, monkeypatch: 
     for line in commands:
         small = next((line.replace(key, value) for key, value in SMALL.items() if line.startswith(key)), line)
         assert main(shlex.split(small)[1:]) == 0, line
-    (code,) = (block for block in blocks("python") if block.startswith("import eml"))
-    names: dict[str, object] = {}
-    exec(code, names)
-    assert names["embeddings"].shape == (2, 256)  # type: ignore[attr-defined]
+    codes = [block for block in blocks("python") if block.startswith("import ")]
+    assert len(codes) == 2
+    names: dict[str, dict[str, Any]] = {code: {} for code in codes}
+    for code in codes:
+        exec(code, names[code])
+    assert names[codes[0]]["embeddings"].shape == (2, 256)
+    assert names[codes[1]]["logits"].shape == (8, 100)
+    assert names[codes[1]]["loss"].isfinite()
 
 
 def test_the_readmes_config_and_every_file_of_configs_load(tmp_path: Path) -> None:
