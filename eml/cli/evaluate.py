@@ -38,14 +38,21 @@ def evaluate(
     left out of the means and counted.
     """
     from eml.cli import render
-    from eml.engine.evaluation import evaluate_table, evaluations_folder, load_for_evaluation, table_to_evaluate
+    from eml.engine.evaluation import (
+        check_results,
+        evaluate_table,
+        evaluations_folder,
+        load_for_evaluation,
+        table_to_evaluate,
+    )
     from eml.files import write_json
     from eml.retrieval.metrics import all_metrics
 
     folder = evaluations_folder(checkpoint, out)
     tables = [table_to_evaluate(source, root, render.say, render.progress) for source in data]
-    model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=device)
     names = _names([table.path or table.root for table in tables])
+    check_results([folder / name / "metrics.json" for name in names])
+    model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=device)
     results = []
     for name, table in zip(names, tables, strict=True):
         with render.progress(f"embedding {name}", len(table.frame)) as advance:

@@ -36,7 +36,7 @@ def init(
     if weights not in ("pretrained", "none"):
         weights = os.path.relpath(weights, target.parent)
     suggestion = suggest(table, backbone=backbone, weights=weights, table_path=path)
-    values = suggestion.values
+    values = suggestion.values | {"output": _free_name(target.parent)}
     if root is not None:
         values["data"]["root"] = os.path.relpath(root, target.parent)
     head = "".join(f"# {line}\n" for line in [f"Made by eml init for {path}.", *suggestion.reasons])
@@ -45,3 +45,9 @@ def init(
         render.say(f"  {reason}")
     render.say(f"wrote {target}")
     render.say(f"next: eml train {target}")
+
+
+def _free_name(folder: Path) -> str:
+    """`run`, or the first of run-2, run-3, … that is not there, since a class may be called run."""
+    names = ("run", *(f"run-{number}" for number in range(2, 10_000)))
+    return next(name for name in names if not (folder / name).exists())

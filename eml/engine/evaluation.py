@@ -1,7 +1,8 @@
 """Retrieval metrics of a model on a set: the same code during training and in `eml evaluate`."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table, resolve, test_table
 from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
-from eml.errors import ConfigError
+from eml.errors import ConfigError, OutputError
 from eml.files import digest
 from eml.models.checkpoint import find_checkpoint
 from eml.models.config import ModelConfig
@@ -113,6 +114,18 @@ def load_for_evaluation(
     torch.manual_seed(UNTRAINED_SEED)
     embedder = build_embedder(config, image_size)
     return Model(embedder, default_preprocess(embedder.backbone, size=image_size), find_device(device))
+
+
+def check_results(files: Sequence[Path]) -> None:
+    """Raises OutputError when one of the files is there and is no result of an evaluation: that is not replaced."""
+    for file in files:
+        if file.exists():
+            try:
+                found = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                found = None
+            if not isinstance(found, dict) or not {"checkpoint", "metrics"} <= set(found):
+                raise OutputError(f"{file}: is there and was not written by eml evaluate; give another --out")
 
 
 def evaluations_folder(checkpoint: str, out: Path | None) -> Path:

@@ -72,7 +72,7 @@ def fit(
 
     Raises EmlError for what the user can mend, Interrupted after Ctrl-C or SIGTERM with the state saved.
     """
-    return Run(config, table, observe).run(resume=resume, overwrite=overwrite)
+    return Run(config, table, observe, resume=resume).run(overwrite=overwrite)
 
 
 def rehearse(config: RunConfig, table: Table) -> dict[str, Any]:
@@ -95,7 +95,8 @@ def rehearse(config: RunConfig, table: Table) -> dict[str, Any]:
 class Run:
     """A training run: its parts are built in __init__, its story is `run`."""
 
-    def __init__(self, config: RunConfig, table: Table, observe: Observer) -> None:
+    def __init__(self, config: RunConfig, table: Table, observe: Observer, *, resume: bool = False) -> None:
+        self.resume = resume
         self.config, self.table, self.observe = config, table, observe
         self.folder = RunFolder(config.output)
         self.device = find_device(config.device)
@@ -103,7 +104,10 @@ class Run:
         self.sets: TrainingSets = training_sets(table, config.data.fold)
         _check_metric(config, self.sets)
         torch.manual_seed(config.seed)
-        self.embedder: Embedder = build_embedder(config.model, config.image.size)
+        self.embedder: Embedder = build_embedder(
+            config.model.model_copy(update={"weights": "none"}) if resume else config.model,  # the state has them
+            config.image.size,
+        )
         self.preprocess: Preprocess = default_preprocess(self.embedder.backbone, **dict(config.image))
         check_loss(config.margin, config.loss)
         counts = np.bincount(self.sets.labels, minlength=len(self.sets.classes)).tolist()
@@ -118,9 +122,9 @@ class Run:
         self.progress = Progress()
         self.stopped: Callable[[], bool] = lambda: False
 
-    def run(self, *, resume: bool, overwrite: bool) -> Result:
+    def run(self, *, overwrite: bool) -> Result:
         """Validate the untrained network, then epoch by epoch: steps, validation, checkpoint, state."""
-        if resume:
+        if self.resume:
             self._restore()
         else:
             self.folder.create(self.config, self.facts(), overwrite=overwrite)
@@ -340,7 +344,7 @@ class Run:
             self.folder.path,
             by_epoch.get(0),
             by_epoch.get(self.progress.best_epoch),
-            self.progress.best_epoch,
+            self.progress.best_epoch if self.sets.validation else self.config.epochs,
             {key: name for metric in all_metrics() for key, name in metric.shown().items()},
         )
 

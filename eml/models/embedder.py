@@ -92,12 +92,12 @@ def _create(name: str, weights: str | Path, image_size: int | None) -> nn.Module
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
         raise ConfigError(f"model.backbone: timm {timm.__version__} has no model {name!r}{hint}")
     options: dict[str, Any] = {"num_classes": 0, "pretrained": weights != "none"}
-    if isinstance(weights, Path):
-        if not weights.is_file():
-            raise CheckpointError(f"model.weights: {weights} is not a file")
-        options["pretrained_cfg_overlay"] = {"file": str(weights)}
+    if isinstance(weights, Path) and not weights.is_file():
+        raise CheckpointError(f"model.weights: {weights} is not a file")
     logging.getLogger("timm").setLevel(logging.ERROR)
     try:
+        if isinstance(weights, Path):
+            options["pretrained_cfg_overlay"] = _source(weights)
         with _loads_recorded() as missing:
             model: nn.Module = _create_at(name, image_size, options)
     except Exception as error:  # a damaged or foreign file raises whatever its reader trips over
@@ -114,6 +114,14 @@ def _create(name: str, weights: str | Path, image_size: int | None) -> nn.Module
             f"first {missing[0]!r}"
         )
     return model
+
+
+def _source(weights: Path) -> dict[str, Any]:
+    """Where timm takes a file's tensors from. A .pth is read here, so that no code in it can ever run."""
+    if weights.suffix == ".safetensors":
+        return {"file": str(weights)}
+    loaded = torch.load(weights, map_location="cpu", weights_only=True)
+    return {"state_dict": loaded.get("state_dict", loaded.get("model", loaded))}
 
 
 @contextmanager

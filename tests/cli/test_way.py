@@ -146,6 +146,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("evaluate timm:test_resnett --weights none --data {photos} --out {tmp}", "did you mean"),
         ("evaluate {photos}/run --weights none --data {photos}", "--weights and --image-size are for timm:NAME"),
         ("init {photos}", "config.yaml: is there already"),
+        ("evaluate {photos}/run --data {photos} --out {tmp}/mine", "was not written by eml evaluate"),
         ("demo {photos}", "is not empty"),
         ("demo {photos} --overwrite", "is not an older demo"),
     ],
@@ -154,6 +155,8 @@ def test_what_the_user_can_mend_is_told_without_a_traceback(
     trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], line: str, message: str
 ) -> None:
     (tmp_path / "file").write_text("in the way")
+    (tmp_path / "mine" / "dataset_test").mkdir(parents=True)
+    (tmp_path / "mine" / "dataset_test" / "metrics.json").write_text("precious")
     (trained / "three.yaml").write_text(
         "output: run3\ndata: {table: folds.csv}\nepoch: 3\nmargin: {type: arcfce}\nhead: {scale: big}\n"
     )

@@ -156,3 +156,18 @@ def test_pil_pictures_of_any_mode_embed_as_their_files_do(folder: Path, tmp_path
     for name in ("alpha.png", "turned.jpg", "deep.png"):
         with Image.open(tmp_path / name) as opened:
             np.testing.assert_allclose(model.embed(opened), model.embed(tmp_path / name), atol=1e-6, err_msg=name)
+
+
+def test_a_pth_file_is_read_without_running_code_in_it(tmp_path: Path) -> None:
+    config = {"backbone": "test_resnet", "neck": {"type": "identity"}}
+    first = build_embedder(ModelConfig.model_validate(config | {"weights": "none"}))
+    torch.save({"state_dict": first.backbone.state_dict()}, tmp_path / "good.pth")
+    again = build_embedder(ModelConfig.model_validate(config | {"weights": tmp_path / "good.pth"}))
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(again.eval()(images), first.eval()(images))
+    torch.save(Path, tmp_path / "bad.pth")  # a pickled class, not tensors
+    (tmp_path / "text.pth").write_text("no weights")
+    (tmp_path / "empty.pth").touch()
+    for name in ("bad", "text", "empty"):
+        with pytest.raises(CheckpointError, match="does not fit test_resnet"):
+            build_embedder(ModelConfig.model_validate(config | {"weights": tmp_path / f"{name}.pth"}))
