@@ -32,10 +32,11 @@ def train(
     run = load(RunConfig, config, overrides)
 
     from eml.cli.training_display import TrainingDisplay
-    from eml.engine.fit import fit, rehearse
+    from eml.engine.fit import check, fit, rehearse
     from eml.engine.sets import table_to_train_on
     from eml.reports.curves import draw_curves
 
+    check(run, resume=resume, overwrite=overwrite or dry_run)
     table = table_to_train_on(run.data, render.say, render.progress)
     if dry_run:
         facts = rehearse(run, table)

@@ -19,7 +19,7 @@ from eml.dataset.table import Table
 from eml.engine.config import RunConfig
 from eml.engine.evaluation import evaluate
 from eml.engine.events import Note, Observer, Started, Stepped, Validated, Validating
-from eml.engine.optimizer import build_optimizer, learning_rate_factor, set_learning_rates
+from eml.engine.optimizer import build_optimizer, check_optimizer, learning_rate_factor, set_learning_rates
 from eml.engine.run_folder import Line, RunFolder, remove_folder, table_facts
 from eml.engine.sets import TrainingSets, pictures, training_sets
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
@@ -28,7 +28,7 @@ from eml.images.loading import Shuffled, batches, normalise
 from eml.images.preprocess import Preprocess
 from eml.models.checkpoint import find_checkpoint, point, save_checkpoint
 from eml.models.device import find_device
-from eml.models.embedder import Embedder, build_embedder, default_preprocess
+from eml.models.embedder import Embedder, build_embedder, check_backbone, default_preprocess
 from eml.models.head import ClassHead, check_loss, smoothing_warning
 from eml.models.model import Model
 from eml.retrieval.metrics import all_metrics
@@ -75,6 +75,28 @@ def fit(
     return Run(config, table, observe, resume=resume).run(overwrite=overwrite)
 
 
+def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """What only timm, this machine and the output folder can tell of a config, before anything is read or built.
+
+    Raises EmlError with all problems at once.
+    """
+    problems: list[str] = []
+    checks: list[Callable[[], object]] = [
+        lambda: find_device(config.device),
+        lambda: check_backbone(config.model.backbone),
+        lambda: check_optimizer(config.optimizer.name),
+        lambda: _check_metric(config),
+        lambda: resume or RunFolder(config.output).refuse_occupied(overwrite=overwrite),
+    ]
+    for each in checks:
+        try:
+            each()
+        except EmlError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
 def rehearse(config: RunConfig, table: Table) -> dict[str, Any]:
     """Build everything, take two steps, write nothing; returns what the run would be and how long it would take."""
     run = Run(config, table, lambda event: None)
@@ -102,7 +124,7 @@ class Run:
         self.device = find_device(config.device)
         self.workers = _workers(config, self.device)
         self.sets: TrainingSets = training_sets(table, config.data.fold)
-        _check_metric(config, self.sets)
+        _check_metric(config)
         torch.manual_seed(config.seed)
         self.embedder: Embedder = build_embedder(
             config.model.model_copy(update={"weights": "none"}) if resume else config.model,  # the state has them
@@ -355,9 +377,9 @@ def _workers(config: RunConfig, device: torch.device) -> int:
     return 0 if device.type == "cpu" else min(8, torch.multiprocessing.cpu_count())
 
 
-def _check_metric(config: RunConfig, sets: TrainingSets) -> None:
+def _check_metric(config: RunConfig) -> None:
     known = [name for metric in all_metrics() for name in metric.shown()]
-    if sets.validation is not None and config.validation.metric not in known:
+    if config.data.fold is not None and config.validation.metric not in known:
         raise ConfigError(f"validation.metric: unknown metric {config.validation.metric!r}; known: {', '.join(known)}")
 
 

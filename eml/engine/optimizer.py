@@ -19,10 +19,7 @@ def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead
 
     Biases and the weights of norms (fewer than 2 dimensions) get no weight decay. A part whose rate is 0 is frozen.
     """
-    if config.name.lower() not in list_optimizers():
-        close = get_close_matches(config.name.lower(), list_optimizers(), 3)
-        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
-        raise ConfigError(f"optimizer.name: timm has no optimizer {config.name!r}{hint}")
+    check_optimizer(config.name)
     groups = [
         *_groups("backbone", embedder.backbone, config.lr.backbone, config.weight_decay),
         *_groups("neck", embedder.neck, config.lr.neck, config.weight_decay),
@@ -34,6 +31,14 @@ def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead
         groups, opt=config.name, lr=max(group["lr"] for group in groups)
     )
     return optimizer
+
+
+def check_optimizer(name: str) -> None:
+    """Raises ConfigError, with suggestions, when timm has no such optimizer."""
+    if name.lower() not in list_optimizers():
+        close = get_close_matches(name.lower(), list_optimizers(), 3)
+        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+        raise ConfigError(f"optimizer.name: timm has no optimizer {name!r}{hint}")
 
 
 def _groups(name: str, module: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:

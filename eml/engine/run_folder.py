@@ -44,15 +44,20 @@ class RunFolder:
         Raises OutputError when something is there already and `overwrite` is not set; with it, an older run's files
         are removed, other files stay.
         """
-        if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
-            if not overwrite:
-                raise OutputError(
-                    f"{self.path}: there is something already; go on with it (--resume), replace it (--overwrite), "
-                    "or choose another folder (--set output=FOLDER)"
-                )
+        if self.refuse_occupied(overwrite=overwrite):
             self._remove_older_run()
         write_text(self.path / "config.yaml", dump(config))
         write_json(self.path / "run.json", environment() | facts)
+
+    def refuse_occupied(self, *, overwrite: bool) -> bool:
+        """Whether something is there already. Raises OutputError when it is and `overwrite` is not set."""
+        occupied = self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir()))
+        if occupied and not overwrite:
+            raise OutputError(
+                f"{self.path}: there is something already; go on with it (--resume), replace it (--overwrite), "
+                "or choose another folder (--set output=FOLDER)"
+            )
+        return occupied
 
     def _remove_older_run(self) -> None:
         if not (self.path / "run.json").is_file():

@@ -86,11 +86,16 @@ def default_preprocess(backbone: nn.Module, **overrides: Any) -> Preprocess:
     return Preprocess(**known | {key: value for key, value in overrides.items() if value is not None})
 
 
-def _create(name: str, weights: str | Path, image_size: int | None) -> nn.Module:
+def check_backbone(name: str) -> None:
+    """Raises ConfigError, with suggestions, when timm has no such model."""
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), 3)
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
         raise ConfigError(f"model.backbone: timm {timm.__version__} has no model {name!r}{hint}")
+
+
+def _create(name: str, weights: str | Path, image_size: int | None) -> nn.Module:
+    check_backbone(name)
     options: dict[str, Any] = {"num_classes": 0, "pretrained": weights != "none"}
     if isinstance(weights, Path) and not weights.is_file():
         raise CheckpointError(f"model.weights: {weights} is not a file")

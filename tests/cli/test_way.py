@@ -139,6 +139,13 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("train {photos}/three.yaml", "three.yaml:3: unknown key 'epoch' (did you mean 'epochs'?)"),
         ("train {photos}/three.yaml", "three.yaml:4: unknown margin 'arcfce' (did you mean 'arcface'?)"),
         ("train {photos}/three.yaml", "three.yaml:5: head.scale"),
+        *(
+            (
+                "train {photos}/config.yaml --device cuda:9 --set model.backbone=test_resnett --set optimizer.name=adamww",
+                told,
+            )
+            for told in ("device 'cuda:9'", "'test_resnet'", "'adamw'", "there is something already")
+        ),
         ("evaluate {photos}/gone --data {photos}", "does not exist: expected a folder with config.json"),
         ("evaluate {photos}/run --data {photos}/gone.csv", "gone.csv: no such file"),
         ("evaluate {photos}/run --data {photos}/one.csv", "none of 1 queries has a partner"),
