@@ -141,7 +141,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("train {photos}/three.yaml", "three.yaml:5: head.scale"),
         *(
             (
-                "train {photos}/config.yaml --device cuda:9 --set model.backbone=test_resnett --set optimizer.name=adamww",
+                "train {photos}/config.yaml --device cuda:9 -s model.backbone=test_resnett -s optimizer.name=adamww",
                 told,
             )
             for told in ("device 'cuda:9'", "'test_resnet'", "'adamw'", "there is something already")
