@@ -1,5 +1,7 @@
-"""No test may reach for a hub; huggingface_hub reads this when it is imported."""
+"""What all tests need of the process they run in."""
 
 import os
+import signal
 
-os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for a hub; huggingface_hub reads this when it is imported
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job started in the background has it ignored
