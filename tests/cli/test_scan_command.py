@@ -106,6 +106,7 @@ def test_refusals(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["cat", "dog"]
 
 
+@pytest.mark.wide  # seen once to miss its signal on a busy machine, and then it scans for half a minute
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to oneself")
 def test_ctrl_c_stops_at_once_and_leaves_earlier_tables_whole(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scan", str(root)]) == 0
