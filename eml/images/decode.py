@@ -154,6 +154,7 @@ def open_picture(
             wanted = _wanted(size, at_least, box)
             image.draft("L" if luma else None, wanted[::-1] if lying else wanted)
         flat = _upright(image, path)
+    flat.info.clear()  # its orientation is applied, its transparency gone; nobody shall do either again
     width, height = size if format_ in _JPEG else flat.size
     return Picture(flat, width, height, format_, mode)
 
@@ -165,6 +166,8 @@ def from_pil(image: Image.Image) -> Image.Image:
     """
     with _quiet:
         flat = _upright(image, getattr(image, "filename", "") or "the picture given")
+    flat = flat.copy() if flat is image else flat  # the caller's picture keeps its info
+    flat.info.clear()
     return flat if flat.mode == "RGB" else flat.convert("RGB")
 
 
@@ -181,9 +184,7 @@ def _upright(image: Image.Image, path: Path | str) -> Image.Image:
         raise PictureError(path, "unsupported", detail) from error
     # Asked for after loading: a TIFF is then turned by Pillow itself, and the EXIF data of a PNG may come last.
     turn = _TRANSPOSE.get(_orientation(image))
-    flat = flat.copy() if turn is None and flat is image else flat if turn is None else flat.transpose(turn)
-    flat.info.clear()  # its orientation is applied, its transparency gone; nobody shall do either again
-    return flat
+    return flat if turn is None else flat.transpose(turn)
 
 
 class _Quiet:
