@@ -104,7 +104,7 @@ def rehearse(config: RunConfig, table: Table) -> dict[str, Any]:
     started = time.monotonic()
     run.step(*next(run.batches(epoch=1, first_step=0)))
     seconds = time.monotonic() - started
-    facts = run.facts()
+    facts = run.facts() | _class_head_facts(run.head, min(config.batch_size, len(run.sets.frame)), run.optimizer)
     return {name: value for name, value in facts.items() if name != "table"} | {
         "image_size": run.preprocess.size,
         "batch_size": min(config.batch_size, len(run.sets.frame)),
@@ -154,6 +154,7 @@ class Run:
         self.observe(
             Started(len(self.sets.frame), len(self.sets.classes), self.steps, self.epoch_steps, self.progress.step)
         )
+        self.observe(Note(self.head.describe(self.config.batch_size)))
         if warning := smoothing_warning(self.head, self.config.loss):
             self.observe(Note(warning))
         with _stop_requests() as stopped:
@@ -216,6 +217,9 @@ class Run:
         if self.config.optimizer.clip is not None:
             nn.utils.clip_grad_norm_(self._trained_parameters(), self.config.optimizer.clip)
         self.optimizer.step()
+        if self.head.sampled_rows():
+            rates["class_weights"] = self.config.optimizer.lr.class_weights * factor
+            self.head.step(rates["class_weights"], self.config.optimizer.class_weight_decay)
         self.progress.step += 1
         return {
             "step": self.progress.step,
@@ -223,6 +227,8 @@ class Run:
             "lr": rates,
             "accuracy": terms.correct.float().mean().item(),
             "target_cosine": terms.cosine_y.mean().item(),
+            "target_angle": math.degrees(terms.cosine_y.clamp(-1, 1).acos().mean().item()),
+            "nearest_cosine": terms.nearest.mean().item(),
         }
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -330,7 +336,8 @@ class Run:
         }
 
     def _trained_parameters(self) -> list[Tensor]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return trained + self.head.sampled_rows()
 
     def _not_finite(self, value: float, rows: Tensor) -> EmlError:
         names = self.sets.frame["file_name"].iloc[rows.tolist()].tolist()
@@ -369,6 +376,24 @@ class Run:
             self.progress.best_epoch if self.sets.validation else self.config.epochs,
             {key: name for metric in all_metrics() for key, name in metric.shown().items()},
         )
+
+
+def _class_head_facts(head: ClassHead, batch_size: int, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """How the class head works, what memory it takes (MiB) and its own share of a step's time (seconds)."""
+    state = optimizer.state.get(head.class_weights, {})
+    copies = sum(1 for each in state.values() if isinstance(each, Tensor) and each.shape == head.class_weights.shape)
+    memory = {name: round(size / 2**20, 1) for name, size in head.memory_needed(batch_size, copies).items()}
+    device = head.class_weights.device
+    embeddings = torch.randn(batch_size, head.embedding_size, device=device, requires_grad=True)
+    labels = torch.randint(head.num_classes, (batch_size,), device=device)
+    started = time.monotonic()
+    head(embeddings, labels).log_sum_exp.sum().backward()
+    seconds = time.monotonic() - started
+    return {
+        "class_head": head.describe(batch_size).removeprefix("class head: "),
+        **{f"class_head_{name}_mib": size for name, size in memory.items()},
+        "class_head_seconds_per_step": round(seconds, 4),
+    }
 
 
 def _workers(config: RunConfig, device: torch.device) -> int:

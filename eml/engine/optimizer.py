@@ -17,6 +17,7 @@ from eml.models.head import ClassHead
 def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead) -> torch.optim.Optimizer:
     """One optimizer over backbone, neck and class weights, each with its own peak rate (kept as `peak_lr`).
 
+    Class weights that are sampled are not in it: the head updates them (`ClassHead.step`).
     Biases and the weights of norms (fewer than 2 dimensions) get no weight decay. A part whose rate is 0 is frozen.
     """
     check_optimizer(config.name)

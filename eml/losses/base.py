@@ -19,6 +19,7 @@ class Terms:
     target_logit: z_y. log_sum_exp: ln Σ_j exp z_j. mean_logit: (1/C) Σ_j z_j.
     cosine_y: target cosine before the margin, detached (a dot product where the margin does not normalise).
     correct: whether no other class has a higher logit than the target had before its margin; detached.
+    nearest: largest cosine to another class, detached; −∞ if there is none.
     objective: the loss itself, from a margin that is no softmax over classes (SphereFace2, UniFace, proxy anchor).
     factor, weight, penalty: the loss is multiplied by the margin's factor and the class's weight, then the margin's
     penalty (MagFace, SoftTriple) is added; None: 1, 1, 0.
@@ -29,6 +30,7 @@ class Terms:
     mean_logit: Tensor
     cosine_y: Tensor
     correct: Tensor
+    nearest: Tensor
     objective: Tensor | None = None
     factor: float | Tensor | None = None
     weight: Tensor | None = None

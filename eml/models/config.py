@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from eml.config import ConfigPath, Strict
 from eml.margins import Margin, Prototypes
 from eml.models.class_margins import ClassMargins
+from eml.models.modes import Auto, Mode
 from eml.models.necks import Neck
 from eml.models.necks.linear import Linear
 
@@ -68,6 +69,11 @@ class HeadConfig(Strict):
     centers: int = Field(1, ge=1, le=100, description="centres K per class, of which the nearest counts")
     prototypes: Prototypes | Literal["vpl", "none"] = Field(
         "none", description="vpl: class weights mixed with the class's latest embedding; or a section with its settings"
+    )
+    mode: Mode = Field(Auto(), description="how it goes over its classes: memory and time, and for sampled the result")
+    product: Literal["full", "bfloat16"] = Field(
+        "full",
+        description="precision of the factors of the large product; target cosines and all sums are float32 either way",
     )
     class_margins: ClassMargins | None = Field(
         None, description="a margin for each class from its number of pictures, in the place of the margin's m"

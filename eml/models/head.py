@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +10,43 @@ from torch.nn.functional import logsigmoid
 
 from eml.errors import ConfigError
 from eml.losses import Loss, Terms
-from eml.margins import Context, Margin, Statistics
-from eml.margins.base import per_row, to_unit
+from eml.margins import Context, Margin, Prototypes, Statistics
+from eml.margins.base import to_unit
 from eml.models.config import HeadConfig
+from eml.models.modes import DENSE_LIMIT, MIB, TILE_BYTES, Dense, Sampled, Tiled
+from eml.models.others import Comparison, Others, Rows, dense_cosine, dense_others, logits_of_others, repelled_columns
+from eml.models.sampling import log_weights, sample_classes
+from eml.models.tiled import tiled_others
+
+ROWS = 16_384  # class weights updated at once where a step moves all of them
 
 
 @dataclass(frozen=True)
-class _Cosines:
-    """cosine: (B, C) to every class. targets: for each label of a sample, (B,) to its own. norms: (B,). rows: unit."""
+class _Batch:
+    """Embeddings (B, D) as they are compared, their lengths (B,) before that, and their labels."""
+
+    embeddings: Tensor
+    norms: Tensor
+    labels: list[Tensor]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The classes of a step: all, or those sampled, of which ids (n,) and log_weights (n,) tell. places: of labels."""
+
+    weights: Tensor
+    places: list[Tensor]
+    ids: Tensor | None = None
+    log_weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Own:
+    """Of the target of each sample, (B,): cosine before margin and scale, logit after."""
 
     cosine: Tensor
-    targets: list[Tensor]
-    norms: Tensor
-    embeddings: Tensor
-    rows: Tensor
+    logit: Tensor
+    context: Context
 
 
 class ClassHead(nn.Module):
@@ -72,6 +95,13 @@ class ClassHead(nn.Module):
         self.memory = config.memory(margin)
         if self.memory is not None:
             self._add_state("memory", self.memory.initial_state(num_classes, embedding_size), dtype)
+        self._sampled: list[tuple[Tensor, Tensor]] = []
+        self._penalises_rows = type(margin).row_penalty is not Margin.row_penalty
+        if isinstance(config.mode, Sampled):
+            self.class_weights.requires_grad_(False)  # trained by `step`, through the rows that are sampled
+            seed = torch.randint(2**62, (), dtype=torch.int64)
+            self._add_state("sampling", {"seed": seed, "count": torch.zeros_like(seed)}, dtype)
+            self._add_state("optimizer", config.mode.optimizer.initial_state(self.class_weights), dtype)
         by_class = config.class_margins.of(counts) if config.class_margins and counts else None
         weights = _loss_weights(counts, config.loss_weight_power) if config.loss_weight_power and counts else None
         for name, values in (("class_margins", by_class), ("loss_weights", weights)):
@@ -84,7 +114,7 @@ class ClassHead(nn.Module):
         centers = max(self.config.centers, getattr(self.margin, "centers", 1))
         shape = (self.num_classes, *([centers] if centers > 1 else []), self.embedding_size)
         if class_weights is None:
-            class_weights = nn.Parameter(torch.randn(shape, dtype=dtype) / math.sqrt(self.embedding_size))
+            class_weights = nn.Parameter(torch.randn(shape, dtype=dtype).div_(math.sqrt(self.embedding_size)))
         self.class_weights = class_weights
         learned = self.config.scale == "learned"
         self.log_scale = number(math.log(self.first_scale)) if learned else None
@@ -98,33 +128,131 @@ class ClassHead(nn.Module):
         with torch.no_grad():
             return float(self.state().get("scale", self._scale()))
 
-    def forward(self, embeddings: Tensor, labels: Tensor, *, draws: Tensor | None = None) -> Terms:
-        """embeddings: (B, D), labels: (B,) int64 in [0, C). draws: (B,) to take instead of random ones."""
-        return self._terms(embeddings, [labels], 1.0, [draws])[0]
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        draws: Tensor | None = None,
+        classes: Tensor | None = None,
+    ) -> Terms:
+        """embeddings: (B, D), labels: (B,) int64 in [0, C).
+
+        draws: (B,) to take instead of random ones. classes: (n,) sorted ids to compare with instead of a random sample,
+        the labels among them; only in mode sampled.
+        """
+        return self._terms(embeddings, [labels], 1.0, [draws], classes)[0]
 
     def mixed(self, embeddings: Tensor, labels: Tensor, labels_b: Tensor, share: float | Tensor) -> tuple[Terms, Terms]:
         """Terms for each of the two labels of mixed samples (mixup, cutmix), each with a margin of its own.
 
-        share: weight of the first label in [0, 1], one number or (B,). The loss is `Loss.mixed` of the two.
+        share: weight of the first label in [0, 1], one number or (B,). The loss is `Loss.mixed` of the two. The large
+        product is computed once for both.
         """
         what = f"{self.margin.reduction} loss" if self.margin.reduction != "softmax" else "memory of embeddings"
         if self.margin.reduction != "softmax" or self.memory is not None:
             raise ConfigError(f"mixup does not go with the {what} of margin {self.margin.type}")
-        first, second = self._terms(embeddings, [labels, labels_b], share, [None, None])
+        first, second = self._terms(embeddings, [labels, labels_b], share, [None, None], None)
         return first, second
 
     def logits(self, embeddings: Tensor, labels: Tensor, *, draws: Tensor | None = None) -> Tensor:
         """(B, C) logits after margin and scale, for study: updates no state, draws nothing."""
         self._check(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
-            found = self._cosines(embeddings, [labels])
-            return self._adjusted(found, found.targets[0], labels, self._context(found, 0, labels, draws))[0]
+            batch = self._batch(embeddings, [labels])
+            context = self._context(batch, 0, self._target_cosine(batch, 0, self.class_weights[labels]), draws)
+            scale = self._scale_in_force(context)
+            rows = self._rows(self.class_weights.to(batch.embeddings.dtype), slice(None))
+            how = self._comparison(batch, _Given(self.class_weights, [labels]), [context])
+            cosine = dense_cosine(how, batch.embeddings, rows, self.bias)
+            others = logits_of_others(how, cosine, _detached(context), scale, self.logit_bias)
+            return others.scatter(1, labels.unsqueeze(1), self._target_logit(context, scale).unsqueeze(1))
 
     def state(self, kind: str = "margin") -> dict[str, Tensor]:
-        """The buffers of the margin, of the `memory` of embeddings, or of the random `draws`, by name."""
+        """Buffers by name, of the margin, or of `memory`, random `draws`, `sampling` or `optimizer`."""
         prefix = kind + "_"
         buffers = ((name, each) for name, each in self._buffers.items() if each is not None)
         return {name.removeprefix(prefix): each for name, each in buffers if name.startswith(prefix)}
+
+    def sampled_rows(self) -> list[Tensor]:
+        """The leaf tensors (n, …) of the class weights that were sampled since the last step, with their gradients."""
+        return [rows for _, rows in self._sampled]
+
+    def step(self, learning_rate: float, weight_decay: float = 0.0) -> None:
+        """Update the class weights from the gradients of the rows sampled since the last step; mode sampled only."""
+        assert isinstance(self.config.mode, Sampled)
+        touched = [(ids, rows.grad) for ids, rows in self._sampled if rows.grad is not None]
+        self._sampled = []
+        if not touched:
+            return
+        ids, gradient = touched[0][0], touched[0][1]
+        if len(touched) > 1:  # gradient accumulation
+            ids, places = torch.cat([each for each, _ in touched]).unique(return_inverse=True)
+            gradient = self.class_weights.new_zeros(len(ids), *self.class_weights.shape[1:])
+            gradient.index_add_(0, places, torch.cat([each for _, each in touched]))
+        optimizer, state, weights = self.config.mode.optimizer, self.state("optimizer"), self.class_weights.detach()
+        with torch.no_grad():
+            if self.config.mode.unsampled == "frozen":
+                rows, some = weights[ids], {name: each[ids] for name, each in state.items()}
+                optimizer.update(rows, gradient, some, learning_rate, weight_decay)
+                weights.index_copy_(0, ids, rows)
+                for name, each in some.items():
+                    state[name].index_copy_(0, ids, each)
+                return
+            for start in range(0, self.num_classes, ROWS):
+                part = slice(start, start + ROWS)
+                inside = (ids >= start) & (ids < start + ROWS)
+                whole = torch.zeros_like(weights[part]).index_copy_(0, ids[inside] - start, gradient[inside])
+                some = {name: each[part] for name, each in state.items()}
+                optimizer.update(weights[part], whole, some, learning_rate, weight_decay)
+
+    def tiling(self, batch_size: int) -> tuple[int, int] | None:
+        """(classes per tile, classes whose cosines are kept) for a batch; None: all at once."""
+        mode, centers = self.config.mode, self.class_weights.shape[1] if self.class_weights.ndim == 3 else 1
+        count = self._step_classes(batch_size)
+        if isinstance(mode, Dense) or (not isinstance(mode, Tiled) and batch_size * count * centers <= DENSE_LIMIT):
+            return None
+        mode = mode if isinstance(mode, Tiled) else Tiled()
+        size = max(4, self.class_weights.element_size())
+        fitting = TILE_BYTES // (size * centers * (batch_size + self.embedding_size))
+        tile = mode.tile or max(64, fitting // 64 * 64)
+        return tile, int(mode.memory * MIB) // (size * centers * max(1, batch_size)) // tile * tile
+
+    def describe(self, batch_size: int) -> str:
+        """A line that says how the head goes over its classes."""
+        count, tiling = self._step_classes(batch_size), self.tiling(batch_size)
+        text = f"class head: {self.num_classes:,} classes"
+        if count < self.num_classes:
+            text += f", {count:,} of them sampled per step"
+        if tiling is None:
+            return f"{text}, compared all at once"
+        kept = min(1.0, tiling[1] / count)
+        return f"{text}, compared {tiling[0]:,} at a time, {kept:.0%} of the cosines kept for the backward pass"
+
+    def memory_needed(self, batch_size: int, optimizer_copies: int = 2) -> dict[str, int]:
+        """Bytes of class weights, their gradient, optimizer state and the head's work for a batch: an estimate.
+
+        optimizer_copies: how many tensors of the class weights' size the optimizer keeps, two for AdamW.
+        """
+        weights = self.class_weights.numel() * self.class_weights.element_size()
+        count, tiling = self._step_classes(batch_size), self.tiling(batch_size)
+        share = count / self.num_classes
+        state = sum(each.numel() * each.element_size() for each in self.state("optimizer").values())
+        sampled = isinstance(self.config.mode, Sampled)
+        entries = batch_size * (self.class_weights.shape[1] if self.class_weights.ndim == 3 else 1) * 4
+        work = 6 * entries * count if tiling is None else entries * (min(count, tiling[1]) + 8 * tiling[0])
+        return {
+            "weights": weights,
+            "gradient": round(weights * share * (2 if sampled else 1)),
+            "optimizer": state if sampled else optimizer_copies * weights,
+            "work": work,
+        }
+
+    def _step_classes(self, batch_size: int) -> int:
+        mode = self.config.mode
+        if not isinstance(mode, Sampled) or not self.training:
+            return self.num_classes
+        return min(self.num_classes, max(math.ceil(mode.fraction * self.num_classes), batch_size))
 
     def _add_state(self, kind: str, state: dict[str, Tensor], dtype: torch.dtype) -> None:
         for name, value in state.items():
@@ -137,55 +265,119 @@ class ClassHead(nn.Module):
             setattr(self, f"{kind}_{name}", value.detach().to(before.dtype))
 
     def _terms(
-        self, embeddings: Tensor, labels: list[Tensor], share: float | Tensor, draws: list[Tensor | None]
+        self,
+        embeddings: Tensor,
+        labels: list[Tensor],
+        share: float | Tensor,
+        draws: list[Tensor | None],
+        classes: Tensor | None,
     ) -> list[Terms]:
         for each in labels:
             self._check(embeddings, each)
         with torch.autocast(embeddings.device.type, enabled=False):
             if self.training and self.memory is not None:
                 self._set_state("memory", {"steps": self.state("memory")["steps"] + 1})
-            found = self._cosines(embeddings, labels)
+            batch = self._batch(embeddings, labels)
+            given = self._given(labels, classes)
             if self.training:
-                self._update(found, labels, share)
+                self._update(batch, given, share)
                 draws = [self._drawn(len(embeddings)) if each is None else each for each in draws]
-            terms = [
-                self._reduced(found, index, each, self._context(found, index, each, draws[index]))
-                for index, each in enumerate(labels)
-            ]
+            terms = self._compared(batch, given, draws)
             if self.training and self.memory is not None:
-                self.memory.after(found.embeddings, labels[0], self.state("memory"))
+                self.memory.after(batch.embeddings, labels[0], self.state("memory"))
         return terms
 
-    def _cosines(self, embeddings: Tensor, labels: list[Tensor]) -> _Cosines:
-        """Cosines; dot products plus bias for a margin that does not normalise."""
-        precision = torch.promote_types(embeddings.dtype, torch.float32)
-        x, rows = embeddings.to(precision), self.class_weights.to(precision)
+    def _batch(self, embeddings: Tensor, labels: list[Tensor]) -> _Batch:
+        x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
         norms = torch.linalg.vector_norm(x, dim=1)
-        if self.margin.normalised:
-            x, rows = to_unit(x), to_unit(rows)
-        if self.memory is not None:
-            rows = self.memory.rows(rows, slice(None), self.state("memory"))
-        cosine = x @ rows.flatten(0, -2).T
-        # Row-wise, so that it is the same number however the classes are split up.
-        targets = [(x.view(len(x), *[1] * (rows.ndim - 2), -1) * rows[each]).sum(-1) for each in labels]
-        if rows.ndim == 3:
-            cosine = self.margin.pool(cosine.unflatten(1, rows.shape[:2]))
-            targets = [self.margin.pool(target.unsqueeze(1)).squeeze(1) for target in targets]
-        if self.bias is not None:
-            cosine = cosine + self.bias
-            targets = [target + self.bias[each] for target, each in zip(targets, labels, strict=True)]
-        return _Cosines(cosine, targets, norms, x, rows)
+        return _Batch(to_unit(x) if self.margin.normalised else x, norms, labels)
 
-    def _update(self, found: _Cosines, labels: list[Tensor], share: float | Tensor) -> None:
+    def _given(self, labels: list[Tensor], classes: Tensor | None) -> _Given:
+        """The classes of this step; sampled rows are leaf tensors of their own, so that no dense gradient is made."""
+        mode = self.config.mode
+        if not isinstance(mode, Sampled) or not self.training:
+            if classes is not None:
+                raise ValueError("classes can only be given in mode sampled, in training")
+            return _Given(self.class_weights, labels)
+        positives = torch.cat(labels).unique()
+        if classes is None:
+            state = self.state("sampling")
+            self._set_state("sampling", {"count": state["count"] + 1})
+            seed = int(state["seed"]) + int(state["count"])
+            classes = sample_classes(self.num_classes, positives, mode.fraction, seed)
+        elif not bool(torch.isin(positives, classes).all()):
+            raise ValueError("classes must contain all labels of the batch")
+        rows = self.class_weights.detach()[classes].requires_grad_()
+        if torch.is_grad_enabled():
+            self._sampled.append((classes, rows))
+        weights = log_weights(self.num_classes, classes, positives, rows.dtype) if mode.correction else None
+        return _Given(rows, [torch.searchsorted(classes, each) for each in labels], classes, weights)
+
+    def _rows(self, class_weights: Tensor, ids: Tensor | slice) -> Tensor:
+        """What cosines are taken with: (…, D) rows `ids` of the class weights, of unit length, with memory mixed in."""
+        rows = to_unit(class_weights) if self.margin.normalised else class_weights
+        return rows if self.memory is None else self.memory.rows(rows, ids, self.state("memory"))
+
+    def _target_cosine(self, batch: _Batch, index: int, class_weights: Tensor) -> Tensor:
+        """(B,) row-wise, so that it is the same number however the classes are split up."""
+        labels, x = batch.labels[index], batch.embeddings
+        rows = self._rows(class_weights.to(x.dtype), labels)
+        cosine = (x.view(len(x), *[1] * (rows.ndim - 2), -1) * rows).sum(-1)
+        if rows.ndim == 3:
+            cosine = self.margin.pool(cosine.unsqueeze(1)).squeeze(1)
+        return cosine if self.bias is None else cosine + self.bias[labels]
+
+    def _comparison(self, batch: _Batch, given: _Given, contexts: list[Context]) -> Comparison:
+        return Comparison(
+            margin=self.margin,
+            targets=given.places,
+            contexts=[_detached(each) for each in contexts],
+            normalised=self.margin.normalised,
+            rows=None if self.memory is None else self._remembering_rows(self.memory, given),
+            log_weights=None if given.log_weights is None else given.log_weights.to(batch.embeddings.dtype),
+            row_penalty=self._penalises_rows,
+            low_precision=self.config.product == "bfloat16",
+        )
+
+    def _remembering_rows(self, memory: Prototypes, given: _Given) -> Rows:
+        """Rows with the memory as it is now: the batch is written into it before the backward pass asks for them."""
+        state = self.state("memory")
+        places = torch.cat(given.places)
+        labels = places if given.ids is None else given.ids[places]
+        before = {name: state[name][labels] for name in ("queue", "last")}
+
+        def rows(class_weights: Tensor, part: slice) -> Tensor:
+            start, stop, _ = part.indices(len(given.weights))
+            inside = (places >= start) & (places < stop)
+            now = {"steps": state["steps"]}
+            for name, old in before.items():
+                now[name] = state[name][slice(start, stop) if given.ids is None else given.ids[start:stop]].clone()
+                now[name][places[inside] - start] = old[inside]
+            return memory.rows(to_unit(class_weights), slice(None), now)
+
+        return rows
+
+    def _others(self, how: Comparison, batch: _Batch, given: _Given, scale: Tensor) -> Others:
+        bias = self.bias if self.bias is None or given.ids is None else self.bias[given.ids]
+        tiling = self.tiling(len(batch.embeddings))
+        if tiling is None:
+            return dense_others(how, batch.embeddings, given.weights, bias, scale, self.logit_bias)
+        tile, keep = tiling
+        keep = keep if torch.is_grad_enabled() else 0
+        return tiled_others(how, batch.embeddings, given.weights, bias, scale, self.logit_bias, tile=tile, keep=keep)
+
+    def _update(self, batch: _Batch, given: _Given, share: float | Tensor) -> None:
         """The margin's state, once for all labels of the samples."""
         with torch.no_grad():
-            targets = [target.detach() for target in found.targets]
+            weights = [given.weights[places] for places in given.places]
+            targets = [self._target_cosine(batch, index, each) for index, each in enumerate(weights)]
             cosine_y = targets[0] if len(targets) == 1 else share * targets[0] + (1 - share) * targets[1]
             others = None
             if "others" in self.margin.inputs:
-                scaled = self.scale * found.cosine.detach()
-                others = scaled.scatter(1, torch.stack(labels, 1), -math.inf).logsumexp(1)
-            statistics = Statistics(cosine_y, found.norms.detach(), others)
+                context = Context(cosine_y, state=self._margin_state(cosine_y.dtype))
+                how = replace(self._comparison(batch, given, [context]), plain=True, row_penalty=False)
+                others = self._others(how, batch, given, cosine_y.new_tensor(self.scale)).log_sum_exp[0]
+            statistics = Statistics(cosine_y, batch.norms.detach(), others)
             self._set_state("margin", self.margin.before(statistics, self._margin_state(cosine_y.dtype)))
 
     def _margin_state(self, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -200,13 +392,12 @@ class ClassHead(nn.Module):
         random = torch.Generator().manual_seed(int(state["seed"]) + int(state["count"]))
         return torch.randn(count, generator=random).to(self.class_weights.device)
 
-    def _context(self, found: _Cosines, index: int, labels: Tensor, draws: Tensor | None) -> Context:
-        cosine_y = found.targets[index]
+    def _context(self, batch: _Batch, index: int, cosine_y: Tensor, draws: Tensor | None) -> Context:
         ranks = cosine_y.detach().argsort(stable=True).argsort() if "ranks" in self.margin.inputs else None
         return Context(
             cosine_y=cosine_y,
-            m=self._margin_in_force(labels, cosine_y.dtype),
-            norms=found.norms,
+            m=self._margin_in_force(batch.labels[index], cosine_y.dtype),
+            norms=batch.norms,
             draws=None if draws is None else draws.to(cosine_y.dtype),
             ranks=ranks,
             state=self._margin_state(cosine_y.dtype),
@@ -223,47 +414,82 @@ class ClassHead(nn.Module):
     def _scale(self) -> float | Tensor:
         return self.first_scale if self.log_scale is None else self.log_scale.exp()
 
-    def _adjusted(self, found: _Cosines, cosine_y: Tensor, labels: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """(B, C) logits and (B,) target logits."""
+    def _scale_in_force(self, context: Context) -> Tensor:
+        """() or (B,)."""
         scale = self.margin.scale(self._scale(), context)
-        target_logit = scale * self.margin.target(cosine_y, context)
-        others = per_row(scale) * self.margin.negatives(found.cosine, context)
-        if self.logit_bias is not None:
-            target_logit, others = target_logit + self.logit_bias, others + self.logit_bias
-        return others.scatter(1, labels.unsqueeze(1), target_logit.unsqueeze(1)), target_logit
+        return scale if isinstance(scale, Tensor) else context.cosine_y.new_tensor(scale)
 
-    def _reduced(self, found: _Cosines, index: int, labels: Tensor, context: Context) -> Terms:
-        cosine_y = found.targets[index]
-        logits, target_logit = self._adjusted(found, cosine_y, labels, context)
-        nearest = found.cosine.detach().scatter(1, labels.unsqueeze(1), -math.inf).amax(1)
+    def _target_logit(self, context: Context, scale: Tensor) -> Tensor:
+        logit = scale * self.margin.target(context.cosine_y, context)
+        return logit if self.logit_bias is None else logit + self.logit_bias
+
+    def _compared(self, batch: _Batch, given: _Given, draws: list[Tensor | None]) -> list[Terms]:
+        """Terms for each label. All targets are left out of the reductions; each comes back by a term of its own."""
+        with torch.no_grad():
+            known = [
+                self._context(batch, index, self._target_cosine(batch, index, given.weights[places]), draws[index])
+                for index, places in enumerate(given.places)
+            ]
+        scale = self._scale_in_force(replace(known[0], norms=batch.norms))
+        shared = type(self.margin).negatives is Margin.negatives
+        how = self._comparison(batch, given, known[:1] if shared else known)
+        others = self._others(how, batch, given, scale)
+        owns = []
+        for index, rows in enumerate(others.rows):
+            cosine_y = self._target_cosine(batch, index, rows)
+            context = self._context(batch, index, cosine_y, draws[index])
+            owns.append(_Own(cosine_y, self._target_logit(context, scale), context))
+        return [self._reduced(batch, given, how, others, scale, owns, index) for index in range(len(owns))]
+
+    def _reduced(
+        self,
+        batch: _Batch,
+        given: _Given,
+        how: Comparison,
+        others: Others,
+        scale: Tensor,
+        owns: list[_Own],
+        index: int,
+    ) -> Terms:
+        own, part = owns[index], min(index, len(how.contexts) - 1)
+        log_sum_exp = torch.logaddexp(own.logit, others.log_sum_exp[part])
+        total, nearest = others.total[part] + own.logit, others.nearest
+        if len(owns) > 1:  # the other label is a class like any other, unless it is the same
+            other, same = owns[1 - index].cosine, batch.labels[0] == batch.labels[1]
+            context = _detached(own.context)
+            logit = logits_of_others(how, other.unsqueeze(1), context, scale, self.logit_bias).squeeze(1)
+            log_sum_exp = torch.logaddexp(log_sum_exp, logit.masked_fill(same, -math.inf))
+            total = total + logit.masked_fill(same, 0.0)
+            nearest = torch.maximum(nearest, other.detach().masked_fill(same, -math.inf))
+        labels = batch.labels[index]
         return Terms(
-            target_logit=target_logit,
-            log_sum_exp=logits.logsumexp(1),
-            mean_logit=logits.mean(1),
-            cosine_y=cosine_y.detach(),
-            correct=cosine_y.detach() >= nearest,
-            objective=self._objective(logits, target_logit, labels),
+            target_logit=own.logit,
+            log_sum_exp=log_sum_exp,
+            mean_logit=total / (len(given.weights) if how.log_weights is None else self.num_classes),
+            cosine_y=own.cosine.detach(),
+            correct=own.cosine.detach() >= nearest,
+            nearest=nearest,
+            objective=self._objective(others, own.logit, labels),
             factor=self.margin.loss_factor(self._scale()),
-            weight=None if self.loss_weights is None else self.loss_weights.to(cosine_y.dtype)[labels],
-            penalty=self._penalty(found.rows, context),
+            weight=None if self.loss_weights is None else self.loss_weights.to(own.logit.dtype)[labels],
+            penalty=self._penalty(others, own.context),
         )
 
-    def _objective(self, logits: Tensor, target_logit: Tensor, labels: Tensor) -> Tensor | None:
+    def _objective(self, others: Others, target_logit: Tensor, labels: Tensor) -> Tensor | None:
         """(B,) losses of a margin that is no softmax over classes."""
         match self.margin.reduction:
             case "softmax":
                 return None
             case "bce":
+                assert others.softplus is not None
                 positive, negative = self.margin.balance()
-                # ln(1+e^x) as −ln σ(−x): torch's softplus is x above 20, an error of 2e-9
-                others = (-logsigmoid(-logits)).scatter(1, labels.unsqueeze(1), 0.0).sum(1)
-                return -positive * logsigmoid(target_logit) + negative * others
+                return -positive * logsigmoid(target_logit) + negative * others.softplus
             case "proxy":
-                return _proxy_loss(logits, target_logit, labels).expand(len(labels))
+                assert others.repelled is not None
+                return (_attraction(target_logit, labels) + others.repelled).expand(len(labels))
 
-    def _penalty(self, rows: Tensor, context: Context) -> Tensor | None:
-        own = self.margin.penalty(context)
-        shared = self.margin.row_penalty(rows if rows.ndim == 3 else rows.unsqueeze(1), self.num_classes)
+    def _penalty(self, others: Others, context: Context) -> Tensor | None:
+        own, shared = self.margin.penalty(context), others.row_penalty
         if own is None or shared is None:
             return shared if own is None else own
         return own + shared
@@ -308,13 +534,18 @@ def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:
     )
 
 
-def _proxy_loss(logits: Tensor, target_logit: Tensor, labels: Tensor) -> Tensor:
-    """Per class ln(1+Σ exp) over its own samples, in the mean of the classes seen, and over the others, of all."""
-    one, column = labels.unsqueeze(1), logits.new_zeros(1, logits.shape[1])  # exp 0 is the 1
-    positive = torch.full_like(logits, -math.inf).scatter(1, one, -target_logit.unsqueeze(1))
-    negative = logits.scatter(1, one, -math.inf)
-    attract, repel = (torch.cat([column, each]).logsumexp(0) for each in (positive, negative))
-    return attract.sum() / len(labels.unique()) + repel.mean()
+def _detached(context: Context) -> Context:
+    """As the other classes' cosines may see it: nothing of the target gets a gradient from there."""
+    norms = None if context.norms is None else context.norms.detach()
+    return replace(context, cosine_y=context.cosine_y.detach(), norms=norms)
+
+
+def _attraction(target_logit: Tensor, labels: Tensor) -> Tensor:
+    """() mean over the batch's classes of ln(1+Σ exp(−z)) over the samples of each. (B,), (B,)."""
+    classes, places = labels.unique(return_inverse=True)
+    own = target_logit.new_full((len(labels), len(classes)), -math.inf)
+    own = own.scatter(1, places.unsqueeze(1), -target_logit.unsqueeze(1))
+    return repelled_columns(own).mean()
 
 
 def _loss_weights(counts: Sequence[int], power: float) -> list[float]:

@@ -1,0 +1,156 @@
+"""What a loss needs of the classes that are no target, reduced over them: from one B×C matrix, or tile by tile.
+
+The targets are left out and come back in by terms of their own. Never is a margin put in by subtracting the target from
+a sum over all classes: as p → 1 nothing would be left of the difference.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from eml.margins import Context, Margin
+from eml.margins.base import per_row, to_unit
+
+Rows = Callable[[Tensor, slice], Tensor]
+"""(c, D) or (c, K, D) class weights and which of those given they are → the rows that cosines are taken with."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How embeddings are compared with classes; B is the batch, C the number of classes given.
+
+    targets: for each label of a sample, (B,) its place among the classes given. contexts: for each label, or only one
+    where the other classes' logits are the same for all; detached. normalised: by class weights of length 1.
+    rows: how they are made where it takes more than that. log_weights: (C,) added to logits under the exponential, and
+    the weight of everything else is its exponential; None: 0. row_penalty: of the margin, wanted. low_precision:
+    bfloat16 factors of the large product. plain: the other classes' cosines as they are, whatever the margin does.
+    """
+
+    margin: Margin
+    targets: list[Tensor]
+    contexts: list[Context]
+    normalised: bool = True
+    rows: Rows | None = None
+    log_weights: Tensor | None = None
+    row_penalty: bool = False
+    low_precision: bool = False
+    plain: bool = False
+
+    def others(self, cosine: Tensor, context: Context) -> Tensor:
+        """The other classes' cosines as the loss sees them. (B, c)."""
+        return cosine if self.plain else self.margin.negatives(cosine, context)
+
+    def built_rows(self, class_weights: Tensor, ids: slice) -> Tensor:
+        """The rows by ordinary autograd. class_weights: (c, D) or (c, K, D)."""
+        if self.rows is not None:
+            return self.rows(class_weights, ids)
+        return to_unit(class_weights) if self.normalised else class_weights
+
+    def penalty(self, rows: Tensor, num_classes: int) -> Tensor | None:
+        """The margin's penalty of these rows out of num_classes; None where it has none."""
+        return self.margin.row_penalty(rows if rows.ndim == 3 else rows.unsqueeze(1), num_classes)
+
+    def changes_others(self) -> bool:
+        """Whether the margin touches the other classes' cosines."""
+        return not self.plain and type(self.margin).negatives is not Margin.negatives
+
+
+@dataclass(frozen=True)
+class Others:
+    """Reductions over the classes that are no target, differentiable unless said otherwise.
+
+    rows: for each label, (B, D) or (B, K, D) class weights of its class, as they are trained. Per context, (B,):
+    log_sum_exp, ln Σ exp z; total, Σ z. softplus: (B,) Σ ln(1+e^z), for bce. repelled: (), the mean over classes of
+    ln(1+Σ e^z) over the batch's samples of other classes, for proxy. row_penalty: (). nearest: (B,) largest cosine,
+    detached.
+    """
+
+    rows: list[Tensor]
+    log_sum_exp: list[Tensor]
+    total: list[Tensor]
+    nearest: Tensor
+    softplus: Tensor | None = None
+    repelled: Tensor | None = None
+    row_penalty: Tensor | None = None
+
+
+def product(left: Tensor, right: Tensor, *, low_precision: bool) -> Tensor:
+    """left @ right.T with both factors rounded to bfloat16 if wanted; (B, D), (c, D) → (B, c) in their own dtype."""
+    if low_precision:
+        return (left.bfloat16() @ right.bfloat16().T).to(left.dtype)
+    return left @ right.T
+
+
+def logits_of_others(how: Comparison, cosine: Tensor, context: Context, scale: Tensor, bias: Tensor | None) -> Tensor:
+    """Logits as if no class were a target; bias: () added to each. (B, c) → (B, c)."""
+    logits = per_row(scale) * how.others(cosine, context)
+    return logits if bias is None else logits + bias
+
+
+def dense_cosine(how: Comparison, embeddings: Tensor, rows: Tensor, class_bias: Tensor | None) -> Tensor:
+    """(B, C) pooled cosines of (C, D) or (C, K, D) rows."""
+    cosine = product(embeddings, rows.flatten(0, -2), low_precision=how.low_precision)
+    if rows.ndim == 3:
+        cosine = how.margin.pool(cosine.unflatten(1, rows.shape[:2]))
+    return cosine if class_bias is None else cosine + class_bias
+
+
+def dense_others(
+    how: Comparison,
+    embeddings: Tensor,
+    class_weights: Tensor,
+    class_bias: Tensor | None,
+    scale: Tensor,
+    logit_bias: Tensor | None,
+) -> Others:
+    """By ordinary autograd over B×C matrices: the reference, and quickest where they are small."""
+    rows = how.built_rows(class_weights.to(embeddings.dtype), slice(None))
+    cosine = dense_cosine(how, embeddings, rows, class_bias)
+    weights = None if how.log_weights is None else how.log_weights.exp()
+    targets = torch.stack(how.targets, 1)  # (B, labels)
+    nearest = cosine.detach().scatter(1, targets, -math.inf).amax(1)
+    sums, totals = [], []
+    for context in how.contexts:
+        logits = logits_of_others(how, cosine, context, scale, logit_bias)
+        weighted = logits if weights is None else logits * weights
+        totals.append(weighted.sum(1) - at_targets(weighted, targets))
+        logits = logits.scatter(1, targets, -math.inf)
+        sums.append((logits if how.log_weights is None else logits + how.log_weights).logsumexp(1))
+    softplus = repelled = None
+    if how.margin.reduction == "bce":
+        # ln(1+e^x) as −ln σ(−x): torch's softplus is x above 20, an error of 2e-9
+        terms = -logsigmoid(-logits)
+        softplus = (terms if weights is None else terms * weights).sum(1)
+    if how.margin.reduction == "proxy":
+        columns = repelled_columns(logits)
+        repelled = (columns if weights is None else columns * weights).sum() / effective_classes(
+            weights, cosine.shape[1]
+        )
+    penalty = how.penalty(rows, len(rows)) if how.row_penalty else None
+    return Others([class_weights[each] for each in how.targets], sums, totals, nearest, softplus, repelled, penalty)
+
+
+def at_targets(values: Tensor, targets: Tensor) -> Tensor:
+    """(B,) the sum of each row's values at its targets, a class that is both labels once. (B, C), (B, labels)."""
+    return (values.gather(1, targets) * distinct_labels(targets)).sum(1)
+
+
+def distinct_labels(targets: Tensor) -> Tensor:
+    """(B, labels) whether a label is no repetition of the row's first."""
+    distinct = torch.ones_like(targets, dtype=torch.bool)
+    distinct[:, 1:] = targets[:, 1:] != targets[:, :1]
+    return distinct
+
+
+def repelled_columns(logits: Tensor) -> Tensor:
+    """(c,) ln(1+Σ exp z) over the batch. (B, c)."""
+    return torch.cat([logits.new_zeros(1, logits.shape[1]), logits]).logsumexp(0)  # exp 0 is the 1
+
+
+def effective_classes(weights: Tensor | None, count: int) -> Tensor | int:
+    """How many classes the given ones stand for."""
+    return count if weights is None else weights.sum()
