@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup check fix test test-all bench docs demo clean
+.PHONY: setup check fix test test-all bench bench-head docs demo clean
 
 setup: $(READY)
 
@@ -29,6 +29,10 @@ test-all: $(READY)
 
 bench: $(READY)
 	@cat tests/benchmarks/README.md
+
+bench-head: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pytorch-metric-learning
+	$(BIN)/python tests/benchmarks/class_head.py
 
 docs: $(READY)
 	$(BIN)/python -m eml.reports.margins docs

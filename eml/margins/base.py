@@ -183,7 +183,8 @@ def to_unit(rows: Tensor) -> Tensor:
     import torch
 
     length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    return torch.where(length <= 1e-12, torch.zeros_like(rows), rows / length.clamp_min(1e-12))  # NaN stays NaN
+    # Zeros are put into the lengths, not into the rows: no second copy of them. NaN stays NaN.
+    return rows * torch.where(length <= 1e-12, torch.zeros_like(length), 1 / length.clamp_min(1e-12))
 
 
 def sine(cosine: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from eml.losses import Loss, Terms
 from eml.margins import Context, Margin, Prototypes, Statistics
 from eml.margins.base import to_unit
 from eml.models.config import HeadConfig
-from eml.models.modes import DENSE_LIMIT, MIB, TILE_BYTES, Dense, Sampled, Tiled
+from eml.models.modes import ACCELERATOR, CPU, MIB, Dense, Sampled, Tiled
 from eml.models.others import Comparison, Others, Rows, dense_cosine, dense_others, logits_of_others, repelled_columns
 from eml.models.sampling import log_weights, sample_classes
 from eml.models.tiled import tiled_others
@@ -208,15 +208,16 @@ class ClassHead(nn.Module):
 
     def tiling(self, batch_size: int) -> tuple[int, int] | None:
         """(classes per tile, classes whose cosines are kept) for a batch; None: all at once."""
-        mode, centers = self.config.mode, self.class_weights.shape[1] if self.class_weights.ndim == 3 else 1
+        mode, limits = self.config.mode, CPU if self.class_weights.device.type == "cpu" else ACCELERATOR
+        centers = self.class_weights.shape[1] if self.class_weights.ndim == 3 else 1
         count = self._step_classes(batch_size)
-        if isinstance(mode, Dense) or (not isinstance(mode, Tiled) and batch_size * count * centers <= DENSE_LIMIT):
+        if isinstance(mode, Dense) or (not isinstance(mode, Tiled) and batch_size * count * centers <= limits.dense):
             return None
         mode = mode if isinstance(mode, Tiled) else Tiled()
-        size = max(4, self.class_weights.element_size())
-        fitting = TILE_BYTES // (size * centers * (batch_size + self.embedding_size))
-        tile = mode.tile or max(64, fitting // 64 * 64)
-        return tile, int(mode.memory * MIB) // (size * centers * max(1, batch_size)) // tile * tile
+        entry = max(4, self.class_weights.element_size()) * centers  # bytes that a class takes per number
+        tile = mode.tile or max(64, limits.tile // (entry * (batch_size + self.embedding_size)) // 64 * 64)
+        kept = limits.kept if mode.memory is None else int(mode.memory * MIB)
+        return tile, kept // (entry * max(1, batch_size)) // tile * tile
 
     def describe(self, batch_size: int) -> str:
         """A line that says how the head goes over its classes."""

@@ -1,5 +1,6 @@
 """How the class head goes over its classes; no torch, so that a bad config fails before it loads."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -9,8 +10,23 @@ from eml.models.row_optimizers import RowOptimizer
 from eml.models.row_optimizers.adamw import AdamW
 
 MIB = 2**20
-DENSE_LIMIT = 2**20  # entries of B×C above which tiles are quicker than whole matrices
-TILE_BYTES = 3 * 2**19  # of a tile's class weights and cosines: what a core's cache holds
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What suits a kind of device.
+
+    dense: entries of B×C above which tiles are quicker than whole matrices. tile: bytes of a tile's class weights and
+    cosines. kept: bytes of cosines kept for the backward pass.
+    """
+
+    dense: int
+    tile: int
+    kept: int
+
+
+CPU = Limits(dense=2**20, tile=3 * 2**19, kept=24 * MIB)  # measured; a core's cache holds a tile
+ACCELERATOR = Limits(dense=2**24, tile=128 * MIB, kept=1024 * MIB)  # not measured; large enough to keep it busy
 
 
 class Mode(Choice):
@@ -33,10 +49,13 @@ class Tiled(Mode):
     """Tile by tile with a running log-sum-exp, in bounded memory; exact."""
 
     type: Literal["tiled"] = "tiled"
-    memory: float = Field(
-        48.0, gt=0, description="for cosines kept for the backward pass (MiB); the others are computed twice"
+    memory: float | None = Field(
+        None,
+        ge=0,
+        description="for cosines kept for the backward pass (MiB), the others are computed twice; null: 24 on a CPU, "
+        "1024 elsewhere",
     )
-    tile: int | None = Field(None, ge=1, description="classes at once; null: what a processor's cache holds")
+    tile: int | None = Field(None, ge=1, description="classes at once; null: as many as a CPU's cache holds")
 
 
 class Sampled(Mode):

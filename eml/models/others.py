@@ -114,11 +114,14 @@ def dense_others(
     targets = torch.stack(how.targets, 1)  # (B, labels)
     nearest = cosine.detach().scatter(1, targets, -math.inf).amax(1)
     sums, totals = [], []
+    own = cosine.gather(1, targets)
+    counted = distinct_labels(targets) if weights is None else distinct_labels(targets) * weights[targets]
     for context in how.contexts:
         logits = logits_of_others(how, cosine, context, scale, logit_bias)
         weighted = logits if weights is None else logits * weights
-        totals.append(weighted.sum(1) - at_targets(weighted, targets))
-        logits = logits.scatter(1, targets, -math.inf)
+        at_targets = logits_of_others(how, own, context, scale, logit_bias) * counted
+        totals.append(weighted.sum(1) - at_targets.sum(1))
+        logits = logits.scatter_(1, targets, -math.inf)  # a tensor of its own, which no gradient needs as it was
         sums.append((logits if how.log_weights is None else logits + how.log_weights).logsumexp(1))
     softplus = repelled = None
     if how.margin.reduction == "bce":
@@ -132,11 +135,6 @@ def dense_others(
         )
     penalty = how.penalty(rows, len(rows)) if how.row_penalty else None
     return Others([class_weights[each] for each in how.targets], sums, totals, nearest, softplus, repelled, penalty)
-
-
-def at_targets(values: Tensor, targets: Tensor) -> Tensor:
-    """(B,) the sum of each row's values at its targets, a class that is both labels once. (B, C), (B, labels)."""
-    return (values.gather(1, targets) * distinct_labels(targets)).sum(1)
 
 
 def distinct_labels(targets: Tensor) -> Tensor:

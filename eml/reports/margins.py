@@ -8,11 +8,13 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from eml.config import Strict
+from eml.config import Choice, Strict
 from eml.files import whole_file, write_text
 from eml.margins import Context, Margin, Prototypes, Statistics
 from eml.models.class_margins import ClassMargins
 from eml.models.config import HeadConfig, MarginSchedule
+from eml.models.modes import Mode
+from eml.models.row_optimizers import RowOptimizer
 
 LENGTHS = (10.0, 60.0, 110.0)  # of embeddings, for margins that look at them
 COLUMNS = 5
@@ -74,14 +76,18 @@ def page() -> str:
         "## Around any margin\n\nSettings of `head:`.\n\n" + _settings(HeadConfig()),
         _section("head.margin_schedule", MarginSchedule()),
         _section("head.prototypes", Prototypes()),
-        *(
-            _section(f"head.class_margins: {{type: {name}}}", member.model_validate({"type": name}))
-            for name, member in ClassMargins.members().items()
-        ),
+        *_family("head.class_margins", ClassMargins),
+        *_family("head.mode", Mode),
+        *_family("head.mode.optimizer", RowOptimizer),
         "## Every margin",
         *(f"### {name}\n\n{inspect.getdoc(each)}\n\n{_settings(each)}" for name, each in members.items()),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _family(key: str, family: type[Choice]) -> list[str]:
+    members = family.members().items()
+    return [_section(f"{key}: {{type: {name}}}", member.model_validate({"type": name})) for name, member in members]
 
 
 def _section(key: str, section: Strict) -> str:
@@ -160,7 +166,9 @@ def _settings(section: Any) -> str:
         if key == "type":
             continue
         value = getattr(section, key)
-        if isinstance(value, Strict):
+        if isinstance(value, Choice):
+            rows.append([f"`{key}`", f"`{value.type}`", _told(field)])
+        elif isinstance(value, Strict):
             inner = type(value).model_fields.items()
             rows += [[f"`{key}.{name}`", f"`{_number(getattr(value, name))}`", _told(each)] for name, each in inner]
         else:

@@ -33,8 +33,8 @@ LABELS_B = torch.tensor([3, 1, 0, 2, 7, 10])  # two of them the sample's own aga
 
 OTHERS: list[dict[str, object]] = [
     {"type": "dense"},
-    {"type": "tiled", "tile": 1, "memory": 1e-9},
-    {"type": "tiled", "tile": 4, "memory": 1e-9},  # 11 is no multiple
+    {"type": "tiled", "tile": 1, "memory": 0},
+    {"type": "tiled", "tile": 4, "memory": 0},  # 11 is no multiple
     {"type": "tiled", "tile": 4, "memory": 4 * 6 * 8 / 2**20},  # the first tile is kept, the others made again
     {"type": "tiled", "tile": 5},
     {"type": "tiled", "tile": 64},
