@@ -29,7 +29,8 @@ from eml.images.preprocess import Preprocess
 from eml.models.checkpoint import find_checkpoint, point, save_checkpoint
 from eml.models.device import find_device
 from eml.models.embedder import Embedder, build_embedder, check_backbone, default_preprocess
-from eml.models.head import ClassHead, check_loss, smoothing_warning
+from eml.models.head import ClassHead
+from eml.models.loss_checks import check_loss, smoothing_warning
 from eml.models.model import Model
 from eml.retrieval.metrics import all_metrics
 
@@ -154,7 +155,7 @@ class Run:
         self.observe(
             Started(len(self.sets.frame), len(self.sets.classes), self.steps, self.epoch_steps, self.progress.step)
         )
-        self.observe(Note(self.head.describe(self.config.batch_size)))
+        self.observe(Note(str(self.head.plan(self.config.batch_size))))
         if warning := smoothing_warning(self.head, self.config.loss):
             self.observe(Note(warning))
         with _stop_requests() as stopped:
@@ -390,7 +391,7 @@ def _class_head_facts(head: ClassHead, batch_size: int, optimizer: torch.optim.O
     head(embeddings, labels).log_sum_exp.sum().backward()
     seconds = time.monotonic() - started
     return {
-        "class_head": head.describe(batch_size).removeprefix("class head: "),
+        "class_head": str(head.plan(batch_size)).removeprefix("class head: "),
         **{f"class_head_{name}_mib": size for name, size in memory.items()},
         "class_head_seconds_per_step": round(seconds, 4),
     }

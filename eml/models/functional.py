@@ -7,7 +7,8 @@ from eml.losses import Loss
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.models.config import HeadConfig
-from eml.models.head import ClassHead, check_loss
+from eml.models.head import ClassHead
+from eml.models.loss_checks import check_loss
 
 
 def margin_logits(

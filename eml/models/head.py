@@ -9,16 +9,15 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from eml.errors import ConfigError
-from eml.losses import Loss, Terms
+from eml.losses import Terms
 from eml.margins import Context, Margin, Prototypes, Statistics
 from eml.margins.base import to_unit
 from eml.models.config import HeadConfig
-from eml.models.modes import ACCELERATOR, CPU, MIB, Dense, Sampled, Tiled
+from eml.models.modes import Auto, Sampled
 from eml.models.others import Comparison, Others, Rows, dense_cosine, dense_others, logits_of_others, repelled_columns
-from eml.models.sampling import log_weights, sample_classes
+from eml.models.plan import Plan, plan_of
+from eml.models.sampling import log_weights, sample_classes, step_rows
 from eml.models.tiled import tiled_others
-
-ROWS = 16_384  # class weights updated at once where a step moves all of them
 
 
 @dataclass(frozen=True)
@@ -183,77 +182,35 @@ class ClassHead(nn.Module):
         assert isinstance(self.config.mode, Sampled)
         touched = [(ids, rows.grad) for ids, rows in self._sampled if rows.grad is not None]
         self._sampled = []
-        if not touched:
-            return
-        ids, gradient = touched[0][0], touched[0][1]
-        if len(touched) > 1:  # gradient accumulation
-            ids, places = torch.cat([each for each, _ in touched]).unique(return_inverse=True)
-            gradient = self.class_weights.new_zeros(len(ids), *self.class_weights.shape[1:])
-            gradient.index_add_(0, places, torch.cat([each for _, each in touched]))
-        optimizer, state, weights = self.config.mode.optimizer, self.state("optimizer"), self.class_weights.detach()
-        with torch.no_grad():
-            if self.config.mode.unsampled == "frozen":
-                rows, some = weights[ids], {name: each[ids] for name, each in state.items()}
-                optimizer.update(rows, gradient, some, learning_rate, weight_decay)
-                weights.index_copy_(0, ids, rows)
-                for name, each in some.items():
-                    state[name].index_copy_(0, ids, each)
-                return
-            for start in range(0, self.num_classes, ROWS):
-                part = slice(start, start + ROWS)
-                inside = (ids >= start) & (ids < start + ROWS)
-                whole = torch.zeros_like(weights[part]).index_copy_(0, ids[inside] - start, gradient[inside])
-                some = {name: each[part] for name, each in state.items()}
-                optimizer.update(weights[part], whole, some, learning_rate, weight_decay)
+        if touched:
+            weights, state = self.class_weights.detach(), self.state("optimizer")
+            step_rows(self.config.mode, weights, state, touched, learning_rate, weight_decay)
 
-    def tiling(self, batch_size: int) -> tuple[int, int] | None:
-        """(classes per tile, classes whose cosines are kept) for a batch; None: all at once."""
-        mode, limits = self.config.mode, CPU if self.class_weights.device.type == "cpu" else ACCELERATOR
-        centers = self.class_weights.shape[1] if self.class_weights.ndim == 3 else 1
-        count = self._step_classes(batch_size)
-        if isinstance(mode, Dense) or (not isinstance(mode, Tiled) and batch_size * count * centers <= limits.dense):
-            return None
-        mode = mode if isinstance(mode, Tiled) else Tiled()
-        entry = max(4, self.class_weights.element_size()) * centers  # bytes that a class takes per number
-        tile = mode.tile or max(64, limits.tile // (entry * (batch_size + self.embedding_size)) // 64 * 64)
-        kept = limits.kept if mode.memory is None else int(mode.memory * MIB)
-        return tile, kept // (entry * max(1, batch_size)) // tile * tile
-
-    def describe(self, batch_size: int) -> str:
-        """A line that says how the head goes over its classes."""
-        count, tiling = self._step_classes(batch_size), self.tiling(batch_size)
-        text = f"class head: {self.num_classes:,} classes"
-        if count < self.num_classes:
-            text += f", {count:,} of them sampled per step"
-        if tiling is None:
-            return f"{text}, compared all at once"
-        kept = min(1.0, tiling[1] / count)
-        return f"{text}, compared {tiling[0]:,} at a time, {kept:.0%} of the cosines kept for the backward pass"
+    def plan(self, batch_size: int) -> Plan:
+        """How it goes over its classes for a batch in the present mode, training or eval."""
+        everything = isinstance(self.config.mode, Sampled) and not self.training
+        return plan_of(
+            Auto() if everything else self.config.mode,
+            batch_size,
+            self.num_classes,
+            self.class_weights.shape[1] if self.class_weights.ndim == 3 else 1,
+            self.embedding_size,
+            bytes_each=self.class_weights.element_size(),
+            on_cpu=self.class_weights.device.type == "cpu",
+        )
 
     def memory_needed(self, batch_size: int, optimizer_copies: int = 2) -> dict[str, int]:
         """Bytes of class weights, their gradient, optimizer state and the head's work for a batch: an estimate.
 
         optimizer_copies: how many tensors of the class weights' size the optimizer keeps, two for AdamW.
         """
-        weights = self.class_weights.numel() * self.class_weights.element_size()
-        count, tiling = self._step_classes(batch_size), self.tiling(batch_size)
-        share = count / self.num_classes
-        state = sum(each.numel() * each.element_size() for each in self.state("optimizer").values())
-        sampled = isinstance(self.config.mode, Sampled)
-        entries = batch_size * (self.class_weights.shape[1] if self.class_weights.ndim == 3 else 1) * 4
-        work = 6 * entries * count if tiling is None else entries * (min(count, tiling[1]) + 8 * tiling[0])
-        return {
-            "weights": weights,
-            "gradient": round(weights * share * (2 if sampled else 1)),
-            "optimizer": state if sampled else optimizer_copies * weights,
-            "work": work,
-        }
-
-    def _step_classes(self, batch_size: int) -> int:
-        mode = self.config.mode
-        if not isinstance(mode, Sampled) or not self.training:
-            return self.num_classes
-        return min(self.num_classes, max(math.ceil(mode.fraction * self.num_classes), batch_size))
+        plan, weights = self.plan(batch_size), self.class_weights.numel() * self.class_weights.element_size()
+        needed = {"weights": weights, "gradient": weights, "optimizer": optimizer_copies * weights}
+        if isinstance(self.config.mode, Sampled):  # the rows of a step and their gradient
+            state = self.state("optimizer").values()
+            needed["gradient"] = 2 * weights * plan.compared // self.num_classes
+            needed["optimizer"] = sum(each.numel() * each.element_size() for each in state)
+        return needed | {"work": plan.work()}
 
     def _add_state(self, kind: str, state: dict[str, Tensor], dtype: torch.dtype) -> None:
         for name, value in state.items():
@@ -360,12 +317,13 @@ class ClassHead(nn.Module):
 
     def _others(self, how: Comparison, batch: _Batch, given: _Given, scale: Tensor) -> Others:
         bias = self.bias if self.bias is None or given.ids is None else self.bias[given.ids]
-        tiling = self.tiling(len(batch.embeddings))
-        if tiling is None:
+        plan = self.plan(len(batch.embeddings))
+        if plan.tile is None:
             return dense_others(how, batch.embeddings, given.weights, bias, scale, self.logit_bias)
-        tile, keep = tiling
-        keep = keep if torch.is_grad_enabled() else 0
-        return tiled_others(how, batch.embeddings, given.weights, bias, scale, self.logit_bias, tile=tile, keep=keep)
+        keep = plan.kept if torch.is_grad_enabled() else 0
+        return tiled_others(
+            how, batch.embeddings, given.weights, bias, scale, self.logit_bias, tile=plan.tile, keep=keep
+        )
 
     def _update(self, batch: _Batch, given: _Given, share: float | Tensor) -> None:
         """The margin's state, once for all labels of the samples."""
@@ -503,36 +461,6 @@ class ClassHead(nn.Module):
             raise ValueError(f"labels must be ({len(embeddings)},) int64, got {tuple(labels.shape)} {labels.dtype}")
         if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
             raise ValueError(f"labels must be in [0, {num_classes}), got {int(labels.min())} to {int(labels.max())}")
-
-
-def check_loss(margin: Margin, loss: Loss) -> None:
-    """Raises ConfigError when the loss is one over a softmax, and the margin is none."""
-    if margin.reduction != "softmax" and not loss.plain():
-        raise ConfigError(
-            f"loss: margin {margin.type} is a loss of its own ({margin.reduction}, no softmax over classes), "
-            "with which neither smoothing nor another loss goes; set loss: {type: cross_entropy, label_smoothing: 0}"
-        )
-
-
-def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:
-    """A line to show where label smoothing opposes the margin: the gap it settles at is narrower than the margin.
-
-    The margin is measured in cosine units at θ = 90°, where it takes full effect: cos 90° − target.
-    """
-    gap = loss.optimal_gap(head.num_classes, head.scale)
-    if head.margin.reduction != "softmax" or not head.margin.normalised or math.isinf(gap):
-        return None
-    with torch.no_grad():
-        right_angle = head.class_weights.new_zeros(1)
-        context = Context(right_angle, norms=right_angle + 1, state=head.state())
-        margin = -float(head.margin.target(right_angle, context))
-    if gap >= margin:
-        return None
-    return (
-        f"loss.label_smoothing: with {head.num_classes:,} classes at scale {head.scale:.4g} it holds the target cosine "
-        f"{gap:.2f} above the others, and so opposes the margin, which asks for {margin:.2f}; use 0.02 or less, a "
-        "smaller scale, or none"
-    )
 
 
 def _detached(context: Context) -> Context:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +239,8 @@ def test_a_corrected_sample_agrees_between_dense_and_tiled(tile: int | None) -> 
             mode = {"type": "sampled", "fraction": 0.6, "correction": True}
             head = head_of(margin, config, mode, torch.float64)
             if tiled:
-                head.tiling = lambda batch_size: (tile or 64, 0)  # type: ignore[method-assign]
+                plan = replace(head.plan(BATCH), tile=tile or 64, kept=0)
+                head.plan = lambda batch_size, plan=plan: plan  # type: ignore[method-assign, misc]
             x = embeddings(torch.float64, 1)
             loss(head(x, LABELS)).sum().backward()
             got.append((x.grad, head.sampled_rows()[0].grad))
@@ -279,7 +281,7 @@ def test_bfloat16_factors_round_the_others_and_leave_the_target_alone() -> None:
 
 def test_auto_takes_whole_matrices_while_they_are_small() -> None:
     small, large = (ClassHead(Softmax(), count, 2) for count in (1000, 20_000))
-    assert small.tiling(64) is None
-    assert large.tiling(64) is not None
-    assert "compared all at once" in small.describe(64)
-    assert "20,000 classes, compared" in large.describe(64)
+    assert small.plan(64).tile is None
+    assert large.plan(64).tile is not None
+    assert "compared all at once" in str(small.plan(64))
+    assert "20,000 classes, compared" in str(large.plan(64))

@@ -25,7 +25,8 @@ from eml.margins.vpl import VPL
 from eml.models.class_margins import MinMax, Power
 from eml.models.config import HeadConfig, MarginSchedule
 from eml.models.functional import margin_logits, margin_loss
-from eml.models.head import ClassHead, check_loss, smoothing_warning
+from eml.models.head import ClassHead
+from eml.models.loss_checks import check_loss, smoothing_warning
 
 COUNTS = [1, 16, 81, 81]
 

@@ -1,0 +1,40 @@
+"""Whether a loss goes with a margin: what is an error, and what deserves a warning."""
+
+import math
+
+import torch
+
+from eml.errors import ConfigError
+from eml.losses import Loss
+from eml.margins import Context, Margin
+from eml.models.head import ClassHead
+
+
+def check_loss(margin: Margin, loss: Loss) -> None:
+    """Raises ConfigError when the loss is one over a softmax, and the margin is none."""
+    if margin.reduction != "softmax" and not loss.plain():
+        raise ConfigError(
+            f"loss: margin {margin.type} is a loss of its own ({margin.reduction}, no softmax over classes), "
+            "with which neither smoothing nor another loss goes; set loss: {type: cross_entropy, label_smoothing: 0}"
+        )
+
+
+def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:
+    """A line to show where label smoothing opposes the margin: the gap it settles at is narrower than the margin.
+
+    The margin is measured in cosine units at θ = 90°, where it takes full effect: cos 90° − target.
+    """
+    gap = loss.optimal_gap(head.num_classes, head.scale)
+    if head.margin.reduction != "softmax" or not head.margin.normalised or math.isinf(gap):
+        return None
+    with torch.no_grad():
+        right_angle = head.class_weights.new_zeros(1)
+        context = Context(right_angle, norms=right_angle + 1, state=head.state())
+        margin = -float(head.margin.target(right_angle, context))
+    if gap >= margin:
+        return None
+    return (
+        f"loss.label_smoothing: with {head.num_classes:,} classes at scale {head.scale:.4g} it holds the target cosine "
+        f"{gap:.2f} above the others, and so opposes the margin, which asks for {margin:.2f}; use 0.02 or less, a "
+        "smaller scale, or none"
+    )
