@@ -8,7 +8,10 @@ import pandas as pd
 REQUIRED = ("label", "file_name")
 WHOLE_NUMBERS = ("width", "height", "bytes", "fold")  # every row has one
 BOX = ("x_1", "y_1", "x_2", "y_2")  # pixels, right and bottom exclusive; may be blank
+SIZE = ("width", "height")
 FLAGS = ("is_query", "is_gallery")  # may be blank
+
+ALWAYS_TRAIN, ALWAYS_TEST = -1, -2  # in `fold`: in no fold's validation; never looked at while training
 
 Problems = list[tuple[int, str]]  # (row, text); row −1: the table as a whole
 
@@ -44,7 +47,36 @@ def _box_problems(frame: pd.DataFrame) -> Problems:
     right = given.all(axis=1) & (numbers >= 0).all(axis=1) & ordered
     bad = given.any(axis=1) & ~right
     told = "a box must have 0 ≤ x_1 < x_2 and 0 ≤ y_1 < y_2, or all four blank, got"
-    return [(row, f"{told} {', '.join(map(str, box.loc[row]))}") for row in frame.index[bad]]
+    problems = [(row, f"{told} {', '.join(map(str, box.loc[row]))}") for row in frame.index[bad]]
+    if {"width", "height"} <= set(frame.columns):
+        known = right & (frame["width"] > 0) & (frame["height"] > 0)  # others have been reported
+        beyond = known & ((numbers["x_2"] > frame["width"]) | (numbers["y_2"] > frame["height"]))
+        for row in frame.index[beyond]:
+            problems.append((row, beyond_picture(frame, row, frame["width"][row], frame["height"][row])))
+    return problems
+
+
+def beyond_picture(frame: pd.DataFrame, row: int, width: int, height: int) -> str:
+    """What is said of a box that reaches out of its picture."""
+    box = ", ".join(str(frame[name][row]) for name in BOX)
+    return f"box {box} is not within the {width} × {height} pixels of {frame['file_name'][row]!r}"
+
+
+def boxed(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """(N,) which rows are a box of a picture; the others are whole pictures."""
+    return frame[BOX[0]].notna() if set(BOX) <= set(frame.columns) else pd.Series(False, index=frame.index)
+
+
+def seen_sizes(frame: pd.DataFrame) -> pd.DataFrame | None:
+    """`width, height` in pixels of what the network sees: the box's, else the picture's. None where unknown."""
+    boxes, known = boxed(frame), set(SIZE) <= set(frame.columns)
+    if not known and not boxes.all():
+        return None
+    sizes = frame[list(SIZE)].copy() if known else pd.DataFrame(0, index=frame.index, columns=list(SIZE))
+    if boxes.any():
+        for side, low, high in (("width", "x_1", "x_2"), ("height", "y_1", "y_2")):
+            sizes.loc[boxes, side] = (frame[high] - frame[low])[boxes].astype("int64")
+    return sizes
 
 
 def _as_text(column: "pd.Series[Any]", problems: Problems) -> "pd.Series[Any]":

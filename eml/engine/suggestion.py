@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from eml.dataset.columns import seen_sizes
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -58,7 +59,8 @@ def suggest(table: Table, *, backbone: str, weights: str, table_path: str) -> Su
 
 
 def _image_size(table: Table) -> int:
-    if not {"width", "height"} <= set(table.frame.columns):
+    sizes = seen_sizes(table.frame)
+    if sizes is None:
         return 224
-    longer = table.frame[["width", "height"]].max(axis=1).median()
+    longer = sizes.max(axis=1).median()
     return int(min(224, max(64, round(longer / 32) * 32)))

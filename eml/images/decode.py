@@ -111,6 +111,25 @@ def decode(
     return image.crop((int(left * x), int(top * y), math.ceil(right * x), math.ceil(bottom * y)))
 
 
+def shown_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the upright picture, as a rule from its header alone: a file cut short is not noticed.
+
+    Raises PictureError for a file that is no usable picture.
+    """
+    try:
+        with path.open("rb") as file, _quiet:
+            image = _identify(file, path)
+            turn = _orientation(image)
+            if image.format in _JPEG or turn == 1:
+                return image.size if turn < 5 else (image.height, image.width)
+    except FileNotFoundError as error:
+        raise PictureError(path, "missing", "no such file") from error
+    except OSError as error:
+        raise PictureError(path, "unreadable", error.strerror or str(error)) from error
+    picture = open_picture(read(path), path)  # Pillow turns some formats itself, while it decodes them
+    return picture.width, picture.height
+
+
 def read(path: Path) -> bytes:
     """The bytes of a file that may be a picture. Raises PictureError, unread, for what is empty, huge or no picture."""
     try:
