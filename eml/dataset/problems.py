@@ -14,11 +14,11 @@ SHOWN = 20  # problems listed; the others are counted
 LEAVES_ROOT = r"^/|^\\|^[A-Za-z]:[\\/]|(?:^|[/\\])\.\.(?:$|[/\\])"
 
 
-def path_problems(names: "pd.Series[Any]") -> list[tuple[int, str]]:
-    """File names that are empty, absolute, or lead out of the root."""
-    found = [(row, "file_name is empty") for row in names.index[names == ""]]
+def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> list[tuple[int, str]]:
+    """File names that are empty, absolute, or lead out of the root. column: what the file calls them."""
+    found = [(row, f"{column} is empty") for row in names.index[names == ""]]
     for row in names.index[names.str.contains(LEAVES_ROOT, regex=True)]:
-        found.append((row, f"file_name must stay under the root: relative and without '..', got {names[row]!r}"))
+        found.append((row, f"{column} must stay under the root: relative and without '..', got {names[row]!r}"))
     return found
 
 
@@ -51,23 +51,24 @@ def _files_in(folder: Path) -> set[str]:
 def at_lines(source: Path, problems: Sequence[tuple[int, str]]) -> list[str]:
     """`file.csv:LINE: text`, in the order of the rows; at most `SHOWN` and a count of the others. Row -1: the file."""
     ordered = sorted(problems, key=lambda problem: problem[0])[:SHOWN]
-    place = _places(source, {row for row, _ in ordered if row >= 0})
+    place = places(source, {row for row, _ in ordered if row >= 0})
     told = [f"{place.get(row, str(source))}: {text}" for row, text in ordered]
     if len(problems) > SHOWN:
         told.append(f"{source}: and {len(problems) - SHOWN:,} more problems like these")
     return told
 
 
-def _places(source: Path, rows: set[int]) -> dict[int, str]:
+def places(source: Path, rows: set[int]) -> dict[int, str]:
+    """`file.csv:LINE` of each row."""
     if source.suffix != ".csv":
         return {row: f"{source}: row {row + 1}" for row in rows}
-    places, row, line = {}, -1, 1  # the header is row -1 at line 1; a quoted field may hold line ends
+    found, row, line = {}, -1, 1  # the header is row -1 at line 1; a quoted field may hold line ends
     with source.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         for record in reader:
             if record:
                 if row in rows:
-                    places[row] = f"{source}:{line}"
+                    found[row] = f"{source}:{line}"
                 row += 1
             line = reader.line_num + 1
-    return places
+    return found

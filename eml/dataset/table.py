@@ -16,32 +16,48 @@ import pandas as pd
 
 from eml.dataset.columns import BOX as BOX
 from eml.dataset.columns import REQUIRED, Problems, repeated, typed
+from eml.dataset.dialects import OML_NOTE, from_oml, is_oml, missing_columns
 from eml.dataset.listing import list_files
 from eml.dataset.problems import at_lines, file_problems, path_problems
 from eml.dataset.scan import Progress, errors_path, scan_folder
 from eml.dataset.sidecar import recorded_root, sidecar_path, sources, write_sidecar, written_after, written_by_eml
 from eml.errors import DataError, OutputError
-from eml.files import whole_file
+from eml.files import digest, text_digest, whole_file
 
 SUFFIXES = (".csv", ".parquet")
 
 # The way of the data: each command, and the table it leaves for those after it.
-WAY = {"scan": "dataset_info", "filter": "dataset_info_filtered", "split": "dataset_train", "kfold": "folds"}
+WAY = {
+    "scan": "dataset_info",
+    "merge": "dataset_merged",
+    "filter": "dataset_info_filtered",
+    "split": "dataset_train",
+    "kfold": "folds",
+}
 
 Report = Callable[[str], None]  # is told a line
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of pictures. root: the folder that `file_name` is relative to. path: None while it is not on disk."""
+    """Rows of pictures. root: the folder that `file_name` is relative to. path: None while it is not on disk.
+
+    parts: the files of a table that was merged from several and is not on disk. notes: what was read otherwise than it
+    stands in the file, a line each.
+    """
 
     frame: pd.DataFrame
     root: Path
     path: Path | None = None
+    parts: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What errors call it."""
+        if self.parts:
+            more = f" and {len(self.parts) - 1:,} more" if len(self.parts) > 1 else ""
+            return f"the table merged from {self.parts[0]}{more}"
         return str(self.path) if self.path else f"the table of {self.root}"
 
     @property
@@ -49,6 +65,13 @@ class Table:
         """The file, of a table that was read or written."""
         assert self.path is not None
         return self.path
+
+    @property
+    def digest(self) -> str | None:
+        """Of the file, or of all the files that it was merged from; None of a table that is in no file."""
+        if self.parts:
+            return text_digest("\n".join(digest(part) for part in self.parts))
+        return digest(self.path) if self.path else None
 
 
 def read_table(source: Path, root: Path | None = None, *, check_files: bool = False) -> Table:
@@ -58,17 +81,19 @@ def read_table(source: Path, root: Path | None = None, *, check_files: bool = Fa
     the table's line.
     """
     frame = _read_frame(source)
-    if missing := [f"column '{name}' is missing" for name in REQUIRED if name not in frame.columns]:
-        found = ", ".join(map(str, frame.columns)) or "none"
-        raise DataError(f"{source}:1: {' and '.join(missing)}; columns found: {found}")
+    if not (oml := is_oml(frame)) and not set(REQUIRED) <= set(frame.columns):
+        raise DataError(f"{source}:1: {missing_columns(list(map(str, frame.columns)))}")
     if frame.empty:
         raise DataError(f"{source}: has no rows")
     problems: Problems = []
+    folder = _root(source, root)
+    if oml:
+        frame = from_oml(frame, folder, problems)
     frame = typed(frame, problems)
     problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
-    problems += path_problems(frame["file_name"])
+    problems += path_problems(frame["file_name"], "path" if oml else "file_name")
     problems += repeated(frame)
-    table = Table(frame, _root(source, root), source)
+    table = Table(frame, folder, source, notes=(f"{source}: {OML_NOTE}",) if oml else ())
     if check_files and not problems:
         problems = file_problems(source, frame["file_name"], table.root)
     if problems:
@@ -91,13 +116,16 @@ def resolve(
     `out`, of this folder); when there is none, the folder is scanned first, into `out`. `report` is told which.
     Raises DataError when that table is older than what it was made from.
     """
+    report = report or (lambda line: None)
     if source.is_file():
-        return read_table(source, root, check_files=True)
+        table = read_table(source, root, check_files=True)
+        for note in table.notes:
+            report(note)
+        return table
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     if root is not None:
         raise DataError(f"--root goes with a table, and {source} is a folder")
-    report = report or (lambda line: None)
     found = _furthest(source, step)
     if found is None and out is not None:
         there = _furthest(out, step)
@@ -152,22 +180,31 @@ def test_table(folder: Path) -> Path | None:
 
 def _refuse_stale(found: Path) -> None:
     """DataError when the table, or one that it came from, is older than what that was made from."""
-    command = next((command for command, stem in WAY.items() if stem == found.stem), "split")
-    again = f"Run eml {command} again, or give the table to use"
+    command = _maker(found)
     used = {found.resolve()}
     for made, source, changed in sources(found):
         used.add(source.resolve())
         if changed:
             raise DataError(
-                f"{found}: is out of date: {source} was changed after {made.name} was made from it. {again}"
+                f"{found}: is out of date: {source} was changed after {made.name} was made from it. {_again(made)}"
             )
     for earlier in _before(command):
         for path in (found.with_name(f"{WAY[earlier]}{suffix}") for suffix in SUFFIXES):
             if path.is_file() and path.resolve() not in used and written_after(path, found):
-                raise DataError(f"{found}: is out of date: {path.name} is newer and was not used for it. {again}")
+                raise DataError(
+                    f"{found}: is out of date: {path.name} is newer and was not used for it. {_again(found)}"
+                )
     for path in used:
         if path.stem == WAY["scan"] and path.is_file() and sidecar_path(path).exists():
             _refuse_changed_folder(path)
+
+
+def _maker(table: Path) -> str:
+    return next((command for command, stem in WAY.items() if stem == table.stem), "split")
+
+
+def _again(table: Path) -> str:
+    return f"Run eml {_maker(table)} again, or give the table to use"
 
 
 def _refuse_changed_folder(info: Path) -> None:

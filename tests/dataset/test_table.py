@@ -102,7 +102,16 @@ def test_one_picture_has_one_spelling(tmp_path: Path) -> None:
 def test_missing_columns_name_those_that_were_found(tmp_path: Path) -> None:
     path = csv(tmp_path, "class;picture\na;1.jpg\n")
     assert problems(path) == [
-        f"{path}:1: column 'label' is missing and column 'file_name' is missing; columns found: class;picture"
+        f"{path}:1: column 'label' is missing and column 'file_name' is missing; columns found: class;picture. Its "
+        "columns seem to be separated by ';'; separate them by commas"
+    ]
+
+
+def test_a_column_of_another_name_is_told_to_be_renamed(tmp_path: Path) -> None:
+    path = csv(tmp_path, "image,Class,split\n1.jpg,a,train\n")
+    assert problems(path) == [
+        f"{path}:1: column 'label' is missing (is it 'Class'? Rename that to 'label') and column 'file_name' is "
+        "missing (is it 'image'? Rename that to 'file_name'); columns found: image, Class, split"
     ]
 
 
