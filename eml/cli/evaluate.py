@@ -45,6 +45,7 @@ def evaluate(
         load_for_evaluation,
         table_to_evaluate,
     )
+    from eml.engine.sets import retrieval_set
     from eml.files import write_json
     from eml.retrieval.metrics import all_metrics
 
@@ -55,7 +56,8 @@ def evaluate(
     model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=device)
     results = []
     for name, table in zip(names, tables, strict=True):
-        with render.progress(f"embedding {name}", len(table.frame)) as advance:
+        pictures = len(retrieval_set(table.frame, table.name).frame)
+        with render.progress(f"embedding {name}", pictures) as advance:
             result = evaluate_table(model, table, batch_size=batch_size, workers=workers, progress=advance)
         results.append({"checkpoint": checkpoint, "name": name, **result})
         write_json(folder / name / "metrics.json", results[-1])

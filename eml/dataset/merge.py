@@ -1,0 +1,276 @@
+"""Several tables with roots of their own → one table, whose root is the deepest folder that holds them all."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, WHOLE_NUMBERS
+from eml.dataset.problems import SHOWN, places
+from eml.dataset.scan import Progress
+from eml.dataset.table import SUFFIXES, WAY, Report, Table, resolve
+from eml.errors import DataError
+
+Labels = Literal["apart", "merged"]
+
+MARK = ":"  # between a dataset's name and a label that is kept apart; in no name, so that it can be taken off again
+
+# Columns with a value in every row or in none: kept only when all tables have them.
+WHOLE_COLUMNS = (*WHOLE_NUMBERS, "split", *FLAGS, "hash", "hash_kind", "content", "format", "mode")
+
+
+NAMING = "Give it as NAME=PATH, in a config as {table: PATH, name: NAME}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table, or a folder of pictures or tables. root: of a table. name: of the dataset, None for that of the path."""
+
+    path: Path
+    root: Path | None = None
+    name: str | None = None
+
+    @property
+    def called(self) -> str:
+        """Its name, else the folder's; a table's own, unless it is one that eml gives to every dataset's."""
+        path, ours = self.path.absolute(), (*WAY.values(), "dataset_test")
+        table = path.suffix in SUFFIXES
+        return self.name or (path.name if not table else path.parent.name if path.stem in ours else path.stem)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """table: `label, file_name, …, dataset`. notes: what the user should know, a line each.
+
+    shared_labels: labels that several datasets have. shared_pictures: `content, dataset, label, file_name` of pictures
+    that are in several datasets with the same bytes, those of one content together.
+    """
+
+    table: Table
+    notes: list[str]
+    shared_labels: list[str]
+    shared_pictures: pd.DataFrame
+
+
+def merge_sources(
+    sources: Sequence[Source],
+    labels: Labels = "apart",
+    *,
+    step: str,
+    report: Report | None = None,
+    progress: Progress | None = None,
+) -> Merged:
+    """Reads each source as `resolve` does for `step`, and merges them. DataError: with the problems of all sources."""
+    names = _names(sources)  # before anything is scanned
+    problems: list[str] = []
+    tables: dict[str, Table] = {}
+    for name, source in zip(names, sources, strict=True):
+        try:
+            tables[name] = resolve(source.path, step, source.root, report=report, progress=progress)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return merge_tables(tables, labels)
+
+
+def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merged:
+    """One table of all rows, in the order of the tables, by the name of each dataset.
+
+    labels apart: `shoes:007`, the dataset's name before each label, so that no class is in two datasets. merged: a
+    label is the same class wherever it stands. `dataset` holds the name. Columns of which every row has a value (sizes,
+    hashes, fold, split, …) are kept when all tables have them; others are blank where a table has none. Fold −2, the
+    test, is never lost: where some tables have no folds, all other rows get −1.
+    Raises DataError when tables hold the same file (the same box of it), or hashes of different kinds.
+    """
+    _check_hash_kinds(tables)
+    root = _common_root(tables)
+    tables, notes = _with_tests(tables)
+    kept, more = _columns(tables)
+    notes += more
+    parts = [_moved(name, table, root, labels) for name, table in tables.items()]
+    frame = pd.DataFrame({column: _joined(column, parts) for column in kept})
+    frame["dataset"] = [name for name, part in zip(tables, parts, strict=True) for _ in range(len(part))]
+    _check_repeated(frame, tables)
+    shared_labels = _shared_labels(tables)
+    if shared_labels:
+        notes.append(_told_of_labels(shared_labels, labels))
+    shared = _shared_pictures(frame)
+    if len(shared):
+        notes.append(_told_of_pictures(shared, labels))
+    elif "content" not in frame.columns:
+        notes.append(
+            "without the column content, pictures that are in two datasets cannot be noticed; eml scan makes it"
+        )
+    files = tuple(file for table in tables.values() for file in (table.parts or ((table.path,) if table.path else ())))
+    return Merged(Table(frame, root, parts=files), notes, shared_labels, shared)
+
+
+def _names(sources: Sequence[Source]) -> list[str]:
+    problems: list[str] = []
+    names = [source.called for source in sources]
+    for name, source in zip(names, sources, strict=True):
+        if MARK in name or not name.strip():
+            problems.append(
+                f"{source.path}: a dataset's name must not be empty or hold '{MARK}', got {name!r}. {NAMING}"
+            )
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        same = ", ".join(str(source.path) for source, its in zip(sources, names, strict=True) if its == name)
+        problems.append(f"{same}: each dataset needs a name of its own, and these are called {name!r}. {NAMING}")
+    if problems:
+        raise DataError(problems)
+    return names
+
+
+def _check_hash_kinds(tables: Mapping[str, Table]) -> None:
+    if not all("hash" in table.frame.columns for table in tables.values()):
+        return  # they are left out
+    kinds = {
+        name: sorted(table.frame["hash_kind"].unique()) if "hash_kind" in table.frame.columns else ["an unknown kind"]
+        for name, table in tables.items()
+    }
+    if len({kind for found in kinds.values() for kind in found}) > 1:
+        told = [f"{tables[name].name}: its hashes are of {' and '.join(found)}" for name, found in kinds.items()]
+        advice = "Hashes of different kinds cannot be compared: scan all with, or all without, eml scan --hash-exact"
+        raise DataError([*told, advice])
+
+
+def _common_root(tables: Mapping[str, Table]) -> Path:
+    roots = [os.path.normpath(table.root.absolute()) for table in tables.values()]  # links stay what they are
+    try:
+        return Path(os.path.commonpath(roots))
+    except ValueError as error:  # drives, on Windows
+        raise DataError(f"no folder holds all of {', '.join(roots)}: move them to one drive") from error
+
+
+def _with_tests(tables: Mapping[str, Table]) -> tuple[dict[str, Table], list[str]]:
+    """Where only some tables have folds: without them, but what one sets aside for the test (−2) stays so in all."""
+    folded = [name for name, table in tables.items() if "fold" in table.frame.columns]
+    tested = [name for name in folded if (tables[name].frame["fold"] == ALWAYS_TEST).any()]
+    if not tested or len(folded) == len(tables):
+        return dict(tables), []
+
+    def only_tests(table: Table) -> Table:
+        frame = table.frame
+        test = frame["fold"] == ALWAYS_TEST if "fold" in frame.columns else pd.Series(False, index=frame.index)
+        return replace(table, frame=frame.assign(fold=test.map({True: ALWAYS_TEST, False: ALWAYS_TRAIN})))
+
+    others = [name for name in tables if name not in folded]
+    note = (
+        f"{' and '.join(others)} {_has(others)} no folds: of those of {' and '.join(folded)} only -2, the test, is kept"
+    )
+    return {name: only_tests(table) for name, table in tables.items()}, [note]
+
+
+def _columns(tables: Mapping[str, Table]) -> tuple[list[str], list[str]]:
+    """The columns of the merged table in the order in which they are met, and a line on those left out."""
+    columns = list(dict.fromkeys(str(column) for table in tables.values() for column in table.frame.columns))
+    notes = []
+    if "dataset" in columns:
+        columns.remove("dataset")
+        notes.append("the column dataset that was there is replaced by the names of these datasets")
+    lacking = {
+        column: [name for name, table in tables.items() if column not in table.frame.columns]
+        for column in columns
+        if column in WHOLE_COLUMNS
+    }
+    left_out = {column: names for column, names in lacking.items() if names}
+    for names in dict.fromkeys(map(tuple, left_out.values())):
+        some = [column for column, lack in left_out.items() if tuple(lack) == names]
+        notes.append(f"left out, since {' and '.join(names)} {_has(names)} none: {', '.join(some)}")
+    return [column for column in columns if column not in left_out], notes
+
+
+def _has(names: Sequence[str]) -> str:
+    return "has" if len(names) == 1 else "have"
+
+
+def _moved(name: str, table: Table, root: Path, labels: Labels) -> pd.DataFrame:
+    """The rows with file names from the common root, and labels as they shall be."""
+    folder = Path(os.path.normpath(table.root.absolute())).relative_to(root).as_posix()
+    frame = table.frame.copy()
+    if folder != ".":
+        frame["file_name"] = folder + "/" + frame["file_name"]
+    if labels == "apart":
+        frame["label"] = name + MARK + frame["label"]
+    return frame
+
+
+def _joined(column: str, parts: Sequence[pd.DataFrame]) -> "pd.Series[Any]":
+    """The column of all rows: in its type where all have the same, else as text; blank where a table has none."""
+    if column in BOX:
+        whole = [part[column] if column in part else pd.Series(pd.NA, part.index, dtype="Int64") for part in parts]
+        return pd.concat(whole, ignore_index=True)
+    there = [part.get(column) for part in parts]
+    given = [values for values in there if values is not None]
+    if len(given) == len(parts) and len({str(values.dtype) for values in given}) == 1:
+        return pd.concat(given, ignore_index=True)
+    texts = [
+        pd.Series("", part.index, dtype=str) if values is None else values.astype(str).where(values.notna(), "")
+        for values, part in zip(there, parts, strict=True)
+    ]
+    return pd.concat(texts, ignore_index=True)
+
+
+def _check_repeated(frame: pd.DataFrame, tables: Mapping[str, Table]) -> None:
+    """A picture stands once, or once for each of its boxes, in all tables together."""
+    key = ["file_name", *(name for name in BOX if name in frame.columns)]
+    again = frame.index[frame.duplicated(key)]
+    if again.empty:
+        return
+    shown = frame.loc[again[:SHOWN], key]
+    first = frame[key].drop_duplicates().reset_index().merge(shown, on=key, how="right")["index"].tolist()
+    place = _places({*shown.index, *first}, tables)
+    told = [
+        f"{place[row]}: {frame['file_name'][row]!r} is in {place[there]} already. Merge tables of different pictures"
+        for row, there in zip(shown.index, first, strict=True)
+    ]
+    if len(again) > SHOWN:
+        told.append(f"and {len(again) - SHOWN:,} more pictures that are in two of the tables")
+    raise DataError(told)
+
+
+def _places(rows: set[int], tables: Mapping[str, Table]) -> dict[int, str]:
+    """Where rows of the merged table stand in the tables that it was made from."""
+    found: dict[int, str] = {}
+    start = 0
+    for table in tables.values():
+        own = {row - start for row in rows if start <= row < start + len(table.frame)}
+        lines = places(table.path, own) if table.path and own else {}
+        found |= {row + start: lines.get(row, table.name) for row in own}
+        start += len(table.frame)
+    return found
+
+
+def _shared_labels(tables: Mapping[str, Table]) -> list[str]:
+    owners = pd.Series([label for table in tables.values() for label in table.frame["label"].unique()], dtype=str)
+    return sorted(set(owners[owners.duplicated()]))
+
+
+def _shared_pictures(frame: pd.DataFrame) -> pd.DataFrame:
+    columns = ["content", "dataset", "label", "file_name"]
+    if "content" not in frame.columns:
+        return pd.DataFrame(columns=columns)
+    known = frame[frame["content"] != ""]
+    several = known.groupby("content")["dataset"].transform("nunique") > 1
+    return known.loc[several, columns].sort_values(["content", "file_name"], kind="stable").reset_index(drop=True)
+
+
+def _told_of_labels(shared: list[str], labels: Labels) -> str:
+    some = ", ".join(map(repr, shared[:5])) + (" …" if len(shared) > 5 else "")
+    count = f"{len(shared):,} label is" if len(shared) == 1 else f"{len(shared):,} labels are"
+    what = "kept apart, a class for each dataset" if labels == "apart" else "one class each"
+    return f"{count} in more than one dataset ({some}): {what}"
+
+
+def _told_of_pictures(shared: pd.DataFrame, labels: Labels) -> str:
+    by_content = shared.groupby("content")
+    count, differing = by_content.ngroups, int((by_content["label"].nunique() > 1).sum())
+    first = " and ".join(map(repr, shared["file_name"][shared["content"] == shared["content"][0]][:2]))
+    told = f"{count:,} {'picture is' if count == 1 else 'pictures are'} in more than one dataset (the first: {first})"
+    if labels == "apart":
+        return f"{told}, and labels kept apart put {'it' if count == 1 else 'each'} into two classes"
+    return f"{told}, {differing:,} with different labels" if differing else told
