@@ -1,8 +1,8 @@
 """The config of a training run, composed of the families' and rooms' own configs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eml.config import ConfigPath, Strict, document
 from eml.images.augment import Augment, Standard
@@ -13,12 +13,26 @@ from eml.margins.arcface import ArcFace
 from eml.models.config import HeadConfig, ModelConfig
 
 
+class DataSource(Strict):
+    """One of several datasets."""
+
+    table: ConfigPath = Field(description="a table, or a folder of pictures or tables")
+    root: ConfigPath | None = Field(None, description="folder that the table's file names start from; null: its own")
+    name: str | None = Field(None, description="of the dataset; null: its folder's, or its table's")
+
+
 class DataConfig(Strict):
     """Which pictures to train on and which to hold out."""
 
-    table: ConfigPath = Field(description="folds.csv, another table of eml, or a folder of pictures or tables")
+    table: ConfigPath | Annotated[list[ConfigPath | DataSource], Field(min_length=1)] = Field(
+        description="folds.csv, another table, or a folder of pictures or tables; or a list of these, each a path or "
+        "{table: …, root: …, name: …}"
+    )
     root: ConfigPath | None = Field(
         None, description="folder that the table's file names start from; null: the table's"
+    )
+    labels: Literal["apart", "merged"] = Field(
+        "apart", description="of a list of tables. apart: NAME:LABEL, no class is in two; merged: a label is one class"
     )
     fold: int | None = Field(
         0, ge=0, description="the fold held out for validation; null: train on all pictures, without validation"
@@ -26,6 +40,12 @@ class DataConfig(Strict):
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="processes that decode pictures; auto: 0 on a CPU, where they would take training's cores"
     )
+
+    @model_validator(mode="after")
+    def _one_root_each(self) -> Self:
+        if self.root is not None and isinstance(self.table, list):
+            raise ValueError("root goes with one table; write each of the list as {table: …, root: …}")
+        return self
 
 
 class ImageConfig(Strict):

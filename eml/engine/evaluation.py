@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from eml.dataset.boxes import check_boxes
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table, resolve, test_table
 from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
@@ -63,7 +64,8 @@ def evaluate_table(
 ) -> dict[str, Any]:
     """What metrics.json says of a model on a table: the protocol, what was counted, the metrics.
 
-    Query and gallery by the table's columns is_query and is_gallery, else leave-one-out over all its pictures.
+    Query and gallery by the table's columns is_query and is_gallery, else leave-one-out over all its pictures. What is
+    counted are the pictures that are either.
     """
     wanted = retrieval_set(table.frame, table.name)
     summary = evaluate(model, table, wanted, batch_size=batch_size, workers=workers, progress=progress)
@@ -71,8 +73,8 @@ def evaluate_table(
         "table": str(table.path),
         "table_digest": digest(table.path) if table.path else None,
         "protocol": wanted.protocol,
-        "pictures": len(table.frame),
-        "classes": int(table.frame["label"].nunique()),
+        "pictures": len(wanted.frame),
+        "classes": int(wanted.frame["label"].nunique()),
         "queries": summary.queries,
         "queries_without_partner": summary.queries_without_partner,
         "gallery": summary.gallery,
@@ -85,11 +87,17 @@ def evaluate_table(
 def table_to_evaluate(
     source: Path, root: Path | None, report: Report = lambda line: None, progress: Progress | None = None
 ) -> Table:
-    """A table as it is; of a folder dataset_test.csv, or else the table that `eml split` would read."""
+    """A table as it is; of a folder dataset_test.csv, or else the table that `eml split` would read.
+
+    Raises DataError also for boxes that are not within their pictures.
+    """
     if root is None and source.is_dir() and (test := test_table(source)):
         report(f"table: {test}")
-        return resolve(test, "evaluate")
-    return resolve(source, "split", root, report=report, progress=progress)
+        table = resolve(test, "evaluate")
+    else:
+        table = resolve(source, "split", root, report=report, progress=progress)
+    check_boxes(table, progress)
+    return table
 
 
 TIMM = "timm:"

@@ -23,7 +23,6 @@ from eml.engine.optimizer import build_optimizer, check_optimizer, learning_rate
 from eml.engine.run_folder import Line, RunFolder, remove_folder, table_facts
 from eml.engine.sets import TrainingSets, pictures, training_sets
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
-from eml.files import digest
 from eml.images.loading import Shuffled, batches, normalise
 from eml.images.preprocess import Preprocess
 from eml.models.checkpoint import find_checkpoint, point, save_checkpoint
@@ -290,7 +289,7 @@ class Run:
         self.folder.save_state(
             {
                 "config": self._decisive_config(),
-                "table": digest(self.table.path) if self.table.path else None,
+                "table": self.table.digest,
                 "step": self.progress.step,
                 "closed_epochs": self.progress.closed_epochs,
                 "best_epoch": self.progress.best_epoch,
@@ -315,8 +314,8 @@ class Run:
                 f"{self.folder.path}: cannot be resumed with another config; these differ: {', '.join(differing)}. "
                 f"Resume with the run's own: eml train {self.folder.path / 'config.yaml'} --resume"
             )
-        if self.table.path and state["table"] != digest(self.table.path):
-            raise CheckpointError(f"{self.table.path}: is not the table that the run in {self.folder.path} began with")
+        if state["table"] != self.table.digest:
+            raise CheckpointError(f"{self.table.name}: is not the table that the run in {self.folder.path} began with")
         self.embedder.load_state_dict(state["embedder"])
         self.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -353,7 +352,7 @@ class Run:
         return {
             "seed": self.config.seed,
             "device": str(self.device),
-            "table": table_facts(self.table.path),
+            "table": table_facts(self.table),
             "train_pictures": len(self.sets.frame),
             "train_classes": len(self.sets.classes),
             "validation_queries": len(validation.queries) if validation else 0,

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from eml.config import dump
+from eml.dataset.table import Table
 from eml.engine.config import RunConfig
 from eml.errors import CheckpointError, OutputError
 from eml.files import digest, whole_file, write_json, write_text
@@ -135,9 +136,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-def table_facts(path: Path | None) -> dict[str, Any]:
-    """Path and digest of the table that was trained on."""
-    return {"path": str(path), "digest": digest(path)} if path is not None else {"path": None, "digest": None}
+def table_facts(table: Table) -> dict[str, Any]:
+    """Path and digest of the table that was trained on; of one merged from several, also theirs."""
+    facts = {"path": str(table.path) if table.path else None, "digest": table.digest}
+    parts = [{"path": str(part), "digest": digest(part)} for part in table.parts]
+    return facts | ({"parts": parts} if parts else {})
 
 
 def _git_commit() -> str | None:

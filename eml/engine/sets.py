@@ -2,21 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.boxes import check_boxes
+from eml.dataset.columns import ALWAYS_TEST, BOX, FLAGS
 from eml.dataset.folds import RANDOM_SEED, K, add_folds
+from eml.dataset.merge import Source, merge_sources
 from eml.dataset.scan import Progress
-from eml.dataset.table import BOX, Table, resolve
+from eml.dataset.table import Table, resolve
 from eml.engine.config import DataConfig
 from eml.errors import DataError
 from eml.images.augment import Augmenter
 from eml.images.loading import Pictures
 from eml.images.preprocess import Preprocess
-
-ALWAYS_TEST = -2  # in a fold column: never looked at while training
 
 Report = Callable[[str], None]
 
@@ -49,15 +51,35 @@ class TrainingSets:
 def table_to_train_on(
     config: DataConfig, report: Report = lambda line: None, progress: Progress | None = None
 ) -> Table:
-    """The table of a config: itself, or of a folder the one furthest along the way; with folds made if it has none.
+    """The table of a config: itself, or of a folder the one furthest along the way; several are merged.
 
-    report: told which table of a folder was taken, and what was made. progress: of a scan, where one is needed.
+    Folds are made if it has none. report: told which table of a folder was taken, and what was made. progress: of a
+    scan, where one is needed. Raises DataError also for boxes that are not within their pictures.
     """
-    table = resolve(config.table, "train", config.root, report=report, progress=progress)
-    if config.fold is None or "fold" in table.frame:
+    if isinstance(config.table, Path):
+        table = resolve(config.table, "train", config.root, report=report, progress=progress)
+    else:
+        sources = [
+            Source(one) if isinstance(one, Path) else Source(one.table, one.root, one.name) for one in config.table
+        ]
+        merged = merge_sources(sources, config.labels, step="train", report=report, progress=progress)
+        table = merged.table
+        for note in merged.notes:
+            report(f"warning: {note}")
+    check_boxes(table, progress)
+    return table if config.fold is None else _with_folds(table, report)
+
+
+def _with_folds(table: Table, report: Report) -> Table:
+    """The table, with folds made of the pictures that are not set aside for the test, where it has none."""
+    frame = table.frame
+    test = frame["fold"] == ALWAYS_TEST if "fold" in frame else pd.Series(False, index=frame.index)
+    if "fold" in frame and ((frame["fold"] >= 0).any() or not test.any() or test.all()):
         return table
-    report(f"{table.name} has no fold column: making {K} folds by images, seed {RANDOM_SEED}, as eml kfold does")
-    return replace(table, frame=add_folds(table))
+    why = "tells only the test (fold -2) apart" if test.any() else "has no fold column"
+    report(f"{table.name} {why}: making {K} folds by images, seed {RANDOM_SEED}, as eml kfold does")
+    folds = add_folds(replace(table, frame=frame[~test]))["fold"]
+    return replace(table, frame=frame.assign(fold=folds.reindex(frame.index, fill_value=ALWAYS_TEST)))
 
 
 def training_sets(table: Table, fold: int | None) -> TrainingSets:
@@ -67,7 +89,7 @@ def training_sets(table: Table, fold: int | None) -> TrainingSets:
     classes the gallery. Fold by class: leave-one-out among its pictures.
     Raises DataError when there is nothing to train on or to validate with.
     """
-    frame, where = table.frame, str(table.path or table.root)
+    frame, where = table.frame, table.name
     if fold is None:
         held_out = np.zeros(len(frame), bool)
     elif "fold" in frame:
@@ -101,11 +123,16 @@ def _validation(train: pd.DataFrame, held_out: pd.DataFrame, where: str) -> Retr
 
 
 def retrieval_set(frame: pd.DataFrame, where: str) -> RetrievalSet:
-    """Query and gallery by the columns is_query and is_gallery if the table has them, leave-one-out otherwise."""
+    """Query and gallery by the columns is_query and is_gallery where they say so, leave-one-out otherwise.
+
+    Rows that are neither are left out, as the training pictures of a table that holds both.
+    """
     frame = frame.reset_index(drop=True)
     if ("is_query" in frame) != ("is_gallery" in frame):
         raise DataError(f"{where}: has one of the columns is_query and is_gallery without the other; both are needed")
-    if "is_query" in frame:
+    if "is_query" in frame and frame[list(FLAGS)].notna().any(axis=None):
+        used = frame[list(FLAGS)].fillna(False).any(axis=1)
+        frame = frame[used].reset_index(drop=True)
         queries, gallery = (np.flatnonzero(frame[name].fillna(False)) for name in ("is_query", "is_gallery"))
         if not len(queries) or not len(gallery):
             raise DataError(f"{where}: {len(queries)} rows are queries and {len(gallery)} gallery; both are needed")
