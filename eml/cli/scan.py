@@ -40,6 +40,9 @@ def scan(
             "[default: DATASET/dataset_info.csv]",
         ),
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write data_report.html beside the table, as eml report does.")
+    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -58,7 +61,8 @@ def scan(
     check_folder(dataset)
     table = out if out and out.suffix in SUFFIXES else (out or dataset) / "dataset_info.csv"
     errors = errors_path(table)
-    check_outputs([table, errors], overwrite=overwrite)  # before the work, not after it
+    page = table.with_name("data_report.html")
+    check_outputs([table, errors, *([page] if report else [])], overwrite=overwrite)  # before the work, not after it
     scanned = scan_folder(
         dataset,
         hashes=hashes,
@@ -71,9 +75,18 @@ def scan(
     summary = summarise(scanned)
     _show(scanned, summary)
     following = shlex.join(["eml", "filter", str(table if out else dataset), "--dedup"])
+    written = [table, errors]
+    if report:
+        from eml.cli.report import write_report
+        from eml.dataset.table import Table
+
+        made, source = Table(scanned.table, dataset, table), table if out else dataset
+        facts = write_report(made, source, page, command=command_line(context), overwrite=overwrite)
+        following = next((step["command"] for step in facts["suggestions"]), following)
+        written.append(page)
     render.written([table, errors], replaced, following=following)
     if json:
-        rest = {"warnings": scanned.warnings, "written": [str(table), str(errors)]}
+        rest = {"warnings": scanned.warnings, "written": [str(path) for path in written]}
         render.print_json({"folder": str(dataset)} | summary | rest)
 
 

@@ -234,6 +234,15 @@ def read_file_names(source: Path) -> list[str]:
     return [str(name) for name in frame["file_name"]]
 
 
+def read_columns(source: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """These columns of any file that eml writes as a table, the list of errors too, as text and unchecked."""
+    frame = _read_frame(source)
+    if missing := [name for name in columns if name not in frame.columns]:
+        found = ", ".join(map(str, frame.columns)) or "none"
+        raise DataError(f"{source}:1: no column {' or '.join(map(repr, missing))}; columns found: {found}")
+    return frame[list(columns)].astype(str)
+
+
 def write_table(
     frame: pd.DataFrame,
     path: Path,

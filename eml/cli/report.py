@@ -1,0 +1,106 @@
+"""`eml report`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eml.cli.app import command_line
+from eml.cli.options import Dataset, Json, Overwrite, Root
+
+if TYPE_CHECKING:
+    from eml.dataset.table import Table
+    from eml.reports.data import DataReport
+
+PAGE = "data_report.html"
+
+
+def report(
+    context: typer.Context,
+    dataset: Dataset,
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=63, show_default=False, help="Bits of 64 by which look-alikes may differ.  [default: 10]"
+        ),
+    ] = None,
+    root: Root = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help=f"The page to write (NAME.html), or a folder for it.  [default: {PAGE} beside the table]",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Show what is in a dataset, what is wrong with it and what to run, on one HTML page that needs nothing else.
+
+    Reads the table that scan left in the folder (scans first when there is none) or the given one, the tables beside
+    it, and the pictures that the page shows. Class sizes, picture sizes, formats, unusable files, near-duplicates,
+    label conflicts, and the commands that the data call for.
+    """
+    from eml.cli import render
+    from eml.dataset.table import check_outputs, resolve
+
+    page = page_path(dataset, out)
+    check_outputs([page], overwrite=overwrite)  # before the work, not after it
+    table = resolve(dataset, "filter", root, report=render.say, progress=render.progress)
+    facts = write_report(
+        table, dataset, page, root=root, threshold=threshold, command=command_line(context), overwrite=overwrite
+    )
+    for step in facts["suggestions"]:
+        render.say(f"next: {step['command']}")
+    if json:
+        render.print_json(facts | {"written": [str(page)]})
+
+
+def page_path(dataset: Path, out: Path | None) -> Path:
+    """The page: `out` where that is one, else in that folder, else where DATASET is."""
+    if out is not None and out.suffix.lower() in (".html", ".htm"):
+        return out
+    return (out or (dataset if dataset.is_dir() else dataset.parent)) / PAGE
+
+
+def write_report(
+    table: "Table",
+    dataset: Path,
+    page: Path,
+    *,
+    command: str,
+    root: Path | None = None,
+    threshold: int | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Examines the table, writes the page, shows the main lines; returns the numbers."""
+    from eml.cli import render
+    from eml.dataset.filter import THRESHOLD
+    from eml.reports.data import examine, write_page
+
+    bits = THRESHOLD if threshold is None else threshold
+    made = examine(table, dataset=dataset, root=root, threshold=bits, progress=render.progress)
+    replaced = write_page(made, page, command=command, overwrite=overwrite, progress=render.progress)
+    _show(made)
+    render.say(f"{'replaced' if replaced else 'wrote'} {page}")
+    return made.facts
+
+
+def _show(made: "DataReport") -> None:
+    from eml.cli import render
+
+    facts = made.facts
+    sizes, near, errors = facts["class_sizes"], facts["look_alikes"], facts["errors"]
+    rows: list[list[Any]] = [
+        ["pictures", facts["pictures"]],
+        ["classes", facts["classes"]],
+        ["classes of one picture", sizes["of_one"]],
+    ]
+    if errors:
+        rows.append(["files that cannot be used", errors["files"]])
+    if near:
+        rows.append(["near-duplicates within a class", near["within_classes"]["pictures_to_spare"]])
+        rows.append(["look-alikes with another label", near["label_conflicts"]["pictures"]])
+    render.table("", ["", ""], rows)
+    if facts["not_compared"]:
+        render.warn(facts["not_compared"])

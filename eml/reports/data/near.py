@@ -1,0 +1,195 @@
+"""Look-alikes of a table: groups within a class, and pictures that look like one of another class."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import comb
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from eml.dataset.duplicates import Hashes, Indices, conflicts, hash_values, keeping_order, near_pairs, twins
+from eml.dataset.scan import Progress
+from eml.dataset.table import Table
+
+
+class Member(NamedTuple):
+    """A picture of a group. distance: bits of 64 to the one that stays; same_bytes: it is a copy of that file."""
+
+    row: int
+    distance: int
+    same_bytes: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures of one class within the threshold of the one that stays; the nearest first."""
+
+    label: str
+    kept: int
+    others: list[Member]
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Two classes that share look-alikes: the nearest two pictures, and how many pictures have theirs here."""
+
+    rows: tuple[int, int]
+    labels: tuple[str, str]
+    distance: int
+    same_bytes: bool
+    pictures: int
+
+
+class Chance(NamedTuple):
+    """Pairs of different classes: how many there are, are within the threshold, and would be so by chance alone."""
+
+    compared: int
+    found: int
+    expected: float
+    how: str
+    """In words: what the expected number supposes."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """All that the page tells of look-alikes; rows are positions in the table."""
+
+    threshold: int
+    twin: Indices
+    """(N,) the picture of its class that a picture duplicates, −1 where it stays."""
+    identical: Indices
+    """(N,) the same at a threshold of 0."""
+    groups: list[Group]
+    """The largest first."""
+    conflicting: Indices
+    """(N,) distance to the nearest picture of another class, −1 where none is within the threshold."""
+    copied: Any
+    """(N,) bool: another class has a file of the same bytes."""
+    clashes: list[Clash]
+    """Same bytes first, then the nearest, then those of most pictures."""
+    chance: Chance
+
+
+def look_alikes(table: Table, threshold: int, progress: Progress | None = None) -> Near:
+    """Compares all pictures. Raises DataError where the hashes cannot be used.
+
+    progress: (description, total) → context manager → function told how many are newly done.
+    """
+    frame = table.frame
+    values = hash_values(table)
+    labels = pd.factorize(frame["label"], sort=True)[0].astype(np.int64)
+    rank = keeping_order(frame)
+    content = _contents(frame)
+    with progress("comparing within classes", len(values)) if progress else nullcontext() as advance:
+        twin = twins(values, labels, rank, threshold, advance)
+    group, conflicting = _conflicts(table, values, labels, threshold, progress)
+    partner = _partners(values, labels, rank, content, group, threshold)
+    copied = (partner >= 0) & (content >= 0) & (content == content[partner])
+    return Near(
+        threshold=threshold,
+        twin=twin,
+        identical=twins(values, labels, rank, 0),
+        groups=_groups(frame, values, content, twin),
+        conflicting=conflicting,
+        copied=copied,
+        clashes=_clashes(frame, partner, conflicting, copied),
+        chance=_chance(values, labels, threshold),
+    )
+
+
+def _conflicts(
+    table: Table, values: Hashes, labels: Indices, threshold: int, progress: Progress | None
+) -> tuple[Indices, Indices]:
+    """(group, distance to the nearest of another class), (N,) each; −1 for pictures in no conflict."""
+    with progress("comparing classes", len(values)) if progress else nullcontext() as advance:
+        return conflicts(values, labels, threshold, advance)
+
+
+def _chance(values: Hashes, labels: Indices, threshold: int) -> Chance:
+    """How many pairs over classes are within the threshold, and how many would be if all bits were drawn at random.
+
+    Half of a hash's 64 bits are set; two such hashes differ by 2k bits with probability C(32,k)²/C(64,32).
+    """
+    near = sum(comb(32, k) ** 2 for k in range(min(threshold // 2, 32) + 1)) / comb(64, 32)
+    sizes = np.bincount(labels).astype(float)
+    compared = int((sizes.sum() ** 2 - (sizes**2).sum()) / 2)
+    entries, counts = np.unique(np.stack([values, labels.astype(np.uint64)]), axis=1, return_counts=True)
+    found = 0
+    for i, j, _ in near_pairs(entries[0], threshold) if len(sizes) > 1 else ():
+        across = entries[1][i] != entries[1][j]
+        found += int((counts[i[across]] * counts[j[across]]).sum())
+    return Chance(compared, found, near * compared, "would be if hashes were drawn at random")
+
+
+def _contents(frame: pd.DataFrame) -> Indices:
+    """(N,) the same number for files of the same bytes; −1 where that is not known."""
+    if "content" not in frame.columns:
+        return np.full(len(frame), -1, dtype=np.int64)
+    return pd.factorize(frame["content"].replace("", None))[0].astype(np.int64)
+
+
+def _groups(frame: pd.DataFrame, values: Hashes, content: Indices, twin: Indices) -> list[Group]:
+    rows = np.flatnonzero(twin >= 0)
+    distance = np.bitwise_count(values[rows] ^ values[twin[rows]]).astype(np.int64)
+    same = (content[rows] >= 0) & (content[rows] == content[twin[rows]])
+    members: dict[int, list[Member]] = {}
+    for i in np.lexsort((frame["file_name"].to_numpy()[rows], distance, ~same)):
+        members.setdefault(int(twin[rows[i]]), []).append(Member(int(rows[i]), int(distance[i]), bool(same[i])))
+    labels, names = frame["label"].to_numpy(), frame["file_name"].to_numpy()
+    groups = [Group(str(labels[kept]), kept, others) for kept, others in members.items()]
+    return sorted(groups, key=lambda group: (-len(group.others), names[group.kept]))
+
+
+def _partners(
+    values: Hashes, labels: Indices, rank: Indices, content: Indices, group: Indices, threshold: int
+) -> Indices:
+    """(N,) for each picture of a group the nearest of it with another label, a copy of the file first; else −1."""
+    partner = np.full(len(values), -1, dtype=np.int64)
+    rows = np.flatnonzero(group >= 0)
+    rows = rows[np.argsort(rank[rows])]
+    if not len(rows):
+        return partner
+    keys = np.stack([values[rows], labels[rows].astype(np.uint64)])
+    _, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    best = rows[first]  # one picture for each hash and label, the first that would be kept
+    nearest, other = np.full(len(best), threshold + 1), np.full(len(best), -1)
+    for i, j, distance in near_pairs(values[best], threshold):
+        across = (labels[best[i]] != labels[best[j]]) & (group[best[i]] == group[best[j]])
+        for one, two in ((i[across], j[across]), (j[across], i[across])):
+            far = distance[across].astype(np.int64)
+            order = np.lexsort((-two, -far))  # the nearest is assigned last, and stays
+            one, two, far = one[order], two[order], far[order]
+            nearer = far < nearest[one]
+            nearest[one[nearer]], other[one[nearer]] = far[nearer], two[nearer]
+    partner[rows] = np.where(other >= 0, best[other], -1)[inverse]
+    return _copies_first(partner, rows, labels, content)
+
+
+def _copies_first(partner: Indices, rows: Indices, labels: Indices, content: Indices) -> Indices:
+    """The partner is a copy of the file where another class has one. rows: the conflicting ones, best first."""
+    known = pd.DataFrame({"row": rows, "label": labels[rows], "content": content[rows]})
+    known = known[known["content"] >= 0]
+    for _, copies in known[known.duplicated("content", keep=False)].groupby("content"):
+        firsts = copies.drop_duplicates("label")
+        if len(firsts) > 1:
+            one, other = firsts["row"].iloc[0], firsts["row"].iloc[1]
+            mine = copies["label"] == firsts["label"].iloc[0]
+            partner[copies["row"]] = np.where(mine, other, one)
+    return partner
+
+
+def _clashes(frame: pd.DataFrame, partner: Indices, distance: Indices, copied: Any) -> list[Clash]:
+    """One for each two classes."""
+    labels = frame["label"].to_numpy()
+    found: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
+    for row in np.flatnonzero(partner >= 0):
+        one, other = sorted((int(row), int(partner[row])), key=lambda each: str(labels[each]))
+        key = (str(labels[one]), str(labels[other]))
+        closeness = -1 if copied[row] else int(distance[row])
+        found.setdefault(key, []).append((closeness, one, other))
+    clashes = []
+    for pair, those in found.items():
+        closeness, one, other = min(those)
+        clashes.append(Clash((one, other), pair, max(closeness, 0), closeness < 0, len(those)))
+    return sorted(clashes, key=lambda clash: (not clash.same_bytes, clash.distance, -clash.pictures, clash.labels))

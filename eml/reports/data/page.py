@@ -1,0 +1,151 @@
+"""The page: one HTML file that needs nothing else. Whatever the template prints is escaped by Jinja."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from eml.reports.data.charts import bar_chart, curve
+from eml.reports.data.near import Clash, Group
+from eml.reports.data.report import DataReport
+from eml.reports.data.thumbnails import Thumbnail
+
+HERE = Path(__file__).parent
+GROUPS, MEMBERS, CLASHES = 24, 7, 48  # shown; the others are counted. 24 × 8 + 48 × 2 thumbnails are about 2 MB
+
+REASONS = {
+    "truncated": "The file ends before the picture does: an interrupted copy or download. Fetch it again.",
+    "not_a_picture": "The bytes are of no known picture format, whatever the name says.",
+    "unsupported": "A format that is not read, such as HEIC, SVG or PDF. Convert it to PNG or JPEG.",
+    "unreadable": "The data are broken, or the file may not be read.",
+    "too_large": "More pixels or bytes than are decoded; a decompression bomb, or a picture to be scaled down.",
+    "empty": "0 bytes.",
+    "missing": "A link to nothing, or a file that went away while it was read.",
+    "not_in_a_class": "The file lies beside the class folders, so it has no class.",
+    "outside_dataset": "A link that leads out of the dataset; such links are not followed.",
+    "linked_folder": "A link to a folder that is read in its own place.",
+    "unusable_name": "The name is not valid UTF-8, or reads like a path out of the dataset.",
+}
+VAGUE = {"images", "image", "img", "imgs", "data", "dataset", "pictures", "photos", "train", "test"}
+STATES = {
+    "current": "current",
+    "stale": "out of date",
+    "edited": "edited since",
+    "foreign": "not by eml",
+}
+
+
+def shown_groups(report: DataReport) -> list[Group]:
+    """The groups that the page shows, the largest."""
+    return report.near.groups[:GROUPS] if report.near else []
+
+
+def shown_clashes(report: DataReport) -> list[Clash]:
+    """The conflicts that the page shows, the surest."""
+    return report.near.clashes[:CLASHES] if report.near else []
+
+
+def shown_names(report: DataReport) -> list[str]:
+    """The file names of the pictures that the page shows."""
+    rows = [row for clash in shown_clashes(report) for row in clash.rows]
+    for group in shown_groups(report):
+        rows += [group.kept, *(member.row for member in group.others[:MEMBERS])]
+    return sorted(set(report.table.frame["file_name"].iloc[rows]))
+
+
+def render(report: DataReport, thumbnails: dict[str, Thumbnail]) -> str:
+    """The page's HTML."""
+    facts = report.facts
+    names = report.table.frame["file_name"].tolist()
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "number": _number,
+        "share": _share,
+        "megabytes": _megabytes,
+        "day": _day,
+        "expected": _expected,
+    }
+    return environment.get_template("page.html").render(
+        facts=facts,
+        near=report.near,
+        name=_title(report.table.root),
+        charts=_charts(facts),
+        groups=shown_groups(report),
+        clashes=shown_clashes(report),
+        members=MEMBERS,
+        names=names,
+        thumbnails=thumbnails,
+        reasons=REASONS,
+        states=STATES,
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # ours, not the data's
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        version=version("easy-metric-learning"),
+        now=datetime.now(UTC).isoformat(),
+    )
+
+
+def _charts(facts: dict[str, Any]) -> dict[str, Markup]:
+    sizes, sides = facts["class_sizes"], facts["sizes"]
+    tenth = sizes["largest_tenth"]
+    charts = {
+        "classes": bar_chart(
+            sizes["histogram"],
+            horizontal="pictures in the class",
+            vertical="classes",
+            label="How large the classes are",
+        ),
+        "tail": curve(
+            sizes["cumulative"],
+            (tenth["classes"] / facts["classes"], tenth["share"], _share(tenth["share"])),
+            label="Share of the pictures in the largest classes",
+            even="dashed: all classes equal",
+        ),
+    }
+    for side in ("short_side", "long_side") if sides else ():
+        charts[side] = bar_chart(
+            sides[side]["histogram"],
+            horizontal=f"{'shorter' if side == 'short_side' else 'longer'} side (px)",
+            vertical="pictures",
+            label=f"Pictures by their {'shorter' if side == 'short_side' else 'longer'} side in pixels",
+        )
+    return charts
+
+
+def _title(root: Path) -> str:
+    """The folder's name, with the one above where it says little."""
+    parts = root.resolve().parts
+    return "/".join(parts[-2:] if parts[-1].lower() in VAGUE else parts[-1:])
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}".removesuffix(".0")
+
+
+def _share(value: float) -> str:
+    """A share as percent with two digits that count; never 0 % or 100 % for what is not."""
+    percent = 100 * value
+    if 99.5 <= percent < 100 or 0 < percent < 0.01:
+        return "> 99 %" if percent > 50 else "< 0.01 %"
+    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.2g} %"
+
+
+def _expected(pairs: float) -> str:
+    """An expected count: whole when large, with the digits that count when small."""
+    return f"{pairs:,.0f}" if pairs >= 9.5 else f"{pairs:.1f}" if pairs >= 0.1 else "less than 0.1"
+
+
+def _megabytes(value: int) -> str:
+    return f"{value / 1e9:,.1f} GB" if value >= 1e10 else f"{value / 1e6:,.1f} MB"
+
+
+def _day(value: str | None) -> str:
+    return value[:16].replace("T", " ") if value else ""

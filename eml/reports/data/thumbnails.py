@@ -1,0 +1,48 @@
+"""Small copies of pictures, within the page itself."""
+
+import io
+import os
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from eml.images.decode import PictureError, decode
+
+SIDE, QUALITY = 160, 75  # pixels of the longer side; JPEG quality
+
+
+class Thumbnail(NamedTuple):
+    """source: a data URI, empty where the picture cannot be read any more; then `problem` says why."""
+
+    source: str
+    width: int
+    height: int
+    problem: str = ""
+
+
+def thumbnail(path: Path) -> Thumbnail:
+    """The picture as every other command sees it, at most 160 px wide and high, never enlarged."""
+    try:
+        image = decode(path, at_least=(SIDE, SIDE))
+    except PictureError as error:
+        return Thumbnail("", SIDE, SIDE, error.reason)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=QUALITY, optimize=True)
+    return Thumbnail(f"data:image/jpeg;base64,{b64encode(data.getvalue()).decode()}", image.width, image.height)
+
+
+def thumbnails(root: Path, names: Sequence[str], progress: Callable[[int], None] | None = None) -> dict[str, Thumbnail]:
+    """Of each file name, over threads: Pillow lets go of the interpreter while it decodes."""
+    wanted = sorted(set(names))
+    made = {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for name, small in zip(wanted, pool.map(lambda name: thumbnail(root / name), wanted), strict=True):
+            made[name] = small
+            if progress:
+                progress(1)
+    return made
