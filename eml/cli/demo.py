@@ -55,8 +55,8 @@ def demo(
     test, trained, untrained = pictures / "dataset_test.csv", folder / "run", folder / "untrained"
     step("scan", pictures)
     step("filter", pictures, "--dedup", "--scope", "dataset", "--threshold", "0")
-    step("split", pictures, "--by", "ratio", "--test-ratio", "0.2")
-    step("kfold", pictures)
+    step("split", pictures, "--by", "ratio", "--test-ratio", "0.2", "--threshold", "0")
+    step("kfold", pictures, "--threshold", "0")
     step("train", folder / "config.yaml")
     network = _network(folder / "config.yaml")
     step("evaluate", *network, "--data", test, "--out", untrained)

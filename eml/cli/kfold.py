@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from eml.cli.app import command_line
-from eml.cli.options import Dataset, Json, Out, Overwrite, Root, out_folder
+from eml.cli.options import Dataset, GroupBy, Json, NearThreshold, NoNear, Out, Overwrite, Root, out_folder
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from eml.dataset.folds import Balance
 
 
 def kfold(
@@ -24,56 +24,102 @@ def kfold(
             "(fold -1). class: each class is in one fold."
         ),
     ] = "images",
+    group_by: GroupBy = None,
+    threshold: NearThreshold = None,
+    no_near: NoNear = False,
     root: Root = None,
     out: Out = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Number the folds, one of which is held out for validation.
+    """Number the folds, one of which is held out for validation. Pictures that look alike are in one fold.
 
     Reads the table that split, filter or scan left in the folder (the training side of a split; scans first when there
-    is none) or the given one. Writes folds.csv: the same rows with the column fold.
+    is none) or the given one. Writes folds.csv: the same rows with the column fold. Rows of fold -2 (always test, never
+    looked at while training) keep it. eml audit shows what the folds still have in common.
     """
     from eml.cli import render
-    from eml.dataset.folds import add_folds
-    from eml.dataset.table import resolve, write_tables
+    from eml.cli.grouping import check_near, grouped, note, notes
+    from eml.dataset.folds import add_folds, balance
+    from eml.dataset.table import check_outputs, resolve, write_tables
 
+    check_near(threshold, no_near)
     folder = out_folder(dataset, out)
     table = resolve(dataset, "kfold", root, out=folder, report=render.say, progress=render.progress)
-    frame = add_folds(table, k, random_seed, by)
     path = folder / f"folds{table.source.suffix}"
-    command = command_line(context)
-    replaced = write_tables({path: frame}, command=command, root=table.root, inputs=[table.source], overwrite=overwrite)
-    counted = _counts(frame, k)
+    check_outputs([path], inputs=[table.source], overwrite=overwrite)  # before the work, not after it
+    groups = grouped(table, group_by, threshold, no_near, whole_classes=by == "class")
+    frame = add_folds(table, k, random_seed, by, groups.of)
+    found = balance(table, frame, k, by, groups.of)
+    replaced = write_tables(
+        {path: frame},
+        command=command_line(context),
+        root=table.root,
+        inputs=[table.source],
+        overwrite=overwrite,
+        notes=notes(groups),
+    )
     if "fold" in table.frame.columns:
-        render.say(f"the column fold of {table.source} was replaced")
-    _show(counted, frame, k)
+        kept = " but for its rows of -2" if (table.frame["fold"] == -2).any() else ""
+        render.say(f"the column fold of {table.source} was replaced{kept}")
+    _show(found)
+    note(found.groups, found.grouped, found.largest, len(frame))
+    _remarks(found, k)
     render.written([path], replaced, following=shlex.join(["eml", "init", str(folder)]))
     if json:
-        render.print_json({"table": str(table.source), "by": by, "folds": counted, "written": [str(path)]})
+        facts = {"table": str(table.source), "by": by, "folds": found.folds, "groups": notes(groups) | _facts(found)}
+        render.print_json(facts | {"written": [str(path)]})
 
 
-def _counts(frame: "pd.DataFrame", k: int) -> list[dict[str, int]]:
-    """Facts of every fold, −1 last; the class sizes are those within the fold."""
-    counted = []
-    for fold in [*range(k), -1]:
-        sizes = frame["label"][frame["fold"] == fold].value_counts()
-        if len(sizes):
-            facts = {"pictures": int(sizes.sum()), "classes": len(sizes)}
-            counted.append({"fold": fold, **facts, "fewest": int(sizes.min()), "most": int(sizes.max())})
-    return counted
+def _facts(found: "Balance") -> dict[str, Any]:
+    return {
+        "of_several": found.groups,
+        "pictures": found.grouped,
+        "largest": found.largest,
+        "classes_too_small": found.small,
+        "classes_of_one_group": found.one_group,
+        "classes_in_one_fold": found.one_fold,
+        "classes_joined": found.joined,
+        "taken_to_test": found.taken,
+    }
 
 
-def _show(counted: list[dict[str, int]], frame: "pd.DataFrame", k: int) -> None:
+def _show(found: "Balance") -> None:
     from eml.cli import render
 
-    total = len(frame)
+    names = {-1: "-1 (always train)", -2: "-2 (always test)"}
     rows: list[list[Any]] = []
-    for facts in counted:
-        name = str(facts["fold"]) if facts["fold"] >= 0 else "-1 (always train)"
-        share = f"{100 * facts['pictures'] / total:4.1f} %"
-        rows.append([name, facts["pictures"], share, facts["classes"], f"{facts['fewest']:,} to {facts['most']:,}"])
-    render.table("", ["fold", "pictures", "share", "classes", "pictures per class"], rows)
-    if counted[-1]["fold"] == -1:
-        small = sorted(set(frame["label"][frame["fold"] == -1]))
-        render.warn(f"fewer than {k} pictures, so in no fold's validation: {render.some(small, 'class', 'classes')}")
+    for facts in found.folds:
+        number, pictures = facts["fold"], facts["pictures"]
+        off = f"{pictures - found.even:+.1f}" if number >= 0 else None
+        per_class = f"{facts['fewest']:,} to {facts['most']:,}"
+        name = names.get(number, str(number))
+        rows.append([name, pictures, off, facts["classes"], facts["groups"], per_class])
+    render.table("", ["fold", "pictures", "off even", "classes", "groups", "per class"], rows)
+    if found.worst_class:
+        label, held, even = found.worst_class
+        render.say(f"the class furthest from even: {label}, {held:,} in one fold, where {even:.1f} would be even")
+
+
+def _remarks(found: "Balance", k: int) -> None:
+    from eml.cli import render
+
+    if found.largest > found.even:
+        told = f"the largest group has {found.largest:,} pictures, more than an even fold ({found.even:,.0f})"
+        render.warn(f"{told}; eml filter --dedup thins groups, and a lower --threshold makes them smaller")
+    mixed = " (but for pictures in a group with other classes)" if found.groups else ""
+    if found.small:
+        small = render.some(found.small, "class", "classes")
+        render.warn(f"fewer than {k} pictures, so always trained on{mixed}: {small}")
+    if found.one_group:
+        alone = render.some(found.one_group, "class", "classes")
+        render.warn(f"one single group, so always trained on{mixed}: {alone}")
+    if found.one_fold:
+        whole = render.some(found.one_fold, "class", "classes")
+        render.warn(f"wholly in one fold, so not trained on while it is held out, and no use as queries: {whole}")
+    if found.joined:
+        joined = render.count(found.joined, "class shares", "classes share")
+        render.warn(f"{joined} groups with others and went to folds with them; eml filter --scope dataset shows which")
+    if found.taken:
+        taken = render.count(found.taken, "picture is", "pictures are")
+        render.warn(f"{taken} in a group with pictures of fold -2, and got it too: never trained on")

@@ -23,6 +23,30 @@ Overwrite = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
 
+GroupBy = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        show_default=False,
+        help="Pictures with one value in this column stay together too, as of one camera, track, product page or "
+        "designer; a blank is no value. Repeatable.",
+    ),
+]
+NoNear = Annotated[
+    bool, typer.Option("--no-near", help="Pictures that look alike, or are the same file, need not stay together.")
+]
+NearThreshold = Annotated[
+    int | None,
+    typer.Option(
+        "--threshold",
+        min=0,
+        max=63,
+        show_default=False,
+        help="Bits of 64 by which the hashes of pictures that look alike may differ.  [default: 6; less where that "
+        "joins too much by chance]",
+    ),
+]
+
 
 def out_folder(dataset: Path, out: Path | None) -> Path:
     """Where a command writes: the folder that was asked for, else the data set's or the table's."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from eml.dataset.boxes import check_boxes
 from eml.dataset.columns import ALWAYS_TEST, BOX, FLAGS
 from eml.dataset.folds import RANDOM_SEED, K, add_folds
+from eml.dataset.groups import group_rows
 from eml.dataset.merge import Source, merge_sources
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table, resolve
@@ -78,8 +79,13 @@ def _with_folds(table: Table, report: Report) -> Table:
         return table
     why = "tells only the test (fold -2) apart" if test.any() else "has no fold column"
     report(f"{table.name} {why}: making {K} folds by images, seed {RANDOM_SEED}, as eml kfold does")
-    folds = add_folds(replace(table, frame=frame[~test]))["fold"]
-    return replace(table, frame=frame.assign(fold=folds.reindex(frame.index, fill_value=ALWAYS_TEST)))
+    groups = group_rows(table)
+    made = add_folds(table, groups=groups.of)
+    for line in groups.warnings:
+        report(f"warning: {line}")
+    if taken := int((made["fold"] == ALWAYS_TEST).sum() - test.sum()):
+        report(f"warning: {taken:,} pictures look like some of the test (fold -2) and are not trained on either")
+    return replace(table, frame=made)
 
 
 def training_sets(table: Table, fold: int | None) -> TrainingSets:

@@ -98,7 +98,8 @@ def test_the_outputs_say_what_they_say_in_the_table(folder: Path, capsys: pytest
     assert main(["kfold", str(folder / "dataset_info.csv"), "--out", str(folder / "x")]) == 0
     err = capsys.readouterr().err
     assert "-1 (always train)" in err
-    assert "warning: fewer than 5 pictures, so in no fold's validation: 2 classes: NA, b c\n" in err
+    assert "warning: fewer than 5 pictures, so always trained on (but for pictures in a group" in err
+    assert "with other classes): 2 classes: NA, b c\n" in err
 
 
 def test_an_earlier_conflict_list_does_not_outlive_the_tables_it_belongs_to(

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from eml.config import load
+from eml.dataset.folds import add_folds
+from eml.dataset.groups import group_rows
 from eml.dataset.table import Table, write_table
 from eml.engine.config import DataConfig, RunConfig
 from eml.engine.evaluation import evaluate_table, load_for_evaluation, table_to_evaluate
@@ -148,3 +150,22 @@ def test_a_box_out_of_its_picture_is_told_before_anything_is_trained_or_measured
         table_to_train_on(DataConfig(table=tmp_path / "t.csv", root=table.root))
     with pytest.raises(DataError, match=told):
         table_to_evaluate(tmp_path / "t.csv", table.root)
+
+
+def test_a_table_without_folds_gets_those_of_kfold_and_what_looks_alike_stays_together(
+    table: Table, config: RunConfig, tmp_path: Path
+) -> None:
+    frame = table.frame.drop(columns="fold").assign(
+        hash=[f"{n // 2 * 0x0F83_5A1C_97E2_B46D % 2**64:016x}" for n in range(30)]
+    )
+    written = write_table(frame, tmp_path / "t.csv", command="test", root=table.root)
+    told: list[str] = []
+    found = table_to_train_on(config.data.model_copy(update={"table": written.path}), told.append)
+    groups = group_rows(written).of
+    assert len(set(groups)) == 15
+    assert found.frame.equals(add_folds(written, groups=groups))
+    assert found.frame["fold"].groupby(groups).nunique().eq(1).all()
+    assert len(told) == 1
+    bare = write_table(frame.drop(columns="hash"), tmp_path / "bare.csv", command="test", root=table.root)
+    table_to_train_on(config.data.model_copy(update={"table": bare.path}), told.append)
+    assert "has no column 'hash'" in told[-1]
