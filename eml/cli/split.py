@@ -1,15 +1,19 @@
 """`eml split`."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from eml.cli.app import command_line
-from eml.cli.options import Dataset, Json, Out, Overwrite, Root, out_folder
+from eml.cli.options import Dataset, GroupBy, Json, NearThreshold, NoNear, Out, Overwrite, Root, out_folder
 from eml.errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from eml.dataset.duplicates import Indices
     from eml.dataset.split import Split
     from eml.dataset.table import Table
 
@@ -50,7 +54,27 @@ def split(
         typer.Option(show_default=False, help="By ratio: share of the classes that is the test.  [default: 0.2]"),
     ] = None,
     random_seed: Annotated[
-        int | None, typer.Option(min=0, show_default=False, help="By ratio: draws the test classes.  [default: 28]")
+        int | None,
+        typer.Option(
+            min=0,
+            show_default=False,
+            help="By ratio: draws the test classes. With --query-gallery: draws the queries.  [default: 28]",
+        ),
+    ] = None,
+    group_by: GroupBy = None,
+    threshold: NearThreshold = None,
+    no_near: NoNear = False,
+    query_gallery: Annotated[
+        bool,
+        typer.Option(
+            "--query-gallery",
+            help="Mark each test picture as query or gallery, never pictures of a class that look alike as both: one "
+            "query per class, or --query-share.",
+        ),
+    ] = False,
+    query_share: Annotated[
+        float | None,
+        typer.Option(show_default=False, help="With --query-gallery: share of a class's pictures that are queries."),
     ] = None,
     root: Root = None,
     out: Out = None,
@@ -61,36 +85,112 @@ def split(
 
     Reads the table that filter or scan left in the folder (scans first when there is none) or the given one. Writes
     dataset_train.csv and dataset_test.csv, and classes_train.csv and classes_test.csv with the count of each class.
+    Classes that share pictures that look alike, or a value of --group-by, go to one side by ratio; the other ways have
+    their own rule, and what then stands on both sides is reported.
     """
+    seed = None if random_seed is None or (query_gallery and by != "ratio") else random_seed
     options = _options_of(
         by,
         min_n_samples=min_n_samples,
         max_n_samples=max_n_samples,
         test_ratio=test_ratio,
-        random_seed=random_seed,
+        random_seed=seed,
         column=column,
     )
+    if query_share is not None and not query_gallery:
+        raise DataError("--query-share: only with --query-gallery")
 
     from eml.cli import render
+    from eml.cli.grouping import check_near, grouped, notes
     from eml.dataset import split as library
-    from eml.dataset.table import resolve, write_tables
+    from eml.dataset.groups import group_rows
+    from eml.dataset.protocol import mark_query_gallery
+    from eml.dataset.table import Table, check_outputs, resolve, write_tables
 
+    check_near(threshold, no_near)
     folder = out_folder(dataset, out)
     table = resolve(dataset, "split", root, out=folder, report=render.say, progress=render.progress)
+    paths = [folder / f"dataset_{side}{table.source.suffix}" for side in ("train", "test")]
+    paths += [folder / f"classes_{side}.csv" for side in ("train", "test")]
+    check_outputs(paths, inputs=[table.source], overwrite=overwrite)  # before the work, not after it
+    groups = grouped(table, group_by, threshold, no_near, whole_classes=True)
+    if by == "ratio":
+        options["groups"] = groups.of
     sides = getattr(library, f"split_by_{by}")(table, **options)
-    frames = {
-        folder / f"dataset_train{table.source.suffix}": sides.train,
-        folder / f"dataset_test{table.source.suffix}": sides.test,
-        folder / "classes_train.csv": library.class_counts(sides.train),
-        folder / "classes_test.csv": library.class_counts(sides.test),
-    }
-    command = command_line(context)
-    replaced = write_tables(frames, command=command, root=table.root, inputs=[table.source], overwrite=overwrite)
-    counted = _counts(table, sides)
+    test = sides.test
+    if query_gallery:
+        seen = Table(test, table.root)
+        bits = groups.threshold
+        within = group_rows(seen, group_by=group_by or (), near=not no_near, threshold=bits, within_class=True)
+        test = mark_query_gallery(
+            test, within.of, query_share, library.RANDOM_SEED if random_seed is None else random_seed
+        )
+    counts = [library.class_counts(side) for side in (sides.train, test)]
+    frames = dict(zip(paths, (sides.train, test, *counts), strict=True))
+    replaced = write_tables(
+        frames,
+        command=command_line(context),
+        root=table.root,
+        inputs=[table.source],
+        overwrite=overwrite,
+        notes=notes(groups),
+    )
+    counted = _counts(table, sides) | _leaks(table, sides, groups.of) | (_protocol(test) if query_gallery else {})
     _show(counted)
-    render.written(list(frames), replaced, following=shlex.join(["eml", "kfold", str(folder)]))
+    _show_leaks(counted, bool(group_by), table.source)
+    render.written(paths, replaced, following=shlex.join(["eml", "kfold", str(folder)]))
     if json:
-        render.print_json(counted | {"written": [str(path) for path in frames]})
+        render.print_json(counted | {"written": [str(path) for path in paths]})
+
+
+def _leaks(table: "Table", sides: "Split", groups: "Indices") -> dict[str, Any]:
+    """What groups have on both sides."""
+    from eml.dataset.split import leaking
+
+    found = leaking(table, sides, groups)
+    labels = table.frame["label"][found]
+    tests = labels.isin(set(sides.test["label"]))
+    return {
+        "on_both_sides": {
+            "groups": len(set(groups[found])),
+            "train_pictures": int((~tests).sum()),
+            "test_pictures": int(tests.sum()),
+            "test_classes": sorted(set(labels[tests])),
+        }
+    }
+
+
+def _protocol(test: "pd.DataFrame") -> dict[str, Any]:
+    query, gallery = test["is_query"], test["is_gallery"]
+    without = sorted(set(test["label"]) - set(test["label"][query]))
+    neither = int((~query & ~gallery).sum())
+    return {
+        "protocol": {
+            "queries": int(query.sum()),
+            "gallery": int(gallery.sum()),
+            "neither": neither,
+            "classes_without_query": without,
+        }
+    }
+
+
+def _show_leaks(counted: dict[str, Any], group_by: bool, source: Path) -> None:
+    from eml.cli import render
+
+    if found := counted["on_both_sides"]["groups"]:
+        told = counted["on_both_sides"]
+        what = "look alike or share a value of --group-by" if group_by else "look alike"
+        pictures = f"{told['train_pictures']:,} pictures to train on and {told['test_pictures']:,} of the test {what}"
+        classes = render.some(told["test_classes"], "test class", "test classes")
+        render.warn(f"{pictures} ({render.count(found, 'group', 'groups')}, {classes})")
+        render.say("  --by ratio keeps their classes on one side; this leaves out pictures that look alike:")
+        render.say(f"  {shlex.join(['eml', 'filter', str(source), '--dedup', '--scope', 'dataset'])}")
+    if protocol := counted.get("protocol"):
+        rest = f", {protocol['neither']:,} neither (they look like a query)" if protocol["neither"] else ""
+        render.say(f"test: {protocol['queries']:,} queries, {protocol['gallery']:,} gallery{rest}")
+        if without := protocol["classes_without_query"]:
+            told = render.some(without, "test class of one single group", "test classes of one single group each")
+            render.warn(f"no query, gallery only: {told}")
 
 
 def _options_of(by: By, **given: Any) -> dict[str, Any]:

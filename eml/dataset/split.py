@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from eml.dataset.duplicates import Indices
+from eml.dataset.groups import joined_classes
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -42,11 +45,14 @@ def split_by_counts(table: Table, min_n_samples: int = MIN_N_SAMPLES, max_n_samp
     return _split(table, set(counts["label"][~trains]))
 
 
-def split_by_ratio(table: Table, test_ratio: float = TEST_RATIO, random_seed: int = RANDOM_SEED) -> Split:
+def split_by_ratio(
+    table: Table, test_ratio: float = TEST_RATIO, random_seed: int = RANDOM_SEED, groups: Indices | None = None
+) -> Split:
     """A share of the classes is the test, stratified by class size. DataError: a side is empty.
 
     The classes, sorted by size, are cut into as many runs as the smaller side has classes, and one of each run is
-    drawn for that side.
+    drawn for that side. groups: (N,) numbers, as `group_rows` gives them; classes that a group joins go to one side,
+    before the others are drawn, the most classes first, each time to the side that is further from its share.
     """
     if not 0 < test_ratio < 1:
         raise DataError(f"--test-ratio must be within 0 and 1 (a share of the classes), got {test_ratio}")
@@ -58,9 +64,34 @@ def split_by_ratio(table: Table, test_ratio: float = TEST_RATIO, random_seed: in
         raise DataError(f"{told}. {_ratio_advice(len(counts))}")
     random = np.random.default_rng(random_seed)
     by_size = counts["label"].to_numpy()[np.lexsort((random.permutation(len(counts)), counts["count"]))]
-    smaller = min(test_size, len(counts) - test_size)
-    drawn = {run[random.integers(len(run))] for run in np.array_split(by_size, smaller)}
-    return _split(table, drawn if smaller == test_size else set(by_size) - drawn)
+    test: set[str] = set()
+    if groups is not None:
+        test, joined = _draw_joined(table, groups, test_ratio, test_size, random)
+        by_size = by_size[~np.isin(by_size, list(joined))]
+        test_size = min(test_size - len(test), len(by_size))
+    smaller = min(test_size, len(by_size) - test_size)
+    drawn = {run[random.integers(len(run))] for run in np.array_split(by_size, smaller)} if smaller else set()
+    test |= drawn if smaller == test_size else set(by_size) - drawn
+    if not 0 < len(test) < len(counts):
+        raise DataError(_one_joined_whole(table, len(counts), side="train" if test else "test"))
+    return _split(table, test)
+
+
+def _draw_joined(
+    table: Table, groups: Indices, ratio: float, test_size: int, random: np.random.Generator
+) -> tuple[set[str], set[str]]:
+    """(those of the test, all) of the classes that groups join to others; at most test_size are the test."""
+    codes, labels = pd.factorize(table.frame["label"], sort=True)
+    unit = joined_classes(codes.astype(np.int64), groups)
+    size = np.bincount(unit)
+    several = random.permutation(np.flatnonzero(size > 1))
+    test, seen, taken = set[str](), 0, 0
+    for number in several[np.argsort(-size[several], kind="stable")]:
+        seen += size[number]
+        if taken + size[number] <= test_size and abs(taken + size[number] - ratio * seen) < abs(taken - ratio * seen):
+            taken += size[number]
+            test |= set(labels[unit == number])
+    return test, set(labels[size[unit] > 1])
 
 
 def split_by_alternate(table: Table) -> Split:
@@ -93,6 +124,14 @@ def split_by_column(table: Table, column: str) -> Split:
     return _split(table, set(frame["label"][side == "test"]))
 
 
+def leaking(table: Table, sides: Split, groups: Indices) -> NDArray[np.bool_]:
+    """(N,) the rows of `table` whose group has rows on both sides."""
+    tests = table.frame["label"].isin(set(sides.test["label"])).to_numpy()
+    count = int(groups.max()) + 1
+    both = (np.bincount(groups[tests], minlength=count) > 0) & (np.bincount(groups[~tests], minlength=count) > 0)
+    return np.asarray(both[groups])
+
+
 def _split(table: Table, test: Collection[str]) -> Split:
     tests = table.frame["label"].isin(list(test))
     return Split(table.frame[~tests].reset_index(drop=True), table.frame[tests].reset_index(drop=True))
@@ -100,6 +139,11 @@ def _split(table: Table, test: Collection[str]) -> Split:
 
 def _classes(count: int) -> str:
     return f"{count:,} class" if count == 1 else f"{count:,} classes"
+
+
+def _one_joined_whole(table: Table, classes: int, side: str) -> str:
+    told = f"{table.name}: groups join {_classes(classes)} so that none is left to {side}"
+    return f"{told}. Give another --test-ratio, fewer columns to --group-by, a lower --threshold, or --no-near"
 
 
 def _ratio_advice(classes: int) -> str:

@@ -5,12 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eml.dataset.split import Split, class_counts, split_by_alternate, split_by_column, split_by_counts, split_by_ratio
+from eml.dataset.split import (
+    Split,
+    class_counts,
+    leaking,
+    split_by_alternate,
+    split_by_column,
+    split_by_counts,
+    split_by_ratio,
+)
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -195,3 +204,57 @@ def test_bounds_that_no_count_can_meet_are_refused() -> None:
 
 def test_class_counts_are_sorted_by_label() -> None:
     assert class_counts(table({"b": 2, "a": 1}).frame).to_dict("list") == {"label": ["a", "b"], "count": [1, 2]}
+
+
+def in_groups(rows: list[tuple[str, int]]) -> tuple[Table, "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
+    frame = pd.DataFrame(rows, columns=["label", "group"]).assign(file_name=[f"{n:03}.jpg" for n in range(len(rows))])
+    return Table(frame, Path("pictures"), Path("pictures/t.csv")), frame["group"].to_numpy()
+
+
+rows_in_groups = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 40)), min_size=2, max_size=40)
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows_in_groups, st.floats(0.1, 0.9), st.integers(0, 99))
+def test_by_ratio_classes_that_a_group_joins_are_on_one_side(
+    rows: list[tuple[str, int]], ratio: float, seed: int
+) -> None:
+    whole, groups = in_groups(rows)
+    try:
+        sides = split_by_ratio(whole, ratio, seed, groups)
+    except DataError as error:
+        told = str(error)
+        assert "leaves none to" in told or "groups join" in told
+        return
+    assert not leaking(whole, sides, groups).any()
+    assert not classes(sides.train) & classes(sides.test)
+    assert Counter(sides.train["file_name"]) + Counter(sides.test["file_name"]) == Counter(whole.frame["file_name"])
+    assert len(classes(sides.test)) <= round(ratio * len({label for label, _ in rows}))
+    order = np.random.default_rng(seed).permutation(len(rows))
+    again = split_by_ratio(Table(whole.frame.iloc[order].reset_index(drop=True), Path()), ratio, seed, groups[order])
+    assert classes(again.test) == classes(sides.test)
+
+
+def test_by_ratio_groups_within_classes_change_nothing_and_a_few_joined_ones_keep_the_ratio() -> None:
+    whole = table({f"{n:02}": 5 for n in range(40)})
+    alone = np.arange(200) // 5
+    plain = split_by_ratio(whole)
+    assert classes(split_by_ratio(whole, groups=alone).test) == classes(plain.test)
+    joined = np.where(alone < 10, 0, np.where(alone < 15, 10, alone))  # ten classes are one, and five are
+    sides = split_by_ratio(whole, groups=joined)
+    assert len(classes(sides.test)) == len(classes(plain.test)) == 8
+    assert not leaking(whole, sides, joined).any()
+
+
+def test_by_ratio_one_group_over_all_classes_leaves_no_side() -> None:
+    whole, groups = in_groups([(label, 1) for label in "abcd"])
+    assert problem(lambda: split_by_ratio(whole, 0.5, groups=groups)) == (
+        "pictures/t.csv: groups join 4 classes so that none is left to test. Give another --test-ratio, fewer columns "
+        "to --group-by, a lower --threshold, or --no-near"
+    )
+
+
+def test_what_leaks_is_counted_on_both_sides() -> None:
+    whole, groups = in_groups([("a", 1), ("a", 2), ("b", 1), ("b", 1), ("c", 2), ("d", 3)])
+    sides = split_by_alternate(whole)
+    assert leaking(whole, sides, groups).tolist() == [True, False, True, True, False, False]
