@@ -17,7 +17,7 @@ from eml.errors import EmlError, Interrupted
 # Module eml/cli/NAME.py holds the command as an attribute NAME: a function, or a typer.Typer for a group of commands.
 # Its docstring is its help. Listed in the order of the way of the data.
 COMMANDS = (
-    *("scan", "merge", "filter", "split", "kfold", "report"),
+    *("scan", "merge", "filter", "split", "kfold", "audit", "report"),
     *("init", "train", "evaluate", "demo", "margins", "config"),
 )
 
