@@ -78,13 +78,13 @@ def _with_folds(table: Table, report: Report) -> Table:
     if "fold" in frame and ((frame["fold"] >= 0).any() or not test.any() or test.all()):
         return table
     why = "tells only the test (fold -2) apart" if test.any() else "has no fold column"
-    report(f"{table.name} {why}: making {K} folds by images, seed {RANDOM_SEED}, as eml kfold does")
     groups = group_rows(table)
     made = add_folds(table, groups=groups.of)
     for line in groups.warnings:
         report(f"warning: {line}")
     if taken := int((made["fold"] == ALWAYS_TEST).sum() - test.sum()):
         report(f"warning: {taken:,} pictures look like some of the test (fold -2) and are not trained on either")
+    report(f"{table.name} {why}: making {K} folds by images, seed {RANDOM_SEED}, as eml kfold does")
     return replace(table, frame=made)
 
 

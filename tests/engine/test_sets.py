@@ -168,4 +168,4 @@ def test_a_table_without_folds_gets_those_of_kfold_and_what_looks_alike_stays_to
     assert len(told) == 1
     bare = write_table(frame.drop(columns="hash"), tmp_path / "bare.csv", command="test", root=table.root)
     table_to_train_on(config.data.model_copy(update={"table": bare.path}), told.append)
-    assert "has no column 'hash'" in told[-1]
+    assert "has no column 'hash'" in told[-2]
