@@ -4,22 +4,20 @@ Distances of a perceptual hash with a median threshold are nearly always even: h
 hashes differ by as many bits set as cleared.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.components import Components as Components
+from eml.dataset.components import Indices
+from eml.dataset.hamming import COLUMNS, ROWS, Hashes, distances
+from eml.dataset.hamming import near_pairs as near_pairs
 from eml.dataset.problems import at_lines
 from eml.dataset.table import Table
 from eml.errors import DataError
 
-ROWS, COLUMNS = 64, 4096  # of a tile: 2 MiB of differences, which fits a core's cache
-MERGE_AT = 1_000_000  # pairs held before they are merged into components
-
-Hashes = NDArray[np.uint64]
-Indices = NDArray[np.int64]
 Progress = Callable[[int], None]
 
 
@@ -38,27 +36,6 @@ def hash_values(table: Table) -> Hashes:
         problems = [(int(row), f"hash must be 16 hex digits, got {frame['hash'][row]!r}") for row in wrong]
         raise DataError(at_lines(table.path, problems) if table.path else [text for _, text in problems[:20]])
     return np.frombuffer(bytes.fromhex("".join(frame["hash"])), dtype=">u8").astype(np.uint64)
-
-
-def near_pairs(
-    values: Hashes, threshold: int, progress: Progress | None = None
-) -> Iterator[tuple[Indices, Indices, Any]]:
-    """All pairs i < j at a distance of at most `threshold` bits, as blocks of (i, j, distance); (N,) values.
-
-    A block holds the pairs of one tile. Equal values make quadratically many pairs: collapse them first.
-    """
-    for top in range(0, len(values), ROWS):
-        rows = values[top : top + ROWS]
-        for left in range(top, len(values), COLUMNS):
-            distance = _distances(rows, values[left : left + COLUMNS])  # (rows, columns)
-            if distance.min() <= threshold:
-                i, j = np.nonzero(distance <= threshold)
-                above = i + top < j + left  # the tile on the diagonal holds both halves
-                i, j = i[above], j[above]
-                if len(i):
-                    yield i + top, j + left, distance[i, j]
-        if progress:
-            progress(len(rows))
 
 
 def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, progress: Progress | None = None) -> Indices:
@@ -94,12 +71,12 @@ def _kept_by(values: Hashes, threshold: int) -> Indices:
         nearest = np.full(len(block), threshold + 1)
         for left in range(0, count, COLUMNS):
             some = kept[left : min(left + COLUMNS, count)]
-            distance = _distances(block, values[some])
+            distance = distances(block, values[some])
             least = distance.min(axis=1)
             for row in np.flatnonzero(least < nearest):
                 nearest[row] = least[row]
                 covered[top + row] = some[distance[row].argmin()]
-        within = _distances(block, block)
+        within = distances(block, block)
         stays = nearest > threshold
         for row in np.flatnonzero(stays & np.triu(within <= threshold, 1).any(axis=0)):
             stays[row] = not (stays[:row] & (within[:row, row] <= threshold)).any()
@@ -135,39 +112,6 @@ def conflicts(
     return component, np.where(nearest <= threshold, nearest, -1)[inverse]
 
 
-class Components:
-    """Connected components of N items, merged block by block."""
-
-    def __init__(self, size: int) -> None:
-        self._root = np.arange(size)  # of each item: the smallest item of its component
-        self._held: list[tuple[Indices, Indices]] = []
-        self._count = 0
-
-    def add(self, i: Indices, j: Indices) -> None:
-        """Connects i[n] and j[n] for every n."""
-        self._held.append((i, j))
-        self._count += len(i)
-        if self._count >= MERGE_AT:
-            self._merge()
-
-    def labels(self) -> Indices:
-        """(N,) the smallest item of each one's component."""
-        self._merge()
-        return self._root
-
-    def _merge(self) -> None:
-        if not self._held:
-            return
-        i, j = (np.concatenate(side) for side in zip(*self._held, strict=True))
-        while (apart := self._root[i] != self._root[j]).any():
-            i, j = i[apart], j[apart]
-            one, other = self._root[i], self._root[j]
-            np.minimum.at(self._root, np.maximum(one, other), np.minimum(one, other))
-            while ((up := self._root[self._root]) != self._root).any():
-                self._root = up
-        self._held, self._count = [], 0
-
-
 def keeping_order(frame: pd.DataFrame) -> Indices:
     """(N,) rank of each row, 0 for the first to be kept: largest area, then most bytes, then file_name.
 
@@ -180,8 +124,3 @@ def keeping_order(frame: pd.DataFrame) -> Indices:
     rank = np.empty(len(frame), dtype=np.int64)
     rank[order.to_numpy()] = np.arange(len(frame))
     return rank
-
-
-def _distances(rows: Hashes, columns: Hashes) -> NDArray[np.uint8]:
-    distance: NDArray[np.uint8] = np.bitwise_count(rows[:, None] ^ columns[None, :])
-    return distance

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eml.dataset import duplicates
+from eml.dataset import components, duplicates, hamming
 from eml.dataset.duplicates import Components, conflicts, hash_values, keeping_order, near_pairs, twins
 from eml.dataset.table import Table
 from eml.errors import DataError
@@ -20,9 +20,10 @@ from eml.errors import DataError
 def small_tiles() -> Iterator[None]:
     """Tiles so small that a few dozen hashes fill many of them, ragged ones too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "ROWS", 3)
-        patch.setattr(duplicates, "COLUMNS", 7)
-        patch.setattr(duplicates, "MERGE_AT", 20)
+        for module in (hamming, duplicates):
+            patch.setattr(module, "ROWS", 3)
+            patch.setattr(module, "COLUMNS", 7)
+        patch.setattr(components, "MERGE_AT", 20)
         yield
 
 
@@ -145,24 +146,24 @@ def connected(size: int, pairs: list[tuple[int, int]]) -> list[int]:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=60))
 def test_components_are_those_of_a_plain_search(pairs: list[tuple[int, int]]) -> None:
-    components = Components(30)
+    merged = Components(30)
     for i, j in pairs:
-        components.add(np.array([i]), np.array([j]))
-    assert components.labels().tolist() == connected(30, pairs)
+        merged.add(np.array([i]), np.array([j]))
+    assert merged.labels().tolist() == connected(30, pairs)
 
 
 def test_a_long_path_given_backwards_is_one_component() -> None:
-    components = Components(500)
-    components.add(np.arange(499, 0, -1), np.arange(498, -1, -1))
-    assert (components.labels() == 0).all()
+    merged = Components(500)
+    merged.add(np.arange(499, 0, -1), np.arange(498, -1, -1))
+    assert (merged.labels() == 0).all()
 
 
 def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     import tracemalloc
 
-    monkeypatch.setattr(duplicates, "ROWS", 64)
-    monkeypatch.setattr(duplicates, "COLUMNS", 1024)
-    monkeypatch.setattr(duplicates, "MERGE_AT", 1_000_000)
+    for module in (hamming, duplicates):
+        monkeypatch.setattr(module, "ROWS", 64)
+        monkeypatch.setattr(module, "COLUMNS", 1024)
     size = 6000  # 36 million pairs, all near: one byte for each would be 36 MB
     values = np.arange(size, dtype=np.uint64)
     tracemalloc.start()
