@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.components import Components, Indices
 from eml.dataset.duplicates import hash_values
-from eml.dataset.hamming import Hashes, near_pairs
+from eml.dataset.hamming import Hashes, near_pairs, ragged
 from eml.dataset.scan import Progress
 from eml.dataset.second_look import confirmed
 from eml.dataset.table import Table
@@ -128,17 +128,11 @@ def _candidates(
                     f"more than {MOST:,} pairs with different labels are within {threshold} bits: too many to look at"
                 )
                 raise DataError(f"{table.name}: {told}. Give a lower --threshold, or --scope class")
-            which, inside = _ragged(size[a] * size[b])
+            which, inside = ragged(size[a] * size[b])
             across_rows, columns = np.divmod(inside, size[b][which])
             found.append((start[a][which] + across_rows, start[b][which] + columns, distance[which].astype(np.int64)))
     i, j, distance = (np.concatenate(each) for each in zip(*found, strict=True))
     return i, j, distance
-
-
-def _ragged(sizes: Indices) -> tuple[Indices, Indices]:
-    """(which, inside): 0 sizes[0] times, then 1 sizes[1] times, …; and 0, 1, … within each."""
-    which = np.repeat(np.arange(len(sizes)), sizes)
-    return which, np.arange(len(which)) - (np.cumsum(sizes) - sizes)[which]
 
 
 def _of_pairs(files: _Files, i: Indices, j: Indices, distance: Indices) -> tuple[Indices, Indices]:

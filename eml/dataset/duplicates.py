@@ -4,21 +4,19 @@ Distances of a perceptual hash with a median threshold are nearly always even: h
 hashes differ by as many bits set as cleared.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.components import Components as Components
 from eml.dataset.components import Indices
-from eml.dataset.hamming import COLUMNS, ROWS, Hashes, distances
+from eml.dataset.hamming import Hashes, Progress, distances, near_between
 from eml.dataset.hamming import near_pairs as near_pairs
 from eml.dataset.problems import at_lines
 from eml.dataset.table import Table
 from eml.errors import DataError
 
-Progress = Callable[[int], None]
+FEW = 512  # values that are compared each with each at once
 
 
 def hash_values(table: Table) -> Hashes:
@@ -48,45 +46,71 @@ def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, progre
     twin = np.full(len(values), -1, dtype=np.int64)
     order = np.lexsort((rank, groups))
     ends = np.flatnonzero(np.diff(groups[order], append=-1)) + 1
-    for members in np.split(order, ends[:-1]):
+    for members in np.split(order, ends[:-1]) if len(order) else ():
         _, first, inverse = np.unique(values[members], return_index=True, return_inverse=True)
         by_rank = np.sort(first)  # the best of each hash, best first
         best = members[by_rank]
-        kept_by = _kept_by(values[best], threshold)
+        kept_by = _kept_by(values[best], threshold, progress)
         position = np.searchsorted(by_rank, first)[inverse]  # of each member's hash among the best
         owner = best[kept_by[position]]
         twin[members] = np.where(owner == members, -1, owner)
         if progress:
-            progress(len(members))
+            progress(len(members) - len(best))
     return twin
 
 
-def _kept_by(values: Hashes, threshold: int) -> Indices:
+def _kept_by(values: Hashes, threshold: int, progress: Progress | None) -> Indices:
     """Index of the kept value that covers each, its own where it is kept; distinct (N,) values, best first."""
+    if len(values) <= FEW:
+        distance = distances(values, values)
+        kept = _first_kept(distance <= threshold)
+        distance[~(np.tri(len(values), dtype=bool).T & kept[:, None])] = 65  # only by kept ones, at least as good
+        if progress:
+            progress(len(values))
+        covered: Indices = distance.argmin(axis=0)
+        return covered
+    kept = _kept(values, threshold, progress)
+    best, gone = np.flatnonzero(kept), np.flatnonzero(~kept)
     covered = np.arange(len(values))
-    kept = np.empty(len(values), dtype=np.int64)  # grows: kept[:count]
-    count = 0
-    for top in range(0, len(values), ROWS):
-        block = values[top : top + ROWS]
-        nearest = np.full(len(block), threshold + 1)
-        for left in range(0, count, COLUMNS):
-            some = kept[left : min(left + COLUMNS, count)]
-            distance = distances(block, values[some])
-            least = distance.min(axis=1)
-            for row in np.flatnonzero(least < nearest):
-                nearest[row] = least[row]
-                covered[top + row] = some[distance[row].argmin()]
-        within = distances(block, block)
-        stays = nearest > threshold
-        for row in np.flatnonzero(stays & np.triu(within <= threshold, 1).any(axis=0)):
-            stays[row] = not (stays[:row] & (within[:row, row] <= threshold)).any()
-        earlier = np.where(np.tri(len(block), k=-1, dtype=bool) & stays, within, np.uint8(255))
-        for row in np.flatnonzero(~stays & (earlier.min(axis=1) < nearest)):
-            covered[top + row] = top + earlier[row].argmin()
-        new = top + np.flatnonzero(stays)
-        kept[count : count + len(new)] = new
-        count += len(new)
+    covered[gone] = best[_nearest(values[gone], values[best], np.searchsorted(best, gone), threshold)]
     return covered
+
+
+def _kept(values: Hashes, threshold: int, progress: Progress | None) -> NDArray[np.bool_]:
+    """Which values stay: the better half decides alone, and what it does not cover of the other half by itself."""
+    if len(values) <= FEW:
+        if progress:
+            progress(len(values))
+        return _first_kept(distances(values, values) <= threshold)
+    half = len(values) // 2
+    kept = np.zeros(len(values), dtype=bool)
+    kept[:half] = _kept(values[:half], threshold, progress)
+    covered = np.zeros(len(values) - half, dtype=bool)
+    for i, _, _ in near_between(values[half:], values[:half][kept[:half]], threshold):
+        covered[i] = True
+    if progress:
+        progress(int(covered.sum()))
+    rest = half + np.flatnonzero(~covered)
+    kept[rest] = _kept(values[rest], threshold, progress)
+    return kept
+
+
+def _first_kept(near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) which stay where each that stays removes the later ones near it; (N, N)."""
+    kept = np.ones(len(near), dtype=bool)
+    for row in range(len(near)):
+        if kept[row]:
+            kept[row + 1 :] &= ~near[row, row + 1 :]
+    return kept
+
+
+def _nearest(values: Hashes, kept: Hashes, before: Indices, threshold: int) -> Indices:
+    """Of each value, the index of the nearest among kept[:before[n]], the first on a tie; one is within threshold."""
+    least = np.full(len(values), 2**62)  # distance and index as one number
+    for i, j, distance in near_between(values, kept, threshold):
+        allowed = j < before[i]
+        np.minimum.at(least, i[allowed], distance[allowed].astype(np.int64) << 48 | j[allowed])
+    return least & (2**48 - 1)
 
 
 def conflicts(
