@@ -41,15 +41,21 @@ def expected_collisions(
 
     The logarithm of how much more frequent a distance is than between random hashes is fitted by a parabola over the
     six even distances above the threshold, and carried on below it; never below random hashes' share, never rising
-    towards 0. On similar subjects it is an estimate from below: within a factor of two on faces, drawings and emoji, of
-    five on groceries. From a sample of the pairs where there are more than 17 million.
+    towards 0. From a sample of the pairs where there are more than 17 million. On similar subjects it is rather too
+    low: at 10 bits by a tenth to a fifth on faces, drawings and emoji, five times on groceries; see docs/duplicates.md.
     """
+    pairs, compared = by_chance(values, labels, threshold)
+    found = pairs_across(values, labels, threshold, progress) if compared else 0
+    return Expected(pairs, found, compared)
+
+
+def by_chance(values: Hashes, labels: Indices, threshold: int) -> tuple[float, int]:
+    """(pairs, compared) of `Expected`."""
     compared = (len(labels) ** 2 - int((np.unique(labels, return_counts=True)[1] ** 2).sum())) // 2
     if not compared:
-        return Expected(0.0, 0, 0)
+        return 0.0, 0
     counts = _counts(values, labels)
-    expected = _tail(counts, threshold) * (compared / max(1.0, counts.sum()))
-    return Expected(float(expected), pairs_across(values, labels, threshold, progress), compared)
+    return _tail(counts, threshold) * compared / max(1.0, counts.sum()), compared
 
 
 def pairs_across(values: Hashes, labels: Indices, threshold: int, progress: Callable[[int], None] | None = None) -> int:

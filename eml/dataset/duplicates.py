@@ -4,17 +4,28 @@ Distances of a perceptual hash with a median threshold are nearly always even: h
 hashes differ by as many bits set as cleared.
 """
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.components import Components as Components
-from eml.dataset.components import Indices
-from eml.dataset.hamming import Hashes, Progress, distances, near_between
+from eml.dataset.components import Indices as Indices
+from eml.dataset.hamming import Hashes as Hashes
+from eml.dataset.hamming import Progress, distances, near_between
 from eml.dataset.hamming import near_pairs as near_pairs
 from eml.dataset.problems import at_lines
 from eml.dataset.table import Table
 from eml.errors import DataError
+
+Keep = Literal["largest", "most-bytes", "first", "last"]
+_KEYS = {
+    "largest": ["pixels", "bytes", "file_name"],
+    "most-bytes": ["bytes", "pixels", "file_name"],
+    "first": ["file_name"],
+    "last": ["file_name"],
+}
 
 FEW = 512  # values that are compared each with each at once
 
@@ -56,6 +67,30 @@ def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, progre
         twin[members] = np.where(owner == members, -1, owner)
         if progress:
             progress(len(members) - len(best))
+    return twin
+
+
+def twins_of_pairs(rank: Indices, i: Indices, j: Indices, distance: Indices) -> Indices:
+    """As `twins`, where only the pairs (i[n], j[n]) are near each other; (N,) of rank."""
+    swap = rank[i] > rank[j]
+    first, second = np.where(swap, j, i), np.where(swap, i, j)
+    kept, undecided = np.zeros(len(rank), dtype=bool), np.ones(len(rank), dtype=bool)
+    a, b = first, second  # of pairs that are both undecided
+    while undecided.any():
+        stays = undecided.copy()
+        stays[b] = False  # a better one may still stay
+        goes = np.zeros(len(rank), dtype=bool)
+        goes[b[stays[a]]] = True
+        kept |= stays
+        undecided &= ~(stays | goes)
+        both = undecided[a] & undecided[b]
+        a, b = a[both], b[both]
+    covers = kept[first] & ~kept[second]
+    first, second = first[covers], second[covers]
+    order = np.lexsort((rank[first], distance[covers], second))
+    gone, nearest = np.unique(second[order], return_index=True)
+    twin = np.full(len(rank), -1, dtype=np.int64)
+    twin[gone] = first[order][nearest]
     return twin
 
 
@@ -136,15 +171,16 @@ def conflicts(
     return component, np.where(nearest <= threshold, nearest, -1)[inverse]
 
 
-def keeping_order(frame: pd.DataFrame) -> Indices:
-    """(N,) rank of each row, 0 for the first to be kept: largest area, then most bytes, then file_name.
+def keeping_order(frame: pd.DataFrame, keep: Keep = "largest") -> Indices:
+    """(N,) rank of each row, 0 for the first to be kept.
 
-    Columns that the table does not have do not count.
+    largest: most pixels, then most bytes, then the first by file_name. most-bytes: most bytes, then most pixels, then
+    the first by file_name. first, last: by file_name. Columns that the table does not have do not count.
     """
     keys = pd.DataFrame({"file_name": frame["file_name"]})
-    keys["area"] = -frame["width"] * frame["height"] if {"width", "height"} <= set(frame.columns) else 0
+    keys["pixels"] = -frame["width"] * frame["height"] if {"width", "height"} <= set(frame.columns) else 0
     keys["bytes"] = -frame["bytes"] if "bytes" in frame.columns else 0
-    order = keys.reset_index(drop=True).sort_values(["area", "bytes", "file_name"], kind="stable").index
+    order = keys.reset_index(drop=True).sort_values(_KEYS[keep], ascending=keep != "last", kind="stable").index
     rank = np.empty(len(frame), dtype=np.int64)
     rank[order.to_numpy()] = np.arange(len(frame))
     return rank

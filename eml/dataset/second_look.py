@@ -3,9 +3,7 @@
 A hash of 64 bits sees neither colour nor detail, and pictures of like subjects come close in it by chance.
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,18 +13,24 @@ from PIL import Image
 
 from eml.dataset.components import Indices
 from eml.dataset.scan import Progress
+from eml.dataset.threads import in_order
 from eml.errors import DataError
 from eml.images.decode import PictureError, decode
 
 SIDE = 32  # pixels of a thumbnail, squashed to a square
 SAME = 0.88
-"""Least correlation of two thumbnails of one picture. Chance pairs within 10 bits: at most .82 on grocery160, .85 on
-orl_faces, .87 on omniglot; copies in dirty.tar, blurred, resized, in grey or with other contrast: at least .89. See
-docs/duplicates.md."""
+"""Least correlation of two thumbnails of one picture. Copies in dirty.tar, blurred, resized, in grey or with other
+contrast, have .89 and more; chance pairs within 10 bits have .82 at most on grocery160, .85 on faces, .87 on omniglot.
+"""
+BLOCK = 4  # pixels of the squares in which differences are looked for
+LOCAL = 0.5
+"""Most by which two thumbnails of one picture differ in a square, in standard deviations of their brightness. Copies in
+dirty.tar: .45, between the most blurred and the most sharpened; another mouth in the same face, or a later frame, more.
+See docs/duplicates.md for both."""
 PLAIN = 4.0  # grey levels of standard deviation; a picture below it has no shape to correlate
 ALIKE = 8.0  # grey levels that the colours of two plain pictures may differ by, on average
 
-BLOCK = 4096  # pairs compared at a time: 50 MB
+AT_ONCE = 4096  # pairs compared: 100 MB
 SHOWN = 20  # problems
 
 Thumbnails = NDArray[np.uint8]
@@ -50,7 +54,7 @@ def thumbnails(root: Path, file_names: Sequence[str], progress: Progress | None 
     made = np.empty((len(file_names), SIDE, SIDE, 3), dtype=np.uint8)
     problems = []
     with progress("second look", len(file_names)) if progress else nullcontext(lambda done: None) as advance:
-        for row, found in enumerate(_read(root, file_names)):
+        for row, found in enumerate(in_order(_thumbnail, (root / name for name in file_names))):
             if isinstance(found, PictureError):
                 problems.append(f"{found}, though its table has a hash of it. Run eml scan again")
             else:
@@ -62,16 +66,6 @@ def thumbnails(root: Path, file_names: Sequence[str], progress: Progress | None 
     return made
 
 
-def _read(root: Path, file_names: Sequence[str]) -> Iterator[Thumbnails | PictureError]:
-    """In order; over threads, since Pillow decodes without holding the interpreter."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            for start in range(0, len(file_names), 256):
-                yield from pool.map(lambda name: _thumbnail(root / name), file_names[start : start + 256])
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def _thumbnail(path: Path) -> Thumbnails | PictureError:
     try:
         image = decode(path, at_least=(SIDE, SIDE))
@@ -81,21 +75,36 @@ def _thumbnail(path: Path) -> Thumbnails | PictureError:
 
 
 def same_picture(seen: Thumbnails, i: Indices, j: Indices) -> NDArray[np.bool_]:
-    """Which pairs of thumbnails (i[n], j[n]) correlate by at least `SAME` over pixels and colours.
+    """Which pairs of thumbnails (i[n], j[n]) show the same picture.
 
-    Each channel's mean is taken off first, and the correlation is blind to scale: brightness and contrast do not count.
-    Where both pictures are plain, their mean colours are compared instead.
+    They correlate by at least `SAME` over pixels and colours, each channel less its mean, and no square of 4×4 pixels
+    differs in standardised brightness by more than `LOCAL`: overall brightness and contrast do not count. Where both
+    are plain, having no shape, their mean colours are compared instead.
     """
     flat = seen.reshape(len(seen), -1, 3)
     mean = flat.mean(axis=1, dtype=np.float64)  # (N, 3)
-    deviation = np.sqrt((flat.var(axis=1, dtype=np.float64)).mean(axis=1))  # (N,)
+    deviation = np.sqrt(flat.var(axis=1, dtype=np.float64).mean(axis=1))  # (N,)
     plain = deviation < PLAIN
+    squares = _squares(seen)
     same = np.empty(len(i), dtype=bool)
-    for start in range(0, len(i), BLOCK):
-        one, other = i[start : start + BLOCK], j[start : start + BLOCK]
+    for start in range(0, len(i), AT_ONCE):
+        one, other = i[start : start + AT_ONCE], j[start : start + AT_ONCE]
         product = np.einsum("npc,npc->nc", flat[one].astype(np.float32), flat[other].astype(np.float32))
         covariance = (product / flat.shape[1] - mean[one] * mean[other]).mean(axis=1)
         like = covariance >= SAME * deviation[one] * deviation[other]
+        like &= np.abs(squares[one] - squares[other]).max(axis=1) <= LOCAL
         alike = np.abs(mean[one] - mean[other]).mean(axis=1) <= ALIKE
-        same[start : start + BLOCK] = np.where(plain[one] & plain[other], alike, like & ~plain[one] & ~plain[other])
+        same[start : start + AT_ONCE] = np.where(plain[one] & plain[other], alike, like & ~plain[one] & ~plain[other])
     return same
+
+
+def _squares(seen: Thumbnails) -> NDArray[np.float32]:
+    """(N, 64) mean brightness of squares, standardised over the thumbnail's pixels."""
+    made = np.empty((len(seen), (SIDE // BLOCK) ** 2), dtype=np.float32)
+    for start in range(0, len(seen), AT_ONCE):
+        luma = seen[start : start + AT_ONCE].astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+        squares = luma.reshape(-1, SIDE // BLOCK, BLOCK, SIDE // BLOCK, BLOCK).mean(axis=(2, 4)).reshape(len(luma), -1)
+        luma = luma.reshape(len(luma), -1)
+        deviation = np.maximum(luma.std(axis=1, keepdims=True), PLAIN)
+        made[start : start + AT_ONCE] = (squares - luma.mean(axis=1, keepdims=True)) / deviation
+    return made
