@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eml.dataset import components, duplicates, hamming, threads
-from eml.dataset.duplicates import Components, conflicts, hash_values, keeping_order, near_pairs, twins
+from eml.dataset.duplicates import (
+    Components,
+    conflicts,
+    hash_values,
+    keeping_order,
+    near_pairs,
+    twins,
+    twins_of_pairs,
+)
+from eml.dataset.hamming import near_between
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -73,6 +82,35 @@ def test_near_pairs_are_those_of_a_loop_over_all_pairs(values: list[int], thresh
     assert sorted(found) == expected
 
 
+@settings(max_examples=100, deadline=None)
+@given(awkward, awkward, st.sampled_from([0, 2, 10, 16, 63]))
+def test_near_between_finds_the_pairs_of_a_loop_over_both(values: list[int], others: list[int], threshold: int) -> None:
+    found = [
+        (int(i), int(j), int(d))
+        for block in near_between(np.array(values, dtype=np.uint64), np.array(others, dtype=np.uint64), threshold)
+        for i, j, d in zip(*block, strict=True)
+    ]
+    pairs = [(i, j, bits_apart(one, other)) for i, one in enumerate(values) for j, other in enumerate(others)]
+    assert sorted(found) == [pair for pair in pairs if pair[2] <= threshold]
+
+
+def test_blocks_come_in_the_same_order_on_one_thread_and_on_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).integers(0, 2**12, 300, dtype=np.uint64)
+    several = [np.stack(block).tolist() for block in near_pairs(values, 3)]
+    monkeypatch.setattr(threads, "cores", lambda: 1)
+    assert [np.stack(block).tolist() for block in near_pairs(values, 3)] == several
+
+
+def test_progress_tells_every_value_once() -> None:
+    values = np.random.default_rng(0).integers(0, 2**63, 300, dtype=np.uint64)
+    told: list[int] = []
+    assert list(near_pairs(values, 3, told.append)) == []
+    assert sum(told) == 300
+    told.clear()
+    twins(values, np.repeat([0, 1, 2], 100), np.arange(300), 3, told.append)
+    assert sum(told) == 300
+
+
 def loop_twins(values: list[int], groups: list[int], rank: list[int], threshold: int) -> list[int]:
     twin, kept = [-1] * len(values), []
     for this in sorted(range(len(values)), key=rank.__getitem__):
@@ -98,6 +136,23 @@ def test_twins_are_those_of_a_loop_that_keeps_the_best_first(
     # A loop over pictures finds the nearest kept one among equal hashes too: of those, only the best is ever kept.
     found = twins(np.array(values, dtype=np.uint64), np.array(groups, dtype=np.int64), np.array(rank), threshold)
     assert found.tolist() == loop_twins(values, groups, rank, threshold)
+
+
+@settings(max_examples=100, deadline=None)
+@given(awkward, st.sampled_from([0, 1, 4, 10, 63]), st.randoms(use_true_random=False))
+def test_twins_of_given_pairs_are_those_of_the_hashes_that_make_them(
+    values: list[int], threshold: int, random: Any
+) -> None:
+    rank = random.sample(range(len(values)), len(values))
+    near = [
+        (i, j, bits_apart(values[i], values[j]))
+        for i in range(len(values))
+        for j in range(i)
+        if bits_apart(values[i], values[j]) <= threshold
+    ]
+    i, j, distance = np.array(near, dtype=np.int64).reshape(-1, 3).T
+    found = twins_of_pairs(np.array(rank, dtype=np.int64), i, j, distance)
+    assert found.tolist() == loop_twins(values, [0] * len(values), rank, threshold)
 
 
 def test_a_chain_of_look_alikes_is_thinned_and_not_swallowed() -> None:
