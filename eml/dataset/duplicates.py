@@ -28,6 +28,7 @@ _KEYS = {
 }
 
 FEW = 512  # values that are compared each with each at once
+HELD = 2_000_000  # near pairs; of more, as dense clusters have, none is held
 
 
 def hash_values(table: Table) -> Hashes:
@@ -104,29 +105,51 @@ def _kept_by(values: Hashes, threshold: int, progress: Progress | None) -> Indic
             progress(len(values))
         covered: Indices = distance.argmin(axis=0)
         return covered
-    kept = _kept(values, threshold, progress)
+    told = 0
+
+    def tell(done: int) -> None:
+        nonlocal told
+        told += done
+        if progress:
+            progress(done)
+
+    pairs = _pairs(values, threshold, tell)
+    if pairs is not None:
+        twin = twins_of_pairs(np.arange(len(values)), *pairs)
+        return np.where(twin >= 0, twin, np.arange(len(values)))
+    kept = _kept(values, threshold)
     best, gone = np.flatnonzero(kept), np.flatnonzero(~kept)
     covered = np.arange(len(values))
     covered[gone] = best[_nearest(values[gone], values[best], np.searchsorted(best, gone), threshold)]
+    tell(len(values) - told)
     return covered
 
 
-def _kept(values: Hashes, threshold: int, progress: Progress | None) -> NDArray[np.bool_]:
+def _pairs(values: Hashes, threshold: int, progress: Progress) -> tuple[Indices, Indices, Indices] | None:
+    """All near pairs, None where they are more than can be held."""
+    found = [(np.empty(0, dtype=np.int64),) * 3]
+    count = 0
+    for i, j, distance in near_pairs(values, threshold, progress):
+        count += len(i)
+        if count > HELD:
+            return None
+        found.append((i, j, distance.astype(np.int64)))
+    i, j, distance = (np.concatenate(each) for each in zip(*found, strict=True))
+    return i, j, distance
+
+
+def _kept(values: Hashes, threshold: int) -> NDArray[np.bool_]:
     """Which values stay: the better half decides alone, and what it does not cover of the other half by itself."""
     if len(values) <= FEW:
-        if progress:
-            progress(len(values))
         return _first_kept(distances(values, values) <= threshold)
     half = len(values) // 2
     kept = np.zeros(len(values), dtype=bool)
-    kept[:half] = _kept(values[:half], threshold, progress)
+    kept[:half] = _kept(values[:half], threshold)
     covered = np.zeros(len(values) - half, dtype=bool)
     for i, _, _ in near_between(values[half:], values[:half][kept[:half]], threshold):
         covered[i] = True
-    if progress:
-        progress(int(covered.sum()))
     rest = half + np.flatnonzero(~covered)
-    kept[rest] = _kept(values[rest], threshold, progress)
+    kept[rest] = _kept(values[rest], threshold)
     return kept
 
 

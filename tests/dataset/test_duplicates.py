@@ -32,6 +32,7 @@ def small_tiles(request: pytest.FixtureRequest) -> Iterator[None]:
         for name, size in {"ROWS": 3, "TILE": 21, "AREA": 60}.items():
             patch.setattr(hamming, name, size)
         patch.setattr(duplicates, "FEW", 4)
+        patch.setattr(duplicates, "HELD", 30)
         patch.setattr(components, "MERGE_AT", 20)
         patch.setattr(threads, "cores", lambda: 2)
         cut = hamming.ALL if request.param == "each with each" else None
@@ -222,6 +223,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.Monke
     for name, size in {"ROWS": 64, "TILE": 2**16, "AREA": 2**16}.items():
         monkeypatch.setattr(hamming, name, size)
     monkeypatch.setattr(duplicates, "FEW", 512)
+    monkeypatch.setattr(duplicates, "HELD", 100_000)
     size = 3000  # 4.5 million pairs, all near: 76 MB if they were held
     values = np.arange(size, dtype=np.uint64)
     tracemalloc.start()
