@@ -25,15 +25,39 @@ def filter(
             min=0,
             max=63,
             show_default=False,
-            help="With --dedup: bits of 64 by which their hashes may differ.  [default: 10]",
+            help="With --dedup: bits of 64 by which hashes may differ; a look at the pictures then decides.  "
+            "[default: 10]",
         ),
     ] = None,
     scope: Annotated[
         Literal["class", "dataset"] | None,
         typer.Option(
             show_default=False,
-            help="With --dedup: compare within each class, or all pictures; twins with different labels then both "
-            "leave.  [default: class]",
+            help="With --dedup: compare within each class, or all pictures with one another; twins with different "
+            "labels then all leave.  [default: class]",
+        ),
+    ] = None,
+    keep: Annotated[
+        Literal["largest", "most-bytes", "first", "last"] | None,
+        typer.Option(
+            show_default=False,
+            help="With --dedup: which twin stays: of most pixels, of most bytes, first or last by name.  "
+            "[default: largest]",
+        ),
+    ] = None,
+    hash_only: Annotated[
+        bool,
+        typer.Option(
+            "--hash-only",
+            help="With --dedup: look at no pictures; within a class the hash decides, which thins look-alikes too.",
+        ),
+    ] = False,
+    conflicts: Annotated[
+        Literal["remove", "keep"] | None,
+        typer.Option(
+            show_default=False,
+            help="With --dedup: whether pictures that are there with different labels leave, or are only listed.  "
+            "[default: remove]",
         ),
     ] = None,
     min_size: Annotated[
@@ -57,13 +81,18 @@ def filter(
     """Leave out duplicates, small or large pictures, small classes.
 
     Reads the folder's dataset_info.csv (scans first when there is none) or the given table. Writes
-    dataset_info_filtered.csv, dataset_removed.csv (with the reason and the twin that stayed) and, with --scope dataset,
-    label_conflicts.csv. No picture is touched.
+    dataset_info_filtered.csv, dataset_removed.csv (with the reason and the twin that stayed) and, with --dedup,
+    label_conflicts.csv (pictures that are there with different labels). No picture is touched.
     """
-    if not dedup and (
-        given := [name for name, value in (("--threshold", threshold), ("--scope", scope)) if value is not None]
-    ):
-        raise DataError(f"{' and '.join(given)}: only with --dedup")
+    options = {
+        "--threshold": threshold,
+        "--scope": scope,
+        "--keep": keep,
+        "--hash-only": hash_only or None,
+        "--conflicts": conflicts,
+    }
+    if not dedup and (given := [name for name, value in options.items() if value is not None]):
+        raise DataError(f"{', '.join(given)}: only with --dedup")
 
     from eml.cli import render
     from eml.dataset.filter import THRESHOLD, check_options, filter_table
@@ -72,31 +101,33 @@ def filter(
 
     names = None if exclude is None else read_file_names(exclude)
     bits = THRESHOLD if threshold is None else threshold
-    check_options(names, min_size, max_size, dedup, bits, min_per_class)
+    check_options(names, min_size, max_size, dedup, bits, min_per_class, scope or "class", hash_only)
     folder = out_folder(dataset, out)
     table = resolve(dataset, "filter", root, out=folder, report=render.say, progress=render.progress)
     suffix = table.source.suffix
     paths = [folder / f"dataset_info_filtered{suffix}", folder / f"dataset_removed{suffix}"]
-    if scope == "dataset" or written_by_eml(folder / "label_conflicts.csv"):  # that one is out of date
+    if dedup or written_by_eml(folder / "label_conflicts.csv"):  # that one is out of date
         paths.append(folder / "label_conflicts.csv")
     inputs = [table.source, *([exclude] if exclude else [])]
     check_outputs(paths, inputs=inputs, overwrite=overwrite)  # before the work, not after it
-    with render.progress("comparing", len(table.frame)) as advance:
-        filtered = filter_table(
-            table,
-            exclude=names,
-            min_size=min_size,
-            max_size=max_size,
-            dedup=dedup,
-            threshold=bits,
-            scope=scope or "class",
-            min_per_class=min_per_class,
-            progress=advance,
-        )
+    filtered = filter_table(
+        table,
+        exclude=names,
+        min_size=min_size,
+        max_size=max_size,
+        dedup=dedup,
+        threshold=bits,
+        scope=scope or "class",
+        keep=keep or "largest",
+        hash_only=hash_only,
+        conflicts=conflicts or "remove",
+        min_per_class=min_per_class,
+        progress=render.progress,
+    )
     frames = dict(zip(paths, (filtered.kept, filtered.removed, filtered.conflicts), strict=False))
     replaced = write_tables(frames, command=command_line(context), root=table.root, inputs=inputs, overwrite=overwrite)
     counts = _counts(table, filtered)
-    _show(counts, filtered)
+    _show(counts, filtered, bits, kept=conflicts == "keep", exact=scope != "dataset")
     render.written(paths, replaced, following=shlex.join(["eml", "split", str(folder)]))
     if json:
         render.print_json(counts | {"written": [str(path) for path in paths]})
@@ -116,18 +147,39 @@ def _counts(table: "Table", filtered: "Filtered") -> dict[str, Any]:
         "classes": int(filtered.kept["label"].nunique()),
         "classes_lost": lost,
         "conflict_groups": int(filtered.conflicts["group"].nunique()),
+        "conflict_pictures": len(filtered.conflicts),
+        "pairs_across_classes": _across(filtered),
     }
 
 
-def _show(counts: dict[str, Any], filtered: "Filtered") -> None:
+def _across(filtered: "Filtered") -> dict[str, Any] | None:
+    if filtered.collisions is None:
+        return None
+    return {
+        "compared": filtered.collisions.compared,
+        "near": filtered.collisions.found,
+        "near_expected_by_chance": filtered.collisions.pairs,
+        "same_picture": filtered.confirmed,
+    }
+
+
+def _show(counts: dict[str, Any], filtered: "Filtered", bits: int, *, kept: bool, exact: bool) -> None:
     from eml.cli import render
 
     rows = [["before", counts["pictures_before"], counts["classes_before"]]]
     rows += [[f"  {reason}", -count, None] for reason, count in counts["removed"].items()]
     rows += [["after", counts["pictures"], counts["classes"]]]
     render.table("", ["", "pictures", "classes"], rows)
+    if across := counts["pairs_across_classes"]:
+        expected = across["near_expected_by_chance"]
+        render.say(f"pairs with different labels within {bits} bits: {across['near']:,}")
+        render.say(f"  expected by chance: about {expected:,.0f}" if expected >= 1 else "  expected by chance: none")
+        render.say(f"  the same picture at a second look: {across['same_picture']:,}")
     if lost := counts["classes_lost"]:
         render.warn(f"no picture is left of {render.some(lost, 'class', 'classes')}")
     if groups := counts["conflict_groups"]:
-        pictures = f"{len(filtered.conflicts):,} pictures in {render.count(groups, 'group', 'groups')}"
-        render.warn(f"{pictures} have near-duplicates with another label and were removed: see label_conflicts.csv")
+        pictures = f"{counts['conflict_pictures']:,} pictures in {render.count(groups, 'group', 'groups')}"
+        done = "were kept" if kept else "were removed"
+        render.warn(f"{pictures} are there with another label too and {done}: see label_conflicts.csv")
+        if exact:
+            render.say("  these are identical files; --scope dataset finds near-duplicates too")

@@ -4,23 +4,31 @@ Distances of a perceptual hash with a median threshold are nearly always even: h
 hashes differ by as many bits set as cleared.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.components import Components as Components
+from eml.dataset.components import Indices as Indices
+from eml.dataset.hamming import Hashes as Hashes
+from eml.dataset.hamming import Progress, distances, near_between
+from eml.dataset.hamming import near_pairs as near_pairs
 from eml.dataset.problems import at_lines
 from eml.dataset.table import Table
 from eml.errors import DataError
 
-ROWS, COLUMNS = 64, 4096  # of a tile: 2 MiB of differences, which fits a core's cache
-MERGE_AT = 1_000_000  # pairs held before they are merged into components
+Keep = Literal["largest", "most-bytes", "first", "last"]
+_KEYS = {
+    "largest": ["pixels", "bytes", "file_name"],
+    "most-bytes": ["bytes", "pixels", "file_name"],
+    "first": ["file_name"],
+    "last": ["file_name"],
+}
 
-Hashes = NDArray[np.uint64]
-Indices = NDArray[np.int64]
-Progress = Callable[[int], None]
+FEW = 512  # values that are compared each with each at once
+HELD = 2_000_000  # near pairs; of more, as dense clusters have, none is held
 
 
 def hash_values(table: Table) -> Hashes:
@@ -40,27 +48,6 @@ def hash_values(table: Table) -> Hashes:
     return np.frombuffer(bytes.fromhex("".join(frame["hash"])), dtype=">u8").astype(np.uint64)
 
 
-def near_pairs(
-    values: Hashes, threshold: int, progress: Progress | None = None
-) -> Iterator[tuple[Indices, Indices, Any]]:
-    """All pairs i < j at a distance of at most `threshold` bits, as blocks of (i, j, distance); (N,) values.
-
-    A block holds the pairs of one tile. Equal values make quadratically many pairs: collapse them first.
-    """
-    for top in range(0, len(values), ROWS):
-        rows = values[top : top + ROWS]
-        for left in range(top, len(values), COLUMNS):
-            distance = _distances(rows, values[left : left + COLUMNS])  # (rows, columns)
-            if distance.min() <= threshold:
-                i, j = np.nonzero(distance <= threshold)
-                above = i + top < j + left  # the tile on the diagonal holds both halves
-                i, j = i[above], j[above]
-                if len(i):
-                    yield i + top, j + left, distance[i, j]
-        if progress:
-            progress(len(rows))
-
-
 def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, progress: Progress | None = None) -> Indices:
     """For each picture the kept one it duplicates, −1 for those that stay; (N,) each.
 
@@ -71,45 +58,117 @@ def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, progre
     twin = np.full(len(values), -1, dtype=np.int64)
     order = np.lexsort((rank, groups))
     ends = np.flatnonzero(np.diff(groups[order], append=-1)) + 1
-    for members in np.split(order, ends[:-1]):
+    for members in np.split(order, ends[:-1]) if len(order) else ():
         _, first, inverse = np.unique(values[members], return_index=True, return_inverse=True)
         by_rank = np.sort(first)  # the best of each hash, best first
         best = members[by_rank]
-        kept_by = _kept_by(values[best], threshold)
+        kept_by = _kept_by(values[best], threshold, progress)
         position = np.searchsorted(by_rank, first)[inverse]  # of each member's hash among the best
         owner = best[kept_by[position]]
         twin[members] = np.where(owner == members, -1, owner)
         if progress:
-            progress(len(members))
+            progress(len(members) - len(best))
     return twin
 
 
-def _kept_by(values: Hashes, threshold: int) -> Indices:
+def twins_of_pairs(rank: Indices, i: Indices, j: Indices, distance: Indices) -> Indices:
+    """As `twins`, where only the pairs (i[n], j[n]) are near each other; (N,) of rank."""
+    swap = rank[i] > rank[j]
+    first, second = np.where(swap, j, i), np.where(swap, i, j)
+    kept, undecided = np.zeros(len(rank), dtype=bool), np.ones(len(rank), dtype=bool)
+    a, b = first, second  # of pairs that are both undecided
+    while undecided.any():
+        stays = undecided.copy()
+        stays[b] = False  # a better one may still stay
+        goes = np.zeros(len(rank), dtype=bool)
+        goes[b[stays[a]]] = True
+        kept |= stays
+        undecided &= ~(stays | goes)
+        both = undecided[a] & undecided[b]
+        a, b = a[both], b[both]
+    covers = kept[first] & ~kept[second]
+    first, second = first[covers], second[covers]
+    order = np.lexsort((rank[first], distance[covers], second))
+    gone, nearest = np.unique(second[order], return_index=True)
+    twin = np.full(len(rank), -1, dtype=np.int64)
+    twin[gone] = first[order][nearest]
+    return twin
+
+
+def _kept_by(values: Hashes, threshold: int, progress: Progress | None) -> Indices:
     """Index of the kept value that covers each, its own where it is kept; distinct (N,) values, best first."""
+    if len(values) <= FEW:
+        distance = distances(values, values)
+        kept = _first_kept(distance <= threshold)
+        distance[~(np.tri(len(values), dtype=bool).T & kept[:, None])] = 65  # only by kept ones, at least as good
+        if progress:
+            progress(len(values))
+        covered: Indices = distance.argmin(axis=0)
+        return covered
+    told = 0
+
+    def tell(done: int) -> None:
+        nonlocal told
+        told += done
+        if progress:
+            progress(done)
+
+    pairs = _pairs(values, threshold, tell)
+    if pairs is not None:
+        twin = twins_of_pairs(np.arange(len(values)), *pairs)
+        return np.where(twin >= 0, twin, np.arange(len(values)))
+    kept = _kept(values, threshold)
+    best, gone = np.flatnonzero(kept), np.flatnonzero(~kept)
     covered = np.arange(len(values))
-    kept = np.empty(len(values), dtype=np.int64)  # grows: kept[:count]
-    count = 0
-    for top in range(0, len(values), ROWS):
-        block = values[top : top + ROWS]
-        nearest = np.full(len(block), threshold + 1)
-        for left in range(0, count, COLUMNS):
-            some = kept[left : min(left + COLUMNS, count)]
-            distance = _distances(block, values[some])
-            least = distance.min(axis=1)
-            for row in np.flatnonzero(least < nearest):
-                nearest[row] = least[row]
-                covered[top + row] = some[distance[row].argmin()]
-        within = _distances(block, block)
-        stays = nearest > threshold
-        for row in np.flatnonzero(stays & np.triu(within <= threshold, 1).any(axis=0)):
-            stays[row] = not (stays[:row] & (within[:row, row] <= threshold)).any()
-        earlier = np.where(np.tri(len(block), k=-1, dtype=bool) & stays, within, np.uint8(255))
-        for row in np.flatnonzero(~stays & (earlier.min(axis=1) < nearest)):
-            covered[top + row] = top + earlier[row].argmin()
-        new = top + np.flatnonzero(stays)
-        kept[count : count + len(new)] = new
-        count += len(new)
+    covered[gone] = best[_nearest(values[gone], values[best], np.searchsorted(best, gone), threshold)]
+    tell(len(values) - told)
     return covered
+
+
+def _pairs(values: Hashes, threshold: int, progress: Progress) -> tuple[Indices, Indices, Indices] | None:
+    """All near pairs, None where they are more than can be held."""
+    found = [(np.empty(0, dtype=np.int64),) * 3]
+    count = 0
+    for i, j, distance in near_pairs(values, threshold, progress):
+        count += len(i)
+        if count > HELD:
+            return None
+        found.append((i, j, distance.astype(np.int64)))
+    i, j, distance = (np.concatenate(each) for each in zip(*found, strict=True))
+    return i, j, distance
+
+
+def _kept(values: Hashes, threshold: int) -> NDArray[np.bool_]:
+    """Which values stay: the better half decides alone, and what it does not cover of the other half by itself."""
+    if len(values) <= FEW:
+        return _first_kept(distances(values, values) <= threshold)
+    half = len(values) // 2
+    kept = np.zeros(len(values), dtype=bool)
+    kept[:half] = _kept(values[:half], threshold)
+    covered = np.zeros(len(values) - half, dtype=bool)
+    for i, _, _ in near_between(values[half:], values[:half][kept[:half]], threshold):
+        covered[i] = True
+    rest = half + np.flatnonzero(~covered)
+    kept[rest] = _kept(values[rest], threshold)
+    return kept
+
+
+def _first_kept(near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) which stay where each that stays removes the later ones near it; (N, N)."""
+    kept = np.ones(len(near), dtype=bool)
+    for row in range(len(near)):
+        if kept[row]:
+            kept[row + 1 :] &= ~near[row, row + 1 :]
+    return kept
+
+
+def _nearest(values: Hashes, kept: Hashes, before: Indices, threshold: int) -> Indices:
+    """Of each value, the index of the nearest among kept[:before[n]], the first on a tie; one is within threshold."""
+    least = np.full(len(values), 2**62)  # distance and index as one number
+    for i, j, distance in near_between(values, kept, threshold):
+        allowed = j < before[i]
+        np.minimum.at(least, i[allowed], distance[allowed].astype(np.int64) << 48 | j[allowed])
+    return least & (2**48 - 1)
 
 
 def conflicts(
@@ -135,53 +194,16 @@ def conflicts(
     return component, np.where(nearest <= threshold, nearest, -1)[inverse]
 
 
-class Components:
-    """Connected components of N items, merged block by block."""
+def keeping_order(frame: pd.DataFrame, keep: Keep = "largest") -> Indices:
+    """(N,) rank of each row, 0 for the first to be kept.
 
-    def __init__(self, size: int) -> None:
-        self._root = np.arange(size)  # of each item: the smallest item of its component
-        self._held: list[tuple[Indices, Indices]] = []
-        self._count = 0
-
-    def add(self, i: Indices, j: Indices) -> None:
-        """Connects i[n] and j[n] for every n."""
-        self._held.append((i, j))
-        self._count += len(i)
-        if self._count >= MERGE_AT:
-            self._merge()
-
-    def labels(self) -> Indices:
-        """(N,) the smallest item of each one's component."""
-        self._merge()
-        return self._root
-
-    def _merge(self) -> None:
-        if not self._held:
-            return
-        i, j = (np.concatenate(side) for side in zip(*self._held, strict=True))
-        while (apart := self._root[i] != self._root[j]).any():
-            i, j = i[apart], j[apart]
-            one, other = self._root[i], self._root[j]
-            np.minimum.at(self._root, np.maximum(one, other), np.minimum(one, other))
-            while ((up := self._root[self._root]) != self._root).any():
-                self._root = up
-        self._held, self._count = [], 0
-
-
-def keeping_order(frame: pd.DataFrame) -> Indices:
-    """(N,) rank of each row, 0 for the first to be kept: largest area, then most bytes, then file_name.
-
-    Columns that the table does not have do not count.
+    largest: most pixels, then most bytes, then the first by file_name. most-bytes: most bytes, then most pixels, then
+    the first by file_name. first, last: by file_name. Columns that the table does not have do not count.
     """
     keys = pd.DataFrame({"file_name": frame["file_name"]})
-    keys["area"] = -frame["width"] * frame["height"] if {"width", "height"} <= set(frame.columns) else 0
+    keys["pixels"] = -frame["width"] * frame["height"] if {"width", "height"} <= set(frame.columns) else 0
     keys["bytes"] = -frame["bytes"] if "bytes" in frame.columns else 0
-    order = keys.reset_index(drop=True).sort_values(["area", "bytes", "file_name"], kind="stable").index
+    order = keys.reset_index(drop=True).sort_values(_KEYS[keep], ascending=keep != "last", kind="stable").index
     rank = np.empty(len(frame), dtype=np.int64)
     rank[order.to_numpy()] = np.arange(len(frame))
     return rank
-
-
-def _distances(rows: Hashes, columns: Hashes) -> NDArray[np.uint8]:
-    distance: NDArray[np.uint8] = np.bitwise_count(rows[:, None] ^ columns[None, :])
-    return distance

@@ -1,17 +1,16 @@
 """Removing pictures by list, by size, as duplicates, and as classes too small; nothing on disk is touched."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from eml.dataset.duplicates import conflicts, hash_values, keeping_order, twins
+from eml.dataset.collisions import Expected
+from eml.dataset.dedup import Duplicates, OnConflict, Scope, find_duplicates
+from eml.dataset.duplicates import Keep
+from eml.dataset.scan import Progress
 from eml.dataset.table import Table
 from eml.errors import DataError
-
-Scope = Literal["class", "dataset"]
 
 THRESHOLD = 10  # bits of 64: re-encoded, resized and lightly retouched copies are nearly always within it
 MAX_THRESHOLD = 63
@@ -23,14 +22,19 @@ REASONS = (EXCLUDED, TOO_SMALL, TOO_LARGE, CONFLICT, DUPLICATE, SMALL_CLASS)  # 
 
 @dataclass(frozen=True)
 class Filtered:
-    """kept: the rows that stay, in their order. removed: the others, with `reason` (one of `REASONS`) and, for
-    duplicates, `kept`: the file_name of the twin that stayed. conflicts: `group, file_name, label, distance` of the
-    pictures that have near-duplicates with another label; distance, in bits, to the nearest of those.
-    """
+    """What stays, what goes and why."""
 
     kept: pd.DataFrame
+    """The rows that stay, in their order."""
     removed: pd.DataFrame
+    """The others, with `reason` (one of `REASONS`) and, for duplicates, `kept`: the file_name of the twin that stayed.
+    """
     conflicts: pd.DataFrame
+    """`group, file_name, label, distance`: pictures that are there with another label too; bits to the nearest."""
+    collisions: Expected | None = None
+    """Pairs over classes with near hashes, and how many chance would make; where the classes were compared."""
+    confirmed: int = 0
+    """Those of these pairs that a second look confirmed."""
 
 
 def filter_table(
@@ -42,18 +46,25 @@ def filter_table(
     dedup: bool = False,
     threshold: int = THRESHOLD,
     scope: Scope = "class",
+    keep: Keep = "largest",
+    hash_only: bool = False,
+    conflicts: OnConflict = "remove",
     min_per_class: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Filtered:
-    """The pictures worth training on, in this order: exclude, sizes, duplicates, classes.
+    """The pictures worth training on, in this order: exclude, sizes, label conflicts, duplicates, classes.
 
     exclude: file_names to leave out. min_size, max_size: pixels of the shorter, of the longer side. dedup: one picture
-    stays of those within `threshold` bits (0..63): the largest, then the one of most bytes, then by name. scope class
-    compares within each class; scope dataset also over classes, where twins with different labels are a label
-    conflict, and both leave. min_per_class: counted after all other removals.
-    Raises DataError when an option cannot be applied, when nothing is asked for and when nothing would be left.
+    stays of those within `threshold` bits (0..63) and with the same label; `keep` says which, see `keeping_order`.
+    Pictures that are there with different labels are label conflicts, and all of them leave, unless `conflicts` is
+    "keep": with scope class only identical files, with scope dataset also near-duplicates. Every pair is confirmed by a
+    second look at the pictures; hash_only removes within classes without it (scope class only).
+    min_per_class: counted after all other removals.
+    progress: (description, total) → context manager → function told how many are newly done.
+    Raises DataError when an option cannot be applied, when nothing is asked for, when nothing would be left, and when
+    a picture to be looked at cannot be read.
     """
-    check_options(exclude, min_size, max_size, dedup, threshold, min_per_class)
+    check_options(exclude, min_size, max_size, dedup, threshold, min_per_class, scope, hash_only)
     _check_table(table, exclude, min_size or max_size, dedup)
     frame = table.frame
     reason = pd.Series("", index=frame.index)
@@ -64,14 +75,14 @@ def filter_table(
         reason[(reason == "") & (frame[["width", "height"]].min(axis=1) < min_size)] = TOO_SMALL
     if max_size is not None:
         reason[(reason == "") & (frame[["width", "height"]].max(axis=1) > max_size)] = TOO_LARGE
-    conflicting = _no_conflicts()
-    if dedup and scope == "dataset":
-        conflicting = _conflicts(_rest(table, reason), threshold, progress)
-        reason[conflicting.index] = CONFLICT
-    if dedup:  # after the conflicts are gone, no near-duplicates over classes are left
-        found = _twins(_rest(table, reason), threshold, progress if scope == "class" else None)
-        reason[found.index] = DUPLICATE
-        twin[found.index] = found
+    found = Duplicates()
+    if dedup:
+        rest = Table(frame[reason == ""], table.root, table.path)
+        found = find_duplicates(rest, threshold, scope, keep, hash_only, conflicts, progress)
+        if conflicts == "remove":
+            reason[found.conflicts.index] = CONFLICT
+        reason[found.twins.index] = DUPLICATE
+        twin[found.twins.index] = found.twins
     if min_per_class is not None:
         left = frame["label"][reason == ""]
         small = left.map(left.value_counts()) < min_per_class
@@ -80,7 +91,8 @@ def filter_table(
     if gone.all():
         raise DataError(_nothing_left(table, reason))
     removed = frame[gone].assign(reason=reason[gone], kept=twin[gone])
-    return Filtered(*(part.reset_index(drop=True) for part in (frame[~gone], removed, conflicting)))
+    kept, removed, listed = (part.reset_index(drop=True) for part in (frame[~gone], removed, found.conflicts))
+    return Filtered(kept, removed, listed, found.collisions, found.confirmed)
 
 
 def check_options(
@@ -90,6 +102,8 @@ def check_options(
     dedup: bool,
     threshold: int,
     min_per_class: int | None,
+    scope: Scope = "class",
+    hash_only: bool = False,
 ) -> None:
     """DataError when they contradict each other or ask for nothing: known before there is a table."""
     problems = []
@@ -104,6 +118,8 @@ def check_options(
         problems.append(f"--min-size {min_size} is above --max-size {max_size}: no picture could stay")
     if not 0 <= threshold <= MAX_THRESHOLD:
         problems.append(f"--threshold must be within 0..{MAX_THRESHOLD} (bits of 64), got {threshold}")
+    if hash_only and scope == "dataset":
+        problems.append("--hash-only goes with --scope class: over classes, nothing is removed on the hash alone")
     if problems:
         raise DataError(problems)
 
@@ -119,35 +135,6 @@ def _check_table(table: Table, exclude: Collection[str] | None, sizes: int | Non
         problems.append(f"{table.name}: --dedup compares whole pictures, and some are there with several boxes")
     if problems:
         raise DataError(problems)
-
-
-def _rest(table: Table, reason: "pd.Series[str]") -> Table:
-    """The rows that no reason has removed so far."""
-    return Table(table.frame[reason == ""], table.root, table.path)
-
-
-def _twins(table: Table, threshold: int, progress: Callable[[int], None] | None) -> "pd.Series[str]":
-    """The file_name of the twin that stays, for the rows that are duplicates within their class."""
-    frame = table.frame
-    labels = pd.factorize(frame["label"], sort=True)[0].astype(np.int64)
-    twin = twins(hash_values(table), labels, keeping_order(frame), threshold, progress)
-    names = frame["file_name"].to_numpy()
-    return pd.Series(names[twin[twin >= 0]], index=frame.index[twin >= 0], dtype=frame["file_name"].dtype)
-
-
-def _no_conflicts() -> pd.DataFrame:
-    return pd.DataFrame(columns=["group", "file_name", "label", "distance"])
-
-
-def _conflicts(table: Table, threshold: int, progress: Callable[[int], None] | None) -> pd.DataFrame:
-    """The rows that are near-duplicates of one with another label; groups are numbered by their first file_name."""
-    frame = table.frame
-    labels = pd.factorize(frame["label"], sort=True)[0].astype(np.int64)
-    component, distance = conflicts(hash_values(table), labels, threshold, progress)
-    found = frame[["file_name", "label"]].assign(component=component, distance=distance)
-    found = found[found["distance"] >= 0].sort_values("file_name")
-    found["group"] = pd.factorize(found["component"])[0] + 1
-    return found.sort_values(["group", "file_name"])[["group", "file_name", "label", "distance"]]
 
 
 def _nothing_left(table: Table, reason: "pd.Series[str]") -> str:

@@ -55,6 +55,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> list[
 
 def test_the_whole_way_from_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     filtered = eml(capsys, "filter", folder, "--dedup", "--scope", "dataset", "--min-per-class", 2)
+    assert filtered["pairs_across_classes"].pop("near_expected_by_chance") < 1
     assert filtered == {
         "table": f"{folder}/dataset_info.csv",
         "pictures_before": 23,
@@ -64,6 +65,8 @@ def test_the_whole_way_from_a_folder(folder: Path, capsys: pytest.CaptureFixture
         "classes": 4,
         "classes_lost": ["b c"],
         "conflict_groups": 1,
+        "conflict_pictures": 3,
+        "pairs_across_classes": {"compared": 201, "near": 2, "same_picture": 2},
         "written": [f"{folder}/{name}.csv" for name in ("dataset_info_filtered", "dataset_removed", "label_conflicts")],
     }
     sides = eml(capsys, "split", folder, "--by", "alternate")
@@ -80,9 +83,10 @@ def test_the_whole_way_from_a_folder(folder: Path, capsys: pytest.CaptureFixture
 
 
 def test_the_outputs_say_what_they_say_in_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["filter", str(folder), "--dedup"]) == 0
+    assert main(["filter", str(folder), "--dedup", "--conflicts", "keep"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
+    assert "warning: 3 pictures in 1 group are there with another label too and were kept: see label_conflicts" in err
     assert "duplicate         -1" in err
     assert f"wrote {folder}/dataset_removed.csv\n" in err
     assert err.endswith(f"next: eml split {folder}\n")
@@ -102,12 +106,22 @@ def test_the_outputs_say_what_they_say_in_the_table(folder: Path, capsys: pytest
     assert "with other classes): 2 classes: NA, b c\n" in err
 
 
+def test_identical_files_in_two_classes_are_removed_and_listed_without_being_asked_about(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filtered = eml(capsys, "filter", folder, "--dedup")
+    assert filtered["removed"] == {"label_conflict": 3}
+    assert filtered["pairs_across_classes"] is None
+    listed = pd.read_csv(folder / "label_conflicts.csv", dtype=str)
+    assert listed["file_name"].tolist() == ["007/0.png", "007/copy.png", "🍎/copy.png"]
+
+
 def test_an_earlier_conflict_list_does_not_outlive_the_tables_it_belongs_to(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     eml(capsys, "filter", folder, "--dedup", "--scope", "dataset")
     assert len(pd.read_csv(folder / "label_conflicts.csv")) == 3
-    eml(capsys, "filter", folder, "--dedup")
+    eml(capsys, "filter", folder, "--min-size", 2)
     assert pd.read_csv(folder / "label_conflicts.csv").columns.tolist() == ["group", "file_name", "label", "distance"]
     assert len(pd.read_csv(folder / "label_conflicts.csv")) == 0
 
@@ -145,7 +159,7 @@ def test_options_that_would_be_ignored_are_refused(folder: Path, capsys: pytest.
         "COLUMN goes with --by column, not with --by counts",
     ]
     assert refused(capsys, "filter", folder, "--threshold", "3", "--scope", "dataset", "--min-size", "9") == [
-        "--threshold and --scope: only with --dedup"
+        "--threshold, --scope: only with --dedup"
     ]
     assert "nothing to filter by" in refused(capsys, "filter", folder)[0]
     assert not (folder / "dataset_info.csv").exists()

@@ -10,19 +10,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eml.dataset import duplicates
-from eml.dataset.duplicates import Components, conflicts, hash_values, keeping_order, near_pairs, twins
+from eml.dataset import components, duplicates, hamming, threads
+from eml.dataset.duplicates import (
+    Components,
+    conflicts,
+    hash_values,
+    keeping_order,
+    near_pairs,
+    twins,
+    twins_of_pairs,
+)
+from eml.dataset.hamming import near_between
 from eml.dataset.table import Table
 from eml.errors import DataError
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_tiles() -> Iterator[None]:
-    """Tiles so small that a few dozen hashes fill many of them, ragged ones too."""
+@pytest.fixture(autouse=True, scope="module", params=["each with each", "by buckets"])
+def small_tiles(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tiles, buckets and tasks so small that a few dozen hashes fill many of them, ragged ones too; on two threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "ROWS", 3)
-        patch.setattr(duplicates, "COLUMNS", 7)
-        patch.setattr(duplicates, "MERGE_AT", 20)
+        for name, size in {"ROWS": 3, "TILE": 21, "AREA": 60}.items():
+            patch.setattr(hamming, name, size)
+        patch.setattr(duplicates, "FEW", 4)
+        patch.setattr(duplicates, "HELD", 30)
+        patch.setattr(components, "MERGE_AT", 20)
+        patch.setattr(threads, "cores", lambda: 2)
+        cut = hamming.ALL if request.param == "each with each" else None
+        patch.setattr(hamming, "_parts", lambda values, others, threshold: cut or hamming._cut(threshold, 3))
         yield
 
 
@@ -69,6 +83,35 @@ def test_near_pairs_are_those_of_a_loop_over_all_pairs(values: list[int], thresh
     assert sorted(found) == expected
 
 
+@settings(max_examples=100, deadline=None)
+@given(awkward, awkward, st.sampled_from([0, 2, 10, 16, 63]))
+def test_near_between_finds_the_pairs_of_a_loop_over_both(values: list[int], others: list[int], threshold: int) -> None:
+    found = [
+        (int(i), int(j), int(d))
+        for block in near_between(np.array(values, dtype=np.uint64), np.array(others, dtype=np.uint64), threshold)
+        for i, j, d in zip(*block, strict=True)
+    ]
+    pairs = [(i, j, bits_apart(one, other)) for i, one in enumerate(values) for j, other in enumerate(others)]
+    assert sorted(found) == [pair for pair in pairs if pair[2] <= threshold]
+
+
+def test_blocks_come_in_the_same_order_on_one_thread_and_on_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).integers(0, 2**12, 300, dtype=np.uint64)
+    several = [np.stack(block).tolist() for block in near_pairs(values, 3)]
+    monkeypatch.setattr(threads, "cores", lambda: 1)
+    assert [np.stack(block).tolist() for block in near_pairs(values, 3)] == several
+
+
+def test_progress_tells_every_value_once() -> None:
+    values = np.random.default_rng(0).integers(0, 2**63, 300, dtype=np.uint64)
+    told: list[int] = []
+    assert list(near_pairs(values, 3, told.append)) == []
+    assert sum(told) == 300
+    told.clear()
+    twins(values, np.repeat([0, 1, 2], 100), np.arange(300), 3, told.append)
+    assert sum(told) == 300
+
+
 def loop_twins(values: list[int], groups: list[int], rank: list[int], threshold: int) -> list[int]:
     twin, kept = [-1] * len(values), []
     for this in sorted(range(len(values)), key=rank.__getitem__):
@@ -94,6 +137,23 @@ def test_twins_are_those_of_a_loop_that_keeps_the_best_first(
     # A loop over pictures finds the nearest kept one among equal hashes too: of those, only the best is ever kept.
     found = twins(np.array(values, dtype=np.uint64), np.array(groups, dtype=np.int64), np.array(rank), threshold)
     assert found.tolist() == loop_twins(values, groups, rank, threshold)
+
+
+@settings(max_examples=100, deadline=None)
+@given(awkward, st.sampled_from([0, 1, 4, 10, 63]), st.randoms(use_true_random=False))
+def test_twins_of_given_pairs_are_those_of_the_hashes_that_make_them(
+    values: list[int], threshold: int, random: Any
+) -> None:
+    rank = random.sample(range(len(values)), len(values))
+    near = [
+        (i, j, bits_apart(values[i], values[j]))
+        for i in range(len(values))
+        for j in range(i)
+        if bits_apart(values[i], values[j]) <= threshold
+    ]
+    i, j, distance = np.array(near, dtype=np.int64).reshape(-1, 3).T
+    found = twins_of_pairs(np.array(rank, dtype=np.int64), i, j, distance)
+    assert found.tolist() == loop_twins(values, [0] * len(values), rank, threshold)
 
 
 def test_a_chain_of_look_alikes_is_thinned_and_not_swallowed() -> None:
@@ -145,25 +205,26 @@ def connected(size: int, pairs: list[tuple[int, int]]) -> list[int]:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=60))
 def test_components_are_those_of_a_plain_search(pairs: list[tuple[int, int]]) -> None:
-    components = Components(30)
+    merged = Components(30)
     for i, j in pairs:
-        components.add(np.array([i]), np.array([j]))
-    assert components.labels().tolist() == connected(30, pairs)
+        merged.add(np.array([i]), np.array([j]))
+    assert merged.labels().tolist() == connected(30, pairs)
 
 
 def test_a_long_path_given_backwards_is_one_component() -> None:
-    components = Components(500)
-    components.add(np.arange(499, 0, -1), np.arange(498, -1, -1))
-    assert (components.labels() == 0).all()
+    merged = Components(500)
+    merged.add(np.arange(499, 0, -1), np.arange(498, -1, -1))
+    assert (merged.labels() == 0).all()
 
 
 def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     import tracemalloc
 
-    monkeypatch.setattr(duplicates, "ROWS", 64)
-    monkeypatch.setattr(duplicates, "COLUMNS", 1024)
-    monkeypatch.setattr(duplicates, "MERGE_AT", 1_000_000)
-    size = 6000  # 36 million pairs, all near: one byte for each would be 36 MB
+    for name, size in {"ROWS": 64, "TILE": 2**16, "AREA": 2**16}.items():
+        monkeypatch.setattr(hamming, name, size)
+    monkeypatch.setattr(duplicates, "FEW", 512)
+    monkeypatch.setattr(duplicates, "HELD", 100_000)
+    size = 3000  # 4.5 million pairs, all near: 76 MB if they were held
     values = np.arange(size, dtype=np.uint64)
     tracemalloc.start()
     twin = twins(values, np.zeros(size, dtype=np.int64), np.arange(size), 20)
@@ -172,7 +233,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.Monke
     tracemalloc.stop()
     assert (twin == 0).sum() == size - 1
     assert pairs == size * (size - 1) // 2
-    assert peak < 8_000_000
+    assert peak < 24_000_000
 
 
 def table(**columns: Any) -> Table:

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from eml.dataset.filter import Filtered, filter_table
 from eml.dataset.table import Table
@@ -23,6 +25,16 @@ def table(*rows: dict[str, Any]) -> Table:
     frame["hash"] = [f"{bits:016x}" for bits in frame.pop("bits")]
     frame["hash_kind"] = "phash-luma256"
     return Table(frame, Path("pictures"), Path("pictures/t.csv"))
+
+
+def drawn(folder: Path, *rows: dict[str, Any]) -> Table:
+    """As `table`, with pictures: noise, the same where `look` is the same, in brightness that differs by row."""
+    folder.mkdir(exist_ok=True)
+    for n, row in enumerate(rows):
+        noise = np.random.default_rng(row.get("look", 0)).integers(0, 200, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise + np.uint8(n)).save(folder / str(n), format="PNG")
+    made = table(*({name: value for name, value in row.items() if name != "look"} for row in rows))
+    return Table(made.frame, folder, folder / "t.csv")
 
 
 def kept(filtered: Filtered) -> list[str]:
@@ -58,7 +70,7 @@ def test_of_near_duplicates_the_largest_stays_then_the_one_of_most_bytes_then_th
         {"bits": bits(42), "bytes": 6},
         {"bits": bits(42) ^ 1, "bytes": 6},
     )
-    filtered = filter_table(whole, dedup=True)
+    filtered = filter_table(whole, dedup=True, hash_only=True)
     assert kept(filtered) == ["1", "4"]
     assert dict(zip(filtered.removed["file_name"], filtered.removed["kept"], strict=True)) == {
         "0": "1",
@@ -71,18 +83,74 @@ def test_of_near_duplicates_the_largest_stays_then_the_one_of_most_bytes_then_th
 
 def test_the_threshold_is_inclusive() -> None:
     whole = table({"bits": bits(0)}, {"bits": bits(6)})
-    assert kept(filter_table(whole, dedup=True, threshold=5)) == ["0", "1"]
-    assert kept(filter_table(whole, dedup=True, threshold=6)) == ["0"]
+    assert kept(filter_table(whole, dedup=True, hash_only=True, threshold=5)) == ["0", "1"]
+    assert kept(filter_table(whole, dedup=True, hash_only=True, threshold=6)) == ["0"]
 
 
-def test_scope_class_leaves_twins_of_other_classes_alone() -> None:
-    filtered = filter_table(table({}, {"label": "b"}, {}), dedup=True)
+def test_scope_class_leaves_near_twins_of_other_classes_alone() -> None:
+    filtered = filter_table(table({}, {"label": "b"}, {}), dedup=True, hash_only=True)
     assert kept(filtered) == ["0", "1"]
     assert filtered.conflicts.empty
+    assert filtered.collisions is None
 
 
-def test_scope_dataset_twins_with_different_labels_both_leave() -> None:
+def test_identical_files_with_different_labels_are_a_conflict_in_scope_class_too() -> None:
+    whole = table({"content": "x"}, {"content": "x", "label": "b"}, {"content": "x"}, {"content": "y"}, {"content": ""})
+    whole.frame.loc[4, "label"] = "c"
+    filtered = filter_table(whole, dedup=True, hash_only=True)
+    assert kept(filtered) == ["3", "4"]
+    assert reasons(filtered) == dict.fromkeys("012", "label_conflict")
+    assert filtered.conflicts["distance"].tolist() == [0, 0, 0]
+    only_listed = filter_table(whole, dedup=True, hash_only=True, conflicts="keep")
+    assert reasons(only_listed) == {"2": "duplicate", "3": "duplicate"}
+    assert only_listed.conflicts.equals(filtered.conflicts)
+
+
+def test_what_the_second_look_does_not_confirm_stays(tmp_path: Path) -> None:
+    rows = [{}, {"bits": bits(2)}, {"look": 1, "bits": bits(4)}, {"label": "b", "look": 2}, {"label": "b", "look": 1}]
+    whole = drawn(tmp_path, *rows)
+    within = filter_table(whole, dedup=True)
+    assert reasons(within) == {"1": "duplicate"}
+    assert kept(filter_table(whole, dedup=True, hash_only=True)) == ["0", "3"]
+    over = filter_table(whole, dedup=True, scope="dataset")
+    assert reasons(over) == {"1": "duplicate", "2": "label_conflict", "4": "label_conflict"}
+    assert over.collisions is not None
+    assert (over.collisions.found, over.collisions.compared, over.confirmed) == (6, 6, 1)
+
+
+def test_identical_content_needs_no_second_look() -> None:
     whole = table(
+        {"content": "x"}, {"content": "x"}, {"content": "x", "bits": bits(64)}, {"label": "b", "content": "y"}
+    )
+    whole.frame.loc[3, "hash"] = f"{bits(32):016x}"
+    assert kept(filter_table(whole, dedup=True)) == ["0", "2", "3"]  # the third has another hash: it is not asked about
+
+
+def test_a_picture_that_can_no_longer_be_read_is_told_with_all_others(tmp_path: Path) -> None:
+    whole = drawn(tmp_path, {}, {}, {})
+    (tmp_path / "0").write_bytes((tmp_path / "0").read_bytes()[:60])
+    (tmp_path / "2").unlink()
+    assert problems(whole, dedup=True) == [
+        f"{tmp_path}/0: the file ends before the picture does (truncated), though its table has a hash of it. "
+        "Run eml scan again",
+        f"{tmp_path}/2: no such file (missing), though its table has a hash of it. Run eml scan again",
+    ]
+
+
+@pytest.mark.parametrize("keep, stays", [("largest", "1"), ("most-bytes", "2"), ("first", "0"), ("last", "3")])
+def test_keep_says_which_twin_stays(keep: Any, stays: str) -> None:
+    whole = table({}, {"width": 150}, {"bytes": 9000}, {})
+    assert kept(filter_table(whole, dedup=True, hash_only=True, keep=keep)) == [stays]
+
+
+def test_hash_only_is_refused_over_the_dataset() -> None:
+    told = problems(table({}), dedup=True, scope="dataset", hash_only=True)
+    assert told == ["--hash-only goes with --scope class: over classes, nothing is removed on the hash alone"]
+
+
+def test_scope_dataset_twins_with_different_labels_both_leave(tmp_path: Path) -> None:
+    whole = drawn(
+        tmp_path,
         {"label": "a", "bits": bits(0)},
         {"label": "b", "bits": bits(4)},
         {"label": "c", "bits": bits(6)},
@@ -103,8 +171,8 @@ def test_scope_dataset_twins_with_different_labels_both_leave() -> None:
     }
 
 
-def test_a_twin_of_the_same_class_as_a_conflict_stays_if_it_is_far_enough_from_the_other_label() -> None:
-    whole = table({"bits": bits(0)}, {"bits": bits(8)}, {"label": "b", "bits": bits(16)})
+def test_a_twin_of_the_same_class_as_a_conflict_stays_if_it_is_far_enough_from_the_other_label(tmp_path: Path) -> None:
+    whole = drawn(tmp_path, {"bits": bits(0)}, {"bits": bits(8)}, {"label": "b", "bits": bits(16)})
     filtered = filter_table(whole, dedup=True, scope="dataset")
     assert kept(filtered) == ["0"]
     assert reasons(filtered) == {"1": "label_conflict", "2": "label_conflict"}
@@ -114,13 +182,15 @@ def test_a_class_is_counted_after_all_other_removals() -> None:
     whole = table(
         {}, {"bits": bits(30)}, {}, {"label": "b"}, {"label": "b", "bits": bits(30)}, {"label": "b", "bits": bits(60)}
     )
-    filtered = filter_table(whole, dedup=True, min_per_class=3)
+    filtered = filter_table(whole, dedup=True, hash_only=True, min_per_class=3)
     assert kept(filtered) == ["3", "4", "5"]
     assert reasons(filtered) == {"0": "small_class", "1": "small_class", "2": "duplicate"}
 
 
 def test_excluded_pictures_leave_first_so_that_their_twins_stay() -> None:
-    filtered = filter_table(table({"width": 500}, {}), exclude=["0", "not there"], dedup=True, max_size=300)
+    filtered = filter_table(
+        table({"width": 500}, {}), exclude=["0", "not there"], dedup=True, hash_only=True, max_size=300
+    )
     assert kept(filtered) == ["1"]
     assert reasons(filtered) == {"0": "excluded"}
 
@@ -132,6 +202,11 @@ def test_rows_keep_their_order_and_columns() -> None:
     assert filtered.removed.columns.tolist() == [*whole.frame.columns, "reason", "kept"]
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pictures")
+
+
 rows = st.lists(
     st.fixed_dictionaries(
         {
@@ -139,6 +214,7 @@ rows = st.lists(
             "bits": st.integers(0, 12).map(lambda n: bits(n * 3)),
             "width": st.integers(1, 9),
             "bytes": st.integers(0, 2),
+            "look": st.integers(0, 2),
         }
     ),
     min_size=1,
@@ -149,9 +225,10 @@ rows = st.lists(
 @settings(max_examples=25, deadline=None)
 @given(rows, st.sampled_from(["class", "dataset"]), st.integers(0, 20), st.integers(1, 3), st.integers(0, 99))
 def test_what_is_left_is_free_of_duplicates_and_of_conflicts_whatever_the_order_of_rows(
-    made: list[dict[str, Any]], scope: Any, threshold: int, least: int, seed: int
+    pictures: Path, made: list[dict[str, Any]], scope: Any, threshold: int, least: int, seed: int
 ) -> None:
-    whole = table(*made)
+    whole = drawn(pictures, *made)
+    look = {str(n): row["look"] for n, row in enumerate(made)}
     shuffled = Table(whole.frame.sample(frac=1, random_state=seed).reset_index(drop=True), whole.root, whole.path)
     options: dict[str, Any] = {"dedup": True, "scope": scope, "threshold": threshold, "min_per_class": least}
     try:
@@ -163,15 +240,17 @@ def test_what_is_left_is_free_of_duplicates_and_of_conflicts_whatever_the_order_
     assert sorted(kept(filter_table(shuffled, **options))) == sorted(kept(filtered))
     assert sorted(kept(filtered) + filtered.removed["file_name"].tolist()) == sorted(whole.frame["file_name"])
     assert filtered.kept["label"].value_counts().min() >= least
-    left = [(row.label, int(str(row.hash), 16)) for row in filtered.kept.itertuples()]
-    for n, (label, value) in enumerate(left):
-        for other, another in left[:n]:
-            assert (value ^ another).bit_count() > threshold or (scope == "class" and label != other)
+    left = [(row.label, int(str(row.hash), 16), look[str(row.file_name)]) for row in filtered.kept.itertuples()]
+    for n, (label, value, seen) in enumerate(left):
+        for other, another, other_seen in left[:n]:
+            far = (value ^ another).bit_count() > threshold or seen != other_seen
+            assert far or (scope == "class" and label != other)
     names = whole.frame.set_index("file_name")
     for row in filtered.removed.itertuples():
         if row.reason == "duplicate":
             twin = names.loc[str(row.kept)]
             assert twin["label"] == row.label
+            assert look[str(row.kept)] == look[str(row.file_name)]
             assert (int(str(twin["hash"]), 16) ^ int(str(row.hash), 16)).bit_count() <= threshold
 
 
@@ -189,7 +268,7 @@ def test_nothing_asked_for_names_the_options() -> None:
 
 def test_nothing_left_says_what_took_it() -> None:
     whole = table({"width": 5}, {"label": "b"}, {"label": "b"}, {"label": "c"})
-    assert problems(whole, min_size=50, dedup=True, min_per_class=2) == [
+    assert problems(whole, min_size=50, dedup=True, hash_only=True, min_per_class=2) == [
         "pictures/t.csv: no picture would be left of 4 (1 too_small, 1 duplicate, 2 small_class). Filter less strictly"
     ]
 
@@ -206,9 +285,9 @@ def test_all_options_that_cannot_be_met_are_told_at_once() -> None:
         "pictures/t.csv: has no columns 'width' and 'height' to compare. Run eml scan to have them",
         "--exclude: none of its 1 pictures is in pictures/t.csv. Are its file names spelt as there?",
     ]
-    assert "Run eml scan without --no-hashes" in problems(bare, dedup=True)[0]
+    assert "Run eml scan without --no-hashes" in problems(bare, dedup=True, hash_only=True)[0]
 
 
 def test_boxes_are_no_duplicates_of_each_other() -> None:
     whole = table({"file_name": "1.jpg", "x_1": 0}, {"file_name": "1.jpg", "x_1": 5})
-    assert "--dedup compares whole pictures" in problems(whole, dedup=True)[0]
+    assert "--dedup compares whole pictures" in problems(whole, dedup=True, hash_only=True)[0]
