@@ -100,7 +100,7 @@ def _show(made: "DataReport") -> None:
         rows.append(["files that cannot be used", errors["files"]])
     if near:
         rows.append(["near-duplicates within a class", near["within_classes"]["pictures_to_spare"]])
-        rows.append(["look-alikes with another label", near["label_conflicts"]["pictures"]])
+        rows.append(["pictures with another label too", near["label_conflicts"]["pictures"]])
     render.table("", ["", ""], rows)
     if facts["not_compared"]:
         render.warn(facts["not_compared"])

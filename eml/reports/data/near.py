@@ -2,13 +2,16 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from eml.dataset.duplicates import Hashes, Indices, conflicts, hash_values, keeping_order, near_pairs, twins
+from eml.dataset.collisions import expected_collisions
+from eml.dataset.components import Indices
+from eml.dataset.conflicts import label_conflicts
+from eml.dataset.duplicates import hash_values, keeping_order, twins
+from eml.dataset.hamming import Hashes, near_pairs
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table
 
@@ -63,7 +66,7 @@ class Near:
     groups: list[Group]
     """The largest first."""
     conflicting: Indices
-    """(N,) distance to the nearest picture of another class, −1 where none is within the threshold."""
+    """(N,) distance to the nearest picture of another class that is the same picture; −1 where there is none."""
     copied: Any
     """(N,) bool: another class has a file of the same bytes."""
     clashes: list[Clash]
@@ -83,7 +86,7 @@ def look_alikes(table: Table, threshold: int, progress: Progress | None = None) 
     content = _contents(frame)
     with progress("comparing within classes", len(values)) if progress else nullcontext() as advance:
         twin = twins(values, labels, rank, threshold, advance)
-    group, conflicting = _conflicts(table, values, labels, threshold, progress)
+    group, conflicting = _conflicts(table, threshold, progress)
     partner = _partners(values, labels, rank, content, group, threshold)
     copied = (partner >= 0) & (content >= 0) & (content == content[partner])
     return Near(
@@ -98,28 +101,20 @@ def look_alikes(table: Table, threshold: int, progress: Progress | None = None) 
     )
 
 
-def _conflicts(
-    table: Table, values: Hashes, labels: Indices, threshold: int, progress: Progress | None
-) -> tuple[Indices, Indices]:
+def _conflicts(table: Table, threshold: int, progress: Progress | None) -> tuple[Indices, Indices]:
     """(group, distance to the nearest of another class), (N,) each; −1 for pictures in no conflict."""
-    with progress("comparing classes", len(values)) if progress else nullcontext() as advance:
-        return conflicts(values, labels, threshold, advance)
+    listed = label_conflicts(table, threshold, progress=progress)
+    group, distance = np.full((2, len(table.frame)), -1)
+    rows = table.frame.index.get_indexer(listed.index)
+    group[rows], distance[rows] = listed["group"], listed["distance"]
+    return group, distance
 
 
 def _chance(values: Hashes, labels: Indices, threshold: int) -> Chance:
-    """How many pairs over classes are within the threshold, and how many would be if all bits were drawn at random.
-
-    Half of a hash's 64 bits are set; two such hashes differ by 2k bits with probability C(32,k)²/C(64,32).
-    """
-    near = sum(comb(32, k) ** 2 for k in range(min(threshold // 2, 32) + 1)) / comb(64, 32)
-    sizes = np.bincount(labels).astype(float)
-    compared = int((sizes.sum() ** 2 - (sizes**2).sum()) / 2)
-    entries, counts = np.unique(np.stack([values, labels.astype(np.uint64)]), axis=1, return_counts=True)
-    found = 0
-    for i, j, _ in near_pairs(entries[0], threshold) if len(sizes) > 1 else ():
-        across = entries[1][i] != entries[1][j]
-        found += int((counts[i[across]] * counts[j[across]]).sum())
-    return Chance(compared, found, near * compared, "would be if hashes were drawn at random")
+    """How many pairs over classes have near hashes, and how many the dataset's own distances lead to expect."""
+    made = expected_collisions(values, labels, threshold)
+    how = "are to be expected by chance, judged from the distances between classes"
+    return Chance(made.compared, made.found, made.pairs, how)
 
 
 def _contents(frame: pd.DataFrame) -> Indices:

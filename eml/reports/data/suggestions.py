@@ -17,8 +17,6 @@ from eml.dataset.table import SUFFIXES, Table, read_file_names
 from eml.reports.data.facts import SMALL
 from eml.reports.data.near import Near
 
-MANY = 0.05  # share of pictures with a look-alike in another class, above which the hash is not believed
-
 FIRST_STEP = {"dataset_info_filtered": 1, "dataset_train": 2, "dataset_test": 3, "folds": 3}
 """Tables for which filter (0), split (1) or kfold (2) is the next step; any other is to be filtered."""
 
@@ -101,27 +99,14 @@ def _filter(
 
 
 def _look_alikes(near: Near) -> list[_Reason]:
-    """Over classes only where few pictures clash, or, where many do, those of the same hash if files were copied."""
+    rest = "the same as one of another class: a label conflict, and both leave"
     clashing = near.conflicting >= 0
-    many = clashing.sum() > MANY * len(clashing)
-    if many and near.copied.any():
-        same = near.conflicting == 0
-        copied = int((near.copied & same).sum())
-        rest = f"the same hash as one of another class, {copied:,} of them the same file: a label conflict, both leave"
-        conflict = _Reason({"--dedup": "", "--scope": "dataset"}, same, ("picture has", "pictures have", rest))
-        rest = "the same hash as another of the class"
-        twin = _Reason({"--dedup": ""}, near.identical >= 0, ("picture has", "pictures have", rest), near.identical)
-        threshold = 0
-    else:
-        rest = "like one of another class: a label conflict, and both leave"
-        rows = clashing & (not many)
-        conflict = _Reason({"--dedup": "", "--scope": "dataset"}, rows, ("picture looks", "pictures look", rest))
-        rest = f"like another of the class (within {near.threshold} bits)"
-        twin = _Reason({"--dedup": ""}, near.twin >= 0, ("picture looks", "pictures look", rest), near.twin)
-        threshold = near.threshold
+    conflict = _Reason({"--dedup": "", "--scope": "dataset"}, clashing, ("picture is", "pictures are", rest))
+    rest = f"like another of the class (within {near.threshold} bits)"
+    twin = _Reason({"--dedup": ""}, near.twin >= 0, ("picture looks", "pictures look", rest), near.twin)
     found = [each for each in (conflict, twin) if each.rows.any()]
-    if found and threshold != THRESHOLD:
-        found[0].options["--threshold"] = str(threshold)
+    if found and near.threshold != THRESHOLD:
+        found[0].options["--threshold"] = str(near.threshold)
     return found
 
 
