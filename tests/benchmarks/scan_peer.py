@@ -18,11 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
-SIZES = {(348, 348): 1500, (500, 375): 1200, (2048, 1536): 150}  # pixels: pictures
+SIZES = {(348, 348): 1000, (500, 375): 800, (2048, 1536): 80}  # pixels: pictures
 
 
-def tile(sources: list[Path], folder: Path, size: tuple[int, int], count: int) -> None:
-    """JPEGs of quality 90, each tiled from the next few photos as they are."""
+def tile(sources: list[Path], folder: Path, size: tuple[int, int], count: int, enlarged: int = 1) -> None:
+    """JPEGs of quality 90, each tiled from the next few photos, as they are or enlarged."""
     from PIL import Image
 
     following = 0
@@ -30,8 +30,9 @@ def tile(sources: list[Path], folder: Path, size: tuple[int, int], count: int) -
         canvas, (x, y, row) = Image.new("RGB", size), (0, 0, 0)
         while y < size[1]:
             with Image.open(sources[following % len(sources)]) as photo:
-                canvas.paste(photo.convert("RGB"), (x, y))
-                x, row = x + photo.width, max(row, photo.height)
+                large = photo.convert("RGB").resize((photo.width * enlarged, photo.height * enlarged), Image.BICUBIC)
+                canvas.paste(large, (x, y))
+                x, row = x + large.width, max(row, large.height)
             following += 1
             if x >= size[0]:
                 x, y, row = 0, y + row, 0
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--peer", help="a Python that has imagesize and imagededup")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="processes of either side")
+    parser.add_argument("--enlarge", type=int, default=1, help="the photos before tiling: fewer bytes a pixel")
     parser.add_argument("--measure", nargs=2, metavar=("SIDE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -87,7 +89,7 @@ def main() -> None:
     print("| size | pictures | peer | eml | faster | by processor time |\n|---|---|---|---|---|---|")
     for size, count in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
-            tile(sources, Path(folder), size, count)
+            tile(sources, Path(folder), size, count, options.enlarge)
             times: dict[str, list[dict[str, float]]] = {"peer": [], "eml": []}
             for _ in range(options.rounds):
                 for side, python in (("peer", options.peer), ("eml", sys.executable)):

@@ -173,6 +173,13 @@ def test_after_an_interrupt_a_scan_goes_on_where_it_was(root: Path, workers: int
     assert sorted(path.name for path in root.iterdir()) == sorted([".t.csv.eml-scan", *before])
 
 
+def test_a_scan_stopped_after_its_last_file_keeps_all(root: Path) -> None:
+    with pytest.raises(Interrupted, match="7 of 7 files"):
+        kept(root, progress=stopping(7, interrupt))
+    assert kept(root)[0].taken_over == 7
+    assert kept(root)[1] == ["7 of 7 files are unchanged since the last scan and taken over from it"]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
