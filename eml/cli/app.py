@@ -1,11 +1,14 @@
 """The application: commands imported when they are called for, and the one place where errors become exit codes."""
 
+import _thread
 import importlib
 import shlex
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -125,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill saves what Ctrl-C saves
     try:
-        run(arguments)
+        with _interrupts_kept():
+            run(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else BUG
     except EmlError as error:
@@ -141,6 +145,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     return DONE
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """No Ctrl-C is lost: Python drops what is raised in a destructor or in a callback of its garbage collector.
+
+    The command would go on to its end; so the signal comes once more, a moment later, when that is over.
+    """
+    before = sys.unraisablehook
+
+    def again(dropped: "sys.UnraisableHookArgs") -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            threading.Timer(0.01, _thread.interrupt_main).start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _print_lines(lines: Sequence[str]) -> None:

@@ -43,12 +43,16 @@ def scan(
     report: Annotated[
         bool, typer.Option("--report", help="Also write data_report.html beside the table, as eml report does.")
     ] = False,
+    reread: Annotated[
+        bool, typer.Option("--reread", help="Read all files again, those too that are unchanged since the last scan.")
+    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """List a folder's pictures in a table: class, size, format, hashes. Every file is read once and decoded to its end.
 
-    Writes dataset_info.csv and dataset_errors.csv (the files that cannot be used, each with the reason).
+    Writes dataset_info.csv and dataset_errors.csv (the files that cannot be used, each with the reason). A scan that
+    was stopped goes on where it was; a later one reads only the files whose size or time has changed.
     """
     if hash_exact and not hashes:
         raise DataError("--hash-exact goes with --hashes, not with --no-hashes")
@@ -69,6 +73,9 @@ def scan(
         hash_kind="phash-imagehash" if hash_exact else "phash-luma256",
         workers=workers,
         progress=render.progress,
+        keep=table,
+        reread=reread,
+        report=render.say,
     )
     frames = {errors: scanned.errors, table: scanned.table}
     replaced = write_tables(frames, command=command_line(context), root=dataset, overwrite=overwrite)
@@ -86,7 +93,11 @@ def scan(
         written.append(page)
     render.written([table, errors], replaced, following=following)
     if json:
-        rest = {"warnings": scanned.warnings, "written": [str(path) for path in written]}
+        rest = {
+            "taken_over": scanned.taken_over,
+            "warnings": scanned.warnings,
+            "written": [str(path) for path in written],
+        }
         render.print_json({"folder": str(dataset)} | summary | rest)
 
 

@@ -11,10 +11,12 @@ from eml.images.decode import Picture, open_picture
 
 HashKind = Literal["phash-luma256", "phash-imagehash"]
 """phash-luma256: a JPEG is decoded in grey at 1/2, 1/4 or 1/8, its short side at least 256 pixels (faster).
-phash-imagehash: the bits that imagehash.phash gives of the picture decoded in full, in colour.
+Any picture is then shrunk in two steps. phash-imagehash: the bits that imagehash.phash gives of the picture decoded in
+full, in colour.
 On photos they differ by 2 bits at most; hashes of different kinds are never compared with one another."""
 
 _SHORT_SIDE = 256
+_GAP = 3.0  # times 32 pixels: larger pictures are first averaged over whole blocks, which is four times faster
 # Rows 0–7 of the unnormalised DCT-II of 32 values, as scipy.fftpack.dct has it: 2 Σ x_n cos(π k (2n+1) / 64).
 _DCT = 2 * np.cos(np.pi * np.arange(8)[:, None] * (2 * np.arange(32) + 1) / 64)
 
@@ -40,10 +42,13 @@ def open_and_hash(data: bytes, path: Path | str, kind: HashKind | None) -> tuple
 def phash(image: Image.Image) -> str:
     """Perceptual hash: which of the 8×8 lowest frequencies of the 32×32 grey picture are above their median.
 
-    The recipe of imagehash.phash (row-major, the mean first and in the highest bit), but for this: frequencies are
-    rounded to 1e-6, so that those that vanish (symmetric or plain pictures) do so on every machine.
+    The recipe of imagehash.phash (row-major, the mean first and in the highest bit), but for this: a side of 192
+    pixels or more is first averaged down to 96 or more, which moves 2 bits in 7 of 100 enlarged photos, and more in
+    none of 1,629; and frequencies are rounded to 1e-6, so that those that vanish (symmetric or plain pictures) do so
+    on every machine.
     """
-    small = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
+    grey = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=_GAP)
+    small = np.asarray(grey, dtype=np.float64)
     frequencies = (_DCT @ small @ _DCT.T).round(6)
     median = np.sort(frequencies, axis=None)[31:33].mean()  # np.median takes as long as all the rest
     return np.packbits(frequencies > median).tobytes().hex()

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shlex
 import signal
 import threading
 import time
@@ -15,73 +16,76 @@ from pathlib import Path
 from typing import Any
 
 from eml.dataset.hashing import HashKind
-from eml.dataset.inspection import Problem, Row, inspect
+from eml.dataset.inspection import Inspected, inspect_with_time
 from eml.errors import DataError
 
 CHUNK = 32  # files that a worker takes at a time: a fraction of a second even for large photos
 SAMPLE = 64  # files read before deciding whether worker processes would pay
 WORTH_WORKERS = 2.0  # seconds of reading left; starting the workers takes about one
 
-Advance = Callable[[int], None]
+Take = Callable[[int, Sequence[Inspected]], None]
+"""Is given what was found in some files that follow one another, and the index of the first."""
 
 
-def read_files(
-    root: Path, files: Sequence[str], hash_kind: HashKind | None, workers: int | None, advance: Advance
-) -> list[Row | Problem]:
-    """A row or a problem for each file, in no fixed order. advance: told how many files are newly done.
+def read_files(root: Path, files: Sequence[str], hash_kind: HashKind | None, workers: int | None, take: Take) -> None:
+    """What is found in each file goes to `take`, in no fixed order; nothing is gathered here.
 
     workers: processes; 1 reads in this one; None takes one per core if there is enough to do.
     Raises DataError when a worker process dies.
     """
-    found: list[Row | Problem] = []
+    first = 0
     if workers is None:
         start = time.monotonic()
-        _read_here(root, files[:SAMPLE], hash_kind, found, advance)
-        files = files[SAMPLE:]
-        seconds = (time.monotonic() - start) / SAMPLE * len(files)
+        first = min(SAMPLE, len(files))
+        _read_here(root, files, range(first), hash_kind, take)
+        seconds = (time.monotonic() - start) / SAMPLE * (len(files) - first)
         workers = _cores() if seconds > WORTH_WORKERS else 1
-    if workers > 1 and files:
-        _read_in_processes(root, files, hash_kind, found, advance, min(workers, -(-len(files) // CHUNK)))
+    rest = range(first, len(files))
+    if workers > 1 and rest:
+        _read_in_processes(root, files, rest, hash_kind, take, min(workers, -(-len(rest) // CHUNK)))
     else:
-        _read_here(root, files, hash_kind, found, advance)
-    return found
+        _read_here(root, files, rest, hash_kind, take)
 
 
 def _read_here(
-    root: Path, files: Sequence[str], hash_kind: HashKind | None, found: list[Row | Problem], advance: Advance
+    root: Path,
+    files: Sequence[str],
+    which: range,
+    hash_kind: HashKind | None,
+    take: Take,
 ) -> None:
-    for name in files:
-        found.append(inspect(root, name, hash_kind))
-        advance(1)
+    for index in which:
+        take(index, [inspect_with_time(root, files[index], hash_kind)])
 
 
 def _read_in_processes(
     root: Path,
     files: Sequence[str],
+    which: range,
     hash_kind: HashKind | None,
-    found: list[Row | Problem],
-    advance: Advance,
+    take: Take,
     workers: int,
 ) -> None:
     # Spawned, not forked: the caller may have threads (a progress bar, torch) whose locks a fork would copy.
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue("b", 0)  # without a lock, which a killed worker might hold
     pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(root, hash_kind, stop))
-    chunks = (files[first : first + CHUNK] for first in range(0, len(files), CHUNK))
-    pending: dict[Future[list[Row | Problem]], Sequence[str]] = {}
-    before = len(found)
+    chunks = (which[first : first + CHUNK] for first in range(0, len(which), CHUNK))
+    pending: dict[Future[list[Inspected]], range] = {}
+    nothing_done = True
     try:
         for chunk in islice(chunks, 2 * workers):
-            pending[_submit(pool, chunk)] = chunk
+            pending[_submit(pool, files, chunk)] = chunk
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                found += (some := future.result())
-                del pending[future]
-                advance(len(some))
+                found = future.result()
+                take(pending.pop(future)[0], found)
+                nothing_done = False
                 for chunk in islice(chunks, 1):
-                    pending[_submit(pool, chunk)] = chunk
+                    pending[_submit(pool, files, chunk)] = chunk
     except BrokenProcessPool as error:
-        raise DataError(_died(root, list(pending.values()), nothing_done=len(found) == before)) from error
+        unread = [files[chunk[0]] for chunk in pending.values()], [files[chunk[-1]] for chunk in pending.values()]
+        raise DataError(_died(root, min(unread[0]), max(unread[1]), nothing_done=nothing_done)) from error
     finally:
         stop.value = 1
         pool.shutdown(cancel_futures=True)
@@ -91,7 +95,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _died(root: Path, unread: list[Sequence[str]], *, nothing_done: bool) -> str:
+def _died(root: Path, first: str, last: str, *, nothing_done: bool) -> str:
     if nothing_done:
         return (
             f"{root}: the processes that read pictures cannot start, or die at once. In a script of your own, call "
@@ -99,13 +103,13 @@ def _died(root: Path, unread: list[Sequence[str]], *, nothing_done: bool) -> str
         )
     return (
         f"{root}: a process that reads pictures was killed, perhaps for want of memory, while reading files from "
-        f"{unread[0][0]} to {unread[-1][-1]}. Nothing was written. Run: eml scan {root} --workers 1"
+        f"{first} to {last}. No table was written. Run: eml scan {shlex.quote(str(root))} --workers 1"
     )
 
 
-def _submit(pool: ProcessPoolExecutor, chunk: Sequence[str]) -> Future[list[Row | Problem]]:
+def _submit(pool: ProcessPoolExecutor, files: Sequence[str], chunk: range) -> Future[list[Inspected]]:
     with _interrupts_held():
-        return pool.submit(_inspect_chunk, chunk)
+        return pool.submit(_inspect_chunk, files[chunk.start : chunk.stop])
 
 
 @contextmanager
@@ -141,5 +145,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _inspect_chunk(files: Sequence[str]) -> list[Row | Problem]:
-    return [inspect(_root, name, _hash_kind) for name in files if not _stop.value]
+def _inspect_chunk(files: Sequence[str]) -> list[Inspected]:
+    return [inspect_with_time(_root, name, _hash_kind) for name in files if not _stop.value]

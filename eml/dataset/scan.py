@@ -1,8 +1,9 @@
 """A folder of pictures → the table of its pictures and the list of what could not be used."""
 
 import shlex
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +11,21 @@ from typing import Any
 
 import pandas as pd
 
+from eml.dataset.collected import COLUMNS as COLUMNS
+from eml.dataset.collected import Collected
 from eml.dataset.hashing import HashKind
-from eml.dataset.inspection import Problem, Row
+from eml.dataset.inspection import Inspected, Problem
+from eml.dataset.kept import Kept, TakenOver
 from eml.dataset.listing import list_files
 from eml.dataset.reading import read_files
-from eml.errors import DataError
+from eml.errors import DataError, Interrupted
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(description, total) → context manager → function told how many are newly done; `eml.cli.render.progress` is one."""
+Report = Callable[[str], None]
+"""Is told a line."""
 
-COLUMNS = ("label", "file_name", "width", "height", "hash", "hash_kind", "content", "bytes", "format", "mode")
+KEEP_EVERY = 5.0  # seconds of reading that a kill can cost
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "query", "gallery", "eval"}
 
 
@@ -34,6 +40,8 @@ class Scan:
     """file_name, reason, detail."""
     warnings: list[str] = field(default_factory=list)
     """What should be looked at before going on, a line each."""
+    taken_over: int = 0
+    """Files that were not read, since an earlier scan did and they are as they were."""
 
 
 def scan_folder(
@@ -43,29 +51,90 @@ def scan_folder(
     hash_kind: HashKind = "phash-luma256",
     workers: int | None = None,
     progress: Progress | None = None,
+    keep: Path | None = None,
+    reread: bool = False,
+    report: Report | None = None,
 ) -> Scan:
     """Reads every file of the folder once: size as shown, format, integrity, hash of the bytes, perceptual hash.
 
     One class per first-level folder; deeper folders belong to it. The result does not depend on `workers`: processes;
     1 for none but this one; None for one per core if there is enough to do.
-    Raises DataError when the folder cannot be scanned or holds no picture. Nothing is written.
+    keep: the table that the caller will write. What is read is then kept beside it (`eml.dataset.kept`): a scan that
+    was stopped, by whatever, goes on where it was, and files of unchanged size and time are not read again, but for
+    `reread`. Without it nothing is written. report: is told in a line what was taken over.
+    Raises DataError when the folder cannot be scanned or holds no picture, Interrupted after Ctrl-C with `keep`.
     """
     listing = list_files(root)
     kind = hash_kind if hashes else None
-    with progress("reading", len(listing.files)) if progress else nullcontext(lambda done: None) as advance:
-        found = read_files(root, listing.files, kind, workers, advance)
-    rows = sorted((row for row in found if isinstance(row, Row)), key=lambda row: row.file_name)
-    problems = sorted(listing.problems + [problem for problem in found if isinstance(problem, Problem)])
-    if not rows:
+    collected = Collected(listing.files, kind)
+    report = report or (lambda line: None)
+    kept = Kept(keep, root, kind, report) if keep else None
+    if kept and not reread:
+        with _shown(progress, "comparing", len(listing.files)) as advance:
+            taken = kept.take_over(collected, advance)
+        for line in _told(taken, len(listing.files)):
+            report(line)
+    read = _read(root, collected, kept, workers, progress)
+    problems = sorted(listing.problems + collected.problems())
+    table = collected.table()
+    if table.empty:
         raise DataError(_nothing_usable(root, problems))
-    table = pd.DataFrame(rows, columns=Row._fields)
-    if kind is None:
-        table = table.drop(columns="hash")
-    else:
-        table["hash_kind"] = kind
-    table = table[[name for name in COLUMNS if name in table.columns]]
+    if kept:
+        kept.finish(collected, read=read)
     errors = pd.DataFrame(problems, columns=Problem._fields, dtype=str)
-    return Scan(root, table, errors, _warnings(root, table, listing.classes))
+    return Scan(root, table, errors, _warnings(root, table, listing.classes), len(listing.files) - read)
+
+
+def _read(root: Path, collected: Collected, kept: Kept | None, workers: int | None, progress: Progress | None) -> int:
+    """Reads the files of which nothing is known yet; every few seconds what was found is kept. Returns their number."""
+    positions = collected.unread()
+    files = [collected.files[position] for position in positions]
+    fresh: list[int] = []  # positions read but not kept yet
+    saved = time.monotonic()
+    with _shown(progress, "reading", len(files)) as advance:
+
+        def take(first: int, found: Sequence[Inspected]) -> None:
+            nonlocal saved
+            for position, inspected in zip(positions[first : first + len(found)], found, strict=True):
+                collected.put(position, inspected)
+                fresh.append(position)
+            if kept and time.monotonic() - saved > KEEP_EVERY:
+                kept.add(collected, fresh)
+                fresh.clear()
+                saved = time.monotonic()
+            advance(len(found))
+
+        try:
+            read_files(root, files, collected.hash_kind, workers, take)
+        except BaseException as error:
+            if kept and fresh:
+                kept.add(collected, fresh)
+            if kept and isinstance(error, KeyboardInterrupt):
+                raise Interrupted(_interrupted(collected)) from error
+            raise
+    return len(files)
+
+
+def _shown(progress: Progress | None, description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    return progress(description, total) if progress and total else nullcontext(lambda done: None)
+
+
+def _told(taken: TakenOver, files: int) -> list[str]:
+    left = files - taken.unchanged - taken.resumed
+    told = []
+    if taken.resumed:
+        told.append(
+            f"going on where an earlier scan stopped: {taken.resumed:,} of {files:,} files are read, {left:,} left"
+        )
+    if taken.unchanged:
+        told.append(f"{taken.unchanged:,} of {files:,} files are unchanged since the last scan and taken over from it")
+    return told
+
+
+def _interrupted(collected: Collected) -> str:
+    files = len(collected.files)
+    read = files - len(collected.unread())
+    return f"interrupted: {read:,} of {files:,} files are read, and kept. The same command goes on from there"
 
 
 def summarise(scan: Scan) -> dict[str, Any]:

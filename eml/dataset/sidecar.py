@@ -59,8 +59,8 @@ def write_sidecar(
         command=command,
         eml_version=version("easy-metric-learning"),
         created=datetime.now(UTC).isoformat(),
-        root=_from_folder(root, folder),
-        inputs=[{"path": _from_folder(path, folder), "digest": digest(path)} for path in inputs],
+        root=from_folder(root, folder),
+        inputs=[{"path": from_folder(path, folder), "digest": digest(path)} for path in inputs],
         digest=digest(written),
         replaces=before,
         notes=dict(notes or {}),
@@ -105,7 +105,7 @@ def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:
                 waiting.append(path)
 
 
-def _from_folder(path: Path, folder: Path) -> str:
+def from_folder(path: Path, folder: Path) -> str:
     """Relative where one lies within the other, since they are then moved together."""
     path, folder = path.resolve(), folder.resolve()
     if path.is_relative_to(folder) or folder.is_relative_to(path):

@@ -155,7 +155,7 @@ def _scan(folder: Path, out: Path, report: Report, progress: Progress | None) ->
     outputs = [path, errors_path(path)]
     check_outputs(outputs)
     report(f"no table in {folder}: scanning it")
-    scan = scan_folder(folder, progress=progress)
+    scan = scan_folder(folder, progress=progress, keep=path, report=report)
     command = shlex.join(["eml", "scan", str(folder)])
     write_tables({outputs[1]: scan.errors, path: scan.table}, command=command, root=folder)
     warnings = list(scan.warnings)

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,24 @@ def test_sigterm_is_treated_like_ctrl_c(command: Callable[[Callable[[], None]], 
     command(lambda: signal.raise_signal(signal.SIGTERM))
     assert main(["try"]) == 130
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_ctrl_c_while_python_drops_what_is_raised_comes_again(command: Callable[[Callable[[], None]], None]) -> None:
+    """Python drops exceptions from destructors and garbage collection; the command would run on to its end."""
+
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def work() -> None:
+        Dying()
+        for _ in range(1000):
+            time.sleep(0.01)
+
+    command(work)
+    hook = sys.unraisablehook
+    assert main(["try"]) == 130
+    assert sys.unraisablehook is hook
 
 
 def test_a_command_inside_another_lets_its_errors_out(

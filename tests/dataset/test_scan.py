@@ -178,7 +178,7 @@ def test_a_killed_process_is_told_and_leaves_none_behind(root: Path) -> None:
     def kill(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: [child.kill() for child in multiprocessing.active_children()]
 
-    with pytest.raises(DataError, match=r"was killed, perhaps .* files from cat/.*\.jpg to .* Nothing was written"):
+    with pytest.raises(DataError, match=r"was killed, perhaps .* files from cat/.*\.jpg to .* No table was written"):
         scan_folder(root, workers=2, progress=kill)
     assert not multiprocessing.active_children()
 
