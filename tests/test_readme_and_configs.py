@@ -46,6 +46,7 @@ def test_every_command_and_every_line_of_python_runs(folder: Path, monkeypatch: 
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("eml ")]
     assert {shlex.split(line)[1] for line in commands} == {
         "scan",
+        "report",
         "filter",
         "split",
         "kfold",
