@@ -171,29 +171,6 @@ def _nearest(values: Hashes, kept: Hashes, before: Indices, threshold: int) -> I
     return least & (2**48 - 1)
 
 
-def conflicts(
-    values: Hashes, labels: Indices, threshold: int, progress: Progress | None = None
-) -> tuple[Indices, NDArray[np.int64]]:
-    """(component, distance), (N,) each: pictures within `threshold` bits of one with another label.
-
-    distance: to the nearest picture with another label; −1, and component −1, where none is that near. component: the
-    same number for pictures that such pairs connect.
-    """
-    kinds = len(labels) and int(labels.max()) + 1
-    keys, inverse = np.unique(np.stack([values, labels.astype(np.uint64)]), axis=1, return_inverse=True)
-    distinct, owner = keys[0], keys[1].astype(np.int64)  # one entry for a hash and a label
-    nearest = np.full(len(distinct), 65)
-    components = Components(len(distinct))
-    for i, j, distance in near_pairs(distinct, threshold, progress) if kinds > 1 else ():
-        across = owner[i] != owner[j]
-        i, j, distance = i[across], j[across], distance[across]
-        np.minimum.at(nearest, i, distance)
-        np.minimum.at(nearest, j, distance)
-        components.add(i, j)
-    component = np.where(nearest <= threshold, components.labels(), -1)[inverse]
-    return component, np.where(nearest <= threshold, nearest, -1)[inverse]
-
-
 def keeping_order(frame: pd.DataFrame, keep: Keep = "largest") -> Indices:
     """(N,) rank of each row, 0 for the first to be kept.
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from eml.dataset import components, duplicates, hamming, threads
 from eml.dataset.duplicates import (
     Components,
-    conflicts,
     hash_values,
     keeping_order,
     near_pairs,
@@ -166,32 +165,6 @@ def test_a_chain_of_look_alikes_is_thinned_and_not_swallowed() -> None:
 def test_groups_are_never_compared_with_one_another() -> None:
     values = np.array([5, 5, 5, 5], dtype=np.uint64)
     assert twins(values, np.array([0, 1, 0, 1]), np.arange(4), 63).tolist() == [-1, -1, 0, 1]
-
-
-@settings(max_examples=150, deadline=None)
-@given(awkward, st.integers(0, 20), st.randoms(use_true_random=False), st.integers(1, 4))
-def test_conflicts_are_those_of_a_loop_over_all_pairs(
-    values: list[int], threshold: int, random: Any, kinds: int
-) -> None:
-    labels = [random.randrange(kinds) for _ in values]
-    component, distance = conflicts(np.array(values, dtype=np.uint64), np.array(labels, dtype=np.int64), threshold)
-    near = {
-        (i, j): bits_apart(values[i], values[j])
-        for i in range(len(values))
-        for j in range(len(values))
-        if labels[i] != labels[j] and bits_apart(values[i], values[j]) <= threshold
-    }
-    expected = [min((d for (i, _), d in near.items() if i == n), default=-1) for n in range(len(values))]
-    assert distance.tolist() == expected
-    assert ((component < 0) == (distance < 0)).all()
-    for i, j in near:
-        assert component[i] == component[j]
-    reached = connected(len(values), list(near))
-    for i in range(len(values)):
-        for j in range(len(values)):
-            same_key = (values[i], labels[i]) == (values[j], labels[j])
-            if component[i] == component[j] >= 0 and not same_key:
-                assert reached[i] == reached[j]
 
 
 def connected(size: int, pairs: list[tuple[int, int]]) -> list[int]:

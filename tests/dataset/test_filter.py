@@ -178,6 +178,13 @@ def test_a_twin_of_the_same_class_as_a_conflict_stays_if_it_is_far_enough_from_t
     assert reasons(filtered) == {"1": "label_conflict", "2": "label_conflict"}
 
 
+def test_a_picture_whose_better_twin_leaves_as_a_conflict_stays(tmp_path: Path) -> None:
+    rows = [{"bits": bits(8), "width": 500}, {"bits": bits(0)}, {"label": "b", "bits": bits(16)}]
+    filtered = filter_table(drawn(tmp_path, *rows), dedup=True, scope="dataset")
+    assert kept(filtered) == ["1"]
+    assert reasons(filtered) == {"0": "label_conflict", "2": "label_conflict"}
+
+
 def test_a_class_is_counted_after_all_other_removals() -> None:
     whole = table(
         {}, {"bits": bits(30)}, {}, {"label": "b"}, {"label": "b", "bits": bits(30)}, {"label": "b", "bits": bits(60)}
@@ -248,6 +255,7 @@ def test_what_is_left_is_free_of_duplicates_and_of_conflicts_whatever_the_order_
     names = whole.frame.set_index("file_name")
     for row in filtered.removed.itertuples():
         if row.reason == "duplicate":
+            assert reasons(filtered).get(str(row.kept)) in (None, "small_class")
             twin = names.loc[str(row.kept)]
             assert twin["label"] == row.label
             assert look[str(row.kept)] == look[str(row.file_name)]
