@@ -61,7 +61,7 @@ def find_duplicates(
             twin = twins(hash_values(rest), labels, rank, threshold, advance)
     else:
         same = same_pictures(rest, threshold, "within", progress)
-        twin = _confirmed_twins(same, rank, np.zeros(len(rank), dtype=bool))
+        twin = confirmed_twins(same, rank)
     return Duplicates(_named(rest.frame, twin), conflicts)
 
 
@@ -73,15 +73,16 @@ def _over_the_dataset(
     gone = np.zeros(len(table.frame), dtype=bool)
     if on_conflict == "remove":
         gone = table.frame.index.isin(conflicts.index)
-    twin = _confirmed_twins(same, keeping_order(table.frame, keep), gone)
+    twin = confirmed_twins(same, keeping_order(table.frame, keep), gone)
     values, labels = hash_values(table), pd.factorize(table.frame["label"])[0].astype(np.int64)
     pairs, compared = by_chance(values, labels, threshold)
     collisions = Expected(pairs, same.found_across, compared)
     return Duplicates(_named(table.frame, twin), conflicts, collisions, same.confirmed_across())
 
 
-def _confirmed_twins(same: SamePictures, rank: Indices, gone: NDArray[np.bool_]) -> Indices:
-    """(N,) of each row the row that stays in its place, −1 for those that stay and those that are gone already."""
+def confirmed_twins(same: SamePictures, rank: Indices, gone: NDArray[np.bool_] | None = None) -> Indices:
+    """(N,) of each row the row of its class that stays in its place, −1 for those that stay or are gone already."""
+    gone = np.zeros(len(rank), dtype=bool) if gone is None else gone
     files = same.files
     best = np.full(len(files.row), len(rank))
     np.minimum.at(best, files.of_row, rank)

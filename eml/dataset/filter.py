@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from eml.dataset.collisions import Expected
+from eml.dataset.columns import seen_sizes
 from eml.dataset.dedup import Duplicates, OnConflict, Scope, find_duplicates
 from eml.dataset.duplicates import Keep
 from eml.dataset.scan import Progress
@@ -71,10 +72,11 @@ def filter_table(
     twin = pd.Series("", index=frame.index)
     if exclude is not None:
         reason[frame["file_name"].isin(list(exclude))] = EXCLUDED
-    if min_size is not None:
-        reason[(reason == "") & (frame[["width", "height"]].min(axis=1) < min_size)] = TOO_SMALL
-    if max_size is not None:
-        reason[(reason == "") & (frame[["width", "height"]].max(axis=1) > max_size)] = TOO_LARGE
+    sizes = seen_sizes(frame)
+    if min_size is not None and sizes is not None:
+        reason[(reason == "") & (sizes.min(axis=1) < min_size)] = TOO_SMALL
+    if max_size is not None and sizes is not None:
+        reason[(reason == "") & (sizes.max(axis=1) > max_size)] = TOO_LARGE
     found = Duplicates()
     if dedup:
         rest = Table(frame[reason == ""], table.root, table.path)
@@ -126,8 +128,9 @@ def check_options(
 
 def _check_table(table: Table, exclude: Collection[str] | None, sizes: int | None, dedup: bool) -> None:
     names, columns, problems = table.frame["file_name"], table.frame.columns, []
-    if sizes and not {"width", "height"} <= set(columns):
-        problems.append(f"{table.name}: has no columns 'width' and 'height' to compare. Run eml scan to have them")
+    if sizes and seen_sizes(table.frame) is None:
+        told = "has no columns 'width' and 'height' to compare"
+        problems.append(f"{table.name}: {told}. eml scan FOLDER makes a table that has them")
     if exclude is not None and not names.isin(list(exclude)).any():
         told = f"--exclude: none of its {len(exclude):,} pictures is in {table.name}"
         problems.append(f"{told}. Are its file names spelt as there?")

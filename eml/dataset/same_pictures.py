@@ -66,12 +66,14 @@ class SamePictures:
         return self.i[mask], self.j[mask], self.distance[mask]
 
 
-def same_pictures(table: Table, threshold: int, which: Which, progress: Progress | None = None) -> SamePictures:
+def same_pictures(
+    table: Table, threshold: int, which: Which, progress: Progress | None = None, *, trust_hash: bool = False
+) -> SamePictures:
     """The pairs within `threshold` bits whose content is the same, or which a second look confirms.
 
-    progress: (description, total) → context manager → function told how many are newly done.
-    Raises DataError for a table without usable hashes, for candidates that cannot be read, and for more of them than
-    can be held.
+    progress: (description, total) → context manager → function told how many are newly done. trust_hash: of candidates
+    that cannot be read, instead of a DataError.
+    Raises DataError also for a table without usable hashes, and for more candidates than can be held.
     """
     if table.frame["file_name"].duplicated().any():
         raise DataError(f"{table.name}: whole pictures are compared, and some are there with several boxes")
@@ -82,7 +84,7 @@ def same_pictures(table: Table, threshold: int, which: Which, progress: Progress
     same = files.content[i] == files.content[j]
     if not same.all():
         names = table.frame["file_name"].iloc[files.row].tolist()
-        same[~same] = confirmed(table.root, names, i[~same], j[~same], progress)
+        same[~same] = confirmed(table.root, names, i[~same], j[~same], progress, trust_hash=trust_hash)
     return SamePictures(files, i[same], j[same], distance[same], found)
 
 

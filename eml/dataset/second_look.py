@@ -37,28 +37,44 @@ Thumbnails = NDArray[np.uint8]
 
 
 def confirmed(
-    root: Path, file_names: Sequence[str], i: Indices, j: Indices, progress: Progress | None = None
+    root: Path,
+    file_names: Sequence[str],
+    i: Indices,
+    j: Indices,
+    progress: Progress | None = None,
+    *,
+    trust_hash: bool = False,
 ) -> NDArray[np.bool_]:
     """Which of the pairs (file_names[i[n]], file_names[j[n]]) show the same picture. Reads each picture once.
 
-    progress: (description, total) → context manager → function told how many pictures are newly done.
-    Raises DataError, with all of them, for pictures that cannot be read.
+    progress: (description, total) → context manager → function told how many pictures are newly done. trust_hash: pairs
+    with a picture that cannot be read count as the same; else DataError, with all such pictures.
     """
     used, place = np.unique(np.concatenate([i, j]), return_inverse=True)
-    seen = thumbnails(root, [file_names[row] for row in used], progress)
-    return same_picture(seen, place[: len(i)], place[len(i) :])
+    one, other = place[: len(i)], place[len(i) :]
+    unreadable: list[int] | None = [] if trust_hash else None
+    seen = thumbnails(root, [file_names[row] for row in used], progress, unreadable)
+    same = same_picture(seen, one, other)
+    return same | np.isin(one, unreadable) | np.isin(other, unreadable) if unreadable else same
 
 
-def thumbnails(root: Path, file_names: Sequence[str], progress: Progress | None = None) -> Thumbnails:
-    """(N, SIDE, SIDE, 3) of the pictures, decoded upright; 3 kB each. Raises DataError for those that cannot be."""
-    made = np.empty((len(file_names), SIDE, SIDE, 3), dtype=np.uint8)
+def thumbnails(
+    root: Path, file_names: Sequence[str], progress: Progress | None = None, unreadable: list[int] | None = None
+) -> Thumbnails:
+    """(N, SIDE, SIDE, 3) of the pictures, decoded upright; 3 kB each.
+
+    Those that cannot be decoded are added to `unreadable` and stay black; without it they are a DataError.
+    """
+    made = np.zeros((len(file_names), SIDE, SIDE, 3), dtype=np.uint8)
     problems = []
     with progress("second look", len(file_names)) if progress else nullcontext(lambda done: None) as advance:
         for row, found in enumerate(in_order(_thumbnail, (root / name for name in file_names))):
-            if isinstance(found, PictureError):
-                problems.append(f"{found}, though its table has a hash of it. Run eml scan again")
-            else:
+            if not isinstance(found, PictureError):
                 made[row] = found
+            elif unreadable is not None:
+                unreadable.append(row)
+            else:
+                problems.append(f"{found}, though its table has a hash of it. Run eml scan again")
             advance(1)
     if problems:
         more = [f"… and {len(problems) - SHOWN:,} more"] if len(problems) > SHOWN else []

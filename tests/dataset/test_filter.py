@@ -290,7 +290,7 @@ def test_all_options_that_cannot_be_met_are_told_at_once() -> None:
         "--threshold must be within 0..63 (bits of 64), got 64",
     ]
     assert problems(bare, max_size=5, exclude=["x"]) == [
-        "pictures/t.csv: has no columns 'width' and 'height' to compare. Run eml scan to have them",
+        "pictures/t.csv: has no columns 'width' and 'height' to compare. eml scan FOLDER makes a table that has them",
         "--exclude: none of its 1 pictures is in pictures/t.csv. Are its file names spelt as there?",
     ]
     assert "Run eml scan without --no-hashes" in problems(bare, dedup=True, hash_only=True)[0]
@@ -299,3 +299,17 @@ def test_all_options_that_cannot_be_met_are_told_at_once() -> None:
 def test_boxes_are_no_duplicates_of_each_other() -> None:
     whole = table({"file_name": "1.jpg", "x_1": 0}, {"file_name": "1.jpg", "x_1": 5})
     assert "--dedup compares whole pictures" in problems(whole, dedup=True, hash_only=True)[0]
+
+
+def test_sizes_are_those_that_the_network_sees_boxes_where_there_are_boxes() -> None:
+    box = {"x_1": 10, "y_1": 10, "x_2": 40, "y_2": 30}
+    blank = {"x_1": pd.NA, "y_1": pd.NA, "x_2": pd.NA, "y_2": pd.NA}
+    frame = pd.DataFrame(
+        [
+            {"label": "a", "file_name": "0", "width": 100, "height": 100} | box,
+            {"label": "a", "file_name": "1", "width": 100, "height": 100} | blank,
+        ]
+    ).astype(dict.fromkeys(box, "Int64"))
+    done = filter_table(Table(frame, Path()), min_size=21)
+    assert done.removed["file_name"].tolist() == ["0"]
+    assert filter_table(Table(frame, Path()), min_size=20).removed.empty

@@ -1,6 +1,5 @@
 """Look-alikes of a table: groups within a class, and pictures that look like one of another class."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,9 +8,11 @@ import pandas as pd
 
 from eml.dataset.collisions import expected_collisions
 from eml.dataset.components import Indices
-from eml.dataset.conflicts import label_conflicts
+from eml.dataset.conflicts import conflicts_of
+from eml.dataset.dedup import confirmed_twins
 from eml.dataset.duplicates import hash_values, keeping_order, twins
 from eml.dataset.hamming import Hashes, near_pairs
+from eml.dataset.same_pictures import SamePictures, same_pictures
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table
 
@@ -84,9 +85,9 @@ def look_alikes(table: Table, threshold: int, progress: Progress | None = None) 
     labels = pd.factorize(frame["label"], sort=True)[0].astype(np.int64)
     rank = keeping_order(frame)
     content = _contents(frame)
-    with progress("comparing within classes", len(values)) if progress else nullcontext() as advance:
-        twin = twins(values, labels, rank, threshold, advance)
-    group, conflicting = _conflicts(table, threshold, progress)
+    same = same_pictures(table, threshold, "all", progress, trust_hash=True)  # the page marks them
+    twin = confirmed_twins(same, rank)
+    group, conflicting = _conflicts(table, same)
     partner = _partners(values, labels, rank, content, group, threshold)
     copied = (partner >= 0) & (content >= 0) & (content == content[partner])
     return Near(
@@ -101,9 +102,9 @@ def look_alikes(table: Table, threshold: int, progress: Progress | None = None) 
     )
 
 
-def _conflicts(table: Table, threshold: int, progress: Progress | None) -> tuple[Indices, Indices]:
+def _conflicts(table: Table, same: SamePictures) -> tuple[Indices, Indices]:
     """(group, distance to the nearest of another class), (N,) each; −1 for pictures in no conflict."""
-    listed = label_conflicts(table, threshold, progress=progress)
+    listed = conflicts_of(table, same)
     group, distance = np.full((2, len(table.frame)), -1)
     rows = table.frame.index.get_indexer(listed.index)
     group[rows], distance[rows] = listed["group"], listed["distance"]
