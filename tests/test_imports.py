@@ -17,8 +17,8 @@ ROWS = [
     {"config"},
     {"images"},
     {"losses", "margins", "dataset"},
-    {"models", "retrieval"},
-    {"engine", "reports", "trackers"},
+    {"models", "retrieval", "trackers"},  # trackers here, since a run's config lists them
+    {"engine", "reports"},
     {"cli"},
 ]
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}

@@ -8,6 +8,8 @@ import typer
 
 from eml.cli.options import Dataset, Root
 
+FLIPS = "random flips mirror pictures left to right: set augment.flip to 0 for text, signs and other one-handed things"
+
 
 def init(
     dataset: Dataset,
@@ -24,7 +26,7 @@ def init(
     from eml.config import document
     from eml.dataset.table import resolve
     from eml.engine.config import RunConfig
-    from eml.engine.suggestion import suggest
+    from eml.engine.recipe import recipe
     from eml.errors import OutputError
     from eml.files import write_text
 
@@ -35,13 +37,15 @@ def init(
     path = os.path.relpath(table.path or dataset, target.parent)
     if weights not in ("pretrained", "none"):
         weights = os.path.relpath(weights, target.parent)
-    suggestion = suggest(table, backbone=backbone, weights=weights, table_path=path)
-    values = suggestion.values | {"output": _free_name(target.parent)}
+    made = recipe(table.frame, table.name, pretrained=weights != "none")
+    values = made.values | {"output": _free_name(target.parent), "recipe": "none", "data": {"table": path, "fold": 0}}
+    values["model"] = {"backbone": backbone, "weights": weights} | made.values.get("model", {})
     if root is not None:
         values["data"]["root"] = os.path.relpath(root, target.parent)
-    head = "".join(f"# {line}\n" for line in [f"Made by eml init for {path}.", *suggestion.reasons])
+    reasons = [*made.reasons.values(), FLIPS]
+    head = "".join(f"# {line}\n" for line in [f"Made by eml init for {path}.", *reasons])
     write_text(target, head + "\n" + document(RunConfig, values))
-    for reason in suggestion.reasons:
+    for reason in reasons:
         render.say(f"  {reason}")
     render.say(f"wrote {target}")
     render.say(f"next: eml train {target}")

@@ -1,11 +1,13 @@
 """`eml train`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from eml.engine.cross_validation import CrossValidation
     from eml.engine.fit import Result
 
 
@@ -16,7 +18,17 @@ def train(
         typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a key, such as margin.m=0.3. Repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, to the same end.")] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="With --resume: go on with a config that changes the result.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")] = False,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="The fold held out, in place of data.fold; all: a run for each fold, with mean and spread.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; overrides the config.", show_default=False)
     ] = None,
@@ -29,25 +41,46 @@ def train(
     from eml.engine.config import RunConfig
 
     overrides = [*(set_ or []), *([f"device={device}"] if device else [])]
+    overrides += [f"data.fold={fold}"] if fold and fold != "all" else []
     run = load(RunConfig, config, overrides)
 
     from eml.cli.training_display import TrainingDisplay
-    from eml.engine.fit import check, fit, rehearse
+    from eml.engine.cross_validation import fit_folds
+    from eml.engine.fit import check, fit
+    from eml.engine.rehearsal import rehearse
     from eml.engine.sets import table_to_train_on
     from eml.reports.curves import draw_curves
 
-    check(run, resume=resume, overwrite=overwrite or dry_run)
+    check(run, resume=resume, overwrite=overwrite or dry_run or fold == "all")  # of folds, each run checks its own
     table = table_to_train_on(run.data, render.say, render.progress)
     if dry_run:
-        facts = rehearse(run, table)
-        render.table(
-            "Two steps were taken, no run folder was made", ["", ""], [[name, value] for name, value in facts.items()]
-        )
+        facts, warnings = rehearse(run, table)
+        for line in facts["recipe"]:
+            render.say(line)
+        rows = [[name, value] for name, value in facts.items() if name != "recipe"]
+        render.table("Two steps were taken, no run folder was made", ["", ""], rows)
+        for line in warnings:
+            render.warn(line)
         if json:
-            render.print_json(facts)
+            render.print_json(facts | {"warnings": warnings})
         return
     with TrainingDisplay() as display:
-        result = fit(run, table, resume=resume, overwrite=overwrite, observe=display.observe)
+        if fold == "all":
+            done = fit_folds(run, table, resume=resume, overwrite=overwrite, observe=display.observe)
+        else:
+            result = fit(
+                run,
+                table,
+                resume=resume,
+                accept_changes=accept_changes,
+                overwrite=overwrite,
+                observe=display.observe,
+            )
+    if fold == "all":
+        _show_folds(done)
+        if json:
+            render.print_json({"folder": str(done.folder), "metrics": done.metrics})
+        return
     draw_curves(result.folder)
     _show(result)
     if json:
@@ -56,8 +89,30 @@ def train(
             "best_epoch": result.best_epoch,
             "before": result.before,
             "best": result.best,
+            "verdict": asdict(result.verdict) | {"helped": result.verdict.helped} if result.verdict else None,
         }
         render.print_json(best)
+
+
+def _show_folds(done: "CrossValidation") -> None:
+    from eml.cli import render
+    from eml.reports.curves import draw_curves
+
+    for result in done.folds.values():
+        draw_curves(result.folder)
+    shown = next(iter(done.folds.values())).shown
+    rows = [
+        [
+            shown[key],
+            *(f"{result.best[key]:.4f}" for result in done.folds.values() if result.best),
+            f"{value:.4f} ± {spread:.4f}",
+        ]
+        for key, (value, spread) in done.metrics.items()
+    ]
+    names = [f"fold {fold}" for fold in done.folds]
+    render.table("Held-out pictures, best epoch of each fold", ["metric", *names, "mean ± std"], rows)
+    render.say(f"wrote {done.folder / 'folds.json'}")
+    render.say(f"wrote {done.folder / 'out_of_fold.npz'}")
 
 
 def _show(result: "Result") -> None:
@@ -71,5 +126,8 @@ def _show(result: "Result") -> None:
         ]
         title = f"Held-out pictures, best epoch ({result.best_epoch})"
         render.table(title, ["metric", "before training", "after", "difference"], rows)
+    if result.verdict:
+        for number, line in enumerate(result.verdict.lines()):
+            render.say(line) if number == 0 else render.warn(line)
     render.say(f"run folder: {result.folder}")
     render.say(f"next: eml evaluate {result.folder} --data TABLE")

@@ -63,10 +63,17 @@ class TrainingDisplay:
                 self.bar.update(self.validating, total=event.total, completed=event.done, visible=True)
             case Validated():
                 self.bar.update(self.validating, visible=False)
-                self.recall = f"  R@1 {event.values['recall_at_1']:.3f}"
-                shown = "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in SHOWN)
+                keys = [key for key in event.values if key.rpartition("/")[2] in SHOWN]
+                first = [key for key in keys if "/" not in key] or keys[: len(SHOWN)]
+                self.recall = f"  {event.shown[first[0]]} {event.values[first[0]]:.3f}"
+                shown = "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in first)
                 loss = f"loss {self.loss:.3f}  " if event.epoch else "untrained   "
                 self._say(f"epoch {event.epoch:>3}  {loss}{shown}{'  best' if event.best else ''}")
+                others = [key for key in keys if key not in first and key.endswith(("/recall_at_1", "/map_at_r"))]
+                if others:
+                    self._say(
+                        "           " + "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in others)
+                    )
             case Note():
                 self._say(event.text)
 

@@ -18,6 +18,7 @@ _LITTER = {
 _SIDECAR = ".eml.json"
 _CONFIGS = (".yaml", ".yml")
 _RUN = ("run.json", "config.yaml", "state.pt")
+_FOLDS = "folds.json"  # of a training of every fold
 
 
 @dataclass
@@ -83,10 +84,11 @@ def _entries(root: Path, folder: str) -> Iterator["os.DirEntry[str]"]:
 
 
 def _is_ours(entry: "os.DirEntry[str]") -> bool:
-    """A config, or the run folder that a training left beside the classes."""
+    """A config, or the folder that a training left beside the classes."""
     if entry.is_dir():
         # os.path, since a Path for each class is slow
-        return all(os.path.isfile(os.path.join(entry.path, name)) for name in _RUN)  # noqa: PTH118, PTH113
+        there = {name for name in (*_RUN, _FOLDS) if os.path.isfile(os.path.join(entry.path, name))}  # noqa: PTH118, PTH113
+        return _FOLDS in there or there.issuperset(_RUN)
     return entry.name.endswith(_CONFIGS)
 
 

@@ -11,6 +11,7 @@ from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.margins.arcface import ArcFace
 from eml.models.config import HeadConfig, ModelConfig
+from eml.trackers import Tracker
 
 
 class DataSource(Strict):
@@ -73,30 +74,77 @@ class OptimizerConfig(Strict):
 
     name: str = Field("adamw", description="any of timm's optimizers, see timm.optim.list_optimizers()")
     lr: LearningRates = LearningRates()
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="rate of a backbone stage relative to that of the next, deeper one"
+    )
     weight_decay: float = Field(0.05, ge=0, description="of backbone and neck; biases and norms have none")
     class_weight_decay: float = Field(0.0, ge=0, description="of the class weights, whose length a margin ignores")
-    clip: float | None = Field(None, gt=0, description="largest norm of the whole gradient; null: not clipped")
+    clip: float | None = Field(
+        None, gt=0, description="largest norm of the whole gradient, class weights included; null: not clipped"
+    )
 
 
 class ScheduleConfig(Strict):
-    """Learning-rate factor per step: linear warm-up from 0, then a cosine to `final`."""
+    """Learning-rate factor per step: linear warm-up from 0, then down to `final`."""
 
+    shape: Literal["cosine", "linear", "steps", "constant"] = Field(
+        "cosine",
+        description="after the warm-up; steps: times `step_factor` at each of `step_at`; constant: 1 to the end",
+    )
     warmup_epochs: float = Field(0.5, ge=0, description="length of the warm-up (epochs)")
-    final: float = Field(0.0, ge=0, le=1, description="factor that the cosine would reach one step after the last")
+    final: float = Field(
+        0.0, ge=0, le=1, description="factor that cosine and linear would reach one step after the last"
+    )
+    step_at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.5, 0.75), description="for steps: shares of the training after which the rate falls"
+    )
+    step_factor: float = Field(0.1, gt=0, lt=1, description="for steps: what the rate is multiplied by")
 
 
 class ValidationConfig(Strict):
-    """Retrieval on the held-out fold after epochs, and before the first."""
+    """Retrieval on the held-out fold, and on other tables if given, after epochs and before the first."""
 
-    metric: str = Field("map_at_r", description="what `best` goes by: a name from metrics.json, higher is better")
+    metric: str = Field(
+        "map_at_r",
+        description="what `best` goes by: a name from metrics.json, higher is better; NAME/map_at_r: one of `tables`",
+    )
     every: int = Field(1, ge=1, description="validate every so many epochs, and after the last")
     batch_size: int = Field(64, ge=1, description="pictures embedded at once")
+    tables: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], ConfigPath] = Field(
+        {}, description="name → table of other pictures to validate on, by its is_query and is_gallery or leave-one-out"
+    )
+    keep: int = Field(1, ge=1, description="how many of the best checkpoints stay, besides the last")
+    patience: int | None = Field(
+        None, ge=1, description="training ends after so many validations without a new best; null: it goes to its end"
+    )
+
+
+class EmaConfig(Strict):
+    """A running mean of the network's weights, which is what is validated and saved. Polyak 1992; arXiv:2411.18704."""
+
+    decay: float = Field(0.999, gt=0, lt=1, description="weight of the mean before, per step")
+    warmup: bool = Field(
+        True, description="a shorter memory in the first steps, 1−(1+step)^(−2/3) up to `decay`, so that the start is "
+        "forgotten"
+    )  # fmt: skip
+
+
+class SavingConfig(Strict):
+    """When the state to resume from is saved, besides the ends of epochs and on Ctrl-C or SIGTERM."""
+
+    minutes: float | None = Field(10.0, gt=0, description="at most so long after the last time; null: never by time")
+    steps: int | None = Field(None, ge=1, description="every so many steps; null: never by steps")
 
 
 class RunConfig(Strict):
     """Everything that decides what a training run does."""
 
     output: ConfigPath = Field(description="run folder that is made")
+    recipe: Literal["auto", "none"] = Field(
+        "auto",
+        description="auto: rates, freezing, neck, margin, scale, sizes and length follow from the data where this file "
+        "says nothing, and are printed; none: the defaults written here",
+    )
     data: DataConfig
     image: ImageConfig = ImageConfig()
     augment: Augment = Standard()
@@ -108,7 +156,24 @@ class RunConfig(Strict):
     schedule: ScheduleConfig = ScheduleConfig()
     epochs: int = Field(10, ge=1, description="times that every training picture is seen")
     batch_size: int = Field(64, ge=2, description="pictures per step")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="parts in which a batch goes through the network, to save memory: the step is that of the whole "
+        "batch for every margin, at the price of a second forward pass; only BatchNorm sees the parts",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="of the network's products (autocast); auto: bfloat16 on a GPU that has it, else float32; the "
+        "class head has its own, see head.product",
+    )
+    compile: bool = Field(False, description="torch.compile the network: minutes to start, then faster on a GPU")
+    ema: EmaConfig | None = Field(None, description="a running mean of the weights, validated and saved in their place")
     validation: ValidationConfig = ValidationConfig()
+    saving: SavingConfig = SavingConfig()
+    trackers: tuple[Tracker, ...] = Field(
+        (), description="where the run's numbers go besides its folder, such as [{type: tensorboard}]"
+    )
     seed: int = Field(28, ge=0, lt=2**63, description="of the weights, the order and the augmentation")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto takes the first there is")
 

@@ -15,12 +15,12 @@ from eml.dataset.table import Table, resolve, test_table
 from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
 from eml.errors import ConfigError, OutputError
 from eml.files import digest
-from eml.models.checkpoint import find_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.device import find_device
 from eml.models.embedder import build_embedder, default_preprocess
 from eml.models.model import Model, load
 from eml.models.necks.identity import Identity
+from eml.models.pointers import find_checkpoint
 from eml.retrieval.metrics import Summary, summarise
 from eml.retrieval.ranking import rank
 

@@ -4,45 +4,55 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from eml.dataset.table import Table
+from eml.dataset.table import Table, read_table
 from eml.engine.config import RunConfig
+from eml.engine.embedding import Embedding, precision_of, random_state, set_random_state
 from eml.engine.evaluation import evaluate
 from eml.engine.events import Note, Observer, Started, Stepped, Validated, Validating
+from eml.engine.not_finite import Before, NotFiniteError, origin
 from eml.engine.optimizer import build_optimizer, check_optimizer, learning_rate_factor, set_learning_rates
-from eml.engine.run_folder import Line, RunFolder, remove_folder, table_facts
-from eml.engine.sets import TrainingSets, pictures, training_sets
+from eml.engine.recipe import resolved
+from eml.engine.run_folder import Line, RunFolder, table_facts
+from eml.engine.sets import RetrievalSet, TrainingSets, pictures, retrieval_set, training_sets
+from eml.engine.verdict import Verdict, verdict
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
 from eml.images.loading import Shuffled, batches, normalise
 from eml.images.preprocess import Preprocess
-from eml.models.checkpoint import find_checkpoint, point, save_checkpoint
+from eml.models.checkpoint import save_checkpoint
 from eml.models.device import find_device
 from eml.models.embedder import Embedder, build_embedder, check_backbone, default_preprocess
 from eml.models.head import ClassHead
 from eml.models.loss_checks import check_loss, smoothing_warning
 from eml.models.model import Model
 from eml.retrieval.metrics import all_metrics
+from eml.trackers.base import Tracking
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run leaves; metrics are None without validation. best: of the checkpoint that `best` names."""
+    """What a finished run leaves; without validation the metrics and the verdict are None.
+
+    best: of the checkpoint that `best` names. shown: metric → its name in tables.
+    """
 
     folder: Path
     before: dict[str, float] | None
     best: dict[str, float] | None
     best_epoch: int
     shown: dict[str, str]
+    verdict: Verdict | None
 
 
 @dataclass
@@ -50,14 +60,17 @@ class Progress:
     """Where a run stands: all of it is saved, so all of it can be taken up again.
 
     step: optimizer steps taken. closed_epochs: the last epoch whose validation and checkpoint are done; epoch 0 is the
-    validation of the untrained network.
+    validation of the untrained network. before, best: (Q,) values of the deciding metric, untrained and in the best
+    epoch. ended: no further epoch, for want of patience.
     """
 
     step: int = 0
     closed_epochs: int = -1
     best_epoch: int = 0
-    best_value: float = -math.inf
     validations: list[Line] = field(default_factory=list)
+    before: Tensor | None = None
+    best: Tensor | None = None
+    ended: bool = False
 
 
 def fit(
@@ -65,14 +78,20 @@ def fit(
     table: Table,
     *,
     resume: bool = False,
+    accept_changes: bool = False,
     overwrite: bool = False,
     observe: Observer = lambda event: None,
 ) -> Result:
     """Train as the config says and leave a run folder; on resume, go on from its state to the same end bit for bit.
 
-    Raises EmlError for what the user can mend, Interrupted after Ctrl-C or SIGTERM with the state saved.
+    accept_changes: resume with a config that changes the result. Raises EmlError for what the user can mend,
+    Interrupted after Ctrl-C or SIGTERM with the state saved.
     """
-    return Run(config, table, observe, resume=resume).run(overwrite=overwrite)
+    config, chosen = resolved(config, table)
+    for line in chosen:
+        observe(Note(line))
+    run = Run(config, table, observe, resume=resume)
+    return run.run(overwrite=overwrite, accept_changes=accept_changes)
 
 
 def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
@@ -85,6 +104,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
         lambda: find_device(config.device),
         lambda: check_backbone(config.model.backbone),
         lambda: check_optimizer(config.optimizer.name),
+        *(tracker.check for tracker in config.trackers),
         lambda: _check_metric(config),
         lambda: resume or RunFolder(config.output).refuse_occupied(overwrite=overwrite),
     ]
@@ -97,34 +117,19 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
         raise ConfigError(problems)
 
 
-def rehearse(config: RunConfig, table: Table) -> dict[str, Any]:
-    """Build everything, take two steps, write nothing; returns what the run would be and how long it would take."""
-    run = Run(config, table, lambda event: None)
-    run.step(*next(run.batches(epoch=1, first_step=0)))  # the first one warms up
-    started = time.monotonic()
-    run.step(*next(run.batches(epoch=1, first_step=0)))
-    seconds = time.monotonic() - started
-    facts = run.facts() | _class_head_facts(run.head, min(config.batch_size, len(run.sets.frame)), run.optimizer)
-    return {name: value for name, value in facts.items() if name != "table"} | {
-        "image_size": run.preprocess.size,
-        "batch_size": min(config.batch_size, len(run.sets.frame)),
-        "steps": run.steps,
-        "seconds_per_step": round(seconds, 3),
-        "minutes_without_validation": round(seconds * run.steps / 60, 1),
-    }
-
-
 class Run:
     """A training run: its parts are built in __init__, its story is `run`."""
 
     def __init__(self, config: RunConfig, table: Table, observe: Observer, *, resume: bool = False) -> None:
         self.resume = resume
         self.config, self.table, self.observe = config, table, observe
+        self.table_digest = table.digest  # of what was read, whatever becomes of the file
         self.folder = RunFolder(config.output)
         self.device = find_device(config.device)
         self.workers = _workers(config, self.device)
-        self.sets: TrainingSets = training_sets(table, config.data.fold)
         _check_metric(config)
+        self.sets: TrainingSets = training_sets(table, config.data.fold)
+        self.validated: dict[str, tuple[Table, RetrievalSet]] = dict(self._validated())
         torch.manual_seed(config.seed)
         self.embedder: Embedder = build_embedder(
             config.model.model_copy(update={"weights": "none"}) if resume else config.model,  # the state has them
@@ -137,29 +142,45 @@ class Run:
         self.embedder.to(self.device)
         self.head.to(self.device)
         self.optimizer = build_optimizer(config.optimizer, self.embedder, self.head)
-        self.model = Model(self.embedder, self.preprocess, self.device)
+        ema = config.ema
+        self.ema = ModelEmaV3(self.embedder, decay=ema.decay, use_warmup=ema.warmup) if ema else None
+        self.network: Embedder = self.ema.module if self.ema else self.embedder  # what is validated and saved
+        self.model = Model(self.network, self.preprocess, self.device)
+        if config.compile:
+            self.embedder.compile()
+        precision = precision_of(config.precision, self.device)
+        self.embedding = Embedding(self.embedder, self.device, precision, config.accumulate)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
+        self.before_step = Before(self.embedder, self.head, self.device)
         self.labels = torch.from_numpy(self.sets.labels).to(self.device)
         self.epoch_steps = len(Shuffled(len(self.sets.frame), config.batch_size, config.seed, epoch=1))
         self.steps = config.epochs * self.epoch_steps
         self.progress = Progress()
+        self.log: list[Line] = []  # steps that are not yet in the folder
+        self.saved = (0, time.monotonic())
+        self.tracking = Tracking(lambda text: observe(Note(text)))
         self.stopped: Callable[[], bool] = lambda: False
 
-    def run(self, *, overwrite: bool) -> Result:
+    def run(self, *, overwrite: bool = False, accept_changes: bool = False) -> Result:
         """Validate the untrained network, then epoch by epoch: steps, validation, checkpoint, state."""
         if self.resume:
-            self._restore()
+            self._restore(accept_changes=accept_changes)
         else:
             self.folder.create(self.config, self.facts(), overwrite=overwrite)
-            self._save_state()
+            self._save()
         self.observe(
             Started(len(self.sets.frame), len(self.sets.classes), self.steps, self.epoch_steps, self.progress.step)
         )
         self.observe(Note(str(self.head.plan(self.config.batch_size))))
         if warning := smoothing_warning(self.head, self.config.loss):
             self.observe(Note(warning))
-        with _stop_requests() as stopped:
+        config = self.config.model_dump(mode="json")
+        self.tracking.open(self.config.trackers, self.folder.path, config, resumed=self.resume)
+        with _stop_requests() as stopped, closing(self.tracking):
             self.stopped = stopped
             for epoch in range(self.progress.closed_epochs + 1, self.config.epochs + 1):
+                if self.progress.ended:
+                    break
                 self._train_epoch(epoch)
                 self._close_epoch(epoch)
         return self._result()
@@ -169,67 +190,86 @@ class Run:
         first_step = self.progress.step - (epoch - 1) * self.epoch_steps
         if epoch == 0 or first_step == self.epoch_steps:
             return
-        started, seen, log = time.monotonic(), 0, list[Line]()
+        started, seen = time.monotonic(), 0
         for pixels, rows in self.batches(epoch, first_step):
-            line = self.step(pixels, rows)
-            log.append(line)
+            try:
+                line = self.step(pixels, rows)
+            except NotFiniteError:
+                self._save()
+                raise
+            self.log.append(line)
             seen += len(rows)
             rate = seen / (time.monotonic() - started)
             self.observe(Stepped(self.progress.step, epoch, line["loss"], line["lr"]["class_weights"], rate))
+            self.tracking.write(line["step"], _numbers(line))
             if self.stopped():
                 break
-        self.folder.append("steps", log)
+            if self._save_is_due():
+                self._save()
         self._log_timing(epoch, time.monotonic() - started, seen)
-        self._save_state()
+        self._save()
         self._leave_if_stopped()
 
-    def _close_epoch(self, epoch: int) -> None:
-        """Validation and checkpoint where they are due; then the epoch is done."""
-        if epoch % self.config.validation.every == 0 or epoch == self.config.epochs:
-            self._validate(epoch)
-            if epoch > 0:
-                self._save_checkpoint(epoch)
-        self.progress.closed_epochs = epoch
-        self._save_state()
-        if epoch < self.config.epochs:
-            self._leave_if_stopped()
-
-    def _leave_if_stopped(self) -> None:
-        if self.stopped():
-            raise Interrupted(
-                f"stopped at step {self.progress.step} of {self.steps}, state saved. Go on with: "
-                f"eml train {self.folder.path / 'config.yaml'} --resume"
-            )
-
     def step(self, pixels: Tensor, rows: Tensor) -> Line:
-        """One optimizer step on a batch."""
-        factor = learning_rate_factor(self.config.schedule, self.progress.step, self.steps, self.epoch_steps)
-        rates = {"backbone": 0.0, "neck": 0.0, "class_weights": 0.0} | set_learning_rates(self.optimizer, factor)
+        """One optimizer step on a batch: embed, compare with the classes, go back, move."""
+        config, step = self.config, self.progress.step
+        factor = learning_rate_factor(config.schedule, step, self.steps, self.epoch_steps)
+        rates = set_learning_rates(self.optimizer, factor, class_weights=config.optimizer.lr.class_weights)
+        self.before_step.remember()
+        self.head.progress = step / max(1, self.steps - 1)
         images = normalise(pixels.to(self.device, non_blocking=True), self.preprocess)
-        self.head.progress = self.progress.step / max(1, self.steps - 1)
-        terms = self.head(self.embedder(images), self.labels[rows.to(self.device)])
-        loss = self.config.loss(terms).mean()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._not_finite(value, rows)
+        embeddings = self.embedding.forward(images)
+        terms = self.head(embeddings, self.labels[rows.to(self.device)])
+        loss = config.loss(terms).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.config.optimizer.clip is not None:
-            nn.utils.clip_grad_norm_(self._trained_parameters(), self.config.optimizer.clip)
-        self.optimizer.step()
-        if self.head.sampled_rows():
-            rates["class_weights"] = self.config.optimizer.lr.class_weights * factor
-            self.head.step(rates["class_weights"], self.config.optimizer.class_weight_decay)
+        self.scaler.scale(loss).backward()
+        self.embedding.backward(embeddings)
+        norm = self._clipped_norm()
+        told = torch.stack([loss.detach(), norm, *terms.statistics()]).tolist()  # one wait for the device
+        self._check_finite(told[0], told[1], images, rows)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if math.isfinite(told[1]):
+            self.head.step(rates["class_weights"], config.optimizer.class_weight_decay)
+        else:  # float16 overflowed: the scaler has left the step out for the others
+            self.head.forget_step()
+        if self.ema is not None:
+            self.ema.update(self.embedder, step + 1)
         self.progress.step += 1
-        return {
-            "step": self.progress.step,
-            "loss": value,
-            "lr": rates,
-            "accuracy": terms.correct.float().mean().item(),
-            "target_cosine": terms.cosine_y.mean().item(),
-            "target_angle": math.degrees(terms.cosine_y.clamp(-1, 1).acos().mean().item()),
-            "nearest_cosine": terms.nearest.mean().item(),
-        }
+        names = ("loss", "gradient_norm", *terms.STATISTICS)
+        known = {name: value if math.isfinite(value) else None for name, value in zip(names, told, strict=True)}
+        return {"step": step + 1, "lr": rates} | known  # None: the norm of a gradient that overflowed in float16
+
+    def _clipped_norm(self) -> Tensor:
+        """() norm of the whole gradient before it was clipped."""
+        self.scaler.unscale_(self.optimizer)
+        rows = self.head.sampled_rows()
+        if self.scaler.is_enabled():
+            for each in rows:
+                each.grad = None if each.grad is None else each.grad / self.scaler.get_scale()
+        trained = [each for group in self.optimizer.param_groups for each in group["params"]] + rows
+        norm = nn.utils.get_total_norm([each.grad for each in trained if each.grad is not None])
+        if self.config.optimizer.clip is not None:
+            nn.utils.clip_grads_with_norm_(trained, self.config.optimizer.clip, norm)
+        return norm
+
+    def _check_finite(self, loss: float, norm: float, images: Tensor, rows: Tensor) -> None:
+        """Raises NotFiniteError, all being again as before the step, when the loss or its gradient is no number.
+
+        In float16 a gradient that overflows is ordinary: the scaler leaves the step out and lowers its scale.
+        """
+        overflow = self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        if math.isfinite(loss) and (math.isfinite(norm) or overflow):
+            return
+        source = origin(self.embedder, self.head, images)
+        self.before_step.restore()
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of its gradient is {norm}"
+        raise NotFiniteError(
+            f"step {self.progress.step + 1}: {what}; {source}",
+            self.sets.frame["file_name"].iloc[rows.tolist()].tolist(),
+            f"eml train {self.folder.path / 'config.yaml'} --resume --accept-changes --set optimizer.clip=5 "
+            f"--set optimizer.lr.backbone={self.config.optimizer.lr.backbone / 2:.3g}",
+        )
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of one epoch from its `first_step` on, with the modules in training mode."""
@@ -242,11 +282,26 @@ class Run:
         order = Shuffled(len(self.sets.frame), self.config.batch_size, self.config.seed, epoch, first_step)
         yield from batches(source, order, self.workers)
 
+    def _close_epoch(self, epoch: int) -> None:
+        """Validation and checkpoint where they are due; then the epoch is done."""
+        if epoch % self.config.validation.every == 0 or epoch == self.config.epochs:
+            self._validate(epoch)
+            if epoch > 0:
+                self._save_checkpoint(epoch)
+        self.progress.closed_epochs = epoch
+        self._save()
+        if epoch < self.config.epochs:
+            self._leave_if_stopped()
+
     def _validate(self, epoch: int) -> None:
-        """Retrieval on the held-out fold; nothing without one."""
-        if self.sets.validation is None:
+        """Retrieval on the held-out fold and the other tables; nothing without any."""
+        if not self.validated:
             return
-        started, done, total = time.monotonic(), 0, len(self.sets.validation.frame)
+        started, done = time.monotonic(), 0
+        total = sum(len(wanted.frame) for _, wanted in self.validated.values())
+        values: dict[str, float] = {}
+        shown: dict[str, str] = {}
+        facts: dict[str, Any] = {}
 
         def advance(count: int) -> None:
             nonlocal done
@@ -254,97 +309,153 @@ class Run:
             self.observe(Validating(done, total))
             self._leave_if_stopped()
 
-        summary = evaluate(
-            self.model,
-            self.table,
-            self.sets.validation,
-            batch_size=self.config.validation.batch_size,
-            workers=self.workers,
-            progress=advance,
-        )
-        value = summary.values[self.config.validation.metric]
-        best = epoch > 0 and value > self.progress.best_value
-        if best:
-            self.progress.best_epoch, self.progress.best_value = epoch, value
-        line = {"epoch": epoch, "step": self.progress.step, **summary.values}
-        self.progress.validations.append(line)
-        self.folder.append("metrics", [line | {"queries": summary.queries, "protocol": self.sets.validation.protocol}])
+        for name, (table, wanted) in self.validated.items():
+            summary = evaluate(
+                self.model,
+                table,
+                wanted,
+                batch_size=self.config.validation.batch_size,
+                workers=self.workers,
+                progress=advance,
+            )
+            prefix, title = (f"{name}/", f"{name} ") if name else ("", "")
+            values |= {prefix + key: value for key, value in summary.values.items()}
+            shown |= {prefix + key: title + text for key, text in summary.shown.items()}
+            facts |= {prefix + "queries": summary.queries, prefix + "protocol": wanted.protocol}
+            if self._decides(name):
+                deciding = torch.from_numpy(summary.per_query[self.config.validation.metric.removeprefix(prefix)])
+        best = self._note_best(epoch, values, deciding)
+        self.folder.append("metrics", [self.progress.validations[-1] | facts])
         self._log_timing(epoch, time.monotonic() - started, total, what="validation")
-        self.observe(Validated(epoch, summary.values, summary.shown, best))
+        self.observe(Validated(epoch, values, shown, best))
+        self.tracking.write(self.progress.step, {f"validation/{key}": value for key, value in values.items()})
+
+    def _note_best(self, epoch: int, values: dict[str, float], deciding: Tensor) -> bool:
+        """Enter a validation into the progress; whether it is the best of the trained ones. deciding: (Q,)."""
+        progress, metric = self.progress, self.config.validation.metric
+        earlier = [line[metric] for line in progress.validations if line["epoch"] > 0]
+        progress.validations.append({"epoch": epoch, "step": progress.step, **values})
+        if epoch == 0:
+            progress.before = deciding
+            return False
+        if best := all(values[metric] > value for value in earlier):
+            progress.best_epoch, progress.best = epoch, deciding
+        patience = self.config.validation.patience
+        since = sum(1 for line in progress.validations if line["epoch"] > progress.best_epoch)
+        if patience is not None and since >= patience and epoch < self.config.epochs:
+            progress.ended = True
+            self.observe(Note(f"no new best in {since} validations: training ends with epoch {epoch}"))
+        return best
+
+    def _decides(self, name: str) -> bool:
+        """Whether the validation of that name is the one that `best` goes by."""
+        return self.config.validation.metric.rpartition("/")[0] == name
 
     def _save_checkpoint(self, epoch: int) -> None:
-        """Write the epoch's checkpoint, move `last` and perhaps `best` to it, drop those that neither names."""
+        """Write the epoch's checkpoint, move `last` and perhaps `best` to it, drop those that are neither."""
         values = dict(self.progress.validations[-1]) if self.progress.validations else {"epoch": epoch}
-        target = self.folder.checkpoints / f"epoch-{epoch:03d}"
-        save_checkpoint(target, self.embedder, self.config.model, self.preprocess, self.sets.classes, values)
-        point(self.folder.checkpoints / "last", target)
-        if self.sets.validation is None or self.progress.best_epoch == epoch:
-            point(self.folder.checkpoints / "best", target)
-        kept = {find_checkpoint(self.folder.checkpoints / name) for name in ("best", "last")}
-        for folder in self.folder.checkpoints.glob("epoch-*"):
-            if folder not in kept:
-                remove_folder(folder)
+        target = self.folder.checkpoint(epoch)
+        save_checkpoint(target, self.network, self.config.model, self.preprocess, self.sets.classes, values)
+        metric = self.config.validation.metric
+        trained = [line for line in self.progress.validations if line["epoch"] > 0]
+        ranked = sorted(trained, key=lambda line: -line[metric])  # of equals the earlier one
+        best = [line["epoch"] for line in ranked[: self.config.validation.keep]]
+        self.folder.keep_checkpoints(best or [epoch], last=epoch)
 
-    def _save_state(self) -> None:
-        self.folder.save_state(
-            {
-                "config": self._decisive_config(),
-                "table": self.table.digest,
-                "step": self.progress.step,
-                "closed_epochs": self.progress.closed_epochs,
-                "best_epoch": self.progress.best_epoch,
-                "best_value": self.progress.best_value,
-                "validations": self.progress.validations,
-                "embedder": self.embedder.state_dict(),
-                "head": self.head.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-            }
+    def _save_is_due(self) -> bool:
+        step, seconds = self.saved
+        saving = self.config.saving
+        return (saving.steps is not None and self.progress.step - step >= saving.steps) or (
+            saving.minutes is not None and time.monotonic() - seconds >= 60 * saving.minutes
         )
 
-    def _restore(self) -> None:
+    def _save(self) -> None:
+        """Logs, then the state that they belong to: on resume, what the logs have of later steps is cut off."""
+        self.folder.append("steps", self.log)
+        self.log = []
+        self.folder.save_state(self._state())
+        self.saved = (self.progress.step, time.monotonic())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "config": self._decisive_config(),
+            "table": self.table_digest,
+            "progress": asdict(self.progress),
+            "embedder": self.embedder.state_dict(),
+            "ema": self.ema.module.state_dict() if self.ema else None,
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": random_state(self.device),
+        }
+
+    def _restore(self, *, accept_changes: bool) -> None:
         """Take up a saved state. Raises CheckpointError when config or table are not those it was made with."""
-        state = self.folder.load_state()
-        differing = sorted(
-            key for key, value in self._decisive_config().items() if state["config"].get(key, value) != value
-        )
-        if differing:
+        self.folder.sweep()
+        state, warning = self.folder.load_state()
+        if warning:
+            self.observe(Note(warning))
+        changes = self._changes(state["config"])
+        if changes and not accept_changes:
             raise CheckpointError(
-                f"{self.folder.path}: cannot be resumed with another config; these differ: {', '.join(differing)}. "
-                f"Resume with the run's own: eml train {self.folder.path / 'config.yaml'} --resume"
+                [
+                    f"{self.folder.path}: cannot go on with another config, it would end elsewhere. What differs:",
+                    *changes,
+                    f"resume with its own: eml train {self.folder.path / 'config.yaml'} --resume; or, if the change is "
+                    "meant, add --accept-changes",
+                ]
             )
-        if state["table"] != self.table.digest:
+        if state["table"] != self.table_digest:
             raise CheckpointError(f"{self.table.name}: is not the table that the run in {self.folder.path} began with")
-        self.embedder.load_state_dict(state["embedder"])
-        self.head.load_state_dict(state["head"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["random_cuda"])
-        self.progress = Progress(**{name: state[name] for name in Progress.__dataclass_fields__})
+        self._load(state)
         self.folder.cut(self.progress.step, self.progress.closed_epochs)
+        if changes:
+            self.folder.note_changes(self.config, self.progress.step, changes)
         self.observe(Note(f"resumed at step {self.progress.step} of {self.steps}"))
+
+    def _load(self, state: dict[str, Any]) -> None:
+        try:
+            self.embedder.load_state_dict(state["embedder"])
+            self.head.load_state_dict(state["head"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.ema is not None:
+                self.ema.module.load_state_dict(state["ema"] or state["embedder"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            first = str(error).splitlines()[0]
+            raise CheckpointError(f"{self.folder.path}: its state does not fit the changed config: {first}") from error
+        self.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        if len(state["random"]) == len(random_state(self.device)):  # else it was another kind of device
+            set_random_state(self.device, state["random"])
+
+    def _changes(self, before: dict[str, Any]) -> list[str]:
+        """What differs, a line each; a setting that the earlier eml did not know has its default there."""
+        now = self._decisive_config()
+        return [f"  {key}: {before[key]} → {now[key]}" for key in sorted(now) if before.get(key, now[key]) != now[key]]
 
     def _decisive_config(self) -> dict[str, Any]:
         """The config without what does not change the result: where it goes, where it runs, how it is loaded."""
-        values = self.config.model_dump(mode="json", exclude={"output": True, "device": True, "data": {"workers"}})
+        apart: Any = {
+            "output": True,
+            "device": True,
+            "data": {"workers"},
+            "saving": True,
+            "compile": True,
+            "trackers": True,
+        }
+        values = self.config.model_dump(mode="json", exclude=apart)
         return {
             f"{key}.{name}" if name else key: inner
             for key, value in values.items()
             for name, inner in (value.items() if isinstance(value, dict) else [("", value)])
         }
 
-    def _trained_parameters(self) -> list[Tensor]:
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        return trained + self.head.sampled_rows()
-
-    def _not_finite(self, value: float, rows: Tensor) -> EmlError:
-        names = self.sets.frame["file_name"].iloc[rows.tolist()].tolist()
-        return EmlError(
-            f"step {self.progress.step + 1}: the loss is {value}; the state saved last is that of an epoch's end. "
-            f"Start a new run with lower optimizer.lr or with optimizer.clip: 5. The batch: {', '.join(names[:4])}, …"
-        )
+    def _leave_if_stopped(self) -> None:
+        if self.stopped():
+            raise Interrupted(
+                f"stopped at step {self.progress.step} of {self.steps}, state saved. Go on with: "
+                f"eml train {self.folder.path / 'config.yaml'} --resume"
+            )
 
     def facts(self) -> dict[str, Any]:
         """What is trained, on what, on which device: for run.json."""
@@ -352,6 +463,7 @@ class Run:
         return {
             "seed": self.config.seed,
             "device": str(self.device),
+            "precision": str(self.embedding.precision or torch.float32).removeprefix("torch."),
             "table": table_facts(self.table),
             "train_pictures": len(self.sets.frame),
             "train_classes": len(self.sets.classes),
@@ -367,32 +479,45 @@ class Run:
         line = {"epoch": epoch, "step": self.progress.step, "what": what, "seconds": round(seconds, 2)}
         self.folder.append("timings", [line | {"pictures_per_second": rate}])
 
+    def _validated(self) -> Iterator[tuple[str, tuple[Table, RetrievalSet]]]:
+        if self.sets.validation is not None:
+            yield "", (self.table, self.sets.validation)
+        for name, path in self.config.validation.tables.items():
+            table = read_table(path, check_files=True)
+            yield name, (table, retrieval_set(table.frame, table.name))
+
     def _result(self) -> Result:
         by_epoch = {line["epoch"]: line for line in self.progress.validations}
+        progress, metric, told = self.progress, self.config.validation.metric, None
+        if progress.before is not None and progress.best is not None:
+            _, wanted = self.validated[metric.rpartition("/")[0]]
+            labels = wanted.labels[wanted.queries]
+            told = verdict(
+                _shown_metrics(self.validated)[metric], progress.before.numpy(), progress.best.numpy(), labels
+            )
         return Result(
             self.folder.path,
             by_epoch.get(0),
-            by_epoch.get(self.progress.best_epoch),
-            self.progress.best_epoch if self.sets.validation else self.config.epochs,
-            {key: name for metric in all_metrics() for key, name in metric.shown().items()},
+            by_epoch.get(progress.best_epoch),
+            progress.best_epoch if self.validated else progress.closed_epochs,
+            _shown_metrics(self.validated),
+            told,
         )
 
 
-def _class_head_facts(head: ClassHead, batch_size: int, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """How the class head works, what memory it takes (MiB) and its own share of a step's time (seconds)."""
-    state = optimizer.state.get(head.class_weights, {})
-    copies = sum(1 for each in state.values() if isinstance(each, Tensor) and each.shape == head.class_weights.shape)
-    memory = {name: round(size / 2**20, 1) for name, size in head.memory_needed(batch_size, copies).items()}
-    device = head.class_weights.device
-    embeddings = torch.randn(batch_size, head.embedding_size, device=device, requires_grad=True)
-    labels = torch.randint(head.num_classes, (batch_size,), device=device)
-    started = time.monotonic()
-    head(embeddings, labels).log_sum_exp.sum().backward()
-    seconds = time.monotonic() - started
+def _numbers(line: Line) -> dict[str, float]:
+    """What trackers are told of a step."""
+    rates = {f"learning_rate/{part}": rate for part, rate in line["lr"].items()}
+    return rates | {f"training/{key}": each for key, each in line.items() if isinstance(each, float)}
+
+
+def _shown_metrics(names: Iterable[str]) -> dict[str, str]:
+    """Metric → name in tables, of the held-out fold (named "") and of other tables."""
+    metrics = {key: text for metric in all_metrics() for key, text in metric.shown().items()}
     return {
-        "class_head": str(head.plan(batch_size)).removeprefix("class head: "),
-        **{f"class_head_{name}_mib": size for name, size in memory.items()},
-        "class_head_seconds_per_step": round(seconds, 4),
+        (f"{name}/{key}" if name else key): (f"{name} {text}" if name else text)
+        for name in names
+        for key, text in metrics.items()
     }
 
 
@@ -403,8 +528,9 @@ def _workers(config: RunConfig, device: torch.device) -> int:
 
 
 def _check_metric(config: RunConfig) -> None:
-    known = [name for metric in all_metrics() for name in metric.shown()]
-    if config.data.fold is not None and config.validation.metric not in known:
+    names = [*([""] if config.data.fold is not None else []), *config.validation.tables]
+    known = list(_shown_metrics(names))
+    if known and config.validation.metric not in known:
         raise ConfigError(f"validation.metric: unknown metric {config.validation.metric!r}; known: {', '.join(known)}")
 
 

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay
 from torch import nn
 
 from eml.engine.config import OptimizerConfig, ScheduleConfig
@@ -18,13 +18,15 @@ def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead
     """One optimizer over backbone, neck and class weights, each with its own peak rate (kept as `peak_lr`).
 
     Class weights that are sampled are not in it: the head updates them (`ClassHead.step`).
-    Biases and the weights of norms (fewer than 2 dimensions) get no weight decay. A part whose rate is 0 is frozen.
+    Biases, the weights of norms (fewer than 2 dimensions) and what the model names get no weight decay. A part whose
+    rate is 0 is frozen.
     """
     check_optimizer(config.name)
+    rates = config.lr
     groups = [
-        *_groups("backbone", embedder.backbone, config.lr.backbone, config.weight_decay),
-        *_groups("neck", embedder.neck, config.lr.neck, config.weight_decay),
-        *_groups("class_weights", head, config.lr.class_weights, config.class_weight_decay),
+        *_backbone_groups(embedder.backbone, config),
+        *_groups("neck", embedder.neck, rates.neck, config.weight_decay),
+        *_groups("class_weights", head, rates.class_weights, config.class_weight_decay),
     ]
     if not groups:
         raise ConfigError("optimizer.lr: all learning rates are 0, so nothing would be trained")
@@ -42,13 +44,40 @@ def check_optimizer(name: str) -> None:
         raise ConfigError(f"optimizer.name: timm has no optimizer {name!r}{hint}")
 
 
+def _backbone_groups(backbone: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """By stage, of timm's grouping by depth, where deeper ones learn faster. Clark 2020, arXiv:2003.10555, 3.4.1."""
+    if config.layer_decay == 1 or config.lr.backbone == 0:
+        return _groups("backbone", backbone, config.lr.backbone, config.weight_decay)
+    if not hasattr(backbone, "group_matcher"):
+        raise ConfigError("optimizer.layer_decay: timm does not say what the stages of this backbone are; set it to 1")
+    stages = param_groups_layer_decay(
+        backbone, config.weight_decay, _without_decay(backbone), layer_decay=config.layer_decay
+    )
+    return [
+        {
+            "params": stage["params"],
+            "weight_decay": stage["weight_decay"],
+            "lr": config.lr.backbone * stage["lr_scale"],
+            "peak_lr": config.lr.backbone * stage["lr_scale"],
+            "part": "backbone",
+        }
+        for stage in stages
+    ]
+
+
+def _without_decay(module: nn.Module) -> set[str]:
+    """Names of parameters that the model itself asks to leave without weight decay, such as position embeddings."""
+    own = getattr(module, "no_weight_decay", None)
+    return set(own()) if own is not None else set()
+
+
 def _groups(name: str, module: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
     if lr == 0:
         module.requires_grad_(False)
         return []
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
-    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
+    plain, trained = _without_decay(module), [each for each in module.named_parameters() if each[1].requires_grad]
+    matrices = [parameter for key, parameter in trained if parameter.ndim >= 2 and key not in plain]
+    vectors = [parameter for key, parameter in trained if parameter.ndim < 2 or key in plain]
     common = {"lr": lr, "peak_lr": lr, "part": name}
     groups = [
         {"params": matrices, "weight_decay": weight_decay, **common},
@@ -57,18 +86,33 @@ def _groups(name: str, module: nn.Module, lr: float, weight_decay: float) -> lis
     return [group for group in groups if group["params"]]
 
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[str, float]:
-    """Set every group to its peak times the factor; returns part → rate."""
-    rates: dict[str, float] = {}
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float, *, class_weights: float) -> dict[str, float]:
+    """Set every group to its peak times the factor; returns part → its largest rate, 0 for a frozen one.
+
+    class_weights: their peak rate, which the head's own optimizer takes where the classes are sampled.
+    """
+    rates = {"backbone": 0.0, "neck": 0.0, "class_weights": class_weights * factor}
     for group in optimizer.param_groups:
-        rates[group["part"]] = group["lr"] = group["peak_lr"] * factor
+        group["lr"] = group["peak_lr"] * factor
+        rates[group["part"]] = max(rates[group["part"]], group["lr"])
     return rates
 
 
 def learning_rate_factor(config: ScheduleConfig, step: int, steps: int, steps_per_epoch: int) -> float:
-    """In (0, 1], for the 0-based step of `steps`: linear warm-up, then half a cosine that ends at `final`."""
+    """In [0, 1], for the 0-based step of `steps`: linear warm-up, then the schedule's shape.
+
+    Not timm's schedulers: their warm-up begins at one absolute rate for all groups, and ours have different ones.
+    """
     warmup = min(round(config.warmup_epochs * steps_per_epoch), steps - 1)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     progress = (step - warmup) / max(1, steps - warmup)
-    return config.final + (1 - config.final) * (1 + math.cos(math.pi * progress)) / 2
+    match config.shape:
+        case "cosine":
+            return config.final + (1 - config.final) * (1 + math.cos(math.pi * progress)) / 2
+        case "linear":
+            return 1 - (1 - config.final) * progress
+        case "steps":
+            return config.step_factor ** sum(step >= at * steps for at in config.step_at)
+        case "constant":
+            return 1.0

@@ -7,14 +7,17 @@ metrics.jsonl     one line a validation; epoch 0 is the untrained network
 timings.jsonl     seconds and pictures/s, apart, so that the two above compare byte for byte
 curves.png        both, drawn
 checkpoints/      epoch-NNN folders; `best` and `last` are small files that name one
-state.pt          everything needed to go on exactly (weights, optimizer, random state), read without pickle's code
+state.pt          everything needed to go on exactly (weights, optimizer, random state), read without pickle's code;
+                  state.previous.pt is the one before, for when the last is damaged
 """
 
 import json
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +29,8 @@ from eml.config import dump
 from eml.dataset.table import Table
 from eml.engine.config import RunConfig
 from eml.errors import CheckpointError, OutputError
-from eml.files import digest, whole_file, write_json, write_text
+from eml.files import TEMPORARY_PREFIX, digest, whole_file, write_json, write_text
+from eml.models.pointers import point
 
 Line = dict[str, Any]
 
@@ -38,6 +42,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.state = path / "state.pt"
+        self.previous = path / "state.previous.pt"
 
     def create(self, config: RunConfig, facts: dict[str, Any], *, overwrite: bool) -> None:
         """Make the folder with config.yaml and run.json.
@@ -47,8 +52,8 @@ class RunFolder:
         """
         if self.refuse_occupied(overwrite=overwrite):
             self._remove_older_run()
+        write_json(self.path / "run.json", environment() | facts)  # first: by it --overwrite knows a run folder
         write_text(self.path / "config.yaml", dump(config))
-        write_json(self.path / "run.json", environment() | facts)
 
     def refuse_occupied(self, *, overwrite: bool) -> bool:
         """Whether something is there already. Raises OutputError when it is and `overwrite` is not set."""
@@ -63,7 +68,15 @@ class RunFolder:
     def _remove_older_run(self) -> None:
         if not (self.path / "run.json").is_file():
             raise OutputError(f"{self.path}: is not a run folder of eml, so --overwrite does not touch it")
-        for name in ("steps.jsonl", "metrics.jsonl", "timings.jsonl", "curves.png", "state.pt", "run.json"):
+        for name in (
+            "steps.jsonl",
+            "metrics.jsonl",
+            "timings.jsonl",
+            "curves.png",
+            "state.pt",
+            "state.previous.pt",
+            "run.json",
+        ):
             (self.path / name).unlink(missing_ok=True)
         for old in (self.path / "evaluations").glob("*/metrics.json"):
             old.unlink()
@@ -95,23 +108,77 @@ class RunFolder:
             ]
             write_text(self.path / f"{log}.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
+    def note_changes(self, config: RunConfig, step: int, changes: list[str]) -> None:
+        """Say in run.json what was changed on resuming, and write config.yaml anew."""
+        facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        facts.setdefault("changes", []).append({"step": step, "changes": [line.strip() for line in changes]})
+        write_json(self.path / "run.json", facts)
+        write_text(self.path / "config.yaml", dump(config))
+
+    def checkpoint(self, epoch: int) -> Path:
+        """The folder of an epoch's checkpoint."""
+        return self.checkpoints / f"epoch-{epoch:03d}"
+
+    def keep_checkpoints(self, best: list[int], *, last: int) -> None:
+        """Point `best` to the first of the best epochs and `last` to the last one; drop all others."""
+        point(self.checkpoints / "last", self.checkpoint(last))
+        point(self.checkpoints / "best", self.checkpoint(best[0]))
+        kept = {self.checkpoint(epoch) for epoch in (*best, last)}
+        for folder in self.checkpoints.glob("epoch-*"):
+            if folder not in kept:
+                remove_folder(folder)
+
+    def begun(self) -> bool:
+        """Whether there is a state to resume from."""
+        return self.state.is_file() or self.previous.is_file()
+
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write state.pt whole or not at all. Raises OutputError when it cannot be written."""
+        """Write state.pt whole or not at all, and keep the one before. Raises OutputError when it cannot be written."""
         with whole_file(self.state) as temporary:
             try:
                 torch.save(state, temporary)
             except RuntimeError as error:  # how torch reports that writing failed, without the system's reason
                 raise OSError(f"torch could not write all of it; is the disk full? ({error})") from error
+            if self.state.exists():
+                self.state.replace(self.previous)
 
-    def load_state(self) -> dict[str, Any]:
-        """Read state.pt. Raises CheckpointError when there is none or it is damaged."""
-        if not self.state.is_file():
-            raise CheckpointError(f"{self.path}: holds no state.pt to resume from; train without --resume")
-        try:
-            state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises many types on a damaged file
-            raise CheckpointError(f"{self.state}: damaged: {str(error).splitlines()[0]}") from error
-        return state
+    def load_state(self) -> tuple[dict[str, Any], str | None]:
+        """Read state.pt, or the one before where that is damaged, and then what to tell of it.
+
+        Raises CheckpointError when there is none, or both are damaged.
+        """
+        damaged: list[str] = []
+        for file in (self.state, self.previous):
+            if file.is_file():
+                try:
+                    state = _read_state(file)
+                except CheckpointError as error:
+                    damaged += error.problems
+                else:
+                    return state, f"warning: {damaged[0]}; going on from {file.name}" if damaged else None
+        if damaged:
+            raise CheckpointError(damaged)
+        raise CheckpointError(f"{self.path}: holds no state.pt to resume from; train without --resume")
+
+    def sweep(self) -> None:
+        """Remove what a killed run left half-written."""
+        for folder in (self.path, self.checkpoints):
+            for left in folder.glob(f"{TEMPORARY_PREFIX}*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    """Raises CheckpointError when it is damaged: torch's file is a zip with a CRC-32 of every tensor."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if (name := archive.testzip()) is not None:
+                raise CheckpointError(f"{file}: damaged: {name} is not what was written")
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # zipfile and torch.load raise many types on a damaged file
+        raise CheckpointError(f"{file}: damaged: {str(error).splitlines()[0]}") from error
+    return state
 
 
 def remove_folder(folder: Path) -> None:

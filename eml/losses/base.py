@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from eml.config import Choice
 
@@ -35,6 +35,13 @@ class Terms:
     factor: float | Tensor | None = None
     weight: Tensor | None = None
     penalty: Tensor | None = None
+
+    STATISTICS: ClassVar[tuple[str, ...]] = ("accuracy", "target_cosine", "target_angle", "nearest_cosine")
+
+    def statistics(self) -> list[Tensor]:
+        """Means over the batch to follow a training by, (), named as in STATISTICS; the angle in degrees."""
+        angle = self.cosine_y.clamp(-1, 1).acos().rad2deg()
+        return [self.correct.float().mean(), self.cosine_y.mean(), angle.mean(), self.nearest.mean()]
 
 
 class Loss(Choice):

@@ -33,6 +33,7 @@ class AdaFace(Margin):
     alpha: float = Field(0.01, gt=0, le=1, description="weight of the new batch in the running mean and deviation")
     formula: ClassVar[str] = "cos(θ − m·q) − m·(1+q), q from ‖x‖"
     paper: ClassVar[str] = "Kim 2022, arXiv:2204.00964"
+    inputs = frozenset({"norms"})
     neutral = {"m": 0.0}  # noqa: RUF012
 
     def target(self, cosine: Tensor, context: Context) -> Tensor:

@@ -80,8 +80,9 @@ class Margin(Choice):
     """The scale that the paper (or its released code) trains with; auto: √2·ln(C−1)."""
     reduction: ClassVar[Literal["softmax", "bce", "proxy"]] = "softmax"
     """softmax: over the classes of a row. bce: one binary problem per class. proxy: over the rows of a class."""
-    inputs: ClassVar[frozenset[Literal["draws", "ranks", "others"]]] = frozenset()
-    """What has to be computed for it: draws and ranks of the Context, others of the Statistics."""
+    inputs: ClassVar[frozenset[Literal["draws", "ranks", "others", "norms"]]] = frozenset()
+    """What has to be computed for it: draws and ranks of the Context, others of the Statistics; norms: it looks at the
+    lengths of the embeddings, which no neck should have evened out."""
     neutral: ClassVar[Mapping[str, object] | None] = None
     """Fields with which it equals the normalised softmax at the same scale; None if there are none."""
 

@@ -31,6 +31,7 @@ class MagFace(Margin):
     past_pi: PastPi = "easy"
     formula: ClassVar[str] = "cos(θ+m(‖x‖)), + λ_g·g(‖x‖)"
     paper: ClassVar[str] = "Meng 2021, arXiv:2103.06627"
+    inputs = frozenset({"norms"})
     neutral = {"lower_margin": 0.0, "upper_margin": 0.0, "lambda_g": 0.0}  # noqa: RUF012
 
     @model_validator(mode="after")

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save
 
 from eml.config import Strict
 from eml.errors import CheckpointError
-from eml.files import whole_folder, write_json, write_text
+from eml.files import whole_folder, write_json
 from eml.images.preprocess import Preprocess
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder
+from eml.models.pointers import find_checkpoint
 
 FORMAT = 1
 
@@ -64,28 +65,6 @@ def save_checkpoint(
         write_json(temporary / "config.json", config.model_dump(mode="json"))
         write_json(temporary / "labels.json", list(labels))
         write_json(temporary / "metrics.json", metrics)
-
-
-def point(pointer: Path, target: Path) -> None:
-    """Make a small file (`best`, `last`) say which checkpoint folder beside it is meant."""
-    write_text(pointer, target.name + "\n")
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder meant by `path`: itself, or a run folder's best one.
-
-    Raises CheckpointError when there is none.
-    """
-    if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
-        return path
-    for run in (path, path / "checkpoints"):
-        if path.name in ("best", "last") and path.is_file():
-            return find_checkpoint(path.parent / path.read_text(encoding="utf-8").strip())
-        for name in ("best", "last"):
-            if (run / name).is_file():
-                return find_checkpoint(run / (run / name).read_text(encoding="utf-8").strip())
-    problem = "does not exist" if not path.exists() else "is neither a checkpoint nor a run folder with one"
-    raise CheckpointError(f"{path} {problem}: expected a folder with config.json and model.safetensors")
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -19,7 +19,17 @@ class ModelConfig(Strict):
 
     backbone: str = Field("mobilenetv2_100", description="name of a timm model, see timm.list_models()")
     weights: Literal["pretrained", "none"] | ConfigPath = Field(
-        "pretrained", description="'pretrained' (timm's, from the hub), 'none' (random), or a safetensors or .pth file"
+        "pretrained",
+        description="'pretrained' (timm's, from the hub), 'none' (random), a safetensors or .pth file, or the folder "
+        "of an eml run or checkpoint with the same backbone, whose neck is taken too where it fits",
+    )
+    pooling: Literal["default", "avg", "max", "avgmax", "gem", "token", "map"] = Field(
+        "default",
+        description="from the last features to one vector, where the family allows it; default: as its weights were "
+        "trained; gem: generalised mean; token: the class token; map: attention",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="activations are computed twice instead of kept: less memory, a third more time"
     )
     freeze: int = Field(
         0, ge=0, description="how many of the backbone's first stages (the stem is the first) stay as they are"

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from eml.errors import CheckpointError, ConfigError
 from eml.images.preprocess import Preprocess
 from eml.models.config import ModelConfig
+from eml.models.pooling import put_gem
+from eml.models.weights import take_weights
 
 
 class Embedder(nn.Module):
@@ -46,7 +48,11 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
     image_size: side of the square it will see (pixels), for the families whose weights depend on it.
     Raises ConfigError for an unknown backbone, CheckpointError for weights that cannot be had or do not fit.
     """
-    backbone = _create(config.backbone, config.weights, image_size)
+    backbone = _create(config, image_size)
+    if config.pooling == "gem":
+        put_gem(backbone, config.backbone)
+    if config.gradient_checkpointing:
+        _checkpoint_gradients(backbone, config.backbone)
     features = _measure(backbone, config.backbone, image_size)
     neck, size = config.neck.build(features)
     still = _frozen_stages(backbone, config) if config.freeze else []
@@ -54,7 +60,17 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
         module.requires_grad_(False)
     if config.batch_norm == "frozen":
         still += [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    return Embedder(backbone, neck, size, still).to(memory_format=torch.channels_last)
+    embedder = Embedder(backbone, neck, size, still)
+    if isinstance(config.weights, Path) and config.weights.is_dir():
+        take_weights(embedder, config.backbone, config.weights)
+    return embedder.to(memory_format=torch.channels_last)
+
+
+def _checkpoint_gradients(backbone: nn.Module, name: str) -> None:
+    try:
+        backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError) as error:
+        raise ConfigError(f"model.gradient_checkpointing: {name} has none in timm; set it to false") from error
 
 
 def _frozen_stages(backbone: nn.Module, config: ModelConfig) -> list[nn.Module]:
@@ -94,14 +110,19 @@ def check_backbone(name: str) -> None:
         raise ConfigError(f"model.backbone: timm {timm.__version__} has no model {name!r}{hint}")
 
 
-def _create(name: str, weights: str | Path, image_size: int | None) -> nn.Module:
+def _create(config: ModelConfig, image_size: int | None) -> nn.Module:
+    name, weights = config.backbone, config.weights
     check_backbone(name)
-    options: dict[str, Any] = {"num_classes": 0, "pretrained": weights != "none"}
-    if isinstance(weights, Path) and not weights.is_file():
-        raise CheckpointError(f"model.weights: {weights} is not a file")
+    from_file = isinstance(weights, Path) and not weights.is_dir()  # a checkpoint's weights come when all is built
+    options: dict[str, Any] = {"num_classes": 0, "pretrained": weights == "pretrained" or from_file}
+    if config.pooling not in ("default", "gem"):
+        options["global_pool"] = config.pooling
+        _check_pooling(name, options)
+    if isinstance(weights, Path) and not weights.exists():
+        raise CheckpointError(f"model.weights: {weights} is no file and no folder")
     logging.getLogger("timm").setLevel(logging.ERROR)
     try:
-        if isinstance(weights, Path):
+        if isinstance(weights, Path) and from_file:
             options["pretrained_cfg_overlay"] = _source(weights)
         with _loads_recorded() as missing:
             model: nn.Module = _create_at(name, image_size, options)
@@ -113,12 +134,24 @@ def _create(name: str, weights: str | Path, image_size: int | None) -> nn.Module
             f"model.weights: the pretrained weights of {name} cannot be had ({first}). "
             "Give a file (model.weights: FILE) or train from scratch (model.weights: none)"
         ) from error
-    if isinstance(weights, Path) and missing:
+    if from_file and missing:
         raise CheckpointError(
             f"model.weights: {weights} does not fit {name}: {len(missing)} of its tensors are missing in the file, "
             f"first {missing[0]!r}"
         )
     return model
+
+
+def _check_pooling(name: str, options: dict[str, Any]) -> None:
+    """Raises ConfigError where the family does not allow it; on the meta device, so that nothing is allocated."""
+    try:
+        with torch.device("meta"):
+            timm.create_model(name, **options | {"pretrained": False})
+    except Exception as error:  # an assertion or a TypeError, as each family has it
+        raise ConfigError(
+            f"model.pooling: {name} cannot pool by {options['global_pool']!r}; take default, or avg, max, gem for "
+            "convolutional networks, token or map for transformers that have them"
+        ) from error
 
 
 def _source(weights: Path) -> dict[str, Any]:

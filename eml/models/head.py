@@ -178,13 +178,18 @@ class ClassHead(nn.Module):
         return [rows for _, rows in self._sampled]
 
     def step(self, learning_rate: float, weight_decay: float = 0.0) -> None:
-        """Update the class weights from the gradients of the rows sampled since the last step; mode sampled only."""
-        assert isinstance(self.config.mode, Sampled)
+        """Update the class weights from the gradients of the rows sampled since the last step; else nothing."""
+        if not isinstance(self.config.mode, Sampled):
+            return
         touched = [(ids, rows.grad) for ids, rows in self._sampled if rows.grad is not None]
         self._sampled = []
         if touched:
             weights, state = self.class_weights.detach(), self.state("optimizer")
             step_rows(self.config.mode, weights, state, touched, learning_rate, weight_decay)
+
+    def forget_step(self) -> None:
+        """Drop the rows sampled since the last step, with their gradients."""
+        self._sampled = []
 
     def plan(self, batch_size: int) -> Plan:
         """How it goes over its classes for a batch in the present mode, training or eval."""

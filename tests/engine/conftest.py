@@ -37,6 +37,7 @@ def config(tmp_path: Path, table: Table) -> RunConfig:
     return RunConfig.model_validate(
         {
             "output": tmp_path / "run",
+            "recipe": "none",
             "data": {"table": table.path, "workers": 0},
             "image": {"size": 32},
             "model": {"backbone": "test_resnet", "weights": "none", "neck": {"type": "linear", "size": 16}},

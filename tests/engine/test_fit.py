@@ -1,35 +1,21 @@
-import os
+import json
+import math
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from runs import changed, left_by, stop_at
 
+from eml.config import load
 from eml.dataset.table import Table
 from eml.engine.config import RunConfig
 from eml.engine.events import Event, Stepped, Validated, Validating
-from eml.engine.fit import Run, fit, rehearse
-from eml.errors import CheckpointError, ConfigError, DataError, EmlError, Interrupted, OutputError
-from eml.models.checkpoint import find_checkpoint
-
-
-def changed(config: RunConfig, **values: object) -> RunConfig:
-    return RunConfig.model_validate(config.model_dump() | values)
-
-
-def left_by(run: Path) -> dict[str, bytes]:
-    """What a run must leave the same: both logs, and every file of every checkpoint."""
-    files = [run / "steps.jsonl", run / "metrics.jsonl", *sorted((run / "checkpoints").rglob("*"))]
-    return {str(file.relative_to(run)): file.read_bytes() for file in files if file.is_file()}
-
-
-def stop_at(config: RunConfig, table: Table, when: object) -> None:
-    def observe(event: Event) -> None:
-        if event == when or (isinstance(event, Stepped) and event.step == when):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(Interrupted, match=r"Go on with: eml train .* --resume"):
-        fit(config, table, observe=observe)
+from eml.engine.fit import Run, fit
+from eml.engine.not_finite import NotFiniteError
+from eml.engine.rehearsal import rehearse
+from eml.errors import CheckpointError, ConfigError, DataError, EmlError, OutputError
+from eml.models.pointers import find_checkpoint
 
 
 def test_interrupted_and_resumed_runs_equal_an_uninterrupted_one_byte_for_byte(
@@ -141,8 +127,14 @@ def test_a_frozen_backbone_does_not_move_at_all(config: RunConfig, table: Table)
 
 def test_resuming_with_another_config_says_what_differs(config: RunConfig, table: Table) -> None:
     stop_at(config, table, 3)
-    with pytest.raises(CheckpointError, match=r"these differ: batch_size, margin\.m"):
-        fit(changed(config, batch_size=5, margin={"type": "arcface", "m": 0.3}), table, resume=True)
+    other = changed(config, batch_size=5, margin={"type": "arcface", "m": 0.3})
+    with pytest.raises(CheckpointError, match=r"(?s)batch_size: 4 → 5.*margin\.m: 0\.5 → 0\.3.*--accept-changes"):
+        fit(other, table, resume=True)
+    fit(other, table, resume=True, accept_changes=True)
+    assert json.loads((config.output / "run.json").read_text())["changes"] == [
+        {"step": 3, "changes": ["batch_size: 4 → 5", "margin.m: 0.5 → 0.3"]}
+    ]
+    assert load(RunConfig, config.output / "config.yaml").batch_size == 5
 
 
 def test_a_run_folder_is_not_overwritten_unasked_nor_a_folder_of_the_users_at_all(
@@ -170,11 +162,44 @@ def test_a_picture_that_cannot_be_read_is_named(config: RunConfig, table: Table,
         fit(config, Table(frame, table.root))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(config: RunConfig, table: Table) -> None:
+def test_a_loss_that_is_not_finite_names_layer_and_batch_and_leaves_the_state_before_it(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    """A picture that overflows: the state saved is that of the step before, statistics and draws included."""
+    fit(config, table)
+    expected = left_by(config.output)
+    broken = changed(config, output=tmp_path / "broken")
+    run = Run(broken, table, lambda event: None)
+    step = run.step
+
+    def poisoned(pixels: torch.Tensor, rows: torch.Tensor) -> dict[str, object]:
+        handle = None
+        if run.progress.step == 6:
+            layer = run.embedder.backbone.get_submodule("layer2")
+            handle = layer.register_forward_hook(lambda module, inputs, output: output * math.inf)
+        try:
+            return step(pixels, rows)
+        finally:
+            if handle is not None:
+                handle.remove()
+
+    run.step = poisoned  # type: ignore[method-assign]
+    with pytest.raises(
+        NotFiniteError, match=r"(?s)step 7: the loss is nan; .*first layer.*layer3.*c\d/\d\.png.*--resume"
+    ):
+        run.run()
+    fit(broken, table, resume=True)
+    assert left_by(broken.output) == expected
+
+
+def test_weights_that_are_not_finite_are_named(config: RunConfig, table: Table) -> None:
     run = Run(config, table, lambda event: None)
     next(iter(run.embedder.parameters())).data.fill_(float("nan"))
-    with pytest.raises(EmlError, match=r"step 1: the loss is nan.*c\d/\d\.png"):
+    with pytest.raises(NotFiniteError, match=r"weights of the network are not finite: backbone\.conv1"):
         run.step(*next(run.batches(1, 0)))
+    with pytest.raises(EmlError, match="likely causes") as error:
+        rehearse(changed(config, optimizer={"lr": {"class_weights": 1e38, "neck": 1e38}}), table)
+    assert "saved" not in str(error.value)
 
 
 def test_mistakes_in_names_come_with_suggestions(config: RunConfig, table: Table) -> None:
@@ -200,7 +225,7 @@ def test_too_little_to_train_on_is_an_error(config: RunConfig, table: Table) -> 
 
 
 def test_a_rehearsal_writes_nothing(config: RunConfig, table: Table) -> None:
-    facts = rehearse(config, table)
+    facts, _ = rehearse(config, table)
     assert (facts["steps"], facts["train_pictures"], facts["train_classes"]) == (10, 20, 5)
     assert not config.output.exists()
 

@@ -9,11 +9,12 @@ from PIL import Image
 import eml
 from eml.errors import CheckpointError, ConfigError, DataError
 from eml.images.preprocess import Preprocess
-from eml.models.checkpoint import load_checkpoint, point, save_checkpoint
+from eml.models.checkpoint import load_checkpoint, save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder, default_preprocess
 from eml.models.model import Model
 from eml.models.necks.linear import Linear
+from eml.models.pointers import point
 
 CONFIG = ModelConfig(backbone="test_resnet", weights="none", neck=Linear(size=16))
 
@@ -123,7 +124,7 @@ def test_weights_that_do_not_fit_or_cannot_be_had_say_what_to_do(folder: Path, t
     for weights, message in (
         (folder / "model.safetensors", "does not fit test_vit"),
         (tmp_path / "bad.safetensors", "does not fit test_vit"),
-        (tmp_path / "none.safetensors", "is not a file"),
+        (tmp_path / "none.safetensors", "is no file and no folder"),
         ("pretrained", "cannot be had .*Give a file"),
     ):
         with pytest.raises(CheckpointError, match=message):

@@ -31,13 +31,17 @@ class Metric(Choice):
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over the queries that have a partner, and how many there were."""
+    """Means over the queries that have a partner, and how many there were.
+
+    per_query: (Q,) values of every metric, NaN for a query without a partner.
+    """
 
     values: dict[str, float]
     shown: dict[str, str]
     queries: int
     queries_without_partner: int
     gallery: int
+    per_query: dict[str, Values]
 
 
 def summarise(ranking: Ranking, metrics: Sequence[Metric] | None = None) -> Summary:
@@ -51,14 +55,14 @@ def summarise(ranking: Ranking, metrics: Sequence[Metric] | None = None) -> Summ
             f"none of {len(has_partner)} queries has a partner of its class in the gallery; "
             "retrieval needs classes with at least 2 pictures"
         )
-    values: dict[str, float] = {}
+    per_query: dict[str, Values] = {}
     shown: dict[str, str] = {}
     for metric in metrics if metrics is not None else all_metrics():
         shown |= metric.shown()
-        for name, per_query in metric.per_query(ranking).items():
-            values[name] = float(per_query[has_partner].mean())
+        per_query |= metric.per_query(ranking)
+    values = {name: float(each[has_partner].mean()) for name, each in per_query.items()}
     counted = int(has_partner.sum())
-    return Summary(values, shown, counted, len(has_partner) - counted, ranking.gallery_size)
+    return Summary(values, shown, counted, len(has_partner) - counted, ranking.gallery_size, per_query)
 
 
 def all_metrics() -> list[Metric]:

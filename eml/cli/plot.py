@@ -1,0 +1,42 @@
+"""`eml plot`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)],
+    metric: Annotated[
+        str, typer.Option(help="What to compare: a name from metrics.jsonl, such as recall_at_1.")
+    ] = "map_at_r",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The picture.  [default: RUN/curves.png, of several comparison.png]", show_default=False),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
+) -> None:
+    """Draw the curves of a training run, or compare those of several.
+
+    One run: loss per step, R@1 and MAP@R per validation. Several: the running mean of their losses, and the metric.
+    Works on runs that are still going.
+    """
+    from eml.cli import render
+    from eml.reports.curves import best_of, draw_comparison, draw_curves, names_of
+
+    one = len(runs) == 1 and out is None
+    made = draw_curves(runs[0]) if one and (runs[0] / "run.json").is_file() else None
+    if made is None:
+        made = draw_comparison(runs, metric, out or Path("comparison.png"))
+    found = {name: best_of(run, metric) for name, run in zip(names_of(runs), runs, strict=True)}
+    rows = [
+        [name, *("" if value is None else f"{value:.4f}" for value in values), "" if epoch is None else epoch]
+        for name, (*values, epoch) in found.items()
+    ]
+    render.table(metric, ["run", "before training", "best", "epoch"], rows)
+    render.say(f"wrote {made}")
+    if json:
+        keys = ("before", "best", "epoch")
+        named = {name: dict(zip(keys, values, strict=True)) for name, values in found.items()}
+        render.print_json({"metric": metric, "runs": named, "written": str(made)})

@@ -1,0 +1,102 @@
+"""K-fold training: a run per fold, the spread of their metrics, and an embedding of every picture by a network that has
+not been trained on it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eml.dataset.table import Table
+from eml.engine.config import RunConfig
+from eml.engine.events import Note, Observer
+from eml.engine.fit import Result, fit
+from eml.engine.run_folder import RunFolder
+from eml.engine.sets import pictures
+from eml.errors import DataError
+from eml.files import whole_file, write_json
+from eml.models.model import load
+
+FOLDS = "folds.json"
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """folds: fold → result of its run. metrics: metric → (mean, standard deviation over the folds)."""
+
+    folder: Path
+    folds: dict[int, Result]
+    metrics: dict[str, tuple[float, float]]
+
+
+def fit_folds(
+    config: RunConfig,
+    table: Table,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    observe: Observer = lambda event: None,
+) -> CrossValidation:
+    """Train once per fold of the table, into OUTPUT/fold-N, and write folds.json and out_of_fold.npz beside them.
+
+    resume: runs that are done are taken as they are, one that was interrupted goes on, the others are begun.
+    Raises DataError when the table has fewer than two folds.
+    """
+    numbers = sorted(int(fold) for fold in table.frame.get("fold", pd.Series(dtype=int)).unique() if fold >= 0)
+    if len(numbers) < 2:
+        raise DataError(f"{table.name}: has {len(numbers)} folds, and --fold all needs two. Run: eml kfold")
+    if not (config.output / FOLDS).exists():
+        write_json(config.output / FOLDS, {})  # from the start: by it a scan knows that the folder is no class
+    results = {}
+    for fold in numbers:
+        one = config.model_copy(
+            update={
+                "output": config.output / f"fold-{fold}",
+                "data": config.data.model_copy(update={"fold": fold}),
+            }
+        )
+        observe(Note(f"fold {fold} of {numbers[0]} to {numbers[-1]}"))
+        begun = resume and RunFolder(one.output).begun()
+        results[fold] = fit(one, table, resume=begun, overwrite=overwrite, observe=observe)
+    done = CrossValidation(config.output, results, _spread(list(results.values())))
+    _write(done, config, table)
+    return done
+
+
+def _spread(results: list[Result]) -> dict[str, tuple[float, float]]:
+    found = [result.best or {} for result in results]
+    return {
+        key: (mean(values), stdev(values))
+        for key in results[0].shown
+        if len(values := [best[key] for best in found if key in best]) == len(found)
+    }
+
+
+def _write(done: CrossValidation, config: RunConfig, table: Table) -> None:
+    facts: dict[str, Any] = {
+        "folds": {
+            str(fold): {"best_epoch": each.best_epoch, "before": each.before, "best": each.best}
+            for fold, each in done.folds.items()
+        },
+        "metrics": {key: {"mean": value, "std": spread} for key, (value, spread) in done.metrics.items()},
+    }
+    write_json(done.folder / FOLDS, facts)
+    frames, embeddings = [], []
+    for fold, result in done.folds.items():
+        model = load(result.folder, device=config.device)
+        frame = table.frame[table.frame["fold"] == fold]
+        rows = pictures(table, frame, model.preprocess)
+        frames.append(frame)
+        embeddings.append(model.embed_rows(rows, batch_size=config.validation.batch_size).numpy())
+    frame = pd.concat(frames)
+    with whole_file(done.folder / "out_of_fold.npz") as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            embeddings=np.concatenate(embeddings),
+            file_name=frame["file_name"].to_numpy(str),
+            label=frame["label"].to_numpy(str),
+            fold=frame["fold"].to_numpy(np.int64),
+        )

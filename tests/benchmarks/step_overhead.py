@@ -1,0 +1,120 @@
+"""eml's training step against a bare timm + PyTorch loop on the same ready tensors, in turns.
+
+    python tests/benchmarks/step_overhead.py [--backbone NAME --side 128 --batch 32 --classes 100 --rounds 60]
+
+Same network, precision, loss (ArcFace), optimizer and learning rates; the bare loop is what one would write by hand:
+forward, class logits, cross-entropy, backward, AdamW. Prints the medians of both and of the ratio of neighbours. On a
+GPU the same, in bf16 with --precision bfloat16, with and without --compile.
+"""
+
+import argparse
+import math
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+import timm
+import torch
+from PIL import Image
+from torch.nn.functional import cross_entropy, normalize
+
+from eml.dataset.table import Table
+from eml.engine.config import RunConfig
+from eml.engine.fit import Run
+
+
+def eml_run(options: argparse.Namespace, folder: Path) -> Run:
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "one.png")
+    rows = [(f"c{index % options.classes}", "one.png") for index in range(2 * options.classes + options.batch)]
+    table = Table(pd.DataFrame(rows, columns=["label", "file_name"]), folder)
+    config = RunConfig.model_validate(
+        {
+            "output": folder / "run",
+            "recipe": "none",
+            "data": {"table": "none.csv", "fold": None},
+            "image": {"size": options.side},
+            "model": {"backbone": options.backbone, "weights": "none", "neck": {"type": "identity"}},
+            "batch_size": options.batch,
+            "precision": options.precision,
+            "compile": options.compile,
+            "head": {"mode": {"type": "dense"}},
+            "schedule": {"shape": "constant", "warmup_epochs": 0},
+        }
+    )
+    run = Run(config, table, lambda event: None)
+    run.embedder.train()
+    run.head.train()
+    return run
+
+
+def bare_loop(options: argparse.Namespace, run: Run):
+    device = run.device
+    model = timm.create_model(options.backbone, num_classes=0).to(device, memory_format=torch.channels_last).train()
+    weights = torch.nn.Parameter(torch.randn(options.classes, run.embedder.size, device=device))
+    rates = run.config.optimizer
+    groups = [
+        {"params": [each for each in model.parameters() if each.ndim > 1], "lr": rates.lr.backbone},
+        {"params": [each for each in model.parameters() if each.ndim < 2], "lr": rates.lr.backbone, "weight_decay": 0},
+        {"params": [weights], "lr": rates.lr.class_weights, "weight_decay": 0},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=rates.weight_decay)
+    mean = torch.tensor(run.preprocess.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(run.preprocess.std, device=device).view(1, 3, 1, 1)
+    network = torch.compile(model) if options.compile else model
+    precision = run.embedding.precision
+
+    def step(pixels: torch.Tensor, labels: torch.Tensor) -> float:
+        images = pixels.to(device).to(torch.float32, memory_format=torch.channels_last).div_(255).sub_(mean).div_(std)
+        with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+            embeddings = network(images)
+        cosine = normalize(embeddings.float()) @ normalize(weights).T
+        own = cosine.gather(1, labels.unsqueeze(1)).clamp(-1 + 1e-6, 1 - 1e-6)
+        target = own * math.cos(0.5) - (1 - own**2).sqrt() * math.sin(0.5)
+        loss = cross_entropy(64 * cosine.scatter(1, labels.unsqueeze(1), target), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backbone", default="mobilenetv2_100")
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run = eml_run(options, Path(folder))
+        bare = bare_loop(options, run)
+        random = torch.Generator().manual_seed(0)
+        pixels = torch.randint(256, (options.batch, 3, options.side, options.side), dtype=torch.uint8, generator=random)
+        rows = torch.arange(options.batch)
+        labels = run.labels[rows.to(run.device)]
+        times: dict[str, list[float]] = {"eml": [], "bare": []}
+        for turn in range(options.rounds + 5):
+            for name in ("eml", "bare") if turn % 2 else ("bare", "eml"):
+                started = time.perf_counter()
+                run.step(pixels, rows) if name == "eml" else bare(pixels, labels)
+                if turn >= 5:
+                    times[name].append(time.perf_counter() - started)
+    ratio = median(one / other for one, other in zip(times["eml"], times["bare"], strict=True))
+    facts = f"{options.backbone}, {options.side} px, B={options.batch}, C={options.classes}, {options.precision}"
+    print(f"{facts}{', compiled' if options.compile else ''}, {run.device}, {torch.get_num_threads()} threads")
+    rates = ", ".join(
+        f"{name} {median(each) * 1000:.1f} ms a step ({options.batch / median(each):.0f} pictures/s)"
+        for name, each in times.items()
+    )
+    print(f"{rates}; eml / bare, median of {options.rounds} pairs: {ratio:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from eml.cli.app import main
+
+
+def made_run(folder: Path, losses: list[float], values: list[float]) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    steps = [{"step": step + 1, "loss": loss} for step, loss in enumerate(losses)]
+    metrics = [{"epoch": epoch, "map_at_r": each, "recall_at_1": each} for epoch, each in enumerate(values)]
+    for name, lines in (("steps", steps), ("metrics", metrics)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_one_run_is_drawn_into_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made_run(tmp_path / "run", [3, 2, 1], [0.1, 0.4, 0.3])
+    assert main(["plot", str(run), "--json"]) == 0
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(capsys.readouterr().out)["runs"] == {"run": {"before": 0.1, "best": 0.4, "epoch": 1}}
+
+
+def test_several_runs_are_compared_and_told_apart_by_their_paths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [made_run(tmp_path / name / "run", [3, 2], [0.1, value]) for name, value in (("a", 0.2), ("b", 0.5))]
+    out = tmp_path / "both.png"
+    assert main(["plot", *map(str, runs), "--out", str(out), "--metric", "recall_at_1"]) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    told = capsys.readouterr().err
+    assert "a/run" in told
+    assert "b/run" in told
+    assert "0.5000" in told
+
+
+def test_what_cannot_be_plotted_is_an_error_that_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made_run(tmp_path / "run", [1], [0.1])
+    assert main(["plot", str(tmp_path / "nothing"), str(run)]) == 2
+    assert "nothing: is no run folder" in capsys.readouterr().err
+    assert main(["plot", str(run), str(run), "--metric", "recall"]) == 2
+    assert "no run has the metric 'recall'; they have epoch, map_at_r, recall_at_1" in capsys.readouterr().err
