@@ -20,6 +20,9 @@ from eml.models.config import ModelConfig
 from eml.models.pooling import put_gem
 from eml.models.weights import take_weights
 
+# Training these in channels_last corrupts the heap of torch 2.14 on a CPU, which ends the process without an error.
+_ABORTS_IN_CHANNELS_LAST = ("fastvit", "repvgg")
+
 
 class Embedder(nn.Module):
     """Normalised pixels (B, 3, H, W) → embeddings (B, D), not yet of unit length."""
@@ -27,6 +30,7 @@ class Embedder(nn.Module):
     def __init__(self, backbone: nn.Module, neck: nn.Module, size: int, still: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.backbone, self.neck, self.size = backbone, neck, size
+        self.memory_format = torch.channels_last  # of pictures and convolutions: faster
         self._still = tuple(still)  # modules that stay in eval mode while the others train
 
     def train(self, mode: bool = True) -> Self:
@@ -38,7 +42,7 @@ class Embedder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, D)."""
-        embeddings: Tensor = self.neck(self.backbone(images))
+        embeddings: Tensor = self.neck(self.backbone(images.contiguous(memory_format=self.memory_format)))
         return embeddings
 
 
@@ -63,7 +67,9 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
     embedder = Embedder(backbone, neck, size, still)
     if isinstance(config.weights, Path) and config.weights.is_dir():
         take_weights(embedder, config.backbone, config.weights)
-    return embedder.to(memory_format=torch.channels_last)
+    if config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST):
+        embedder.memory_format = torch.contiguous_format
+    return embedder.to(memory_format=embedder.memory_format)
 
 
 def _checkpoint_gradients(backbone: nn.Module, name: str) -> None:
