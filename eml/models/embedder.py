@@ -21,7 +21,7 @@ from eml.models.pooling import put_gem
 from eml.models.weights import take_weights
 
 # Training these in channels_last corrupts the heap of torch 2.14 on a CPU, which ends the process without an error.
-_ABORTS_IN_CHANNELS_LAST = ("fastvit", "repvgg")
+_ABORTS_IN_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
 
 
 class Embedder(nn.Module):
