@@ -81,10 +81,12 @@ def names_of(runs: Sequence[Path]) -> list[str]:
 
 def _panels() -> tuple[Any, Any, Any]:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # steps and epochs
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     return figure, left, right
