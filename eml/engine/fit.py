@@ -130,6 +130,8 @@ class Run:
         _check_metric(config)
         self.sets: TrainingSets = training_sets(table, config.data.fold)
         self.validated: dict[str, tuple[Table, RetrievalSet]] = dict(self._validated())
+        self.shown = _shown_metrics(self.validated)
+        self.deciding = config.validation.metric.rpartition("/")[0]  # the name of what `best` goes by
         torch.manual_seed(config.seed)
         self.embedder: Embedder = build_embedder(
             config.model.model_copy(update={"weights": "none"}) if resume else config.model,  # the state has them
@@ -300,7 +302,6 @@ class Run:
         started, done = time.monotonic(), 0
         total = sum(len(wanted.frame) for _, wanted in self.validated.values())
         values: dict[str, float] = {}
-        shown: dict[str, str] = {}
         facts: dict[str, Any] = {}
 
         def advance(count: int) -> None:
@@ -318,16 +319,15 @@ class Run:
                 workers=self.workers,
                 progress=advance,
             )
-            prefix, title = (f"{name}/", f"{name} ") if name else ("", "")
+            prefix = f"{name}/" if name else ""
             values |= {prefix + key: value for key, value in summary.values.items()}
-            shown |= {prefix + key: title + text for key, text in summary.shown.items()}
             facts |= {prefix + "queries": summary.queries, prefix + "protocol": wanted.protocol}
-            if self._decides(name):
+            if name == self.deciding:
                 deciding = torch.from_numpy(summary.per_query[self.config.validation.metric.removeprefix(prefix)])
         best = self._note_best(epoch, values, deciding)
         self.folder.append("metrics", [self.progress.validations[-1] | facts])
         self._log_timing(epoch, time.monotonic() - started, total, what="validation")
-        self.observe(Validated(epoch, values, shown, best))
+        self.observe(Validated(epoch, values, self.shown, best))
         self.tracking.write(self.progress.step, {f"validation/{key}": value for key, value in values.items()})
 
     def _note_best(self, epoch: int, values: dict[str, float], deciding: Tensor) -> bool:
@@ -346,10 +346,6 @@ class Run:
             progress.ended = True
             self.observe(Note(f"no new best in {since} validations: training ends with epoch {epoch}"))
         return best
-
-    def _decides(self, name: str) -> bool:
-        """Whether the validation of that name is the one that `best` goes by."""
-        return self.config.validation.metric.rpartition("/")[0] == name
 
     def _save_checkpoint(self, epoch: int) -> None:
         """Write the epoch's checkpoint, move `last` and perhaps `best` to it, drop those that are neither."""
@@ -490,17 +486,15 @@ class Run:
         by_epoch = {line["epoch"]: line for line in self.progress.validations}
         progress, metric, told = self.progress, self.config.validation.metric, None
         if progress.before is not None and progress.best is not None:
-            _, wanted = self.validated[metric.rpartition("/")[0]]
+            _, wanted = self.validated[self.deciding]
             labels = wanted.labels[wanted.queries]
-            told = verdict(
-                _shown_metrics(self.validated)[metric], progress.before.numpy(), progress.best.numpy(), labels
-            )
+            told = verdict(self.shown[metric], progress.before.numpy(), progress.best.numpy(), labels)
         return Result(
             self.folder.path,
             by_epoch.get(0),
             by_epoch.get(progress.best_epoch),
             progress.best_epoch if self.validated else progress.closed_epochs,
-            _shown_metrics(self.validated),
+            self.shown,
             told,
         )
 

@@ -1,13 +1,12 @@
 """Duplicates in the real pictures of ../shared/data: found where labels say so, and only there."""
 
 import csv
-import os
-import tarfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from dirty_truth import copies, pictures
+from test_scan_real import unpacked
 
 from eml.dataset.collisions import expected_collisions
 from eml.dataset.conflicts import exact_conflicts
@@ -24,12 +23,7 @@ Pairs = set[tuple[str, str]]
 
 
 def scanned(name: str, inside: str, folder: Path) -> Table:
-    given = os.environ.get("EML_TEST_DATA")
-    archive = (Path(given) if given else Path(__file__).parents[3] / "shared" / "data") / f"{name}.tar"
-    if not archive.is_file():
-        pytest.skip(f"{archive} is not there; EML_TEST_DATA can name its folder")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    unpacked(name, folder)
     scan = scan_folder(folder / inside)
     return Table(scan.table, scan.root)
 
