@@ -17,6 +17,7 @@ from typing import Any
 
 from eml.dataset.hashing import HashKind
 from eml.dataset.inspection import Inspected, inspect_with_time
+from eml.dataset.threads import cores
 from eml.errors import DataError
 
 CHUNK = 32  # files that a worker takes at a time: a fraction of a second even for large photos
@@ -39,7 +40,7 @@ def read_files(root: Path, files: Sequence[str], hash_kind: HashKind | None, wor
         first = min(SAMPLE, len(files))
         _read_here(root, files, range(first), hash_kind, take)
         seconds = (time.monotonic() - start) / SAMPLE * (len(files) - first)
-        workers = _cores() if seconds > WORTH_WORKERS else 1
+        workers = cores() if seconds > WORTH_WORKERS else 1
     rest = range(first, len(files))
     if workers > 1 and rest:
         _read_in_processes(root, files, rest, hash_kind, take, min(workers, -(-len(rest) // CHUNK)))
@@ -89,10 +90,6 @@ def _read_in_processes(
     finally:
         stop.value = 1
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _died(root: Path, first: str, last: str, *, nothing_done: bool) -> str:

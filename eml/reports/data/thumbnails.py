@@ -1,15 +1,14 @@
 """Small copies of pictures, within the page itself."""
 
 import io
-import os
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
+from eml.dataset.threads import in_order
 from eml.images.decode import PictureError, decode
 
 SIDE, QUALITY = 160, 75  # pixels of the longer side; JPEG quality
@@ -40,9 +39,8 @@ def thumbnails(root: Path, names: Sequence[str], progress: Callable[[int], None]
     """Of each file name, over threads: Pillow lets go of the interpreter while it decodes."""
     wanted = sorted(set(names))
     made = {}
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for name, small in zip(wanted, pool.map(lambda name: thumbnail(root / name), wanted), strict=True):
-            made[name] = small
-            if progress:
-                progress(1)
+    for name, small in zip(wanted, in_order(thumbnail, (root / name for name in wanted)), strict=True):
+        made[name] = small
+        if progress:
+            progress(1)
     return made
