@@ -65,6 +65,12 @@ def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, progre
         kept_by = _kept_by(values[best], threshold, progress)
         position = np.searchsorted(by_rank, first)[inverse]  # of each member's hash among the best
         owner = best[kept_by[position]]
+        # Later ones of a hash that was covered may have a nearer one, kept in the meantime.
+        stays = kept_by == np.arange(len(best))
+        later = np.flatnonzero((by_rank[position] != np.arange(len(members))) & ~stays[position])
+        if len(later):
+            earlier = np.searchsorted(by_rank[stays], later)
+            owner[later] = best[stays][_nearest(values[members[later]], values[best[stays]], earlier, threshold)]
         twin[members] = np.where(owner == members, -1, owner)
         if progress:
             progress(len(members) - len(best))
