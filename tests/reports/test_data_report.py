@@ -120,7 +120,8 @@ def test_nothing_of_the_data_becomes_markup_and_nothing_is_loaded(
     page = (root / "data_report.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
     assert "<b>.png" not in page
-    assert "49" not in re.findall(r"\{\{.*?\}\}|49", text_of(page).split("Classes")[0])
+    shown = text_of(page).split("Classes")[0].replace(str(root.parent), "")  # whose name may hold any number
+    assert "49" not in re.findall(r"\{\{.*?\}\}|49", shown)
     assert html.escape(EVIL, quote=True).replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in page
     assert not re.search(r"https?:|url\(|@import|//[a-z]", re.sub(r'"data:image/jpeg;base64,[^"]*"', "", page))
     assert {address[:5] for address in re.findall(r'(?:src|href)="([^"#][^"]*)"', page)} == {"data:"}
