@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from eml.config import ConfigPath, Strict, document
-from eml.images.augment import Augment, Standard
+from eml.images.augment import Augment
+from eml.images.augment.standard import Standard
 from eml.losses import Loss
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin

@@ -279,7 +279,7 @@ class Run:
         if self.config.optimizer.lr.backbone == 0:
             self.embedder.backbone.eval()  # frozen means its BatchNorm statistics too
         self.head.train()
-        augmenter = self.config.augment.build(self.preprocess.size)
+        augmenter = self.config.augment.build(self.preprocess)
         source = pictures(self.table, self.sets.frame, self.preprocess, augmenter=augmenter, seed=self.config.seed)
         order = Shuffled(len(self.sets.frame), self.config.batch_size, self.config.seed, epoch, first_step)
         yield from batches(source, order, self.workers)

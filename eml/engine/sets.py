@@ -18,6 +18,7 @@ from eml.dataset.table import Table, resolve
 from eml.engine.config import DataConfig
 from eml.errors import DataError
 from eml.images.augment import Augmenter
+from eml.images.files import Files
 from eml.images.loading import Pictures
 from eml.images.preprocess import Preprocess
 
@@ -153,7 +154,7 @@ def pictures(
     """The pictures of some of the table's rows, in the frame's order."""
     boxes = frame[list(BOX)].fillna(-1).to_numpy(np.int64) if set(BOX) <= set(frame.columns) else None
     names = frame["file_name"].tolist()
-    return Pictures(table.root, names, preprocess, boxes=boxes, augmenter=augmenter, seed=seed)
+    return Pictures(Files(table.root, names, boxes), preprocess, augmenter=augmenter, seed=seed)
 
 
 def _codes(frame: pd.DataFrame) -> NDArray[np.int64]:

@@ -28,6 +28,12 @@ from PIL import ExifTags, Image
 
 from eml.errors import DataError
 
+Box = tuple[float, float, float, float]
+"""left, top, right, bottom in pixels, right and bottom exclusive."""
+
+Choose = Callable[[int, int], Box]
+"""(width, height) of an upright picture → the part of it that is wanted, within it."""
+
 Reason = Literal["missing", "empty", "not_a_picture", "truncated", "too_large", "unsupported", "unreadable"]
 
 MAX_PIXELS = 2**27
@@ -111,6 +117,19 @@ def decode(
     return image.crop((int(left * x), int(top * y), math.ceil(right * x), math.ceil(bottom * y)))
 
 
+def decode_part(path: Path, choose: Choose, *, at_least: tuple[int, int]) -> tuple[Image.Image, Box]:
+    """A picture as RGB, upright, and where in it the wanted part lies, in pixels of what was decoded.
+
+    at_least: (width, height) that the caller will resize the part to; a JPEG may be decoded smaller, as in `decode`.
+    Raises PictureError for a file that cannot be used.
+    """
+    picture = open_picture(read(path), path, at_least=at_least, box=choose)
+    image = picture.image if picture.image.mode == "RGB" else picture.image.convert("RGB")
+    x, y = image.width / picture.width, image.height / picture.height
+    left, top, right, bottom = choose(picture.width, picture.height)
+    return image, (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
+
+
 def shown_size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright picture, as a rule from its header alone: a file cut short is not noticed.
 
@@ -156,12 +175,13 @@ def open_picture(
     path: Path | str,
     *,
     at_least: tuple[int, int] | None = None,
-    box: tuple[int, int, int, int] | None = None,
+    box: Box | Choose | None = None,
     luma: bool = False,
 ) -> Picture:
     """The bytes of a file, decoded to their end. Raises PictureError, which names `path`.
 
-    The whole picture is returned; at_least applies to its part `box`, if given.
+    The whole picture is returned; at_least applies to its part `box`, if given, as pixels or as a function of the
+    picture's (width, height).
     luma: brightness is enough, which spares a JPEG the work of making colours; other formats come as they are.
     """
     with _quiet:
@@ -170,7 +190,7 @@ def open_picture(
         if format_ in _JPEG:
             lying = _orientation(image) >= 5
             size = size[::-1] if lying else size
-            wanted = _wanted(size, at_least, box)
+            wanted = _wanted(size, at_least, box(*size) if callable(box) else box)
             image.draft("L" if luma else None, wanted[::-1] if lying else wanted)
         flat = _upright(image, path)
     flat.info.clear()  # its orientation is applied, its transparency gone; nobody shall do either again
@@ -309,9 +329,7 @@ def _cut_short(file: IO[bytes]) -> bool:
     return any(start.startswith(magic) and not tail.endswith(end) for magic, end in _END.items())
 
 
-def _wanted(
-    size: tuple[int, int], at_least: tuple[int, int] | None, box: tuple[int, int, int, int] | None
-) -> tuple[int, int]:
+def _wanted(size: tuple[int, int], at_least: tuple[int, int] | None, box: Box | None) -> tuple[int, int]:
     """The smallest (width, height) of the whole upright picture that leaves its box, or itself, `at_least` large."""
     if at_least is None:
         return size

@@ -2,76 +2,80 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from eml.errors import DataError
 from eml.images.augment import Augmenter
-from eml.images.decode import decode
-from eml.images.preprocess import Preprocess
+from eml.images.crop import DRAWS, Crop
+from eml.images.decode import Box
+from eml.images.draws import key_of, uniform
+from eml.images.files import Opened, Source
+from eml.images.preprocess import Pixels, Preprocess, flipped
 
 Batch = tuple[Tensor, Tensor]
-"""pixels (B, 3, H, W) uint8, rows (B,) int64: which picture each is."""
+"""pixels (B, 3, H, W) uint8, channels last in memory; rows (B,) int64: which picture each is."""
 
 
 Key = tuple[int, int, int]
 """(epoch, position in the epoch, row of the table)."""
 
 
-class Pictures(Dataset[tuple[Tensor | str, int]]):
-    """Pictures by (epoch, position, row); the pixels depend on the seed and those three alone.
-
-    Paths are kept as one array of bytes, so that worker processes share it instead of copying a list of strings.
-    boxes: (N, 4) left, top, right, bottom in pixels, right and bottom exclusive; negative for the whole picture.
-    """
+class Pictures(Dataset[tuple[Tensor | str, Tensor]]):
+    """Batches of pictures by (epoch, position, row) each; the pixels depend on the seed and those three alone."""
 
     def __init__(
-        self,
-        root: Path,
-        file_names: Sequence[str],
-        preprocess: Preprocess,
-        *,
-        boxes: NDArray[np.int64] | None = None,
-        augmenter: Augmenter | None = None,
-        seed: int = 0,
+        self, source: Source, preprocess: Preprocess, *, augmenter: Augmenter | None = None, seed: int = 0
     ) -> None:
-        encoded = [name.encode() for name in file_names]
-        self.offsets = np.cumsum([0, *map(len, encoded)])
-        self.names = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-        self.root, self.preprocess, self.boxes = root, preprocess, boxes
-        self.augmenter, self.seed = augmenter, seed
+        self.source, self.preprocess = source, preprocess
+        self.augmenter, self.seed = augmenter or Augmenter(), seed
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.source)
 
-    def path(self, row: int) -> Path:
-        """Where the picture of a row lies."""
-        return self.root / bytes(self.names[self.offsets[row] : self.offsets[row + 1]]).decode()
+    def __getitem__(self, key: Key) -> tuple[Tensor | str, Tensor]:
+        """One picture as a batch of one."""
+        return self.__getitems__([key])
 
-    def __getitem__(self, key: Key) -> tuple[Tensor | str, int]:
-        """Pixels (3, H, W) uint8 and the row; a message instead of pixels, which survives the way out of a worker."""
-        epoch, position, row = key
-        try:
-            pixels = self.preprocess(self._decode(row))
-        except DataError as error:
-            return str(error), row
-        if self.augmenter is not None:
-            seed = np.random.SeedSequence([self.seed, epoch, position]).generate_state(1)[0]
-            pixels = self.augmenter(pixels, int(seed))
-        return torch.from_numpy(np.array(pixels)).permute(2, 0, 1), row
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor | str, Tensor]:
+        """Pixels (B, 3, H, W) uint8 and the rows; a message instead of pixels, which survives the way out of a worker.
 
-    def _decode(self, row: int) -> Image.Image:
+        The keys are of one epoch.
+        """
         side = self.preprocess.size
-        if self.boxes is None or self.boxes[row, 0] < 0:
-            return decode(self.path(row), at_least=(side, side))
-        left, top, right, bottom = (int(edge) for edge in self.boxes[row])
-        return decode(self.path(row), at_least=(side, side), box=(left, top, right, bottom))
+        rows = torch.tensor([row for _, _, row in keys])
+        draws = uniform(key_of(self.seed, keys[0][0]), np.array([position for _, position, _ in keys]), DRAWS + 2)
+        pixels = np.empty((len(keys), side, side, 3), np.uint8)
+        try:
+            for place, ((_, _, row), drawn) in enumerate(zip(keys, draws.tolist(), strict=True)):
+                pixels[place] = self._pixels(row, drawn)
+        except DataError as error:
+            return str(error), rows
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2), rows
+
+    def _pixels(self, row: int, draws: list[float]) -> Pixels:
+        """(H, W, 3) of one picture: whole, crop, flip, change, as in Augmenter."""
+        augmenter, (*for_crop, for_flip, for_change) = self.augmenter, draws
+        seed = int(for_change * 2**32)
+        opened, part = self._open(row, augmenter.crop, for_crop)
+        if augmenter.whole is not None:
+            pixels = self.preprocess(augmenter.whole(np.asarray(opened), seed))
+        else:
+            pixels = self.preprocess(opened) if part is None else self.preprocess.resized(opened, part)
+        if for_flip < augmenter.flip:
+            pixels = flipped(pixels)
+        return pixels if augmenter.change is None else augmenter.change(pixels, seed)
+
+    def _open(self, row: int, crop: Crop | None, draws: list[float]) -> tuple[Opened, Box | None]:
+        """A picture and which part of it is wanted; None for what evaluation takes."""
+        if crop is None or self.augmenter.whole is not None:
+            return self.source.whole(row, self.preprocess.size), None
+        fit = self.preprocess.fit
+        return self.source.part(row, self.preprocess.size, lambda width, height: crop.part(width, height, fit, draws))
 
 
 class InOrder:
@@ -119,7 +123,7 @@ def batches(pictures: Pictures, sampler: InOrder | Shuffled, workers: int = 0) -
         pictures,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=_as_it_is,
         worker_init_fn=_leave_signals_to_the_parent,
         generator=torch.Generator(),  # else each iterator takes a number from torch's own, from which dropout draws
     )
@@ -129,17 +133,14 @@ def batches(pictures: Pictures, sampler: InOrder | Shuffled, workers: int = 0) -
         yield pixels, rows
 
 
+def _as_it_is(batch: Any) -> Any:
+    return batch  # it was made as a whole
+
+
 def _leave_signals_to_the_parent(worker: int) -> None:
     """A stop request for the whole process group is the parent's to answer; it ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _collate(samples: list[tuple[Tensor | str, int]]) -> tuple[Tensor | str, Tensor]:
-    rows = torch.tensor([row for _, row in samples])
-    pixels = [sample for sample, _ in samples]
-    problem = next((text for text in pixels if isinstance(text, str)), None)
-    return (problem or torch.stack([tensor for tensor in pixels if not isinstance(tensor, str)])), rows
 
 
 def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:

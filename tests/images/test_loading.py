@@ -1,4 +1,3 @@
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +6,12 @@ import torch
 from PIL import Image
 
 from eml.errors import DataError
-from eml.images.augment import Augment, NoAugment, Standard
+from eml.images.augment import Augment, Augmenter
+from eml.images.augment.none import NoAugment
+from eml.images.augment.standard import Standard
+from eml.images.crop import Crop
+from eml.images.draws import key_of, uniform
+from eml.images.files import Files
 from eml.images.loading import InOrder, Pictures, Shuffled, batches, normalise
 from eml.images.preprocess import Preprocess
 
@@ -26,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pictures(root: Path, augment: Augment | None = None, seed: int = 0) -> Pictures:
     names = [f"{number} é.png" for number in range(10)]
-    return Pictures(root, names, PREPROCESS, augmenter=(augment or NoAugment()).build(24), seed=seed)
+    return Pictures(Files(root, names), PREPROCESS, augmenter=(augment or NoAugment()).build(PREPROCESS), seed=seed)
 
 
 def epoch(source: Pictures, number: int, workers: int = 0, first_step: int = 0) -> list[tuple[torch.Tensor, list[int]]]:
@@ -69,7 +73,7 @@ def test_evaluation_goes_over_every_picture_in_order(root: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_missing_picture_is_named_without_a_traceback_in_the_message(root: Path, workers: int) -> None:
-    source = Pictures(root, ["gone.png"], PREPROCESS)
+    source = Pictures(Files(root, ["gone.png"]), PREPROCESS)
     with pytest.raises(DataError, match=r"gone\.png") as caught:
         list(batches(source, InOrder(1, 1), workers))
     assert "Traceback" not in str(caught.value)
@@ -80,7 +84,7 @@ def test_boxes_are_cut_out_and_a_blank_one_is_the_whole_picture(tmp_path: Path) 
     pixels[5:15, 10:20] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
     boxes = np.array([[10, 5, 20, 15], [-1, -1, -1, -1]])
-    source = Pictures(tmp_path, ["p.png", "p.png"], Preprocess(size=10), boxes=boxes)
+    source = Pictures(Files(tmp_path, ["p.png", "p.png"], boxes), Preprocess(size=10))
     inside, whole = source[(0, 0, 0)][0], source[(0, 1, 1)][0]
     assert isinstance(inside, torch.Tensor)
     assert isinstance(whole, torch.Tensor)
@@ -108,8 +112,68 @@ def test_fit_squashes_crops_or_pads() -> None:
     assert {squashed.shape, cropped.shape, padded.shape} == {(30, 30, 3)}
 
 
-def test_augmentation_can_be_sent_to_spawned_workers() -> None:
-    pixels = np.zeros((24, 24, 3), np.uint8) + 99
-    for augment in (NoAugment(), EVERYTHING):
-        made = augment.build(24)
-        np.testing.assert_array_equal(pickle.loads(pickle.dumps(made))(pixels, 7), made(pixels, 7))
+def test_pictures_can_be_sent_to_spawned_workers_and_give_the_same_pixels(root: Path) -> None:
+    source = pictures(root, EVERYTHING)
+    context = torch.multiprocessing.get_context("spawn")
+    loader = torch.utils.data.DataLoader(
+        source,
+        batch_size=2,
+        sampler=[(1, 0, 3), (1, 1, 4)],
+        collate_fn=one,
+        num_workers=1,
+        multiprocessing_context=context,
+    )
+    pixels, rows = next(iter(loader))
+    torch.testing.assert_close(pixels, source.__getitems__([(1, 0, 3), (1, 1, 4)])[0], rtol=0, atol=0)
+    assert rows.tolist() == [3, 4]
+
+
+def one(batch: object) -> object:
+    return batch
+
+
+def test_a_training_crop_is_cut_from_the_full_picture(tmp_path: Path) -> None:
+    lines = np.zeros((64, 64, 3), np.uint8)
+    lines[:, ::2] = 255  # grey once it was brought to 16 pixels; still lines in a crop of a quarter of the side
+    Image.fromarray(lines).save(tmp_path / "p.png")
+    preprocess = Preprocess(size=16, interpolation="bilinear")
+    source = Pictures(Files(tmp_path, ["p.png"]), preprocess, augmenter=Augmenter(crop=Crop(cut=15 / 16, aspect=1)))
+    contrast = [int(np.ptp(source[(1, position, 0)][0][0].numpy())) for position in range(60)]  # type: ignore[index]
+    assert np.ptp(preprocess(Image.fromarray(lines))[4:12, 4:12]) < 20
+    assert max(contrast) > 150
+
+
+def test_a_crop_stays_in_the_picture_and_keeps_its_share_of_the_area() -> None:
+    random = np.random.default_rng(0)
+    for fit in ("squash", "crop", "pad"):
+        for width, height in ((100, 100), (1000, 10), (7, 400)):
+            base = min(width, height) ** 2 if fit == "crop" else width * height
+            shares, ratios = [], []
+            for _ in range(500):
+                left, top, right, bottom = Crop(0.6, 2).part(width, height, fit, random.random(4).tolist())  # type: ignore[arg-type]
+                assert 0 <= left < right <= width + 1e-9
+                assert 0 <= top < bottom <= height + 1e-9
+                shares.append((right - left) * (bottom - top) / base)
+                ratios.append((right - left) / (bottom - top) * (1 if fit == "crop" else height / width))
+            assert 0.4 <= min(shares) < 0.41
+            assert 0.95 < max(shares) <= 1 + 1e-9
+            assert 0.5 <= min(ratios) < 0.6
+            assert 1.7 < max(ratios) <= 2
+
+
+def test_without_a_cut_the_crop_is_what_evaluation_sees_but_for_where_its_square_lies() -> None:
+    draws = [0.3, 0.9, 0.5, 0.5]
+    for fit in ("squash", "crop", "pad"):
+        preprocess = Preprocess(size=8, fit=fit)
+        assert Crop(0, 1).part(90, 60, fit, draws) == preprocess.seen(90, 60)
+
+
+def test_draws_are_uniform_and_depend_on_key_position_and_column_alone() -> None:
+    drawn = uniform(key_of(7, 3), np.arange(20_000), 6)
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
+    np.testing.assert_allclose(drawn.mean(0), 0.5, atol=0.01)
+    np.testing.assert_allclose(np.corrcoef(drawn.T), np.eye(6), atol=0.03)
+    np.testing.assert_array_equal(uniform(key_of(7, 3), np.array([19_999, 5]), 4), drawn[[19_999, 5], :4])
+    assert (uniform(key_of(7, 4), np.arange(9), 6) != drawn[:9]).all()
+    assert (uniform(key_of(3, 7), np.arange(9), 6) != drawn[:9]).all()

@@ -1,0 +1,11 @@
+"""The family of training augmentations. A file put here is a member; nothing else needs an edit."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from eml.images.augment.base import Augment, Augmenter, Change, Pixels
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["Augment", "Augmenter", "Change", "Pixels"]

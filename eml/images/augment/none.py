@@ -1,0 +1,16 @@
+"""No augmentation."""
+
+from typing import Literal
+
+from eml.images.augment.base import Augment, Augmenter
+from eml.images.preprocess import Preprocess
+
+
+class NoAugment(Augment):
+    """Training pictures as they are."""
+
+    type: Literal["none"] = "none"
+
+    def build(self, preprocess: Preprocess) -> Augmenter:
+        """Nothing."""
+        return Augmenter()

@@ -1,0 +1,40 @@
+"""A random part of a picture, drawn before it is resized."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eml.images.decode import Box
+from eml.images.preprocess import Fit
+
+DRAWS = 4
+"""Random numbers that a crop takes."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Inception's crop (Szegedy 2014, arXiv:1409.4842, section 6) within what evaluation looks at.
+
+    cut: largest share of the area that is cut off; the share that stays is uniform in [1 − cut, 1]. aspect: largest
+    factor by which the part is wider or higher than what evaluation would resize, log-uniform.
+    The share always holds: an aspect ratio for which the part would leave the picture is limited, where other
+    libraries draw again or fall back to the middle.
+    """
+
+    cut: float
+    aspect: float
+
+    def part(self, width: float, height: float, fit: Fit, draws: Sequence[float]) -> Box:
+        """The part of a picture of width × height pixels.
+
+        fit: as evaluation does it. squash, pad: the part has the picture's own aspect ratio, changed by `aspect`;
+        crop: that of a square, and `cut` is of the largest square, which lies anywhere in the picture. draws:
+        DRAWS numbers in [0, 1).
+        """
+        base_width, base_height = (min(width, height),) * 2 if fit == "crop" else (width, height)
+        share = 1 - self.cut * draws[0]
+        wider = min(max(self.aspect ** (2 * draws[1] - 1), share), 1 / share)
+        part_width = min(base_width * math.sqrt(share * wider), width)
+        part_height = min(base_height * math.sqrt(share / wider), height)
+        left, top = draws[2] * (width - part_width), draws[3] * (height - part_height)
+        return left, top, left + part_width, top + part_height
