@@ -2,9 +2,9 @@
 
     python tests/benchmarks/worker_memory.py --pictures grocery160/images [--rows 2000 2000000] [--method fork spawn]
 
-Rows are drawn over the pictures of the folder, in a table as a run holds it (pandas, in the parent). Printed per worker,
-after --batches batches: the memory that is its own (private pages; what fork shares counts once it was written to), and
-its resident memory, in which shared pages count in full. Linux only (/proc).
+Rows are drawn over the pictures of the folder, in a table as a run holds it (pandas, in the parent). Printed per
+worker, after --batches batches: the memory that is its own (private pages; what fork shares counts once it was written
+to), and its resident memory, in which shared pages count in full. Linux only (/proc).
 """
 
 import argparse
@@ -47,7 +47,9 @@ class Drawn:
             yield [(1, step * self.batch_size + place, row) for place, row in enumerate(rows)]
 
 
-def measure(folder: Path, names: list[str], rows: int, method: str, workers: int, count: int) -> list[tuple[float, float]]:
+def measure(
+    folder: Path, names: list[str], rows: int, method: str, workers: int, count: int
+) -> list[tuple[float, float]]:
     frame = pd.DataFrame({"file_name": [f"./{names[row % len(names)]}" for row in range(rows)]})
     frame["label"] = [f"class {row % 50_000}" for row in range(rows)]
     preprocess = Preprocess(size=160)
