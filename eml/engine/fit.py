@@ -28,7 +28,7 @@ from eml.engine.run_folder import Line, RunFolder, table_facts
 from eml.engine.sets import RetrievalSet, TrainingSets, pictures, retrieval_set, training_sets
 from eml.engine.verdict import Verdict, verdict
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
-from eml.images.loading import Shuffled, batches, normalise
+from eml.images.loading import EpochBatches, batches, normalise
 from eml.images.preprocess import Preprocess
 from eml.models.checkpoint import save_checkpoint
 from eml.models.device import find_device
@@ -129,6 +129,8 @@ class Run:
         self.workers = _workers(config, self.device)
         _check_metric(config)
         self.sets: TrainingSets = training_sets(table, config.data.fold)
+        self.sampled = self.sets.sampled(config.sampler.category_column, table.name)
+        config.sampler.check(self.sampled, config.batch_size, table.name)
         self.validated: dict[str, tuple[Table, RetrievalSet]] = dict(self._validated())
         self.shown = _shown_metrics(self.validated)
         self.deciding = config.validation.metric.rpartition("/")[0]  # the name of what `best` goes by
@@ -155,7 +157,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
         self.before_step = Before(self.embedder, self.head, self.device)
         self.labels = torch.from_numpy(self.sets.labels).to(self.device)
-        self.epoch_steps = len(Shuffled(len(self.sets.frame), config.batch_size, config.seed, epoch=1))
+        self.epoch_steps = config.sampler.steps(self.sampled, config.batch_size)
         self.steps = config.epochs * self.epoch_steps
         self.progress = Progress()
         self.log: list[Line] = []  # steps that are not yet in the folder
@@ -176,6 +178,8 @@ class Run:
         self.observe(Note(str(self.head.plan(self.config.batch_size))))
         if warning := smoothing_warning(self.head, self.config.loss):
             self.observe(Note(warning))
+        for line in self.sampling_notes():
+            self.observe(Note(line))
         config = self.config.model_dump(mode="json")
         self.tracking.open(self.config.trackers, self.folder.path, config, resumed=self.resume)
         with _stop_requests() as stopped, closing(self.tracking):
@@ -281,8 +285,12 @@ class Run:
         self.head.train()
         augmenter = self.config.augment.build(self.preprocess)
         source = pictures(self.table, self.sets.frame, self.preprocess, augmenter=augmenter, seed=self.config.seed)
-        order = Shuffled(len(self.sets.frame), self.config.batch_size, self.config.seed, epoch, first_step)
-        yield from batches(source, order, self.workers)
+        order = self.config.sampler.epoch(self.sampled, self.config.batch_size, self.config.seed, epoch)
+        yield from batches(source, EpochBatches(order, epoch, first_step), self.workers)
+
+    def sampling_notes(self) -> list[str]:
+        """What the sampler has to say of these classes, a line each."""
+        return self.config.sampler.notes(self.sampled, self.config.batch_size, self.sets.classes)
 
     def _close_epoch(self, epoch: int) -> None:
         """Validation and checkpoint where they are due; then the epoch is done."""

@@ -26,13 +26,14 @@ def rehearse(config: RunConfig, table: Table) -> tuple[dict[str, Any], list[str]
     config, chosen = resolved(config, table)
     run = Run(config, table, lambda event: None)
     try:
-        run.step(*next(run.batches(epoch=1, first_step=0)))  # the first one warms up
+        pixels, rows = next(run.batches(epoch=1, first_step=0))
+        run.step(pixels, rows)  # the first one warms up
         started = time.monotonic()
         run.step(*next(run.batches(epoch=1, first_step=0)))
     except NotFiniteError as error:  # which tells of a saved state, and here is none
         raise EmlError(error.diagnosis) from error
     seconds = time.monotonic() - started
-    batch_size = min(config.batch_size, len(run.sets.frame))
+    batch_size = len(rows)
     facts = {name: value for name, value in run.facts().items() if name != "table"}
     facts |= _class_head_facts(run.head, batch_size, run.optimizer) | _memory(run)
     facts |= {
@@ -73,6 +74,7 @@ def _warnings(run: Run) -> Iterator[str]:
     config, sets = run.config, run.sets
     if smoothing := smoothing_warning(run.head, config.loss):
         yield smoothing
+    yield from run.sampling_notes()
     counts = sets.frame["label"].value_counts()
     if alone := int((counts == 1).sum()):
         yield (
