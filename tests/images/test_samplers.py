@@ -270,7 +270,7 @@ def test_the_classes_of_a_batch_share_a_category() -> None:
         assert set(kinds.reshape(-1)) == {0, 1, 2, 3}
 
 
-def test_categories_with_too_few_classes_are_taken_together_and_told() -> None:
+def test_categories_with_too_few_classes_share_batches_as_wholes_and_are_told() -> None:
     labels = np.repeat(np.arange(20), 6)
     category = np.array([0] * 8 + [1] * 8 + [2, 2, 3, -1])[labels]
     sampler, classes = PerCategory(per_class=3), Classes(labels, category)
@@ -278,7 +278,12 @@ def test_categories_with_too_few_classes_are_taken_together_and_told() -> None:
     assert {frozenset(batch) for batch in kinds.tolist()} == {frozenset({0}), frozenset({1}), frozenset({2, 3, -1})}
     _, small, blank = sampler.notes(classes, BATCH, [f"c{label}" for label in range(20)])
     assert small.startswith("2 of 4 categories have fewer than the 4 classes that a batch takes of one")
-    assert blank == "1 of 20 classes have no category; they are taken together"
+    assert blank == "1 of 20 classes have no category and are taken as one more"
+    labels = np.repeat(np.arange(32), np.repeat([3, 6, 9, 12], 8))  # pairs of classes, of which eight make two batches
+    classes = Classes(labels, labels // 2)
+    kinds = groups(sampler, classes, 1)[:, :, 0] // 2
+    assert len({kind // 4 for kind in set(kinds.reshape(-1))}) == 4
+    assert (kinds // 4 == kinds[:, :1] // 4).all(), "classes of like size stay together"
 
 
 def test_a_class_counts_to_the_category_of_most_of_its_pictures() -> None:

@@ -67,8 +67,9 @@ class Balanced(Sampler):
         often, seen = expected / counts, np.minimum(expected, counts).sum() / counts.sum()
         most = int(often.argmax())
         return [
-            f"sampler balanced: an epoch has {percent(float(seen))} of the pictures; those of {names[most]!r} "
-            f"({counts[most]:,}) come {often[most]:.3g} times, those of the largest class {often[counts.argmax()]:.2g}"
+            f"sampler balanced: an epoch has {percent(float(seen))} of the pictures; one of {names[most]!r} "
+            f"({counts[most]:,} pictures) comes {often[most]:.2g} times on average, one of the largest class "
+            f"{often[counts.argmax()]:.2g} times"
         ]
 
     def _limit(self, counts: Counts) -> Counts:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from eml.errors import DataError
-from eml.images.samplers.base import Classes, Rows, Sampler, percent, random_of
+from eml.images.samplers.base import Classes, Counts, Rows, Sampler, percent, random_of
 from eml.images.timetable import Groups, Plan, drawn, earlier, few_pictures, fewer_repeats, limits_to_try, plan
 
 
@@ -25,8 +25,8 @@ class PerCategory(Sampler):
     """P×K with classes that are hard to tell apart: the classes of a batch are of few categories, of one by default.
 
     As with per_class every picture comes at least once an epoch, and none again before all of its class have come.
-    Categories with too few classes for a batch are taken together, as are classes without one; a class with pictures of
-    several categories counts to that of most of them.
+    Categories with too few classes for a batch are joined to one another as wholes; a class with pictures of several
+    categories counts to that of most of them.
     """
 
     type: Literal["per_category"] = "per_category"
@@ -108,11 +108,11 @@ class PerCategory(Sampler):
         if pooled:
             lines.append(
                 f"{pooled:,} of {len(np.unique(category[category >= 0])):,} categories have fewer than the "
-                f"{self._per_block(batch_size)} classes that a batch takes of one; they are taken together. A larger "
-                "sampler.categories or sampler.per_class, or a smaller batch_size, takes fewer of each"
+                f"{self._per_block(batch_size)} classes that a batch takes of one, and share batches with each other. "
+                "A larger sampler.categories or sampler.per_class, or a smaller batch_size, takes fewer of each"
             )
         if blank := int(np.count_nonzero(category < 0)):
-            lines.append(f"{blank:,} of {len(counts):,} classes have no {self.column}; they are taken together")
+            lines.append(f"{blank:,} of {len(counts):,} classes have no {self.column} and are taken as one more")
         if small := int(np.count_nonzero(counts < self.per_class)):
             lines.append(few_pictures(small, len(counts), self.per_class))
         caps = limits_to_try(self.per_class, int(self._groups().taken(counts).max()))
@@ -142,16 +142,30 @@ class PerCategory(Sampler):
         order = np.argsort(category, kind="stable")
         found, first = np.unique(category[order], return_index=True)
         members = np.split(order, first[1:])
-        apart = [each for each in members if len(each) >= per_block]
-        small = [each for each in members if len(each) < per_block]
-        together = np.concatenate(small) if small else np.array([], np.int64)
-        if len(together) >= per_block or not apart:
-            apart += [together] if len(together) else []
-        elif len(together):
-            least = min(range(len(apart)), key=lambda index: len(apart[index]))
-            apart[least] = np.concatenate([apart[least], together])
+        apart = _put_together(members, classes.counts, per_block)
         shelves = [Shelf(each, groups.plan(classes.counts[each], per_block)) for each in apart]
         return shelves, sum(1 for name, each in zip(found, members, strict=True) if len(each) < per_block and name >= 0)
+
+
+def _put_together(members: list[NDArray[np.int64]], counts: Counts, per_block: int) -> list[NDArray[np.int64]]:
+    """The categories' classes, those of categories with fewer than a block joined until they are twice as many."""
+    shelves = [each for each in members if len(each) >= per_block]
+    small = [each for each in members if len(each) < per_block]
+    small.sort(key=lambda each: float(counts[each].mean()))  # classes of like size together repeat less
+    open_shelf: list[NDArray[np.int64]] = []
+    for each in small:
+        open_shelf.append(each)
+        if sum(map(len, open_shelf)) >= 2 * per_block:
+            shelves.append(np.concatenate(open_shelf))
+            open_shelf = []
+    if open_shelf:
+        rest = np.concatenate(open_shelf)
+        least = min(range(len(shelves)), key=lambda index: len(shelves[index]), default=None)
+        if len(rest) >= per_block or least is None:
+            shelves.append(rest)
+        else:
+            shelves[least] = np.concatenate([shelves[least], rest])
+    return shelves
 
 
 def category_of_classes(classes: Classes) -> NDArray[np.int64]:
