@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from eml.config import ConfigPath, Strict, document
 from eml.images.augment import Augment, Standard
+from eml.images.mixes import Mix
 from eml.losses import Loss
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
@@ -148,6 +149,10 @@ class RunConfig(Strict):
     data: DataConfig
     image: ImageConfig = ImageConfig()
     augment: Augment = Standard()
+    mix: Mix | None = Field(
+        None,
+        description="each picture of a batch mixed with another, and their labels: mixup, cutmix, either; null: off",
+    )
     model: ModelConfig = ModelConfig()
     margin: Margin = ArcFace()
     head: HeadConfig = HeadConfig()

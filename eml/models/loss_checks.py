@@ -5,8 +5,10 @@ import math
 import torch
 
 from eml.errors import ConfigError
+from eml.images.mixes import Mix
 from eml.losses import Loss
 from eml.margins import Context, Margin
+from eml.models.config import HeadConfig
 from eml.models.head import ClassHead
 
 
@@ -17,6 +19,31 @@ def check_loss(margin: Margin, loss: Loss) -> None:
             f"loss: margin {margin.type} is a loss of its own ({margin.reduction}, no softmax over classes), "
             "with which neither smoothing nor another loss goes; set loss: {type: cross_entropy, label_smoothing: 0}"
         )
+
+
+def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None) -> None:
+    """Raises ConfigError when pictures are mixed, and the margin or the head's memory has no place for two labels."""
+    if mix is None:
+        return
+    if margin.reduction != "softmax":
+        why = f"margin.type {margin.type} is a loss of its own ({margin.reduction}, no softmax over classes)"
+    elif head.memory(margin) is None:
+        return
+    elif head.prototypes == "none":
+        why = f"margin.type {margin.type} remembers a class by its latest embedding"
+    else:
+        why = "head.prototypes remembers a class by its latest embedding"
+    raise ConfigError(
+        f"mix: {mix.type} gives every picture two labels, and {why}, so it takes one; set mix: null, or one of the "
+        f"margins that take two{', with head.prototypes: none' if head.prototypes != 'none' else ''}: "
+        f"{', '.join(_take_two_labels())}"
+    )
+
+
+def _take_two_labels() -> list[str]:
+    """Margins at their defaults that go with mixed pictures."""
+    made = {name: member.model_validate({"type": name}) for name, member in sorted(Margin.members().items())}
+    return [name for name, each in made.items() if each.reduction == "softmax" and each.prototypes() is None]
 
 
 def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:
