@@ -23,27 +23,28 @@ def check_loss(margin: Margin, loss: Loss) -> None:
 
 def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None) -> None:
     """Raises ConfigError when pictures are mixed, and the margin or the head's memory has no place for two labels."""
+    problems, remembers = [], "remembers a class by the embedding of one picture of it"
     if mix is None:
         return
-    if margin.reduction != "softmax":
-        why = f"margin.type {margin.type} is a loss of its own ({margin.reduction}, no softmax over classes)"
-    elif head.memory(margin) is None:
-        return
-    elif head.prototypes == "none":
-        why = f"margin.type {margin.type} remembers a class by its latest embedding"
-    else:
-        why = "head.prototypes remembers a class by its latest embedding"
-    raise ConfigError(
-        f"mix: {mix.type} gives every picture two labels, and {why}, so it takes one; set mix: null, or one of the "
-        f"margins that take two{', with head.prototypes: none' if head.prototypes != 'none' else ''}: "
-        f"{', '.join(_take_two_labels())}"
-    )
+    if not _takes_two_labels(margin):
+        own = f"is a loss of its own ({margin.reduction}, no softmax over classes)"
+        allowed = [name for name, each in sorted(Margin.members().items()) if _takes_two_labels(each(type=name))]
+        problems.append(
+            f"mix: {mix.type} gives every picture two labels, and margin.type {margin.type} "
+            f"{own if margin.reduction != 'softmax' else remembers}; set mix: null, or a margin that takes two: "
+            f"{', '.join(allowed)}"
+        )
+    if head.prototypes != "none":
+        problems.append(
+            f"mix: {mix.type} gives every picture two labels, and head.prototypes {remembers}; set mix: null, or "
+            "head.prototypes: none"
+        )
+    if problems:
+        raise ConfigError(problems)
 
 
-def _take_two_labels() -> list[str]:
-    """Margins at their defaults that go with mixed pictures."""
-    made = {name: member.model_validate({"type": name}) for name, member in sorted(Margin.members().items())}
-    return [name for name, each in made.items() if each.reduction == "softmax" and each.prototypes() is None]
+def _takes_two_labels(margin: Margin) -> bool:
+    return margin.reduction == "softmax" and margin.prototypes() is None
 
 
 def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:
