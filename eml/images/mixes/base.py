@@ -13,9 +13,8 @@ from eml.config import Choice
 if TYPE_CHECKING:
     from torch import Tensor
 
-_STREAM = int.from_bytes(
-    b"mixing", "big"
-)  # more than 32 bits, so that no (seed, epoch, position) of the pixels is the same
+# More than 32 bits, so that the pixels' (seed, epoch, position) is never the same entropy.
+_STREAM = int.from_bytes(b"mixing", "big")
 
 
 @dataclass(frozen=True)
