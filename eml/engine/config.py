@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from eml.config import ConfigPath, Strict, document
 from eml.images.augment import Augment
 from eml.images.augment.standard import Standard
+from eml.images.mixes import Mix
 from eml.images.samplers import Sampler
 from eml.images.samplers.shuffle import Shuffle
 from eml.losses import Loss
@@ -152,6 +153,10 @@ class RunConfig(Strict):
     image: ImageConfig = ImageConfig()
     augment: Augment = Standard()
     sampler: Sampler = Shuffle()
+    mix: Mix | None = Field(
+        None,
+        description="each picture of a batch mixed with another, and their labels: mixup, cutmix, either; null: off",
+    )
     model: ModelConfig = ModelConfig()
     margin: Margin = ArcFace()
     head: HeadConfig = HeadConfig()

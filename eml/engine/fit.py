@@ -29,12 +29,14 @@ from eml.engine.sets import RetrievalSet, TrainingSets, pictures, retrieval_set,
 from eml.engine.verdict import Verdict, verdict
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
 from eml.images.loading import EpochBatches, batches, normalise
+from eml.images.mixes import Mixed
 from eml.images.preprocess import Preprocess
+from eml.losses import Terms
 from eml.models.checkpoint import save_checkpoint
 from eml.models.device import find_device
 from eml.models.embedder import Embedder, build_embedder, check_backbone, default_preprocess
 from eml.models.head import ClassHead
-from eml.models.loss_checks import check_loss, smoothing_warning
+from eml.models.loss_checks import check_loss, check_mix, smoothing_warning
 from eml.models.model import Model
 from eml.retrieval.metrics import all_metrics
 from eml.trackers.base import Tracking
@@ -106,6 +108,8 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
         lambda: check_optimizer(config.optimizer.name),
         *(tracker.check for tracker in config.trackers),
         lambda: _check_metric(config),
+        lambda: check_loss(config.margin, config.loss),
+        lambda: check_mix(config.margin, config.head, config.mix),
         lambda: resume or RunFolder(config.output).refuse_occupied(overwrite=overwrite),
     ]
     for each in checks:
@@ -141,6 +145,7 @@ class Run:
         )
         self.preprocess: Preprocess = default_preprocess(self.embedder.backbone, **dict(config.image))
         check_loss(config.margin, config.loss)
+        check_mix(config.margin, config.head, config.mix)
         counts = np.bincount(self.sets.labels, minlength=len(self.sets.classes)).tolist()
         self.head = ClassHead(config.margin, len(counts), self.embedder.size, config.head, counts=counts)
         self.embedder.to(self.device)
@@ -217,21 +222,22 @@ class Run:
         self._leave_if_stopped()
 
     def step(self, pixels: Tensor, rows: Tensor) -> Line:
-        """One optimizer step on a batch: embed, compare with the classes, go back, move."""
+        """One optimizer step on a batch: mix, embed, compare with the classes, go back, move."""
         config, step = self.config, self.progress.step
         factor = learning_rate_factor(config.schedule, step, self.steps, self.epoch_steps)
         rates = set_learning_rates(self.optimizer, factor, class_weights=config.optimizer.lr.class_weights)
         self.before_step.remember()
         self.head.progress = step / max(1, self.steps - 1)
         images = normalise(pixels.to(self.device, non_blocking=True), self.preprocess)
+        mixed = config.mix(images, seed=config.seed, step=step, steps=self.steps) if config.mix else None
+        images = mixed.images if mixed else images
         embeddings = self.embedding.forward(images)
-        terms = self.head(embeddings, self.labels[rows.to(self.device)])
-        loss = config.loss(terms).mean()
+        loss, statistics = self._loss(embeddings, self.labels[rows.to(self.device)], mixed)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.embedding.backward(embeddings)
         norm = self._clipped_norm()
-        told = torch.stack([loss.detach(), norm, *terms.statistics()]).tolist()  # one wait for the device
+        told = torch.stack([loss.detach(), norm, *statistics]).tolist()  # one wait for the device
         self._check_finite(told[0], told[1], images, rows)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -242,9 +248,18 @@ class Run:
         if self.ema is not None:
             self.ema.update(self.embedder, step + 1)
         self.progress.step += 1
-        names = ("loss", "gradient_norm", *terms.STATISTICS)
+        names = ("loss", "gradient_norm", *Terms.STATISTICS)
         known = {name: value if math.isfinite(value) else None for name, value in zip(names, told, strict=True)}
         return {"step": step + 1, "lr": rates} | known  # None: the norm of a gradient that overflowed in float16
+
+    def _loss(self, embeddings: Tensor, labels: Tensor, mixed: Mixed | None) -> tuple[Tensor, list[Tensor]]:
+        """() mean loss, and the statistics of the terms. embeddings: (B, D), of mixed pictures if so; labels: (B,)."""
+        if mixed is None:
+            terms = self.head(embeddings, labels)
+            return self.config.loss(terms).mean(), terms.statistics()
+        terms, others = self.head.mixed(embeddings, labels, labels[mixed.partners], mixed.share)
+        losses = self.config.loss.mixed(terms, others, mixed.share)
+        return losses.mean(), terms.mixed_statistics(others, mixed.share)
 
     def _clipped_norm(self) -> Tensor:
         """() norm of the whole gradient before it was clipped."""

@@ -24,7 +24,7 @@ UPSCALED = 2.0  # pictures enlarged by more than this have nothing to show at th
 def rehearse(config: RunConfig, table: Table) -> tuple[dict[str, Any], list[str]]:
     """Build everything, take two steps, write nothing. Facts of the run that would be, and warnings, a line each."""
     config, chosen = resolved(config, table)
-    run = Run(config, table, lambda event: None)
+    run = Run(_always_mixed(config), table, lambda event: None)
     try:
         pixels, rows = next(run.batches(epoch=1, first_step=0))
         run.step(pixels, rows)  # the first one warms up
@@ -44,6 +44,13 @@ def rehearse(config: RunConfig, table: Table) -> tuple[dict[str, Any], list[str]
         "minutes_without_validation": round(seconds * run.steps / 60, 1),
     }
     return facts | {"recipe": [line.strip() for line in chosen]}, list(_warnings(run))
+
+
+def _always_mixed(config: RunConfig) -> RunConfig:
+    """With every batch mixed that could be, so that two steps show what that takes."""
+    if config.mix is None or config.mix.chance == 0:
+        return config
+    return config.model_copy(update={"mix": config.mix.model_copy(update={"chance": 1.0, "until": 1.0})})
 
 
 def _memory(run: Run) -> dict[str, Any]:
