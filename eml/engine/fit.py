@@ -104,6 +104,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
         lambda: find_device(config.device),
         lambda: check_backbone(config.model.backbone),
         lambda: check_optimizer(config.optimizer.name),
+        config.augment.check,
         *(tracker.check for tracker in config.trackers),
         lambda: _check_metric(config),
         lambda: resume or RunFolder(config.output).refuse_occupied(overwrite=overwrite),
@@ -138,6 +139,7 @@ class Run:
             config.image.size,
         )
         self.preprocess: Preprocess = default_preprocess(self.embedder.backbone, **dict(config.image))
+        self.augmenter = config.augment.build(self.preprocess)
         check_loss(config.margin, config.loss)
         counts = np.bincount(self.sets.labels, minlength=len(self.sets.classes)).tolist()
         self.head = ClassHead(config.margin, len(counts), self.embedder.size, config.head, counts=counts)
@@ -279,8 +281,8 @@ class Run:
         if self.config.optimizer.lr.backbone == 0:
             self.embedder.backbone.eval()  # frozen means its BatchNorm statistics too
         self.head.train()
-        augmenter = self.config.augment.build(self.preprocess)
-        source = pictures(self.table, self.sets.frame, self.preprocess, augmenter=augmenter, seed=self.config.seed)
+        seed, augmenter = self.config.seed, self.augmenter
+        source = pictures(self.table, self.sets.frame, self.preprocess, augmenter=augmenter, seed=seed)
         order = Shuffled(len(self.sets.frame), self.config.batch_size, self.config.seed, epoch, first_step)
         yield from batches(source, order, self.workers)
 
