@@ -195,6 +195,14 @@ def test_randaugment_erases_a_rectangle_of_noise_as_often_as_it_is_told() -> Non
         assert block.size < 0.36 * each.size
 
 
+@pytest.mark.parametrize("policy", ["rand-m10-n6-p1-inc1", "rand-m0-n6-p1", "rand-m25-mmax30-n6-p1-mstdinf-inc1"])
+def test_randaugment_bears_every_strength_of_every_operation(policy: str) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    change = RandAugment(policy=policy).build(PREPROCESS).change
+    assert change is not None
+    assert all(change(picture, seed).shape == (16, 16, 3) for seed in range(60))
+
+
 def test_randaugments_check_asks_timm() -> None:
     RandAugment().check()
     wrong = RandAugment.model_construct(policy="rand-m9-q3")

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -78,6 +79,9 @@ class Policies:
         self.erase = erase
         grey = (124, 116, 104)  # ImageNet's mean, as timm's own training has it
         self.policy: Policy = rand_augment_transform(policy, {"translate_const": int(0.45 * side), "img_mean": grey})
+        for operation in self.policy.ops:
+            if operation.name.startswith("Posterize"):
+                operation.level_fn = _one_bit_at_least(operation.level_fn)
 
     def __reduce__(self) -> tuple[type["Policies"], tuple[Any, ...]]:
         return Policies, self.written
@@ -95,6 +99,11 @@ class Policies:
         finally:
             random.setstate(before)
             np.random.set_state(before_numpy)
+
+
+def _one_bit_at_least(level_fn: Callable[[float, Any], tuple[int]]) -> Callable[[float, Any], tuple[int]]:
+    """timm asks for 0 bits at full strength, which Pillow 13 refuses; earlier ones gave a black picture."""
+    return lambda level, hparams: (max(1, level_fn(level, hparams)[0]),)
 
 
 def _erased(pixels: Pixels, seed: int) -> Pixels:
