@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 import random
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from eml.images.draws import Bits
 from eml.images.preprocess import Pixels
 
 Written = str | Mapping[str, Any]
@@ -90,8 +90,7 @@ class Composed:
     def __init__(self, written: Sequence[Written], side: int) -> None:
         self.written, self.side = list(written), side
         self.transforms: list[Any] = make(written, side)
-        self._python, self._bits = random.Random(), np.random.PCG64(0)
-        self._state = self._bits.state
+        self._python, self._bits = random.Random(), Bits()
         numbers = np.random.Generator(self._bits)
         for each in self.transforms:
             each.set_random_state(numbers, self._python)
@@ -108,8 +107,6 @@ class Composed:
         return data["image"]
 
     def seed(self, seed: int) -> None:
-        """Both generators to where they are for this seed; PCG64 by its state, a seventh of the time of a new one."""
+        """Both generators to where they are for this seed."""
         self._python.seed(seed)
-        self._state["state"]["state"] = int.from_bytes(hashlib.blake2b(seed.to_bytes(8), digest_size=16).digest())
-        self._state["has_uint32"] = 0
-        self._bits.state = self._state
+        self._bits.start(seed)
