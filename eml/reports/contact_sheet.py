@@ -14,6 +14,7 @@ from eml.files import whole_file
 
 SMALLEST, LARGEST = 96, 256  # sides between which a picture is shown (pixels)
 MARGIN, LINE = 8, 20
+PAPER = "#ececec"  # on which a white picture shows its edges
 MADE_BY = "eml contact sheet"
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -43,7 +44,7 @@ def draw_sheet(path: Path, title: str, columns: Sequence[str], rows: Sequence[Ro
     letter = bold.getlength(title) / max(1, len(title))
     lines = textwrap.wrap(title, int((width - 2 * MARGIN) * 0.97 / letter)) or [""]
     top = MARGIN + LINE * (len(lines) + 1)
-    sheet = Image.new("RGB", (width, top + len(rows) * (LINE + shown + MARGIN)), "white")
+    sheet = Image.new("RGB", (width, top + len(rows) * (LINE + shown + MARGIN)), PAPER)
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
         pen.text((MARGIN, MARGIN + number * LINE), line, "black", bold)

@@ -13,6 +13,8 @@ from eml.images.augmenter import Augmenter
 from eml.images.preprocess import Pixels, Preprocess
 from eml.images.transform_list import flaws
 
+SMALL = "PadIfNeeded before them makes small pictures as large as the network's"
+
 
 class Albumentations(Augment):
     """albumentations' transforms in the order given, on the decoded picture; the network's size comes afterwards."""
@@ -63,7 +65,7 @@ class Whole(Composed):
         try:
             return super().__call__(pixels, seed)
         except Exception as error:
-            raise DataError(f"augment.transforms: they fail on {_told(pixels, error)}") from error
+            raise DataError(f"augment.transforms: they fail on {_told(pixels, error)}. {SMALL}") from error
 
 
 def _told(pixels: Pixels, error: Exception) -> str:
