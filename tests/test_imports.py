@@ -31,7 +31,8 @@ FAMILIES = [
     family
     for family in (
         *("margins", "losses", "trackers", "retrieval/metrics"),
-        *("images/mixes", "images/samplers", "models/poolings", "models/necks"),
+        *("images/augment", "images/mixes", "images/samplers"),
+        *("models/poolings", "models/necks"),
     )
     if (PACKAGE / family).is_dir()
 ]

@@ -106,6 +106,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
         lambda: find_device(config.device),
         lambda: check_backbone(config.model.backbone),
         lambda: check_optimizer(config.optimizer.name),
+        config.augment.check,
         *(tracker.check for tracker in config.trackers),
         lambda: _check_metric(config),
         lambda: check_loss(config.margin, config.loss),
@@ -144,6 +145,7 @@ class Run:
             config.image.size,
         )
         self.preprocess: Preprocess = default_preprocess(self.embedder.backbone, **dict(config.image))
+        self.augmenter = config.augment.build(self.preprocess)
         check_loss(config.margin, config.loss)
         check_mix(config.margin, config.head, config.mix)
         counts = np.bincount(self.sets.labels, minlength=len(self.sets.classes)).tolist()
@@ -298,9 +300,9 @@ class Run:
         if self.config.optimizer.lr.backbone == 0:
             self.embedder.backbone.eval()  # frozen means its BatchNorm statistics too
         self.head.train()
-        augmenter = self.config.augment.build(self.preprocess)
-        source = pictures(self.table, self.sets.frame, self.preprocess, augmenter=augmenter, seed=self.config.seed)
-        order = self.config.sampler.epoch(self.sampled, self.config.batch_size, self.config.seed, epoch)
+        seed, augmenter = self.config.seed, self.augmenter
+        source = pictures(self.table, self.sets.frame, self.preprocess, augmenter=augmenter, seed=seed)
+        order = self.config.sampler.epoch(self.sampled, self.config.batch_size, seed, epoch)
         yield from batches(source, EpochBatches(order, epoch, first_step), self.workers)
 
     def sampling_notes(self) -> list[str]:
