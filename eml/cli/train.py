@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from eml.config import Choice
     from eml.engine.config import RunConfig
     from eml.engine.cross_validation import CrossValidation
     from eml.engine.fit import Result
@@ -123,9 +124,8 @@ def _preview(run: "RunConfig", out: Path, *, overwrite: bool, json: bool) -> Non
     from eml.engine.sets import table_to_train_on
 
     made = preview(run, table_to_train_on(run.data, render.say, render.progress))
-    settings = run.augment.model_dump(mode="json", exclude={"type"})
-    used = ", ".join(f"{key} {_short(value)}" for key, value in settings.items() if value != 0)
-    title = f"augment: {run.augment.type} ({used})" if used else f"augment: {run.augment.type}"
+    parts = {"augment": run.augment, **({"mix": run.mix} if run.mix else {})}
+    title = "  ·  ".join(f"{name}: {_settings(choice)}" for name, choice in parts.items())
     size = f"{made.preprocess.size} pixels, fit {made.preprocess.fit}"
     columns = ["as evaluated", *(f"draw {number}" for number in range(1, len(made.rows[0].drawn) + 1))]
     rows = [(_named(row.label, row.file_name), [row.plain, *row.drawn]) for row in made.rows]
@@ -134,6 +134,13 @@ def _preview(run: "RunConfig", out: Path, *, overwrite: bool, json: bool) -> Non
     render.say(f"{'replaced' if replaced else 'wrote'} {out}")
     if json:
         render.print_json({"preview": str(out), "file_names": [row.file_name for row in made.rows]})
+
+
+def _settings(choice: "Choice") -> str:
+    """Its type, and what it is set to but for what is off."""
+    settings = choice.model_dump(mode="json", exclude={"type"})
+    used = ", ".join(f"{key} {_short(value)}" for key, value in settings.items() if value != 0)
+    return f"{choice.type} ({used})" if used else choice.type
 
 
 def _named(label: str, file_name: str) -> str:

@@ -41,7 +41,9 @@ class Preview:
 def preview(config: RunConfig, table: Table, rows: int = ROWS, draws: int = DRAWS) -> Preview:
     """Pictures of classes spread over all, the same each time; no network is built, nothing written.
 
-    The draws are those of the run's seed at epochs 1, 2, …, but at positions of their own. Raises EmlError as a run.
+    The draws are those of the run's seed at epochs 1, 2, …, but at positions of their own; where the config mixes
+    pictures, each draw's pictures are a batch of which those of a row are mixed with another row's. Raises EmlError as
+    a run.
     """
     config.augment.check()
     config, _ = resolved(config, table)
@@ -50,16 +52,30 @@ def preview(config: RunConfig, table: Table, rows: int = ROWS, draws: int = DRAW
     augmenter = config.augment.build(preprocess)
     plain = pictures(table, sets.frame, preprocess)
     drawn = pictures(table, sets.frame, preprocess, augmenter=augmenter, seed=config.seed)
+    chosen = _spread(sets.labels, rows)
+    columns = [
+        _mixed(config, [_pixels(drawn, epoch, position, row) for position, row in enumerate(chosen)], epoch)
+        for epoch in range(1, draws + 1)
+    ]
     shown = [
         Shown(
             str(sets.frame["label"].iloc[row]),
             str(sets.frame["file_name"].iloc[row]),
             _pixels(plain, 0, 0, row),
-            [_pixels(drawn, epoch, position, row) for epoch in range(1, draws + 1)],
+            [column[position] for column in columns],
         )
-        for position, row in enumerate(_spread(sets.labels, rows))
+        for position, row in enumerate(chosen)
     ]
     return Preview(config.augment, preprocess, shown)
+
+
+def _mixed(config: RunConfig, drawn: list[Pixels], step: int) -> list[Pixels]:
+    """As the config mixes a batch of these at the beginning of a run."""
+    if config.mix is None:
+        return drawn
+    images = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float()
+    mixed = config.mix(images, seed=config.seed, step=step, steps=10**9)
+    return drawn if mixed is None else list(mixed.images.round().byte().permute(0, 2, 3, 1).numpy())
 
 
 def _spread(labels: NDArray[np.int64], count: int) -> list[int]:

@@ -38,6 +38,15 @@ def test_without_augmentation_every_draw_is_what_evaluation_sees(config: RunConf
         assert all(np.array_equal(each, row.plain) for each in row.drawn)
 
 
+def test_mixed_pictures_are_shown_mixed(config: RunConfig, table: Table) -> None:
+    rows = preview(changed(config, augment={"type": "none"}, mix={"type": "cutmix"}), table).rows
+    drawn = [(row.plain, each) for row in rows for each in row.drawn]
+    assert any(not np.array_equal(plain, each) for plain, each in drawn)
+    for plain, each in drawn:
+        pasted = [np.where((each == plain).all(-1, keepdims=True), plain, other.plain) for other in rows]
+        assert any(np.array_equal(each, made) for made in pasted)
+
+
 def test_the_command_writes_a_sheet_beside_the_config_and_makes_no_run(
     config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
