@@ -1,0 +1,77 @@
+"""Pictures by row, from a cache."""
+
+import io
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from eml.errors import DataError
+from eml.images.cache.store import Entries
+from eml.images.decode import Box, Choose
+from eml.images.preprocess import Pixels
+
+
+class Cached:
+    """A Source. Rows are a few tensors and the pictures a mapped file: nothing grows in a worker with their number.
+
+    entries: (N,) of each row, in the cache whose data.bin is `data`. jpeg: whether that is what it holds.
+    """
+
+    def __init__(self, data: Path, entries: Entries, *, jpeg: bool) -> None:
+        self.path, self.jpeg = data, jpeg
+        self._tensors = {
+            name: torch.from_numpy(entries[name].astype(np.int64))
+            for name in ("offset", *(("length", "crc") if jpeg else ()), "height", "width")
+        }
+        self._open()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "jpeg": self.jpeg, "tensors": self._tensors}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.path, self.jpeg, self._tensors = state["path"], state["jpeg"], state["tensors"]
+        self._open()
+
+    def _open(self) -> None:
+        self._arrays = {name: tensor.numpy() for name, tensor in self._tensors.items()}
+        if not len(self):
+            return
+        length = self._arrays["length"] if self.jpeg else 3 * self._arrays["height"] * self._arrays["width"]
+        needed = int((self._arrays["offset"] + length).max())
+        try:
+            mapped = np.memmap(self.path, np.uint8, "r")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path}: cannot be read: {error}. Begin the run again, or run eml cache") from error
+        if len(mapped) < needed:
+            raise DataError(
+                f"{self.path}: has {len(mapped):,} bytes of at least {needed:,}: it was cut short. Begin the run "
+                "again, or run eml cache: what is lost is made again"
+            )
+        self._data = mapped.view(np.ndarray)  # parts of a memmap are made in ten times the time
+
+    def __len__(self) -> int:
+        return len(self._tensors["offset"])
+
+    def pixels(self, row: int) -> Pixels:
+        """(H, W, 3), not to be written to."""
+        arrays = self._arrays
+        offset, height, width = (arrays[name].item(row) for name in ("offset", "height", "width"))
+        if not self.jpeg:
+            return self._data[offset : offset + 3 * height * width].reshape(height, width, 3)
+        data = self._data[offset : offset + arrays["length"].item(row)].tobytes()
+        if zlib.crc32(data) != arrays["crc"].item(row):
+            raise DataError(f"{self.path}: row {row} is damaged. Run: eml cache with --check, which makes it again")
+        return np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)))
+
+    def whole(self, row: int, side: int) -> Pixels:
+        """See Source."""
+        return self.pixels(row)
+
+    def part(self, row: int, side: int, choose: Choose) -> tuple[Pixels, Box]:
+        """See Source."""
+        pixels = self.pixels(row)
+        return pixels, choose(pixels.shape[1], pixels.shape[0])
