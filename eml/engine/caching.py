@@ -47,10 +47,9 @@ class Wanted:
         )
         report(f"cache: {self.use}: {told(filled, len(self.frame))}")
         if filled.made and self.path not in before:
-            for path, (holds, size) in before.items():
-                report(
-                    f"cache: {path} holds others ({holds}; {size / MIB:,.1f} MiB); eml cache removes what is not read"
-                )
+            others = {path: of for path, of in before.items() if path.name.startswith(self.settings.kind)}
+            for path, (holds, size) in others.items():
+                report(f"cache: {path} is another ({holds}; {size / MIB:,.1f} MiB); eml cache --prune removes it")
         return filled
 
 
@@ -58,9 +57,9 @@ def told(filled: Filled, count: int) -> str:
     """What making the cache of `count` pictures took."""
     if not filled.made and not filled.renewed:
         return f"{count:,} pictures are there, unchanged"
-    made = f"made {filled.made:,} of {count:,} pictures, {filled.bytes / MIB:,.1f} MiB, in {filled.seconds:,.1f} s"
-    renewed = f"; {filled.renewed:,} files have another time and are the same" if filled.renewed else ""
-    return made + renewed
+    parts = [f"made {filled.made:,} of {count:,} pictures, {filled.bytes / MIB:,.1f} MiB"] if filled.made else []
+    parts += [f"{filled.renewed:,} files have another time and the same content"] if filled.renewed else []
+    return f"{'; '.join(parts)}, in {filled.seconds:,.1f} s"
 
 
 def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Augmenter) -> Settings:

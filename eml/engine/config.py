@@ -28,7 +28,7 @@ class CacheConfig(Strict):
 
     format: Literal["raw", "jpeg"] = Field(
         "raw",
-        description="raw: quickest, 3 bytes a pixel; jpeg: a tenth of the room, read at about twice a file's pace",
+        description="raw: quickest, 3 bytes a pixel; jpeg: a fifth of the room, decoded in every epoch",
     )
     quality: int = Field(95, ge=50, le=100, description="of jpeg")
     side: int | None = Field(

@@ -21,6 +21,7 @@ from eml.threads import in_order
 
 MIB = 2**20
 SHOWN = 20  # pictures that cannot be read
+WORTH_TELLING = 256 * MIB  # of what changed pictures have left behind
 SAMPLE = 24  # pictures made to know how much room the others take
 
 Report = Callable[[str], None]
@@ -66,6 +67,11 @@ def fill(
                 report(f"warning: {store.path}: {lost:,} pictures are damaged or cut off, and are made again")
             made, renewed, size = _make(store, wanted, report, advance)
         entries = store.entries()
+        if (left := _left_over(entries)) > WORTH_TELLING:
+            report(
+                f"cache: {left / MIB:,.0f} MiB of {store.path} are of pictures that have changed since; to have them "
+                "back, make it anew after eml cache --clear"
+            )
     source = Cached(store.data, entries[wanted.places(entries)], jpeg=settings.format == "jpeg")
     return Filled(source, made, renewed, size, time.monotonic() - started)
 
@@ -126,6 +132,12 @@ def _state(path: Path | bytes) -> tuple[int, int]:
     except OSError:
         return -1, -1  # what is wrong with it is told when it is read
     return found.st_size, found.st_mtime_ns
+
+
+def _left_over(entries: Entries) -> int:
+    """Bytes of pictures that later ones have taken the place of."""
+    last = len(entries) - 1 - np.unique(entries["key"][::-1], return_index=True)[1]
+    return int(entries["length"].sum() - entries["length"][last].sum())
 
 
 def _begin(store: Store) -> None:

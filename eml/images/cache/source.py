@@ -23,32 +23,31 @@ class Cached:
 
     def __init__(self, data: Path, entries: Entries, *, jpeg: bool) -> None:
         self.path, self.jpeg = data, jpeg
-        self._tensors = {
-            name: torch.from_numpy(entries[name].astype(np.int64))
-            for name in ("offset", *(("length", "crc") if jpeg else ()), "height", "width")
-        }
+        self._needed = int((entries["offset"] + entries["length"]).max(initial=0))
+        kinds = {"offset": np.int64, "height": np.int32, "width": np.int32}
+        kinds |= {"length": np.int64, "crc": np.int64} if jpeg else {}
+        self._tensors = {name: torch.from_numpy(entries[name].astype(kind)) for name, kind in kinds.items()}
         self._open()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "jpeg": self.jpeg, "tensors": self._tensors}
+        return {"path": self.path, "jpeg": self.jpeg, "needed": self._needed, "tensors": self._tensors}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path, self.jpeg, self._tensors = state["path"], state["jpeg"], state["tensors"]
+        self.path, self.jpeg, self._needed = state["path"], state["jpeg"], state["needed"]
+        self._tensors = state["tensors"]
         self._open()
 
     def _open(self) -> None:
         self._arrays = {name: tensor.numpy() for name, tensor in self._tensors.items()}
         if not len(self):
             return
-        length = self._arrays["length"] if self.jpeg else 3 * self._arrays["height"] * self._arrays["width"]
-        needed = int((self._arrays["offset"] + length).max())
         try:
             mapped = np.memmap(self.path, np.uint8, "r")
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path}: cannot be read: {error}. Begin the run again, or run eml cache") from error
-        if len(mapped) < needed:
+        if len(mapped) < self._needed:
             raise DataError(
-                f"{self.path}: has {len(mapped):,} bytes of at least {needed:,}: it was cut short. Begin the run "
+                f"{self.path}: has {len(mapped):,} bytes of at least {self._needed:,}: it was cut short. Begin the run "
                 "again, or run eml cache: what is lost is made again"
             )
         self._data = mapped.view(np.ndarray)  # parts of a memmap are made in ten times the time
