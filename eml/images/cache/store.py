@@ -42,6 +42,8 @@ COMMIT_BYTES = 256 * 2**20
 """Pictures are entered into the index, and are then safe, at most so many bytes after they were made …"""
 COMMIT_SECONDS = 5.0
 """… and at most so long."""
+INDEX_ROOM = 2**20
+"""Bytes of pictures given up on a full disk, more than the entries of one commit take unless pictures are tiny."""
 
 
 class Store:
@@ -158,11 +160,11 @@ class Writer:
 
     def __enter__(self) -> Self:
         with _written(self.store):
-            entries, index_end = self.store._read()
+            entries, self._index_end = self.store._read()
             self._end = int((entries["offset"] + entries["length"]).max(initial=0))
             self._data, self._index = (path.open("ab", buffering=0) for path in (self.store.data, self.store.index))
             self._data.truncate(self._end)  # what follows was never committed
-            self._index.truncate(index_end)
+            self._index.truncate(self._index_end)
         self._begin()
         return self
 
@@ -170,8 +172,12 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not isinstance(error, OutputError):
-                self.commit()
+            if isinstance(error, OutputError):
+                self._make_room()
+            self.commit()
+        except OutputError:
+            if error is None:  # else that one is told
+                raise
         finally:
             self._data.close()
             self._index.close()
@@ -180,8 +186,9 @@ class Writer:
         """One picture. Raises OutputError when the disk is full; those before are kept."""
         with _written(self.store):
             _write_all(self._data, data)
-        self._enter(key, state, content, (self._end, len(data), shape[0], shape[1], zlib.crc32(data)))
+        place = (self._end, len(data), shape[0], shape[1], zlib.crc32(data))
         self._end += len(data)
+        self._enter(key, state, content, place)
         self.count, self.bytes = self.count + 1, self.bytes + len(data)
 
     def renew(self, entry: Any, state: tuple[int, int]) -> None:
@@ -199,10 +206,22 @@ class Writer:
         if self._pending:
             with _written(self.store):
                 os.fsync(self._data.fileno())
-                _write_all(self._index, _block(np.array(self._pending, ENTRY)))
+                block = _block(np.array(self._pending, ENTRY))
+                self._index.truncate(self._index_end)  # an earlier try may have been cut off by a full disk
+                _write_all(self._index, block)
                 os.fsync(self._index.fileno())
+            self._index_end += len(block)
             self._pending = []
         self._begin()
+
+    def _make_room(self) -> None:
+        """On a full disk: the last pictures go, so that the entries of those before them can be written."""
+        wanted, committed = self._end - INDEX_ROOM, self._began[0]
+        while self._pending and self._end > wanted:
+            if (offset := self._pending.pop()[4]) >= committed:  # else a renewed entry, of an earlier picture
+                self._end = offset
+        with _written(self.store):
+            self._data.truncate(self._end)
 
     def _begin(self) -> None:
         self._began = self._end, time.monotonic()
