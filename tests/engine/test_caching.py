@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -157,3 +158,10 @@ def test_eml_cache_says_which_options_go_with_what(
     ):
         assert main(["cache", *arguments]) == 2
         assert told in capsys.readouterr().err
+
+
+def test_the_page_on_pictures_lists_every_key_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pictures.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`? \|", page, flags=re.MULTILINE))
+    fields = {name: json.dumps(field.default).strip('"') for name, field in CacheConfig.model_fields.items()}
+    assert listed == fields

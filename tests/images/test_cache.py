@@ -20,6 +20,7 @@ from PIL import Image
 from eml.errors import DataError, OutputError
 from eml.images.augment.base import Augmenter
 from eml.images.cache import Cached, Filled, Settings, Store, caches, fill
+from eml.images.cache import source as source_module
 from eml.images.cache import store as store_module
 from eml.images.crop import Crop
 from eml.images.decode import decode
@@ -360,6 +361,15 @@ def test_a_pickled_cache_is_small_and_opens_the_file_itself(root: Path) -> None:
         pickled = pickle.dumps(source)
         assert len(pickled) < 4000
         assert same(pickle.loads(pickled), source)
+
+
+def test_letting_go_of_what_was_looked_at_changes_no_pixel(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = filled(root).source
+    expected = [source.pixels(row).copy() for row in range(len(NAMES))]
+    monkeypatch.setattr(source_module, "LET_GO", 3000)
+    views = [source.pixels(row) for row in range(len(NAMES))]
+    assert source._looked_at < sum(each.size for each in expected)
+    assert all(np.array_equal(view, pixels) for view, pixels in zip(views, expected, strict=True))
 
 
 def test_spawned_workers_open_the_cache_themselves_and_give_the_same_pixels(root: Path) -> None:

@@ -1,6 +1,7 @@
 """Pictures by row, from a cache."""
 
 import io
+import mmap
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from eml.errors import DataError
 from eml.images.cache.store import Entries
 from eml.images.decode import Box, Choose
 from eml.images.preprocess import Pixels
+
+LET_GO = 16 * 2**20
+"""Bytes that a process looks at before it lets go of them: what it has mapped would be counted as its memory."""
 
 
 class Cached:
@@ -42,15 +46,16 @@ class Cached:
         if not len(self):
             return
         try:
-            mapped = np.memmap(self.path, np.uint8, "r")
+            with self.path.open("rb") as file:
+                self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path}: cannot be read: {error}. Begin the run again, or run eml cache") from error
-        if len(mapped) < self._needed:
+        if len(self._mapped) < self._needed:
             raise DataError(
-                f"{self.path}: has {len(mapped):,} bytes of at least {self._needed:,}: it was cut short. Begin the run "
-                "again, or run eml cache: what is lost is made again"
+                f"{self.path}: has {len(self._mapped):,} bytes of at least {self._needed:,}: it was cut short. "
+                "Begin the run again, or run eml cache: what is lost is made again"
             )
-        self._data = mapped.view(np.ndarray)  # parts of a memmap are made in ten times the time
+        self._data, self._looked_at = np.frombuffer(self._mapped, np.uint8), 0
 
     def __len__(self) -> int:
         return len(self._tensors["offset"])
@@ -58,13 +63,23 @@ class Cached:
     def pixels(self, row: int) -> Pixels:
         """(H, W, 3), not to be written to."""
         arrays = self._arrays
-        offset, height, width = (arrays[name].item(row) for name in ("offset", "height", "width"))
+        offset, height, width = arrays["offset"].item(row), arrays["height"].item(row), arrays["width"].item(row)
+        length = arrays["length"].item(row) if self.jpeg else 3 * height * width
+        self._looked_at += length
+        if self._looked_at > LET_GO:
+            self._let_go()
         if not self.jpeg:
-            return self._data[offset : offset + 3 * height * width].reshape(height, width, 3)
-        data = self._data[offset : offset + arrays["length"].item(row)].tobytes()
+            return self._data[offset : offset + length].reshape(height, width, 3)
+        data = self._data[offset : offset + length].tobytes()
         if zlib.crc32(data) != arrays["crc"].item(row):
             raise DataError(f"{self.path}: row {row} is damaged. Run: eml cache with --check, which makes it again")
         return np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)))
+
+    def _let_go(self) -> None:
+        """Pages looked at stay with the system, which drops them when it likes, and are no longer this process's."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+        self._looked_at = 0
 
     def whole(self, row: int, side: int) -> Pixels:
         """See Source."""
