@@ -13,7 +13,7 @@ PACKAGE = Path(eml.__file__).parent
 # From the bottom. A room imports from the rows below its own, and from itself.
 ROWS = [
     {"errors"},
-    {"files"},
+    {"files", "threads"},
     {"config"},
     {"images"},
     {"losses", "margins", "dataset"},

@@ -15,6 +15,7 @@ from eml.dataset.table import Table, resolve, test_table
 from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
 from eml.errors import ConfigError, OutputError
 from eml.files import digest
+from eml.images.files import Source
 from eml.models.config import ModelConfig
 from eml.models.device import find_device
 from eml.models.embedder import build_embedder, default_preprocess
@@ -32,14 +33,16 @@ def evaluate(
     *,
     batch_size: int = 64,
     workers: int = 0,
+    source: Source | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Summary:
     """Embed every picture of the set once and rank the gallery for every query.
 
+    source: where the set's pictures come from; None: their files.
     progress: called with the number of pictures done since the last call.
     Raises DataError when a picture cannot be read or no query has a partner.
     """
-    rows = pictures(table, wanted.frame, model.preprocess)
+    rows = pictures(table, wanted.frame, model.preprocess, source=source)
     embeddings = model.embed_rows(rows, batch_size=batch_size, workers=workers, progress=progress)
     place = np.full(len(wanted.frame), -1)
     place[wanted.gallery] = np.arange(len(wanted.gallery))
