@@ -184,7 +184,7 @@ class Run:
             self._restore(accept_changes=accept_changes)
         else:
             self.folder.refuse_occupied(overwrite=overwrite)
-        self._fill_caches()
+        self.fill_caches()
         if not self.resume:
             self.folder.create(self.config, self.facts(), overwrite=overwrite)
             self._save()
@@ -207,7 +207,7 @@ class Run:
                 self._close_epoch(epoch)
         return self._result()
 
-    def _fill_caches(self) -> None:
+    def fill_caches(self) -> None:
         """The caches that the config asks for, before anything is trained or, of a new run, written."""
         if self.config.data.cache is None:
             return
