@@ -1,6 +1,7 @@
 """`eml cache`."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -88,7 +89,7 @@ def cache(
             raise ConfigError(
                 f"{', '.join(given)}: for a table. A config says it under data.cache; change it with --set"
             )
-        wanted = _of_config(source, set_ or [])
+        wanted = _of_config(source, set_ or [], clear=clear)
     else:
         if set_:
             raise ConfigError("--set: for a config; a table has --side, --format, --quality, --interpolation, --folder")
@@ -105,7 +106,7 @@ def cache(
         render.print_json({"caches": made, "removed": removed})
 
 
-def _of_config(config: Path, overrides: list[str]) -> "list[Wanted]":
+def _of_config(config: Path, overrides: list[str], *, clear: bool) -> "list[Wanted]":
     from eml.cli import render
     from eml.config import load
     from eml.engine.config import RunConfig
@@ -115,7 +116,7 @@ def _of_config(config: Path, overrides: list[str]) -> "list[Wanted]":
     from eml.engine.caching import caches_of_run
     from eml.engine.sets import table_to_train_on
 
-    if run.data.cache is None:
+    if run.data.cache is None and not clear:
         render.warn(
             f"{config} has no data.cache, so a run of it reads the files; to read this cache, set data.cache: raw"
         )
@@ -156,15 +157,16 @@ def _of_table(
 def _fill(wanted: "Wanted", *, check: bool) -> dict[str, Any]:
     from eml.cli import render
 
-    with render.progress(f"cache for {wanted.use}", len(wanted.frame)) as advance:
-        done = 0
+    with ExitStack() as shown:  # the bar is there only while pictures are made: lines would be written into it
+        done, advance = 0, None
 
         def show(now: int, total: int) -> None:
-            nonlocal done
-            if done == 0:
-                advance(len(wanted.frame) - total)  # are there already
+            nonlocal done, advance
+            advance = advance or shown.enter_context(render.progress(f"cache for {wanted.use}", total))
             advance(now - done)
             done = now
+            if now == total:
+                shown.close()
 
         filled = wanted.fill(render.say, show, check=check)
     return {
