@@ -131,7 +131,7 @@ def test_eml_cache_makes_what_the_run_reads(
     made = json.loads(capsys.readouterr().out)["caches"]
     assert [(each["use"], each["made"]) for each in made] == [("training", 20), ("validation", 30)]
     seen: list[Event] = []
-    Run(run, own, seen.append)._fill_caches()
+    Run(run, own, seen.append).fill_caches()
     assert [str(event) for event in seen if isinstance(event, Caching)] == []
     assert main(["cache", str(own.path), "--side", "16"]) == 0
     capsys.readouterr()
