@@ -113,60 +113,26 @@ def _oml(task: Task, augment: Any, criterion: Any, optimizer_for: Any, batch: tu
 def pml_metric_loss(task: Task) -> Any:
     """examples/notebooks/MetricLossOnly: trunk (Adam 1e-5) and a linear embedder of 64 (1e-4), triplet loss with
     margin 0.1, MultiSimilarityMiner, four pictures a class, batch 32, random crops down to .16."""
-    from pytorch_metric_learning import trainers
-
-    return _pml(task, trainers.MetricLossOnly, {}, {}, {}, {})
-
-
-def pml_classifier(task: Task) -> Any:
-    """examples/notebooks/TrainWithClassifier: as above, and a linear classifier (1e-4) with half the loss's weight."""
     import torch
-    from pytorch_metric_learning import trainers
+    from pytorch_metric_learning import losses, miners, samplers, trainers
 
-    classifier = torch.nn.Linear(64, len(set(task.labels)))
-    optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-4, weight_decay=1e-4)
-    return _pml(
-        task,
-        trainers.TrainWithClassifier,
-        {"classifier": classifier},
-        {"classifier_optimizer": optimizer},
-        {"classifier_loss": torch.nn.CrossEntropyLoss()},
-        {"loss_weights": {"metric_loss": 1, "classifier_loss": 0.5}},
-    )
-
-
-def _pml(task: Task, trainer: Any, models: Any, optimizers: Any, loss_functions: Any, more: Any) -> Any:
-    import torch
-    from pytorch_metric_learning import losses, miners, samplers
-    from torchvision import transforms
-
-    augment = transforms.Compose(
-        [
-            transforms.Resize(task.side),
-            transforms.RandomResizedCrop(scale=(0.16, 1), ratio=(0.75, 1.33), size=task.side),
-            transforms.RandomHorizontalFlip(0.5),
-            transforms.ToTensor(),
-            transforms.Normalize(mean=MEAN, std=STD),
-        ]
-    )
     embedder = torch.nn.Linear(task.trunk.num_features, 64)
     adam = torch.optim.Adam
     trunk_optimizer = adam(task.trunk.parameters(), lr=task.rate or 1e-5, weight_decay=1e-4)
     embedder_optimizer = adam(embedder.parameters(), lr=10 * (task.rate or 1e-5), weight_decay=1e-4)
-    trained = trainer(
-        models={"trunk": task.trunk, "embedder": embedder, **models},
-        optimizers={"trunk_optimizer": trunk_optimizer, "embedder_optimizer": embedder_optimizer, **optimizers},
+    trainer = trainers.MetricLossOnly(
+        models={"trunk": task.trunk, "embedder": embedder},
+        optimizers={"trunk_optimizer": trunk_optimizer, "embedder_optimizer": embedder_optimizer},
         batch_size=32,
-        loss_funcs={"metric_loss": losses.TripletMarginLoss(margin=0.1), **loss_functions},
+        loss_funcs={"metric_loss": losses.TripletMarginLoss(margin=0.1)},
         mining_funcs={"tuple_miner": miners.MultiSimilarityMiner(epsilon=0.1)},
-        dataset=Pictures(task.files, task.labels, _without_flip(augment, task.flip)),
+        dataset=Pictures(task.files, task.labels, _pml_augment(task)),
         sampler=samplers.MPerClassSampler(task.labels, m=4, length_before_new_iter=len(task.labels)),
         dataloader_num_workers=0,
         end_of_iteration_hook=lambda _: _stop(task),
-        **more,
     )
     try:
-        trained.train(num_epochs=1_000_000)
+        trainer.train(num_epochs=1_000_000)
     except SpentError:
         return torch.nn.Sequential(task.trunk, embedder)
     raise AssertionError
@@ -175,22 +141,12 @@ def _pml(task: Task, trainer: Any, models: Any, optimizers: Any, loss_functions:
 def pml_arcface(task: Task) -> Any:
     """ArcFaceLoss at its defaults (28.6 degrees, scale 64) with SGD 0.01 for its weights, as the page on losses says;
     the network and its batches as in the notebook SubCenterArcFaceMNIST (shuffled, 64, Adam), but at rate 1e-4: its
-    0.01 is for a network from scratch. Augmentation of the notebook MetricLossOnly."""
+    0.01 is for a network from scratch."""
     import torch
     from pytorch_metric_learning import losses
     from torch.utils.data import DataLoader
-    from torchvision import transforms
 
-    augment = transforms.Compose(
-        [
-            transforms.Resize(task.side),
-            transforms.RandomResizedCrop(scale=(0.16, 1), ratio=(0.75, 1.33), size=task.side),
-            transforms.RandomHorizontalFlip(0.5),
-            transforms.ToTensor(),
-            transforms.Normalize(mean=MEAN, std=STD),
-        ]
-    )
-    data = Pictures(task.files, task.labels, _without_flip(augment, task.flip))
+    data = Pictures(task.files, task.labels, _pml_augment(task))
     loss_function = losses.ArcFaceLoss(num_classes=len(set(task.labels)), embedding_size=task.trunk.num_features)
     loss_optimizer = torch.optim.SGD(loss_function.parameters(), lr=0.01)
     optimizer = torch.optim.Adam(task.trunk.parameters(), lr=task.rate or 1e-4)
@@ -205,6 +161,22 @@ def pml_arcface(task: Task) -> Any:
         if task.spent():
             return task.trunk
     raise AssertionError
+
+
+def _pml_augment(task: Task) -> Any:
+    """Of the notebook MetricLossOnly."""
+    from torchvision import transforms
+
+    augment = transforms.Compose(
+        [
+            transforms.Resize(task.side),
+            transforms.RandomResizedCrop(scale=(0.16, 1), ratio=(0.75, 1.33), size=task.side),
+            transforms.RandomHorizontalFlip(0.5),
+            transforms.ToTensor(),
+            transforms.Normalize(mean=MEAN, std=STD),
+        ]
+    )
+    return _without_flip(augment, task.flip)
 
 
 class SpentError(Exception):
@@ -242,7 +214,7 @@ def none(task: Task) -> Any:
 
 RECIPES = {
     recipe.__name__.replace("_", "-"): recipe
-    for recipe in (oml_readme, oml_pipeline, pml_metric_loss, pml_classifier, pml_arcface, none)
+    for recipe in (oml_readme, oml_pipeline, pml_metric_loss, pml_arcface, none)
 }
 
 
