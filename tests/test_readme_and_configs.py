@@ -70,7 +70,7 @@ def test_every_command_and_every_line_of_python_runs(folder: Path, monkeypatch: 
 def test_the_readmes_config_and_every_file_of_configs_load(tmp_path: Path) -> None:
     (tmp_path / "readme.yaml").write_text(blocks("yaml")[0])
     files = sorted((ROOT / "configs").glob("*.yaml"))
-    assert {"demo.yaml", "example_config.yaml", "grocery160.yaml"} <= {file.name for file in files}
+    assert {"demo.yaml", "example_config.yaml", "grocery160.yaml", "omniglot.yaml"} <= {file.name for file in files}
     for file in [tmp_path / "readme.yaml", *files]:
         load(RunConfig, file)
 
