@@ -31,7 +31,7 @@ FAMILIES = [
     family
     for family in (
         *("margins", "losses", "trackers", "retrieval/metrics"),
-        *("images/samplers", "models/poolings", "models/necks"),
+        *("images/mixes", "images/samplers", "models/poolings", "models/necks"),
     )
     if (PACKAGE / family).is_dir()
 ]

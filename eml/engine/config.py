@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from eml.config import ConfigPath, Strict, document
 from eml.images.augment import Augment
 from eml.images.augment.standard import Standard
+from eml.images.mixes import Mix
+from eml.images.samplers import Sampler
+from eml.images.samplers.shuffle import Shuffle
 from eml.losses import Loss
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
@@ -149,13 +152,18 @@ class RunConfig(Strict):
     data: DataConfig
     image: ImageConfig = ImageConfig()
     augment: Augment = Standard()
+    sampler: Sampler = Shuffle()
+    mix: Mix | None = Field(
+        None,
+        description="each picture of a batch mixed with another, and their labels: mixup, cutmix, either; null: off",
+    )
     model: ModelConfig = ModelConfig()
     margin: Margin = ArcFace()
     head: HeadConfig = HeadConfig()
     loss: Loss = CrossEntropy()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    epochs: int = Field(10, ge=1, description="times that every training picture is seen")
+    epochs: int = Field(10, ge=1, description="passes over the training pictures, as long as the sampler makes them")
     batch_size: int = Field(64, ge=2, description="pictures per step")
     accumulate: int = Field(
         1,
@@ -177,6 +185,11 @@ class RunConfig(Strict):
     )
     seed: int = Field(28, ge=0, lt=2**63, description="of the weights, the order and the augmentation")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto takes the first there is")
+
+    @model_validator(mode="after")
+    def _batches_the_sampler_can_fill(self) -> Self:
+        self.sampler.check_batch_size(self.batch_size)
+        return self
 
 
 def example() -> str:

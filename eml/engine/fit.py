@@ -28,13 +28,15 @@ from eml.engine.run_folder import Line, RunFolder, table_facts
 from eml.engine.sets import RetrievalSet, TrainingSets, pictures, retrieval_set, training_sets
 from eml.engine.verdict import Verdict, verdict
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
-from eml.images.loading import Shuffled, batches, normalise
+from eml.images.loading import EpochBatches, batches, normalise
+from eml.images.mixes import Mixed
 from eml.images.preprocess import Preprocess
+from eml.losses import Terms
 from eml.models.checkpoint import save_checkpoint
 from eml.models.device import find_device
 from eml.models.embedder import Embedder, build_embedder, check_backbone, default_preprocess
 from eml.models.head import ClassHead
-from eml.models.loss_checks import check_loss, smoothing_warning
+from eml.models.loss_checks import check_loss, check_mix, smoothing_warning
 from eml.models.model import Model
 from eml.retrieval.metrics import all_metrics
 from eml.trackers.base import Tracking
@@ -106,6 +108,8 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
         lambda: check_optimizer(config.optimizer.name),
         *(tracker.check for tracker in config.trackers),
         lambda: _check_metric(config),
+        lambda: check_loss(config.margin, config.loss),
+        lambda: check_mix(config.margin, config.head, config.mix),
         lambda: resume or RunFolder(config.output).refuse_occupied(overwrite=overwrite),
     ]
     for each in checks:
@@ -129,6 +133,8 @@ class Run:
         self.workers = _workers(config, self.device)
         _check_metric(config)
         self.sets: TrainingSets = training_sets(table, config.data.fold)
+        self.sampled = self.sets.sampled(config.sampler.category_column, table.name)
+        config.sampler.check(self.sampled, config.batch_size, table.name)
         self.validated: dict[str, tuple[Table, RetrievalSet]] = dict(self._validated())
         self.shown = _shown_metrics(self.validated)
         self.deciding = config.validation.metric.rpartition("/")[0]  # the name of what `best` goes by
@@ -139,6 +145,7 @@ class Run:
         )
         self.preprocess: Preprocess = default_preprocess(self.embedder.backbone, **dict(config.image))
         check_loss(config.margin, config.loss)
+        check_mix(config.margin, config.head, config.mix)
         counts = np.bincount(self.sets.labels, minlength=len(self.sets.classes)).tolist()
         self.head = ClassHead(config.margin, len(counts), self.embedder.size, config.head, counts=counts)
         self.embedder.to(self.device)
@@ -155,7 +162,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
         self.before_step = Before(self.embedder, self.head, self.device)
         self.labels = torch.from_numpy(self.sets.labels).to(self.device)
-        self.epoch_steps = len(Shuffled(len(self.sets.frame), config.batch_size, config.seed, epoch=1))
+        self.epoch_steps = config.sampler.steps(self.sampled, config.batch_size)
         self.steps = config.epochs * self.epoch_steps
         self.progress = Progress()
         self.log: list[Line] = []  # steps that are not yet in the folder
@@ -176,6 +183,8 @@ class Run:
         self.observe(Note(str(self.head.plan(self.config.batch_size))))
         if warning := smoothing_warning(self.head, self.config.loss):
             self.observe(Note(warning))
+        for line in self.sampling_notes():
+            self.observe(Note(line))
         config = self.config.model_dump(mode="json")
         self.tracking.open(self.config.trackers, self.folder.path, config, resumed=self.resume)
         with _stop_requests() as stopped, closing(self.tracking):
@@ -213,21 +222,22 @@ class Run:
         self._leave_if_stopped()
 
     def step(self, pixels: Tensor, rows: Tensor) -> Line:
-        """One optimizer step on a batch: embed, compare with the classes, go back, move."""
+        """One optimizer step on a batch: mix, embed, compare with the classes, go back, move."""
         config, step = self.config, self.progress.step
         factor = learning_rate_factor(config.schedule, step, self.steps, self.epoch_steps)
         rates = set_learning_rates(self.optimizer, factor, class_weights=config.optimizer.lr.class_weights)
         self.before_step.remember()
         self.head.progress = step / max(1, self.steps - 1)
         images = normalise(pixels.to(self.device, non_blocking=True), self.preprocess)
+        mixed = config.mix(images, seed=config.seed, step=step, steps=self.steps) if config.mix else None
+        images = mixed.images if mixed else images
         embeddings = self.embedding.forward(images)
-        terms = self.head(embeddings, self.labels[rows.to(self.device)])
-        loss = config.loss(terms).mean()
+        loss, statistics = self._loss(embeddings, self.labels[rows.to(self.device)], mixed)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.embedding.backward(embeddings)
         norm = self._clipped_norm()
-        told = torch.stack([loss.detach(), norm, *terms.statistics()]).tolist()  # one wait for the device
+        told = torch.stack([loss.detach(), norm, *statistics]).tolist()  # one wait for the device
         self._check_finite(told[0], told[1], images, rows)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -238,9 +248,18 @@ class Run:
         if self.ema is not None:
             self.ema.update(self.embedder, step + 1)
         self.progress.step += 1
-        names = ("loss", "gradient_norm", *terms.STATISTICS)
+        names = ("loss", "gradient_norm", *Terms.STATISTICS)
         known = {name: value if math.isfinite(value) else None for name, value in zip(names, told, strict=True)}
         return {"step": step + 1, "lr": rates} | known  # None: the norm of a gradient that overflowed in float16
+
+    def _loss(self, embeddings: Tensor, labels: Tensor, mixed: Mixed | None) -> tuple[Tensor, list[Tensor]]:
+        """() mean loss, and the statistics of the terms. embeddings: (B, D), of mixed pictures if so; labels: (B,)."""
+        if mixed is None:
+            terms = self.head(embeddings, labels)
+            return self.config.loss(terms).mean(), terms.statistics()
+        terms, others = self.head.mixed(embeddings, labels, labels[mixed.partners], mixed.share)
+        losses = self.config.loss.mixed(terms, others, mixed.share)
+        return losses.mean(), terms.mixed_statistics(others, mixed.share)
 
     def _clipped_norm(self) -> Tensor:
         """() norm of the whole gradient before it was clipped."""
@@ -281,8 +300,12 @@ class Run:
         self.head.train()
         augmenter = self.config.augment.build(self.preprocess)
         source = pictures(self.table, self.sets.frame, self.preprocess, augmenter=augmenter, seed=self.config.seed)
-        order = Shuffled(len(self.sets.frame), self.config.batch_size, self.config.seed, epoch, first_step)
-        yield from batches(source, order, self.workers)
+        order = self.config.sampler.epoch(self.sampled, self.config.batch_size, self.config.seed, epoch)
+        yield from batches(source, EpochBatches(order, epoch, first_step), self.workers)
+
+    def sampling_notes(self) -> list[str]:
+        """What the sampler has to say of these classes, a line each."""
+        return self.config.sampler.notes(self.sampled, self.config.batch_size, self.sets.classes)
 
     def _close_epoch(self, epoch: int) -> None:
         """Validation and checkpoint where they are due; then the epoch is done."""

@@ -87,6 +87,10 @@ def resolved(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]:
     if "margin" in config.model_fields_set and "norms" in config.margin.inputs:
         made.values.setdefault("model", {})["neck"] = {"type": "identity"}
         made.reasons["model.neck"] = f"no neck: {config.margin.type} wants lengths as the backbone gives them"
+    try:
+        config.sampler.check_batch_size(made.values["batch_size"])
+    except ValueError:
+        del made.values["batch_size"]  # the config's own, which the sampler can fill
     taken: dict[str, str] = {}
     filled = _filled(config, made.values, "", taken)
     if not taken:

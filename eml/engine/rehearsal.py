@@ -24,15 +24,16 @@ UPSCALED = 2.0  # pictures enlarged by more than this have nothing to show at th
 def rehearse(config: RunConfig, table: Table) -> tuple[dict[str, Any], list[str]]:
     """Build everything, take two steps, write nothing. Facts of the run that would be, and warnings, a line each."""
     config, chosen = resolved(config, table)
-    run = Run(config, table, lambda event: None)
+    run = Run(_always_mixed(config), table, lambda event: None)
     try:
-        run.step(*next(run.batches(epoch=1, first_step=0)))  # the first one warms up
+        pixels, rows = next(run.batches(epoch=1, first_step=0))
+        run.step(pixels, rows)  # the first one warms up
         started = time.monotonic()
         run.step(*next(run.batches(epoch=1, first_step=0)))
     except NotFiniteError as error:  # which tells of a saved state, and here is none
         raise EmlError(error.diagnosis) from error
     seconds = time.monotonic() - started
-    batch_size = min(config.batch_size, len(run.sets.frame))
+    batch_size = len(rows)
     facts = {name: value for name, value in run.facts().items() if name != "table"}
     facts |= _class_head_facts(run.head, batch_size, run.optimizer) | _memory(run)
     facts |= {
@@ -43,6 +44,13 @@ def rehearse(config: RunConfig, table: Table) -> tuple[dict[str, Any], list[str]
         "minutes_without_validation": round(seconds * run.steps / 60, 1),
     }
     return facts | {"recipe": [line.strip() for line in chosen]}, list(_warnings(run))
+
+
+def _always_mixed(config: RunConfig) -> RunConfig:
+    """With every batch mixed that could be, so that two steps show what that takes."""
+    if config.mix is None or config.mix.chance == 0:
+        return config
+    return config.model_copy(update={"mix": config.mix.model_copy(update={"chance": 1.0, "until": 1.0})})
 
 
 def _memory(run: Run) -> dict[str, Any]:
@@ -73,6 +81,7 @@ def _warnings(run: Run) -> Iterator[str]:
     config, sets = run.config, run.sets
     if smoothing := smoothing_warning(run.head, config.loss):
         yield smoothing
+    yield from run.sampling_notes()
     counts = sets.frame["label"].value_counts()
     if alone := int((counts == 1).sum()):
         yield (

@@ -21,6 +21,7 @@ from eml.images.augment import Augmenter
 from eml.images.files import Files
 from eml.images.loading import Pictures
 from eml.images.preprocess import Preprocess
+from eml.images.samplers import Classes
 
 Report = Callable[[str], None]
 
@@ -48,6 +49,19 @@ class TrainingSets:
     labels: NDArray[np.int64]
     classes: list[str]
     validation: RetrievalSet | None
+
+    def sampled(self, category_column: str | None, where: str) -> Classes:
+        """What a sampler goes by. Raises DataError, naming the table `where`, without the column of categories."""
+        if category_column is None:
+            return Classes(self.labels)
+        if category_column not in self.frame:
+            raise DataError(
+                f"{where}: has no column {category_column!r}, by which the sampler puts classes together; set "
+                f"sampler.column to one that it has: {', '.join(map(str, self.frame))}"
+            )
+        column = self.frame[category_column]
+        codes, _ = pd.factorize(column.mask(column == ""), sort=True)
+        return Classes(self.labels, codes.astype(np.int64))
 
 
 def table_to_train_on(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -92,29 +93,31 @@ class InOrder:
             yield [(0, row, row) for row in range(first, min(first + self.batch_size, self.num_rows))]
 
 
-class Shuffled:
-    """An epoch's batches, each row at most once, from any step on: the order is a pure function of (seed, epoch).
+class EpochBatches:
+    """An epoch's batches from any step on, or one process's share of each. A batch sampler of keys.
 
-    Rows that do not fill the last batch are left out, others in each epoch; with fewer rows than a batch, the batch is
-    all of them.
+    order: (steps, B) rows, a sampler's. The positions in the keys are those of the whole epoch, whatever the share. Of
+    `world` processes the one of number `rank` takes a stretch of every batch: together they have each batch once.
     """
 
-    def __init__(self, num_rows: int, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> None:
-        self.batch_size, self.epoch, self.first_step = min(batch_size, num_rows), epoch, first_step
-        self.num_rows, self.seed = num_rows, seed
+    def __init__(
+        self, order: NDArray[np.int64], epoch: int, first_step: int = 0, *, rank: int = 0, world: int = 1
+    ) -> None:
+        size = order.shape[1]
+        self.order, self.epoch, self.first_step = order, epoch, first_step
+        self.first, self.last = rank * size // world, (rank + 1) * size // world
 
     def __len__(self) -> int:
-        return self.num_rows // self.batch_size - self.first_step
+        return len(self.order) - self.first_step
 
     def __iter__(self) -> Iterator[list[Key]]:
-        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, self.epoch])))
-        order = random.permutation(self.num_rows)
-        for step in range(self.first_step, self.num_rows // self.batch_size):
-            positions = range(step * self.batch_size, (step + 1) * self.batch_size)
-            yield [(self.epoch, position, int(order[position])) for position in positions]
+        size = self.order.shape[1]
+        for step in range(self.first_step, len(self.order)):
+            rows = self.order[step, self.first : self.last].tolist()
+            yield [(self.epoch, step * size + self.first + number, row) for number, row in enumerate(rows)]
 
 
-def batches(pictures: Pictures, sampler: InOrder | Shuffled, workers: int = 0) -> Iterator[Batch]:
+def batches(pictures: Pictures, sampler: InOrder | EpochBatches, workers: int = 0) -> Iterator[Batch]:
     """Batches in the sampler's order, whatever the number of worker processes.
 
     Raises DataError naming the file when a picture cannot be read.

@@ -40,8 +40,19 @@ class Terms:
 
     def statistics(self) -> list[Tensor]:
         """Means over the batch to follow a training by, (), named as in STATISTICS; the angle in degrees."""
+        return [each.mean() for each in self._per_sample()]
+
+    def mixed_statistics(self, other: Terms, share: float | Tensor) -> list[Tensor]:
+        """Of mixed samples: means over both labels with the weights of the loss, share and 1−share.
+
+        So the accuracy cannot be 1 where both labels have a share, and the partner's class counts as another one.
+        """
+        both = zip(self._per_sample(), other._per_sample(), strict=True)
+        return [(share * own + (1 - share) * others).mean() for own, others in both]
+
+    def _per_sample(self) -> list[Tensor]:
         angle = self.cosine_y.clamp(-1, 1).acos().rad2deg()
-        return [self.correct.float().mean(), self.cosine_y.mean(), angle.mean(), self.nearest.mean()]
+        return [self.correct.float(), self.cosine_y, angle, self.nearest]
 
 
 class Loss(Choice):

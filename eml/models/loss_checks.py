@@ -5,8 +5,10 @@ import math
 import torch
 
 from eml.errors import ConfigError
+from eml.images.mixes import Mix
 from eml.losses import Loss
 from eml.margins import Context, Margin
+from eml.models.config import HeadConfig
 from eml.models.head import ClassHead
 
 
@@ -17,6 +19,32 @@ def check_loss(margin: Margin, loss: Loss) -> None:
             f"loss: margin {margin.type} is a loss of its own ({margin.reduction}, no softmax over classes), "
             "with which neither smoothing nor another loss goes; set loss: {type: cross_entropy, label_smoothing: 0}"
         )
+
+
+def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None) -> None:
+    """Raises ConfigError when pictures are mixed, and the margin or the head's memory has no place for two labels."""
+    problems, remembers = [], "remembers a class by the embedding of one picture of it"
+    if mix is None:
+        return
+    if not _takes_two_labels(margin):
+        own = f"is a loss of its own ({margin.reduction}, no softmax over classes)"
+        allowed = [name for name, each in sorted(Margin.members().items()) if _takes_two_labels(each(type=name))]
+        problems.append(
+            f"mix: {mix.type} gives every picture two labels, and margin.type {margin.type} "
+            f"{own if margin.reduction != 'softmax' else remembers}; set mix: null, or a margin that takes two: "
+            f"{', '.join(allowed)}"
+        )
+    if head.prototypes != "none":
+        problems.append(
+            f"mix: {mix.type} gives every picture two labels, and head.prototypes {remembers}; set mix: null, or "
+            "head.prototypes: none"
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _takes_two_labels(margin: Margin) -> bool:
+    return margin.reduction == "softmax" and margin.prototypes() is None
 
 
 def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:

@@ -16,8 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eml.images.loading import Shuffled, normalise
+from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
+from eml.images.samplers import Classes
+from eml.images.samplers.shuffle import Shuffle
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.models.config import ModelConfig
@@ -60,13 +62,13 @@ def train(margin: Margin, pixels: Tensor, labels: np.ndarray, seed: int) -> tupl
     head = ClassHead(margin, int(labels.max()) + 1, SIZE).train()
     groups = [{"params": embedder.parameters(), "lr": 2e-3}, {"params": head.parameters(), "lr": 1e-2}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-    steps = EPOCHS * len(Shuffled(len(labels), BATCH, seed, 1))
+    order, classes = Shuffle(), Classes(labels)
+    steps = EPOCHS * order.steps(classes, BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [2e-3, 1e-2], total_steps=steps, pct_start=0.1)
     targets = torch.from_numpy(labels)
     value = float("nan")
     for epoch in range(1, EPOCHS + 1):
-        for keys in Shuffled(len(labels), BATCH, seed, epoch):
-            rows = torch.tensor([row for _, _, row in keys])
+        for rows in torch.from_numpy(order.epoch(classes, BATCH, seed, epoch)):
             terms = head(embedder(normalise(pixels[rows], PREPROCESS)), targets[rows])
             loss = CrossEntropy().per_sample(terms).mean()
             optimizer.zero_grad()

@@ -12,8 +12,10 @@ from eml.images.augment.standard import Standard
 from eml.images.crop import Crop
 from eml.images.draws import key_of, uniform
 from eml.images.files import Files
-from eml.images.loading import InOrder, Pictures, Shuffled, batches, normalise
+from eml.images.loading import EpochBatches, InOrder, Pictures, batches, normalise
 from eml.images.preprocess import Preprocess
+from eml.images.samplers import Classes
+from eml.images.samplers.shuffle import Shuffle
 
 PREPROCESS = Preprocess(size=24)
 EVERYTHING = Standard(rotate=20, shift=0.1, zoom=0.1, hue=0.1, erase=0.5)
@@ -34,8 +36,10 @@ def pictures(root: Path, augment: Augment | None = None, seed: int = 0) -> Pictu
 
 
 def epoch(source: Pictures, number: int, workers: int = 0, first_step: int = 0) -> list[tuple[torch.Tensor, list[int]]]:
-    order = Shuffled(10, 3, seed=5, epoch=number, first_step=first_step)
-    return [(pixels, rows.tolist()) for pixels, rows in batches(source, order, workers)]
+    order = Shuffle().epoch(Classes(np.arange(10)), 3, seed=5, epoch=number)
+    return [
+        (pixels, rows.tolist()) for pixels, rows in batches(source, EpochBatches(order, number, first_step), workers)
+    ]
 
 
 def test_pixels_and_order_depend_on_seed_epoch_and_position_alone(root: Path) -> None:

@@ -1,0 +1,68 @@
+"""What mixing a batch is: each picture with another of the same batch, and two labels with their shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from eml.config import Choice
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# More than 32 bits, so that the pixels' (seed, epoch, position) is never the same entropy.
+_STREAM = int.from_bytes(b"mixing", "big")
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A mixed batch of B.
+
+    images: (B, 3, H, W). partners: (B,) int64, which picture of the batch the other label is of.
+    share: (B,) float32 in [0, 1], weight of a picture's own label; the partner's has 1−share.
+    """
+
+    images: Tensor
+    partners: Tensor
+    share: Tensor
+
+
+class Mix(Choice):
+    """How a training batch is mixed, after augmentation.
+
+    Partners are a random permutation of the batch, without regard of class. A partner of the same class changes the
+    picture alone: the two labels are one, and the loss is that of this label. So it is with a picture that is its own
+    partner, which stays as it is.
+    """
+
+    chance: float = Field(1.0, ge=0, le=1, description="of a batch to be mixed; the others stay as they are")
+    until: float = Field(1.0, gt=0, le=1, description="share of the training after which nothing is mixed any more")
+    share: Literal["batch", "picture"] = Field(
+        "batch", description="batch: one share (and box) for all pictures of a batch; picture: one for each"
+    )
+
+    def mix(self, images: Tensor, partners: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Mixed images (B, 3, H, W), a new tensor, and the shares (B,). partners: (B,) int64 on the images' device."""
+        raise NotImplementedError
+
+    def __call__(self, images: Tensor, *, seed: int, step: int, steps: int) -> Mixed | None:
+        """The batch of step `step` (from 0) of `steps`, mixed; None where it stays as it is.
+
+        What is drawn is a pure function of (seed, step), the number of pictures and their size; the images' memory is
+        left alone. images: (B, 3, H, W), normalised floats on any device.
+        """
+        import torch
+
+        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, step, _STREAM])))
+        if step >= self.until * steps or random.random() >= self.chance:
+            return None
+        partners = torch.from_numpy(random.permutation(len(images))).to(images.device, non_blocking=True)
+        mixed, share = self.mix(images, partners, random)
+        return Mixed(mixed, partners, share)
+
+    def draws(self, images: Tensor) -> int:
+        """How many shares are drawn for the batch: 1, or B."""
+        return 1 if self.share == "batch" else len(images)

@@ -1,0 +1,29 @@
+"""Mixup or CutMix, batch by batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from eml.images.mixes.base import Mix
+from eml.images.mixing import blended, pasted
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+class Either(Mix):
+    """Each mixed batch by mixup (arXiv:1710.09412) or by CutMix (arXiv:1905.04899), as a coin says."""
+
+    type: Literal["either"] = "either"
+    cutmix: float = Field(0.5, ge=0, le=1, description="chance of a mixed batch to be CutMix's, else it is mixup's")
+    mixup_alpha: float = Field(0.2, ge=0.01, le=100, description="of mixup's λ ~ Beta(α, α)")
+    cutmix_alpha: float = Field(1.0, ge=0.01, le=100, description="of CutMix's λ ~ Beta(α, α)")
+
+    def mix(self, images: Tensor, partners: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Blended with the partners, or with a box of them."""
+        if random.random() < self.cutmix:
+            return pasted(images, partners, random, alpha=self.cutmix_alpha, draws=self.draws(images))
+        return blended(images, partners, random, alpha=self.mixup_alpha, draws=self.draws(images))

@@ -1,0 +1,11 @@
+"""The sampler family: which pictures are trained on together, and how often each."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from eml.images.samplers.base import Classes, Sampler
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["Classes", "Sampler"]
