@@ -150,6 +150,11 @@ class ClassHead(nn.Module):
         with torch.no_grad():
             return float(self.state().get("scale", self._scale()))
 
+    def by_class(self) -> set[str]:
+        """Keys of state_dict whose tensors have a row for each class that is here."""
+        parts = ("class_weights", "bias", "memory_queue", "memory_last")
+        return {key for key in self.state_dict() if key in parts or key.startswith("optimizer_")}
+
     def forward(
         self,
         embeddings: Tensor,

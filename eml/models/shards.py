@@ -35,8 +35,7 @@ class Shard:
     def of_group(cls, num_classes: int, group: Any = None) -> "Shard":
         """This process's contiguous part of the classes; group: of torch.distributed, None for all its processes."""
         group = group or dist.group.WORLD
-        rank, world = dist.get_rank(group), dist.get_world_size(group)
-        return cls(num_classes, rank * num_classes // world, (rank + 1) * num_classes // world, group)
+        return cls(num_classes, *part_of(num_classes, dist.get_rank(group), dist.get_world_size(group)), group)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -148,6 +147,11 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
+
+
+def part_of(num_classes: int, rank: int, world: int) -> tuple[int, int]:
+    """First class of process `rank` of `world`, and the one after its last."""
+    return rank * num_classes // world, (rank + 1) * num_classes // world
 
 
 def drawn_rows(shard: Shard, draw: Callable[[int], Tensor], block: int = 4096) -> Tensor:
