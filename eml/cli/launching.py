@@ -14,7 +14,7 @@ from eml.errors import ConfigError, EmlError, Interrupted
 if TYPE_CHECKING:
     from eml.engine.processes import Processes
 
-SAVING = 600  # seconds that the processes have after a stop request to finish their step and save
+SAVING = 300  # seconds that the processes have after a stop request to finish their step and save
 
 
 def launch(devices: int) -> None:

@@ -68,7 +68,7 @@ def goes_by_rows(name: str) -> bool:
         except Exception:
             return True  # an unknown or unusable one is told of elsewhere
         moved.append((torch.cat([each.detach() for each in weights]) - start) / rate)
-    return torch.allclose(*moved, rtol=1e-3, atol=1e-3)
+    return torch.allclose(moved[0], moved[1], rtol=1e-3, atol=1e-3)
 
 
 def same_everywhere(embedder: Embedder, processes: Processes) -> None:

@@ -6,6 +6,8 @@ is, and nothing here does anything.
 """
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -167,6 +169,8 @@ def join(name: str, processes: Processes) -> Iterator[Processes]:
     except BaseException as error:
         well = isinstance(error, Interrupted)
         lost = _is_loss(error)
+        if lost and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a launcher that has seen the loss: this one ends anyway
         processes.silent = not watch.tells(_patience(error, lost, processes.first))
         if lost and not isinstance(error, EmlError):
             raise processes.lost() from error
