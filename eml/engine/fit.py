@@ -112,7 +112,7 @@ def fit(
 def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Processes = ALONE) -> None:
     """What only timm, this machine and the output folder can tell of a config, before anything is read or built.
 
-    processes: which need not have met yet. Raises EmlError with all problems at once.
+    processes: which have not met yet; the first one makes the folder after that. Raises EmlError with all problems at once.
     """
     problems: list[str] = []
     checks: list[Callable[[], object]] = [
@@ -124,7 +124,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         lambda: _check_metric(config),
         lambda: check_loss(config.margin, config.loss),
         lambda: check_mix(config.margin, config.head, config.mix),
-        lambda: resume or not processes.first or RunFolder(config.output).refuse_occupied(overwrite=overwrite),
+        lambda: resume or RunFolder(config.output).refuse_occupied(overwrite=overwrite),
     ]
     for each in checks:
         try:
