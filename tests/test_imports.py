@@ -13,7 +13,7 @@ PACKAGE = Path(eml.__file__).parent
 # From the bottom. A room imports from the rows below its own, and from itself.
 ROWS = [
     {"errors"},
-    {"files"},
+    {"files", "threads"},
     {"config"},
     {"images"},
     {"losses", "margins", "dataset"},
@@ -31,7 +31,8 @@ FAMILIES = [
     family
     for family in (
         *("margins", "losses", "trackers", "retrieval/metrics"),
-        *("images/mixes", "images/samplers", "models/poolings", "models/necks"),
+        *("images/augment", "images/mixes", "images/samplers"),
+        *("models/poolings", "models/necks"),
     )
     if (PACKAGE / family).is_dir()
 ]

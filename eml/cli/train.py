@@ -9,6 +9,7 @@ import typer
 from eml.cli import render
 
 if TYPE_CHECKING:
+    from eml.config import Choice
     from eml.dataset.table import Table
     from eml.engine.config import RunConfig
     from eml.engine.cross_validation import CrossValidation
@@ -44,20 +45,37 @@ def train(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build everything, take two steps, make no run.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw a sheet of augmented training pictures, make no run.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --preview: the sheet, .png or .jpg.  [default: preview.png beside the config]",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
 ) -> None:
     """Train an embedding model as a config says, into a run folder with checkpoints, metrics and plots."""
     from eml.cli.launching import joined, launch, told_once
     from eml.config import load
     from eml.engine.config import RunConfig
+    from eml.errors import ConfigError
 
-    if devices is not None and devices > 1:
+    if devices is not None and devices > 1 and not preview:
         launch(devices)
         return
     overrides = [*(set_ or []), *([f"device={device}"] if device else [])]
     overrides += [f"data.fold={fold}"] if fold and fold != "all" else []
     with told_once():
         run = load(RunConfig, config, overrides)
+        if preview:
+            _preview(run, out or config.with_name("preview.png"), overwrite=overwrite, json=json)
+            return
+        if out is not None:
+            raise ConfigError("--out is the sheet of --preview; where a run goes is the config's: --set output=FOLDER")
 
         from eml.engine.fit import check
         from eml.engine.processes import Processes
@@ -129,6 +147,47 @@ def _fit(run: "RunConfig", table: "Table", processes: "Processes", given: dict[s
             "verdict": asdict(result.verdict) | {"helped": result.verdict.helped} if result.verdict else None,
         }
         render.print_json(best)
+
+
+def _preview(run: "RunConfig", out: Path, *, overwrite: bool, json: bool) -> None:
+    """Draw the sheet, and say where."""
+    from eml.reports.contact_sheet import draw_sheet, refuse_sheet
+
+    refuse_sheet(out, overwrite=overwrite)
+
+    from eml.engine.preview import preview
+    from eml.engine.sets import table_to_train_on
+
+    made = preview(run, table_to_train_on(run.data, render.say, render.progress))
+    parts = {"augment": run.augment, **({"mix": run.mix} if run.mix else {})}
+    title = "  ·  ".join(f"{name}: {_settings(choice)}" for name, choice in parts.items())
+    size = f"{made.preprocess.size} pixels, fit {made.preprocess.fit}"
+    columns = ["as evaluated", *(f"draw {number}" for number in range(1, len(made.rows[0].drawn) + 1))]
+    rows = [(_named(row.label, row.file_name), [row.plain, *row.drawn]) for row in made.rows]
+    replaced = out.exists()
+    draw_sheet(out, f"{title}  ·  {size}", columns, rows)
+    render.say(f"{'replaced' if replaced else 'wrote'} {out}")
+    if json:
+        render.print_json({"preview": str(out), "file_names": [row.file_name for row in made.rows]})
+
+
+def _settings(choice: "Choice") -> str:
+    """Its type, and what it is set to but for what is off."""
+    settings = choice.model_dump(mode="json", exclude={"type"})
+    used = ", ".join(f"{key} {_short(value)}" for key, value in settings.items() if value != 0)
+    return f"{choice.type} ({used})" if used else choice.type
+
+
+def _named(label: str, file_name: str) -> str:
+    """A picture with its label, unless that is its folder."""
+    return file_name if f"{label}/" in f"/{file_name}" else f"{label}  ·  {file_name}"
+
+
+def _short(value: object) -> str:
+    """On one line, as YAML has it."""
+    from yaml import safe_dump
+
+    return safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
 
 
 def _show_folds(done: "CrossValidation") -> None:

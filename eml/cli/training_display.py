@@ -6,7 +6,7 @@ from typing import Self
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eml.cli import render
-from eml.engine.events import Event, Note, Started, Stepped, Validated, Validating
+from eml.engine.events import Caching, Event, Note, Started, Stepped, Validated, Validating
 
 SHOWN = ("recall_at_1", "recall_at_5", "map_at_r", "mean_average_precision")
 """What fits into 80 columns; metrics.jsonl has all."""
@@ -30,6 +30,7 @@ class TrainingDisplay:
         )
         self.training = self.bar.add_task("training", total=None, numbers="")
         self.validating = self.bar.add_task("validating", total=None, numbers="", visible=False)
+        self.caching = self.bar.add_task("caching", total=None, numbers="", visible=False)
         self.recall = ""
         self.loss = float("nan")
 
@@ -51,6 +52,8 @@ class TrainingDisplay:
                     f"({event.steps_per_epoch:,} an epoch)"
                 )
                 self.bar.update(self.training, total=event.steps, completed=event.first_step)
+            case Caching():
+                self.bar.update(self.caching, total=event.total, completed=event.done, visible=event.done < event.total)
             case Stepped():
                 self.loss = event.loss
                 rates = f"lr {event.learning_rate:.1e}  {event.pictures_per_second:.0f}/s"

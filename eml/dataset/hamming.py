@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eml.dataset.components import Indices
-from eml.dataset.threads import in_order
+from eml.threads import in_order
 
 ROWS = 64  # hashes compared at a time with those of the buckets near theirs
 TILE = 2**16  # pairs: half a MiB of differences, which fits a core's cache

@@ -17,8 +17,8 @@ from typing import Any
 
 from eml.dataset.hashing import HashKind
 from eml.dataset.inspection import Inspected, inspect_with_time
-from eml.dataset.threads import cores
 from eml.errors import DataError
+from eml.threads import cores
 
 CHUNK = 32  # files that a worker takes at a time: a fraction of a second even for large photos
 SAMPLE = 64  # files read before deciding whether worker processes would pay

@@ -13,9 +13,9 @@ from PIL import Image
 
 from eml.dataset.components import Indices
 from eml.dataset.scan import Progress
-from eml.dataset.threads import in_order
 from eml.errors import DataError
 from eml.images.decode import PictureError, decode
+from eml.threads import in_order
 
 SIDE = 32  # pixels of a thumbnail, squashed to a square
 SAME = 0.88

@@ -18,6 +18,7 @@ from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
 from eml.engine.shared_evaluation import embed_together
 from eml.errors import ConfigError, OutputError
 from eml.files import digest
+from eml.images.files import Source
 from eml.models.config import ModelConfig
 from eml.models.device import find_device
 from eml.models.embedder import build_embedder, default_preprocess
@@ -35,16 +36,18 @@ def evaluate(
     *,
     batch_size: int = 64,
     workers: int = 0,
+    source: Source | None = None,
     progress: Callable[[int], None] | None = None,
     processes: Processes = ALONE,
 ) -> Summary:
     """Embed every picture of the set once and rank the gallery for every query.
 
+    source: where the set's pictures come from; None: their files.
     progress: called with the number of pictures done since the last call. processes: that share the pictures; the
     summary is the same in all of them, and that of one alone.
     Raises DataError when a picture cannot be read or no query has a partner.
     """
-    rows = pictures(table, wanted.frame, model.preprocess)
+    rows = pictures(table, wanted.frame, model.preprocess, source=source)
     embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
     return processes.told(lambda: _summary(embeddings, wanted))
 

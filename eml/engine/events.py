@@ -16,6 +16,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Caching:
+    """`done` of `total` pictures of a cache are made."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Stepped:
     """One optimizer step was taken. step counts from 1; pictures_per_second is a running mean."""
 
@@ -51,5 +59,5 @@ class Note:
     text: str
 
 
-Event = Started | Stepped | Validating | Validated | Note
+Event = Caching | Started | Stepped | Validating | Validated | Note
 Observer = Callable[[Event], None]

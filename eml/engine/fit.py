@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +17,8 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from eml.dataset.table import Table, read_table
+from eml.dataset.table import Table
+from eml.engine.caching import wanted_caches
 from eml.engine.config import RunConfig
 from eml.engine.data_parallel import (
     SummedGradients,
@@ -28,17 +30,18 @@ from eml.engine.data_parallel import (
 )
 from eml.engine.embedding import Embedding, precision_of, random_state, set_random_state
 from eml.engine.evaluation import evaluate
-from eml.engine.events import Note, Observer, Started, Stepped, Validated, Validating
+from eml.engine.events import Caching, Note, Observer, Started, Stepped, Validated, Validating
 from eml.engine.not_finite import Before, NotFiniteError, origin
 from eml.engine.optimizer import build_optimizer, check_optimizer, learning_rate_factor, set_learning_rates
 from eml.engine.processes import ALONE, Processes
 from eml.engine.recipe import resolved
 from eml.engine.run_folder import Line, RunFolder, table_facts
-from eml.engine.sets import RetrievalSet, TrainingSets, pictures, retrieval_set, training_sets
+from eml.engine.sets import RetrievalSet, TrainingSets, pictures, training_sets, validation_sets
 from eml.engine.shared_state import merged, parted
 from eml.engine.verdict import Verdict, verdict
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
-from eml.images.loading import EpochBatches, batches, normalise
+from eml.images.files import Source
+from eml.images.loading import EpochBatches, Pictures, batches, normalise
 from eml.images.mixes import Mixed
 from eml.images.preprocess import Preprocess
 from eml.losses import Terms
@@ -112,7 +115,8 @@ def fit(
 def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Processes = ALONE) -> None:
     """What only timm, this machine and the output folder can tell of a config, before anything is read or built.
 
-    processes: which have not met yet; the first one makes the folder after that. Raises EmlError with all problems at once.
+    processes: which have not met yet; the first one makes the folder after that. Raises EmlError with all problems at
+    once.
     """
     problems: list[str] = []
     checks: list[Callable[[], object]] = [
@@ -120,6 +124,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         lambda: check_processes(config, processes),
         lambda: check_backbone(config.model.backbone),
         lambda: check_optimizer(config.optimizer.name),
+        config.augment.check,
         *(tracker.check for tracker in config.trackers),
         lambda: _check_metric(config),
         lambda: check_loss(config.margin, config.loss),
@@ -160,7 +165,10 @@ class Run:
         self.sets: TrainingSets = training_sets(table, config.data.fold)
         self.sampled = self.sets.sampled(config.sampler.category_column, table.name)
         config.sampler.check(self.sampled, config.batch_size, table.name)
-        self.validated: dict[str, tuple[Table, RetrievalSet]] = dict(self._validated())
+        self.validated: dict[str, tuple[Table, RetrievalSet]] = dict(
+            validation_sets(config.validation, table, self.sets)
+        )
+        self.cached: dict[str | None, Source] = {}  # of the training pictures (None), and of validation sets by name
         self.shown = _shown_metrics(self.validated)
         self.deciding = config.validation.metric.rpartition("/")[0]  # the name of what `best` goes by
         torch.manual_seed(config.seed)
@@ -169,6 +177,7 @@ class Run:
             config.image.size,
         )
         self.preprocess: Preprocess = default_preprocess(self.embedder.backbone, **dict(config.image))
+        self.augmenter = config.augment.build(self.preprocess)
         check_loss(config.margin, config.loss)
         check_mix(config.margin, config.head, config.mix)
         counts = np.bincount(self.sets.labels, minlength=len(self.sets.classes)).tolist()
@@ -203,7 +212,10 @@ class Run:
         """Validate the untrained network, then epoch by epoch: steps, validation, checkpoint, state."""
         if self.resume:
             self._restore(accept_changes=accept_changes)
-        else:
+        elif self.processes.first:
+            self.folder.refuse_occupied(overwrite=overwrite)
+        self.processes.after_first(self.fill_caches)
+        if not self.resume:
             if self.processes.first:
                 self.folder.create(self.config, self.facts(), overwrite=overwrite)
             self._save()
@@ -226,6 +238,18 @@ class Run:
                 self._train_epoch(epoch)
                 self._close_epoch(epoch)
         return self._result()
+
+    def fill_caches(self) -> None:
+        """The caches that the config asks for, before anything is trained or, of a new run, written."""
+        if self.config.data.cache is None:
+            return
+        for name, wanted in wanted_caches(
+            self.config.data.cache, self.table, self.sets, self.validated, self.preprocess, self.augmenter
+        ):
+            filled = wanted.fill(
+                lambda line: self.observe(Note(line)), lambda done, total: self.observe(Caching(done, total))
+            )
+            self.cached[name] = filled.source
 
     def _train_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are still to do; none in epoch 0."""
@@ -339,17 +363,23 @@ class Run:
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of one epoch from its `first_step` on, or this process's part, with the modules in training mode."""
         self._train_mode()
-        augmenter = self.config.augment.build(self.preprocess)
-        source = pictures(self.table, self.sets.frame, self.preprocess, augmenter=augmenter, seed=self.config.seed)
         order = self.config.sampler.epoch(self.sampled, self.config.batch_size, self.config.seed, epoch)
         share = EpochBatches(order, epoch, first_step, rank=self.processes.rank, world=self.processes.world)
-        yield from batches(source, share, self.workers)
+        yield from batches(self.pictures, share, self.workers)
 
     def _train_mode(self) -> None:
         self.embedder.train()
         if self.config.optimizer.lr.backbone == 0:
             self.embedder.backbone.eval()  # frozen means its BatchNorm statistics too
         self.head.train()
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The training pictures, from the cache if there is one, as training has them."""
+        source, seed = self.cached.get(None), self.config.seed
+        return pictures(
+            self.table, self.sets.frame, self.preprocess, source=source, augmenter=self.augmenter, seed=seed
+        )
 
     def sampling_notes(self) -> list[str]:
         """What the sampler has to say of these classes, a line each."""
@@ -393,6 +423,7 @@ class Run:
                 wanted,
                 batch_size=self.config.validation.batch_size,
                 workers=self.workers,
+                source=self.cached.get(name),
                 progress=advance,
                 processes=self.processes,
             )
@@ -541,7 +572,7 @@ class Run:
         apart: Any = {
             "output": True,
             "device": True,
-            "data": {"workers"},
+            "data": {"workers": True, "cache": {"folder", "validation"}},
             "saving": True,
             "compile": True,
             "trackers": True,
@@ -582,13 +613,6 @@ class Run:
         rate = round(count / seconds, 1) if seconds else None
         line = {"epoch": epoch, "step": self.progress.step, "what": what, "seconds": round(seconds, 2)}
         self.folder.append("timings", [line | {"pictures_per_second": rate}])
-
-    def _validated(self) -> Iterator[tuple[str, tuple[Table, RetrievalSet]]]:
-        if self.sets.validation is not None:
-            yield "", (self.table, self.sets.validation)
-        for name, path in self.config.validation.tables.items():
-            table = read_table(path, check_files=True)
-            yield name, (table, retrieval_set(table.frame, table.name))
 
     def _result(self) -> Result:
         by_epoch = {line["epoch"]: line for line in self.progress.validations}

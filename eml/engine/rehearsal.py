@@ -108,6 +108,8 @@ def _warnings(run: Run) -> Iterator[str]:
             )
     if config.accumulate > 1 and config.model.batch_norm == "train" and _has_batch_norm(run):
         yield "accumulate: BatchNorm sees the parts of a batch; model.batch_norm: frozen makes the step exact"
+    if config.data.cache is not None:
+        yield "data.cache: these steps read the files, and were slower for it; no cache is made in a dry run"
 
 
 def _has_batch_norm(run: Run) -> bool:

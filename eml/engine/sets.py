@@ -1,6 +1,6 @@
 """From a table with folds to what is trained on and what is validated on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from eml.dataset.folds import RANDOM_SEED, K, add_folds
 from eml.dataset.groups import group_rows
 from eml.dataset.merge import Source, merge_sources
 from eml.dataset.scan import Progress
-from eml.dataset.table import Table, resolve
-from eml.engine.config import DataConfig
+from eml.dataset.table import Table, read_table, resolve
+from eml.engine.config import DataConfig, ValidationConfig
 from eml.errors import DataError
+from eml.images import files as images
 from eml.images.augment import Augmenter
-from eml.images.files import Files
 from eml.images.loading import Pictures
 from eml.images.preprocess import Preprocess
 from eml.images.samplers import Classes
@@ -163,12 +163,34 @@ def retrieval_set(frame: pd.DataFrame, where: str) -> RetrievalSet:
 
 
 def pictures(
-    table: Table, frame: pd.DataFrame, preprocess: Preprocess, *, augmenter: Augmenter | None = None, seed: int = 0
+    table: Table,
+    frame: pd.DataFrame,
+    preprocess: Preprocess,
+    *,
+    source: images.Source | None = None,
+    augmenter: Augmenter | None = None,
+    seed: int = 0,
 ) -> Pictures:
-    """The pictures of some of the table's rows, in the frame's order."""
+    """The pictures of some of the table's rows, in the frame's order. source: where from; None: their files."""
+    source = files(table, frame) if source is None else source
+    return Pictures(source, preprocess, augmenter=augmenter, seed=seed)
+
+
+def files(table: Table, frame: pd.DataFrame) -> images.Files:
+    """The files, and boxes, of some of the table's rows."""
     boxes = frame[list(BOX)].fillna(-1).to_numpy(np.int64) if set(BOX) <= set(frame.columns) else None
-    names = frame["file_name"].tolist()
-    return Pictures(Files(table.root, names, boxes), preprocess, augmenter=augmenter, seed=seed)
+    return images.Files(table.root, frame["file_name"].tolist(), boxes)
+
+
+def validation_sets(
+    config: ValidationConfig, table: Table, sets: TrainingSets
+) -> Iterator[tuple[str, tuple[Table, RetrievalSet]]]:
+    """The held-out pictures under the name "", if there are, and those of the other tables under theirs."""
+    if sets.validation is not None:
+        yield "", (table, sets.validation)
+    for name, path in config.tables.items():
+        other = read_table(path, check_files=True)
+        yield name, (other, retrieval_set(other.frame, other.name))
 
 
 def _codes(frame: pd.DataFrame) -> NDArray[np.int64]:

@@ -106,7 +106,18 @@ def decode(
     (and the box widened to whole pixels of that), never below `at_least` unless it is smaller itself.
     Raises PictureError for a file that cannot be used, DataError for a box that is not within the picture.
     """
-    picture = open_picture(read(path), path, at_least=at_least, box=box)
+    return decode_bytes(read(path), path, at_least=at_least, box=box)
+
+
+def decode_bytes(
+    data: bytes,
+    path: Path,
+    *,
+    at_least: tuple[int, int] | None = None,
+    box: tuple[int, int, int, int] | None = None,
+) -> Image.Image:
+    """`decode` of what was read from the file already."""
+    picture = open_picture(data, path, at_least=at_least, box=box)
     image = picture.image if picture.image.mode == "RGB" else picture.image.convert("RGB")
     if box is None:
         return image

@@ -1,5 +1,7 @@
 """Random numbers that are a pure function of where they are used, without a generator that would have to be kept."""
 
+import hashlib
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,20 @@ def key_of(*numbers: int) -> int:
     """One key of several numbers that are not negative, such as a seed and an epoch."""
     first, second = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
     return int(first) << 32 | int(second)
+
+
+class Bits(np.random.PCG64):
+    """A bit generator that is started anew for each picture: by its state, a seventh of the time of a new one."""
+
+    def start(self, seed: int) -> None:
+        """To where it is for this seed, whatever was drawn before."""
+        digest = hashlib.blake2b(seed.to_bytes(8, "little"), digest_size=16).digest()
+        self.state = {
+            "bit_generator": type(self).__name__,  # which numpy compares
+            "state": {"state": int.from_bytes(digest, "little"), "inc": 1},
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
 
 
 def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

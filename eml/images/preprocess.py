@@ -67,6 +67,15 @@ class Preprocess(Strict):
         return square
 
 
+def reduced(picture: Image.Image, side: int, interpolation: Interpolation) -> Image.Image:
+    """The picture with its shorter side brought down to `side`, its aspect ratio kept; never enlarged."""
+    scale = side / min(picture.size)
+    if scale >= 1:
+        return picture
+    width, height = (max(side, round(scale * each)) for each in picture.size)
+    return picture.resize((width, height), _FILTERS[interpolation])
+
+
 def flipped(pixels: Pixels) -> Pixels:
     """Left and right exchanged; (H, W, 3) uint8."""
     import cv2
@@ -78,6 +87,8 @@ def _resized(picture: Image.Image | Pixels, part: Box, size: tuple[int, int], in
     """(height, width, 3) uint8 for a size of (width, height)."""
     if isinstance(picture, Image.Image):
         return np.asarray(picture.resize(size, _FILTERS[interpolation], box=part))
+    if picture.shape[1::-1] == size and part == (0, 0, *size):
+        return picture
     import cv2
 
     left, top = int(part[0]), int(part[1])

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import timm
 import torch
-from timm.data import resolve_model_data_config
+from timm.data import resolve_data_config, resolve_model_data_config
 from timm.layers import convert_sync_batchnorm
 from timm.models import group_modules
 from torch import Tensor, nn
@@ -99,7 +99,16 @@ def _frozen_stages(backbone: nn.Module, config: ModelConfig) -> list[nn.Module]:
 
 def default_preprocess(backbone: nn.Module, **overrides: Any) -> Preprocess:
     """The preprocessing that the backbone's weights were trained with; `overrides` that are None count as not given."""
-    own = resolve_model_data_config(backbone)
+    return _preprocess(resolve_model_data_config(backbone), overrides)
+
+
+def preprocess_of(name: str, **overrides: Any) -> Preprocess:
+    """The same by the backbone's name, without building it. Raises ConfigError for an unknown one."""
+    check_backbone(name)
+    return _preprocess(resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict()), overrides)
+
+
+def _preprocess(own: dict[str, Any], overrides: dict[str, Any]) -> Preprocess:
     known = {
         "size": own["input_size"][-1],
         "interpolation": own["interpolation"]

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from eml.dataset.duplicates import near_pairs, twins
-from eml.dataset.threads import cores
+from eml.threads import cores
 
 THRESHOLD = 10
 

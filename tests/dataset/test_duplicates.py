@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eml.dataset import components, duplicates, hamming, threads
+from eml import threads
+from eml.dataset import components, duplicates, hamming
 from eml.dataset.duplicates import (
     Components,
     hash_values,

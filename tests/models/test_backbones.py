@@ -13,7 +13,7 @@ from eml.images.preprocess import Preprocess
 from eml.margins.arcface import ArcFace
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
 from eml.models.config import ModelConfig
-from eml.models.embedder import Embedder, build_embedder, default_preprocess
+from eml.models.embedder import Embedder, build_embedder, default_preprocess, preprocess_of
 from eml.models.head import ClassHead
 from eml.models.necks import Neck
 from eml.models.pooling import GeM
@@ -145,3 +145,9 @@ def test_one_model_of_each_family_trains_at_its_own_size(backbone: str) -> None:
     assert embeddings.shape == (2, 32)
     embeddings.square().sum().backward()
     assert any(each.grad is not None and bool((each.grad != 0).any()) for each in embedder.backbone.parameters())
+
+
+@pytest.mark.parametrize("backbone", SMALL)
+def test_preprocessing_is_known_by_name_without_building_the_network(backbone: str) -> None:
+    assert preprocess_of(backbone, size=None) == default_preprocess(build(backbone).backbone)
+    assert preprocess_of(backbone, size=48).size == 48

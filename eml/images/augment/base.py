@@ -1,38 +1,15 @@
-"""What an augmentation is: which part of a picture is taken, and what becomes of the pixels."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+"""The base of the family."""
 
 from eml.config import Choice
-from eml.images.crop import Crop
+from eml.images.augmenter import Augmenter
 from eml.images.preprocess import Preprocess
-
-Pixels = NDArray[np.uint8]
-Change = Callable[[Pixels, int], Pixels]
-"""(pixels (H, W, 3) uint8, seed below 2³²) → pixels; a pure function of both that leaves its argument as it was."""
-
-
-@dataclass(frozen=True)
-class Augmenter:
-    """What happens to a training picture, in this order. It can be pickled: spawned workers get it so.
-
-    whole: of the picture as decoded, of any size (no smaller than the network's unless the file is); whatever it gives
-    is then brought to the network's size. crop: the part of the picture that is resized to that size, from the full
-    picture, so that a crop is as sharp as a whole picture. flip: chance of a left-right flip. change: of the pixels at
-    the network's size, which it keeps.
-    """
-
-    whole: Change | None = None
-    crop: Crop | None = None
-    flip: float = 0.0
-    change: Change | None = None
 
 
 class Augment(Choice):
     """What is done to a training picture."""
+
+    def check(self) -> None:
+        """Raises ConfigError for what is wrong beyond the config's own rules, such as a library's."""
 
     def build(self, preprocess: Preprocess) -> Augmenter:
         """For pictures that `preprocess` brings to the network's size."""

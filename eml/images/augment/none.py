@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from eml.images.augment.base import Augment, Augmenter
+from eml.images.augment.base import Augment
+from eml.images.augmenter import Augmenter
 from eml.images.preprocess import Preprocess
 
 

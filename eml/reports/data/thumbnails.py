@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from eml.dataset.threads import in_order
 from eml.images.decode import PictureError, decode
+from eml.threads import in_order
 
 SIDE, QUALITY = 160, 75  # pixels of the longer side; JPEG quality
 

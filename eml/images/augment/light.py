@@ -1,0 +1,15 @@
+"""A small crop and a flip."""
+
+from typing import Literal
+
+from eml.images import photographic as of
+from eml.images.augment.base import Augment
+
+
+class Light(of.Photographic, Augment):
+    """A small crop and a flip: for pictures that are alike already, short runs, and colours that tell things apart."""
+
+    type: Literal["light"] = "light"
+    crop: of.Cut = 0.1
+    aspect: of.Aspect = 1.1
+    flip: of.Flip = 0.5

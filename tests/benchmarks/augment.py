@@ -1,0 +1,134 @@
+"""Pictures a second of each augmentation, one thread, on decoded pictures, against torchvision v2's equivalents.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/augment.py --pictures grocery160/images [--side 128 --count 400]
+
+All take the same pictures, decoded beforehand, and give (side, side, 3) or (3, side, side) uint8; in turns, the median
+of the rounds. torchvision's `standard` has the same crop, flip and changes of colour at the same chance, on Pillow's
+pictures and on tensors, both made beforehand. "seeding": what a list of transforms costs that do nothing, with our
+seeding and with albumentations' own.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from eml.images.albumentations import Composed, library
+from eml.images.augment import Augment
+from eml.images.decode import Box
+from eml.images.files import Opened
+from eml.images.loading import Pictures
+from eml.images.preprocess import Preprocess
+
+Work = Callable[[int], Any]
+LIST = [
+    {"RandomResizedCrop": {"scale": [0.7, 1.0], "ratio": [0.833, 1.2]}},
+    "HorizontalFlip",
+    {"ColorJitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0, "p": 0.8}},
+]
+
+
+class Decoded:
+    """A source of pictures that are in memory."""
+
+    def __init__(self, pictures: list[np.ndarray]) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def whole(self, row: int, side: int) -> Opened:
+        return self.pictures[row]
+
+    def part(self, row: int, side: int, choose: Callable[[float, float], Box]) -> tuple[Opened, Box]:
+        height, width, _ = self.pictures[row].shape
+        return self.pictures[row], choose(width, height)
+
+
+def eml_work(source: Decoded, name: str, side: int, batch: int) -> Work:
+    settings = {"type": name} | ({"transforms": LIST} if name == "albumentations" else {})
+    preprocess = Preprocess(size=side, interpolation="bilinear")
+    augmenter = Augment.members()[name].model_validate(settings).build(preprocess)
+    pictures = Pictures(source, preprocess, augmenter=augmenter)
+
+    def work(epoch: int) -> None:
+        for first in range(0, len(source), batch):
+            rows = range(first, min(first + batch, len(source)))
+            pictures.__getitems__([(epoch, row, row) for row in rows])
+
+    return work
+
+
+def torchvision_work(pictures: list[Any], side: int, *, randaugment: bool = False) -> Work:
+    crop = v2.RandomResizedCrop(side, scale=(0.7, 1), ratio=(1 / 1.2, 1.2))
+    colour = v2.RandomApply([v2.ColorJitter(0.2, 0.2, 0.2)], 0.8)
+    changed = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.RandAugment() if randaugment else colour, v2.ToImage()])
+
+    def work(epoch: int) -> None:
+        for picture in pictures:
+            changed(picture)
+
+    return work
+
+
+def seeding(ours: bool) -> float:
+    """Microseconds of a list of three transforms that do nothing."""
+    pixels, module = np.zeros((8, 8, 3), np.uint8), library()
+    compose = module.Compose([module.NoOp(p=1) for _ in range(3)])
+    composed = Composed(["NoOp"] * 3, 8)
+    started = time.perf_counter()
+    for seed in range(1000):
+        if ours:
+            composed(pixels, seed)
+        else:
+            compose.set_random_seed(seed)
+            compose(image=pixels)
+    return (time.perf_counter() - started) * 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=32)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+
+    files = sorted(options.pictures.rglob("*.jpg"))
+    files = files[:: max(1, len(files) // options.count)][: options.count]
+    pictures = [np.array(Image.open(file).convert("RGB")) for file in files]
+    tensors = [torch.from_numpy(each).permute(2, 0, 1).contiguous() for each in pictures]
+    pillow = [Image.fromarray(each) for each in pictures]
+    source = Decoded(pictures)
+    works = {f"eml {name}": eml_work(source, name, options.side, options.batch) for name in sorted(Augment.members())}
+    works["torchvision, as standard, Pillow"] = torchvision_work(pillow, options.side)
+    works["torchvision, as standard, tensors"] = torchvision_work(tensors, options.side)
+    works["torchvision, crop, flip, RandAugment, Pillow"] = torchvision_work(pillow, options.side, randaugment=True)
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(options.rounds + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work(turn)
+            if turn:  # the first one warms up
+                seconds[name].append(time.perf_counter() - started)
+    reference = seconds["torchvision, as standard, Pillow"]
+    print(f"{len(files)} pictures to {options.side} pixels, medians of {options.rounds} rounds in turns")
+    print("| | pictures a second | torchvision's time over its own |\n|---|---|---|")
+    for name, times in seconds.items():
+        ratio = median(theirs / ours for theirs, ours in zip(reference, times, strict=True))
+        print(f"| {name} | {len(files) / median(times):,.0f} | {ratio:.2f} |")
+    ours, own = (median(seeding(which) for _ in range(5)) for which in (True, False))
+    print(f"seeding and calling three transforms that do nothing: {ours:.0f} µs, by albumentations' own {own:.0f} µs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eml.errors import OutputError
+from eml.reports.contact_sheet import LARGEST, draw_sheet, refuse_sheet
+
+RED = np.full((40, 40, 3), (255, 0, 0), np.uint8)
+BLUE = np.full((40, 40, 3), (0, 0, 255), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG"])
+def test_a_sheet_holds_its_pictures_and_an_earlier_one_is_known(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"sheet{suffix}"
+    refuse_sheet(path, overwrite=False)
+    draw_sheet(path, "title " * 80, ["a", "b"], [("one", [RED, BLUE]), ("two " * 90, [BLUE, RED])])
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet).astype(int)
+    for colour in (RED, BLUE):
+        same = np.abs(pixels - colour[0, 0].astype(int)).max(axis=2) < 30
+        assert same.sum() >= 2 * 110**2  # 40 pixels are shown as 120
+    refuse_sheet(path, overwrite=False)
+
+
+def test_large_pictures_are_shown_smaller(tmp_path: Path) -> None:
+    path = draw_sheet(tmp_path / "s.png", "t", ["a"], [("one", [np.zeros((500, 500, 3), np.uint8)])])
+    with Image.open(path) as sheet:
+        assert sheet.width < LARGEST + 50
+
+
+def test_what_is_not_a_sheet_is_not_overwritten(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "mine.png")
+    (tmp_path / "config.yaml").write_text("a: 1")
+    for name, message in (
+        ("mine.png", r"mine\.png: exists and was not made by eml; give --overwrite or another --out"),
+        ("config.yaml", r"config\.yaml: a picture is written, so its name ends in \.png, \.jpg, \.jpeg"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            refuse_sheet(tmp_path / name, overwrite=False)
+    refuse_sheet(tmp_path / "mine.png", overwrite=True)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(OutputError, match=r"folder\.png: is a folder"):
+        refuse_sheet(tmp_path / "folder.png", overwrite=True)
