@@ -222,7 +222,10 @@ class ClassHead(nn.Module):
         self._sampled = []
 
     def plan(self, batch_size: int) -> Plan:
-        """How it goes over its classes for a batch in the present mode, training or eval."""
+        """How it goes over the classes that are here, in the present mode, training or eval.
+
+        batch_size: of all processes together, here and in `memory_needed`.
+        """
         everything = isinstance(self.config.mode, Sampled) and not self.training
         return plan_of(
             Auto() if everything else self.config.mode,
@@ -232,10 +235,11 @@ class ClassHead(nn.Module):
             self.embedding_size,
             bytes_each=self.class_weights.element_size(),
             on_cpu=self.class_weights.device.type == "cpu",
+            world=self.shard.world,
         )
 
     def memory_needed(self, batch_size: int, optimizer_copies: int = 2) -> dict[str, int]:
-        """Bytes of class weights, their gradient, optimizer state and the head's work for a batch: an estimate.
+        """Bytes in this process of class weights, their gradient, optimizer state and work for a batch: an estimate.
 
         optimizer_copies: how many tensors of the class weights' size the optimizer keeps, two for AdamW.
         """
@@ -243,7 +247,7 @@ class ClassHead(nn.Module):
         needed = {"weights": weights, "gradient": weights, "optimizer": optimizer_copies * weights}
         if isinstance(self.config.mode, Sampled):  # the rows of a step and their gradient
             state = self.state("optimizer").values()
-            needed["gradient"] = 2 * weights * plan.compared // self.num_classes
+            needed["gradient"] = 2 * weights * plan.compared // plan.here
             needed["optimizer"] = sum(each.numel() * each.element_size() for each in state)
         return needed | {"work": plan.work()}
 

@@ -23,6 +23,8 @@ from eml.margins.sphereface_r import SphereFaceR
 from eml.models.class_margins import Power
 from eml.models.config import HeadConfig
 from eml.models.head import ClassHead
+from eml.models.modes import Auto, Sampled, Tiled
+from eml.models.plan import plan_of
 from eml.models.row_optimizers.adamw import AdamW
 from eml.models.row_optimizers.sgd import SGD
 from eml.models.sampling import log_weights, sample_classes
@@ -285,3 +287,23 @@ def test_auto_takes_whole_matrices_while_they_are_small() -> None:
     assert large.plan(64).tile is not None
     assert "compared all at once" in str(small.plan(64))
     assert "20,000 classes, compared" in str(large.plan(64))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_the_plan_of_one_process_of_several_is_that_of_its_part(world: int) -> None:
+    given = {"centers": 1, "embedding_size": 512, "bytes_each": 4, "on_cpu": True, "world": world}
+    plan = plan_of(Tiled(), 256, 200_000, **given)  # type: ignore[arg-type]
+    assert plan.here == plan.compared == math.ceil(200_000 / world)
+    sampled = plan_of(Sampled(fraction=0.1), 256, 200_000, **given)  # type: ignore[arg-type]
+    assert sampled.compared == math.ceil(20_000 / world)
+    assert ("in each process" in str(plan)) == (world > 1)
+    # 2^20 entries are compared at once: 256 embeddings with the 4,096 classes of a process, not with those of all
+    assert plan_of(Auto(), 256, 4096 * world, **given).tile is None  # type: ignore[arg-type]
+    assert plan_of(Auto(), 256, 4096 * world + 1, **given).tile is not None  # type: ignore[arg-type]
+
+
+def test_the_line_of_a_plan_says_what_a_process_has() -> None:
+    plan = plan_of(Sampled(), 256, 1_000_000, 1, 512, bytes_each=4, on_cpu=True, world=4)
+    assert str(plan).startswith(
+        "class head: 1,000,000 classes, 250,000 of them in each process, 25,000 of those sampled per step, compared "
+    )
