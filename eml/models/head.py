@@ -26,7 +26,7 @@ from eml.models.others import (
     rows_at,
 )
 from eml.models.plan import Plan, plan_of
-from eml.models.sampling import log_weights, sample_classes, step_rows
+from eml.models.sampling import log_weights, sample_classes, sample_size, step_rows
 from eml.models.shards import Shard, drawn_rows
 from eml.models.tiled import tiled_others
 
@@ -51,7 +51,7 @@ class _Given:
     weights: Tensor
     places: list[Tensor]
     compared: int
-    count: int | Tensor
+    count: int
     ids: Tensor | None = None
     log_weights: Tensor | None = None
 
@@ -302,24 +302,27 @@ class ClassHead(nn.Module):
                 raise ValueError("classes can only be given in mode sampled, in training")
             return _Given(self.class_weights, self._places(labels), self.num_classes, self.num_classes)
         positives = torch.cat(labels).unique()
+        start, stop = self.shard.start, self.shard.stop
         if classes is None:
             state = self.state("sampling")
             self._set_state("sampling", {"count": state["count"] + 1})
             seed = int(state["seed"]) + int(state["count"])
-            classes = sample_classes(self.num_classes, positives, mode.fraction, seed)
+            compared = sample_size(self.num_classes, positives, mode.fraction)
+            ids = sample_classes(self.num_classes, positives, mode.fraction, seed, start, stop)
         elif not bool(torch.isin(positives, classes).all()):
             raise ValueError("classes must contain all labels of the batch")
-        weights, count = None, torch.tensor(len(classes))
+        else:
+            compared, ids = len(classes), classes[(classes >= start) & (classes < stop)]
+        weights, count = None, compared
         if mode.correction:
-            weights = log_weights(self.num_classes, classes, positives, self.class_weights.dtype)
-            count = weights.exp().sum()
-        here = (classes >= self.shard.start) & (classes < self.shard.stop)
-        ids = classes[here] - self.shard.start
+            weights = log_weights(self.num_classes, compared, ids, positives, self.class_weights.dtype)
+            count = self.num_classes if compared > len(positives) else compared  # the sum of all weights
+        ids = ids - start
         rows = self.class_weights.detach()[ids].requires_grad_()
         if torch.is_grad_enabled():
             self._sampled.append((ids, rows))
         places = [_places_among(ids, self.shard.places(each)) for each in labels]
-        return _Given(rows, places, len(classes), count, ids, None if weights is None else weights[here])
+        return _Given(rows, places, compared, count, ids, weights)
 
     def _places(self, labels: list[Tensor]) -> list[Tensor]:
         return [self.shard.places(each) for each in labels]
@@ -500,7 +503,7 @@ class ClassHead(nn.Module):
             penalty=self._penalty(others, own.context),
         )
 
-    def _objective(self, others: Others, target_logit: Tensor, labels: Tensor, count: int | Tensor) -> Tensor | None:
+    def _objective(self, others: Others, target_logit: Tensor, labels: Tensor, count: int) -> Tensor | None:
         """(B,) losses of a margin that is no softmax over classes."""
         match self.margin.reduction:
             case "softmax":

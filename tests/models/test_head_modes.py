@@ -220,13 +220,33 @@ def test_a_sample_holds_all_positives_and_every_other_class_as_often() -> None:
     assert sample_classes(100, torch.arange(50), 0.2, 0).tolist() == list(range(50))
 
 
+def test_parts_of_a_sample_are_those_of_the_whole_and_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eml.models.sampling.BLOCK", 16)
+    positives = torch.tensor([0, 15, 16, 17, 18, 99])
+    counts, pairs = torch.zeros(100), torch.zeros(4000)
+    for seed in range(4000):
+        ids = sample_classes(100, positives, 0.2, seed)
+        parts = [
+            sample_classes(100, positives, 0.2, seed, start, stop) for start, stop in ((0, 33), (33, 34), (34, 100))
+        ]
+        assert torch.equal(torch.cat(parts), ids)
+        assert len(ids) == 20
+        counts[ids] += 1
+        pairs[seed] = torch.isin(torch.tensor([20, 21, 40, 60, 80]), ids).sum()
+    others = counts[torch.isin(torch.arange(100), positives, invert=True)]
+    chance, many = 14 / 94, 5
+    assert others.std().item() < 1.5 * math.sqrt(4000 * chance * (1 - chance))
+    hypergeometric = many * chance * (1 - chance) * (94 - many) / 93  # of how many of five classes are in a sample
+    assert pairs.var().item() == pytest.approx(hypergeometric, rel=0.1)
+
+
 def test_the_correction_makes_the_sum_over_sampled_classes_unbiased() -> None:
     torch.manual_seed(0)
     z, positives = torch.randn(100, dtype=torch.float64).exp(), torch.tensor([4, 50])
     sums = []
     for seed in range(4000):
         ids = sample_classes(100, positives, 0.2, seed)
-        sums.append((z[ids] * log_weights(100, ids, positives, torch.float64).exp()).sum())
+        sums.append((z[ids] * log_weights(100, 20, ids, positives, torch.float64).exp()).sum())
     assert torch.stack(sums).mean().item() == pytest.approx(z.sum().item(), rel=0.01)
 
 
