@@ -43,13 +43,14 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained."""
+    """What is trained; fused: torch's AdamW in one pass, without tensors of its own on the way."""
 
     margin: str
     mode: str
     classes: int
     size: int
     batch: int
+    fused: bool = False
 
 
 def resident() -> int:
@@ -100,7 +101,7 @@ def head_and_step(case: Case, shard: Shard) -> tuple[ClassHead, Callable[[], flo
     config = HeadConfig.model_validate({"mode": MODES[case.mode]})
     head, loss = ClassHead(margin, case.classes, case.size, config, shard=shard), CrossEntropy()
     trained = [each for each in head.parameters() if each.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-3) if trained else None
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=case.fused or None) if trained else None
     random = torch.Generator().manual_seed(1)
     x = torch.randn(case.batch, case.size, generator=random).tensor_split(shard.world)[shard.rank].requires_grad_()
     labels = torch.randint(case.classes, (case.batch,), generator=random).tensor_split(shard.world)[shard.rank]
@@ -248,7 +249,10 @@ def measure(case: Case, worlds: list[int], rounds: int) -> dict[str, Any]:
 
 
 def show(case: Case, groups: list[Group]) -> None:
-    print(f"\n{case.margin}, {case.mode}: C={case.classes:,}, D={case.size}, B={case.batch}, one thread a process")
+    fused = ", fused AdamW" if case.fused else ""
+    print(
+        f"\n{case.margin}, {case.mode}{fused}: C={case.classes:,}, D={case.size}, B={case.batch}, one thread a process"
+    )
     for group in groups:
         losses = {round(each["loss"], 4) for each in group.first}
         print(f"  N={group.world}: first loss {losses}; {group.first[0]['plan']}")
@@ -256,7 +260,7 @@ def show(case: Case, groups: list[Group]) -> None:
         "| N | MiB, peak | of it weights, gradient, state | × N / one | s a step | / one | processor s of the busiest "
     )
     print("| / one | cores of others | sent by each: ring (KiB) | embeddings alone | over loopback |")
-    print("|---" * 12 + "|")
+    print("|---" * 13 + "|")
     base = groups[0]
     for each in groups:
         needed = each.facts[0]["needed"]
@@ -266,6 +270,7 @@ def show(case: Case, groups: list[Group]) -> None:
         print(
             f"| {each.world} | {peak:,.0f} | {sum(needed[name] for name in needed if name != 'work') / MIB:,.0f} "
             f"| {peak * each.world / one:.2f} | {median(each.walls):.3f} | {median(a / b for a, b in pairs):.2f} "
+            f"| {min(each.walls) / min(base.walls):.2f} "
             f"| {cpu:.3f} | {cpu / cpu_one:.2f} | {median(each.others):.2f} "
             f"| {ring(each.facts[0]['sizes'], each.world) / 1024:,.0f} | {theory(case, each.world) / 1024:,.0f} "
             f"| {median(each.loopback) / each.world / 1024:,.0f} |"
@@ -285,13 +290,14 @@ def main() -> None:
     parser.add_argument("--margins", nargs="*", default=["arcface", "curricularface"])
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES))
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--fused", action="store_true", help="torch's AdamW in one pass")
     parser.add_argument("--out", type=Path, help="JSON for scaling_model.py")
     options = parser.parse_args()
     print(f"load {', '.join(f'{each:.2f}' for each in os.getloadavg())} of {os.cpu_count()} cores at the start")
     found = []
     for margin in options.margins:
         for mode in options.modes:
-            case = Case(margin, mode, options.classes, options.size, options.batch)
+            case = Case(margin, mode, options.classes, options.size, options.batch, options.fused)
             found.append(measure(case, options.worlds, options.rounds))
             if options.out:
                 options.out.write_text(json.dumps(found, indent=1))
