@@ -2,9 +2,10 @@
 
 Processor seconds of a step = a · products + b · entries + c · numbers + d. Products: multiply-adds of the large
 matrices, with those that are taken twice; entries: B·n cosines with the n classes compared here; numbers: n·D of their
-weights. a, b, c, d ≥ 0 by least squares of the relative error on small heads of one process. Predicted are larger heads,
-and the processes of sharded_head.py, of which the model knows only how many they are. Bytes are those of
-`ClassHead.memory_needed`, nothing fitted, and for AdamW two tensors like the weights that torch makes on the way.
+weights. a, b, c, d ≥ 0 by least squares of the relative error on small heads of one process. Predicted are larger
+heads, and the processes of sharded_head.py, of which the model knows only how many they are. Bytes are those of
+`ClassHead.memory_needed`, nothing fitted, and what AdamW makes on the way: two tensors like the weights, or in mode
+sampled four like its rows.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/sharded_head.py --out points.json
     OMP_NUM_THREADS=1 python tests/benchmarks/scaling_model.py --points points.json
@@ -112,7 +113,7 @@ def compare(margin: str, mode: str, points: list[dict], rounds: int) -> None:  #
                 line(case, each["world"], float(rates @ terms(case, each["world"])), each["cpu_seconds"], "s")
             for each in point["points"]:
                 needed = each["needed_mib"]
-                passing = 2 * needed["weights"] if mode == "auto" and not case.fused else 0.0
+                passing = 2 * needed["weights"] if mode == "auto" else 2 * needed["gradient"]
                 line(case, each["world"], sum(needed.values()) + passing, each["peak_mib"], "MiB")
     sys.stdout.flush()
 
