@@ -26,7 +26,7 @@ from eml.models.others import (
     rows_at,
 )
 from eml.models.plan import Plan, plan_of
-from eml.models.sampling import log_weights, sample_classes, step_rows
+from eml.models.sampling import log_weights, sample_classes, sample_size, step_rows
 from eml.models.shards import Shard, drawn_rows
 from eml.models.tiled import tiled_others
 
@@ -51,7 +51,7 @@ class _Given:
     weights: Tensor
     places: list[Tensor]
     compared: int
-    count: int | Tensor
+    count: int
     ids: Tensor | None = None
     log_weights: Tensor | None = None
 
@@ -227,7 +227,10 @@ class ClassHead(nn.Module):
         self._sampled = []
 
     def plan(self, batch_size: int) -> Plan:
-        """How it goes over its classes for a batch in the present mode, training or eval."""
+        """How it goes over the classes that are here, in the present mode, training or eval.
+
+        batch_size: of all processes together, here and in `memory_needed`.
+        """
         everything = isinstance(self.config.mode, Sampled) and not self.training
         return plan_of(
             Auto() if everything else self.config.mode,
@@ -237,10 +240,11 @@ class ClassHead(nn.Module):
             self.embedding_size,
             bytes_each=self.class_weights.element_size(),
             on_cpu=self.class_weights.device.type == "cpu",
+            world=self.shard.world,
         )
 
     def memory_needed(self, batch_size: int, optimizer_copies: int = 2) -> dict[str, int]:
-        """Bytes of class weights, their gradient, optimizer state and the head's work for a batch: an estimate.
+        """Bytes in this process of class weights, their gradient, optimizer state and work for a batch: an estimate.
 
         optimizer_copies: how many tensors of the class weights' size the optimizer keeps, two for AdamW.
         """
@@ -248,7 +252,7 @@ class ClassHead(nn.Module):
         needed = {"weights": weights, "gradient": weights, "optimizer": optimizer_copies * weights}
         if isinstance(self.config.mode, Sampled):  # the rows of a step and their gradient
             state = self.state("optimizer").values()
-            needed["gradient"] = 2 * weights * plan.compared // self.num_classes
+            needed["gradient"] = 2 * weights * plan.compared // plan.here
             needed["optimizer"] = sum(each.numel() * each.element_size() for each in state)
         return needed | {"work": plan.work()}
 
@@ -303,24 +307,27 @@ class ClassHead(nn.Module):
                 raise ValueError("classes can only be given in mode sampled, in training")
             return _Given(self.class_weights, self._places(labels), self.num_classes, self.num_classes)
         positives = torch.cat(labels).unique()
+        start, stop = self.shard.start, self.shard.stop
         if classes is None:
             state = self.state("sampling")
             self._set_state("sampling", {"count": state["count"] + 1})
             seed = int(state["seed"]) + int(state["count"])
-            classes = sample_classes(self.num_classes, positives, mode.fraction, seed)
+            compared = sample_size(self.num_classes, positives, mode.fraction)
+            ids = sample_classes(self.num_classes, positives, mode.fraction, seed, start, stop)
         elif not bool(torch.isin(positives, classes).all()):
             raise ValueError("classes must contain all labels of the batch")
-        weights, count = None, torch.tensor(len(classes))
+        else:
+            compared, ids = len(classes), classes[(classes >= start) & (classes < stop)]
+        weights, count = None, compared
         if mode.correction:
-            weights = log_weights(self.num_classes, classes, positives, self.class_weights.dtype)
-            count = weights.exp().sum()
-        here = (classes >= self.shard.start) & (classes < self.shard.stop)
-        ids = classes[here] - self.shard.start
+            weights = log_weights(self.num_classes, compared, ids, positives, self.class_weights.dtype)
+            count = self.num_classes if compared > len(positives) else compared  # the sum of all weights
+        ids = ids - start
         rows = self.class_weights.detach()[ids].requires_grad_()
         if torch.is_grad_enabled():
             self._sampled.append((ids, rows))
         places = [_places_among(ids, self.shard.places(each)) for each in labels]
-        return _Given(rows, places, len(classes), count, ids, None if weights is None else weights[here])
+        return _Given(rows, places, compared, count, ids, weights)
 
     def _places(self, labels: list[Tensor]) -> list[Tensor]:
         return [self.shard.places(each) for each in labels]
@@ -501,7 +508,7 @@ class ClassHead(nn.Module):
             penalty=self._penalty(others, own.context),
         )
 
-    def _objective(self, others: Others, target_logit: Tensor, labels: Tensor, count: int | Tensor) -> Tensor | None:
+    def _objective(self, others: Others, target_logit: Tensor, labels: Tensor, count: int) -> Tensor | None:
         """(B,) losses of a margin that is no softmax over classes."""
         match self.margin.reduction:
             case "softmax":

@@ -112,6 +112,13 @@ def partial_fc(given: dict[str, Tensor], shard: Shard) -> dict[str, Tensor]:
     return found
 
 
+def needed(shard: Shard) -> dict[str, Tensor]:
+    """Bytes that a sampled head of ten classes says it needs, by part."""
+    mode = {"type": "sampled", "fraction": 0.4, "optimizer": {"type": "sgd"}}
+    head = ClassHead(CosFace(), 10, SIZE, HeadConfig.model_validate({"mode": mode}), shard=shard)
+    return {name: torch.tensor(size) for name, size in head.memory_needed(4).items()}
+
+
 def process(rank: int, world: int, folder: Path, these: list[Case]) -> None:
     """One of the processes: the cases one after the other; it leaves what it found."""
     torch.set_num_threads(1)
@@ -120,5 +127,6 @@ def process(rank: int, world: int, folder: Path, these: list[Case]) -> None:
     found = {case: steps(case, shard) for case in these}
     if world == 2:
         found["golden", 0, False] = partial_fc(golden(), Shard.of_group(50))
+        found["needed", 0, False] = needed(Shard.of_group(10))
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sharded import Case, cases, golden, process, steps, steps_of
+from sharded import Case, cases, golden, needed, process, steps, steps_of
 from test_head_modes import CLASSES
 from torch import Tensor
 
@@ -34,6 +34,7 @@ def test_processes_that_share_the_classes_train_as_one(world: int, alone: Found,
                     wrong.append(f"{case}, process {rank}: {key} differs by {error:.1e}")
                     break
     for part in parts[: 2 if world == 2 else 0]:
+        assert part["needed", 0, False] == {name: size / 2 for name, size in needed(Shard.whole(10)).items()}
         given = golden()
         given["grad_x"] = given["grad_x"] / 2
         for key, value in part["golden", 0, False].items():
