@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eml.cli import render
+
 if TYPE_CHECKING:
     from eml.config import Choice
+    from eml.dataset.table import Table
     from eml.engine.config import RunConfig
     from eml.engine.cross_validation import CrossValidation
     from eml.engine.fit import Result
+    from eml.engine.processes import Processes
 
 
 def train(
@@ -34,6 +38,12 @@ def train(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; overrides the config.", show_default=False)
     ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes on this machine that train together, one for each GPU.", show_default=False
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build everything, take two steps, make no run.")] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Draw a sheet of augmented training pictures, make no run.")
@@ -49,56 +59,82 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
 ) -> None:
     """Train an embedding model as a config says, into a run folder with checkpoints, metrics and plots."""
-    from eml.cli import render
+    from eml.cli.launching import joined, launch, told_once
     from eml.config import load
     from eml.engine.config import RunConfig
     from eml.errors import ConfigError
 
+    if devices is not None and devices > 1 and not preview:
+        launch(devices)
+        return
     overrides = [*(set_ or []), *([f"device={device}"] if device else [])]
     overrides += [f"data.fold={fold}"] if fold and fold != "all" else []
-    run = load(RunConfig, config, overrides)
-    if preview:
-        _preview(run, out or config.with_name("preview.png"), overwrite=overwrite, json=json)
-        return
-    if out is not None:
-        raise ConfigError("--out is the sheet of --preview; where a run goes is the config's: --set output=FOLDER")
+    with told_once():
+        run = load(RunConfig, config, overrides)
+        if preview:
+            _preview(run, out or config.with_name("preview.png"), overwrite=overwrite, json=json)
+            return
+        if out is not None:
+            raise ConfigError("--out is the sheet of --preview; where a run goes is the config's: --set output=FOLDER")
 
+        from eml.engine.fit import check
+        from eml.engine.processes import Processes
+
+        here = Processes.of_environment()
+        occupied = overwrite or dry_run or fold == "all"  # of folds, each run checks its own
+        check(run, resume=resume, overwrite=occupied, processes=here)
+    with joined(run.device, here) as processes:
+        from eml.engine.sets import table_to_train_on
+
+        report, progress = (render.say, render.progress) if processes.first else (lambda line: None, None)
+        table = processes.after_first(lambda: table_to_train_on(run.data, report, progress))
+        if dry_run:
+            _rehearse(run, table, processes, json=json)
+        elif fold == "all":
+            _fit_folds(run, table, processes, resume=resume, overwrite=overwrite, json=json)
+        else:
+            given = {"resume": resume, "accept_changes": accept_changes, "overwrite": overwrite}
+            _fit(run, table, processes, given, json=json)
+
+
+def _rehearse(run: "RunConfig", table: "Table", processes: "Processes", *, json: bool) -> None:
+    from eml.engine.rehearsal import rehearse
+
+    facts, warnings = rehearse(run, table, processes)
+    if not processes.first:
+        return
+    for line in facts["recipe"]:
+        render.say(line)
+    rows = [[name, value] for name, value in facts.items() if name != "recipe"]
+    render.table("Two steps were taken, no run folder was made", ["", ""], rows)
+    for line in warnings:
+        render.warn(line)
+    if json:
+        render.print_json(facts | {"warnings": warnings})
+
+
+def _fit_folds(
+    run: "RunConfig", table: "Table", processes: "Processes", *, resume: bool, overwrite: bool, json: bool
+) -> None:
     from eml.cli.training_display import TrainingDisplay
     from eml.engine.cross_validation import fit_folds
-    from eml.engine.fit import check, fit
-    from eml.engine.rehearsal import rehearse
-    from eml.engine.sets import table_to_train_on
-    from eml.reports.curves import draw_curves
 
-    check(run, resume=resume, overwrite=overwrite or dry_run or fold == "all")  # of folds, each run checks its own
-    table = table_to_train_on(run.data, render.say, render.progress)
-    if dry_run:
-        facts, warnings = rehearse(run, table)
-        for line in facts["recipe"]:
-            render.say(line)
-        rows = [[name, value] for name, value in facts.items() if name != "recipe"]
-        render.table("Two steps were taken, no run folder was made", ["", ""], rows)
-        for line in warnings:
-            render.warn(line)
-        if json:
-            render.print_json(facts | {"warnings": warnings})
-        return
-    with TrainingDisplay() as display:
-        if fold == "all":
-            done = fit_folds(run, table, resume=resume, overwrite=overwrite, observe=display.observe)
-        else:
-            result = fit(
-                run,
-                table,
-                resume=resume,
-                accept_changes=accept_changes,
-                overwrite=overwrite,
-                observe=display.observe,
-            )
-    if fold == "all":
+    with TrainingDisplay(quiet=not processes.first) as display:
+        done = fit_folds(run, table, resume=resume, overwrite=overwrite, observe=display.observe, processes=processes)
+    if processes.first:
         _show_folds(done)
         if json:
             render.print_json({"folder": str(done.folder), "metrics": done.metrics})
+
+
+def _fit(run: "RunConfig", table: "Table", processes: "Processes", given: dict[str, bool], *, json: bool) -> None:
+    from eml.cli.training_display import TrainingDisplay
+    from eml.engine.fit import fit
+    from eml.reports.curves import draw_curves
+
+    with TrainingDisplay(quiet=not processes.first) as display:
+        result = fit(run, table, observe=display.observe, processes=processes, **given)
+    if not processes.first:
         return
     draw_curves(result.folder)
     _show(result)
@@ -115,7 +151,6 @@ def train(
 
 def _preview(run: "RunConfig", out: Path, *, overwrite: bool, json: bool) -> None:
     """Draw the sheet, and say where."""
-    from eml.cli import render
     from eml.reports.contact_sheet import draw_sheet, refuse_sheet
 
     refuse_sheet(out, overwrite=overwrite)
@@ -156,7 +191,6 @@ def _short(value: object) -> str:
 
 
 def _show_folds(done: "CrossValidation") -> None:
-    from eml.cli import render
     from eml.reports.curves import draw_curves
 
     for result in done.folds.values():
@@ -177,8 +211,6 @@ def _show_folds(done: "CrossValidation") -> None:
 
 
 def _show(result: "Result") -> None:
-    from eml.cli import render
-
     if result.before and result.best:
         rows = [
             [name, f"{before:.4f}", f"{result.best[key]:.4f}", f"{result.best[key] - before:+.4f}"]

@@ -15,7 +15,7 @@ SHOWN = ("recall_at_1", "recall_at_5", "map_at_r", "mean_average_precision")
 class TrainingDisplay:
     """Shows events: a bar on a terminal, a line per validation everywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         console = render.console()
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -24,7 +24,7 @@ class TrainingDisplay:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[numbers]}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=quiet or not console.is_terminal,
             transient=True,
             expand=True,
         )

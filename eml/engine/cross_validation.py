@@ -14,6 +14,7 @@ from eml.dataset.table import Table
 from eml.engine.config import RunConfig
 from eml.engine.events import Note, Observer
 from eml.engine.fit import Result, fit
+from eml.engine.processes import ALONE, Processes
 from eml.engine.run_folder import RunFolder
 from eml.engine.sets import pictures
 from eml.errors import DataError
@@ -39,16 +40,18 @@ def fit_folds(
     resume: bool = False,
     overwrite: bool = False,
     observe: Observer = lambda event: None,
+    processes: Processes = ALONE,
 ) -> CrossValidation:
     """Train once per fold of the table, into OUTPUT/fold-N, and write folds.json and out_of_fold.npz beside them.
 
     resume: runs that are done are taken as they are, one that was interrupted goes on, the others are begun.
+    processes: that have met and all call this; the first one writes.
     Raises DataError when the table has fewer than two folds.
     """
     numbers = sorted(int(fold) for fold in table.frame.get("fold", pd.Series(dtype=int)).unique() if fold >= 0)
     if len(numbers) < 2:
         raise DataError(f"{table.name}: has {len(numbers)} folds, and --fold all needs two. Run: eml kfold")
-    if not (config.output / FOLDS).exists():
+    if processes.first and not (config.output / FOLDS).exists():
         write_json(config.output / FOLDS, {})  # from the start: by it a scan knows that the folder is no class
     results = {}
     for fold in numbers:
@@ -58,11 +61,14 @@ def fit_folds(
                 "data": config.data.model_copy(update={"fold": fold}),
             }
         )
-        observe(Note(f"fold {fold} of {numbers[0]} to {numbers[-1]}"))
-        begun = resume and RunFolder(one.output).begun()
-        results[fold] = fit(one, table, resume=begun, overwrite=overwrite, observe=observe)
+        if processes.first:
+            observe(Note(f"fold {fold} of {numbers[0]} to {numbers[-1]}"))
+        folder = RunFolder(one.output)
+        begun = resume and processes.told(folder.begun)
+        results[fold] = fit(one, table, resume=begun, overwrite=overwrite, observe=observe, processes=processes)
     done = CrossValidation(config.output, results, _spread(list(results.values())))
-    _write(done, config, table)
+    if processes.first:
+        _write(done, config, table)
     return done
 
 

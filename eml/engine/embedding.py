@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from eml.engine.data_parallel import SummedGradients
+
 Precision = torch.dtype | None
 """What products are rounded to under autocast; None: nothing is."""
 
@@ -32,14 +34,25 @@ class Embedding:
     on parts, and updates its running statistics in the second pass alone.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, precision: Precision, parts: int = 1) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        precision: Precision,
+        parts: int = 1,
+        gradients: SummedGradients | None = None,
+    ) -> None:
+        """gradients: of the network, where several processes sum them up; once a step, with the last part."""
         self.network, self.device, self.precision, self.parts = network, device, precision, parts
+        self.gradients = gradients
         self._redo: list[Callable[[], Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, D), where a gradient can be taken from. images: (B, 3, H, W), normalised."""
         parts = images.tensor_split(min(self.parts, len(images)))
         if len(parts) == 1:
+            if self.gradients is not None:
+                self.gradients.begin()
             return self._embed(images)
         statistics = [each for each in self.network.buffers() if each.numel()]
         before = [each.clone() for each in statistics]
@@ -54,12 +67,18 @@ class Embedding:
         return torch.cat(embedded).requires_grad_()
 
     def backward(self, embeddings: Tensor) -> None:
-        """From the gradient at what `forward` gave to the network's; nothing is left to do for a batch in one part."""
-        if not self._redo:
-            return
+        """From the gradient at what `forward` gave to the network's; of a batch in one part autograd has done that."""
+        if self._redo:
+            self._go_back_again(embeddings)
+        if self.gradients is not None:
+            self.gradients.finish()
+
+    def _go_back_again(self, embeddings: Tensor) -> None:
         assert embeddings.grad is not None
         after, again, self._redo = random_state(self.device), self._redo, []
         for redo, gradient in zip(again, embeddings.grad.tensor_split(len(again)), strict=True):
+            if self.gradients is not None and redo is again[-1]:
+                self.gradients.begin()
             redo().backward(gradient)
         set_random_state(self.device, after)
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from eml.dataset.boxes import check_boxes
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table, resolve, test_table
+from eml.engine.processes import ALONE, Processes
 from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
+from eml.engine.shared_evaluation import embed_together
 from eml.errors import ConfigError, OutputError
 from eml.files import digest
 from eml.images.files import Source
@@ -35,15 +38,21 @@ def evaluate(
     workers: int = 0,
     source: Source | None = None,
     progress: Callable[[int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Summary:
     """Embed every picture of the set once and rank the gallery for every query.
 
     source: where the set's pictures come from; None: their files.
-    progress: called with the number of pictures done since the last call.
+    progress: called with the number of pictures done since the last call. processes: that share the pictures; the
+    summary is the same in all of them, and that of one alone.
     Raises DataError when a picture cannot be read or no query has a partner.
     """
     rows = pictures(table, wanted.frame, model.preprocess, source=source)
-    embeddings = model.embed_rows(rows, batch_size=batch_size, workers=workers, progress=progress)
+    embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
+    return processes.told(lambda: _summary(embeddings, wanted))
+
+
+def _summary(embeddings: Tensor, wanted: RetrievalSet) -> Summary:
     place = np.full(len(wanted.frame), -1)
     place[wanted.gallery] = np.arange(len(wanted.gallery))
     return summarise(

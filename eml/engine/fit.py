@@ -20,14 +20,24 @@ from torch import Tensor, nn
 from eml.dataset.table import Table
 from eml.engine.caching import wanted_caches
 from eml.engine.config import RunConfig
+from eml.engine.data_parallel import (
+    SummedGradients,
+    batch_norm_note,
+    check_processes,
+    gradient_norm,
+    same_everywhere,
+    share_statistics,
+)
 from eml.engine.embedding import Embedding, precision_of, random_state, set_random_state
 from eml.engine.evaluation import evaluate
 from eml.engine.events import Caching, Note, Observer, Started, Stepped, Validated, Validating
 from eml.engine.not_finite import Before, NotFiniteError, origin
 from eml.engine.optimizer import build_optimizer, check_optimizer, learning_rate_factor, set_learning_rates
+from eml.engine.processes import ALONE, Processes
 from eml.engine.recipe import resolved
 from eml.engine.run_folder import Line, RunFolder, table_facts
 from eml.engine.sets import RetrievalSet, TrainingSets, pictures, training_sets, validation_sets
+from eml.engine.shared_state import merged, parted
 from eml.engine.verdict import Verdict, verdict
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
 from eml.images.files import Source
@@ -36,11 +46,11 @@ from eml.images.mixes import Mixed
 from eml.images.preprocess import Preprocess
 from eml.losses import Terms
 from eml.models.checkpoint import save_checkpoint
-from eml.models.device import find_device
 from eml.models.embedder import Embedder, build_embedder, check_backbone, default_preprocess
 from eml.models.head import ClassHead
 from eml.models.loss_checks import check_loss, check_mix, smoothing_warning
 from eml.models.model import Model
+from eml.models.shards import Shard
 from eml.retrieval.metrics import all_metrics
 from eml.trackers.base import Tracking
 
@@ -86,27 +96,32 @@ def fit(
     accept_changes: bool = False,
     overwrite: bool = False,
     observe: Observer = lambda event: None,
+    processes: Processes = ALONE,
 ) -> Result:
     """Train as the config says and leave a run folder; on resume, go on from its state to the same end bit for bit.
 
-    accept_changes: resume with a config that changes the result. Raises EmlError for what the user can mend,
-    Interrupted after Ctrl-C or SIGTERM with the state saved.
+    accept_changes: resume with a config that changes the result. processes: that have met and all call this, with the
+    same arguments; the first one writes and is observed. Raises EmlError for what the user can mend, Interrupted after
+    Ctrl-C or SIGTERM with the state saved.
     """
     config, chosen = resolved(config, table)
+    observe = observe if processes.first else lambda event: None
     for line in chosen:
         observe(Note(line))
-    run = Run(config, table, observe, resume=resume)
+    run = Run(config, table, observe, resume=resume, processes=processes)
     return run.run(overwrite=overwrite, accept_changes=accept_changes)
 
 
-def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Processes = ALONE) -> None:
     """What only timm, this machine and the output folder can tell of a config, before anything is read or built.
 
-    Raises EmlError with all problems at once.
+    processes: which have not met yet; the first one makes the folder after that. Raises EmlError with all problems at
+    once.
     """
     problems: list[str] = []
     checks: list[Callable[[], object]] = [
-        lambda: find_device(config.device),
+        lambda: processes.device(config.device),
+        lambda: check_processes(config, processes),
         lambda: check_backbone(config.model.backbone),
         lambda: check_optimizer(config.optimizer.name),
         config.augment.check,
@@ -126,15 +141,26 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
 
 
 class Run:
-    """A training run: its parts are built in __init__, its story is `run`."""
+    """A training run: its parts are built in __init__, its story is `run`.
 
-    def __init__(self, config: RunConfig, table: Table, observe: Observer, *, resume: bool = False) -> None:
-        self.resume = resume
+    Of several processes each has its part of every batch and of the classes; the first one writes.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        table: Table,
+        observe: Observer,
+        *,
+        resume: bool = False,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.resume, self.processes = resume, processes
         self.config, self.table, self.observe = config, table, observe
         self.table_digest = table.digest  # of what was read, whatever becomes of the file
         self.folder = RunFolder(config.output)
-        self.device = find_device(config.device)
-        self.workers = _workers(config, self.device)
+        self.device = processes.device(config.device)
+        self.workers = _workers(config, self.device, processes.local_world)
         _check_metric(config)
         self.sets: TrainingSets = training_sets(table, config.data.fold)
         self.sampled = self.sets.sampled(config.sampler.category_column, table.name)
@@ -155,8 +181,10 @@ class Run:
         check_loss(config.margin, config.loss)
         check_mix(config.margin, config.head, config.mix)
         counts = np.bincount(self.sets.labels, minlength=len(self.sets.classes)).tolist()
-        self.head = ClassHead(config.margin, len(counts), self.embedder.size, config.head, counts=counts)
+        shard = Shard.of_group(len(counts)) if processes.world > 1 else None
+        self.head = ClassHead(config.margin, len(counts), self.embedder.size, config.head, counts=counts, shard=shard)
         self.embedder.to(self.device)
+        same_everywhere(self.embedder, processes)
         self.head.to(self.device)
         self.optimizer = build_optimizer(config.optimizer, self.embedder, self.head)
         ema = config.ema
@@ -166,7 +194,8 @@ class Run:
         if config.compile:
             self.embedder.compile()
         precision = precision_of(config.precision, self.device)
-        self.embedding = Embedding(self.embedder, self.device, precision, config.accumulate)
+        gradients = SummedGradients(self.embedder) if processes.world > 1 else None
+        self.embedding = Embedding(self.embedder, self.device, precision, config.accumulate, gradients)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
         self.before_step = Before(self.embedder, self.head, self.device)
         self.labels = torch.from_numpy(self.sets.labels).to(self.device)
@@ -175,6 +204,7 @@ class Run:
         self.progress = Progress()
         self.log: list[Line] = []  # steps that are not yet in the folder
         self.saved = (0, time.monotonic())
+        self.processes.reseed(config.seed, 0)
         self.tracking = Tracking(lambda text: observe(Note(text)))
         self.stopped: Callable[[], bool] = lambda: False
 
@@ -182,11 +212,12 @@ class Run:
         """Validate the untrained network, then epoch by epoch: steps, validation, checkpoint, state."""
         if self.resume:
             self._restore(accept_changes=accept_changes)
-        else:
+        elif self.processes.first:
             self.folder.refuse_occupied(overwrite=overwrite)
-        self.fill_caches()
+        self.processes.after_first(self.fill_caches)
         if not self.resume:
-            self.folder.create(self.config, self.facts(), overwrite=overwrite)
+            if self.processes.first:
+                self.folder.create(self.config, self.facts(), overwrite=overwrite)
             self._save()
         self.observe(
             Started(len(self.sets.frame), len(self.sets.classes), self.steps, self.epoch_steps, self.progress.step)
@@ -194,10 +225,11 @@ class Run:
         self.observe(Note(str(self.head.plan(self.config.batch_size))))
         if warning := smoothing_warning(self.head, self.config.loss):
             self.observe(Note(warning))
-        for line in self.sampling_notes():
+        for line in (*self.sampling_notes(), *self.process_notes()):
             self.observe(Note(line))
         config = self.config.model_dump(mode="json")
-        self.tracking.open(self.config.trackers, self.folder.path, config, resumed=self.resume)
+        trackers = self.config.trackers if self.processes.first else ()
+        self.tracking.open(trackers, self.folder.path, config, resumed=self.resume)
         with _stop_requests() as stopped, closing(self.tracking):
             self.stopped = stopped
             for epoch in range(self.progress.closed_epochs + 1, self.config.epochs + 1):
@@ -232,13 +264,14 @@ class Run:
                 self._save()
                 raise
             self.log.append(line)
-            seen += len(rows)
+            seen += len(rows) * self.processes.world  # or about that, where a batch is not shared evenly
             rate = seen / (time.monotonic() - started)
             self.observe(Stepped(self.progress.step, epoch, line["loss"], line["lr"]["class_weights"], rate))
             self.tracking.write(line["step"], _numbers(line))
-            if self.stopped():
+            stop, save = self.processes.any(self.stopped(), self.processes.first and self._save_is_due())
+            if stop:
                 break
-            if self._save_is_due():
+            if save:
                 self._save()
         self._log_timing(epoch, time.monotonic() - started, seen)
         self._save()
@@ -252,7 +285,7 @@ class Run:
         self.before_step.remember()
         self.head.progress = step / max(1, self.steps - 1)
         images = normalise(pixels.to(self.device, non_blocking=True), self.preprocess)
-        mixed = config.mix(images, seed=config.seed, step=step, steps=self.steps) if config.mix else None
+        mixed = self._mixed(images) if config.mix else None
         images = mixed.images if mixed else images
         embeddings = self.embedding.forward(images)
         loss, statistics = self._loss(embeddings, self.labels[rows.to(self.device)], mixed)
@@ -268,6 +301,7 @@ class Run:
             self.head.step(rates["class_weights"], config.optimizer.class_weight_decay)
         else:  # float16 overflowed: the scaler has left the step out for the others
             self.head.forget_step()
+        share_statistics(self.embedder, self.processes)
         if self.ema is not None:
             self.ema.update(self.embedder, step + 1)
         self.progress.step += 1
@@ -275,14 +309,23 @@ class Run:
         known = {name: value if math.isfinite(value) else None for name, value in zip(names, told, strict=True)}
         return {"step": step + 1, "lr": rates} | known  # None: the norm of a gradient that overflowed in float16
 
+    def _mixed(self, images: Tensor) -> Mixed | None:
+        assert self.config.mix is not None
+        step, rank = self.progress.step, self.processes.rank
+        return self.config.mix(images, seed=self.config.seed, step=step, steps=self.steps, rank=rank)
+
     def _loss(self, embeddings: Tensor, labels: Tensor, mixed: Mixed | None) -> tuple[Tensor, list[Tensor]]:
-        """() mean loss, and the statistics of the terms. embeddings: (B, D), of mixed pictures if so; labels: (B,)."""
+        """() mean loss, and the statistics of the terms. embeddings: (B, D), of mixed pictures if so; labels: (B,).
+
+        Given is this process's part of the batch, what is returned is of the whole.
+        """
         if mixed is None:
             terms = self.head(embeddings, labels)
             return self.config.loss(terms).mean(), terms.statistics()
         terms, others = self.head.mixed(embeddings, labels, labels[mixed.partners], mixed.share)
-        losses = self.config.loss.mixed(terms, others, mixed.share)
-        return losses.mean(), terms.mixed_statistics(others, mixed.share)
+        share = self.head.shard.gathered(mixed.share)
+        losses = self.config.loss.mixed(terms, others, share)
+        return losses.mean(), terms.mixed_statistics(others, share)
 
     def _clipped_norm(self) -> Tensor:
         """() norm of the whole gradient before it was clipped."""
@@ -292,7 +335,7 @@ class Run:
             for each in rows:
                 each.grad = None if each.grad is None else each.grad / self.scaler.get_scale()
         trained = [each for group in self.optimizer.param_groups for each in group["params"]] + rows
-        norm = nn.utils.get_total_norm([each.grad for each in trained if each.grad is not None])
+        norm = gradient_norm(trained, rows, self.head)
         if self.config.optimizer.clip is not None:
             nn.utils.clip_grads_with_norm_(trained, self.config.optimizer.clip, norm)
         return norm
@@ -305,24 +348,30 @@ class Run:
         overflow = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         if math.isfinite(loss) and (math.isfinite(norm) or overflow):
             return
-        source = origin(self.embedder, self.head, images)
+        names = self.sets.frame["file_name"].iloc[rows.tolist()].tolist()
+        found = self.processes.each((origin(self.embedder, self.head, images), names))
+        source, names = min(found, key=lambda each: "embeddings are finite" in each[0])  # of the part that has it
         self.before_step.restore()
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of its gradient is {norm}"
         raise NotFiniteError(
             f"step {self.progress.step + 1}: {what}; {source}",
-            self.sets.frame["file_name"].iloc[rows.tolist()].tolist(),
+            names,
             f"eml train {self.folder.path / 'config.yaml'} --resume --accept-changes --set optimizer.clip=5 "
             f"--set optimizer.lr.backbone={self.config.optimizer.lr.backbone / 2:.3g}",
         )
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of one epoch from its `first_step` on, with the modules in training mode."""
+        """Batches of one epoch from its `first_step` on, or this process's part, with the modules in training mode."""
+        self._train_mode()
+        order = self.config.sampler.epoch(self.sampled, self.config.batch_size, self.config.seed, epoch)
+        share = EpochBatches(order, epoch, first_step, rank=self.processes.rank, world=self.processes.world)
+        yield from batches(self.pictures, share, self.workers)
+
+    def _train_mode(self) -> None:
         self.embedder.train()
         if self.config.optimizer.lr.backbone == 0:
             self.embedder.backbone.eval()  # frozen means its BatchNorm statistics too
         self.head.train()
-        order = self.config.sampler.epoch(self.sampled, self.config.batch_size, self.config.seed, epoch)
-        yield from batches(self.pictures, EpochBatches(order, epoch, first_step), self.workers)
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -336,11 +385,16 @@ class Run:
         """What the sampler has to say of these classes, a line each."""
         return self.config.sampler.notes(self.sampled, self.config.batch_size, self.sets.classes)
 
+    def process_notes(self) -> list[str]:
+        """What there is to say of a run by several processes, a line each."""
+        self._train_mode()
+        return list(batch_norm_note(self.embedder, self.processes))
+
     def _close_epoch(self, epoch: int) -> None:
         """Validation and checkpoint where they are due; then the epoch is done."""
         if epoch % self.config.validation.every == 0 or epoch == self.config.epochs:
             self._validate(epoch)
-            if epoch > 0:
+            if epoch > 0 and self.processes.first:
                 self._save_checkpoint(epoch)
         self.progress.closed_epochs = epoch
         self._save()
@@ -371,6 +425,7 @@ class Run:
                 workers=self.workers,
                 source=self.cached.get(name),
                 progress=advance,
+                processes=self.processes,
             )
             prefix = f"{name}/" if name else ""
             values |= {prefix + key: value for key, value in summary.values.items()}
@@ -378,7 +433,8 @@ class Run:
             if name == self.deciding:
                 deciding = torch.from_numpy(summary.per_query[self.config.validation.metric.removeprefix(prefix)])
         best = self._note_best(epoch, values, deciding)
-        self.folder.append("metrics", [self.progress.validations[-1] | facts])
+        if self.processes.first:
+            self.folder.append("metrics", [self.progress.validations[-1] | facts])
         self._log_timing(epoch, time.monotonic() - started, total, what="validation")
         self.observe(Validated(epoch, values, self.shown, best))
         self.tracking.write(self.progress.step, {f"validation/{key}": value for key, value in values.items()})
@@ -420,13 +476,24 @@ class Run:
 
     def _save(self) -> None:
         """Logs, then the state that they belong to: on resume, what the logs have of later steps is cut off."""
-        self.folder.append("steps", self.log)
+        state = self._state()
+        if self.processes.first:
+            self.folder.append("steps", self.log)
+            self.folder.save_state(state)
         self.log = []
-        self.folder.save_state(self._state())
         self.saved = (self.progress.step, time.monotonic())
+        self.processes.go_on = self._saved_at()
+
+    def _saved_at(self) -> str:
+        return f"the last state that was saved is of step {self.progress.step}. {self._go_on()}"
+
+    def _go_on(self) -> str:
+        return f"Go on with: eml train {self.folder.path / 'config.yaml'} --resume"
 
     def _state(self) -> dict[str, Any]:
-        return {
+        """What one process alone would save, whoever holds its parts; in other processes than the first of no use."""
+        random = self.processes.each(random_state(self.device))
+        state = {
             "config": self._decisive_config(),
             "table": self.table_digest,
             "progress": asdict(self.progress),
@@ -435,11 +502,27 @@ class Run:
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "random": random_state(self.device),
+            "random": random[0],
+            "random_of_others": random[1:],
         }
+        return merged(state, self.head, self.optimizer, self.processes)
 
     def _restore(self, *, accept_changes: bool) -> None:
         """Take up a saved state. Raises CheckpointError when config or table are not those it was made with."""
+        state: dict[str, Any] = {}
+        changes: list[str] = []
+        if self.processes.first:
+            state, changes = self._saved_state(accept_changes=accept_changes)
+        self._load(parted(state, self.head, self.optimizer, self.processes, self.folder.path))
+        if self.processes.first:
+            self.folder.cut(self.progress.step, self.progress.closed_epochs)
+            if changes:
+                self.folder.note_changes(self.config, self.progress.step, changes)
+        self.processes.go_on = self._saved_at()
+        self.observe(Note(f"resumed at step {self.progress.step} of {self.steps}"))
+
+    def _saved_state(self, *, accept_changes: bool) -> tuple[dict[str, Any], list[str]]:
+        """The state in the folder, and what differs from when it was saved, a line each."""
         self.folder.sweep()
         state, warning = self.folder.load_state()
         if warning:
@@ -456,11 +539,9 @@ class Run:
             )
         if state["table"] != self.table_digest:
             raise CheckpointError(f"{self.table.name}: is not the table that the run in {self.folder.path} began with")
-        self._load(state)
-        self.folder.cut(self.progress.step, self.progress.closed_epochs)
-        if changes:
-            self.folder.note_changes(self.config, self.progress.step, changes)
-        self.observe(Note(f"resumed at step {self.progress.step} of {self.steps}"))
+        if (before := 1 + len(state.get("random_of_others", []))) != self.processes.world:
+            changes.append(f"  processes: {before} → {self.processes.world}")
+        return state, changes
 
     def _load(self, state: dict[str, Any]) -> None:
         try:
@@ -474,8 +555,12 @@ class Run:
             raise CheckpointError(f"{self.folder.path}: its state does not fit the changed config: {first}") from error
         self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
-        if len(state["random"]) == len(random_state(self.device)):  # else it was another kind of device
-            set_random_state(self.device, state["random"])
+        random = [state["random"], *state.get("random_of_others", [])]
+        if len(random) != self.processes.world:
+            self.observe(Note(f"saved by {_processes(len(random))}, goes on with {_processes(self.processes.world)}"))
+            self.processes.reseed(self.config.seed, self.progress.step)
+        elif len(random[self.processes.rank]) == len(random_state(self.device)):  # else it was another kind of device
+            set_random_state(self.device, random[self.processes.rank])
 
     def _changes(self, before: dict[str, Any]) -> list[str]:
         """What differs, a line each; a setting that the earlier eml did not know has its default there."""
@@ -500,11 +585,8 @@ class Run:
         }
 
     def _leave_if_stopped(self) -> None:
-        if self.stopped():
-            raise Interrupted(
-                f"stopped at step {self.progress.step} of {self.steps}, state saved. Go on with: "
-                f"eml train {self.folder.path / 'config.yaml'} --resume"
-            )
+        if any(self.processes.any(self.stopped())):
+            raise Interrupted(f"stopped at step {self.progress.step} of {self.steps}, state saved. {self._go_on()}")
 
     def facts(self) -> dict[str, Any]:
         """What is trained, on what, on which device: for run.json."""
@@ -512,6 +594,8 @@ class Run:
         return {
             "seed": self.config.seed,
             "device": str(self.device),
+            "processes": self.processes.world,
+            "batch_per_process": -(-self.config.batch_size // self.processes.world),
             "precision": str(self.embedding.precision or torch.float32).removeprefix("torch."),
             "table": table_facts(self.table),
             "train_pictures": len(self.sets.frame),
@@ -524,6 +608,8 @@ class Run:
         }
 
     def _log_timing(self, epoch: int, seconds: float, count: int, what: str = "training") -> None:
+        if not self.processes.first:
+            return
         rate = round(count / seconds, 1) if seconds else None
         line = {"epoch": epoch, "step": self.progress.step, "what": what, "seconds": round(seconds, 2)}
         self.folder.append("timings", [line | {"pictures_per_second": rate}])
@@ -561,10 +647,15 @@ def _shown_metrics(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _workers(config: RunConfig, device: torch.device) -> int:
+def _workers(config: RunConfig, device: torch.device, sharing: int) -> int:
+    """sharing: how many processes of the run share this machine's cores."""
     if config.data.workers != "auto":
         return config.data.workers
-    return 0 if device.type == "cpu" else min(8, torch.multiprocessing.cpu_count())
+    return 0 if device.type == "cpu" else max(1, min(8, torch.multiprocessing.cpu_count() // sharing))
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def _check_metric(config: RunConfig) -> None:

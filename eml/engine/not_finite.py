@@ -63,6 +63,9 @@ def origin(embedder: Embedder, head: ClassHead, images: Tensor) -> str:
         for key, parameter in module.named_parameters():
             if not bool(parameter.isfinite().all()):
                 return f"weights of the {name} are not finite: {key}"
+    for layer in embedder.modules():
+        if isinstance(layer, nn.SyncBatchNorm):
+            layer.eval()  # it would wait for processes that have left above
     with torch.no_grad(), _watched(embedder) as found:
         embedder(images)
     if found:

@@ -12,6 +12,7 @@ from eml.dataset.table import Table
 from eml.engine.config import RunConfig
 from eml.engine.fit import Run
 from eml.engine.not_finite import NotFiniteError
+from eml.engine.processes import ALONE, Processes
 from eml.engine.recipe import resolved
 from eml.errors import EmlError
 from eml.models.head import ClassHead
@@ -21,10 +22,13 @@ MIB = 2**20
 UPSCALED = 2.0  # pictures enlarged by more than this have nothing to show at that size
 
 
-def rehearse(config: RunConfig, table: Table) -> tuple[dict[str, Any], list[str]]:
-    """Build everything, take two steps, write nothing. Facts of the run that would be, and warnings, a line each."""
+def rehearse(config: RunConfig, table: Table, processes: Processes = ALONE) -> tuple[dict[str, Any], list[str]]:
+    """Build everything, take two steps, write nothing. Facts of the run that would be, and warnings, a line each.
+
+    processes: that have met and all call this; memory is that of each by itself.
+    """
     config, chosen = resolved(config, table)
-    run = Run(_always_mixed(config), table, lambda event: None)
+    run = Run(_always_mixed(config), table, lambda event: None, processes=processes)
     try:
         pixels, rows = next(run.batches(epoch=1, first_step=0))
         run.step(pixels, rows)  # the first one warms up
@@ -33,9 +37,9 @@ def rehearse(config: RunConfig, table: Table) -> tuple[dict[str, Any], list[str]
     except NotFiniteError as error:  # which tells of a saved state, and here is none
         raise EmlError(error.diagnosis) from error
     seconds = time.monotonic() - started
-    batch_size = len(rows)
+    batch_size = sum(processes.each(len(rows)))
     facts = {name: value for name, value in run.facts().items() if name != "table"}
-    facts |= _class_head_facts(run.head, batch_size, run.optimizer) | _memory(run)
+    facts |= _class_head_facts(run.head, batch_size, run.optimizer, len(rows)) | _memory(run)
     facts |= {
         "image_size": run.preprocess.size,
         "batch_size": batch_size,
@@ -82,6 +86,7 @@ def _warnings(run: Run) -> Iterator[str]:
     if smoothing := smoothing_warning(run.head, config.loss):
         yield smoothing
     yield from run.sampling_notes()
+    yield from run.process_notes()
     counts = sets.frame["label"].value_counts()
     if alone := int((counts == 1).sum()):
         yield (
@@ -111,14 +116,17 @@ def _has_batch_norm(run: Run) -> bool:
     return any(isinstance(each, torch.nn.modules.batchnorm._BatchNorm) for each in run.embedder.modules())
 
 
-def _class_head_facts(head: ClassHead, batch_size: int, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """How the class head works, what memory it takes (MiB) and its own share of a step's time (seconds)."""
+def _class_head_facts(head: ClassHead, batch_size: int, optimizer: torch.optim.Optimizer, here: int) -> dict[str, Any]:
+    """How the class head works, what memory it takes (MiB) and its own share of a step's time (seconds).
+
+    here: how many pictures of a batch are this process's.
+    """
     state = optimizer.state.get(head.class_weights, {})
     copies = sum(1 for each in state.values() if isinstance(each, Tensor) and each.shape == head.class_weights.shape)
     memory = {name: round(size / MIB, 1) for name, size in head.memory_needed(batch_size, copies).items()}
     device = head.class_weights.device
-    embeddings = torch.randn(batch_size, head.embedding_size, device=device, requires_grad=True)
-    labels = torch.randint(head.num_classes, (batch_size,), device=device)
+    embeddings = torch.randn(here, head.embedding_size, device=device, requires_grad=True)
+    labels = torch.randint(head.num_classes, (here,), device=device)
     started = time.monotonic()
     head(embeddings, labels).log_sum_exp.sum().backward()
     seconds = time.monotonic() - started

@@ -80,16 +80,21 @@ class Pictures(Dataset[tuple[Tensor | str, Tensor]]):
 
 
 class InOrder:
-    """Every row once, in order: the batches of an evaluation. A batch sampler of (epoch, position, row) keys."""
+    """Every row once, in order: the batches of an evaluation. A batch sampler of (epoch, position, row) keys.
 
-    def __init__(self, num_rows: int, batch_size: int) -> None:
+    Of `world` processes the one of number `rank` has every world-th batch, whole: what is computed of a batch is the
+    same to the last bit.
+    """
+
+    def __init__(self, num_rows: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
         self.num_rows, self.batch_size = num_rows, batch_size
+        self.firsts = range(rank * batch_size, num_rows, world * batch_size)
 
     def __len__(self) -> int:
-        return -(-self.num_rows // self.batch_size)
+        return len(self.firsts)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for first in range(0, self.num_rows, self.batch_size):
+        for first in self.firsts:
             yield [(0, row, row) for row in range(first, min(first + self.batch_size, self.num_rows))]
 
 

@@ -34,8 +34,10 @@ class ModelConfig(Strict):
     freeze: int = Field(
         0, ge=0, description="how many of the backbone's first stages (the stem is the first) stay as they are"
     )
-    batch_norm: Literal["train", "frozen"] = Field(
-        "train", description="frozen: the backbone's BatchNorm layers keep their statistics, which suits small batches"
+    batch_norm: Literal["train", "frozen", "synced"] = Field(
+        "train",
+        description="frozen: the backbone's BatchNorm layers keep their statistics, which suits small batches; synced: "
+        "on several GPUs all BatchNorm layers see the whole batch",
     )
     neck: Neck = Field(Linear(), description="from pooled features to the embedding")
 

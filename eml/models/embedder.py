@@ -11,6 +11,7 @@ from unittest.mock import patch
 import timm
 import torch
 from timm.data import resolve_data_config, resolve_model_data_config
+from timm.layers import convert_sync_batchnorm
 from timm.models import group_modules
 from torch import Tensor, nn
 
@@ -59,6 +60,8 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
         _checkpoint_gradients(backbone, config.backbone)
     features = _measure(backbone, config.backbone, image_size)
     neck, size = config.neck.build(features)
+    if config.batch_norm == "synced":  # by one process alone the same as BatchNorm
+        backbone, neck = convert_sync_batchnorm(backbone), convert_sync_batchnorm(neck)
     still = _frozen_stages(backbone, config) if config.freeze else []
     for module in still:
         module.requires_grad_(False)

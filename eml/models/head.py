@@ -14,9 +14,20 @@ from eml.margins import Context, Margin, Prototypes, Statistics
 from eml.margins.base import to_unit
 from eml.models.config import HeadConfig
 from eml.models.modes import Auto, Sampled
-from eml.models.others import Comparison, Others, Rows, dense_cosine, dense_others, logits_of_others, repelled_columns
+from eml.models.others import (
+    Comparison,
+    Others,
+    Rows,
+    dense_cosine,
+    dense_others,
+    logits_of_others,
+    no_others,
+    repelled_columns,
+    rows_at,
+)
 from eml.models.plan import Plan, plan_of
-from eml.models.sampling import log_weights, sample_classes, step_rows
+from eml.models.sampling import log_weights, sample_classes, sample_size, step_rows
+from eml.models.shards import Shard, drawn_rows
 from eml.models.tiled import tiled_others
 
 
@@ -31,10 +42,16 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Given:
-    """The classes of a step: all, or those sampled, of which ids (n,) and log_weights (n,) tell. places: of labels."""
+    """The classes of a step that are here: all, or those sampled, of which ids (n,) and log_weights (n,) tell.
+
+    places: of labels, −1 for one that is elsewhere. compared: how many classes there are in all processes; count: how
+    many these stand for.
+    """
 
     weights: Tensor
     places: list[Tensor]
+    compared: int
+    count: int
     ids: Tensor | None = None
     log_weights: Tensor | None = None
 
@@ -55,7 +72,9 @@ class ClassHead(nn.Module):
     is kept in buffers: updated by each call in training mode, frozen in eval mode, where there are no random draws
     either. `progress` in [0, 1] is how far the training is, for a margin schedule. counts: pictures per class.
     class_weights: used as they are instead of weights of the head's own. dtype: of weights and state, torch's default
-    unless given.
+    unless given. shard: the classes that this process holds, where several share them: each gives the embeddings and
+    labels of its part of the batch and gets the Terms of the whole batch, the same in all of them; the mean of their
+    loss is the loss, and its gradient by what a process gave and holds is exact.
     Raises ConfigError when margin and config do not go together; ValueError when C < 2, or, on a call, when shapes or
     labels do not fit.
     """
@@ -73,9 +92,11 @@ class ClassHead(nn.Module):
         counts: Sequence[int] | None = None,
         class_weights: Tensor | None = None,
         dtype: torch.dtype | None = None,
+        shard: Shard | None = None,
     ) -> None:
         super().__init__()
         config = config or HeadConfig()
+        self.shard = shard or Shard.whole(num_classes)
         if num_classes < 2:
             raise ValueError(f"a class head needs at least 2 classes, got {num_classes}")
         if counts is not None and len(counts) != num_classes:
@@ -93,7 +114,7 @@ class ClassHead(nn.Module):
             self._add_state("draws", {"seed": seed, "count": torch.zeros_like(seed)}, dtype)
         self.memory = config.memory(margin)
         if self.memory is not None:
-            self._add_state("memory", self.memory.initial_state(num_classes, embedding_size), dtype)
+            self._add_state("memory", self.memory.initial_state(len(self.shard), embedding_size), dtype)
         self._sampled: list[tuple[Tensor, Tensor]] = []
         self._penalises_rows = type(margin).row_penalty is not Margin.row_penalty
         if isinstance(config.mode, Sampled):
@@ -111,13 +132,15 @@ class ClassHead(nn.Module):
             return nn.Parameter(torch.tensor(start, dtype=dtype))
 
         centers = max(self.config.centers, getattr(self.margin, "centers", 1))
-        shape = (self.num_classes, *([centers] if centers > 1 else []), self.embedding_size)
+        shape = (len(self.shard), *([centers] if centers > 1 else []), self.embedding_size)
         if class_weights is None:
-            class_weights = nn.Parameter(torch.randn(shape, dtype=dtype).div_(math.sqrt(self.embedding_size)))
+            width = centers * self.embedding_size
+            rows = drawn_rows(self.shard, lambda count: torch.randn(count, width, dtype=dtype))
+            class_weights = nn.Parameter(rows.view(shape).div_(math.sqrt(self.embedding_size)))
         self.class_weights = class_weights
         learned = self.config.scale == "learned"
         self.log_scale = number(math.log(self.first_scale)) if learned else None
-        self.bias = None if self.margin.normalised else nn.Parameter(torch.zeros(self.num_classes, dtype=dtype))
+        self.bias = None if self.margin.normalised else nn.Parameter(torch.zeros(len(self.shard), dtype=dtype))
         start = self.margin.initial_bias(self.num_classes, self.first_scale)
         self.logit_bias = number(start) if self.margin.reduction == "bce" else None
 
@@ -126,6 +149,11 @@ class ClassHead(nn.Module):
         """The scale in force, where it is one number: the head's, or AdaCos's."""
         with torch.no_grad():
             return float(self.state().get("scale", self._scale()))
+
+    def by_class(self) -> set[str]:
+        """Keys of state_dict whose tensors have a row for each class that is here."""
+        parts = ("class_weights", "bias", "memory_queue", "memory_last")
+        return {key for key in self.state_dict() if key in parts or key.startswith("optimizer_")}
 
     def forward(
         self,
@@ -155,14 +183,21 @@ class ClassHead(nn.Module):
         return first, second
 
     def logits(self, embeddings: Tensor, labels: Tensor, *, draws: Tensor | None = None) -> Tensor:
-        """(B, C) logits after margin and scale, for study: updates no state, draws nothing."""
+        """(B, C) logits after margin and scale, for study: updates no state, draws nothing.
+
+        Raises ValueError where several processes share the classes: none has all of them.
+        """
         self._check(embeddings, labels)
+        if self.shard.group is not None:
+            raise ValueError("logits of all classes are asked of a head that has a part of them")
         with torch.autocast(embeddings.device.type, enabled=False):
             batch = self._batch(embeddings, [labels])
             context = self._context(batch, 0, self._target_cosine(batch, 0, self.class_weights[labels]), draws)
             scale = self._scale_in_force(context)
             rows = self._rows(self.class_weights.to(batch.embeddings.dtype), slice(None))
-            how = self._comparison(batch, _Given(self.class_weights, [labels]), [context])
+            how = self._comparison(
+                batch, _Given(self.class_weights, [labels], self.num_classes, self.num_classes), [context]
+            )
             cosine = dense_cosine(how, batch.embeddings, rows, self.bias)
             others = logits_of_others(how, cosine, _detached(context), scale, self.logit_bias)
             return others.scatter(1, labels.unsqueeze(1), self._target_logit(context, scale).unsqueeze(1))
@@ -192,7 +227,10 @@ class ClassHead(nn.Module):
         self._sampled = []
 
     def plan(self, batch_size: int) -> Plan:
-        """How it goes over its classes for a batch in the present mode, training or eval."""
+        """How it goes over the classes that are here, in the present mode, training or eval.
+
+        batch_size: of all processes together, here and in `memory_needed`.
+        """
         everything = isinstance(self.config.mode, Sampled) and not self.training
         return plan_of(
             Auto() if everything else self.config.mode,
@@ -202,10 +240,11 @@ class ClassHead(nn.Module):
             self.embedding_size,
             bytes_each=self.class_weights.element_size(),
             on_cpu=self.class_weights.device.type == "cpu",
+            world=self.shard.world,
         )
 
     def memory_needed(self, batch_size: int, optimizer_copies: int = 2) -> dict[str, int]:
-        """Bytes of class weights, their gradient, optimizer state and the head's work for a batch: an estimate.
+        """Bytes in this process of class weights, their gradient, optimizer state and work for a batch: an estimate.
 
         optimizer_copies: how many tensors of the class weights' size the optimizer keeps, two for AdamW.
         """
@@ -213,7 +252,7 @@ class ClassHead(nn.Module):
         needed = {"weights": weights, "gradient": weights, "optimizer": optimizer_copies * weights}
         if isinstance(self.config.mode, Sampled):  # the rows of a step and their gradient
             state = self.state("optimizer").values()
-            needed["gradient"] = 2 * weights * plan.compared // self.num_classes
+            needed["gradient"] = 2 * weights * plan.compared // plan.here
             needed["optimizer"] = sum(each.numel() * each.element_size() for each in state)
         return needed | {"work": plan.work()}
 
@@ -237,6 +276,10 @@ class ClassHead(nn.Module):
     ) -> list[Terms]:
         for each in labels:
             self._check(embeddings, each)
+        counts = self.shard.counts(embeddings)
+        embeddings, *labels = (self.shard.gathered(each, counts) for each in (embeddings, *labels))
+        if isinstance(share, Tensor) and share.ndim:
+            share = self.shard.gathered(share, counts)
         with torch.autocast(embeddings.device.type, enabled=False):
             if self.training and self.memory is not None:
                 self._set_state("memory", {"steps": self.state("memory")["steps"] + 1})
@@ -247,13 +290,14 @@ class ClassHead(nn.Module):
                 draws = [self._drawn(len(embeddings)) if each is None else each for each in draws]
             terms = self._compared(batch, given, draws)
             if self.training and self.memory is not None:
-                self.memory.after(batch.embeddings, labels[0], self.state("memory"))
+                here = (given_places := self.shard.places(labels[0])) >= 0
+                self.memory.after(batch.embeddings[here], given_places[here], self.state("memory"))
         return terms
 
     def _batch(self, embeddings: Tensor, labels: list[Tensor]) -> _Batch:
         x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
         norms = torch.linalg.vector_norm(x, dim=1)
-        return _Batch(to_unit(x) if self.margin.normalised else x, norms, labels)
+        return _Batch(self.shard.into(to_unit(x) if self.margin.normalised else x), norms, labels)
 
     def _given(self, labels: list[Tensor], classes: Tensor | None) -> _Given:
         """The classes of this step; sampled rows are leaf tensors of their own, so that no dense gradient is made."""
@@ -261,20 +305,32 @@ class ClassHead(nn.Module):
         if not isinstance(mode, Sampled) or not self.training:
             if classes is not None:
                 raise ValueError("classes can only be given in mode sampled, in training")
-            return _Given(self.class_weights, labels)
+            return _Given(self.class_weights, self._places(labels), self.num_classes, self.num_classes)
         positives = torch.cat(labels).unique()
+        start, stop = self.shard.start, self.shard.stop
         if classes is None:
             state = self.state("sampling")
             self._set_state("sampling", {"count": state["count"] + 1})
             seed = int(state["seed"]) + int(state["count"])
-            classes = sample_classes(self.num_classes, positives, mode.fraction, seed)
+            compared = sample_size(self.num_classes, positives, mode.fraction)
+            ids = sample_classes(self.num_classes, positives, mode.fraction, seed, start, stop)
         elif not bool(torch.isin(positives, classes).all()):
             raise ValueError("classes must contain all labels of the batch")
-        rows = self.class_weights.detach()[classes].requires_grad_()
+        else:
+            compared, ids = len(classes), classes[(classes >= start) & (classes < stop)]
+        weights, count = None, compared
+        if mode.correction:
+            weights = log_weights(self.num_classes, compared, ids, positives, self.class_weights.dtype)
+            count = self.num_classes if compared > len(positives) else compared  # the sum of all weights
+        ids = ids - start
+        rows = self.class_weights.detach()[ids].requires_grad_()
         if torch.is_grad_enabled():
-            self._sampled.append((classes, rows))
-        weights = log_weights(self.num_classes, classes, positives, rows.dtype) if mode.correction else None
-        return _Given(rows, [torch.searchsorted(classes, each) for each in labels], classes, weights)
+            self._sampled.append((ids, rows))
+        places = [_places_among(ids, self.shard.places(each)) for each in labels]
+        return _Given(rows, places, compared, count, ids, weights)
+
+    def _places(self, labels: list[Tensor]) -> list[Tensor]:
+        return [self.shard.places(each) for each in labels]
 
     def _rows(self, class_weights: Tensor, ids: Tensor | slice) -> Tensor:
         """What cosines are taken with: (…, D) rows `ids` of the class weights, of unit length, with memory mixed in."""
@@ -282,19 +338,25 @@ class ClassHead(nn.Module):
         return rows if self.memory is None else self.memory.rows(rows, ids, self.state("memory"))
 
     def _target_cosine(self, batch: _Batch, index: int, class_weights: Tensor) -> Tensor:
-        """(B,) row-wise, so that it is the same number however the classes are split up."""
-        labels, x = batch.labels[index], batch.embeddings
-        rows = self._rows(class_weights.to(x.dtype), labels)
+        """(B,) row-wise, so that it is the same number however the classes are split up.
+
+        class_weights: (B, …) rows of the labels, zeros for those of another process.
+        """
+        x, places = batch.embeddings, self.shard.places(batch.labels[index])
+        rows = self._rows(class_weights.to(x.dtype), places.clamp_min(0))
         cosine = (x.view(len(x), *[1] * (rows.ndim - 2), -1) * rows).sum(-1)
         if rows.ndim == 3:
             cosine = self.margin.pool(cosine.unsqueeze(1)).squeeze(1)
-        return cosine if self.bias is None else cosine + self.bias[labels]
+        if self.bias is not None and len(self.bias):
+            cosine = cosine + self.bias[places.clamp_min(0)]
+        return cosine if self.shard.group is None else self.shard.total(cosine * (places >= 0))
 
     def _comparison(self, batch: _Batch, given: _Given, contexts: list[Context]) -> Comparison:
         return Comparison(
             margin=self.margin,
             targets=given.places,
             contexts=[_detached(each) for each in contexts],
+            compared=given.compared,
             normalised=self.margin.normalised,
             rows=None if self.memory is None else self._remembering_rows(self.memory, given),
             log_weights=None if given.log_weights is None else given.log_weights.to(batch.embeddings.dtype),
@@ -306,6 +368,7 @@ class ClassHead(nn.Module):
         """Rows with the memory as it is now: the batch is written into it before the backward pass asks for them."""
         state = self.state("memory")
         places = torch.cat(given.places)
+        places = places[places >= 0]
         labels = places if given.ids is None else given.ids[places]
         before = {name: state[name][labels] for name in ("queue", "last")}
 
@@ -321,19 +384,23 @@ class ClassHead(nn.Module):
         return rows
 
     def _others(self, how: Comparison, batch: _Batch, given: _Given, scale: Tensor) -> Others:
+        """Over the classes of all processes; the rows are those that are here."""
         bias = self.bias if self.bias is None or given.ids is None else self.bias[given.ids]
-        plan = self.plan(len(batch.embeddings))
-        if plan.tile is None:
-            return dense_others(how, batch.embeddings, given.weights, bias, scale, self.logit_bias)
-        keep = plan.kept if torch.is_grad_enabled() else 0
-        return tiled_others(
-            how, batch.embeddings, given.weights, bias, scale, self.logit_bias, tile=plan.tile, keep=keep
-        )
+        shard, plan = self.shard, self.plan(len(batch.embeddings))
+        logit_bias = None if self.logit_bias is None else shard.into(self.logit_bias)
+        parts = (how, batch.embeddings, given.weights, bias, shard.into(scale), logit_bias)
+        if not len(given.weights):
+            found = no_others(*parts)
+        elif plan.tile is None:
+            found = dense_others(*parts)
+        else:
+            found = tiled_others(*parts, tile=plan.tile, keep=plan.kept if torch.is_grad_enabled() else 0)
+        return found if shard.group is None else _over_shards(found, shard)
 
     def _update(self, batch: _Batch, given: _Given, share: float | Tensor) -> None:
         """The margin's state, once for all labels of the samples."""
         with torch.no_grad():
-            weights = [given.weights[places] for places in given.places]
+            weights = [rows_at(given.weights, places) for places in given.places]
             targets = [self._target_cosine(batch, index, each) for index, each in enumerate(weights)]
             cosine_y = targets[0] if len(targets) == 1 else share * targets[0] + (1 - share) * targets[1]
             others = None
@@ -391,7 +458,9 @@ class ClassHead(nn.Module):
         """Terms for each label. All targets are left out of the reductions; each comes back by a term of its own."""
         with torch.no_grad():
             known = [
-                self._context(batch, index, self._target_cosine(batch, index, given.weights[places]), draws[index])
+                self._context(
+                    batch, index, self._target_cosine(batch, index, rows_at(given.weights, places)), draws[index]
+                )
                 for index, places in enumerate(given.places)
             ]
         scale = self._scale_in_force(replace(known[0], norms=batch.norms))
@@ -429,17 +498,17 @@ class ClassHead(nn.Module):
         return Terms(
             target_logit=own.logit,
             log_sum_exp=log_sum_exp,
-            mean_logit=total / (len(given.weights) if how.log_weights is None else self.num_classes),
+            mean_logit=total / (given.compared if how.log_weights is None else self.num_classes),
             cosine_y=own.cosine.detach(),
             correct=own.cosine.detach() >= nearest,
             nearest=nearest,
-            objective=self._objective(others, own.logit, labels),
+            objective=self._objective(others, own.logit, labels, given.count),
             factor=self.margin.loss_factor(self._scale()),
             weight=None if self.loss_weights is None else self.loss_weights.to(own.logit.dtype)[labels],
             penalty=self._penalty(others, own.context),
         )
 
-    def _objective(self, others: Others, target_logit: Tensor, labels: Tensor) -> Tensor | None:
+    def _objective(self, others: Others, target_logit: Tensor, labels: Tensor, count: int) -> Tensor | None:
         """(B,) losses of a margin that is no softmax over classes."""
         match self.margin.reduction:
             case "softmax":
@@ -450,7 +519,7 @@ class ClassHead(nn.Module):
                 return -positive * logsigmoid(target_logit) + negative * others.softplus
             case "proxy":
                 assert others.repelled is not None
-                return (_attraction(target_logit, labels) + others.repelled).expand(len(labels))
+                return (_attraction(target_logit, labels) + others.repelled / count).expand(len(labels))
 
     def _penalty(self, others: Others, context: Context) -> Tensor | None:
         own, shared = self.margin.penalty(context), others.row_penalty
@@ -472,6 +541,22 @@ def _detached(context: Context) -> Context:
     """As the other classes' cosines may see it: nothing of the target gets a gradient from there."""
     norms = None if context.norms is None else context.norms.detach()
     return replace(context, cosine_y=context.cosine_y.detach(), norms=norms)
+
+
+def _over_shards(part: Others, shard: Shard) -> Others:
+    """The reductions over all classes from those over each process's."""
+    return Others(
+        part.rows,
+        [shard.log_sum_exp(each) for each in part.log_sum_exp],
+        [shard.total(each) for each in part.total],
+        shard.largest(part.nearest),
+        *(None if each is None else shard.total(each) for each in (part.softplus, part.repelled, part.row_penalty)),
+    )
+
+
+def _places_among(ids: Tensor, places: Tensor) -> Tensor:
+    """Places (B,) among all classes → among the sorted ids, −1 staying what it is."""
+    return torch.where(places >= 0, torch.searchsorted(ids, places), -1)
 
 
 def _attraction(target_logit: Tensor, labels: Tensor) -> Tensor:

@@ -48,11 +48,16 @@ class Model:
     ) -> Tensor:
         """(N, D) float32 embeddings of unit length on the CPU, for the rows of a table in order."""
         done = torch.empty(len(pictures), self.size)
-        for pixels, rows in batches(pictures, InOrder(len(pictures), batch_size), workers):
-            done[rows] = self._forward(pixels)
+        for embeddings, rows in self.embedded(pictures, InOrder(len(pictures), batch_size), workers):
+            done[rows] = embeddings
             if progress is not None:
                 progress(len(rows))
         return done
+
+    def embedded(self, pictures: Pictures, which: InOrder, workers: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batch by batch (B, D) embeddings of unit length on the CPU, and the rows (B,) that they are of."""
+        for pixels, rows in batches(pictures, which, workers):
+            yield self._forward(pixels), rows
 
     def _forward(self, pixels: Tensor) -> Tensor:
         self.embedder.eval()

@@ -23,8 +23,9 @@ Rows = Callable[[Tensor, slice], Tensor]
 class Comparison:
     """How embeddings are compared with classes; B is the batch, C the number of classes given.
 
-    targets: for each label of a sample, (B,) its place among the classes given. contexts: for each label, or only one
-    where the other classes' logits are the same for all; detached. normalised: by class weights of length 1.
+    targets: for each label of a sample, (B,) its place among the classes given, −1 where it is none of them. compared:
+    how many classes there are, with those that other processes compare. contexts: for each label, or only one where the
+    other classes' logits are the same for all; detached. normalised: by class weights of length 1.
     rows: how they are made where it takes more than that. log_weights: (C,) added to logits under the exponential, and
     the weight of everything else is its exponential; None: 0. row_penalty: of the margin, wanted. low_precision:
     bfloat16 factors of the large product. plain: the other classes' cosines as they are, whatever the margin does.
@@ -33,6 +34,7 @@ class Comparison:
     margin: Margin
     targets: list[Tensor]
     contexts: list[Context]
+    compared: int
     normalised: bool = True
     rows: Rows | None = None
     log_weights: Tensor | None = None
@@ -50,20 +52,67 @@ class Comparison:
             return self.rows(class_weights, ids)
         return to_unit(class_weights) if self.normalised else class_weights
 
-    def penalty(self, rows: Tensor, num_classes: int) -> Tensor | None:
-        """The margin's penalty of these rows out of num_classes; None where it has none."""
-        return self.margin.row_penalty(rows if rows.ndim == 3 else rows.unsqueeze(1), num_classes)
+    def penalty(self, rows: Tensor) -> Tensor | None:
+        """The margin's penalty of these rows, a part of that of all classes compared; None where it has none."""
+        return self.margin.row_penalty(rows if rows.ndim == 3 else rows.unsqueeze(1), self.compared)
 
     def changes_others(self) -> bool:
         """Whether the margin touches the other classes' cosines."""
         return not self.plain and type(self.margin).negatives is not Margin.negatives
 
 
+@dataclass
+class Targets:
+    """Where the targets are among some of the classes: for each label (B, 1) places, valid where inside.
+
+    A second label that is the first one again is inside nowhere.
+    """
+
+    places: list[tuple[Tensor, Tensor]]
+
+    @classmethod
+    def within(cls, targets: list[Tensor], ids: slice) -> "Targets":
+        """targets: for each label (B,) places, −1 for none, of which those in `ids` are looked at."""
+        distinct, places = distinct_labels(torch.stack(targets, 1)), []
+        for index, target in enumerate(targets):
+            place = (target - ids.start).unsqueeze(1)
+            inside = (place >= 0) & (place < ids.stop - ids.start) & distinct[:, index : index + 1]
+            places.append((place.clamp(0, ids.stop - ids.start - 1), inside))
+        return cls(places)
+
+    def fill(self, values: Tensor, value: float) -> None:
+        """Put the value at the targets, in place. (B, c)."""
+        for place, inside in self.places:
+            values.scatter_(1, place, values.gather(1, place).masked_fill(inside, value))
+
+    def mask(self, values: Tensor) -> Tensor:
+        """(B, c) where they are; for values that autograd follows, which `fill` must not change."""
+        mask = torch.zeros_like(values, dtype=torch.bool)
+        for place, inside in self.places:
+            mask.scatter_(1, place, mask.gather(1, place) | inside)
+        return mask
+
+    def put(self, values: Tensor, originals: list[Tensor]) -> None:
+        """Put back what `take` gave."""
+        for (place, inside), original in zip(self.places, originals, strict=True):
+            values.scatter_(1, place, original.where(inside, values.gather(1, place)))
+
+    def take(self, values: Tensor) -> list[Tensor]:
+        """For each label (B, 1) of the values; anything where there is no target."""
+        return [values.gather(1, place) for place, _ in self.places]
+
+    def total(self, values: Tensor) -> Tensor:
+        """(B,) sum of the values at the targets."""
+        picked = [each * inside for each, (_, inside) in zip(self.take(values), self.places, strict=True)]
+        return torch.cat(picked, 1).sum(1)
+
+
 @dataclass(frozen=True)
 class Others:
     """Reductions over the classes that are no target, differentiable unless said otherwise.
 
-    rows: for each label, (B, D) or (B, K, D) class weights of its class, as they are trained. Per context, (B,):
+    rows: for each label, (B, D) or (B, K, D) class weights of its class, as they are trained; zeros for a class that is
+    not given. Per context, (B,):
     log_sum_exp, ln Σ exp z; total, Σ z. softplus: (B,) Σ ln(1+e^z), for bce. repelled: (), the mean over classes of
     ln(1+Σ e^z) over the batch's samples of other classes, for proxy. row_penalty: (). nearest: (B,) largest cosine,
     detached.
@@ -111,17 +160,20 @@ def dense_others(
     rows = how.built_rows(class_weights.to(embeddings.dtype), slice(None))
     cosine = dense_cosine(how, embeddings, rows, class_bias)
     weights = None if how.log_weights is None else how.log_weights.exp()
-    targets = torch.stack(how.targets, 1)  # (B, labels)
-    nearest = cosine.detach().scatter(1, targets, -math.inf).amax(1)
+    targets = Targets.within(how.targets, slice(0, cosine.shape[1]))
+    mask = targets.mask(cosine)
+    nearest = cosine.detach().masked_fill(mask, -math.inf).amax(1)
     sums, totals = [], []
-    own = cosine.gather(1, targets)
-    counted = distinct_labels(targets) if weights is None else distinct_labels(targets) * weights[targets]
+    own = torch.cat(targets.take(cosine), 1)
+    counted = torch.cat([inside for _, inside in targets.places], 1)  # (B, labels)
+    if weights is not None:
+        counted = counted * torch.cat([weights[place] for place, _ in targets.places], 1)
     for context in how.contexts:
         logits = logits_of_others(how, cosine, context, scale, logit_bias)
         weighted = logits if weights is None else logits * weights
         at_targets = logits_of_others(how, own, context, scale, logit_bias) * counted
         totals.append(weighted.sum(1) - at_targets.sum(1))
-        logits = logits.scatter_(1, targets, -math.inf)  # a tensor of its own, which no gradient needs as it was
+        logits = logits.masked_fill_(mask, -math.inf)  # a tensor of its own, which no gradient needs as it was
         sums.append((logits if how.log_weights is None else logits + how.log_weights).logsumexp(1))
     softplus = repelled = None
     if how.margin.reduction == "bce":
@@ -130,11 +182,40 @@ def dense_others(
         softplus = (terms if weights is None else terms * weights).sum(1)
     if how.margin.reduction == "proxy":
         columns = repelled_columns(logits)
-        repelled = (columns if weights is None else columns * weights).sum() / effective_classes(
-            weights, cosine.shape[1]
-        )
-    penalty = how.penalty(rows, len(rows)) if how.row_penalty else None
-    return Others([class_weights[each] for each in how.targets], sums, totals, nearest, softplus, repelled, penalty)
+        repelled = (columns if weights is None else columns * weights).sum()
+    penalty = how.penalty(rows) if how.row_penalty else None
+    own_rows = [rows_at(class_weights, each) for each in how.targets]
+    return Others(own_rows, sums, totals, nearest, softplus, repelled, penalty)
+
+
+def no_others(
+    how: Comparison,
+    embeddings: Tensor,
+    class_weights: Tensor,
+    class_bias: Tensor | None,
+    scale: Tensor,
+    logit_bias: Tensor | None,
+) -> Others:
+    """The same over no class at all; in the graph, since other processes wait for its part of shared gradients."""
+    zero = 0.0 * (embeddings.sum(1) + scale) + 0.0 * class_weights.sum()
+    zero = zero if logit_bias is None else zero + 0.0 * logit_bias
+    return Others(
+        [class_weights.new_zeros(len(embeddings), *class_weights.shape[1:]) for _ in how.targets],
+        [zero - math.inf for _ in how.contexts],
+        [zero for _ in how.contexts],
+        torch.full_like(zero.detach(), -math.inf),
+        zero if how.margin.reduction == "bce" else None,
+        zero.sum() if how.margin.reduction == "proxy" else None,
+        zero.sum() if how.row_penalty else None,
+    )
+
+
+def rows_at(class_weights: Tensor, places: Tensor) -> Tensor:
+    """(B, …) rows of the class weights, zeros without a gradient where the place is −1."""
+    if not len(class_weights):
+        return class_weights.new_zeros(len(places), *class_weights.shape[1:])
+    rows = class_weights[places.clamp_min(0)]
+    return torch.where((places >= 0).view(-1, *[1] * (rows.ndim - 1)), rows, rows.new_zeros(()))
 
 
 def distinct_labels(targets: Tensor) -> Tensor:
@@ -147,8 +228,3 @@ def distinct_labels(targets: Tensor) -> Tensor:
 def repelled_columns(logits: Tensor) -> Tensor:
     """(c,) ln(1+Σ exp z) over the batch. (B, c)."""
     return torch.cat([logits.new_zeros(1, logits.shape[1]), logits]).logsumexp(0)  # exp 0 is the 1
-
-
-def effective_classes(weights: Tensor | None, count: int) -> Tensor | int:
-    """How many classes the given ones stand for."""
-    return count if weights is None else weights.sum()

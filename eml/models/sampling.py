@@ -8,31 +8,53 @@ from torch import Tensor
 
 from eml.models.modes import Sampled
 
+BLOCK = 65_536  # classes drawn from at once; part of what a seed gives
 ROWS = 16_384  # class weights updated at once where a step moves all of them
 
 
-def sample_classes(num_classes: int, positives: Tensor, fraction: float, seed: int) -> Tensor:
-    """(n,) sorted class ids: the positives, and others at random up to n = ⌈fraction·C⌉, or the positives alone.
+def sample_size(num_classes: int, positives: Tensor, fraction: float) -> int:
+    """n = ⌈fraction·C⌉, or as many as there are positives, which are distinct."""
+    return min(num_classes, max(math.ceil(fraction * num_classes), len(positives)))
 
-    An 2021, arXiv:2010.05222. positives: distinct and sorted. Drawn on the CPU: the same on every device.
+
+def sample_classes(
+    num_classes: int, positives: Tensor, fraction: float, seed: int, start: int = 0, stop: int | None = None
+) -> Tensor:
+    """The sorted ids in [start, stop) of a sample of `sample_size` classes: the positives, and others at random.
+
+    An 2021, arXiv:2010.05222. positives: distinct and sorted. Drawn on the CPU, the same on every device, and block by
+    block, so that a process that has a part of the classes draws only that part: first how many of each block, then
+    which. stop: None for all.
     """
-    wanted = max(math.ceil(fraction * num_classes), len(positives))
-    if wanted >= num_classes:
-        return torch.arange(num_classes, device=positives.device)
+    stop = num_classes if stop is None else stop
+    wanted = sample_size(num_classes, positives, fraction)
+    if wanted == num_classes:
+        return torch.arange(start, stop, device=positives.device)
     known = positives.cpu().numpy()
-    free, count = num_classes - len(known), wanted - len(known)
-    drawn = np.random.default_rng(seed).choice(free, count, replace=False, shuffle=False)
-    # The r-th class that is no positive: r, and one more for each positive up to there.
-    drawn += np.searchsorted(known - np.arange(len(known)), drawn, side="right")
-    return torch.from_numpy(np.sort(np.concatenate([known, drawn]))).to(positives.device)
+    bounds = np.append(np.arange(0, num_classes, BLOCK), num_classes)
+    free = np.diff(bounds) - np.diff(np.searchsorted(known, bounds))
+    counts = np.random.default_rng(seed).multivariate_hypergeometric(free, wanted - len(known))
+    drawn = [known]
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        own = known[np.searchsorted(known, bounds[block]) : np.searchsorted(known, bounds[block + 1])] - bounds[block]
+        # The r-th class that is no positive: r, and one more for each positive up to there.
+        some = np.random.default_rng([seed, block]).choice(free[block], counts[block], replace=False, shuffle=False)
+        some += np.searchsorted(own - np.arange(len(own)), some, side="right")
+        drawn.append(some + bounds[block])
+    ids = np.sort(np.concatenate(drawn))
+    inside = slice(*np.searchsorted(ids, [start, stop]))
+    return torch.from_numpy(ids[inside]).to(positives.device)
 
 
-def log_weights(num_classes: int, ids: Tensor, positives: Tensor, dtype: torch.dtype) -> Tensor:
-    """(n,) −ln of each sampled class's probability to be there, 0 for the positives."""
+def log_weights(num_classes: int, count: int, ids: Tensor, positives: Tensor, dtype: torch.dtype) -> Tensor:
+    """(n,) −ln of the probability of each of these sampled classes to be there, 0 for the positives.
+
+    count: of all that were sampled.
+    """
     weights = torch.zeros(len(ids), dtype=dtype, device=ids.device)
-    if len(ids) > len(positives):
-        weights += math.log((num_classes - len(positives)) / (len(ids) - len(positives)))
-        weights[torch.searchsorted(ids, positives)] = 0.0
+    if count > len(positives):
+        others = ~torch.isin(ids, positives)
+        weights[others] = math.log((num_classes - len(positives)) / (count - len(positives)))
     return weights
 
 

@@ -14,11 +14,11 @@ from eml.margins.base import per_row
 from eml.models.others import (
     Comparison,
     Others,
-    distinct_labels,
-    effective_classes,
+    Targets,
     logits_of_others,
     product,
     repelled_columns,
+    rows_at,
 )
 
 
@@ -46,32 +46,6 @@ def tiled_others(
 
 
 @dataclass
-class _Targets:
-    """Where a tile's targets are: for each label (B, 1) places, valid where inside."""
-
-    places: list[tuple[Tensor, Tensor]]
-
-    def fill(self, values: Tensor, value: float) -> None:
-        """Put the value at the targets, in place. (B, c)."""
-        for place, inside in self.places:
-            values.scatter_(1, place, values.gather(1, place).masked_fill(inside, value))
-
-    def put(self, values: Tensor, originals: list[Tensor]) -> None:
-        """Put back what `take` gave."""
-        for (place, inside), original in zip(self.places, originals, strict=True):
-            values.scatter_(1, place, original.where(inside, values.gather(1, place)))
-
-    def take(self, values: Tensor) -> list[Tensor]:
-        """For each label (B, 1) of the values; anything where there is no target."""
-        return [values.gather(1, place) for place, _ in self.places]
-
-    def total(self, values: Tensor) -> Tensor:
-        """(B,) sum of the values at the targets."""
-        picked = [each * inside for each, (_, inside) in zip(self.take(values), self.places, strict=True)]
-        return torch.cat(picked, 1).sum(1)
-
-
-@dataclass
 class _Plan:
     """The tiles of a pass and what its forward leaves for its backward."""
 
@@ -91,14 +65,8 @@ class _Plan:
         for start in range(0, self.num_classes, self.tile):
             yield slice(start, min(start + self.tile, self.num_classes))
 
-    def targets(self, ids: slice) -> _Targets:
-        distinct = distinct_labels(torch.stack(self.how.targets, 1))
-        places = []
-        for index, target in enumerate(self.how.targets):
-            place = (target - ids.start).unsqueeze(1)
-            inside = (place >= 0) & (place < ids.stop - ids.start) & distinct[:, index : index + 1]
-            places.append((place.clamp(0, ids.stop - ids.start - 1), inside))
-        return _Targets(places)
+    def targets(self, ids: slice) -> Targets:
+        return Targets.within(self.how.targets, ids)
 
     def cosine(self, embeddings: Tensor, weights: Tensor, ids: slice, inverse: Tensor | None) -> Tensor:
         """(B, c·K) of a tile's (c, D) or (c, K, D) weights, before pooling and bias."""
@@ -136,7 +104,7 @@ class _Plan:
             with torch.enable_grad():
                 leaf = weights.detach().requires_grad_()
                 rows = self.how.built_rows(leaf, ids)
-                penalty = None if by_penalty is None else self.how.penalty(rows, self.num_classes)
+                penalty = None if by_penalty is None else self.how.penalty(rows)
             flat = rows.detach().flatten(0, -2)
             by_rows = product(by_cosine.T, embeddings.T, low_precision=low).view_as(rows)
             by_embeddings += product(by_cosine, flat.T, low_precision=low)
@@ -240,8 +208,7 @@ class _Tile:
             gradient += logits.sigmoid() * weights * wanted.softplus.unsqueeze(1)
         if wanted.repelled is not None:
             targets.fill(logits, -math.inf)
-            count = effective_classes(None if how.log_weights is None else how.log_weights.exp(), self.plan.num_classes)
-            gradient += (logits - repelled_columns(logits)).exp() * weights * (wanted.repelled / count)
+            gradient += (logits - repelled_columns(logits)).exp() * weights * wanted.repelled
         targets.fill(gradient, 0.0)
         return gradient
 
@@ -274,7 +241,7 @@ class _Tiled(torch.autograd.Function):
             if ids.stop <= plan.keep:
                 plan.kept.append(cosine)
             if penalty is not None:
-                part = how.penalty(plan.how.built_rows(weights, ids), plan.num_classes)
+                part = how.penalty(plan.how.built_rows(weights, ids))
                 penalty = penalty if part is None else penalty + part
             pooled = plan.pooled(cosine, centers)
             pooled = pooled if class_bias is None else pooled + class_bias[ids]
@@ -296,14 +263,11 @@ class _Tiled(torch.autograd.Function):
                 if repelled is not None:
                     columns = repelled_columns(logits)
                     repelled += (columns if log_weights is None else columns * log_weights.exp()).sum()
-        weights_of_all = None if how.log_weights is None else how.log_weights.exp()
-        if repelled is not None:
-            repelled = repelled / effective_classes(weights_of_all, plan.num_classes)
         ctx.plan, ctx.centers = plan, centers
         ctx.save_for_backward(embeddings, class_weights, class_bias, scale, logit_bias, *sums)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(nearest)
-        rows = [class_weights[each] for each in how.targets]
+        rows = [rows_at(class_weights, each) for each in how.targets]
         return (*rows, *sums, *totals, nearest, softplus, repelled, penalty)
 
     @staticmethod
@@ -336,5 +300,6 @@ class _Tiled(torch.autograd.Function):
             plan.add_gradients(ids, weights, inverse, cosine, by_cosine, embeddings, by_embeddings, out, wanted.penalty)
         for target, gradient in zip(how.targets, gradients[:labels], strict=True):
             if gradient is not None:
-                by_weights.index_add_(0, target, gradient.to(by_weights.dtype))
+                here = (target >= 0).nonzero().squeeze(1)
+                by_weights.index_add_(0, target[here], gradient[here].to(by_weights.dtype))
         return None, by_embeddings, by_weights, by_bias, by_scale, by_logit_bias

@@ -23,6 +23,8 @@ from eml.margins.sphereface_r import SphereFaceR
 from eml.models.class_margins import Power
 from eml.models.config import HeadConfig
 from eml.models.head import ClassHead
+from eml.models.modes import Auto, Sampled, Tiled
+from eml.models.plan import plan_of
 from eml.models.row_optimizers.adamw import AdamW
 from eml.models.row_optimizers.sgd import SGD
 from eml.models.sampling import log_weights, sample_classes
@@ -218,13 +220,33 @@ def test_a_sample_holds_all_positives_and_every_other_class_as_often() -> None:
     assert sample_classes(100, torch.arange(50), 0.2, 0).tolist() == list(range(50))
 
 
+def test_parts_of_a_sample_are_those_of_the_whole_and_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eml.models.sampling.BLOCK", 16)
+    positives = torch.tensor([0, 15, 16, 17, 18, 99])
+    counts, pairs = torch.zeros(100), torch.zeros(4000)
+    for seed in range(4000):
+        ids = sample_classes(100, positives, 0.2, seed)
+        parts = [
+            sample_classes(100, positives, 0.2, seed, start, stop) for start, stop in ((0, 33), (33, 34), (34, 100))
+        ]
+        assert torch.equal(torch.cat(parts), ids)
+        assert len(ids) == 20
+        counts[ids] += 1
+        pairs[seed] = torch.isin(torch.tensor([20, 21, 40, 60, 80]), ids).sum()
+    others = counts[torch.isin(torch.arange(100), positives, invert=True)]
+    chance, many = 14 / 94, 5
+    assert others.std().item() < 1.5 * math.sqrt(4000 * chance * (1 - chance))
+    hypergeometric = many * chance * (1 - chance) * (94 - many) / 93  # of how many of five classes are in a sample
+    assert pairs.var().item() == pytest.approx(hypergeometric, rel=0.1)
+
+
 def test_the_correction_makes_the_sum_over_sampled_classes_unbiased() -> None:
     torch.manual_seed(0)
     z, positives = torch.randn(100, dtype=torch.float64).exp(), torch.tensor([4, 50])
     sums = []
     for seed in range(4000):
         ids = sample_classes(100, positives, 0.2, seed)
-        sums.append((z[ids] * log_weights(100, ids, positives, torch.float64).exp()).sum())
+        sums.append((z[ids] * log_weights(100, 20, ids, positives, torch.float64).exp()).sum())
     assert torch.stack(sums).mean().item() == pytest.approx(z.sum().item(), rel=0.01)
 
 
@@ -285,3 +307,23 @@ def test_auto_takes_whole_matrices_while_they_are_small() -> None:
     assert large.plan(64).tile is not None
     assert "compared all at once" in str(small.plan(64))
     assert "20,000 classes, compared" in str(large.plan(64))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_the_plan_of_one_process_of_several_is_that_of_its_part(world: int) -> None:
+    given = {"centers": 1, "embedding_size": 512, "bytes_each": 4, "on_cpu": True, "world": world}
+    plan = plan_of(Tiled(), 256, 200_000, **given)  # type: ignore[arg-type]
+    assert plan.here == plan.compared == math.ceil(200_000 / world)
+    sampled = plan_of(Sampled(fraction=0.1), 256, 200_000, **given)  # type: ignore[arg-type]
+    assert sampled.compared == math.ceil(20_000 / world)
+    assert ("in each process" in str(plan)) == (world > 1)
+    # 2^20 entries are compared at once: 256 embeddings with the 4,096 classes of a process, not with those of all
+    assert plan_of(Auto(), 256, 4096 * world, **given).tile is None  # type: ignore[arg-type]
+    assert plan_of(Auto(), 256, 4096 * world + 1, **given).tile is not None  # type: ignore[arg-type]
+
+
+def test_the_line_of_a_plan_says_what_a_process_has() -> None:
+    plan = plan_of(Sampled(), 256, 1_000_000, 1, 512, bytes_each=4, on_cpu=True, world=4)
+    assert str(plan).startswith(
+        "class head: 1,000,000 classes, 250,000 of them in each process, 25,000 of those sampled per step, compared "
+    )

@@ -48,17 +48,20 @@ class Mix(Choice):
         """Mixed images (B, 3, H, W), a new tensor, and the shares (B,). partners: (B,) int64 on the images' device."""
         raise NotImplementedError
 
-    def __call__(self, images: Tensor, *, seed: int, step: int, steps: int) -> Mixed | None:
+    def __call__(self, images: Tensor, *, seed: int, step: int, steps: int, rank: int = 0) -> Mixed | None:
         """The batch of step `step` (from 0) of `steps`, mixed; None where it stays as it is.
 
-        What is drawn is a pure function of (seed, step), the number of pictures and their size; the images' memory is
-        left alone. images: (B, 3, H, W), normalised floats on any device.
+        What is drawn is a pure function of (seed, step, rank), the number of pictures and their size; the images'
+        memory is left alone. images: (B, 3, H, W), normalised floats on any device. rank: of the process, where each
+        has a part of the batch; whether it is mixed is the same for all, partners are of the same part.
         """
         import torch
 
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, step, _STREAM])))
         if step >= self.until * steps or random.random() >= self.chance:
             return None
+        if rank:
+            random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, step, _STREAM, rank])))
         partners = torch.from_numpy(random.permutation(len(images))).to(images.device, non_blocking=True)
         mixed, share = self.mix(images, partners, random)
         return Mixed(mixed, partners, share)

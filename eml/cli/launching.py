@@ -1,0 +1,99 @@
+"""Several processes of one command: started, joined, and their error told once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from eml.cli.app import BUG, FIXABLE, INTERRUPTED
+from eml.errors import ConfigError, EmlError, Interrupted
+
+if TYPE_CHECKING:
+    from eml.engine.processes import Processes
+
+SAVING = 300  # seconds that the processes have after a stop request to finish their step and save
+
+
+def launch(devices: int) -> None:
+    """Run this same command as so many processes on this machine, by torch's launcher. SystemExit with their code.
+
+    Raises ConfigError within a process that a launcher has started.
+    """
+    if "WORLD_SIZE" in os.environ:
+        raise ConfigError("--devices starts processes, and this one was started by a launcher; leave one of them out")
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SAVING))
+    _silence()
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=devices,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        run_id=f"eml-{os.getpid()}",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "eml", *_without_devices(sys.argv[1:]))
+    except ChildFailedError as error:
+        raise SystemExit(_code([failure.exitcode for failure in error.failures.values()])) from None
+    except SignalException:  # the processes have told of it
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _without_devices(arguments: list[str]) -> list[str]:
+    kept, skip = [], False
+    for argument in arguments:
+        if not (skip or argument == "--devices" or argument.startswith("--devices=")):
+            kept.append(argument)
+        skip = argument == "--devices"
+    return kept
+
+
+def _silence() -> None:
+    """The launcher's own logs repeat at length what the processes have said."""
+    import logging
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _code(codes: list[int]) -> int:
+    """Of the run, from those of the processes that failed: the gravest. One that was killed can be resumed."""
+    known = [code for code in (BUG, INTERRUPTED) if code in codes]
+    return known[0] if known else FIXABLE
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Before the processes have met: of one error that they all have, the first of this machine tells."""
+    try:
+        yield
+    except EmlError as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            raise SystemExit(FIXABLE) from error
+        raise
+
+
+@contextmanager
+def joined(device: str, processes: Processes) -> Iterator[Processes]:
+    """`join`, but an error that another process tells of is only an exit code here."""
+    from eml.engine.processes import join
+
+    try:
+        with join(device, processes):
+            yield processes
+    except BaseException as error:
+        if not processes.silent:
+            raise
+        interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
+        raise SystemExit(INTERRUPTED if interrupted else FIXABLE if isinstance(error, EmlError) else BUG) from error

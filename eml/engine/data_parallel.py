@@ -1,0 +1,189 @@
+"""One network trained by several processes, each with its part of the batch."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+
+from eml.engine.config import RunConfig
+from eml.engine.processes import Processes
+from eml.errors import ConfigError, EmlError
+from eml.models.embedder import Embedder
+from eml.models.head import ClassHead
+from eml.models.modes import Sampled
+
+BUCKET = 25 << 20  # bytes of gradients sent at once
+
+
+def check_processes(config: RunConfig, processes: Processes) -> None:
+    """Raises ConfigError for what several processes cannot do."""
+    if processes.world == 1:
+        return
+    problems = []
+    try:
+        on_cpu = processes.device(config.device).type == "cpu"
+    except EmlError:  # told of elsewhere
+        on_cpu = False
+    if config.precision == "float16":
+        problems.append("precision: float16 is for one process; several take bfloat16 or float32")
+    if on_cpu and config.model.batch_norm == "synced":
+        problems.append("model.batch_norm: synced is for GPUs, torch has it there alone; use frozen")
+    share = config.batch_size // processes.world
+    if share < config.accumulate:
+        problems.append(
+            f"batch_size {config.batch_size} for {processes.world} processes is {share} or less each, which cannot be "
+            f"had in {config.accumulate} {'parts' if config.accumulate > 1 else 'part'}; make it at least "
+            f"{processes.world * config.accumulate}"
+        )
+    if not isinstance(config.head.mode, Sampled) and not goes_by_rows(config.optimizer.name):
+        problems.append(
+            f"optimizer.name: {config.optimizer.name} looks at all class weights at once, of which each of several "
+            "processes has a part; use adamw or sgd, or head.mode: sampled, which has an optimizer of its own"
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def goes_by_rows(name: str) -> bool:
+    """Whether an optimizer does to a part of a matrix's rows what it does to them in the whole: tried out."""
+    random = torch.Generator().manual_seed(0)
+    rows, size, part, rate = 64, 48, 20, 1e-3  # large enough for those that factorise matrices
+    start, *gradients = (torch.randn(rows, size, generator=random) for _ in range(4))
+    for each in gradients:
+        each *= torch.logspace(-3, 1, rows).unsqueeze(1)
+        along = nn.functional.normalize(start[:part])  # a margin's gradients have none of it, which some look for
+        each[:part] -= (each[:part] * along).sum(1, keepdim=True) * along
+    moved = []
+    for split in ([rows], [part, rows - part]):
+        weights = [nn.Parameter(each.clone()) for each in start.split(split)]
+        try:
+            optimizer = create_optimizer_v2([{"params": weights}], opt=name, lr=rate, weight_decay=0.1)
+            for gradient in gradients:
+                for weight, own in zip(weights, gradient.split(split), strict=True):
+                    weight.grad = own.clone()
+                optimizer.step()
+        except Exception:
+            return True  # an unknown or unusable one is told of elsewhere
+        moved.append((torch.cat([each.detach() for each in weights]) - start) / rate)
+    return torch.allclose(moved[0], moved[1], rtol=1e-3, atol=1e-3)
+
+
+def same_everywhere(embedder: Embedder, processes: Processes) -> None:
+    """The first process's weights in all of them, should a machine have read others."""
+    if processes.world > 1:
+        for each in embedder.state_dict().values():
+            dist.broadcast(each, 0)
+
+
+class SummedGradients:
+    """Sums the network's gradients over the processes while the backward pass still goes on.
+
+    The class head takes the loss of the whole batch, so that the parts of a gradient add up and are not averaged. This
+    is not torch's DistributedDataParallel, which averages, and which after its first step puts gradients together anew:
+    with more than two processes sums would then be in another order after a resume.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._buckets: list[list[nn.Parameter]] = []
+        self._bucket_of: dict[nn.Parameter, int] = {}
+        size = BUCKET
+        for each in reversed(list(network.parameters())):  # about as their gradients come
+            if not each.requires_grad:
+                continue
+            if size >= BUCKET or each.dtype != self._buckets[-1][0].dtype:
+                self._buckets.append([])
+                size = 0
+            self._buckets[-1].append(each)
+            size += each.numel() * each.element_size()
+            self._bucket_of[each] = len(self._buckets) - 1
+            each.register_post_accumulate_grad_hook(self._arrived)
+        self._missing: list[set[nn.Parameter]] | None = None
+        self._sent: list[tuple[Tensor, Any]] = []
+
+    def begin(self) -> None:
+        """Before the backward pass that completes the gradients."""
+        self._missing, self._sent = [set(bucket) for bucket in self._buckets], []
+
+    def finish(self) -> None:
+        """After it; every gradient is then the sum. A parameter that has none in the network's graph stays without."""
+        assert self._missing is not None
+        self._missing = None
+        while len(self._sent) < len(self._buckets):
+            self._send()
+        for bucket, (flat, work) in zip(self._buckets, self._sent, strict=True):
+            work.wait()
+            for each, total in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
+                if each.grad is not None:
+                    each.grad.copy_(total.view_as(each))
+        self._sent = []
+
+    def _arrived(self, parameter: Tensor) -> None:
+        if self._missing is None:
+            return
+        number = self._bucket_of[parameter]  # type: ignore[index]
+        assert number >= len(self._sent), "a gradient was added to after it had been sent"
+        self._missing[number].discard(parameter)
+        while len(self._sent) < len(self._buckets) and not self._missing[len(self._sent)]:
+            self._send()
+
+    def _send(self) -> None:
+        """The next bucket; in the same order everywhere."""
+        bucket = self._buckets[len(self._sent)]
+        flat = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in bucket])
+        self._sent.append((flat, dist.all_reduce(flat, async_op=True)))
+
+
+def share_statistics(embedder: Embedder, processes: Processes) -> None:
+    """Mean over the processes of the running statistics of BatchNorm layers that train.
+
+    So that the network is one and the same everywhere between steps: as it is validated and saved.
+    """
+    if processes.world == 1:
+        return
+    means = [
+        statistic
+        for layer in _batch_norms(embedder)
+        if layer.training and not isinstance(layer, nn.SyncBatchNorm)
+        for statistic in (layer.running_mean, layer.running_var)
+        if statistic is not None
+    ]
+    if means:
+        flat = torch.cat([each.flatten() for each in means])
+        dist.all_reduce(flat)
+        flat /= processes.world
+        for each, mean in zip(means, flat.split([each.numel() for each in means]), strict=True):
+            each.copy_(mean)
+
+
+def batch_norm_note(embedder: Embedder, processes: Processes) -> Iterator[str]:
+    """What to know of BatchNorm layers that train on parts of a batch."""
+    layers = [each for each in _batch_norms(embedder) if each.training and not isinstance(each, nn.SyncBatchNorm)]
+    if processes.world > 1 and layers:
+        yield (
+            "BatchNorm sees each process's part of a batch, so the result depends on their number; model.batch_norm: "
+            "frozen, or synced on GPUs, does not"
+        )
+
+
+def _batch_norms(embedder: Embedder) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [each for each in embedder.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+
+
+def gradient_norm(trained: list[Tensor], rows: list[Tensor], head: ClassHead) -> Tensor:
+    """() norm of the whole gradient: what every process has counts once, class weights are summed over all.
+
+    trained: tensors with gradients, among them rows: those of class weights that were sampled.
+    """
+    norm: Callable[[list[Tensor]], Tensor] = lambda given: nn.utils.get_total_norm(  # noqa: E731
+        [each.grad for each in given if each.grad is not None]
+    )
+    if head.shard.group is None:
+        return norm(trained)
+    parted = {id(each) for each in (head.class_weights, head.bias, *rows)}
+    ours = norm([each for each in trained if id(each) in parted])
+    others = norm([each for each in trained if id(each) not in parted])
+    device = head.class_weights.device  # of a norm of nothing, torch does not know
+    return (head.shard.total(ours.to(device).square()) + others.to(device).square()).sqrt()

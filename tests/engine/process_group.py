@@ -1,0 +1,89 @@
+"""Runs by several processes, for test_processes.py.
+
+They are forked from one that has imported everything and computed nothing, so that starting one takes no time.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eml.cli.app import main
+from eml.dataset.table import read_table
+from eml.engine.config import RunConfig
+from eml.engine.events import Event, Stepped
+from eml.engine.fit import Run, fit
+from eml.engine.processes import Processes, join
+from eml.errors import Interrupted
+
+Task = dict[str, Any]
+"""A run: config, and table (a path), and perhaps resume (bool) and stop (the step after which it is interrupted); or
+a command line (arguments) of which a process is killed (die: rank and step).
+"""
+
+
+def run(world: int, tasks: Sequence[Task], folder: Path, timeout: float = 150) -> list[tuple[int | None, str]]:
+    """Exit code and stderr of each of the processes, started as a launcher does, that do the tasks one by one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["eml.engine.fit", "eml.cli.train", "eml.reports.curves"])
+    started = []
+    for rank in range(world):
+        here = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
+        here |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        started.append(context.Process(target=work, args=(here, tasks, folder / f"told by {rank} of {world}")))
+        started[-1].start()
+    for each in started:
+        each.join(timeout)
+        each.kill()
+        each.join()
+    told = [(folder / f"told by {rank} of {world}").read_text() for rank in range(world)]
+    return [(each.exitcode, text) for each, text in zip(started, told, strict=True)]
+
+
+def work(environment: dict[str, str], tasks: Sequence[Task], told: Path) -> None:
+    """What one of the processes does."""
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(1)
+    file = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 2)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    if "die" in tasks[0]:
+        die_at(*tasks[0]["die"])
+        sys.exit(main(["train", *tasks[0]["arguments"]]))
+    with join("cpu", Processes.of_environment()) as processes:
+        for task in tasks:
+            do(task, processes)
+
+
+def do(task: Task, processes: Processes) -> None:
+    def observe(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == task.get("stop"):
+            os.kill(os.getpid(), signal.SIGINT)  # to the first process alone
+
+    config, table = RunConfig.model_validate(task["config"]), read_table(Path(task["table"]), check_files=True)
+    with suppress(Interrupted):
+        fit(config, table, resume=task.get("resume", False), observe=observe, processes=processes)
+        assert "stop" not in task
+
+
+def die_at(rank: int, step: int) -> None:
+    """This process is killed in the middle of a step, if it is the one."""
+    whole = Run._clipped_norm
+
+    def killed(run: Run) -> torch.Tensor:
+        if run.processes.rank == rank and run.progress.step + 1 == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(run)
+
+    Run._clipped_norm = killed  # type: ignore[method-assign]

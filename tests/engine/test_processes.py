@@ -1,0 +1,177 @@
+"""Several processes train as one does, save what any number can take up, and end together."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import process_group
+import pytest
+from runs import changed, left_by
+
+from eml.config import dump
+from eml.dataset.table import Table
+from eml.engine.config import RunConfig
+from eml.engine.data_parallel import check_processes, goes_by_rows
+from eml.engine.fit import fit
+from eml.engine.processes import Processes
+from eml.errors import ConfigError
+
+SGD = {"name": "sgd", "lr": {"backbone": 0.05, "neck": 0.05, "class_weights": 0.5}, "clip": 1.0}
+
+
+@pytest.fixture
+def plain(config: RunConfig) -> RunConfig:
+    """Nothing in it depends on how a batch is shared, and 5 pictures are not shared evenly."""
+    model = {**config.model.model_dump(), "batch_norm": "frozen", "neck": {"type": "identity"}}
+    return changed(config, model=model, optimizer=SGD, batch_size=5, seed=3)
+
+
+def lines(run: Path, log: str = "steps") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / f"{log}.jsonl").read_text().splitlines()]
+
+
+def assert_near(one: Path, other: Path, rel: float = 1e-5) -> None:
+    """Losses, gradient norms and validations but for rounding."""
+    assert len(lines(one)) == len(lines(other))
+    for mine, theirs in zip(lines(one), lines(other), strict=True):
+        for key in ("loss", "gradient_norm", "target_cosine"):
+            assert mine[key] == pytest.approx(theirs[key], rel=rel, abs=1e-5), (mine["step"], key)
+    assert lines(one, "metrics") == [pytest.approx(each, abs=1e-3) for each in lines(other, "metrics")]
+
+
+def eml(*arguments: object) -> subprocess.CompletedProcess[str]:
+    given = [sys.executable, "-m", "eml", *map(str, arguments)]
+    return subprocess.run(given, capture_output=True, text=True, timeout=150, check=False)
+
+
+def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table: Table, tmp_path: Path) -> None:
+    fit(plain, table)
+    file = tmp_path / "two.yaml"
+    file.write_text(dump(changed(plain, output=tmp_path / "two")))
+    done = eml("train", file, "--devices", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["folder"] == str(tmp_path / "two")
+    assert done.stderr.count("epoch   1") == 1
+    assert "arning" not in done.stderr.replace("warning: Training", "")
+    assert_near(tmp_path / "two", plain.output)
+    first = [(run / "metrics.jsonl").read_bytes().splitlines()[0] for run in (tmp_path / "two", plain.output)]
+    assert first[0] == first[1], "of the same network a validation is the same to the last bit"
+    facts = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert (facts["processes"], facts["batch_per_process"]) == (2, 3)
+    wrong = eml("train", file, "--devices=2", "--overwrite", "--set", "batch_size=many")
+    assert wrong.returncode == 2
+    assert wrong.stderr.splitlines() == ["--set batch_size=many: batch_size must be a whole number, got 'many'."]
+
+
+def test_runs_of_two_processes_and_what_one_and_three_make_of_their_state(
+    plain: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    neck = {**plain.model.model_dump(), "batch_norm": "train", "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
+    adam = {"name": "adamw", "clip": 1.0}
+    memory = {"margin": {"type": "vpl", "memory": {"start": 2}}, "optimizer": adam, "model": neck, "ema": {}}
+    sampled = {"mode": {"type": "sampled", "fraction": 0.6}, "scale": 16}
+    per_class = {"sampler": {"type": "per_class", "per_class": 2}, "batch_size": 6}
+    mix = {"type": "either", "chance": 0.7, "share": "picture"}
+    runs = {
+        "dropout": changed(plain, **memory),
+        "mixed": changed(plain, **per_class, mix=mix, head=sampled),
+        "parts": changed(plain, accumulate=2, head=sampled),
+        "whole": plain,
+    }
+    runs = {name: changed(each, output=tmp_path / name) for name, each in runs.items()}
+    stopped = {
+        name: changed(runs[name], output=tmp_path / f"{name} stopped")
+        for name in ("dropout", "mixed", "whole", "parts")
+    }
+
+    def task(config: RunConfig, **more: object) -> process_group.Task:
+        return {"config": config.model_dump(mode="json"), "table": str(table.path), **more}
+
+    tasks = [
+        *(task(runs[name]) for name in ("dropout", "mixed", "parts", "whole")),
+        *(task(each, stop=3) for each in stopped.values()),
+        *(task(stopped[name], resume=True) for name in ("dropout", "mixed")),
+    ]
+    assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
+    for name in ("dropout", "mixed"):
+        assert left_by(stopped[name].output) == left_by(runs[name].output), "the same to the last bit"
+    assert [line["step"] for line in lines(runs["mixed"].output)] == list(
+        range(1, len(lines(runs["mixed"].output)) + 1)
+    )
+    for name in ("whole", "parts"):
+        shutil.copytree(stopped[name].output, tmp_path / f"{name} by three")
+        fit(stopped[name], table, resume=True)
+        assert_near(stopped[name].output, runs[name].output)
+    three = [changed(runs[name], output=tmp_path / f"{name} by three") for name in ("whole", "parts")]
+    assert process_group.run(3, [task(each, resume=True) for each in three], tmp_path) == [(0, "")] * 3
+    for name, each in zip(("whole", "parts"), three, strict=True):
+        assert_near(each.output, runs[name].output)
+    changes = json.loads((three[0].output / "run.json").read_text())["changes"]
+    assert changes == [{"step": 3, "changes": ["processes: 2 → 3"]}]
+    alone = changed(runs["parts"], output=tmp_path / "parts alone")
+    fit(alone, table)
+    assert_near(runs["parts"].output, alone.output)
+
+
+def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
+    plain: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    saving = {"steps": 2}
+    whole, killed = (changed(plain, output=tmp_path / name, saving=saving) for name in ("whole", "killed"))
+    file = tmp_path / "killed.yaml"
+    file.write_text(dump(killed))
+    started = time.monotonic()
+    ends = process_group.run(2, [{"die": [1, 4], "arguments": [str(file)]}], tmp_path)
+    assert time.monotonic() - started < 60
+    assert ends[1][0] == -9
+    assert ends[0][0] == 2
+    assert "another process of this run has ended" in ends[0][1]
+    assert f"of step 2. Go on with: eml train {killed.output / 'config.yaml'} --resume" in ends[0][1]
+    assert "Traceback" not in ends[0][1]
+    tasks = [
+        {"config": each.model_dump(mode="json"), "table": str(table.path), "resume": each is killed}
+        for each in (whole, killed)
+    ]
+    assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
+    assert left_by(killed.output) == left_by(whole.output)
+
+
+def test_what_several_processes_cannot_do_is_told_before_anything_is_read(plain: RunConfig) -> None:
+    wrong = changed(
+        plain,
+        precision="float16",
+        accumulate=3,
+        optimizer={**SGD, "name": "lamb"},
+        model={**plain.model.model_dump(), "batch_norm": "synced"},
+        device="cpu",
+    )
+    with pytest.raises(ConfigError) as error:
+        check_processes(wrong, Processes(0, 4))
+    told = error.value.problems
+    assert [line.partition(":")[0].split()[0] for line in told] == [
+        "precision", "model.batch_norm", "batch_size", "optimizer.name",
+    ]  # fmt: skip
+    check_processes(changed(wrong, precision="float32"), Processes())
+
+
+def test_optimizers_are_told_apart_by_what_they_do_to_parts_of_a_matrix() -> None:
+    names = ("sgd", "adamw", "lion", "rmsprop", "lamb", "lars", "adafactor", "muon")
+    assert [name for name in names if goes_by_rows(name)] == ["sgd", "adamw", "lion", "rmsprop"]
+
+
+def test_an_environment_that_no_launcher_made_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"RANK=''.*unset WORLD_SIZE"):
+        Processes.of_environment()
+    monkeypatch.setenv("RANK", "2")
+    with pytest.raises(ConfigError, match="RANK=2 of WORLD_SIZE=2"):
+        Processes.of_environment()
+    monkeypatch.setenv("RANK", "1")
+    found = Processes.of_environment()
+    assert (found.rank, found.world, found.local_rank, found.local_world) == (1, 2, 0, 1)
