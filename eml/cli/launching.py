@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from eml.engine.processes import Processes
 
 SAVING = 300  # seconds that the processes have after a stop request to finish their step and save
+TELLING = 10  # seconds that the first process of a machine has to tell of an error
 
 
 def launch(devices: int) -> None:
@@ -68,20 +70,39 @@ def _silence() -> None:
 
 
 def _code(codes: list[int]) -> int:
-    """Of the run, from those of the processes that failed: the gravest. One that was killed can be resumed."""
-    known = [code for code in (BUG, INTERRUPTED) if code in codes]
-    return known[0] if known else FIXABLE
+    """Of the run, from those of the processes that failed. One that was killed can be resumed.
+
+    Where one has failed the launcher interrupts the others.
+    """
+    if BUG in codes:
+        return BUG
+    return INTERRUPTED if set(codes) == {INTERRUPTED} else FIXABLE
 
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """Before the processes have met: of one error that they all have, the first of this machine tells."""
+    """Before the processes have met: of one error that they all have, the first of this machine tells.
+
+    The others wait for it to have done so, when the launcher ends them; one that is not ended is alone with its error.
+    """
     try:
         yield
     except EmlError as error:
-        if os.environ.get("LOCAL_RANK", "0") != "0":
+        if _is_first_here():
+            raise
+        try:
+            time.sleep(TELLING)
+        except KeyboardInterrupt:
             raise SystemExit(FIXABLE) from error
         raise
+    except KeyboardInterrupt as error:
+        if _is_first_here():
+            raise
+        raise SystemExit(INTERRUPTED) from error
+
+
+def _is_first_here() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 @contextmanager
@@ -93,7 +114,7 @@ def joined(device: str, processes: Processes) -> Iterator[Processes]:
         with join(device, processes):
             yield processes
     except BaseException as error:
-        if not processes.silent:
-            raise
         interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
+        if not processes.silent and (not interrupted or processes.met or _is_first_here()):
+            raise
         raise SystemExit(INTERRUPTED if interrupted else FIXABLE if isinstance(error, EmlError) else BUG) from error

@@ -60,8 +60,6 @@ def train(
 ) -> None:
     """Train an embedding model as a config says, into a run folder with checkpoints, metrics and plots."""
     from eml.cli.launching import joined, launch, told_once
-    from eml.config import load
-    from eml.engine.config import RunConfig
     from eml.errors import ConfigError
 
     if devices is not None and devices > 1 and not preview:
@@ -70,6 +68,9 @@ def train(
     overrides = [*(set_ or []), *([f"device={device}"] if device else [])]
     overrides += [f"data.fold={fold}"] if fold and fold != "all" else []
     with told_once():
+        from eml.config import load
+        from eml.engine.config import RunConfig
+
         run = load(RunConfig, config, overrides)
         if preview:
             _preview(run, out or config.with_name("preview.png"), overwrite=overwrite, json=json)

@@ -163,8 +163,8 @@ def batch_norm_note(embedder: Embedder, processes: Processes) -> Iterator[str]:
     layers = [each for each in _batch_norms(embedder) if each.training and not isinstance(each, nn.SyncBatchNorm)]
     if processes.world > 1 and layers:
         yield (
-            "BatchNorm sees each process's part of a batch, so the result depends on their number; model.batch_norm: "
-            "frozen, or synced on GPUs, does not"
+            "BatchNorm sees each process's part of a batch, so the result depends on their number; on GPUs "
+            "model.batch_norm: synced makes it see the whole batch"
         )
 
 

@@ -37,12 +37,12 @@ class Processes:
     """Which of the processes this one is. world: how many there are. local_rank: which of those on this machine.
 
     What they do together, they must all call, in the same order. go_on: what to tell where the run ends because one of
-    them is gone. silent: the error that ended the run was told of by another.
+    them is gone. met: whether they have ever met. silent: the error that ended the run was told of by another.
     """
 
     def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0, local_world: int = 1) -> None:
         self.rank, self.world, self.local_rank, self.local_world = rank, world, local_rank, local_world
-        self.go_on, self.silent = "start it again", False
+        self.go_on, self.silent, self.met = "start it again", False, False
         self.watch: Watch | None = None
         self._waits = 0
 
@@ -162,7 +162,7 @@ def join(name: str, processes: Processes) -> Iterator[Processes]:
     device = processes.device(name)
     _meet(processes, device)
     processes.watch = watch = Watch(processes.rank, processes.world, lambda: processes.lost().problems[0])
-    well = False  # whether all leave together
+    processes.met, well = True, False  # well: whether all leave together
     try:
         yield processes
         well = True

@@ -25,9 +25,9 @@ SGD = {"name": "sgd", "lr": {"backbone": 0.05, "neck": 0.05, "class_weights": 0.
 
 @pytest.fixture
 def plain(config: RunConfig) -> RunConfig:
-    """Nothing in it depends on how a batch is shared, and 5 pictures are not shared evenly."""
+    """Nothing in it depends on how a batch is shared, 5 pictures are not shared evenly, a validation is 8 batches."""
     model = {**config.model.model_dump(), "batch_norm": "frozen", "neck": {"type": "identity"}}
-    return changed(config, model=model, optimizer=SGD, batch_size=5, seed=3)
+    return changed(config, model=model, optimizer=SGD, batch_size=5, seed=3, validation={"batch_size": 4})
 
 
 def lines(run: Path, log: str = "steps") -> list[dict[str, Any]]:
