@@ -16,7 +16,7 @@ from eml.images.augment import Augmenter
 from eml.images.cache import Filled, Settings, StoredFormat, caches, fill
 from eml.images.cache.fill import Advance
 from eml.images.preprocess import Interpolation, Preprocess
-from eml.models.embedder import build_embedder, default_preprocess
+from eml.models.embedder import preprocess_of
 
 FOLDER = ".eml_cache"
 MIB = 2**20
@@ -100,8 +100,7 @@ def caches_of_run(config: RunConfig, table: Table) -> list[Wanted]:
     """Those that a run would make at its start; raw ones where the config has none."""
     config, _ = resolved(config, table)
     sets = training_sets(table, config.data.fold)
-    network = build_embedder(config.model.model_copy(update={"weights": "none"}), config.image.size)
-    preprocess = default_preprocess(network.backbone, **dict(config.image))
+    preprocess = preprocess_of(config.model.backbone, **dict(config.image))
     validated = dict(validation_sets(config.validation, table, sets))
     augmenter = config.augment.build(preprocess)
     cache = config.data.cache or CacheConfig()
