@@ -57,11 +57,11 @@ class Mix(Choice):
         """
         import torch
 
-        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, step, _STREAM])))
+        random = _drawing(seed, step, _STREAM)
         if step >= self.until * steps or random.random() >= self.chance:
             return None
         if rank:
-            random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, step, _STREAM, rank])))
+            random = _drawing(seed, step, _STREAM, rank)
         partners = torch.from_numpy(random.permutation(len(images))).to(images.device, non_blocking=True)
         mixed, share = self.mix(images, partners, random)
         return Mixed(mixed, partners, share)
@@ -69,3 +69,7 @@ class Mix(Choice):
     def draws(self, images: Tensor) -> int:
         """How many shares are drawn for the batch: 1, or B."""
         return 1 if self.share == "batch" else len(images)
+
+
+def _drawing(*numbers: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(numbers)))
