@@ -1,10 +1,13 @@
 """Batches of P distinct classes with K pictures each: how many there must be, who is in which, and which pictures."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from eml.config import Strict
 from eml.images.samplers.base import UNLIMITED, Classes, Counts, Rows, at_most, epochs_share, percent, random_of
 
 WORTH_TELLING = 0.1  # share of repeats that a limit must save to be named
@@ -62,6 +65,29 @@ class Groups:
         first, nth = np.cumsum(taken) - taken, earlier(label) * self.size
         number = (nth[:, None] + np.arange(self.size)) % taken[label][:, None]
         return order[first[label][:, None] + number].reshape(len(table), -1)
+
+
+class InGroups(Strict):
+    """What the samplers of classes in groups of pictures share; each stands beside their family."""
+
+    per_class: int = Field(4, ge=2, description="pictures of each class in a batch")
+    max_per_class: int | None = Field(
+        None, ge=1, description="at most so many pictures of a class an epoch, others in the next; null: all"
+    )
+    max_repeats: int | None = Field(
+        None,
+        ge=1,
+        description="a picture comes at most so often an epoch, but to fill the last group of its class, and the epoch "
+        "is as short as that needs; null: as often as the largest class's turn takes",
+    )
+
+    def groups(self) -> Groups:
+        """Those of these settings."""
+        return Groups(self.per_class, self.max_per_class, self.max_repeats)
+
+    def limited(self, limit: int) -> Self:
+        """With another max_per_class."""
+        return self.model_copy(update={"max_per_class": limit})
 
 
 def plan(wanted: Counts, limit: Counts, per_batch: int) -> Plan:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from eml.errors import DataError
 from eml.images.samplers.base import Classes, Counts, Rows, Sampler, percent, random_of
-from eml.images.timetable import Groups, Plan, drawn, earlier, few_pictures, fewer_repeats, limits_to_try, plan
+from eml.images.timetable import InGroups, Plan, drawn, earlier, few_pictures, fewer_repeats, limits_to_try, plan
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Shelf:
     plan: Plan
 
 
-class PerCategory(Sampler):
+class PerCategory(InGroups, Sampler):
     """P×K with classes that are hard to tell apart: the classes of a batch are of few categories, of one by default.
 
     As with per_class every picture comes at least once an epoch, and none again before all of its class have come.
@@ -34,16 +34,6 @@ class PerCategory(Sampler):
         "category", description="of the table: what the classes of a batch share; `dataset` in a merged one"
     )
     categories: int = Field(1, ge=1, description="categories in a batch, with as many classes each")
-    per_class: int = Field(4, ge=2, description="pictures of each class in a batch")
-    max_per_class: int | None = Field(
-        None, ge=1, description="at most so many pictures of a class an epoch, others in the next; null: all"
-    )
-    max_repeats: int | None = Field(
-        None,
-        ge=1,
-        description="a picture comes at most so often an epoch, but to fill the last group of its class, and the epoch "
-        "is as short as that needs; null: as often as the largest class's turn takes",
-    )
 
     @property
     def category_column(self) -> str | None:
@@ -84,7 +74,7 @@ class PerCategory(Sampler):
 
     def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> Rows:
         """(steps, P·K) rows; those of a category stand together, and within it those of a class."""
-        shelves, random, groups = self._shelves(classes, batch_size)[0], random_of(seed, epoch), self._groups()
+        shelves, random, groups = self._shelves(classes, batch_size)[0], random_of(seed, epoch), self.groups()
         outer, weight = self._outer(shelves), groups.taken(classes.counts)
         sizes = np.array([weight[shelf.members].sum() for shelf in shelves])
         shelf_of = drawn(outer, outer.steps, self.categories, sizes, random)  # (steps, categories)
@@ -115,20 +105,14 @@ class PerCategory(Sampler):
             lines.append(f"{blank:,} of {len(counts):,} classes have no {self.column} and are taken as one more")
         if small := int(np.count_nonzero(counts < self.per_class)):
             lines.append(few_pictures(small, len(counts), self.per_class))
-        caps = limits_to_try(self.per_class, int(self._groups().taken(counts).max()))
-        return lines + fewer_repeats(repeats, {cap: self._with(cap)._repeats(classes, batch_size) for cap in caps})
-
-    def _with(self, limit: int) -> "PerCategory":
-        return self.model_copy(update={"max_per_class": limit})
+        caps = limits_to_try(self.per_class, int(self.groups().taken(counts).max()))
+        return lines + fewer_repeats(repeats, {cap: self.limited(cap)._repeats(classes, batch_size) for cap in caps})
 
     def _repeats(self, classes: Classes, batch_size: int) -> float:
-        return self._groups().repeats(classes.counts, self.steps(classes, batch_size) * batch_size)
+        return self.groups().repeats(classes.counts, self.steps(classes, batch_size) * batch_size)
 
     def _per_block(self, batch_size: int) -> int:
         return batch_size // self.per_class // self.categories
-
-    def _groups(self) -> Groups:
-        return Groups(self.per_class, self.max_per_class, self.max_repeats)
 
     def _outer(self, shelves: list[Shelf]) -> Plan:
         """Of batches out of blocks."""
@@ -137,7 +121,7 @@ class PerCategory(Sampler):
 
     def _shelves(self, classes: Classes, batch_size: int) -> tuple[list[Shelf], int]:
         """The shelves, and how many categories were too small for one of their own."""
-        per_block, groups = self._per_block(batch_size), self._groups()
+        per_block, groups = self._per_block(batch_size), self.groups()
         category = category_of_classes(classes)
         order = np.argsort(category, kind="stable")
         found, first = np.unique(category[order], return_index=True)

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from eml.errors import DataError
 from eml.images.samplers.base import Classes, Rows, Sampler, percent, random_of
-from eml.images.timetable import Groups, drawn, few_pictures, fewer_repeats, limits_to_try
+from eml.images.timetable import InGroups, drawn, few_pictures, fewer_repeats, limits_to_try
 
 
-class PerClass(Sampler):
+class PerClass(InGroups, Sampler):
     """P×K: every batch has batch_size / per_class classes with per_class pictures each.
 
     In an epoch every picture comes at least once, and none again before all of its class have come. The epoch has as
@@ -19,16 +18,6 @@ class PerClass(Sampler):
     """
 
     type: Literal["per_class"] = "per_class"
-    per_class: int = Field(4, ge=2, description="pictures of each class in a batch")
-    max_per_class: int | None = Field(
-        None, ge=1, description="at most so many pictures of a class an epoch, others in the next; null: all"
-    )
-    max_repeats: int | None = Field(
-        None,
-        ge=1,
-        description="a picture comes at most so often an epoch, but to fill the last group of its class, and the epoch "
-        "is as short as that needs; null: as often as the largest class's turn takes",
-    )
 
     def check_batch_size(self, batch_size: int) -> None:
         """Whole groups, at least two."""
@@ -55,11 +44,11 @@ class PerClass(Sampler):
 
     def steps(self, classes: Classes, batch_size: int) -> int:
         """Batches in which every picture has its place."""
-        return self._groups().plan(classes.counts, batch_size // self.per_class).steps
+        return self.groups().plan(classes.counts, batch_size // self.per_class).steps
 
     def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> Rows:
         """(steps, P·K) rows; those of a class stand together."""
-        groups, per_batch, random = self._groups(), batch_size // self.per_class, random_of(seed, epoch)
+        groups, per_batch, random = self.groups(), batch_size // self.per_class, random_of(seed, epoch)
         plan = groups.plan(classes.counts, per_batch)
         table = drawn(plan, plan.steps, per_batch, groups.taken(classes.counts), random)
         return groups.rows(classes, table, seed, epoch)
@@ -71,15 +60,9 @@ class PerClass(Sampler):
         lines = [f"sampler per_class: {steps:,} batches an epoch, {percent(repeats)} of their pictures are repeats"]
         if small := int(np.count_nonzero(counts < self.per_class)):
             lines.append(few_pictures(small, len(counts), self.per_class))
-        caps = limits_to_try(self.per_class, int(self._groups().taken(counts).max()))
-        return lines + fewer_repeats(repeats, {cap: self._with(cap)._repeats(classes, batch_size) for cap in caps})
-
-    def _groups(self) -> Groups:
-        return Groups(self.per_class, self.max_per_class, self.max_repeats)
-
-    def _with(self, limit: int) -> "PerClass":
-        return self.model_copy(update={"max_per_class": limit})
+        caps = limits_to_try(self.per_class, int(self.groups().taken(counts).max()))
+        return lines + fewer_repeats(repeats, {cap: self.limited(cap)._repeats(classes, batch_size) for cap in caps})
 
     def _repeats(self, classes: Classes, batch_size: int) -> float:
         places = self.steps(classes, batch_size) * batch_size
-        return self._groups().repeats(classes.counts, places)
+        return self.groups().repeats(classes.counts, places)
