@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from eml.reports.data.bins import round_step
+from eml.reports.bins import round_step
 
 WIDTH, HEIGHT = 360, 208
 TOP, BOTTOM, RIGHT = 26, 42, 10
