@@ -1,0 +1,135 @@
+"""The embedding map: pictures as points in a plane."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from eml.reports.evaluation.evaluated import Evaluated, Integers, class_names
+
+POINTS, THUMBNAILS, COLOURED = 3000, 300, 8
+OF_A_COLOURED_CLASS = 120  # points at most, where not all fit
+SIDE = 1000  # units of the plane
+CELLS = 18  # of the plane along each side, for thumbnails from everywhere
+SEED = 28
+SIZE = 9.0  # units, half of a symbol
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """rows: (P,) in the set's frame. place: (P, 2) in [0, 1000]. coloured: labels that have a colour, largest first.
+
+    with_thumbnail: (P,). variance: share that the two axes hold.
+    """
+
+    rows: Integers
+    place: NDArray[np.float64]
+    coloured: list[int]
+    with_thumbnail: NDArray[np.bool_]
+    variance: float
+
+
+def embedding_map(evaluation: Evaluated) -> EmbeddingMap | None:
+    """The two first principal components of at most 3,000 pictures; None where there is nothing to spread.
+
+    Of more, up to 120 of each of the 8 largest classes, and of the others as evenly over the classes as they go.
+    """
+    wanted = evaluation.wanted
+    coloured = np.argsort(-np.bincount(wanted.labels), kind="stable")[:COLOURED].tolist()
+    rows = np.sort(_spread(wanted.labels, coloured))
+    if len(rows) < 3 or evaluation.embeddings.shape[1] < 2:
+        return None
+    from sklearn.decomposition import PCA
+
+    vectors = evaluation.embeddings[rows].double()
+    vectors /= vectors.norm(dim=1, keepdim=True)
+    if float(vectors.std(0).max()) == 0:
+        return None
+    fitted = PCA(2, svd_solver="randomized", random_state=SEED)
+    plane = fitted.fit_transform(vectors.numpy())
+    low, high = plane.min(0), plane.max(0)
+    middle, span = (low + high) / 2, float((high - low).max())
+    place = (plane - middle) / span * (SIDE - 4 * SIZE) + SIDE / 2
+    place[:, 1] = SIDE - place[:, 1]
+    variance = float(fitted.explained_variance_ratio_.sum())
+    return EmbeddingMap(rows, place, coloured, _everywhere(place), variance)
+
+
+def _spread(labels: Integers, coloured: list[int]) -> Integers:
+    if len(labels) <= POINTS:
+        return np.arange(len(labels))
+    shuffled = np.random.default_rng(SEED).permutation(len(labels))
+    turn = pd.Series(labels[shuffled]).groupby(labels[shuffled]).cumcount().to_numpy()
+    first = np.isin(labels[shuffled], coloured) & (turn < OF_A_COLOURED_CLASS)
+    others = np.flatnonzero(~first)
+    others = others[np.argsort(turn[others], kind="stable")]
+    chosen: Integers = shuffled[np.concatenate([np.flatnonzero(first), others])[:POINTS]]
+    return chosen
+
+
+def _everywhere(place: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(P,) which points get a thumbnail: one of every part of the plane, then another, …"""
+    shuffled = np.random.default_rng(SEED).permutation(len(place))
+    cell = (place[shuffled] / SIDE * CELLS).astype(int) @ np.array([CELLS + 1, 1])
+    turn = pd.Series(cell).groupby(cell).cumcount().to_numpy()
+    chosen = np.zeros(len(place), bool)
+    chosen[shuffled[np.argsort(turn, kind="stable")[:THUMBNAILS]]] = True
+    return chosen
+
+
+def draw_map(made: EmbeddingMap, labels: Integers) -> Markup:
+    """The points as SVG paths, one for each coloured class and one for all others; symbols tell the classes too."""
+    of = labels[made.rows]
+    kind = np.full(len(of), -1)
+    for number, label in enumerate(made.coloured):
+        kind[of == label] = number
+    parts = []
+    for number in (-1, *range(len(made.coloured))):
+        shape = symbol(number)
+        drawn = "".join(f"M{x:.0f},{y:.0f}{shape}" for x, y in made.place[kind == number])
+        if drawn:
+            parts.append(Markup('<path class="points c{}" d="{}"/>').format("x" if number < 0 else number, drawn))
+    return Markup("").join(parts)
+
+
+def symbol(number: int) -> str:
+    """The way around a symbol from its middle, relative: 0…7 for the coloured classes, else a small disc."""
+    s = SIZE
+    if not 0 <= number < COLOURED:
+        r = SIZE * 0.55
+        return f"m-{r:g},0a{r:g},{r:g} 0 1 0 {2 * r:g},0a{r:g},{r:g} 0 1 0 -{2 * r:g},0z"
+    t = s / 3
+    return (
+        f"m-{s:g},0a{s:g},{s:g} 0 1 0 {2 * s:g},0a{s:g},{s:g} 0 1 0 -{2 * s:g},0z",
+        f"m-{s:g},-{s:g}h{2 * s:g}v{2 * s:g}h-{2 * s:g}z",
+        f"m0,-{1.2 * s:g}l{1.2 * s:g},{2.1 * s:g}h-{2.4 * s:g}z",
+        f"m0,-{1.4 * s:g}l{1.4 * s:g},{1.4 * s:g}l-{1.4 * s:g},{1.4 * s:g}l-{1.4 * s:g},-{1.4 * s:g}z",
+        f"m0,{1.2 * s:g}l{1.2 * s:g},-{2.1 * s:g}h-{2.4 * s:g}z",
+        f"m-{t:g},-{3.6 * t:g}h{2 * t:g}v{2.6 * t:g}h{2.6 * t:g}v{2 * t:g}h-{2.6 * t:g}v{2.6 * t:g}h-{2 * t:g}"
+        f"v-{2.6 * t:g}h-{2.6 * t:g}v-{2 * t:g}h{2.6 * t:g}z",
+        f"m-{1.3 * s:g},-{0.6 * s:g}h{2.6 * s:g}v{1.2 * s:g}h-{2.6 * s:g}z",
+        f"m-{0.6 * s:g},-{1.3 * s:g}h{1.2 * s:g}v{2.6 * s:g}h-{1.2 * s:g}z",
+    )[number]
+
+
+def map_data(made: EmbeddingMap, evaluation: Evaluated, sources: dict[int, str]) -> dict[str, object]:
+    """What the page's script shows: x, y, place of the class name and of the thumbnail of each point, file names.
+
+    sources: row → thumbnail.
+    """
+    wanted = evaluation.wanted
+    names = class_names(wanted)
+    classes, of = np.unique(wanted.labels[made.rows], return_inverse=True)
+    pictures = [row for row in made.rows.tolist() if sources.get(row)]
+    number = {row: at for at, row in enumerate(pictures)}
+    return {
+        "points": [
+            [round(x), round(y), label, number.get(row, -1)]
+            for (x, y), label, row in zip(made.place.tolist(), of.tolist(), made.rows.tolist(), strict=True)
+        ],
+        "classes": [names[label] for label in classes],
+        "names": wanted.frame["file_name"].iloc[made.rows].tolist(),
+        "pictures": [sources[row] for row in pictures],
+    }
