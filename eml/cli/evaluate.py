@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
+from eml.cli.app import command_line
+
 
 def evaluate(
+    context: typer.Context,
     checkpoint: Annotated[
         str,
         typer.Argument(
@@ -29,6 +32,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    report: Annotated[bool, typer.Option(help="Write report.html beside metrics.json, to look at.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
 ) -> None:
     """Measure retrieval by exact nearest neighbours: R@K, MAP@R, R-Precision, mAP.
@@ -47,12 +51,15 @@ def evaluate(
     )
     from eml.engine.sets import retrieval_set
     from eml.files import write_json
+    from eml.reports.evaluation import refuse_page, write_report
     from eml.retrieval.metrics import all_metrics
 
     folder = evaluations_folder(checkpoint, out)
     tables = [table_to_evaluate(source, root, render.say, render.progress) for source in data]
     names = _names([table.path or table.root for table in tables])
     check_results([folder / name / "metrics.json" for name in names])
+    for name in names if report else ():
+        refuse_page(folder / name / "report.html")
     model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=device)
     results = []
     for name, table in zip(names, tables, strict=True):
@@ -63,6 +70,9 @@ def evaluate(
             )
         results.append({"name": name, **done.facts()})
         write_json(folder / name / "metrics.json", results[-1])
+        if report:
+            page = folder / name / "report.html"
+            write_report(done, page, command=command_line(context), progress=render.progress)
     shown = {key: label for metric in all_metrics() for key, label in metric.shown().items()}
     rows = [[label, *(f"{result['metrics'][key]:.4f}" for result in results)] for key, label in shown.items()]
     for count in ("queries", "classes"):
@@ -71,7 +81,8 @@ def evaluate(
     for result in results:
         if left_out := result["queries_without_partner"]:
             render.warn(f"{result['name']}: {left_out:,} queries have no partner of their class and are not counted")
-        render.say(f"wrote {folder / result['name'] / 'metrics.json'}")
+        for file in ("metrics.json", "report.html") if report else ("metrics.json",):
+            render.say(f"wrote {folder / result['name'] / file}")
     if json:
         render.print_json({"checkpoint": checkpoint, "evaluations": results})
 

@@ -61,7 +61,7 @@ def log_chart(
 ) -> Markup:
     """Shares over a logarithmic axis; the vertical one starts at a round share below all points."""
     floor = _floor(min(y for _, y in points))
-    left = 6 + CHARACTER * len("100 %")
+    left = 6 + CHARACTER * len("97.5 %")
 
     def place(x: float, y: float) -> tuple[float, float]:
         along = (math.log(x) - math.log(span[0])) / (math.log(span[1]) - math.log(span[0]))
@@ -70,7 +70,7 @@ def log_chart(
         )
 
     step = (1 - floor) / 4
-    parts = [grid(left, [(at / 4, percent(floor + at * step)) for at in range(5)])]
+    parts = [grid(left, [(at / 4, tick(floor + at * step)) for at in range(5)])]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
     parts.append(Markup('<polyline class="line" points="{}"/>').format(line))
     for x, y, text in marks:
@@ -87,7 +87,7 @@ def log_chart(
         if at - half > room:
             parts.append(text_at(at, HEIGHT - BOTTOM + 18, text, "middle"))
             room = at + half + CHARACTER
-    named = axes[1] if floor == 0 else f"{axes[1]} (axis starts at {percent(floor)})"
+    named = axes[1] if floor == 0 else f"{axes[1]} (axis starts at {tick(floor)})"
     return framed(parts, left, axes[0], named, label)
 
 
@@ -96,7 +96,12 @@ def _floor(lowest: float) -> float:
 
 
 def percent(value: float) -> str:
-    """`97 %`, `97.2 %`."""
+    """`97.0 %`."""
+    return f"{100 * value:.1f} %"
+
+
+def tick(value: float) -> str:
+    """`97 %`, `97.5 %`."""
     return f"{100 * value:.1f}".removesuffix(".0") + " %"
 
 
@@ -107,7 +112,7 @@ def histogram_bins(found: Nearest) -> tuple[Floats, Floats, Floats]:
     low, high = float(both.min()), min(1.0, float(both.max()))
     width = next((width for width in WIDTHS if (high - low) / width <= BINS - 2), WIDTHS[-1])
     first = math.floor(low / width + 1e-9)
-    edges: Floats = np.arange(first, max(first + 1, math.ceil(high / width - 1e-9)) + 1) * width
+    edges: Floats = np.asarray(np.arange(first, max(first + 1, math.ceil(high / width - 1e-9)) + 1) * width, np.float64)
     inside = [np.clip(each, edges[0], edges[-1]) for each in (own, other)]  # a cosine of 1.0000001
     counts = [np.histogram(each, edges)[0] / max(1, len(each)) for each in inside]
     return edges, counts[0], counts[1]
@@ -117,7 +122,7 @@ def similarity_chart(found: Nearest, threshold: float | None = None) -> Markup:
     """Two histograms over each other: an even area for the query's own class, a dashed outline for another."""
     edges, own, other = histogram_bins(found)
     top = _round_up(float(max(own.max(), other.max())))
-    left = 6 + CHARACTER * len(percent(top))
+    left = 6 + CHARACTER * max(len(tick(top * at / 4)) for at in range(5))
     wide = (WIDTH - left - RIGHT) / len(own)
     base = HEIGHT - BOTTOM
 
@@ -125,7 +130,7 @@ def similarity_chart(found: Nearest, threshold: float | None = None) -> Markup:
         steps = "".join(f"V{base - share / top * (base - TOP):.1f}h{wide:.2f}" for share in shares)
         return f"M{left:.1f},{base}{steps}V{base}"
 
-    parts = [grid(left, [(at / 4, percent(top * at / 4)) for at in range(5)])]
+    parts = [grid(left, [(at / 4, tick(top * at / 4)) for at in range(5)])]
     parts.append(Markup('<path class="own" d="{}"/><path class="other" d="{}"/>').format(outline(own), outline(other)))
     for at, (mine, theirs) in enumerate(zip(own, other, strict=True)):
         parts.append(
@@ -151,8 +156,10 @@ def _similarity_labels(edges: Floats, left: float, wide: float) -> list[Markup]:
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2) if span / step <= 7)
     ticks = np.arange(math.ceil(edges[0] / step - 1e-9), math.floor(edges[-1] / step + 1e-9) + 1) * step
     return [
-        text_at(min(left + (tick - edges[0]) / width * wide, WIDTH - 12), HEIGHT - BOTTOM + 18, f"{tick:.2f}", "middle")
-        for tick in (ticks + 0.0).tolist()
+        text_at(
+            min(left + (value - edges[0]) / width * wide, WIDTH - 12), HEIGHT - BOTTOM + 18, f"{value:.2f}", "middle"
+        )
+        for value in (ticks + 0.0).tolist()
     ]
 
 

@@ -1,6 +1,7 @@
 """The embedding map: pictures as points in a plane."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -11,21 +12,37 @@ from eml.reports.evaluation.evaluated import Evaluated, Integers, class_names
 
 POINTS, THUMBNAILS, COLOURED = 3000, 300, 8
 OF_A_COLOURED_CLASS = 120  # points at most, where not all fit
-SIDE = 1000  # units of the plane
+SIDE, LOWEST = 1000, 400  # units: width of the plane, and its height at least
 CELLS = 18  # of the plane along each side, for thumbnails from everywhere
 SEED = 28
-SIZE = 9.0  # units, half of a symbol
+SIZE, DENSE, SMALL = 9.0, 1000, 7.0  # units, half of a symbol; where there are many points, smaller
+
+CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (
+    (),  # a disc
+    ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    ((0, -1.2), (1.2, 0.9), (-1.2, 0.9)),
+    ((0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0)),
+    ((0, 1.2), (1.2, -0.9), (-1.2, -0.9)),
+    (
+        *((-0.35, -1.25), (0.35, -1.25), (0.35, -0.35), (1.25, -0.35), (1.25, 0.35), (0.35, 0.35)),
+        *((0.35, 1.25), (-0.35, 1.25), (-0.35, 0.35), (-1.25, 0.35), (-1.25, -0.35), (-0.35, -0.35)),
+    ),
+    ((-1.3, -0.6), (1.3, -0.6), (1.3, 0.6), (-1.3, 0.6)),
+    ((-0.6, -1.3), (0.6, -1.3), (0.6, 1.3), (-0.6, 1.3)),
+)
+"""Of the symbols, in half widths from the middle."""
 
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """rows: (P,) in the set's frame. place: (P, 2) in [0, 1000]. coloured: labels that have a colour, largest first.
+    """rows: (P,) in the set's frame. place: (P, 2) in 1000 × height.
 
-    with_thumbnail: (P,). variance: share that the two axes hold.
+    coloured: labels that have a colour, largest first. with_thumbnail: (P,). variance: share that the two axes hold.
     """
 
     rows: Integers
     place: NDArray[np.float64]
+    height: int
     coloured: list[int]
     with_thumbnail: NDArray[np.bool_]
     variance: float
@@ -50,11 +67,11 @@ def embedding_map(evaluation: Evaluated) -> EmbeddingMap | None:
     fitted = PCA(2, svd_solver="randomized", random_state=SEED)
     plane = fitted.fit_transform(vectors.numpy())
     low, high = plane.min(0), plane.max(0)
-    middle, span = (low + high) / 2, float((high - low).max())
-    place = (plane - middle) / span * (SIDE - 4 * SIZE) + SIDE / 2
-    place[:, 1] = SIDE - place[:, 1]
+    scale = (SIDE - 4 * SIZE) / float((high - low).max())
+    height = max(LOWEST, int((high - low)[1] * scale + 4 * SIZE))
+    place = (plane - (low + high) / 2) * scale * [1, -1] + [SIDE / 2, height / 2]
     variance = float(fitted.explained_variance_ratio_.sum())
-    return EmbeddingMap(rows, place, coloured, _everywhere(place), variance)
+    return EmbeddingMap(rows, place, height, coloured, _everywhere(place), variance)
 
 
 def _spread(labels: Integers, coloured: list[int]) -> Integers:
@@ -85,33 +102,28 @@ def draw_map(made: EmbeddingMap, labels: Integers) -> Markup:
     kind = np.full(len(of), -1)
     for number, label in enumerate(made.coloured):
         kind[of == label] = number
+    size = SIZE if len(of) <= DENSE else SMALL
     parts = []
     for number in (-1, *range(len(made.coloured))):
-        shape = symbol(number)
+        shape = symbol(number, size)
         drawn = "".join(f"M{x:.0f},{y:.0f}{shape}" for x, y in made.place[kind == number])
         if drawn:
             parts.append(Markup('<path class="points c{}" d="{}"/>').format("x" if number < 0 else number, drawn))
     return Markup("").join(parts)
 
 
-def symbol(number: int) -> str:
-    """The way around a symbol from its middle, relative: 0…7 for the coloured classes, else a small disc."""
-    s = SIZE
-    if not 0 <= number < COLOURED:
-        r = SIZE * 0.55
-        return f"m-{r:g},0a{r:g},{r:g} 0 1 0 {2 * r:g},0a{r:g},{r:g} 0 1 0 -{2 * r:g},0z"
-    t = s / 3
-    return (
-        f"m-{s:g},0a{s:g},{s:g} 0 1 0 {2 * s:g},0a{s:g},{s:g} 0 1 0 -{2 * s:g},0z",
-        f"m-{s:g},-{s:g}h{2 * s:g}v{2 * s:g}h-{2 * s:g}z",
-        f"m0,-{1.2 * s:g}l{1.2 * s:g},{2.1 * s:g}h-{2.4 * s:g}z",
-        f"m0,-{1.4 * s:g}l{1.4 * s:g},{1.4 * s:g}l-{1.4 * s:g},{1.4 * s:g}l-{1.4 * s:g},-{1.4 * s:g}z",
-        f"m0,{1.2 * s:g}l{1.2 * s:g},-{2.1 * s:g}h-{2.4 * s:g}z",
-        f"m-{t:g},-{3.6 * t:g}h{2 * t:g}v{2.6 * t:g}h{2.6 * t:g}v{2 * t:g}h-{2.6 * t:g}v{2.6 * t:g}h-{2 * t:g}"
-        f"v-{2.6 * t:g}h-{2.6 * t:g}v-{2 * t:g}h{2.6 * t:g}z",
-        f"m-{1.3 * s:g},-{0.6 * s:g}h{2.6 * s:g}v{1.2 * s:g}h-{2.6 * s:g}z",
-        f"m-{0.6 * s:g},-{1.3 * s:g}h{1.2 * s:g}v{2.6 * s:g}h-{1.2 * s:g}z",
-    )[number]
+def symbol(number: int, size: float) -> str:
+    """The way around a symbol from its middle, relative: 0…7 for the coloured classes, else a small disc.
+
+    size: half of its width, about.
+    """
+    corners = CORNERS[number] if 0 <= number < COLOURED else ()
+    if not corners:
+        r = size if number == 0 else size * 0.55
+        return f"m-{r:.4g},0a{r:.4g},{r:.4g} 0 1 0 {2 * r:.4g},0a{r:.4g},{r:.4g} 0 1 0 -{2 * r:.4g},0z"
+    steps = [(x - x0, y - y0) for (x0, y0), (x, y) in pairwise([(0.0, 0.0), *corners])]
+    first, *others = (f"{x * size:.3g},{y * size:.3g}" for x, y in steps)
+    return f"m{first}l{' '.join(others)}z"
 
 
 def map_data(made: EmbeddingMap, evaluation: Evaluated, sources: dict[int, str]) -> dict[str, object]:

@@ -60,14 +60,14 @@ if (map) {
   plane.addEventListener("pointermove", pointed);
   plane.addEventListener("pointerdown", pointed);
   plane.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") show(-1); });
-  plane.addEventListener("focus", () => { if (shown < 0 && plane.matches(":focus-visible")) show(nearest(500, 500, 1500)); });
+  plane.addEventListener("focus", () => { if (shown < 0 && plane.matches(":focus-visible")) show(nearest(500, plane.viewBox.baseVal.height / 2, 1500)); });
   plane.addEventListener("blur", () => show(-1));
   plane.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (event.key === "Escape") show(-1);
     if (!way) return;
     event.preventDefault();
-    if (shown < 0) return show(nearest(500, 500, 1500));
+    if (shown < 0) return show(nearest(500, plane.viewBox.baseVal.height / 2, 1500));
     const [x, y] = points[shown];
     let best = -1, least = Infinity;
     points.forEach(([a, b], number) => {

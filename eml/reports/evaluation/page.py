@@ -110,7 +110,7 @@ def render(
     found = nearest_own_and_other(evaluation)
     return render_page(
         HERE,
-        filters={"percent": percent, "signed": lambda value: f"{100 * value:+.1f}".removesuffix(".0") + " %"},
+        filters={"percent": percent, "signed": lambda value: f"{100 * value:+.1f} %"},
         name=_title(evaluation.name),
         facts=evaluation.facts(),
         table_name=Path(evaluation.table.path or evaluation.table.root).name,
@@ -131,7 +131,7 @@ def render(
         names=wanted.frame["file_name"].tolist(),
         thumbnails=thumbnails,
         drawn=draw_map(shown.map, wanted.labels) if shown.map else None,
-        symbols=[symbol(number) for number in range(-1, 8)],
+        symbols=[symbol(number, 9) for number in range(-1, 8)],
         coloured=[names[label] for label in shown.map.coloured] if shown.map else [],
         map_data=map_data(shown.map, evaluation, {row: each.source for row, each in small.items()})
         if shown.map
