@@ -15,14 +15,11 @@ SHARED = Path(__file__).parent
 
 
 def render_page(folder: Path, *, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
-    """page.html of the folder, with the style of all pages and its own page.css, and its page.js in it.
+    """page.html of the folder; in it the style and script of all pages, and page.css and page.js where it has them.
 
     Templates of this folder can be included. filters: beside number, share and day.
     """
-    script = (folder / "page.js").read_text(encoding="utf-8")
-    styles = [
-        (place / name).read_text(encoding="utf-8") for place, name in ((SHARED, "style.css"), (folder, "page.css"))
-    ]
+    script = _joined(SHARED / "copy.js", folder / "page.js")
     environment = Environment(
         loader=FileSystemLoader([folder, SHARED]),
         autoescape=True,
@@ -32,13 +29,17 @@ def render_page(folder: Path, *, filters: Mapping[str, Callable[..., Any]] | Non
     )
     environment.filters |= {"number": number, "share": share, "day": day, **(filters or {})}
     return environment.get_template("page.html").render(
-        style=Markup("\n".join(styles)),  # ours, not the data's
+        style=Markup(_joined(SHARED / "style.css", folder / "page.css")),  # ours, not the data's
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         version=version("easy-metric-learning"),
         now=datetime.now(UTC).isoformat(),
         **values,
     )
+
+
+def _joined(*files: Path) -> str:
+    return "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
 
 
 def number(value: float) -> str:

@@ -1,19 +1,3 @@
-document.querySelectorAll("button.copy").forEach((button) => {
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const code = button.previousElementSibling;
-    const all = document.createRange();
-    all.selectNodeContents(code);
-    getSelection().removeAllRanges();
-    getSelection().addRange(all);
-    let copied = false;
-    try { await navigator.clipboard.writeText(code.textContent); copied = true; }
-    catch { copied = document.execCommand("copy"); }
-    button.textContent = copied ? "Copied" : "Selected";
-    setTimeout(() => { button.textContent = "Copy"; }, 1500);
-  });
-});
-
 const map = document.getElementById("map");
 if (map) {
   const { points, classes, names, pictures } = JSON.parse(document.getElementById("map-data").textContent);

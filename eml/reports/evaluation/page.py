@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eml.dataset.columns import BOX
 from eml.images.files import Files
@@ -123,7 +124,7 @@ def render(
             "roc": roc_chart(additions.roc, roc_rates(additions.verification)) if additions.roc else None,
             "similarity": similarity_chart(found, additions.threshold),
         },
-        cmc=cmc_table(cmc, summary.gallery),
+        cmc=cmc_table(ranks, summary.gallery),
         sampled=len(found.own) if len(found.own) < summary.queries else None,
         shown=shown,
         in_tables=[name for name in IN_TABLES if name in summary.per_query],
@@ -141,10 +142,11 @@ def render(
     )
 
 
-def cmc_table(points: Sequence[tuple[float, float]], gallery: int) -> list[tuple[int, float]]:
-    """R@K at round Ks, for those who read no charts; of a K between two points the value of the one below."""
+def cmc_table(ranks: NDArray[np.float64], gallery: int) -> list[tuple[int, float]]:
+    """R@K at round Ks, for those who read no charts. ranks: (Q,) of the first partner, NaN without one."""
+    counted = ranks[np.isfinite(ranks)]
     ks = [k for k in (1, 2, 5, 10, 20, 50, 100, 1000, 10_000) if k <= gallery]
-    return [(k, max(value for at, value in points if at <= k)) for k in ks]
+    return [(k, float((counted <= k).mean())) for k in ks]
 
 
 def protocol_in_words(protocol: str) -> list[str]:
