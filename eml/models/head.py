@@ -26,7 +26,7 @@ from eml.models.others import (
     rows_at,
 )
 from eml.models.plan import Plan, plan_of
-from eml.models.sampling import log_weights, sample_classes, sample_size, step_rows
+from eml.models.sampling import sample_of, step_rows
 from eml.models.shards import Shard, drawn_rows
 from eml.models.tiled import tiled_others
 
@@ -306,28 +306,19 @@ class ClassHead(nn.Module):
             if classes is not None:
                 raise ValueError("classes can only be given in mode sampled, in training")
             return _Given(self.class_weights, self._places(labels), self.num_classes, self.num_classes)
-        positives = torch.cat(labels).unique()
-        start, stop = self.shard.start, self.shard.stop
+        positives, state = torch.cat(labels).unique(), self.state("sampling")
         if classes is None:
-            state = self.state("sampling")
             self._set_state("sampling", {"count": state["count"] + 1})
-            seed = int(state["seed"]) + int(state["count"])
-            compared = sample_size(self.num_classes, positives, mode.fraction)
-            ids = sample_classes(self.num_classes, positives, mode.fraction, seed, start, stop)
         elif not bool(torch.isin(positives, classes).all()):
             raise ValueError("classes must contain all labels of the batch")
-        else:
-            compared, ids = len(classes), classes[(classes >= start) & (classes < stop)]
-        weights, count = None, compared
-        if mode.correction:
-            weights = log_weights(self.num_classes, compared, ids, positives, self.class_weights.dtype)
-            count = self.num_classes if compared > len(positives) else compared  # the sum of all weights
-        ids = ids - start
+        seed = int(state["seed"]) + int(state["count"])
+        sample = sample_of(mode, self.shard, positives, seed, classes, self.class_weights.dtype)
+        ids = sample.ids - self.shard.start
         rows = self.class_weights.detach()[ids].requires_grad_()
         if torch.is_grad_enabled():
             self._sampled.append((ids, rows))
         places = [_places_among(ids, self.shard.places(each)) for each in labels]
-        return _Given(rows, places, compared, count, ids, weights)
+        return _Given(rows, places, sample.compared, sample.count, ids, sample.log_weights)
 
     def _places(self, labels: list[Tensor]) -> list[Tensor]:
         return [self.shard.places(each) for each in labels]
@@ -498,7 +489,7 @@ class ClassHead(nn.Module):
         return Terms(
             target_logit=own.logit,
             log_sum_exp=log_sum_exp,
-            mean_logit=total / (given.compared if how.log_weights is None else self.num_classes),
+            mean_logit=total / given.count,
             cosine_y=own.cosine.detach(),
             correct=own.cosine.detach() >= nearest,
             nearest=nearest,

@@ -27,7 +27,8 @@ from eml.models.modes import Auto, Sampled, Tiled
 from eml.models.plan import plan_of
 from eml.models.row_optimizers.adamw import AdamW
 from eml.models.row_optimizers.sgd import SGD
-from eml.models.sampling import log_weights, sample_classes
+from eml.models.sampling import log_weights, sample_classes, sample_of
+from eml.models.shards import Shard
 
 CLASSES, SIZE, BATCH = 11, 4, 6
 COUNTS = list(range(1, CLASSES + 1))
@@ -238,6 +239,31 @@ def test_parts_of_a_sample_are_those_of_the_whole_and_blocks_do_not_show(monkeyp
     assert others.std().item() < 1.5 * math.sqrt(4000 * chance * (1 - chance))
     hypergeometric = many * chance * (1 - chance) * (94 - many) / 93  # of how many of five classes are in a sample
     assert pairs.var().item() == pytest.approx(hypergeometric, rel=0.1)
+
+
+def test_one_process_samples_its_shard_as_it_does_the_whole_and_shards_do_not_sample_alike() -> None:
+    positives = torch.tensor([4, 50])
+    for correction in (False, True):
+        whole, shard = (
+            sample_of(
+                Sampled(fraction=0.2, sample=how, correction=correction),
+                Shard.whole(100),
+                positives,
+                7,
+                None,
+                torch.float64,
+            )
+            for how in ("whole", "shard")
+        )
+        assert whole.ids.tolist() == shard.ids.tolist()
+        assert (whole.compared, whole.count) == (shard.compared, shard.count) == (20, 100 if correction else 20)
+    same = [len(set(each) & set(other)) for each, other in (two_samples(seed) for seed in range(400))]
+    assert np.mean(same) == pytest.approx(20 * 20 / 100, abs=0.4)  # hypergeometric, deviation 1.6 of one, 0.08 of 400
+
+
+def two_samples(seed: int) -> tuple[list[int], list[int]]:
+    first, second = (sample_classes(100, torch.tensor([], dtype=torch.int64), 0.2, seed, key=key) for key in (0, 100))
+    return first.tolist(), second.tolist()
 
 
 def test_the_correction_makes_the_sum_over_sampled_classes_unbiased() -> None:
