@@ -32,7 +32,13 @@ from eml.engine.embedding import Embedding, precision_of, random_state, set_rand
 from eml.engine.evaluation import evaluate
 from eml.engine.events import Caching, Note, Observer, Started, Stepped, Validated, Validating
 from eml.engine.not_finite import Before, NotFiniteError, origin
-from eml.engine.optimizer import build_optimizer, check_optimizer, learning_rate_factor, set_learning_rates
+from eml.engine.optimizer import (
+    build_optimizer,
+    check_optimizer,
+    learning_rate_factor,
+    load_optimizer,
+    set_learning_rates,
+)
 from eml.engine.processes import ALONE, Processes
 from eml.engine.recipe import resolved
 from eml.engine.run_folder import Line, RunFolder, table_facts
@@ -547,7 +553,7 @@ class Run:
         try:
             self.embedder.load_state_dict(state["embedder"])
             self.head.load_state_dict(state["head"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             if self.ema is not None:
                 self.ema.module.load_state_dict(state["ema"] or state["embedder"])
         except (RuntimeError, ValueError, KeyError) as error:
