@@ -135,7 +135,7 @@ class ClassHead(nn.Module):
         shape = (len(self.shard), *([centers] if centers > 1 else []), self.embedding_size)
         if class_weights is None:
             width = centers * self.embedding_size
-            rows = drawn_rows(self.shard, lambda count: torch.randn(count, width, dtype=dtype))
+            rows = drawn_rows(self.shard, width, dtype)
             class_weights = nn.Parameter(rows.view(shape).div_(math.sqrt(self.embedding_size)))
         self.class_weights = class_weights
         learned = self.config.scale == "learned"
