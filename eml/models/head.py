@@ -15,6 +15,7 @@ from eml.margins.base import to_unit
 from eml.models.config import HeadConfig
 from eml.models.modes import Auto, Sampled
 from eml.models.others import (
+    Compared,
     Comparison,
     Others,
     Rows,
@@ -379,13 +380,13 @@ class ClassHead(nn.Module):
         bias = self.bias if self.bias is None or given.ids is None else self.bias[given.ids]
         shard, plan = self.shard, self.plan(len(batch.embeddings))
         logit_bias = None if self.logit_bias is None else shard.into(self.logit_bias)
-        parts = (how, batch.embeddings, given.weights, bias, shard.into(scale), logit_bias)
+        compared = Compared(batch.embeddings, given.weights, bias, shard.into(scale), logit_bias)
         if not len(given.weights):
-            found = no_others(*parts)
+            found = no_others(how, compared)
         elif plan.tile is None:
-            found = dense_others(*parts)
+            found = dense_others(how, compared)
         else:
-            found = tiled_others(*parts, tile=plan.tile, keep=plan.kept if torch.is_grad_enabled() else 0)
+            found = tiled_others(how, compared, tile=plan.tile, keep=plan.kept if torch.is_grad_enabled() else 0)
         return found if shard.group is None else _over_shards(found, shard)
 
     def _update(self, batch: _Batch, given: _Given, share: float | Tensor) -> None:
