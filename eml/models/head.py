@@ -163,15 +163,25 @@ class ClassHead(nn.Module):
         *,
         draws: Tensor | None = None,
         classes: Tensor | None = None,
+        counts: list[int] | None = None,
     ) -> Terms:
         """embeddings: (B, D), labels: (B,) int64 in [0, C).
 
         draws: (B,) to take instead of random ones. classes: (n,) sorted ids to compare with instead of a random sample,
-        the labels among them; only in mode sampled.
+        the labels among them; only in mode sampled. counts: how many embeddings each process gives; asked of them
+        where they are not told.
         """
-        return self._terms(embeddings, [labels], 1.0, [draws], classes)[0]
+        return self._terms(embeddings, [labels], 1.0, [draws], classes, counts)[0]
 
-    def mixed(self, embeddings: Tensor, labels: Tensor, labels_b: Tensor, share: float | Tensor) -> tuple[Terms, Terms]:
+    def mixed(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        labels_b: Tensor,
+        share: float | Tensor,
+        *,
+        counts: list[int] | None = None,
+    ) -> tuple[Terms, Terms]:
         """Terms for each of the two labels of mixed samples (mixup, cutmix), each with a margin of its own.
 
         share: weight of the first label in [0, 1], one number or (B,). The loss is `Loss.mixed` of the two. The large
@@ -180,7 +190,7 @@ class ClassHead(nn.Module):
         what = f"{self.margin.reduction} loss" if self.margin.reduction != "softmax" else "memory of embeddings"
         if self.margin.reduction != "softmax" or self.memory is not None:
             raise ConfigError(f"mixup does not go with the {what} of margin {self.margin.type}")
-        first, second = self._terms(embeddings, [labels, labels_b], share, [None, None], None)
+        first, second = self._terms(embeddings, [labels, labels_b], share, [None, None], None, counts)
         return first, second
 
     def logits(self, embeddings: Tensor, labels: Tensor, *, draws: Tensor | None = None) -> Tensor:
@@ -274,10 +284,13 @@ class ClassHead(nn.Module):
         share: float | Tensor,
         draws: list[Tensor | None],
         classes: Tensor | None,
+        counts: list[int] | None,
     ) -> list[Terms]:
         for each in labels:
             self._check(embeddings, each)
-        counts = self.shard.counts(embeddings)
+        counts = counts or self.shard.counts(embeddings)
+        if counts[self.shard.rank] != len(embeddings):
+            raise ValueError(f"process {self.shard.rank} gives {len(embeddings)} embeddings, counts says {counts}")
         embeddings, *labels = (self.shard.gathered(each, counts) for each in (embeddings, *labels))
         if isinstance(share, Tensor) and share.ndim:
             share = self.shard.gathered(share, counts)

@@ -63,10 +63,11 @@ def steps(case: Case, shard: Shard) -> dict[str, Tensor]:
     for step in range(steps_of(case)):
         x = torch.randn(BATCH, SIZE, dtype=torch.float64, generator=random)[part].mul(3).requires_grad_()
         share = torch.rand(BATCH, dtype=torch.float64, generator=random)
+        counts = counts_of(shard) if step % 2 else None  # told and asked
         if mixup:
-            losses = loss.mixed(*head.mixed(x, LABELS[part], LABELS_B[part], share[part]), share)
+            losses = loss.mixed(*head.mixed(x, LABELS[part], LABELS_B[part], share[part], counts=counts), share)
         else:
-            losses = loss(head(x, LABELS[part]))
+            losses = loss(head(x, LABELS[part], counts=counts))
         losses.mean().backward()
         assert x.grad is not None
         found |= {f"losses {step}": losses.detach(), f"gradient {step}": shard.gathered(x.grad)}
@@ -77,9 +78,14 @@ def steps(case: Case, shard: Shard) -> dict[str, Tensor]:
     return found
 
 
+def counts_of(shard: Shard) -> list[int]:
+    """How many pictures each process has: of 7, 4 and 3 or 2, 2, 2 and 1."""
+    return [len(each) for each in torch.arange(BATCH).tensor_split(shard.world)]
+
+
 def part_of_batch(shard: Shard) -> slice:
-    """A process's pictures: of 7, 4 and 3 or 2, 2, 2 and 1."""
-    bounds = [0, *itertools.accumulate(len(each) for each in torch.arange(BATCH).tensor_split(shard.world))]
+    """This process's pictures."""
+    bounds = [0, *itertools.accumulate(counts_of(shard))]
     return slice(bounds[shard.rank], bounds[shard.rank + 1])
 
 

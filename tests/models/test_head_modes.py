@@ -308,12 +308,14 @@ def test_sampling_resumes_where_it_was_and_counts_all_classes_in_eval_mode() -> 
     torch.testing.assert_close(head.eval()(x, LABELS).log_sum_exp, dense(x, LABELS).log_sum_exp)
 
 
-def test_classes_that_lack_a_label_or_come_in_another_mode_are_refused() -> None:
+def test_classes_and_counts_that_do_not_fit_are_refused() -> None:
     x = embeddings(torch.float64, 0)
     with pytest.raises(ValueError, match="must contain all labels"):
         head_of(ArcFace(), {}, {"type": "sampled"}, torch.float64)(x, LABELS, classes=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="only be given in mode sampled"):
         head_of(ArcFace(), {}, OTHERS[0], torch.float64)(x, LABELS, classes=torch.arange(CLASSES))
+    with pytest.raises(ValueError, match=r"process 0 gives 6 embeddings, counts says \[5\]"):
+        head_of(ArcFace(), {}, OTHERS[0], torch.float64)(x, LABELS, counts=[5])
 
 
 def test_bfloat16_factors_round_the_others_and_leave_the_target_alone() -> None:
