@@ -61,26 +61,15 @@ def pytorch_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int
 
 
 def open_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
+    from oml.functional.knn import batched_knn
     from oml.functional.metrics import calc_retrieval_metrics
-    from oml.retrieval.retrieval_results import RetrievalResults
 
-    gone = [torch.tensor([i]) for i in range(queries)]
-    distances, ids, truth = [], [], []
-    members = {int(label): torch.from_numpy(np.flatnonzero(labels == label)) for label in np.unique(labels[:queries])}
-    from oml.utils.misc_torch import batched_knn
-
-    distances, ids, truth = batched_knn(
-        embeddings=rows,
-        ids_query=torch.arange(queries),
-        ids_gallery=torch.arange(len(rows)),
-        top_n=1000,
-        sequence_ids=None,
-        labels_gt=torch.from_numpy(labels),
-        distance_fn=lambda x1, x2: 1 - x1 @ x2.T,
+    everyone = torch.arange(len(rows))
+    _, found, truth = batched_knn(rows, everyone[:queries], everyone, 1000, labels_gt=torch.from_numpy(labels))
+    told = calc_retrieval_metrics(
+        found, truth, cmc_top_k=(1, 10, 100, 1000), precision_top_k=(), map_top_k=(), verbose=False
     )
-    results = RetrievalResults(distances=distances, retrieved_ids=ids, gt_ids=truth)
-    del gone, members
-    return calc_retrieval_metrics(rr=results, cmc_top_k=(1, 10, 100, 1000), precision_top_k=(), map_top_k=())
+    return {f"cmc@{k}": value for k, value in told["cmc"].items()}
 
 
 ENGINES = {each.__name__: each for each in (faiss, eml, pytorch_metric_learning, open_metric_learning)}
