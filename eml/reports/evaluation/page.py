@@ -131,6 +131,7 @@ def render(
         labels=[names[label] for label in wanted.labels],
         names=wanted.frame["file_name"].tolist(),
         thumbnails=thumbnails,
+        no_pictures=all(each.problem == "missing" for each in thumbnails.values()),
         drawn=draw_map(shown.map, wanted.labels) if shown.map else None,
         symbols=[symbol(number, 9) for number in range(-1, 8)],
         coloured=[names[label] for label in shown.map.coloured] if shown.map else [],
