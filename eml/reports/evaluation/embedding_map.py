@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
+from torch import Tensor
 
-from eml.reports.evaluation.evaluated import Evaluated, Integers, class_names
+from eml.reports.evaluation.evaluated import Integers, Wanted, class_names
 
 POINTS, THUMBNAILS, COLOURED = 3000, 300, 8
 OF_A_COLOURED_CLASS = 120  # points at most, where not all fit
@@ -48,19 +49,18 @@ class EmbeddingMap:
     variance: float
 
 
-def embedding_map(evaluation: Evaluated) -> EmbeddingMap | None:
+def embedding_map(embeddings: Tensor, labels: Integers) -> EmbeddingMap | None:
     """The two first principal components of at most 3,000 pictures; None where there is nothing to spread.
 
     Of more, up to 120 of each of the 8 largest classes, and of the others as evenly over the classes as they go.
     """
-    wanted = evaluation.wanted
-    coloured = np.argsort(-np.bincount(wanted.labels), kind="stable")[:COLOURED].tolist()
-    rows = np.sort(_spread(wanted.labels, coloured))
-    if len(rows) < 3 or evaluation.embeddings.shape[1] < 2:
+    coloured = np.argsort(-np.bincount(labels), kind="stable")[:COLOURED].tolist()
+    rows = np.sort(_spread(labels, coloured))
+    if len(rows) < 3 or embeddings.shape[1] < 2:
         return None
     from sklearn.decomposition import PCA
 
-    vectors = evaluation.embeddings[rows].double()
+    vectors = embeddings[rows].double()
     vectors /= vectors.norm(dim=1, keepdim=True)
     if float(vectors.std(0).max()) == 0:
         return None
@@ -126,12 +126,11 @@ def symbol(number: int, size: float) -> str:
     return f"m{first}l{' '.join(others)}z"
 
 
-def map_data(made: EmbeddingMap, evaluation: Evaluated, sources: dict[int, str]) -> dict[str, object]:
+def map_data(made: EmbeddingMap, wanted: Wanted, sources: dict[int, str]) -> dict[str, object]:
     """What the page's script shows: x, y, place of the class name and of the thumbnail of each point, file names.
 
     sources: row → thumbnail.
     """
-    wanted = evaluation.wanted
     names = class_names(wanted)
     classes, of = np.unique(wanted.labels[made.rows], return_inverse=True)
     pictures = [row for row in made.rows.tolist() if sources.get(row)]

@@ -75,7 +75,13 @@ def choose_shown(evaluation: Evaluated) -> Shown:
     """Everything that the page shows, but for the pictures."""
     metrics = [name for name in IN_TABLES if name in evaluation.summary.per_query]
     pairs, more = confusions(evaluation)
-    return Shown(shown_queries(evaluation), pairs, more, worst_classes(evaluation, metrics), embedding_map(evaluation))
+    return Shown(
+        shown_queries(evaluation),
+        pairs,
+        more,
+        worst_classes(evaluation, metrics),
+        embedding_map(evaluation.embeddings, evaluation.wanted.labels),
+    )
 
 
 def thumbnails_of(
@@ -135,9 +141,7 @@ def render(
         drawn=draw_map(shown.map, wanted.labels) if shown.map else None,
         symbols=[symbol(number, 9) for number in range(-1, 8)],
         coloured=[names[label] for label in shown.map.coloured] if shown.map else [],
-        map_data=map_data(shown.map, evaluation, {row: each.source for row, each in small.items()})
-        if shown.map
-        else None,
+        map_data=map_data(shown.map, wanted, {row: each.source for row, each in small.items()}) if shown.map else None,
         command=command,
         versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     )
