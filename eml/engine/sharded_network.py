@@ -4,7 +4,9 @@ Torch's fully_shard (FSDP2; Zhao 2023, arXiv:2304.11277, and Rajbhandari 2020, a
 weights are gathered before it works and let go after it, and the sums of its gradients go to those who hold them.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -55,13 +57,13 @@ def units(backbone: nn.Module) -> list[nn.Module]:
     """The modules whose weights are gathered together: mostly the blocks of a network, or stages of small ones.
 
     Members of Sequential, ModuleList and ModuleDict, since these are called as modules are. Where they hold less than
-    half of the weights, the backbone's children.
+    half of the weights, the backbone's children. None has a weight that others use too.
     """
-    total = _size(backbone)
+    total, everywhere = _size(backbone), _uses(backbone)
     found = _within(backbone, total)
-    if sum(map(_size, found)) >= total / 2:
-        return found
-    return [each for each in backbone.children() if _is_called(each) and _size(each) >= TINY * total]
+    if sum(map(_size, found)) < total / 2:
+        found = [each for each in backbone.children() if _is_called(each) and _size(each) >= TINY * total]
+    return [each for each in found if all(count == everywhere[key] for key, count in _uses(each).items())]
 
 
 def _within(module: nn.Module, total: int) -> list[nn.Module]:
@@ -79,6 +81,11 @@ def _within(module: nn.Module, total: int) -> list[nn.Module]:
 def _is_called(module: nn.Module) -> bool:
     """Whether it has parts and a forward of its own."""
     return bool(list(module.children())) and not isinstance(module, nn.ModuleList | nn.ModuleDict)
+
+
+def _uses(module: nn.Module) -> Counter[int]:
+    """How often each parameter, by its id, is there."""
+    return Counter(id(each) for _, each in module.named_parameters(remove_duplicate=False))
 
 
 def _size(module: nn.Module) -> int:
@@ -107,7 +114,7 @@ def _try(embedder: Embedder, device: torch.device, side: int) -> None:
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         if is_loss(error):
             raise
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        first = shorten(str(error) or type(error).__name__, 80, placeholder=" …")
         raise ConfigError(
             f"shard_network: {type(embedder.backbone).__name__} cannot be shared out ({first}); set it to false"
         ) from error
