@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -22,11 +23,13 @@ from eml.engine.config import RunConfig
 from eml.engine.events import Event, Stepped
 from eml.engine.fit import Run, fit
 from eml.engine.processes import Processes, join
+from eml.engine.run_folder import Line
+from eml.engine.sharded_network import own_part
 from eml.errors import EmlError, Interrupted
 
 Task = dict[str, Any]
-"""A run: config, and table (a path), and perhaps resume (bool), stop (the step after which it is interrupted) and fails
-(what the error says that ends it); or
+"""A run: config, and table (a path), and perhaps resume (bool), stop (the step after which it is interrupted), fails
+(what the error says that ends it) and spoiled (of which process the first weights are no numbers from step 2 on); or
 a command line (arguments) of which a process is killed (die: rank and step).
 """
 
@@ -80,7 +83,14 @@ def do(task: Task, processes: Processes) -> None:
 
     config, table = RunConfig.model_validate(task["config"]), read_table(Path(task["table"]), check_files=True)
     expected = pytest.raises(EmlError, match=task["fails"]) if "fails" in task else suppress(Interrupted)
-    with expected:
+    whole = Run.step
+
+    def step(run: Run, pixels: torch.Tensor, rows: torch.Tensor) -> Line:
+        if processes.rank == task.get("spoiled") and run.progress.step == 1:
+            own_part(next(run.embedder.parameters()).data).fill_(torch.nan)
+        return whole(run, pixels, rows)
+
+    with expected, patch.object(Run, "step", step):
         fit(config, table, resume=task.get("resume", False), observe=observe, processes=processes)
         assert "stop" not in task
 
