@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eml.engine.config import RunConfig
 from eml.engine.processes import Processes
-from eml.engine.sharded_network import own_part, sharding_problems
+from eml.engine.sharded_network import is_in_parts, own_part, sharding_problems
 from eml.errors import ConfigError, EmlError
 from eml.models.embedder import Embedder
 from eml.models.head import ClassHead
@@ -106,7 +106,7 @@ class SummedGradients:
         self._bucket_of: dict[nn.Parameter, int] = {}
         size = BUCKET
         for each in reversed(list(network.parameters())):  # about as their gradients come
-            if not each.requires_grad or own_part(each) is not each:
+            if not each.requires_grad or is_in_parts(each):
                 continue
             if size >= BUCKET or each.dtype != self._buckets[-1][0].dtype:
                 self._buckets.append([])
@@ -202,7 +202,7 @@ def gradient_norm(trained: list[Tensor], rows: list[Tensor], head: ClassHead) ->
     if head.shard.group is None:
         return norm(trained)
     by_class = {id(each) for each in (head.class_weights, head.bias, *rows)}
-    parted = [id(each) in by_class or own_part(each) is not each for each in trained]
+    parted = [id(each) in by_class or is_in_parts(each) for each in trained]
     ours = norm([each for each, in_parts in zip(trained, parted, strict=True) if in_parts])
     others = norm([each for each, in_parts in zip(trained, parted, strict=True) if not in_parts])
     device = head.class_weights.device  # of a norm of nothing, torch does not know

@@ -192,11 +192,10 @@ class Run:
             self.embedder.to(self.device)
         same_everywhere(self.embedder, processes)
         ema = config.ema  # before the network is shared out, which cannot be copied then
-        self.ema = (
-            ModelEmaV3(self.embedder, decay=ema.decay, use_warmup=ema.warmup, foreach=not sharded) if ema else None
-        )
-        for network in (self.embedder, *([self.ema.module] if self.ema else [])) if sharded else ():
-            shard_network(network, processes, self.device, side=self.preprocess.size)
+        self.ema = ModelEmaV3(self.embedder, ema.decay, use_warmup=ema.warmup, foreach=not sharded) if ema else None
+        if sharded:
+            for network in (self.embedder, *([self.ema.module] if self.ema else [])):
+                shard_network(network, processes, self.device, side=self.preprocess.size)
         self.head.to(self.device)
         self.optimizer = build_optimizer(config.optimizer, self.embedder, self.head)
         self.network: Embedder = self.ema.module if self.ema else self.embedder  # what is validated and saved

@@ -126,6 +126,12 @@ def is_sharded(network: nn.Module) -> bool:
     return isinstance(network, FSDPModule)
 
 
+def is_in_parts(tensor: Tensor) -> bool:
+    """Whether each process has some rows of it."""
+    return isinstance(tensor, DTensor)
+
+
+@torch.no_grad()
 def own_part(tensor: Tensor) -> Tensor:
     """The rows that this process has of a tensor that is shared out, in its memory; any other as it is."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

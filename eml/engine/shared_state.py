@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eml.engine.processes import Processes
-from eml.engine.sharded_network import from_own_part, own_part, rows_of
+from eml.engine.sharded_network import from_own_part, is_in_parts, own_part, rows_of
 from eml.errors import CheckpointError
 from eml.models.embedder import Embedder
 from eml.models.head import ClassHead
@@ -149,14 +149,14 @@ def _splits(
         of_rows = [key for key in sorted(held) if isinstance(held[key], Placeholder | Tensor) and len(held[key].shape)]
         if parameter is head.class_weights or parameter is head.bias:
             yield from (by_class(held, key) for key in of_rows)
-        elif own_part(parameter) is not parameter:
+        elif is_in_parts(parameter):
             yield from (_like(parameter, held, key, processes) for key in of_rows)
 
 
 def _of_network(weights: State, network: nn.Module, processes: Processes) -> Iterator[Split]:
     """Of what is shared out of it. weights: its state dict, or that of another with the same shares."""
     for key, shared in network.state_dict().items():
-        if key in weights and own_part(shared) is not shared:
+        if key in weights and is_in_parts(shared):
             yield _like(shared, weights, key, processes)
 
 
