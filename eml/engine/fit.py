@@ -35,7 +35,13 @@ from eml.engine.embedding import Embedding, precision_of, random_state, set_rand
 from eml.engine.evaluation import evaluate
 from eml.engine.events import Caching, Note, Observer, Started, Stepped, Validated, Validating
 from eml.engine.not_finite import Before, NotFiniteError, origin
-from eml.engine.optimizer import build_optimizer, check_optimizer, learning_rate_factor, set_learning_rates
+from eml.engine.optimizer import (
+    build_optimizer,
+    check_optimizer,
+    learning_rate_factor,
+    load_optimizer,
+    set_learning_rates,
+)
 from eml.engine.processes import ALONE, Processes
 from eml.engine.recipe import resolved
 from eml.engine.run_folder import Line, RunFolder, table_facts
@@ -207,6 +213,7 @@ class Run:
         self.embedding = Embedding(self.embedder, self.device, precision, config.accumulate, gradients)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
         self.before_step = Before(self.embedder, self.head, self.device)
+        self.counts: list[int] | None = None  # how many pictures of a batch each process has
         self.labels = torch.from_numpy(self.sets.labels).to(self.device)
         self.epoch_steps = config.sampler.steps(self.sampled, config.batch_size)
         self.steps = config.epochs * self.epoch_steps
@@ -329,10 +336,10 @@ class Run:
         Given is this process's part of the batch, what is returned is of the whole.
         """
         if mixed is None:
-            terms = self.head(embeddings, labels)
+            terms = self.head(embeddings, labels, counts=self.counts)
             return self.config.loss(terms).mean(), terms.statistics()
-        terms, others = self.head.mixed(embeddings, labels, labels[mixed.partners], mixed.share)
-        share = self.head.shard.gathered(mixed.share)
+        terms, others = self.head.mixed(embeddings, labels, labels[mixed.partners], mixed.share, counts=self.counts)
+        share = self.head.shard.gathered(mixed.share, self.counts)
         losses = self.config.loss.mixed(terms, others, share)
         return losses.mean(), terms.mixed_statistics(others, share)
 
@@ -377,6 +384,7 @@ class Run:
         if is_sharded(self.embedder):  # of few pictures a batch is smaller than the config's
             check_parts(order.shape[1], self.config.accumulate, self.processes)
         share = EpochBatches(order, epoch, first_step, rank=self.processes.rank, world=self.processes.world)
+        self.counts = share.counts
         yield from batches(self.pictures, share, self.workers)
 
     def _train_mode(self) -> None:
@@ -443,7 +451,8 @@ class Run:
             values |= {prefix + key: value for key, value in summary.values.items()}
             facts |= {prefix + "queries": summary.queries, prefix + "protocol": wanted.protocol}
             if name == self.deciding:
-                deciding = torch.from_numpy(summary.per_query[self.config.validation.metric.removeprefix(prefix)])
+                each = summary.per_query.get(self.config.validation.metric.removeprefix(prefix))
+                deciding = None if each is None else torch.from_numpy(each)  # GAP is no mean over queries
         best = self._note_best(epoch, values, deciding)
         if self.processes.first:
             self.folder.append("metrics", [self.progress.validations[-1] | facts])
@@ -451,8 +460,8 @@ class Run:
         self.observe(Validated(epoch, values, self.shown, best))
         self.tracking.write(self.progress.step, {f"validation/{key}": value for key, value in values.items()})
 
-    def _note_best(self, epoch: int, values: dict[str, float], deciding: Tensor) -> bool:
-        """Enter a validation into the progress; whether it is the best of the trained ones. deciding: (Q,)."""
+    def _note_best(self, epoch: int, values: dict[str, float], deciding: Tensor | None) -> bool:
+        """Enter a validation into the progress; whether it is the best of the trained ones. deciding: (Q,) or None."""
         progress, metric = self.progress, self.config.validation.metric
         earlier = [line[metric] for line in progress.validations if line["epoch"] > 0]
         progress.validations.append({"epoch": epoch, "step": progress.step, **values})
@@ -563,7 +572,7 @@ class Run:
         try:
             self.embedder.load_state_dict(state["embedder"])
             self.head.load_state_dict(state["head"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             if self.ema is not None:
                 self.ema.module.load_state_dict(state["ema"] or state["embedder"])
         except (RuntimeError, ValueError, KeyError) as error:

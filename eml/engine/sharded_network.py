@@ -146,6 +146,5 @@ def rows_of(shared: Tensor, rank: int, world: int) -> slice:
 def from_own_part(part: Tensor, shared: Tensor) -> Tensor:
     """A tensor shared out as `shared` is, of the rows of each process."""
     assert isinstance(shared, DTensor)
-    return DTensor.from_local(
-        part.to(shared.device), shared.device_mesh, shared.placements, shape=shared.shape, stride=shared.stride()
-    )
+    part = part.to(shared.device).contiguous()  # as the weights: torch's fused optimizers go through memory
+    return DTensor.from_local(part, shared.device_mesh, shared.placements, shape=shared.shape, stride=shared.stride())

@@ -30,7 +30,7 @@ def runs(config: RunConfig, tmp_path: Path) -> dict[str, RunConfig]:
     dropout = {"type": "linear", "size": 16, "dropout": 0.5}
     made = {
         # GeM's power has no dimension, and stays whole.
-        "resnet": {"model": {**model, "pooling": "gem"}, "optimizer": SGD},
+        "resnet": {"model": {**model, "pooling": "gem"}, "optimizer": ADAMW},
         "vit": {"model": {**model, "backbone": "test_vit", "gradient_checkpointing": True}, "optimizer": ADAMW},
         "parts": {"model": {**model, "backbone": "test_vit", "freeze": 2}, "optimizer": SGD, "accumulate": 2},
         "dropout": {"model": {**model, "batch_norm": "train", "neck": dropout}, "optimizer": ADAMW},
