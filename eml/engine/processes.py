@@ -168,7 +168,7 @@ def join(name: str, processes: Processes) -> Iterator[Processes]:
         well = True
     except BaseException as error:
         well = isinstance(error, Interrupted)
-        lost = _is_loss(error)
+        lost = is_loss(error)
         if lost and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a launcher that has seen the loss: this one ends anyway
         processes.silent = not watch.tells(_patience(error, lost, processes.first))
@@ -199,7 +199,7 @@ def _meet(processes: Processes, device: torch.device) -> None:
         ) from error
 
 
-def _is_loss(error: BaseException) -> bool:
+def is_loss(error: BaseException) -> bool:
     """Whether it is what a collective raises when a process is gone; gloo has no type for it, but a source file."""
     if isinstance(error, ProcessLostError | dist.DistError):
         return True

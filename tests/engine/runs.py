@@ -1,8 +1,10 @@
 """What the tests of runs share."""
 
+import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,19 @@ def left_by(run: Path) -> dict[str, bytes]:
     """What a run must leave the same: both logs, and every file of every checkpoint."""
     files = [run / "steps.jsonl", run / "metrics.jsonl", *sorted((run / "checkpoints").rglob("*"))]
     return {str(file.relative_to(run)): file.read_bytes() for file in files if file.is_file()}
+
+
+def lines(run: Path, log: str = "steps") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / f"{log}.jsonl").read_text().splitlines()]
+
+
+def assert_near(one: Path, other: Path, rel: float = 1e-5) -> None:
+    """Losses, gradient norms and validations but for rounding."""
+    assert len(lines(one)) == len(lines(other))
+    for mine, theirs in zip(lines(one), lines(other), strict=True):
+        for key in ("loss", "gradient_norm", "target_cosine"):
+            assert mine[key] == pytest.approx(theirs[key], rel=rel, abs=1e-5), (mine["step"], key)
+    assert lines(one, "metrics") == [pytest.approx(each, abs=1e-3) for each in lines(other, "metrics")]
 
 
 def stop_at(config: RunConfig, table: Table, when: object) -> None:
