@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import process_group
 import pytest
-from runs import changed, left_by
+from runs import changed, draw, left_by
 
+from eml.cli.app import main
 from eml.config import dump
 from eml.dataset.table import Table
 from eml.engine.config import RunConfig
@@ -117,6 +119,29 @@ def test_runs_of_two_processes_and_what_one_and_three_make_of_their_state(
     assert_near(runs["parts"].output, alone.output)
 
 
+def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    draw(pictures, 5, 6)
+    arguments = ["evaluate", "timm:test_resnet", "--weights", "none", "--image-size", 32, "--device", "cpu"]
+    arguments += ["--batch-size", 4, "--save-embeddings", "--data", pictures, "--out"]
+    first, *others = process_group.run(3, [{"arguments": [*arguments, tmp_path / "three"]}], tmp_path)
+    assert first[0] == 0, first[1]
+    assert first[1].count("no table in") == first[1].count("wrote ") == 1, "scanned once"
+    assert others == [(0, ""), (0, "")]
+    assert main([*map(str, arguments), str(tmp_path / "one")]) == 0
+    three, one = (tmp_path / made / "dataset_info" for made in ("three", "one"))
+    assert (three / "metrics.json").read_bytes() == (one / "metrics.json").read_bytes()
+    with np.load(three / "embeddings.npz") as these, np.load(one / "embeddings.npz") as those:
+        assert these["embeddings"].tobytes() == those["embeddings"].tobytes()
+    (pictures / "c1" / "0.png").write_bytes(b"broken")  # of the second process
+    arguments[-2] = pictures / "dataset_info.csv"
+    ends = process_group.run(3, [{"arguments": [*arguments, tmp_path / "broken"]}], tmp_path)
+    assert [code for code, _ in ends] == [2, 2, 2]
+    assert [text.count("c1/0.png: its bytes are of no known picture format") for _, text in ends] == [0, 1, 0]
+    assert not any("Traceback" in text for _, text in ends)
+    assert not (tmp_path / "broken").exists()
+
+
 def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
     plain: RunConfig, table: Table, tmp_path: Path
 ) -> None:
@@ -125,7 +150,7 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
     file = tmp_path / "killed.yaml"
     file.write_text(dump(killed))
     started = time.monotonic()
-    ends = process_group.run(2, [{"die": [1, 4], "arguments": [str(file)]}], tmp_path)
+    ends = process_group.run(2, [{"die": [1, 4], "arguments": ["train", file]}], tmp_path)
     assert time.monotonic() - started < 60
     assert ends[1][0] == -9
     assert ends[0][0] == 2
