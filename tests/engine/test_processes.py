@@ -69,7 +69,7 @@ def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table:
     assert wrong.stderr.splitlines() == ["--set batch_size=many: batch_size must be a whole number, got 'many'."]
 
 
-def test_runs_of_two_processes_and_what_one_and_three_make_of_their_state(
+def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_state(
     plain: RunConfig, table: Table, tmp_path: Path
 ) -> None:
     neck = {**plain.model.model_dump(), "batch_norm": "train", "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
@@ -85,18 +85,23 @@ def test_runs_of_two_processes_and_what_one_and_three_make_of_their_state(
         "whole": plain,
     }
     runs = {name: changed(each, output=tmp_path / name) for name, each in runs.items()}
-    stopped = {
-        name: changed(runs[name], output=tmp_path / f"{name} stopped")
-        for name in ("dropout", "mixed", "whole", "parts")
-    }
+    stopped = {name: changed(each, output=tmp_path / f"{name} stopped") for name, each in runs.items()}
+    of_four = {"whole": stopped.pop("whole"), "parts": changed(plain, head=sampled, output=tmp_path / "sampled")}
 
     def task(config: RunConfig, **more: object) -> process_group.Task:
         return {"config": config.model_dump(mode="json"), "table": str(table.path), **more}
 
+    def copied(config: RunConfig, by: str) -> RunConfig:
+        return changed(config, output=shutil.copytree(config.output, f"{config.output} by {by}"))
+
+    tasks = [task(each, stop=3) for each in of_four.values()]
+    assert process_group.run(4, tasks, tmp_path) == [(0, "")] * 4
+    by_two, by_three = ({name: copied(each, by) for name, each in of_four.items()} for by in ("two", "three"))
     tasks = [
-        *(task(runs[name]) for name in ("dropout", "mixed", "parts", "whole")),
+        *(task(each) for each in runs.values()),
         *(task(each, stop=3) for each in stopped.values()),
         *(task(stopped[name], resume=True) for name in ("dropout", "mixed")),
+        *(task(each, resume=True) for each in by_two.values()),
     ]
     assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
     for name in ("dropout", "mixed"):
@@ -104,16 +109,18 @@ def test_runs_of_two_processes_and_what_one_and_three_make_of_their_state(
     assert [line["step"] for line in lines(runs["mixed"].output)] == list(
         range(1, len(lines(runs["mixed"].output)) + 1)
     )
-    for name in ("whole", "parts"):
-        shutil.copytree(stopped[name].output, tmp_path / f"{name} by three")
-        fit(stopped[name], table, resume=True)
-        assert_near(stopped[name].output, runs[name].output)
-    three = [changed(runs[name], output=tmp_path / f"{name} by three") for name in ("whole", "parts")]
-    assert process_group.run(3, [task(each, resume=True) for each in three], tmp_path) == [(0, "")] * 3
-    for name, each in zip(("whole", "parts"), three, strict=True):
-        assert_near(each.output, runs[name].output)
-    changes = json.loads((three[0].output / "run.json").read_text())["changes"]
-    assert changes == [{"step": 3, "changes": ["processes: 2 → 3"]}]
+    of_two_by_three = copied(stopped["parts"], "three")
+    tasks = [task(each, resume=True) for each in (*by_three.values(), of_two_by_three)]
+    assert process_group.run(3, tasks, tmp_path) == [(0, "")] * 3
+    for each in (*of_four.values(), stopped["parts"]):
+        fit(each, table, resume=True)
+    assert_near(stopped["parts"].output, runs["parts"].output)
+    assert_near(of_two_by_three.output, runs["parts"].output)
+    for went_on in (of_four, by_two, by_three):
+        for name, each in went_on.items():
+            assert_near(each.output, runs[name].output)
+    changes = [json.loads((each["whole"].output / "run.json").read_text())["changes"] for each in (by_two, of_four)]
+    assert changes == [[{"step": 3, "changes": [f"processes: 4 → {number}"]}] for number in (2, 1)]
     alone = changed(runs["parts"], output=tmp_path / "parts alone")
     fit(alone, table)
     assert_near(runs["parts"].output, alone.output)
