@@ -30,7 +30,7 @@ from eml.errors import EmlError, Interrupted
 Task = dict[str, Any]
 """A run: config, and table (a path), and perhaps resume (bool), stop (the step after which it is interrupted), fails
 (what the error says that ends it) and spoiled (of which process the first weights are no numbers from step 2 on); or
-a command line (arguments) of which a process is killed (die: rank and step).
+a command line (arguments), of which a process may be killed (die: rank and step).
 """
 
 
@@ -45,7 +45,7 @@ def run(world: int, tasks: Sequence[Task], folder: Path, timeout: float = 150) -
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["eml.engine.fit", "eml.cli.train", "eml.reports.curves"])
+    context.set_forkserver_preload(["eml.engine.fit", "eml.cli.train", "eml.cli.evaluate", "eml.reports.curves"])
     started = []
     for rank in range(world):
         here = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
@@ -68,9 +68,10 @@ def work(environment: dict[str, str], tasks: Sequence[Task], told: Path) -> None
     file = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 2)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    if "die" in tasks[0]:
-        die_at(*tasks[0]["die"])
-        sys.exit(main(["train", *tasks[0]["arguments"]]))
+    if "arguments" in tasks[0]:
+        if "die" in tasks[0]:
+            die_at(*tasks[0]["die"])
+        sys.exit(main([str(each) for each in tasks[0]["arguments"]]))
     with join("cpu", Processes.of_environment()) as processes:
         for task in tasks:
             do(task, processes)
