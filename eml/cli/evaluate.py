@@ -40,7 +40,7 @@ def evaluate(
     from eml.cli import render
     from eml.engine.evaluation import (
         check_results,
-        evaluate_table,
+        evaluation_of,
         evaluations_folder,
         load_for_evaluation,
         table_to_evaluate,
@@ -56,10 +56,12 @@ def evaluate(
     model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=device)
     results = []
     for name, table in zip(names, tables, strict=True):
-        pictures = len(retrieval_set(table.frame, table.name).frame)
-        with render.progress(f"embedding {name}", pictures) as advance:
-            result = evaluate_table(model, table, batch_size=batch_size, workers=workers, progress=advance)
-        results.append({"checkpoint": checkpoint, "name": name, **result})
+        wanted = retrieval_set(table.frame, table.name)
+        with render.progress(f"embedding {name}", len(wanted.frame)) as advance:
+            done = evaluation_of(
+                checkpoint, model, table, wanted, batch_size=batch_size, workers=workers, progress=advance
+            )
+        results.append({"name": name, **done.facts()})
         write_json(folder / name / "metrics.json", results[-1])
     shown = {key: label for metric in all_metrics() for key, label in metric.shown().items()}
     rows = [[label, *(f"{result['metrics'][key]:.4f}" for result in results)] for key, label in shown.items()]

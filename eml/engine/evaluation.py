@@ -2,23 +2,26 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.dataset.boxes import check_boxes
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table, resolve, test_table
 from eml.engine.processes import ALONE, Processes
-from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
+from eml.engine.sets import Report, RetrievalSet, pictures
 from eml.engine.shared_evaluation import embed_together
 from eml.errors import ConfigError, OutputError
 from eml.files import digest
 from eml.images.files import Source
+from eml.images.preprocess import Preprocess
 from eml.models.config import ModelConfig
 from eml.models.device import find_device
 from eml.models.embedder import build_embedder, default_preprocess
@@ -26,7 +29,40 @@ from eml.models.model import Model, load
 from eml.models.necks.identity import Identity
 from eml.models.pointers import find_checkpoint
 from eml.retrieval.metrics import Summary, summarise
-from eml.retrieval.ranking import rank
+from eml.retrieval.ranking import Ranking, rank
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of one model on one set.
+
+    embeddings: (N, D) float32 of the set's frame, on the CPU. name: of the model, as it was asked for.
+    """
+
+    name: str
+    table: Table
+    wanted: RetrievalSet
+    embeddings: Tensor
+    summary: Summary
+    preprocess: Preprocess | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What metrics.json says: the protocol, what was counted, the metrics."""
+        path, summary = self.table.path, self.summary
+        return {
+            "checkpoint": self.name,
+            "table": str(path),
+            "table_digest": digest(path) if path else None,
+            "protocol": self.wanted.protocol,
+            "pictures": len(self.wanted.frame),
+            "classes": int(self.wanted.frame["label"].nunique()),
+            "queries": summary.queries,
+            "queries_without_partner": summary.queries_without_partner,
+            "gallery": summary.gallery,
+            "embedding_size": self.embeddings.shape[1],
+            "preprocess": self.preprocess.model_dump(mode="json") if self.preprocess else None,
+            "metrics": summary.values,
+        }
 
 
 def evaluate(
@@ -49,51 +85,64 @@ def evaluate(
     """
     rows = pictures(table, wanted.frame, model.preprocess, source=source)
     embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
-    return processes.told(lambda: _summary(embeddings, wanted))
+    return processes.told(lambda: summarise(rankings(embeddings, wanted)))
 
 
-def _summary(embeddings: Tensor, wanted: RetrievalSet) -> Summary:
-    place = np.full(len(wanted.frame), -1)
-    place[wanted.gallery] = np.arange(len(wanted.gallery))
-    return summarise(
-        rank(
-            embeddings[wanted.queries],
-            wanted.labels[wanted.queries],
-            embeddings[wanted.gallery],
-            wanted.labels[wanted.gallery],
-            itself=place[wanted.queries],
-        )
-    )
-
-
-def evaluate_table(
+def evaluation_of(
+    name: str,
     model: Model,
     table: Table,
+    wanted: RetrievalSet,
     *,
     batch_size: int = 64,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """What metrics.json says of a model on a table: the protocol, what was counted, the metrics.
+) -> Evaluation:
+    """Embed every picture of the set once and rank the gallery for every query; embeddings are kept.
 
-    Query and gallery by the table's columns is_query and is_gallery, else leave-one-out over all its pictures. What is
-    counted are the pictures that are either.
+    Raises DataError when a picture cannot be read or no query has a partner.
     """
-    wanted = retrieval_set(table.frame, table.name)
-    summary = evaluate(model, table, wanted, batch_size=batch_size, workers=workers, progress=progress)
-    return {
-        "table": str(table.path),
-        "table_digest": digest(table.path) if table.path else None,
-        "protocol": wanted.protocol,
-        "pictures": len(wanted.frame),
-        "classes": int(wanted.frame["label"].nunique()),
-        "queries": summary.queries,
-        "queries_without_partner": summary.queries_without_partner,
-        "gallery": summary.gallery,
-        "embedding_size": model.size,
-        "preprocess": model.preprocess.model_dump(mode="json"),
-        "metrics": summary.values,
-    }
+    rows = pictures(table, wanted.frame, model.preprocess)
+    embeddings = model.embed_rows(rows, batch_size=batch_size, workers=workers, progress=progress)
+    return Evaluation(name, table, wanted, embeddings, summarise(rankings(embeddings, wanted)), model.preprocess)
+
+
+def rankings(embeddings: Tensor, wanted: RetrievalSet) -> Iterator[Ranking]:
+    """The gallery of a set ranked for its queries. embeddings: (N, D), of the set's frame.
+
+    Queries are numbered in the order of `wanted.queries`, gallery indices in that of `wanted.gallery`.
+    """
+    if wanted.within is None:
+        yield from _rankings(embeddings, wanted, np.arange(len(wanted.queries)), np.arange(len(wanted.gallery)))
+        return
+    for value in np.unique(wanted.within[wanted.queries]):
+        queries = np.flatnonzero(wanted.within[wanted.queries] == value)
+        gallery = np.flatnonzero(wanted.within[wanted.gallery] == value)
+        for ranking in _rankings(embeddings, wanted, queries, gallery):
+            nearest = np.where(ranking.nearest < 0, -1, gallery[ranking.nearest] if len(gallery) else -1)
+            yield replace(ranking, queries=queries[ranking.queries], nearest=nearest)
+
+
+def _rankings(
+    embeddings: Tensor, wanted: RetrievalSet, queries: NDArray[np.int64], gallery: NDArray[np.int64]
+) -> Iterator[Ranking]:
+    asking, asked = wanted.queries[queries], wanted.gallery[gallery]
+    place = np.full(len(wanted.frame), -1)
+    place[asked] = np.arange(len(asked))
+    return rank(
+        _rows(embeddings, asking),
+        wanted.labels[asking],
+        _rows(embeddings, asked),
+        wanted.labels[asked],
+        itself=place[asking],
+        query_groups=None if wanted.groups is None else wanted.groups[asking],
+        gallery_groups=None if wanted.groups is None else wanted.groups[asked],
+    )
+
+
+def _rows(embeddings: Tensor, which: NDArray[np.int64]) -> Tensor:
+    """embeddings[which], without a copy where that is all of them."""
+    return embeddings if np.array_equal(which, np.arange(len(embeddings))) else embeddings[which]
 
 
 def table_to_evaluate(

@@ -431,7 +431,8 @@ class Run:
             values |= {prefix + key: value for key, value in summary.values.items()}
             facts |= {prefix + "queries": summary.queries, prefix + "protocol": wanted.protocol}
             if name == self.deciding:
-                deciding = torch.from_numpy(summary.per_query[self.config.validation.metric.removeprefix(prefix)])
+                each = summary.per_query.get(self.config.validation.metric.removeprefix(prefix))
+                deciding = None if each is None else torch.from_numpy(each)  # GAP is no mean over queries
         best = self._note_best(epoch, values, deciding)
         if self.processes.first:
             self.folder.append("metrics", [self.progress.validations[-1] | facts])
@@ -439,8 +440,8 @@ class Run:
         self.observe(Validated(epoch, values, self.shown, best))
         self.tracking.write(self.progress.step, {f"validation/{key}": value for key, value in values.items()})
 
-    def _note_best(self, epoch: int, values: dict[str, float], deciding: Tensor) -> bool:
-        """Enter a validation into the progress; whether it is the best of the trained ones. deciding: (Q,)."""
+    def _note_best(self, epoch: int, values: dict[str, float], deciding: Tensor | None) -> bool:
+        """Enter a validation into the progress; whether it is the best of the trained ones. deciding: (Q,) or None."""
         progress, metric = self.progress, self.config.validation.metric
         earlier = [line[metric] for line in progress.validations if line["epoch"] > 0]
         progress.validations.append({"epoch": epoch, "step": progress.step, **values})

@@ -31,7 +31,9 @@ class RetrievalSet:
     """Queries and gallery as rows of one frame.
 
     frame: the pictures that must be embedded, each once. queries, gallery: positions in it; where the two overlap, a
-    query is left out of its own gallery. labels: (len(frame),) integers.
+    query is left out of its own gallery. labels: (len(frame),) integers. groups: (len(frame),) integers, −1 for none: a
+    gallery picture of the query's class and group does not count. within: (len(frame),) integers: a query is compared
+    with the gallery pictures of its own value alone.
     """
 
     frame: pd.DataFrame
@@ -39,6 +41,8 @@ class RetrievalSet:
     queries: NDArray[np.int64]
     gallery: NDArray[np.int64]
     protocol: str
+    groups: NDArray[np.int64] | None = None
+    within: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,11 +147,33 @@ def _validation(train: pd.DataFrame, held_out: pd.DataFrame, where: str) -> Retr
     return RetrievalSet(both, _codes(both), queries, np.arange(len(held_out), len(both)), "held-out pictures")
 
 
-def retrieval_set(frame: pd.DataFrame, where: str) -> RetrievalSet:
+def retrieval_set(
+    frame: pd.DataFrame, where: str, *, leave_out_same: str | None = None, within: str | None = None
+) -> RetrievalSet:
     """Query and gallery by the columns is_query and is_gallery where they say so, leave-one-out otherwise.
 
-    Rows that are neither are left out, as the training pictures of a table that holds both.
+    Rows that are neither are left out, as the training pictures of a table that holds both. leave_out_same: a column,
+    such as the camera: gallery pictures of the query's class and value do not count. within: a column, such as the
+    category: queries are compared with the gallery pictures of their own value alone. Raises DataError without them.
     """
+    wanted = _queries_and_gallery(frame, where)
+    protocol, codes = wanted.protocol, {}
+    for column, text in ((leave_out_same, "without the same"), (within, "within each")):
+        if column is not None:
+            protocol += f", {text} {column}"
+            codes[text] = _column_codes(wanted.frame, column, where)
+    return replace(wanted, protocol=protocol, groups=codes.get("without the same"), within=codes.get("within each"))
+
+
+def _column_codes(frame: pd.DataFrame, column: str, where: str) -> NDArray[np.int64]:
+    """(N,) integers in the order of the values, −1 for an empty cell."""
+    if column not in frame:
+        raise DataError(f"{where}: has no column {column!r}; it has {', '.join(map(str, frame))}")
+    values = frame[column]
+    return pd.factorize(values.mask(values == ""), sort=True)[0].astype(np.int64)
+
+
+def _queries_and_gallery(frame: pd.DataFrame, where: str) -> RetrievalSet:
     frame = frame.reset_index(drop=True)
     if ("is_query" in frame) != ("is_gallery" in frame):
         raise DataError(f"{where}: has one of the columns is_query and is_gallery without the other; both are needed")

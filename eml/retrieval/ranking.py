@@ -1,4 +1,9 @@
-"""Exact cosine search in tiles of queries; keeps only what the metrics need: the ranks of each query's partners."""
+"""Where the partners of each query stand among all of the gallery: exact, in memory that is bounded whatever its size.
+
+A query is compared with the pictures of its own class first; their similarities are then thresholds, and of all other
+pictures it is only counted how many are above each. So nothing is sorted and no list of neighbours is kept, and a class
+of 50,000 pictures takes no more memory than many small ones.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,32 +13,40 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.errors import DataError
+from eml.retrieval.tiles import BLOCK, TILE, Rows, similarities
 
-TILE_ENTRIES = 1 << 24
-"""Similarities held at once: 64 MiB in float32, about 300 MiB with what sorting needs."""
+OWN_ENTRIES = 1 << 22  # similarities of queries to pictures of their class held at once, 16 MiB in float32
+FEW = 10  # thresholds up to which one comparison for each is quicker than a sort
+
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Where a query's partners (gallery pictures of its class, itself excluded) stand among its neighbours.
+    """Where the partners of some queries (gallery pictures of their class, themselves excluded) stand.
 
-    partners: (Q,) how many each query has. ranks: 1-based ranks of all partners, ascending within a query, one query
-    after the other, (sum of partners,). gallery_size: how many neighbours a query has at most.
+    queries: (T,) which queries these are. partners: (T,) how many each has. ranks: 1-based ranks of all partners,
+    ascending within a query, one query after the other, (sum of partners,). nearest: (T,) gallery index of the first
+    neighbour of all, −1 where there is none; nearest_similarity: (T,) its cosine, −inf where there is none;
+    nearest_is_partner: (T,). gallery_size: how many neighbours a query has at most.
     Ranks are by descending cosine; equal cosines are ranked by gallery index.
     """
 
-    partners: NDArray[np.int64]
-    ranks: NDArray[np.int64]
+    queries: Integers
+    partners: Integers
+    ranks: Integers
+    nearest: Integers
+    nearest_similarity: NDArray[np.float64]
+    nearest_is_partner: NDArray[np.bool_]
     gallery_size: int
 
     @property
-    def query_of_rank(self) -> NDArray[np.int64]:
-        """(sum of partners,) the query that each rank belongs to."""
+    def query_of_rank(self) -> Integers:
+        """(sum of partners,) the query, as a position in this ranking, that each rank belongs to."""
         return np.repeat(np.arange(len(self.partners)), self.partners)
 
     @property
-    def order_of_rank(self) -> NDArray[np.int64]:
+    def order_of_rank(self) -> Integers:
         """(sum of partners,) 1 for a query's best-ranked partner, 2 for the next, …"""
         starts = np.cumsum(self.partners) - self.partners
         return np.arange(len(self.ranks)) - np.repeat(starts, self.partners) + 1
@@ -41,59 +54,232 @@ class Ranking:
 
 def rank(
     queries: Tensor,
-    query_labels: NDArray[np.int64],
+    query_labels: Integers,
     gallery: Tensor | None = None,
-    gallery_labels: NDArray[np.int64] | None = None,
+    gallery_labels: Integers | None = None,
     *,
-    itself: NDArray[np.int64] | None = None,
-) -> Ranking:
-    """Rank all of the gallery for each query by cosine, exactly, in the embeddings' precision.
+    itself: Integers | None = None,
+    query_groups: Integers | None = None,
+    gallery_groups: Integers | None = None,
+    device: torch.device | None = None,
+) -> Iterator[Ranking]:
+    """Rank all of the gallery for each query by cosine, exactly, in the embeddings' precision; some queries at a time.
 
     queries: (Q, D), gallery: (N, D), of any length; labels as integers. Without a gallery the queries are their own
     (leave-one-out). itself: (Q,) the gallery index that is the query's own picture and is left out, −1 for none;
     exclusion is by this index, never by distance, so that copies of a picture stay findable.
+    query_groups, gallery_groups: (Q,), (N,) such as cameras: a gallery picture of the query's class and group is left
+    out, neither right nor wrong (Zheng 2015, Market-1501, section 4); −1 for a picture without a group.
+    device: where to compute, by default where the gallery is.
     Queries without a partner stay in with partners = 0; metrics leave them out and say how many.
     Raises DataError on NaN, infinite or zero embeddings.
     """
     if gallery is None or gallery_labels is None:
         gallery, gallery_labels, itself = queries, query_labels, np.arange(len(queries))
-    if itself is None:
-        itself = np.full(len(queries), -1)
-    queries, gallery = _unit(queries, "query"), _unit(gallery, "gallery")
-    tiles = list(_ranks(queries, query_labels, gallery, gallery_labels, itself))
-    partners = np.concatenate([counts for counts, _ in tiles]) if tiles else np.zeros(0, np.int64)
-    ranks = np.concatenate([found for _, found in tiles]) if tiles else np.zeros(0, np.int64)
-    return Ranking(partners, ranks, len(gallery) - int((itself >= 0).any()))
+        gallery_groups = query_groups
+    everyone = _Everyone(
+        Rows(queries, "query", device),
+        query_labels,
+        Rows(gallery, "gallery", device),
+        gallery_labels,
+        np.full(len(queries), -1) if itself is None else itself,
+        None if query_groups is None or gallery_groups is None else (query_groups, gallery_groups),
+    )
+    return everyone.rankings()
 
 
-def _ranks(
-    queries: Tensor,
-    query_labels: NDArray[np.int64],
-    gallery: Tensor,
-    gallery_labels: NDArray[np.int64],
-    itself: NDArray[np.int64],
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Per tile: partners (T,) and their ranks, flat."""
-    wanted = torch.from_numpy(gallery_labels).to(gallery.device)
-    for first in range(0, len(queries), max(1, TILE_ENTRIES // max(1, len(gallery)))):
-        tile = slice(first, first + max(1, TILE_ENTRIES // max(1, len(gallery))))
-        similarity = queries[tile] @ gallery.T  # (T, N)
-        own = torch.from_numpy(itself[tile]).to(gallery.device)
-        rows = torch.nonzero(own >= 0).squeeze(1)
-        similarity[rows, own[rows]] = -torch.inf  # last, and no partner of itself
-        order = similarity.argsort(dim=1, descending=True, stable=True)
-        labels = torch.from_numpy(query_labels[tile]).to(gallery.device)
-        hits = wanted[order] == labels.unsqueeze(1)
-        hits[rows, -1] = False  # the query itself, sorted last
-        yield hits.sum(1).cpu().numpy(), (torch.nonzero(hits)[:, 1] + 1).cpu().numpy()
+class _Everyone:
+    """All queries and all of the gallery, with the gallery's pictures put together by class."""
+
+    def __init__(
+        self,
+        queries: Rows,
+        query_labels: Integers,
+        gallery: Rows,
+        gallery_labels: Integers,
+        itself: Integers,
+        groups: tuple[Integers, Integers] | None,
+    ) -> None:
+        self.queries, self.gallery, self.itself, self.groups = queries, gallery, itself, groups
+        self.by_class = np.argsort(gallery_labels, kind="stable")  # positions in the gallery
+        ordered = gallery_labels[self.by_class]
+        self.starts = np.searchsorted(ordered, query_labels)  # (Q,) in by_class
+        self.sizes = np.searchsorted(ordered, query_labels, side="right") - self.starts
+        self.order = np.lexsort((self.starts, self.sizes))  # queries whose classes are as large together, then by class
+        self.gallery_size = len(gallery) - int((itself >= 0).any())
+
+    def rankings(self) -> Iterator[Ranking]:
+        """A ranking for some queries at a time."""
+        begin = 0
+        while begin < len(self.order):
+            some = self.order[begin : begin + self._fitting(begin)]
+            begin += len(some)
+            yield self._ranking(some)
+
+    def _fitting(self, begin: int) -> int:
+        """How many queries from `begin` on are taken at once, so that what belongs to their classes is bounded."""
+        some = self.order[begin : begin + TILE]
+        sizes, starts = self.sizes[some], self.starts[some]
+        new = np.append(True, starts[1:] != starts[:-1])
+        rows = np.cumsum(np.where(new, sizes, 0))  # of the gallery, in their classes
+        fits = (np.arange(1, len(some) + 1) * sizes <= OWN_ENTRIES) & (rows <= max(4 * BLOCK, len(self.gallery) // 2))
+        return max(1, int(fits.sum()))
+
+    def _ranking(self, some: Integers) -> Ranking:
+        tile, own = self.queries.chosen(some), _Own(self, some)
+        partners = own.ranked(tile)
+        best = torch.full((len(some),), -torch.inf, dtype=tile.dtype, device=tile.device)
+        nearest = torch.full((len(some),), -1, device=tile.device)
+        found = tile.new_empty(len(some), self.gallery.width)  # one for all blocks: fresh memory costs page faults
+        for first, block in self.gallery.blocks():
+            similarities(tile, block, found)
+            own.leave_out(found, first)
+            partners.count(found, first)
+            highest = found.amax(1)
+            better = torch.nonzero(highest > best).squeeze(1)
+            if len(better):
+                best[better] = highest[better]
+                nearest[better] = found[better].argmax(1) + first
+        return partners.ranking(some, nearest, best, self.gallery_size)
 
 
-def _unit(embeddings: Tensor, name: str) -> Tensor:
-    length = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
-    bad = torch.nonzero(~torch.isfinite(length) | (length == 0)).tolist()
-    if bad:
-        raise DataError(
-            f"{len(bad)} of {len(embeddings)} {name} embeddings are NaN, infinite or zero, first: row {bad[0][0]}"
+class _Partners:
+    """The partners of some queries, best first, and how many of the other pictures are above each.
+
+    similarities: (T, R), descending, −inf beyond a query's partners; indices: (T, R) in the gallery, its length beyond
+    them; counts: (T,) of partners.
+    """
+
+    def __init__(self, similarities: Tensor, indices: Tensor, counts: Tensor) -> None:
+        self.similarities, self.indices, self.counts = similarities, indices, counts
+        self.just_above = torch.nextafter(similarities, torch.full_like(similarities, torch.inf))
+        self.above = torch.zeros_like(indices)
+
+    def count(self, found: Tensor, first: int) -> None:
+        """Count the pictures of a block that are above each partner. found: (T, n), of the gallery from `first`.
+
+        At equal similarity a picture is above a partner that comes after it in the gallery.
+        """
+        if not self.indices.shape[1]:
+            return
+        stop = first + found.shape[1]
+        limits = torch.where(self.indices >= stop, self.similarities, self.just_above)
+        above = _count_at_least(found, limits)
+        inside = (self.indices >= first) & (self.indices < stop)
+        if inside.any():
+            reached = _count_at_least(found, torch.where(inside, self.similarities, limits))
+            rows, columns = torch.nonzero(reached > above, as_tuple=True)
+            places = torch.arange(first, stop, device=found.device)
+            for row, column in zip(rows.split(TILE), columns.split(TILE), strict=True):
+                equal = found[row] == self.similarities[row, column].unsqueeze(1)
+                before = places < self.indices[row, column].unsqueeze(1)
+                above[row, column] += (equal & before).sum(1)
+        self.above += above
+
+    def ranking(self, queries: Integers, nearest: Tensor, best: Tensor, gallery_size: int) -> Ranking:
+        """nearest, best: (T,) index and similarity of the nearest picture that is no partner."""
+        most, device = self.above.shape[1], self.above.device
+        ranks = self.above + torch.arange(1, most + 1, device=device)
+        there = torch.arange(most, device=device) < self.counts.unsqueeze(1)
+        right = torch.zeros_like(nearest, dtype=torch.bool)
+        if most:
+            right = there[:, 0] & (ranks[:, 0] == 1)
+            nearest = torch.where(right, self.indices[:, 0], nearest)
+            best = torch.where(right, self.similarities[:, 0], best)
+        return Ranking(
+            queries,
+            self.counts.cpu().numpy(),
+            ranks[there].cpu().numpy(),
+            nearest.cpu().numpy(),
+            best.double().cpu().numpy(),
+            right.cpu().numpy(),
+            gallery_size,
         )
-    unit: Tensor = embeddings / length
-    return unit
+
+
+class _Own:
+    """The gallery pictures of the classes of some queries, which stand in the order of `_Everyone`.
+
+    rows: (G,) positions in the gallery, class by class.
+    """
+
+    def __init__(self, everyone: _Everyone, some: Integers) -> None:
+        self.everyone, self.some = everyone, some
+        starts, sizes = everyone.starts[some], everyone.sizes[some]
+        new = np.append(True, starts[1:] != starts[:-1])
+        self.class_of = np.cumsum(new) - 1  # (T,) among the classes here
+        self.first_query = np.flatnonzero(new)
+        self.queries_of = np.diff(np.append(self.first_query, len(some)))
+        class_sizes = sizes[self.first_query]
+        self.offsets = np.cumsum(class_sizes) - class_sizes  # of a class in rows
+        self.class_of_row = np.repeat(np.arange(len(class_sizes)), class_sizes)
+        within = np.arange(len(self.class_of_row)) - self.offsets[self.class_of_row]
+        self.rows = everyone.by_class[starts[self.first_query][self.class_of_row] + within]
+        self.by_position = np.argsort(self.rows)
+        self.sizes, self.most = sizes, int(sizes.max(initial=0))
+
+    def ranked(self, tile: Tensor) -> _Partners:
+        """The queries' partners among these, best first. tile: (T, D) the queries."""
+        device = tile.device
+        columns = self.offsets[self.class_of][:, None] + np.arange(self.most)  # (T, R) in rows
+        there = np.arange(self.most) < self.sizes[:, None]
+        indices = self.rows[np.where(there, columns, 0)] if len(self.rows) else np.zeros(columns.shape, np.int64)
+        there &= indices != self.everyone.itself[self.some][:, None]
+        if self.everyone.groups is not None:
+            mine, theirs = self.everyone.groups
+            group = mine[self.some][:, None]
+            there &= (group != theirs[indices]) | (group < 0)
+        wanted, valid = torch.from_numpy(columns).to(device), torch.from_numpy(there).to(device)
+        found = tile.new_full(columns.shape, -torch.inf)
+        part = tile.new_empty(len(tile), self.everyone.gallery.width)
+        for first in range(0, len(self.rows), part.shape[1]):
+            block = self.everyone.gallery.chosen(self.rows[first : first + part.shape[1]])
+            similarities(tile, block, part)
+            inside = valid & (wanted >= first) & (wanted < first + len(block))
+            found = torch.where(inside, part.gather(1, (wanted - first).clamp(0, len(block) - 1)), found)
+        values, order = found.sort(dim=1, descending=True, stable=True)  # rows of a class ascend, so ties are by index
+        positions = torch.from_numpy(np.where(there, indices, len(self.everyone.gallery))).to(device)
+        return _Partners(values, positions.gather(1, order), valid.sum(1))
+
+    def leave_out(self, found: Tensor, first: int) -> None:
+        """Make −inf, in place, what is of a query's own class or itself. found: (T, n), of the gallery from `first`."""
+        stop = first + found.shape[1]
+        ordered = self.rows[self.by_position]
+        here = self.by_position[np.searchsorted(ordered, first) : np.searchsorted(ordered, stop)]
+        classes = self.class_of_row[here]
+        times = self.queries_of[classes]
+        columns = np.repeat(self.rows[here] - first, times)
+        within = np.arange(len(columns)) - np.repeat(np.cumsum(times) - times, times)
+        queries = np.repeat(self.first_query[classes], times) + within
+        itself = self.everyone.itself[self.some]
+        own = np.flatnonzero((itself >= first) & (itself < stop))
+        at = np.concatenate([queries, own]), np.concatenate([columns, itself[own] - first])
+        where = tuple(torch.from_numpy(each).to(found.device) for each in at)
+        found.index_put_(where, found.new_tensor(-torch.inf))
+
+
+def _count_at_least(found: Tensor, limits: Tensor) -> Tensor:
+    """(T, R) how many entries of each row of found (T, n) are at least each of the row's limits (T, R), descending."""
+    rows, width = found.shape
+    if limits.shape[1] <= FEW:
+        flags = torch.empty(found.shape, dtype=torch.bool, device=found.device)
+        each = [_count_true(torch.ge(found, limits[:, i : i + 1], out=flags)) for i in range(limits.shape[1])]
+        return torch.stack(each, 1)
+    if limits.shape[1] <= width:
+        ordered = torch.from_numpy(np.sort(found.numpy(), axis=1)) if found.device.type == "cpu" else found.sort(1)[0]
+        return width - torch.searchsorted(ordered, limits)
+    passed = torch.searchsorted(limits.flip(1), found, right=True)  # how many of the lowest limits each entry reaches
+    counts = torch.zeros(rows, limits.shape[1] + 1, dtype=torch.int64, device=found.device)
+    counts.scatter_add_(1, passed, torch.ones_like(passed))
+    return counts.flip(1).cumsum(1)[:, :-1]
+
+
+def _count_true(flags: Tensor) -> Tensor:
+    """(T,) how many of each row's flags (T, n) are set, n a multiple of 8: bytes added up eight at a time.
+
+    torch's own sum makes integers of them first and takes five times as long.
+    """
+    words = flags.view(torch.int64)
+    parts = next(n for n in range(1, words.shape[1] + 1) if words.shape[1] % n == 0 and words.shape[1] // n <= 255)
+    sums = words.view(len(flags), parts, -1).sum(2)  # a byte holds up to 255
+    return sums.view(torch.uint8).sum(1)

@@ -62,7 +62,8 @@ def test_the_way_leaves_what_the_design_says(trained: Path) -> None:
     assert metrics["protocol"] == "leave-one-out"
     assert metrics["queries"] == metrics["pictures"] == 6 * metrics["classes"]
     assert set(metrics["metrics"]) == {
-        *("recall_at_1", "recall_at_5", "recall_at_10", "map_at_r", "r_precision", "mean_average_precision")
+        *("recall_at_1", "recall_at_5", "recall_at_10", "map_at_r", "r_precision", "mean_average_precision"),
+        *("mean_reciprocal_rank", "global_average_precision"),
     }
 
 

@@ -9,7 +9,7 @@ from eml.dataset.folds import add_folds
 from eml.dataset.groups import group_rows
 from eml.dataset.table import Table, write_table
 from eml.engine.config import DataConfig, RunConfig
-from eml.engine.evaluation import evaluate_table, load_for_evaluation, table_to_evaluate
+from eml.engine.evaluation import evaluation_of, load_for_evaluation, table_to_evaluate
 from eml.engine.fit import fit
 from eml.engine.sets import retrieval_set, table_to_train_on, training_sets
 from eml.errors import CheckpointError, ConfigError, DataError, Interrupted
@@ -132,7 +132,7 @@ def test_rows_that_are_neither_query_nor_gallery_are_not_embedded(tmp_path: Path
     assert (len(wanted.frame), len(wanted.queries), len(wanted.gallery)) == (12, 6, 6)
     assert set(wanted.frame["label"]) == {"c3", "c4"}
     model = load_for_evaluation("timm:test_resnet", weights="none", image_size=32, device="cpu")
-    result = evaluate_table(model, read)
+    result = evaluation_of("untrained", model, read, wanted).facts()
     assert (result["pictures"], result["classes"], result["queries"], result["gallery"]) == (12, 2, 6, 6)
 
 

@@ -5,18 +5,25 @@ import pytest
 import torch
 
 from eml.errors import DataError
-from eml.retrieval import ranking
+from eml.retrieval import ranking, tiles
 from eml.retrieval.metrics import summarise
 from eml.retrieval.ranking import rank
 
 
-def by_loop(queries, query_labels, gallery, gallery_labels, itself):
+def by_loop(queries, query_labels, gallery, gallery_labels, itself, query_groups=None, gallery_groups=None):
     """Definitions, literally: for each query sort the gallery by (−cosine, index), walk down the list."""
     sums: dict[str, list[float]] = {}
-    for q, label, own in zip(queries, query_labels, itself, strict=True):
-        scores = [(-float(q @ g), j) for j, g in enumerate(gallery) if j != own]
+    answers = []
+    for i, (q, label, own) in enumerate(zip(queries, query_labels, itself, strict=True)):
+        scores = []
+        for j, g in enumerate(gallery):
+            same = gallery_labels[j] == label
+            alike = query_groups is not None and query_groups[i] >= 0 and query_groups[i] == gallery_groups[j]
+            if j != own and not (same and alike):
+                scores.append((-float(q @ g), j))
         hits = [gallery_labels[j] == label for _, j in sorted(scores)]
         partners = sum(hits)
+        answers.append((min(scores)[0], hits[0], partners > 0))
         if not partners:
             continue
         precision = [sum(hits[: i + 1]) / (i + 1) if hit else 0.0 for i, hit in enumerate(hits)]
@@ -25,7 +32,14 @@ def by_loop(queries, query_labels, gallery, gallery_labels, itself):
         sums.setdefault("map_at_r", []).append(sum(precision[:partners]) / partners)
         sums.setdefault("r_precision", []).append(sum(hits[:partners]) / partners)
         sums.setdefault("mean_average_precision", []).append(sum(precision) / partners)
-    return {name: float(np.mean(values)) for name, values in sums.items()}
+        sums.setdefault("mean_reciprocal_rank", []).append(1 / (hits.index(True) + 1))
+    gap = 0.0
+    for score, right, _ in answers:
+        if right:
+            above = [one for one in answers if one[0] <= score]  # scores are negated
+            gap += sum(one[1] for one in above) / len(above)
+    gap /= sum(wanted for *_, wanted in answers)
+    return {name: float(np.mean(values)) for name, values in sums.items()} | {"global_average_precision": gap}
 
 
 def unit(rows: torch.Tensor) -> torch.Tensor:
@@ -48,8 +62,42 @@ def sets():
 def test_leave_one_out_equals_the_loop(name, rows, labels, monkeypatch) -> None:
     expected = by_loop(rows, labels, rows, labels, np.arange(len(rows)))
     assert summarise(rank(rows, labels)).values == pytest.approx(expected)
-    monkeypatch.setattr(ranking, "TILE_ENTRIES", 7 * len(rows))  # ragged tiles
-    assert summarise(rank(rows, labels)).values == pytest.approx(expected)
+    for tile, block, entries, few in ((7, 16, 1 << 22, 10), (1000, 8, 1 << 22, 0), (64, 8, 9, 1), (9, 1024, 99, 0)):
+        for name, value in {"TILE": tile, "BLOCK": block, "KERNEL": 8, "OWN_ENTRIES": entries, "FEW": few}.items():
+            for module in (ranking, tiles):
+                if hasattr(module, name):
+                    monkeypatch.setattr(module, name, value)
+        assert summarise(rank(rows, labels)).values == pytest.approx(expected), (tile, block, entries, few)
+        assert summarise(rank(3 * rows, labels)).values == pytest.approx(expected), "of any length"
+
+
+@pytest.mark.parametrize("block", [4096, 64])
+def test_partners_of_the_querys_own_group_are_left_out(block, monkeypatch) -> None:
+    monkeypatch.setattr(ranking, "BLOCK", block)
+    monkeypatch.setattr(tiles, "BLOCK", block)
+    _, rows, labels = next(iter(sets()))
+    cameras = np.random.default_rng(1).integers(-1, 3, len(rows))
+    expected = by_loop(rows, labels, rows, labels, np.arange(len(rows)), cameras, cameras)
+    assert expected != by_loop(rows, labels, rows, labels, np.arange(len(rows)))
+    assert summarise(rank(rows, labels, query_groups=cameras)).values == pytest.approx(expected)
+
+
+def test_copies_in_other_classes_and_blocks_are_ranked_by_index_in_float32(monkeypatch) -> None:
+    monkeypatch.setattr(ranking, "BLOCK", 64)
+    monkeypatch.setattr(tiles, "BLOCK", 64)
+    random = torch.Generator().manual_seed(3)
+    rows = unit(torch.randn(20, 64, generator=random)).repeat(5, 1)  # each five times, 20 apart
+    labels = np.random.default_rng(3).integers(0, 8, 100)
+    similarity = (rows.double() @ rows.double().T).numpy()
+    np.fill_diagonal(similarity, -np.inf)
+    order = np.lexsort((np.broadcast_to(np.arange(100), (100, 100)), -similarity.round(6)), axis=1)[:, :-1]
+    for found in rank(rows, labels):
+        begin = 0
+        for query, partners in zip(found.queries, found.partners, strict=True):
+            expected = np.flatnonzero(labels[order[query]] == labels[query]) + 1
+            assert found.ranks[begin : begin + partners].tolist() == expected.tolist()
+            begin += partners
+        assert found.nearest.tolist() == order[found.queries, 0].tolist()
 
 
 def test_query_and_gallery_with_some_queries_in_the_gallery_equals_the_loop() -> None:
@@ -73,14 +121,15 @@ def test_hand_derived_numbers() -> None:
     # Query 0 (class 0, two partners: 1 and 3) sees 2 (wrong), 1 (right), 3 (right) in this order.
     angles = torch.tensor([0.0, 0.2, 0.1, 0.3])
     rows = torch.stack([angles.cos(), angles.sin()], 1)
-    found = rank(rows[:1], np.array([0]), rows, np.array([0, 0, 1, 0]), itself=np.array([0]))
-    values = summarise(found).values
+    [found] = rank(rows[:1], np.array([0]), rows, np.array([0, 0, 1, 0]), itself=np.array([0]))
+    values = summarise([found]).values
     assert found.ranks.tolist() == [2, 3]
     assert values["recall_at_1"] == 0
     assert values["recall_at_5"] == 1
     assert values["r_precision"] == pytest.approx(1 / 2)
     assert values["map_at_r"] == pytest.approx((1 / 2) / 2)
     assert values["mean_average_precision"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert values["mean_reciprocal_rank"] == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0])

@@ -1,8 +1,8 @@
 """What a metric is, and how values per query become one number."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,36 @@ from eml.retrieval.ranking import Ranking
 Values = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The first neighbour of each query, as its answer. All (Q,).
+
+    nearest: gallery index, −1 where there is none. similarity: its cosine, −inf where there is none. right: whether it
+    is a partner. has_partner: whether there was one to find.
+    """
+
+    nearest: NDArray[np.int64]
+    similarity: Values
+    right: NDArray[np.bool_]
+    has_partner: NDArray[np.bool_]
+
+
 class Metric(Choice):
-    """One or more values per query; queries without a partner get NaN and are left out of the mean."""
+    """One or more values per query, whose mean is the metric; or one value of all answers together.
+
+    Queries without a partner get NaN per query and are left out of the mean.
+    """
 
     place: ClassVar[int] = 100
     """Where the metric stands in tables, small first."""
 
     def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """Name in metrics.json → (Q,) values in [0, 1]."""
-        raise NotImplementedError
+        """Name in metrics.json → (T,) values in [0, 1], of the ranking's queries."""
+        return {}
+
+    def together(self, answers: Answers, weights: Values) -> dict[str, float]:
+        """Name in metrics.json → value in [0, 1], of all queries; weights: (Q,) how often each of them counts."""
+        return {}
 
     def shown(self) -> dict[str, str]:
         """Name in metrics.json → name in tables."""
@@ -31,9 +52,9 @@ class Metric(Choice):
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over the queries that have a partner, and how many there were.
+    """Metrics over the queries that have a partner, and how many there were.
 
-    per_query: (Q,) values of every metric, NaN for a query without a partner.
+    per_query: (Q,) values of every metric that is a mean, NaN for a query without a partner.
     """
 
     values: dict[str, float]
@@ -42,27 +63,63 @@ class Summary:
     queries_without_partner: int
     gallery: int
     per_query: dict[str, Values]
+    answers: Answers
 
 
-def summarise(ranking: Ranking, metrics: Sequence[Metric] | None = None) -> Summary:
-    """Every metric (by default all with their defaults) as a mean over queries.
+def summarise(rankings: Iterable[Ranking], metrics: Sequence[Metric] | None = None) -> Summary:
+    """Every metric (by default all with their defaults) over the queries of the rankings, which are 0…Q−1 in any order.
 
     Raises DataError when no query has a partner.
     """
-    has_partner = ranking.partners > 0
-    if not has_partner.any():
+    metrics = all_metrics() if metrics is None else metrics
+    parts: list[tuple[Ranking, dict[str, Values]]] = []
+    for ranking in rankings:
+        values = {name: each for metric in metrics for name, each in metric.per_query(ranking).items()}
+        parts.append((_without_ranks(ranking), values))
+    answers = _answers([ranking for ranking, _ in parts])
+    if not answers.has_partner.any():
         raise DataError(
-            f"none of {len(has_partner)} queries has a partner of its class in the gallery; "
+            f"none of {len(answers.has_partner)} queries has a partner of its class in the gallery; "
             "retrieval needs classes with at least 2 pictures"
         )
-    per_query: dict[str, Values] = {}
-    shown: dict[str, str] = {}
-    for metric in metrics if metrics is not None else all_metrics():
-        shown |= metric.shown()
-        per_query |= metric.per_query(ranking)
-    values = {name: float(each[has_partner].mean()) for name, each in per_query.items()}
-    counted = int(has_partner.sum())
-    return Summary(values, shown, counted, len(has_partner) - counted, ranking.gallery_size, per_query)
+    places = np.concatenate([ranking.queries for ranking, _ in parts])
+    per_query = {name: _in_order(places, [values[name] for _, values in parts]) for name in parts[0][1]}
+    means = {name: float(each[answers.has_partner].mean()) for name, each in per_query.items()}
+    once = np.ones(len(places))
+    together = {name: each for metric in metrics for name, each in metric.together(answers, once).items()}
+    values_of = means | together
+    shown = {name: text for metric in metrics for name, text in metric.shown().items()}
+    counted = int(answers.has_partner.sum())
+    gallery = max(ranking.gallery_size for ranking, _ in parts)
+    return Summary(
+        {name: values_of[name] for name in shown}, shown, counted, len(places) - counted, gallery, per_query, answers
+    )
+
+
+def _without_ranks(ranking: Ranking) -> Ranking:
+    """What is kept of a ranking when its metrics are taken."""
+    return replace(ranking, ranks=np.zeros(0, np.int64))
+
+
+def _answers(rankings: Sequence[Ranking]) -> Answers:
+    if not rankings:
+        nothing = np.zeros(0)
+        return Answers(nothing.astype(np.int64), nothing, nothing.astype(bool), nothing.astype(bool))
+    places = np.concatenate([each.queries for each in rankings])
+    return Answers(
+        _in_order(places, [each.nearest for each in rankings]),
+        _in_order(places, [each.nearest_similarity for each in rankings]),
+        _in_order(places, [each.nearest_is_partner for each in rankings]),
+        _in_order(places, [each.partners > 0 for each in rankings]),
+    )
+
+
+def _in_order(places: NDArray[np.int64], parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """(Q,) with each value at its query's place."""
+    values = np.concatenate(parts)
+    ordered = np.empty_like(values)
+    ordered[places] = values
+    return ordered
 
 
 def all_metrics() -> list[Metric]:
@@ -73,7 +130,15 @@ def all_metrics() -> list[Metric]:
 def mean_per_query(ranking: Ranking, contributions: Values, divisor: Values) -> Values:
     """Sum of each partner's contribution over its query, divided; NaN for a query without a partner.
 
-    contributions: (sum of partners,), divisor: (Q,).
+    contributions: (sum of partners,), divisor: (T,).
     """
     total = np.bincount(ranking.query_of_rank, weights=contributions, minlength=len(ranking.partners))
     return np.where(ranking.partners > 0, total / np.maximum(divisor, 1), np.nan)
+
+
+def best_rank(ranking: Ranking) -> Values:
+    """(T,) rank of each query's first partner, NaN for a query without one."""
+    best = np.full(len(ranking.partners), np.nan)
+    first = ranking.order_of_rank == 1
+    best[ranking.query_of_rank[first]] = ranking.ranks[first]
+    return best

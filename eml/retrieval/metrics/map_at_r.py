@@ -18,7 +18,7 @@ class MapAtR(Metric):
     place: ClassVar[int] = 1
 
     def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """map_at_r → (Q,)."""
+        """map_at_r → (T,)."""
         within = ranking.ranks <= np.repeat(ranking.partners, ranking.partners)
         precision = np.where(within, ranking.order_of_rank / ranking.ranks, 0.0)
         return {"map_at_r": mean_per_query(ranking, precision, ranking.partners.astype(float))}

@@ -16,7 +16,7 @@ class MeanAveragePrecision(Metric):
     place: ClassVar[int] = 3
 
     def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """mean_average_precision → (Q,) average precisions."""
+        """mean_average_precision → (T,) average precisions."""
         precision = ranking.order_of_rank / ranking.ranks
         return {"mean_average_precision": mean_per_query(ranking, precision, ranking.partners.astype(float))}
 

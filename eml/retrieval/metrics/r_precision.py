@@ -15,7 +15,7 @@ class RPrecision(Metric):
     place: ClassVar[int] = 2
 
     def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """r_precision → (Q,)."""
+        """r_precision → (T,)."""
         within = ranking.ranks <= np.repeat(ranking.partners, ranking.partners)
         return {"r_precision": mean_per_query(ranking, within.astype(float), ranking.partners.astype(float))}
 

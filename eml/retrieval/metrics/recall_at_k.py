@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from eml.retrieval.metrics.base import Metric, Values
+from eml.retrieval.metrics.base import Metric, Values, best_rank
 from eml.retrieval.ranking import Ranking
 
 
@@ -21,10 +21,8 @@ class RecallAtK(Metric):
     k: tuple[int, ...] = Field((1, 5, 10), min_length=1, description="the Ks")
 
     def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """recall_at_K → (Q,) of 0 and 1."""
-        best = np.full(len(ranking.partners), np.nan)
-        first = ranking.order_of_rank == 1
-        best[ranking.query_of_rank[first]] = ranking.ranks[first]
+        """recall_at_K → (T,) of 0 and 1."""
+        best = best_rank(ranking)
         return {f"recall_at_{k}": np.where(np.isnan(best), np.nan, best <= k) for k in self.k}
 
     def shown(self) -> dict[str, str]:

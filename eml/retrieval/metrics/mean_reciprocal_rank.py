@@ -1,0 +1,21 @@
+"""MRR."""
+
+from typing import ClassVar, Literal
+
+from eml.retrieval.metrics.base import Metric, Values, best_rank
+from eml.retrieval.ranking import Ranking
+
+
+class MeanReciprocalRank(Metric):
+    """1/(rank of the first partner), over the whole gallery. Voorhees 1999, TREC-8 question answering, section 3."""
+
+    type: Literal["mean_reciprocal_rank"] = "mean_reciprocal_rank"
+    place: ClassVar[int] = 4
+
+    def per_query(self, ranking: Ranking) -> dict[str, Values]:
+        """mean_reciprocal_rank → (T,)."""
+        return {"mean_reciprocal_rank": 1 / best_rank(ranking)}
+
+    def shown(self) -> dict[str, str]:
+        """MRR."""
+        return {"mean_reciprocal_rank": "MRR"}

@@ -1,0 +1,133 @@
+"""The k nearest gallery pictures of each query: exact, by whichever engine makes the first choice.
+
+An engine chooses more pictures than are wanted, by similarities that may be rounded. These are compared anew in
+float64; where what was not chosen could still belong to the nearest, the query is compared with all of the gallery. So
+every engine gives the same neighbours in the same order, equal similarities by gallery index.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eml.errors import ConfigError
+from eml.retrieval.tiles import TILE, Rows, similarities
+
+Engine = Literal["exact", "bfloat16", "faiss"]
+PAIRS = 1 << 17  # compared in float64 at once: 1 MiB for each value of an embedding
+ROUNDING = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}
+
+Chooser = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """indices: (Q, k) in the gallery, −1 where there are fewer; similarities: (Q, k) float32 cosines, −inf there."""
+
+    indices: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+
+
+def nearest(
+    queries: Tensor,
+    gallery: Tensor,
+    k: int,
+    *,
+    itself: NDArray[np.int64] | None = None,
+    engine: Engine | None = None,
+    device: torch.device | None = None,
+) -> Neighbours:
+    """The k gallery pictures of the highest cosine, best first, for each query.
+
+    queries: (Q, D), gallery: (N, D), of any length. itself: (Q,) the gallery index that is the query's own picture and
+    is left out, −1 for none. engine: what chooses before the comparison in float64: exact (products in the embeddings'
+    precision, in tiles), bfloat16 (by default on a GPU) or faiss (its flat index; needs the package faiss-cpu or
+    faiss-gpu). device: where to compute, by default where the gallery is.
+    Raises DataError on NaN, infinite or zero embeddings, ConfigError without faiss.
+    """
+    asking, asked = Rows(queries, "query", device), Rows(gallery, "gallery", device)
+    itself = np.full(len(queries), -1) if itself is None else itself
+    engine = engine or ("bfloat16" if asked.device.type == "cuda" else "exact")
+    wanted = min(k, len(gallery))
+    precision = torch.bfloat16 if engine == "bfloat16" else torch.promote_types(queries.dtype, torch.float32)
+    choose: Chooser = _faiss(asked) if engine == "faiss" else _in_tiles(asked, precision)
+    bound = (2 * asked.size * 2.0**-24 if engine != "exact" else 2 * asked.size * ROUNDING[precision]) + (
+        2 * ROUNDING[torch.bfloat16] if engine == "bfloat16" else 0
+    )
+    count = min(len(gallery), 4 * k + 64 if engine == "bfloat16" else k + max(8, k // 8) + 1)
+    indices = np.full((len(queries), k), -1)
+    values = np.full((len(queries), k), -np.inf, np.float32)
+    for first in range(0, len(queries), TILE):
+        part = slice(first, first + TILE)
+        found = _sure(asking[part], asked, torch.from_numpy(itself[part]), wanted, choose, count, bound)
+        indices[part, :wanted], values[part, :wanted] = found
+    return Neighbours(indices, values)
+
+
+def _sure(
+    tile: Tensor, asked: Rows, itself: Tensor, k: int, choose: Chooser, count: int, bound: float
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(T, k) indices and similarities of the nearest. bound: how far the choice's similarities may be off."""
+    about, chosen = choose(tile, count)
+    values, indices = _compared(tile, asked, chosen, itself.to(tile.device), k)
+    left = about[:, -1].double() + bound  # of what was not chosen none is above
+    unsure = torch.nonzero(values[:, -1] <= left).squeeze(1) if count < len(asked) else torch.zeros(0, dtype=torch.long)
+    for some in unsure.split(max(1, PAIRS // len(asked))):
+        everyone = torch.arange(len(asked), device=tile.device).expand(len(some), -1)
+        values[some], indices[some] = _compared(tile[some], asked, everyone, itself.to(tile.device)[some], k)
+    indices[values == -torch.inf] = -1
+    return indices.cpu().numpy(), values.float().cpu().numpy()
+
+
+def _compared(tile: Tensor, asked: Rows, chosen: Tensor, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(T, k) float64 cosines and indices of the best of the chosen (T, n), equal ones by index; −inf for itself."""
+    values = torch.empty(chosen.shape, dtype=torch.float64, device=tile.device)
+    ordered = chosen.sort(1)[0]
+    for rows in torch.arange(len(tile), device=tile.device).split(max(1, PAIRS // chosen.shape[1])):
+        for columns in torch.arange(chosen.shape[1], device=tile.device).split(PAIRS):
+            there = ordered[rows][:, columns]
+            vectors = asked[there.flatten().to(asked.embeddings.device)].double().view(*there.shape, asked.size)
+            values[rows[:, None], columns] = (vectors * tile[rows].double().unsqueeze(1)).sum(2)
+    values[ordered == itself.unsqueeze(1)] = -torch.inf
+    values, order = values.sort(dim=1, descending=True, stable=True)
+    return values[:, :k], ordered.gather(1, order)[:, :k]
+
+
+def _in_tiles(asked: Rows, precision: torch.dtype) -> Chooser:
+    """By products of that precision; running top k over blocks of the gallery."""
+
+    def choose(tile: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        values = torch.full((len(tile), 0), -torch.inf, device=tile.device, dtype=precision)
+        indices = torch.zeros(len(tile), 0, dtype=torch.int64, device=tile.device)
+        found = torch.empty(len(tile), asked.width, dtype=precision, device=tile.device)
+        for first, block in asked.blocks():
+            similarities(tile.to(precision), block.to(precision), found)
+            best, places = found.topk(min(count, len(block)), dim=1)
+            values, indices = torch.cat([values, best], 1), torch.cat([indices, places + first], 1)
+            values, order = values.topk(min(count, values.shape[1]), dim=1)
+            indices = indices.gather(1, order)
+        return values, indices
+
+    return choose
+
+
+def _faiss(asked: Rows) -> Chooser:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ConfigError(
+            "engine 'faiss' needs the faiss package: pip install 'easy-metric-learning[faiss]'"
+        ) from error
+    index = faiss.IndexFlatIP(asked.size)
+    for _, block in asked.blocks():
+        index.add(np.ascontiguousarray(block.float().cpu().numpy()))
+
+    def choose(tile: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        values, indices = index.search(np.ascontiguousarray(tile.float().cpu().numpy()), count)
+        return torch.from_numpy(values).to(tile.device), torch.from_numpy(indices).to(tile.device)
+
+    return choose

@@ -1,0 +1,135 @@
+"""All retrieval metrics against faiss' flat search alone, pytorch-metric-learning and open-metric-learning, in one run.
+
+    python tests/benchmarks/search.py [--peers pytorch_metric_learning open_metric_learning] [--queries 60502]
+
+60,502 × 512 embeddings of 11,316 classes, the size of Stanford Online Products' test. faiss looks for the 1,000
+nearest, which R@1000 needs; ours are R@1, 10, 100, 1000, MAP@R, R-Precision, mAP, MRR and GAP over the whole
+gallery. Needs faiss-cpu; peers are told of and left out where they are not installed. Each in a process of its own, in turn.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+
+N, D, C, SPREAD = 60_502, 512, 11_316, 2.2
+
+
+def made() -> tuple[torch.Tensor, np.ndarray]:
+    """Unit vectors around a centre for each class, R@1 about .80."""
+    random = torch.Generator().manual_seed(0)
+    labels = np.sort(np.random.default_rng(0).integers(0, C, N))
+    centres = torch.nn.functional.normalize(torch.randn(C, D, generator=random))
+    rows = centres[labels] + SPREAD * torch.randn(N, D, generator=random) / D**0.5
+    return torch.nn.functional.normalize(rows), labels
+
+
+def eml(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
+    from eml.retrieval.metrics import all_metrics, summarise
+    from eml.retrieval.metrics.recall_at_k import RecallAtK
+    from eml.retrieval.ranking import rank
+
+    metrics = [RecallAtK(k=(1, 10, 100, 1000)), *(one for one in all_metrics() if one.type != "recall_at_k")]
+    itself = np.arange(queries)
+    return summarise(rank(rows[:queries], labels[:queries], rows, labels, itself=itself), metrics).values
+
+
+def faiss(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
+    import faiss as library
+
+    library.omp_set_num_threads(torch.get_num_threads())
+    index = library.IndexFlatIP(D)
+    index.add(rows.numpy())
+    _, found = index.search(rows[:queries].numpy(), 1001)
+    return {"recall_at_1": float((labels[found[:, 1]] == labels[:queries]).mean())}
+
+
+def pytorch_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+    # k: "max_bin_count", its default for these, is the size of the largest class.
+    which = ("precision_at_1", "mean_average_precision_at_r", "r_precision")
+    calculator = AccuracyCalculator(include=which, k="max_bin_count", device=torch.device("cpu"))
+    told = torch.from_numpy(labels)
+    return calculator.get_accuracy(rows[:queries], told[:queries], rows, told, ref_includes_query=True)
+
+
+def open_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
+    from oml.functional.metrics import calc_retrieval_metrics
+    from oml.retrieval.retrieval_results import RetrievalResults
+
+    gone = [torch.tensor([i]) for i in range(queries)]
+    distances, ids, truth = [], [], []
+    members = {int(label): torch.from_numpy(np.flatnonzero(labels == label)) for label in np.unique(labels[:queries])}
+    from oml.utils.misc_torch import batched_knn
+
+    distances, ids, truth = batched_knn(
+        embeddings=rows,
+        ids_query=torch.arange(queries),
+        ids_gallery=torch.arange(len(rows)),
+        top_n=1000,
+        sequence_ids=None,
+        labels_gt=torch.from_numpy(labels),
+        distance_fn=lambda x1, x2: 1 - x1 @ x2.T,
+    )
+    results = RetrievalResults(distances=distances, retrieved_ids=ids, gt_ids=truth)
+    del gone, members
+    return calc_retrieval_metrics(rr=results, cmc_top_k=(1, 10, 100, 1000), precision_top_k=(), map_top_k=())
+
+
+ENGINES = {each.__name__: each for each in (faiss, eml, pytorch_metric_learning, open_metric_learning)}
+
+
+def measure(name: str, queries: int, threads: int) -> None:
+    """Print seconds, extra MiB and metrics of one engine."""
+    torch.set_num_threads(threads)
+    rows, labels = made()
+    ENGINES[name](rows[:4096], labels[:4096], 256)  # what is loaded at first use
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    told = ENGINES[name](rows, labels, queries)
+    seconds = time.perf_counter() - started
+    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(seconds, extra, {key: round(float(value), 4) for key, value in told.items()}, sep="\t")
+
+
+def main() -> None:
+    """Medians and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", choices=ENGINES)
+    parser.add_argument("--peers", nargs="*", default=["pytorch_metric_learning", "open_metric_learning"])
+    parser.add_argument("--queries", type=int, default=N, help="the first so many of the pictures ask")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
+    given = parser.parse_args()
+    if given.engine:
+        measure(given.engine, given.queries, given.threads)
+        return
+    packages = {"pytorch_metric_learning": "pytorch_metric_learning", "open_metric_learning": "oml"}
+    names = ["faiss", "eml", *(name for name in given.peers if find_spec(packages[name]))]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for run in range(given.runs):
+        for name in names if run == 0 else names[:2]:  # the peers once: they take long
+            command = [sys.executable, __file__, "--engine", name, "--queries", str(given.queries)]
+            command += ["--threads", str(given.threads)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(f"{name}: {done.stderr.strip().splitlines()[-1]}")
+                continue
+            took, extra, told = done.stdout.strip().split("\n")[-1].split("\t")
+            seconds[name].append(float(took))
+            print(f"{name:24} {float(took):7.1f} s  {float(extra):6.0f} MiB more  {told}", flush=True)
+    floor = statistics.median(seconds["faiss"])
+    for name in names:
+        if seconds[name]:
+            print(f"{name:24} {statistics.median(seconds[name]) / floor:.2f} times faiss' flat search")
+
+
+if __name__ == "__main__":
+    main()

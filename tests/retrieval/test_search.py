@@ -1,0 +1,61 @@
+"""The nearest pictures are those of a full sort in float64, whichever engine chose them."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from eml.errors import ConfigError, DataError
+from eml.retrieval import search, tiles
+from eml.retrieval.search import nearest
+
+
+def by_sort(queries: torch.Tensor, gallery: torch.Tensor, k: int, itself: np.ndarray) -> np.ndarray:
+    similarity = (queries.double()[:, None] * gallery.double()).sum(2).numpy()
+    own = np.flatnonzero(itself >= 0)
+    similarity[own, itself[own]] = -np.inf
+    order = np.lexsort((np.broadcast_to(np.arange(len(gallery)), similarity.shape), -similarity), axis=1)[:, :k]
+    return np.where(np.take_along_axis(similarity, order, 1) == -np.inf, -1, order)
+
+
+def sets():
+    random = torch.Generator().manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(150, 16, generator=random))
+    yield "random", rows
+    yield "copies", rows[:30].repeat(5, 1)
+    yield "all equal", rows[:1].repeat(150, 1)
+    yield "nearly equal", torch.nn.functional.normalize(rows[:1] + 1e-6 * rows)
+
+
+@pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
+@pytest.mark.parametrize("engine", ["exact", "bfloat16", "faiss"])
+@pytest.mark.parametrize("name, rows", list(sets()), ids=[name for name, _ in sets()])
+def test_nearest_equals_a_sort_in_float64(name, rows, engine, monkeypatch) -> None:
+    if engine == "faiss":
+        pytest.importorskip("faiss")
+    monkeypatch.setattr(tiles, "BLOCK", 64)
+    monkeypatch.setattr(search, "TILE", 33)
+    monkeypatch.setattr(search, "PAIRS", 500)
+    itself = np.arange(150)
+    itself[:7] = -1
+    unit = tiles.Rows(rows, "query")[:]
+    for k in (1, 5, 149, 150):
+        found = nearest(rows, rows, k, itself=itself, engine=engine)
+        assert found.indices.tolist() == by_sort(unit, unit, k, itself).tolist(), k
+        exact = nearest(rows, rows, k, itself=itself)
+        assert np.array_equal(found.similarities, exact.similarities)
+
+
+def test_more_neighbours_than_the_gallery_has_are_none() -> None:
+    found = nearest(torch.eye(3), torch.eye(3)[:2], 4)
+    assert found.indices.tolist() == [[0, 1, -1, -1], [1, 0, -1, -1], [0, 1, -1, -1]]
+    assert found.similarities[0].tolist() == [1, 0, -np.inf, -np.inf]
+
+
+def test_what_cannot_be_searched_is_told(monkeypatch) -> None:
+    with pytest.raises(DataError, match="1 of 2 gallery embeddings are NaN"):
+        nearest(torch.eye(2), torch.tensor([[1.0, 0], [float("nan"), 0]]), 1)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ConfigError, match=r"needs the faiss package: pip install 'easy-metric-learning\[faiss\]'"):
+        nearest(torch.eye(2), torch.eye(2), 1, engine="faiss")
