@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eml.errors import DataError
 from eml.retrieval.pairs import Pairs
+from eml.retrieval.tiles import Rows
 
 Floats = NDArray[np.float64]
 
@@ -120,14 +121,35 @@ def _binned(unit: Tensor, labels: NDArray[np.int64]) -> Accepted:
     return _both_kinds(Accepted(edges, same[used].cumsum(), different[used].cumsum(), 1 / BINS_PER_UNIT))
 
 
+@dataclass(frozen=True)
+class PairCounts:
+    """Pairs of two pictures that a threshold accepts, and all there are."""
+
+    same: int
+    different: int
+    all_same: int
+    all_different: int
+
+
+def pairs_at_least(embeddings: Tensor, labels: NDArray[np.int64], threshold: float) -> PairCounts:
+    """How many of all N(N−1)/2 pairs have a cosine of at least the threshold, in tiles."""
+    unit, codes = unit_length(embeddings), torch.from_numpy(labels)
+    same = different = first = 0
+    while first < len(unit) - 1:
+        rows = min(max(1, TILE_ENTRIES // (len(unit) - first)), len(unit) - first)
+        accepted = (unit[first : first + rows] @ unit[first:].T >= threshold).triu_(1)
+        together = accepted & (codes[first : first + rows, None] == codes[None, first:])
+        same += (matched := int(together.sum()))
+        different += int(accepted.sum()) - matched
+        first += rows
+    sizes = np.unique(labels, return_counts=True)[1].astype(np.int64)
+    all_same = int((sizes * (sizes - 1) // 2).sum())
+    return PairCounts(same, different, all_same, len(labels) * (len(labels) - 1) // 2 - all_same)
+
+
 def unit_length(embeddings: Tensor) -> Tensor:
-    """(N, D) of length 1, in float32 or better. Raises DataError on NaN, infinite or zero embeddings."""
-    embeddings = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-    length = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
-    if bad := torch.nonzero(~torch.isfinite(length) | (length == 0)).tolist():
-        raise DataError(f"{len(bad)} of {len(embeddings)} embeddings are NaN, infinite or zero, first: row {bad[0][0]}")
-    unit: Tensor = embeddings / length
-    return unit
+    """(N, D) of length 1; no copy where they are. Raises DataError on NaN, infinite or zero embeddings."""
+    return Rows(embeddings, "picture")[:]
 
 
 def _both_kinds(accepted: Accepted) -> Accepted:
