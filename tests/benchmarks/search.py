@@ -2,9 +2,9 @@
 
     python tests/benchmarks/search.py [--peers pytorch_metric_learning open_metric_learning] [--queries 60502]
 
-60,502 × 512 embeddings of 11,316 classes, the size of Stanford Online Products' test. faiss looks for the 1,000
-nearest, which R@1000 needs; ours are R@1, 10, 100, 1000, MAP@R, R-Precision, mAP, MRR and GAP over the whole
-gallery. Needs faiss-cpu; peers are told of and left out where they are not installed. Each in a process of its own, in turn.
+60,502 × 512 embeddings of 11,316 classes, as many as in the test of Stanford Online Products. faiss looks for the 1,000
+nearest, which R@1000 needs; ours are R@1, 10, 100, 1000, MAP@R, R-Precision, mAP, MRR and GAP over the whole gallery.
+Needs faiss-cpu; peers that are not installed are left out. Each in a process of its own, in turn.
 """
 
 import argparse
