@@ -1,7 +1,7 @@
 """A threshold on the cosine for a wanted rate, how sure it is, and what it does on classes it was not chosen on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Literal
 
@@ -20,7 +20,7 @@ from eml.retrieval.criteria import (
     random_halves,
     shares,
 )
-from eml.retrieval.open_set import Answers, NearestClasses, answers, nearest_classes
+from eml.retrieval.open_set import Asked, asked
 from eml.retrieval.verification import Accepted, all_pairs
 
 SEED, RESAMPLES, RESAMPLES_OF_HALF, SPLITS = 28, 500, 200, 5
@@ -64,13 +64,9 @@ class OpenSet:
         """C."""
         return int(self.labels.max()) + 1
 
-    def answers(self) -> Answers:
-        """Of its queries."""
-        return answers(self.embeddings, self.labels, self.queries, self.gallery, groups=self.groups, within=self.within)
-
-    def nearest_classes(self) -> NearestClasses:
-        """Of its queries."""
-        return nearest_classes(self.embeddings, self.labels, self.queries, self.gallery, within=self.within)
+    def asked(self) -> Asked:
+        """Its queries and their answers."""
+        return asked(self.embeddings, self.labels, self.queries, self.gallery, groups=self.groups, within=self.within)
 
     def among(self, codes: NDArray[np.int64]) -> "OpenSet":
         """The pictures of some classes, which are numbered anew in the order given."""
@@ -122,7 +118,12 @@ def calibrate(
     are alike. Raises DataError where so few pictures or classes cannot show the rate, saying what they can, and where
     no threshold reaches the precision.
     """
-    found, accepted = data.answers(), all_pairs(data.embeddings, data.labels)
+    if data.classes < FEWEST_CLASSES:
+        raise DataError(
+            f"{data.classes} classes: a threshold is chosen on half of the classes and checked on the other half, "
+            f"which takes {FEWEST_CLASSES} at least"
+        )
+    found, accepted = data.asked(), all_pairs(data.embeddings, data.labels)
     counts = _counts(data, found, accepted)
     _refuse(goal, counts)
     criterion = criterion_of(goal, data, found, accepted)
@@ -137,7 +138,7 @@ def calibrate(
         choice.threshold,
         plain,
         measured(data, found, accepted, choice.threshold.value, resamples, seed),
-        list(_held_out(data, goal, criterion, splits, seed)),
+        list(_held_out(data, found, goal, criterion, splits, seed)),
         counts,
         *_histograms(accepted),
         _notes(goal, counts, criterion, plain),
@@ -177,27 +178,24 @@ def chosen(criterion: Criterion, goal: Goal, resamples: int, seed: int) -> Choic
     return Choice(interval(value, there + value - np.median(there[~np.isnan(there)])), float(expected[place]))
 
 
-def criterion_of(goal: Goal, data: OpenSet, found: Answers, accepted: Accepted | None) -> Criterion:
-    """What the goal's threshold is chosen by. accepted: counts of all pairs, where the goal is a rate of pairs."""
-    codes = data.labels[data.queries]
+def criterion_of(goal: Goal, data: OpenSet, found: Asked, accepted: Accepted | None = None) -> Criterion:
+    """What the goal's threshold is chosen by. accepted: counts of all pairs, if known, for a rate of pairs."""
     match goal.kind:
         case "far":
-            return UnknownQueries.of(data.nearest_classes(), codes, data.classes)
+            return UnknownQueries.of(found)
         case "precision":
-            return TopAnswers.of(found, codes, data.classes)
+            return TopAnswers.of(found)
         case "pair_far":
             accepted = accepted or all_pairs(data.embeddings, data.labels)
             return DifferentPairs.for_rate(data.embeddings, data.labels, accepted, goal.value)
 
 
-def part_of(criterion: Criterion, goal: Goal, data: OpenSet, codes: NDArray[np.int64]) -> Criterion:
+def part_of(criterion: Criterion, goal: Goal, data: OpenSet, found: Asked, codes: NDArray[np.int64]) -> Criterion:
     """The criterion of some of the classes alone, with a gallery of them alone."""
-    if isinstance(criterion, DifferentPairs):
-        some = criterion.among(codes)
-        if some.reaches(goal.value):
-            return some
-    part = data.among(codes)
-    return criterion_of(goal, part, part.answers(), None)
+    if not isinstance(criterion, DifferentPairs):
+        return criterion_of(goal, data, found.among(codes))
+    some = criterion.among(codes)
+    return some if some.reaches(goal.value) else criterion_of(goal, data.among(codes), found)
 
 
 def class_halves(classes: int, splits: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -219,19 +217,19 @@ def interval(value: float, again: Floats) -> Interval:
 
 
 def measured(
-    data: OpenSet, found: Answers, accepted: Accepted, threshold: float, resamples: int, seed: int
+    data: OpenSet, found: Asked, accepted: Accepted, threshold: float, resamples: int, seed: int
 ) -> dict[str, Interval]:
     """The rates of `open_set.acceptance` at a threshold, each with its interval; shares of nothing are left out."""
-    codes, known, unknown = data.labels[data.queries], found.known, found.stranger > -np.inf
+    known, unknown = found.known, found.stranger > -np.inf
     top, draws = known & (found.top >= threshold), drawn(data.classes, resamples, seed)
     counts = {
         "recognised": (top & found.right, known),
         "precision": (top & found.right, top),
         "accepted": (top, known),
     }
-    rates = {name: _share(some, of, codes, draws) for name, (some, of) in counts.items() if of.any()}
+    rates = {name: _share(some, of, found.code, draws) for name, (some, of) in counts.items() if of.any()}
     if unknown.any():
-        strangers = UnknownQueries.of(data.nearest_classes(), codes, data.classes)
+        strangers = UnknownQueries.of(found)
         value = float((found.stranger[unknown] >= threshold).mean())
         halves = [strangers.within(half) for half in random_halves(data.classes, resamples, seed)]
         again = np.array([(each >= threshold).mean() for each in halves if len(each)])
@@ -249,15 +247,15 @@ def _share(some: NDArray[np.bool_], of: NDArray[np.bool_], codes: NDArray[np.int
     return interval(float(right.sum() / total.sum()), shares(draws @ right, draws @ total))
 
 
-def _held_out(data: OpenSet, goal: Goal, criterion: Criterion, splits: int, seed: int) -> Iterator[float]:
+def _held_out(data: OpenSet, found: Asked, goal: Goal, criterion: Criterion, splits: int, seed: int) -> Iterator[float]:
     for both in class_halves(data.classes, splits, seed):
-        one, other = (part_of(criterion, goal, data, codes) for codes in both)
+        one, other = (part_of(criterion, goal, data, found, codes) for codes in both)
         for chosen_on, measured_on in ((one, other), (other, one)):
             threshold = chosen(chosen_on, goal, RESAMPLES_OF_HALF, seed).threshold.value
             yield float("nan") if np.isnan(threshold) else measured_on.rate(threshold)
 
 
-def _counts(data: OpenSet, found: Answers, accepted: Accepted) -> dict[str, int]:
+def _counts(data: OpenSet, found: Asked, accepted: Accepted) -> dict[str, int]:
     return {
         "pictures": len(data.labels),
         "classes": data.classes,
@@ -270,11 +268,6 @@ def _counts(data: OpenSet, found: Answers, accepted: Accepted) -> dict[str, int]
 
 def _refuse(goal: Goal, counts: dict[str, int]) -> None:
     """DataError where half of the classes, on which the threshold is checked, would not show one error at the goal."""
-    if counts["classes"] < FEWEST_CLASSES:
-        raise DataError(
-            f"{counts['classes']} classes: a threshold is chosen on half of the classes and checked on the other half, "
-            f"which takes {FEWEST_CLASSES} at least"
-        )
     if not counts["known_queries"] and goal.kind == "precision":
         raise DataError("no query has a partner of its class in the gallery; a precision cannot be measured")
     least = {
@@ -349,8 +342,3 @@ def _histograms(accepted: Accepted) -> tuple[NDArray[np.int64], NDArray[np.int64
         for each in (accepted.same, accepted.different)
     )
     return same, different
-
-
-def relabelled(data: OpenSet) -> OpenSet:
-    """With labels 0…C−1."""
-    return replace(data, labels=np.unique(data.labels, return_inverse=True)[1].astype(np.int64))

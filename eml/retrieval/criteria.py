@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.retrieval.open_set import Answers, NearestClasses
+from eml.retrieval.open_set import Asked, NearestClasses
 from eml.retrieval.verification import TILE_ENTRIES, Accepted, unit_length
 
 Floats = NDArray[np.float64]
@@ -68,23 +68,22 @@ class Criterion(ABC):
 class UnknownQueries(Criterion):
     """False-accept rate of unknown queries. similarity: (M,) descending, of the nearest; code: (M,) of the query.
 
-    near: (M, L) similarities, near_code: the classes they are of, see `NearestClasses`.
+    near: of the queries, in the same order.
     """
 
     similarity: Floats
     code: NDArray[np.int64]
     classes: int
-    near: NDArray[np.float32]
-    near_code: NDArray[np.int64]
+    near: NearestClasses
     key: ClassVar[str] = "false_accept_rate"
 
     @classmethod
-    def of(cls, found: NearestClasses, codes: NDArray[np.int64], classes: int) -> "UnknownQueries":
-        """codes: (Q,) the queries' classes, 0…classes−1."""
-        asked = np.flatnonzero(found.similarity[:, 0] > -np.inf)
-        order = asked[np.argsort(-found.similarity[asked, 0], kind="stable")]
-        near, nearest = found.similarity[order], found.code[order]
-        return cls(near[:, 0].astype(np.float64), codes[order], classes, near, nearest)
+    def of(cls, asked: Asked) -> "UnknownQueries":
+        """Every query, as if its class were not in the gallery."""
+        some = np.flatnonzero(asked.stranger > -np.inf)
+        order = some[np.argsort(-asked.stranger[some], kind="stable")]
+        near = NearestClasses(asked.near.similarity[order], asked.near.code[order])
+        return cls(asked.stranger[order].astype(np.float64), asked.code[order], asked.classes, near)
 
     def thresholds(self, goals: Floats, weights: Floats) -> Floats:
         """See `Criterion`."""
@@ -110,10 +109,10 @@ class UnknownQueries(Criterion):
 
     def within(self, half: NDArray[np.bool_]) -> Floats:
         """Descending similarities of the queries of some classes, with a gallery of them alone. half: (classes,)."""
-        asked = half[self.code]
-        there = half[self.near_code[asked]] & (self.near[asked] > -np.inf)
-        first = there.argmax(1)
-        nearest = np.take_along_axis(self.near[asked], first[:, None], 1)[:, 0].astype(np.float64)
+        some = np.flatnonzero(half[self.code])
+        similarity = self.near.similarity[some]
+        there = half[self.near.code[some]] & (similarity > -np.inf)
+        nearest = np.take_along_axis(similarity, there.argmax(1)[:, None], 1)[:, 0].astype(np.float64)
         return -np.sort(-nearest[there.any(1)])
 
 
@@ -128,11 +127,11 @@ class TopAnswers(Criterion):
     key: ClassVar[str] = "precision"
 
     @classmethod
-    def of(cls, found: Answers, codes: NDArray[np.int64], classes: int) -> "TopAnswers":
-        """codes: (Q,) the queries' classes, 0…classes−1."""
-        known = np.flatnonzero(found.known)
-        order = known[np.argsort(-found.top[known], kind="stable")]
-        return cls(found.top[order].astype(np.float64), codes[order], found.right[order], classes)
+    def of(cls, asked: Asked) -> "TopAnswers":
+        """The queries that have a partner."""
+        known = np.flatnonzero(asked.known)
+        order = known[np.argsort(-asked.top[known], kind="stable")]
+        return cls(asked.top[order].astype(np.float64), asked.code[order], asked.right[order], asked.classes)
 
     def thresholds(self, goals: Floats, weights: Floats) -> Floats:
         """The lowest with at least that precision among at least 1 / (1 − goal) accepted: fewer could not show it."""
@@ -179,7 +178,7 @@ class DifferentPairs(Criterion):
     @classmethod
     def above(cls, embeddings: Tensor, labels: NDArray[np.int64], floor: float, count: int) -> "DifferentPairs":
         """The different pairs of at least `floor`, of which there are about `count`. labels: (N,) 0…C−1."""
-        unit, codes = unit_length(embeddings), torch.from_numpy(labels)
+        unit, codes = unit_length(embeddings), torch.tensor(labels)
         kept = min(1.0, MOST_PAIRS / max(1, count))
         generator, first, found = torch.Generator().manual_seed(SEED), 0, []
         while first < len(unit) - 1:

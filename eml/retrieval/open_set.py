@@ -19,8 +19,8 @@ from eml.retrieval.verification import pairs_at_least, unit_length
 QUERIES, BLOCK = 512, 8192
 """Queries and gallery pictures compared at once: 16 MiB in float32, some 80 MiB with what is needed to tell classes."""
 
-LISTED = 24
-"""Classes kept of each query; that none of them is in a random half happens once in 2²⁴."""
+LISTED = 48
+"""Classes kept of each query: in a quarter of the classes, drawn at random, there is one of them but once in 10⁶."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def answers(
     """
     unit = unit_length(embeddings)
     everyone = np.arange(len(labels))
-    asking = torch.from_numpy(everyone if queries is None else queries)
-    asked = torch.from_numpy(everyone if gallery is None else gallery)
-    facts = [None if each is None else torch.from_numpy(each) for each in (labels, groups, within)]
+    asking = torch.tensor(everyone if queries is None else queries)
+    asked = torch.tensor(everyone if gallery is None else gallery)
+    facts = [None if each is None else torch.tensor(each) for each in (labels, groups, within)]
     found = [_nearest_of_both(unit, facts, some, asked) for some in asking.split(QUERIES)]
     partner, stranger, right = (torch.cat([each[place] for each in found]).cpu().numpy() for place in range(3))
     return Answers(partner, stranger, right)
@@ -108,6 +108,64 @@ class NearestClasses:
     similarity: NDArray[np.float32]
     code: NDArray[np.int64]
 
+    def among(self, number: NDArray[np.int64]) -> "NearestClasses":
+        """Those that are left when only some classes are there. number: (classes,) their new labels, −1: not there."""
+        there = (number[self.code] >= 0) & (self.similarity > -np.inf)
+        order = np.argsort(~there, axis=1, kind="stable")
+        left = np.where(there, self.similarity, np.float32(-np.inf))
+        return NearestClasses(*(np.take_along_axis(each, order, 1) for each in (left, number[self.code])))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries and what answers them. code: (Q,) their labels, 0…classes−1; partner, right: as of `Answers`."""
+
+    code: NDArray[np.int64]
+    classes: int
+    partner: NDArray[np.float32]
+    right: NDArray[np.bool_]
+    near: NearestClasses
+
+    @property
+    def stranger(self) -> NDArray[np.float32]:
+        """(Q,) cosine of the nearest picture of another class; −inf: none."""
+        return self.near.similarity[:, 0]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(Q,) whether it has a partner."""
+        return self.partner > -np.inf
+
+    @property
+    def top(self) -> NDArray[np.float32]:
+        """(Q,) cosine of the nearest of all."""
+        return np.maximum(self.partner, self.stranger)
+
+    def among(self, codes: NDArray[np.int64]) -> "Asked":
+        """Queries and gallery of some classes alone, which are numbered anew in the order given."""
+        number = np.full(self.classes, -1)
+        number[codes] = np.arange(len(codes))
+        kept = np.flatnonzero(number[self.code] >= 0)
+        near = NearestClasses(self.near.similarity[kept], self.near.code[kept]).among(number)
+        partner, stranger = self.partner[kept], near.similarity[:, 0]
+        right = (partner > stranger) | ((partner == stranger) & self.right[kept])
+        return Asked(number[self.code[kept]], len(codes), partner, right, near)
+
+
+def asked(
+    embeddings: Tensor,
+    labels: NDArray[np.int64],
+    queries: NDArray[np.int64],
+    gallery: NDArray[np.int64],
+    *,
+    groups: NDArray[np.int64] | None = None,
+    within: NDArray[np.int64] | None = None,
+) -> Asked:
+    """Both searches, `answers` and `nearest_classes`, of the same queries. labels: (N,) 0…C−1, C at least 2."""
+    found = answers(embeddings, labels, queries, gallery, groups=groups, within=within)
+    near = nearest_classes(embeddings, labels, queries, gallery, within=within)
+    return Asked(labels[queries], int(labels.max()) + 1, found.partner, found.right, near)
+
 
 def nearest_classes(
     embeddings: Tensor,
@@ -123,8 +181,8 @@ def nearest_classes(
     groups play no part, since they are about pictures of the query's class.
     """
     unit, classes = unit_length(embeddings), int(labels.max()) + 1
-    codes, some = torch.from_numpy(labels), None if within is None else torch.from_numpy(within)
-    asking, asked, count = torch.from_numpy(queries), torch.from_numpy(gallery), min(LISTED, classes - 1)
+    codes, some = torch.tensor(labels), None if within is None else torch.tensor(within)
+    asking, asked, count = torch.tensor(queries), torch.tensor(gallery), min(LISTED, classes - 1)
     found = []
     for tile in asking.split(max(1, min(QUERIES, BLOCK * QUERIES // classes))):
         best = torch.full((len(tile), classes), -torch.inf, dtype=unit.dtype)

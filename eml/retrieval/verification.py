@@ -86,7 +86,7 @@ def all_pairs(embeddings: Tensor, labels: NDArray[np.int64]) -> Accepted:
 
 def labels_equal(labels: NDArray[np.int64], first: Tensor, second: Tensor) -> Tensor:
     """(P,) bool: whether the pictures at two lists of positions are of one class."""
-    codes = torch.from_numpy(labels).to(first.device)
+    codes = torch.tensor(labels).to(first.device)
     return codes[first] == codes[second]
 
 
@@ -105,7 +105,7 @@ def pair_tiles(unit: Tensor, labels: NDArray[np.int64]) -> Iterator[tuple[Tensor
 def _binned(unit: Tensor, labels: NDArray[np.int64]) -> Accepted:
     bins = 2 * BINS_PER_UNIT + 1  # the last is that of 1, which rounding may exceed
     counts = torch.zeros(2 * bins, dtype=torch.int64, device=unit.device)
-    codes = torch.from_numpy(labels).to(unit.device)
+    codes = torch.tensor(labels).to(unit.device)
     first, total = 0, len(unit)
     while first < total - 1:
         rows = min(max(1, TILE_ENTRIES // (total - first)), total - first)
@@ -133,7 +133,7 @@ class PairCounts:
 
 def pairs_at_least(embeddings: Tensor, labels: NDArray[np.int64], threshold: float) -> PairCounts:
     """How many of all N(N−1)/2 pairs have a cosine of at least the threshold, in tiles."""
-    unit, codes = unit_length(embeddings), torch.from_numpy(labels)
+    unit, codes = unit_length(embeddings), torch.tensor(labels)
     same = different = first = 0
     while first < len(unit) - 1:
         rows = min(max(1, TILE_ENTRIES // (len(unit) - first)), len(unit) - first)
