@@ -38,6 +38,12 @@ def calibrate(
             help="Of the nearest pictures that are accepted, so many are to be of the query's class, such as 0.99.",
         ),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Take the upper end of the threshold's interval: most other classes keep to the goal then."
+        ),
+    ] = False,
     root: Annotated[
         Path | None, typer.Option(help="Folder that the table's file names start from.", show_default=False)
     ] = None,
@@ -59,7 +65,7 @@ def calibrate(
     For one goal: --far to turn away pictures of classes that are not in the gallery, --pair-far to say whether two
     pictures are of one class, --precision to trust the answers that are accepted. The threshold is chosen so that
     other classes than these keep to the goal on average; each half of the classes is checked with the threshold of the
-    other. Writes calibration.json into the checkpoint folder.
+    other half. Writes calibration.json into the checkpoint folder.
     """
     from eml.cli import render
     from eml.engine.calibration import calibrate_checkpoint, checkpoint_to_calibrate, goal_of, trained_on
@@ -85,6 +91,7 @@ def calibrate(
             table,
             wanted,
             goal,
+            strict=strict,
             batch_size=batch_size,
             workers=workers,
             seed=random_seed,

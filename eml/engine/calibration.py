@@ -16,18 +16,8 @@ from eml.files import digest, write_json
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
 from eml.models.model import Model
 from eml.models.pointers import find_checkpoint
-from eml.retrieval.calibration import (
-    BINS,
-    CONFIDENCE,
-    RESAMPLES,
-    SEED,
-    Calibrated,
-    Goal,
-    Interval,
-    Kind,
-    OpenSet,
-    calibrate,
-)
+from eml.retrieval.calibration import BINS, CONFIDENCE, RESAMPLES, SEED, Calibrated, Interval, OpenSet, calibrate
+from eml.retrieval.support import Goal, Kind, refuse_hopeless
 
 
 def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
@@ -80,6 +70,7 @@ def calibrate_checkpoint(
     wanted: RetrievalSet,
     goal: Goal,
     *,
+    strict: bool = False,
     batch_size: int = 64,
     workers: int = 0,
     seed: int = SEED,
@@ -87,16 +78,20 @@ def calibrate_checkpoint(
 ) -> Calibration:
     """Embed the set, choose the threshold for the goal and write calibration.json into the checkpoint folder.
 
-    Raises DataError where the pictures cannot support the goal; nothing is written then.
+    strict: see `eml.retrieval.calibration.calibrate`. Raises DataError where the pictures cannot support the goal;
+    nothing is written then.
     """
+    refuse_hopeless(goal, wanted.labels, len(wanted.queries))
     data = open_set(model, table, wanted, batch_size=batch_size, workers=workers, progress=progress)
-    found = calibrate(data, goal, seed=seed)
-    record = _record(found, folder, table, wanted, seed)
+    found = calibrate(data, goal, strict=strict, seed=seed)
+    record = _record(found, strict, folder, table, wanted, seed)
     write_json(calibration_path(folder), record.model_dump(mode="json"))
     return record
 
 
-def _record(found: Calibrated, folder: Path, table: Table, wanted: RetrievalSet, seed: int) -> Calibration:
+def _record(
+    found: Calibrated, strict: bool, folder: Path, table: Table, wanted: RetrievalSet, seed: int
+) -> Calibration:
     held_out = [None if isnan(each) else each for each in found.held_out]
     there = [each for each in held_out if each is not None]
     return Calibration(
@@ -105,6 +100,7 @@ def _record(found: Calibrated, folder: Path, table: Table, wanted: RetrievalSet,
         weights_digest=weights_digest(folder),
         goal=found.goal.kind,
         goal_value=found.goal.value,
+        strict=strict,
         threshold=_rate(found.threshold),
         plain_threshold=found.plain,
         measured={name: _rate(each) for name, each in found.measured.items()},

@@ -26,10 +26,11 @@ class Rate(Strict):
 class Calibration(Strict):
     """What `eml calibrate` writes.
 
-    goal: far, pair_far or precision, see `eml.retrieval.calibration.Goal`. threshold: accept from this cosine upwards.
-    plain_threshold: at which just the classes at hand keep to the goal. measured: rates at the threshold. held_out: the
-    goal's rate on halves of the classes at the threshold of the other halves; null where a half gave none. histogram:
-    pairs of the same class and of different ones in bins of cosine between the edges.
+    goal: far, pair_far or precision, see `eml.retrieval.support.Goal`. threshold: accept from this cosine upwards; with
+    strict it is the upper end of its interval. plain_threshold: at which just the classes at hand keep to the goal.
+    measured: rates at the threshold. held_out: the goal's rate on halves of the classes at the threshold of the other
+    halves; null where a half gave none. histogram: pairs of the same class and of different ones in bins of cosine
+    between the edges.
     """
 
     format: int = FORMAT
@@ -38,6 +39,7 @@ class Calibration(Strict):
     weights_digest: str
     goal: Literal["far", "pair_far", "precision"]
     goal_value: float
+    strict: bool
     threshold: Rate
     plain_threshold: float
     measured: dict[str, Rate]

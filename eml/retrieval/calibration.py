@@ -1,9 +1,7 @@
 """A threshold on the cosine for a wanted rate, how sure it is, and what it does on classes it was not chosen on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import ceil, floor, log10
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,31 +19,13 @@ from eml.retrieval.criteria import (
     shares,
 )
 from eml.retrieval.open_set import Asked, asked
+from eml.retrieval.support import Goal, notes_on, refuse_few_classes, refuse_stricter, too_few_classes, unreachable
 from eml.retrieval.verification import Accepted, all_pairs
 
 SEED, RESAMPLES, RESAMPLES_OF_HALF, SPLITS = 28, 500, 200, 5
 CONFIDENCE = 0.95
-FEWEST_CLASSES = 4  # two in each half
-FEW_CLASSES = 20  # below which a bootstrap over classes is known to give intervals that are too narrow
-FEW_ERRORS = 30  # for a rate within ±30 % with 90 % confidence: the rule of 30 (Doddington 2000)
 BINS = np.linspace(-1, 1, 201)
 TIGHTER = np.linspace(1, 0, 41)[:-1]  # shares of the goal among which the threshold's is looked for
-
-Kind = Literal["far", "pair_far", "precision"]
-OPTIONS: dict[Kind, str] = {"far": "--far", "pair_far": "--pair-far", "precision": "--precision"}
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What is wanted, of 0 < value < 1.
-
-    far: share of unknown queries (of classes that are not in the gallery) that are accepted. pair_far: share of pairs
-    of different classes that are accepted. precision: share of right ones among the accepted nearest pictures of
-    queries whose class is in the gallery.
-    """
-
-    kind: Kind
-    value: float
 
 
 @dataclass(frozen=True)
@@ -110,38 +90,42 @@ class Calibrated:
 
 
 def calibrate(
-    data: OpenSet, goal: Goal, *, seed: int = SEED, resamples: int = RESAMPLES, splits: int = SPLITS
+    data: OpenSet,
+    goal: Goal,
+    *,
+    strict: bool = False,
+    seed: int = SEED,
+    resamples: int = RESAMPLES,
+    splits: int = SPLITS,
 ) -> Calibrated:
     """The lowest threshold that can be expected to keep to the goal on other classes, with a held-out check.
 
-    See `chosen` for how it is chosen, and for its interval. Pictures of a class stay together in resamples, since they
-    are alike. Raises DataError where so few pictures or classes cannot show the rate, saying what they can, and where
+    See `chosen` for how it is chosen, and for its interval. strict: take the interval's upper end, to which most sets
+    of other classes keep, not just their average. Pictures of a class stay together in resamples, since they are alike.
+    Raises DataError where so few pictures or classes cannot show the rate, saying what they can, and where
     no threshold reaches the precision.
     """
-    if data.classes < FEWEST_CLASSES:
-        raise DataError(
-            f"{data.classes} classes: a threshold is chosen on half of the classes and checked on the other half, "
-            f"which takes {FEWEST_CLASSES} at least"
-        )
+    refuse_few_classes(data.classes)
     found, accepted = data.asked(), all_pairs(data.embeddings, data.labels)
     counts = _counts(data, found, accepted)
-    _refuse(goal, counts)
+    refuse_stricter(goal, counts)
     criterion = criterion_of(goal, data, found, accepted)
     plain = criterion.threshold(goal.value)
     if np.isnan(plain):
-        raise DataError(_unreachable(criterion, goal))
+        raise DataError(unreachable(criterion, goal))
     choice = chosen(criterion, goal, resamples, seed)
     if np.isnan(choice.threshold.value):
-        raise DataError(_too_few_classes(goal, data.classes, choice))
+        raise DataError(too_few_classes(goal, data.classes, choice.expected))
+    threshold = choice.taken(strict)
     return Calibrated(
         goal,
-        choice.threshold,
+        threshold,
         plain,
-        measured(data, found, accepted, choice.threshold.value, resamples, seed),
-        list(_held_out(data, found, goal, criterion, splits, seed)),
+        measured(data, found, accepted, threshold.value, resamples, seed),
+        list(_held_out(data, found, goal, criterion, strict, splits, seed)),
         counts,
         *_histograms(accepted),
-        _notes(goal, counts, criterion, plain),
+        notes_on(goal, counts, criterion, plain),
     )
 
 
@@ -151,6 +135,10 @@ class Choice:
 
     threshold: Interval
     expected: float
+
+    def taken(self, strict: bool) -> Interval:
+        """The threshold, or with strict the upper end of its interval in its place."""
+        return replace(self.threshold, value=self.threshold.high) if strict else self.threshold
 
 
 def chosen(criterion: Criterion, goal: Goal, resamples: int, seed: int) -> Choice:
@@ -172,10 +160,10 @@ def chosen(criterion: Criterion, goal: Goal, resamples: int, seed: int) -> Choic
     keeps = expected >= goal.value if goal.kind == "precision" else expected <= goal.value
     thresholds = criterion.thresholds(tighter, np.ones(criterion.classes))
     good = np.flatnonzero(keeps & ~np.isnan(thresholds))
-    place = int(good[0]) if len(good) else -1
-    value = float(thresholds[place]) if len(good) else float("nan")
-    there = again.thresholds[:, place]
-    return Choice(interval(value, there + value - np.median(there[~np.isnan(there)])), float(expected[place]))
+    if not len(good):
+        return Choice(Interval(*3 * [float("nan")]), float(expected[-1]))
+    value, there = float(thresholds[good[0]]), again.thresholds[:, good[0]]
+    return Choice(interval(value, there + value - np.median(there[~np.isnan(there)])), float(expected[good[0]]))
 
 
 def criterion_of(goal: Goal, data: OpenSet, found: Asked, accepted: Accepted | None = None) -> Criterion:
@@ -247,11 +235,13 @@ def _share(some: NDArray[np.bool_], of: NDArray[np.bool_], codes: NDArray[np.int
     return interval(float(right.sum() / total.sum()), shares(draws @ right, draws @ total))
 
 
-def _held_out(data: OpenSet, found: Asked, goal: Goal, criterion: Criterion, splits: int, seed: int) -> Iterator[float]:
+def _held_out(
+    data: OpenSet, found: Asked, goal: Goal, criterion: Criterion, strict: bool, splits: int, seed: int
+) -> Iterator[float]:
     for both in class_halves(data.classes, splits, seed):
         one, other = (part_of(criterion, goal, data, found, codes) for codes in both)
         for chosen_on, measured_on in ((one, other), (other, one)):
-            threshold = chosen(chosen_on, goal, RESAMPLES_OF_HALF, seed).threshold.value
+            threshold = chosen(chosen_on, goal, RESAMPLES_OF_HALF, seed).taken(strict).value
             yield float("nan") if np.isnan(threshold) else measured_on.rate(threshold)
 
 
@@ -264,74 +254,6 @@ def _counts(data: OpenSet, found: Asked, accepted: Accepted) -> dict[str, int]:
         "same_pairs": int(accepted.same[-1]),
         "different_pairs": int(accepted.different[-1]),
     }
-
-
-def _refuse(goal: Goal, counts: dict[str, int]) -> None:
-    """DataError where half of the classes, on which the threshold is checked, would not show one error at the goal."""
-    if not counts["known_queries"] and goal.kind == "precision":
-        raise DataError("no query has a partner of its class in the gallery; a precision cannot be measured")
-    least = {
-        "far": 2 / max(1, counts["unknown_queries"]),
-        "pair_far": 4 / counts["different_pairs"],
-        "precision": 2 / max(1, counts["known_queries"]),
-    }
-    rate = 1 - goal.value if goal.kind == "precision" else goal.value
-    if rate >= least[goal.kind] * (1 - 1e-9):
-        return
-    what = {
-        "far": f"{counts['unknown_queries']:,} queries",
-        "pair_far": f"{counts['different_pairs']:,} pairs of different classes",
-        "precision": f"{counts['known_queries']:,} queries with a partner",
-    }
-    possible = [f"{OPTIONS[kind]} {_up(least[kind]):g} or more" for kind in ("far", "pair_far") if least[kind] < 0.5]
-    if least["precision"] < 0.5:
-        possible.append(f"--precision {1 - _up(least['precision']):g} or less")
-    raise DataError(
-        f"{OPTIONS[goal.kind]} {goal.value:g} cannot be shown by {what[goal.kind]}, of which half are to choose the "
-        f"threshold and half to check it: less than one error is expected in a half. Possible with these pictures: "
-        f"{', '.join(possible) or 'nothing'}. Give more pictures of more classes for a stricter goal"
-    )
-
-
-def _up(rate: float) -> float:
-    """Rounded up to two digits."""
-    digit = 10.0 ** (floor(log10(rate)) - 1)
-    return ceil(rate / digit - 1e-9) * digit
-
-
-def _unreachable(criterion: Criterion, goal: Goal) -> str:
-    assert isinstance(criterion, TopAnswers)
-    least = ceil(1 / (1 - goal.value) - 1e-9)
-    right = np.cumsum(criterion.right)[least - 1 :] / np.arange(least, len(criterion.right) + 1)
-    number = least + int(np.argmax(right))
-    return (
-        f"--precision {goal.value:g} is reached by no threshold that accepts {least:,} answers or more; the highest is "
-        f"{floor(right.max() * 1e4) / 1e4:g}, with {number:,} accepted at {criterion.similarity[number - 1]:.4f}"
-    )
-
-
-def _too_few_classes(goal: Goal, classes: int, choice: Choice) -> str:
-    return (
-        f"{OPTIONS[goal.kind]} {goal.value:g} cannot be expected of other classes, so much do these {classes} differ: "
-        f"the strictest threshold that resamples of them give leads to {choice.expected:.2g}. Give pictures of more "
-        "classes, or a goal that is no stricter than that"
-    )
-
-
-def _notes(goal: Goal, counts: dict[str, int], criterion: Criterion, threshold: float) -> list[str]:
-    notes = []
-    number = {"far": "unknown_queries", "pair_far": "different_pairs", "precision": "known_queries"}[goal.kind]
-    rate = 1 - goal.value if goal.kind == "precision" else goal.value
-    if (errors := rate * counts[number]) < FEW_ERRORS:
-        notes.append(
-            f"about {errors:.0f} errors are expected at the goal; below {FEW_ERRORS} (the rule of 30) the rate is a "
-            "rough figure"
-        )
-    if counts["classes"] < FEW_CLASSES:
-        notes.append(f"{counts['classes']} classes: with fewer than {FEW_CLASSES} the intervals are too narrow")
-    if isinstance(criterion, TopAnswers) and threshold <= criterion.similarity[-1]:
-        notes.append("the precision is reached without refusing any answer; the threshold is the lowest cosine seen")
-    return notes
 
 
 def _histograms(accepted: Accepted) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -4,9 +4,10 @@ import torch
 
 from eml.errors import DataError
 from eml.retrieval import criteria, open_set
-from eml.retrieval.calibration import Goal, OpenSet, calibrate, chosen, criterion_of, part_of
+from eml.retrieval.calibration import OpenSet, calibrate, chosen, criterion_of, part_of
 from eml.retrieval.criteria import DifferentPairs, TopAnswers, UnknownQueries, ends_of_ties, lowest_within
 from eml.retrieval.open_set import acceptance, answers, nearest_classes
+from eml.retrieval.support import Goal
 from eml.retrieval.verification import all_pairs
 
 
@@ -209,6 +210,9 @@ def test_calibration_says_what_was_found() -> None:
     assert len(found.held_out) == 4
     assert (found.same.sum(), found.different.sum()) == (shown["same_pairs"], shown["different_pairs"])
     assert found.counts["unknown_queries"] == 240
+    strict = calibrate(data, Goal("far", 0.1), strict=True, resamples=60, splits=2)
+    assert strict.threshold.value == found.threshold.high
+    assert np.mean(strict.held_out) < np.mean(found.held_out)
     again = calibrate(data, Goal("far", 0.1), resamples=60, splits=2)
     assert (again.threshold, again.held_out) == (found.threshold, found.held_out)
     assert calibrate(data, Goal("far", 0.1), resamples=60, splits=2, seed=1).held_out != found.held_out
