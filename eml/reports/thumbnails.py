@@ -23,13 +23,13 @@ class Thumbnail(NamedTuple):
     problem: str = ""
 
 
-def thumbnail(path: Path) -> Thumbnail:
-    """The picture as every other command sees it, at most 160 px wide and high, never enlarged."""
+def thumbnail(path: Path, box: tuple[int, int, int, int] | None = None, side: int = SIDE) -> Thumbnail:
+    """The picture, or its box, as every other command sees it: at most `side` px wide and high, never enlarged."""
     try:
-        image = decode(path, at_least=(SIDE, SIDE))
+        image = decode(path, at_least=(side, side), box=box)
     except PictureError as error:
-        return Thumbnail("", SIDE, SIDE, error.reason)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+        return Thumbnail("", side, side, error.reason)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
     data = io.BytesIO()
     image.save(data, "JPEG", quality=QUALITY, optimize=True)
     return Thumbnail(f"data:image/jpeg;base64,{b64encode(data.getvalue()).decode()}", image.width, image.height)
