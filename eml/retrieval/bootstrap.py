@@ -160,7 +160,8 @@ class _ClassSums:
 
     @classmethod
     def of(cls, values: Values, of: NDArray[np.int64], classes: int) -> "_ClassSums":
-        return cls(np.bincount(of, values, classes), np.bincount(of, minlength=classes).astype(np.float64))
+        counts: Values = np.bincount(of, minlength=classes).astype(np.float64)
+        return cls(np.bincount(of, values, classes).astype(np.float64), counts)
 
     def columns(self) -> Values:
         """(C, 5) what a resample's mean and spread are made of."""

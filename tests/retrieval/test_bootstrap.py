@@ -22,7 +22,7 @@ def coverage(found: list[Interval], truth: float) -> float:
 def test_an_interval_over_classes_covers_the_truth_and_one_over_queries_does_not() -> None:
     sets = [drawn(seed, 40) for seed in range(300)]
     over_classes = [intervals({"m": values}, of, resamples=400)["m"] for values, of in sets]
-    over_queries = [intervals({"m": values}, np.arange(len(of)), resamples=400)["m"] for values, of in sets]
+    over_queries = [intervals({"m": values}, np.arange(len(of)), resamples=200)["m"] for values, of in sets[:60]]
     assert 0.92 <= coverage(over_classes, 0.6) <= 0.98
     assert coverage(over_queries, 0.6) < 0.85
 
