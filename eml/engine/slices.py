@@ -40,7 +40,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class Slice:
-    """Of the queries of one part that count: how many, of how many classes, their means and the means' intervals."""
+    """Of the queries of one part that count: how many, of how many classes, their means and the means' intervals.
+
+    intervals: {} of one class, which says nothing about others.
+    """
 
     name: str
     queries: int
@@ -104,10 +107,8 @@ def slices_of(
     Near-duplicates are searched for as `eml filter` does, with a second look at the pictures.
     Raises DataError for a column that the table does not have.
     """
+    check_columns(table, columns)
     frame, queries = wanted.frame, wanted.queries
-    if missing := [name for name in columns if name not in frame]:
-        have = ", ".join(map(str, frame))
-        raise DataError(f"{table.name}: has no column {', '.join(map(repr, missing))} to slice by; it has {have}")
     left_out: dict[str, str] = {}
     parts = [by_bins("class size", _class_sizes(wanted), CLASS_SIZES)]
     sizes = seen_sizes(frame)
@@ -130,6 +131,13 @@ def slices_of(
     return Slices(found, worst_classes(wanted, summary), left_out)
 
 
+def check_columns(table: Table, columns: Sequence[str]) -> None:
+    """Raises DataError for those that the table does not have."""
+    if missing := [name for name in columns if name not in table.frame]:
+        have = ", ".join(map(str, table.frame))
+        raise DataError(f"{table.name}: has no column {', '.join(map(repr, missing))} to slice by; it has {have}")
+
+
 def sliced(parts: Parts, per_query: Mapping[str, NDArray[np.float64]], classes: NDArray[np.int64]) -> list[Slice]:
     """Each part with queries that count. per_query: (Q,) values, NaN for a query that does not; classes: (Q,)."""
     counted = np.all([np.isfinite(values) for values in per_query.values()], axis=0)
@@ -139,13 +147,14 @@ def sliced(parts: Parts, per_query: Mapping[str, NDArray[np.float64]], classes: 
         if not len(mine):
             continue
         values = {metric: each[mine] for metric, each in per_query.items()}
+        count = len(np.unique(classes[mine]))
         rows.append(
             Slice(
                 name,
                 len(mine),
-                len(np.unique(classes[mine])),
+                count,
                 {metric: float(each.mean()) for metric, each in values.items()},
-                intervals(values, classes[mine], resamples=RESAMPLES),
+                intervals(values, classes[mine], resamples=RESAMPLES) if count > 1 else {},
             )
         )
     return rows

@@ -184,7 +184,7 @@ class _ClassSums:
         return _within(low, high, mean, bounds, classes)
 
 
-TINY = 1e-18  # a variance below it is rounding
+TINY = 1e-14  # a variance below it is rounding, of sums of squares in float64
 
 
 def _means(sums: Values, classes: int) -> tuple[Values, Values]:

@@ -1,0 +1,65 @@
+"""How intervals, slices and comparisons are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eml.engine.comparison import Comparison
+    from eml.engine.slices import Slice, Slices
+    from eml.retrieval.bootstrap import Interval
+
+IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
+
+
+def with_interval(value: float, interval: Interval | None) -> str:
+    """`0.633 (0.60–0.66)`; with one more digit where the interval is narrower than 0.02."""
+    if interval is None or interval.low != interval.low:
+        return f"{value:.3f}"
+    digits = 3 if interval.high - interval.low < 0.02 else 2
+    return f"{value:.3f} ({interval.low:.{digits}f}–{interval.high:.{digits}f})"
+
+
+def show_slices(found: Slices, columns: Sequence[str]) -> None:
+    """A table for each column that was asked for, and why there is none."""
+    from eml.cli import render
+
+    for title in dict.fromkeys(columns):
+        if title in found.slices:
+            rows = [_row(each) for each in found.slices[title]]
+            render.table(f"by {title}", ["", "queries", "classes", *IN_SLICES.values()], rows)
+        elif title in found.left_out:
+            render.say(f"no slices by {title}: {found.left_out[title]}")
+
+
+def _row(each: Slice) -> list[str | int]:
+    cells = [with_interval(each.values[metric], each.intervals.get(metric)) for metric in IN_SLICES]
+    return [each.name, each.queries, each.classes, *cells]
+
+
+def show_comparison(found: Comparison) -> None:
+    """The difference of every metric, what it says, and the classes that changed most."""
+    from eml.cli import render
+    from eml.engine.comparison import verdict_on
+
+    rows = [
+        [
+            found.shown[metric],
+            f"{each.before:.3f}",
+            f"{each.after:.3f}",
+            f"{each.value:+.3f} ({each.interval.low:+.3f} to {each.interval.high:+.3f})",
+            verdict_on(each),
+        ]
+        for metric, each in found.differences.items()
+    ]
+    render.table(
+        f"{found.name}, against {found.against}", ["", "against", "this", "difference (95 % interval)", ""], rows
+    )
+    for line in found.lines():
+        render.say(line)
+    for what, classes in (("gained", found.gained), ("lost", found.lost)):
+        if classes:
+            told = ", ".join(f"{each.label} {each.after - each.before:+.2f}" for each in classes[:5])
+            render.say(f"{what} most in MAP@R: {told}")
