@@ -105,4 +105,5 @@ def _write(done: CrossValidation, config: RunConfig, table: Table) -> None:
             file_name=frame["file_name"].to_numpy(str),
             label=frame["label"].to_numpy(str),
             fold=frame["fold"].to_numpy(np.int64),
+            root=str(table.root.resolve()),
         )
