@@ -1,22 +1,36 @@
 """`eml evaluate`."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from eml.dataset.table import Table
+    from eml.engine.evaluation import Evaluation
+
 
 def evaluate(
-    checkpoint: Annotated[
-        str,
+    checkpoints: Annotated[
+        list[str],
         typer.Argument(
-            help="A run folder (its best checkpoint), a checkpoint folder, or timm:NAME for a network as it comes.",
+            metavar="CHECKPOINT...",
+            help="A run folder (its best checkpoint), a checkpoint folder, timm:NAME for a network as it comes, or "
+            "embeddings made elsewhere (.npz, .npy, .parquet). Several are compared.",
             show_default=False,
         ),
     ],
     data: Annotated[
-        list[Path], typer.Option("--data", "-d", help="Table or folder to evaluate on. Repeatable.", show_default=False)
-    ],
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            "-d",
+            help="Table or folder to evaluate on. Repeatable. Embeddings with labels need none.",
+            show_default=False,
+        ),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Folder that the tables' file names start from.", show_default=False)
     ] = None,
@@ -25,59 +39,134 @@ def evaluate(
         int | None,
         typer.Option(min=8, max=4096, help="For timm:NAME: side (pixels).", show_default="the model's own"),
     ] = None,
+    leave_out_same: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Such as the camera: gallery pictures of the query's class and value do not count.",
+            show_default=False,
+        ),
+    ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Such as the category: compare a query with the gallery pictures of its own value alone.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.", show_default="RUN/evaluations")] = None,
+    save_embeddings: Annotated[
+        bool, typer.Option("--save-embeddings", help="Write embeddings.npz beside metrics.json.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
 ) -> None:
-    """Measure retrieval by exact nearest neighbours: R@K, MAP@R, R-Precision, mAP.
+    """Measure retrieval by exact nearest neighbours: R@K, MAP@R, R-Precision, mAP, MRR, GAP.
 
     Each picture is a query among all the others of its table (leave-one-out), or by the columns is_query and
     is_gallery where the table has them. The query itself is left out; queries whose class has no other picture are
     left out of the means and counted.
     """
     from eml.cli import render
+    from eml.engine.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
     from eml.engine.evaluation import (
         check_results,
         evaluation_of,
-        evaluations_folder,
+        evaluation_of_embeddings,
         load_for_evaluation,
         table_to_evaluate,
     )
     from eml.engine.sets import retrieval_set
+    from eml.errors import ConfigError
     from eml.files import write_json
-    from eml.retrieval.metrics import all_metrics
 
-    folder = evaluations_folder(checkpoint, out)
-    tables = [table_to_evaluate(source, root, render.say, render.progress) for source in data]
-    names = _names([table.path or table.root for table in tables])
-    check_results([folder / name / "metrics.json" for name in names])
-    model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=device)
-    results = []
-    for name, table in zip(names, tables, strict=True):
-        wanted = retrieval_set(table.frame, table.name)
-        with render.progress(f"embedding {name}", len(wanted.frame)) as advance:
-            done = evaluation_of(
-                checkpoint, model, table, wanted, batch_size=batch_size, workers=workers, progress=advance
-            )
-        results.append({"name": name, **done.facts()})
-        write_json(folder / name / "metrics.json", results[-1])
-    shown = {key: label for metric in all_metrics() for key, label in metric.shown().items()}
-    rows = [[label, *(f"{result['metrics'][key]:.4f}" for result in results)] for key, label in shown.items()]
-    for count in ("queries", "classes"):
-        rows.append([count, *(f"{result[count]:,}" for result in results)])
-    render.table(checkpoint, ["", *names], rows)
-    for result in results:
-        if left_out := result["queries_without_partner"]:
-            render.warn(f"{result['name']}: {left_out:,} queries have no partner of their class and are not counted")
-        render.say(f"wrote {folder / result['name'] / 'metrics.json'}")
+    if not data and not all(is_embeddings_file(each) for each in checkpoints):
+        raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
+    tables = [table_to_evaluate(source, root, render.say, render.progress) for source in data or []]
+    names = _names([table.path or table.root for table in tables]) or ["embeddings"]
+    folders = _folders(checkpoints, out)
+    check_results([folder / name / "metrics.json" for folder in folders for name in names])
+    columns: dict[str, Any] = {"leave_out_same": leave_out_same, "within": within}
+
+    def of_file(file: str, table: Table | None) -> Evaluation:
+        table, embeddings = read_embeddings(Path(file), table)
+        return evaluation_of_embeddings(file, embeddings, table, **columns)
+
+    done: list[tuple[str, Path, Evaluation]] = []  # of each model on each table: the table's name, the folder
+    for checkpoint, folder in zip(checkpoints, folders, strict=True):
+        of_model: list[Evaluation] = []
+        if is_embeddings_file(checkpoint):
+            of_model = [of_file(checkpoint, table) for table in tables] if tables else [of_file(checkpoint, None)]
+        else:
+            model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=device)
+            for name, table in zip(names, tables, strict=True):
+                wanted = retrieval_set(table.frame, table.name, **columns)
+                with render.progress(f"embedding {name}", len(wanted.frame)) as advance:
+                    of_model.append(
+                        evaluation_of(
+                            checkpoint, model, table, wanted, batch_size=batch_size, workers=workers, progress=advance
+                        )
+                    )
+        for name, evaluation in zip(names, of_model, strict=True):
+            write_json(folder / name / "metrics.json", {"name": name, **evaluation.facts()})
+            if save_embeddings:
+                write_embeddings(folder / name / "embeddings.npz", evaluation.embeddings, evaluation.wanted.frame)
+            done.append((name, folder / name, evaluation))
+    _show(checkpoints, names, [evaluation for *_, evaluation in done])
+    for name, folder, evaluation in done:
+        if left_out := evaluation.summary.queries_without_partner:
+            render.warn(f"{name}: {left_out:,} queries have no partner of their class and are not counted")
+        render.say(f"wrote {folder / 'metrics.json'}")
     if json:
-        render.print_json({"checkpoint": checkpoint, "evaluations": results})
+        told = [{"name": name, **evaluation.facts()} for name, _, evaluation in done]
+        one = checkpoints[0] if len(checkpoints) == 1 else checkpoints
+        render.print_json({"checkpoint": one, "evaluations": told})
+
+
+def _show(checkpoints: list[str], names: list[str], done: list[Evaluation]) -> None:
+    """One model: a column for each table. Several: a table of models for each table of pictures."""
+    from eml.cli import render
+
+    shown = done[0].summary.shown
+    if len(checkpoints) == 1:
+        rows = [[label, *(f"{each.summary.values[key]:.4f}" for each in done)] for key, label in shown.items()]
+        facts = [each.facts() for each in done]
+        rows += [[count, *(f"{each[count]:,}" for each in facts)] for count in ("queries", "classes")]
+        render.table(checkpoints[0], ["", *names], rows)
+        return
+    metrics = {key: label for key, label in shown.items() if key in COMPARED}
+    for number, name in enumerate(names):
+        of_table = done[number :: len(names)]
+        rows = [
+            [each.name, *(f"{each.summary.values[key]:.4f}" for key in metrics), str(each.embeddings.shape[1])]
+            for each in sorted(of_table, key=lambda each: -each.summary.values["map_at_r"])
+        ]
+        render.table(f"{name}: {done[number].summary.queries:,} queries", ["", *metrics.values(), "D"], rows)
+
+
+def _folders(checkpoints: list[str], out: Path | None) -> list[Path]:
+    """Where the results of each go: of several into one `out`, each into a folder of its own."""
+    from eml.engine.evaluation import evaluations_folder
+
+    if out is None or len(checkpoints) == 1:
+        return [evaluations_folder(checkpoint, out) for checkpoint in checkpoints]
+    return [out / name for name in _names([Path(each.replace(":", "-")) for each in checkpoints])]
+
+
+COMPARED = ("recall_at_1", "recall_at_10", "map_at_r", "mean_average_precision")
+"""What fits into a line for each of several models."""
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """A folder name for each table: its stem, with its folder's name before it where two would be the same."""
-    stems = [path.stem for path in paths]
-    full = [f"{path.parent.name}-{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
+    """A folder name for each: its own, with its folder's name before it where two would be the same."""
+    own = [path.name.removesuffix(path.suffix) if path.suffix in KNOWN else path.name for path in paths]
+    full = [
+        f"{path.parent.name}-{name}" if own.count(name) > 1 else name for path, name in zip(paths, own, strict=True)
+    ]
     return [f"{name}-{full[:i].count(name) + 1}" if full[:i].count(name) else name for i, name in enumerate(full)]
+
+
+KNOWN = (".csv", ".parquet", ".npz", ".npy")

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from eml.engine.config import RunConfig
+from eml.engine.optimizer import new_optimizer
 from eml.engine.processes import Processes
 from eml.errors import ConfigError, EmlError
 from eml.models.embedder import Embedder
@@ -60,7 +60,8 @@ def goes_by_rows(name: str) -> bool:
     for split in ([rows], [part, rows - part]):
         weights = [nn.Parameter(each.clone()) for each in start.split(split)]
         try:
-            optimizer = create_optimizer_v2([{"params": weights}], opt=name, lr=rate, weight_decay=0.1)
+            groups = [{"params": weights, "lr": rate, "weight_decay": 0.1}]
+            optimizer = new_optimizer(name, groups, start.device)
             for gradient in gradients:
                 for weight, own in zip(weights, gradient.split(split), strict=True):
                     weight.grad = own.clone()

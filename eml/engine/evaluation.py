@@ -15,8 +15,9 @@ from torch import Tensor
 from eml.dataset.boxes import check_boxes
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table, resolve, test_table
+from eml.engine.embeddings_file import is_embeddings_file
 from eml.engine.processes import ALONE, Processes
-from eml.engine.sets import Report, RetrievalSet, pictures
+from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
 from eml.engine.shared_evaluation import embed_together
 from eml.errors import ConfigError, OutputError
 from eml.files import digest
@@ -105,6 +106,15 @@ def evaluation_of(
     rows = pictures(table, wanted.frame, model.preprocess)
     embeddings = model.embed_rows(rows, batch_size=batch_size, workers=workers, progress=progress)
     return Evaluation(name, table, wanted, embeddings, summarise(rankings(embeddings, wanted)), model.preprocess)
+
+
+def evaluation_of_embeddings(
+    name: str, embeddings: Tensor, table: Table, *, leave_out_same: str | None = None, within: str | None = None
+) -> Evaluation:
+    """As `evaluation_of`, of embeddings (N, D) of all the table's rows in their order, made elsewhere."""
+    wanted = retrieval_set(table.frame, table.name, leave_out_same=leave_out_same, within=within)
+    embeddings = embeddings if wanted.rows is None else embeddings[wanted.rows]
+    return Evaluation(name, table, wanted, embeddings, summarise(rankings(embeddings, wanted)))
 
 
 def rankings(embeddings: Tensor, wanted: RetrievalSet) -> Iterator[Ranking]:
@@ -204,7 +214,7 @@ def evaluations_folder(checkpoint: str, out: Path | None) -> Path:
     """
     if out is not None:
         return out
-    if checkpoint.startswith(TIMM):
+    if checkpoint.startswith(TIMM) or is_embeddings_file(checkpoint):
         raise ConfigError(f"{checkpoint} has no run folder to write into; say where with --out FOLDER")
     for folder in (Path(checkpoint), *find_checkpoint(Path(checkpoint)).parents[:2]):
         if (folder / "run.json").is_file():

@@ -32,7 +32,13 @@ from eml.engine.embedding import Embedding, precision_of, random_state, set_rand
 from eml.engine.evaluation import evaluate
 from eml.engine.events import Caching, Note, Observer, Started, Stepped, Validated, Validating
 from eml.engine.not_finite import Before, NotFiniteError, origin
-from eml.engine.optimizer import build_optimizer, check_optimizer, learning_rate_factor, set_learning_rates
+from eml.engine.optimizer import (
+    build_optimizer,
+    check_optimizer,
+    learning_rate_factor,
+    load_optimizer,
+    set_learning_rates,
+)
 from eml.engine.processes import ALONE, Processes
 from eml.engine.recipe import resolved
 from eml.engine.run_folder import Line, RunFolder, table_facts
@@ -198,6 +204,7 @@ class Run:
         self.embedding = Embedding(self.embedder, self.device, precision, config.accumulate, gradients)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
         self.before_step = Before(self.embedder, self.head, self.device)
+        self.counts: list[int] | None = None  # how many pictures of a batch each process has
         self.labels = torch.from_numpy(self.sets.labels).to(self.device)
         self.epoch_steps = config.sampler.steps(self.sampled, config.batch_size)
         self.steps = config.epochs * self.epoch_steps
@@ -320,10 +327,10 @@ class Run:
         Given is this process's part of the batch, what is returned is of the whole.
         """
         if mixed is None:
-            terms = self.head(embeddings, labels)
+            terms = self.head(embeddings, labels, counts=self.counts)
             return self.config.loss(terms).mean(), terms.statistics()
-        terms, others = self.head.mixed(embeddings, labels, labels[mixed.partners], mixed.share)
-        share = self.head.shard.gathered(mixed.share)
+        terms, others = self.head.mixed(embeddings, labels, labels[mixed.partners], mixed.share, counts=self.counts)
+        share = self.head.shard.gathered(mixed.share, self.counts)
         losses = self.config.loss.mixed(terms, others, share)
         return losses.mean(), terms.mixed_statistics(others, share)
 
@@ -365,6 +372,7 @@ class Run:
         self._train_mode()
         order = self.config.sampler.epoch(self.sampled, self.config.batch_size, self.config.seed, epoch)
         share = EpochBatches(order, epoch, first_step, rank=self.processes.rank, world=self.processes.world)
+        self.counts = share.counts
         yield from batches(self.pictures, share, self.workers)
 
     def _train_mode(self) -> None:
@@ -548,7 +556,7 @@ class Run:
         try:
             self.embedder.load_state_dict(state["embedder"])
             self.head.load_state_dict(state["head"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             if self.ema is not None:
                 self.ema.module.load_state_dict(state["ema"] or state["embedder"])
         except (RuntimeError, ValueError, KeyError) as error:

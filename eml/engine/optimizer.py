@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay
-from torch import nn
+from torch import Tensor, nn
 
 from eml.engine.config import OptimizerConfig, ScheduleConfig
 from eml.errors import ConfigError
 from eml.models.embedder import Embedder
 from eml.models.head import ClassHead
+
+_OURS = ("peak_lr", "weight_decay", "fused")  # of a group, from the config and the device of now
 
 
 def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead) -> torch.optim.Optimizer:
@@ -30,10 +32,35 @@ def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead
     ]
     if not groups:
         raise ConfigError("optimizer.lr: all learning rates are 0, so nothing would be trained")
+    return new_optimizer(config.name, groups, head.class_weights.device)
+
+
+def new_optimizer(name: str, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+    """Timm's optimizer of that name; where torch has it in one pass over each tensor ("fused"), that.
+
+    The same but for rounding, quicker, and without tensors as large as all weights on the way. Torch has it for Apple's
+    GPUs too, where nobody has tried it for eml.
+    """
+    fused = {"fused": True} if name.lower() in ("adam", "adamw") and device.type in ("cpu", "cuda") else {}
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        groups, opt=config.name, lr=max(group["lr"] for group in groups)
+        groups, opt=name, lr=max(group["lr"] for group in groups), **fused
     )
     return optimizer
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take up a saved state, perhaps of another device or with other rates, with the optimizer's own settings.
+
+    Raises ValueError or KeyError where it does not fit.
+    """
+    ours = [{key: group[key] for key in _OURS if key in group} for group in optimizer.param_groups]
+    groups = [saved | own for saved, own in zip(state["param_groups"], ours, strict=True)]
+    optimizer.load_state_dict(state | {"param_groups": groups})
+    for parameter, held in optimizer.state.items():
+        for key, each in held.items():
+            if isinstance(each, Tensor) and each.shape == parameter.shape and each.stride() != parameter.stride():
+                # Torch's fused kernel for CPUs goes through memory, and pairs wrong numbers where the order differs.
+                held[key] = torch.empty_like(parameter, dtype=each.dtype).copy_(each)
 
 
 def check_optimizer(name: str) -> None:

@@ -33,7 +33,8 @@ class RetrievalSet:
     frame: the pictures that must be embedded, each once. queries, gallery: positions in it; where the two overlap, a
     query is left out of its own gallery. labels: (len(frame),) integers. groups: (len(frame),) integers, −1 for none: a
     gallery picture of the query's class and group does not count. within: (len(frame),) integers: a query is compared
-    with the gallery pictures of its own value alone.
+    with the gallery pictures of its own value alone. rows: which rows of the table it was made from these are, None for
+    all of them.
     """
 
     frame: pd.DataFrame
@@ -43,6 +44,7 @@ class RetrievalSet:
     protocol: str
     groups: NDArray[np.int64] | None = None
     within: NDArray[np.int64] | None = None
+    rows: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,9 @@ def _queries_and_gallery(frame: pd.DataFrame, where: str) -> RetrievalSet:
         queries, gallery = (np.flatnonzero(frame[name].fillna(False)) for name in ("is_query", "is_gallery"))
         if not len(queries) or not len(gallery):
             raise DataError(f"{where}: {len(queries)} rows are queries and {len(gallery)} gallery; both are needed")
-        return RetrievalSet(frame, _codes(frame), queries, gallery, "query/gallery")
+        return RetrievalSet(
+            frame, _codes(frame), queries, gallery, "query/gallery", rows=np.flatnonzero(used.to_numpy())
+        )
     everything = np.arange(len(frame))
     return RetrievalSet(frame, _codes(frame), everything, everything, "leave-one-out")
 

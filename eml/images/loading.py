@@ -1,5 +1,6 @@
 """Table rows → batches of uint8 pixels, as a pure function of (seed, epoch, position)."""
 
+import itertools
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -110,7 +111,9 @@ class EpochBatches:
     ) -> None:
         size = order.shape[1]
         self.order, self.epoch, self.first_step = order, epoch, first_step
-        self.first, self.last = rank * size // world, (rank + 1) * size // world
+        bounds = [each * size // world for each in range(world + 1)]
+        self.first, self.last = bounds[rank : rank + 2]
+        self.counts = [last - first for first, last in itertools.pairwise(bounds)]  # of each process, in every batch
 
     def __len__(self) -> int:
         return len(self.order) - self.first_step

@@ -15,6 +15,7 @@ from eml.margins.base import to_unit
 from eml.models.config import HeadConfig
 from eml.models.modes import Auto, Sampled
 from eml.models.others import (
+    Compared,
     Comparison,
     Others,
     Rows,
@@ -26,7 +27,7 @@ from eml.models.others import (
     rows_at,
 )
 from eml.models.plan import Plan, plan_of
-from eml.models.sampling import log_weights, sample_classes, sample_size, step_rows
+from eml.models.sampling import sample_of, step_rows
 from eml.models.shards import Shard, drawn_rows
 from eml.models.tiled import tiled_others
 
@@ -135,7 +136,7 @@ class ClassHead(nn.Module):
         shape = (len(self.shard), *([centers] if centers > 1 else []), self.embedding_size)
         if class_weights is None:
             width = centers * self.embedding_size
-            rows = drawn_rows(self.shard, lambda count: torch.randn(count, width, dtype=dtype))
+            rows = drawn_rows(self.shard, width, dtype)
             class_weights = nn.Parameter(rows.view(shape).div_(math.sqrt(self.embedding_size)))
         self.class_weights = class_weights
         learned = self.config.scale == "learned"
@@ -162,15 +163,25 @@ class ClassHead(nn.Module):
         *,
         draws: Tensor | None = None,
         classes: Tensor | None = None,
+        counts: list[int] | None = None,
     ) -> Terms:
         """embeddings: (B, D), labels: (B,) int64 in [0, C).
 
         draws: (B,) to take instead of random ones. classes: (n,) sorted ids to compare with instead of a random sample,
-        the labels among them; only in mode sampled.
+        the labels among them; only in mode sampled. counts: how many embeddings each process gives; asked of them
+        where they are not told.
         """
-        return self._terms(embeddings, [labels], 1.0, [draws], classes)[0]
+        return self._terms(embeddings, [labels], 1.0, [draws], classes, counts)[0]
 
-    def mixed(self, embeddings: Tensor, labels: Tensor, labels_b: Tensor, share: float | Tensor) -> tuple[Terms, Terms]:
+    def mixed(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        labels_b: Tensor,
+        share: float | Tensor,
+        *,
+        counts: list[int] | None = None,
+    ) -> tuple[Terms, Terms]:
         """Terms for each of the two labels of mixed samples (mixup, cutmix), each with a margin of its own.
 
         share: weight of the first label in [0, 1], one number or (B,). The loss is `Loss.mixed` of the two. The large
@@ -179,7 +190,7 @@ class ClassHead(nn.Module):
         what = f"{self.margin.reduction} loss" if self.margin.reduction != "softmax" else "memory of embeddings"
         if self.margin.reduction != "softmax" or self.memory is not None:
             raise ConfigError(f"mixup does not go with the {what} of margin {self.margin.type}")
-        first, second = self._terms(embeddings, [labels, labels_b], share, [None, None], None)
+        first, second = self._terms(embeddings, [labels, labels_b], share, [None, None], None, counts)
         return first, second
 
     def logits(self, embeddings: Tensor, labels: Tensor, *, draws: Tensor | None = None) -> Tensor:
@@ -273,10 +284,13 @@ class ClassHead(nn.Module):
         share: float | Tensor,
         draws: list[Tensor | None],
         classes: Tensor | None,
+        counts: list[int] | None,
     ) -> list[Terms]:
         for each in labels:
             self._check(embeddings, each)
-        counts = self.shard.counts(embeddings)
+        counts = counts or self.shard.counts(embeddings)
+        if counts[self.shard.rank] != len(embeddings):
+            raise ValueError(f"process {self.shard.rank} gives {len(embeddings)} embeddings, counts says {counts}")
         embeddings, *labels = (self.shard.gathered(each, counts) for each in (embeddings, *labels))
         if isinstance(share, Tensor) and share.ndim:
             share = self.shard.gathered(share, counts)
@@ -306,28 +320,19 @@ class ClassHead(nn.Module):
             if classes is not None:
                 raise ValueError("classes can only be given in mode sampled, in training")
             return _Given(self.class_weights, self._places(labels), self.num_classes, self.num_classes)
-        positives = torch.cat(labels).unique()
-        start, stop = self.shard.start, self.shard.stop
+        positives, state = torch.cat(labels).unique(), self.state("sampling")
         if classes is None:
-            state = self.state("sampling")
             self._set_state("sampling", {"count": state["count"] + 1})
-            seed = int(state["seed"]) + int(state["count"])
-            compared = sample_size(self.num_classes, positives, mode.fraction)
-            ids = sample_classes(self.num_classes, positives, mode.fraction, seed, start, stop)
         elif not bool(torch.isin(positives, classes).all()):
             raise ValueError("classes must contain all labels of the batch")
-        else:
-            compared, ids = len(classes), classes[(classes >= start) & (classes < stop)]
-        weights, count = None, compared
-        if mode.correction:
-            weights = log_weights(self.num_classes, compared, ids, positives, self.class_weights.dtype)
-            count = self.num_classes if compared > len(positives) else compared  # the sum of all weights
-        ids = ids - start
+        seed = int(state["seed"]) + int(state["count"])
+        sample = sample_of(mode, self.shard, positives, seed, classes, self.class_weights.dtype)
+        ids = sample.ids - self.shard.start
         rows = self.class_weights.detach()[ids].requires_grad_()
         if torch.is_grad_enabled():
             self._sampled.append((ids, rows))
         places = [_places_among(ids, self.shard.places(each)) for each in labels]
-        return _Given(rows, places, compared, count, ids, weights)
+        return _Given(rows, places, sample.compared, sample.count, ids, sample.log_weights)
 
     def _places(self, labels: list[Tensor]) -> list[Tensor]:
         return [self.shard.places(each) for each in labels]
@@ -388,13 +393,13 @@ class ClassHead(nn.Module):
         bias = self.bias if self.bias is None or given.ids is None else self.bias[given.ids]
         shard, plan = self.shard, self.plan(len(batch.embeddings))
         logit_bias = None if self.logit_bias is None else shard.into(self.logit_bias)
-        parts = (how, batch.embeddings, given.weights, bias, shard.into(scale), logit_bias)
+        compared = Compared(batch.embeddings, given.weights, bias, shard.into(scale), logit_bias)
         if not len(given.weights):
-            found = no_others(*parts)
+            found = no_others(how, compared)
         elif plan.tile is None:
-            found = dense_others(*parts)
+            found = dense_others(how, compared)
         else:
-            found = tiled_others(*parts, tile=plan.tile, keep=plan.kept if torch.is_grad_enabled() else 0)
+            found = tiled_others(how, compared, tile=plan.tile, keep=plan.kept if torch.is_grad_enabled() else 0)
         return found if shard.group is None else _over_shards(found, shard)
 
     def _update(self, batch: _Batch, given: _Given, share: float | Tensor) -> None:
@@ -498,7 +503,7 @@ class ClassHead(nn.Module):
         return Terms(
             target_logit=own.logit,
             log_sum_exp=log_sum_exp,
-            mean_logit=total / (given.compared if how.log_weights is None else self.num_classes),
+            mean_logit=total / given.count,
             cosine_y=own.cosine.detach(),
             correct=own.cosine.detach() >= nearest,
             nearest=nearest,

@@ -61,12 +61,20 @@ class Tiled(Mode):
 class Sampled(Mode):
     """A random share of the classes per step, those of the batch always in. An 2021, arXiv:2010.05222.
 
+    Where processes share the classes, `sample: shard` is the paper's way: each keeps those of the batch that it holds
+    and fills up at random to ⌈fraction·(its classes)⌉. All then hold and compare equally many, and the result depends
+    on how many processes there are; with one it is that of `whole`.
     Outside training all classes count. Class weights are trained by an optimizer of the head's own, which knows which
     rows a step touched; rate and weight decay are those of the config's `optimizer`.
     """
 
     type: Literal["sampled"] = "sampled"
     fraction: float = Field(0.1, gt=0, le=1, description="share of the classes in a step")
+    sample: Literal["whole", "shard"] = Field(
+        "whole",
+        description="whole: drawn from all classes, the same however many processes share them; shard: each process "
+        "draws from its own, equally many, so that the sample depends on the number of processes",
+    )
     unsampled: Literal["frozen", "decayed"] = Field(
         "frozen",
         description="frozen: rows that a step does not sample, and their optimizer state, stay as they are; decayed: "

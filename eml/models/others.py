@@ -20,6 +20,21 @@ Rows = Callable[[Tensor, slice], Tensor]
 
 
 @dataclass(frozen=True)
+class Compared:
+    """What is compared, followed by autograd.
+
+    embeddings: (B, D). class_weights: (C, D) or (C, K, D) of the classes given. class_bias: (C,) added to cosines.
+    scale: () or (B,), from cosine to logit. logit_bias: () added to logits.
+    """
+
+    embeddings: Tensor
+    class_weights: Tensor
+    class_bias: Tensor | None
+    scale: Tensor
+    logit_bias: Tensor | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """How embeddings are compared with classes; B is the batch, C the number of classes given.
 
@@ -148,17 +163,10 @@ def dense_cosine(how: Comparison, embeddings: Tensor, rows: Tensor, class_bias: 
     return cosine if class_bias is None else cosine + class_bias
 
 
-def dense_others(
-    how: Comparison,
-    embeddings: Tensor,
-    class_weights: Tensor,
-    class_bias: Tensor | None,
-    scale: Tensor,
-    logit_bias: Tensor | None,
-) -> Others:
+def dense_others(how: Comparison, given: Compared) -> Others:
     """By ordinary autograd over B×C matrices: the reference, and quickest where they are small."""
-    rows = how.built_rows(class_weights.to(embeddings.dtype), slice(None))
-    cosine = dense_cosine(how, embeddings, rows, class_bias)
+    rows = how.built_rows(given.class_weights.to(given.embeddings.dtype), slice(None))
+    cosine = dense_cosine(how, given.embeddings, rows, given.class_bias)
     weights = None if how.log_weights is None else how.log_weights.exp()
     targets = Targets.within(how.targets, slice(0, cosine.shape[1]))
     mask = targets.mask(cosine)
@@ -169,9 +177,9 @@ def dense_others(
     if weights is not None:
         counted = counted * torch.cat([weights[place] for place, _ in targets.places], 1)
     for context in how.contexts:
-        logits = logits_of_others(how, cosine, context, scale, logit_bias)
+        logits = logits_of_others(how, cosine, context, given.scale, given.logit_bias)
         weighted = logits if weights is None else logits * weights
-        at_targets = logits_of_others(how, own, context, scale, logit_bias) * counted
+        at_targets = logits_of_others(how, own, context, given.scale, given.logit_bias) * counted
         totals.append(weighted.sum(1) - at_targets.sum(1))
         logits = logits.masked_fill_(mask, -math.inf)  # a tensor of its own, which no gradient needs as it was
         sums.append((logits if how.log_weights is None else logits + how.log_weights).logsumexp(1))
@@ -184,23 +192,16 @@ def dense_others(
         columns = repelled_columns(logits)
         repelled = (columns if weights is None else columns * weights).sum()
     penalty = how.penalty(rows) if how.row_penalty else None
-    own_rows = [rows_at(class_weights, each) for each in how.targets]
+    own_rows = [rows_at(given.class_weights, each) for each in how.targets]
     return Others(own_rows, sums, totals, nearest, softplus, repelled, penalty)
 
 
-def no_others(
-    how: Comparison,
-    embeddings: Tensor,
-    class_weights: Tensor,
-    class_bias: Tensor | None,
-    scale: Tensor,
-    logit_bias: Tensor | None,
-) -> Others:
+def no_others(how: Comparison, given: Compared) -> Others:
     """The same over no class at all; in the graph, since other processes wait for its part of shared gradients."""
-    zero = 0.0 * (embeddings.sum(1) + scale) + 0.0 * class_weights.sum()
-    zero = zero if logit_bias is None else zero + 0.0 * logit_bias
+    zero = 0.0 * (given.embeddings.sum(1) + given.scale) + 0.0 * given.class_weights.sum()
+    zero = zero if given.logit_bias is None else zero + 0.0 * given.logit_bias
     return Others(
-        [class_weights.new_zeros(len(embeddings), *class_weights.shape[1:]) for _ in how.targets],
+        [rows_at(given.class_weights, each) for each in how.targets],
         [zero - math.inf for _ in how.contexts],
         [zero for _ in how.contexts],
         torch.full_like(zero.detach(), -math.inf),

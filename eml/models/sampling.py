@@ -1,44 +1,93 @@
 """Which classes a step of mode sampled sees, and how their rows are updated."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from eml.models.modes import Sampled
+from eml.models.shards import Shard, part_of
 
 BLOCK = 65_536  # classes drawn from at once; part of what a seed gives
 ROWS = 16_384  # class weights updated at once where a step moves all of them
 
 
-def sample_size(num_classes: int, positives: Tensor, fraction: float) -> int:
-    """n = ⌈fraction·C⌉, or as many as there are positives, which are distinct."""
-    return min(num_classes, max(math.ceil(fraction * num_classes), len(positives)))
+@dataclass(frozen=True)
+class Sample:
+    """The classes of a step that are here.
+
+    ids: (n,) sorted. log_weights: (n,) of these where sums over classes are corrected, else None. compared: how many
+    there are in all processes; count: how many these stand for, the sum of all weights.
+    """
+
+    ids: Tensor
+    log_weights: Tensor | None
+    compared: int
+    count: int
+
+
+def sample_of(
+    mode: Sampled, shard: Shard, positives: Tensor, seed: int, classes: Tensor | None, dtype: torch.dtype
+) -> Sample:
+    """The sample of a step, from all classes or from each process's.
+
+    positives: distinct and sorted. classes: to take instead of random ones, the same everywhere. dtype: of log_weights.
+    """
+    world, rank = (shard.world, shard.rank) if mode.sample == "shard" else (1, 0)
+    bounds = torch.tensor([part_of(shard.num_classes, each, world)[0] for each in range(world)] + [shard.num_classes])
+    parts, known = bounds.diff().tolist(), torch.searchsorted(positives.cpu(), bounds)
+    positive, own = known.diff().tolist(), positives[known[rank] : known[rank + 1]]
+    if classes is None:
+        sizes = [sample_size(*each, mode.fraction) for each in zip(parts, positive, strict=True)]
+        first = int(bounds[rank])
+        start, stop = shard.start - first, shard.stop - first
+        ids = first + sample_classes(parts[rank], own - first, mode.fraction, seed, start, stop, key=first)
+    else:
+        sizes = torch.searchsorted(classes.cpu(), bounds).diff().tolist()
+        ids = classes[(classes >= shard.start) & (classes < shard.stop)]
+    if not mode.correction:
+        return Sample(ids, None, sum(sizes), sum(sizes))
+    weights = log_weights(parts[rank], sizes[rank], ids, own, dtype)
+    stands_for = [part if size > some else size for part, size, some in zip(parts, sizes, positive, strict=True)]
+    return Sample(ids, weights, sum(sizes), sum(stands_for))
+
+
+def sample_size(num_classes: int, positives: int, fraction: float) -> int:
+    """n = ⌈fraction·C⌉, or as many as there are positives."""
+    return min(num_classes, max(math.ceil(fraction * num_classes), positives))
 
 
 def sample_classes(
-    num_classes: int, positives: Tensor, fraction: float, seed: int, start: int = 0, stop: int | None = None
+    num_classes: int,
+    positives: Tensor,
+    fraction: float,
+    seed: int,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    key: int = 0,
 ) -> Tensor:
     """The sorted ids in [start, stop) of a sample of `sample_size` classes: the positives, and others at random.
 
     An 2021, arXiv:2010.05222. positives: distinct and sorted. Drawn on the CPU, the same on every device, and block by
     block, so that a process that has a part of the classes draws only that part: first how many of each block, then
-    which. stop: None for all.
+    which. stop: None for all. key: samples with the same seed and different keys are independent.
     """
     stop = num_classes if stop is None else stop
-    wanted = sample_size(num_classes, positives, fraction)
+    wanted = sample_size(num_classes, len(positives), fraction)
     if wanted == num_classes:
         return torch.arange(start, stop, device=positives.device)
     known = positives.cpu().numpy()
     bounds = np.append(np.arange(0, num_classes, BLOCK), num_classes)
     free = np.diff(bounds) - np.diff(np.searchsorted(known, bounds))
-    counts = np.random.default_rng(seed).multivariate_hypergeometric(free, wanted - len(known))
+    counts = _random(seed, key).multivariate_hypergeometric(free, wanted - len(known))
     drawn = [known]
     for block in range(start // BLOCK, -(-stop // BLOCK)):
         own = known[np.searchsorted(known, bounds[block]) : np.searchsorted(known, bounds[block + 1])] - bounds[block]
         # The r-th class that is no positive: r, and one more for each positive up to there.
-        some = np.random.default_rng([seed, block]).choice(free[block], counts[block], replace=False, shuffle=False)
+        some = _random(seed, key, block).choice(free[block], counts[block], replace=False, shuffle=False)
         some += np.searchsorted(own - np.arange(len(own)), some, side="right")
         drawn.append(some + bounds[block])
     ids = np.sort(np.concatenate(drawn))
@@ -46,10 +95,16 @@ def sample_classes(
     return torch.from_numpy(ids[inside]).to(positives.device)
 
 
+def _random(seed: int, *keys: int) -> np.random.Generator:
+    """A stream for each seed and keys; numpy takes a list [seed, 0] for the same as seed."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=keys))
+
+
 def log_weights(num_classes: int, count: int, ids: Tensor, positives: Tensor, dtype: torch.dtype) -> Tensor:
     """(n,) −ln of the probability of each of these sampled classes to be there, 0 for the positives.
 
-    count: of all that were sampled.
+    num_classes, count, positives: of all that they were sampled from, how many, how many were sampled, and which had to
+    be.
     """
     weights = torch.zeros(len(ids), dtype=dtype, device=ids.device)
     if count > len(positives):

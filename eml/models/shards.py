@@ -5,7 +5,6 @@ a sum over classes needs one exchange on the way forward and none on the way bac
 and goes into the comparison needs one on the way back, and no gradient is multiplied by the number of processes.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,18 +153,23 @@ def part_of(num_classes: int, rank: int, world: int) -> tuple[int, int]:
     return rank * num_classes // world, (rank + 1) * num_classes // world
 
 
-def drawn_rows(shard: Shard, draw: Callable[[int], Tensor], block: int = 4096) -> Tensor:
-    """(c, …) of what `draw`, called for all classes from the first on, gives; the others are drawn and dropped.
+def drawn_rows(shard: Shard, width: int, dtype: torch.dtype, block: int = 4096) -> Tensor:
+    """(c, width) standard normal numbers for the classes that are here, the same however many processes there are.
 
-    draw: number of classes → (that many, …). So the classes begin the same however many processes there are.
+    Drawn block by block of classes, each from a seed of its own, so that a process draws its part alone. The seeds
+    follow on a number from torch's generator, of which no more is taken. block: part of what a seed gives.
     """
-    kept, first = [], 0
-    while first < shard.num_classes:
-        left = shard.num_classes - first
-        count = left if left < block + 16 else block  # torch draws less than 16 numbers otherwise than as a longer end
-        rows = draw(count)
-        inside = slice(max(shard.start - first, 0), max(min(shard.stop - first, count), 0))
-        if inside.start < inside.stop:
-            kept.append(rows[inside])
-        first += count
-    return torch.cat(kept) if kept else draw(0)
+    seed = int(torch.randint(2**32, (), dtype=torch.int64))  # of a seed, torch's generator takes 32 bits
+    rows, generator = torch.empty(len(shard), width, dtype=dtype), torch.Generator()
+    for number in range(shard.start // block, -(-shard.stop // block)):
+        generator.manual_seed((seed + number) % 2**32)
+        first, end = number * block, min((number + 1) * block, shard.num_classes)
+        start, stop = max(first, shard.start), min(end, shard.stop)
+        inside = rows[start - shard.start : stop - shard.start]
+        if stop - start == end - first:
+            inside.normal_(generator=generator)
+        else:
+            inside.copy_(
+                torch.empty(end - first, width, dtype=dtype).normal_(generator=generator)[start - first : stop - first]
+            )
+    return rows

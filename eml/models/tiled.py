@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from eml.margins.base import per_row
 from eml.models.others import (
+    Compared,
     Comparison,
     Others,
     Targets,
@@ -22,24 +23,15 @@ from eml.models.others import (
 )
 
 
-def tiled_others(
-    how: Comparison,
-    embeddings: Tensor,
-    class_weights: Tensor,
-    class_bias: Tensor | None,
-    scale: Tensor,
-    logit_bias: Tensor | None,
-    *,
-    tile: int,
-    keep: int,
-) -> Others:
+def tiled_others(how: Comparison, given: Compared, *, tile: int, keep: int) -> Others:
     """The same, `tile` classes at a time: no more is held at once than a few matrices B×tile.
 
     keep: how many classes' cosines are kept for the backward pass; those of the others are computed again there.
     Differentiable once.
     """
-    plan = _Plan(how, len(class_weights), tile, keep)
-    found = list(_Tiled.apply(plan, embeddings, class_weights, class_bias, scale, logit_bias))
+    plan = _Plan(how, len(given.class_weights), tile, keep)
+    tensors = (given.embeddings, given.class_weights, given.class_bias, given.scale, given.logit_bias)
+    found = list(_Tiled.apply(plan, *tensors))
     rows = [found.pop(0) for _ in how.targets]
     sums, totals = ([found.pop(0) for _ in how.contexts] for _ in range(2))
     return Others(rows, sums, totals, *found)

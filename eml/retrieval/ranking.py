@@ -16,6 +16,7 @@ from torch import Tensor
 from eml.retrieval.tiles import BLOCK, TILE, Rows, similarities
 
 OWN_ENTRIES = 1 << 22  # similarities of queries to pictures of their class held at once, 16 MiB in float32
+CACHED = 256  # rows of a block that stay in a core's cache while they are compared several times: 1 MiB
 FEW = 10  # thresholds up to which one comparison for each is quicker than a sort
 
 Integers = NDArray[np.int64]
@@ -262,9 +263,12 @@ def _count_at_least(found: Tensor, limits: Tensor) -> Tensor:
     """(T, R) how many entries of each row of found (T, n) are at least each of the row's limits (T, R), descending."""
     rows, width = found.shape
     if limits.shape[1] <= FEW:
-        flags = torch.empty(found.shape, dtype=torch.bool, device=found.device)
-        each = [_count_true(torch.ge(found, limits[:, i : i + 1], out=flags)) for i in range(limits.shape[1])]
-        return torch.stack(each, 1)
+        counts = torch.empty(limits.shape, dtype=torch.int64, device=found.device)
+        for first in range(0, rows, CACHED):
+            part = slice(first, first + CACHED)
+            for i in range(limits.shape[1]):
+                counts[part, i] = _count_true(found[part] >= limits[part, i : i + 1])
+        return counts
     if limits.shape[1] <= width:
         ordered = torch.from_numpy(np.sort(found.numpy(), axis=1)) if found.device.type == "cpu" else found.sort(1)[0]
         return width - torch.searchsorted(ordered, limits)

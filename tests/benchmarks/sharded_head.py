@@ -8,6 +8,8 @@ of the resident set since just before the head was made. Bytes are counted at th
 processes must send, and compared with what went over the loopback device (which other processes may use too).
 
     OMP_NUM_THREADS=1 python tests/benchmarks/sharded_head.py --classes 200000 --size 512 --batch 256
+
+`--start` measures instead what one process of several takes to make its part of the head, against one alone.
 """
 
 import argparse
@@ -281,6 +283,22 @@ def show(case: Case, groups: list[Group]) -> None:
     sys.stdout.flush()
 
 
+def start(classes: int, size: int, worlds: list[int], rounds: int) -> None:
+    """Seconds to make the head of the last process of each number, in turns; no process waits for another there."""
+    margin, took = Margin.members()["arcface"](), defaultdict[int, list[float]](list)
+    for turn in range(rounds + 1):
+        for world in worlds:
+            began = time.process_time()
+            ClassHead(margin, classes, size, shard=Shard(classes, (world - 1) * classes // world, classes))
+            if turn:
+                took[world].append(time.process_time() - began)
+    one = took[worlds[0]]
+    print(f"\nmaking the head, C={classes:,}, D={size}\n| N | processor s | / N={worlds[0]} |\n|---|---|---|")
+    for world, seconds in took.items():
+        ratio = median(own / other for own, other in zip(seconds, one, strict=True))
+        print(f"| {world} | {median(seconds):.3f} | {ratio:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, default=200_000)
@@ -292,8 +310,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--fused", action="store_true", help="torch's AdamW in one pass")
     parser.add_argument("--out", type=Path, help="JSON for scaling_model.py")
+    parser.add_argument("--start", action="store_true", help="only how long making the head takes")
     options = parser.parse_args()
     print(f"load {', '.join(f'{each:.2f}' for each in os.getloadavg())} of {os.cpu_count()} cores at the start")
+    if options.start:
+        start(options.classes, options.size, options.worlds, options.rounds)
+        return
     found = []
     for margin in options.margins:
         for mode in options.modes:

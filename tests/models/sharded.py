@@ -16,15 +16,19 @@ from eml.margins import Margin
 from eml.margins.cosface import CosFace
 from eml.models.config import HeadConfig
 from eml.models.head import ClassHead
+from eml.models.modes import Sampled
+from eml.models.sampling import sample_of
 from eml.models.shards import Shard
 
 BATCH = 7  # 7 is shared unevenly by 2 and by 4 processes
 LABELS, LABELS_B = (torch.cat([each, each[2:3]]) for each in (LABELS, LABELS_B))
+PLAIN = {"type": "sgd", "momentum": 0.0}
+EACH_SHARD = ("cosface", "sphereface2", "proxy_anchor")  # one of each reduction
 MODES: list[dict[str, object]] = [
     {"type": "dense"},
     {"type": "tiled", "tile": 2, "memory": 0},
-    {"type": "sampled", "fraction": 0.5, "optimizer": {"type": "sgd", "momentum": 0.0}},
-    {"type": "sampled", "fraction": 0.5, "correction": True, "optimizer": {"type": "sgd", "momentum": 0.0}},
+    {"type": "sampled", "fraction": 0.5, "optimizer": PLAIN},
+    {"type": "sampled", "fraction": 0.5, "correction": True, "optimizer": PLAIN},
 ]
 
 Case = tuple[str, int, bool]
@@ -55,17 +59,15 @@ def steps(case: Case, shard: Shard) -> dict[str, Tensor]:
     torch.manual_seed(0)
     head = ClassHead(margin, CLASSES, SIZE, made, counts=COUNTS, dtype=torch.float64, shard=shard)
     random, found = torch.Generator().manual_seed(5), {}
-    part = slice(None)
-    if shard.group is not None:
-        bounds = [0, *itertools.accumulate(len(each) for each in torch.arange(BATCH).tensor_split(shard.world))]
-        part = slice(bounds[shard.rank], bounds[shard.rank + 1])
+    part = part_of_batch(shard)
     for step in range(steps_of(case)):
         x = torch.randn(BATCH, SIZE, dtype=torch.float64, generator=random)[part].mul(3).requires_grad_()
         share = torch.rand(BATCH, dtype=torch.float64, generator=random)
+        counts = counts_of(shard) if step % 2 else None  # told and asked
         if mixup:
-            losses = loss.mixed(*head.mixed(x, LABELS[part], LABELS_B[part], share[part]), share)
+            losses = loss.mixed(*head.mixed(x, LABELS[part], LABELS_B[part], share[part], counts=counts), share)
         else:
-            losses = loss(head(x, LABELS[part]))
+            losses = loss(head(x, LABELS[part], counts=counts))
         losses.mean().backward()
         assert x.grad is not None
         found |= {f"losses {step}": losses.detach(), f"gradient {step}": shard.gathered(x.grad)}
@@ -74,6 +76,51 @@ def steps(case: Case, shard: Shard) -> dict[str, Tensor]:
     for key, value in head.state_dict().items():
         found[key] = shard.merged(value) if key in of_classes else value
     return found
+
+
+def counts_of(shard: Shard) -> list[int]:
+    """How many pictures each process has: of 7, 4 and 3 or 2, 2, 2 and 1."""
+    return [len(each) for each in torch.arange(BATCH).tensor_split(shard.world)]
+
+
+def part_of_batch(shard: Shard) -> slice:
+    """This process's pictures."""
+    bounds = [0, *itertools.accumulate(counts_of(shard))]
+    return slice(bounds[shard.rank], bounds[shard.rank + 1])
+
+
+def embedded() -> Tensor:
+    return torch.randn(BATCH, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 3
+
+
+def of_each_shard(name: str, shard: Shard, *, correction: bool, classes: Tensor | None = None) -> dict[str, Tensor]:
+    """The second of two steps with a sample of each process's classes, or with the given ones.
+
+    own: which of them are here; gradient and by_weights, (C, D), are of all.
+    """
+    margin, config, _ = SETTINGS[name]
+    mode = {"type": "sampled", "fraction": 0.5, "sample": "shard", "correction": correction, "optimizer": PLAIN}
+    torch.manual_seed(0)
+    made = HeadConfig.model_validate({"scale": 8.0} | config | {"mode": mode})
+    head = ClassHead(margin, CLASSES, SIZE, made, counts=COUNTS, dtype=torch.float64, shard=shard)
+    part = part_of_batch(shard)
+    x, labels = embedded()[part].clone().requires_grad_(), LABELS[part]
+    if classes is None:
+        head(x, labels)
+        head.forget_step()
+    losses = CrossEntropy(label_smoothing=0.1 if margin.reduction == "softmax" else 0.0)(
+        head(x, labels, classes=classes)
+    )
+    losses.mean().backward()
+    (ids, rows), *_ = head._sampled
+    assert x.grad is not None
+    by_weights = torch.zeros_like(head.class_weights).index_copy_(0, ids, rows.grad)
+    return {
+        "own": ids + shard.start,
+        "losses": losses.detach(),
+        "gradient": shard.gathered(x.grad),
+        "by_weights": shard.merged(by_weights),
+    }
 
 
 def move(head: ClassHead, rate: float = 0.05) -> None:
@@ -125,6 +172,12 @@ def process(rank: int, world: int, folder: Path, these: list[Case]) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world)
     shard = Shard.of_group(CLASSES)
     found = {case: steps(case, shard) for case in these}
+    for name in EACH_SHARD:
+        found[name, -1, False] = of_each_shard(name, shard, correction=False)
+    found["cosface", -1, True] = of_each_shard("cosface", shard, correction=True)
+    hundred, mode = Shard.of_group(100), Sampled(fraction=0.5, sample="shard")
+    drawn = sample_of(mode, hundred, torch.empty(0, dtype=torch.int64), 3, None, torch.float64)
+    found["drawn", 0, False] = {"places": drawn.ids - hundred.start}
     if world == 2:
         found["golden", 0, False] = partial_fc(golden(), Shard.of_group(50))
         found["needed", 0, False] = needed(Shard.of_group(10))

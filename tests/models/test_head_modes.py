@@ -27,7 +27,8 @@ from eml.models.modes import Auto, Sampled, Tiled
 from eml.models.plan import plan_of
 from eml.models.row_optimizers.adamw import AdamW
 from eml.models.row_optimizers.sgd import SGD
-from eml.models.sampling import log_weights, sample_classes
+from eml.models.sampling import log_weights, sample_classes, sample_of
+from eml.models.shards import Shard
 
 CLASSES, SIZE, BATCH = 11, 4, 6
 COUNTS = list(range(1, CLASSES + 1))
@@ -240,6 +241,31 @@ def test_parts_of_a_sample_are_those_of_the_whole_and_blocks_do_not_show(monkeyp
     assert pairs.var().item() == pytest.approx(hypergeometric, rel=0.1)
 
 
+def test_one_process_samples_its_shard_as_it_does_the_whole_and_shards_do_not_sample_alike() -> None:
+    positives = torch.tensor([4, 50])
+    for correction in (False, True):
+        whole, shard = (
+            sample_of(
+                Sampled(fraction=0.2, sample=how, correction=correction),
+                Shard.whole(100),
+                positives,
+                7,
+                None,
+                torch.float64,
+            )
+            for how in ("whole", "shard")
+        )
+        assert whole.ids.tolist() == shard.ids.tolist()
+        assert (whole.compared, whole.count) == (shard.compared, shard.count) == (20, 100 if correction else 20)
+    same = [len(set(each) & set(other)) for each, other in (two_samples(seed) for seed in range(400))]
+    assert np.mean(same) == pytest.approx(20 * 20 / 100, abs=0.4)  # hypergeometric, deviation 1.6 of one, 0.08 of 400
+
+
+def two_samples(seed: int) -> tuple[list[int], list[int]]:
+    first, second = (sample_classes(100, torch.tensor([], dtype=torch.int64), 0.2, seed, key=key) for key in (0, 100))
+    return first.tolist(), second.tolist()
+
+
 def test_the_correction_makes_the_sum_over_sampled_classes_unbiased() -> None:
     torch.manual_seed(0)
     z, positives = torch.randn(100, dtype=torch.float64).exp(), torch.tensor([4, 50])
@@ -282,12 +308,14 @@ def test_sampling_resumes_where_it_was_and_counts_all_classes_in_eval_mode() -> 
     torch.testing.assert_close(head.eval()(x, LABELS).log_sum_exp, dense(x, LABELS).log_sum_exp)
 
 
-def test_classes_that_lack_a_label_or_come_in_another_mode_are_refused() -> None:
+def test_classes_and_counts_that_do_not_fit_are_refused() -> None:
     x = embeddings(torch.float64, 0)
     with pytest.raises(ValueError, match="must contain all labels"):
         head_of(ArcFace(), {}, {"type": "sampled"}, torch.float64)(x, LABELS, classes=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="only be given in mode sampled"):
         head_of(ArcFace(), {}, OTHERS[0], torch.float64)(x, LABELS, classes=torch.arange(CLASSES))
+    with pytest.raises(ValueError, match=r"process 0 gives 6 embeddings, counts says \[5\]"):
+        head_of(ArcFace(), {}, OTHERS[0], torch.float64)(x, LABELS, counts=[5])
 
 
 def test_bfloat16_factors_round_the_others_and_leave_the_target_alone() -> None:

@@ -71,7 +71,7 @@ def test_leave_one_out_equals_the_loop(name, rows, labels, monkeypatch) -> None:
         assert summarise(rank(3 * rows, labels)).values == pytest.approx(expected), "of any length"
 
 
-@pytest.mark.parametrize("block", [4096, 64])
+@pytest.mark.parametrize("block", [1024, 64])
 def test_partners_of_the_querys_own_group_are_left_out(block, monkeypatch) -> None:
     monkeypatch.setattr(ranking, "BLOCK", block)
     monkeypatch.setattr(tiles, "BLOCK", block)

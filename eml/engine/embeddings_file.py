@@ -1,0 +1,125 @@
+"""Embeddings in a file, made by eml or elsewhere: .npz, .npy or .parquet, and the pictures that they are of.
+
+.npz: `embeddings` (N, D), and `label`, `file_name` and any other arrays of N values, which become columns.
+.npy: (N, D), of the rows of a table in their order.
+.parquet: a column `embedding` of lists, or columns embedding_0, embedding_1, …; all others as in .npz.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eml.dataset.table import Table
+from eml.errors import DataError
+from eml.files import whole_file
+
+Array = NDArray[Any]
+SUFFIXES = (".npz", ".npy", ".parquet")
+
+
+def is_embeddings_file(name: str) -> bool:
+    """By its suffix."""
+    return Path(name).suffix in SUFFIXES
+
+
+def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tensor]:
+    """The pictures, and their (N, D) float32 embeddings in the table's order.
+
+    table: which pictures to take. A file with file names may hold more than these; one without must have a row for
+    each, in order. None: all that the file holds, which must then have labels.
+    Raises DataError for what cannot be read or does not fit the table.
+    """
+    embeddings, columns = _read(path)
+    if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.number) or not embeddings.size:
+        raise DataError(f"{path}: embeddings must be (N, D) numbers, got {embeddings.shape} of {embeddings.dtype}")
+    for name in columns:
+        if len(columns[name]) != len(embeddings):
+            raise DataError(f"{path}: {len(embeddings):,} embeddings and {len(columns[name]):,} values of {name!r}")
+    values = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
+    if table is not None:
+        return table, values[_rows(path, len(values), columns, table)]
+    if "label" not in columns:
+        raise DataError(
+            f"{path}: has no labels, so it is not known what is alike; say which pictures they are of: --data TABLE"
+        )
+    frame = pd.DataFrame({"label": columns["label"].astype(str)} | {k: v for k, v in columns.items() if k != "label"})
+    if "file_name" not in frame:
+        frame.insert(1, "file_name", [f"row {row}" for row in range(len(frame))])
+    return Table(frame, path.parent, path), values
+
+
+def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame) -> None:
+    """An .npz with embeddings (N, D), file_name and label of the frame's rows. Raises OutputError."""
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            embeddings=embeddings.numpy(),
+            file_name=frame["file_name"].to_numpy(str),
+            label=frame["label"].to_numpy(str),
+        )
+
+
+def _read(path: Path) -> tuple[Array, dict[str, Array]]:
+    try:
+        match path.suffix:
+            case ".npy":
+                return np.load(path, allow_pickle=False), {}
+            case ".npz":
+                with np.load(path, allow_pickle=False) as file:
+                    columns = {name: file[name] for name in file.files}
+                if "embeddings" not in columns:
+                    raise DataError(f"{path}: has no array 'embeddings'; it has {', '.join(columns) or 'none'}")
+                return columns.pop("embeddings"), columns
+            case _:
+                return _of_parquet(path)
+    except DataError:
+        raise
+    except ImportError as error:
+        raise DataError(f"{path}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as {path.suffix}: {str(error).splitlines()[0]}") from error
+
+
+def _of_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
+    frame = pd.read_parquet(path)
+    if "embedding" in frame:
+        rows = frame.pop("embedding")
+        lengths = {len(row) for row in rows}
+        if len(lengths) != 1:
+            raise DataError(f"{path}: embeddings of {len(lengths)} lengths: {sorted(lengths)[:5]}")
+        embeddings = np.stack(rows.tolist())
+    else:
+        names = [name for name in frame if str(name).removeprefix("embedding_").isdecimal()]
+        if not names:
+            raise DataError(f"{path}: has no column 'embedding' of lists and no columns embedding_0, embedding_1, …")
+        names.sort(key=lambda name: int(str(name).removeprefix("embedding_")))
+        embeddings = frame[names].to_numpy(np.float32)
+        frame = frame.drop(columns=names)
+    return embeddings, {str(name): frame[name].to_numpy() for name in frame}
+
+
+def _rows(path: Path, count: int, columns: dict[str, Array], table: Table) -> Tensor:
+    """(len(table.frame),) the row of the file for each picture of the table."""
+    if "file_name" not in columns:
+        if count != len(table.frame):
+            raise DataError(
+                f"{path}: {count:,} embeddings without file names, and {table.name} has {len(table.frame):,} rows; "
+                "they must be the same rows in the same order"
+            )
+        return torch.arange(count)
+    names = pd.Index(columns["file_name"].astype(str))
+    if names.has_duplicates:
+        raise DataError(f"{path}: file_name {names[names.duplicated()][0]!r} is there more than once")
+    found = names.get_indexer(pd.Index(table.frame["file_name"]))
+    missing = table.frame["file_name"][found < 0].tolist()
+    if missing:
+        raise DataError(
+            f"{path}: has no embedding for {len(missing):,} of {len(found):,} pictures of {table.name}, "
+            f"first: {missing[0]}"
+        )
+    return torch.from_numpy(found)
