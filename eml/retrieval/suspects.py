@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
-from eml.retrieval.embeddings_file import EmbeddedPictures
 from eml.retrieval.label_errors import LabelErrors, find_label_errors, most_similar
 from eml.retrieval.label_votes import Votes, votes
 from eml.retrieval.suspect_classes import MixedClass, OneClass, mixed_classes, one_classes
@@ -17,6 +17,19 @@ MIN_SCORE = 0.9  # odds of nine to one against the label
 PICTURES = ["rank", "file_name", "label", "suggested_label", "score", "reason", "nearest_own", "nearest_suggested"]
 CLASSES = ["reason", "label", "other_label", "pictures", "strength", "file_names"]
 LISTED = 5  # file names of a part
+
+
+@dataclass(frozen=True)
+class EmbeddedPictures:
+    """embeddings: (N, D). file_names, labels: (N,) text.
+
+    spaces: (N,) number of the network that made each embedding, None where one made all.
+    """
+
+    embeddings: Tensor
+    file_names: NDArray[np.str_]
+    labels: NDArray[np.str_]
+    spaces: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
