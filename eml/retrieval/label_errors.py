@@ -87,17 +87,13 @@ def find_label_errors(votes: Votes) -> LabelErrors:
 
 
 def most_similar(
-    embeddings: Tensor, votes: Votes, row: int, label: int, count: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The rows of a label, at most `count`, that are nearest to a picture in its space, and their cosines."""
-    rows = np.flatnonzero((votes.labels == label) & (votes.spaces == votes.spaces[row]))
-    rows = rows[rows != row]
-    if not len(rows):
-        return rows, np.zeros(0)
+    embeddings: Tensor, votes: Votes, row: int, among: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """Those of the rows `among` that are nearest to a picture, at most `count`, of its space and without itself."""
+    rows = among[(votes.spaces[among] == votes.spaces[row]) & (among != row)]
     vectors, one = embeddings[rows].double(), embeddings[row].double()
     cosines = (vectors @ one / (vectors.norm(dim=1) * one.norm())).numpy()
-    order = np.argsort(-cosines, kind="stable")[:count]
-    return rows[order], cosines[order]
+    return np.asarray(rows[np.argsort(-cosines, kind="stable")[:count]])
 
 
 def _alone(votes: Votes) -> NDArray[np.bool_]:

@@ -56,8 +56,11 @@ class Suspects:
         return int(np.isnan(self.errors.score).sum())
 
     def beside(self, row: int, label: int, count: int) -> NDArray[np.int64]:
-        """The pictures of a label that are nearest to a picture, at most `count`."""
-        return most_similar(self.pictures.embeddings, self.votes, row, label, count)[0]
+        """The pictures of a label that are nearest to a picture, at most `count`; suspects only where all are."""
+        rows = np.setdiff1d(np.flatnonzero(self.votes.labels == label), self.wrong)
+        first = most_similar(self.pictures.embeddings, self.votes, row, rows, count)
+        every = np.flatnonzero(self.votes.labels == label)
+        return first if len(first) else most_similar(self.pictures.embeddings, self.votes, row, every, count)
 
 
 def find_suspects(pictures: EmbeddedPictures, least: float = MIN_SCORE) -> Suspects:

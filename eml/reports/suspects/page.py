@@ -12,6 +12,7 @@ from markupsafe import Markup
 from eml.dataset.scan import Progress
 from eml.dataset.sidecar import write_sidecar
 from eml.files import whole_file
+from eml.reports.data.page import title
 from eml.reports.data.thumbnails import Thumbnail, thumbnails
 from eml.retrieval.suspects import Suspects, told
 
@@ -87,7 +88,7 @@ def _render(
     styles = (path.read_text(encoding="utf-8") for path in (STYLE, HERE / "page.css"))
     return environment.get_template("page.html").render(
         found=found,
-        root=str(root),
+        title=title(root),
         wrong=wrong,
         pairs=pairs,
         more_pairs=len(found.one) + len(found.mixed) - len(pairs),
