@@ -62,6 +62,12 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes on this machine that share the pictures, one for each GPU.", show_default=False
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
 ) -> None:
     """Measure retrieval by exact nearest neighbours: R@K, MAP@R, R-Precision, mAP, MRR, GAP.
@@ -70,6 +76,11 @@ def evaluate(
     is_gallery where the table has them. The query itself is left out; queries whose class has no other picture are
     left out of the means and counted.
     """
+    from eml.cli.launching import joined, launch, told_once, voices
+
+    if devices is not None and devices > 1:
+        launch(devices)
+        return
     from eml.cli import render
     from eml.engine.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
     from eml.engine.evaluation import (
@@ -79,51 +90,66 @@ def evaluate(
         load_for_evaluation,
         table_to_evaluate,
     )
+    from eml.engine.processes import Processes
     from eml.engine.sets import retrieval_set
     from eml.errors import ConfigError
     from eml.files import write_json
 
-    if not data and not all(is_embeddings_file(each) for each in checkpoints):
-        raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
-    tables = [table_to_evaluate(source, root, render.say, render.progress) for source in data or []]
-    names = _names([table.path or table.root for table in tables]) or ["embeddings"]
-    folders = _folders(checkpoints, out)
-    check_results([folder / name / "metrics.json" for folder in folders for name in names])
-    columns: dict[str, Any] = {"leave_out_same": leave_out_same, "within": within}
+    with told_once():
+        if not data and not all(is_embeddings_file(each) for each in checkpoints):
+            raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
+        folders = _folders(checkpoints, out)
+        here = Processes.of_environment()
+        if here.world > 1:
+            here.device(device)
+    with joined(device, here) as processes:
+        report, progress = voices(processes)
+        tables = processes.after_first(lambda: [table_to_evaluate(each, root, report, progress) for each in data or []])
+        names = _names([table.path or table.root for table in tables]) or ["embeddings"]
+        check_results([folder / name / "metrics.json" for folder in folders for name in names])
+        columns: dict[str, Any] = {"leave_out_same": leave_out_same, "within": within}
 
-    def of_file(file: str, table: Table | None) -> Evaluation:
-        table, embeddings = read_embeddings(Path(file), table)
-        return evaluation_of_embeddings(file, embeddings, table, **columns)
+        def of_file(file: str, table: Table | None) -> Evaluation:
+            table, embeddings = read_embeddings(Path(file), table)
+            return evaluation_of_embeddings(file, embeddings, table, **columns)
 
-    done: list[tuple[str, Path, Evaluation]] = []  # of each model on each table: the table's name, the folder
-    for checkpoint, folder in zip(checkpoints, folders, strict=True):
-        of_model: list[Evaluation] = []
-        if is_embeddings_file(checkpoint):
-            of_model = [of_file(checkpoint, table) for table in tables] if tables else [of_file(checkpoint, None)]
-        else:
-            model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=device)
-            for name, table in zip(names, tables, strict=True):
-                wanted = retrieval_set(table.frame, table.name, **columns)
-                with render.progress(f"embedding {name}", len(wanted.frame)) as advance:
-                    of_model.append(
-                        evaluation_of(
-                            checkpoint, model, table, wanted, batch_size=batch_size, workers=workers, progress=advance
+        done: list[tuple[str, Path, Evaluation]] = []  # of each model on each table: the table's name, the folder
+        for checkpoint, folder in zip(checkpoints, folders, strict=True):
+            of_model: list[Evaluation] = []
+            if is_embeddings_file(checkpoint):
+                if processes.first:
+                    read: list[Table | None] = [*tables] or [None]
+                    of_model = [of_file(checkpoint, table) for table in read]
+            else:
+                own = str(processes.device(device))
+                model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=own)
+                for name, table in zip(names, tables, strict=True):
+                    wanted = retrieval_set(table.frame, table.name, **columns)
+                    with progress(f"embedding {name}", len(wanted.frame)) as advance:
+                        given = {"batch_size": batch_size, "workers": workers}
+                        of_model.append(
+                            evaluation_of(
+                                checkpoint, model, table, wanted, **given, progress=advance, processes=processes
+                            )
                         )
-                    )
-        for name, evaluation in zip(names, of_model, strict=True):
-            write_json(folder / name / "metrics.json", {"name": name, **evaluation.facts()})
-            if save_embeddings:
-                write_embeddings(folder / name / "embeddings.npz", evaluation.embeddings, evaluation.wanted.frame)
-            done.append((name, folder / name, evaluation))
-    _show(checkpoints, names, [evaluation for *_, evaluation in done])
-    for name, folder, evaluation in done:
-        if left_out := evaluation.summary.queries_without_partner:
-            render.warn(f"{name}: {left_out:,} queries have no partner of their class and are not counted")
-        render.say(f"wrote {folder / 'metrics.json'}")
-    if json:
-        told = [{"name": name, **evaluation.facts()} for name, _, evaluation in done]
-        one = checkpoints[0] if len(checkpoints) == 1 else checkpoints
-        render.print_json({"checkpoint": one, "evaluations": told})
+            if not processes.first:
+                continue
+            for name, evaluation in zip(names, of_model, strict=True):
+                write_json(folder / name / "metrics.json", {"name": name, **evaluation.facts()})
+                if save_embeddings:
+                    write_embeddings(folder / name / "embeddings.npz", evaluation.embeddings, evaluation.wanted.frame)
+                done.append((name, folder / name, evaluation))
+        if not processes.first:
+            return
+        _show(checkpoints, names, [evaluation for *_, evaluation in done])
+        for name, folder, evaluation in done:
+            if left_out := evaluation.summary.queries_without_partner:
+                render.warn(f"{name}: {left_out:,} queries have no partner of their class and are not counted")
+            render.say(f"wrote {folder / 'metrics.json'}")
+        if json:
+            told = [{"name": name, **evaluation.facts()} for name, _, evaluation in done]
+            one = checkpoints[0] if len(checkpoints) == 1 else checkpoints
+            render.print_json({"checkpoint": one, "evaluations": told})
 
 
 def _show(checkpoints: list[str], names: list[str], done: list[Evaluation]) -> None:

@@ -71,7 +71,8 @@ def filter(
         typer.Option(min=1, help="Fewest pictures of a class, after all other removals.", show_default=False),
     ] = None,
     exclude: Annotated[
-        Path | None, typer.Option(
+        Path | None,
+        typer.Option(
             help="A table whose column file_name lists what to leave out, such as suspects.csv of eml suspects.",
             show_default=False,
         ),

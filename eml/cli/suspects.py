@@ -71,7 +71,9 @@ def suspects(
     counts = _counts(path, found)
     _show(counts, found)
     following = shlex.join(["eml", "filter", "DATASET", "--exclude", str(paths[0])])
-    render.written(paths, replaced, following=f"look at {paths[-1]}, delete the lines of suspects.csv that are right, {following}")
+    render.written(
+        paths, replaced, following=f"look at {paths[-1]}, delete the lines of suspects.csv that are right, {following}"
+    )
     if json:
         render.print_json(counts | {"written": [str(path) for path in paths]})
 

@@ -98,14 +98,17 @@ def evaluation_of(
     batch_size: int = 64,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Embed every picture of the set once and rank the gallery for every query; embeddings are kept.
 
+    processes: that share the pictures. The first one ranks and has the embeddings; in the others they mean nothing.
     Raises DataError when a picture cannot be read or no query has a partner.
     """
     rows = pictures(table, wanted.frame, model.preprocess)
-    embeddings = model.embed_rows(rows, batch_size=batch_size, workers=workers, progress=progress)
-    return Evaluation(name, table, wanted, embeddings, summarise(rankings(embeddings, wanted)), model.preprocess)
+    embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
+    summary = processes.told(lambda: summarise(rankings(embeddings, wanted)))
+    return Evaluation(name, table, wanted, embeddings, summary, model.preprocess)
 
 
 def evaluation_of_embeddings(

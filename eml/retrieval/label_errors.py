@@ -86,9 +86,7 @@ def find_label_errors(votes: Votes) -> LabelErrors:
     )
 
 
-def most_similar(
-    embeddings: Tensor, votes: Votes, row: int, among: NDArray[np.int64], count: int
-) -> NDArray[np.int64]:
+def most_similar(embeddings: Tensor, votes: Votes, row: int, among: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Those of the rows `among` that are nearest to a picture, at most `count`, of its space and without itself."""
     rows = among[(votes.spaces[among] == votes.spaces[row]) & (among != row)]
     vectors, one = embeddings[rows].double(), embeddings[row].double()

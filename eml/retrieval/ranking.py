@@ -121,7 +121,7 @@ class _Everyone:
         """How many queries from `begin` on are taken at once, so that what belongs to their classes is bounded."""
         some = self.order[begin : begin + TILE]
         sizes, starts = self.sizes[some], self.starts[some]
-        new = np.append(True, starts[1:] != starts[:-1])
+        new = _firsts(starts, sizes)
         rows = np.cumsum(np.where(new, sizes, 0))  # of the gallery, in their classes
         fits = (np.arange(1, len(some) + 1) * sizes <= OWN_ENTRIES) & (rows <= max(4 * BLOCK, len(self.gallery) // 2))
         return max(1, int(fits.sum()))
@@ -142,6 +142,14 @@ class _Everyone:
                 best[better] = highest[better]
                 nearest[better] = found[better].argmax(1) + first
         return partners.ranking(some, nearest, best, self.gallery_size)
+
+
+def _firsts(starts: Integers, sizes: Integers) -> NDArray[np.bool_]:
+    """(T,) which of some queries is the first of its class, by where the class stands in the gallery.
+
+    A class that the gallery lacks has the start of the one after it; its size tells it apart.
+    """
+    return np.append(True, (starts[1:] != starts[:-1]) | (sizes[1:] != sizes[:-1]))
 
 
 class _Partners:
@@ -207,7 +215,7 @@ class _Own:
     def __init__(self, everyone: _Everyone, some: Integers) -> None:
         self.everyone, self.some = everyone, some
         starts, sizes = everyone.starts[some], everyone.sizes[some]
-        new = np.append(True, starts[1:] != starts[:-1])
+        new = _firsts(starts, sizes)
         self.class_of = np.cumsum(new) - 1  # (T,) among the classes here
         self.first_query = np.flatnonzero(new)
         self.queries_of = np.diff(np.append(self.first_query, len(some)))

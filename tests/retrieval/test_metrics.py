@@ -110,6 +110,13 @@ def test_query_and_gallery_with_some_queries_in_the_gallery_equals_the_loop() ->
     assert summarise(found).values == pytest.approx(expected)
 
 
+def test_a_class_that_the_gallery_lacks_changes_nothing_for_the_class_after_it() -> None:
+    rows = unit(torch.randn(23, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
+    query_labels, gallery_labels = np.array([0, 1, 1, 1, 3, 3, 3]), np.repeat([1, 3], 8)
+    values = summarise(rank(rows[:7], query_labels, rows[7:], gallery_labels, itself=np.full(7, -1))).values
+    assert values == pytest.approx(by_loop(rows[:7], query_labels, rows[7:], gallery_labels, np.full(7, -1)))
+
+
 def test_a_copy_of_the_query_is_found_though_the_query_itself_is_not() -> None:
     rows = torch.tensor([[1.0, 0], [1.0, 0], [0, 1.0]])
     summary = summarise(rank(rows, np.array([0, 0, 1])))

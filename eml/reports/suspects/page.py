@@ -2,22 +2,19 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from eml.dataset.scan import Progress
 from eml.dataset.sidecar import write_sidecar
 from eml.files import whole_file
 from eml.reports.data.page import title
-from eml.reports.data.thumbnails import Thumbnail, thumbnails
+from eml.reports.rendering import render_page
+from eml.reports.thumbnails import Thumbnail, thumbnails
 from eml.retrieval.suspects import Suspects, told
 
 HERE = Path(__file__).parent
-STYLE = HERE.parent / "data" / "page.css"  # the data report's, so that the pages look alike
 BESIDE = 3  # pictures of each of the two labels
 PAIRS, PART = 12, 4  # classes shown; pictures of a class, or of its part
 AMBIGUOUS = 24
@@ -82,11 +79,8 @@ def _render(
     between: list[int],
     small: dict[str, Thumbnail],
 ) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    styles = (path.read_text(encoding="utf-8") for path in (STYLE, HERE / "page.css"))
-    return environment.get_template("page.html").render(
+    return render_page(
+        HERE,
         found=found,
         title=title(root),
         wrong=wrong,
@@ -100,8 +94,6 @@ def _render(
         suggested=lambda row: found.names[found.errors.suggested[row]] if found.errors.suggested[row] >= 0 else None,
         outliers=set(found.outliers.tolist()),
         thumbnails=small,
-        style=Markup("\n".join(styles)),  # ours, not the data's
-        version=version("easy-metric-learning"),
     )
 
 

@@ -24,10 +24,10 @@ class Thumbnail(NamedTuple):
     problem: str = ""
 
 
-def thumbnail(path: Path, side: int = SIDE) -> Thumbnail:
-    """The picture as every other command sees it, at most `side` px wide and high, never enlarged."""
+def thumbnail(path: Path, box: tuple[int, int, int, int] | None = None, side: int = SIDE) -> Thumbnail:
+    """The picture, or its box, as every other command sees it: at most `side` px wide and high, never enlarged."""
     try:
-        image = decode(path, at_least=(side, side))
+        image = decode(path, at_least=(side, side), box=box)
     except PictureError as error:
         return Thumbnail("", side, side, error.reason)
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
@@ -42,7 +42,9 @@ def thumbnails(
     """Of each file name, over threads: Pillow lets go of the interpreter while it decodes."""
     wanted = sorted(set(names))
     made = {}
-    for name, small in zip(wanted, in_order(partial(thumbnail, side=side), (root / name for name in wanted)), strict=True):
+    for name, small in zip(
+        wanted, in_order(partial(thumbnail, side=side), (root / name for name in wanted)), strict=True
+    ):
         made[name] = small
         if progress:
             progress(1)
