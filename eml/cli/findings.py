@@ -51,14 +51,14 @@ def show_comparison(found: Comparison) -> None:
             found.shown[metric],
             f"{each.before:.3f}",
             f"{each.after:.3f}",
-            f"{each.value:+.3f} ({each.interval.low:+.3f} to {each.interval.high:+.3f})",
+            f"{each.value:+.3f}",
+            f"{each.interval.low:+.3f} to {each.interval.high:+.3f}",
             verdict_on(each),
         ]
         for metric, each in found.differences.items()
     ]
-    render.table(
-        f"{found.name}, against {found.against}", ["", "against", "this", "difference (95 % interval)", ""], rows
-    )
+    columns = ["", "against", "this", "change", "95 % interval", ""]
+    render.table(f"{found.name}, against {found.against}", columns, rows)
     for line in found.lines():
         render.say(line)
     for what, classes in (("gained", found.gained), ("lost", found.lost)):

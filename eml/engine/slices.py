@@ -182,7 +182,7 @@ def by_column(title: str, column: "pd.Series[Any]") -> Parts:
         names, of = _by_frequency(text[~blank])
     everywhere = np.full(len(text), len(names))
     everywhere[~blank] = of
-    return Parts(title, [*names, "(blank)"], everywhere)
+    return Parts(title, [*names, "(blank)"] if blank.any() else names, everywhere)
 
 
 def _by_number(numbers: NDArray[np.float64], text: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
