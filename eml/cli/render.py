@@ -60,6 +60,16 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
+def decimal(value: float) -> str:
+    """A rate to three digits that matter: `0.0131`, `0.965`, `1.3e-05`."""
+    return f"{value:.3g}"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """An interval of rates; empty where it is not known."""
+    return "" if low is None or high is None else f"{decimal(low)} … {decimal(high)}"
+
+
 def count(number: int, one: str, several: str) -> str:
     """`1 class`, `2,000 classes`."""
     return f"{number:,} {one if number == 1 else several}"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from eml.errors import DataError
+from eml.errors import CheckpointError, DataError
 from eml.images.decode import decode, from_pil
 from eml.images.loading import InOrder, Pictures, batches, normalise
 from eml.images.preprocess import Preprocess
+from eml.models.calibration import Calibration, read_calibration
 from eml.models.checkpoint import load_checkpoint
 from eml.models.device import find_device
 from eml.models.embedder import Embedder
@@ -22,10 +24,38 @@ Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 
 
 class Model:
-    """An embedder with its preprocessing, in eval mode on one device."""
+    """An embedder with its preprocessing, in eval mode on one device. folder: of its checkpoint, if it is from one."""
 
-    def __init__(self, embedder: Embedder, preprocess: Preprocess, device: torch.device) -> None:
+    def __init__(
+        self, embedder: Embedder, preprocess: Preprocess, device: torch.device, folder: Path | None = None
+    ) -> None:
         self.embedder, self.preprocess, self.device = embedder.to(device).eval(), preprocess, device
+        self.folder = folder
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What `eml calibrate` found for this checkpoint; None where it was not run.
+
+        Raises CheckpointError when it cannot be read or belongs to other weights.
+        """
+        return None if self.folder is None else read_calibration(self.folder)
+
+    @property
+    def threshold(self) -> float:
+        """The calibrated threshold: accept from this cosine upwards. Raises CheckpointError without a calibration."""
+        if self.calibration is None:
+            raise CheckpointError(f"{self.folder or 'the model'}: is not calibrated; run: eml calibrate CHECKPOINT")
+        return self.calibration.threshold.value
+
+    def matches(self, first: Picture, second: Picture, *, threshold: float | None = None) -> bool:
+        """Whether two pictures are taken to be of one class: their cosine is at least the threshold.
+
+        threshold: the calibrated one unless given. Whether it fits two pictures depends on its goal: pair_far is about
+        pairs; far, about the nearest of a whole gallery, is stricter. Raises CheckpointError when neither is there.
+        """
+        least = self.threshold if threshold is None else threshold
+        one, other = self.embed([first, second])
+        return float(one @ other) >= least
 
     @property
     def size(self) -> int:
@@ -59,9 +89,14 @@ class Model:
         for pixels, rows in batches(pictures, which, workers):
             yield self._forward(pixels), rows
 
+    def accompany(self) -> None:
+        """Call the network on nothing, where its weights are shared out and the others have pictures left."""
+        side = self.preprocess.size
+        self._forward(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+
     def _forward(self, pixels: Tensor) -> Tensor:
         self.embedder.eval()
-        with torch.inference_mode():
+        with torch.no_grad():  # not in inference mode: weights that are gathered in it could not be trained after
             embeddings = self.embedder(normalise(pixels.to(self.device), self.preprocess)).float()
             return torch.nn.functional.normalize(embeddings).cpu()
 
@@ -87,4 +122,4 @@ def load(checkpoint: str | os.PathLike[str], *, device: str = "auto") -> Model:
     device: auto, cpu, cuda, cuda:N or mps. Raises CheckpointError when it cannot be read.
     """
     found = load_checkpoint(Path(checkpoint))
-    return Model(found.embedder, found.config.preprocess, find_device(device))
+    return Model(found.embedder, found.config.preprocess, find_device(device), found.folder)

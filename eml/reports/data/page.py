@@ -63,7 +63,7 @@ def render(report: DataReport, thumbnails: dict[str, Thumbnail]) -> str:
         filters={"megabytes": _megabytes, "expected": _expected},
         facts=facts,
         near=report.near,
-        name=_title(report.table.root),
+        name=title(report.table.root),
         charts=_charts(facts),
         groups=shown_groups(report),
         clashes=shown_clashes(report),
@@ -102,7 +102,7 @@ def _charts(facts: dict[str, Any]) -> dict[str, Markup]:
     return charts
 
 
-def _title(root: Path) -> str:
+def title(root: Path) -> str:
     """The folder's name, with the one above where it says little."""
     parts = root.resolve().parts
     return "/".join(parts[-2:] if parts[-1].lower() in VAGUE else parts[-1:])

@@ -1,0 +1,138 @@
+"""`eml calibrate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def calibrate(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A run folder (its best checkpoint) or a checkpoint folder.", show_default=False)
+    ],
+    data: Annotated[
+        Path,
+        typer.Option("--data", "-d", help="Table or folder of classes that were not trained on.", show_default=False),
+    ],
+    far: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE",
+            show_default=False,
+            help="Of queries of classes that are not in the gallery, so many may be accepted, such as 0.01.",
+        ),
+    ] = None,
+    pair_far: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE",
+            show_default=False,
+            help="Of pairs of pictures of different classes, so many may be accepted as the same, such as 1e-3.",
+        ),
+    ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            show_default=False,
+            help="Of the nearest pictures that are accepted, so many are to be of the query's class, such as 0.99.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Take the upper end of the threshold's interval: most other classes keep to the goal then."
+        ),
+    ] = False,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that the table's file names start from.", show_default=False)
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", show_default=False, help="Draw the histograms of the similarities with the threshold."
+        ),
+    ] = None,
+    random_seed: Annotated[int, typer.Option(help="Of the resamples and splits.")] = 28,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that eml did not write.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
+) -> None:
+    """Find the cosine from which on an answer is accepted, and keep it in the checkpoint.
+
+    For one goal: --far to turn away pictures of classes that are not in the gallery, --pair-far to say whether two
+    pictures are of one class, --precision to trust the answers that are accepted. The threshold is chosen so that
+    other classes than these keep to the goal on average; each half of the classes is checked with the threshold of the
+    other half. Writes calibration.json into the checkpoint folder.
+    """
+    from eml.cli import render
+    from eml.engine.calibration import calibrate_checkpoint, checkpoint_to_calibrate, goal_of, trained_on
+    from eml.engine.evaluation import table_to_evaluate
+    from eml.engine.sets import retrieval_set
+    from eml.models.calibration import calibration_path
+    from eml.models.model import load
+    from eml.reports.calibration import GOALS, draw_calibration, refuse_plot
+
+    goal = goal_of(far, pair_far, precision)
+    folder = checkpoint_to_calibrate(str(checkpoint), overwrite)
+    replaces = calibration_path(folder).exists()
+    if plot is not None:
+        refuse_plot(plot, overwrite=overwrite)
+    table = table_to_evaluate(data, root, render.say, render.progress)
+    wanted = retrieval_set(table.frame, table.name)
+    known, classes = trained_on(folder, wanted)
+    model = load(folder, device=device)
+    with render.progress("embedding", len(wanted.frame)) as advance:
+        found = calibrate_checkpoint(
+            folder,
+            model,
+            table,
+            wanted,
+            goal,
+            strict=strict,
+            batch_size=batch_size,
+            workers=workers,
+            seed=random_seed,
+            progress=advance,
+        )
+    rows = [
+        [SHOWN[name], render.decimal(rate.value), render.span(rate.low, rate.high)]
+        for name in SHOWN
+        if (rate := found.measured.get(name)) is not None
+    ]
+    threshold = ["threshold on the cosine", f"{found.threshold.value:.4f}"]
+    low, high = found.threshold.low, found.threshold.high
+    spread = "" if low is None or high is None else f"{low:.4f} … {high:.4f}"
+    render.table(f"{goal.value:g} {GOALS[goal.kind]}", ["", "", "95 % interval"], [[*threshold, spread], *rows])
+    there = [each for each in found.held_out if each is not None]
+    if there and found.held_out_mean is not None:
+        render.say(
+            f"held-out classes, {len(there)} times half of them: {render.decimal(found.held_out_mean)} on average, "
+            f"{render.decimal(min(there))} … {render.decimal(max(there))} (goal {goal.value:g})"
+        )
+    if missing := len(found.held_out) - len(there):
+        render.warn(f"{missing} of {len(found.held_out)} halves of the classes gave no threshold for this goal")
+    for note in found.notes:
+        render.warn(note)
+    if known:
+        render.warn(
+            f"{known:,} of {classes:,} classes were trained on: a threshold for other classes takes pictures of others"
+        )
+    render.say(f"{'replaced' if replaces else 'wrote'} {calibration_path(folder)}")
+    if plot is not None:
+        render.say(f"wrote {draw_calibration(found, plot)}")
+    if json:
+        render.print_json(
+            {"checkpoint": str(checkpoint), "written": str(calibration_path(folder)), **found.model_dump(mode="json")}
+        )
+
+
+SHOWN = {
+    "false_accept_rate": "accepted queries of unknown classes",
+    "pair_false_accept_rate": "accepted pairs of different classes",
+    "accepted": "accepted queries of known classes",
+    "precision": "right ones among these",
+    "recognised": "accepted and right, of known classes",
+}

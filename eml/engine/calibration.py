@@ -1,0 +1,132 @@
+"""From a checkpoint and a table to calibration.json."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+
+from eml.dataset.table import Table
+from eml.engine.sets import RetrievalSet, pictures
+from eml.errors import ConfigError, OutputError
+from eml.files import digest, write_json
+from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
+from eml.models.model import Model
+from eml.models.pointers import find_checkpoint
+from eml.retrieval.calibration import BINS, CONFIDENCE, RESAMPLES, SEED, Calibrated, Interval, OpenSet, calibrate
+from eml.retrieval.support import Goal, Kind, refuse_hopeless
+
+
+def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
+    """The checkpoint folder, where calibration.json may be written.
+
+    Raises ConfigError for timm:NAME, CheckpointError where there is no checkpoint, and OutputError where there is a
+    calibration.json that eml did not write.
+    """
+    if name.startswith("timm:"):
+        raise ConfigError(f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder")
+    folder = find_checkpoint(Path(name))
+    file = calibration_path(folder)
+    if file.exists() and not overwrite and not _is_calibration(file):
+        raise OutputError(f"{file}: is there and was not written by eml calibrate; give --overwrite to replace it")
+    return folder
+
+
+def _is_calibration(file: Path) -> bool:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"eml_version", "goal", "threshold"} <= set(found)
+
+
+def goal_of(far: float | None, pair_far: float | None, precision: float | None) -> Goal:
+    """The one that was asked for. Raises ConfigError for none or several, and for rates that are not within 0 and 1."""
+    values: dict[Kind, float | None] = {"far": far, "pair_far": pair_far, "precision": precision}
+    given = [Goal(kind, value) for kind, value in values.items() if value is not None]
+    if len(given) != 1:
+        raise ConfigError(
+            f"{len(given)} goals are given; give one: --far RATE (of queries of unknown classes), --pair-far RATE (of "
+            "pairs of different classes) or --precision SHARE (of accepted answers that are right)"
+        )
+    if not 0 < given[0].value < 1:
+        raise ConfigError(f"the goal must be above 0 and below 1, got {given[0].value:g}")
+    return given[0]
+
+
+def open_set(model: Model, table: Table, wanted: RetrievalSet, **loading: object) -> OpenSet:
+    """The set's pictures embedded. loading: batch_size, workers, progress of `Model.embed_rows`."""
+    embeddings = model.embed_rows(pictures(table, wanted.frame, model.preprocess), **loading)  # type: ignore[arg-type]
+    return OpenSet(embeddings, wanted.labels, wanted.queries, wanted.gallery, wanted.groups, wanted.within)
+
+
+def calibrate_checkpoint(
+    folder: Path,
+    model: Model,
+    table: Table,
+    wanted: RetrievalSet,
+    goal: Goal,
+    *,
+    strict: bool = False,
+    batch_size: int = 64,
+    workers: int = 0,
+    seed: int = SEED,
+    progress: Callable[[int], None] | None = None,
+) -> Calibration:
+    """Embed the set, choose the threshold for the goal and write calibration.json into the checkpoint folder.
+
+    strict: see `eml.retrieval.calibration.calibrate`. Raises DataError where the pictures cannot support the goal;
+    nothing is written then.
+    """
+    refuse_hopeless(goal, wanted.labels, len(wanted.queries))
+    data = open_set(model, table, wanted, batch_size=batch_size, workers=workers, progress=progress)
+    found = calibrate(data, goal, strict=strict, seed=seed)
+    record = _record(found, strict, folder, table, wanted, seed)
+    write_json(calibration_path(folder), record.model_dump(mode="json"))
+    return record
+
+
+def _record(
+    found: Calibrated, strict: bool, folder: Path, table: Table, wanted: RetrievalSet, seed: int
+) -> Calibration:
+    held_out = [None if isnan(each) else each for each in found.held_out]
+    there = [each for each in held_out if each is not None]
+    return Calibration(
+        eml_version=version("easy-metric-learning"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        weights_digest=weights_digest(folder),
+        goal=found.goal.kind,
+        goal_value=found.goal.value,
+        strict=strict,
+        threshold=_rate(found.threshold),
+        plain_threshold=found.plain,
+        measured={name: _rate(each) for name, each in found.measured.items()},
+        held_out=held_out,
+        held_out_mean=float(np.mean(there)) if there else None,
+        confidence=CONFIDENCE,
+        seed=seed,
+        resamples=RESAMPLES,
+        table=str(table.path) if table.path else None,
+        table_digest=digest(table.path) if table.path else None,
+        protocol=wanted.protocol,
+        counts=found.counts,
+        notes=found.notes,
+        histogram_edges=[round(float(edge), 2) for edge in BINS],
+        histogram_same=found.same.tolist(),
+        histogram_different=found.different.tolist(),
+    )
+
+
+def _rate(found: Interval) -> Rate:
+    low, high = (None if isnan(each) else each for each in (found.low, found.high))
+    return Rate(value=found.value, low=low, high=high)
+
+
+def trained_on(folder: Path, wanted: RetrievalSet) -> tuple[int, int]:
+    """(classes of the set that the checkpoint was trained on, classes of the set), by their names."""
+    known = set(json.loads((folder / "labels.json").read_text(encoding="utf-8")))
+    names = set(wanted.frame["label"])
+    return len(names & known), len(names)

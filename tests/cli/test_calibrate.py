@@ -1,0 +1,145 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import eml
+from eml.cli.app import main
+from eml.dataset.table import read_table
+from eml.errors import CheckpointError
+from eml.images.preprocess import Preprocess
+from eml.models.checkpoint import save_checkpoint
+from eml.models.config import ModelConfig
+from eml.models.embedder import build_embedder
+from eml.models.necks.linear import Linear
+from eml.retrieval.open_set import acceptance
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 classes of 5 pictures, each with a colour of its own and noise, and their table."""
+    root, random = tmp_path_factory.mktemp("calibrate") / "photos", np.random.default_rng(0)
+    for label in range(16):
+        (root / f"{label:02}").mkdir(parents=True)
+        colour = random.integers(0, 256, 3)
+        for number in range(5):
+            pixels = (colour + random.normal(0, 50, (4, 4, 3))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).resize((40, 40)).save(root / f"{label:02}" / f"{number}.png")
+    assert main(["scan", str(root), "--no-hashes"]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that was trained on a class 03."""
+    torch.manual_seed(0)
+    config = ModelConfig(backbone="test_resnet", weights="none", neck=Linear(size=16))
+    folder = tmp_path_factory.mktemp("made") / "epoch-001"
+    save_checkpoint(folder, build_embedder(config), config, Preprocess(size=32), ["03", "x"], {})
+    return folder
+
+
+@pytest.fixture
+def checkpoint(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "checkpoint"))
+
+
+def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
+    checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = (checkpoint / "model.safetensors").read_bytes()
+    plot = tmp_path / "plot.png"
+    words = ["calibrate", str(checkpoint), "--data", str(photos), "--json", "--plot", str(plot)]
+    assert main([*words, "--pair-far", "0.05"]) == 0
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
+    kept = json.loads((checkpoint / "calibration.json").read_text())
+    assert {**kept, "checkpoint": str(checkpoint), "written": str(checkpoint / "calibration.json")} == told
+    assert "1 of 16 classes were trained on" in shown.err
+    assert f"wrote {checkpoint}/calibration.json" in shown.err
+    assert "held-out classes, 10 times half of them" in shown.err
+    assert (kept["goal"], kept["goal_value"], kept["counts"]["pictures"]) == ("pair_far", 0.05, 80)
+    assert sum(kept["histogram_same"]) == 160
+    assert sum(kept["histogram_different"]) == kept["counts"]["different_pairs"] == 80 * 79 // 2 - 160
+    assert (checkpoint / "model.safetensors").read_bytes() == weights
+
+    model, table = eml.load(checkpoint, device="cpu"), read_table(photos / "dataset_info.csv")
+    assert model.calibration is not None
+    assert model.threshold == model.calibration.threshold.value == kept["threshold"]["value"]
+    labels = table.frame["label"].astype(int).to_numpy(np.int64)
+    embeddings = torch.from_numpy(model.embed([photos / name for name in table.frame["file_name"]]))
+    found = acceptance(embeddings, labels, model.threshold)
+    for name, rate in kept["measured"].items():
+        assert rate["value"] == pytest.approx(found[name], abs=0.01), name
+    first, near, far = photos / "00/0.png", photos / "00/1.png", photos / "05/0.png"
+    cosine = float(embeddings[0] @ embeddings[1])
+    assert model.matches(first, near, threshold=cosine - 1e-4)
+    assert not model.matches(first, near, threshold=cosine + 1e-4)
+    assert model.matches(first, far) == (float(embeddings[0] @ embeddings[25]) >= model.threshold)
+
+    with Image.open(plot) as picture:
+        assert picture.size > (800, 500)
+    assert main([*words, "--precision", "0.6"]) == 0  # eml's own files are replaced, and it is said
+    assert "replaced" in capsys.readouterr().err
+    assert eml.load(checkpoint).calibration != model.calibration
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("", "0 goals are given; give one: --far RATE"),
+        ("--far 0.1 --precision 0.9", "2 goals are given"),
+        ("--far 1.5", "the goal must be above 0 and below 1, got 1.5"),
+        ("--far 0.1 --plot x.jpg", "x.jpg: a PNG is written"),
+        ("--far 0.001", "--far 0.001 cannot be shown by 80 queries"),
+    ],
+)
+def test_what_cannot_be_calibrated_says_why_and_writes_nothing(
+    checkpoint: Path, photos: Path, words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", str(checkpoint), "--data", str(photos), *words.split()]) == 2
+    assert told in capsys.readouterr().err
+    assert not (checkpoint / "calibration.json").exists()
+
+
+def test_nothing_of_the_users_is_replaced(
+    checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["calibrate", str(checkpoint), "--data", str(photos), "--pair-far", "0.05"]
+    (checkpoint / "calibration.json").write_text("{}")
+    assert main(words) == 2
+    assert "calibration.json: is there and was not written by eml calibrate" in capsys.readouterr().err
+    (checkpoint / "calibration.json").unlink()
+    Image.new("RGB", (8, 8)).save(tmp_path / "mine.png")
+    assert main([*words, "--plot", str(tmp_path / "mine.png")]) == 2
+    assert "mine.png: exists and was not made by eml calibrate" in capsys.readouterr().err
+    assert main(["calibrate", "timm:resnet18", "--data", str(photos), "--far", "0.1"]) == 2
+    assert "timm:resnet18: has no checkpoint folder" in capsys.readouterr().err
+
+
+def test_a_calibration_that_cannot_be_trusted_is_an_error_only_when_it_is_used(
+    checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CheckpointError, match="is not calibrated; run: eml calibrate"):
+        eml.load(checkpoint).matches(photos / "00/0.png", photos / "00/1.png")
+    assert eml.load(checkpoint).calibration is None
+    assert main(["calibrate", str(checkpoint), "--data", str(photos), "--pair-far", "0.05"]) == 0
+    file = checkpoint / "calibration.json"
+    good = json.loads(file.read_text())
+    for change, told in (
+        ({"weights_digest": "0" * 32}, "belongs to other weights"),
+        ({"format": 2, "eml_version": "9"}, r"written by a newer eml \(9\)"),
+        ({"threshold": 0.5}, r"no calibration \(threshold:"),
+    ):
+        file.write_text(json.dumps(good | change))
+        model = eml.load(checkpoint)
+        assert model.embed([photos / "00/0.png"]).shape == (1, 16)
+        with pytest.raises(CheckpointError, match=told):
+            model.calibration  # noqa: B018 - read when it is asked for
+    file.write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        eml.load(checkpoint).calibration  # noqa: B018
