@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from eml.dataset.columns import BOX
@@ -26,6 +27,8 @@ HERE = Path(__file__).parent
 SMALL = 64  # side of the map's thumbnails (pixels)
 PACKAGES = ("easy-metric-learning", "torch", "timm", "numpy", "pandas", "scikit-learn", "pillow")
 IN_TABLES = ("recall_at_1", "map_at_r", "r_precision")  # of classes
+IN_SLICES = ("recall_at_1", "map_at_r")  # two, since their intervals take room
+MARKED = (1e-4, 1e-3, 1e-2)  # false accept rates, on the ROC
 VERIFICATION = {"auc": "AUC", "eer": "EER", "fold_accuracy": "Accuracy, 10 folds"}
 
 Interval = tuple[float, float]
@@ -149,12 +152,13 @@ def render(
         verification=_verification(additions.verification),
         charts={
             "cmc": cmc_chart(cmc),
-            "roc": roc_chart(additions.roc, roc_rates(additions.verification)) if additions.roc else None,
+            "roc": _roc(additions) if additions.roc else None,
             "similarity": similarity_chart(found, additions.threshold),
         },
         cmc=cmc_table(ranks, summary.gallery),
         sampled=len(found.own) if len(found.own) < summary.queries else None,
         shown=shown,
+        in_slices=IN_SLICES,
         in_tables=[name for name in IN_TABLES if name in summary.per_query],
         labels=[names[label] for label in wanted.labels],
         names=wanted.frame["file_name"].tolist(),
@@ -199,6 +203,11 @@ PROTOCOLS = {
     "are searched. A picture that is both is not found by itself.",
     "held-out pictures": "The held-out pictures are the queries, the training pictures of their classes the gallery.",
 }
+
+
+def _roc(additions: Additions) -> Markup:
+    rates = roc_rates(additions.verification)
+    return roc_chart(additions.roc or {}, {rate: rates[rate] for rate in MARKED if rate in rates})
 
 
 def _verification(values: Mapping[str, float]) -> list[tuple[str, float]]:
