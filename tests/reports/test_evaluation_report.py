@@ -369,7 +369,7 @@ def test_a_browser_shows_the_page_and_its_map_by_pointer_and_keys(tmp_path: Path
                     assert browser.evaluate(CARD) == [False, labels[number], False, 64, True]
                 browser.evaluate(POINT.replace("NUMBER", "0").replace("TYPE", "pointerleave"))
                 assert browser.evaluate(CARD)[0] is True
-                assert browser.asked == []
+                assert [each for each in browser.asked if not each.startswith("data:")] == []
                 assert browser.complaints == []
         told = []
         browser.evaluate("document.querySelector('#map svg').focus()")
