@@ -59,7 +59,8 @@ def filter_table(
     """The pictures worth training on, in this order: exclude, sizes, label conflicts, duplicates, classes.
 
     exclude: file_names to leave out, each of which must be there; exclude_from: the table whose rows they are, for
-    errors. min_size, max_size: pixels of the shorter, of the longer side. dedup: one picture stays of those within `threshold` bits (0..63) and with the same label; `keep` says which, see `keeping_order`.
+    errors. min_size, max_size: pixels of the shorter, of the longer side. dedup: one picture stays of those within
+    `threshold` bits (0..63) and with the same label; `keep` says which, see `keeping_order`.
     Pictures that are there with different labels are label conflicts, and all of them leave, unless `conflicts` is
     "keep": with scope class only identical files, with scope dataset also near-duplicates. Every pair is confirmed by a
     second look at the pictures; hash_only removes within classes without it (scope class only).

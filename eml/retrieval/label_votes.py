@@ -13,7 +13,7 @@ from eml.retrieval.search import nearest
 K = 50  # pictures asked; more changes little, since their votes fall with the distance
 PERPLEXITY = 15.0
 STEPS = 40  # halvings of the temperature's bracket: to the last bit of a float32
-HOTTEST, COLDEST = 10.0, 1e-4
+HOTTEST, COLDEST = 10.0, 1e-6
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Votes:
             keys = rows[there] * classes + self.labels[self.nearest[part].ravel()[there]]
             distinct, place = np.unique(keys, return_inverse=True)
             sums = np.bincount(place, weights=self.weights[part].ravel()[there], minlength=len(distinct))
-            yield distinct // classes, distinct % classes, sums
+            yield distinct // classes, distinct % classes, sums.astype(np.float64)
 
 
 def votes(

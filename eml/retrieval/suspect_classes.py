@@ -78,8 +78,8 @@ def mixed_classes(embeddings: Tensor, votes: Votes, apart: list[OneClass]) -> li
     """Labels that 2-means in a space cuts into parts of which one votes for another label rather than for the rest.
 
     embeddings: (N, D), those of the votes. apart: pairs that are one class, of which nothing more is said.
-    A part counts with three pictures and a tenth of its label or more over all spaces, if a fifth of its votes are for the
-    other label and three times as many as for the rest of its own. The most votes first.
+    A part counts with three pictures and a tenth of its label or more over all spaces, if a fifth of its votes are for
+    the other label and three times as many as for the rest of its own. The most votes first.
     """
     same = {(pair.label, pair.other) for pair in apart} | {(pair.other, pair.label) for pair in apart}
     keys = votes.spaces * (int(votes.labels.max(initial=0)) + 1) + votes.labels
@@ -101,7 +101,7 @@ def mixed_classes(embeddings: Tensor, votes: Votes, apart: list[OneClass]) -> li
     found = []
     for (label, other), those in parts.items():
         members = np.sort(np.concatenate([part for part, _, _ in those]))
-        toward, back = (sum(each[place] for each in those) for place in (1, 2))
+        toward, back = sum(each[1] for each in those), sum(each[2] for each in those)
         mixed = MixedClass(label, other, members, toward / len(members), toward / (toward + back))
         large = len(members) >= max(FEW, SHARE * sizes[label])
         if large and mixed.lean >= LEAN and mixed.toward >= TOWARD:

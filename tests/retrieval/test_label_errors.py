@@ -71,7 +71,7 @@ def test_a_vote_amounts_to_fifteen_pictures_whatever_the_similarities_are_spread
 
 
 def test_changed_labels_come_first_and_their_true_label_is_suggested() -> None:
-    embeddings, true = clusters([40, 30, 20, 10])
+    embeddings, true = clusters([40, 30, 30, 30])
     labels, rows = flipped(true, 8)
     _, errors = found(embeddings, labels)
     assert sorted(errors.suspects(0.9).tolist()) == rows.tolist()
@@ -132,8 +132,9 @@ def test_a_picture_that_is_near_to_nothing_is_an_outlier() -> None:
 
 
 def test_a_picture_half_way_between_two_labels_is_ambiguous() -> None:
-    embeddings, labels = clusters([30, 30], spread=0.1)
-    embeddings[0] = embeddings[labels == 0].mean(0) + embeddings[labels == 1].mean(0)
+    embeddings, labels = clusters([30, 30])
+    middles = [torch.nn.functional.normalize(embeddings[labels == label].mean(0), dim=0) for label in (0, 1)]
+    embeddings[0] = middles[0] + middles[1]
     _, errors = found(embeddings, labels)
     assert errors.ambiguous(0.9).tolist() == [0]
     assert len(errors.suspects(0.9)) == 0
