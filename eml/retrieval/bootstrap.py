@@ -252,7 +252,8 @@ def _corrected(
         return _of_alike(value, classes, (1 - confidence) / 2, bounds)
     left = np.asarray(without)[np.isfinite(without)]
     changes = left.mean() - left
-    acceleration = (changes**3).sum() / (6 * max((changes**2).sum(), TINY) ** 1.5)
+    spread = (changes**2).sum() ** 1.5
+    acceleration = (changes**3).sum() / (6 * spread) if spread > TINY else 0.0
     below = ((resampled < value).mean() + (resampled <= value).mean()) / 2
     bias = special.ndtri(np.clip(below, 1 / len(resampled), 1 - 1 / len(resampled)))
     moved = bias + special.ndtri([tail, 1 - tail])
