@@ -21,7 +21,7 @@ from eml.errors import EmlError, Interrupted
 # Its docstring is its help. Listed in the order of the way of the data.
 COMMANDS = (
     *("scan", "merge", "filter", "split", "kfold", "audit", "report"),
-    *("init", "cache", "train", "plot", "evaluate", "calibrate", "demo", "margins", "config"),
+    *("init", "cache", "train", "plot", "evaluate", "calibrate", "suspects", "demo", "margins", "config"),
 )
 
 DONE, FIXABLE, BUG, INTERRUPTED = 0, 2, 70, 130

@@ -71,7 +71,11 @@ def filter(
         typer.Option(min=1, help="Fewest pictures of a class, after all other removals.", show_default=False),
     ] = None,
     exclude: Annotated[
-        Path | None, typer.Option(help="A table whose column file_name lists what to leave out.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="A table whose column file_name lists what to leave out, such as suspects.csv of eml suspects.",
+            show_default=False,
+        ),
     ] = None,
     root: Root = None,
     out: Out = None,
@@ -113,6 +117,7 @@ def filter(
     filtered = filter_table(
         table,
         exclude=names,
+        exclude_from=exclude,
         min_size=min_size,
         max_size=max_size,
         dedup=dedup,

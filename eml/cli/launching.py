@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from eml.cli import render
 from eml.cli.app import BUG, FIXABLE, INTERRUPTED
 from eml.errors import ConfigError, EmlError, Interrupted
 
 if TYPE_CHECKING:
+    from eml.dataset.scan import Progress
     from eml.engine.processes import Processes
+    from eml.engine.sets import Report
 
 SAVING = 300  # seconds that the processes have after a stop request to finish their step and save
 TELLING = 10  # seconds that the first process of a machine has to tell of an error
@@ -99,6 +102,18 @@ def told_once() -> Iterator[None]:
         if _is_first_here():
             raise
         raise SystemExit(INTERRUPTED) from error
+
+
+def voices(processes: Processes) -> tuple[Report, Progress]:
+    """How the work is told of and how far it is, which the first process shows and the others do not."""
+    if processes.first:
+        return render.say, render.progress
+    return (lambda line: None), _unseen
+
+
+@contextmanager
+def _unseen(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    yield lambda done: None
 
 
 def _is_first_here() -> bool:

@@ -59,7 +59,7 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
 ) -> None:
     """Train an embedding model as a config says, into a run folder with checkpoints, metrics and plots."""
-    from eml.cli.launching import joined, launch, told_once
+    from eml.cli.launching import joined, launch, told_once, voices
     from eml.errors import ConfigError
 
     if devices is not None and devices > 1 and not preview:
@@ -87,8 +87,7 @@ def train(
     with joined(run.device, here) as processes:
         from eml.engine.sets import table_to_train_on
 
-        report, progress = (render.say, render.progress) if processes.first else (lambda line: None, None)
-        table = processes.after_first(lambda: table_to_train_on(run.data, report, progress))
+        table = processes.after_first(lambda: table_to_train_on(run.data, *voices(processes)))
         if dry_run:
             _rehearse(run, table, processes, json=json)
         elif fold == "all":

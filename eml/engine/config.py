@@ -202,6 +202,11 @@ class RunConfig(Strict):
         description="of the network's products (autocast); auto: bfloat16 on a GPU that has it, else float32; the "
         "class head has its own, see head.product",
     )
+    shard_network: bool = Field(
+        False,
+        description="of several processes each holds a part of the network's weights, gradients and optimizer state, "
+        "for networks that one device cannot hold; slower, the result is the same (docs/several_devices.md)",
+    )
     compile: bool = Field(False, description="torch.compile the network: minutes to start, then faster on a GPU")
     ema: EmaConfig | None = Field(None, description="a running mean of the weights, validated and saved in their place")
     validation: ValidationConfig = ValidationConfig()

@@ -21,7 +21,7 @@ from eml.errors import DataError
 from eml.files import whole_file, write_json
 from eml.models.model import load
 
-FOLDS = "folds.json"
+FOLDS, OUT_OF_FOLD = "folds.json", "out_of_fold.npz"
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def _write(done: CrossValidation, config: RunConfig, table: Table) -> None:
             for fold, each in done.folds.items()
         },
         "metrics": {key: {"mean": value, "std": spread} for key, (value, spread) in done.metrics.items()},
+        "root": str(table.root.resolve()),
     }
     write_json(done.folder / FOLDS, facts)
     frames, embeddings = [], []
@@ -98,7 +99,7 @@ def _write(done: CrossValidation, config: RunConfig, table: Table) -> None:
         frames.append(frame)
         embeddings.append(model.embed_rows(rows, batch_size=config.validation.batch_size).numpy())
     frame = pd.concat(frames)
-    with whole_file(done.folder / "out_of_fold.npz") as temporary, temporary.open("wb") as file:
+    with whole_file(done.folder / OUT_OF_FOLD) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             embeddings=np.concatenate(embeddings),

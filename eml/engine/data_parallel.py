@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from eml.engine.config import RunConfig
 from eml.engine.optimizer import new_optimizer
 from eml.engine.processes import Processes
+from eml.engine.sharded_network import is_in_parts, own_part, sharding_problems
 from eml.errors import ConfigError, EmlError
 from eml.models.embedder import Embedder
 from eml.models.head import ClassHead
@@ -31,20 +32,33 @@ def check_processes(config: RunConfig, processes: Processes) -> None:
         problems.append("precision: float16 is for one process; several take bfloat16 or float32")
     if on_cpu and config.model.batch_norm == "synced":
         problems.append("model.batch_norm: synced is for GPUs, torch has it there alone; use frozen")
-    share = config.batch_size // processes.world
-    if share < config.accumulate:
+    try:
+        check_parts(config.batch_size, config.accumulate, processes)
+    except ConfigError as error:
+        problems += error.problems
+    if config.shard_network:
+        problems += sharding_problems(config)
+    sampled = isinstance(config.head.mode, Sampled)
+    if (config.shard_network or not sampled) and not goes_by_rows(config.optimizer.name):
+        what = "matrices of the network" if sampled else "all class weights"
+        instead = "" if config.shard_network else ", or head.mode: sampled, which has an optimizer of its own"
         problems.append(
-            f"batch_size {config.batch_size} for {processes.world} processes is {share} or less each, which cannot be "
-            f"had in {config.accumulate} {'parts' if config.accumulate > 1 else 'part'}; make it at least "
-            f"{processes.world * config.accumulate}"
-        )
-    if not isinstance(config.head.mode, Sampled) and not goes_by_rows(config.optimizer.name):
-        problems.append(
-            f"optimizer.name: {config.optimizer.name} looks at all class weights at once, of which each of several "
-            "processes has a part; use adamw or sgd, or head.mode: sampled, which has an optimizer of its own"
+            f"optimizer.name: {config.optimizer.name} looks at {what} at once, of which each of several "
+            f"processes has a part; use adamw or sgd{instead}"
         )
     if problems:
         raise ConfigError(problems)
+
+
+def check_parts(batch_size: int, accumulate: int, processes: Processes) -> None:
+    """Raises ConfigError where a process's share of a batch is too small, so that they would differ in their steps."""
+    share = batch_size // processes.world
+    if processes.world > 1 and share < accumulate:
+        raise ConfigError(
+            f"batch_size {batch_size} for {processes.world} processes is {share} or less each, which cannot be "
+            f"had in {accumulate} {'parts' if accumulate > 1 else 'part'}; make it at least "
+            f"{processes.world * accumulate}"
+        )
 
 
 def goes_by_rows(name: str) -> bool:
@@ -88,11 +102,12 @@ class SummedGradients:
     """
 
     def __init__(self, network: nn.Module) -> None:
+        """network: what is shared out of it (`shard_network`) torch sums up itself."""
         self._buckets: list[list[nn.Parameter]] = []
         self._bucket_of: dict[nn.Parameter, int] = {}
         size = BUCKET
         for each in reversed(list(network.parameters())):  # about as their gradients come
-            if not each.requires_grad:
+            if not each.requires_grad or is_in_parts(each):
                 continue
             if size >= BUCKET or each.dtype != self._buckets[-1][0].dtype:
                 self._buckets.append([])
@@ -169,22 +184,41 @@ def batch_norm_note(embedder: Embedder, processes: Processes) -> Iterator[str]:
         )
 
 
+def sharding_note(config: RunConfig, processes: Processes) -> Iterator[str]:
+    """Where there is nobody to share with."""
+    if config.shard_network and processes.world == 1:
+        yield "shard_network: one process holds the whole network; to share it out start several, --devices N"
+
+
 def _batch_norms(embedder: Embedder) -> list[nn.modules.batchnorm._BatchNorm]:
     return [each for each in embedder.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
 
 
 def gradient_norm(trained: list[Tensor], rows: list[Tensor], head: ClassHead) -> Tensor:
-    """() norm of the whole gradient: what every process has counts once, class weights are summed over all.
+    """() norm of the whole gradient: what every process has counts once, what each has a part of is summed over all.
 
     trained: tensors with gradients, among them rows: those of class weights that were sampled.
     """
-    norm: Callable[[list[Tensor]], Tensor] = lambda given: nn.utils.get_total_norm(  # noqa: E731
-        [each.grad for each in given if each.grad is not None]
-    )
+    norm: Callable[[list[Tensor]], Tensor] = lambda given: nn.utils.get_total_norm(own_gradients(given))  # noqa: E731
     if head.shard.group is None:
         return norm(trained)
-    parted = {id(each) for each in (head.class_weights, head.bias, *rows)}
-    ours = norm([each for each in trained if id(each) in parted])
-    others = norm([each for each in trained if id(each) not in parted])
+    by_class = {id(each) for each in (head.class_weights, head.bias, *rows)}
+    parted = [id(each) in by_class or is_in_parts(each) for each in trained]
+    ours = norm([each for each, in_parts in zip(trained, parted, strict=True) if in_parts])
+    others = norm([each for each, in_parts in zip(trained, parted, strict=True) if not in_parts])
     device = head.class_weights.device  # of a norm of nothing, torch does not know
     return (head.shard.total(ours.to(device).square()) + others.to(device).square()).sqrt()
+
+
+def clip_gradients(trained: list[Tensor], largest: float, norm: Tensor) -> None:
+    """Scale them down where the norm of all is above the largest.
+
+    As torch's clip_grads_with_norm_ does, which refuses tensors that are shared out next to others.
+    """
+    if gradients := own_gradients(trained):
+        torch._foreach_mul_(gradients, torch.clamp(largest / (norm + 1e-6), max=1.0))
+
+
+def own_gradients(trained: list[Tensor]) -> list[Tensor]:
+    """This process's parts of the gradients there are."""
+    return [own_part(each.grad) for each in trained if each.grad is not None]

@@ -37,7 +37,8 @@ from eml.retrieval.ranking import Ranking, rank
 class Evaluation:
     """What is known of one model on one set.
 
-    embeddings: (N, D) float32 of the set's frame, on the CPU. name: of the model, as it was asked for.
+    embeddings: (N, D) float32 of the set's frame, on the CPU. name: of the model, as it was asked for. threshold: that
+    the checkpoint was calibrated to, if it was.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Evaluation:
     embeddings: Tensor
     summary: Summary
     preprocess: Preprocess | None = None
+    threshold: float | None = None
 
     def facts(self) -> dict[str, Any]:
         """What metrics.json says: the protocol, what was counted, the metrics."""
@@ -98,14 +100,18 @@ def evaluation_of(
     batch_size: int = 64,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Embed every picture of the set once and rank the gallery for every query; embeddings are kept.
 
+    processes: that share the pictures. The first one ranks and has the embeddings; in the others they mean nothing.
     Raises DataError when a picture cannot be read or no query has a partner.
     """
     rows = pictures(table, wanted.frame, model.preprocess)
-    embeddings = model.embed_rows(rows, batch_size=batch_size, workers=workers, progress=progress)
-    return Evaluation(name, table, wanted, embeddings, summarise(rankings(embeddings, wanted)), model.preprocess)
+    embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
+    summary = processes.told(lambda: summarise(rankings(embeddings, wanted)))
+    threshold = model.calibration.threshold.value if model.calibration else None
+    return Evaluation(name, table, wanted, embeddings, summary, model.preprocess, threshold)
 
 
 def evaluation_of_embeddings(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import Tensor
 
 from eml.dataset.table import Table
 from eml.engine.caching import wanted_caches
@@ -23,9 +23,12 @@ from eml.engine.config import RunConfig
 from eml.engine.data_parallel import (
     SummedGradients,
     batch_norm_note,
+    check_parts,
     check_processes,
+    clip_gradients,
     gradient_norm,
     same_everywhere,
+    sharding_note,
     share_statistics,
 )
 from eml.engine.embedding import Embedding, precision_of, random_state, set_random_state
@@ -43,7 +46,8 @@ from eml.engine.processes import ALONE, Processes
 from eml.engine.recipe import resolved
 from eml.engine.run_folder import Line, RunFolder, table_facts
 from eml.engine.sets import RetrievalSet, TrainingSets, pictures, training_sets, validation_sets
-from eml.engine.shared_state import merged, parted
+from eml.engine.sharded_network import is_sharded, shard_network
+from eml.engine.shared_state import merged, parted, whole_weights
 from eml.engine.verdict import Verdict, verdict
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
 from eml.images.files import Source
@@ -189,12 +193,17 @@ class Run:
         counts = np.bincount(self.sets.labels, minlength=len(self.sets.classes)).tolist()
         shard = Shard.of_group(len(counts)) if processes.world > 1 else None
         self.head = ClassHead(config.margin, len(counts), self.embedder.size, config.head, counts=counts, shard=shard)
-        self.embedder.to(self.device)
+        sharded = config.shard_network and processes.world > 1
+        if not sharded:
+            self.embedder.to(self.device)
         same_everywhere(self.embedder, processes)
+        ema = config.ema  # before the network is shared out, which cannot be copied then
+        self.ema = ModelEmaV3(self.embedder, ema.decay, use_warmup=ema.warmup, foreach=not sharded) if ema else None
+        if sharded:
+            for network in (self.embedder, *([self.ema.module] if self.ema else [])):
+                shard_network(network, processes, self.device, side=self.preprocess.size)
         self.head.to(self.device)
         self.optimizer = build_optimizer(config.optimizer, self.embedder, self.head)
-        ema = config.ema
-        self.ema = ModelEmaV3(self.embedder, decay=ema.decay, use_warmup=ema.warmup) if ema else None
         self.network: Embedder = self.ema.module if self.ema else self.embedder  # what is validated and saved
         self.model = Model(self.network, self.preprocess, self.device)
         if config.compile:
@@ -344,7 +353,7 @@ class Run:
         trained = [each for group in self.optimizer.param_groups for each in group["params"]] + rows
         norm = gradient_norm(trained, rows, self.head)
         if self.config.optimizer.clip is not None:
-            nn.utils.clip_grads_with_norm_(trained, self.config.optimizer.clip, norm)
+            clip_gradients(trained, self.config.optimizer.clip, norm)
         return norm
 
     def _check_finite(self, loss: float, norm: float, images: Tensor, rows: Tensor) -> None:
@@ -356,8 +365,9 @@ class Run:
         if math.isfinite(loss) and (math.isfinite(norm) or overflow):
             return
         names = self.sets.frame["file_name"].iloc[rows.tolist()].tolist()
-        found = self.processes.each((origin(self.embedder, self.head, images), names))
-        source, names = min(found, key=lambda each: "embeddings are finite" in each[0])  # of the part that has it
+        found = self.processes.each((origin(self.embedder, self.head, images, self.processes), names))
+        vague = ("embeddings are finite", "class head or the loss")
+        source, names = min(found, key=lambda each: sum(text in each[0] for text in vague))  # of the part that has it
         self.before_step.restore()
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of its gradient is {norm}"
         raise NotFiniteError(
@@ -371,6 +381,8 @@ class Run:
         """Batches of one epoch from its `first_step` on, or this process's part, with the modules in training mode."""
         self._train_mode()
         order = self.config.sampler.epoch(self.sampled, self.config.batch_size, self.config.seed, epoch)
+        if is_sharded(self.embedder):  # of few pictures a batch is smaller than the config's
+            check_parts(order.shape[1], self.config.accumulate, self.processes)
         share = EpochBatches(order, epoch, first_step, rank=self.processes.rank, world=self.processes.world)
         self.counts = share.counts
         yield from batches(self.pictures, share, self.workers)
@@ -396,13 +408,13 @@ class Run:
     def process_notes(self) -> list[str]:
         """What there is to say of a run by several processes, a line each."""
         self._train_mode()
-        return list(batch_norm_note(self.embedder, self.processes))
+        return [*batch_norm_note(self.embedder, self.processes), *sharding_note(self.config, self.processes)]
 
     def _close_epoch(self, epoch: int) -> None:
         """Validation and checkpoint where they are due; then the epoch is done."""
         if epoch % self.config.validation.every == 0 or epoch == self.config.epochs:
             self._validate(epoch)
-            if epoch > 0 and self.processes.first:
+            if epoch > 0:
                 self._save_checkpoint(epoch)
         self.progress.closed_epochs = epoch
         self._save()
@@ -467,9 +479,12 @@ class Run:
 
     def _save_checkpoint(self, epoch: int) -> None:
         """Write the epoch's checkpoint, move `last` and perhaps `best` to it, drop those that are neither."""
+        weights = whole_weights(self.network, self.processes)
+        if not self.processes.first:
+            return
         values = dict(self.progress.validations[-1]) if self.progress.validations else {"epoch": epoch}
-        target = self.folder.checkpoint(epoch)
-        save_checkpoint(target, self.network, self.config.model, self.preprocess, self.sets.classes, values)
+        target, model = self.folder.checkpoint(epoch), self.config.model
+        save_checkpoint(target, self.network, model, self.preprocess, self.sets.classes, values, weights=weights)
         metric = self.config.validation.metric
         trained = [line for line in self.progress.validations if line["epoch"] > 0]
         ranked = sorted(trained, key=lambda line: -line[metric])  # of equals the earlier one
@@ -514,7 +529,7 @@ class Run:
             "random": random[0],
             "random_of_others": random[1:],
         }
-        return merged(state, self.head, self.optimizer, self.processes)
+        return merged(state, self.embedder, self.head, self.optimizer, self.processes)
 
     def _restore(self, *, accept_changes: bool) -> None:
         """Take up a saved state. Raises CheckpointError when config or table are not those it was made with."""
@@ -522,7 +537,8 @@ class Run:
         changes: list[str] = []
         if self.processes.first:
             state, changes = self._saved_state(accept_changes=accept_changes)
-        self._load(parted(state, self.head, self.optimizer, self.processes, self.folder.path))
+        shared = (self.embedder, self.head, self.optimizer, self.processes)
+        self._load(parted(state, *shared, self.folder.path))
         if self.processes.first:
             self.folder.cut(self.progress.step, self.progress.closed_epochs)
             if changes:
@@ -584,6 +600,7 @@ class Run:
             "data": {"workers": True, "cache": {"folder", "validation"}},
             "saving": True,
             "compile": True,
+            "shard_network": True,
             "trackers": True,
         }
         values = self.config.model_dump(mode="json", exclude=apart)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from eml.engine.embedding import random_state, set_random_state
+from eml.engine.processes import ALONE, Processes
+from eml.engine.sharded_network import own_part
 from eml.errors import EmlError
 from eml.models.embedder import Embedder
 from eml.models.head import ClassHead
@@ -57,12 +59,14 @@ class Before:
         set_random_state(self.device, self._random)
 
 
-def origin(embedder: Embedder, head: ClassHead, images: Tensor) -> str:
-    """In words, where the first such number comes from. It runs the network, so `Before.restore` comes after."""
-    for module, name in ((embedder, "network"), (head, "class head")):
-        for key, parameter in module.named_parameters():
-            if not bool(parameter.isfinite().all()):
-                return f"weights of the {name} are not finite: {key}"
+def origin(embedder: Embedder, head: ClassHead, images: Tensor, processes: Processes = ALONE) -> str:
+    """In words, where the first such number comes from, as far as this process sees it; all call this.
+
+    It runs the network, so `Before.restore` comes after.
+    """
+    broken = [each for each in processes.each(_broken_weights(embedder, head)) if each is not None]
+    if broken:  # the same in all, so that none goes on to call the network by itself
+        return broken[0]
     for layer in embedder.modules():
         if isinstance(layer, nn.SyncBatchNorm):
             layer.eval()  # it would wait for processes that have left above
@@ -71,9 +75,22 @@ def origin(embedder: Embedder, head: ClassHead, images: Tensor) -> str:
     if found:
         return f"the first layer to give such a number is {found[0]}"
     for key, parameter in (*embedder.named_parameters(), *head.named_parameters()):
-        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+        if parameter.grad is not None and not _finite(parameter.grad):
             return f"the network's embeddings are finite, its gradient is not, first at {key}"
     return "the network's embeddings are finite, so it comes from the class head or the loss"
+
+
+def _broken_weights(embedder: Embedder, head: ClassHead) -> str | None:
+    for module, name in ((embedder, "network"), (head, "class head")):
+        for key, parameter in module.named_parameters():
+            if not _finite(parameter):
+                return f"weights of the {name} are not finite: {key}"
+    return None
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Of what this process has of it."""
+    return bool(own_part(tensor).isfinite().all())
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Several processes that train one network together: how they meet, what they agree on, how they part.
+"""Several processes that train or measure one network together: how they meet, what they agree on, how they part.
 
-Started by `eml train --devices N`, torchrun, `accelerate launch` or anything else that sets WORLD_SIZE, RANK,
+Started by `--devices N`, torchrun, `accelerate launch` or anything else that sets WORLD_SIZE, RANK,
 MASTER_ADDR and MASTER_PORT, and LOCAL_RANK where several are on one machine. Without these, one process is all there
 is, and nothing here does anything.
 """
@@ -60,7 +60,7 @@ class Processes:
                 return cls(rank, world, local_rank, max(local_world, local_rank + 1))
         raise ConfigError(
             f"the environment has {', '.join(wrong) or f'RANK={rank} of WORLD_SIZE={world}'}, which no launcher sets; "
-            "unset WORLD_SIZE to train by one process, or start several by: eml train --devices N, or torchrun"
+            "unset WORLD_SIZE for one process, or start several by: --devices N, torchrun or accelerate launch"
         )
 
     @property
@@ -93,10 +93,11 @@ class Processes:
         return [bool(each) for each in together.tolist()]
 
     def told(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the first process."""
+        """What `make` gives in the first process, however long that takes."""
         if self.world == 1:
             return make()
         made: list[Any] = [make() if self.first else None]
+        self._await_first()
         dist.broadcast_object_list(made)
         value: T = made[0]
         return value
@@ -111,19 +112,25 @@ class Processes:
 
     def after_first(self, make: Callable[[], T]) -> T:
         """What `make` gives, called by the first process and then, however long that took, by the others."""
+        if self.first:
+            made = make()
+            self._await_first()
+            return made
+        self._await_first()
+        return make()
+
+    def _await_first(self) -> None:
+        """Until the first process is here too. That is not waited for in a collective, which gives up in the end."""
         if self.watch is None:
-            return make()
+            return
         self._waits += 1
         key = f"done/{self._waits}"
         if self.first:
-            made = make()
             self.watch.set(key)
-            return made
         while not self.watch.seen(key):
             if self.watch.seen("failed"):
                 raise self.lost()
             time.sleep(0.05)
-        return make()
 
     def send(self, tensor: Tensor, rank: int) -> None:
         """To a process, which must `receive` it, piece by piece by way of the CPU. tensor: (n, …)."""
@@ -143,7 +150,8 @@ class Processes:
     def lost(self) -> ProcessLostError:
         """What to raise when another process is gone."""
         return ProcessLostError(
-            f"another process of this run has ended, so process {self.rank} of {self.world} ends too; {self.go_on}"
+            f"another process of this run has ended or is stuck, so process {self.rank} of {self.world} ends too; "
+            f"{self.go_on}"
         )
 
 
@@ -168,7 +176,7 @@ def join(name: str, processes: Processes) -> Iterator[Processes]:
         well = True
     except BaseException as error:
         well = isinstance(error, Interrupted)
-        lost = _is_loss(error)
+        lost = is_loss(error)
         if lost and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a launcher that has seen the loss: this one ends anyway
         processes.silent = not watch.tells(_patience(error, lost, processes.first))
@@ -195,11 +203,11 @@ def _meet(processes: Processes, device: torch.device) -> None:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"WORLD_SIZE is {processes.world}, and this process ({processes.rank}) cannot meet the others: {first}. "
-            "Start them by: eml train --devices N, torchrun or accelerate launch; or unset WORLD_SIZE"
+            "Start them by: --devices N, torchrun or accelerate launch; or unset WORLD_SIZE for one process"
         ) from error
 
 
-def _is_loss(error: BaseException) -> bool:
+def is_loss(error: BaseException) -> bool:
     """Whether it is what a collective raises when a process is gone; gloo has no type for it, but a source file."""
     if isinstance(error, ProcessLostError | dist.DistError):
         return True

@@ -14,6 +14,7 @@ from eml.engine.fit import Run
 from eml.engine.not_finite import NotFiniteError
 from eml.engine.processes import ALONE, Processes
 from eml.engine.recipe import resolved
+from eml.engine.sharded_network import own_part
 from eml.errors import EmlError
 from eml.models.head import ClassHead
 from eml.models.loss_checks import smoothing_warning
@@ -58,12 +59,13 @@ def _always_mixed(config: RunConfig) -> RunConfig:
 
 
 def _memory(run: Run) -> dict[str, Any]:
-    """MiB: of the network with gradient, optimizer state and running mean; and the peak that was reached."""
+    """MiB in this process: network with gradient, optimizer state and running mean; and the peak that was reached."""
     state = [each for values in run.optimizer.state.values() for each in values.values() if isinstance(each, Tensor)]
     weights = list(run.embedder.parameters())
     gradient = [each.grad for each in weights if each.grad is not None]
     mean = list(run.ema.module.parameters()) if run.ema else []
-    network = sum(each.numel() * each.element_size() for each in [*weights, *gradient, *mean, *state])
+    held = map(own_part, [*weights, *gradient, *mean, *state])
+    network = sum(each.numel() * each.element_size() for each in held)
     return {"network_and_optimizer_mib": round(network / MIB, 1), "peak_mib": _peak(run.device)}
 
 

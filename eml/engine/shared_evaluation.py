@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from eml.engine.processes import Processes
+from eml.engine.sharded_network import is_sharded
 from eml.images.loading import InOrder, Pictures
 from eml.models.model import Model
 
@@ -34,6 +35,8 @@ def embed_together(
         if first + processes.rank * batch_size < total:
             embeddings, _ = next(own)
             sent[: len(embeddings)] = embeddings
+        elif is_sharded(model.embedder):
+            model.accompany()
         parts = [torch.empty_like(sent) for _ in range(world)] if processes.first else None
         dist.gather(sent, parts)
         stop = min(total, first + batch_size * world)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from eml.config import Strict
 from eml.errors import CheckpointError
@@ -51,8 +52,13 @@ def save_checkpoint(
     preprocess: Preprocess,
     labels: Sequence[str],
     metrics: dict[str, Any],
+    *,
+    weights: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write the folder whole or not at all. Weights are stored in float32 as they are."""
+    """Write the folder whole or not at all. Weights are stored in float32 as they are.
+
+    weights: those of the embedder, where it has but parts of them itself.
+    """
     config = CheckpointConfig(
         eml_version=version("easy-metric-learning"),
         model=model.model_copy(update={"weights": "none"}),  # the weights are here; nothing else is needed to load
@@ -60,8 +66,9 @@ def save_checkpoint(
         embedding_size=embedder.size,
     )
     with whole_folder(folder) as temporary:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.state_dict().items()}
-        (temporary / "model.safetensors").write_bytes(save(weights))
+        given = embedder.state_dict() if weights is None else weights
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in given.items()}
+        (temporary / "model.safetensors").write_bytes(save(stored))
         write_json(temporary / "config.json", config.model_dump(mode="json"))
         write_json(temporary / "labels.json", list(labels))
         write_json(temporary / "metrics.json", metrics)

@@ -89,9 +89,14 @@ class Model:
         for pixels, rows in batches(pictures, which, workers):
             yield self._forward(pixels), rows
 
+    def accompany(self) -> None:
+        """Call the network on nothing, where its weights are shared out and the others have pictures left."""
+        side = self.preprocess.size
+        self._forward(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+
     def _forward(self, pixels: Tensor) -> Tensor:
         self.embedder.eval()
-        with torch.inference_mode():
+        with torch.no_grad():  # not in inference mode: weights that are gathered in it could not be trained after
             embeddings = self.embedder(normalise(pixels.to(self.device), self.preprocess)).float()
             return torch.nn.functional.normalize(embeddings).cpu()
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from eml.retrieval.tiles import BLOCK, TILE, Rows, similarities
 
 OWN_ENTRIES = 1 << 22  # similarities of queries to pictures of their class held at once, 16 MiB in float32
+CACHED = 256  # rows of a block that stay in a core's cache while they are compared several times: 1 MiB
 FEW = 10  # thresholds up to which one comparison for each is quicker than a sort
 
 Integers = NDArray[np.int64]
@@ -120,7 +121,7 @@ class _Everyone:
         """How many queries from `begin` on are taken at once, so that what belongs to their classes is bounded."""
         some = self.order[begin : begin + TILE]
         sizes, starts = self.sizes[some], self.starts[some]
-        new = np.append(True, starts[1:] != starts[:-1])
+        new = _firsts(starts, sizes)
         rows = np.cumsum(np.where(new, sizes, 0))  # of the gallery, in their classes
         fits = (np.arange(1, len(some) + 1) * sizes <= OWN_ENTRIES) & (rows <= max(4 * BLOCK, len(self.gallery) // 2))
         return max(1, int(fits.sum()))
@@ -141,6 +142,14 @@ class _Everyone:
                 best[better] = highest[better]
                 nearest[better] = found[better].argmax(1) + first
         return partners.ranking(some, nearest, best, self.gallery_size)
+
+
+def _firsts(starts: Integers, sizes: Integers) -> NDArray[np.bool_]:
+    """(T,) which of some queries is the first of its class, by where the class stands in the gallery.
+
+    A class that the gallery lacks has the start of the one after it; its size tells it apart.
+    """
+    return np.append(True, (starts[1:] != starts[:-1]) | (sizes[1:] != sizes[:-1]))
 
 
 class _Partners:
@@ -206,7 +215,7 @@ class _Own:
     def __init__(self, everyone: _Everyone, some: Integers) -> None:
         self.everyone, self.some = everyone, some
         starts, sizes = everyone.starts[some], everyone.sizes[some]
-        new = np.append(True, starts[1:] != starts[:-1])
+        new = _firsts(starts, sizes)
         self.class_of = np.cumsum(new) - 1  # (T,) among the classes here
         self.first_query = np.flatnonzero(new)
         self.queries_of = np.diff(np.append(self.first_query, len(some)))
@@ -262,9 +271,12 @@ def _count_at_least(found: Tensor, limits: Tensor) -> Tensor:
     """(T, R) how many entries of each row of found (T, n) are at least each of the row's limits (T, R), descending."""
     rows, width = found.shape
     if limits.shape[1] <= FEW:
-        flags = torch.empty(found.shape, dtype=torch.bool, device=found.device)
-        each = [_count_true(torch.ge(found, limits[:, i : i + 1], out=flags)) for i in range(limits.shape[1])]
-        return torch.stack(each, 1)
+        counts = torch.empty(limits.shape, dtype=torch.int64, device=found.device)
+        for first in range(0, rows, CACHED):
+            part = slice(first, first + CACHED)
+            for i in range(limits.shape[1]):
+                counts[part, i] = _count_true(found[part] >= limits[part, i : i + 1])
+        return counts
     if limits.shape[1] <= width:
         ordered = torch.from_numpy(np.sort(found.numpy(), axis=1)) if found.device.type == "cpu" else found.sort(1)[0]
         return width - torch.searchsorted(ordered, limits)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eml.errors import DataError
 
-TILE, BLOCK = 1024, 4096  # queries, gallery pictures: 16 MiB of similarities at once in float32
+TILE, BLOCK = 1024, 1024  # queries, gallery pictures: 4 MiB of similarities at once in float32
 KERNEL = 64  # columns of a product that are surely computed alike: a multiple of what matrix kernels take at once
 UNIT = 1e-6  # how far a length may be from 1 to be left as it is
 

@@ -8,12 +8,12 @@ Needs faiss-cpu; peers that are not installed are left out. Each in a process of
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -61,42 +61,38 @@ def pytorch_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int
 
 
 def open_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
+    from oml.functional.knn import batched_knn
     from oml.functional.metrics import calc_retrieval_metrics
-    from oml.retrieval.retrieval_results import RetrievalResults
 
-    gone = [torch.tensor([i]) for i in range(queries)]
-    distances, ids, truth = [], [], []
-    members = {int(label): torch.from_numpy(np.flatnonzero(labels == label)) for label in np.unique(labels[:queries])}
-    from oml.utils.misc_torch import batched_knn
-
-    distances, ids, truth = batched_knn(
-        embeddings=rows,
-        ids_query=torch.arange(queries),
-        ids_gallery=torch.arange(len(rows)),
-        top_n=1000,
-        sequence_ids=None,
-        labels_gt=torch.from_numpy(labels),
-        distance_fn=lambda x1, x2: 1 - x1 @ x2.T,
+    everyone = torch.arange(len(rows))
+    _, found, truth = batched_knn(rows, everyone[:queries], everyone, 1000, labels_gt=torch.from_numpy(labels))
+    told = calc_retrieval_metrics(
+        found, truth, cmc_top_k=(1, 10, 100, 1000), precision_top_k=(), map_top_k=(), verbose=False
     )
-    results = RetrievalResults(distances=distances, retrieved_ids=ids, gt_ids=truth)
-    del gone, members
-    return calc_retrieval_metrics(rr=results, cmc_top_k=(1, 10, 100, 1000), precision_top_k=(), map_top_k=())
+    return {f"cmc@{k}": value for k, value in told["cmc"].items()}
 
 
 ENGINES = {each.__name__: each for each in (faiss, eml, pytorch_metric_learning, open_metric_learning)}
 
 
+def resident(what: str) -> float:
+    """MiB of this process: VmRSS now, VmHWM at its peak (Linux)."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[what].split()[0]) / 1024
+
+
 def measure(name: str, queries: int, threads: int) -> None:
-    """Print seconds, extra MiB and metrics of one engine."""
+    """Print seconds, processor seconds, extra MiB and metrics of one engine."""
     torch.set_num_threads(threads)
     rows, labels = made()
     ENGINES[name](rows[:4096], labels[:4096], 256)  # what is loaded at first use
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of before
+    before = resident("VmRSS")
+    started, used = time.perf_counter(), time.process_time()
     told = ENGINES[name](rows, labels, queries)
-    seconds = time.perf_counter() - started
-    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(seconds, extra, {key: round(float(value), 4) for key, value in told.items()}, sep="\t")
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    extra = resident("VmHWM") - before
+    print(seconds, used, extra, {key: round(float(value), 4) for key, value in told.items()}, sep="\t")
 
 
 def main() -> None:
@@ -114,6 +110,7 @@ def main() -> None:
     packages = {"pytorch_metric_learning": "pytorch_metric_learning", "open_metric_learning": "oml"}
     names = ["faiss", "eml", *(name for name in given.peers if find_spec(packages[name]))]
     seconds: dict[str, list[float]] = {name: [] for name in names}
+    processor: dict[str, list[float]] = {name: [] for name in names}
     for run in range(given.runs):
         for name in names if run == 0 else names[:2]:  # the peers once: they take long
             command = [sys.executable, __file__, "--engine", name, "--queries", str(given.queries)]
@@ -122,13 +119,18 @@ def main() -> None:
             if done.returncode:
                 print(f"{name}: {done.stderr.strip().splitlines()[-1]}")
                 continue
-            took, extra, told = done.stdout.strip().split("\n")[-1].split("\t")
+            took, used, extra, told = done.stdout.strip().split("\n")[-1].split("\t")
             seconds[name].append(float(took))
-            print(f"{name:24} {float(took):7.1f} s  {float(extra):6.0f} MiB more  {told}", flush=True)
-    floor = statistics.median(seconds["faiss"])
-    for name in names:
-        if seconds[name]:
-            print(f"{name:24} {statistics.median(seconds[name]) / floor:.2f} times faiss' flat search")
+            processor[name].append(float(used))
+            print(
+                f"{name:24} {float(took):7.1f} s  {float(used):7.1f} processor s  {float(extra):6.0f} MiB more  {told}",
+                flush=True,
+            )
+    for what, taken in (("time", seconds), ("processor time", processor)):
+        floor = statistics.median(taken["faiss"])
+        for name in names:
+            if taken[name]:
+                print(f"{name:24} {statistics.median(taken[name]) / floor:.2f} times the {what} of faiss' flat search")
 
 
 if __name__ == "__main__":

@@ -195,11 +195,23 @@ def test_a_class_is_counted_after_all_other_removals() -> None:
 
 
 def test_excluded_pictures_leave_first_so_that_their_twins_stay() -> None:
-    filtered = filter_table(
-        table({"width": 500}, {}), exclude=["0", "not there"], dedup=True, hash_only=True, max_size=300
-    )
+    filtered = filter_table(table({"width": 500}, {}), exclude=["0"], dedup=True, hash_only=True, max_size=300)
     assert kept(filtered) == ["1"]
     assert reasons(filtered) == {"0": "excluded"}
+
+
+def test_a_list_with_names_that_the_table_does_not_have_is_refused_with_their_lines(tmp_path: Path) -> None:
+    listed = tmp_path / "bad.csv"
+    listed.write_text('rank,file_name,reason\n1,0,"two\nlines"\n\n2,not there,x\n3,1,x\n4,nor this,x\n')
+    told = "is not in pictures/t.csv. Delete the line, or give the table that the list was made from"
+    assert problems(table({}, {}, {}), exclude=["0", "not there", "1", "nor this"], exclude_from=listed) == [
+        f"{listed}:5: --exclude: 'not there' {told}",
+        f"{listed}:7: --exclude: 'nor this' {told}",
+    ]
+
+
+def test_a_list_of_which_nothing_is_left_removes_nothing() -> None:
+    assert kept(filter_table(table({}, {}), exclude=[])) == ["0", "1"]
 
 
 def test_rows_keep_their_order_and_columns() -> None:

@@ -2,26 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
+from runs import draw
 
 from eml.dataset.table import Table, write_table
 from eml.engine.config import RunConfig
-
-
-def draw(root: Path, classes: int, per_class: int, size: int = 40) -> pd.DataFrame:
-    random, rows = np.random.default_rng(0), []
-    for label in range(classes):
-        colour = random.integers(40, 216, 3)
-        (root / f"c{label}").mkdir(parents=True)
-        for number in range(per_class):
-            pixels = (colour + random.normal(0, 30, (size, size, 3))).clip(0, 255).astype(np.uint8)
-            name = f"c{label}/{number}.png"
-            Image.fromarray(pixels).save(root / name)
-            rows.append({"label": f"c{label}", "file_name": name, "fold": number % 3})
-    return pd.DataFrame(rows)
 
 
 @pytest.fixture(scope="session")

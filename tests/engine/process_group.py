@@ -12,21 +12,33 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 import torch
 
 from eml.cli.app import main
-from eml.dataset.table import read_table
+from eml.dataset.table import Table, read_table
+from eml.engine import watch
 from eml.engine.config import RunConfig
 from eml.engine.events import Event, Stepped
 from eml.engine.fit import Run, fit
 from eml.engine.processes import Processes, join
-from eml.errors import Interrupted
+from eml.engine.run_folder import Line
+from eml.engine.sharded_network import own_part
+from eml.errors import EmlError, Interrupted
 
 Task = dict[str, Any]
-"""A run: config, and table (a path), and perhaps resume (bool) and stop (the step after which it is interrupted); or
-a command line (arguments) of which a process is killed (die: rank and step).
+"""A run: config, and table (a path), and perhaps resume (bool), stop (the step after which it is interrupted), fails
+(what the error says that ends it) and spoiled (of which process the first weights are no numbers from step 2 on); or
+a command line (arguments), of which a process may be killed or stopped (struck: rank, step and
+signal).
 """
+
+
+def task(config: RunConfig, table: Table, **more: object) -> Task:
+    """A run, with what is said of it besides."""
+    return {"config": config.model_dump(mode="json"), "table": str(table.path), **more}
 
 
 def run(world: int, tasks: Sequence[Task], folder: Path, timeout: float = 150) -> list[tuple[int | None, str]]:
@@ -35,7 +47,7 @@ def run(world: int, tasks: Sequence[Task], folder: Path, timeout: float = 150) -
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["eml.engine.fit", "eml.cli.train", "eml.reports.curves"])
+    context.set_forkserver_preload(["eml.engine.fit", "eml.cli.train", "eml.cli.evaluate", "eml.reports.curves"])
     started = []
     for rank in range(world):
         here = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
@@ -58,9 +70,11 @@ def work(environment: dict[str, str], tasks: Sequence[Task], told: Path) -> None
     file = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 2)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    if "die" in tasks[0]:
-        die_at(*tasks[0]["die"])
-        sys.exit(main(["train", *tasks[0]["arguments"]]))
+    if "arguments" in tasks[0]:
+        if "struck" in tasks[0]:
+            watch.BEAT, watch.GRACE = 0.3, 1.0
+            strike(*tasks[0]["struck"])
+        sys.exit(main([str(each) for each in tasks[0]["arguments"]]))
     with join("cpu", Processes.of_environment()) as processes:
         for task in tasks:
             do(task, processes)
@@ -72,18 +86,26 @@ def do(task: Task, processes: Processes) -> None:
             os.kill(os.getpid(), signal.SIGINT)  # to the first process alone
 
     config, table = RunConfig.model_validate(task["config"]), read_table(Path(task["table"]), check_files=True)
-    with suppress(Interrupted):
+    expected = pytest.raises(EmlError, match=task["fails"]) if "fails" in task else suppress(Interrupted)
+    whole = Run.step
+
+    def step(run: Run, pixels: torch.Tensor, rows: torch.Tensor) -> Line:
+        if processes.rank == task.get("spoiled") and run.progress.step == 1:
+            own_part(next(run.embedder.parameters()).data).fill_(torch.nan)
+        return whole(run, pixels, rows)
+
+    with expected, patch.object(Run, "step", step):
         fit(config, table, resume=task.get("resume", False), observe=observe, processes=processes)
         assert "stop" not in task
 
 
-def die_at(rank: int, step: int) -> None:
-    """This process is killed in the middle of a step, if it is the one."""
+def strike(rank: int, step: int, by: signal.Signals) -> None:
+    """This process gets a signal in the middle of a step, if it is the one."""
     whole = Run._clipped_norm
 
-    def killed(run: Run) -> torch.Tensor:
+    def struck(run: Run) -> torch.Tensor:
         if run.processes.rank == rank and run.progress.step + 1 == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
         return whole(run)
 
-    Run._clipped_norm = killed  # type: ignore[method-assign]
+    Run._clipped_norm = struck  # type: ignore[method-assign]

@@ -1,17 +1,21 @@
 """Several processes train as one does, save what any number can take up, and end together."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import process_group
 import pytest
-from runs import changed, left_by
+from process_group import task
+from runs import assert_near, changed, draw, left_by, lines
 
+from eml.cli.app import main
 from eml.config import dump
 from eml.dataset.table import Table
 from eml.engine.config import RunConfig
@@ -28,19 +32,6 @@ def plain(config: RunConfig) -> RunConfig:
     """Nothing in it depends on how a batch is shared, 5 pictures are not shared evenly, a validation is 8 batches."""
     model = {**config.model.model_dump(), "batch_norm": "frozen", "neck": {"type": "identity"}}
     return changed(config, model=model, optimizer=SGD, batch_size=5, seed=3, validation={"batch_size": 4})
-
-
-def lines(run: Path, log: str = "steps") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / f"{log}.jsonl").read_text().splitlines()]
-
-
-def assert_near(one: Path, other: Path, rel: float = 1e-5) -> None:
-    """Losses, gradient norms and validations but for rounding."""
-    assert len(lines(one)) == len(lines(other))
-    for mine, theirs in zip(lines(one), lines(other), strict=True):
-        for key in ("loss", "gradient_norm", "target_cosine"):
-            assert mine[key] == pytest.approx(theirs[key], rel=rel, abs=1e-5), (mine["step"], key)
-    assert lines(one, "metrics") == [pytest.approx(each, abs=1e-3) for each in lines(other, "metrics")]
 
 
 def eml(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -67,7 +58,7 @@ def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table:
     assert wrong.stderr.splitlines() == ["--set batch_size=many: batch_size must be a whole number, got 'many'."]
 
 
-def test_runs_of_two_processes_and_what_one_and_three_make_of_their_state(
+def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_state(
     plain: RunConfig, table: Table, tmp_path: Path
 ) -> None:
     neck = {**plain.model.model_dump(), "batch_norm": "train", "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
@@ -83,18 +74,20 @@ def test_runs_of_two_processes_and_what_one_and_three_make_of_their_state(
         "whole": plain,
     }
     runs = {name: changed(each, output=tmp_path / name) for name, each in runs.items()}
-    stopped = {
-        name: changed(runs[name], output=tmp_path / f"{name} stopped")
-        for name in ("dropout", "mixed", "whole", "parts")
-    }
+    stopped = {name: changed(each, output=tmp_path / f"{name} stopped") for name, each in runs.items()}
+    of_four = {"whole": stopped.pop("whole"), "parts": changed(plain, head=sampled, output=tmp_path / "sampled")}
 
-    def task(config: RunConfig, **more: object) -> process_group.Task:
-        return {"config": config.model_dump(mode="json"), "table": str(table.path), **more}
+    def copied(config: RunConfig, by: str) -> RunConfig:
+        return changed(config, output=shutil.copytree(config.output, f"{config.output} by {by}"))
 
+    tasks = [task(each, table, stop=3) for each in of_four.values()]
+    assert process_group.run(4, tasks, tmp_path) == [(0, "")] * 4
+    by_two, by_three = ({name: copied(each, by) for name, each in of_four.items()} for by in ("two", "three"))
     tasks = [
-        *(task(runs[name]) for name in ("dropout", "mixed", "parts", "whole")),
-        *(task(each, stop=3) for each in stopped.values()),
-        *(task(stopped[name], resume=True) for name in ("dropout", "mixed")),
+        *(task(each, table) for each in runs.values()),
+        *(task(each, table, stop=3) for each in stopped.values()),
+        *(task(stopped[name], table, resume=True) for name in ("dropout", "mixed")),
+        *(task(each, table, resume=True) for each in by_two.values()),
     ]
     assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
     for name in ("dropout", "mixed"):
@@ -102,19 +95,46 @@ def test_runs_of_two_processes_and_what_one_and_three_make_of_their_state(
     assert [line["step"] for line in lines(runs["mixed"].output)] == list(
         range(1, len(lines(runs["mixed"].output)) + 1)
     )
-    for name in ("whole", "parts"):
-        shutil.copytree(stopped[name].output, tmp_path / f"{name} by three")
-        fit(stopped[name], table, resume=True)
-        assert_near(stopped[name].output, runs[name].output)
-    three = [changed(runs[name], output=tmp_path / f"{name} by three") for name in ("whole", "parts")]
-    assert process_group.run(3, [task(each, resume=True) for each in three], tmp_path) == [(0, "")] * 3
-    for name, each in zip(("whole", "parts"), three, strict=True):
-        assert_near(each.output, runs[name].output)
-    changes = json.loads((three[0].output / "run.json").read_text())["changes"]
-    assert changes == [{"step": 3, "changes": ["processes: 2 → 3"]}]
+    by_three["whole"] = changed(by_three["whole"], shard_network=True)
+    of_two_by_three = copied(stopped["parts"], "three")
+    tasks = [task(each, table, resume=True) for each in (*by_three.values(), of_two_by_three)]
+    assert process_group.run(3, tasks, tmp_path) == [(0, "")] * 3
+    for each in (*of_four.values(), stopped["parts"]):
+        fit(each, table, resume=True)
+    assert_near(stopped["parts"].output, runs["parts"].output)
+    assert_near(of_two_by_three.output, runs["parts"].output)
+    for went_on in (of_four, by_two, by_three):
+        for name, each in went_on.items():
+            assert_near(each.output, runs[name].output)
+    changes = [json.loads((each["whole"].output / "run.json").read_text())["changes"] for each in (by_two, of_four)]
+    assert changes == [[{"step": 3, "changes": [f"processes: 4 → {number}"]}] for number in (2, 1)]
     alone = changed(runs["parts"], output=tmp_path / "parts alone")
     fit(alone, table)
     assert_near(runs["parts"].output, alone.output)
+
+
+def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    draw(pictures, 5, 6)
+    arguments = ["evaluate", "timm:test_resnet", "--weights", "none", "--image-size", 32, "--device", "cpu"]
+    arguments += ["--batch-size", 4, "--save-embeddings", "--data", pictures, "--out"]
+    first, *others = process_group.run(3, [{"arguments": [*arguments, tmp_path / "three"]}], tmp_path)
+    assert first[0] == 0, first[1]
+    assert first[1].count("no table in") == 1, "scanned once"
+    assert first[1].count("wrote ") == 2, "metrics.json and report.html, by one"
+    assert others == [(0, ""), (0, "")]
+    assert main([*map(str, arguments), str(tmp_path / "one")]) == 0
+    three, one = (tmp_path / made / "dataset_info" for made in ("three", "one"))
+    assert (three / "metrics.json").read_bytes() == (one / "metrics.json").read_bytes()
+    with np.load(three / "embeddings.npz") as these, np.load(one / "embeddings.npz") as those:
+        assert these["embeddings"].tobytes() == those["embeddings"].tobytes()
+    (pictures / "c1" / "0.png").write_bytes(b"broken")  # of the second process
+    arguments[-2] = pictures / "dataset_info.csv"
+    ends = process_group.run(3, [{"arguments": [*arguments, tmp_path / "broken"]}], tmp_path)
+    assert [code for code, _ in ends] == [2, 2, 2]
+    assert [text.count("c1/0.png: its bytes are of no known picture format") for _, text in ends] == [0, 1, 0]
+    assert not any("Traceback" in text for _, text in ends)
+    assert not (tmp_path / "broken").exists()
 
 
 def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
@@ -125,19 +145,32 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
     file = tmp_path / "killed.yaml"
     file.write_text(dump(killed))
     started = time.monotonic()
-    ends = process_group.run(2, [{"die": [1, 4], "arguments": [str(file)]}], tmp_path)
+    ends = process_group.run(2, [{"struck": [1, 4, signal.SIGKILL], "arguments": ["train", file]}], tmp_path)
     assert time.monotonic() - started < 60
     assert ends[1][0] == -9
     assert ends[0][0] == 2
     assert "another process of this run has ended" in ends[0][1]
     assert f"of step 2. Go on with: eml train {killed.output / 'config.yaml'} --resume" in ends[0][1]
     assert "Traceback" not in ends[0][1]
-    tasks = [
-        {"config": each.model_dump(mode="json"), "table": str(table.path), "resume": each is killed}
-        for each in (whole, killed)
-    ]
+    tasks = [task(each, table, resume=each is killed) for each in (whole, killed)]
     assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
     assert left_by(killed.output) == left_by(whole.output)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the others end by themselves alone")
+@pytest.mark.parametrize("rank", [0, 1], ids=["which the others meet at", "another"])
+def test_when_a_process_is_frozen_the_others_end_it_and_themselves(
+    plain: RunConfig, table: Table, tmp_path: Path, rank: int
+) -> None:
+    file = tmp_path / "frozen.yaml"
+    file.write_text(dump(plain))
+    started = time.monotonic()
+    ends = process_group.run(2, [{"struck": [rank, 2, signal.SIGSTOP], "arguments": ["train", file]}], tmp_path)
+    assert time.monotonic() - started < 60
+    assert ends[rank][0] == -9
+    assert ends[1 - rank][0] == 2
+    assert "another process of this run has ended or is stuck" in ends[1 - rank][1]
+    assert f"Go on with: eml train {plain.output / 'config.yaml'} --resume" in ends[1 - rank][1]
 
 
 def test_what_several_processes_cannot_do_is_told_before_anything_is_read(plain: RunConfig) -> None:

@@ -22,12 +22,12 @@ from PIL import Image
 from eml.cli.app import main
 from eml.dataset.table import Table
 from eml.errors import OutputError
+from eml.reports.bins import MOST, histogram
+from eml.reports.charts import CHARACTER, WIDTH, bar_chart
 from eml.reports.data import examine, write_page
-from eml.reports.data.bins import MOST, histogram
-from eml.reports.data.charts import CHARACTER, WIDTH, bar_chart
 from eml.reports.data.near import look_alikes
 from eml.reports.data.page import CLASHES, GROUPS, MEMBERS, shown_names
-from eml.reports.data.thumbnails import SIDE, thumbnails
+from eml.reports.thumbnails import SIDE, thumbnails
 
 EVIL = "<img src=x onerror=alert(1)>&\"'{{7*7}}"  # a class
 

@@ -71,7 +71,7 @@ def test_leave_one_out_equals_the_loop(name, rows, labels, monkeypatch) -> None:
         assert summarise(rank(3 * rows, labels)).values == pytest.approx(expected), "of any length"
 
 
-@pytest.mark.parametrize("block", [4096, 64])
+@pytest.mark.parametrize("block", [1024, 64])
 def test_partners_of_the_querys_own_group_are_left_out(block, monkeypatch) -> None:
     monkeypatch.setattr(ranking, "BLOCK", block)
     monkeypatch.setattr(tiles, "BLOCK", block)
@@ -108,6 +108,13 @@ def test_query_and_gallery_with_some_queries_in_the_gallery_equals_the_loop() ->
     expected = by_loop(queries, query_labels, gallery, gallery_labels, itself)
     found = rank(queries, query_labels, gallery, gallery_labels, itself=itself)
     assert summarise(found).values == pytest.approx(expected)
+
+
+def test_a_class_that_the_gallery_lacks_changes_nothing_for_the_class_after_it() -> None:
+    rows = unit(torch.randn(23, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
+    query_labels, gallery_labels = np.array([0, 1, 1, 1, 3, 3, 3]), np.repeat([1, 3], 8)
+    values = summarise(rank(rows[:7], query_labels, rows[7:], gallery_labels, itself=np.full(7, -1))).values
+    assert values == pytest.approx(by_loop(rows[:7], query_labels, rows[7:], gallery_labels, np.full(7, -1)))
 
 
 def test_a_copy_of_the_query_is_found_though_the_query_itself_is_not() -> None:

@@ -12,7 +12,7 @@ from eml.dataset.scan import errors_path
 from eml.dataset.sidecar import read_sidecar, sources, written_after, written_by_eml
 from eml.dataset.table import SUFFIXES, Table, read_columns
 from eml.errors import DataError
-from eml.reports.data.bins import histogram
+from eml.reports.bins import histogram
 
 SMALL = 32  # pixels of the shorter side: below it little is left to tell pictures by
 LISTED = 10  # classes, sizes and names shown of a longer list

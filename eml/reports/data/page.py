@@ -1,19 +1,15 @@
-"""The page: one HTML file that needs nothing else. Whatever the template prints is escaped by Jinja."""
+"""What the page shows of a report, and how it says it."""
 
-import base64
-import hashlib
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from eml.reports.data.charts import bar_chart, curve
+from eml.reports.charts import bar_chart, curve
 from eml.reports.data.near import Clash, Group
 from eml.reports.data.report import DataReport
-from eml.reports.data.thumbnails import Thumbnail
+from eml.reports.rendering import render_page, share
+from eml.reports.thumbnails import Thumbnail
 
 HERE = Path(__file__).parent
 GROUPS, MEMBERS, CLASHES = 24, 7, 48  # shown; the others are counted. 24 × 8 + 48 × 2 thumbnails are about 2 MB
@@ -62,21 +58,12 @@ def render(report: DataReport, thumbnails: dict[str, Thumbnail]) -> str:
     """The page's HTML."""
     facts = report.facts
     names = report.table.frame["file_name"].tolist()
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "number": _number,
-        "share": _share,
-        "megabytes": _megabytes,
-        "day": _day,
-        "expected": _expected,
-    }
-    return environment.get_template("page.html").render(
+    return render_page(
+        HERE,
+        filters={"megabytes": _megabytes, "expected": _expected},
         facts=facts,
         near=report.near,
-        name=_title(report.table.root),
+        name=title(report.table.root),
         charts=_charts(facts),
         groups=shown_groups(report),
         clashes=shown_clashes(report),
@@ -85,11 +72,6 @@ def render(report: DataReport, thumbnails: dict[str, Thumbnail]) -> str:
         thumbnails=thumbnails,
         reasons=REASONS,
         states=STATES,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # ours, not the data's
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        version=version("easy-metric-learning"),
-        now=datetime.now(UTC).isoformat(),
     )
 
 
@@ -105,7 +87,7 @@ def _charts(facts: dict[str, Any]) -> dict[str, Markup]:
         ),
         "tail": curve(
             sizes["cumulative"],
-            (tenth["classes"] / facts["classes"], tenth["share"], _share(tenth["share"])),
+            (tenth["classes"] / facts["classes"], tenth["share"], share(tenth["share"])),
             label="Share of the pictures in the largest classes",
             even="dashed: all classes equal",
         ),
@@ -120,22 +102,10 @@ def _charts(facts: dict[str, Any]) -> dict[str, Markup]:
     return charts
 
 
-def _title(root: Path) -> str:
+def title(root: Path) -> str:
     """The folder's name, with the one above where it says little."""
     parts = root.resolve().parts
     return "/".join(parts[-2:] if parts[-1].lower() in VAGUE else parts[-1:])
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}".removesuffix(".0")
-
-
-def _share(value: float) -> str:
-    """A share as percent with two digits that count; never 0 % or 100 % for what is not."""
-    percent = 100 * value
-    if 99.5 <= percent < 100 or 0 < percent < 0.01:
-        return "> 99 %" if percent > 50 else "< 0.01 %"
-    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.2g} %"
 
 
 def _expected(pairs: float) -> str:
@@ -145,7 +115,3 @@ def _expected(pairs: float) -> str:
 
 def _megabytes(value: int) -> str:
     return f"{value / 1e9:,.1f} GB" if value >= 1e10 else f"{value / 1e6:,.1f} MB"
-
-
-def _day(value: str | None) -> str:
-    return value[:16].replace("T", " ") if value else ""

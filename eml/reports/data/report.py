@@ -102,7 +102,7 @@ def write_page(
     Reads the pictures that it shows. Raises OutputError by the rules of `check_outputs`.
     """
     from eml.reports.data.page import render, shown_names
-    from eml.reports.data.thumbnails import thumbnails
+    from eml.reports.thumbnails import thumbnails
 
     inputs = [report.table.path] if report.table.path and report.table.path.is_file() else []
     replaced = check_outputs([path], inputs=inputs, overwrite=overwrite)

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from eml.reports.data.bins import round_step
+from eml.reports.bins import round_step
 
 WIDTH, HEIGHT = 360, 208
 TOP, BOTTOM, RIGHT = 26, 42, 10
@@ -20,7 +20,7 @@ def bar_chart(bins: Sequence[dict[str, int]], *, horizontal: str, vertical: str,
     top = -(-max(each["count"] for each in bins) // step) * step
     left = 6 + CHARACTER * len(f"{top:,}")
     wide = min(WIDEST, (WIDTH - left - RIGHT) / len(bins))
-    parts = [_grid(left, [(value / top, f"{value:,}") for value in range(0, top + 1, step)])]
+    parts = [grid(left, [(value / top, f"{value:,}") for value in range(0, top + 1, step)])]
     for i, each in enumerate(bins):
         tall = max(each["count"] / top * (HEIGHT - TOP - BOTTOM), 1.5) if each["count"] else 0
         gap = min(2.0, wide / 6)
@@ -36,7 +36,7 @@ def bar_chart(bins: Sequence[dict[str, int]], *, horizontal: str, vertical: str,
             )
         )
     parts.append(_bottom_labels(left, wide, bins))
-    return _framed(parts, left, horizontal, vertical, label)
+    return framed(parts, left, horizontal, vertical, label)
 
 
 def curve(points: Sequence[Sequence[float]], mark: tuple[float, float, str], *, label: str, even: str) -> Markup:
@@ -52,37 +52,39 @@ def curve(points: Sequence[Sequence[float]], mark: tuple[float, float, str], *, 
     at, high = place(mark[0], mark[1])
     (x0, y0), (x1, y1), (xe, ye) = place(0, 0), place(1, 1), place(0.98, 0.04)
     parts = [
-        _grid(left, ticks),
+        grid(left, ticks),
         Markup('<path class="even" d="M{:.1f},{:.1f}L{:.1f},{:.1f}"/>').format(x0, y0, x1, y1),
         Markup('<polyline class="line" points="{}"/>').format(line),
         Markup('<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(at, high),
         Markup('<text class="note" x="{:.1f}" y="{:.1f}">{}</text>').format(at + 9, high + 13, mark[2]),
-        _text(xe, ye, even, "end"),
+        text_at(xe, ye, even, "end"),
     ]
     for share, text in ticks:
         anchor = "end" if share == 1 else "middle"
         parts.append(
-            _text(left + share * across + (RIGHT - 2 if share == 1 else 0), HEIGHT - BOTTOM + 18, text, anchor)
+            text_at(left + share * across + (RIGHT - 2 if share == 1 else 0), HEIGHT - BOTTOM + 18, text, anchor)
         )
-    return _framed(parts, left, "share of the classes, largest first", "share of the pictures", label)
+    return framed(parts, left, "share of the classes, largest first", "share of the pictures", label)
 
 
-def _framed(parts: list[Markup], left: float, horizontal: str, vertical: str, label: str) -> Markup:
+def framed(parts: list[Markup], left: float, horizontal: str, vertical: str, label: str) -> Markup:
+    """The chart of these parts, with what its axes are; label: what it shows, for readers."""
     named = [
-        _text(WIDTH - RIGHT, HEIGHT - 6, horizontal, "end"),
-        _text(0, 10, vertical, "start"),
+        text_at(WIDTH - RIGHT, HEIGHT - 6, horizontal, "end"),
+        text_at(0, 10, vertical, "start"),
     ]
     head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, label)
     return head + Markup("").join([*parts, *named]) + Markup("</svg>")
 
 
-def _grid(left: float, ticks: Sequence[tuple[float, str]]) -> Markup:
+def grid(left: float, ticks: Sequence[tuple[float, str]]) -> Markup:
+    """Horizontal lines from `left` on at (share of the height, text)."""
     lines = []
     for share, text in ticks:
         y = HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
         kind = "axis" if share == 0 else "grid"
         lines.append(Markup('<path class="{}" d="M{:.1f},{:.1f}H{}"/>').format(kind, left, y, WIDTH - RIGHT))
-        lines.append(_text(left - 5, y + 4, text, "end"))
+        lines.append(text_at(left - 5, y + 4, text, "end"))
     return Markup("").join(lines)
 
 
@@ -96,7 +98,7 @@ def _bottom_labels(left: float, wide: float, bins: Sequence[dict[str, int]]) -> 
         middle = min(left + (i + (0.5 if single else 0)) * wide, WIDTH - half)
         spans.append((middle - half, middle + half))
     shown = _with_room(spans, _roundest(ends))
-    return Markup("").join(_text(sum(spans[i]) / 2, HEIGHT - BOTTOM + 18, f"{ends[i]:,}", "middle") for i in shown)
+    return Markup("").join(text_at(sum(spans[i]) / 2, HEIGHT - BOTTOM + 18, f"{ends[i]:,}", "middle") for i in shown)
 
 
 def _roundest(ends: Sequence[int]) -> list[int]:
@@ -128,5 +130,6 @@ def _span(each: dict[str, int]) -> str:
     return f"{each['from']:,}" if each["from"] == each["to"] else f"{each['from']:,} to {each['to']:,}"
 
 
-def _text(x: float, y: float, text: Any, anchor: str) -> Markup:
+def text_at(x: float, y: float, text: Any, anchor: str) -> Markup:
+    """Text that starts, ends or has its middle at x."""
     return Markup('<text text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(anchor, x, y, text)

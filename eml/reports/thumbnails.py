@@ -3,6 +3,7 @@
 import io
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,23 +24,27 @@ class Thumbnail(NamedTuple):
     problem: str = ""
 
 
-def thumbnail(path: Path) -> Thumbnail:
-    """The picture as every other command sees it, at most 160 px wide and high, never enlarged."""
+def thumbnail(path: Path, box: tuple[int, int, int, int] | None = None, side: int = SIDE) -> Thumbnail:
+    """The picture, or its box, as every other command sees it: at most `side` px wide and high, never enlarged."""
     try:
-        image = decode(path, at_least=(SIDE, SIDE))
+        image = decode(path, at_least=(side, side), box=box)
     except PictureError as error:
-        return Thumbnail("", SIDE, SIDE, error.reason)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+        return Thumbnail("", side, side, error.reason)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
     data = io.BytesIO()
     image.save(data, "JPEG", quality=QUALITY, optimize=True)
     return Thumbnail(f"data:image/jpeg;base64,{b64encode(data.getvalue()).decode()}", image.width, image.height)
 
 
-def thumbnails(root: Path, names: Sequence[str], progress: Callable[[int], None] | None = None) -> dict[str, Thumbnail]:
+def thumbnails(
+    root: Path, names: Sequence[str], progress: Callable[[int], None] | None = None, side: int = SIDE
+) -> dict[str, Thumbnail]:
     """Of each file name, over threads: Pillow lets go of the interpreter while it decodes."""
     wanted = sorted(set(names))
     made = {}
-    for name, small in zip(wanted, in_order(thumbnail, (root / name for name in wanted)), strict=True):
+    for name, small in zip(
+        wanted, in_order(partial(thumbnail, side=side), (root / name for name in wanted)), strict=True
+    ):
         made[name] = small
         if progress:
             progress(1)

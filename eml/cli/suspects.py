@@ -1,0 +1,119 @@
+"""`eml suspects`."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eml.cli.app import command_line
+from eml.cli.options import Json, Overwrite
+
+if TYPE_CHECKING:
+    from eml.retrieval.suspects import Suspects
+
+FILES = ("suspects.csv", "ambiguous.csv", "suspect_classes.csv", "suspects.html")
+
+
+def suspects(
+    context: typer.Context,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            show_default=False,
+            help="The folder of eml train --fold all, or an .npz or .parquet with embeddings, file_name and label.",
+        ),
+    ],
+    min_score: Annotated[
+        float,
+        typer.Option(min=0.5, max=1, help="Fewest odds of a label error, as a share: 0.9 is nine to one."),
+    ] = 0.9,
+    top: Annotated[int, typer.Option(min=0, help="Most probable errors shown on the page; the table has all.")] = 100,
+    root: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="The folder of the pictures.  [default: the run's; else the file's]"),
+    ] = None,
+    one_network: Annotated[
+        bool,
+        typer.Option("--one-network", help="One network made all embeddings: compare them whatever their fold is."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(show_default=False, help="Folder for the files.  [default: where SOURCE is]")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """List pictures whose label is probably wrong, and show them.
+
+    A picture is suspect when the pictures most similar to it have another label, by the embeddings of a network that
+    has not been trained on it. Writes suspects.csv (most probable first, with the label that is suggested),
+    ambiguous.csv (between two classes, or near to nothing), suspect_classes.csv (classes that are one class, or of
+    which a part belongs to another) and suspects.html (with the pictures). Delete what is right from suspects.csv, then
+    run eml filter --exclude suspects.csv. No picture is touched.
+    """
+    from eml.cli import render
+    from eml.dataset.table import check_outputs, write_tables
+    from eml.engine.embedded import read_embedded
+    from eml.reports.suspects import write_page
+    from eml.retrieval.suspects import ambiguous_table, class_table, find_suspects, wrong_table
+
+    folder = out or (source if source.is_dir() else source.parent)
+    paths = [folder / name for name in FILES]
+    replaced = check_outputs(paths, overwrite=overwrite)  # before the work, not after it
+    path, pictures_root, pictures = read_embedded(source, root, one_network=one_network)
+    found = find_suspects(pictures, min_score)
+    frames = dict(zip(paths, (wrong_table(found), ambiguous_table(found), class_table(found)), strict=False))
+    command = command_line(context)
+    # Without inputs: a table filtered by the list is not out of date because the network was trained again.
+    write_tables(frames, command=command, root=pictures_root, overwrite=overwrite)
+    write_page(found, pictures_root, paths[-1], top=top, command=command, progress=render.progress)
+    counts = _counts(path, found)
+    _show(counts, found)
+    following = shlex.join(["eml", "filter", "DATASET", "--exclude", str(paths[0])])
+    render.written(
+        paths, replaced, following=f"look at {paths[-1]}, delete the lines of suspects.csv that are right, {following}"
+    )
+    if json:
+        render.print_json(counts | {"written": [str(path) for path in paths]})
+
+
+def _counts(path: Path, found: "Suspects") -> dict[str, Any]:
+    between = set(found.between.tolist()) | set(found.outliers.tolist())
+    return {
+        "source": str(path),
+        "pictures": len(found.pictures.labels),
+        "classes": len(found.names),
+        "networks": len(found.votes.temperatures),
+        "min_score": found.least,
+        "probable_label_errors": len(found.wrong),
+        "ambiguous": len(between),
+        "near_to_nothing": len(found.outliers),
+        "one_class": len(found.one),
+        "mixed_classes": len(found.mixed),
+        "not_judged": found.unjudged,
+    }
+
+
+def _show(counts: dict[str, Any], found: "Suspects") -> None:
+    from eml.cli import render
+
+    rows = [
+        ["pictures", counts["pictures"]],
+        ["classes", counts["classes"]],
+        [f"probable label errors (score {found.least} or more)", counts["probable_label_errors"]],
+        ["ambiguous pictures", counts["ambiguous"]],
+        ["pairs of classes that are one class", counts["one_class"]],
+        ["mixed classes", counts["mixed_classes"]],
+    ]
+    render.table("", ["", ""], rows)
+    names = found.pictures.file_names
+    first = [
+        [rank, names[row], found.pictures.labels[row], found.names[found.errors.suggested[row]]]
+        for rank, row in enumerate(found.wrong[:5], 1)
+    ]
+    if first:
+        render.table("The most probable", ["", "picture", "label", "suggested"], first)
+    if counts["not_judged"]:
+        told = render.count(counts["not_judged"], "picture is", "pictures are")
+        render.warn(f"{told} the only one of a class in its fold, and cannot be judged. Fewer folds, or one network?")

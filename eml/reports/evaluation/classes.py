@@ -1,0 +1,106 @@
+"""Classes that are taken for one another, and those that are found worst."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eml.reports.evaluation.evaluated import Evaluated, Integers, class_names
+
+PAIRS, CLASSES = 24, 20  # shown
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Two classes by their wrong first answers.
+
+    labels: the one whose queries are more often answered wrongly first. taken: how many queries of each were answered
+    with a picture of the other. queries: how many both have. rows: the query and the answer of the highest similarity.
+    """
+
+    labels: tuple[str, str]
+    taken: tuple[int, int]
+    queries: int
+    rows: tuple[int, int]
+    similarity: float
+
+
+def confusions(evaluation: Evaluated) -> tuple[list[Confusion], int]:
+    """The pairs of classes of the most wrong first answers, and how many more pairs have one."""
+    wanted, answers = evaluation.wanted, evaluation.summary.answers
+    wrong = np.flatnonzero(answers.has_partner & ~answers.right & (answers.nearest >= 0))
+    asked, answer = wanted.queries[wrong], wanted.gallery[answers.nearest[wrong]]
+    table = pd.DataFrame({"asked": asked, "answer": answer, "similarity": answers.similarity[wrong]})
+    of, with_ = wanted.labels[asked], wanted.labels[answer]
+    table["low"], table["high"] = np.minimum(of, with_), np.maximum(of, with_)
+    table["upwards"] = of < with_
+    table = table.sort_values("similarity", ascending=False, kind="stable")
+    pairs = table.groupby(["low", "high"], sort=False).agg(
+        count=("upwards", "size"),
+        upwards=("upwards", "sum"),
+        asked=("asked", "first"),
+        answer=("answer", "first"),
+        similarity=("similarity", "first"),
+    )
+    pairs = pairs.sort_values(["count", "similarity"], ascending=False, kind="stable")
+    names, queries = class_names(wanted), _queries_of_classes(evaluation)
+    return [_confusion(row, names, queries) for row in pairs.head(PAIRS).itertuples()], max(0, len(pairs) - PAIRS)
+
+
+def _confusion(row: Any, names: list[str], queries: Integers) -> Confusion:
+    low, high = row.Index
+    taken = (int(row.upwards), int(row.count - row.upwards))
+    labels = (names[low], names[high])
+    if taken[1] > taken[0]:
+        taken, labels = taken[::-1], labels[::-1]
+    both = int(queries[low] + queries[high])
+    return Confusion(labels, taken, both, (int(row.asked), int(row.answer)), float(row.similarity))
+
+
+def _queries_of_classes(evaluation: Evaluated) -> Integers:
+    """(C,) queries with a partner."""
+    wanted = evaluation.wanted
+    counted = wanted.queries[evaluation.summary.answers.has_partner]
+    return np.bincount(wanted.labels[counted], minlength=int(wanted.labels.max()) + 1)
+
+
+@dataclass(frozen=True)
+class ClassFound:
+    """values: mean of each metric over its queries. taken_for: the class of most of its wrong first answers."""
+
+    label: str
+    queries: int
+    values: dict[str, float]
+    taken_for: str | None
+    times: int
+
+
+def worst_classes(evaluation: Evaluated, metrics: list[str]) -> list[ClassFound]:
+    """The classes of the lowest mean MAP@R, the larger first where it is equal. metrics: to be told."""
+    wanted, summary = evaluation.wanted, evaluation.summary
+    counted = summary.answers.has_partner
+    values = pd.DataFrame({name: summary.per_query[name][counted] for name in {*metrics, "map_at_r"}})
+    labels = wanted.labels[wanted.queries[counted]]
+    grouped = values.groupby(labels)
+    means = grouped.mean().assign(queries=grouped.size())
+    means = means.sort_values(["map_at_r", "queries"], ascending=[True, False], kind="stable").head(CLASSES)
+    names = class_names(wanted)
+    worst = []
+    for label, row in zip(means.index.tolist(), means.to_dict("records"), strict=True):
+        other, times = _taken_for(evaluation, label)
+        found = {name: float(row[name]) for name in metrics}
+        worst.append(
+            ClassFound(names[label], int(row["queries"]), found, None if other is None else names[other], times)
+        )
+    return worst
+
+
+def _taken_for(evaluation: Evaluated, label: int) -> tuple[int | None, int]:
+    wanted, answers = evaluation.wanted, evaluation.summary.answers
+    own = wanted.labels[wanted.queries] == label
+    wrong = own & answers.has_partner & ~answers.right & (answers.nearest >= 0)
+    if not wrong.any():
+        return None, 0
+    counts = np.bincount(wanted.labels[wanted.gallery[answers.nearest[wrong]]])
+    return int(counts.argmax()), int(counts.max())

@@ -1,0 +1,212 @@
+"""What the page shows, put together for its template."""
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eml.dataset.columns import BOX
+from eml.images.files import Files
+from eml.reports.evaluation.classes import ClassFound, Confusion, confusions, worst_classes
+from eml.reports.evaluation.curves import cmc_chart, cmc_points, percent, roc_chart, roc_rates, similarity_chart
+from eml.reports.evaluation.embedding_map import EmbeddingMap, draw_map, embedding_map, map_data, symbol
+from eml.reports.evaluation.evaluated import Evaluated, class_names
+from eml.reports.evaluation.queries import Query, shown_queries
+from eml.reports.evaluation.similarity import nearest_own_and_other
+from eml.reports.rendering import render_page
+from eml.reports.thumbnails import SIDE, Thumbnail, thumbnail
+from eml.threads import in_order
+
+HERE = Path(__file__).parent
+SMALL = 64  # side of the map's thumbnails (pixels)
+PACKAGES = ("easy-metric-learning", "torch", "timm", "numpy", "pandas", "scikit-learn", "pillow")
+IN_TABLES = ("recall_at_1", "map_at_r", "r_precision")  # of classes
+VERIFICATION = {"auc": "AUC", "eer": "EER", "fold_accuracy": "Accuracy, 10 folds"}
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What others have found of the same evaluation; what is not there is not shown.
+
+    intervals: {metric: (low, high)}. slices: [{title, rows: [{name, queries, values: {metric: value}, intervals:
+    {metric: (low, high)}}]}], intervals perhaps absent. verification: values such as auc and tar_at_far_1e-3.
+    roc: their curve, {false_accept_rate: […], true_accept_rate: […]}. comparison: {against, rows: [{name, value,
+    against, difference, interval, verdict}]}, perhaps with first_neighbour: {to_right, to_wrong, both_right,
+    both_wrong}, numbers of queries. few_classes: whether they are too few to trust intervals. threshold: similarity
+    from which two pictures are taken for one class.
+    """
+
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    slices: Sequence[Mapping[str, Any]] = ()
+    verification: Mapping[str, float] = field(default_factory=dict)
+    roc: Mapping[str, Sequence[float]] | None = None
+    comparison: Mapping[str, Any] | None = None
+    few_classes: bool = False
+    threshold: float | None = None
+
+    @classmethod
+    def of_facts(
+        cls,
+        facts: Mapping[str, Any],
+        *,
+        roc: Mapping[str, Sequence[float]] | None = None,
+        threshold: float | None = None,
+    ) -> "Additions":
+        """What metrics.json has of these. roc, threshold: are not in it."""
+        return cls(
+            intervals=facts.get("intervals") or {},
+            slices=facts.get("slices") or (),
+            verification=facts.get("verification") or {},
+            roc=roc,
+            comparison=facts.get("comparison"),
+            few_classes=bool(facts.get("few_classes")),
+            threshold=threshold,
+        )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of an evaluation."""
+
+    queries: dict[str, list[Query]]
+    confusions: list[Confusion]
+    more_confusions: int
+    worst: list[ClassFound]
+    map: EmbeddingMap | None
+
+    def rows(self) -> list[int]:
+        """Of the set's frame, whose pictures are shown large."""
+        rows = {row for each in self.confusions for row in each.rows}
+        for query in (query for some in self.queries.values() for query in some):
+            rows |= {query.row, *(each.row for each in query.neighbours)}
+        return sorted(rows)
+
+    def small_rows(self) -> list[int]:
+        """Of the map's thumbnails."""
+        return [] if self.map is None else self.map.rows[self.map.with_thumbnail].tolist()
+
+
+def choose_shown(evaluation: Evaluated) -> Shown:
+    """Everything that the page shows, but for the pictures."""
+    metrics = [name for name in IN_TABLES if name in evaluation.summary.per_query]
+    pairs, more = confusions(evaluation)
+    return Shown(
+        shown_queries(evaluation),
+        pairs,
+        more,
+        worst_classes(evaluation, metrics),
+        embedding_map(evaluation.embeddings, evaluation.wanted.labels),
+    )
+
+
+def thumbnails_of(
+    evaluation: Evaluated, rows: Sequence[int], side: int = SIDE, progress: Callable[[int], None] | None = None
+) -> dict[int, Thumbnail]:
+    """Row → thumbnail of the picture, or its box."""
+    frame = evaluation.wanted.frame.iloc[list(rows)]
+    boxes = frame[list(BOX)].fillna(-1).to_numpy(np.int64) if set(BOX) <= set(frame) else None
+    files = Files(evaluation.table.root, frame["file_name"].tolist(), boxes)
+    made = {}
+    small = in_order(lambda at: thumbnail(files.path(at), files.box(at), side), range(len(rows)))
+    for row, each in zip(rows, small, strict=True):
+        made[row] = each
+        if progress:
+            progress(1)
+    return made
+
+
+def render(
+    evaluation: Evaluated,
+    shown: Shown,
+    thumbnails: Mapping[int, Thumbnail],
+    small: Mapping[int, Thumbnail],
+    *,
+    command: str,
+    additions: Additions,
+) -> str:
+    """The page's HTML."""
+    wanted, summary = evaluation.wanted, evaluation.summary
+    names = class_names(wanted)
+    ranks = np.rint(1 / summary.per_query["mean_reciprocal_rank"])
+    cmc = cmc_points(ranks, summary.gallery)
+    found = nearest_own_and_other(evaluation)
+    return render_page(
+        HERE,
+        filters={"percent": percent, "signed": lambda value: f"{100 * value:+.1f} %"},
+        name=_title(evaluation.name),
+        facts=evaluation.facts(),
+        table_name=Path(evaluation.table.path or evaluation.table.root).name,
+        summary=summary,
+        protocol=protocol_in_words(wanted.protocol),
+        more=additions,
+        verification=_verification(additions.verification),
+        charts={
+            "cmc": cmc_chart(cmc),
+            "roc": roc_chart(additions.roc, roc_rates(additions.verification)) if additions.roc else None,
+            "similarity": similarity_chart(found, additions.threshold),
+        },
+        cmc=cmc_table(ranks, summary.gallery),
+        sampled=len(found.own) if len(found.own) < summary.queries else None,
+        shown=shown,
+        in_tables=[name for name in IN_TABLES if name in summary.per_query],
+        labels=[names[label] for label in wanted.labels],
+        names=wanted.frame["file_name"].tolist(),
+        thumbnails=thumbnails,
+        no_pictures=all(each.problem == "missing" for each in thumbnails.values()),
+        drawn=draw_map(shown.map, wanted.labels) if shown.map else None,
+        symbols=[symbol(number, 9) for number in range(-1, 8)],
+        coloured=[names[label] for label in shown.map.coloured] if shown.map else [],
+        map_data=map_data(shown.map, wanted, {row: each.source for row, each in small.items()}) if shown.map else None,
+        command=command,
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    )
+
+
+def cmc_table(ranks: NDArray[np.float64], gallery: int) -> list[tuple[int, float]]:
+    """R@K at round Ks, for those who read no charts. ranks: (Q,) of the first partner, NaN without one."""
+    counted = ranks[np.isfinite(ranks)]
+    ks = [k for k in (1, 2, 5, 10, 20, 50, 100, 1000, 10_000) if k <= gallery]
+    return [(k, float((counted <= k).mean())) for k in ks]
+
+
+def protocol_in_words(protocol: str) -> list[str]:
+    """Sentences."""
+    kind, *others = protocol.split(", ")
+    sentences = [PROTOCOLS.get(kind, f"Protocol: {kind}.")]
+    for each in others:
+        if column := each.removeprefix("without the same ") if each.startswith("without the same ") else "":
+            sentences.append(
+                f"Gallery pictures of the query's class and the same {column} do not count, right or wrong."
+            )
+        elif column := each.removeprefix("within each ") if each.startswith("within each ") else "":
+            sentences.append(f"A query is compared with pictures of its own {column} alone.")
+        else:
+            sentences.append(f"Also: {each}.")
+    return sentences
+
+
+PROTOCOLS = {
+    "leave-one-out": "Leave-one-out: every picture is a query among all the others. Left out is the picture itself, by "
+    "its place in the table, so that a copy of it can be found.",
+    "query/gallery": "Query and gallery: the table's columns is_query and is_gallery say which pictures ask and which "
+    "are searched. A picture that is both is not found by itself.",
+    "held-out pictures": "The held-out pictures are the queries, the training pictures of their classes the gallery.",
+}
+
+
+def _verification(values: Mapping[str, float]) -> list[tuple[str, float]]:
+    rows = [(text, values[name]) for name, text in VERIFICATION.items() if name in values]
+    return rows + [(f"TAR@FAR={rate:.0e}".replace("e-0", "e-"), value) for rate, value in roc_rates(values).items()]
+
+
+def _title(name: str) -> str:
+    """A network's name as it is, of a path the last two parts."""
+    path = Path(name)
+    return name if name.startswith("timm:") else "/".join(path.parts[-2:]).lstrip("/") or name

@@ -1,0 +1,47 @@
+"""An evaluation → report.html."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from eml.dataset.scan import Progress
+from eml.errors import OutputError
+from eml.files import whole_file
+from eml.reports.evaluation.evaluated import Evaluated
+from eml.reports.evaluation.page import SMALL, Additions, choose_shown, render, thumbnails_of
+
+MARK = '<meta name="generator" content="eml '
+HEAD = 4096  # characters in which the mark stands
+
+
+def refuse_page(path: Path) -> None:
+    """Raises OutputError when the file is there and is no page of eml's: that is not replaced."""
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; the report is to be written there. Move it, or give another --out")
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if MARK not in file.read(HEAD):
+                raise OutputError(f"{path}: is there and was not written by eml; give another --out, or --no-report")
+
+
+def write_report(
+    evaluation: Evaluated,
+    path: Path,
+    *,
+    command: str,
+    additions: Additions | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Writes the page whole. Reads only the pictures that it shows; one that cannot be read is shown as such.
+
+    command: as it was typed. additions: intervals, slices and more, where they are known.
+    Raises OutputError by `refuse_page`, and where it cannot be written.
+    """
+    refuse_page(path)
+    shown = choose_shown(evaluation)
+    rows, small = shown.rows(), shown.small_rows()
+    with progress("thumbnails", len(rows) + len(small)) if progress else nullcontext() as advance:
+        large = thumbnails_of(evaluation, rows, progress=advance)
+        of_map = thumbnails_of(evaluation, small, SMALL, progress=advance)
+    text = render(evaluation, shown, large, of_map, command=command, additions=additions or Additions())
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

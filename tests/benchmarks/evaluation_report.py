@@ -1,0 +1,70 @@
+"""Time, memory and size of the report of an evaluation of many pictures, beside the evaluation itself: see README.md.
+
+    python tests/benchmarks/evaluation_report.py grocery160/images --pictures 60502 --classes 11316
+
+Embeddings are random around the middle of their class; the pictures of the folder are repeated under their own names.
+Prints one JSON line with the median times of `--repeat` runs.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from eml.dataset.table import Table
+from eml.engine.evaluation import Evaluation, evaluation_of_embeddings
+from eml.reports.evaluation import write_report
+
+
+def evaluation(folder: Path, pictures: int, classes: int, size: int) -> Evaluation:
+    random = np.random.default_rng(0)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.[jp][pn]g"))
+    labels = np.concatenate([np.arange(classes), random.integers(0, classes, pictures - classes)])
+    made = torch.Generator().manual_seed(0)
+    middles = torch.randn(classes, size, generator=made)
+    embeddings = middles[labels] + 3 * torch.randn(pictures, size, generator=made)
+    frame = pd.DataFrame({"label": [f"class {label}" for label in labels]})
+    frame["file_name"] = [files[i] for i in random.integers(0, len(files), pictures)]
+    return evaluation_of_embeddings("random", embeddings, Table(frame, folder))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pictures", type=int, default=60_502)
+    parser.add_argument("--classes", type=int, default=11_316)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--repeat", type=int, default=3)
+    options = parser.parse_args()
+    start = time.perf_counter()
+    made = evaluation(options.folder, options.pictures, options.classes, options.size)
+    evaluating = time.perf_counter() - start
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    writing = []
+    with tempfile.TemporaryDirectory() as place:
+        page = Path(place) / "report.html"
+        for _ in range(options.repeat):
+            start = time.perf_counter()
+            write_report(made, page, command="benchmark")
+            writing.append(time.perf_counter() - start)
+        told = {
+            "pictures": options.pictures,
+            "classes": options.classes,
+            "recall_at_1": round(made.summary.values["recall_at_1"], 3),
+            "evaluation_s": round(evaluating, 1),
+            "page_s": round(statistics.median(writing), 1),
+            "page_mb": round(page.stat().st_size / 1e6, 2),
+            "more_memory_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024,
+        }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

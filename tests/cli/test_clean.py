@@ -1,0 +1,143 @@
+"""From embeddings to the list of suspects, the page that shows them, and the table without them."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from eml.cli.app import main
+
+COLOURS = {"apple": (200, 30, 30), "lemon": (220, 210, 40), "lime": (60, 190, 50)}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder as `eml train --fold all` leaves it: two networks, and a lemon that is called a lime."""
+    random = np.random.default_rng(0)
+    names, labels, embeddings, folds = [], [], [], []
+    turns = [np.linalg.qr(random.normal(size=(8, 8)))[0] for _ in range(2)]
+    for number in range(60):
+        true = list(COLOURS)[number % 3]
+        name = f"{true}/{number}.png"
+        (tmp_path / "pictures" / true).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), COLOURS[true]).save(tmp_path / "pictures" / name)
+        names.append(name)
+        labels.append("lime" if number == 1 else true)
+        folds.append(number // 3 % 2)
+        embeddings.append((np.eye(8)[number % 3] + 0.05 * random.normal(size=8)) @ turns[folds[-1]])
+    folder = tmp_path / "run"
+    folder.mkdir()
+    np.savez(folder / "out_of_fold.npz", embeddings=embeddings, file_name=names, label=labels, fold=folds)
+    (folder / "folds.json").write_text(json.dumps({"root": str(tmp_path / "pictures")}))
+    pd.DataFrame({"label": labels, "file_name": names}).to_csv(tmp_path / "pictures" / "table.csv", index=False)
+    return folder
+
+
+def eml(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]:
+    code = main([*map(str, words), "--json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return dict(json.loads(out))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> list[str]:
+    assert main([*map(str, words)]) == 2
+    return capsys.readouterr().err.splitlines()
+
+
+class Seen(HTMLParser):
+    """The pictures of a page, and what it would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures: list[str] = []
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "img":
+            self.pictures.append(str(given["alt"]))
+        self.loaded += [str(given[key]) for key in ("src", "href") if key in given]
+
+
+def test_a_wrong_label_is_listed_shown_and_left_out(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = eml(capsys, "suspects", run)
+    assert (facts["probable_label_errors"], facts["pictures"], facts["networks"]) == (1, 60, 2)
+    listed = pd.read_csv(run / "suspects.csv")
+    row = listed.iloc[0].to_dict()
+    assert (row["file_name"], row["label"], row["suggested_label"]) == ("lemon/1.png", "lime", "lemon")
+    assert row["nearest_suggested"].startswith("lemon/")
+    assert row["nearest_own"].startswith("lime/")
+    assert row["reason"].startswith("of the 10 nearest ")
+    table = run.parent / "pictures" / "table.csv"
+    filtered = eml(capsys, "filter", table, "--exclude", run / "suspects.csv", "--out", run.parent)
+    assert filtered["removed"] == {"excluded": 1}
+    removed = pd.read_csv(run.parent / "dataset_removed.csv")
+    assert removed[["file_name", "reason"]].to_numpy().tolist() == [["lemon/1.png", "excluded"]]
+
+
+def test_the_page_shows_the_suspect_beside_both_labels_and_loads_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eml(capsys, "suspects", run)
+    page = (run / "suspects.html").read_text()
+    seen = Seen()
+    seen.feed(page)
+    assert seen.pictures[0] == "lemon/1.png"
+    assert [name.split("/")[0] for name in seen.pictures[1:7]] == ["lime"] * 3 + ["lemon"] * 3
+    assert all(address.startswith(("data:", "#")) for address in seen.loaded)
+
+
+def test_names_and_labels_are_escaped_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    labels = np.array(["<b>x</b>", "<script>y</script>"])[np.arange(30) % 2]
+    embeddings = np.eye(4)[np.arange(30) % 2] + 0.05 * random.normal(size=(30, 4))
+    labels[0] = labels[1]
+    names = [f"<i>{number}.png" for number in range(30)]
+    Image.new("RGB", (9, 9)).save(tmp_path / names[0], format="PNG")
+    np.savez(tmp_path / "e.npz", embeddings=embeddings, file_name=names, label=labels)
+    facts = eml(capsys, "suspects", tmp_path / "e.npz", "--out", tmp_path / "out")
+    assert facts["probable_label_errors"] == 1
+    page = (tmp_path / "out" / "suspects.html").read_text()
+    assert "&lt;script&gt;y" in page
+    assert "<script>y" not in page
+    assert "<i>0" not in page
+    assert "cannot be read (missing)" in page  # the others
+
+
+def test_a_list_that_was_edited_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    eml(capsys, "suspects", run)
+    eml(capsys, "suspects", run)
+    (run / "suspects.csv").write_text("rank,file_name\n")
+    assert "was changed since eml wrote it" in refused(capsys, "suspects", run)[0]
+    assert (run / "suspects.csv").read_text() == "rank,file_name\n"
+
+
+def test_training_again_does_not_make_the_filtered_table_out_of_date(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eml(capsys, "suspects", run)
+    table = run.parent / "pictures" / "table.csv"
+    eml(capsys, "filter", table, "--exclude", run / "suspects.csv", "--out", run.parent)
+    with np.load(run / "out_of_fold.npz") as file:
+        arrays = dict(file)
+    np.savez(run / "out_of_fold.npz", **(arrays | {"embeddings": arrays["embeddings"] * 2}))
+    eml(capsys, "kfold", run.parent / "dataset_info_filtered.csv", "--k", 2)
+
+
+def test_one_network_compares_all_and_needs_no_folds(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert eml(capsys, "suspects", run, "--one-network", "--out", run / "one")["networks"] == 1
+
+
+def test_what_cannot_be_used_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "holds no out_of_fold.npz. eml train CONFIG --fold all" in refused(capsys, "suspects", tmp_path)[0]
+    assert "no such file or folder" in refused(capsys, "suspects", tmp_path / "none.npz")[0]
+    assert "none of its 60 pictures is under" in refused(capsys, "suspects", run, "--root", tmp_path)[0]
+    np.savez(tmp_path / "e.npz", embeddings=np.eye(3), label=["a", "b", "a"])
+    assert "has no file_name" in refused(capsys, "suspects", tmp_path / "e.npz")[0]
+    (tmp_path / "e.npy").write_bytes(b"")
+    assert "an .npz or .parquet" in refused(capsys, "suspects", tmp_path / "e.npy")[0]

@@ -1,0 +1,384 @@
+"""The report of an evaluation: right neighbours and counts, a page that loads nothing and runs no class name."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from chromium import PROGRAM, Chromium
+from PIL import Image
+
+from eml.cli.app import main
+from eml.dataset.table import Table
+from eml.engine.evaluation import Evaluation, evaluation_of_embeddings
+from eml.errors import OutputError
+from eml.reports.evaluation import Additions, write_report
+from eml.reports.evaluation.classes import confusions, worst_classes
+from eml.reports.evaluation.curves import cmc_points, histogram_bins
+from eml.reports.evaluation.embedding_map import OF_A_COLOURED_CLASS, POINTS, THUMBNAILS, embedding_map
+from eml.reports.evaluation.page import cmc_table
+from eml.reports.evaluation.queries import NEIGHBOURS, SHOWN, choose, found, shown_queries
+from eml.reports.evaluation.similarity import nearest_own_and_other
+
+EVIL = "<img src=x onerror=alert(1)>&\"'{{7*7}}</script>"  # a class
+COLUMNS = [{}, {"leave_out_same": "camera"}, {"within": "kind"}, {"leave_out_same": "camera", "within": "kind"}]
+
+
+def evaluation(
+    root: Path, classes: int = 9, pictures: int = 7, *, pairs: bool = False, noise: float = 1.0, **protocol: str
+) -> Evaluation:
+    """Pictures around the middle of their class, in embeddings of 8 numbers; the last class has one, and a bad name."""
+    random = np.random.default_rng(0)
+    labels = [f"class {label}" for label in range(classes) for _ in range(pictures)] + [EVIL]
+    labels[pictures : 2 * pictures] = [EVIL + "2"] * pictures
+    number = np.repeat(np.arange(classes + 1), pictures)[: len(labels)]
+    middles = random.normal(size=(classes + 1, 8))
+    embeddings = torch.from_numpy((middles[number] + noise * random.normal(size=(len(labels), 8))).astype(np.float32))
+    frame = pd.DataFrame({"label": labels, "file_name": [f"{n}/{i}<b>.png" for i, n in enumerate(number)]})
+    frame["camera"] = random.choice(["", "a", "b"], len(frame))
+    frame["kind"] = [f"kind {n % 2}" for n in number]
+    if pairs:
+        frame["is_query"] = random.random(len(frame)) < 0.5
+        frame["is_gallery"] = ~frame["is_query"] | (random.random(len(frame)) < 0.5)
+    return evaluation_of_embeddings("runs/<i>a</i>", embeddings, Table(frame, root), **protocol)
+
+
+def draw_all(made: Evaluation) -> Evaluation:
+    """The pictures of an evaluation, a colour for each class."""
+    for row, name in enumerate(made.table.frame["file_name"]):
+        path = made.table.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (90, 70), (37 * row % 256, 91 * int(name.split("/")[0]) % 256, 120)).save(path)
+    return made
+
+
+def compared_with(made: Evaluation, row: int) -> list[tuple[float, int, bool]]:
+    """(similarity, row, of its class) of all that the protocol lets a query be compared with; best first."""
+    wanted, frame = made.wanted, made.wanted.frame
+    unit = torch.nn.functional.normalize(made.embeddings.double(), dim=1)
+    others = []
+    for other in wanted.gallery.tolist():
+        own = bool(frame["label"][other] == frame["label"][row])
+        if other == row or (wanted.within is not None and frame["kind"][other] != frame["kind"][row]):
+            continue
+        if (
+            wanted.groups is not None
+            and own
+            and frame["camera"][row]
+            and frame["camera"][other] == frame["camera"][row]
+        ):
+            continue
+        others.append((float(unit[row] @ unit[other]), other, own))
+    return sorted(others, key=lambda each: (-each[0], each[1]))
+
+
+def text_of(page: str) -> str:
+    body = re.sub(r"<(style|script)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", body)))
+
+
+@pytest.mark.parametrize("protocol", COLUMNS, ids=str)
+@pytest.mark.parametrize("pairs", [False, True])
+def test_neighbours_and_similarities_follow_the_protocol(tmp_path: Path, protocol: dict[str, str], pairs: bool) -> None:
+    made = evaluation(tmp_path, pairs=pairs, **protocol)
+    answers, score = made.summary.answers, made.summary.per_query["map_at_r"]
+    places = np.flatnonzero(answers.has_partner)
+    for place, query in zip(places.tolist(), found(made, places), strict=True):
+        others = compared_with(made, query.row)
+        assert [each.row for each in query.neighbours] == [other for _, other, _ in others[:NEIGHBOURS]]
+        assert [each.right for each in query.neighbours] == [own for _, _, own in others[:NEIGHBOURS]]
+        assert [each.similarity for each in query.neighbours] == pytest.approx([s for s, _, _ in others[:NEIGHBOURS]])
+        assert query.neighbours[0].row == made.wanted.gallery[answers.nearest[place]]
+        assert query.rank == 1 + [own for _, _, own in others].index(True)
+        assert query.map_at_r == score[place]
+    both = nearest_own_and_other(made)
+    for at, place in enumerate(places.tolist()):
+        others = compared_with(made, int(made.wanted.queries[place]))
+        for kind, value in ((True, both.own[at]), (False, both.other[at])):
+            assert value == pytest.approx(max((s for s, _, own in others if own == kind), default=-np.inf), abs=1e-6)
+
+
+def test_the_worst_are_the_worst_and_no_query_is_shown_twice(tmp_path: Path) -> None:
+    made = evaluation(tmp_path, classes=20)
+    score, answers = made.summary.per_query["map_at_r"], made.summary.answers
+    chosen = choose(made)
+    assert {name: len(places) for name, places in chosen.items()} == dict.fromkeys(("worst", "median", "best"), SHOWN)
+    assert len({place for places in chosen.values() for place in places}) == 3 * SHOWN
+    labels = made.wanted.labels[made.wanted.queries]
+    for places in chosen.values():
+        assert len(set(labels[places].tolist())) == SHOWN
+    assert score[chosen["worst"][0]] == np.nanmin(score)
+    assert score[chosen["best"][0]] == np.nanmax(score)
+    assert (np.diff(score[chosen["worst"]]) >= 0).all()
+    assert (np.diff(score[chosen["best"]]) <= 0).all()
+    assert np.abs(score[chosen["median"][0]] - np.nanmedian(score)) < 0.05
+    least = np.flatnonzero(score == np.nanmin(score))
+    surest = least[np.argmax(np.where(answers.right[least], -2, answers.similarity[least]))]
+    assert chosen["worst"][0] == surest
+
+
+def test_few_queries_are_shared_out_among_the_three(tmp_path: Path) -> None:
+    made = evaluation(tmp_path, classes=2, pictures=2)
+    shown = shown_queries(made)
+    rows = [query.row for some in shown.values() for query in some]
+    assert sorted(rows) == sorted(set(rows))
+    assert 1 <= len(rows) <= 4
+
+
+def test_confusions_count_wrong_first_answers_both_ways(tmp_path: Path) -> None:
+    made = evaluation(tmp_path)
+    wanted, answers = made.wanted, made.summary.answers
+    counts: dict[tuple[str, str], int] = {}
+    for place, row in enumerate(wanted.queries.tolist()):
+        if answers.has_partner[place]:
+            label, other = (wanted.frame["label"][at] for at in (row, wanted.gallery[answers.nearest[place]]))
+            if label != other:
+                counts[label, other] = counts.get((label, other), 0) + 1
+    assert counts
+    pairs, more = confusions(made)
+    assert more == 0
+    told = {}
+    for each in pairs:
+        one, other = each.labels
+        told |= {pair: n for pair, n in (((one, other), each.taken[0]), ((other, one), each.taken[1])) if n}
+        assert each.taken[0] >= each.taken[1]
+        assert {wanted.frame["label"][row] for row in each.rows} == set(each.labels)
+        assert each.similarity == pytest.approx(compared_with(made, each.rows[0])[0][0])
+        assert each.queries == 14
+    assert told == counts
+    totals = [sum(each.taken) for each in pairs]
+    assert totals == sorted(totals, reverse=True)
+
+
+def test_the_worst_classes_are_those_of_the_lowest_mean(tmp_path: Path) -> None:
+    made = evaluation(tmp_path)
+    values = pd.Series(made.summary.per_query["map_at_r"], index=made.wanted.frame["label"]).dropna()
+    means = values.groupby(level=0).mean().sort_values()
+    worst = worst_classes(made, ["map_at_r"])
+    assert [each.label for each in worst] == means.index.tolist()
+    assert [each.values["map_at_r"] for each in worst] == pytest.approx(means.tolist())
+    assert EVIL not in means.index
+
+
+def test_the_cmc_passes_through_recall_at_k(tmp_path: Path) -> None:
+    made = evaluation(tmp_path)
+    ranks = np.rint(1 / made.summary.per_query["mean_reciprocal_rank"])
+    points = dict(cmc_points(ranks, made.summary.gallery))
+    for k in (1, 5, 10):
+        value = made.summary.values[f"recall_at_{k}"]
+        assert points[k] == pytest.approx(value)
+        assert dict(cmc_table(ranks, made.summary.gallery))[k] == pytest.approx(value)
+    assert points[made.summary.gallery] == 1
+    edges, own, other = histogram_bins(nearest_own_and_other(made))
+    assert own.sum() == pytest.approx(1)
+    assert other.sum() == pytest.approx(1)
+    assert np.allclose(np.diff(edges), edges[1] - edges[0])
+
+
+def test_the_map_shows_every_class_and_more_of_the_coloured() -> None:
+    random = np.random.default_rng(0)
+    labels = np.unique((1200 * random.random(9000) ** 3).astype(int), return_inverse=True)[1]
+    embeddings = torch.from_numpy(random.normal(size=(len(labels), 6)).astype(np.float32))
+    drawn = embedding_map(embeddings, labels)
+    assert drawn is not None
+    assert len(set(drawn.rows.tolist())) == POINTS
+    of = labels[drawn.rows]
+    assert set(of.tolist()) == set(labels.tolist())
+    counts, sizes = np.bincount(of), np.bincount(labels)
+    assert drawn.coloured == np.argsort(-sizes, kind="stable")[:8].tolist()
+    assert (counts[drawn.coloured] >= np.minimum(OF_A_COLOURED_CLASS, sizes[drawn.coloured])).all()
+    assert drawn.with_thumbnail.sum() == THUMBNAILS
+    assert (drawn.place >= 0).all()
+    assert (drawn.place <= [1000, drawn.height]).all()
+    again = embedding_map(embeddings, labels)
+    assert again is not None
+    assert np.array_equal(again.place, drawn.place)
+
+
+def test_the_page_escapes_what_comes_from_the_data_and_loads_nothing(tmp_path: Path) -> None:
+    made = draw_all(evaluation(tmp_path / "pictures"))
+    write_report(made, tmp_path / "report.html", command="eml evaluate '<i>a</i>'")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert "{{7*7}}" in page  # told, not computed
+    assert "<i>a</i>" not in page
+    assert not re.search(r"https?:|//[a-z]", re.sub(r'"data:image/jpeg;base64,[^"]*"', "", page).lower())
+    assert page.count("</script>") == 2
+    text = text_of(page)
+    assert EVIL + "2" in text
+    assert "63 queries among 63 pictures, 10 classes" in text
+    assert "1 query has no partner of the class in the gallery and is not counted" in text
+    assert "cannot be read" not in text
+    for name, value in made.summary.values.items():
+        assert f"{made.summary.shown[name]} {100 * value:.1f} %" in text
+    data = json.loads(re.findall(r'id="map-data">(.*?)</script>', page)[0])
+    assert data["names"] == made.wanted.frame["file_name"].tolist()
+    assert [data["classes"][point[2]] for point in data["points"]] == made.wanted.frame["label"].tolist()
+    assert all(each.startswith("data:image/jpeg;base64,") for each in data["pictures"])
+
+
+def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> None:
+    made = draw_all(evaluation(tmp_path / "pictures"))
+    write_report(made, tmp_path / "bare.html", command="eml evaluate a")
+    camera = [
+        {"name": "a&b", "queries": 3, "values": {"map_at_r": 0.125}, "intervals": {"map_at_r": [0.1, 0.2]}},
+        {"name": "c", "queries": 1, "values": {"map_at_r": None}},
+    ]
+    values = {"value": 0.5, "against": 0.75, "difference": -0.25, "interval": [-0.5, -0.125]}
+    facts = {
+        "intervals": {"recall_at_1": [0.25, 0.5]},
+        "few_classes": True,
+        "slices": [{"title": "by <camera>", "rows": camera}],
+        "verification": {"auc": 0.875, "tar_at_far_1e-3": 0.375},
+        "comparison": {
+            "against": "<other>",
+            "rows": [{"name": "R@1", "verdict": "worse", **values}],
+            "first_neighbour": {"to_right": 1, "to_wrong": 12, "both_right": 45, "both_wrong": 6},
+        },
+    }
+    roc = {"false_accept_rate": [0.0, 0.001, 0.1, 1.0], "true_accept_rate": [0.2, 0.375, 0.9, 1.0]}
+    additions = Additions.of_facts(facts, roc=roc, threshold=0.25)
+    write_report(made, tmp_path / "full.html", command="eml evaluate a", additions=additions)
+    bare, full = (text_of((tmp_path / name).read_text(encoding="utf-8")) for name in ("bare.html", "full.html"))
+    for told in (
+        *("25.0 to 50.0 %", "by <camera>", "a&b 3 12.5 % 10.0 to 20.0 %", "AUC 87.5 %", "TAR@FAR=1e-3 37.5 %"),
+        *(
+            "Verification (ROC)",
+            "Against <other>",
+            "R@1 50.0 % 75.0 % -25.0 % -50.0 % to -12.5 % worse",
+            "threshold 0.250",
+            "So few classes make it a hint",
+            "1 query became right, 12 wrong; 45 stayed right, 6 wrong",
+        ),
+    ):
+        assert told in full
+        assert told not in bare
+    for word in ("Slices", "Against", "ROC", "interval", "threshold"):
+        assert word not in bare
+
+
+def test_the_size_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)  # the worst case of a JPEG
+    Image.fromarray(noise).save(tmp_path / "0.jpg")
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 1500, 5000).astype(str)
+    frame = pd.DataFrame({"label": labels, "file_name": "0.jpg"})
+    made = evaluation_of_embeddings("a", torch.randn(5000, 4), Table(frame, tmp_path))
+    write_report(made, tmp_path / "report.html", command="eml evaluate a")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(page) < 15e6
+    assert page.count("data:image/jpeg") <= 3 * SHOWN * (1 + NEIGHBOURS) + 48 + THUMBNAILS
+
+
+def test_a_set_without_mistakes_and_a_set_of_one_class_have_a_page(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"label": list("aaabbb"), "file_name": [f"{i}.png" for i in range(6)]})
+    tidy = torch.eye(2).repeat_interleave(3, 0) + 0.01 * torch.arange(12).view(6, 2)
+    for name, table, embeddings in (("tidy", frame, tidy), ("one", frame[:3], torch.ones(3, 2))):
+        made = evaluation_of_embeddings("a", embeddings, Table(table, tmp_path))
+        write_report(made, tmp_path / f"{name}.html", command="eml evaluate a")
+        text = text_of((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
+        assert "None: every first answer is right." in text
+        assert "No picture is where the table says" in text
+        assert "0.png" in text
+    assert "Map of the embeddings" not in text  # of three embeddings that are one
+
+
+def test_a_picture_that_cannot_be_read_is_shown_as_such(tmp_path: Path) -> None:
+    made = draw_all(evaluation(tmp_path / "pictures"))
+    for name in made.table.frame["file_name"][:30]:
+        (tmp_path / "pictures" / name).write_bytes(b"broken")
+    write_report(made, tmp_path / "report.html", command="eml evaluate a")
+    text = text_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "cannot be read (not_a_picture)" in text
+    assert "No picture" not in text
+
+
+def test_a_page_of_the_users_is_not_replaced(tmp_path: Path) -> None:
+    made = evaluation(tmp_path / "pictures")
+    (tmp_path / "report.html").write_text("<p>mine")
+    with pytest.raises(OutputError, match="was not written by eml"):
+        write_report(made, tmp_path / "report.html", command="eml evaluate a")
+    assert (tmp_path / "report.html").read_text() == "<p>mine"
+    for _ in range(2):
+        write_report(made, tmp_path / "other.html", command="eml evaluate a")
+
+
+def test_evaluate_writes_the_page_beside_the_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in "ab":
+        for number in range(3):
+            path = tmp_path / "data" / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(ord(label)).integers(0, 200, (6, 6, 3)) + 20 * number
+            Image.fromarray(pixels.astype(np.uint8)).resize((40, 40)).save(path)
+    command = ["evaluate", "timm:test_resnet", "--weights", "none", "--image-size", "32"]
+    command += ["--data", str(tmp_path / "data")]
+    assert main([*command, "--out", str(tmp_path / "without"), "--no-report"]) == 0
+    assert [path.name for path in (tmp_path / "without").glob("*/*")] == ["metrics.json"]
+    assert main([*command, "--out", str(tmp_path / "with")]) == 0
+    page = next((tmp_path / "with").glob("*/report.html"))
+    assert f"wrote {page}" in capsys.readouterr().err
+    text = text_of(page.read_text(encoding="utf-8"))
+    assert f"--out {tmp_path}/with" in text
+    facts = json.loads((page.parent / "metrics.json").read_text())
+    assert facts["table_digest"] in text
+    assert "size 32; fit" in text
+    page.write_text("mine")
+    assert main([*command, "--out", str(tmp_path / "with")]) == 2
+
+
+TOO_WIDE = """[...document.querySelectorAll('body *')].filter(each => !each.closest('.wide') && !each.closest('svg') &&
+  each.getBoundingClientRect().right > innerWidth + 1).map(each => each.outerHTML.slice(0, 80))"""
+POINT = """(() => {
+  const plane = document.querySelector('#map svg'), data = JSON.parse(document.querySelector('#map-data').textContent);
+  plane.scrollIntoView();
+  const box = plane.getBoundingClientRect(), [x, y] = data.points[NUMBER];
+  plane.dispatchEvent(new PointerEvent('TYPE', {bubbles: true, pointerType: 'mouse',
+    clientX: box.left + x * box.width / 1000, clientY: box.top + y * box.width / 1000}));
+})()"""
+CARD = """(() => {
+  const card = document.querySelector('.map-card'), image = card.querySelector('img');
+  return [card.hidden, card.querySelector('b').textContent, image.hidden, image.naturalWidth,
+    card.getBoundingClientRect().left >= 0 && card.getBoundingClientRect().right <= innerWidth];
+})()"""
+
+BORDERS = """[...new Set([...document.querySelectorAll('.found .KIND .frame')]
+  .map(each => getComputedStyle(each).borderTopStyle))]"""
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_a_browser_shows_the_page_and_its_map_by_pointer_and_keys(tmp_path: Path) -> None:
+    made = draw_all(evaluation(tmp_path / "pictures", noise=0.6))
+    write_report(made, tmp_path / "report.html", command="eml evaluate " + "a" * 300)
+    labels = made.wanted.frame["label"].tolist()
+    with Chromium() as browser:
+        for width in (360, 768, 1200):
+            for dark in (False, True):
+                browser.open(tmp_path / "report.html", width=width, dark=dark)
+                assert browser.evaluate("document.documentElement.scrollWidth") == width
+                assert browser.evaluate(TOO_WIDE) == []
+                assert browser.evaluate("[...document.images].every(each => each.hidden || each.naturalWidth > 0)")
+                assert browser.evaluate(CARD)[0] is True
+                for number in (0, 8, 30):
+                    browser.evaluate(POINT.replace("NUMBER", str(number)).replace("TYPE", "pointermove"))
+                    browser.evaluate("document.querySelector('.map-card img').decode()")
+                    assert browser.evaluate(CARD) == [False, labels[number], False, 64, True]
+                browser.evaluate(POINT.replace("NUMBER", "0").replace("TYPE", "pointerleave"))
+                assert browser.evaluate(CARD)[0] is True
+                assert [each for each in browser.asked if not each.startswith("data:")] == []
+                assert browser.complaints == []
+        told = []
+        browser.evaluate("document.querySelector('#map svg').focus()")
+        for key in ("ArrowRight", "ArrowLeft", "ArrowDown", "ArrowRight"):
+            browser.evaluate(f"document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}'}}))")
+            told.append(browser.evaluate("document.querySelector('.map-card span').textContent"))
+        assert len(set(told)) > 2
+        assert browser.evaluate(CARD)[0] is False
+        browser.evaluate("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}))")
+        assert browser.evaluate(CARD)[0] is True
+        for kind, border in (("right", "solid"), ("wrong", "dashed"), ("asked", "double")):
+            assert browser.evaluate(BORDERS.replace("KIND", kind)) == [border]
