@@ -41,7 +41,7 @@ class Votes:
             keys = rows[there] * classes + self.labels[self.nearest[part].ravel()[there]]
             distinct, place = np.unique(keys, return_inverse=True)
             sums = np.bincount(place, weights=self.weights[part].ravel()[there], minlength=len(distinct))
-            yield distinct // classes, distinct % classes, sums
+            yield distinct // classes, distinct % classes, sums.astype(np.float64)
 
 
 def votes(

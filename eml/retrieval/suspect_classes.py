@@ -101,7 +101,7 @@ def mixed_classes(embeddings: Tensor, votes: Votes, apart: list[OneClass]) -> li
     found = []
     for (label, other), those in parts.items():
         members = np.sort(np.concatenate([part for part, _, _ in those]))
-        toward, back = (sum(each[place] for each in those) for place in (1, 2))
+        toward, back = sum(each[1] for each in those), sum(each[2] for each in those)
         mixed = MixedClass(label, other, members, toward / len(members), toward / (toward + back))
         large = len(members) >= max(FEW, SHARE * sizes[label])
         if large and mixed.lean >= LEAN and mixed.toward >= TOWARD:

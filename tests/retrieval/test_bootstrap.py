@@ -1,5 +1,8 @@
 """Intervals over classes: they cover the truth, agree with a plain loop, and say when they know little."""
 
+from functools import partial
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -119,3 +122,45 @@ def test_the_interval_of_gap_has_its_value_in_it_and_grows_with_confidence() -> 
     assert wide.low < narrow.low < value < narrow.high < wide.high
     nothing = intervals_of(lambda weights: {"m": float("nan")}, of, resamples=10)["m"]
     assert np.isnan(nothing.low)
+
+
+def test_the_interval_of_gap_covers_the_truth_and_one_over_queries_does_not() -> None:
+    def answers(seed: int, classes: int) -> tuple[Answers, np.ndarray]:
+        right, of = drawn(seed, classes)
+        random = np.random.default_rng(seed)
+        similarity = random.normal(size=len(of)) + right + 0.7 * random.normal(size=classes)[of]
+        return Answers(np.zeros(len(of), np.int64), similarity, right > 0, np.ones(len(of), bool)), of
+
+    metric = GlobalAveragePrecision()
+    everyone, of = answers(0, 50_000)
+    [truth] = metric.together(everyone, np.ones(len(of))).values()
+    over_classes, over_queries = [], []
+    for seed in range(100):
+        some, of = answers(seed, 10)
+        for found, which in ((over_classes, of), (over_queries, np.arange(len(of)))):
+            found += intervals_of(partial(metric.together, some), which, resamples=200).values()
+    assert coverage(over_classes, truth) > 0.88
+    assert coverage(over_queries, truth) < 0.8
+
+
+def test_percentiles_are_moved_out_as_far_as_those_of_a_t_interval() -> None:
+    of = np.repeat(np.arange(10), 3)
+    values = np.random.default_rng(0).random(30)
+    again: list[float] = []
+
+    def mean(weights: np.ndarray) -> dict[str, float]:
+        again.append(float(weights @ values / weights.sum()))
+        return {"m": again[-1]}
+
+    found = intervals_of(mean, of, resamples=400)["m"]
+    tail = NormalDist().cdf(-2.262157 * np.sqrt(10 / 9))  # the 97.5 % quantile of t with 9 degrees of freedom
+    assert tail == pytest.approx(0.0086, abs=1e-4)
+    resampled = again[1:401]  # the first is that of the data
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(resampled, [tail, 1 - tail])))
+
+
+def test_one_class_that_is_nearly_all_leaves_an_interval_of_nearly_everything() -> None:
+    of = np.repeat([0, 1, 2], [500, 1, 1])
+    values = np.random.default_rng(0).random(len(of))
+    found = intervals_of(lambda weights: {"m": float(weights @ values / weights.sum())}, of)["m"]
+    assert found.low < 0.4 < 0.6 < found.high
