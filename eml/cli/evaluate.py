@@ -10,9 +10,11 @@ import typer
 if TYPE_CHECKING:
     from eml.dataset.table import Table
     from eml.engine.evaluation import Evaluation
+    from eml.engine.findings import Findings
 
 
 def evaluate(
+    context: typer.Context,
     checkpoints: Annotated[
         list[str],
         typer.Argument(
@@ -55,10 +57,43 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Compare with this model on the same pictures: is the difference more than chance?",
+            show_default=False,
+        ),
+    ] = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice",
+            metavar="COLUMN",
+            help="Show the metrics by this column's values. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Verification by these pairs (CSV file_name_1, file_name_2, same, perhaps fold; or LFW's pairs.txt).",
+            show_default=False,
+        ),
+    ] = None,
+    verification: Annotated[
+        bool, typer.Option("--verification", help="Verification by all pairs: AUC, EER, TAR@FAR.")
+    ] = False,
+    clustering: Annotated[
+        bool, typer.Option("--clustering", help="NMI and AMI of k-means; slow with many classes.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.", show_default="RUN/evaluations")] = None,
     save_embeddings: Annotated[
         bool, typer.Option("--save-embeddings", help="Write embeddings.npz beside metrics.json.")
     ] = False,
+    page: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html beside metrics.json, to look at.")
+    ] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -74,7 +109,7 @@ def evaluate(
 
     Each picture is a query among all the others of its table (leave-one-out), or by the columns is_query and
     is_gallery where the table has them. The query itself is left out; queries whose class has no other picture are
-    left out of the means and counted.
+    left out of the means and counted. In parentheses: 95 % intervals, by resampling the classes.
     """
     from eml.cli.launching import joined, launch, told_once, voices
 
@@ -82,6 +117,8 @@ def evaluate(
         launch(devices)
         return
     from eml.cli import render
+    from eml.cli.app import command_line
+    from eml.cli.findings import additions, show_findings
     from eml.engine.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
     from eml.engine.evaluation import (
         check_results,
@@ -90,13 +127,17 @@ def evaluate(
         load_for_evaluation,
         table_to_evaluate,
     )
+    from eml.engine.findings import Wanted, findings_of
     from eml.engine.processes import Processes
     from eml.engine.sets import retrieval_set
+    from eml.engine.slices import check_columns
     from eml.errors import ConfigError
     from eml.files import write_json
+    from eml.reports.evaluation import refuse_page, write_report
 
+    everyone = [*checkpoints, *([against] if against else [])]
     with told_once():
-        if not data and not all(is_embeddings_file(each) for each in checkpoints):
+        if not data and not all(is_embeddings_file(each) for each in everyone):
             raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
         folders = _folders(checkpoints, out)
         here = Processes.of_environment()
@@ -107,70 +148,92 @@ def evaluate(
         tables = processes.after_first(lambda: [table_to_evaluate(each, root, report, progress) for each in data or []])
         names = _names([table.path or table.root for table in tables]) or ["embeddings"]
         check_results([folder / name / "metrics.json" for folder in folders for name in names])
+        for folder, name in ((folder, name) for folder in folders for name in names if page):
+            refuse_page(folder / name / "report.html")
+        for table in tables:
+            check_columns(table, slices or [])
         columns: dict[str, Any] = {"leave_out_same": leave_out_same, "within": within}
+        given: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "processes": processes}
 
         def of_file(file: str, table: Table | None) -> Evaluation:
             table, embeddings = read_embeddings(Path(file), table)
             return evaluation_of_embeddings(file, embeddings, table, **columns)
 
-        done: list[tuple[str, Path, Evaluation]] = []  # of each model on each table: the table's name, the folder
-        for checkpoint, folder in zip(checkpoints, folders, strict=True):
-            of_model: list[Evaluation] = []
+        def of_model(checkpoint: str) -> list[Evaluation]:
+            """On each table."""
             if is_embeddings_file(checkpoint):
-                if processes.first:
-                    read: list[Table | None] = [*tables] or [None]
-                    of_model = [of_file(checkpoint, table) for table in read]
-            else:
-                own = str(processes.device(device))
-                model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=own)
-                for name, table in zip(names, tables, strict=True):
-                    wanted = retrieval_set(table.frame, table.name, **columns)
-                    with progress(f"embedding {name}", len(wanted.frame)) as advance:
-                        given = {"batch_size": batch_size, "workers": workers}
-                        of_model.append(
-                            evaluation_of(
-                                checkpoint, model, table, wanted, **given, progress=advance, processes=processes
-                            )
-                        )
+                return [of_file(checkpoint, table) for table in tables] if tables else [of_file(checkpoint, None)]
+            own = str(processes.device(device))
+            model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=own)
+            found = []
+            for name, table in zip(names, tables, strict=True):
+                wanted = retrieval_set(table.frame, table.name, **columns)
+                with progress(f"embedding {name}", len(wanted.frame)) as advance:
+                    found.append(evaluation_of(checkpoint, model, table, wanted, progress=advance, **given))
+            return found
+
+        others: list[Evaluation | None] = [*of_model(against)] if against else [None] * len(names)
+        done: list[tuple[str, Path, Findings]] = []  # of each model on each table: the table's name, the folder
+        for checkpoint, folder in zip(checkpoints, folders, strict=True):
+            evaluations = of_model(checkpoint)
             if not processes.first:
                 continue
-            for name, evaluation in zip(names, of_model, strict=True):
-                write_json(folder / name / "metrics.json", {"name": name, **evaluation.facts()})
+            for name, evaluation, other in zip(names, evaluations, others, strict=True):
+                wanted = Wanted(tuple(slices or ()), verification, pairs, clustering)
+                found = findings_of(evaluation, wanted, against=other, progress=progress)
+                write_json(folder / name / "metrics.json", {"name": name, **found.facts()})
                 if save_embeddings:
                     write_embeddings(folder / name / "embeddings.npz", evaluation.embeddings, evaluation.wanted.frame)
-                done.append((name, folder / name, evaluation))
-        if not processes.first:
-            return
-        _show(checkpoints, names, [evaluation for *_, evaluation in done])
-        for name, folder, evaluation in done:
-            if left_out := evaluation.summary.queries_without_partner:
-                render.warn(f"{name}: {left_out:,} queries have no partner of their class and are not counted")
-            render.say(f"wrote {folder / 'metrics.json'}")
-        if json:
-            told = [{"name": name, **evaluation.facts()} for name, _, evaluation in done]
-            one = checkpoints[0] if len(checkpoints) == 1 else checkpoints
-            render.print_json({"checkpoint": one, "evaluations": told})
+                if page:
+                    write_report(
+                        evaluation,
+                        folder / name / "report.html",
+                        command=command_line(context),
+                        additions=additions(found),
+                        progress=progress,
+                    )
+                done.append((name, folder / name, found))
+    if not processes.first:
+        return
+    _show(checkpoints, names, [found for *_, found in done])
+    for name, folder, found in done:
+        show_findings(name, found, slices or [])
+        for file in ("metrics.json", "report.html") if page else ("metrics.json",):
+            render.say(f"wrote {folder / file}")
+    if json:
+        told = [{"name": name, **found.facts()} for name, _, found in done]
+        one = checkpoints[0] if len(checkpoints) == 1 else checkpoints
+        render.print_json({"checkpoint": one, "evaluations": told})
 
 
-def _show(checkpoints: list[str], names: list[str], done: list[Evaluation]) -> None:
+def _show(checkpoints: list[str], names: list[str], done: list[Findings]) -> None:
     """One model: a column for each table. Several: a table of models for each table of pictures."""
     from eml.cli import render
+    from eml.cli.findings import with_interval
 
-    shown = done[0].summary.shown
     if len(checkpoints) == 1:
-        rows = [[label, *(f"{each.summary.values[key]:.4f}" for each in done)] for key, label in shown.items()]
-        facts = [each.facts() for each in done]
+        shown = done[0].evaluation.summary.shown
+        rows = [
+            [label, *(with_interval(each.evaluation.summary.values[key], each.intervals.get(key)) for each in done)]
+            for key, label in shown.items()
+        ]
+        facts = [each.evaluation.facts() for each in done]
         rows += [[count, *(f"{each[count]:,}" for each in facts)] for count in ("queries", "classes")]
         render.table(checkpoints[0], ["", *names], rows)
         return
-    metrics = {key: label for key, label in shown.items() if key in COMPARED}
     for number, name in enumerate(names):
-        of_table = done[number :: len(names)]
-        rows = [
-            [each.name, *(f"{each.summary.values[key]:.4f}" for key in metrics), str(each.embeddings.shape[1])]
-            for each in sorted(of_table, key=lambda each: -each.summary.values["map_at_r"])
-        ]
-        render.table(f"{name}: {done[number].summary.queries:,} queries", ["", *metrics.values(), "D"], rows)
+        _show_models(name, [each.evaluation for each in done[number :: len(names)]])
+
+
+def _show_models(name: str, of_table: list[Evaluation]) -> None:
+    from eml.cli import render
+
+    metrics = {key: label for key, label in of_table[0].summary.shown.items() if key in COMPARED}
+    rows = [
+        [each.name, *(f"{each.summary.values[key]:.4f}" for key in metrics), str(each.embeddings.shape[1])]
+        for each in sorted(of_table, key=lambda each: -each.summary.values["map_at_r"])
+    ]
+    render.table(f"{name}: {of_table[0].summary.queries:,} queries", ["", *metrics.values(), "D"], rows)
 
 
 def _folders(checkpoints: list[str], out: Path | None) -> list[Path]:

@@ -37,7 +37,8 @@ from eml.retrieval.ranking import Ranking, rank
 class Evaluation:
     """What is known of one model on one set.
 
-    embeddings: (N, D) float32 of the set's frame, on the CPU. name: of the model, as it was asked for.
+    embeddings: (N, D) float32 of the set's frame, on the CPU. name: of the model, as it was asked for. threshold: that
+    the checkpoint was calibrated to, if it was.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Evaluation:
     embeddings: Tensor
     summary: Summary
     preprocess: Preprocess | None = None
+    threshold: float | None = None
 
     def facts(self) -> dict[str, Any]:
         """What metrics.json says: the protocol, what was counted, the metrics."""
@@ -108,7 +110,8 @@ def evaluation_of(
     rows = pictures(table, wanted.frame, model.preprocess)
     embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
     summary = processes.told(lambda: summarise(rankings(embeddings, wanted)))
-    return Evaluation(name, table, wanted, embeddings, summary, model.preprocess)
+    threshold = model.calibration.threshold.value if model.calibration else None
+    return Evaluation(name, table, wanted, embeddings, summary, model.preprocess, threshold)
 
 
 def evaluation_of_embeddings(

@@ -150,7 +150,8 @@ class Processes:
     def lost(self) -> ProcessLostError:
         """What to raise when another process is gone."""
         return ProcessLostError(
-            f"another process of this run has ended, so process {self.rank} of {self.world} ends too; {self.go_on}"
+            f"another process of this run has ended or is stuck, so process {self.rank} of {self.world} ends too; "
+            f"{self.go_on}"
         )
 
 

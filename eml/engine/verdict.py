@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 2000
-DRAWS = 50_000_000  # random numbers at the most: fewer resamples where there are more classes than usual
-CONFIDENCE = 0.95
+from eml.retrieval.bootstrap import paired
 
 
 @dataclass(frozen=True)
@@ -52,19 +50,9 @@ class Verdict:
 def verdict(
     metric: str, before: NDArray[np.float64], after: NDArray[np.float64], labels: NDArray[np.int64], seed: int = 0
 ) -> Verdict:
-    """Paired bootstrap over classes (Efron 1979), since pictures of a class are no independent draws.
+    """Paired bootstrap over classes, since pictures of a class are no independent draws.
 
     before, after: (Q,) values per query, NaN for queries that do not count; labels: (Q,).
     """
-    counted = np.isfinite(before) & np.isfinite(after)
-    before, after = before[counted], after[counted]
-    _, of = np.unique(labels[counted], return_inverse=True)
-    counts = np.bincount(of)
-    differences = np.bincount(of, weights=after - before)
-    random, resamples = np.random.default_rng(seed), max(100, min(RESAMPLES, DRAWS // len(counts)))
-    means = np.empty(resamples)
-    for index in range(resamples):
-        drawn = random.integers(len(counts), size=len(counts))
-        means[index] = differences[drawn].sum() / counts[drawn].sum()
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Verdict(metric, float(before.mean()), float(after.mean()), float(low), float(high), len(counts))
+    found = paired({metric: before}, {metric: after}, labels, seed=seed)[metric]
+    return Verdict(metric, found.before, found.after, found.interval.low, found.interval.high, found.interval.classes)

@@ -27,6 +27,7 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
 from eml.engine.data_parallel import SummedGradients
+from eml.engine.optimizer import new_optimizer
 from eml.engine.processes import Processes
 from eml.engine.sharded_network import own_part, shard_network, units
 from eml.models.config import ModelConfig
@@ -73,7 +74,7 @@ def network_and_step(case: Case, rank: int) -> tuple[Embedder, torch.optim.Optim
     if case.shared:
         shard_network(network, Processes(rank, case.world), CPU, side=case.side)
     gradients = SummedGradients(network) if case.world > 1 else None
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    optimizer = new_optimizer("adamw", [{"params": list(network.parameters()), "lr": 1e-4}], CPU)
     images = torch.randn(case.batch, 3, case.side, case.side, generator=torch.Generator().manual_seed(rank))
 
     def step() -> None:

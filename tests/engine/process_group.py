@@ -19,6 +19,7 @@ import torch
 
 from eml.cli.app import main
 from eml.dataset.table import Table, read_table
+from eml.engine import watch
 from eml.engine.config import RunConfig
 from eml.engine.events import Event, Stepped
 from eml.engine.fit import Run, fit
@@ -30,7 +31,8 @@ from eml.errors import EmlError, Interrupted
 Task = dict[str, Any]
 """A run: config, and table (a path), and perhaps resume (bool), stop (the step after which it is interrupted), fails
 (what the error says that ends it) and spoiled (of which process the first weights are no numbers from step 2 on); or
-a command line (arguments), of which a process may be killed (die: rank and step).
+a command line (arguments), of which a process may be killed or stopped (struck: rank, step and
+signal).
 """
 
 
@@ -69,8 +71,9 @@ def work(environment: dict[str, str], tasks: Sequence[Task], told: Path) -> None
     os.dup2(file, 2)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     if "arguments" in tasks[0]:
-        if "die" in tasks[0]:
-            die_at(*tasks[0]["die"])
+        if "struck" in tasks[0]:
+            watch.BEAT, watch.GRACE = 0.3, 1.0
+            strike(*tasks[0]["struck"])
         sys.exit(main([str(each) for each in tasks[0]["arguments"]]))
     with join("cpu", Processes.of_environment()) as processes:
         for task in tasks:
@@ -96,13 +99,13 @@ def do(task: Task, processes: Processes) -> None:
         assert "stop" not in task
 
 
-def die_at(rank: int, step: int) -> None:
-    """This process is killed in the middle of a step, if it is the one."""
+def strike(rank: int, step: int, by: signal.Signals) -> None:
+    """This process gets a signal in the middle of a step, if it is the one."""
     whole = Run._clipped_norm
 
-    def killed(run: Run) -> torch.Tensor:
+    def struck(run: Run) -> torch.Tensor:
         if run.processes.rank == rank and run.progress.step + 1 == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
         return whole(run)
 
-    Run._clipped_norm = killed  # type: ignore[method-assign]
+    Run._clipped_norm = struck  # type: ignore[method-assign]

@@ -1,7 +1,9 @@
 """Several processes train as one does, save what any number can take up, and end together."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -118,7 +120,8 @@ def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path
     arguments += ["--batch-size", 4, "--save-embeddings", "--data", pictures, "--out"]
     first, *others = process_group.run(3, [{"arguments": [*arguments, tmp_path / "three"]}], tmp_path)
     assert first[0] == 0, first[1]
-    assert first[1].count("no table in") == first[1].count("wrote ") == 1, "scanned once"
+    assert first[1].count("no table in") == 1, "scanned once"
+    assert first[1].count("wrote ") == 2, "metrics.json and report.html, by one"
     assert others == [(0, ""), (0, "")]
     assert main([*map(str, arguments), str(tmp_path / "one")]) == 0
     three, one = (tmp_path / made / "dataset_info" for made in ("three", "one"))
@@ -142,7 +145,7 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
     file = tmp_path / "killed.yaml"
     file.write_text(dump(killed))
     started = time.monotonic()
-    ends = process_group.run(2, [{"die": [1, 4], "arguments": ["train", file]}], tmp_path)
+    ends = process_group.run(2, [{"struck": [1, 4, signal.SIGKILL], "arguments": ["train", file]}], tmp_path)
     assert time.monotonic() - started < 60
     assert ends[1][0] == -9
     assert ends[0][0] == 2
@@ -152,6 +155,22 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
     tasks = [task(each, table, resume=each is killed) for each in (whole, killed)]
     assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
     assert left_by(killed.output) == left_by(whole.output)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the others end by themselves alone")
+@pytest.mark.parametrize("rank", [0, 1], ids=["which the others meet at", "another"])
+def test_when_a_process_is_frozen_the_others_end_it_and_themselves(
+    plain: RunConfig, table: Table, tmp_path: Path, rank: int
+) -> None:
+    file = tmp_path / "frozen.yaml"
+    file.write_text(dump(plain))
+    started = time.monotonic()
+    ends = process_group.run(2, [{"struck": [rank, 2, signal.SIGSTOP], "arguments": ["train", file]}], tmp_path)
+    assert time.monotonic() - started < 60
+    assert ends[rank][0] == -9
+    assert ends[1 - rank][0] == 2
+    assert "another process of this run has ended or is stuck" in ends[1 - rank][1]
+    assert f"Go on with: eml train {plain.output / 'config.yaml'} --resume" in ends[1 - rank][1]
 
 
 def test_what_several_processes_cannot_do_is_told_before_anything_is_read(plain: RunConfig) -> None:

@@ -38,7 +38,9 @@ class Additions:
     intervals: {metric: (low, high)}. slices: [{title, rows: [{name, queries, values: {metric: value}, intervals:
     {metric: (low, high)}}]}], intervals perhaps absent. verification: values such as auc and tar_at_far_1e-3.
     roc: their curve, {false_accept_rate: […], true_accept_rate: […]}. comparison: {against, rows: [{name, value,
-    against, difference, interval, verdict}]}. threshold: similarity from which two pictures are taken for one class.
+    against, difference, interval, verdict}]}, perhaps with first_neighbour: {to_right, to_wrong, both_right,
+    both_wrong}, numbers of queries. few_classes: whether they are too few to trust intervals. threshold: similarity
+    from which two pictures are taken for one class.
     """
 
     intervals: Mapping[str, Interval] = field(default_factory=dict)
@@ -46,7 +48,27 @@ class Additions:
     verification: Mapping[str, float] = field(default_factory=dict)
     roc: Mapping[str, Sequence[float]] | None = None
     comparison: Mapping[str, Any] | None = None
+    few_classes: bool = False
     threshold: float | None = None
+
+    @classmethod
+    def of_facts(
+        cls,
+        facts: Mapping[str, Any],
+        *,
+        roc: Mapping[str, Sequence[float]] | None = None,
+        threshold: float | None = None,
+    ) -> "Additions":
+        """What metrics.json has of these. roc, threshold: are not in it."""
+        return cls(
+            intervals=facts.get("intervals") or {},
+            slices=facts.get("slices") or (),
+            verification=facts.get("verification") or {},
+            roc=roc,
+            comparison=facts.get("comparison"),
+            few_classes=bool(facts.get("few_classes")),
+            threshold=threshold,
+        )
 
 
 @dataclass(frozen=True)

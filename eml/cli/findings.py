@@ -1,0 +1,121 @@
+"""How intervals, slices and comparisons are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eml.engine.comparison import Comparison
+    from eml.engine.findings import Findings
+    from eml.engine.slices import Slice, Slices
+    from eml.reports.evaluation import Additions
+    from eml.retrieval.bootstrap import Interval
+
+IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
+
+
+def with_interval(value: float, interval: Interval | None) -> str:
+    """`0.633 (0.60–0.66)`; with one more digit where the interval is narrower than 0.02."""
+    if interval is None or interval.low != interval.low:
+        return f"{value:.3f}"
+    digits = 3 if interval.high - interval.low < 0.02 else 2
+    return f"{value:.3f} ({interval.low:.{digits}f}–{interval.high:.{digits}f})"
+
+
+def show_slices(found: Slices, columns: Sequence[str]) -> None:
+    """A table for each column that was asked for, and why there is none."""
+    from eml.cli import render
+
+    for title in dict.fromkeys(columns):
+        if title in found.slices:
+            rows = [_row(each) for each in found.slices[title]]
+            render.table(f"by {title}", ["", "queries", "classes", *IN_SLICES.values()], rows)
+        elif title in found.left_out:
+            render.say(f"no slices by {title}: {found.left_out[title]}")
+
+
+def _row(each: Slice) -> list[str | int]:
+    cells = [with_interval(each.values[metric], each.intervals.get(metric)) for metric in IN_SLICES]
+    return [each.name, each.queries, each.classes, *cells]
+
+
+def show_comparison(found: Comparison) -> None:
+    """The difference of every metric, what it says, and the classes that changed most."""
+    from eml.cli import render
+    from eml.engine.comparison import verdict_on
+
+    rows = [
+        [
+            found.shown[metric],
+            f"{each.before:.3f}",
+            f"{each.after:.3f}",
+            f"{each.value:+.3f}",
+            f"{each.interval.low:+.3f} to {each.interval.high:+.3f}",
+            verdict_on(each),
+        ]
+        for metric, each in found.differences.items()
+    ]
+    columns = ["", "against", "this", "change", "95 % interval", ""]
+    render.table(f"{found.name}, against {found.against}", columns, rows)
+    for line in found.lines():
+        render.say(line)
+    for what, classes in (("gained", found.gained), ("lost", found.lost)):
+        if classes:
+            told = ", ".join(f"{each.label} {each.after - each.before:+.2f}" for each in classes[:5])
+            render.say(f"{what} most in MAP@R: {told}")
+
+
+def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:
+    """What there is beyond the metrics, and what to be careful about."""
+    from eml.cli import render
+
+    show_slices(found.slices, columns)
+    measured = {**found.verification, **found.clustering}
+    if measured:
+        render.table("", [name, ""], [[key, _figure(value)] for key, value in measured.items()])
+    if found.acceptance:
+        rows = [[key.replace("_", " "), _figure(value)] for key, value in found.acceptance.items()]
+        render.table("", ["by the calibrated threshold", ""], rows)
+    if found.comparison:
+        show_comparison(found.comparison)
+    if left_out := found.evaluation.summary.queries_without_partner:
+        render.warn(f"{name}: {left_out:,} queries have no partner of their class and are not counted")
+    if any(each.few for each in found.intervals.values()):
+        count = max(each.classes for each in found.intervals.values())
+        render.warn(f"{name}: {count} classes are few for intervals over classes; take them as a hint")
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def additions(found: Findings) -> Additions:
+    """What the report shows of it."""
+    from eml.engine.comparison import verdict_on
+    from eml.reports.evaluation import Additions
+
+    compared = found.comparison
+    rows = [
+        {
+            "name": compared.shown[metric],
+            "value": each.after,
+            "against": each.before,
+            "difference": each.value,
+            "interval": (each.interval.low, each.interval.high),
+            "verdict": verdict_on(each),
+        }
+        for metric, each in (compared.differences if compared else {}).items()
+        if compared
+    ]
+    return Additions(
+        intervals={metric: (each.low, each.high) for metric, each in found.intervals.items() if each.low == each.low},
+        slices=found.slices.facts()["slices"],
+        verification=found.verification,
+        roc=found.roc or None,
+        comparison={"against": compared.against, "rows": rows} if compared else None,
+        threshold=found.evaluation.threshold,
+    )

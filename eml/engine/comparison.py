@@ -1,0 +1,192 @@
+"""Two models on one set: which is better, or that the data cannot tell."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eml.engine.embeddings_file import is_embeddings_file
+from eml.engine.evaluation import Evaluation
+from eml.engine.uncertainty import as_pair, statistic_of
+from eml.errors import DataError
+from eml.retrieval.bootstrap import DIFFERENCE, Difference, Values, intervals_of, paired
+from eml.retrieval.metrics import Answers
+
+LISTED = 10  # classes that gained most, and that lost most
+BETTER, WORSE, UNKNOWN = "better", "worse", "the data cannot tell"
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """A class whose mean MAP@R changed. to_right, to_wrong: queries whose first neighbour became right, or wrong."""
+
+    label: str
+    queries: int
+    before: float
+    after: float
+    to_right: int
+    to_wrong: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`name` compared with `against`, on the same pictures.
+
+    differences: of each metric, the value of `name` minus that of `against`. to_right, to_wrong: queries (of so many
+    classes) whose first neighbour is right with `name` alone, and with `against` alone; right and wrong: with both.
+    gained, lost: the classes whose mean MAP@R changed most.
+    """
+
+    name: str
+    against: str
+    shown: dict[str, str]
+    differences: dict[str, Difference]
+    to_right: int
+    to_right_classes: int
+    to_wrong: int
+    to_wrong_classes: int
+    both_right: int
+    both_wrong: int
+    gained: list[ClassChange]
+    lost: list[ClassChange]
+
+    def lines(self, metric: str = "map_at_r") -> list[str]:
+        """What the metric's difference says, and how many first neighbours changed."""
+        found = self.differences[metric]
+        told = (
+            f"{self.shown[metric]} {found.value:+.4f}, 95 % interval {found.interval.low:+.4f} to "
+            f"{found.interval.high:+.4f} over {found.interval.classes:,} classes"
+        )
+        what = {
+            BETTER: f"{self.name} is better than {self.against}",
+            WORSE: f"{self.name} is worse than {self.against}",
+            UNKNOWN: f"The data cannot tell {self.name} and {self.against} apart",
+        }[verdict_on(found)]
+        few = [f"Only {found.interval.classes} classes: take this as a hint."] if found.interval.few else []
+        return [
+            f"{what}: {told}.",
+            *few,
+            f"First neighbour: {self.to_right:,} queries of {self.to_right_classes:,} classes became right, "
+            f"{self.to_wrong:,} of {self.to_wrong_classes:,} wrong; {self.both_right:,} stayed right, "
+            f"{self.both_wrong:,} wrong.",
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """For metrics.json."""
+        rows = [
+            {
+                "metric": metric,
+                "name": self.shown[metric],
+                "value": each.after,
+                "against": each.before,
+                "difference": each.value,
+                "interval": as_pair(each.interval),
+                "classes": each.interval.classes,
+                "verdict": verdict_on(each),
+            }
+            for metric, each in self.differences.items()
+        ]
+        return {
+            "against": self.against,
+            "rows": rows,
+            "first_neighbour": {
+                "to_right": self.to_right,
+                "to_right_classes": self.to_right_classes,
+                "to_wrong": self.to_wrong,
+                "to_wrong_classes": self.to_wrong_classes,
+                "both_right": self.both_right,
+                "both_wrong": self.both_wrong,
+            },
+            "gained": [asdict(each) for each in self.gained],
+            "lost": [asdict(each) for each in self.lost],
+        }
+
+
+def verdict_on(found: Difference) -> str:
+    """better, worse, or that the data cannot tell: by whether the interval lies above 0, below, or around it."""
+    return BETTER if found.interval.low > 0 else WORSE if found.interval.high < 0 else UNKNOWN
+
+
+def compare(one: Evaluation, against: Evaluation) -> Comparison:
+    """Paired differences, one − against, with intervals over classes. Raises DataError for different sets."""
+    check_same_set(one, against)
+    classes = one.wanted.labels[one.wanted.queries]
+    before, after = against.summary, one.summary
+    found = paired(before.per_query, after.per_query, classes)
+    found |= _together(before.answers, after.answers, classes)
+    counted = after.answers.has_partner
+    was, now = before.answers.right[counted], after.answers.right[counted]
+    to_right, to_wrong = classes[counted][~was & now], classes[counted][was & ~now]
+    changes = class_changes(one, against)
+    return Comparison(
+        one.name,
+        against.name,
+        after.shown,
+        {name: found[name] for name in after.values},
+        len(to_right),
+        len(np.unique(to_right)),
+        len(to_wrong),
+        len(np.unique(to_wrong)),
+        int((was & now).sum()),
+        int((~was & ~now).sum()),
+        [each for each in changes if each.after > each.before][:LISTED],
+        [each for each in reversed(changes) if each.after < each.before][:LISTED],
+    )
+
+
+def check_same_set(one: Evaluation, against: Evaluation) -> None:
+    """Raises DataError unless both are of the same pictures with the same queries and gallery."""
+    tables = [each.table for each in (one, against)]
+    files = all(is_embeddings_file(str(table.path)) and table.digest for table in tables)
+    problems = []
+    if not files and tables[0].digest != tables[1].digest:
+        problems.append(f"{one.name} on {tables[0].name}, {against.name} on {tables[1].name}, which differ")
+    elif not _same_rows(one, against):
+        sizes = [f"{each.name} on {len(each.wanted.frame):,} pictures of {each.table.name}" for each in (one, against)]
+        problems.append(f"{' and '.join(sizes)}: their pictures, labels or protocols differ")
+    if problems:
+        raise DataError(f"a comparison needs the same pictures for both; {problems[0]}. Give both the same --data")
+
+
+def _same_rows(one: Evaluation, against: Evaluation) -> bool:
+    a, b = one.wanted, against.wanted
+    if len(a.frame) != len(b.frame) or a.protocol != b.protocol:
+        return False
+    columns = all(
+        np.array_equal(a.frame[name].to_numpy(str), b.frame[name].to_numpy(str)) for name in ("label", "file_name")
+    )
+    return columns and np.array_equal(a.queries, b.queries) and np.array_equal(a.gallery, b.gallery)
+
+
+def _together(before: Answers, after: Answers, classes: NDArray[np.int64]) -> dict[str, Difference]:
+    """Of the metrics that are no means."""
+    old, new = statistic_of(before), statistic_of(after)
+
+    def change(weights: Values) -> dict[str, float]:
+        was, now = old(weights), new(weights)
+        return {name: now[name] - was[name] for name in now}
+
+    once = np.ones(len(classes))
+    was, now = old(once), new(once)
+    found = intervals_of(change, classes, bounds=DIFFERENCE)
+    return {name: Difference(was[name], now[name], interval) for name, interval in found.items()}
+
+
+def class_changes(one: Evaluation, against: Evaluation) -> list[ClassChange]:
+    """Every class with a query that counts, by falling change of its mean MAP@R; equal ones by label."""
+    wanted, counted = one.wanted, one.summary.answers.has_partner
+    rows = np.flatnonzero(counted)
+    _, first, of = np.unique(wanted.labels[wanted.queries[rows]], return_index=True, return_inverse=True)
+    queries = np.bincount(of)
+    before, after = (np.bincount(of, each.summary.per_query["map_at_r"][rows]) / queries for each in (against, one))
+    was, now = (each.summary.answers.right[rows] for each in (against, one))
+    to_right, to_wrong = (np.bincount(of, changed, len(queries)).astype(int) for changed in (~was & now, was & ~now))
+    names = wanted.frame["label"].to_numpy(str)[wanted.queries[rows[first]]]
+    order = np.argsort(before - after, kind="stable")
+    return [
+        ClassChange(
+            str(names[i]), int(queries[i]), float(before[i]), float(after[i]), int(to_right[i]), int(to_wrong[i])
+        )
+        for i in order
+    ]

@@ -1,0 +1,270 @@
+"""Metrics by kind of query: where a model is good, and where not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from eml.dataset.columns import seen_sizes
+from eml.dataset.filter import THRESHOLD
+from eml.dataset.same_pictures import same_pictures
+from eml.dataset.scan import Progress
+from eml.dataset.table import Table
+from eml.engine.sets import RetrievalSet
+from eml.engine.uncertainty import as_pair
+from eml.errors import DataError
+from eml.retrieval.bootstrap import Interval, intervals
+from eml.retrieval.metrics import Summary
+
+CATEGORY = "category"
+CLASS_SIZES = (2, 3, 6, 11, 21, 51, 101, 501)  # least of each bin
+SHORTER_SIDES = (1, 32, 64, 128, 256, 512, 1024)  # pixels, least of each bin
+MOST = 20  # values of a column with a slice of their own
+QUANTILES = 5  # bins of a numeric column with more values
+WORST = 20  # classes
+RESAMPLES = 1000
+NEAR = ("with a near-duplicate in the gallery", "without one")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which part each query belongs to. of: (Q,) index into names, −1 for none."""
+
+    title: str
+    names: list[str]
+    of: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Of the queries of one part that count: how many, of how many classes, their means and the means' intervals.
+
+    intervals: {} of one class, which says nothing about others.
+    """
+
+    name: str
+    queries: int
+    classes: int
+    values: dict[str, float]
+    intervals: dict[str, Interval]
+
+    def facts(self) -> dict[str, Any]:
+        """For metrics.json."""
+        pairs = {name: as_pair(each) for name, each in self.intervals.items()}
+        return {
+            "name": self.name,
+            "queries": self.queries,
+            "classes": self.classes,
+            "values": self.values,
+            "intervals": pairs,
+        }
+
+
+@dataclass(frozen=True)
+class WorstClass:
+    """A class with a low mean of MAP@R. confused_with: the class of most of its wrong first neighbours, of `times`."""
+
+    label: str
+    queries: int
+    map_at_r: float
+    recall_at_1: float
+    confused_with: str | None
+    times: int
+
+
+@dataclass(frozen=True)
+class Slices:
+    """slices: by title. left_out: title → why there is none."""
+
+    slices: dict[str, list[Slice]]
+    worst: list[WorstClass]
+    left_out: dict[str, str]
+
+    def facts(self) -> dict[str, Any]:
+        """For metrics.json: slices, worst_classes, slices_left_out."""
+        return {
+            "slices": [
+                {"title": title, "rows": [each.facts() for each in rows]} for title, rows in self.slices.items()
+            ],
+            "worst_classes": [asdict(each) for each in self.worst],
+            "slices_left_out": self.left_out,
+        }
+
+
+def slices_of(
+    table: Table,
+    wanted: RetrievalSet,
+    summary: Summary,
+    columns: Sequence[str] = (),
+    *,
+    progress: Progress | None = None,
+) -> Slices:
+    """By class size, size of the picture, near-duplicates, the column `category` if there, and further columns.
+
+    Near-duplicates are searched for as `eml filter` does, with a second look at the pictures.
+    Raises DataError for a column that the table does not have.
+    """
+    check_columns(table, columns)
+    frame, queries = wanted.frame, wanted.queries
+    left_out: dict[str, str] = {}
+    parts = [by_bins("class size", _class_sizes(wanted), CLASS_SIZES)]
+    sizes = seen_sizes(frame)
+    if sizes is None:
+        left_out["shorter side"] = "the table has no width and height"
+    else:
+        shorter = sizes.min(axis=1).to_numpy(np.int64)[queries]
+        parts.append(by_bins("shorter side (pixels)", shorter, SHORTER_SIDES))
+    try:
+        near = near_duplicates(table, wanted, progress)
+        parts.append(Parts("near-duplicates", list(NEAR), np.where(near, 0, 1)))
+    except DataError as error:
+        left_out["near-duplicates"] = str(error).splitlines()[0]
+    named = [*([CATEGORY] if CATEGORY in frame and CATEGORY not in columns else []), *columns]
+    parts += [by_column(name, frame[name].iloc[queries]) for name in dict.fromkeys(named)]
+    classes = wanted.labels[queries]
+    found = {each.title: sliced(each, summary.per_query, classes) for each in parts}
+    for title in [title for title, rows in found.items() if len(rows) < 2]:
+        left_out[title] = f"all queries that count are in one part: {', '.join(each.name for each in found.pop(title))}"
+    return Slices(found, worst_classes(wanted, summary), left_out)
+
+
+def check_columns(table: Table, columns: Sequence[str]) -> None:
+    """Raises DataError for those that the table does not have."""
+    if missing := [name for name in columns if name not in table.frame]:
+        have = ", ".join(map(str, table.frame))
+        raise DataError(f"{table.name}: has no column {', '.join(map(repr, missing))} to slice by; it has {have}")
+
+
+def sliced(parts: Parts, per_query: Mapping[str, NDArray[np.float64]], classes: NDArray[np.int64]) -> list[Slice]:
+    """Each part with queries that count. per_query: (Q,) values, NaN for a query that does not; classes: (Q,)."""
+    counted = np.all([np.isfinite(values) for values in per_query.values()], axis=0)
+    rows = []
+    for index, name in enumerate(parts.names):
+        mine = np.flatnonzero(counted & (parts.of == index))
+        if not len(mine):
+            continue
+        values = {metric: each[mine] for metric, each in per_query.items()}
+        count = len(np.unique(classes[mine]))
+        rows.append(
+            Slice(
+                name,
+                len(mine),
+                count,
+                {metric: float(each.mean()) for metric, each in values.items()},
+                intervals(values, classes[mine], resamples=RESAMPLES) if count > 1 else {},
+            )
+        )
+    return rows
+
+
+def by_bins(title: str, values: NDArray[np.int64], least: Sequence[int]) -> Parts:
+    """Whole numbers by bins, given by the least of each, ascending; what is below the first is in none."""
+    names = []
+    for low, above in zip(least, [*least[1:], None], strict=True):
+        names.append(f"{low}+" if above is None else str(low) if above == low + 1 else f"{low}–{above - 1}")
+    return Parts(title, names, np.searchsorted(least, values, side="right") - 1)
+
+
+def by_column(title: str, column: "pd.Series[Any]") -> Parts:
+    """By value; of text the 20 most frequent, the others together; of numbers with more values, five quantiles.
+
+    A column of text that holds nothing but numbers is one of numbers. Blank cells are a part of their own.
+    """
+    text = column.astype(str).where(column.notna(), "").to_numpy(str)
+    blank = text == ""
+    numbers = pd.to_numeric(pd.Series(text).mask(blank), errors="coerce").to_numpy(np.float64)
+    if np.isfinite(numbers[~blank]).all() and not blank.all():
+        names, of = _by_number(numbers[~blank], text[~blank])
+    else:
+        names, of = _by_frequency(text[~blank])
+    everywhere = np.full(len(text), len(names))
+    everywhere[~blank] = of
+    return Parts(title, [*names, "(blank)"] if blank.any() else names, everywhere)
+
+
+def _by_number(numbers: NDArray[np.float64], text: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
+    values, first, of = np.unique(numbers, return_index=True, return_inverse=True)
+    if len(values) <= MOST:
+        return [str(each) for each in text[first]], of
+    ends = np.unique(np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1], method="lower"))
+    of = np.searchsorted(ends, numbers, side="left")
+    ends = ends[ends < values[-1]]
+    names = []
+    for index in range(len(ends) + 1):
+        mine = numbers[of == index]
+        low, high = f"{mine.min():g}", f"{mine.max():g}"  # none is empty: each end is one of the numbers
+        names.append(low if low == high else f"{low}–{high}")
+    return names, of
+
+
+def _by_frequency(text: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
+    values, of, counts = np.unique(text, return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    names = [str(each) for each in values[order]]
+    if len(names) > MOST + 1:
+        names = [*names[:MOST], f"{len(names) - MOST:,} others"]
+        place = np.minimum(place, MOST)
+    return names, place[of]
+
+
+def _class_sizes(wanted: RetrievalSet) -> NDArray[np.int64]:
+    """(Q,) pictures of each query's class in the set."""
+    return np.bincount(wanted.labels)[wanted.labels[wanted.queries]]
+
+
+def near_duplicates(table: Table, wanted: RetrievalSet, progress: Progress | None = None) -> NDArray[np.bool_]:
+    """(Q,) whether the gallery has another picture of the query's class that shows the same as the query.
+
+    Hashes within 10 bits and a second look at the pictures (where they can be read), as in `eml filter`. Raises
+    DataError where the table has no usable hashes, and where pictures of the query's group do not count.
+    """
+    if wanted.groups is not None:
+        raise DataError(f"{table.name}: near-duplicates may be among those left out ({wanted.protocol})")
+    same = same_pictures(replace(table, frame=wanted.frame), THRESHOLD, "within", progress, trust_hash=True)
+    of_row = same.files.of_row
+    in_gallery = np.zeros(len(wanted.frame), bool)
+    in_gallery[wanted.gallery] = True
+    held = np.bincount(of_row[in_gallery], minlength=len(same.files.row))  # pictures of the gallery that are this file
+    others = np.zeros(len(held), bool)
+    for one, other in ((same.i, same.j), (same.j, same.i)):
+        others[one[held[other] > 0]] = True
+    mine = of_row[wanted.queries]
+    return others[mine] | (held[mine] - in_gallery[wanted.queries] > 0)
+
+
+def worst_classes(wanted: RetrievalSet, summary: Summary, most: int = WORST) -> list[WorstClass]:
+    """The classes of the lowest mean MAP@R, lowest first; equal ones by label."""
+    labels, answers = wanted.labels[wanted.queries], summary.answers
+    found = [
+        (np.flatnonzero(answers.has_partner & (labels == label)), label)
+        for label in _lowest(labels, summary.per_query["map_at_r"], most)
+    ]
+    return [_worst_class(wanted, summary, rows, label) for rows, label in found]
+
+
+def _lowest(labels: NDArray[np.int64], values: NDArray[np.float64], most: int) -> Iterator[int]:
+    counted = np.isfinite(values)
+    known, of = np.unique(labels[counted], return_inverse=True)
+    means = np.bincount(of, values[counted]) / np.bincount(of)
+    yield from known[np.argsort(means, kind="stable")[:most]].tolist()
+
+
+def _worst_class(wanted: RetrievalSet, summary: Summary, rows: NDArray[np.int64], label: int) -> WorstClass:
+    """rows: positions among the queries."""
+    answers, names = summary.answers, wanted.frame["label"].to_numpy(str)
+    wrong = answers.nearest[rows][~answers.right[rows]]
+    codes, counts = np.unique(wanted.labels[wanted.gallery[wrong[wrong >= 0]]], return_counts=True)
+    most = int(counts.argmax()) if len(counts) else -1
+    return WorstClass(
+        str(names[wanted.queries[rows[0]]]),
+        len(rows),
+        float(summary.per_query["map_at_r"][rows].mean()),
+        float(answers.right[rows].mean()),
+        str(names[np.flatnonzero(wanted.labels == codes[most])[0]]) if most >= 0 else None,
+        int(counts[most]) if most >= 0 else 0,
+    )

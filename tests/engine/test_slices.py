@@ -1,0 +1,103 @@
+"""Metrics by kind of query equal those of the queries picked by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from eml.dataset.table import Table
+from eml.engine.evaluation import Evaluation, evaluation_of_embeddings
+from eml.engine.slices import by_bins, by_column, check_columns, near_duplicates, slices_of
+from eml.errors import DataError
+
+SIZES = (1, 2, 2, 3, 5, 6, 12)
+
+
+def table(**columns: object) -> Table:
+    labels = np.repeat([f"c{index}" for index in range(len(SIZES))], SIZES)
+    names = [f"{index}.png" for index in range(len(labels))]
+    return Table(pd.DataFrame({"label": labels, "file_name": names} | columns), Path("/nowhere"))
+
+
+def evaluated(of: Table, seed: int = 0) -> Evaluation:
+    rows = torch.randn(len(of.frame), 4, generator=torch.Generator().manual_seed(seed))
+    return evaluation_of_embeddings("m", rows, of)
+
+
+def test_slices_by_class_size_are_means_of_their_queries() -> None:
+    found = evaluated(table())
+    slices = slices_of(found.table, found.wanted, found.summary).slices["class size"]
+    assert [(each.name, each.queries, each.classes) for each in slices] == [
+        ("2", 4, 2),
+        ("3–5", 8, 2),
+        ("6–10", 6, 1),
+        ("11–20", 12, 1),
+    ]
+    for each, labels in zip(slices, (["c1", "c2"], ["c3", "c4"], ["c5"], ["c6"]), strict=True):
+        mine = found.wanted.frame["label"].isin(labels).to_numpy()
+        assert each.values == {
+            name: pytest.approx(values[mine].mean()) for name, values in found.summary.per_query.items()
+        }
+        assert set(each.intervals) == (set(each.values) if len(labels) > 1 else set())
+        for name, interval in each.intervals.items():
+            assert interval.low <= each.values[name] <= interval.high
+
+
+def test_all_slices_of_a_column_together_are_the_metric() -> None:
+    found = evaluated(table(category=list("ab" * 15 + "c"), brand=["x"] * 31))
+    slices = slices_of(found.table, found.wanted, found.summary, ["brand"])
+    parts = slices.slices["category"]
+    total = sum(each.queries * each.values["map_at_r"] for each in parts) / sum(each.queries for each in parts)
+    assert total == pytest.approx(found.summary.values["map_at_r"])
+    assert slices.left_out["brand"] == "all queries that count are in one part: x"
+    assert slices.left_out["shorter side"] == "the table has no width and height"
+    assert "has no column 'hash'" in slices.left_out["near-duplicates"]
+
+
+def test_columns_are_cut_by_value_by_frequency_or_by_quantile() -> None:
+    numbers = by_column("n", pd.Series([str(each) for each in range(100)] + [""]))
+    assert numbers.names == ["0–19", "20–39", "40–59", "60–79", "80–99", "(blank)"]
+    assert np.bincount(numbers.of).tolist() == [20, 20, 20, 20, 20, 1]
+    assert by_column("n", pd.Series([7.5, 7.5, 2.0, np.nan])).names == ["2.0", "7.5", "(blank)"]
+    skewed = by_column("n", pd.Series([0] * 900 + list(range(1, 101))))
+    assert skewed.names == ["0", "1–100"]
+    text = by_column("t", pd.Series([f"v{each:02}" for each in range(30)] + ["v29"] * 3))
+    assert text.names == ["v29", *(f"v{each:02}" for each in range(19)), "10 others"]
+    assert (text.of == 20).sum() == 10
+    bins = by_bins("b", np.array([0, 1, 2, 3, 9]), (1, 2, 4))
+    assert (bins.names, bins.of.tolist()) == (["1", "2–3", "4+"], [-1, 0, 1, 1, 2])
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(DataError, match=r"no column 'brand' to slice by; it has label, file_name"):
+        check_columns(table(), ["brand", "label"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_near_duplicates_are_those_of_the_class_in_the_gallery() -> None:
+    far = [f"{bits:016x}" for bits in np.random.default_rng(0).integers(2**62, size=31)]
+    far[1], far[2] = "0" * 16, "0" * 15 + "7"  # class c1, 3 bits apart; the files are not there, so that hashes decide
+    far[3] = "0" * 15 + "1"  # near both, of another class
+    far[5], far[6], far[7] = "f" * 16, "f" * 16, "f" * 15 + "e"  # class c3
+    found = evaluated(table(hash=far))
+    assert np.flatnonzero(near_duplicates(found.table, found.wanted)).tolist() == [1, 2, 5, 6, 7]
+    queries = np.isin(np.arange(31), [1, 5, 6, 9])
+    apart = evaluated(table(hash=far, is_query=queries, is_gallery=np.isin(np.arange(31), [3, 5, 7, 8, 10])))
+    near = near_duplicates(apart.table, apart.wanted)
+    assert dict(zip(apart.wanted.frame["file_name"].iloc[apart.wanted.queries], near, strict=True)) == {
+        "1.png": False,
+        "5.png": True,
+        "6.png": True,
+        "9.png": False,
+    }
+
+
+def test_the_worst_classes_and_what_they_are_taken_for() -> None:
+    of = Table(pd.DataFrame({"label": list("aabbcc"), "file_name": list("012345")}), Path("/nowhere"))
+    angles = torch.tensor([0.0, 0.1, 1.0, 2.0, 1.01, 2.01])  # each of b beside one of c
+    found = evaluation_of_embeddings("m", torch.stack([angles.cos(), angles.sin()], 1), of)
+    worst = slices_of(of, found.wanted, found.summary).worst
+    assert [(each.label, each.queries, each.map_at_r) for each in worst] == [("b", 2, 0), ("c", 2, 0), ("a", 2, 1)]
+    assert [(each.confused_with, each.times) for each in worst] == [("c", 2), ("b", 2), (None, 0)]
