@@ -160,6 +160,17 @@ def test_a_class_with_a_part_of_another_is_mixed() -> None:
     assert mixed_classes(embeddings, voted, one_classes(voted)) == []
 
 
+def test_a_part_that_is_between_the_rest_and_another_class_is_not_mixed() -> None:
+    """Eight pictures at 0.4 of the way from the other class: they vote for it twice as often as for the rest."""
+    random = np.random.default_rng(0)
+    toward = 0.4 * np.eye(24)[0] + 0.6 * np.eye(24)[1]
+    places = [*np.eye(24)[[0] * 30 + [1] * 30], *[toward / np.linalg.norm(toward)] * 8]
+    embeddings = torch.from_numpy(np.stack(places) + 0.15 * random.normal(size=(68, 24)))
+    labels = np.array([0] * 30 + [1] * 30 + [0] * 8)
+    voted = votes(embeddings, labels)
+    assert mixed_classes(embeddings, voted, []) == []
+
+
 def test_most_similar_are_of_the_rows_asked_for_and_of_the_same_space() -> None:
     embeddings = torch.tensor([[1.0, 0], [1, 0.1], [1, 0.3], [1, 0.2], [1, 0.05]])
     voted = votes(embeddings, np.zeros(5, np.int64), np.array([0, 0, 0, 0, 1]))
