@@ -50,6 +50,7 @@ class Processes:
     def of_environment(cls) -> "Processes":
         """As the launcher says. Raises ConfigError where that is no number or does not fit together."""
         if "WORLD_SIZE" not in os.environ:
+            _refuse_unknown_launchers()
             return cls()
         given = {key: os.environ.get(key, "") for key in ("RANK", "WORLD_SIZE")}
         given |= {key: os.environ.get(key, other) for key, other in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))}
@@ -156,6 +157,22 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def _refuse_unknown_launchers() -> None:
+    """Of several processes that do not know of each other each would do all of the work, to the same files."""
+    if "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ:
+        raise ConfigError(
+            "accelerate launch was to start several processes and started one, as it does without GPUs; add "
+            "--multi_gpu, which makes it start them on CPUs too, or use torchrun"
+        )
+    for key in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+        if os.environ.get(key, "1") != "1":
+            raise ConfigError(
+                f"{key} is {os.environ[key]} and WORLD_SIZE is not set: started by mpirun or srun; let that start "
+                f"torchrun once on each machine, or set WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; "
+                f"for one process, unset {key}"
+            )
 
 
 @contextmanager

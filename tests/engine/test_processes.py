@@ -196,6 +196,18 @@ def test_optimizers_are_told_apart_by_what_they_do_to_parts_of_a_matrix() -> Non
     assert [name for name in names if goes_by_rows(name)] == ["sgd", "adamw", "lion", "rmsprop"]
 
 
+def test_one_process_where_a_launcher_was_to_start_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert Processes.of_environment().world == 1
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(ConfigError, match="OMPI_COMM_WORLD_SIZE is 4 and WORLD_SIZE is not set"):
+        Processes.of_environment()
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    with pytest.raises(ConfigError, match="add --multi_gpu"):
+        Processes.of_environment()
+
+
 def test_an_environment_that_no_launcher_made_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(key, raising=False)
