@@ -1,9 +1,20 @@
 """`eml calibrate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from eml.models.calibration import Calibration
+
+SHOWN = {
+    "false_accept_rate": "accepted queries of unknown classes",
+    "pair_false_accept_rate": "accepted pairs of different classes",
+    "accepted": "accepted queries of known classes",
+    "precision": "right ones among these",
+    "recognised": "accepted and right, of known classes",
+}
 
 
 def calibrate(
@@ -97,28 +108,11 @@ def calibrate(
             seed=random_seed,
             progress=advance,
         )
-    rows = [
-        [SHOWN[name], render.decimal(rate.value), render.span(rate.low, rate.high)]
-        for name in SHOWN
-        if (rate := found.measured.get(name)) is not None
-    ]
-    threshold = ["threshold on the cosine", f"{found.threshold.value:.4f}"]
-    low, high = found.threshold.low, found.threshold.high
-    spread = "" if low is None or high is None else f"{low:.4f} … {high:.4f}"
-    render.table(f"{goal.value:g} {GOALS[goal.kind]}", ["", "", "95 % interval"], [[*threshold, spread], *rows])
-    there = [each for each in found.held_out if each is not None]
-    if there and found.held_out_mean is not None:
-        render.say(
-            f"held-out classes, {len(there)} times half of them: {render.decimal(found.held_out_mean)} on average, "
-            f"{render.decimal(min(there))} … {render.decimal(max(there))} (goal {goal.value:g})"
-        )
-    if missing := len(found.held_out) - len(there):
-        render.warn(f"{missing} of {len(found.held_out)} halves of the classes gave no threshold for this goal")
-    for note in found.notes:
-        render.warn(note)
+    _show(found, GOALS[goal.kind])
     if known:
         render.warn(
-            f"{known:,} of {classes:,} classes were trained on: a threshold for other classes takes pictures of others"
+            f"{known:,} of {classes:,} classes were trained on, and are told apart better than others will be; "
+            "calibrate on classes that were not"
         )
     render.say(f"{'replaced' if replaces else 'wrote'} {calibration_path(folder)}")
     if plot is not None:
@@ -129,10 +123,26 @@ def calibrate(
         )
 
 
-SHOWN = {
-    "false_accept_rate": "accepted queries of unknown classes",
-    "pair_false_accept_rate": "accepted pairs of different classes",
-    "accepted": "accepted queries of known classes",
-    "precision": "right ones among these",
-    "recognised": "accepted and right, of known classes",
-}
+def _show(found: "Calibration", of_what: str) -> None:
+    from eml.cli import render
+
+    rows = [
+        [SHOWN[name], render.decimal(rate.value), render.span(rate.low, rate.high)]
+        for name in SHOWN
+        if (rate := found.measured.get(name)) is not None
+    ]
+    threshold = ["threshold on the cosine", f"{found.threshold.value:.4f}"]
+    low, high = found.threshold.low, found.threshold.high
+    spread = "" if low is None or high is None else f"{low:.4f} … {high:.4f}"
+    title = f"{found.goal_value:g} {of_what}{', upper end of the interval' if found.strict else ''}"
+    render.table(title, ["", "", "95 % interval"], [[*threshold, spread], *rows])
+    there = [each for each in found.held_out if each is not None]
+    if there and found.held_out_mean is not None:
+        render.say(
+            f"held-out classes, {len(there)} times half of them: {render.decimal(found.held_out_mean)} on average, "
+            f"{render.decimal(min(there))} … {render.decimal(max(there))} (goal {found.goal_value:g})"
+        )
+    if missing := len(found.held_out) - len(there):
+        render.warn(f"{missing} of {len(found.held_out)} halves of the classes gave no threshold for this goal")
+    for note in found.notes:
+        render.warn(note)

@@ -59,6 +59,7 @@ def draw_calibration(found: Calibration, path: Path) -> Path:
         axes.axvline(found.threshold.value, color=LINE, linewidth=1.4)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
+    upper.set_ylim(-different.max() * 1.08, same.max() * 1.18)  # room for the words above
     upper.set_xlim(left, max(right, found.threshold.value + 0.01))
     upper.set_title(_title(found), fontsize=11, loc="left")
     upper.annotate(

@@ -110,20 +110,24 @@ class UnknownQueries(Criterion):
     def within(self, half: NDArray[np.bool_]) -> Floats:
         """Descending similarities of the queries of some classes, with a gallery of them alone. half: (classes,)."""
         some = np.flatnonzero(half[self.code])
-        similarity = self.near.similarity[some]
-        there = half[self.near.code[some]] & (similarity > -np.inf)
-        nearest = np.take_along_axis(similarity, there.argmax(1)[:, None], 1)[:, 0].astype(np.float64)
-        return -np.sort(-nearest[there.any(1)])
+        nearest = _nearest_within(self.near, some, half)
+        return -np.sort(-nearest[nearest > -np.inf].astype(np.float64))
 
 
 @dataclass(frozen=True)
 class TopAnswers(Criterion):
-    """Precision: share of right ones among the accepted nearest pictures of known queries. Fields as above."""
+    """Precision: share of right ones among the accepted nearest pictures of known queries.
+
+    similarity: (M,) descending, of the nearest of all; right: (M,) whether it is a partner; partner: (M,) similarity of
+    the nearest partner; code, near: as above.
+    """
 
     similarity: Floats
-    code: NDArray[np.int64]
     right: NDArray[np.bool_]
+    partner: NDArray[np.float32]
+    code: NDArray[np.int64]
     classes: int
+    near: NearestClasses
     key: ClassVar[str] = "precision"
 
     @classmethod
@@ -131,24 +135,37 @@ class TopAnswers(Criterion):
         """The queries that have a partner."""
         known = np.flatnonzero(asked.known)
         order = known[np.argsort(-asked.top[known], kind="stable")]
-        return cls(asked.top[order].astype(np.float64), asked.code[order], asked.right[order], asked.classes)
+        near = NearestClasses(asked.near.similarity[order], asked.near.code[order])
+        top = asked.top[order].astype(np.float64)
+        return cls(top, asked.right[order], asked.partner[order], asked.code[order], asked.classes, near)
 
     def thresholds(self, goals: Floats, weights: Floats) -> Floats:
         """The lowest with at least that precision among at least 1 / (1 − goal) accepted: fewer could not show it."""
-        each = weights[self.code]
-        total, right = np.cumsum(each), np.cumsum(each * self.right)
-        end = ends_of_ties(self.similarity) & (each > 0)
-        found = np.full(len(goals), np.nan)
-        for number, goal in enumerate(goals):
-            good = np.flatnonzero(end & (right >= goal * total * (1 - 1e-12)) & (total * (1 - goal) >= 1 - 1e-9))
-            if len(good):
-                found[number] = self.similarity[good[-1]]
-        return found
+        return lowest_precise(self.similarity, self.right, weights[self.code], goals)
 
     def rates(self, thresholds: Floats, weights: Floats) -> Floats:
         """See `Criterion`."""
         each, number = weights[self.code], accepted(self.similarity, thresholds)
         return shares(summed(each * self.right, number), summed(each, number))
+
+    def resampled(self, goals: Floats, resamples: int, seed: int) -> Resampled:
+        """Of random halves of the classes, as of `UnknownQueries`."""
+        halves = [self.within(half) for half in random_halves(self.classes, resamples, seed)]
+        thresholds = np.array([lowest_precise(top, right, np.ones(len(top)), goals) for top, right in halves])
+        top, right = (np.concatenate([each[place] for each in halves]) for place in range(2))
+        order = np.argsort(-top, kind="stable")
+        number = accepted(top[order], thresholds.ravel())
+        rates = shares(summed(right[order].astype(np.float64), number), number.astype(np.float64))
+        return Resampled(thresholds, rates.reshape(thresholds.shape))
+
+    def within(self, half: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+        """similarity, right of the queries of some classes, with a gallery of them alone. half: (classes,)."""
+        some = np.flatnonzero(half[self.code])
+        stranger, partner = _nearest_within(self.near, some, half), self.partner[some]
+        right = (partner > stranger) | ((partner == stranger) & self.right[some])
+        top = np.maximum(partner, stranger).astype(np.float64)
+        order = np.argsort(-top, kind="stable")
+        return top[order], right[order]
 
 
 @dataclass(frozen=True)
@@ -241,6 +258,29 @@ class DifferentPairs(Criterion):
     def _total(self, weights: Floats) -> float:
         held = weights * self.sizes
         return float((held.sum() ** 2 - (held**2).sum()) / 2)
+
+
+def _nearest_within(near: NearestClasses, some: NDArray[np.int64], half: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Similarity of the nearest picture of another class that is in the half; −inf: none. some: (n,) queries."""
+    there = half[near.code[some]]
+    left = np.where(there, near.similarity[some], np.float32(-np.inf))
+    nearest: NDArray[np.float32] = np.take_along_axis(left, there.argmax(1)[:, None], 1)[:, 0]
+    return nearest
+
+
+def lowest_precise(similarity: Floats, right: NDArray[np.bool_], weights: Floats, goals: Floats) -> Floats:
+    """For each goal the lowest similarity (descending) with at least that share of right ones from it upwards.
+
+    Among at least 1 / (1 − goal), since fewer could not show it; NaN where there is none.
+    """
+    total, good = np.cumsum(weights), np.cumsum(weights * right)
+    end = ends_of_ties(similarity) & (weights > 0)
+    found = np.full(len(goals), np.nan)
+    for number, goal in enumerate(goals):
+        places = np.flatnonzero(end & (good >= goal * total * (1 - 1e-12)) & (total * (1 - goal) >= 1 - 1e-9))
+        if len(places):
+            found[number] = similarity[places[-1]]
+    return found
 
 
 def drawn(classes: int, resamples: int, seed: int) -> Floats:

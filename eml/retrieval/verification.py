@@ -104,21 +104,25 @@ def pair_tiles(unit: Tensor, labels: NDArray[np.int64]) -> Iterator[tuple[Tensor
 
 def _binned(unit: Tensor, labels: NDArray[np.int64]) -> Accepted:
     bins = 2 * BINS_PER_UNIT + 1  # the last is that of 1, which rounding may exceed
-    counts = torch.zeros(2 * bins, dtype=torch.int64, device=unit.device)
+    everyone, same = torch.zeros(2, bins, dtype=torch.int64, device=unit.device)
     codes = torch.tensor(labels).to(unit.device)
     first, total = 0, len(unit)
     while first < total - 1:
         rows = min(max(1, TILE_ENTRIES // (total - first)), total - first)
-        similarity = unit[first : first + rows] @ unit[first:].T
-        place = (similarity * BINS_PER_UNIT).floor_().clamp_(-BINS_PER_UNIT, BINS_PER_UNIT).int() + BINS_PER_UNIT
-        place += bins * (codes[first : first + rows, None] == codes[None, first:])
-        above = torch.ones_like(place, dtype=torch.bool).triu_(1)
-        counts += torch.bincount(place[above], minlength=2 * bins)
+        similarity = unit[first : first + rows] @ unit[first:].T  # (T, N − first); a pair twice in the first T columns
+        place = similarity.mul_(BINS_PER_UNIT).floor_().clamp_(-BINS_PER_UNIT, BINS_PER_UNIT).int() + BINS_PER_UNIT
+        together = codes[first : first + rows, None] == codes[None, first:]
+        above = torch.ones(rows, rows, dtype=torch.bool, device=unit.device).triu_(1)
+        together[:, :rows] &= above
+        for some in (place[:, :rows][above], place[:, rows:].reshape(-1)):
+            everyone += torch.bincount(some, minlength=bins)
+        same += torch.bincount(place[together], minlength=bins)
         first += rows
-    different, same = counts.cpu().numpy().reshape(2, bins)
-    used = np.flatnonzero(different + same)[::-1]
+    same_counts = same.cpu().numpy()
+    different = everyone.cpu().numpy() - same_counts
+    used = np.flatnonzero(everyone.cpu().numpy())[::-1]
     edges = used / BINS_PER_UNIT - 1.0
-    return _both_kinds(Accepted(edges, same[used].cumsum(), different[used].cumsum(), 1 / BINS_PER_UNIT))
+    return _both_kinds(Accepted(edges, same_counts[used].cumsum(), different[used].cumsum(), 1 / BINS_PER_UNIT))
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def pooled(many: list[Criterion]) -> Criterion:
     code = np.zeros(len(order), np.int64)
     if isinstance(many[0], TopAnswers):
         right = np.concatenate([each.right for each in many])[order]
-        return TopAnswers(similarity[order], code, right, 1)
+        return TopAnswers(similarity[order], right, many[0].partner, code, 1, many[0].near)
     return UnknownQueries(similarity[order], code, 1, many[0].near)
 
 

@@ -86,6 +86,8 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     assert main([*words, "--precision", "0.6"]) == 0  # eml's own files are replaced, and it is said
     assert "replaced" in capsys.readouterr().err
     assert eml.load(checkpoint).calibration != model.calibration
+    assert main([*words, "--pair-far", "0.05", "--strict"]) == 0
+    assert eml.load(checkpoint).threshold == kept["threshold"]["high"] > kept["threshold"]["value"]
 
 
 @pytest.mark.parametrize(

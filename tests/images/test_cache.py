@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -264,7 +265,8 @@ def test_a_process_killed_at_any_moment_leaves_what_the_next_one_goes_on_from(ro
         while time.monotonic() < give_up and len(store.entries()) <= kept[-1]:
             time.sleep(0.002)
         time.sleep(draws.uniform(0, 0.03))
-        os.kill(number, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may have ended on a busy machine
+            os.kill(number, signal.SIGKILL)
         assert child.stdout.readline() == "gone\n"
         entries = store.entries()
         assert not store._differ(entries).any()

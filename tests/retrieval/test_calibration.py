@@ -116,10 +116,14 @@ def test_the_threshold_of_unknown_queries_is_the_lowest_that_keeps_to_the_goal()
 
 
 def test_half_of_the_classes_is_half_of_the_gallery_too() -> None:
-    data, codes = classes(12, 4), np.array([1, 2, 5, 7, 8, 11])
+    data, codes = classes(12, 4, spread=1.2), np.array([1, 2, 5, 7, 8, 11])
     half = np.isin(np.arange(12), codes)
     whole = UnknownQueries.of(data.asked())
-    np.testing.assert_allclose(whole.within(half), -np.sort(-data.among(codes).asked().stranger), atol=1e-6)
+    alone = data.among(codes).asked()
+    np.testing.assert_allclose(whole.within(half), -np.sort(-alone.stranger), atol=1e-6)
+    top, right = TopAnswers.of(data.asked()).within(half)
+    np.testing.assert_allclose(top, -np.sort(-alone.top), atol=1e-6)
+    assert right.sum() == alone.right.sum() < len(right)
 
 
 def test_the_threshold_of_a_precision_is_the_lowest_that_reaches_it() -> None:
