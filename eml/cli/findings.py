@@ -53,7 +53,7 @@ def show_comparison(found: Comparison) -> None:
             f"{each.after:.3f}",
             f"{each.value:+.3f}",
             f"{each.interval.low:+.3f} to {each.interval.high:+.3f}",
-            verdict_on(each),
+            verdict_on(each).removeprefix("the data "),
         ]
         for metric, each in found.differences.items()
     ]
