@@ -118,7 +118,7 @@ def evaluate(
         return
     from eml.cli import render
     from eml.cli.app import command_line
-    from eml.cli.findings import additions, show_findings
+    from eml.cli.findings import show_findings
     from eml.engine.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
     from eml.engine.evaluation import (
         check_results,
@@ -133,7 +133,7 @@ def evaluate(
     from eml.engine.slices import check_columns
     from eml.errors import ConfigError
     from eml.files import write_json
-    from eml.reports.evaluation import refuse_page, write_report
+    from eml.reports.evaluation import Additions, refuse_page, write_report
 
     everyone = [*checkpoints, *([against] if against else [])]
     with told_once():
@@ -162,7 +162,8 @@ def evaluate(
         def of_model(checkpoint: str) -> list[Evaluation]:
             """On each table."""
             if is_embeddings_file(checkpoint):
-                return [of_file(checkpoint, table) for table in tables] if tables else [of_file(checkpoint, None)]
+                read: list[Table | None] = [*tables] or [None]
+                return [of_file(checkpoint, table) for table in read] if processes.first else []
             own = str(processes.device(device))
             model = load_for_evaluation(checkpoint, weights=weights, image_size=image_size, device=own)
             found = []
@@ -173,15 +174,16 @@ def evaluate(
             return found
 
         others: list[Evaluation | None] = [*of_model(against)] if against else [None] * len(names)
-        done: list[tuple[str, Path, Findings]] = []  # of each model on each table: the table's name, the folder
+        asked = Wanted(tuple(slices or ()), verification, pairs, clustering)
+        done: list[tuple[str, Path, Findings, dict[str, Any]]] = []  # of each model on each table: name, folder, facts
         for checkpoint, folder in zip(checkpoints, folders, strict=True):
             evaluations = of_model(checkpoint)
             if not processes.first:
                 continue
             for name, evaluation, other in zip(names, evaluations, others, strict=True):
-                wanted = Wanted(tuple(slices or ()), verification, pairs, clustering)
-                found = findings_of(evaluation, wanted, against=other, progress=progress)
-                write_json(folder / name / "metrics.json", {"name": name, **found.facts()})
+                found = findings_of(evaluation, asked, against=other, progress=progress)
+                facts = found.facts()
+                write_json(folder / name / "metrics.json", {"name": name, **facts})
                 if save_embeddings:
                     write_embeddings(folder / name / "embeddings.npz", evaluation.embeddings, evaluation.wanted.frame)
                 if page:
@@ -189,19 +191,19 @@ def evaluate(
                         evaluation,
                         folder / name / "report.html",
                         command=command_line(context),
-                        additions=additions(found),
+                        additions=Additions.of_facts(facts, roc=found.roc or None, threshold=evaluation.threshold),
                         progress=progress,
                     )
-                done.append((name, folder / name, found))
+                done.append((name, folder / name, found, facts))
     if not processes.first:
         return
-    _show(checkpoints, names, [found for *_, found in done])
-    for name, folder, found in done:
+    _show(checkpoints, names, [found for *_, found, _ in done])
+    for name, folder, found, _ in done:
         show_findings(name, found, slices or [])
         for file in ("metrics.json", "report.html") if page else ("metrics.json",):
             render.say(f"wrote {folder / file}")
     if json:
-        told = [{"name": name, **found.facts()} for name, _, found in done]
+        told = [{"name": name, **facts} for name, *_, facts in done]
         one = checkpoints[0] if len(checkpoints) == 1 else checkpoints
         render.print_json({"checkpoint": one, "evaluations": told})
 

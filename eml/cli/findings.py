@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from eml.engine.comparison import Comparison
     from eml.engine.findings import Findings
     from eml.engine.slices import Slice, Slices
-    from eml.reports.evaluation import Additions
     from eml.retrieval.bootstrap import Interval
 
 IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
@@ -91,31 +90,3 @@ def _figure(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def additions(found: Findings) -> Additions:
-    """What the report shows of it."""
-    from eml.engine.comparison import verdict_on
-    from eml.reports.evaluation import Additions
-
-    compared = found.comparison
-    rows = [
-        {
-            "name": compared.shown[metric],
-            "value": each.after,
-            "against": each.before,
-            "difference": each.value,
-            "interval": (each.interval.low, each.interval.high),
-            "verdict": verdict_on(each),
-        }
-        for metric, each in (compared.differences if compared else {}).items()
-        if compared
-    ]
-    return Additions(
-        intervals={metric: (each.low, each.high) for metric, each in found.intervals.items() if each.low == each.low},
-        slices=found.slices.facts()["slices"],
-        verification=found.verification,
-        roc=found.roc or None,
-        comparison={"against": compared.against, "rows": rows} if compared else None,
-        threshold=found.evaluation.threshold,
-    )

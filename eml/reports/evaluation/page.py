@@ -64,7 +64,7 @@ class Additions:
     ) -> "Additions":
         """What metrics.json has of these. roc, threshold: are not in it."""
         return cls(
-            intervals=facts.get("intervals") or {},
+            intervals={name: each for name, each in (facts.get("intervals") or {}).items() if None not in each},
             slices=facts.get("slices") or (),
             verification=facts.get("verification") or {},
             roc=roc,
