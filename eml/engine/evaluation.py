@@ -86,9 +86,17 @@ def evaluate(
     summary is the same in all of them, and that of one alone.
     Raises DataError when a picture cannot be read or no query has a partner.
     """
-    rows = pictures(table, wanted.frame, model.preprocess, source=source)
-    embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
-    return processes.told(lambda: summarise(rankings(embeddings, wanted)))
+    return evaluation_of(
+        "",
+        model,
+        table,
+        wanted,
+        batch_size=batch_size,
+        workers=workers,
+        source=source,
+        progress=progress,
+        processes=processes,
+    ).summary
 
 
 def evaluation_of(
@@ -99,15 +107,17 @@ def evaluation_of(
     *,
     batch_size: int = 64,
     workers: int = 0,
+    source: Source | None = None,
     progress: Callable[[int], None] | None = None,
     processes: Processes = ALONE,
 ) -> Evaluation:
     """Embed every picture of the set once and rank the gallery for every query; embeddings are kept.
 
-    processes: that share the pictures. The first one ranks and has the embeddings; in the others they mean nothing.
+    source, progress, processes: as of `evaluate`. The first process ranks and has the embeddings; in the others they
+    mean nothing.
     Raises DataError when a picture cannot be read or no query has a partner.
     """
-    rows = pictures(table, wanted.frame, model.preprocess)
+    rows = pictures(table, wanted.frame, model.preprocess, source=source)
     embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
     summary = processes.told(lambda: summarise(rankings(embeddings, wanted)))
     threshold = model.calibration.threshold.value if model.calibration else None
