@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from eml.dataset.table import Table
 from eml.engine.config import RunConfig
+from eml.engine.embeddings_file import write_embeddings
 from eml.engine.events import Note, Observer
 from eml.engine.fit import Result, fit
 from eml.engine.processes import ALONE, Processes
 from eml.engine.run_folder import RunFolder
 from eml.engine.sets import pictures
 from eml.errors import DataError
-from eml.files import whole_file, write_json
+from eml.files import write_json
 from eml.models.model import load
 
 FOLDS, OUT_OF_FOLD = "folds.json", "out_of_fold.npz"
@@ -97,13 +99,7 @@ def _write(done: CrossValidation, config: RunConfig, table: Table) -> None:
         frame = table.frame[table.frame["fold"] == fold]
         rows = pictures(table, frame, model.preprocess)
         frames.append(frame)
-        embeddings.append(model.embed_rows(rows, batch_size=config.validation.batch_size).numpy())
+        embeddings.append(model.embed_rows(rows, batch_size=config.validation.batch_size))
     frame = pd.concat(frames)
-    with whole_file(done.folder / OUT_OF_FOLD) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            embeddings=np.concatenate(embeddings),
-            file_name=frame["file_name"].to_numpy(str),
-            label=frame["label"].to_numpy(str),
-            fold=frame["fold"].to_numpy(np.int64),
-        )
+    fold_of = frame["fold"].to_numpy(np.int64)
+    write_embeddings(done.folder / OUT_OF_FOLD, torch.cat(embeddings), frame, fold=fold_of)

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eml.dataset.problems import file_problems
 from eml.dataset.table import Table
 from eml.engine.cross_validation import FOLDS, OUT_OF_FOLD
-from eml.engine.embeddings_file import is_embeddings_file, read_embeddings
+from eml.engine.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
 from eml.errors import DataError
 from eml.retrieval.suspects import EmbeddedPictures
 
@@ -30,7 +31,7 @@ def read_embedded(
         raise DataError(f"{path}: an .npz or .parquet with embeddings, file_name and label is needed")
     table, embeddings = read_embeddings(path)
     frame = table.frame
-    if (frame["file_name"] == [f"row {row}" for row in range(len(frame))]).all():
+    if not has_file_names(frame):
         raise DataError(f"{path}: has no file_name, so that it is not known which pictures to look at")
     root = root or _recorded_root(path) or path.parent
     missing = file_problems(path, frame["file_name"], root)
@@ -49,7 +50,7 @@ def _recorded_root(path: Path) -> Path | None:
     return Path(facts["root"]) if path.name == OUT_OF_FOLD and "root" in facts else None
 
 
-def _spaces(path: Path, table: Table) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def _spaces(path: Path, table: Table) -> NDArray[np.int64]:
     folds = table.frame["fold"].to_numpy()
     if folds.dtype.kind not in "iu":
         raise DataError(f"{path}: fold must be whole numbers, the network that made each embedding, got {folds.dtype}")

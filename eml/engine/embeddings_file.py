@@ -49,19 +49,32 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
         )
     frame = pd.DataFrame({"label": columns["label"].astype(str)} | {k: v for k, v in columns.items() if k != "label"})
     if "file_name" not in frame:
-        frame.insert(1, "file_name", [f"row {row}" for row in range(len(frame))])
+        frame.insert(1, "file_name", _numbered(len(frame)))
     return Table(frame, path.parent, path), values
 
 
-def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame) -> None:
-    """An .npz with embeddings (N, D), file_name and label of the frame's rows. Raises OutputError."""
+def has_file_names(frame: pd.DataFrame) -> bool:
+    """Whether the file that it was read from had any; else rows are called by their number."""
+    return frame["file_name"].tolist() != _numbered(len(frame))
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"row {row}" for row in range(count)]
+
+
+def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **columns: Array) -> None:
+    """An .npz with embeddings (N, D), file_name and label of the frame's rows, and further columns (N,).
+
+    Raises OutputError.
+    """
+    arrays: dict[str, Any] = {
+        "embeddings": embeddings.numpy(),
+        "file_name": frame["file_name"].to_numpy(str),
+        "label": frame["label"].to_numpy(str),
+        **columns,
+    }
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            embeddings=embeddings.numpy(),
-            file_name=frame["file_name"].to_numpy(str),
-            label=frame["label"].to_numpy(str),
-        )
+        np.savez(file, **arrays)
 
 
 def _read(path: Path) -> tuple[Array, dict[str, Array]]:
