@@ -19,7 +19,6 @@ from eml.retrieval.tiles import TILE, Rows, similarities
 
 Engine = Literal["exact", "bfloat16", "faiss"]
 PAIRS = 1 << 17  # compared in float64 at once: 1 MiB for each value of an embedding
-ROUNDING = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}
 
 Chooser = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
@@ -53,11 +52,13 @@ def nearest(
     itself = np.full(len(queries), -1) if itself is None else itself
     engine = engine or ("bfloat16" if asked.device.type == "cuda" else "exact")
     wanted = min(k, len(gallery))
-    precision = torch.bfloat16 if engine == "bfloat16" else torch.promote_types(queries.dtype, torch.float32)
+    full = torch.promote_types(queries.dtype, torch.float32) if engine == "exact" else torch.float32
+    bound = asked.size * torch.finfo(full).eps  # of a sum of D products
+    precision = full
+    if engine == "bfloat16":
+        precision = torch.bfloat16
+        bound += torch.finfo(precision).eps  # of the factors
     choose: Chooser = _faiss(asked) if engine == "faiss" else _in_tiles(asked, precision)
-    bound = (2 * asked.size * 2.0**-24 if engine != "exact" else 2 * asked.size * ROUNDING[precision]) + (
-        2 * ROUNDING[torch.bfloat16] if engine == "bfloat16" else 0
-    )
     count = min(len(gallery), 4 * k + 64 if engine == "bfloat16" else k + max(8, k // 8) + 1)
     indices = np.full((len(queries), k), -1)
     values = np.full((len(queries), k), -np.inf, np.float32)
