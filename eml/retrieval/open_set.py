@@ -117,29 +117,12 @@ class NearestClasses:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Queries and what answers them. code: (Q,) their labels, 0…classes−1; partner, right: as of `Answers`."""
+class Asked(Answers):
+    """Queries and what answers them. code: (Q,) their labels, 0…classes−1; near: what comes after the stranger too."""
 
     code: NDArray[np.int64]
     classes: int
-    partner: NDArray[np.float32]
-    right: NDArray[np.bool_]
     near: NearestClasses
-
-    @property
-    def stranger(self) -> NDArray[np.float32]:
-        """(Q,) cosine of the nearest picture of another class; −inf: none."""
-        return self.near.similarity[:, 0]
-
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """(Q,) whether it has a partner."""
-        return self.partner > -np.inf
-
-    @property
-    def top(self) -> NDArray[np.float32]:
-        """(Q,) cosine of the nearest of all."""
-        return np.maximum(self.partner, self.stranger)
 
     def among(self, codes: NDArray[np.int64]) -> "Asked":
         """Queries and gallery of some classes alone, which are numbered anew in the order given."""
@@ -149,7 +132,7 @@ class Asked:
         near = NearestClasses(self.near.similarity[kept], self.near.code[kept]).among(number)
         partner, stranger = self.partner[kept], near.similarity[:, 0]
         right = (partner > stranger) | ((partner == stranger) & self.right[kept])
-        return Asked(number[self.code[kept]], len(codes), partner, right, near)
+        return Asked(partner, stranger, right, number[self.code[kept]], len(codes), near)
 
 
 def asked(
@@ -164,7 +147,8 @@ def asked(
     """Both searches, `answers` and `nearest_classes`, of the same queries. labels: (N,) 0…C−1, C at least 2."""
     found = answers(embeddings, labels, queries, gallery, groups=groups, within=within)
     near = nearest_classes(embeddings, labels, queries, gallery, within=within)
-    return Asked(labels[queries], int(labels.max()) + 1, found.partner, found.right, near)
+    stranger = near.similarity[:, 0]  # of the search that `Asked.among` goes by
+    return Asked(found.partner, stranger, found.right, labels[queries], int(labels.max()) + 1, near)
 
 
 def nearest_classes(

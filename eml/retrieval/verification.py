@@ -92,13 +92,21 @@ def labels_equal(labels: NDArray[np.int64], first: Tensor, second: Tensor) -> Te
 
 def pair_tiles(unit: Tensor, labels: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Every pair of pictures once, in tiles: (P,) cosines, first and second positions, first < second."""
-    first, count = 0, len(unit)
-    while first < count - 1:
-        rows = min(max(1, TILE_ENTRIES // (count - first)), count - first)
-        similarity = unit[first : first + rows] @ unit[first:].T  # (T, N − first)
+    for first, similarity in _row_tiles(unit):
         above = torch.ones_like(similarity, dtype=torch.bool).triu_(1)
         a, b = torch.nonzero(above, as_tuple=True)
         yield similarity[above], a + first, b + first
+
+
+def _row_tiles(unit: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Position of the first row, and (T, N − first) cosines to it and those after it: in the upper triangle all pairs.
+
+    The cosines may be changed in place.
+    """
+    first, total = 0, len(unit)
+    while first < total - 1:
+        rows = min(max(1, TILE_ENTRIES // (total - first)), total - first)
+        yield first, unit[first : first + rows] @ unit[first:].T
         first += rows
 
 
@@ -106,10 +114,8 @@ def _binned(unit: Tensor, labels: NDArray[np.int64]) -> Accepted:
     bins = 2 * BINS_PER_UNIT + 1  # the last is that of 1, which rounding may exceed
     everyone, same = torch.zeros(2, bins, dtype=torch.int64, device=unit.device)
     codes = torch.tensor(labels).to(unit.device)
-    first, total = 0, len(unit)
-    while first < total - 1:
-        rows = min(max(1, TILE_ENTRIES // (total - first)), total - first)
-        similarity = unit[first : first + rows] @ unit[first:].T  # (T, N − first); a pair twice in the first T columns
+    for first, similarity in _row_tiles(unit):  # a pair is twice in the first T columns
+        rows = len(similarity)
         place = similarity.mul_(BINS_PER_UNIT).floor_().clamp_(-BINS_PER_UNIT, BINS_PER_UNIT).int() + BINS_PER_UNIT
         together = codes[first : first + rows, None] == codes[None, first:]
         above = torch.ones(rows, rows, dtype=torch.bool, device=unit.device).triu_(1)
@@ -117,7 +123,6 @@ def _binned(unit: Tensor, labels: NDArray[np.int64]) -> Accepted:
         for some in (place[:, :rows][above], place[:, rows:].reshape(-1)):
             everyone += torch.bincount(some, minlength=bins)
         same += torch.bincount(place[together], minlength=bins)
-        first += rows
     same_counts = same.cpu().numpy()
     different = everyone.cpu().numpy() - same_counts
     used = np.flatnonzero(everyone.cpu().numpy())[::-1]
@@ -138,14 +143,12 @@ class PairCounts:
 def pairs_at_least(embeddings: Tensor, labels: NDArray[np.int64], threshold: float) -> PairCounts:
     """How many of all N(N−1)/2 pairs have a cosine of at least the threshold, in tiles."""
     unit, codes = unit_length(embeddings), torch.tensor(labels)
-    same = different = first = 0
-    while first < len(unit) - 1:
-        rows = min(max(1, TILE_ENTRIES // (len(unit) - first)), len(unit) - first)
-        accepted = (unit[first : first + rows] @ unit[first:].T >= threshold).triu_(1)
-        together = accepted & (codes[first : first + rows, None] == codes[None, first:])
+    same = different = 0
+    for first, similarity in _row_tiles(unit):
+        accepted = (similarity >= threshold).triu_(1)
+        together = accepted & (codes[first : first + len(similarity), None] == codes[None, first:])
         same += (matched := int(together.sum()))
         different += int(accepted.sum()) - matched
-        first += rows
     sizes = np.unique(labels, return_counts=True)[1].astype(np.int64)
     all_same = int((sizes * (sizes - 1) // 2).sum())
     return PairCounts(same, different, all_same, len(labels) * (len(labels) - 1) // 2 - all_same)
