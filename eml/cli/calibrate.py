@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eml.cli.options import BatchSize, Device, Json, Workers
+
 if TYPE_CHECKING:
     from eml.models.calibration import Calibration
 
@@ -65,11 +67,11 @@ def calibrate(
         ),
     ] = None,
     random_seed: Annotated[int, typer.Option(help="Of the resamples and splits.")] = 28,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    batch_size: BatchSize = 64,
+    workers: Workers = 0,
+    device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that eml did not write.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Find the cosine from which on an answer is accepted, and keep it in the checkpoint.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eml.cli.options import BatchSize, Device, Json, Workers
+
 if TYPE_CHECKING:
     from eml.dataset.table import Table
     from eml.engine.evaluation import Evaluation
@@ -94,16 +96,16 @@ def evaluate(
     page: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html beside metrics.json, to look at.")
     ] = True,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    batch_size: BatchSize = 64,
+    workers: Workers = 0,
+    device: Device = "auto",
     devices: Annotated[
         int | None,
         typer.Option(
             min=1, help="Processes on this machine that share the pictures, one for each GPU.", show_default=False
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Measure retrieval by exact nearest neighbours: R@K, MAP@R, R-Precision, mAP, MRR, GAP.
 

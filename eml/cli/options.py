@@ -51,3 +51,8 @@ NearThreshold = Annotated[
 def out_folder(dataset: Path, out: Path | None) -> Path:
     """Where a command writes: the folder that was asked for, else the data set's or the table's."""
     return out or (dataset if dataset.is_dir() else dataset.parent)
+
+
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
