@@ -74,6 +74,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def is_json_with(path: Path, keys: set[str]) -> bool:
+    """Whether the file is a JSON object that has these keys, as what a command of ours has written there."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and keys <= set(found)
+
+
 def digest(path: Path) -> str:
     """blake2b-128 of the file's bytes, 32 hex digits."""
     with path.open("rb") as file:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from eml.dataset.table import Table
+from eml.engine.evaluation import TIMM
 from eml.engine.sets import RetrievalSet, pictures
 from eml.errors import ConfigError, OutputError
-from eml.files import digest, write_json
+from eml.files import digest, is_json_with, write_json
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
 from eml.models.model import Model
 from eml.models.pointers import find_checkpoint
@@ -26,21 +27,13 @@ def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
     Raises ConfigError for timm:NAME, CheckpointError where there is no checkpoint, and OutputError where there is a
     calibration.json that eml did not write.
     """
-    if name.startswith("timm:"):
+    if name.startswith(TIMM):
         raise ConfigError(f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder")
     folder = find_checkpoint(Path(name))
     file = calibration_path(folder)
-    if file.exists() and not overwrite and not _is_calibration(file):
+    if file.exists() and not overwrite and not is_json_with(file, {"eml_version", "goal", "threshold"}):
         raise OutputError(f"{file}: is there and was not written by eml calibrate; give --overwrite to replace it")
     return folder
-
-
-def _is_calibration(file: Path) -> bool:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and {"eml_version", "goal", "threshold"} <= set(found)
 
 
 def goal_of(far: float | None, pair_far: float | None, precision: float | None) -> Goal:

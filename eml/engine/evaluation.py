@@ -1,6 +1,5 @@
 """Retrieval metrics of a model on a set: the same code during training and in `eml evaluate`."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from eml.engine.processes import ALONE, Processes
 from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
 from eml.engine.shared_evaluation import embed_together
 from eml.errors import ConfigError, OutputError
-from eml.files import digest
+from eml.files import digest, is_json_with
 from eml.images.files import Source
 from eml.images.preprocess import Preprocess
 from eml.models.config import ModelConfig
@@ -214,13 +213,8 @@ def load_for_evaluation(
 def check_results(files: Sequence[Path]) -> None:
     """Raises OutputError when one of the files is there and is no result of an evaluation: that is not replaced."""
     for file in files:
-        if file.exists():
-            try:
-                found = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                found = None
-            if not isinstance(found, dict) or not {"checkpoint", "metrics"} <= set(found):
-                raise OutputError(f"{file}: is there and was not written by eml evaluate; give another --out")
+        if file.exists() and not is_json_with(file, {"checkpoint", "metrics"}):
+            raise OutputError(f"{file}: is there and was not written by eml evaluate; give another --out")
 
 
 def evaluations_folder(checkpoint: str, out: Path | None) -> Path:
