@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from eml.dataset.table import Table
     from eml.engine.evaluation import Evaluation
     from eml.engine.findings import Findings
+    from eml.engine.slices import Partition
 
 
 def evaluate(
@@ -132,7 +133,7 @@ def evaluate(
     from eml.engine.findings import Wanted, findings_of
     from eml.engine.processes import Processes
     from eml.engine.sets import retrieval_set
-    from eml.engine.slices import check_columns
+    from eml.engine.slices import check_columns, partition
     from eml.errors import ConfigError
     from eml.files import write_json
     from eml.reports.evaluation import Additions, refuse_page, write_report
@@ -178,12 +179,15 @@ def evaluate(
         others: list[Evaluation | None] = [*of_model(against)] if against else [None] * len(names)
         asked = Wanted(tuple(slices or ()), verification, pairs, clustering)
         done: list[tuple[str, Path, Findings, dict[str, Any]]] = []  # of each model on each table: name, folder, facts
+        parts: dict[str, Partition] = {}  # by the table's name; the same for every model
         for checkpoint, folder in zip(checkpoints, folders, strict=True):
             evaluations = of_model(checkpoint)
             if not processes.first:
                 continue
             for name, evaluation, other in zip(names, evaluations, others, strict=True):
-                found = findings_of(evaluation, asked, against=other, progress=progress)
+                if tables and name not in parts:
+                    parts[name] = partition(evaluation.table, evaluation.wanted, asked.columns, progress=progress)
+                found = findings_of(evaluation, asked, against=other, parts=parts.get(name), progress=progress)
                 facts = found.facts()
                 write_json(folder / name / "metrics.json", {"name": name, **facts})
                 if save_embeddings:

@@ -7,7 +7,7 @@ from typing import Any
 from eml.dataset.scan import Progress
 from eml.engine.comparison import Comparison, compare
 from eml.engine.evaluation import Evaluation
-from eml.engine.slices import Slices, slices_of
+from eml.engine.slices import Partition, Slices, partition, sliced_by
 from eml.engine.uncertainty import as_pair, intervals_of_summary
 from eml.retrieval.bootstrap import CONFIDENCE, Interval
 from eml.retrieval.clustering import clustering
@@ -65,19 +65,22 @@ def findings_of(
     wanted: Wanted = NOTHING,
     *,
     against: Evaluation | None = None,
+    parts: Partition | None = None,
     progress: Progress | None = None,
 ) -> Findings:
     """Intervals, slices and the comparison of an evaluation, and what else is wanted.
 
+    parts: of the set by the wanted columns, where it was made for another model before.
     Raises DataError for a column that the table does not have, where `against` is of other pictures, and for pairs of
     unknown pictures.
     """
     of, summary, embeddings = evaluation.wanted, evaluation.summary, evaluation.embeddings
+    parts = parts or partition(evaluation.table, of, wanted.columns, progress=progress)
     verified, roc = _verification(evaluation, wanted)
     return Findings(
         evaluation,
         intervals_of_summary(summary, of.labels[of.queries]),
-        slices_of(evaluation.table, of, summary, wanted.columns, progress=progress),
+        sliced_by(parts, of, summary),
         None if against is None else compare(evaluation, against),
         verified,
         roc,

@@ -39,6 +39,17 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class Partition:
+    """The ways in which the queries of a set fall into parts, whatever the model. left_out: title → why there is none.
+
+    Worth making once for several models: near-duplicates take a second look at the pictures.
+    """
+
+    parts: list[Parts]
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Slice:
     """Of the queries of one part that count: how many, of how many classes, their means and the means' intervals.
 
@@ -102,6 +113,13 @@ def slices_of(
     *,
     progress: Progress | None = None,
 ) -> Slices:
+    """`partition` of the set, and the metrics of its parts. Raises DataError for a column that the table lacks."""
+    return sliced_by(partition(table, wanted, columns, progress=progress), wanted, summary)
+
+
+def partition(
+    table: Table, wanted: RetrievalSet, columns: Sequence[str] = (), *, progress: Progress | None = None
+) -> Partition:
     """By class size, size of the picture, near-duplicates, the column `category` if there, and further columns.
 
     Near-duplicates are searched for as `eml filter` does, with a second look at the pictures.
@@ -124,8 +142,13 @@ def slices_of(
         left_out["near-duplicates"] = str(error).splitlines()[0]
     named = [*([CATEGORY] if CATEGORY in frame and CATEGORY not in columns else []), *columns]
     parts += [by_column(name, frame[name].iloc[queries]) for name in dict.fromkeys(named)]
-    classes = wanted.labels[queries]
-    found = {each.title: sliced(each, summary.per_query, classes) for each in parts}
+    return Partition(parts, left_out)
+
+
+def sliced_by(made: Partition, wanted: RetrievalSet, summary: Summary) -> Slices:
+    """The metrics of each part that has queries that count, and the worst classes."""
+    classes, left_out = wanted.labels[wanted.queries], dict(made.left_out)
+    found = {each.title: sliced(each, summary.per_query, classes) for each in made.parts}
     for title in [title for title, rows in found.items() if len(rows) < 2]:
         left_out[title] = f"all queries that count are in one part: {', '.join(each.name for each in found.pop(title))}"
     return Slices(found, worst_classes(wanted, summary), left_out)
@@ -257,14 +280,12 @@ def _lowest(labels: NDArray[np.int64], values: NDArray[np.float64], most: int) -
 def _worst_class(wanted: RetrievalSet, summary: Summary, rows: NDArray[np.int64], label: int) -> WorstClass:
     """rows: positions among the queries."""
     answers, names = summary.answers, wanted.frame["label"].to_numpy(str)
-    wrong = answers.nearest[rows][~answers.right[rows]]
-    codes, counts = np.unique(wanted.labels[wanted.gallery[wrong[wrong >= 0]]], return_counts=True)
-    most = int(counts.argmax()) if len(counts) else -1
+    other, times = answers.taken_for(rows, wanted.labels[wanted.gallery])
     return WorstClass(
         str(names[wanted.queries[rows[0]]]),
         len(rows),
         float(summary.per_query["map_at_r"][rows].mean()),
         float(answers.right[rows].mean()),
-        str(names[np.flatnonzero(wanted.labels == codes[most])[0]]) if most >= 0 else None,
-        int(counts[most]) if most >= 0 else 0,
+        None if other is None else str(names[np.flatnonzero(wanted.labels == other)[0]]),
+        times,
     )

@@ -88,19 +88,10 @@ def worst_classes(evaluation: Evaluated, metrics: list[str]) -> list[ClassFound]
     names = class_names(wanted)
     worst = []
     for label, row in zip(means.index.tolist(), means.to_dict("records"), strict=True):
-        other, times = _taken_for(evaluation, label)
+        rows = np.flatnonzero(counted & (wanted.labels[wanted.queries] == label))
+        other, times = summary.answers.taken_for(rows, wanted.labels[wanted.gallery])
         found = {name: float(row[name]) for name in metrics}
         worst.append(
             ClassFound(names[label], int(row["queries"]), found, None if other is None else names[other], times)
         )
     return worst
-
-
-def _taken_for(evaluation: Evaluated, label: int) -> tuple[int | None, int]:
-    wanted, answers = evaluation.wanted, evaluation.summary.answers
-    own = wanted.labels[wanted.queries] == label
-    wrong = own & answers.has_partner & ~answers.right & (answers.nearest >= 0)
-    if not wrong.any():
-        return None, 0
-    counts = np.bincount(wanted.labels[wanted.gallery[answers.nearest[wrong]]])
-    return int(counts.argmax()), int(counts.max())

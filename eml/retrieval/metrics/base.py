@@ -27,6 +27,15 @@ class Answers:
     right: NDArray[np.bool_]
     has_partner: NDArray[np.bool_]
 
+    def taken_for(self, queries: NDArray[np.int64], gallery_labels: NDArray[np.int64]) -> tuple[int | None, int]:
+        """The label of most of the wrong answers of some queries of one class, and of how many; the lowest of equals.
+
+        queries: positions. gallery_labels: (N,) of whole numbers from 0. (None, 0) where none is wrong.
+        """
+        wrong = self.nearest[queries][~self.right[queries]]
+        counts = np.bincount(gallery_labels[wrong[wrong >= 0]])
+        return (int(counts.argmax()), int(counts.max())) if len(counts) else (None, 0)
+
 
 class Metric(Choice):
     """One or more values per query, whose mean is the metric; or one value of all answers together.
