@@ -18,6 +18,7 @@ from eml.retrieval.tiles import BLOCK, TILE, Rows, similarities
 OWN_ENTRIES = 1 << 22  # similarities of queries to pictures of their class held at once, 16 MiB in float32
 CACHED = 256  # rows of a block that stay in a core's cache while they are compared several times: 1 MiB
 FEW = 10  # thresholds up to which one comparison for each is quicker than a sort
+SPARSE = 32  # one of so many pictures may be above a query's worst partner for each to be looked at by itself
 
 Integers = NDArray[np.int64]
 
@@ -162,6 +163,9 @@ class _Partners:
     def __init__(self, similarities: Tensor, indices: Tensor, counts: Tensor) -> None:
         self.similarities, self.indices, self.counts = similarities, indices, counts
         self.just_above = torch.nextafter(similarities, torch.full_like(similarities, torch.inf))
+        none = similarities.new_full((len(counts), 1), torch.inf)
+        finite = torch.cat([similarities.masked_fill(similarities == -torch.inf, torch.inf), none], 1)
+        self.worst = finite.amin(1, keepdim=True)  # (T, 1) of the partners, ∞ where there is none
         self.above = torch.zeros_like(indices)
 
     def count(self, found: Tensor, first: int) -> None:
@@ -170,6 +174,8 @@ class _Partners:
         At equal similarity a picture is above a partner that comes after it in the gallery.
         """
         if not self.indices.shape[1]:
+            return
+        if found.device.type == "cpu" and self._counted_one_by_one(found, first):
             return
         stop = first + found.shape[1]
         limits = torch.where(self.indices >= stop, self.similarities, self.just_above)
@@ -184,6 +190,17 @@ class _Partners:
                 before = places < self.indices[row, column].unsqueeze(1)
                 above[row, column] += (equal & before).sum(1)
         self.above += above
+
+    def _counted_one_by_one(self, found: Tensor, first: int) -> bool:
+        """Count if few pictures reach a query's worst partner, and say whether: those alone are compared."""
+        candidates = (found >= self.worst).numpy()
+        if np.count_nonzero(candidates) * max(self.indices.shape[1], 8) > candidates.size * 8 // SPARSE:
+            return False
+        row, column = map(torch.from_numpy, np.divmod(np.flatnonzero(candidates), candidates.shape[1]))
+        value, limits = found[row, column].unsqueeze(1), self.similarities[row]
+        before = (column + first).unsqueeze(1) < self.indices[row]
+        self.above.index_add_(0, row, ((value > limits) | ((value == limits) & before)).long())
+        return True
 
     def ranking(self, queries: Integers, nearest: Tensor, best: Tensor, gallery_size: int) -> Ranking:
         """nearest, best: (T,) index and similarity of the nearest picture that is no partner."""

@@ -62,12 +62,20 @@ def sets():
 def test_leave_one_out_equals_the_loop(name, rows, labels, monkeypatch) -> None:
     expected = by_loop(rows, labels, rows, labels, np.arange(len(rows)))
     assert summarise(rank(rows, labels)).values == pytest.approx(expected)
-    for tile, block, entries, few in ((7, 16, 1 << 22, 10), (1000, 8, 1 << 22, 0), (64, 8, 9, 1), (9, 1024, 99, 0)):
-        for name, value in {"TILE": tile, "BLOCK": block, "KERNEL": 8, "OWN_ENTRIES": entries, "FEW": few}.items():
+    names, never, always = ("TILE", "BLOCK", "OWN_ENTRIES", "FEW", "SPARSE"), 1 << 30, 1e-3
+    for sizes in (
+        (7, 16, 1 << 22, 10, never),
+        (1000, 8, 1 << 22, 0, never),
+        (64, 8, 9, 1, never),
+        (9, 1024, 99, 0, never),
+        (7, 16, 1 << 22, 0, always),
+        (9, 8, 99, 1, 2),
+    ):
+        for name, value in zip(("KERNEL", *names), (8, *sizes), strict=True):
             for module in (ranking, tiles):
                 if hasattr(module, name):
                     monkeypatch.setattr(module, name, value)
-        assert summarise(rank(rows, labels)).values == pytest.approx(expected), (tile, block, entries, few)
+        assert summarise(rank(rows, labels)).values == pytest.approx(expected), sizes
         assert summarise(rank(3 * rows, labels)).values == pytest.approx(expected), "of any length"
 
 
@@ -82,7 +90,9 @@ def test_partners_of_the_querys_own_group_are_left_out(block, monkeypatch) -> No
     assert summarise(rank(rows, labels, query_groups=cameras)).values == pytest.approx(expected)
 
 
-def test_copies_in_other_classes_and_blocks_are_ranked_by_index_in_float32(monkeypatch) -> None:
+@pytest.mark.parametrize("sparse", [1 << 30, 1e-3])
+def test_copies_in_other_classes_and_blocks_are_ranked_by_index_in_float32(sparse, monkeypatch) -> None:
+    monkeypatch.setattr(ranking, "SPARSE", sparse)
     monkeypatch.setattr(ranking, "BLOCK", 64)
     monkeypatch.setattr(tiles, "BLOCK", 64)
     random = torch.Generator().manual_seed(3)
