@@ -124,8 +124,7 @@ def intervals_of(
     """Of metrics that are no means over queries. classes: (Q,) of the queries; weights are whole numbers ≥ 0.
 
     Percentiles of the resamples, moved out as the ends of a t interval are (Hesterberg 2015, arXiv:1411.5279, section
-    4.1), for as many classes as equally large ones would be. Resamples in which the metric is NaN do not count. With a
-    correction for bias and acceleration (BCa: Efron 1987) GAP's intervals cover the truth less often, in simulation.
+    4.1), for as many classes as equally large ones would be. Resamples in which the metric is NaN do not count.
     """
     names, of = np.unique(classes, return_inverse=True)
     count = len(names)
