@@ -122,6 +122,7 @@ def evaluate(
     from eml.cli import render
     from eml.cli.app import command_line
     from eml.cli.findings import show_findings
+    from eml.cli.models import show_model, show_models
     from eml.engine.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
     from eml.engine.evaluation import (
         check_results,
@@ -134,6 +135,7 @@ def evaluate(
     from eml.engine.processes import Processes
     from eml.engine.sets import retrieval_set
     from eml.engine.slices import check_columns, partition
+    from eml.engine.standings import standings_of
     from eml.errors import ConfigError
     from eml.files import write_json
     from eml.reports.evaluation import Additions, refuse_page, write_report
@@ -203,7 +205,16 @@ def evaluate(
                 done.append((name, folder / name, found, facts))
     if not processes.first:
         return
-    _show(checkpoints, names, [found for *_, found, _ in done])
+    if len(checkpoints) == 1:
+        show_model(checkpoints[0], names, [found for *_, found, _ in done])
+    else:
+        for number, name in enumerate(names):
+            of_table = done[number :: len(names)]
+            standings = standings_of([found for *_, found, _ in of_table])
+            show_models(name, standings)
+            for _, folder, found, facts in of_table:
+                facts["standing"] = standings.facts(found)
+                write_json(folder / "metrics.json", {"name": name, **facts})
     for name, folder, found, _ in done:
         show_findings(name, found, slices or [])
         for file in ("metrics.json", "report.html") if page else ("metrics.json",):
@@ -214,36 +225,6 @@ def evaluate(
         render.print_json({"checkpoint": one, "evaluations": told})
 
 
-def _show(checkpoints: list[str], names: list[str], done: list[Findings]) -> None:
-    """One model: a column for each table. Several: a table of models for each table of pictures."""
-    from eml.cli import render
-    from eml.cli.findings import with_interval
-
-    if len(checkpoints) == 1:
-        shown = done[0].evaluation.summary.shown
-        rows = [
-            [label, *(with_interval(each.evaluation.summary.values[key], each.intervals.get(key)) for each in done)]
-            for key, label in shown.items()
-        ]
-        facts = [each.evaluation.facts() for each in done]
-        rows += [[count, *(f"{each[count]:,}" for each in facts)] for count in ("queries", "classes")]
-        render.table(checkpoints[0], ["", *names], rows)
-        return
-    for number, name in enumerate(names):
-        _show_models(name, [each.evaluation for each in done[number :: len(names)]])
-
-
-def _show_models(name: str, of_table: list[Evaluation]) -> None:
-    from eml.cli import render
-
-    metrics = {key: label for key, label in of_table[0].summary.shown.items() if key in COMPARED}
-    rows = [
-        [each.name, *(f"{each.summary.values[key]:.4f}" for key in metrics), str(each.embeddings.shape[1])]
-        for each in sorted(of_table, key=lambda each: -each.summary.values["map_at_r"])
-    ]
-    render.table(f"{name}: {of_table[0].summary.queries:,} queries", ["", *metrics.values(), "D"], rows)
-
-
 def _folders(checkpoints: list[str], out: Path | None) -> list[Path]:
     """Where the results of each go: of several into one `out`, each into a folder of its own."""
     from eml.engine.evaluation import evaluations_folder
@@ -251,10 +232,6 @@ def _folders(checkpoints: list[str], out: Path | None) -> list[Path]:
     if out is None or len(checkpoints) == 1:
         return [evaluations_folder(checkpoint, out) for checkpoint in checkpoints]
     return [out / name for name in _names([Path(each.replace(":", "-")) for each in checkpoints])]
-
-
-COMPARED = ("recall_at_1", "recall_at_10", "map_at_r", "mean_average_precision")
-"""What fits into a line for each of several models."""
 
 
 def _names(paths: list[Path]) -> list[str]:
