@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from eml.engine.comparison import Comparison
     from eml.engine.findings import Findings
     from eml.engine.slices import Slice, Slices
-    from eml.retrieval.bootstrap import Interval
+    from eml.retrieval.bootstrap import Difference, Interval
 
 IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 
@@ -45,13 +45,16 @@ def show_comparison(found: Comparison) -> None:
     from eml.cli import render
     from eml.engine.comparison import verdict_on
 
+    if found.alike:
+        render.say(found.lines()[0])
+        return
     rows = [
         [
             found.shown[metric],
             f"{each.before:.3f}",
             f"{each.after:.3f}",
             f"{each.value:+.3f}",
-            f"{each.interval.low:+.3f} to {each.interval.high:+.3f}",
+            interval_of(each),
             verdict_on(each).removeprefix("the data "),
         ]
         for metric, each in found.differences.items()
@@ -64,6 +67,11 @@ def show_comparison(found: Comparison) -> None:
         if classes:
             told = ", ".join(f"{each.label} {each.after - each.before:+.2f}" for each in classes[:5])
             render.say(f"{what} most in MAP@R: {told}")
+
+
+def interval_of(change: Difference) -> str:
+    """`-0.042 to -0.022`; nothing where no query changed."""
+    return "" if change.alike else f"{change.interval.low:+.3f} to {change.interval.high:+.3f}"
 
 
 def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:

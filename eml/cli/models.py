@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eml.cli.findings import with_interval
+from eml.cli.findings import interval_of, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +73,4 @@ def _row(each: Standing, metrics: Sequence[str], name: str) -> list[str | int]:
 def _change(each: Standing) -> list[str]:
     if each.change is None:
         return ["", "", ""]
-    interval = each.change.interval
-    told = each.verdict.removeprefix("the data ")
-    return [f"{each.change.value:+.3f}", f"{interval.low:+.3f} to {interval.high:+.3f}", told]
+    return [f"{each.change.value:+.3f}", interval_of(each.change), each.verdict.removeprefix("the data ")]

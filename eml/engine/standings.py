@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eml.engine.comparison import UNKNOWN, check_same_set, verdict_on
+from eml.engine.comparison import ALIKE, UNKNOWN, check_same_set, verdict_on
 from eml.engine.findings import Findings
 from eml.engine.uncertainty import as_pair
 from eml.errors import DataError
@@ -58,7 +58,7 @@ class Standings:
         if self.not_compared:
             return [f"The models are not compared with one another: {self.not_compared}"]
         best, metric = self.models[0], self.models[0].found.evaluation.summary.shown[METRIC]
-        alike = [each.name for each in self.models[1:] if each.verdict == UNKNOWN]
+        alike = [each.name for each in self.models[1:] if each.verdict in (UNKNOWN, ALIKE)]
         if not alike:
             return [
                 f"{best.name} is better than {'the other' if len(self.models) == 2 else 'each other one'} in {metric}."
