@@ -1,7 +1,7 @@
 """What the page shows, put together for its template."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +42,8 @@ class Additions:
     {metric: (low, high)}}]}], intervals perhaps absent. verification: values such as auc and tar_at_far_1e-3.
     roc: their curve, {false_accept_rate: […], true_accept_rate: […]}. comparison: {against, rows: [{name, value,
     against, difference, interval, verdict}]}, perhaps with first_neighbour: {to_right, to_wrong, both_right,
-    both_wrong}, numbers of queries. few_classes: whether they are too few to trust intervals. threshold: similarity
+    both_wrong}, numbers of queries, and gained and lost, classes with some of their queries as metrics.json has them,
+    which are rows of the set's frame. few_classes: whether they are too few to trust intervals. threshold: similarity
     from which two pictures are taken for one class.
     """
 
@@ -83,10 +84,11 @@ class Shown:
     more_confusions: int
     worst: list[ClassFound]
     map: EmbeddingMap | None
+    of_comparison: frozenset[int]
 
     def rows(self) -> list[int]:
         """Of the set's frame, whose pictures are shown large."""
-        rows = {row for each in self.confusions for row in each.rows}
+        rows = {row for each in self.confusions for row in each.rows} | self.of_comparison
         for query in (query for some in self.queries.values() for query in some):
             rows |= {query.row, *(each.row for each in query.neighbours)}
         return sorted(rows)
@@ -96,8 +98,8 @@ class Shown:
         return [] if self.map is None else self.map.rows[self.map.with_thumbnail].tolist()
 
 
-def choose_shown(evaluation: Evaluated) -> Shown:
-    """Everything that the page shows, but for the pictures."""
+def choose_shown(evaluation: Evaluated, comparison: Mapping[str, Any] | None = None) -> Shown:
+    """Everything that the page shows, but for the pictures. comparison: as in `Additions`."""
     metrics = [name for name in IN_TABLES if name in evaluation.summary.per_query]
     pairs, more = confusions(evaluation)
     return Shown(
@@ -106,7 +108,15 @@ def choose_shown(evaluation: Evaluated) -> Shown:
         more,
         worst_classes(evaluation, metrics),
         embedding_map(evaluation.embeddings, evaluation.wanted.labels),
+        frozenset(_compared_rows(comparison or {})),
     )
+
+
+def _compared_rows(comparison: Mapping[str, Any]) -> Iterator[int]:
+    """Of the queries that changed, and of their first neighbours."""
+    for change in (*comparison.get("gained", ()), *comparison.get("lost", ())):
+        for query in change.get("changed", ()):
+            yield from (each["row"] for each in (query, query["was"], query["now"]) if each)
 
 
 def thumbnails_of(

@@ -37,11 +37,12 @@ def write_report(
     Raises OutputError by `refuse_page`, and where it cannot be written.
     """
     refuse_page(path)
-    shown = choose_shown(evaluation)
+    additions = additions or Additions()
+    shown = choose_shown(evaluation, additions.comparison)
     rows, small = shown.rows(), shown.small_rows()
     with progress("thumbnails", len(rows) + len(small)) if progress else nullcontext() as advance:
         large = thumbnails_of(evaluation, rows, progress=advance)
         of_map = thumbnails_of(evaluation, small, SMALL, progress=advance)
-    text = render(evaluation, shown, large, of_map, command=command, additions=additions or Additions())
+    text = render(evaluation, shown, large, of_map, command=command, additions=additions)
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
