@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from eml.retrieval.bootstrap import Difference, Interval
 
 IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
+IF_ROOM = {"global_average_precision": "GAP"}
 
 
 def with_interval(value: float, interval: Interval | None) -> str:
@@ -29,14 +30,24 @@ def show_slices(found: Slices, columns: Sequence[str]) -> None:
 
     for title in dict.fromkeys(columns):
         if title in found.slices:
-            rows = [_row(each) for each in found.slices[title]]
-            render.table(f"by {title}", ["", "queries", "classes", *IN_SLICES.values()], rows)
+            _show_slice(f"by {title}", found.slices[title])
         elif title in found.left_out:
             render.say(f"no slices by {title}: {found.left_out[title]}")
 
 
-def _row(each: Slice) -> list[str | int]:
-    cells = [with_interval(each.values[metric], each.intervals.get(metric)) for metric in IN_SLICES]
+def _show_slice(title: str, parts: Sequence[Slice]) -> None:
+    from eml.cli import render
+
+    for metrics in (IN_SLICES | IF_ROOM, IN_SLICES):
+        columns = ["", "queries", "classes", *metrics.values()]
+        rows = [_row(each, list(metrics)) for each in parts]
+        if render.fits(columns, rows):
+            break
+    render.table(title, columns, rows)
+
+
+def _row(each: Slice, metrics: Sequence[str]) -> list[str | int]:
+    cells = [with_interval(each.values[metric], each.intervals.get(metric)) for metric in metrics]
     return [each.name, each.queries, each.classes, *cells]
 
 

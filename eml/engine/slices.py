@@ -1,6 +1,6 @@
 """Metrics by kind of query: where a model is good, and where not."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,9 +14,9 @@ from eml.dataset.same_pictures import same_pictures
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table
 from eml.engine.sets import RetrievalSet
-from eml.engine.uncertainty import as_pair
+from eml.engine.uncertainty import as_pair, statistic_of
 from eml.errors import DataError
-from eml.retrieval.bootstrap import Interval, intervals
+from eml.retrieval.bootstrap import Interval, intervals, intervals_of
 from eml.retrieval.metrics import Summary
 
 CATEGORY = "category"
@@ -26,6 +26,7 @@ MOST = 20  # values of a column with a slice of their own
 QUANTILES = 5  # bins of a numeric column with more values
 WORST = 20  # classes
 RESAMPLES = 1000
+RESAMPLES_TOGETHER = 400  # of GAP, which sorts out every resample for itself: 60,000 queries take 0.7 s
 NEAR = ("with a near-duplicate in the gallery", "without one")
 
 
@@ -148,7 +149,7 @@ def partition(
 def sliced_by(made: Partition, wanted: RetrievalSet, summary: Summary) -> Slices:
     """The metrics of each part that has queries that count, and the worst classes."""
     classes, left_out = wanted.labels[wanted.queries], dict(made.left_out)
-    found = {each.title: sliced(each, summary.per_query, classes) for each in made.parts}
+    found = {each.title: sliced(each, summary, classes) for each in made.parts}
     for title in [title for title, rows in found.items() if len(rows) < 2]:
         left_out[title] = f"all queries that count are in one part: {', '.join(each.name for each in found.pop(title))}"
     return Slices(found, worst_classes(wanted, summary), left_out)
@@ -161,26 +162,39 @@ def check_columns(table: Table, columns: Sequence[str]) -> None:
         raise DataError(f"{table.name}: has no column {', '.join(map(repr, missing))} to slice by; it has {have}")
 
 
-def sliced(parts: Parts, per_query: Mapping[str, NDArray[np.float64]], classes: NDArray[np.int64]) -> list[Slice]:
-    """Each part with queries that count. per_query: (Q,) values, NaN for a query that does not; classes: (Q,)."""
-    counted = np.all([np.isfinite(values) for values in per_query.values()], axis=0)
-    rows = []
+def sliced(parts: Parts, summary: Summary, classes: NDArray[np.int64]) -> list[Slice]:
+    """Each part with queries that count. classes: (Q,) of the summary's queries.
+
+    The gallery is that of the whole set. GAP is of all queries of the part, as in the set: those without a partner too.
+    """
+    found = []
     for index, name in enumerate(parts.names):
-        mine = np.flatnonzero(counted & (parts.of == index))
-        if not len(mine):
-            continue
-        values = {metric: each[mine] for metric, each in per_query.items()}
-        count = len(np.unique(classes[mine]))
-        rows.append(
-            Slice(
-                name,
-                len(mine),
-                count,
-                {metric: float(each.mean()) for metric, each in values.items()},
-                intervals(values, classes[mine], resamples=RESAMPLES) if count > 1 else {},
-            )
-        )
-    return rows
+        mine = np.flatnonzero(parts.of == index)
+        if summary.answers.has_partner[mine].any():
+            found.append(_slice(name, mine, summary, classes[mine]))
+    return found
+
+
+def _slice(name: str, mine: NDArray[np.int64], summary: Summary, classes: NDArray[np.int64]) -> Slice:
+    """mine: places among the queries; classes: of these."""
+    counted = summary.answers.has_partner[mine]
+    per_query = {metric: values[mine] for metric, values in summary.per_query.items()}
+    together = statistic_of(summary.answers.of(mine))
+    values = {metric: float(each[counted].mean()) for metric, each in per_query.items()} | dict(
+        together(np.ones(len(mine)))
+    )
+    count = len(np.unique(classes[counted]))
+    found: dict[str, Interval] = {}
+    if count > 1:
+        found = intervals(per_query, classes, resamples=RESAMPLES)
+        found |= intervals_of(together, classes, resamples=RESAMPLES_TOGETHER)
+    return Slice(
+        name,
+        int(counted.sum()),
+        count,
+        {metric: values[metric] for metric in summary.values},
+        {metric: found[metric] for metric in summary.values if metric in found},
+    )
 
 
 def by_bins(title: str, values: NDArray[np.int64], least: Sequence[int]) -> Parts:
