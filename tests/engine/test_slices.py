@@ -118,10 +118,9 @@ def test_near_duplicates_are_those_of_the_class_in_the_gallery() -> None:
     }
 
 
-def test_the_worst_classes_and_what_they_are_taken_for() -> None:
-    of = Table(pd.DataFrame({"label": list("aabbcc"), "file_name": list("012345")}), Path("/nowhere"))
-    angles = torch.tensor([0.0, 0.1, 1.0, 2.0, 1.01, 2.01])  # each of b beside one of c
-    found = evaluation_of_embeddings("m", torch.stack([angles.cos(), angles.sin()], 1), of)
-    worst = slices_of(of, found.wanted, found.summary).worst
-    assert [(each.label, each.queries, each.map_at_r) for each in worst] == [("b", 2, 0), ("c", 2, 0), ("a", 2, 1)]
-    assert [(each.confused_with, each.times) for each in worst] == [("c", 2), ("b", 2), (None, 0)]
+def test_the_worst_classes_of_metrics_json() -> None:
+    found = evaluated(table())
+    slices = slices_of(found.table, found.wanted, found.summary)
+    told = slices.facts()["worst_classes"]
+    assert [each["map_at_r"] for each in told] == [each.values["map_at_r"] for each in slices.worst]
+    assert list(told[0]) == ["label", "queries", "map_at_r", "recall_at_1", "confused_with", "times"]

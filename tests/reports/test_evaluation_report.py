@@ -19,7 +19,7 @@ from eml.engine.comparison import compare
 from eml.engine.evaluation import Evaluation, evaluation_of_embeddings
 from eml.errors import OutputError
 from eml.reports.evaluation import Additions, write_report
-from eml.reports.evaluation.classes import confusions, worst_classes
+from eml.reports.evaluation.confusions import confusions
 from eml.reports.evaluation.curves import cmc_points, histogram_bins
 from eml.reports.evaluation.embedding_map import OF_A_COLOURED_CLASS, POINTS, THUMBNAILS, embedding_map
 from eml.reports.evaluation.page import choose_shown, cmc_table
@@ -154,16 +154,6 @@ def test_confusions_count_wrong_first_answers_both_ways(tmp_path: Path) -> None:
     assert told == counts
     totals = [sum(each.taken) for each in pairs]
     assert totals == sorted(totals, reverse=True)
-
-
-def test_the_worst_classes_are_those_of_the_lowest_mean(tmp_path: Path) -> None:
-    made = evaluation(tmp_path)
-    values = pd.Series(made.summary.per_query["map_at_r"], index=made.wanted.frame["label"]).dropna()
-    means = values.groupby(level=0).mean().sort_values()
-    worst = worst_classes(made, ["map_at_r"])
-    assert [each.label for each in worst] == means.index.tolist()
-    assert [each.values["map_at_r"] for each in worst] == pytest.approx(means.tolist())
-    assert EVIL not in means.index
 
 
 def test_the_cmc_passes_through_recall_at_k(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.columns import BOX
 from eml.images.files import Files
-from eml.reports.evaluation.classes import ClassFound, Confusion, confusions, worst_classes
+from eml.reports.evaluation.confusions import Confusion, confusions
 from eml.reports.evaluation.curves import cmc_chart, cmc_points, percent, roc_chart, roc_rates, similarity_chart
 from eml.reports.evaluation.embedding_map import EmbeddingMap, draw_map, embedding_map, map_data, symbol
 from eml.reports.evaluation.evaluated import Evaluated, class_names
@@ -21,6 +21,7 @@ from eml.reports.evaluation.queries import Query, shown_queries
 from eml.reports.evaluation.similarity import nearest_own_and_other
 from eml.reports.rendering import render_page
 from eml.reports.thumbnails import SIDE, Thumbnail, thumbnail
+from eml.retrieval.worst_classes import WorstClass, worst_classes
 from eml.threads import in_order
 
 HERE = Path(__file__).parent
@@ -82,7 +83,7 @@ class Shown:
     queries: dict[str, list[Query]]
     confusions: list[Confusion]
     more_confusions: int
-    worst: list[ClassFound]
+    worst: list[WorstClass]
     map: EmbeddingMap | None
     of_comparison: frozenset[int]
 
@@ -100,14 +101,15 @@ class Shown:
 
 def choose_shown(evaluation: Evaluated, comparison: Mapping[str, Any] | None = None) -> Shown:
     """Everything that the page shows, but for the pictures. comparison: as in `Additions`."""
-    metrics = [name for name in IN_TABLES if name in evaluation.summary.per_query]
+    wanted = evaluation.wanted
     pairs, more = confusions(evaluation)
+    names = wanted.frame["label"].tolist()
     return Shown(
         shown_queries(evaluation),
         pairs,
         more,
-        worst_classes(evaluation, metrics),
-        embedding_map(evaluation.embeddings, evaluation.wanted.labels),
+        worst_classes(evaluation.summary, wanted.labels, names, wanted.queries, wanted.gallery),
+        embedding_map(evaluation.embeddings, wanted.labels),
         frozenset(_compared_rows(comparison or {})),
     )
 
