@@ -1,4 +1,4 @@
-"""How the metrics of one model and of several are shown."""
+"""How the results of `eml evaluate` are shown, of one model and of several."""
 
 from __future__ import annotations
 
@@ -9,12 +9,28 @@ from eml.cli.findings import interval_of, with_interval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eml.engine.evaluations import Results
     from eml.engine.findings import Findings
     from eml.engine.standings import Standing, Standings
 
 COMPARED = ("map_at_r", "recall_at_1", "mean_average_precision", "recall_at_10")
 """What several models are compared by, what is left out first last."""
 LONGEST = 30  # characters of a name that are kept in one line at the cost of a metric
+
+
+def show_results(checkpoints: Sequence[str], results: Results, slices: Sequence[str]) -> None:
+    """The metrics, then for each model and table what else was found, and the files. slices: columns asked for."""
+    from eml.cli import render
+    from eml.cli.findings import show_findings
+
+    if len(checkpoints) == 1:
+        show_model(checkpoints[0], results.tables, [each.found for each in results.of])
+    for table, standings in results.standings.items():
+        show_models(table, standings)
+    for each in results.of:
+        show_findings(each.table, each.found, slices)
+        for file in each.files:
+            render.say(f"wrote {file}")
 
 
 def show_model(checkpoint: str, names: Sequence[str], done: Sequence[Findings]) -> None:
