@@ -1,15 +1,12 @@
 """One training run, read from top to bottom."""
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -19,6 +16,7 @@ from torch import Tensor
 
 from eml.dataset.table import Table
 from eml.engine.caching import wanted_caches
+from eml.engine.changes import changes_of, decisive
 from eml.engine.config import RunConfig
 from eml.engine.data_parallel import (
     SummedGradients,
@@ -32,7 +30,6 @@ from eml.engine.data_parallel import (
     share_statistics,
 )
 from eml.engine.embedding import Embedding, precision_of, random_state, set_random_state
-from eml.engine.evaluation import evaluate
 from eml.engine.events import Caching, Note, Observer, Started, Stepped, Validated, Validating
 from eml.engine.not_finite import Before, NotFiniteError, origin
 from eml.engine.optimizer import (
@@ -43,12 +40,15 @@ from eml.engine.optimizer import (
     set_learning_rates,
 )
 from eml.engine.processes import ALONE, Processes
+from eml.engine.progress import Progress
 from eml.engine.recipe import resolved
 from eml.engine.run_folder import Line, RunFolder, table_facts
-from eml.engine.sets import RetrievalSet, TrainingSets, pictures, training_sets, validation_sets
+from eml.engine.sets import TrainingSets, pictures, training_sets
 from eml.engine.sharded_network import is_sharded, shard_network
 from eml.engine.shared_state import merged, parted, whole_weights
-from eml.engine.verdict import Verdict, verdict
+from eml.engine.stopping import stop_requests
+from eml.engine.validation import Validation, check_metric
+from eml.engine.verdict import Verdict
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
 from eml.images.files import Source
 from eml.images.loading import EpochBatches, Pictures, batches, normalise
@@ -61,7 +61,6 @@ from eml.models.head import ClassHead
 from eml.models.loss_checks import check_loss, check_mix, smoothing_warning
 from eml.models.model import Model
 from eml.models.shards import Shard
-from eml.retrieval.metrics import all_metrics
 from eml.trackers.base import Tracking
 
 
@@ -78,24 +77,6 @@ class Result:
     best_epoch: int
     shown: dict[str, str]
     verdict: Verdict | None
-
-
-@dataclass
-class Progress:
-    """Where a run stands: all of it is saved, so all of it can be taken up again.
-
-    step: optimizer steps taken. closed_epochs: the last epoch whose validation and checkpoint are done; epoch 0 is the
-    validation of the untrained network. before, best: (Q,) values of the deciding metric, untrained and in the best
-    epoch. ended: no further epoch, for want of patience.
-    """
-
-    step: int = 0
-    closed_epochs: int = -1
-    best_epoch: int = 0
-    validations: list[Line] = field(default_factory=list)
-    before: Tensor | None = None
-    best: Tensor | None = None
-    ended: bool = False
 
 
 def fit(
@@ -136,7 +117,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         lambda: check_optimizer(config.optimizer.name),
         config.augment.check,
         *(tracker.check for tracker in config.trackers),
-        lambda: _check_metric(config),
+        lambda: check_metric(config),
         lambda: check_loss(config.margin, config.loss),
         lambda: check_mix(config.margin, config.head, config.mix),
         lambda: resume or RunFolder(config.output).refuse_occupied(overwrite=overwrite),
@@ -171,16 +152,12 @@ class Run:
         self.folder = RunFolder(config.output)
         self.device = processes.device(config.device)
         self.workers = _workers(config, self.device, processes.local_world)
-        _check_metric(config)
+        check_metric(config)
         self.sets: TrainingSets = training_sets(table, config.data.fold)
         self.sampled = self.sets.sampled(config.sampler.category_column, table.name)
         config.sampler.check(self.sampled, config.batch_size, table.name)
-        self.validated: dict[str, tuple[Table, RetrievalSet]] = dict(
-            validation_sets(config.validation, table, self.sets)
-        )
+        self.validation = Validation(config.validation, table, self.sets)
         self.cached: dict[str | None, Source] = {}  # of the training pictures (None), and of validation sets by name
-        self.shown = _shown_metrics(self.validated)
-        self.deciding = config.validation.metric.rpartition("/")[0]  # the name of what `best` goes by
         torch.manual_seed(config.seed)
         self.embedder: Embedder = build_embedder(
             config.model.model_copy(update={"weights": "none"}) if resume else config.model,  # the state has them
@@ -246,7 +223,7 @@ class Run:
         config = self.config.model_dump(mode="json")
         trackers = self.config.trackers if self.processes.first else ()
         self.tracking.open(trackers, self.folder.path, config, resumed=self.resume)
-        with _stop_requests() as stopped, closing(self.tracking):
+        with stop_requests() as stopped, closing(self.tracking):
             self.stopped = stopped
             for epoch in range(self.progress.closed_epochs + 1, self.config.epochs + 1):
                 if self.progress.ended:
@@ -260,7 +237,7 @@ class Run:
         if self.config.data.cache is None:
             return
         for name, wanted in wanted_caches(
-            self.config.data.cache, self.table, self.sets, self.validated, self.preprocess, self.augmenter
+            self.config.data.cache, self.table, self.sets, self.validation.sets, self.preprocess, self.augmenter
         ):
             filled = wanted.fill(
                 lambda line: self.observe(Note(line)), lambda done, total: self.observe(Caching(done, total))
@@ -423,59 +400,30 @@ class Run:
 
     def _validate(self, epoch: int) -> None:
         """Retrieval on the held-out fold and the other tables; nothing without any."""
-        if not self.validated:
+        if not self.validation:
             return
-        started, done = time.monotonic(), 0
-        total = sum(len(wanted.frame) for _, wanted in self.validated.values())
-        values: dict[str, float] = {}
-        facts: dict[str, Any] = {}
+        started = time.monotonic()
 
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            self.observe(Validating(done, total))
+        def advance(done: int) -> None:
+            self.observe(Validating(done, self.validation.pictures))
             self._leave_if_stopped()
 
-        for name, (table, wanted) in self.validated.items():
-            summary = evaluate(
-                self.model,
-                table,
-                wanted,
-                batch_size=self.config.validation.batch_size,
-                workers=self.workers,
-                source=self.cached.get(name),
-                progress=advance,
-                processes=self.processes,
-            )
-            prefix = f"{name}/" if name else ""
-            values |= {prefix + key: value for key, value in summary.values.items()}
-            facts |= {prefix + "queries": summary.queries, prefix + "protocol": wanted.protocol}
-            if name == self.deciding:
-                each = summary.per_query.get(self.config.validation.metric.removeprefix(prefix))
-                deciding = None if each is None else torch.from_numpy(each)  # GAP is no mean over queries
-        best = self._note_best(epoch, values, deciding)
+        found = self.validation.measured(
+            self.model, workers=self.workers, sources=self.cached, progress=advance, processes=self.processes
+        )
+        best = self.progress.enter(epoch, found.values, self.validation.metric, found.deciding)
         if self.processes.first:
-            self.folder.append("metrics", [self.progress.validations[-1] | facts])
-        self._log_timing(epoch, time.monotonic() - started, total, what="validation")
-        self.observe(Validated(epoch, values, self.shown, best))
-        self.tracking.write(self.progress.step, {f"validation/{key}": value for key, value in values.items()})
+            self.folder.append("metrics", [self.progress.validations[-1] | found.facts])
+        self._log_timing(epoch, time.monotonic() - started, self.validation.pictures, what="validation")
+        self.observe(Validated(epoch, found.values, self.validation.shown, best))
+        self.tracking.write(self.progress.step, {f"validation/{key}": value for key, value in found.values.items()})
+        self._end_without_progress(epoch)
 
-    def _note_best(self, epoch: int, values: dict[str, float], deciding: Tensor | None) -> bool:
-        """Enter a validation into the progress; whether it is the best of the trained ones. deciding: (Q,) or None."""
-        progress, metric = self.progress, self.config.validation.metric
-        earlier = [line[metric] for line in progress.validations if line["epoch"] > 0]
-        progress.validations.append({"epoch": epoch, "step": progress.step, **values})
-        if epoch == 0:
-            progress.before = deciding
-            return False
-        if best := all(values[metric] > value for value in earlier):
-            progress.best_epoch, progress.best = epoch, deciding
-        patience = self.config.validation.patience
-        since = sum(1 for line in progress.validations if line["epoch"] > progress.best_epoch)
-        if patience is not None and since >= patience and epoch < self.config.epochs:
-            progress.ended = True
+    def _end_without_progress(self, epoch: int) -> None:
+        patience, since = self.config.validation.patience, self.progress.validations_since_best()
+        if epoch > 0 and patience is not None and since >= patience and epoch < self.config.epochs:
+            self.progress.ended = True
             self.observe(Note(f"no new best in {since} validations: training ends with epoch {epoch}"))
-        return best
 
     def _save_checkpoint(self, epoch: int) -> None:
         """Write the epoch's checkpoint, move `last` and perhaps `best` to it, drop those that are neither."""
@@ -485,10 +433,8 @@ class Run:
         values = dict(self.progress.validations[-1]) if self.progress.validations else {"epoch": epoch}
         target, model = self.folder.checkpoint(epoch), self.config.model
         save_checkpoint(target, self.network, model, self.preprocess, self.sets.classes, values, weights=weights)
-        metric = self.config.validation.metric
-        trained = [line for line in self.progress.validations if line["epoch"] > 0]
-        ranked = sorted(trained, key=lambda line: -line[metric])  # of equals the earlier one
-        best = [line["epoch"] for line in ranked[: self.config.validation.keep]]
+        validation = self.config.validation
+        best = self.progress.best_epochs(validation.metric, validation.keep)
         self.folder.keep_checkpoints(best or [epoch], last=epoch)
 
     def _save_is_due(self) -> bool:
@@ -518,7 +464,7 @@ class Run:
         """What one process alone would save, whoever holds its parts; in other processes than the first of no use."""
         random = self.processes.each(random_state(self.device))
         state = {
-            "config": self._decisive_config(),
+            "config": decisive(self.config),
             "table": self.table_digest,
             "progress": asdict(self.progress),
             "embedder": self.embedder.state_dict(),
@@ -552,7 +498,7 @@ class Run:
         state, warning = self.folder.load_state()
         if warning:
             self.observe(Note(warning))
-        changes = self._changes(state["config"])
+        changes = changes_of(state["config"], self.config)
         if changes and not accept_changes:
             raise CheckpointError(
                 [
@@ -587,29 +533,6 @@ class Run:
         elif len(random[self.processes.rank]) == len(random_state(self.device)):  # else it was another kind of device
             set_random_state(self.device, random[self.processes.rank])
 
-    def _changes(self, before: dict[str, Any]) -> list[str]:
-        """What differs, a line each; a setting that the earlier eml did not know has its default there."""
-        now = self._decisive_config()
-        return [f"  {key}: {before[key]} → {now[key]}" for key in sorted(now) if before.get(key, now[key]) != now[key]]
-
-    def _decisive_config(self) -> dict[str, Any]:
-        """The config without what does not change the result: where it goes, where it runs, how it is loaded."""
-        apart: Any = {
-            "output": True,
-            "device": True,
-            "data": {"workers": True, "cache": {"folder", "validation"}},
-            "saving": True,
-            "compile": True,
-            "shard_network": True,
-            "trackers": True,
-        }
-        values = self.config.model_dump(mode="json", exclude=apart)
-        return {
-            f"{key}.{name}" if name else key: inner
-            for key, value in values.items()
-            for name, inner in (value.items() if isinstance(value, dict) else [("", value)])
-        }
-
     def _leave_if_stopped(self) -> None:
         if any(self.processes.any(self.stopped())):
             raise Interrupted(f"stopped at step {self.progress.step} of {self.steps}, state saved. {self._go_on()}")
@@ -642,18 +565,13 @@ class Run:
 
     def _result(self) -> Result:
         by_epoch = {line["epoch"]: line for line in self.progress.validations}
-        progress, metric, told = self.progress, self.config.validation.metric, None
-        if progress.before is not None and progress.best is not None:
-            _, wanted = self.validated[self.deciding]
-            labels = wanted.labels[wanted.queries]
-            told = verdict(self.shown[metric], progress.before.numpy(), progress.best.numpy(), labels)
         return Result(
             self.folder.path,
             by_epoch.get(0),
-            by_epoch.get(progress.best_epoch),
-            progress.best_epoch if self.validated else progress.closed_epochs,
-            self.shown,
-            told,
+            by_epoch.get(self.progress.best_epoch),
+            self.progress.best_epoch if self.validation else self.progress.closed_epochs,
+            self.validation.shown,
+            self.validation.verdict(self.progress),
         )
 
 
@@ -661,16 +579,6 @@ def _numbers(line: Line) -> dict[str, float]:
     """What trackers are told of a step."""
     rates = {f"learning_rate/{part}": rate for part, rate in line["lr"].items()}
     return rates | {f"training/{key}": each for key, each in line.items() if isinstance(each, float)}
-
-
-def _shown_metrics(names: Iterable[str]) -> dict[str, str]:
-    """Metric → name in tables, of the held-out fold (named "") and of other tables."""
-    metrics = {key: text for metric in all_metrics() for key, text in metric.shown().items()}
-    return {
-        (f"{name}/{key}" if name else key): (f"{name} {text}" if name else text)
-        for name in names
-        for key, text in metrics.items()
-    }
 
 
 def _workers(config: RunConfig, device: torch.device, sharing: int) -> int:
@@ -682,33 +590,3 @@ def _workers(config: RunConfig, device: torch.device, sharing: int) -> int:
 
 def _processes(count: int) -> str:
     return "1 process" if count == 1 else f"{count} processes"
-
-
-def _check_metric(config: RunConfig) -> None:
-    names = [*([""] if config.data.fold is not None else []), *config.validation.tables]
-    known = list(_shown_metrics(names))
-    if known and config.validation.metric not in known:
-        raise ConfigError(f"validation.metric: unknown metric {config.validation.metric!r}; known: {', '.join(known)}")
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """While open, the first SIGINT or SIGTERM is only noted (a second one kills as usual); yields whether one came."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.set()
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

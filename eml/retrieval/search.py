@@ -1,11 +1,12 @@
 """The k nearest gallery pictures of each query: exact, by whichever engine makes the first choice.
 
 An engine chooses more pictures than are wanted, by similarities that may be rounded. These are compared anew in
-float64; where what was not chosen could still belong to the nearest, the query is compared with all of the gallery. So
-every engine gives the same neighbours in the same order, equal similarities by gallery index.
+float64; where what was not chosen could still belong to the nearest, products in float64 choose again, and more. So
+every engine gives the same neighbours in the same order, equal similarities by gallery index, also where a network maps
+all pictures to nearly the same point.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,8 @@ from eml.errors import ConfigError
 from eml.retrieval.tiles import TILE, Rows, similarities
 
 Engine = Literal["exact", "bfloat16", "faiss"]
+AS_NEAR = 128  # pictures that may be nearly as near as the k-th, before all of the gallery is put in order
+EXACT = torch.finfo(torch.float64).eps
 PAIRS = 1 << 17  # compared in float64 at once: 1 MiB for each value of an embedding
 
 Chooser = Callable[[Tensor, int], tuple[Tensor, Tensor]]
@@ -52,36 +55,82 @@ def nearest(
     itself = np.full(len(queries), -1) if itself is None else itself
     engine = engine or ("bfloat16" if asked.device.type == "cuda" else "exact")
     wanted = min(k, len(gallery))
-    full = torch.promote_types(queries.dtype, torch.float32) if engine == "exact" else torch.float32
-    bound = asked.size * torch.finfo(full).eps  # of a sum of D products
-    precision = full
-    if engine == "bfloat16":
-        precision = torch.bfloat16
-        bound += torch.finfo(precision).eps  # of the factors
-    choose: Chooser = _faiss(asked) if engine == "faiss" else _in_tiles(asked, precision)
-    count = min(len(gallery), 4 * k + 64 if engine == "bfloat16" else k + max(8, k // 8) + 1)
+    choices = [_first_choice(engine, asked, queries.dtype, k), _second_choice(asked, k)]
     indices = np.full((len(queries), k), -1)
     values = np.full((len(queries), k), -np.inf, np.float32)
     for first in range(0, len(queries), TILE):
         part = slice(first, first + TILE)
-        found = _sure(asking[part], asked, torch.from_numpy(itself[part]), wanted, choose, count, bound)
+        found = _nearest(asking[part], asked, torch.from_numpy(itself[part]).to(asked.device), wanted, choices)
         indices[part, :wanted], values[part, :wanted] = found
     return Neighbours(indices, values)
 
 
-def _sure(
-    tile: Tensor, asked: Rows, itself: Tensor, k: int, choose: Chooser, count: int, bound: float
+@dataclass(frozen=True)
+class Choice:
+    """The `count` pictures of the highest similarity, by similarities that may be off by `bound`."""
+
+    choose: Chooser
+    count: int
+    bound: float
+
+
+def _first_choice(engine: Engine, asked: Rows, dtype: torch.dtype, k: int) -> Choice:
+    full = torch.promote_types(dtype, torch.float32) if engine == "exact" else torch.float32
+    bound = asked.size * torch.finfo(full).eps  # of a sum of D products
+    count = min(len(asked), k + max(8, k // 8) + 1)
+    match engine:
+        case "exact":
+            return Choice(_in_tiles(asked, full), count, bound)
+        case "faiss":
+            return Choice(_faiss(asked), count, bound)
+        case "bfloat16":
+            bound += torch.finfo(torch.bfloat16).eps  # of the factors
+            return Choice(_in_tiles(asked, torch.bfloat16), min(len(asked), 4 * k + 64), bound)
+
+
+def _second_choice(asked: Rows, k: int) -> Choice:
+    """For queries with many neighbours that are nearly as near."""
+    return Choice(_in_tiles(asked, torch.float64), min(len(asked), k + AS_NEAR), asked.size * EXACT)
+
+
+def _nearest(
+    tile: Tensor, asked: Rows, itself: Tensor, k: int, choices: Sequence[Choice]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(T, k) indices and similarities of the nearest. bound: how far the choice's similarities may be off."""
-    about, chosen = choose(tile, count)
-    values, indices = _compared(tile, asked, chosen, itself.to(tile.device), k)
-    left = about[:, -1].double() + bound  # of what was not chosen none is above
-    unsure = torch.nonzero(values[:, -1] <= left).squeeze(1) if count < len(asked) else torch.zeros(0, dtype=torch.long)
-    for some in unsure.split(max(1, PAIRS // len(asked))):
-        everyone = torch.arange(len(asked), device=tile.device).expand(len(some), -1)
-        values[some], indices[some] = _compared(tile[some], asked, everyone, itself.to(tile.device)[some], k)
+    """(T, k) indices and similarities of the nearest, by the first choice that is surely complete, query by query."""
+    values = torch.empty(len(tile), k, dtype=torch.float64, device=tile.device)
+    indices = torch.empty(len(tile), k, dtype=torch.int64, device=tile.device)
+    rest = torch.arange(len(tile), device=tile.device)
+    for choice in choices:
+        about, chosen = choice.choose(tile[rest], choice.count)
+        values[rest], indices[rest] = _compared(tile[rest], asked, chosen, itself[rest], k)
+        if choice.count == len(asked):
+            break
+        rest = rest[values[rest, -1] <= about[:, -1].double() + choice.bound]  # of what was not chosen none is above
+        if not len(rest):
+            break
+    else:
+        values[rest], indices[rest] = _ordered(tile[rest], asked, itself[rest], k)
     indices[values == -torch.inf] = -1
     return indices.cpu().numpy(), values.float().cpu().numpy()
+
+
+def _ordered(tile: Tensor, asked: Rows, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(T, k) float64 cosines and indices of the nearest of all of the gallery, equal ones by index; −inf for itself.
+
+    For queries with more than AS_NEAR pictures that are as near as the k-th to within rounding: copies, as a rule.
+    """
+    values = torch.empty(len(tile), 0, dtype=torch.float64, device=tile.device)
+    indices = torch.empty(len(tile), 0, dtype=torch.int64, device=tile.device)
+    found = torch.empty(len(tile), asked.width, dtype=torch.float64, device=tile.device)
+    for first, block in asked.blocks():
+        similarities(tile.double(), block.double(), found)
+        places = torch.arange(first, first + asked.width, device=tile.device)
+        found[places == itself.unsqueeze(1)] = -torch.inf
+        both = torch.cat([values, found], 1)
+        where = torch.cat([indices, places.expand(len(tile), -1)], 1)
+        both, order = both.sort(dim=1, descending=True, stable=True)
+        values, indices = both[:, :k], where.gather(1, order[:, :k])
+    return values, indices
 
 
 def _compared(tile: Tensor, asked: Rows, chosen: Tensor, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ def sets():
     yield "copies", rows[:30].repeat(5, 1)
     yield "all equal", rows[:1].repeat(150, 1)
     yield "nearly equal", torch.nn.functional.normalize(rows[:1] + 1e-6 * rows)
+    yield "nearly equal in float64", torch.nn.functional.normalize(rows[:1].double() + 1e-6 * rows.double())
 
 
 @pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
@@ -37,6 +38,7 @@ def test_nearest_equals_a_sort_in_float64(name, rows, engine, monkeypatch) -> No
     monkeypatch.setattr(tiles, "BLOCK", 64)
     monkeypatch.setattr(search, "TILE", 33)
     monkeypatch.setattr(search, "PAIRS", 500)
+    monkeypatch.setattr(search, "AS_NEAR", 3)
     itself = np.arange(150)
     itself[:7] = -1
     unit = tiles.Rows(rows, "query")[:]
