@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from eml.engine.comparison import Comparison
     from eml.engine.findings import Findings
     from eml.engine.slices import Slice, Slices
-    from eml.retrieval.bootstrap import Interval
+    from eml.retrieval.bootstrap import Difference, Interval
 
 IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
+IF_ROOM = {"global_average_precision": "GAP"}
 
 
 def with_interval(value: float, interval: Interval | None) -> str:
@@ -29,14 +30,24 @@ def show_slices(found: Slices, columns: Sequence[str]) -> None:
 
     for title in dict.fromkeys(columns):
         if title in found.slices:
-            rows = [_row(each) for each in found.slices[title]]
-            render.table(f"by {title}", ["", "queries", "classes", *IN_SLICES.values()], rows)
+            _show_slice(f"by {title}", found.slices[title])
         elif title in found.left_out:
             render.say(f"no slices by {title}: {found.left_out[title]}")
 
 
-def _row(each: Slice) -> list[str | int]:
-    cells = [with_interval(each.values[metric], each.intervals.get(metric)) for metric in IN_SLICES]
+def _show_slice(title: str, parts: Sequence[Slice]) -> None:
+    from eml.cli import render
+
+    for metrics in (IN_SLICES | IF_ROOM, IN_SLICES):
+        columns = ["", "queries", "classes", *metrics.values()]
+        rows = [_row(each, list(metrics)) for each in parts]
+        if render.fits(columns, rows):
+            break
+    render.table(title, columns, rows)
+
+
+def _row(each: Slice, metrics: Sequence[str]) -> list[str | int]:
+    cells = [with_interval(each.values[metric], each.intervals.get(metric)) for metric in metrics]
     return [each.name, each.queries, each.classes, *cells]
 
 
@@ -45,13 +56,16 @@ def show_comparison(found: Comparison) -> None:
     from eml.cli import render
     from eml.engine.comparison import verdict_on
 
+    if found.alike:
+        render.say(found.lines()[0])
+        return
     rows = [
         [
             found.shown[metric],
             f"{each.before:.3f}",
             f"{each.after:.3f}",
             f"{each.value:+.3f}",
-            f"{each.interval.low:+.3f} to {each.interval.high:+.3f}",
+            interval_of(each),
             verdict_on(each).removeprefix("the data "),
         ]
         for metric, each in found.differences.items()
@@ -64,6 +78,11 @@ def show_comparison(found: Comparison) -> None:
         if classes:
             told = ", ".join(f"{each.label} {each.after - each.before:+.2f}" for each in classes[:5])
             render.say(f"{what} most in MAP@R: {told}")
+
+
+def interval_of(change: Difference) -> str:
+    """`-0.042 to -0.022`; nothing where no query changed."""
+    return "" if change.alike else f"{change.interval.low:+.3f} to {change.interval.high:+.3f}"
 
 
 def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:

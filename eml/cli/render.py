@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def console() -> Console:
@@ -33,11 +34,23 @@ def warn(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table; columns of numbers are set to the right. Whole numbers get thousands separators, None is left blank."""
+    console().print(_made(title, columns, [list(row) for row in rows]))
+
+
+def fits(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
+    """Whether a table is as narrow as the terminal without folding a cell."""
+    from rich.measure import Measurement
+
+    shown = console()
+    wide = shown.options.update(max_width=10_000)
+    return Measurement.get(shown, wide, _made("", columns, [list(row) for row in rows])).maximum <= shown.width
+
+
+def _made(title: str, columns: Sequence[str], rows: list[list[Any]]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    rows = [list(row) for row in rows]
     heading = Text(title, style="bold") if title else None
     made = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
@@ -45,7 +58,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         made.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(_shown(value)) for value in row))
-    console().print(made)
+    return made
 
 
 def _is_number(value: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eml.engine.class_changes import ClassChange, gained_and_lost
 from eml.engine.embeddings_file import is_embeddings_file
 from eml.engine.evaluation import Evaluation
 from eml.engine.uncertainty import as_pair, statistic_of
@@ -13,20 +14,7 @@ from eml.errors import DataError
 from eml.retrieval.bootstrap import DIFFERENCE, Difference, Values, intervals_of, paired
 from eml.retrieval.metrics import Answers
 
-LISTED = 10  # classes that gained most, and that lost most
-BETTER, WORSE, UNKNOWN = "better", "worse", "the data cannot tell"
-
-
-@dataclass(frozen=True)
-class ClassChange:
-    """A class whose mean MAP@R changed. to_right, to_wrong: queries whose first neighbour became right, or wrong."""
-
-    label: str
-    queries: int
-    before: float
-    after: float
-    to_right: int
-    to_wrong: int
+BETTER, WORSE, UNKNOWN, ALIKE = "better", "worse", "the data cannot tell", "no query changed"
 
 
 @dataclass(frozen=True)
@@ -51,8 +39,16 @@ class Comparison:
     gained: list[ClassChange]
     lost: list[ClassChange]
 
+    @property
+    def alike(self) -> bool:
+        """Whether no query changed in any metric, as of a model against itself."""
+        return all(each.alike for each in self.differences.values())
+
     def lines(self, metric: str = "map_at_r") -> list[str]:
         """What the metric's difference says, and how many first neighbours changed."""
+        if self.alike:
+            queries = self.both_right + self.both_wrong
+            return [f"{self.name} and {self.against} answer each of the {queries:,} queries alike, by every metric."]
         found = self.differences[metric]
         told = (
             f"{self.shown[metric]} {found.value:+.4f}, 95 % interval {found.interval.low:+.4f} to "
@@ -62,6 +58,7 @@ class Comparison:
             BETTER: f"{self.name} is better than {self.against}",
             WORSE: f"{self.name} is worse than {self.against}",
             UNKNOWN: f"The data cannot tell {self.name} and {self.against} apart",
+            ALIKE: f"{self.name} and {self.against} have the same {self.shown[metric]} in every query",
         }[verdict_on(found)]
         few = [f"Only {found.interval.classes} classes: take this as a hint."] if found.interval.few else []
         return [
@@ -89,6 +86,7 @@ class Comparison:
         ]
         return {
             "against": self.against,
+            "alike": self.alike,
             "rows": rows,
             "first_neighbour": {
                 "to_right": self.to_right,
@@ -104,7 +102,12 @@ class Comparison:
 
 
 def verdict_on(found: Difference) -> str:
-    """better, worse, or that the data cannot tell: by whether the interval lies above 0, below, or around it."""
+    """better, worse, or that the data cannot tell: by whether the interval lies above 0, below, or around it.
+
+    Where no query changed that is said instead: what the interval would be of other classes is no finding then.
+    """
+    if found.alike:
+        return ALIKE
     return BETTER if found.interval.low > 0 else WORSE if found.interval.high < 0 else UNKNOWN
 
 
@@ -118,7 +121,7 @@ def compare(one: Evaluation, against: Evaluation) -> Comparison:
     counted = after.answers.has_partner
     was, now = before.answers.right[counted], after.answers.right[counted]
     to_right, to_wrong = classes[counted][~was & now], classes[counted][was & ~now]
-    changes = class_changes(one, against)
+    gained, lost = gained_and_lost(one, against)
     return Comparison(
         one.name,
         against.name,
@@ -130,8 +133,8 @@ def compare(one: Evaluation, against: Evaluation) -> Comparison:
         len(np.unique(to_wrong)),
         int((was & now).sum()),
         int((~was & ~now).sum()),
-        [each for each in changes if each.after > each.before][:LISTED],
-        [each for each in reversed(changes) if each.after < each.before][:LISTED],
+        gained,
+        lost,
     )
 
 
@@ -170,23 +173,10 @@ def _together(before: Answers, after: Answers, classes: NDArray[np.int64]) -> di
     once = np.ones(len(classes))
     was, now = old(once), new(once)
     found = intervals_of(change, classes, bounds=DIFFERENCE)
-    return {name: Difference(was[name], now[name], interval) for name, interval in found.items()}
+    alike = np.array_equal(before.right, after.right) and np.array_equal(_ranks(before), _ranks(after))
+    return {name: Difference(was[name], now[name], interval, alike) for name, interval in found.items()}
 
 
-def class_changes(one: Evaluation, against: Evaluation) -> list[ClassChange]:
-    """Every class with a query that counts, by falling change of its mean MAP@R; equal ones by label."""
-    wanted, counted = one.wanted, one.summary.answers.has_partner
-    rows = np.flatnonzero(counted)
-    _, first, of = np.unique(wanted.labels[wanted.queries[rows]], return_index=True, return_inverse=True)
-    queries = np.bincount(of)
-    before, after = (np.bincount(of, each.summary.per_query["map_at_r"][rows]) / queries for each in (against, one))
-    was, now = (each.summary.answers.right[rows] for each in (against, one))
-    to_right, to_wrong = (np.bincount(of, changed, len(queries)).astype(int) for changed in (~was & now, was & ~now))
-    names = wanted.frame["label"].to_numpy(str)[wanted.queries[rows[first]]]
-    order = np.argsort(before - after, kind="stable")
-    return [
-        ClassChange(
-            str(names[i]), int(queries[i]), float(before[i]), float(after[i]), int(to_right[i]), int(to_wrong[i])
-        )
-        for i in order
-    ]
+def _ranks(answers: Answers) -> NDArray[np.int64]:
+    """(Q,) the same number where the similarity is the same: all that metrics of the answers together look at."""
+    return np.unique(answers.similarity, return_inverse=True)[1]

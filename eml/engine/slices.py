@@ -1,7 +1,7 @@
 """Metrics by kind of query: where a model is good, and where not."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,19 @@ from eml.dataset.same_pictures import same_pictures
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table
 from eml.engine.sets import RetrievalSet
-from eml.engine.uncertainty import as_pair
+from eml.engine.uncertainty import as_pair, statistic_of
 from eml.errors import DataError
-from eml.retrieval.bootstrap import Interval, intervals
+from eml.retrieval.bootstrap import Interval, intervals, intervals_of
 from eml.retrieval.metrics import Summary
+from eml.retrieval.worst_classes import WorstClass, worst_classes
 
 CATEGORY = "category"
 CLASS_SIZES = (2, 3, 6, 11, 21, 51, 101, 501)  # least of each bin
 SHORTER_SIDES = (1, 32, 64, 128, 256, 512, 1024)  # pixels, least of each bin
 MOST = 20  # values of a column with a slice of their own
 QUANTILES = 5  # bins of a numeric column with more values
-WORST = 20  # classes
 RESAMPLES = 1000
+RESAMPLES_TOGETHER = 400  # of GAP, which sorts out every resample for itself: 60,000 queries take 0.7 s
 NEAR = ("with a near-duplicate in the gallery", "without one")
 
 
@@ -75,18 +76,6 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class WorstClass:
-    """A class with a low mean of MAP@R. confused_with: the class of most of its wrong first neighbours, of `times`."""
-
-    label: str
-    queries: int
-    map_at_r: float
-    recall_at_1: float
-    confused_with: str | None
-    times: int
-
-
-@dataclass(frozen=True)
 class Slices:
     """slices: by title. left_out: title → why there is none."""
 
@@ -100,9 +89,20 @@ class Slices:
             "slices": [
                 {"title": title, "rows": [each.facts() for each in rows]} for title, rows in self.slices.items()
             ],
-            "worst_classes": [asdict(each) for each in self.worst],
+            "worst_classes": [_facts_of(each) for each in self.worst],
             "slices_left_out": self.left_out,
         }
+
+
+def _facts_of(worst: WorstClass) -> dict[str, Any]:
+    return {
+        "label": worst.label,
+        "queries": worst.queries,
+        "map_at_r": worst.values["map_at_r"],
+        "recall_at_1": worst.values["recall_at_1"],
+        "confused_with": worst.taken_for,
+        "times": worst.times,
+    }
 
 
 def slices_of(
@@ -148,10 +148,11 @@ def partition(
 def sliced_by(made: Partition, wanted: RetrievalSet, summary: Summary) -> Slices:
     """The metrics of each part that has queries that count, and the worst classes."""
     classes, left_out = wanted.labels[wanted.queries], dict(made.left_out)
-    found = {each.title: sliced(each, summary.per_query, classes) for each in made.parts}
+    found = {each.title: sliced(each, summary, classes) for each in made.parts}
     for title in [title for title, rows in found.items() if len(rows) < 2]:
         left_out[title] = f"all queries that count are in one part: {', '.join(each.name for each in found.pop(title))}"
-    return Slices(found, worst_classes(wanted, summary), left_out)
+    names = wanted.frame["label"].tolist()
+    return Slices(found, worst_classes(summary, wanted.labels, names, wanted.queries, wanted.gallery), left_out)
 
 
 def check_columns(table: Table, columns: Sequence[str]) -> None:
@@ -161,26 +162,39 @@ def check_columns(table: Table, columns: Sequence[str]) -> None:
         raise DataError(f"{table.name}: has no column {', '.join(map(repr, missing))} to slice by; it has {have}")
 
 
-def sliced(parts: Parts, per_query: Mapping[str, NDArray[np.float64]], classes: NDArray[np.int64]) -> list[Slice]:
-    """Each part with queries that count. per_query: (Q,) values, NaN for a query that does not; classes: (Q,)."""
-    counted = np.all([np.isfinite(values) for values in per_query.values()], axis=0)
-    rows = []
+def sliced(parts: Parts, summary: Summary, classes: NDArray[np.int64]) -> list[Slice]:
+    """Each part with queries that count. classes: (Q,) of the summary's queries.
+
+    The gallery is that of the whole set. GAP is of all queries of the part, as in the set: those without a partner too.
+    """
+    found = []
     for index, name in enumerate(parts.names):
-        mine = np.flatnonzero(counted & (parts.of == index))
-        if not len(mine):
-            continue
-        values = {metric: each[mine] for metric, each in per_query.items()}
-        count = len(np.unique(classes[mine]))
-        rows.append(
-            Slice(
-                name,
-                len(mine),
-                count,
-                {metric: float(each.mean()) for metric, each in values.items()},
-                intervals(values, classes[mine], resamples=RESAMPLES) if count > 1 else {},
-            )
-        )
-    return rows
+        mine = np.flatnonzero(parts.of == index)
+        if summary.answers.has_partner[mine].any():
+            found.append(_slice(name, mine, summary, classes[mine]))
+    return found
+
+
+def _slice(name: str, mine: NDArray[np.int64], summary: Summary, classes: NDArray[np.int64]) -> Slice:
+    """mine: places among the queries; classes: of these."""
+    counted = summary.answers.has_partner[mine]
+    per_query = {metric: values[mine] for metric, values in summary.per_query.items()}
+    together = statistic_of(summary.answers.of(mine))
+    values = {metric: float(each[counted].mean()) for metric, each in per_query.items()} | dict(
+        together(np.ones(len(mine)))
+    )
+    count = len(np.unique(classes[counted]))
+    found: dict[str, Interval] = {}
+    if count > 1:
+        found = intervals(per_query, classes, resamples=RESAMPLES)
+        found |= intervals_of(together, classes, resamples=RESAMPLES_TOGETHER)
+    return Slice(
+        name,
+        int(counted.sum()),
+        count,
+        {metric: values[metric] for metric in summary.values},
+        {metric: found[metric] for metric in summary.values if metric in found},
+    )
 
 
 def by_bins(title: str, values: NDArray[np.int64], least: Sequence[int]) -> Parts:
@@ -258,34 +272,3 @@ def near_duplicates(table: Table, wanted: RetrievalSet, progress: Progress | Non
         others[one[held[other] > 0]] = True
     mine = of_row[wanted.queries]
     return others[mine] | (held[mine] - in_gallery[wanted.queries] > 0)
-
-
-def worst_classes(wanted: RetrievalSet, summary: Summary, most: int = WORST) -> list[WorstClass]:
-    """The classes of the lowest mean MAP@R, lowest first; equal ones by label."""
-    labels, answers = wanted.labels[wanted.queries], summary.answers
-    found = [
-        (np.flatnonzero(answers.has_partner & (labels == label)), label)
-        for label in _lowest(labels, summary.per_query["map_at_r"], most)
-    ]
-    return [_worst_class(wanted, summary, rows, label) for rows, label in found]
-
-
-def _lowest(labels: NDArray[np.int64], values: NDArray[np.float64], most: int) -> Iterator[int]:
-    counted = np.isfinite(values)
-    known, of = np.unique(labels[counted], return_inverse=True)
-    means = np.bincount(of, values[counted]) / np.bincount(of)
-    yield from known[np.argsort(means, kind="stable")[:most]].tolist()
-
-
-def _worst_class(wanted: RetrievalSet, summary: Summary, rows: NDArray[np.int64], label: int) -> WorstClass:
-    """rows: positions among the queries."""
-    answers, names = summary.answers, wanted.frame["label"].to_numpy(str)
-    other, times = answers.taken_for(rows, wanted.labels[wanted.gallery])
-    return WorstClass(
-        str(names[wanted.queries[rows[0]]]),
-        len(rows),
-        float(summary.per_query["map_at_r"][rows].mean()),
-        float(answers.right[rows].mean()),
-        None if other is None else str(names[np.flatnonzero(wanted.labels == other)[0]]),
-        times,
-    )

@@ -25,9 +25,7 @@ def statistic_of(answers: Answers, metrics: Sequence[Metric] | None = None) -> S
     """The metrics of all answers together, for weights (Q,) in the order of the queries."""
     metrics = all_metrics() if metrics is None else metrics
     order = np.argsort(-answers.similarity, kind="stable")  # so that what sorts a thousand times finds it sorted
-    ordered = Answers(
-        answers.nearest[order], answers.similarity[order], answers.right[order], answers.has_partner[order]
-    )
+    ordered = answers.of(order)
 
     def statistic(weights: Values) -> dict[str, float]:
         weights = weights[order]

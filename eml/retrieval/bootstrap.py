@@ -42,11 +42,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """Means over the queries that count in both, and the interval of after − before."""
+    """Means over the queries that count in both, and the interval of after − before. alike: no query changed."""
 
     before: float
     after: float
     interval: Interval
+    alike: bool = False
 
     @property
     def value(self) -> float:
@@ -105,11 +106,12 @@ def paired(
     changes = {name: after[name] - before[name] for name in before}
     found = intervals(changes, classes, confidence=confidence, resamples=resamples, seed=seed, bounds=DIFFERENCE)
     both = {name: np.isfinite(values) for name, values in changes.items()}
-    return {
-        name: Difference(float(before[name][both[name]].mean()), float(after[name][both[name]].mean()), interval)
-        for name, interval in found.items()
-        if both[name].any()
-    }
+    differences = {}
+    for name, interval in found.items():
+        was, now = before[name][both[name]], after[name][both[name]]
+        if len(was):
+            differences[name] = Difference(float(was.mean()), float(now.mean()), interval, np.array_equal(was, now))
+    return differences
 
 
 def intervals_of(

@@ -34,13 +34,82 @@ def test_several_models_are_compared_each_in_a_folder_of_its_own(
     told = json.loads(out)["evaluations"]
     assert [each["checkpoint"] for each in told] == [str(files[1]), str(files[0])]
     assert told[0]["metrics"]["map_at_r"] < told[1]["metrics"]["map_at_r"] == 1
-    values = [line.split()[-3] for line in err.splitlines() if line.rstrip().endswith(" 8")]
-    assert values == ["1.0000", f"{told[0]['metrics']['map_at_r']:.4f}"], "the best comes first"
+    order = [line.split()[0] for line in err.splitlines() if line.rstrip().endswith(" 8")]
+    assert len(order) == 2
+    assert str(files[0]).startswith(order[0]), "the best comes first"
     for folder, each in zip(("two-e", "one-e"), told, strict=True):
         written = json.loads((tmp_path / "out" / folder / "embeddings" / "metrics.json").read_text())
         assert written == each
         again = np.load(tmp_path / "out" / folder / "embeddings" / "embeddings.npz")
         assert again["label"].tolist() == ["a"] * 5 + ["b"] * 5 + ["c"] * 5 + ["d"] * 5
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Four of falling quality on 30 classes, the first two alike but for chance; the last has a long name."""
+    monkeypatch.chdir(tmp_path)
+    centers = np.random.default_rng(1).standard_normal((30, 16))
+    names = ["a.npz", "b.npz", "c.npz", f"{'long_' * 9}.npz"]
+    for name, noise, seed in zip(names, (1.0, 1.0, 1.4, 2.0), range(4), strict=True):
+        rows = np.repeat(centers, 5, 0) + noise * np.random.default_rng(seed).standard_normal((150, 16))
+        np.savez(name, embeddings=rows, label=np.repeat(np.arange(30).astype(str), 5))
+    return names
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_models_are_shown_with_intervals_as_far_as_the_width_allows(
+    models: list[str], width: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run("evaluate", *models[::-1], "--out", "out", "--no-report", "--json") == 0
+    out, err = capfd.readouterr()
+    told = {each["checkpoint"]: each for each in json.loads(out)["evaluations"]}
+    lines = err.splitlines()
+    assert all(len(line) <= width for line in lines)
+    header = next(line.split() for line in lines if line.rstrip().endswith(" D"))
+    assert header == (["R@1", "MAP@R", "D"] if width == 80 else ["R@1", "R@10", "MAP@R", "mAP", "D"])
+    assert ("no room for mAP, R@10: in metrics.json, or in a wider terminal" in lines) == (width == 80)
+    for name in models[:3]:
+        [line] = [line for line in lines if line.split()[:1] == [name] and line.rstrip().endswith(" 16")]
+        for metric in ("recall_at_1", "map_at_r"):
+            low, high = told[name]["intervals"][metric]
+            assert f"{told[name]['metrics'][metric]:.3f} ({low:.2f}–{high:.2f})" in line
+
+
+def test_models_that_the_data_cannot_tell_from_the_best_are_named(
+    models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", *models[::-1], "--out", "out", "--no-report", "--json") == 0
+    out, err = capfd.readouterr()
+    told = {each["checkpoint"]: each for each in json.loads(out)["evaluations"]}
+    best, second = sorted(models, key=lambda name: -told[name]["metrics"]["map_at_r"])[:2]
+    assert f"The data cannot tell {best} and {second} apart in MAP@R." in err
+    assert {best, second} == {"a.npz", "b.npz"}
+    assert [told[name]["standing"]["place"] for name in (best, second, *models[2:])] == [1, 2, 3, 4]
+    verdicts = [told[name]["standing"]["verdict"] for name in (best, second, *models[2:])]
+    assert verdicts == ["best", "the data cannot tell", "worse", "worse"]
+    for name in models:
+        standing = told[name]["standing"]
+        assert json.loads(Path("out", name[:-4], "embeddings", "metrics.json").read_text()) == told[name]
+        if name != best:
+            low, high = standing["interval"]
+            assert low < standing["difference"] < high
+            values = [told[each]["metrics"]["map_at_r"] for each in (name, best)]
+            assert standing["difference"] == pytest.approx(values[0] - values[1])
+    capfd.readouterr()
+    assert run("evaluate", "b.npz", "c.npz", "--out", "other", "--no-report") == 0
+    assert "b.npz is better than the other in MAP@R." in capfd.readouterr().err
+
+
+def test_models_of_different_pictures_are_listed_and_not_compared(
+    models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    fewer = np.load("a.npz")
+    np.savez("fewer.npz", embeddings=fewer["embeddings"][:100], label=fewer["label"][:100])
+    assert run("evaluate", "b.npz", "fewer.npz", "--out", "out", "--no-report") == 0
+    err = capfd.readouterr().err
+    assert "The models are not compared with one another: a comparison needs the same pictures for both" in err
+    assert "against the best" not in err
 
 
 def test_what_is_missing_is_told(files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from eml.cli.app import main
 from eml.dataset.table import Table, write_table
-from eml.engine.comparison import BETTER, UNKNOWN, WORSE, compare, verdict_on
+from eml.engine.comparison import ALIKE, BETTER, UNKNOWN, WORSE, compare, verdict_on
 from eml.engine.embeddings_file import write_embeddings
 from eml.engine.evaluation import Evaluation, evaluation_of_embeddings
 from eml.errors import DataError
@@ -64,6 +64,52 @@ def test_queries_and_classes_that_changed_are_counted() -> None:
     assert found.gained[0].label == by_class.index[-1]
     assert found.gained[0].after - found.gained[0].before == pytest.approx(by_class.iloc[-1])
     assert [each.label for each in found.lost] == by_class[by_class < 0].index[:10].tolist()
+
+
+def test_a_model_against_itself_answers_every_query_alike() -> None:
+    found = compare(evaluated(1.0), evaluated(1.0))
+    assert found.alike
+    assert found.facts()["alike"] is True
+    assert {verdict_on(each) for each in found.differences.values()} == {ALIKE}
+    assert found.lines() == ["noise 1.0 and noise 1.0 answer each of the 240 queries alike, by every metric."]
+    assert (found.gained, found.lost) == ([], [])
+    scaled = evaluation_of_embeddings("twice", 2 * embeddings(1.0), TABLE)
+    assert compare(evaluated(1.0), scaled).alike
+
+
+def test_one_query_that_changed_is_not_alike() -> None:
+    moved = embeddings(1.0)
+    moved[3] = embeddings(1.5)[3]
+    found = compare(evaluation_of_embeddings("moved", moved, TABLE), evaluated(1.0))
+    assert not found.alike
+    assert found.differences["map_at_r"].value != 0
+    assert verdict_on(found.differences["map_at_r"]) == UNKNOWN
+
+
+def test_queries_of_a_changed_class_went_its_way_and_have_their_first_neighbours() -> None:
+    one, other = evaluated(1.0), evaluated(1.1, seed=2)
+    found = compare(one, other)
+    change = one.summary.per_query["map_at_r"] - other.summary.per_query["map_at_r"]
+    now, was = (each.summary.answers.right.astype(int) for each in (one, other))
+    for way, classes in ((1, found.gained), (-1, found.lost)):
+        assert classes
+        for each in classes:
+            mine = np.flatnonzero(each.label == LABELS)
+            turned = (way * (now - was))[mine]
+            assert each.changed
+            assert len(each.changed) == min(2, (way * change[mine] > 0).sum())
+            first = each.changed[0]
+            assert first.row in mine
+            assert way * (first.after - first.before) > 0
+            assert way * (int(first.now.right) - int(first.was.right)) == turned.max()
+            for query in each.changed:
+                for neighbour, model in ((query.was, other), (query.now, one)):
+                    unit = torch.nn.functional.normalize(model.embeddings.double(), dim=1)
+                    similarity = unit @ unit[query.row]
+                    similarity[query.row] = -2
+                    assert neighbour.row == int(similarity.argmax())
+                    assert neighbour.right == (LABELS[neighbour.row] == each.label)
+                    assert neighbour.file_name == f"{neighbour.row}.png"
 
 
 def test_other_pictures_are_refused(tmp_path: Path) -> None:

@@ -26,6 +26,29 @@ def evaluated(of: Table, seed: int = 0) -> Evaluation:
     return evaluation_of_embeddings("m", rows, of)
 
 
+def gap_of(found: Evaluation, mine: np.ndarray) -> float:
+    """Of the queries `mine` (Q,) alone, by the definition; equal similarities are one step."""
+    answers = found.summary.answers
+    precisions = []
+    for place in np.flatnonzero(mine & answers.right):
+        surer = mine & (answers.similarity >= answers.similarity[place])
+        precisions.append(answers.right[surer].mean())
+    return sum(precisions) / (answers.has_partner & mine).sum()
+
+
+def test_gap_of_a_slice_counts_queries_without_a_partner_as_wrong() -> None:
+    found = evaluated(table(category=list("ab" * 15 + "a")))  # c0, which is single, is of a
+    slices = {each.name: each for each in slices_of(found.table, found.wanted, found.summary).slices["category"]}
+    for name, queries in (("a", 15), ("b", 15)):
+        mine = found.wanted.frame["category"].to_numpy() == name
+        each = slices[name]
+        assert each.queries == queries
+        assert mine.sum() == queries + (name == "a")
+        assert each.values["global_average_precision"] == pytest.approx(gap_of(found, mine))
+        interval = each.intervals["global_average_precision"]
+        assert interval.low < each.values["global_average_precision"] < interval.high
+
+
 def test_slices_by_class_size_are_means_of_their_queries() -> None:
     found = evaluated(table())
     slices = slices_of(found.table, found.wanted, found.summary).slices["class size"]
@@ -37,9 +60,10 @@ def test_slices_by_class_size_are_means_of_their_queries() -> None:
     ]
     for each, labels in zip(slices, (["c1", "c2"], ["c3", "c4"], ["c5"], ["c6"]), strict=True):
         mine = found.wanted.frame["label"].isin(labels).to_numpy()
-        assert each.values == {
-            name: pytest.approx(values[mine].mean()) for name, values in found.summary.per_query.items()
-        }
+        assert list(each.values) == list(found.summary.values)
+        for name, values in found.summary.per_query.items():
+            assert each.values[name] == pytest.approx(values[mine].mean())
+        assert each.values["global_average_precision"] == pytest.approx(gap_of(found, mine))
         assert set(each.intervals) == (set(each.values) if len(labels) > 1 else set())
         for name, interval in each.intervals.items():
             assert interval.low <= each.values[name] <= interval.high
@@ -94,10 +118,9 @@ def test_near_duplicates_are_those_of_the_class_in_the_gallery() -> None:
     }
 
 
-def test_the_worst_classes_and_what_they_are_taken_for() -> None:
-    of = Table(pd.DataFrame({"label": list("aabbcc"), "file_name": list("012345")}), Path("/nowhere"))
-    angles = torch.tensor([0.0, 0.1, 1.0, 2.0, 1.01, 2.01])  # each of b beside one of c
-    found = evaluation_of_embeddings("m", torch.stack([angles.cos(), angles.sin()], 1), of)
-    worst = slices_of(of, found.wanted, found.summary).worst
-    assert [(each.label, each.queries, each.map_at_r) for each in worst] == [("b", 2, 0), ("c", 2, 0), ("a", 2, 1)]
-    assert [(each.confused_with, each.times) for each in worst] == [("c", 2), ("b", 2), (None, 0)]
+def test_the_worst_classes_of_metrics_json() -> None:
+    found = evaluated(table())
+    slices = slices_of(found.table, found.wanted, found.summary)
+    told = slices.facts()["worst_classes"]
+    assert [each["map_at_r"] for each in told] == [each.values["map_at_r"] for each in slices.worst]
+    assert list(told[0]) == ["label", "queries", "map_at_r", "recall_at_1", "confused_with", "times"]

@@ -85,6 +85,13 @@ class Chromium:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
+    def press(self, key: str, text: str = "") -> None:
+        """A key as a person presses it. text: what it types, such as a carriage return for Enter."""
+        code = {"Enter": 13, "Tab": 9}[key]
+        for kind in ("keyDown", "keyUp"):
+            typed = {"text": text} if text and kind == "keyDown" else {}
+            self._ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **typed)
+
     def screenshot(self, path: Path, height: int | None = None, top: int = 0) -> None:
         """The whole page, or its part of `height` from `top`."""
         width = self.evaluate("innerWidth")

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from PIL import Image
 
 from eml.cli.app import main
 from eml.dataset.table import Table
+from eml.engine.comparison import compare
 from eml.engine.evaluation import Evaluation, evaluation_of_embeddings
 from eml.errors import OutputError
 from eml.reports.evaluation import Additions, write_report
-from eml.reports.evaluation.classes import confusions, worst_classes
+from eml.reports.evaluation.confusions import confusions
 from eml.reports.evaluation.curves import cmc_points, histogram_bins
 from eml.reports.evaluation.embedding_map import OF_A_COLOURED_CLASS, POINTS, THUMBNAILS, embedding_map
-from eml.reports.evaluation.page import cmc_table
+from eml.reports.evaluation.page import choose_shown, cmc_table
 from eml.reports.evaluation.queries import NEIGHBOURS, SHOWN, choose, found, shown_queries
 from eml.reports.evaluation.similarity import nearest_own_and_other
 
@@ -154,16 +156,6 @@ def test_confusions_count_wrong_first_answers_both_ways(tmp_path: Path) -> None:
     assert totals == sorted(totals, reverse=True)
 
 
-def test_the_worst_classes_are_those_of_the_lowest_mean(tmp_path: Path) -> None:
-    made = evaluation(tmp_path)
-    values = pd.Series(made.summary.per_query["map_at_r"], index=made.wanted.frame["label"]).dropna()
-    means = values.groupby(level=0).mean().sort_values()
-    worst = worst_classes(made, ["map_at_r"])
-    assert [each.label for each in worst] == means.index.tolist()
-    assert [each.values["map_at_r"] for each in worst] == pytest.approx(means.tolist())
-    assert EVIL not in means.index
-
-
 def test_the_cmc_passes_through_recall_at_k(tmp_path: Path) -> None:
     made = evaluation(tmp_path)
     ranks = np.rint(1 / made.summary.per_query["mean_reciprocal_rank"])
@@ -249,7 +241,7 @@ def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> No
         *(
             "Verification (ROC)",
             "Against <other>",
-            "R@1 50.0 % 75.0 % -25.0 % -50.0 % to -12.5 % worse",
+            "R@1 50.0 % 75.0 % -25.0 % -50.0 to -12.5 % worse",
             "threshold 0.250",
             "So few classes make it a hint",
             "1 query became right, 12 wrong; 45 stayed right, 6 wrong",
@@ -259,6 +251,48 @@ def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> No
         assert told not in bare
     for word in ("Slices", "Against", "ROC", "interval", "threshold"):
         assert word not in bare
+
+
+def test_classes_that_changed_are_shown_with_their_queries(tmp_path: Path) -> None:
+    made = draw_all(evaluation(tmp_path / "pictures"))
+    other = replace(evaluation(tmp_path / "pictures", noise=1.6), name="<b>other</b>")
+    facts = compare(made, other).facts()
+    write_report(made, tmp_path / "report.html", command="eml", additions=Additions.of_facts({"comparison": facts}))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    text, section = text_of(page), page.partition('id="comparison"')[2].partition("</section>")[0]
+    assert "Classes that gained most" in text
+    assert "before (<b>other</b>) and now" in text.replace(" )", ")").replace("( ", "(")
+    for change in (*facts["gained"], *facts["lost"]):
+        before, after = (f"{100 * change[when]:.1f}" for when in ("before", "after"))
+        assert f"{change['label']} MAP@R {before} → {after} %" in text
+        turned = f"{change['to_right']} became right, {change['to_wrong']} wrong"
+        assert (turned if change["to_right"] or change["to_wrong"] else "none became right or wrong") in text
+        for query in change["changed"]:
+            for each in (query, query["was"], query["now"]):
+                assert f'alt="{html.escape(each["file_name"])}"' in section
+    same = compare(made, made).facts()
+    write_report(made, tmp_path / "same.html", command="eml", additions=Additions.of_facts({"comparison": same}))
+    section = (tmp_path / "same.html").read_text(encoding="utf-8").partition('id="comparison"')[2]
+    told = text_of(section.partition("</section>")[0])
+    assert "Every query is answered alike by both, by every metric." in told
+    assert "interval" not in told
+
+
+def test_long_galleries_are_folded_and_hold_all(tmp_path: Path) -> None:
+    made = draw_all(evaluation(tmp_path / "pictures", classes=30))
+    write_report(made, tmp_path / "report.html", command="eml evaluate a")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count('<article class="query">') == 3 * SHOWN
+    told = [text_of(each).strip() for each in re.findall(r"<summary>(.*?)</summary>", page)]
+    shown = choose_shown(made)
+    assert told == [
+        *("10 more of the worst", "10 more in the middle", "10 more of the best"),
+        f"{len(shown.confusions) - 3} more pairs",
+        f"{len(shown.worst) - 8} more of the worst",
+    ]
+    assert len(shown.worst) == 20
+    section = text_of(page.partition('id="worst"')[2].partition("</section>")[0])
+    assert all(f"{each.label} {each.queries} " in section for each in shown.worst)
 
 
 def test_the_size_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
@@ -332,6 +366,7 @@ def test_evaluate_writes_the_page_beside_the_metrics(tmp_path: Path, capsys: pyt
 
 TOO_WIDE = """[...document.querySelectorAll('body *')].filter(each => !each.closest('.wide') && !each.closest('svg') &&
   each.getBoundingClientRect().right > innerWidth + 1).map(each => each.outerHTML.slice(0, 80))"""
+HEIGHT = "document.documentElement.scrollHeight"
 POINT = """(() => {
   const plane = document.querySelector('#map svg'), data = JSON.parse(document.querySelector('#map-data').textContent);
   plane.scrollIntoView();
@@ -369,8 +404,24 @@ def test_a_browser_shows_the_page_and_its_map_by_pointer_and_keys(tmp_path: Path
                     assert browser.evaluate(CARD) == [False, labels[number], False, 64, True]
                 browser.evaluate(POINT.replace("NUMBER", "0").replace("TYPE", "pointerleave"))
                 assert browser.evaluate(CARD)[0] is True
+                folded = browser.evaluate(HEIGHT)
+                browser.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+                assert browser.evaluate(TOO_WIDE) == []
+                assert browser.evaluate("document.documentElement.scrollWidth") == width
+                assert browser.evaluate(HEIGHT) > 1.5 * folded
                 assert [each for each in browser.asked if not each.startswith("data:")] == []
                 assert browser.complaints == []
+        browser.open(tmp_path / "report.html", width=360)
+        for _ in range(60):  # with Tab from the top to what is folded, which Enter opens
+            browser.press("Tab")
+            if browser.evaluate("document.activeElement.matches('details.more:not([open]) > summary')"):
+                browser.press("Enter", "\r")
+        opened = "[...document.querySelectorAll('details.more')].every(each => each.open)"
+        assert browser.evaluate(opened)
+        browser.open(tmp_path / "report.html", width=360)
+        assert not browser.evaluate(opened)
+        browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert browser.evaluate(opened)
         told = []
         browser.evaluate("document.querySelector('#map svg').focus()")
         for key in ("ArrowRight", "ArrowLeft", "ArrowDown", "ArrowRight"):

@@ -2,5 +2,6 @@
 
 from eml.reports.evaluation.evaluated import Evaluated as Evaluated
 from eml.reports.evaluation.page import Additions as Additions
+from eml.reports.evaluation.report import Page as Page
 from eml.reports.evaluation.report import refuse_page as refuse_page
 from eml.reports.evaluation.report import write_report as write_report

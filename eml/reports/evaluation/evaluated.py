@@ -1,5 +1,6 @@
 """What the report asks of an evaluation; `eml.engine.evaluation.Evaluation` has it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,9 +46,20 @@ class Evaluated(Protocol):
     def embeddings(self) -> Tensor: ...  # noqa: D102
     @property
     def summary(self) -> Summary: ...  # noqa: D102
+    @property
+    def threshold(self) -> float | None: ...  # noqa: D102
 
     def facts(self) -> dict[str, Any]:
         """What metrics.json says."""
+
+
+class Found(Protocol):
+    """See eml.engine.findings.Findings."""
+
+    @property
+    def evaluation(self) -> Evaluated: ...  # noqa: D102
+    @property
+    def roc(self) -> Mapping[str, Sequence[float]]: ...  # noqa: D102
 
 
 def class_names(wanted: Wanted) -> list[str]:

@@ -1,3 +1,6 @@
+// What is folded is printed too.
+addEventListener("beforeprint", () => document.querySelectorAll("details.more").forEach((each) => { each.open = true; }));
+
 const map = document.getElementById("map");
 if (map) {
   const { points, classes, names, pictures } = JSON.parse(document.getElementById("map-data").textContent);

@@ -1,7 +1,7 @@
 """What the page shows, put together for its template."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.columns import BOX
 from eml.images.files import Files
-from eml.reports.evaluation.classes import ClassFound, Confusion, confusions, worst_classes
+from eml.reports.evaluation.confusions import Confusion, confusions
 from eml.reports.evaluation.curves import cmc_chart, cmc_points, percent, roc_chart, roc_rates, similarity_chart
 from eml.reports.evaluation.embedding_map import EmbeddingMap, draw_map, embedding_map, map_data, symbol
 from eml.reports.evaluation.evaluated import Evaluated, class_names
@@ -21,6 +21,7 @@ from eml.reports.evaluation.queries import Query, shown_queries
 from eml.reports.evaluation.similarity import nearest_own_and_other
 from eml.reports.rendering import render_page
 from eml.reports.thumbnails import SIDE, Thumbnail, thumbnail
+from eml.retrieval.worst_classes import WorstClass, worst_classes
 from eml.threads import in_order
 
 HERE = Path(__file__).parent
@@ -42,7 +43,8 @@ class Additions:
     {metric: (low, high)}}]}], intervals perhaps absent. verification: values such as auc and tar_at_far_1e-3.
     roc: their curve, {false_accept_rate: […], true_accept_rate: […]}. comparison: {against, rows: [{name, value,
     against, difference, interval, verdict}]}, perhaps with first_neighbour: {to_right, to_wrong, both_right,
-    both_wrong}, numbers of queries. few_classes: whether they are too few to trust intervals. threshold: similarity
+    both_wrong}, numbers of queries, and gained and lost, classes with some of their queries as metrics.json has them,
+    which are rows of the set's frame. few_classes: whether they are too few to trust intervals. threshold: similarity
     from which two pictures are taken for one class.
     """
 
@@ -81,12 +83,13 @@ class Shown:
     queries: dict[str, list[Query]]
     confusions: list[Confusion]
     more_confusions: int
-    worst: list[ClassFound]
+    worst: list[WorstClass]
     map: EmbeddingMap | None
+    of_comparison: frozenset[int]
 
     def rows(self) -> list[int]:
         """Of the set's frame, whose pictures are shown large."""
-        rows = {row for each in self.confusions for row in each.rows}
+        rows = {row for each in self.confusions for row in each.rows} | self.of_comparison
         for query in (query for some in self.queries.values() for query in some):
             rows |= {query.row, *(each.row for each in query.neighbours)}
         return sorted(rows)
@@ -96,17 +99,26 @@ class Shown:
         return [] if self.map is None else self.map.rows[self.map.with_thumbnail].tolist()
 
 
-def choose_shown(evaluation: Evaluated) -> Shown:
-    """Everything that the page shows, but for the pictures."""
-    metrics = [name for name in IN_TABLES if name in evaluation.summary.per_query]
+def choose_shown(evaluation: Evaluated, comparison: Mapping[str, Any] | None = None) -> Shown:
+    """Everything that the page shows, but for the pictures. comparison: as in `Additions`."""
+    wanted = evaluation.wanted
     pairs, more = confusions(evaluation)
+    names = wanted.frame["label"].tolist()
     return Shown(
         shown_queries(evaluation),
         pairs,
         more,
-        worst_classes(evaluation, metrics),
-        embedding_map(evaluation.embeddings, evaluation.wanted.labels),
+        worst_classes(evaluation.summary, wanted.labels, names, wanted.queries, wanted.gallery),
+        embedding_map(evaluation.embeddings, wanted.labels),
+        frozenset(_compared_rows(comparison or {})),
     )
+
+
+def _compared_rows(comparison: Mapping[str, Any]) -> Iterator[int]:
+    """Of the queries that changed, and of their first neighbours."""
+    for change in (*comparison.get("gained", ()), *comparison.get("lost", ())):
+        for query in change.get("changed", ()):
+            yield from (each["row"] for each in (query, query["was"], query["now"]) if each)
 
 
 def thumbnails_of(

@@ -1,12 +1,15 @@
 """An evaluation → report.html."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eml.dataset.scan import Progress
 from eml.errors import OutputError
 from eml.files import whole_file
-from eml.reports.evaluation.evaluated import Evaluated
+from eml.reports.evaluation.evaluated import Evaluated, Found
 from eml.reports.evaluation.page import SMALL, Additions, choose_shown, render, thumbnails_of
 
 MARK = '<meta name="generator" content="eml '
@@ -37,11 +40,30 @@ def write_report(
     Raises OutputError by `refuse_page`, and where it cannot be written.
     """
     refuse_page(path)
-    shown = choose_shown(evaluation)
+    additions = additions or Additions()
+    shown = choose_shown(evaluation, additions.comparison)
     rows, small = shown.rows(), shown.small_rows()
     with progress("thumbnails", len(rows) + len(small)) if progress else nullcontext() as advance:
         large = thumbnails_of(evaluation, rows, progress=advance)
         of_map = thumbnails_of(evaluation, small, SMALL, progress=advance)
-    text = render(evaluation, shown, large, of_map, command=command, additions=additions or Additions())
+    text = render(evaluation, shown, large, of_map, command=command, additions=additions)
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Page:
+    """Writes the page of what an evaluation found. command: as it was typed."""
+
+    command: str
+    progress: Progress | None = None
+
+    def refuse(self, path: Path) -> None:
+        """Raises OutputError by `refuse_page`."""
+        refuse_page(path)
+
+    def write(self, found: Found, facts: Mapping[str, Any], path: Path) -> None:
+        """facts: as in metrics.json. Otherwise as `write_report`."""
+        evaluation = found.evaluation
+        additions = Additions.of_facts(facts, roc=found.roc or None, threshold=evaluation.threshold)
+        write_report(evaluation, path, command=self.command, additions=additions, progress=self.progress)

@@ -27,6 +27,10 @@ class Answers:
     right: NDArray[np.bool_]
     has_partner: NDArray[np.bool_]
 
+    def of(self, queries: NDArray[np.int64]) -> "Answers":
+        """Those of some queries. queries: positions."""
+        return Answers(self.nearest[queries], self.similarity[queries], self.right[queries], self.has_partner[queries])
+
     def taken_for(self, queries: NDArray[np.int64], gallery_labels: NDArray[np.int64]) -> tuple[int | None, int]:
         """The label of most of the wrong answers of some queries of one class, and of how many; the lowest of equals.
 

@@ -1,4 +1,4 @@
-"""Classes that are taken for one another, and those that are found worst."""
+"""Classes that are taken for one another."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import pandas as pd
 
 from eml.reports.evaluation.evaluated import Evaluated, Integers, class_names
 
-PAIRS, CLASSES = 24, 20  # shown
+PAIRS = 24  # shown
 
 
 @dataclass(frozen=True)
@@ -63,35 +63,3 @@ def _queries_of_classes(evaluation: Evaluated) -> Integers:
     wanted = evaluation.wanted
     counted = wanted.queries[evaluation.summary.answers.has_partner]
     return np.bincount(wanted.labels[counted], minlength=int(wanted.labels.max()) + 1)
-
-
-@dataclass(frozen=True)
-class ClassFound:
-    """values: mean of each metric over its queries. taken_for: the class of most of its wrong first answers."""
-
-    label: str
-    queries: int
-    values: dict[str, float]
-    taken_for: str | None
-    times: int
-
-
-def worst_classes(evaluation: Evaluated, metrics: list[str]) -> list[ClassFound]:
-    """The classes of the lowest mean MAP@R, the larger first where it is equal. metrics: to be told."""
-    wanted, summary = evaluation.wanted, evaluation.summary
-    counted = summary.answers.has_partner
-    values = pd.DataFrame({name: summary.per_query[name][counted] for name in {*metrics, "map_at_r"}})
-    labels = wanted.labels[wanted.queries[counted]]
-    grouped = values.groupby(labels)
-    means = grouped.mean().assign(queries=grouped.size())
-    means = means.sort_values(["map_at_r", "queries"], ascending=[True, False], kind="stable").head(CLASSES)
-    names = class_names(wanted)
-    worst = []
-    for label, row in zip(means.index.tolist(), means.to_dict("records"), strict=True):
-        rows = np.flatnonzero(counted & (wanted.labels[wanted.queries] == label))
-        other, times = summary.answers.taken_for(rows, wanted.labels[wanted.gallery])
-        found = {name: float(row[name]) for name in metrics}
-        worst.append(
-            ClassFound(names[label], int(row["queries"]), found, None if other is None else names[other], times)
-        )
-    return worst
