@@ -106,11 +106,17 @@ def _record(
         table_digest=digest(table.path) if table.path else None,
         protocol=wanted.protocol,
         counts=found.counts,
-        notes=found.notes,
+        notes=found.notes + _notes_on_protocol(found.goal, wanted),
         histogram_edges=[round(float(edge), 2) for edge in BINS],
         histogram_same=found.same.tolist(),
         histogram_different=found.different.tolist(),
     )
+
+
+def _notes_on_protocol(goal: Goal, wanted: RetrievalSet) -> list[str]:
+    if goal.kind != "pair_far" or (wanted.groups is None and wanted.within is None):
+        return []
+    return ["pairs are of all the pictures: what --leave-out-same and --within leave out of the gallery counts in them"]
 
 
 def _rate(found: Interval) -> Rate:
