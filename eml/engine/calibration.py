@@ -12,12 +12,14 @@ import numpy as np
 from eml.dataset.table import Table
 from eml.engine.evaluation import TIMM
 from eml.engine.sets import RetrievalSet, pictures
+from eml.engine.uncertainty import as_pair
 from eml.errors import ConfigError, OutputError
 from eml.files import digest, is_json_with, write_json
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
 from eml.models.model import Model
 from eml.models.pointers import find_checkpoint
-from eml.retrieval.calibration import BINS, CONFIDENCE, RESAMPLES, SEED, Calibrated, Interval, OpenSet, calibrate
+from eml.retrieval.bootstrap import CONFIDENCE, Estimate
+from eml.retrieval.calibration import BINS, RESAMPLES, SEED, Calibrated, OpenSet, calibrate
 from eml.retrieval.support import Goal, Kind, refuse_hopeless
 
 
@@ -119,8 +121,8 @@ def _notes_on_protocol(goal: Goal, wanted: RetrievalSet) -> list[str]:
     return ["pairs are of all the pictures: what --leave-out-same and --within leave out of the gallery counts in them"]
 
 
-def _rate(found: Interval) -> Rate:
-    low, high = (None if isnan(each) else each for each in (found.low, found.high))
+def _rate(found: Estimate) -> Rate:
+    low, high = as_pair(found.interval)
     return Rate(value=found.value, low=low, high=high)
 
 
