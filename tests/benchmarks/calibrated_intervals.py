@@ -7,8 +7,9 @@ classes differ in their spread and have 5 pictures and more, 10 on average. Sets
 each picture is asked among all the others. First the rates at the threshold that is chosen for --far 0.1: the truth is
 the rate at that threshold of very many such sets (of pairs: of one very large set). Then the threshold for each kind of
 goal: the truth is that at which very many such sets keep to the goal together. Printed is the share of sets whose 95 %
-interval holds the truth, and its median width: as eml makes it, by percentiles of resamples of the classes, and, of rates that are sums over classes, by eml.retrieval.bootstrap. Sets without a threshold are left out;
-one without an interval counts as not holding the truth.
+interval holds the truth, and its median width: as eml makes it, by percentiles of resamples of the classes, and, of
+rates that are sums over classes, by eml.retrieval.bootstrap. Sets without a threshold are left out; one without an
+interval counts as not holding the truth.
 """
 
 import argparse
