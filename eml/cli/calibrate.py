@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eml.cli.options import BatchSize, Device, Json, Workers
+from eml.cli.options import BatchSize, Device, Json, LeaveOutSame, Within, Workers
 
 if TYPE_CHECKING:
     from eml.models.calibration import Calibration
@@ -60,6 +60,8 @@ def calibrate(
     root: Annotated[
         Path | None, typer.Option(help="Folder that the table's file names start from.", show_default=False)
     ] = None,
+    leave_out_same: LeaveOutSame = None,
+    within: Within = None,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -94,7 +96,7 @@ def calibrate(
     if plot is not None:
         refuse_plot(plot, overwrite=overwrite)
     table = table_to_evaluate(data, root, render.say, render.progress)
-    wanted = retrieval_set(table.frame, table.name)
+    wanted = retrieval_set(table.frame, table.name, leave_out_same=leave_out_same, within=within)
     known, classes = trained_on(folder, wanted)
     model = load(folder, device=device)
     with render.progress("embedding", len(wanted.frame)) as advance:
@@ -138,6 +140,7 @@ def _show(found: "Calibration", of_what: str) -> None:
     spread = "" if low is None or high is None else f"{low:.4f} … {high:.4f}"
     title = f"{found.goal_value:g} {of_what}{', upper end of the interval' if found.strict else ''}"
     render.table(title, ["", "", "95 % interval"], [[*threshold, spread], *rows])
+    render.say(f"protocol: {found.protocol}")
     there = [each for each in found.held_out if each is not None]
     if there and found.held_out_mean is not None:
         render.say(

@@ -10,7 +10,7 @@ def _describe() -> None:
     """Print what a config may hold: its JSON schema for editors, or an example with every key."""
 
 
-@config.command()
+@config.command(short_help="Print the JSON schema of a config, for an editor")
 def schema() -> None:
     """Print the JSON schema of a config, for an editor that completes and checks YAML."""
     from eml.cli import render
@@ -20,7 +20,7 @@ def schema() -> None:
     render.print_json(describe(RunConfig))
 
 
-@config.command()
+@config.command(short_help="Print a config with every key at its default, each with a comment")
 def example() -> None:
     """Print a config with every key at its default, each with a comment."""
     from eml.engine.config import example

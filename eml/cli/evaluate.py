@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from eml.cli.options import BatchSize, Device, Json, Workers
+from eml.cli.options import BatchSize, Device, Json, LeaveOutSame, Within, Workers
 
 
 def evaluate(
@@ -38,22 +38,8 @@ def evaluate(
         int | None,
         typer.Option(min=8, max=4096, help="For timm:NAME: side (pixels).", show_default="the model's own"),
     ] = None,
-    leave_out_same: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Such as the camera: gallery pictures of the query's class and value do not count.",
-            show_default=False,
-        ),
-    ] = None,
-    within: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Such as the category: compare a query with the gallery pictures of its own value alone.",
-            show_default=False,
-        ),
-    ] = None,
+    leave_out_same: LeaveOutSame = None,
+    within: Within = None,
     against: Annotated[
         str | None,
         typer.Option(

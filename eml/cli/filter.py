@@ -71,10 +71,12 @@ def filter(
         typer.Option(min=1, help="Fewest pictures of a class, after all other removals.", show_default=False),
     ] = None,
     exclude: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="A table whose column file_name lists what to leave out, such as suspects.csv of eml suspects.",
+            metavar="TABLE",
             show_default=False,
+            help="A table whose column file_name lists what to leave out, such as suspects.csv of eml suspects. "
+            "Repeatable.",
         ),
     ] = None,
     root: Root = None,
@@ -103,7 +105,7 @@ def filter(
     from eml.dataset.sidecar import written_by_eml
     from eml.dataset.table import check_outputs, read_file_names, resolve, write_tables
 
-    names = None if exclude is None else read_file_names(exclude)
+    names = {path: read_file_names(path) for path in exclude or ()}
     bits = THRESHOLD if threshold is None else threshold
     check_options(names, min_size, max_size, dedup, bits, min_per_class, scope or "class", hash_only)
     folder = out_folder(dataset, out)
@@ -112,12 +114,11 @@ def filter(
     paths = [folder / f"dataset_info_filtered{suffix}", folder / f"dataset_removed{suffix}"]
     if dedup or written_by_eml(folder / "label_conflicts.csv"):  # that one is out of date
         paths.append(folder / "label_conflicts.csv")
-    inputs = [table.source, *([exclude] if exclude else [])]
+    inputs = [table.source, *names]
     check_outputs(paths, inputs=inputs, overwrite=overwrite)  # before the work, not after it
     filtered = filter_table(
         table,
         exclude=names,
-        exclude_from=exclude,
         min_size=min_size,
         max_size=max_size,
         dedup=dedup,

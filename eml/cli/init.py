@@ -27,12 +27,14 @@ def init(
     from eml.dataset.table import resolve
     from eml.engine.config import RunConfig
     from eml.engine.recipe import recipe
-    from eml.errors import OutputError
+    from eml.errors import ConfigError, OutputError
     from eml.files import write_text
 
     target = out or (dataset if dataset.is_dir() else dataset.parent) / "config.yaml"
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: is there already. Give --overwrite to replace it, or another --out")
+    if weights not in ("pretrained", "none") and not Path(weights).exists():
+        raise ConfigError(f"--weights {weights}: there is no such file; allowed: pretrained, none, or a weights file")
     table = resolve(dataset, "init", root, report=render.say, progress=render.progress)
     path = os.path.relpath(table.path or dataset, target.parent)
     if weights not in ("pretrained", "none"):

@@ -92,11 +92,11 @@ def _show(found: "Balance") -> None:
     for facts in found.folds:
         number, pictures = facts["fold"], facts["pictures"]
         off = f"{pictures - found.even:+.1f}" if number >= 0 else None
-        per_class = f"{facts['fewest']:,} to {facts['most']:,}"
+        per_class = render.between(facts["fewest"], facts["most"])
         name = names.get(number, str(number))
         rows.append([name, pictures, off, facts["classes"], facts["groups"], per_class])
     render.table("", ["fold", "pictures", "off even", "classes", "groups", "per class"], rows)
-    if found.worst_class:
+    if found.worst_class and found.worst_class[1] != found.worst_class[2]:
         label, held, even = found.worst_class
         render.say(f"the class furthest from even: {label}, {held:,} in one fold, where {even:.1f} would be even")
 

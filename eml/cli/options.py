@@ -56,3 +56,19 @@ def out_folder(dataset: Path, out: Path | None) -> Path:
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+LeaveOutSame = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Such as the camera: gallery pictures of the query's class and value do not count.",
+        show_default=False,
+    ),
+]
+Within = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Such as the category: compare a query with the gallery pictures of its own value alone.",
+        show_default=False,
+    ),
+]

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from eml.cli.options import Overwrite
+
 
 def plot(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)],
@@ -15,6 +17,7 @@ def plot(
         Path | None,
         typer.Option(help="The picture.  [default: RUN/curves.png, of several comparison.png]", show_default=False),
     ] = None,
+    overwrite: Overwrite = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
 ) -> None:
     """Draw the curves of a training run, or compare those of several.
@@ -23,12 +26,16 @@ def plot(
     Works on runs that are still going.
     """
     from eml.cli import render
-    from eml.reports.curves import best_of, draw_comparison, draw_curves, names_of
+    from eml.reports.curves import MADE_BY, best_of, check, draw_comparison, draw_curves, names_of
+    from eml.reports.own_plots import refuse_plot
 
-    one = len(runs) == 1 and out is None
-    made = draw_curves(runs[0]) if one and (runs[0] / "run.json").is_file() else None
-    if made is None:
-        made = draw_comparison(runs, metric, out or Path("comparison.png"))
+    check(runs, metric)
+    if len(runs) == 1 and out is None:
+        made = draw_curves(runs[0])
+    else:
+        target = out or Path("comparison.png")
+        refuse_plot(target, MADE_BY, "--out", overwrite=overwrite)
+        made = draw_comparison(runs, metric, target)
     found = {name: best_of(run, metric) for name, run in zip(names_of(runs), runs, strict=True)}
     rows = [
         [name, *("" if value is None else f"{value:.4f}" for value in values), "" if epoch is None else epoch]

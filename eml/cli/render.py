@@ -83,6 +83,11 @@ def span(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{decimal(low)} … {decimal(high)}"
 
 
+def between(low: int, high: int) -> str:
+    """`35 to 143`; `8` where both are 8."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def count(number: int, one: str, several: str) -> str:
     """`1 class`, `2,000 classes`."""
     return f"{number:,} {one if number == 1 else several}"

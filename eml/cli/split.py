@@ -229,7 +229,7 @@ def _show(counted: dict[str, Any]) -> None:
     rows = []
     for side in ("train", "test"):
         facts = counted[side]
-        sizes = f"{facts['smallest_class']:,} to {facts['largest_class']:,}"
+        sizes = render.between(facts["smallest_class"], facts["largest_class"])
         rows.append([side, facts["pictures"], facts["classes"], sizes])
     render.table("", ["side", "pictures", "classes", "pictures per class"], rows)
     if alone := counted["test"]["classes_of_one"]:

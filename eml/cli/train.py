@@ -62,6 +62,10 @@ def train(
     from eml.cli.launching import joined, launch, told_once, voices
     from eml.errors import ConfigError
 
+    if accept_changes and not resume:
+        raise ConfigError("--accept-changes: only with --resume")
+    if fold and fold not in ("all", "null") and not fold.isdecimal():
+        raise ConfigError(f"--fold must be a number or 'all', got {fold!r}")
     if devices is not None and devices > 1 and not preview:
         launch(devices)
         return

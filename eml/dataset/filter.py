@@ -1,6 +1,6 @@
 """Removing pictures by list, by size, as duplicates, and as classes too small; nothing on disk is touched."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from eml.dataset.collisions import Expected
 from eml.dataset.columns import seen_sizes
 from eml.dataset.dedup import Duplicates, OnConflict, Scope, find_duplicates
 from eml.dataset.duplicates import Keep
-from eml.dataset.problems import SHOWN, at_lines
+from eml.dataset.problems import at_lines
 from eml.dataset.scan import Progress
 from eml.dataset.table import Table
 from eml.errors import DataError
@@ -43,8 +43,7 @@ class Filtered:
 def filter_table(
     table: Table,
     *,
-    exclude: Sequence[str] | None = None,
-    exclude_from: Path | None = None,
+    exclude: Mapping[Path, Sequence[str]] | None = None,
     min_size: int | None = None,
     max_size: int | None = None,
     dedup: bool = False,
@@ -58,9 +57,9 @@ def filter_table(
 ) -> Filtered:
     """The pictures worth training on, in this order: exclude, sizes, label conflicts, duplicates, classes.
 
-    exclude: file_names to leave out, each of which must be there; exclude_from: the table whose rows they are, for
-    errors. min_size, max_size: pixels of the shorter, of the longer side. dedup: one picture stays of those within
-    `threshold` bits (0..63) and with the same label; `keep` says which, see `keeping_order`.
+    exclude: file_names to leave out, each of which must be there, by the table whose rows they are.
+    min_size, max_size: pixels of the shorter, of the longer side. dedup: one picture stays of those within `threshold`
+    bits (0..63) and with the same label; `keep` says which, see `keeping_order`.
     Pictures that are there with different labels are label conflicts, and all of them leave, unless `conflicts` is
     "keep": with scope class only identical files, with scope dataset also near-duplicates. Every pair is confirmed by a
     second look at the pictures; hash_only removes within classes without it (scope class only).
@@ -70,12 +69,12 @@ def filter_table(
     a picture to be looked at cannot be read.
     """
     check_options(exclude, min_size, max_size, dedup, threshold, min_per_class, scope, hash_only)
-    _check_table(table, exclude, exclude_from, min_size or max_size, dedup)
+    _check_table(table, exclude or {}, min_size or max_size, dedup)
     frame = table.frame
     reason = pd.Series("", index=frame.index)
     twin = pd.Series("", index=frame.index)
-    if exclude is not None:
-        reason[frame["file_name"].isin(list(exclude))] = EXCLUDED
+    for names in (exclude or {}).values():
+        reason[frame["file_name"].isin(list(names))] = EXCLUDED
     sizes = seen_sizes(frame)
     if min_size is not None and sizes is not None:
         reason[(reason == "") & (sizes.min(axis=1) < min_size)] = TOO_SMALL
@@ -102,7 +101,7 @@ def filter_table(
 
 
 def check_options(
-    exclude: Sequence[str] | None,
+    exclude: Mapping[Path, Sequence[str]] | None,
     min_size: int | None,
     max_size: int | None,
     dedup: bool,
@@ -113,7 +112,7 @@ def check_options(
 ) -> None:
     """DataError when they contradict each other or ask for nothing: known before there is a table."""
     problems = []
-    if not dedup and all(option is None for option in (exclude, min_size, max_size, min_per_class)):
+    if not dedup and all(option is None for option in (exclude or None, min_size, max_size, min_per_class)):
         problems.append(
             "nothing to filter by. Give at least one of --dedup, --min-size, --max-size, --min-per-class, --exclude"
         )
@@ -130,31 +129,30 @@ def check_options(
         raise DataError(problems)
 
 
-def _check_table(
-    table: Table, exclude: Sequence[str] | None, exclude_from: Path | None, sizes: int | None, dedup: bool
-) -> None:
+def _check_table(table: Table, exclude: Mapping[Path, Sequence[str]], sizes: int | None, dedup: bool) -> None:
     names, columns, problems = table.frame["file_name"], table.frame.columns, []
     if sizes and seen_sizes(table.frame) is None:
         told = "has no columns 'width' and 'height' to compare"
         problems.append(f"{table.name}: {told}. eml scan FOLDER makes a table that has them")
-    if exclude is not None:
-        problems += _unknown(table, exclude, exclude_from)
+    for source, listed in exclude.items():
+        problems += _unknown(table, listed, source)
     if dedup and "hash" in columns and names.duplicated().any():
         problems.append(f"{table.name}: --dedup compares whole pictures, and some are there with several boxes")
     if problems:
         raise DataError(problems)
 
 
-def _unknown(table: Table, exclude: Sequence[str], source: Path | None) -> list[str]:
+def _unknown(table: Table, exclude: Sequence[str], source: Path) -> list[str]:
     """Names that are in no row: a list for another table, or a slip that would leave a picture in unseen."""
     there = set(table.frame["file_name"])
     unknown = [(row, name) for row, name in enumerate(exclude) if name not in there]
-    if exclude and len(unknown) == len(exclude):
-        told = f"--exclude: none of its {len(exclude):,} pictures is in {table.name}"
+    if not unknown:
+        return []
+    if len(unknown) == len(exclude):
+        told = f"{source}: --exclude: none of its {len(exclude):,} pictures is in {table.name}"
         return [f"{told}. Are its file names spelt as there?"]
     told = f"is not in {table.name}. Delete the line, or give the table that the list was made from"
-    problems = [(row, f"--exclude: {name!r} {told}") for row, name in unknown]
-    return at_lines(source, problems) if source else [text for _, text in problems[:SHOWN]]
+    return at_lines(source, [(row, f"--exclude: {name!r} {told}") for row, name in unknown])
 
 
 def _nothing_left(table: Table, reason: "pd.Series[str]") -> str:

@@ -12,12 +12,14 @@ import numpy as np
 from eml.dataset.table import Table
 from eml.engine.evaluation import TIMM
 from eml.engine.sets import RetrievalSet, pictures
+from eml.engine.uncertainty import as_pair
 from eml.errors import ConfigError, OutputError
 from eml.files import digest, is_json_with, write_json
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
 from eml.models.model import Model
 from eml.models.pointers import find_checkpoint
-from eml.retrieval.calibration import BINS, CONFIDENCE, RESAMPLES, SEED, Calibrated, Interval, OpenSet, calibrate
+from eml.retrieval.bootstrap import CONFIDENCE, Estimate
+from eml.retrieval.calibration import BINS, RESAMPLES, SEED, Calibrated, OpenSet, calibrate
 from eml.retrieval.support import Goal, Kind, refuse_hopeless
 
 
@@ -106,15 +108,21 @@ def _record(
         table_digest=digest(table.path) if table.path else None,
         protocol=wanted.protocol,
         counts=found.counts,
-        notes=found.notes,
+        notes=found.notes + _notes_on_protocol(found.goal, wanted),
         histogram_edges=[round(float(edge), 2) for edge in BINS],
         histogram_same=found.same.tolist(),
         histogram_different=found.different.tolist(),
     )
 
 
-def _rate(found: Interval) -> Rate:
-    low, high = (None if isnan(each) else each for each in (found.low, found.high))
+def _notes_on_protocol(goal: Goal, wanted: RetrievalSet) -> list[str]:
+    if goal.kind != "pair_far" or (wanted.groups is None and wanted.within is None):
+        return []
+    return ["pairs are of all the pictures: what --leave-out-same and --within leave out of the gallery counts in them"]
+
+
+def _rate(found: Estimate) -> Rate:
+    low, high = as_pair(found.interval)
     return Rate(value=found.value, low=low, high=high)
 
 

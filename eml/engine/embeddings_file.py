@@ -42,7 +42,9 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
             raise DataError(f"{path}: {len(embeddings):,} embeddings and {len(columns[name]):,} values of {name!r}")
     values = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
     if table is not None:
-        return table, values[_rows(path, len(values), columns, table)]
+        values = values[_rows(path, len(values), columns, table)]
+        _refuse_directionless(path, values, table.frame["file_name"])
+        return table, values
     if "label" not in columns:
         raise DataError(
             f"{path}: has no labels, so it is not known what is alike; say which pictures they are of: --data TABLE"
@@ -50,7 +52,19 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
     frame = pd.DataFrame({"label": columns["label"].astype(str)} | {k: v for k, v in columns.items() if k != "label"})
     if "file_name" not in frame:
         frame.insert(1, "file_name", _numbered(len(frame)))
+    _refuse_directionless(path, values, frame["file_name"])
     return Table(frame, path.parent, path), values
+
+
+def _refuse_directionless(path: Path, embeddings: Tensor, names: "pd.Series[str]") -> None:
+    """DataError for embeddings that a cosine cannot be taken of, before there is no telling where they came from."""
+    finite = embeddings.isfinite().all(dim=1)
+    bad = (~finite | (embeddings == 0).all(dim=1)).nonzero()[:, 0].tolist()
+    if bad:
+        raise DataError(
+            f"{path}: {len(bad):,} of {len(embeddings):,} embeddings are NaN, infinite or zero, "
+            f"first: {names.iloc[bad[0]]}. Leave these pictures out, or embed them again"
+        )
 
 
 def has_file_names(frame: pd.DataFrame) -> bool:
@@ -92,10 +106,13 @@ def _read(path: Path) -> tuple[Array, dict[str, Array]]:
                 return _of_parquet(path)
     except DataError:
         raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file") from error
     except ImportError as error:
         raise DataError(f"{path}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'") from error
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read as {path.suffix}: {str(error).splitlines()[0]}") from error
+        reason = "it is no array of numbers" if "pickle" in str(error) else str(error).splitlines()[0]
+        raise DataError(f"{path}: cannot be read as {path.suffix}: {reason}") from error
 
 
 def _of_parquet(path: Path) -> tuple[Array, dict[str, Array]]:

@@ -33,8 +33,9 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool) -> Recipe:
     """
     counts = frame["label"].value_counts()
     if len(counts) < 2 or counts.max() < 2:
+        many = "1 class" if len(counts) == 1 else f"{len(counts)} classes"
         raise DataError(
-            f"{name}: {len(counts)} classes, the largest of {counts.max()} pictures; "
+            f"{name}: {many}, the largest with {counts.max()} {'pictures' if counts.max() > 1 else 'picture'}; "
             "metric learning needs at least 2 classes and pictures of the same thing"
         )
     pictures, classes, size = len(frame), len(counts), _image_size(frame)
@@ -48,8 +49,9 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool) -> Recipe:
         "epochs": epochs,
         "batch_size": 32 if pictures < 20_000 else 64,
     }
+    between = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
     reasons = {
-        "": f"{pictures:,} pictures of {classes:,} classes, {counts.min():,} to {counts.max():,} each",
+        "": f"{pictures:,} pictures of {classes:,} classes, {between} each",
         "image.size": f"image.size {size}: the median picture's longer side, in steps of 32, at most 224",
         "epochs": f"epochs {epochs}: about {seen:,} pictures seen",
         "head.scale": f"scale {scale:.0f}, twice √2·ln(classes−1): the papers' 64 is for 100,000 classes",

@@ -16,7 +16,7 @@ WEIGHTS = "model.safetensors"
 
 
 class Rate(Strict):
-    """A value with the interval that holds the middle 95 % of what resamples of the classes give; null: none did."""
+    """A value with its 95 % interval, over classes; null: there is none."""
 
     value: float
     low: float | None

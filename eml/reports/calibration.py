@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from eml.errors import OutputError
 from eml.files import whole_file
 from eml.models.calibration import Calibration
+from eml.reports import own_plots
 
-MADE_BY = "eml calibration"
+MADE_BY = "eml calibrate"
 SAME, DIFFERENT, LINE = "#0072b2", "#d55e00", "#222222"  # told apart by the colour-blind too (Okabe & Ito 2008)
 GOALS = {
     "far": "of queries of unknown classes accepted",
@@ -21,20 +20,7 @@ GOALS = {
 
 def refuse_plot(path: Path, *, overwrite: bool) -> None:
     """Raises OutputError when `path` is no name of a PNG, or there is a file that is no earlier plot of this kind."""
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"{path}: a PNG is written, so its name ends in .png")
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not overwrite and not _is_plot(path):
-        raise OutputError(f"{path}: exists and was not made by eml calibrate; give --overwrite or another --plot")
-
-
-def _is_plot(path: Path) -> bool:
-    try:
-        with Image.open(path) as picture:
-            return picture.info.get("Software") == MADE_BY
-    except OSError:
-        return False
+    own_plots.refuse_plot(path, MADE_BY, "--plot", overwrite=overwrite)
 
 
 def draw_calibration(found: Calibration, path: Path) -> Path:
@@ -72,7 +58,7 @@ def draw_calibration(found: Calibration, path: Path) -> Path:
         va="top",
     )
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": MADE_BY})
+        figure.savefig(temporary, dpi=110, format="png", metadata=own_plots.signature(MADE_BY))
     return path
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from eml.errors import DataError
 from eml.files import whole_file
+from eml.reports import own_plots
 
 METRICS = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
+MADE_BY = "eml plot"
 STYLES = ("-", "--", ":", "-.")  # with the colours, so that lines are told apart without them too
 
 
@@ -36,25 +38,28 @@ def draw_curves(run: Path) -> Path:
     return _save(figure, run / "curves.png")
 
 
+def check(runs: Sequence[Path], metric: str) -> None:
+    """Raises DataError when a folder is no run, or no run has the metric; a single run may be without validation."""
+    if missing := [run for run in runs if not (run / "run.json").is_file()]:
+        raise DataError([f"{run}: is no run folder" for run in missing])
+    known = {key for run in runs for line in _lines(run / "metrics.jsonl") for key in line} - {"epoch", "step"}
+    if metric not in known and (known or len(runs) > 1):
+        raise DataError(f"no run has the metric {metric!r}; they have {', '.join(sorted(known)) or 'no validation'}")
+
+
 def draw_comparison(runs: Sequence[Path], metric: str, out: Path) -> Path:
     """Running means of the losses and one metric of several run folders, in the same two panels; returns `out`.
 
-    Raises DataError when a folder is no run, or none of them has the metric.
+    Raises what `check` raises.
     """
-    if missing := [run for run in runs if not (run / "run.json").is_file()]:
-        raise DataError([f"{run}: is no run folder" for run in missing])
+    check(runs, metric)
     figure, left, right = _panels()
-    found = False
     for index, (run, name) in enumerate(zip(runs, names_of(runs), strict=True)):
         steps, validations = _lines(run / "steps.jsonl"), _lines(run / "metrics.jsonl")
         style = {"color": f"C{index % 10}", "linestyle": STYLES[index % len(STYLES)], "label": name}
         left.plot(_column(steps, "step"), _smoothed(_column(steps, "loss")), **style)
         lines = [line for line in validations if metric in line]
-        found |= bool(lines)
         right.plot(_column(lines, "epoch"), _column(lines, metric), marker="o", **style)
-    if not found:
-        known = sorted({key for run in runs for line in _lines(run / "metrics.jsonl") for key in line})
-        raise DataError(f"no run has the metric {metric!r}; they have {', '.join(known) or 'no validation'}")
     left.set(xlabel="step", ylabel="training loss", title="Running mean of the loss")
     right.set(xlabel="epoch (0: before training)", title=METRICS.get(metric, metric))
     left.legend()
@@ -94,7 +99,7 @@ def _panels() -> tuple[Any, Any, Any]:
 
 def _save(figure: Any, path: Path) -> Path:
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        figure.savefig(temporary, dpi=110, format="png", metadata=own_plots.signature(MADE_BY))
     return path
 
 

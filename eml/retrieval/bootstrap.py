@@ -41,6 +41,14 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A value with its interval."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
 class Difference:
     """Means over the queries that count in both, and the interval of after − before. alike: no query changed."""
 
@@ -169,13 +177,13 @@ class _ClassSums:
             return Interval(np.nan, np.nan, 0)
         mean, variance = (each[0] for each in _means(self.columns().sum(0, keepdims=True), classes))
         if variance <= TINY:
-            return _of_alike(mean, classes, tail, bounds)
+            return of_alike(mean, classes, tail, bounds)
         means, variances = _means(resampled[resampled[:, 1] > 0], classes)
         if classes >= FEW:
             variances = (classes * variances + SMOOTHING * variance) / (classes + SMOOTHING)
         t = (means - mean) / np.sqrt(np.maximum(variances, TINY))
         low, high = mean - np.sqrt(variance) * np.quantile(t, [1 - tail, tail])
-        return _within(low, high, mean, bounds, classes)
+        return within_bounds(low, high, mean, bounds, classes)
 
 
 TINY = 1e-14  # a variance below it is rounding, of sums of squares in float64
@@ -189,14 +197,14 @@ def _means(sums: Values, classes: int) -> tuple[Values, Values]:
     return mean, spread * classes / max(classes - 1, 1) / n**2
 
 
-def _of_alike(mean: float, classes: int, tail: float, bounds: tuple[float, float]) -> Interval:
+def of_alike(mean: float, classes: int, tail: float, bounds: tuple[float, float]) -> Interval:
     """Where all classes have the same mean: `classes` draws without another one are still as likely as `tail`."""
     share = tail ** (1 / classes)
     low, high = bounds
-    return _within(low + (mean - low) * share, high - (high - mean) * share, mean, bounds, classes)
+    return within_bounds(low + (mean - low) * share, high - (high - mean) * share, mean, bounds, classes)
 
 
-def _within(low: float, high: float, value: float, bounds: tuple[float, float], classes: int) -> Interval:
+def within_bounds(low: float, high: float, value: float, bounds: tuple[float, float], classes: int) -> Interval:
     """The interval has the value in it and lies within the bounds."""
     low, high = min(float(low), float(value)), max(float(high), float(value))
     return Interval(max(low, bounds[0]), min(high, bounds[1]), classes)
@@ -242,6 +250,6 @@ def _of_percentiles(
     if not len(resampled) or not np.isfinite(value):
         return Interval(np.nan, np.nan, classes)
     if np.ptp(resampled) == 0:
-        return _of_alike(value, classes, tail, bounds)
+        return of_alike(value, classes, tail, bounds)
     low, high = np.quantile(resampled, ends)
-    return _within(low, high, value, bounds, classes)
+    return within_bounds(low, high, value, bounds, classes)

@@ -5,25 +5,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.retrieval.criteria import (
-    Criterion,
-    DifferentPairs,
-    Floats,
-    TopAnswers,
-    UnknownQueries,
-    drawn,
-    random_halves,
-    shares,
-)
+from eml.retrieval.bootstrap import CONFIDENCE, Estimate, Interval
+from eml.retrieval.criteria import Criterion, DifferentPairs, TopAnswers, UnknownQueries
+from eml.retrieval.jackknife import interval_of_share, without_each
 from eml.retrieval.open_set import Asked, asked
 from eml.retrieval.support import Goal, notes_on, refuse_few_classes, refuse_stricter, too_few_classes, unreachable
+from eml.retrieval.thresholds import Floats
 from eml.retrieval.verification import Accepted, all_pairs
 
 SEED, RESAMPLES, RESAMPLES_OF_HALF, SPLITS = 28, 500, 200, 5
-CONFIDENCE = 0.95
 BINS = np.linspace(-1, 1, 201)
 TIGHTER = np.linspace(1, 0, 41)[:-1]  # shares of the goal among which the threshold's is looked for
 
@@ -61,15 +55,6 @@ class OpenSet:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A value and the interval that holds the middle 95 % of what resamples of the classes give."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Calibrated:
     """threshold: with its interval. plain: the one at which just the classes at hand keep to the goal.
 
@@ -79,9 +64,9 @@ class Calibrated:
     """
 
     goal: Goal
-    threshold: Interval
+    threshold: Estimate
     plain: float
-    measured: dict[str, Interval]
+    measured: dict[str, Estimate]
     held_out: list[float]
     counts: dict[str, int]
     same: NDArray[np.int64]
@@ -121,7 +106,7 @@ def calibrate(
         goal,
         threshold,
         plain,
-        measured(data, found, accepted, threshold.value, resamples, seed),
+        measured(data, found, accepted, threshold.value),
         list(_held_out(data, found, goal, criterion, strict, splits, seed)),
         counts,
         *_histograms(accepted),
@@ -133,12 +118,12 @@ def calibrate(
 class Choice:
     """threshold: NaN where even the strictest does not keep to the goal. expected: rate on other classes at it."""
 
-    threshold: Interval
+    threshold: Estimate
     expected: float
 
-    def taken(self, strict: bool) -> Interval:
+    def taken(self, strict: bool) -> Estimate:
         """The threshold, or with strict the upper end of its interval in its place."""
-        return replace(self.threshold, value=self.threshold.high) if strict else self.threshold
+        return replace(self.threshold, value=self.threshold.interval.high) if strict else self.threshold
 
 
 def chosen(criterion: Criterion, goal: Goal, resamples: int, seed: int) -> Choice:
@@ -148,8 +133,7 @@ def chosen(criterion: Criterion, goal: Goal, resamples: int, seed: int) -> Choic
     rises faster below a threshold than it falls above, so an error in the threshold does not even out. How much is seen
     from the classes at hand in the place of all there are, and resamples of them in theirs: the goal is tightened until
     the thresholds of the resamples keep to the goal on the classes at hand, on average (calibration by the bootstrap,
-    Loh 1987, JASA 82, 155). The interval is the threshold and the percentiles 2.5 and 97.5 of how far those of the
-    resamples lie from their median (Efron & Tibshirani 1993, ch. 13).
+    Loh 1987, JASA 82, 155).
     """
     rate = 1 - goal.value if goal.kind == "precision" else goal.value
     tighter = 1 - rate * TIGHTER if goal.kind == "precision" else rate * TIGHTER
@@ -161,9 +145,25 @@ def chosen(criterion: Criterion, goal: Goal, resamples: int, seed: int) -> Choic
     thresholds = criterion.thresholds(tighter, np.ones(criterion.classes))
     good = np.flatnonzero(keeps & ~np.isnan(thresholds))
     if not len(good):
-        return Choice(Interval(*3 * [float("nan")]), float(expected[-1]))
+        nothing = Estimate(float("nan"), Interval(np.nan, np.nan, criterion.classes))
+        return Choice(nothing, float(expected[-1]))
     value, there = float(thresholds[good[0]]), again.thresholds[:, good[0]]
-    return Choice(interval(value, there + value - np.median(there[~np.isnan(there)])), float(expected[good[0]]))
+    return Choice(Estimate(value, around(value, there, criterion.classes)), float(expected[good[0]]))
+
+
+def around(threshold: float, again: Floats, classes: int) -> Interval:
+    """The interval of a threshold, from those of resamples of the classes; NaN: has none.
+
+    The ends of a t interval of the angle, the threshold's arc cosine, with the spread that the resamples' angles have
+    and C − 1 degrees of freedom: near cosine 1 a threshold has less room above than below.
+    """
+    again = again[~np.isnan(again)]
+    if len(again) < 2 or classes < 2:
+        return Interval(np.nan, np.nan, classes)
+    angle = np.arccos(min(1.0, threshold))
+    reach = special.stdtrit(classes - 1, (1 + CONFIDENCE) / 2) * np.arccos(np.clip(again, -1, 1)).std(ddof=1)
+    high = float(np.cos(max(0.0, angle - reach)))
+    return Interval(float(np.cos(min(np.pi, angle + reach))), max(high, threshold), classes)
 
 
 def criterion_of(goal: Goal, data: OpenSet, found: Asked, accepted: Accepted | None = None) -> Criterion:
@@ -194,45 +194,32 @@ def class_halves(classes: int, splits: int, seed: int) -> Iterator[tuple[NDArray
         yield np.sort(order[: classes // 2]), np.sort(order[classes // 2 :])
 
 
-def interval(value: float, again: Floats) -> Interval:
-    """The value and the percentiles of what resamples gave; those without a value are left out."""
-    again = again[~np.isnan(again)]
-    if not len(again):
-        return Interval(value, float("nan"), float("nan"))
-    # Of a threshold just above everything, or of equal values, nothing is to be interpolated.
-    low, high = np.quantile(again, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="nearest")
-    return Interval(value, float(low), float(high))
-
-
-def measured(
-    data: OpenSet, found: Asked, accepted: Accepted, threshold: float, resamples: int, seed: int
-) -> dict[str, Interval]:
+def measured(data: OpenSet, found: Asked, accepted: Accepted, threshold: float) -> dict[str, Estimate]:
     """The rates of `open_set.acceptance` at a threshold, each with its interval; shares of nothing are left out."""
-    known, unknown = found.known, found.stranger > -np.inf
-    top, draws = known & (found.top >= threshold), drawn(data.classes, resamples, seed)
+    known = found.known
+    top = known & (found.top >= threshold)
     counts = {
         "recognised": (top & found.right, known),
         "precision": (top & found.right, top),
         "accepted": (top, known),
     }
-    rates = {name: _share(some, of, found.code, draws) for name, (some, of) in counts.items() if of.any()}
-    if unknown.any():
-        strangers = UnknownQueries.of(found)
-        value = float((found.stranger[unknown] >= threshold).mean())
-        halves = [strangers.within(half) for half in random_halves(data.classes, resamples, seed)]
-        again = np.array([(each >= threshold).mean() for each in halves if len(each)])
-        rates["false_accept_rate"] = interval(value, again * value / again.mean() if again.any() else again)
+    rates = {
+        name: _share(*(np.bincount(found.code[each], minlength=data.classes).astype(np.float64) for each in both))
+        for name, both in counts.items()
+        if both[1].any()
+    }
     count = int(accepted.different[max(0, int(np.searchsorted(-accepted.threshold, -threshold, side="right")) - 1)])
-    pairs, at = DifferentPairs.above(data.embeddings, data.labels, threshold, count), np.array([threshold])
-    again = np.array([pairs.rates(at, each)[0] for each in draws])
-    return rates | {"pair_false_accept_rate": interval(pairs.rate(threshold), again)}
+    for each in (UnknownQueries.of(found), DifferentPairs.above(data.embeddings, data.labels, threshold, count)):
+        value = each.rate(threshold)
+        if not np.isnan(value):
+            rates[each.key] = Estimate(value, interval_of_share(value, each.without_each(threshold)))
+    return rates
 
 
-def _share(some: NDArray[np.bool_], of: NDArray[np.bool_], codes: NDArray[np.int64], draws: Floats) -> Interval:
-    """Sum over queries of some / of, with the interval over draws of their classes."""
-    classes = draws.shape[1]
-    right, total = (np.bincount(codes[each], minlength=classes).astype(np.float64) for each in (some, of))
-    return interval(float(right.sum() / total.sum()), shares(draws @ right, draws @ total))
+def _share(some: Floats, of: Floats) -> Estimate:
+    """Σ some / Σ of over classes, (C,) each."""
+    value = float(some.sum() / of.sum())
+    return Estimate(value, interval_of_share(value, without_each(some, of)))
 
 
 def _held_out(

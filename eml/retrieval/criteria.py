@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.retrieval.open_set import Asked, NearestClasses
+from eml.retrieval.thresholds import Floats, accepted, lowest_precise, lowest_within, shares, summed
 from eml.retrieval.verification import TILE_ENTRIES, Accepted, unit_length
-
-Floats = NDArray[np.float64]
 
 MOST_PAIRS = 1 << 18
 """Pairs kept for resampling; of more, a random share, which adds half a hundredth to a rate's error."""
@@ -106,6 +105,22 @@ class UnknownQueries(Criterion):
         everyone = np.sort(np.concatenate(halves))[::-1]
         rates = shares(accepted(everyone, thresholds.ravel()).astype(float), len(everyone))
         return Resampled(thresholds, rates.reshape(thresholds.shape))
+
+    def without_each(self, threshold: float) -> Floats:
+        """(C,) the rate at a threshold without each of the classes, asked and in the gallery; NaN: plays no part.
+
+        A query whose nearest is of that class is answered by the class that comes next.
+        """
+        following = self.near.similarity[:, 1]
+        passes = self.similarity >= threshold
+        lost, unanswered = passes & (following < threshold), following == -np.inf
+        own, others, asked, gone = (
+            np.bincount(each, minlength=self.classes).astype(np.float64)
+            for each in (self.code[passes], self.near.code[lost, 0], self.code, self.near.code[unanswered, 0])
+        )
+        found = shares(passes.sum() - own - others, len(passes) - asked - gone)
+        found[(asked == 0) & (others == 0)] = np.nan
+        return found
 
     def within(self, half: NDArray[np.bool_]) -> Floats:
         """Descending similarities of the queries of some classes, with a gallery of them alone. half: (classes,)."""
@@ -251,6 +266,14 @@ class DifferentPairs(Criterion):
         each = self._weights(weights)
         return shares(summed(each, accepted(self.similarity, thresholds)), self._total(weights))
 
+    def without_each(self, threshold: float) -> Floats:
+        """(C,) the rate at a threshold, from the floor upwards, without the pairs of each of the classes."""
+        number = accepted(self.similarity, np.array([threshold]))[0]
+        own = sum(np.bincount(each[:number], minlength=self.classes) for each in (self.first, self.second))
+        pictures = self.sizes.sum()
+        pairs = self._total(np.ones(self.classes)) - self.sizes * (pictures - self.sizes)
+        return shares((number - own) / self.kept, pairs)
+
     def _weights(self, weights: Floats) -> Floats:
         each: Floats = weights[self.first] * weights[self.second] / self.kept
         return each
@@ -268,21 +291,6 @@ def _nearest_within(near: NearestClasses, some: NDArray[np.int64], half: NDArray
     return nearest
 
 
-def lowest_precise(similarity: Floats, right: NDArray[np.bool_], weights: Floats, goals: Floats) -> Floats:
-    """For each goal the lowest similarity (descending) with at least that share of right ones from it upwards.
-
-    Among at least 1 / (1 − goal), since fewer could not show it; NaN where there is none.
-    """
-    total, good = np.cumsum(weights), np.cumsum(weights * right)
-    end = ends_of_ties(similarity) & (weights > 0)
-    found = np.full(len(goals), np.nan)
-    for number, goal in enumerate(goals):
-        places = np.flatnonzero(end & (good >= goal * total * (1 - 1e-12)) & (total * (1 - goal) >= 1 - 1e-9))
-        if len(places):
-            found[number] = similarity[places[-1]]
-    return found
-
-
 def drawn(classes: int, resamples: int, seed: int) -> Floats:
     """(resamples, classes): how often each class is drawn, C of C with replacement."""
     return np.random.default_rng(seed).multinomial(classes, np.full(classes, 1 / classes), resamples).astype(float)
@@ -293,40 +301,3 @@ def random_halves(classes: int, count: int, seed: int) -> NDArray[np.bool_]:
     order: NDArray[np.int64] = np.random.default_rng(seed).random((count, classes)).argsort(1).argsort(1)
     half: NDArray[np.bool_] = order < classes // 2
     return half
-
-
-def lowest_within(similarity: Floats, weights: Floats, allowed: Floats) -> Floats:
-    """For each allowed sum the lowest similarity (descending) from which upwards the weights sum up to no more.
-
-    Just above the highest where even that is too much; NaN where there are none that weigh.
-    """
-    places = np.flatnonzero(ends_of_ties(similarity) & (weights > 0))
-    if not len(places):
-        return np.full(len(allowed), np.nan)
-    last = np.searchsorted(np.cumsum(weights)[places], allowed * (1 + 1e-12), side="right") - 1
-    above = np.nextafter(np.float32(similarity[np.argmax(weights > 0)]), np.float32(2))
-    return np.where(last < 0, above, similarity[places[np.maximum(last, 0)]])
-
-
-def accepted(similarity: Floats, thresholds: Floats) -> NDArray[np.int64]:
-    """(T,) how many of the similarities (descending) are at least each threshold; none of NaN."""
-    number = np.searchsorted(-similarity, -thresholds, side="right")
-    return np.where(np.isnan(thresholds), 0, number)
-
-
-def summed(weights: Floats, number: NDArray[np.int64]) -> Floats:
-    """(T,) sum of the first so many weights."""
-    total: Floats = np.append(0.0, np.cumsum(weights))[number]
-    return total
-
-
-def ends_of_ties(similarity: Floats) -> NDArray[np.bool_]:
-    """(M,) whether the next one is lower."""
-    return np.append(similarity[1:] != similarity[:-1], np.ones(min(1, len(similarity)), bool))
-
-
-def shares(some: Floats, of: Floats | np.float64 | float) -> Floats:
-    """some / of; NaN where `of` is 0."""
-    found = np.full(len(some), np.nan)
-    np.divide(some, of, out=found, where=np.broadcast_to(of, some.shape) > 0)
-    return found

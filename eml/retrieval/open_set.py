@@ -157,12 +157,11 @@ def nearest_classes(
     queries: NDArray[np.int64],
     gallery: NDArray[np.int64],
     *,
-    groups: NDArray[np.int64] | None = None,
     within: NDArray[np.int64] | None = None,
 ) -> NearestClasses:
     """What `answers` calls stranger, and those that come next if that class is not there. labels: (N,) 0…C−1.
 
-    groups play no part, since they are about pictures of the query's class.
+    Groups play no part, since they are about pictures of the query's class.
     """
     unit, classes = unit_length(embeddings), int(labels.max()) + 1
     codes, some = torch.tensor(labels), None if within is None else torch.tensor(within)

@@ -45,6 +45,8 @@ def read_pairs(source: Path, file_names: Sequence[str], root: Path | None = None
     """
     try:
         text = source.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{source}: there is no such list of pairs") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source}: cannot be read as a list of pairs: {error}") from error
     problems: list[str] = []

@@ -11,7 +11,7 @@ from eml.errors import DataError
 from eml.retrieval.criteria import Criterion, TopAnswers
 
 FEWEST_CLASSES = 4  # two in each half
-FEW_CLASSES = 20  # below which a bootstrap over classes is known to give intervals that are too narrow
+FEW_CLASSES = 20  # below which an interval over classes is a rough one
 FEW_ERRORS = 30  # for a rate within ±30 % with 90 % confidence: the rule of 30 (Doddington 2000)
 
 Kind = Literal["far", "pair_far", "precision"]
@@ -113,7 +113,9 @@ def notes_on(goal: Goal, counts: dict[str, int], criterion: Criterion, threshold
             "rough figure"
         )
     if counts["classes"] < FEW_CLASSES:
-        notes.append(f"{counts['classes']} classes: with fewer than {FEW_CLASSES} the intervals are too narrow")
+        notes.append(
+            f"{counts['classes']} classes: with fewer than {FEW_CLASSES} the intervals are rough, take them as a hint"
+        )
     if isinstance(criterion, TopAnswers) and threshold <= criterion.similarity[-1]:
         notes.append("the precision is reached without refusing any answer; the threshold is the lowest cosine seen")
     return notes

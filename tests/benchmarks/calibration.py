@@ -65,9 +65,9 @@ def on_splits(name: str, data: OpenSet, goal: Goal, splits: int) -> None:
                 continue
             ratios.append(error_rate(there, choice.threshold.value, goal) / error)
             plain.append(error_rate(there, here.threshold(goal.value), goal) / error)
-            strict.append(error_rate(there, choice.threshold.high, goal) / error)
+            strict.append(error_rate(there, choice.threshold.interval.high, goal) / error)
             needed = there.threshold(goal.value)
-            covered.append(choice.threshold.low <= needed <= choice.threshold.high)
+            covered.append(choice.threshold.interval.low <= needed <= choice.threshold.interval.high)
     print(
         f"| {name} | {goal.kind} {goal.value:g} | {np.mean(plain):.2f} | {np.mean(ratios):.2f} | "
         f"{np.mean(np.array(ratios) <= 1):.0%} | {np.mean(strict):.2f} | {np.mean(np.array(strict) <= 1):.0%} | "
@@ -114,9 +114,9 @@ def simulated(goal: Goal, repeats: int, classes: int = 60, each: int = 8) -> Non
         choice = chosen(criterion, goal, RESAMPLES, seed)
         if np.isnan(choice.threshold.value):
             continue
-        covered.append(choice.threshold.low <= needed <= choice.threshold.high)
+        covered.append(choice.threshold.interval.low <= needed <= choice.threshold.interval.high)
         ratios.append(error_rate(true, max(choice.threshold.value, floor_of(true)), goal) / error)
-        strict.append(error_rate(true, max(choice.threshold.high, floor_of(true)), goal) / error)
+        strict.append(error_rate(true, max(choice.threshold.interval.high, floor_of(true)), goal) / error)
         plain.append(error_rate(true, max(criterion.threshold(goal.value), floor_of(true)), goal) / error)
     print(
         f"| simulation | {goal.kind} {goal.value:g} | {np.mean(plain):.2f} | {np.mean(ratios):.2f} | "

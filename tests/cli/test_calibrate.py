@@ -108,6 +108,44 @@ def test_what_cannot_be_calibrated_says_why_and_writes_nothing(
     assert not (checkpoint / "calibration.json").exists()
 
 
+def test_the_protocol_is_that_of_evaluate_and_is_kept(
+    checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = read_table(photos / "dataset_info.csv").frame
+    labels = frame["label"].astype(int).to_numpy(np.int64)
+    cameras, kinds = np.where(labels == 5, 0, np.arange(len(labels)) % 4), labels // 8
+    frame.assign(camera=[f"c{each}" for each in cameras], kind=kinds).to_csv(tmp_path / "cameras.csv", index=False)
+    words = [
+        "calibrate",
+        str(checkpoint),
+        "--data",
+        str(tmp_path / "cameras.csv"),
+        "--root",
+        str(photos),
+        "--far",
+        ".3",
+    ]
+    model = eml.load(checkpoint, device="cpu")
+    embeddings = torch.from_numpy(model.embed([photos / name for name in frame["file_name"]]))
+    for options, protocol, left_out in (
+        (["--leave-out-same", "camera"], "leave-one-out, without the same camera", {"groups": cameras}),
+        (["--within", "kind"], "leave-one-out, within each kind", {"within": kinds}),
+    ):
+        assert main([*words, *options]) == 0
+        assert f"protocol: {protocol}" in capsys.readouterr().err
+        kept = json.loads((checkpoint / "calibration.json").read_text())
+        assert kept["protocol"] == protocol
+        assert kept["counts"]["known_queries"] == (75 if "groups" in left_out else 80)  # of class 05 none has a partner
+        found = acceptance(embeddings, labels, kept["threshold"]["value"], **left_out)
+        for name, rate in kept["measured"].items():
+            assert rate["value"] == pytest.approx(found[name], abs=0.01), name
+        assert not any("pairs are of all" in note for note in kept["notes"])
+    assert main([*words[:-2], "--pair-far", ".1", "--within", "kind"]) == 0
+    assert "pairs are of all the pictures" in capsys.readouterr().err
+    assert main([*words, "--within", "colour"]) == 2
+    assert "has no column 'colour'" in capsys.readouterr().err
+
+
 def test_nothing_of_the_users_is_replaced(
     checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

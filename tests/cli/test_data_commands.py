@@ -126,13 +126,14 @@ def test_an_earlier_conflict_list_does_not_outlive_the_tables_it_belongs_to(
     assert len(pd.read_csv(folder / "label_conflicts.csv")) == 0
 
 
-def test_a_list_of_pictures_is_left_out_and_belongs_to_the_inputs(
+def test_lists_of_pictures_are_left_out_and_belong_to_the_inputs(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bad.csv").write_text("rank,file_name\n1,🍎/copy.png\n2,7/0.png\n")
-    filtered = eml(capsys, "filter", folder, "--exclude", tmp_path / "bad.csv")
-    assert filtered["removed"] == {"excluded": 2}
     (tmp_path / "bad.csv").write_text("rank,file_name\n1,🍎/copy.png\n")
+    (tmp_path / "ugly.csv").write_text("file_name\n7/0.png\n")
+    filtered = eml(capsys, "filter", folder, "--exclude", tmp_path / "bad.csv", "--exclude", tmp_path / "ugly.csv")
+    assert filtered["removed"] == {"excluded": 2}
+    (tmp_path / "bad.csv").write_text("rank,file_name\n")
     assert "is out of date" in refused(capsys, "split", folder)[0]
 
 

@@ -153,7 +153,13 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("evaluate timm:test_resnet --weights none --data {photos}", "say where with --out FOLDER"),
         ("evaluate timm:test_resnett --weights none --data {photos} --out {tmp}", "did you mean"),
         ("evaluate {photos}/run --weights none --data {photos}", "--weights and --image-size are for timm:NAME"),
+        ("train {photos}/config.yaml --accept-changes", "--accept-changes: only with --resume"),
+        ("train {photos}/config.yaml --fold first", "--fold must be a number or 'all', got 'first'"),
         ("init {photos}", "config.yaml: is there already"),
+        (
+            "init {photos} --out {tmp}/c.yaml --weights {tmp}/gone.pth",
+            "gone.pth: there is no such file; allowed: pretr",
+        ),
         ("evaluate {photos}/run --data {photos} --out {tmp}/mine", "was not written by eml evaluate"),
         ("demo {photos}", "is not empty"),
         ("demo {photos} --overwrite", "is not an older demo"),

@@ -14,6 +14,8 @@ from eml.dataset.filter import Filtered, filter_table
 from eml.dataset.table import Table
 from eml.errors import DataError
 
+LIST = Path("list.csv")
+
 
 def table(*rows: dict[str, Any]) -> Table:
     """Rows get `label` a, file names 0, 1, … and 100×100 pixels unless they say otherwise; `bits` is the hash."""
@@ -195,7 +197,7 @@ def test_a_class_is_counted_after_all_other_removals() -> None:
 
 
 def test_excluded_pictures_leave_first_so_that_their_twins_stay() -> None:
-    filtered = filter_table(table({"width": 500}, {}), exclude=["0"], dedup=True, hash_only=True, max_size=300)
+    filtered = filter_table(table({"width": 500}, {}), exclude={LIST: ["0"]}, dedup=True, hash_only=True, max_size=300)
     assert kept(filtered) == ["1"]
     assert reasons(filtered) == {"0": "excluded"}
 
@@ -204,14 +206,23 @@ def test_a_list_with_names_that_the_table_does_not_have_is_refused_with_their_li
     listed = tmp_path / "bad.csv"
     listed.write_text('rank,file_name,reason\n1,0,"two\nlines"\n\n2,not there,x\n3,1,x\n4,nor this,x\n')
     told = "is not in pictures/t.csv. Delete the line, or give the table that the list was made from"
-    assert problems(table({}, {}, {}), exclude=["0", "not there", "1", "nor this"], exclude_from=listed) == [
+    assert problems(table({}, {}, {}), exclude={listed: ["0", "not there", "1", "nor this"]}) == [
         f"{listed}:5: --exclude: 'not there' {told}",
         f"{listed}:7: --exclude: 'nor this' {told}",
     ]
 
 
+def test_what_stands_in_any_of_several_lists_leaves_and_each_list_is_checked() -> None:
+    other = Path("other.csv")
+    lists = {LIST: ["0", "2"], other: ["2", "3"]}
+    assert kept(filter_table(table({}, {}, {}, {}), exclude=lists)) == ["1"]
+    assert problems(table({}, {}, {}, {}), exclude=lists | {other: ["x"]}) == [
+        "other.csv: --exclude: none of its 1 pictures is in pictures/t.csv. Are its file names spelt as there?"
+    ]
+
+
 def test_a_list_of_which_nothing_is_left_removes_nothing() -> None:
-    assert kept(filter_table(table({}, {}), exclude=[])) == ["0", "1"]
+    assert kept(filter_table(table({}, {}), exclude={LIST: []})) == ["0", "1"]
 
 
 def test_rows_keep_their_order_and_columns() -> None:
@@ -301,9 +312,9 @@ def test_all_options_that_cannot_be_met_are_told_at_once() -> None:
         "--min-size 9 is above --max-size 5: no picture could stay",
         "--threshold must be within 0..63 (bits of 64), got 64",
     ]
-    assert problems(bare, max_size=5, exclude=["x"]) == [
+    assert problems(bare, max_size=5, exclude={LIST: ["x"]}) == [
         "pictures/t.csv: has no columns 'width' and 'height' to compare. eml scan FOLDER makes a table that has them",
-        "--exclude: none of its 1 pictures is in pictures/t.csv. Are its file names spelt as there?",
+        "list.csv: --exclude: none of its 1 pictures is in pictures/t.csv. Are its file names spelt as there?",
     ]
     assert "Run eml scan without --no-hashes" in problems(bare, dedup=True, hash_only=True)[0]
 

@@ -63,6 +63,9 @@ def test_what_does_not_fit_is_told(tmp_path: Path, pictures: Table) -> None:
     np.savez(tmp_path / "uneven.npz", embeddings=EMBEDDINGS, label=np.array(["a"]))
     write_embeddings(tmp_path / "some.npz", torch.from_numpy(EMBEDDINGS[:5]), FRAME[:5])
     (tmp_path / "broken.npz").write_bytes(b"PK")
+    (tmp_path / "text.npz").write_text("hello")
+    (bad := EMBEDDINGS.copy())[[1, 3]] = np.array([[0], [np.nan]])
+    write_embeddings(tmp_path / "bad.npz", torch.from_numpy(bad), FRAME)
     for name, table, told in (
         ("short.npy", pictures, "5 embeddings without file names, and the table of .* has 6 rows"),
         ("short.npy", None, "has no labels.*--data TABLE"),
@@ -70,7 +73,10 @@ def test_what_does_not_fit_is_told(tmp_path: Path, pictures: Table) -> None:
         ("uneven.npz", None, "6 embeddings and 1 values of 'label'"),
         ("some.npz", pictures, r"has no embedding for 1 of 6 pictures of .*, first: 5\.png"),
         ("broken.npz", None, r"cannot be read as \.npz"),
-        ("none.npy", pictures, r"cannot be read as \.npy: .*No such file"),
+        ("text.npz", None, r"text\.npz: cannot be read as \.npz: it is no array of numbers$"),
+        ("bad.npz", None, r"bad\.npz: 2 of 6 embeddings are NaN, infinite or zero, first: 1\.png"),
+        ("bad.npz", Table(FRAME[2:4], tmp_path), r"bad\.npz: 1 of 2 embeddings .* first: 3\.png"),
+        ("none.npy", pictures, r"none\.npy: there is no such file"),
     ):
         with pytest.raises(DataError, match=told):
             read_embeddings(tmp_path / name, table)

@@ -5,9 +5,10 @@ import torch
 from eml.errors import DataError
 from eml.retrieval import criteria, open_set
 from eml.retrieval.calibration import OpenSet, calibrate, chosen, criterion_of, part_of
-from eml.retrieval.criteria import DifferentPairs, TopAnswers, UnknownQueries, ends_of_ties, lowest_within
+from eml.retrieval.criteria import DifferentPairs, TopAnswers, UnknownQueries
 from eml.retrieval.open_set import acceptance, answers, nearest_classes
 from eml.retrieval.support import Goal
+from eml.retrieval.thresholds import ends_of_ties, lowest_within
 from eml.retrieval.verification import all_pairs
 
 
@@ -126,6 +127,17 @@ def test_half_of_the_classes_is_half_of_the_gallery_too() -> None:
     assert right.sum() == alone.right.sum() < len(right)
 
 
+@pytest.mark.parametrize("kind", ["far", "pair_far"])
+def test_a_rate_without_each_class_is_that_of_the_other_classes_alone(kind: str) -> None:
+    data, threshold = classes(12, 4, spread=1.2), 0.6
+    goal = Goal(kind, 0.5)  # type: ignore[arg-type]
+    without = criterion_of(goal, data, data.asked()).without_each(threshold)  # type: ignore[attr-defined]
+    assert len(np.unique(without.round(6))) > 5
+    for code in range(12):
+        alone = data.among(np.delete(np.arange(12), code))
+        assert without[code] == pytest.approx(criterion_of(goal, alone, alone.asked()).rate(threshold), abs=1e-9)
+
+
 def test_the_threshold_of_a_precision_is_the_lowest_that_reaches_it() -> None:
     data = classes(10, 6, spread=2.0)
     found = data.asked()
@@ -205,17 +217,17 @@ def test_other_classes_keep_to_the_goal_on_average(kind: str, value: float) -> N
 def test_calibration_says_what_was_found() -> None:
     data = classes(30, 8, 0.45)
     found = calibrate(data, Goal("far", 0.1), resamples=60, splits=2)
-    assert found.threshold.low < found.threshold.value < found.threshold.high
+    assert found.threshold.interval.low < found.threshold.value < found.threshold.interval.high
     assert found.plain <= found.threshold.value
     shown = acceptance(data.embeddings, data.labels, found.threshold.value)
     for name, rate in found.measured.items():
         assert rate.value == pytest.approx(shown[name], abs=1e-6), name
-        assert rate.low <= rate.value <= rate.high, name
+        assert rate.interval.low <= rate.value <= rate.interval.high, name
     assert len(found.held_out) == 4
     assert (found.same.sum(), found.different.sum()) == (shown["same_pairs"], shown["different_pairs"])
     assert found.counts["unknown_queries"] == 240
     strict = calibrate(data, Goal("far", 0.1), strict=True, resamples=60, splits=2)
-    assert strict.threshold.value == found.threshold.high
+    assert strict.threshold.value == found.threshold.interval.high
     assert np.mean(strict.held_out) < np.mean(found.held_out)
     again = calibrate(data, Goal("far", 0.1), resamples=60, splits=2)
     assert (again.threshold, again.held_out) == (found.threshold, found.held_out)
