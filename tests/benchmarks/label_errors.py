@@ -1,6 +1,7 @@
 """How well are wrong labels found? Some labels of real pictures are changed, then looked for.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/label_errors.py --images DIR --weights FILE --out FOLDER [--seed 0] [--ways untrained]
+    OMP_NUM_THREADS=1 python tests/benchmarks/label_errors.py --images DIR --weights FILE --out FOLDER [--seed 0]
+        [--ways untrained]
 
 5 % of the labels become those of other classes, drawn at random. `eml suspects` then ranks the pictures, by embeddings
 of networks trained with the wrong labels, each on the pictures that it has not seen (a short recipe, three folds), and
