@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eml.errors import DataError
 from eml.retrieval.tiles import BLOCK, TILE, Rows, similarities
 
 OWN_ENTRIES = 1 << 22  # similarities of queries to pictures of their class held at once, 16 MiB in float32
@@ -74,11 +75,15 @@ def rank(
     out, neither right nor wrong (Zheng 2015, Market-1501, section 4); −1 for a picture without a group.
     device: where to compute, by default where the gallery is.
     Queries without a partner stay in with partners = 0; metrics leave them out and say how many.
-    Raises DataError on NaN, infinite or zero embeddings.
+    Raises DataError on NaN, infinite or zero embeddings, and where there is not one label, and group, for each.
     """
-    if gallery is None or gallery_labels is None:
+    if gallery is None:
         gallery, gallery_labels, itself = queries, query_labels, np.arange(len(queries))
         gallery_groups = query_groups
+    _check_numbers("query", len(queries), labels=query_labels, groups=query_groups, itself=itself)
+    _check_numbers("gallery", len(gallery), labels=gallery_labels, groups=gallery_groups)
+    if gallery_labels is None or (query_groups is None) != (gallery_groups is None):
+        raise DataError("a gallery needs labels, and groups where the queries have them")
     everyone = _Everyone(
         Rows(queries, "query", device),
         query_labels,
@@ -88,6 +93,12 @@ def rank(
         None if query_groups is None or gallery_groups is None else (query_groups, gallery_groups),
     )
     return everyone.rankings()
+
+
+def _check_numbers(name: str, count: int, **given: Integers | None) -> None:
+    for what, values in given.items():
+        if values is not None and len(values) != count:
+            raise DataError(f"{count:,} {name} embeddings and {len(values):,} {what}: one for each is needed")
 
 
 class _Everyone:

@@ -160,3 +160,32 @@ def test_embeddings_that_cannot_be_ranked_are_named(bad: float) -> None:
 def test_no_partner_at_all_is_an_error() -> None:
     with pytest.raises(DataError, match="none of 3 queries has a partner"):
         summarise(rank(torch.eye(3), np.arange(3)))
+
+
+def test_embeddings_in_half_precision_are_ranked_as_their_values_in_float32() -> None:
+    rows = 3 * torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    labels = np.arange(60) % 6
+    for precision in (torch.float16, torch.bfloat16):
+        half = rows.to(precision)
+        one, other = summarise(rank(half, labels)), summarise(rank(half.float(), labels))
+        assert one.values == other.values
+        assert np.array_equal(one.answers.similarity, other.answers.similarity)
+
+
+def test_a_gallery_without_pictures_answers_nothing() -> None:
+    rows, labels = unit(torch.randn(4, 3, generator=torch.Generator().manual_seed(0))), np.arange(4)
+    (found,) = rank(rows, labels, rows[:0], labels[:0])
+    assert found.nearest.tolist() == [-1] * 4
+    assert found.partners.tolist() == [0] * 4
+
+
+def test_labels_and_groups_that_are_not_one_for_each_picture_are_told() -> None:
+    rows, labels = unit(torch.randn(6, 3, generator=torch.Generator().manual_seed(0))), np.arange(6) // 2
+    with pytest.raises(DataError, match="6 query embeddings and 4 labels: one for each is needed"):
+        rank(rows, labels[:4])
+    with pytest.raises(DataError, match="6 gallery embeddings and 5 labels"):
+        rank(rows, labels, rows, labels[:5])
+    with pytest.raises(DataError, match="a gallery needs labels"):
+        rank(rows, labels, rows)
+    with pytest.raises(DataError, match="groups where the queries have them"):
+        rank(rows, labels, rows, labels, query_groups=labels)
