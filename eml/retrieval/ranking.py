@@ -16,7 +16,7 @@ from torch import Tensor
 from eml.errors import DataError
 from eml.retrieval.tiles import BLOCK, TILE, Rows, similarities
 
-OWN_ENTRIES = 1 << 22  # similarities of queries to pictures of their class held at once, 16 MiB in float32
+OWN_ENTRIES = 1 << 20  # similarities of queries to pictures of their class held at once, 4 MiB in float32
 CACHED = 256  # rows of a block that stay in a core's cache while they are compared several times: 1 MiB
 FEW = 10  # thresholds up to which one comparison for each is quicker than a sort
 SPARSE = 32  # one of so many pictures may be above a query's worst partner for each to be looked at by itself

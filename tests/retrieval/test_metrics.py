@@ -1,5 +1,8 @@
 """Every metric equals a plain loop over a full sort, on random and on adversarial embeddings."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -189,3 +192,21 @@ def test_labels_and_groups_that_are_not_one_for_each_picture_are_told() -> None:
         rank(rows, labels, rows)
     with pytest.raises(DataError, match="groups where the queries have them"):
         rank(rows, labels, rows, labels, query_groups=labels)
+
+
+LARGE_CLASS = """
+import resource, numpy as np, torch
+from eml.retrieval.metrics import summarise
+from eml.retrieval.ranking import rank
+rows, labels = torch.randn(5000, 16), np.zeros(5000, np.int64)
+summarise(rank(rows[:200], np.arange(200) // 2))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+summarise(rank(rows, labels))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.wide
+def test_memory_does_not_grow_with_the_ranks_of_a_large_class() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE_CLASS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 40, "MiB; all ranks are 190"
