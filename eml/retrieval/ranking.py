@@ -135,7 +135,8 @@ class _Everyone:
         sizes, starts = self.sizes[some], self.starts[some]
         new = _firsts(starts, sizes)
         rows = np.cumsum(np.where(new, sizes, 0))  # of the gallery, in their classes
-        fits = (np.arange(1, len(some) + 1) * sizes <= OWN_ENTRIES) & (rows <= max(4 * BLOCK, len(self.gallery) // 2))
+        most = max(4 * BLOCK, len(self.gallery) // 2, sizes[0])  # one class always fits, else it goes query by query
+        fits = (np.arange(1, len(some) + 1) * sizes <= OWN_ENTRIES) & (rows <= most)
         return max(1, int(fits.sum()))
 
     def _ranking(self, some: Integers) -> Ranking:

@@ -210,3 +210,9 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def test_memory_does_not_grow_with_the_ranks_of_a_large_class() -> None:
     done = subprocess.run([sys.executable, "-c", LARGE_CLASS], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 40, "MiB; all ranks are 190"
+
+
+def test_a_class_of_most_of_the_gallery_is_not_ranked_query_by_query(monkeypatch) -> None:
+    monkeypatch.setattr(ranking, "BLOCK", 4)
+    rows = unit(torch.randn(60, 8, generator=torch.Generator().manual_seed(0)))
+    assert len(list(rank(rows, np.zeros(60, np.int64)))) == 1
