@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.retrieval.tiles import BLOCK, TILE, Rows, similarities
+from eml.retrieval.tiles import BLOCK, TILE, Rows, check_sizes, similarities
 
 OWN_ENTRIES = 1 << 20  # similarities of queries to pictures of their class held at once, 4 MiB in float32
 CACHED = 256  # rows of a block that stay in a core's cache while they are compared several times: 1 MiB
@@ -84,6 +84,7 @@ def rank(
     _check_numbers("gallery", len(gallery), labels=gallery_labels, groups=gallery_groups)
     if gallery_labels is None or (query_groups is None) != (gallery_groups is None):
         raise DataError("a gallery needs labels, and groups where the queries have them")
+    check_sizes(queries, gallery)
     everyone = _Everyone(
         Rows(queries, "query", device),
         query_labels,

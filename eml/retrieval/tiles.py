@@ -64,6 +64,13 @@ class Rows:
             yield first, self[first : first + BLOCK]
 
 
+def check_sizes(queries: Tensor, gallery: Tensor) -> None:
+    """Raises DataError where their embeddings are not of one size."""
+    if queries.shape[1:] != gallery.shape[1:]:
+        sizes = " and ".join(str(tuple(each.shape)) for each in (queries, gallery))
+        raise DataError(f"query and gallery embeddings must be of one size, got {sizes}")
+
+
 def similarities(tile: Tensor, block: Tensor, into: Tensor) -> None:
     """(T, W) cosines of unit vectors (T, D) and (n, D), −inf in the columns beyond n.
 

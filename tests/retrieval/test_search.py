@@ -56,6 +56,8 @@ def test_more_neighbours_than_the_gallery_has_are_none() -> None:
 
 
 def test_what_cannot_be_searched_is_told(monkeypatch) -> None:
+    with pytest.raises(DataError, match=r"must be of one size, got \(2, 2\) and \(3, 3\)"):
+        nearest(torch.eye(2), torch.eye(3), 1)
     with pytest.raises(DataError, match="1 of 2 gallery embeddings are NaN"):
         nearest(torch.eye(2), torch.tensor([[1.0, 0], [float("nan"), 0]]), 1)
     monkeypatch.setitem(sys.modules, "faiss", None)

@@ -188,6 +188,12 @@ def test_pairs_of_a_csv(tmp_path: Path) -> None:
     assert (values["fold_accuracy"], values["fold_accuracy_error"]) == (0.25, 0.25)
 
 
+def test_a_name_of_two_pictures_says_nothing(tmp_path: Path) -> None:
+    (file := tmp_path / "pairs.csv").write_text(FILE)
+    with pytest.raises(DataError, match=rf"1 names are of several pictures, first: '{NAMES[0]}'"):
+        read_pairs(file, [*NAMES, NAMES[0]])
+
+
 def test_names_may_be_relative_to_the_folder_of_the_pairs(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     file = tmp_path / "pairs.csv"
