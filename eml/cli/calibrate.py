@@ -65,7 +65,9 @@ def calibrate(
     plot: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.png", show_default=False, help="Draw the histograms of the similarities with the threshold."
+            metavar="FILE",
+            show_default=False,
+            help="Draw the histograms of the similarities with the threshold, a PNG.",
         ),
     ] = None,
     random_seed: Annotated[int, typer.Option(help="Of the resamples and splits.")] = 28,
