@@ -102,6 +102,7 @@ def train(
 
 
 def _rehearse(run: "RunConfig", table: "Table", processes: "Processes", *, json: bool) -> None:
+    from eml.cli.dry_run import rows_of
     from eml.engine.rehearsal import rehearse
 
     facts, warnings = rehearse(run, table, processes)
@@ -109,8 +110,7 @@ def _rehearse(run: "RunConfig", table: "Table", processes: "Processes", *, json:
         return
     for line in facts["recipe"]:
         render.say(line)
-    rows = [[name, value] for name, value in facts.items() if name != "recipe"]
-    render.table("Two steps were taken, no run folder was made", ["", ""], rows)
+    render.table("Two steps were taken, no run folder was made", ["", ""], rows_of(facts))
     for line in warnings:
         render.warn(line)
     if json:

@@ -13,6 +13,7 @@ from PIL import Image
 
 import eml
 from eml.cli.app import main
+from eml.cli.dry_run import WORDS
 
 SMALL = "--backbone test_resnet --weights none"
 
@@ -106,9 +107,18 @@ def test_a_folder_of_pictures_alone_is_enough_to_train_on(tmp_path: Path, capfd:
     assert run(f"evaluate {tmp_path}/run --data {photos}") == 0
 
 
-def test_dry_run_takes_a_step_and_writes_nothing(trained: Path, tmp_path: Path) -> None:
-    assert run(f"train {trained}/config.yaml --set output={tmp_path}/r --set image.size=32 --dry-run") == 0
+def test_dry_run_takes_a_step_and_writes_nothing_and_speaks_in_words(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(f"train {trained}/config.yaml --set output={tmp_path}/r --set image.size=32 --dry-run --json") == 0
     assert not (tmp_path / "r").exists()
+    shown = capsys.readouterr()
+    facts = json.loads(shown.out)
+    assert set(facts) - {"recipe", "warnings"} == set(WORDS)  # each fact has a word
+    for name, (words, unit) in WORDS.items():
+        (line,) = (line for line in shown.err.splitlines() if line.strip().startswith(f"{words}  "))
+        assert line.strip().endswith(unit)
+    assert "_" not in shown.err.partition("Two steps")[2]
 
 
 def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained: Path, tmp_path: Path) -> None:
