@@ -86,8 +86,8 @@ def train(
         from eml.engine.processes import Processes
 
         here = Processes.of_environment()
-        occupied = overwrite or dry_run or fold == "all"  # of folds, each run checks its own
-        check(run, resume=resume, overwrite=occupied, processes=here)
+        elsewhere = dry_run or fold == "all"  # of folds, each run checks its own
+        check(run, resume=resume and not elsewhere, overwrite=overwrite or elsewhere, processes=here)
     with joined(run.device, here) as processes:
         from eml.engine.sets import table_to_train_on
 

@@ -143,7 +143,14 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("train {photos}", "is a folder; give the config file in it"),
         ("train {photos}/gone.yaml", "gone.yaml"),
         ("train {photos}/config.yaml", "there is something already; go on with it (--resume)"),
-        ("train {photos}/config.yaml --set output={tmp}/r --resume", "holds no state.pt to resume from"),
+        (
+            "train {photos}/config.yaml --set output={tmp}/r --resume",
+            "/r: is not there, so no run to resume; without --resume one begins there",
+        ),
+        (
+            "train {photos}/config.yaml --set output={photos}/000 --resume",
+            "/000: holds no state.pt to resume from; begin",
+        ),
         ("train {photos}/config.yaml --set output={tmp}/r --device cuda:7", "device 'cuda:7'"),
         ("train {photos}/config.yaml --set output={tmp}/r --set data.fold=9", "no picture is in fold 9"),
         ("train {photos}/config.yaml --set output={tmp}/file/r --set image.size=32", "cannot be written"),
