@@ -90,9 +90,9 @@ def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:
     from eml.cli import render
 
     show_slices(found.slices, columns)
-    measured = {**found.verification, **found.clustering}
+    measured = _measured(found)
     if measured:
-        render.table("", [name, ""], [[key, _figure(value)] for key, value in measured.items()])
+        render.table("", [name, ""], measured)
     if found.acceptance:
         rows = [[key.replace("_", " "), _figure(value)] for key, value in found.acceptance.items()]
         render.table("", ["by the calibrated threshold", ""], rows)
@@ -103,6 +103,17 @@ def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:
     if any(each.few for each in found.intervals.values()):
         count = max(each.classes for each in found.intervals.values())
         render.warn(f"{name}: {count} classes are few for intervals over classes; take them as a hint")
+
+
+def _measured(found: Findings) -> list[list[str]]:
+    """A row for each value of verification and clustering."""
+    if not found.verification and not found.clustering:
+        return []
+    from eml.retrieval.clustering import SHOWN
+    from eml.retrieval.verification import shown
+
+    rows = [[shown(name), _figure(value)] for name, value in found.verification.items()]
+    return rows + [[SHOWN[name], _figure(value)] for name, value in found.clustering.items()]
 
 
 def _figure(value: float | None) -> str:

@@ -112,6 +112,24 @@ def test_models_of_different_pictures_are_listed_and_not_compared(
     assert "against the best" not in err
 
 
+def test_verification_and_clustering_are_told_by_name_and_kept_by_key(
+    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--out", tmp_path / "out", "--verification", "--clustering", "--json")
+    assert run("evaluate", files[0], *words) == 0
+    out, err = capfd.readouterr()
+    (told,) = json.loads(out)["evaluations"]
+    assert {"auc", "eer", "eer_threshold", "tar_at_far_1e-1", "same_pairs"} <= set(told["verification"])
+    assert set(told["clustering"]) == {"nmi", "ami"}
+    page = (tmp_path / "out" / "embeddings" / "report.html").read_text(encoding="utf-8")
+    for name in ("AUC", "EER", "threshold at EER", "TAR@FAR=1e-1", "pairs of the same class", "NMI", "AMI"):
+        assert f"\n {name}  " in err
+        assert f">{name}<" in page
+    for key in (*told["verification"], *told["clustering"]):
+        assert f" {key} " not in err
+        assert f">{key}<" not in page
+
+
 def test_what_is_missing_is_told(files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", files[0]) == 2
     assert "has no run folder to write into; say where with --out FOLDER" in capfd.readouterr().err
