@@ -139,8 +139,8 @@ class RunFolder:
         if not self.path.exists():
             raise CheckpointError(f"{self.path}: is not there, so no run to resume; without --resume one begins there")
         raise CheckpointError(
-            f"{self.path}: holds no state.pt to resume from; begin again with --overwrite in place of --resume, or name "
-            "the folder of a run (--set output=FOLDER)"
+            f"{self.path}: holds no state.pt to resume from; begin again with --overwrite in place of --resume, or "
+            "name the folder of a run (--set output=FOLDER)"
         )
 
     def save_state(self, state: dict[str, Any]) -> None:

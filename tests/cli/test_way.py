@@ -115,7 +115,7 @@ def test_dry_run_takes_a_step_and_writes_nothing_and_speaks_in_words(
     shown = capsys.readouterr()
     facts = json.loads(shown.out)
     assert set(facts) - {"recipe", "warnings"} == set(WORDS)  # each fact has a word
-    for name, (words, unit) in WORDS.items():
+    for words, unit in WORDS.values():
         (line,) = (line for line in shown.err.splitlines() if line.strip().startswith(f"{words}  "))
         assert line.strip().endswith(unit)
     assert "_" not in shown.err.partition("Two steps")[2]
