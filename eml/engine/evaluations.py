@@ -9,6 +9,7 @@ from eml.dataset.scan import Progress
 from eml.dataset.table import Table
 from eml.engine.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
 from eml.engine.evaluation import (
+    TIMM,
     Evaluation,
     check_results,
     evaluation_of,
@@ -55,10 +56,15 @@ class Asked:
     device: str = "auto"
 
     def folders(self) -> list[Path]:
-        """Where the results of each model go. Raises ConfigError without pictures, and where there is no folder."""
+        """Where the results of each model go. Raises ConfigError for what does not go together."""
         everyone = [*self.checkpoints, *([self.against] if self.against else [])]
         if not self.data and not all(is_embeddings_file(each) for each in everyone):
             raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
+        of_timm = self.weights != "pretrained" or self.image_size is not None
+        if of_timm and not any(each.startswith(TIMM) for each in everyone):
+            raise ConfigError(
+                f"--weights and --image-size are for {TIMM}NAME, and none is given; a checkpoint has its own"
+            )
         if self.out is None or len(self.checkpoints) == 1:
             return [evaluations_folder(checkpoint, self.out) for checkpoint in self.checkpoints]
         return [self.out / name for name in folder_names([Path(each.replace(":", "-")) for each in self.checkpoints])]

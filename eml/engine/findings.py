@@ -57,6 +57,7 @@ class Findings:
             "verification": self.verification or None,
             "clustering": self.clustering or None,
             "acceptance": self.acceptance or None,
+            "calibrated_on_this_table": self.evaluation.calibrated_here,
         }
 
 
