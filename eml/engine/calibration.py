@@ -14,7 +14,7 @@ from eml.engine.evaluation import TIMM
 from eml.engine.sets import RetrievalSet, pictures
 from eml.engine.uncertainty import as_pair
 from eml.errors import ConfigError, OutputError
-from eml.files import digest, is_json_with, write_json
+from eml.files import digest, is_json_with, unwritable, write_json
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
 from eml.models.model import Model
 from eml.models.pointers import find_checkpoint
@@ -27,7 +27,7 @@ def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
     """The checkpoint folder, where calibration.json may be written.
 
     Raises ConfigError for timm:NAME, CheckpointError where there is no checkpoint, and OutputError where there is a
-    calibration.json that eml did not write.
+    calibration.json that eml did not write, or nothing can be written.
     """
     if name.startswith(TIMM):
         raise ConfigError(f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder")
@@ -35,6 +35,8 @@ def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
     file = calibration_path(folder)
     if file.exists() and not overwrite and not is_json_with(file, {"eml_version", "goal", "threshold"}):
         raise OutputError(f"{file}: is there and was not written by eml calibrate; give --overwrite to replace it")
+    if told := unwritable(folder):
+        raise OutputError(told)
     return folder
 
 

@@ -109,6 +109,7 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
         ("--far 0.1 --precision 0.9", "2 goals are given"),
         ("--far 1.5", "the goal must be above 0 and below 1, got 1.5"),
         ("--far 0.1 --plot x.jpg", "x.jpg: a PNG is written"),
+        ("--pair-far 0.05 --plot /proc/x.png", "/proc: cannot be written"),
         ("--far 0.001", "--far 0.001 cannot be shown by 80 queries"),
     ],
 )
