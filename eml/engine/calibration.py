@@ -20,7 +20,7 @@ from eml.models.model import Model
 from eml.models.pointers import find_checkpoint
 from eml.retrieval.bootstrap import CONFIDENCE, Estimate
 from eml.retrieval.calibration import BINS, RESAMPLES, SEED, Calibrated, OpenSet, calibrate
-from eml.retrieval.support import Goal, Kind, refuse_hopeless
+from eml.retrieval.support import OPTIONS, Goal, Kind, refuse_hopeless
 
 
 def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
@@ -45,12 +45,13 @@ def goal_of(far: float | None, pair_far: float | None, precision: float | None) 
     values: dict[Kind, float | None] = {"far": far, "pair_far": pair_far, "precision": precision}
     given = [Goal(kind, value) for kind, value in values.items() if value is not None]
     if len(given) != 1:
+        told = f"{' and '.join(OPTIONS[each.kind] for each in given)} are given" if given else "no goal is given"
         raise ConfigError(
-            f"{len(given)} goals are given; give one: --far RATE (of queries of unknown classes), --pair-far RATE (of "
-            "pairs of different classes) or --precision SHARE (of accepted answers that are right)"
+            f"{told}; give one goal: --far RATE (of queries of unknown classes), --pair-far RATE (of pairs of "
+            "different classes) or --precision SHARE (of accepted answers that are right)"
         )
     if not 0 < given[0].value < 1:
-        raise ConfigError(f"the goal must be above 0 and below 1, got {given[0].value:g}")
+        raise ConfigError(f"{OPTIONS[given[0].kind]} must be above 0 and below 1, got {given[0].value:g}")
     return given[0]
 
 

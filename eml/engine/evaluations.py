@@ -13,6 +13,7 @@ from eml.engine.evaluation import (
     TIMM,
     Evaluation,
     check_results,
+    check_timm,
     evaluation_of,
     evaluation_of_embeddings,
     evaluations_folder,
@@ -61,6 +62,12 @@ class Asked:
         everyone = [*self.checkpoints, *([self.against] if self.against else [])]
         if not self.data and not all(is_embeddings_file(each) for each in everyone):
             raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
+        for each in everyone:
+            check_timm(each)
+        if self.weights not in ("pretrained", "none") and not Path(self.weights).exists():
+            raise ConfigError(
+                f"--weights {self.weights}: there is no such file; allowed: pretrained, none, or a weights file"
+            )
         of_timm = self.weights != "pretrained" or self.image_size is not None
         if of_timm and not any(each.startswith(TIMM) for each in everyone):
             raise ConfigError(

@@ -31,11 +31,15 @@ class Goal:
     value: float
 
 
+def _classes(number: int) -> str:
+    return "1 class" if number == 1 else f"{number:,} classes"
+
+
 def refuse_few_classes(classes: int) -> None:
     """Raises DataError where halves of the classes have no pairs of different ones."""
     if classes < FEWEST_CLASSES:
         raise DataError(
-            f"{classes} classes: a threshold is chosen on half of the classes and checked on the other half, which "
+            f"{_classes(classes)}: a threshold is chosen on half of the classes and checked on the other half, which "
             f"takes {FEWEST_CLASSES} at least"
         )
 
@@ -114,7 +118,7 @@ def notes_on(goal: Goal, counts: dict[str, int], criterion: Criterion, threshold
         )
     if counts["classes"] < FEW_CLASSES:
         notes.append(
-            f"{counts['classes']} classes: with fewer than {FEW_CLASSES} the intervals are rough, take them as a hint"
+            f"{_classes(counts['classes'])}: with fewer than {FEW_CLASSES} the intervals are rough, take them as a hint"
         )
     if isinstance(criterion, TopAnswers) and threshold <= criterion.similarity[-1]:
         notes.append("the precision is reached without refusing any answer; the threshold is the lowest cosine seen")

@@ -181,7 +181,7 @@ def _both_kinds(accepted: Accepted) -> Accepted:
     same, different = (int(each[-1]) if len(each) else 0 for each in (accepted.same, accepted.different))
     if not same or not different:
         raise DataError(
-            f"{same:,} pairs are of the same class and {different:,} of different ones; verification needs both: "
+            f"{same:,} {'pair is' if same == 1 else 'pairs are'} of the same class and {different:,} of different ones; verification needs both: "
             "two classes at least, and one of two pictures or more"
         )
     return accepted

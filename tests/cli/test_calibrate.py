@@ -105,9 +105,9 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
 @pytest.mark.parametrize(
     "words, told",
     [
-        ("", "0 goals are given; give one: --far RATE"),
-        ("--far 0.1 --precision 0.9", "2 goals are given"),
-        ("--far 1.5", "the goal must be above 0 and below 1, got 1.5"),
+        ("", "no goal is given; give one goal: --far RATE"),
+        ("--far 0.1 --precision 0.9", "--far and --precision are given; give one goal"),
+        ("--far 1.5", "--far must be above 0 and below 1, got 1.5"),
         ("--far 0.1 --plot x.jpg", "x.jpg: a PNG is written"),
         ("--pair-far 0.05 --plot /proc/x.png", "/proc: cannot be written"),
         ("--far 0.001", "--far 0.001 cannot be shown by 80 queries"),

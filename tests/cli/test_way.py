@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 from PIL import Image
 
 import eml
@@ -168,7 +169,16 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("evaluate {photos}/run --data {photos}/gone.csv", "gone.csv: no such file"),
         ("evaluate {photos}/run --data {photos}/one.csv", "none of 2 queries has a partner"),
         ("evaluate timm:test_resnet --weights none --data {photos}", "say where with --out FOLDER"),
-        ("evaluate timm:test_resnett --weights none --data {photos} --out {tmp}", "did you mean"),
+        (
+            "evaluate timm:test_resnet timm:test_resnett --weights none --data {tmp}/gone --out {tmp}",
+            f"timm:test_resnett: timm {timm.__version__} has no model 'test_resnett' (did you mean 'test_resnet'",
+        ),
+        ("evaluate timm: --data {photos} --out {tmp}", "timm: names no model; write timm:NAME, such as timm:resnet50"),
+        ("evaluate timm:test_resnet --weights {tmp}/gone.pt --data {photos} --out {tmp}", "gone.pt: there is no such"),
+        (
+            "evaluate {photos}/run --data {photos} --slice category --slice nope",
+            "has no columns 'category', 'nope' to slice by; it has label",
+        ),
         ("evaluate {photos}/run --weights none --data {photos}", "--weights and --image-size are for timm:NAME"),
         ("train {photos}/config.yaml --accept-changes", "--accept-changes: only with --resume"),
         ("train {photos}/config.yaml --fold first", "--fold must be a number or 'all', got 'first'"),

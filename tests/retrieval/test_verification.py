@@ -137,6 +137,8 @@ def test_all_pairs_are_every_two_pictures_once() -> None:
 
 def test_one_kind_of_pairs_and_nan_are_errors() -> None:
     embeddings, labels = classes(3, 3)
+    with pytest.raises(DataError, match="1 pair is of the same class and 0 of different ones"):
+        counted_pairs(np.array([0.5]), np.array([True]))
     with pytest.raises(DataError, match="0 pairs are of the same class"):
         all_pairs(embeddings, np.arange(9))
     with pytest.raises(DataError, match="0 of different ones"):
