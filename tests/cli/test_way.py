@@ -183,6 +183,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("train {photos}/config.yaml --accept-changes", "--accept-changes: only with --resume"),
         ("train {photos}/config.yaml --fold first", "--fold must be a number or 'all', got 'first'"),
         ("init {photos}", "config.yaml: is there already"),
+        ("init {tmp}/gone --backbone resnet5O", "has no model 'resnet5O' (did you mean 'resnet50"),
         (
             "init {photos} --out {tmp}/c.yaml --weights {tmp}/gone.pth",
             "gone.pth: there is no such file; allowed: pretr",
