@@ -150,6 +150,7 @@ def _show(found: "Calibration", of_what: str) -> None:
             f"{render.decimal(min(there))} … {render.decimal(max(there))} (goal {found.goal_value:g})"
         )
     if missing := len(found.held_out) - len(there):
-        render.warn(f"{missing} of {len(found.held_out)} halves of the classes gave no threshold for this goal")
+        few = "" if found.held_out_mean is not None else ": too many to say how it does on held-out classes"
+        render.warn(f"{missing} of {len(found.held_out)} halves of the classes gave no threshold for this goal{few}")
     for note in found.notes:
         render.warn(note)

@@ -103,7 +103,7 @@ def _record(
         plain_threshold=found.plain,
         measured={name: _rate(each) for name, each in found.measured.items()},
         held_out=held_out,
-        held_out_mean=float(np.mean(there)) if there else None,
+        held_out_mean=float(np.mean(there)) if there and 2 * len(there) >= len(held_out) else None,
         confidence=CONFIDENCE,
         seed=seed,
         resamples=RESAMPLES,

@@ -1,7 +1,7 @@
 """Whether pictures can support a goal of calibration, and what to beware of where they hardly can."""
 
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import ceil, floor, isnan, log10
 from typing import Literal
 
 import numpy as np
@@ -98,10 +98,15 @@ def unreachable(criterion: Criterion, goal: Goal) -> str:
 
 
 def too_few_classes(goal: Goal, classes: int, expected: float) -> str:
-    """What to say where even the strictest threshold is not expected to do on other classes. expected: its rate."""
+    """What to say where even the strictest threshold is not expected to do on other classes. expected: its rate.
+
+    NaN where resamples of the classes give no threshold.
+    """
+    told = f"{OPTIONS[goal.kind]} {goal.value:g} cannot be expected of other classes, so much do these {classes} differ"
+    if isnan(expected):
+        return f"{told}: resamples of them give no threshold. Give pictures of more classes, or a goal less strict"
     return (
-        f"{OPTIONS[goal.kind]} {goal.value:g} cannot be expected of other classes, so much do these {classes} differ: "
-        f"the strictest threshold that resamples of them give leads to {expected:.2g}. Give pictures of more "
+        f"{told}: the strictest threshold that resamples of them give leads to {expected:.2g}. Give pictures of more "
         "classes, or a goal that is no stricter than that"
     )
 
