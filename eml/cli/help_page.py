@@ -53,4 +53,4 @@ def _of(annotation: Any, param: Any) -> str:
     inner = [each for each in get_args(annotation) if each is not NoneType]
     if inner:
         return _of(inner[0], param)
-    return OF_TYPE.get(annotation, param.name.strip("_").upper())
+    return OF_TYPE.get(annotation, str(param.name).strip("_").upper())

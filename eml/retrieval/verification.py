@@ -180,9 +180,10 @@ def unit_length(embeddings: Tensor) -> Tensor:
 def _both_kinds(accepted: Accepted) -> Accepted:
     same, different = (int(each[-1]) if len(each) else 0 for each in (accepted.same, accepted.different))
     if not same or not different:
+        which = f"{same:,} {'pair is' if same == 1 else 'pairs are'} of the same class"
         raise DataError(
-            f"{same:,} {'pair is' if same == 1 else 'pairs are'} of the same class and {different:,} of different ones; verification needs both: "
-            "two classes at least, and one of two pictures or more"
+            f"{which} and {different:,} of different ones; verification needs both: two classes at least, and one of "
+            "two pictures or more"
         )
     return accepted
 
