@@ -58,6 +58,8 @@ def nearest(
     choices = [_first_choice(engine, asked, queries.dtype, k), _second_choice(asked, k)]
     indices = np.full((len(queries), k), -1)
     values = np.full((len(queries), k), -np.inf, np.float32)
+    if not wanted:
+        return Neighbours(indices, values)
     for first in range(0, len(queries), TILE):
         part = slice(first, first + TILE)
         found = _nearest(asking[part], asked, torch.from_numpy(itself[part]).to(asked.device), wanted, choices)

@@ -244,3 +244,12 @@ def test_the_drawn_curve_keeps_its_ends_and_few_points() -> None:
     assert len(drawn["threshold"]) <= 100
     assert drawn["false_accept_rate"][-1] == drawn["true_accept_rate"][-1] == 1
     assert all(np.diff(drawn["false_accept_rate"]) >= 0)
+
+
+def test_the_threshold_of_a_fold_may_lie_beyond_all_cosines_or_between_two_neighbours_of_float32() -> None:
+    fold = np.array([0, 0, 1, 1])
+    alike = np.full(4, 0.9, np.float32)
+    assert fold_accuracies(alike, np.zeros(4, bool), fold).tolist() == [1, 1], "nothing is to be accepted"
+    low = np.float32(0.5)
+    both = np.array([low, np.nextafter(low, np.float32(1))] * 2)
+    assert fold_accuracies(both, np.array([False, True] * 2), fold).tolist() == [1, 1]
