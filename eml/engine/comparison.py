@@ -60,7 +60,11 @@ class Comparison:
             UNKNOWN: f"The data cannot tell {self.name} and {self.against} apart",
             ALIKE: f"{self.name} and {self.against} have the same {self.shown[metric]} in every query",
         }[verdict_on(found)]
-        few = [f"Only {found.interval.classes} classes: take this as a hint."] if found.interval.few else []
+        few = (
+            [f"Only {found.interval.classes} class{'' if found.interval.classes == 1 else 'es'}: take this as a hint."]
+            if found.interval.few
+            else []
+        )
         return [
             f"{what}: {told}.",
             *few,

@@ -1,5 +1,6 @@
 """Models on tables: each evaluated and written into a folder of its own, and several compared with the best."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from eml.engine.evaluation import (
     TIMM,
     Evaluation,
     check_results,
+    check_timm,
     evaluation_of,
     evaluation_of_embeddings,
     evaluations_folder,
@@ -23,8 +25,8 @@ from eml.engine.processes import Processes
 from eml.engine.sets import Report, retrieval_set
 from eml.engine.slices import Partition, check_columns, partition
 from eml.engine.standings import Standings, standings_of
-from eml.errors import ConfigError
-from eml.files import write_json
+from eml.errors import ConfigError, OutputError
+from eml.files import refuse_file_name, unwritable, write_json
 
 METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"
 TABLES = (".csv", ".parquet", ".npz", ".npy")
@@ -66,11 +68,19 @@ class Asked:
             raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
         if self.wanted.pairs and self.wanted.verification:
             raise ConfigError("--verification is by all pairs, --pairs by those of a file; give one of them")
+        for each in self.everyone:
+            check_timm(each)
         of_timm = self.weights != "pretrained" or self.image_size is not None
         if of_timm and not any(each.startswith(TIMM) for each in self.everyone):
             raise ConfigError(
                 f"--weights and --image-size are for {TIMM}NAME, and none is given; a checkpoint has its own"
             )
+        if self.weights not in ("pretrained", "none") and not Path(self.weights).exists():
+            raise ConfigError(
+                f"--weights {self.weights}: there is no such file; allowed: pretrained, none, or a weights file"
+            )
+        if self.out is not None:
+            refuse_file_name(self.out, "a folder for the results")
         if self.out is None or len(self.checkpoints) == 1:
             return [evaluations_folder(checkpoint, self.out) for checkpoint in self.checkpoints]
         return [self.out / name for name in folder_names([Path(each.replace(":", "-")) for each in self.checkpoints])]
@@ -88,12 +98,13 @@ class Page(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """Of one model on one table. facts: what metrics.json says. files: that were written."""
+    """Of one model on one table. facts: what metrics.json says. files: that were written; replaced: over older ones."""
 
     table: str
     found: Findings
     facts: dict[str, Any]
     files: list[Path]
+    replaced: list[Path]
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,8 @@ def evaluate_all(
             if tables and name not in parts:
                 parts[name] = partition(evaluation.table, evaluation.wanted, asked.wanted.columns, progress=progress)
             found = findings_of(evaluation, asked.wanted, against=other, parts=parts.get(name), progress=progress)
-            done.append(_written(Result(name, found, {"name": name, **found.facts()}, []), folder / name, asked, page))
+            facts = {"name": name, **found.facts()}
+            done.append(_written(Result(name, found, facts, [], []), folder / name, asked, page))
     if not done or len(asked.checkpoints) == 1:
         return Results(names, done, {})
     standings = {name: standings_of([each.found for each in done if each.table == name]) for name in names}
@@ -186,7 +198,11 @@ class _Work:
 
 
 def _check(asked: Asked, tables: Sequence[Table], folders: Sequence[Path], page: Page | None) -> None:
+    if problems := [told for folder in folders if (told := unwritable(folder))]:
+        raise OutputError([f"{told}. Give another --out" for told in problems])
     check_results([folder / METRICS for folder in folders])
+    if asked.save_embeddings:
+        _refuse_embeddings([folder / EMBEDDINGS for folder in folders])
     if page:
         for folder in folders:
             page.refuse(folder / PAGE)
@@ -194,15 +210,25 @@ def _check(asked: Asked, tables: Sequence[Table], folders: Sequence[Path], page:
         check_columns(table, asked.wanted.columns)
 
 
+def _refuse_embeddings(files: Sequence[Path]) -> None:
+    """Raises OutputError for one that is there and is none of an evaluation's: that is not replaced."""
+    for file in files:
+        if file.exists() and not file.with_name(METRICS).exists():
+            raise OutputError(f"{file}: is there and was not written by eml evaluate; give another --out")
+
+
 def _written(result: Result, folder: Path, asked: Asked, page: Page | None) -> Result:
-    evaluation, files = result.found.evaluation, [folder / METRICS]
+    evaluation, names = result.found.evaluation, [METRICS]
+    names += [EMBEDDINGS] if asked.save_embeddings else []
+    names += [PAGE] if page else []
+    files = [folder / name for name in names]
+    replaced = [file for file in files if file.exists()]
     write_json(folder / METRICS, result.facts)
     if asked.save_embeddings:
         write_embeddings(folder / EMBEDDINGS, evaluation.embeddings, evaluation.wanted.frame)
     if page:
         page.write(result.found, result.facts, folder / PAGE)
-        files.append(folder / PAGE)
-    return replace(result, files=files)
+    return replace(result, files=files, replaced=replaced)
 
 
 def _with_standing(result: Result, standings: Standings) -> Result:
@@ -213,9 +239,20 @@ def _with_standing(result: Result, standings: Standings) -> Result:
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
-    """A folder name for each: its own, with its folder's name before it where two would be the same."""
-    own = [path.name.removesuffix(path.suffix) if path.suffix in TABLES else path.name for path in paths]
-    full = [
-        f"{path.parent.name}-{name}" if own.count(name) > 1 else name for path, name in zip(paths, own, strict=True)
-    ]
+    """A folder name for each: its last part without the suffix; of equal ones, with the folders that tell them apart.
+
+    `a/x/run` and `b/x/run` give `a-x-run` and `b-x-run`; the same path twice gives `run` and `run-2`.
+    """
+    parts = [_parts(path) for path in paths]
+    full = []
+    for own in parts:
+        others = [each for each in parts if each != own]
+        told = next((n for n in range(1, len(own)) if all(each[-n:] != own[-n:] for each in others)), len(own))
+        full.append("-".join(own[-told:]))
     return [f"{name}-{full[:i].count(name) + 1}" if full[:i].count(name) else name for i, name in enumerate(full)]
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    """Of the path from the root, without a table's suffix."""
+    whole = Path(os.path.normpath(path.absolute()))
+    return (*whole.parts[1:-1], whole.stem if whole.suffix in TABLES else whole.name)

@@ -159,7 +159,8 @@ def check_columns(table: Table, columns: Sequence[str]) -> None:
     """Raises DataError for those that the table does not have."""
     if missing := [name for name in columns if name not in table.frame]:
         have = ", ".join(map(str, table.frame))
-        raise DataError(f"{table.name}: has no column {', '.join(map(repr, missing))} to slice by; it has {have}")
+        which = f"column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
+        raise DataError(f"{table.name}: has no {which} to slice by; it has {have}")
 
 
 def sliced(parts: Parts, summary: Summary, classes: NDArray[np.int64]) -> list[Slice]:

@@ -276,6 +276,8 @@ def test_a_half_without_queries_says_nothing() -> None:
 
 
 def test_too_few_classes_and_pictures_without_partners_are_refused() -> None:
+    with pytest.raises(DataError, match="1 class: a threshold is chosen on half"):
+        calibrate(classes(1, 5), Goal("far", 0.2))
     with pytest.raises(DataError, match="3 classes: a threshold is chosen on half"):
         calibrate(classes(3, 5), Goal("far", 0.2))
     with pytest.raises(DataError, match="0 pairs are of the same class"):
