@@ -8,11 +8,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from eml.errors import OutputError
 
 TEMPORARY_PREFIX = ".eml-tmp-"
+FILE_SUFFIXES = (
+    *(".csv", ".tsv", ".parquet", ".xlsx", ".json", ".jsonl", ".yaml", ".yml", ".txt", ".md", ".log"),
+    *(".html", ".htm", ".pdf", ".png", ".jpg", ".jpeg", ".npz", ".npy", ".pt", ".pth", ".safetensors", ".onnx", ".zip"),
+)
+"""By which a name is that of a file, and no folder of that name is meant."""
 
 
 @contextmanager
@@ -72,6 +78,26 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented JSON with a final newline; NaN is refused, since it is no JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why nothing can be written there, before the work is done. The folder need not be there yet; nothing is left."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        return f"{folder}: cannot be written, since {there} is a file"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{folder}: cannot be written (no permission)"
+    try:
+        with TemporaryFile(dir=there):
+            return None
+    except OSError as error:  # of a file system that takes no files, whatever the permissions say
+        return f"{folder}: cannot be written: {error.strerror or error}"
+
+
+def refuse_file_name(folder: Path, what: str) -> None:
+    """Raises OutputError for a folder to be made that is named like a file. what: that --out is, `a folder for …`."""
+    if folder.suffix.lower() in FILE_SUFFIXES and not folder.is_dir():
+        raise OutputError(f"{folder}: --out is {what}; no folder is made with {folder.suffix} at its end")
 
 
 def is_json_with(path: Path, keys: set[str]) -> bool:

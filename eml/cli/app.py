@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from eml.cli.help_page import PlainCommand, name_values
 from eml.errors import EmlError, Interrupted
 
 # Module eml/cli/NAME.py holds the command as an attribute NAME: a function, or a typer.Typer for a group of commands.
@@ -43,9 +44,11 @@ class LazyGroup(TyperGroup):
         command = getattr(importlib.import_module(f"eml.cli.{cmd_name}"), cmd_name)
         if not isinstance(command, typer.Typer):
             single = typer.Typer(add_completion=False, rich_markup_mode=None)
-            single.command(name=cmd_name)(command)
-            command = single
-        made = typer.main.get_command(command)
+            single.command(name=cmd_name, cls=PlainCommand)(command)
+            made = typer.main.get_command(single)
+            name_values(made, command)
+        else:
+            made = typer.main.get_command(command)
         made.name = cmd_name
         made.short_help = (
             (made.help or "").partition("\n")[0].partition(". ")[0].rstrip(".")

@@ -65,7 +65,9 @@ def calibrate(
     plot: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.png", show_default=False, help="Draw the histograms of the similarities with the threshold."
+            metavar="FILE",
+            show_default=False,
+            help="Draw the histograms of the similarities with the threshold, a PNG.",
         ),
     ] = None,
     random_seed: Annotated[int, typer.Option(help="Of the resamples and splits.")] = 28,
@@ -148,6 +150,7 @@ def _show(found: "Calibration", of_what: str) -> None:
             f"{render.decimal(min(there))} … {render.decimal(max(there))} (goal {found.goal_value:g})"
         )
     if missing := len(found.held_out) - len(there):
-        render.warn(f"{missing} of {len(found.held_out)} halves of the classes gave no threshold for this goal")
+        few = "" if found.held_out_mean is not None else ": too many to say how it does on held-out classes"
+        render.warn(f"{missing} of {len(found.held_out)} halves of the classes gave no threshold for this goal{few}")
     for note in found.notes:
         render.warn(note)

@@ -15,7 +15,7 @@ def evaluate(
     checkpoints: Annotated[
         list[str],
         typer.Argument(
-            metavar="CHECKPOINT...",
+            metavar="CHECKPOINT",
             help="A run folder (its best checkpoint), a checkpoint folder, timm:NAME for a network as it comes, or "
             "embeddings made elsewhere (.npz, .npy, .parquet). Several are compared.",
             show_default=False,
@@ -36,7 +36,9 @@ def evaluate(
     weights: Annotated[str, typer.Option(help="For timm:NAME: pretrained, none (random), or a file.")] = "pretrained",
     image_size: Annotated[
         int | None,
-        typer.Option(min=8, max=4096, help="For timm:NAME: side (pixels).", show_default="the model's own"),
+        typer.Option(
+            min=8, max=4096, help="For timm:NAME: side (pixels).  [default: the model's own]", show_default=False
+        ),
     ] = None,
     leave_out_same: LeaveOutSame = None,
     within: Within = None,
@@ -70,7 +72,9 @@ def evaluate(
     clustering: Annotated[
         bool, typer.Option("--clustering", help="NMI and AMI of k-means; slow with many classes.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results.", show_default="RUN/evaluations")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results.  [default: RUN/evaluations]", show_default=False)
+    ] = None,
     save_embeddings: Annotated[
         bool, typer.Option("--save-embeddings", help="Write embeddings.npz beside metrics.json.")
     ] = False,

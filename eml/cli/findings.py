@@ -86,13 +86,13 @@ def interval_of(change: Difference) -> str:
 
 
 def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:
-    """What there is beyond the metrics, and what to be careful about."""
+    """What there is beyond the metrics. name: of the table, and of several models the model's before it."""
     from eml.cli import render
 
     show_slices(found.slices, columns)
-    measured = {**found.verification, **found.clustering}
+    measured = _measured(found)
     if measured:
-        render.table("", [name, ""], [[key, _figure(value)] for key, value in measured.items()])
+        render.table("", [name, ""], measured)
     if found.acceptance:
         rows = [[key.replace("_", " "), _figure(value)] for key, value in found.acceptance.items()]
         render.table("", ["by the calibrated threshold", ""], rows)
@@ -100,11 +100,34 @@ def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:
         render.warn(f"{name}: the threshold was chosen on this table, which flatters what it accepts and refuses")
     if found.comparison:
         show_comparison(found.comparison)
+
+
+def warnings_of(table: str, found: Findings) -> list[str]:
+    """What to be careful about, in the figures of a model on a table."""
+    from eml.cli import render
+
+    lines = []
     if left_out := found.evaluation.summary.queries_without_partner:
-        render.warn(f"{name}: {left_out:,} queries have no partner of their class and are not counted")
+        told = render.count(
+            left_out, "query has no partner of its class and is", "queries have no partner of their class and are"
+        )
+        lines.append(f"{table}: {told} not counted")
     if any(each.few for each in found.intervals.values()):
         count = max(each.classes for each in found.intervals.values())
-        render.warn(f"{name}: {count} classes are few for intervals over classes; take them as a hint")
+        told = render.count(count, "class is", "classes are")
+        lines.append(f"{table}: {told} few for intervals over classes; take them as a hint")
+    return lines
+
+
+def _measured(found: Findings) -> list[list[str]]:
+    """A row for each value of verification and clustering."""
+    if not found.verification and not found.clustering:
+        return []
+    from eml.retrieval.clustering import SHOWN
+    from eml.retrieval.verification import shown
+
+    rows = [[shown(name), _figure(value)] for name, value in found.verification.items()]
+    return rows + [[SHOWN[name], _figure(value)] for name, value in found.clustering.items()]
 
 
 def _figure(value: float | None) -> str:

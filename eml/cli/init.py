@@ -8,6 +8,7 @@ import typer
 
 from eml.cli.options import Dataset, Root
 
+BACKBONE = "mobilenetv2_100"
 FLIPS = "random flips mirror pictures left to right: set augment.flip to 0 for text, signs and other one-handed things"
 
 
@@ -17,7 +18,7 @@ def init(
     out: Annotated[
         Path | None, typer.Option(help="The config to write.  [default: config.yaml in DATASET]", show_default=False)
     ] = None,
-    backbone: Annotated[str, typer.Option(help="Name of a timm model.")] = "mobilenetv2_100",
+    backbone: Annotated[str, typer.Option(help="Name of a timm model.")] = BACKBONE,
     weights: Annotated[str, typer.Option(help="pretrained, none (from scratch), or a weights file.")] = "pretrained",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config that is there.")] = False,
 ) -> None:
@@ -35,6 +36,10 @@ def init(
         raise OutputError(f"{target}: is there already. Give --overwrite to replace it, or another --out")
     if weights not in ("pretrained", "none") and not Path(weights).exists():
         raise ConfigError(f"--weights {weights}: there is no such file; allowed: pretrained, none, or a weights file")
+    if backbone != BACKBONE:
+        from eml.models.embedder import check_backbone  # torch and timm: seconds that the usual one need not take
+
+        check_backbone(backbone, "--backbone")
     table = resolve(dataset, "init", root, report=render.say, progress=render.progress)
     path = os.path.relpath(table.path or dataset, target.parent)
     if weights not in ("pretrained", "none"):

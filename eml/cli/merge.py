@@ -55,8 +55,11 @@ def merge(
     from eml.cli import render
     from eml.dataset.merge import merge_sources
     from eml.dataset.table import SUFFIXES, WAY, check_outputs, write_tables
+    from eml.files import refuse_file_name
 
     sources = _sources(datasets, root or [])
+    if out.suffix not in SUFFIXES:
+        refuse_file_name(out, "a folder for the table, or the table (NAME.csv or NAME.parquet)")
     path = out if out.suffix in SUFFIXES else out / f"{WAY['merge']}.csv"
     check_outputs([path], overwrite=overwrite)  # before the work, not after it
     merged = merge_sources(sources, labels, step="split", report=render.say, progress=render.progress)

@@ -21,16 +21,19 @@ LONGEST = 30  # characters of a name that are kept in one line at the cost of a 
 def show_results(checkpoints: Sequence[str], results: Results, slices: Sequence[str]) -> None:
     """The metrics, then for each model and table what else was found, and the files. slices: columns asked for."""
     from eml.cli import render
-    from eml.cli.findings import show_findings
+    from eml.cli.findings import show_findings, warnings_of
 
     if len(checkpoints) == 1:
         show_model(checkpoints[0], results.tables, [each.found for each in results.of])
     for table, standings in results.standings.items():
         show_models(table, standings)
     for each in results.of:
-        show_findings(each.table, each.found, slices)
-        for file in each.files:
-            render.say(f"wrote {file}")
+        of = each.table if len(checkpoints) == 1 else f"{each.found.evaluation.name}, {each.table}"
+        show_findings(of, each.found, slices)
+    for warning in dict.fromkeys(line for each in results.of for line in warnings_of(each.table, each.found)):
+        render.warn(warning)  # once, where it is true of several models
+    for each in results.of:
+        render.written(each.files, each.replaced)
 
 
 def show_model(checkpoint: str, names: Sequence[str], done: Sequence[Findings]) -> None:

@@ -50,6 +50,10 @@ NearThreshold = Annotated[
 
 def out_folder(dataset: Path, out: Path | None) -> Path:
     """Where a command writes: the folder that was asked for, else the data set's or the table's."""
+    from eml.files import refuse_file_name
+
+    if out is not None:
+        refuse_file_name(out, "a folder for the tables, which have names of their own")
     return out or (dataset if dataset.is_dir() else dataset.parent)
 
 

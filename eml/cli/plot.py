@@ -9,7 +9,7 @@ from eml.cli.options import Overwrite
 
 
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.", show_default=False)],
     metric: Annotated[
         str, typer.Option(help="What to compare: a name from metrics.jsonl, such as recall_at_1.")
     ] = "map_at_r",

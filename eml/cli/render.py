@@ -99,11 +99,12 @@ def some(names: Sequence[str], one: str, several: str) -> str:
     return f"{count(len(names), one, several)}: {shown}"
 
 
-def written(paths: Sequence[Path], replaced: Sequence[Path], following: str) -> None:
-    """The files a command has written, and the command that usually follows."""
+def written(paths: Sequence[Path], replaced: Sequence[Path], following: str | None = None) -> None:
+    """The files a command has written, and the command that usually follows, if there is one."""
     for path in paths:
         say(f"{'replaced' if path in replaced else 'wrote'} {path}")
-    say(f"next: {following}")
+    if following:
+        say(f"next: {following}")
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -60,6 +60,10 @@ def page_path(dataset: Path, out: Path | None) -> Path:
     """The page: `out` where that is one, else in that folder, else where DATASET is."""
     if out is not None and out.suffix.lower() in (".html", ".htm"):
         return out
+    if out is not None:
+        from eml.files import refuse_file_name
+
+        refuse_file_name(out, "the page to write (NAME.html), or a folder for it")
     return (out or (dataset if dataset.is_dir() else dataset.parent)) / PAGE
 
 

@@ -61,8 +61,11 @@ def scan(
     from eml.dataset.listing import check_folder
     from eml.dataset.scan import errors_path, scan_folder, summarise
     from eml.dataset.table import SUFFIXES, check_outputs, write_tables
+    from eml.files import refuse_file_name
 
     check_folder(dataset)
+    if out is not None and out.suffix not in SUFFIXES:
+        refuse_file_name(out, "the table to write (NAME.csv or NAME.parquet), or a folder for it")
     table = out if out and out.suffix in SUFFIXES else (out or dataset) / "dataset_info.csv"
     errors = errors_path(table)
     page = table.with_name("data_report.html")

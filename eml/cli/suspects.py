@@ -56,9 +56,12 @@ def suspects(
     from eml.cli import render
     from eml.dataset.table import check_outputs, write_tables
     from eml.engine.embedded import read_embedded
+    from eml.files import refuse_file_name
     from eml.reports.suspects import write_page
     from eml.retrieval.suspects import ambiguous_table, class_table, find_suspects, wrong_table
 
+    if out is not None:
+        refuse_file_name(out, "a folder for the tables and the page")
     folder = out or (source if source.is_dir() else source.parent)
     paths = [folder / name for name in FILES]
     replaced = check_outputs(paths, overwrite=overwrite)  # before the work, not after it

@@ -86,8 +86,8 @@ def train(
         from eml.engine.processes import Processes
 
         here = Processes.of_environment()
-        occupied = overwrite or dry_run or fold == "all"  # of folds, each run checks its own
-        check(run, resume=resume, overwrite=occupied, processes=here)
+        elsewhere = dry_run or fold == "all"  # of folds, each run checks its own
+        check(run, resume=resume and not elsewhere, overwrite=overwrite or elsewhere, processes=here)
     with joined(run.device, here) as processes:
         from eml.engine.sets import table_to_train_on
 
@@ -102,6 +102,7 @@ def train(
 
 
 def _rehearse(run: "RunConfig", table: "Table", processes: "Processes", *, json: bool) -> None:
+    from eml.cli.dry_run import rows_of
     from eml.engine.rehearsal import rehearse
 
     facts, warnings = rehearse(run, table, processes)
@@ -109,8 +110,7 @@ def _rehearse(run: "RunConfig", table: "Table", processes: "Processes", *, json:
         return
     for line in facts["recipe"]:
         render.say(line)
-    rows = [[name, value] for name, value in facts.items() if name != "recipe"]
-    render.table("Two steps were taken, no run folder was made", ["", ""], rows)
+    render.table("Two steps were taken, no run folder was made", ["", ""], rows_of(facts))
     for line in warnings:
         render.warn(line)
     if json:

@@ -4,7 +4,6 @@
 """
 
 import csv
-import os
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from eml.dataset.problems import at_lines, file_problems, path_problems
 from eml.dataset.scan import Progress, errors_path, scan_folder
 from eml.dataset.sidecar import recorded_root, sidecar_path, sources, write_sidecar, written_after, written_by_eml
 from eml.errors import DataError, OutputError
-from eml.files import digest, text_digest, whole_file
+from eml.files import digest, text_digest, unwritable, whole_file
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -298,20 +297,11 @@ def check_outputs(paths: Sequence[Path], *, inputs: Sequence[Path] = (), overwri
             problems.append(f"{path}: is there and {why}. Give --overwrite to replace it, or another --out")
         elif path.exists():
             replaced.append(path)
-    problems += [told for folder in dict.fromkeys(path.parent for path in paths) if (told := _unwritable(folder))]
+    folders = dict.fromkeys(path.parent for path in paths)
+    problems += [f"{told}. Give another --out" for folder in folders if (told := unwritable(folder))]
     if problems:
         raise OutputError(problems)
     return replaced
-
-
-def _unwritable(folder: Path) -> str | None:
-    """Why nothing can be written there, before the work is done; the folder need not be there yet."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        return f"{folder}: cannot be written, since {there} is a file. Give another --out"
-    if not os.access(there, os.W_OK | os.X_OK):
-        return f"{folder}: cannot be written (no permission). Give another --out"
-    return None
 
 
 def _root(source: Path, root: Path | None) -> Path:

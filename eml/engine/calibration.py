@@ -14,20 +14,20 @@ from eml.engine.evaluation import TIMM
 from eml.engine.sets import RetrievalSet, pictures
 from eml.engine.uncertainty import as_pair
 from eml.errors import ConfigError, OutputError
-from eml.files import digest, is_json_with, write_json
+from eml.files import digest, is_json_with, unwritable, write_json
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
 from eml.models.model import Model
 from eml.models.pointers import find_checkpoint
 from eml.retrieval.bootstrap import CONFIDENCE, Estimate
 from eml.retrieval.calibration import BINS, RESAMPLES, SEED, Calibrated, OpenSet, calibrate
-from eml.retrieval.support import Goal, Kind, refuse_hopeless
+from eml.retrieval.support import OPTIONS, Goal, Kind, refuse_hopeless
 
 
 def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
     """The checkpoint folder, where calibration.json may be written.
 
     Raises ConfigError for timm:NAME, CheckpointError where there is no checkpoint, and OutputError where there is a
-    calibration.json that eml did not write.
+    calibration.json that eml did not write, or nothing can be written.
     """
     if name.startswith(TIMM):
         raise ConfigError(f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder")
@@ -35,6 +35,8 @@ def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
     file = calibration_path(folder)
     if file.exists() and not overwrite and not is_json_with(file, {"eml_version", "goal", "threshold"}):
         raise OutputError(f"{file}: is there and was not written by eml calibrate; give --overwrite to replace it")
+    if told := unwritable(folder):
+        raise OutputError(told)
     return folder
 
 
@@ -43,12 +45,13 @@ def goal_of(far: float | None, pair_far: float | None, precision: float | None) 
     values: dict[Kind, float | None] = {"far": far, "pair_far": pair_far, "precision": precision}
     given = [Goal(kind, value) for kind, value in values.items() if value is not None]
     if len(given) != 1:
+        told = f"{' and '.join(OPTIONS[each.kind] for each in given)} are given" if given else "no goal is given"
         raise ConfigError(
-            f"{len(given)} goals are given; give one: --far RATE (of queries of unknown classes), --pair-far RATE (of "
-            "pairs of different classes) or --precision SHARE (of accepted answers that are right)"
+            f"{told}; give one goal: --far RATE (of queries of unknown classes), --pair-far RATE (of pairs of "
+            "different classes) or --precision SHARE (of accepted answers that are right)"
         )
     if not 0 < given[0].value < 1:
-        raise ConfigError(f"the goal must be above 0 and below 1, got {given[0].value:g}")
+        raise ConfigError(f"{OPTIONS[given[0].kind]} must be above 0 and below 1, got {given[0].value:g}")
     return given[0]
 
 
@@ -100,7 +103,7 @@ def _record(
         plain_threshold=found.plain,
         measured={name: _rate(each) for name, each in found.measured.items()},
         held_out=held_out,
-        held_out_mean=float(np.mean(there)) if there else None,
+        held_out_mean=float(np.mean(there)) if there and 2 * len(there) >= len(held_out) else None,
         confidence=CONFIDENCE,
         seed=seed,
         resamples=RESAMPLES,

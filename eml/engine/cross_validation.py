@@ -52,7 +52,8 @@ def fit_folds(
     """
     numbers = sorted(int(fold) for fold in table.frame.get("fold", pd.Series(dtype=int)).unique() if fold >= 0)
     if len(numbers) < 2:
-        raise DataError(f"{table.name}: has {len(numbers)} folds, and --fold all needs two. Run: eml kfold")
+        held = "1 fold" if len(numbers) == 1 else "no folds"
+        raise DataError(f"{table.name}: has {held}, and --fold all needs two. Run: eml kfold")
     if processes.first and not (config.output / FOLDS).exists():
         write_json(config.output / FOLDS, {})  # from the start: by it a scan knows that the folder is no class
     results = {}

@@ -25,7 +25,7 @@ from eml.images.preprocess import Preprocess
 from eml.models.calibration import Calibration
 from eml.models.config import ModelConfig
 from eml.models.device import find_device
-from eml.models.embedder import build_embedder, default_preprocess
+from eml.models.embedder import build_embedder, check_backbone, default_preprocess
 from eml.models.model import Model, load
 from eml.models.necks.identity import Identity
 from eml.models.pointers import find_checkpoint
@@ -202,6 +202,14 @@ UNTRAINED_SEED = 28
 """Seed of the random weights of `timm:NAME --weights none`, so that the figure is the same every time."""
 
 
+def check_timm(name: str) -> None:
+    """Raises ConfigError for a `timm:NAME` that timm does not have; takes any other name."""
+    if name == TIMM:
+        raise ConfigError(f"{TIMM} names no model; write {TIMM}NAME, such as {TIMM}resnet50")
+    if name.startswith(TIMM):
+        check_backbone(name.removeprefix(TIMM), name)
+
+
 def load_for_evaluation(
     name: str, *, weights: str = "pretrained", image_size: int | None = None, device: str = "auto"
 ) -> Model:
@@ -212,6 +220,7 @@ def load_for_evaluation(
     """
     if not name.startswith(TIMM):
         return load(name, device=device)
+    check_timm(name)
     source = weights if weights in ("pretrained", "none") else Path(weights).absolute()
     config = ModelConfig.model_validate({"backbone": name.removeprefix(TIMM), "weights": source, "neck": Identity()})
     torch.manual_seed(UNTRAINED_SEED)

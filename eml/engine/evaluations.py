@@ -1,17 +1,19 @@
 """Models on tables: each evaluated and written into a folder of its own, and several compared with the best."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from eml.dataset.scan import Progress
-from eml.dataset.table import Table
+from eml.dataset.table import Table, read_table
 from eml.engine.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
 from eml.engine.evaluation import (
     TIMM,
     Evaluation,
     check_results,
+    check_timm,
     evaluation_of,
     evaluation_of_embeddings,
     evaluations_folder,
@@ -23,8 +25,8 @@ from eml.engine.processes import Processes
 from eml.engine.sets import Report, retrieval_set
 from eml.engine.slices import Partition, check_columns, partition
 from eml.engine.standings import Standings, standings_of
-from eml.errors import ConfigError
-from eml.files import write_json
+from eml.errors import ConfigError, OutputError
+from eml.files import refuse_file_name, unwritable, write_json
 
 METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"
 TABLES = (".csv", ".parquet", ".npz", ".npy")
@@ -55,16 +57,30 @@ class Asked:
     workers: int = 0
     device: str = "auto"
 
+    @property
+    def everyone(self) -> list[str]:
+        """All models."""
+        return [*self.checkpoints, *([self.against] if self.against else [])]
+
     def folders(self) -> list[Path]:
         """Where the results of each model go. Raises ConfigError for what does not go together."""
-        everyone = [*self.checkpoints, *([self.against] if self.against else [])]
-        if not self.data and not all(is_embeddings_file(each) for each in everyone):
+        if not self.data and not all(is_embeddings_file(each) for each in self.everyone):
             raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
+        if self.wanted.pairs and self.wanted.verification:
+            raise ConfigError("--verification is by all pairs, --pairs by those of a file; give one of them")
+        for each in self.everyone:
+            check_timm(each)
         of_timm = self.weights != "pretrained" or self.image_size is not None
-        if of_timm and not any(each.startswith(TIMM) for each in everyone):
+        if of_timm and not any(each.startswith(TIMM) for each in self.everyone):
             raise ConfigError(
                 f"--weights and --image-size are for {TIMM}NAME, and none is given; a checkpoint has its own"
             )
+        if self.weights not in ("pretrained", "none") and not Path(self.weights).exists():
+            raise ConfigError(
+                f"--weights {self.weights}: there is no such file; allowed: pretrained, none, or a weights file"
+            )
+        if self.out is not None:
+            refuse_file_name(self.out, "a folder for the results")
         if self.out is None or len(self.checkpoints) == 1:
             return [evaluations_folder(checkpoint, self.out) for checkpoint in self.checkpoints]
         return [self.out / name for name in folder_names([Path(each.replace(":", "-")) for each in self.checkpoints])]
@@ -82,12 +98,13 @@ class Page(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """Of one model on one table. facts: what metrics.json says. files: that were written."""
+    """Of one model on one table. facts: what metrics.json says. files: that were written; replaced: over older ones."""
 
     table: str
     found: Findings
     facts: dict[str, Any]
     files: list[Path]
+    replaced: list[Path]
 
 
 @dataclass(frozen=True)
@@ -113,9 +130,7 @@ def evaluate_all(
     Raises before the work for files that are not eml's and would be replaced, and for unknown columns.
     """
     folders = asked.folders()
-    tables = processes.after_first(
-        lambda: [table_to_evaluate(each, asked.root, report, progress) for each in asked.data]
-    )
+    tables = processes.after_first(lambda: [_table(asked, each, report, progress) for each in asked.data])
     names = folder_names([table.path or table.root for table in tables]) or ["embeddings"]
     _check(asked, tables, [folder / name for folder in folders for name in names], page)
     work = _Work(asked, tables, names, processes, progress)
@@ -130,11 +145,19 @@ def evaluate_all(
             if tables and name not in parts:
                 parts[name] = partition(evaluation.table, evaluation.wanted, asked.wanted.columns, progress=progress)
             found = findings_of(evaluation, asked.wanted, against=other, parts=parts.get(name), progress=progress)
-            done.append(_written(Result(name, found, {"name": name, **found.facts()}, []), folder / name, asked, page))
+            facts = {"name": name, **found.facts()}
+            done.append(_written(Result(name, found, facts, [], []), folder / name, asked, page))
     if not done or len(asked.checkpoints) == 1:
         return Results(names, done, {})
     standings = {name: standings_of([each.found for each in done if each.table == name]) for name in names}
     return Results(names, [_with_standing(each, standings[each.table]) for each in done], standings)
+
+
+def _table(asked: Asked, source: Path, report: Report, progress: Progress) -> Table:
+    """Pictures are not needed where all embeddings are at hand; the report shows those that are there."""
+    if source.is_file() and all(is_embeddings_file(each) for each in asked.everyone):
+        return read_table(source, asked.root)
+    return table_to_evaluate(source, asked.root, report, progress)
 
 
 @dataclass(frozen=True)
@@ -175,7 +198,11 @@ class _Work:
 
 
 def _check(asked: Asked, tables: Sequence[Table], folders: Sequence[Path], page: Page | None) -> None:
+    if problems := [told for folder in folders if (told := unwritable(folder))]:
+        raise OutputError([f"{told}. Give another --out" for told in problems])
     check_results([folder / METRICS for folder in folders])
+    if asked.save_embeddings:
+        _refuse_embeddings([folder / EMBEDDINGS for folder in folders])
     if page:
         for folder in folders:
             page.refuse(folder / PAGE)
@@ -183,15 +210,25 @@ def _check(asked: Asked, tables: Sequence[Table], folders: Sequence[Path], page:
         check_columns(table, asked.wanted.columns)
 
 
+def _refuse_embeddings(files: Sequence[Path]) -> None:
+    """Raises OutputError for one that is there and is none of an evaluation's: that is not replaced."""
+    for file in files:
+        if file.exists() and not file.with_name(METRICS).exists():
+            raise OutputError(f"{file}: is there and was not written by eml evaluate; give another --out")
+
+
 def _written(result: Result, folder: Path, asked: Asked, page: Page | None) -> Result:
-    evaluation, files = result.found.evaluation, [folder / METRICS]
+    evaluation, names = result.found.evaluation, [METRICS]
+    names += [EMBEDDINGS] if asked.save_embeddings else []
+    names += [PAGE] if page else []
+    files = [folder / name for name in names]
+    replaced = [file for file in files if file.exists()]
     write_json(folder / METRICS, result.facts)
     if asked.save_embeddings:
         write_embeddings(folder / EMBEDDINGS, evaluation.embeddings, evaluation.wanted.frame)
     if page:
         page.write(result.found, result.facts, folder / PAGE)
-        files.append(folder / PAGE)
-    return replace(result, files=files)
+    return replace(result, files=files, replaced=replaced)
 
 
 def _with_standing(result: Result, standings: Standings) -> Result:
@@ -202,9 +239,20 @@ def _with_standing(result: Result, standings: Standings) -> Result:
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
-    """A folder name for each: its own, with its folder's name before it where two would be the same."""
-    own = [path.name.removesuffix(path.suffix) if path.suffix in TABLES else path.name for path in paths]
-    full = [
-        f"{path.parent.name}-{name}" if own.count(name) > 1 else name for path, name in zip(paths, own, strict=True)
-    ]
+    """A folder name for each: its last part without the suffix; of equal ones, with the folders that tell them apart.
+
+    `a/x/run` and `b/x/run` give `a-x-run` and `b-x-run`; the same path twice gives `run` and `run-2`.
+    """
+    parts = [_parts(path) for path in paths]
+    full = []
+    for own in parts:
+        others = [each for each in parts if each != own]
+        told = next((n for n in range(1, len(own)) if all(each[-n:] != own[-n:] for each in others)), len(own))
+        full.append("-".join(own[-told:]))
     return [f"{name}-{full[:i].count(name) + 1}" if full[:i].count(name) else name for i, name in enumerate(full)]
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    """Of the path from the root, without a table's suffix."""
+    whole = Path(os.path.normpath(path.absolute()))
+    return (*whole.parts[1:-1], whole.stem if whole.suffix in TABLES else whole.name)

@@ -120,7 +120,9 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         lambda: check_metric(config),
         lambda: check_loss(config.margin, config.loss),
         lambda: check_mix(config.margin, config.head, config.mix),
-        lambda: resume or RunFolder(config.output).refuse_occupied(overwrite=overwrite),
+        RunFolder(config.output).refuse_not_begun
+        if resume
+        else lambda: RunFolder(config.output).refuse_occupied(overwrite=overwrite),
     ]
     for each in checks:
         try:

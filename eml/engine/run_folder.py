@@ -163,6 +163,17 @@ class RunFolder:
         """Whether there is a state to resume from."""
         return self.state.is_file() or self.previous.is_file()
 
+    def refuse_not_begun(self) -> None:
+        """Raises CheckpointError when there is no state to resume from."""
+        if self.begun():
+            return
+        if not self.path.exists():
+            raise CheckpointError(f"{self.path}: is not there, so no run to resume; without --resume one begins there")
+        raise CheckpointError(
+            f"{self.path}: holds no state.pt to resume from; begin again with --overwrite in place of --resume, or "
+            "name the folder of a run (--set output=FOLDER)"
+        )
+
     def save_state(self, state: dict[str, Any]) -> None:
         """Write state.pt whole or not at all, and keep the one before. Raises OutputError when it cannot be written."""
         with whole_file(self.state) as temporary:
@@ -187,9 +198,8 @@ class RunFolder:
                     damaged += error.problems
                 else:
                     return state, f"warning: {damaged[0]}; going on from {file.name}" if damaged else None
-        if damaged:
-            raise CheckpointError(damaged)
-        raise CheckpointError(f"{self.path}: holds no state.pt to resume from; train without --resume")
+        self.refuse_not_begun()
+        raise CheckpointError(damaged)
 
     def sweep(self) -> None:
         """Remove what a killed run left half-written."""

@@ -29,8 +29,8 @@ class Calibration(Strict):
     goal: far, pair_far or precision, see `eml.retrieval.support.Goal`. threshold: accept from this cosine upwards; with
     strict it is the upper end of its interval. plain_threshold: at which just the classes at hand keep to the goal.
     measured: rates at the threshold. held_out: the goal's rate on halves of the classes at the threshold of the other
-    halves; null where a half gave none. histogram: pairs of the same class and of different ones in bins of cosine
-    between the edges.
+    halves; null where a half gave none, and in held_out_mean where most gave none. histogram: pairs of the same class
+    and of different ones in bins of cosine between the edges.
     """
 
     format: int = FORMAT

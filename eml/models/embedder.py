@@ -120,12 +120,12 @@ def _preprocess(own: dict[str, Any], overrides: dict[str, Any]) -> Preprocess:
     return Preprocess(**known | {key: value for key, value in overrides.items() if value is not None})
 
 
-def check_backbone(name: str) -> None:
-    """Raises ConfigError, with suggestions, when timm has no such model."""
+def check_backbone(name: str, where: str = "model.backbone") -> None:
+    """Raises ConfigError, with suggestions, when timm has no such model. where: it was asked for."""
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), 3)
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
-        raise ConfigError(f"model.backbone: timm {timm.__version__} has no model {name!r}{hint}")
+        raise ConfigError(f"{where}: timm {timm.__version__} has no model {name!r}{hint}")
 
 
 def _create(config: ModelConfig, image_size: int | None) -> nn.Module:

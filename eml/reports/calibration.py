@@ -19,7 +19,7 @@ GOALS = {
 
 
 def refuse_plot(path: Path, *, overwrite: bool) -> None:
-    """Raises OutputError when `path` is no name of a PNG, or there is a file that is no earlier plot of this kind."""
+    """Raises OutputError when `path` is no name of a PNG, is a file that is no earlier plot, or cannot be written."""
     own_plots.refuse_plot(path, MADE_BY, "--plot", overwrite=overwrite)
 
 

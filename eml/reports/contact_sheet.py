@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from eml.errors import OutputError
-from eml.files import whole_file
+from eml.files import unwritable, whole_file
 
 SMALLEST, LARGEST = 96, 256  # sides between which a picture is shown (pixels)
 MARGIN, LINE = 8, 20
@@ -23,13 +23,15 @@ Row = tuple[str, Sequence[NDArray[np.uint8]]]
 
 
 def refuse_sheet(path: Path, *, overwrite: bool) -> None:
-    """Raises OutputError when `path` is no name of a picture, or there is a file that is not an earlier sheet."""
+    """Raises OutputError for no name of a picture, a file that is no earlier sheet, and what cannot be written."""
     if path.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{path}: a picture is written, so its name ends in {', '.join(SUFFIXES)}")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give the name of a file")
     if path.exists() and not overwrite and not _is_sheet(path):
         raise OutputError(f"{path}: exists and was not made by eml; give --overwrite or another --out")
+    if told := unwritable(path.parent):
+        raise OutputError(f"{told}. Give another --out")
 
 
 def draw_sheet(path: Path, title: str, columns: Sequence[str], rows: Sequence[Row]) -> Path:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from eml.errors import DataError
 
 SEED = 28
+SHOWN = {"nmi": "NMI", "ami": "AMI"}
+"""What the values of `clustering` are called in tables."""
 FULL_WORK = 1 << 32
 """Above so many pictures × clusters × dimensions a round, k-means goes by mini-batches."""
 

@@ -1,7 +1,7 @@
 """Whether pictures can support a goal of calibration, and what to beware of where they hardly can."""
 
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import ceil, floor, isnan, log10
 from typing import Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from eml.errors import DataError
 from eml.retrieval.criteria import Criterion, TopAnswers
+from eml.retrieval.thresholds import ends_of_ties
 
 FEWEST_CLASSES = 4  # two in each half
 FEW_CLASSES = 20  # below which an interval over classes is a rough one
@@ -31,11 +32,15 @@ class Goal:
     value: float
 
 
+def _classes(number: int) -> str:
+    return "1 class" if number == 1 else f"{number:,} classes"
+
+
 def refuse_few_classes(classes: int) -> None:
     """Raises DataError where halves of the classes have no pairs of different ones."""
     if classes < FEWEST_CLASSES:
         raise DataError(
-            f"{classes} classes: a threshold is chosen on half of the classes and checked on the other half, which "
+            f"{_classes(classes)}: a threshold is chosen on half of the classes and checked on the other half, which "
             f"takes {FEWEST_CLASSES} at least"
         )
 
@@ -85,19 +90,26 @@ def unreachable(criterion: Criterion, goal: Goal) -> str:
     """What to say of a precision that no threshold reaches."""
     assert isinstance(criterion, TopAnswers)  # a rate of errors is reached by accepting nothing
     least = ceil(1 / (1 - goal.value) - 1e-9)
-    right = np.cumsum(criterion.right)[least - 1 :] / np.arange(least, len(criterion.right) + 1)
-    number = least + int(np.argmax(right))
+    numbers = np.flatnonzero(ends_of_ties(criterion.similarity)) + 1
+    numbers = numbers[numbers >= least]
+    precision = np.cumsum(criterion.right)[numbers - 1] / numbers
+    number = int(numbers[np.argmax(precision)])
     return (
         f"--precision {goal.value:g} is reached by no threshold that accepts {least:,} answers or more; the highest is "
-        f"{floor(right.max() * 1e4) / 1e4:g}, with {number:,} accepted at {criterion.similarity[number - 1]:.4f}"
+        f"{floor(precision.max() * 1e4) / 1e4:g}, with {number:,} accepted at {criterion.similarity[number - 1]:.4f}"
     )
 
 
 def too_few_classes(goal: Goal, classes: int, expected: float) -> str:
-    """What to say where even the strictest threshold is not expected to do on other classes. expected: its rate."""
+    """What to say where even the strictest threshold is not expected to do on other classes. expected: its rate.
+
+    NaN where resamples of the classes give no threshold.
+    """
+    told = f"{OPTIONS[goal.kind]} {goal.value:g} cannot be expected of other classes, so much do these {classes} differ"
+    if isnan(expected):
+        return f"{told}: resamples of them give no threshold. Give pictures of more classes, or a goal less strict"
     return (
-        f"{OPTIONS[goal.kind]} {goal.value:g} cannot be expected of other classes, so much do these {classes} differ: "
-        f"the strictest threshold that resamples of them give leads to {expected:.2g}. Give pictures of more "
+        f"{told}: the strictest threshold that resamples of them give leads to {expected:.2g}. Give pictures of more "
         "classes, or a goal that is no stricter than that"
     )
 
@@ -114,7 +126,7 @@ def notes_on(goal: Goal, counts: dict[str, int], criterion: Criterion, threshold
         )
     if counts["classes"] < FEW_CLASSES:
         notes.append(
-            f"{counts['classes']} classes: with fewer than {FEW_CLASSES} the intervals are rough, take them as a hint"
+            f"{_classes(counts['classes'])}: with fewer than {FEW_CLASSES} the intervals are rough, take them as a hint"
         )
     if isinstance(criterion, TopAnswers) and threshold <= criterion.similarity[-1]:
         notes.append("the precision is reached without refusing any answer; the threshold is the lowest cosine seen")

@@ -26,6 +26,24 @@ BINS_PER_UNIT = 1 << 19
 TILE_ENTRIES = 1 << 22
 """Similarities held at once: 16 MiB in float32, some 100 MiB with what counting needs."""
 FALSE_ACCEPT_RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+TAR = "tar_at_far_"
+SHOWN = {
+    "auc": "AUC",
+    "eer": "EER",
+    "eer_threshold": "threshold at EER",
+    "same_pairs": "pairs of the same class",
+    "different_pairs": "pairs of different classes",
+    "bin_width": "step between thresholds",
+    "auc_error": "error of the AUC, at most",
+    "fold_accuracy": "accuracy over folds",
+    "fold_accuracy_error": "standard error of that accuracy",
+}
+"""What the values of `verification` and `verification_of_pairs` are called in tables."""
+
+
+def shown(name: str) -> str:
+    """What a value is called in tables: `SHOWN`, and `TAR@FAR=1e-3` for tar_at_far_1e-3."""
+    return f"TAR@FAR={name.removeprefix(TAR)}" if name.startswith(TAR) else SHOWN[name]
 
 
 @dataclass(frozen=True)
@@ -162,9 +180,10 @@ def unit_length(embeddings: Tensor) -> Tensor:
 def _both_kinds(accepted: Accepted) -> Accepted:
     same, different = (int(each[-1]) if len(each) else 0 for each in (accepted.same, accepted.different))
     if not same or not different:
+        which = f"{same:,} {'pair is' if same == 1 else 'pairs are'} of the same class"
         raise DataError(
-            f"{same:,} pairs are of the same class and {different:,} of different ones; verification needs both: "
-            "two classes at least, and one of two pictures or more"
+            f"{which} and {different:,} of different ones; verification needs both: two classes at least, and one of "
+            "two pictures or more"
         )
     return accepted
 
@@ -219,13 +238,14 @@ def fold_accuracies(similarity: NDArray[np.floating], same: NDArray[np.bool_], f
     section 5). The threshold lies halfway between two neighbouring cosines of the other folds, or beyond the outermost;
     of several equally good the highest. Raises DataError for fewer than two folds.
     """
+    similarity = similarity.astype(np.float64)  # in float32 a threshold between two neighbours would be one of them
     folds = np.unique(fold)
     if len(folds) < 2:
         raise DataError("the accuracy over folds needs two folds or more; the pairs are in one")
     found = []
     for each in folds:
         held = fold == each
-        threshold = _most_accurate(similarity[~held].astype(np.float64), same[~held])
+        threshold = _most_accurate(similarity[~held], same[~held])
         found.append(float(((similarity[held] >= threshold) == same[held]).mean()))
     return np.array(found)
 
@@ -251,7 +271,7 @@ def verification(accepted: Accepted, rates: Sequence[float] = FALSE_ACCEPT_RATES
     for rate in rates:
         value, _ = true_accept_rate_at(accepted, rate)
         if not np.isnan(value):
-            values[f"tar_at_far_{short(rate)}"] = value
+            values[f"{TAR}{short(rate)}"] = value
     values |= {"same_pairs": int(accepted.same[-1]), "different_pairs": int(accepted.different[-1])}
     if accepted.bin_width:
         values |= {"bin_width": accepted.bin_width, "auc_error": area_error(accepted)}

@@ -105,10 +105,12 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
 @pytest.mark.parametrize(
     "words, told",
     [
-        ("", "0 goals are given; give one: --far RATE"),
-        ("--far 0.1 --precision 0.9", "2 goals are given"),
-        ("--far 1.5", "the goal must be above 0 and below 1, got 1.5"),
+        ("", "no goal is given; give one goal: --far RATE"),
+        ("--far 0.1 --precision 0.9", "--far and --precision are given; give one goal"),
+        ("--far 1.5", "--far must be above 0 and below 1, got 1.5"),
         ("--far 0.1 --plot x.jpg", "x.jpg: a PNG is written"),
+        ("--pair-far 0.05 --plot /proc/x.png", "/proc: cannot be written"),
+        ("--precision 0.85", "these 16 differ: resamples of them give no threshold. Give pictures of more classes"),
         ("--far 0.001", "--far 0.001 cannot be shown by 80 queries"),
     ],
 )
@@ -118,6 +120,20 @@ def test_what_cannot_be_calibrated_says_why_and_writes_nothing(
     assert main(["calibrate", str(checkpoint), "--data", str(photos), *words.split()]) == 2
     assert told in capsys.readouterr().err
     assert not (checkpoint / "calibration.json").exists()
+
+
+def test_no_average_is_shown_of_halves_of_which_most_gave_no_threshold(
+    checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["calibrate", str(checkpoint), "--data", str(photos), "--json", "--pair-far"]
+    assert main([*words, "0.006"]) == 0
+    shown = capsys.readouterr()
+    kept = json.loads(shown.out)
+    missing = kept["held_out"].count(None)
+    assert 5 < missing < 10
+    assert kept["held_out_mean"] is None
+    assert f"warning: {missing} of 10 halves of the classes gave no threshold for this goal: too many" in shown.err
+    assert "on average" not in shown.err
 
 
 def test_the_protocol_is_that_of_evaluate_and_is_kept(

@@ -219,6 +219,25 @@ def test_an_output_that_cannot_be_written_is_told(
 
 
 @pytest.mark.parametrize(
+    "command, name, what",
+    [
+        *((words, "x.txt", "a folder for the tables, which have names of their own") for words in COMMANDS),
+        (["scan"], "x.json", "the table to write (NAME.csv or NAME.parquet), or a folder for it"),
+        (["report"], "x.TXT", "the page to write (NAME.html), or a folder for it"),
+        (["suspects"], "x.html", "a folder for the tables and the page"),
+    ],
+)
+def test_no_folder_is_made_with_the_name_of_a_file(
+    command: list[str], name: str, what: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / name
+    told = f"{out}: --out is {what}; no folder is made with {out.suffix} at its end"
+    assert refused(capsys, command[0], folder, *command[1:], "--out", out) == [told]
+    assert not out.exists()
+    assert not list(folder.glob("*.csv"))
+
+
+@pytest.mark.parametrize(
     "command, output",
     list(zip(COMMANDS, ["dataset_removed.csv", "classes_test.csv", "folds.csv"], strict=True)),
 )

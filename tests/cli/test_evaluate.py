@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from eml.cli.app import main
+from eml.engine.evaluations import folder_names
 
 
 def run(*arguments: object) -> int:
@@ -110,6 +111,80 @@ def test_models_of_different_pictures_are_listed_and_not_compared(
     err = capfd.readouterr().err
     assert "The models are not compared with one another: a comparison needs the same pictures for both" in err
     assert "against the best" not in err
+
+
+def test_verification_and_clustering_are_told_by_name_and_kept_by_key(
+    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--out", tmp_path / "out", "--verification", "--clustering", "--json")
+    assert run("evaluate", files[0], *words) == 0
+    out, err = capfd.readouterr()
+    (told,) = json.loads(out)["evaluations"]
+    assert {"auc", "eer", "eer_threshold", "tar_at_far_1e-1", "same_pairs"} <= set(told["verification"])
+    assert set(told["clustering"]) == {"nmi", "ami"}
+    page = (tmp_path / "out" / "embeddings" / "report.html").read_text(encoding="utf-8")
+    for name in ("AUC", "EER", "threshold at EER", "TAR@FAR=1e-1", "pairs of the same class", "NMI", "AMI"):
+        assert f"\n {name}  " in err
+        assert f">{name}<" in page
+    for key in (*told["verification"], *told["clustering"]):
+        assert f" {key} " not in err
+        assert f">{key}<" not in page
+
+
+def test_every_file_is_told_with_those_that_it_replaced_and_a_warning_once_a_table(
+    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("evaluate", *files, "--out", tmp_path / "out")
+    assert run(*words, "--no-report") == 0
+    told = capfd.readouterr().err.splitlines()
+    folders = [tmp_path / "out" / name / "embeddings" for name in ("one-e", "two-e")]
+    assert told[-2:] == [f"wrote {folder}/metrics.json" for folder in folders]
+    few = "warning: embeddings: 4 classes are few for intervals over classes; take them as a hint"
+    assert [line for line in told if "few for" in line] == [few]
+    assert run(*words, "--save-embeddings") == 0
+    told = capfd.readouterr().err.splitlines()
+    written = [("replaced", "metrics.json"), ("wrote", "embeddings.npz"), ("wrote", "report.html")]
+    assert told[-6:] == [f"{what} {folder}/{name}" for folder in folders for what, name in written]
+
+
+def test_a_folder_is_named_by_as_much_of_the_path_as_tells_it_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for paths, names in (
+        (["photos/run", "timm-resnet50", "photos/v.npz"], ["run", "timm-resnet50", "v"]),
+        (["a/run", "b/run", "b/run/"], ["a-run", "b-run", "b-run-2"]),
+        (["a/x/run", "b/x/run", "c/y/run"], ["a-x-run", "b-x-run", "y-run"]),
+        (["a/test.csv", "b/test.csv", "c/other.csv"], ["a-test", "b-test", "other"]),
+        (["."], [tmp_path.name]),
+        (["/run", "/a/run"], ["run", "a-run"]),
+        (["v1.5", "v1.6"], ["v1.5", "v1.6"]),
+    ):
+        assert folder_names([Path(path) for path in paths]) == names
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    words = ("evaluate", files[0], "--out")
+    for out, told in (
+        (
+            tmp_path / "e.npy",
+            f"{tmp_path}/e.npy: --out is a folder for the results; no folder is made with .npy at its",
+        ),
+        (tmp_path / "file", f"{tmp_path}/file/embeddings: cannot be written, since {tmp_path}/file is a file. Give an"),
+        (Path("/proc/out"), "/proc/out/embeddings: cannot be written"),
+    ):
+        assert run(*words, out, "--within", "camera") == 2  # which the work would find to be missing
+        assert capfd.readouterr().err.startswith(told)
+    (tmp_path / "e.npy").mkdir()
+    assert run(*words, tmp_path / "e.npy") == 0
+    (tmp_path / "mine" / "embeddings").mkdir(parents=True)
+    (tmp_path / "mine" / "embeddings" / "embeddings.npz").write_text("mine")
+    assert run(*words, tmp_path / "mine", "--save-embeddings") == 2
+    assert "embeddings.npz: is there and was not written by eml evaluate" in capfd.readouterr().err
+    assert run(*words, tmp_path / "mine") == 0
 
 
 def test_what_is_missing_is_told(files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """`--help` is quick: it imports the commands and nothing that they need to work."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -47,3 +48,26 @@ def test_every_option_of_every_command_is_explained(name: str, capsys: pytest.Ca
             option, _, told = line.strip().partition("  ")
             follows = shown.partition(line)[2].splitlines()[1:2]
             assert told.strip() or (follows and follows[0].startswith("     ")), f"{option} has no help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_arguments_and_values_are_named_in_capitals(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert not re.search(r"<[a-z]|[{}]|default: \(", shown)
+    usage = shown.splitlines()[0].removeprefix(f"Usage: eml {name} [OPTIONS]").split()
+    assert usage == [each.upper() for each in usage]
+    options = shown.partition("Options:\n")[2]
+    for value in re.findall(r"^  (?:-\w, )?--[\w-]+ (\S+)", options, flags=re.MULTILINE):
+        assert value == value.upper() or "|" in value or value == "/"
+
+
+def test_an_argument_of_several_values_and_one_that_may_be_left_out_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    usages = []
+    for name in ("evaluate", "split"):
+        assert main([name, "--help"]) == 0
+        usages.append(capsys.readouterr().out.splitlines()[0])
+    assert usages == [
+        "Usage: eml evaluate [OPTIONS] CHECKPOINT...",
+        "Usage: eml split [OPTIONS] DATASET [COLUMN]",
+    ]

@@ -119,6 +119,10 @@ def test_what_cannot_be_merged_is_told_and_nothing_is_written(folder: Path, caps
     same = "each dataset needs a name of its own, and these are called 'shoes'"
     assert refused(capsys, "merge", shoes, shoes, "--out", folder / "x")[0].startswith(f"{shoes}, {shoes}: {same}")
     assert not (shoes / "dataset_info.csv").exists()  # told before the scan
+    assert refused(capsys, "merge", shoes, bags, "--out", folder / "mg.txt") == [
+        f"{folder}/mg.txt: --out is a folder for the table, or the table (NAME.csv or NAME.parquet); no folder is made "
+        "with .txt at its end"
+    ]
     (folder / "mine").mkdir()
     (folder / "mine" / "dataset_merged.csv").write_text("precious")
     assert refused(capsys, "merge", shoes, bags, "--out", folder / "mine") == [

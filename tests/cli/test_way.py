@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 from PIL import Image
 
 import eml
 from eml.cli.app import main
+from eml.cli.dry_run import WORDS
 
 SMALL = "--backbone test_resnet --weights none"
 
@@ -106,9 +108,18 @@ def test_a_folder_of_pictures_alone_is_enough_to_train_on(tmp_path: Path, capfd:
     assert run(f"evaluate {tmp_path}/run --data {photos}") == 0
 
 
-def test_dry_run_takes_a_step_and_writes_nothing(trained: Path, tmp_path: Path) -> None:
-    assert run(f"train {trained}/config.yaml --set output={tmp_path}/r --set image.size=32 --dry-run") == 0
+def test_dry_run_takes_a_step_and_writes_nothing_and_speaks_in_words(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(f"train {trained}/config.yaml --set output={tmp_path}/r --set image.size=32 --dry-run --json") == 0
     assert not (tmp_path / "r").exists()
+    shown = capsys.readouterr()
+    facts = json.loads(shown.out)
+    assert set(facts) - {"recipe", "warnings"} == set(WORDS)  # each fact has a word
+    for words, unit in WORDS.values():
+        (line,) = (line for line in shown.err.splitlines() if line.strip().startswith(f"{words}  "))
+        assert line.strip().endswith(unit)
+    assert "_" not in shown.err.partition("Two steps")[2]
 
 
 def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained: Path, tmp_path: Path) -> None:
@@ -133,7 +144,14 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("train {photos}", "is a folder; give the config file in it"),
         ("train {photos}/gone.yaml", "gone.yaml"),
         ("train {photos}/config.yaml", "there is something already; go on with it (--resume)"),
-        ("train {photos}/config.yaml --set output={tmp}/r --resume", "holds no state.pt to resume from"),
+        (
+            "train {photos}/config.yaml --set output={tmp}/r --resume",
+            "/r: is not there, so no run to resume; without --resume one begins there",
+        ),
+        (
+            "train {photos}/config.yaml --set output={photos}/000 --resume",
+            "/000: holds no state.pt to resume from; begin",
+        ),
         ("train {photos}/config.yaml --set output={tmp}/r --device cuda:7", "device 'cuda:7'"),
         ("train {photos}/config.yaml --set output={tmp}/r --set data.fold=9", "no picture is in fold 9"),
         ("train {photos}/config.yaml --set output={tmp}/file/r --set image.size=32", "cannot be written"),
@@ -151,11 +169,21 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("evaluate {photos}/run --data {photos}/gone.csv", "gone.csv: no such file"),
         ("evaluate {photos}/run --data {photos}/one.csv", "none of 2 queries has a partner"),
         ("evaluate timm:test_resnet --weights none --data {photos}", "say where with --out FOLDER"),
-        ("evaluate timm:test_resnett --weights none --data {photos} --out {tmp}", "did you mean"),
+        (
+            "evaluate timm:test_resnet timm:test_resnett --weights none --data {tmp}/gone --out {tmp}",
+            f"timm:test_resnett: timm {timm.__version__} has no model 'test_resnett' (did you mean 'test_resnet'",
+        ),
+        ("evaluate timm: --data {photos} --out {tmp}", "timm: names no model; write timm:NAME, such as timm:resnet50"),
+        ("evaluate timm:test_resnet --weights {tmp}/gone.pt --data {photos} --out {tmp}", "gone.pt: there is no such"),
+        (
+            "evaluate {photos}/run --data {photos} --slice category --slice nope",
+            "has no columns 'category', 'nope' to slice by; it has label",
+        ),
         ("evaluate {photos}/run --weights none --data {photos}", "--weights and --image-size are for timm:NAME"),
         ("train {photos}/config.yaml --accept-changes", "--accept-changes: only with --resume"),
         ("train {photos}/config.yaml --fold first", "--fold must be a number or 'all', got 'first'"),
         ("init {photos}", "config.yaml: is there already"),
+        ("init {tmp}/gone --backbone resnet5O", "has no model 'resnet5O' (did you mean 'resnet50"),
         (
             "init {photos} --out {tmp}/c.yaml --weights {tmp}/gone.pth",
             "gone.pth: there is no such file; allowed: pretr",

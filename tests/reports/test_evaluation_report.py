@@ -225,7 +225,11 @@ def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> No
         "intervals": {"recall_at_1": [0.25, 0.5]},
         "few_classes": True,
         "slices": [{"title": "by <camera>", "rows": camera}],
-        "verification": {"auc": 0.875, "tar_at_far_1e-3": 0.375},
+        "verification": {
+            **{"auc": 0.875, "tar_at_far_1e-3": 0.375, "eer_threshold": 0.25, "same_pairs": 1234},
+            **{"auc_error": 1.5e-6, "fold_accuracy": 0.9375},
+        },
+        "clustering": {"nmi": 0.75, "ami": 0.625},
         "comparison": {
             "against": "<other>",
             "rows": [{"name": "R@1", "verdict": "worse", **values}],
@@ -238,6 +242,8 @@ def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> No
     bare, full = (text_of((tmp_path / name).read_text(encoding="utf-8")) for name in ("bare.html", "full.html"))
     for told in (
         *("25.0 to 50.0 %", "by <camera>", "a&b 3 12.5 % 10.0 to 20.0 %", "AUC 87.5 %", "TAR@FAR=1e-3 37.5 %"),
+        *("threshold at EER 0.2500", "pairs of the same class 1,234", "accuracy over folds 93.8 %", "NMI 75.0 %"),
+        *("error of the AUC, at most 1.5e-06", "clustering NMI", "AMI 62.5 %"),
         *(
             "Verification (ROC)",
             "Against <other>",

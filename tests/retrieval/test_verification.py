@@ -17,6 +17,7 @@ from eml.retrieval.verification import (
     equal_error_rate,
     fold_accuracies,
     pair_similarities,
+    shown,
     true_accept_rate_at,
     verification,
     verification_of_pairs,
@@ -117,6 +118,10 @@ def test_bins_agree_with_sorting_to_within_a_bin(spread: float, monkeypatch: pyt
     assert abs(area_under_curve(binned) - area_under_curve(exact)) <= area_error(binned) + 1e-7
     for name, value in verification(exact).items():
         assert verification(binned)[name] == pytest.approx(value, abs=2e-5), name
+    assert [shown(name) for name in verification(binned)][-2:] == [
+        "step between thresholds",
+        "error of the AUC, at most",
+    ]
 
 
 def test_all_pairs_are_every_two_pictures_once() -> None:
@@ -132,6 +137,8 @@ def test_all_pairs_are_every_two_pictures_once() -> None:
 
 def test_one_kind_of_pairs_and_nan_are_errors() -> None:
     embeddings, labels = classes(3, 3)
+    with pytest.raises(DataError, match="1 pair is of the same class and 0 of different ones"):
+        counted_pairs(np.array([0.5]), np.array([True]))
     with pytest.raises(DataError, match="0 pairs are of the same class"):
         all_pairs(embeddings, np.arange(9))
     with pytest.raises(DataError, match="0 of different ones"):
@@ -186,6 +193,13 @@ def test_pairs_of_a_csv(tmp_path: Path) -> None:
     assert values["auc"] == 0.5
     # fold 7 accepts nothing up to 0.8, which is right for one of fold 3; fold 3 accepts from 0.3, wrong for fold 7
     assert (values["fold_accuracy"], values["fold_accuracy_error"]) == (0.25, 0.25)
+    assert [shown(name) for name in values][-2:] == ["accuracy over folds", "standard error of that accuracy"]
+
+
+def test_a_name_of_two_pictures_says_nothing(tmp_path: Path) -> None:
+    (file := tmp_path / "pairs.csv").write_text(FILE)
+    with pytest.raises(DataError, match=rf"1 names are of several pictures, first: '{NAMES[0]}'"):
+        read_pairs(file, [*NAMES, NAMES[0]])
 
 
 def test_names_may_be_relative_to_the_folder_of_the_pairs(tmp_path: Path) -> None:
@@ -236,3 +250,12 @@ def test_the_drawn_curve_keeps_its_ends_and_few_points() -> None:
     assert len(drawn["threshold"]) <= 100
     assert drawn["false_accept_rate"][-1] == drawn["true_accept_rate"][-1] == 1
     assert all(np.diff(drawn["false_accept_rate"]) >= 0)
+
+
+def test_the_threshold_of_a_fold_may_lie_beyond_all_cosines_or_between_two_neighbours_of_float32() -> None:
+    fold = np.array([0, 0, 1, 1])
+    alike = np.full(4, 0.9, np.float32)
+    assert fold_accuracies(alike, np.zeros(4, bool), fold).tolist() == [1, 1], "nothing is to be accepted"
+    low = np.float32(0.5)
+    both = np.array([low, np.nextafter(low, np.float32(1))] * 2)
+    assert fold_accuracies(both, np.array([False, True] * 2), fold).tolist() == [1, 1]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from eml.reports.charts import BOTTOM, CHARACTER, HEIGHT, RIGHT, TOP, WIDTH, framed, grid, text_at
 from eml.reports.evaluation.similarity import Nearest
+from eml.retrieval.verification import TAR
 
 Floats = NDArray[np.float64]
 MOST_POINTS = 200  # of a curve
@@ -169,5 +170,4 @@ def _round_up(share: float) -> float:
 
 def roc_rates(values: Mapping[str, Any]) -> dict[float, float]:
     """FAR → TAR of values called tar_at_far_1e-3 and the like."""
-    start = "tar_at_far_"
-    return {float(name.removeprefix(start)): float(each) for name, each in values.items() if name.startswith(start)}
+    return {float(name.removeprefix(TAR)): float(each) for name, each in values.items() if name.startswith(TAR)}

@@ -21,6 +21,8 @@ from eml.reports.evaluation.queries import Query, shown_queries
 from eml.reports.evaluation.similarity import nearest_own_and_other
 from eml.reports.rendering import render_page
 from eml.reports.thumbnails import SIDE, Thumbnail, thumbnail
+from eml.retrieval.clustering import SHOWN as CLUSTERING
+from eml.retrieval.verification import shown as shown_name
 from eml.retrieval.worst_classes import WorstClass, worst_classes
 from eml.threads import in_order
 
@@ -30,7 +32,9 @@ PACKAGES = ("easy-metric-learning", "torch", "timm", "numpy", "pandas", "scikit-
 IN_TABLES = ("recall_at_1", "map_at_r", "r_precision")  # of classes
 IN_SLICES = ("recall_at_1", "map_at_r")  # two, since their intervals take room
 MARKED = (1e-4, 1e-3, 1e-2)  # false accept rates, on the ROC
-VERIFICATION = {"auc": "AUC", "eer": "EER", "fold_accuracy": "Accuracy, 10 folds"}
+OF_COSINES = ("eer_threshold",)
+COUNTS = ("same_pairs", "different_pairs")
+TINY = ("bin_width", "auc_error")
 
 Interval = tuple[float, float]
 
@@ -41,16 +45,17 @@ class Additions:
 
     intervals: {metric: (low, high)}. slices: [{title, rows: [{name, queries, values: {metric: value}, intervals:
     {metric: (low, high)}}]}], intervals perhaps absent. verification: values such as auc and tar_at_far_1e-3.
-    roc: their curve, {false_accept_rate: […], true_accept_rate: […]}. comparison: {against, rows: [{name, value,
-    against, difference, interval, verdict}]}, perhaps with first_neighbour: {to_right, to_wrong, both_right,
-    both_wrong}, numbers of queries, and gained and lost, classes with some of their queries as metrics.json has them,
-    which are rows of the set's frame. few_classes: whether they are too few to trust intervals. threshold: similarity
-    from which two pictures are taken for one class.
+    clustering: nmi and ami. roc: the curve of the verification, {false_accept_rate: […], true_accept_rate: […]}.
+    comparison: {against, rows: [{name, value, against, difference, interval, verdict}]}, perhaps with first_neighbour:
+    {to_right, to_wrong, both_right, both_wrong}, numbers of queries, and gained and lost, classes with some of their
+    queries as metrics.json has them, which are rows of the set's frame. few_classes: whether they are too few to trust
+    intervals. threshold: similarity from which two pictures are taken for one class.
     """
 
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     slices: Sequence[Mapping[str, Any]] = ()
     verification: Mapping[str, float] = field(default_factory=dict)
+    clustering: Mapping[str, float] = field(default_factory=dict)
     roc: Mapping[str, Sequence[float]] | None = None
     comparison: Mapping[str, Any] | None = None
     few_classes: bool = False
@@ -69,6 +74,7 @@ class Additions:
             intervals={name: each for name, each in (facts.get("intervals") or {}).items() if None not in each},
             slices=facts.get("slices") or (),
             verification=facts.get("verification") or {},
+            clustering=facts.get("clustering") or {},
             roc=roc,
             comparison=facts.get("comparison"),
             few_classes=bool(facts.get("few_classes")),
@@ -161,7 +167,10 @@ def render(
         summary=summary,
         protocol=protocol_in_words(wanted.protocol),
         more=additions,
-        verification=_verification(additions.verification),
+        measured={
+            "verification": [(shown_name(name), _figure(name, each)) for name, each in additions.verification.items()],
+            "clustering": [(CLUSTERING[name], percent(each)) for name, each in additions.clustering.items()],
+        },
         charts={
             "cmc": cmc_chart(cmc),
             "roc": _roc(additions) if additions.roc else None,
@@ -222,9 +231,13 @@ def _roc(additions: Additions) -> Markup:
     return roc_chart(additions.roc or {}, {rate: rates[rate] for rate in MARKED if rate in rates})
 
 
-def _verification(values: Mapping[str, float]) -> list[tuple[str, float]]:
-    rows = [(text, values[name]) for name, text in VERIFICATION.items() if name in values]
-    return rows + [(f"TAR@FAR={rate:.0e}".replace("e-0", "e-"), value) for rate, value in roc_rates(values).items()]
+def _figure(name: str, value: float) -> str:
+    """A rate in percent; a cosine, a count and a bound as what they are."""
+    if name in COUNTS:
+        return f"{value:,}"
+    if name in TINY:
+        return f"{value:.2g}"
+    return f"{value:.4f}" if name in OF_COSINES else percent(value)
 
 
 def _title(name: str) -> str:

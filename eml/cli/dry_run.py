@@ -1,0 +1,48 @@
+"""What `eml train --dry-run` has found, in words and with units."""
+
+from collections.abc import Mapping
+from typing import Any
+
+WORDS = {
+    "seed": ("seed", ""),
+    "device": ("device", ""),
+    "processes": ("processes", ""),
+    "batch_per_process": ("pictures of a batch in each process", ""),
+    "precision": ("precision", ""),
+    "train_pictures": ("pictures to train on", ""),
+    "train_classes": ("classes to train on", ""),
+    "validation_queries": ("queries of the validation", ""),
+    "validation_protocol": ("protocol of the validation", ""),
+    "parameters": ("parameters of the network", ""),
+    "embedding_size": ("embedding size", ""),
+    "scale": ("scale", ""),
+    "class_head": ("class head", ""),
+    "class_head_weights_mib": ("class head: weights", "MiB"),
+    "class_head_gradient_mib": ("class head: gradient", "MiB"),
+    "class_head_optimizer_mib": ("class head: optimizer state", "MiB"),
+    "class_head_work_mib": ("class head: work for a batch", "MiB"),
+    "class_head_seconds_per_step": ("class head: time of a step", "s"),
+    "network_and_optimizer_mib": ("network with gradient and optimizer state", "MiB"),
+    "peak_mib": ("peak memory", "MiB"),
+    "image_size": ("image size", "pixels"),
+    "batch_size": ("pictures of a batch", ""),
+    "steps": ("steps of the whole training", ""),
+    "seconds_per_step": ("time of a step", "s"),
+    "minutes_without_validation": ("time of all steps, without validation", "minutes"),
+}
+"""Fact → what it is called, and its unit."""
+LEAST = {"MiB": 0.1, "minutes": 0.1}
+"""To so much the facts are rounded: less than half of it reads 0."""
+
+
+def rows_of(facts: Mapping[str, Any]) -> list[list[Any]]:
+    """A row for each fact that there is, in the order of `WORDS`."""
+    return [[words, _with_unit(facts[name], unit)] for name, (words, unit) in WORDS.items() if facts[name] is not None]
+
+
+def _with_unit(value: Any, unit: str) -> Any:
+    if not unit:
+        return value
+    if value == 0 and unit in LEAST:
+        return f"below {LEAST[unit]} {unit}"
+    return f"{value:,} {unit}"
