@@ -96,6 +96,8 @@ def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:
     if found.acceptance:
         rows = [[key.replace("_", " "), _figure(value)] for key, value in found.acceptance.items()]
         render.table("", ["by the calibrated threshold", ""], rows)
+    if found.evaluation.calibrated_here:
+        render.warn(f"{name}: the threshold was chosen on this table, which flatters what it accepts and refuses")
     if found.comparison:
         show_comparison(found.comparison)
     if left_out := found.evaluation.summary.queries_without_partner:

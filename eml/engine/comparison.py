@@ -160,7 +160,13 @@ def _same_rows(one: Evaluation, against: Evaluation) -> bool:
     columns = all(
         np.array_equal(a.frame[name].to_numpy(str), b.frame[name].to_numpy(str)) for name in ("label", "file_name")
     )
-    return columns and np.array_equal(a.queries, b.queries) and np.array_equal(a.gallery, b.gallery)
+    places = ((a.queries, b.queries), (a.gallery, b.gallery), (_or_none(a.groups), _or_none(b.groups)),
+              (_or_none(a.within), _or_none(b.within)))  # fmt: skip
+    return columns and all(np.array_equal(x, y) for x, y in places)
+
+
+def _or_none(codes: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    return np.zeros(0, np.int64) if codes is None else codes
 
 
 def _together(before: Answers, after: Answers, classes: NDArray[np.int64]) -> dict[str, Difference]:

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eml.dataset.columns import FLAGS, Problems, typed
+from eml.dataset.problems import SHOWN
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.files import whole_file
@@ -37,9 +39,10 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
     embeddings, columns = _read(path)
     if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.number) or not embeddings.size:
         raise DataError(f"{path}: embeddings must be (N, D) numbers, got {embeddings.shape} of {embeddings.dtype}")
-    for name in columns:
-        if len(columns[name]) != len(embeddings):
-            raise DataError(f"{path}: {len(embeddings):,} embeddings and {len(columns[name]):,} values of {name!r}")
+    for name, column in columns.items():
+        if column.shape != (len(embeddings),):
+            shape = f"{len(column):,} values" if column.ndim == 1 else f"an array {column.shape}"
+            raise DataError(f"{path}: {len(embeddings):,} embeddings and {shape} of {name!r}; one for each is needed")
     values = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
     if table is not None:
         values = values[_rows(path, len(values), columns, table)]
@@ -49,11 +52,28 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
         raise DataError(
             f"{path}: has no labels, so it is not known what is alike; say which pictures they are of: --data TABLE"
         )
-    frame = pd.DataFrame({"label": columns["label"].astype(str)} | {k: v for k, v in columns.items() if k != "label"})
-    if "file_name" not in frame:
-        frame.insert(1, "file_name", _numbered(len(frame)))
+    frame = _frame(path, columns)
     _refuse_directionless(path, values, frame["file_name"])
     return Table(frame, path.parent, path), values
+
+
+def _frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
+    """The pictures, with the known columns in their types, as of any table."""
+    empty = pd.isna(columns["label"])
+    labels = np.where(empty, "", columns["label"].astype(str))
+    frame = pd.DataFrame({"label": labels} | {name: each for name, each in columns.items() if name != "label"})
+    if "file_name" in frame:
+        frame["file_name"] = columns["file_name"].astype(str)
+    else:
+        frame.insert(1, "file_name", _numbered(len(frame)))
+    problems: Problems = []
+    frame = typed(frame, problems)
+    problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
+    if problems:
+        told = [f"{path}: row {row}: {text}" if row >= 0 else f"{path}: {text}" for row, text in problems[:SHOWN]]
+        more = len(problems) - SHOWN
+        raise DataError([*told, *([f"{path}: and {more:,} more problems like these"] if more > 0 else [])])
+    return frame
 
 
 def _refuse_directionless(path: Path, embeddings: Tensor, names: "pd.Series[str]") -> None:
@@ -77,7 +97,9 @@ def _numbered(count: int) -> list[str]:
 
 
 def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **columns: Array) -> None:
-    """An .npz with embeddings (N, D), file_name and label of the frame's rows, and further columns (N,).
+    """An .npz with embeddings (N, D), file_name, label and what is query and gallery of the frame's rows.
+
+    columns: further ones, (N,).
 
     Raises OutputError.
     """
@@ -85,10 +107,17 @@ def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **colu
         "embeddings": embeddings.numpy(),
         "file_name": frame["file_name"].to_numpy(str),
         "label": frame["label"].to_numpy(str),
+        **{name: frame[name].fillna(False).to_numpy(bool) for name in _flags(frame)},  # else another protocol is read
         **columns,
     }
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
+
+
+def _flags(frame: pd.DataFrame) -> list[str]:
+    """is_query and is_gallery where they say anything."""
+    told = set(FLAGS) <= set(frame) and bool(frame[list(FLAGS)].notna().any(axis=None))
+    return list(FLAGS) if told else []
 
 
 def _read(path: Path) -> tuple[Array, dict[str, Array]]:
@@ -119,15 +148,21 @@ def _of_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
     frame = pd.read_parquet(path)
     if "embedding" in frame:
         rows = frame.pop("embedding")
+        if rows.isna().any():
+            raise DataError(f"{path}: {int(rows.isna().sum()):,} of {len(rows):,} rows have no embedding")
         lengths = {len(row) for row in rows}
         if len(lengths) != 1:
             raise DataError(f"{path}: embeddings of {len(lengths)} lengths: {sorted(lengths)[:5]}")
         embeddings = np.stack(rows.tolist())
     else:
-        names = [name for name in frame if str(name).removeprefix("embedding_").isdecimal()]
-        if not names:
+        places = {
+            int(name[10:]): name for name in map(str, frame) if name[:10] == "embedding_" and name[10:].isdecimal()
+        }
+        if not places:
             raise DataError(f"{path}: has no column 'embedding' of lists and no columns embedding_0, embedding_1, …")
-        names.sort(key=lambda name: int(str(name).removeprefix("embedding_")))
+        if missing := sorted(set(range(max(places))) - set(places)):
+            raise DataError(f"{path}: has embedding_{max(places)} but no embedding_{missing[0]}")
+        names = [places[place] for place in sorted(places)]
         embeddings = frame[names].to_numpy(np.float32)
         frame = frame.drop(columns=names)
     return embeddings, {str(name): frame[name].to_numpy() for name in frame}

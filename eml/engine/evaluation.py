@@ -22,6 +22,7 @@ from eml.errors import ConfigError, OutputError
 from eml.files import digest, is_json_with
 from eml.images.files import Source
 from eml.images.preprocess import Preprocess
+from eml.models.calibration import Calibration
 from eml.models.config import ModelConfig
 from eml.models.device import find_device
 from eml.models.embedder import build_embedder, default_preprocess
@@ -36,8 +37,8 @@ from eml.retrieval.ranking import Ranking, rank
 class Evaluation:
     """What is known of one model on one set.
 
-    embeddings: (N, D) float32 of the set's frame, on the CPU. name: of the model, as it was asked for. threshold: that
-    the checkpoint was calibrated to, if it was.
+    embeddings: (N, D) float32 of the set's frame, on the CPU. name: of the model, as it was asked for.
+    calibration: of the checkpoint, if it was calibrated.
     """
 
     name: str
@@ -46,7 +47,18 @@ class Evaluation:
     embeddings: Tensor
     summary: Summary
     preprocess: Preprocess | None = None
-    threshold: float | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """From which cosine on an answer is accepted."""
+        return self.calibration.threshold.value if self.calibration else None
+
+    @property
+    def calibrated_here(self) -> bool:
+        """Whether the threshold was chosen on this very table, which flatters what it accepts and refuses."""
+        path = self.table.path
+        return self.calibration is not None and path is not None and self.calibration.table_digest == digest(path)
 
     def facts(self) -> dict[str, Any]:
         """What metrics.json says: the protocol, what was counted, the metrics."""
@@ -119,8 +131,7 @@ def evaluation_of(
     rows = pictures(table, wanted.frame, model.preprocess, source=source)
     embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
     summary = processes.told(lambda: summarise(rankings(embeddings, wanted)))
-    threshold = model.calibration.threshold.value if model.calibration else None
-    return Evaluation(name, table, wanted, embeddings, summary, model.preprocess, threshold)
+    return Evaluation(name, table, wanted, embeddings, summary, model.preprocess, model.calibration)
 
 
 def evaluation_of_embeddings(
@@ -196,12 +207,10 @@ def load_for_evaluation(
 ) -> Model:
     """A checkpoint or run folder, or `timm:NAME`: a timm model as it comes, its pooled features as embeddings.
 
-    weights: for timm:NAME alone; pretrained, none, or a file. image_size: side (pixels), the model's own unless given;
-    pictures are squashed to the square.
+    weights, image_size: of timm:NAME; a checkpoint has its own. weights: pretrained, none, or a file. image_size: side
+    (pixels), the model's own unless given; pictures are squashed to the square.
     """
     if not name.startswith(TIMM):
-        if weights != "pretrained" or image_size is not None:
-            raise ConfigError(f"--weights and --image-size are for {TIMM}NAME; a checkpoint has its own")
         return load(name, device=device)
     source = weights if weights in ("pretrained", "none") else Path(weights).absolute()
     config = ModelConfig.model_validate({"backbone": name.removeprefix(TIMM), "weights": source, "neck": Identity()})

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eml.dataset.scan import Progress
-from eml.dataset.table import Table
+from eml.dataset.table import Table, read_table
 from eml.engine.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
 from eml.engine.evaluation import (
+    TIMM,
     Evaluation,
     check_results,
     evaluation_of,
@@ -54,11 +55,22 @@ class Asked:
     workers: int = 0
     device: str = "auto"
 
+    @property
+    def everyone(self) -> list[str]:
+        """All models."""
+        return [*self.checkpoints, *([self.against] if self.against else [])]
+
     def folders(self) -> list[Path]:
-        """Where the results of each model go. Raises ConfigError without pictures, and where there is no folder."""
-        everyone = [*self.checkpoints, *([self.against] if self.against else [])]
-        if not self.data and not all(is_embeddings_file(each) for each in everyone):
+        """Where the results of each model go. Raises ConfigError for what does not go together."""
+        if not self.data and not all(is_embeddings_file(each) for each in self.everyone):
             raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
+        if self.wanted.pairs and self.wanted.verification:
+            raise ConfigError("--verification is by all pairs, --pairs by those of a file; give one of them")
+        of_timm = self.weights != "pretrained" or self.image_size is not None
+        if of_timm and not any(each.startswith(TIMM) for each in self.everyone):
+            raise ConfigError(
+                f"--weights and --image-size are for {TIMM}NAME, and none is given; a checkpoint has its own"
+            )
         if self.out is None or len(self.checkpoints) == 1:
             return [evaluations_folder(checkpoint, self.out) for checkpoint in self.checkpoints]
         return [self.out / name for name in folder_names([Path(each.replace(":", "-")) for each in self.checkpoints])]
@@ -107,9 +119,7 @@ def evaluate_all(
     Raises before the work for files that are not eml's and would be replaced, and for unknown columns.
     """
     folders = asked.folders()
-    tables = processes.after_first(
-        lambda: [table_to_evaluate(each, asked.root, report, progress) for each in asked.data]
-    )
+    tables = processes.after_first(lambda: [_table(asked, each, report, progress) for each in asked.data])
     names = folder_names([table.path or table.root for table in tables]) or ["embeddings"]
     _check(asked, tables, [folder / name for folder in folders for name in names], page)
     work = _Work(asked, tables, names, processes, progress)
@@ -129,6 +139,13 @@ def evaluate_all(
         return Results(names, done, {})
     standings = {name: standings_of([each.found for each in done if each.table == name]) for name in names}
     return Results(names, [_with_standing(each, standings[each.table]) for each in done], standings)
+
+
+def _table(asked: Asked, source: Path, report: Report, progress: Progress) -> Table:
+    """Pictures are not needed where all embeddings are at hand; the report shows those that are there."""
+    if source.is_file() and all(is_embeddings_file(each) for each in asked.everyone):
+        return read_table(source, asked.root)
+    return table_to_evaluate(source, asked.root, report, progress)
 
 
 @dataclass(frozen=True)

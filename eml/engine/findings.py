@@ -13,7 +13,7 @@ from eml.retrieval.clustering import clustering
 from eml.retrieval.interval import CONFIDENCE, Interval
 from eml.retrieval.open_set import acceptance
 from eml.retrieval.pairs import read_pairs
-from eml.retrieval.verification import all_pairs, curve, verification, verification_of_pairs
+from eml.retrieval.verification import all_pairs, curve, unit_length, verification, verification_of_pairs
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Findings:
             "verification": self.verification or None,
             "clustering": self.clustering or None,
             "acceptance": self.acceptance or None,
+            "calibrated_on_this_table": self.evaluation.calibrated_here,
         }
 
 
@@ -84,7 +85,7 @@ def findings_of(
         None if against is None else compare(evaluation, against),
         verified,
         roc,
-        clustering(embeddings.numpy(), of.labels) if wanted.clustering else {},
+        clustering(unit_length(embeddings).numpy(), of.labels) if wanted.clustering else {},
         _acceptance(evaluation),
     )
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -203,6 +203,23 @@ class Run:
 
     def run(self, *, overwrite: bool = False, accept_changes: bool = False) -> Result:
         """Validate the untrained network, then epoch by epoch: steps, validation, checkpoint, state."""
+        with self.folder.held() if self.processes.first else nullcontext():
+            self._begin(overwrite=overwrite, accept_changes=accept_changes)
+            self._tell_plan()
+            config = self.config.model_dump(mode="json")
+            trackers = self.config.trackers if self.processes.first else ()
+            self.tracking.open(trackers, self.folder.path, config, resumed=self.resume)
+            with stop_requests() as stopped, closing(self.tracking):
+                self.stopped = stopped
+                for epoch in range(self.progress.closed_epochs + 1, self.config.epochs + 1):
+                    if self.progress.ended:
+                        break
+                    self._train_epoch(epoch)
+                    self._close_epoch(epoch)
+        return self._result()
+
+    def _begin(self, *, overwrite: bool, accept_changes: bool) -> None:
+        """Take up the saved state, or make the folder; the caches that are wanted before that."""
         if self.resume:
             self._restore(accept_changes=accept_changes)
         elif self.processes.first:
@@ -212,6 +229,8 @@ class Run:
             if self.processes.first:
                 self.folder.create(self.config, self.facts(), overwrite=overwrite)
             self._save()
+
+    def _tell_plan(self) -> None:
         self.observe(
             Started(len(self.sets.frame), len(self.sets.classes), self.steps, self.epoch_steps, self.progress.step)
         )
@@ -220,17 +239,6 @@ class Run:
             self.observe(Note(warning))
         for line in (*self.sampling_notes(), *self.process_notes()):
             self.observe(Note(line))
-        config = self.config.model_dump(mode="json")
-        trackers = self.config.trackers if self.processes.first else ()
-        self.tracking.open(trackers, self.folder.path, config, resumed=self.resume)
-        with stop_requests() as stopped, closing(self.tracking):
-            self.stopped = stopped
-            for epoch in range(self.progress.closed_epochs + 1, self.config.epochs + 1):
-                if self.progress.ended:
-                    break
-                self._train_epoch(epoch)
-                self._close_epoch(epoch)
-        return self._result()
 
     def fill_caches(self) -> None:
         """The caches that the config asks for, before anything is trained or, of a new run, written."""

@@ -18,12 +18,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from eml.config import dump
 from eml.dataset.table import Table
@@ -33,6 +35,7 @@ from eml.files import TEMPORARY_PREFIX, digest, whole_file, write_json, write_te
 from eml.models.pointers import point
 
 Line = dict[str, Any]
+LOCK = "train.lock"
 
 
 class RunFolder:
@@ -43,6 +46,31 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.state = path / "state.pt"
         self.previous = path / "state.previous.pt"
+        self._lock = FileLock(path / LOCK)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No other training writes here meanwhile: from now on, or of a new run from when its folder is made.
+
+        The lock is the operating system's, so that a killed run leaves none. Raises OutputError when another holds it.
+        """
+        try:
+            if (self.path / "run.json").is_file():  # nothing is written into a folder of the user's
+                self._hold()
+            yield
+        finally:
+            self._lock.release(force=True)
+
+    def _hold(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise OutputError(
+                f"{self.path}: another eml train is at work here; wait until it has ended, stop it, or choose another "
+                "folder (--set output=FOLDER)"
+            ) from error
+        except OSError as error:
+            raise OutputError(f"{self.path / LOCK}: cannot be written: {error.strerror}") from error
 
     def create(self, config: RunConfig, facts: dict[str, Any], *, overwrite: bool) -> None:
         """Make the folder with config.yaml and run.json.
@@ -53,11 +81,14 @@ class RunFolder:
         if self.refuse_occupied(overwrite=overwrite):
             self._remove_older_run()
         write_json(self.path / "run.json", environment() | facts)  # first: by it --overwrite knows a run folder
+        self._hold()
         write_text(self.path / "config.yaml", dump(config))
 
     def refuse_occupied(self, *, overwrite: bool) -> bool:
         """Whether something is there already. Raises OutputError when it is and `overwrite` is not set."""
-        occupied = self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir()))
+        occupied = self.path.is_file() or (
+            self.path.is_dir() and any(each.name != LOCK for each in self.path.iterdir())
+        )
         if occupied and not overwrite:
             raise OutputError(
                 f"{self.path}: there is something already; go on with it (--resume), replace it (--overwrite), "

@@ -156,9 +156,15 @@ def retrieval_set(
 
     Rows that are neither are left out, as the training pictures of a table that holds both. leave_out_same: a column,
     such as the camera: gallery pictures of the query's class and value do not count. within: a column, such as the
-    category: queries are compared with the gallery pictures of their own value alone. Raises DataError without them.
+    category: queries are compared with the gallery pictures of their own value alone. Raises DataError without these
+    columns, and for pictures of one class alone.
     """
     wanted = _queries_and_gallery(frame, where)
+    if len(wanted.frame) and (labels := wanted.frame["label"].unique()).size == 1:
+        raise DataError(
+            f"{where}: all pictures are of one class, {labels[0]!r}, so that every answer is right and nothing is "
+            "measured; give pictures of two classes or more"
+        )
     protocol, codes = wanted.protocol, {}
     for column, text in ((leave_out_same, "without the same"), (within, "within each")):
         if column is not None:

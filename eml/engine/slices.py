@@ -207,18 +207,30 @@ def by_bins(title: str, values: NDArray[np.int64], least: Sequence[int]) -> Part
 def by_column(title: str, column: "pd.Series[Any]") -> Parts:
     """By value; of text the 20 most frequent, the others together; of numbers with more values, five quantiles.
 
-    A column of text that holds nothing but numbers is one of numbers. Blank cells are a part of their own.
+    A column of text that holds nothing but numbers is one of numbers, unless these are names: "007" beside "7", or
+    with zeros before them, or too large to be told apart. Blank cells are a part of their own.
     """
     text = column.astype(str).where(column.notna(), "").to_numpy(str)
     blank = text == ""
     numbers = pd.to_numeric(pd.Series(text).mask(blank), errors="coerce").to_numpy(np.float64)
-    if np.isfinite(numbers[~blank]).all() and not blank.all():
+    if not blank.all() and _are_numbers(text[~blank], numbers[~blank]):
         names, of = _by_number(numbers[~blank], text[~blank])
     else:
         names, of = _by_frequency(text[~blank])
     everywhere = np.full(len(text), len(names))
     everywhere[~blank] = of
-    return Parts(title, [*names, "(blank)"] if blank.any() else names, everywhere)
+    nothing = "(blank)" if "(blank)" not in names else "(empty cells)"
+    return Parts(title, [*names, nothing] if blank.any() else names, everywhere)
+
+
+def _are_numbers(text: NDArray[np.str_], numbers: NDArray[np.float64]) -> bool:
+    """Whether the values are amounts, not names that are written with digits."""
+    if not (np.abs(numbers) < 2**53).all():  # NaN is not either
+        return False
+    padded = any(
+        len(digits := each.lstrip("+-")) > 1 and digits[0] == "0" and digits[1].isdigit() for each in set(text)
+    )
+    return not padded and len(np.unique(text)) == len(np.unique(numbers))
 
 
 def _by_number(numbers: NDArray[np.float64], text: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
@@ -228,11 +240,15 @@ def _by_number(numbers: NDArray[np.float64], text: NDArray[np.str_]) -> tuple[li
     ends = np.unique(np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1], method="lower"))
     of = np.searchsorted(ends, numbers, side="left")
     ends = ends[ends < values[-1]]
-    names = []
+    ends_of = []
     for index in range(len(ends) + 1):
         mine = numbers[of == index]
-        low, high = f"{mine.min():g}", f"{mine.max():g}"  # none is empty: each end is one of the numbers
-        names.append(low if low == high else f"{low}–{high}")
+        ends_of.append((mine.min(), mine.max()))  # none is empty: each end is one of the numbers
+    for digits in (6, 10, 17):
+        shown = [(f"{low:.{digits}g}", f"{high:.{digits}g}") for low, high in ends_of]
+        names = [low if low == high else f"{low}–{high}" for low, high in shown]
+        if len(set(names)) == len(names):
+            break
     return names, of
 
 

@@ -104,6 +104,7 @@ class UnknownQueries(Criterion):
         thresholds = np.array([lowest_within(each, np.ones(len(each)), goals * len(each)) for each in halves])
         everyone = np.sort(np.concatenate(halves))[::-1]
         rates = shares(accepted(everyone, thresholds.ravel()).astype(float), len(everyone))
+        rates[np.isnan(thresholds.ravel())] = np.nan  # a half without a query says nothing
         return Resampled(thresholds, rates.reshape(thresholds.shape))
 
     def without_each(self, threshold: float) -> Floats:

@@ -1,6 +1,7 @@
 """Pairs of pictures that are said to be of the same class or not: a CSV, or LFW's pairs.txt."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -140,8 +141,14 @@ def _look_up(
     source: Path, lines: Sequence[Line], file_names: Sequence[str], root: Path | None, lfw: bool
 ) -> Callable[[str], int | None]:
     """Where a name stands: as the table has it, without its suffix for LFW, or relative to the folder of the file."""
+    names = [str(PurePosixPath(name).with_suffix("")) for name in file_names] if lfw else file_names
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise DataError(
+            f"{source}: tells pictures by their names, and {len(twice):,} names are of several pictures, first: "
+            f"{twice[0]!r}"
+        )
     if lfw:
-        return {str(PurePosixPath(name).with_suffix("")): place for place, name in enumerate(file_names)}.get
+        return {name: place for place, name in enumerate(names)}.get
     here = {name: place for place, name in enumerate(file_names)}
     if root is None or any(one in here or other in here for _, one, other, _, _ in lines):
         return here.get

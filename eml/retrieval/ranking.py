@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.retrieval.tiles import BLOCK, TILE, Rows, similarities
+from eml.errors import DataError
+from eml.retrieval.tiles import BLOCK, TILE, Rows, check_sizes, similarities
 
-OWN_ENTRIES = 1 << 22  # similarities of queries to pictures of their class held at once, 16 MiB in float32
+OWN_ENTRIES = 1 << 20  # similarities of queries to pictures of their class held at once, 4 MiB in float32
 CACHED = 256  # rows of a block that stay in a core's cache while they are compared several times: 1 MiB
 FEW = 10  # thresholds up to which one comparison for each is quicker than a sort
 SPARSE = 32  # one of so many pictures may be above a query's worst partner for each to be looked at by itself
@@ -74,11 +75,16 @@ def rank(
     out, neither right nor wrong (Zheng 2015, Market-1501, section 4); −1 for a picture without a group.
     device: where to compute, by default where the gallery is.
     Queries without a partner stay in with partners = 0; metrics leave them out and say how many.
-    Raises DataError on NaN, infinite or zero embeddings.
+    Raises DataError on NaN, infinite or zero embeddings, and where there is not one label, and group, for each.
     """
-    if gallery is None or gallery_labels is None:
+    if gallery is None:
         gallery, gallery_labels, itself = queries, query_labels, np.arange(len(queries))
         gallery_groups = query_groups
+    _check_numbers("query", len(queries), labels=query_labels, groups=query_groups, itself=itself)
+    _check_numbers("gallery", len(gallery), labels=gallery_labels, groups=gallery_groups)
+    if gallery_labels is None or (query_groups is None) != (gallery_groups is None):
+        raise DataError("a gallery needs labels, and groups where the queries have them")
+    check_sizes(queries, gallery)
     everyone = _Everyone(
         Rows(queries, "query", device),
         query_labels,
@@ -88,6 +94,12 @@ def rank(
         None if query_groups is None or gallery_groups is None else (query_groups, gallery_groups),
     )
     return everyone.rankings()
+
+
+def _check_numbers(name: str, count: int, **given: Integers | None) -> None:
+    for what, values in given.items():
+        if values is not None and len(values) != count:
+            raise DataError(f"{count:,} {name} embeddings and {len(values):,} {what}: one for each is needed")
 
 
 class _Everyone:
@@ -124,7 +136,8 @@ class _Everyone:
         sizes, starts = self.sizes[some], self.starts[some]
         new = _firsts(starts, sizes)
         rows = np.cumsum(np.where(new, sizes, 0))  # of the gallery, in their classes
-        fits = (np.arange(1, len(some) + 1) * sizes <= OWN_ENTRIES) & (rows <= max(4 * BLOCK, len(self.gallery) // 2))
+        most = max(4 * BLOCK, len(self.gallery) // 2, sizes[0])  # one class always fits, else it goes query by query
+        fits = (np.arange(1, len(some) + 1) * sizes <= OWN_ENTRIES) & (rows <= most)
         return max(1, int(fits.sum()))
 
     def _ranking(self, some: Integers) -> Ranking:

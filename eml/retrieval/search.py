@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import ConfigError
-from eml.retrieval.tiles import TILE, Rows, similarities
+from eml.retrieval.tiles import TILE, Rows, check_sizes, similarities
 
 Engine = Literal["exact", "bfloat16", "faiss"]
 AS_NEAR = 128  # pictures that may be nearly as near as the k-th, before all of the gallery is put in order
@@ -51,6 +51,7 @@ def nearest(
     faiss-gpu). device: where to compute, by default where the gallery is.
     Raises DataError on NaN, infinite or zero embeddings, ConfigError without faiss.
     """
+    check_sizes(queries, gallery)
     asking, asked = Rows(queries, "query", device), Rows(gallery, "gallery", device)
     itself = np.full(len(queries), -1) if itself is None else itself
     engine = engine or ("bfloat16" if asked.device.type == "cuda" else "exact")
@@ -58,6 +59,8 @@ def nearest(
     choices = [_first_choice(engine, asked, queries.dtype, k), _second_choice(asked, k)]
     indices = np.full((len(queries), k), -1)
     values = np.full((len(queries), k), -np.inf, np.float32)
+    if not wanted:
+        return Neighbours(indices, values)
     for first in range(0, len(queries), TILE):
         part = slice(first, first + TILE)
         found = _nearest(asking[part], asked, torch.from_numpy(itself[part]).to(asked.device), wanted, choices)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from eml.errors import DataError
 from eml.retrieval.criteria import Criterion, TopAnswers
+from eml.retrieval.thresholds import ends_of_ties
 
 FEWEST_CLASSES = 4  # two in each half
 FEW_CLASSES = 20  # below which an interval over classes is a rough one
@@ -85,11 +86,13 @@ def unreachable(criterion: Criterion, goal: Goal) -> str:
     """What to say of a precision that no threshold reaches."""
     assert isinstance(criterion, TopAnswers)  # a rate of errors is reached by accepting nothing
     least = ceil(1 / (1 - goal.value) - 1e-9)
-    right = np.cumsum(criterion.right)[least - 1 :] / np.arange(least, len(criterion.right) + 1)
-    number = least + int(np.argmax(right))
+    numbers = np.flatnonzero(ends_of_ties(criterion.similarity)) + 1
+    numbers = numbers[numbers >= least]
+    precision = np.cumsum(criterion.right)[numbers - 1] / numbers
+    number = int(numbers[np.argmax(precision)])
     return (
         f"--precision {goal.value:g} is reached by no threshold that accepts {least:,} answers or more; the highest is "
-        f"{floor(right.max() * 1e4) / 1e4:g}, with {number:,} accepted at {criterion.similarity[number - 1]:.4f}"
+        f"{floor(precision.max() * 1e4) / 1e4:g}, with {number:,} accepted at {criterion.similarity[number - 1]:.4f}"
     )
 
 

@@ -23,10 +23,11 @@ class Rows:
     def __init__(self, embeddings: Tensor, name: str, device: torch.device | None = None) -> None:
         if embeddings.ndim != 2:
             raise DataError(f"{name} embeddings must be (N, D), got {tuple(embeddings.shape)}")
-        self.embeddings = embeddings if embeddings.is_floating_point() else embeddings.float()
+        self.embeddings = embeddings
+        self.dtype = torch.promote_types(embeddings.dtype, torch.float32)  # half precision holds no unit vector
         self.device = embeddings.device if device is None else device
-        parts = [torch.linalg.vector_norm(part, dim=1) for part in self.embeddings.split(BLOCK)]
-        lengths = torch.cat(parts) if parts else self.embeddings.new_zeros(0)
+        parts = [torch.linalg.vector_norm(part.to(self.dtype), dim=1) for part in self.embeddings.split(BLOCK)]
+        lengths = torch.cat(parts)
         bad = torch.nonzero(~torch.isfinite(lengths) | (lengths == 0)).flatten().tolist()
         if bad:
             raise DataError(
@@ -44,8 +45,8 @@ class Rows:
         return self.embeddings.shape[1]
 
     def __getitem__(self, which: slice | Tensor) -> Tensor:
-        """(n, D) unit vectors, on the device."""
-        part = self.embeddings[which]
+        """(n, D) unit vectors, on the device; of half precision or whole numbers in float32."""
+        part = self.embeddings[which].to(self.dtype)
         return (part if self.lengths is None else part / self.lengths[which]).to(self.device)
 
     def chosen(self, which: NDArray[np.int64]) -> Tensor:
@@ -55,12 +56,19 @@ class Rows:
     @property
     def width(self) -> int:
         """Of the products that its blocks are part of."""
-        return min(BLOCK, -(-len(self) // KERNEL) * KERNEL)
+        return min(BLOCK, max(1, -(-len(self) // KERNEL)) * KERNEL)
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
         """Position of the first row, and (BLOCK, D) unit vectors; fewer in the last."""
         for first in range(0, len(self), BLOCK):
             yield first, self[first : first + BLOCK]
+
+
+def check_sizes(queries: Tensor, gallery: Tensor) -> None:
+    """Raises DataError where their embeddings are not of one size."""
+    if queries.shape[1:] != gallery.shape[1:]:
+        sizes = " and ".join(str(tuple(each.shape)) for each in (queries, gallery))
+        raise DataError(f"query and gallery embeddings must be of one size, got {sizes}")
 
 
 def similarities(tile: Tensor, block: Tensor, into: Tensor) -> None:

@@ -219,13 +219,14 @@ def fold_accuracies(similarity: NDArray[np.floating], same: NDArray[np.bool_], f
     section 5). The threshold lies halfway between two neighbouring cosines of the other folds, or beyond the outermost;
     of several equally good the highest. Raises DataError for fewer than two folds.
     """
+    similarity = similarity.astype(np.float64)  # in float32 a threshold between two neighbours would be one of them
     folds = np.unique(fold)
     if len(folds) < 2:
         raise DataError("the accuracy over folds needs two folds or more; the pairs are in one")
     found = []
     for each in folds:
         held = fold == each
-        threshold = _most_accurate(similarity[~held].astype(np.float64), same[~held])
+        threshold = _most_accurate(similarity[~held], same[~held])
         found.append(float(((similarity[held] >= threshold) == same[held]).mean()))
     return np.array(found)
 

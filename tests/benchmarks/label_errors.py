@@ -1,6 +1,7 @@
 """How well are wrong labels found? Some labels of real pictures are changed, then looked for.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/label_errors.py --images DIR --weights FILE --out FOLDER [--seed 0]
+        [--ways untrained]
 
 5 % of the labels become those of other classes, drawn at random. `eml suspects` then ranks the pictures, by embeddings
 of networks trained with the wrong labels, each on the pictures that it has not seen (a short recipe, three folds), and
@@ -35,6 +36,7 @@ from eml.engine.embedded import read_embedded
 from eml.retrieval.label_votes import votes
 from eml.retrieval.suspects import EmbeddedPictures, Suspects, find_suspects, wrong_table
 
+WAYS = ["untrained", "out-of-fold"]
 RECIPE = {
     "recipe": "none",
     "image": {"size": 96, "fit": "squash", "interpolation": "bicubic"},
@@ -177,6 +179,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
     if options.drawn:
         drawn(options.drawn)
@@ -187,10 +190,11 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     table = flipped(options.images.absolute(), options.share, options.seed, out / "flipped.csv")
     assert table.path is not None
-    sources = {
-        "untrained": untrained(table, weights, out / "untrained.npz"),
-        "out of fold": out_of_fold(table.path, weights, out, options.epochs, options.seed),
-    }
+    sources = {}
+    if "untrained" in options.ways:
+        sources["untrained"] = untrained(table, weights, out / "untrained.npz")
+    if "out-of-fold" in options.ways:
+        sources["out of fold"] = out_of_fold(table.path, weights, out, options.epochs, options.seed)
     print("| embeddings | labels changed | precision at that number | average precision | right label suggested "
           "| suspects | of these changed | of the changed found |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")

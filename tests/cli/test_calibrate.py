@@ -81,6 +81,18 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     assert not model.matches(first, near, threshold=cosine + 1e-4)
     assert model.matches(first, far) == (float(embeddings[0] @ embeddings[25]) >= model.threshold)
 
+    evaluate = ["evaluate", str(checkpoint), "--no-report", "--json", "--out"]
+    for source, same in ((photos, True), (shutil.copytree(photos, tmp_path / "copy"), False)):
+        (source / "dataset_info.csv").write_text((photos / "dataset_info.csv").read_text() + ("" if same else "\n"))
+        assert main([*evaluate, str(tmp_path / f"out-{same}"), "--data", str(source / "dataset_info.csv")]) == 0
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["evaluations"][0]["calibrated_on_this_table"] is same
+        assert ("the threshold was chosen on this table" in shown.err) is same
+
+    against = ["--against", "timm:test_resnet", "--weights", "none", "--image-size", "32"]
+    assert main([*evaluate, str(tmp_path / "out"), "--data", str(photos), *against]) == 0
+    assert json.loads(capsys.readouterr().out)["evaluations"][0]["comparison"]["against"] == "timm:test_resnet"
+
     with Image.open(plot) as picture:
         assert picture.size > (800, 500)
     assert main([*words, "--precision", "0.6"]) == 0  # eml's own files are replaced, and it is said

@@ -149,7 +149,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ),
         ("evaluate {photos}/gone --data {photos}", "does not exist: expected a folder with config.json"),
         ("evaluate {photos}/run --data {photos}/gone.csv", "gone.csv: no such file"),
-        ("evaluate {photos}/run --data {photos}/one.csv", "none of 1 queries has a partner"),
+        ("evaluate {photos}/run --data {photos}/one.csv", "none of 2 queries has a partner"),
         ("evaluate timm:test_resnet --weights none --data {photos}", "say where with --out FOLDER"),
         ("evaluate timm:test_resnett --weights none --data {photos} --out {tmp}", "did you mean"),
         ("evaluate {photos}/run --weights none --data {photos}", "--weights and --image-size are for timm:NAME"),
@@ -174,7 +174,7 @@ def test_what_the_user_can_mend_is_told_without_a_traceback(
     (trained / "three.yaml").write_text(
         "output: run3\ndata: {table: folds.csv}\nepoch: 3\nmargin: {type: arcfce}\nhead: {scale: big}\n"
     )
-    (trained / "one.csv").write_text("label,file_name\n000,000/0.jpg\n")
+    (trained / "one.csv").write_text("label,file_name\n000,000/0.jpg\n001,001/0.jpg\n")
     before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
     assert run(line.format(photos=trained, tmp=tmp_path)) == 2
     told = capfd.readouterr().err

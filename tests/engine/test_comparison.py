@@ -119,6 +119,10 @@ def test_other_pictures_are_refused(tmp_path: Path) -> None:
     frame = TABLE.frame.assign(label=np.roll(LABELS, 1))
     with pytest.raises(DataError, match="labels or protocols differ"):
         compare(one, evaluation_of_embeddings("moved", embeddings(1.0), replace(TABLE, frame=frame)))
+    cameras = [replace(TABLE, frame=TABLE.frame.assign(camera=np.arange(len(LABELS)) % n)) for n in (2, 3)]
+    a, b = (evaluation_of_embeddings("a", embeddings(1.0), each, leave_out_same="camera") for each in cameras)
+    with pytest.raises(DataError, match="labels or protocols differ"):
+        compare(a, b)
     for name, extra in (("a", "1"), ("b", "2")):
         write_table(TABLE.frame.assign(extra=extra), tmp_path / f"{name}.csv", command="test", root=tmp_path)
     a, b = (Table(TABLE.frame, tmp_path, tmp_path / f"{name}.csv") for name in ("a", "b"))

@@ -10,6 +10,7 @@ import torch
 from eml.dataset.table import Table
 from eml.engine.embeddings_file import read_embeddings, write_embeddings
 from eml.engine.evaluation import evaluation_of_embeddings
+from eml.engine.findings import Wanted, findings_of
 from eml.errors import DataError
 
 EMBEDDINGS = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
@@ -61,6 +62,16 @@ def test_what_does_not_fit_is_told(tmp_path: Path, pictures: Table) -> None:
     np.save(tmp_path / "short.npy", EMBEDDINGS[:5])
     np.savez(tmp_path / "nothing.npz", vectors=EMBEDDINGS)
     np.savez(tmp_path / "uneven.npz", embeddings=EMBEDDINGS, label=np.array(["a"]))
+    np.savez(tmp_path / "scalar.npz", embeddings=EMBEDDINGS, label=FRAME["label"].to_numpy(str), model="resnet50")
+    np.savez(tmp_path / "boxes.npz", embeddings=EMBEDDINGS, label=FRAME["label"].to_numpy(str), box=np.zeros((6, 4)))
+    np.savez(tmp_path / "decimal.npz", embeddings=EMBEDDINGS, label=np.array([1, 1, 2, 2, 3, np.nan]))
+    FRAME.assign(embedding=list(EMBEDDINGS), label=["a", None, "b", "b", "b", "c"]).to_parquet(
+        tmp_path / "null.parquet"
+    )
+    FRAME.assign(embedding=[*EMBEDDINGS[:5], None]).to_parquet(tmp_path / "hole.parquet")
+    FRAME.assign(embedding_0=1.0, embedding_2=1.0).to_parquet(tmp_path / "gap.parquet")
+    flags = {"is_query": np.array(["yes", "no"] * 3), "is_gallery": np.array(["no", "yes"] * 3)}
+    np.savez(tmp_path / "flags.npz", embeddings=EMBEDDINGS, label=FRAME["label"].to_numpy(str), **flags)
     write_embeddings(tmp_path / "some.npz", torch.from_numpy(EMBEDDINGS[:5]), FRAME[:5])
     (tmp_path / "broken.npz").write_bytes(b"PK")
     (tmp_path / "text.npz").write_text("hello")
@@ -71,6 +82,13 @@ def test_what_does_not_fit_is_told(tmp_path: Path, pictures: Table) -> None:
         ("short.npy", None, "has no labels.*--data TABLE"),
         ("nothing.npz", None, "has no array 'embeddings'; it has vectors"),
         ("uneven.npz", None, "6 embeddings and 1 values of 'label'"),
+        ("scalar.npz", None, r"6 embeddings and an array \(\) of 'model'; one for each"),
+        ("boxes.npz", None, r"6 embeddings and an array \(6, 4\) of 'box'"),
+        ("decimal.npz", None, "row 5: label is empty"),
+        ("null.parquet", None, "row 1: label is empty"),
+        ("hole.parquet", None, "1 of 6 rows have no embedding"),
+        ("gap.parquet", None, "has embedding_2 but no embedding_1"),
+        ("flags.npz", None, "row 0: is_query must be True, False or nothing, got 'yes'"),
         ("some.npz", pictures, r"has no embedding for 1 of 6 pictures of .*, first: 5\.png"),
         ("broken.npz", None, r"cannot be read as \.npz"),
         ("text.npz", None, r"text\.npz: cannot be read as \.npz: it is no array of numbers$"),
@@ -80,3 +98,36 @@ def test_what_does_not_fit_is_told(tmp_path: Path, pictures: Table) -> None:
     ):
         with pytest.raises(DataError, match=told):
             read_embeddings(tmp_path / name, table)
+
+
+def test_a_column_whose_name_is_a_number_is_no_part_of_the_embeddings(tmp_path: Path) -> None:
+    columns = {f"embedding_{i}": EMBEDDINGS[:, i] for i in range(4)}
+    FRAME.assign(**columns, **{"2023": range(6)}).to_parquet(tmp_path / "e.parquet")
+    table, embeddings = read_embeddings(tmp_path / "e.parquet")
+    assert np.array_equal(embeddings.numpy(), EMBEDDINGS)
+    assert list(table.frame["2023"]) == list(range(6))
+
+
+@pytest.mark.parametrize("kind", [bool, int, str])
+def test_query_and_gallery_of_a_file_are_those_of_a_table_and_are_kept(tmp_path: Path, kind: type) -> None:
+    flags = {
+        "is_query": np.array([1, 0, 1, 0, 0, 0], bool).astype(kind),
+        "is_gallery": np.array([0, 1, 0, 1, 1, 0], bool).astype(kind),
+    }
+    np.savez(tmp_path / "e.npz", embeddings=EMBEDDINGS, label=FRAME["label"].to_numpy(str), **flags)
+    table, embeddings = read_embeddings(tmp_path / "e.npz")
+    done = evaluation_of_embeddings("e", embeddings, table)
+    assert (done.summary.queries, done.summary.gallery) == (2, 3)
+    write_embeddings(tmp_path / "again.npz", done.embeddings, done.wanted.frame)
+    table, embeddings = read_embeddings(tmp_path / "again.npz")
+    assert evaluation_of_embeddings("e", embeddings, table).facts()["protocol"] == "query/gallery"
+
+
+def test_clusters_are_by_direction_as_the_other_metrics_are(pictures: Table) -> None:
+    lengths = 10.0 ** torch.arange(-3, 3).unsqueeze(1)
+    directions = torch.nn.functional.normalize(torch.from_numpy(EMBEDDINGS))
+    one, other = (
+        findings_of(evaluation_of_embeddings("e", rows, pictures), Wanted(clustering=True)).clustering
+        for rows in (directions, directions * lengths)
+    )
+    assert one == pytest.approx(other)

@@ -155,6 +155,23 @@ def test_a_run_folder_is_not_overwritten_unasked_nor_a_folder_of_the_users_at_al
     assert left_by(config.output) == first
 
 
+@pytest.mark.parametrize("ways", [{"resume": True}, {"overwrite": True}], ids=["resume", "overwrite"])
+def test_a_second_training_in_the_same_folder_is_refused(ways, config: RunConfig, table: Table) -> None:
+    refused = []
+
+    def begin_another(event: object) -> None:
+        if isinstance(event, Stepped) and event.step == 2:
+            before = left_by(config.output)
+            with pytest.raises(OutputError, match="another eml train is at work here") as error:
+                fit(config, table, **ways)
+            refused.append(error)
+            assert left_by(config.output) == before
+
+    fit(config, table, observe=begin_another)
+    assert refused
+    fit(config, table, resume=True)  # the lock is gone with the run
+
+
 def test_a_picture_that_cannot_be_read_is_named(config: RunConfig, table: Table, tmp_path: Path) -> None:
     frame = table.frame.copy()
     frame.loc[frame["fold"] != 0, "file_name"] = "c0/gone.png"

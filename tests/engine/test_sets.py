@@ -136,6 +136,12 @@ def test_rows_that_are_neither_query_nor_gallery_are_not_embedded(tmp_path: Path
     assert (result["pictures"], result["classes"], result["queries"], result["gallery"]) == (12, 2, 6, 6)
 
 
+def test_pictures_of_one_class_measure_nothing(table: Table) -> None:
+    one = table.frame[table.frame["label"] == "c1"]
+    with pytest.raises(DataError, match="t: all pictures are of one class, 'c1', so that every answer is right"):
+        retrieval_set(one, "t")
+
+
 def test_flags_that_are_all_blank_say_nothing(tmp_path: Path, table: Table) -> None:
     read = table_to_evaluate(oml(tmp_path, table), table.root)
     train = read.frame[read.frame["split"] == "train"]

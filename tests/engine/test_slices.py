@@ -85,6 +85,13 @@ def test_columns_are_cut_by_value_by_frequency_or_by_quantile() -> None:
     assert numbers.names == ["0–19", "20–39", "40–59", "60–79", "80–99", "(blank)"]
     assert np.bincount(numbers.of).tolist() == [20, 20, 20, 20, 20, 1]
     assert by_column("n", pd.Series([7.5, 7.5, 2.0, np.nan])).names == ["2.0", "7.5", "(blank)"]
+    for names in (["007", "7", "07"], ["1e5", "100000"], ["9007199254740993", "9007199254740992"]):
+        assert sorted(by_column("id", pd.Series(names)).names) == sorted(names)
+    padded = by_column("id", pd.Series([f"{each:03}" for each in range(30)]))
+    assert padded.names[-1] == "10 others"
+    close = by_column("n", pd.Series(1 + 1e-9 * np.arange(100)))
+    assert len(set(close.names)) == 5
+    assert by_column("t", pd.Series(["(blank)", "", "x"])).names == ["(blank)", "x", "(empty cells)"]
     skewed = by_column("n", pd.Series([0] * 900 + list(range(1, 101))))
     assert skewed.names == ["0", "1–100"]
     text = by_column("t", pd.Series([f"v{each:02}" for each in range(30)] + ["v29"] * 3))

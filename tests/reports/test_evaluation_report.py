@@ -308,16 +308,16 @@ def test_the_size_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> N
     assert page.count("data:image/jpeg") <= 3 * SHOWN * (1 + NEIGHBOURS) + 48 + THUMBNAILS
 
 
-def test_a_set_without_mistakes_and_a_set_of_one_class_have_a_page(tmp_path: Path) -> None:
+def test_a_set_without_mistakes_and_a_set_of_equal_embeddings_have_a_page(tmp_path: Path) -> None:
     frame = pd.DataFrame({"label": list("aaabbb"), "file_name": [f"{i}.png" for i in range(6)]})
     tidy = torch.eye(2).repeat_interleave(3, 0) + 0.01 * torch.arange(12).view(6, 2)
-    for name, table, embeddings in (("tidy", frame, tidy), ("one", frame[:3], torch.ones(3, 2))):
+    for name, table, embeddings in (("tidy", frame, tidy), ("equal", frame[1:4], torch.ones(3, 2))):
         made = evaluation_of_embeddings("a", embeddings, Table(table, tmp_path))
         write_report(made, tmp_path / f"{name}.html", command="eml evaluate a")
         text = text_of((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
         assert "None: every first answer is right." in text
         assert "No picture is where the table says" in text
-        assert "0.png" in text
+        assert "1.png" in text
     assert "Map of the embeddings" not in text  # of three embeddings that are one
 
 

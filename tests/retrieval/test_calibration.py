@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from eml.errors import DataError
 from eml.retrieval import criteria, open_set
 from eml.retrieval.calibration import OpenSet, calibrate, chosen, criterion_of, part_of
-from eml.retrieval.criteria import DifferentPairs, TopAnswers, UnknownQueries
+from eml.retrieval.criteria import DifferentPairs, TopAnswers, UnknownQueries, random_halves
 from eml.retrieval.open_set import acceptance, answers, nearest_classes
 from eml.retrieval.support import Goal
 from eml.retrieval.thresholds import ends_of_ties, lowest_within
@@ -253,6 +255,24 @@ def test_calibration_says_what_was_found() -> None:
 def test_a_goal_that_the_pictures_cannot_support_is_refused(goal: Goal, told: str) -> None:
     with pytest.raises(DataError, match=told):
         calibrate(classes(20, 6, 1.2), goal, resamples=40, splits=1)
+
+
+def test_a_precision_that_is_not_reached_is_told_of_cosines_that_are_accepted_together() -> None:
+    labels = np.repeat(np.arange(20), 4)
+    alike = OpenSet(torch.ones(80, 4), labels, np.arange(80), np.arange(80))
+    with pytest.raises(DataError, match=r"the highest is 0\.\d+, with 80 accepted at 1\.0000"):
+        calibrate(alike, Goal("precision", 0.9), resamples=40, splits=1)
+
+
+def test_a_half_without_queries_says_nothing() -> None:
+    data = classes(12, 5)
+    asked = replace(data, queries=data.queries[data.labels[data.queries] < 2])
+    criterion = UnknownQueries.of(asked.asked())
+    found = criterion.resampled(np.array([0.3]), 60, 0)
+    none = np.array([not half[:2].any() for half in random_halves(12, 60, 0)])
+    assert 0 < none.sum() < 60
+    assert np.isnan(found.rates[none]).all()
+    assert not np.isnan(found.rates[~none]).any()
 
 
 def test_too_few_classes_and_pictures_without_partners_are_refused() -> None:

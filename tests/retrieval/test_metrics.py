@@ -1,5 +1,8 @@
 """Every metric equals a plain loop over a full sort, on random and on adversarial embeddings."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -160,3 +163,56 @@ def test_embeddings_that_cannot_be_ranked_are_named(bad: float) -> None:
 def test_no_partner_at_all_is_an_error() -> None:
     with pytest.raises(DataError, match="none of 3 queries has a partner"):
         summarise(rank(torch.eye(3), np.arange(3)))
+
+
+def test_embeddings_in_half_precision_are_ranked_as_their_values_in_float32() -> None:
+    rows = 3 * torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    labels = np.arange(60) % 6
+    for precision in (torch.float16, torch.bfloat16):
+        half = rows.to(precision)
+        one, other = summarise(rank(half, labels)), summarise(rank(half.float(), labels))
+        assert one.values == other.values
+        assert np.array_equal(one.answers.similarity, other.answers.similarity)
+
+
+def test_a_gallery_without_pictures_answers_nothing() -> None:
+    rows, labels = unit(torch.randn(4, 3, generator=torch.Generator().manual_seed(0))), np.arange(4)
+    (found,) = rank(rows, labels, rows[:0], labels[:0])
+    assert found.nearest.tolist() == [-1] * 4
+    assert found.partners.tolist() == [0] * 4
+
+
+def test_labels_and_groups_that_are_not_one_for_each_picture_are_told() -> None:
+    rows, labels = unit(torch.randn(6, 3, generator=torch.Generator().manual_seed(0))), np.arange(6) // 2
+    with pytest.raises(DataError, match="6 query embeddings and 4 labels: one for each is needed"):
+        rank(rows, labels[:4])
+    with pytest.raises(DataError, match="6 gallery embeddings and 5 labels"):
+        rank(rows, labels, rows, labels[:5])
+    with pytest.raises(DataError, match="a gallery needs labels"):
+        rank(rows, labels, rows)
+    with pytest.raises(DataError, match="groups where the queries have them"):
+        rank(rows, labels, rows, labels, query_groups=labels)
+
+
+LARGE_CLASS = """
+import resource, numpy as np, torch
+from eml.retrieval.metrics import summarise
+from eml.retrieval.ranking import rank
+rows, labels = torch.randn(8000, 16), np.zeros(8000, np.int64)
+summarise(rank(rows[:200], np.arange(200) // 2))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+summarise(rank(rows, labels))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.wide
+def test_memory_does_not_grow_with_the_ranks_of_a_large_class() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE_CLASS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 250, "MiB; all ranks are 490"
+
+
+def test_a_class_of_most_of_the_gallery_is_not_ranked_query_by_query(monkeypatch) -> None:
+    monkeypatch.setattr(ranking, "BLOCK", 4)
+    rows = unit(torch.randn(60, 8, generator=torch.Generator().manual_seed(0)))
+    assert len(list(rank(rows, np.zeros(60, np.int64)))) == 1

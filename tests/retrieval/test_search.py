@@ -56,8 +56,21 @@ def test_more_neighbours_than_the_gallery_has_are_none() -> None:
 
 
 def test_what_cannot_be_searched_is_told(monkeypatch) -> None:
+    with pytest.raises(DataError, match=r"must be of one size, got \(2, 2\) and \(3, 3\)"):
+        nearest(torch.eye(2), torch.eye(3), 1)
     with pytest.raises(DataError, match="1 of 2 gallery embeddings are NaN"):
         nearest(torch.eye(2), torch.tensor([[1.0, 0], [float("nan"), 0]]), 1)
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ConfigError, match=r"needs the faiss package: pip install 'easy-metric-learning\[faiss\]'"):
         nearest(torch.eye(2), torch.eye(2), 1, engine="faiss")
+
+
+def test_a_gallery_without_pictures_has_no_neighbours() -> None:
+    assert nearest(torch.eye(3), torch.eye(3)[:0], 2).indices.tolist() == [[-1, -1]] * 3
+
+
+def test_half_precision_is_compared_as_its_values_are() -> None:
+    rows = (3 * torch.randn(40, 8, generator=torch.Generator().manual_seed(0))).half()
+    one, other = nearest(rows, rows, 5), nearest(rows.double(), rows.double(), 5)
+    assert np.array_equal(one.indices, other.indices)
+    assert np.abs(one.similarities - other.similarities).max() < 1e-6

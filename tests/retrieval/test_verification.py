@@ -188,6 +188,12 @@ def test_pairs_of_a_csv(tmp_path: Path) -> None:
     assert (values["fold_accuracy"], values["fold_accuracy_error"]) == (0.25, 0.25)
 
 
+def test_a_name_of_two_pictures_says_nothing(tmp_path: Path) -> None:
+    (file := tmp_path / "pairs.csv").write_text(FILE)
+    with pytest.raises(DataError, match=rf"1 names are of several pictures, first: '{NAMES[0]}'"):
+        read_pairs(file, [*NAMES, NAMES[0]])
+
+
 def test_names_may_be_relative_to_the_folder_of_the_pairs(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     file = tmp_path / "pairs.csv"
@@ -236,3 +242,12 @@ def test_the_drawn_curve_keeps_its_ends_and_few_points() -> None:
     assert len(drawn["threshold"]) <= 100
     assert drawn["false_accept_rate"][-1] == drawn["true_accept_rate"][-1] == 1
     assert all(np.diff(drawn["false_accept_rate"]) >= 0)
+
+
+def test_the_threshold_of_a_fold_may_lie_beyond_all_cosines_or_between_two_neighbours_of_float32() -> None:
+    fold = np.array([0, 0, 1, 1])
+    alike = np.full(4, 0.9, np.float32)
+    assert fold_accuracies(alike, np.zeros(4, bool), fold).tolist() == [1, 1], "nothing is to be accepted"
+    low = np.float32(0.5)
+    both = np.array([low, np.nextafter(low, np.float32(1))] * 2)
+    assert fold_accuracies(both, np.array([False, True] * 2), fold).tolist() == [1, 1]
