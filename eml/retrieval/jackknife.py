@@ -37,7 +37,8 @@ def intervals(
 
     `t_interval`, with (ΣN)²/ΣN² − 1 degrees of freedom for classes of N queries: as many equally large ones would say
     as much. Its variance is (C·se² + ¼·θ(1 − θ)/C)/(C + ¼): of few classes with a mean near 0 or 1 often none is among
-    them that differs, and se by itself would be far too small. θ(1 − θ)/C is the largest that it can be with classes of one size.
+    them that differs, and se by itself would be far too small. With classes of one
+    size θ(1 − θ)/C is the largest that it can be.
     """
     return {name: _of_share(*each, confidence) for name, each in _of_classes(per_query, classes).items()}
 
