@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from eml.engine.comparison import Comparison
     from eml.engine.findings import Findings
     from eml.engine.slices import Slice, Slices
-    from eml.retrieval.bootstrap import Difference, Interval
+    from eml.retrieval.interval import Difference, Interval
 
 IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 IF_ROOM = {"global_average_precision": "GAP"}

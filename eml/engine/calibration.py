@@ -18,8 +18,8 @@ from eml.files import digest, is_json_with, unwritable, write_json
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
 from eml.models.model import Model
 from eml.models.pointers import find_checkpoint
-from eml.retrieval.bootstrap import CONFIDENCE, Estimate
 from eml.retrieval.calibration import BINS, RESAMPLES, SEED, Calibrated, OpenSet, calibrate
+from eml.retrieval.interval import CONFIDENCE, Estimate
 from eml.retrieval.support import OPTIONS, Goal, Kind, refuse_hopeless
 
 

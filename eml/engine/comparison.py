@@ -1,6 +1,6 @@
 """Two models on one set: which is better, or that the data cannot tell."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from eml.engine.embeddings_file import is_embeddings_file
 from eml.engine.evaluation import Evaluation
 from eml.engine.uncertainty import as_pair, statistic_of
 from eml.errors import DataError
-from eml.retrieval.bootstrap import DIFFERENCE, Difference, Values, intervals_of, paired
+from eml.retrieval.interval import Difference
+from eml.retrieval.jackknife import paired, paired_of
 from eml.retrieval.metrics import Answers
 
 BETTER, WORSE, UNKNOWN, ALIKE = "better", "worse", "the data cannot tell", "no query changed"
@@ -174,17 +175,9 @@ def _or_none(codes: NDArray[np.int64] | None) -> NDArray[np.int64]:
 
 def _together(before: Answers, after: Answers, classes: NDArray[np.int64]) -> dict[str, Difference]:
     """Of the metrics that are no means."""
-    old, new = statistic_of(before), statistic_of(after)
-
-    def change(weights: Values) -> dict[str, float]:
-        was, now = old(weights), new(weights)
-        return {name: now[name] - was[name] for name in now}
-
-    once = np.ones(len(classes))
-    was, now = old(once), new(once)
-    found = intervals_of(change, classes, bounds=DIFFERENCE)
+    found = paired_of(statistic_of(before), statistic_of(after), classes)
     alike = np.array_equal(before.right, after.right) and np.array_equal(_ranks(before), _ranks(after))
-    return {name: Difference(was[name], now[name], interval, alike) for name, interval in found.items()}
+    return {name: replace(each, alike=alike) for name, each in found.items()}
 
 
 def _ranks(answers: Answers) -> NDArray[np.int64]:

@@ -9,8 +9,8 @@ from eml.engine.comparison import Comparison, compare
 from eml.engine.evaluation import Evaluation
 from eml.engine.slices import Partition, Slices, partition, sliced_by
 from eml.engine.uncertainty import as_pair, intervals_of_summary
-from eml.retrieval.bootstrap import CONFIDENCE, Interval
 from eml.retrieval.clustering import clustering
+from eml.retrieval.interval import CONFIDENCE, Interval
 from eml.retrieval.open_set import acceptance
 from eml.retrieval.pairs import read_pairs
 from eml.retrieval.verification import all_pairs, curve, unit_length, verification, verification_of_pairs

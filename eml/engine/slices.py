@@ -16,7 +16,8 @@ from eml.dataset.table import Table
 from eml.engine.sets import RetrievalSet
 from eml.engine.uncertainty import as_pair, statistic_of
 from eml.errors import DataError
-from eml.retrieval.bootstrap import Interval, intervals, intervals_of
+from eml.retrieval.interval import Interval
+from eml.retrieval.jackknife import intervals, intervals_of
 from eml.retrieval.metrics import Summary
 from eml.retrieval.worst_classes import WorstClass, worst_classes
 
@@ -25,8 +26,6 @@ CLASS_SIZES = (2, 3, 6, 11, 21, 51, 101, 501)  # least of each bin
 SHORTER_SIDES = (1, 32, 64, 128, 256, 512, 1024)  # pixels, least of each bin
 MOST = 20  # values of a column with a slice of their own
 QUANTILES = 5  # bins of a numeric column with more values
-RESAMPLES = 1000
-RESAMPLES_TOGETHER = 400  # of GAP, which sorts out every resample for itself: 60,000 queries take 0.7 s
 NEAR = ("with a near-duplicate in the gallery", "without one")
 
 
@@ -187,8 +186,8 @@ def _slice(name: str, mine: NDArray[np.int64], summary: Summary, classes: NDArra
     count = len(np.unique(classes[counted]))
     found: dict[str, Interval] = {}
     if count > 1:
-        found = intervals(per_query, classes, resamples=RESAMPLES)
-        found |= intervals_of(together, classes, resamples=RESAMPLES_TOGETHER)
+        found = intervals(per_query, classes)
+        found |= intervals_of(together, classes)
     return Slice(
         name,
         int(counted.sum()),

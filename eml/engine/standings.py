@@ -8,7 +8,8 @@ from eml.engine.comparison import ALIKE, UNKNOWN, check_same_set, verdict_on
 from eml.engine.findings import Findings
 from eml.engine.uncertainty import as_pair
 from eml.errors import DataError
-from eml.retrieval.bootstrap import Difference, paired
+from eml.retrieval.interval import Difference
+from eml.retrieval.jackknife import paired
 
 METRIC = "map_at_r"
 BEST = "best"

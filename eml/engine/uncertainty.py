@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.retrieval.bootstrap import Interval, Statistic, Values, intervals, intervals_of
+from eml.retrieval.interval import Interval
+from eml.retrieval.jackknife import Statistic, Values, intervals, intervals_of
 from eml.retrieval.metrics import Answers, Metric, Summary, all_metrics
 
 
@@ -24,7 +25,7 @@ def intervals_of_summary(
 def statistic_of(answers: Answers, metrics: Sequence[Metric] | None = None) -> Statistic:
     """The metrics of all answers together, for weights (Q,) in the order of the queries."""
     metrics = all_metrics() if metrics is None else metrics
-    order = np.argsort(-answers.similarity, kind="stable")  # so that what sorts a thousand times finds it sorted
+    order = np.argsort(-answers.similarity, kind="stable")  # so that what sorts once for each class finds it sorted
     ordered = answers.of(order)
 
     def statistic(weights: Values) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.retrieval.bootstrap import paired
+from eml.retrieval.jackknife import paired
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,10 @@ class Verdict:
         ]
 
 
-def verdict(
-    metric: str, before: NDArray[np.float64], after: NDArray[np.float64], labels: NDArray[np.int64], seed: int = 0
-) -> Verdict:
-    """Paired bootstrap over classes, since pictures of a class are no independent draws.
+def verdict(metric: str, before: NDArray[np.float64], after: NDArray[np.float64], labels: NDArray[np.int64]) -> Verdict:
+    """Paired, over classes, since pictures of a class are no independent draws: `jackknife.paired`.
 
     before, after: (Q,) values per query, NaN for queries that do not count; labels: (Q,).
     """
-    found = paired({metric: before}, {metric: after}, labels, seed=seed)[metric]
+    found = paired({metric: before}, {metric: after}, labels)[metric]
     return Verdict(metric, found.before, found.after, found.interval.low, found.interval.high, found.interval.classes)

@@ -9,8 +9,8 @@ from scipy import special
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.retrieval.bootstrap import CONFIDENCE, Estimate, Interval
 from eml.retrieval.criteria import Criterion, DifferentPairs, TopAnswers, UnknownQueries
+from eml.retrieval.interval import CONFIDENCE, Estimate, Interval
 from eml.retrieval.jackknife import interval_of_share, without_each
 from eml.retrieval.open_set import Asked, asked
 from eml.retrieval.support import Goal, notes_on, refuse_few_classes, refuse_stricter, too_few_classes, unreachable

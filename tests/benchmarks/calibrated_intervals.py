@@ -8,7 +8,7 @@ each picture is asked among all the others. First the rates at the threshold tha
 the rate at that threshold of very many such sets (of pairs: of one very large set). Then the threshold for each kind of
 goal: the truth is that at which very many such sets keep to the goal together. Printed is the share of sets whose 95 %
 interval holds the truth, and its median width: as eml makes it, by percentiles of resamples of the classes, and, of
-rates that are sums over classes, by eml.retrieval.bootstrap. Sets without a threshold are left out; one without an
+rates that are sums over classes, by the studentised bootstrap. Sets without a threshold are left out; one without an
 interval counts as not holding the truth.
 """
 
@@ -17,10 +17,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from interval_coverage import by_bootstrap
 
-from eml.retrieval.bootstrap import Interval, intervals
 from eml.retrieval.calibration import OpenSet, chosen, criterion_of, measured
 from eml.retrieval.criteria import Criterion, DifferentPairs, UnknownQueries, drawn, random_halves
+from eml.retrieval.interval import Interval
 from eml.retrieval.open_set import Asked
 from eml.retrieval.support import Goal
 from eml.retrieval.verification import Accepted, all_pairs
@@ -111,16 +112,15 @@ def rates_by_bootstrap(found: Asked, threshold: float, seed: int) -> dict[str, I
     known = found.known
     top = known & (found.top >= threshold)
     right = top & found.right
-    per_query = {
-        "accepted": np.where(known, top, np.nan),
-        "recognised": np.where(known, right, np.nan),
-        "precision": np.where(top, right, np.nan),
-    }
-    return intervals(per_query, found.code, resamples=1000, seed=seed)
+    made = {}
+    for name, some, of in (("accepted", top, known), ("recognised", right, known), ("precision", right, top)):
+        if of.any():
+            made[name] = by_bootstrap(some[of].astype(float), found.code[of], 1000, seed)[0]
+    return made
 
 
 def of_rates(sets: int, pairs: Accepted) -> None:
-    print("| classes | rate, mean truth | as eml does | by percentiles | bootstrap.intervals | sets |")
+    print("| classes | rate, mean truth | as eml does | by percentiles | studentised bootstrap | sets |")
     print("|---|---|---|---|---|---|")
     goal = Goal("far", 0.1)
     for classes in CLASSES:

@@ -1,24 +1,38 @@
-"""How often an interval of eml.retrieval.bootstrap covers the truth, over many sets of classes drawn from a population.
+"""How often an interval of eml.retrieval.jackknife covers the truth, over many sets of classes drawn from a population.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/interval_coverage.py [--sets 1000] [--resamples 1000]
 
 A class has 2 + a log-normal number of queries and a rate of its own from a beta distribution; its queries are right or
 wrong at that rate (as in recall_at_1), or have a value between 0 and 1 around it (as in map_at_r). Prints the share of
-the sets whose 95 % interval holds the population's mean, and its mean width: with classes resampled, as eml does it,
-with plain percentiles of the same, and with single queries resampled, which is wrong. Then the same for differences of
-two models, and for GAP, whose truth is that of a population of 200,000 classes.
+the sets whose 95 % interval holds the population's mean, and its median and mean width: as eml makes it, by the
+jackknife over classes; by the studentised bootstrap over classes and by plain percentiles of the same resamples; and
+over single queries, which is wrong. Then the same for differences of two models, and for GAP, whose truth is that of a
+population of 200,000 classes.
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from scipy import special
 
-from eml.retrieval.bootstrap import Interval, intervals, intervals_of, paired
+from eml.retrieval.interval import DIFFERENCE, UNIT, Interval, of_alike, within_bounds
+from eml.retrieval.jackknife import Statistic, intervals, intervals_of, paired
 from eml.retrieval.metrics.base import Answers
 from eml.retrieval.metrics.global_average_precision import GlobalAveragePrecision
 
 Random = np.random.Generator
+CLASSES = (5, 10, 20, 40, 200)
+TAIL = 0.025
+SMOOTHING, FROM = 0.5, 20  # of an average class's spread, added to each resample's from so many classes on
+RATES = {
+    "0.6": (0.6, 3),
+    "0.95": (0.95, 3),
+    "0.2, very unlike classes": (0.2, 1.25),  # half of the classes below .03, one in twelve above .8
+    "0.97, more alike classes": (0.97, 20),
+    "0.99, much alike classes": (0.99, 100),
+}  # mean and how much classes are alike: the sum of a beta distribution's two numbers
 
 
 def classes_of(random: Random, count: int, spread: float = 1.0) -> np.ndarray:
@@ -26,56 +40,86 @@ def classes_of(random: Random, count: int, spread: float = 1.0) -> np.ndarray:
     return np.repeat(np.arange(count), sizes)
 
 
-def rates(random: Random, count: int, mean: float) -> np.ndarray:
-    return np.clip(random.beta(3 * mean, 3 * (1 - mean), count), 1e-6, 1 - 1e-6)
+def rates(random: Random, count: int, mean: float, alike: float = 3) -> np.ndarray:
+    return np.clip(random.beta(alike * mean, alike * (1 - mean), count), 1e-6, 1 - 1e-6)
 
 
 def values(random: Random, rate: np.ndarray, whole: bool) -> np.ndarray:
     return (random.random(len(rate)) < rate).astype(float) if whole else random.beta(4 * rate, 4 * (1 - rate))
 
 
-def by_percentiles(per_query: np.ndarray, classes: np.ndarray, resamples: int, seed: int) -> Interval:
+def by_bootstrap(
+    per_query: np.ndarray, classes: np.ndarray, resamples: int, seed: int, bounds: tuple[float, float] = UNIT
+) -> tuple[Interval, Interval]:
+    """Studentised, θ − se·t* with quantiles of t* = (θ* − θ)/se* (Efron 1982, section 10.10), and plain percentiles."""
     random, of = np.random.default_rng(seed), np.unique(classes, return_inverse=True)[1]
-    sums, sizes = np.bincount(of, per_query), np.bincount(of)
-    if np.ptp(sums / sizes) == 0:  # as eml does, so that only the resampling is compared
-        share, mean = 0.025 ** (1 / len(sums)), per_query.mean()
-        return Interval(mean * share, 1 - (1 - mean) * share, len(sums))
-    drawn = random.integers(len(sums), size=(resamples, len(sums)))
-    low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
-    return Interval(low, high, len(sums))
+    s, n = np.bincount(of, per_query), np.bincount(of).astype(float)
+    count = len(n)
+
+    def means(s: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """And their variances. s, n: (R, C)."""
+        mean = s.sum(1) / n.sum(1)
+        return mean, ((s - mean[:, None] * n) ** 2).sum(1) * count / max(count - 1, 1) / n.sum(1) ** 2
+
+    [mean], [variance] = means(s[None], n[None])
+    if variance <= 1e-14:
+        return 2 * (of_alike(mean, count, TAIL, bounds),)
+    drawn = random.integers(count, size=(resamples, count))
+    again, spread = means(s[drawn], n[drawn])
+    if count >= FROM:
+        spread = (count * spread + SMOOTHING * variance) / (count + SMOOTHING)
+    t = (again - mean) / np.sqrt(np.maximum(spread, 1e-14))
+    low, high = mean - np.sqrt(variance) * np.quantile(t, [1 - TAIL, TAIL])
+    return within_bounds(low, high, mean, bounds, count), Interval(*np.quantile(again, [TAIL, 1 - TAIL]), count)
+
+
+def by_percentiles(statistic: Statistic, classes: np.ndarray, resamples: int, seed: int) -> Interval:
+    """Moved out as the ends of a t interval are (Hesterberg 2015, arXiv:1411.5279, section 4.1)."""
+    random, of = np.random.default_rng(seed), np.unique(classes, return_inverse=True)[1]
+    sizes = np.bincount(of).astype(float)
+    count, alike = len(sizes), sizes.sum() ** 2 / (sizes @ sizes)
+    draws = random.multinomial(count, np.full(count, 1 / count), resamples)
+    again = np.array([next(iter(statistic(each[of].astype(float)).values())) for each in draws])
+    wider = special.ndtr(np.sqrt(count / (count - 1)) * special.stdtrit(max(alike - 1, 1), TAIL))
+    return Interval(*np.nanquantile(again, [wider, 1 - wider]), count)
 
 
 def told(what: str, truth: float, found: dict[str, list[Interval]]) -> None:
     cells = []
     for several in found.values():
         covered = np.mean([each.low <= truth <= each.high for each in several])
-        cells.append(f"{covered:.3f} ({np.mean([each.high - each.low for each in several]):.3f})")
+        widths = [each.high - each.low for each in several]
+        cells.append(f"{covered:.3f} ({np.median(widths):.3f}, {np.mean(widths):.3f})")
     print(f"| {what} | {' | '.join(cells)} |", flush=True)
 
 
+def headed(what: str, columns: list[str]) -> None:
+    print(f"\n| {what} | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
+
+
 def means(sets: int, resamples: int) -> None:
-    print("\n| values, mean, classes | classes resampled | … by percentiles | queries resampled |\n|---|---|---|---|")
+    headed("values, mean, classes", ["jackknife", "studentised bootstrap", "percentiles", "over queries"])
     for whole in (True, False):
-        for mean in (0.6, 0.95):
-            for count in (10, 40, 200):
-                found: dict[str, list[Interval]] = {"classes": [], "percentiles": [], "queries": []}
+        for name, (mean, alike) in RATES.items():
+            for count in CLASSES:
+                found: dict[str, list[Interval]] = {each: [] for each in ("jackknife", "t", "percentiles", "queries")}
                 for seed in range(sets):
                     random = np.random.default_rng((seed, count))
                     of = classes_of(random, count)
-                    drawn = values(random, rates(random, count, mean)[of], whole)
-                    options = {"resamples": resamples, "seed": seed}
-                    found["classes"] += intervals({"": drawn}, of, **options).values()
-                    found["percentiles"].append(by_percentiles(drawn, of, resamples, seed))
-                    found["queries"] += intervals({"": drawn}, np.arange(len(of)), **options).values()
-                told(f"{'0 or 1' if whole else 'continuous'}, {mean}, {count}", mean, found)
+                    drawn = values(random, rates(random, count, mean, alike)[of], whole)
+                    found["jackknife"] += intervals({"": drawn}, of).values()
+                    for how, each in zip(("t", "percentiles"), by_bootstrap(drawn, of, resamples, seed), strict=True):
+                        found[how].append(each)
+                    found["queries"] += intervals({"": drawn}, np.arange(len(of))).values()
+                told(f"{'0 or 1' if whole else 'continuous'}, {name}, {count}", mean, found)
 
 
 def differences(sets: int, resamples: int) -> None:
     """The second model is right where the first is, but for a class's own share of changes."""
-    print("\n| difference, classes | classes resampled | queries resampled |\n|---|---|---|")
+    headed("difference, classes", ["jackknife", "studentised bootstrap", "percentiles", "over queries"])
     for gain in (0.0, 0.1):
-        for count in (10, 40, 200):
-            found: dict[str, list[Interval]] = {"classes": [], "queries": []}
+        for count in CLASSES:
+            found: dict[str, list[Interval]] = {each: [] for each in ("jackknife", "t", "percentiles", "queries")}
             for seed in range(sets):
                 random = np.random.default_rng((seed, count))
                 of = classes_of(random, count)
@@ -84,9 +128,11 @@ def differences(sets: int, resamples: int) -> None:
                 flip = random.random(len(of)) < np.where(before == 0, better, worse)
                 after = np.where(flip, 1 - before, before)
                 after = np.where(random.random(len(of)) < gain, 1.0, after)
-                options = {"resamples": resamples, "seed": seed}
-                for name, which in (("classes", of), ("queries", np.arange(len(of)))):
-                    found[name].append(paired({"": before}, {"": after}, which, **options)[""].interval)
+                for name, which in (("jackknife", of), ("queries", np.arange(len(of)))):
+                    found[name].append(paired({"": before}, {"": after}, which)[""].interval)
+                made = by_bootstrap(after - before, of, resamples, seed, DIFFERENCE)
+                for name, each in zip(("t", "percentiles"), made, strict=True):
+                    found[name].append(each)
             # .6 are right before, .125 change either way: .575 are right then; a share `gain` of the rest is put right.
             told(f"{0.575 + gain * 0.425 - 0.6:+.4f}, {count}", 0.575 + gain * 0.425 - 0.6, found)
 
@@ -101,22 +147,22 @@ def answers(random: Random, of: np.ndarray, count: int, mean: float) -> tuple[An
 
 def gap(sets: int, resamples: int) -> None:
     metric = GlobalAveragePrecision()
-    print("\n| GAP, classes | classes resampled | queries resampled |\n|---|---|---|")
+    headed("GAP, classes", ["jackknife", "percentiles of the bootstrap, moved out", "over queries"])
     for mean in (0.6, 0.95):
         random = np.random.default_rng(0)
         of = classes_of(random, 200_000)
         everyone, _ = answers(random, of, 200_000, mean)
         [truth] = metric.together(everyone, np.ones(len(of))).values()
-        for count in (10, 40, 200):
-            found: dict[str, list[Interval]] = {"classes": [], "queries": []}
+        for count in CLASSES:
+            found: dict[str, list[Interval]] = {each: [] for each in ("jackknife", "percentiles", "queries")}
             for seed in range(sets):
                 random = np.random.default_rng((seed, count))
                 of = classes_of(random, count)
                 drawn, order = answers(random, of, count, mean)
-                for name, which in (("classes", of[order]), ("queries", np.arange(len(of)))):
-                    found[name] += intervals_of(
-                        partial(metric.together, drawn), which, resamples=resamples, seed=seed
-                    ).values()
+                statistic: Callable[[np.ndarray], dict[str, float]] = partial(metric.together, drawn)
+                found["jackknife"] += intervals_of(statistic, of[order]).values()
+                found["percentiles"].append(by_percentiles(statistic, of[order], resamples, seed))
+                found["queries"] += intervals_of(statistic, np.arange(len(of))).values()
             told(f"{truth:.3f}, {count}", truth, found)
 
 
@@ -127,7 +173,7 @@ def main() -> None:
     settings = parser.parse_args()
     means(settings.sets, settings.resamples)
     differences(settings.sets, settings.resamples)
-    gap(settings.sets // 5, settings.resamples // 2)
+    gap(settings.sets // 2, settings.resamples // 2)
 
 
 if __name__ == "__main__":

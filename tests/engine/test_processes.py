@@ -121,7 +121,7 @@ def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path
     first, *others = process_group.run(3, [{"arguments": [*arguments, tmp_path / "three"]}], tmp_path)
     assert first[0] == 0, first[1]
     assert first[1].count("no table in") == 1, "scanned once"
-    assert first[1].count("wrote ") == 2, "metrics.json and report.html, by one"
+    assert first[1].count("wrote ") == 3, "metrics.json, report.html and embeddings.npz, by one"
     assert others == [(0, ""), (0, "")]
     assert main([*map(str, arguments), str(tmp_path / "one")]) == 0
     three, one = (tmp_path / made / "dataset_info" for made in ("three", "one"))
