@@ -12,6 +12,7 @@ from eml.cli.options import Json, Overwrite
 if TYPE_CHECKING:
     from eml.retrieval.suspects import Suspects
 
+MANY = 0.15  # of the pictures
 FILES = ("suspects.csv", "ambiguous.csv", "suspect_classes.csv", "suspects.html")
 
 
@@ -117,6 +118,13 @@ def _show(counts: dict[str, Any], found: "Suspects") -> None:
     ]
     if first:
         render.table("The most probable", ["", "picture", "label", "suggested"], first)
+    judged = counts["pictures"] - counts["not_judged"]
+    if len(found.wrong) > MANY * judged:
+        render.warn(
+            f"{len(found.wrong) / judged:.0%} of the pictures are suspects: more likely these embeddings do not tell "
+            "the classes apart. Trust the first of the list at most; a network trained on these classes judges better "
+            "(eml train CONFIG --fold all)"
+        )
     if counts["not_judged"]:
         told = render.count(counts["not_judged"], "picture is", "pictures are")
         render.warn(f"{told} the only one of a class in its fold, and cannot be judged. Fewer folds, or one network?")

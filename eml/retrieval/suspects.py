@@ -70,7 +70,7 @@ def find_suspects(pictures: EmbeddedPictures, least: float = MIN_SCORE) -> Suspe
     """
     names, labels = np.unique(pictures.labels, return_inverse=True)
     voted = votes(pictures.embeddings, labels.astype(np.int64), pictures.spaces)
-    errors = find_label_errors(voted)
+    errors = find_label_errors(voted, pictures.embeddings)
     one = one_classes(voted)
     wrong = errors.suspects(least)
     return Suspects(

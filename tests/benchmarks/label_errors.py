@@ -34,7 +34,7 @@ from eml.dataset.scan import scan_folder
 from eml.dataset.table import Table, write_table
 from eml.engine.embedded import read_embedded
 from eml.retrieval.label_votes import votes
-from eml.retrieval.suspects import EmbeddedPictures, Suspects, find_suspects, wrong_table
+from eml.retrieval.suspects import EmbeddedPictures, find_suspects, wrong_table
 
 WAYS = ["untrained", "out-of-fold"]
 RECIPE = {
@@ -109,14 +109,15 @@ def measure(way: str, source: Path, table: Table, out: Path) -> None:
     wrong_table(replace(found, wrong=first[~changed[first]])).to_csv(out / way / "unchanged.csv", index=False)
     listed = changed[found.wrong]
     print(
-        f"| {way} | {number} | {told(changed, errors.score)} | {right[changed[first]].mean():.3f} "
+        f"| {way} | {number} | {told(changed, errors.place)} | {right[changed[first]].mean():.3f} "
         f"| {len(listed)} | {listed.mean():.3f} | {listed.sum() / number:.3f} |",
         flush=True,
     )
     for name, score in {
+        "odds alone": errors.score,
+        "class centres alone": errors.toward,
         "difference of the shares": errors.other - errors.own,
         "own share alone": -errors.own,
-        "odds of the class centres": centre_odds(found),
     }.items():
         print(f"| {way}, {name} | {number} | {told(changed, score)} | | | | |", flush=True)
 
@@ -128,23 +129,6 @@ def told(changed: NDArray[np.bool_], score: NDArray[np.float64]) -> str:
     ranks = np.empty(len(score))  # ties by row, as in the list; average_precision_score takes no infinities
     ranks[np.argsort(-score, kind="stable")] = np.arange(len(score), 0, -1)
     return f"{changed[first].mean():.3f} | {average_precision_score(changed, ranks):.3f}"
-
-
-def centre_odds(found: Suspects) -> NDArray[np.float64]:
-    """Cosine to the best other class centre less that to the own one, from which the picture is left out."""
-    unit = torch.nn.functional.normalize(found.pictures.embeddings).double().numpy()
-    score = np.full(len(unit), np.nan)
-    for space in np.unique(found.votes.spaces):
-        rows = np.flatnonzero(found.votes.spaces == space)
-        vectors, labels = unit[rows], found.votes.labels[rows]
-        sums = np.zeros((len(found.names), unit.shape[1]))
-        np.add.at(sums, labels, vectors)
-        cosines = vectors @ (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).T
-        without = sums[labels] - vectors
-        own = (vectors * without).sum(1) / np.maximum(np.linalg.norm(without, axis=1), 1e-12)
-        cosines[np.arange(len(rows)), labels] = -1
-        score[rows] = cosines.max(1) - own
-    return score
 
 
 def drawn(number: int, size: int = 512, per_class: int = 10) -> None:

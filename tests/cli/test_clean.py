@@ -144,3 +144,15 @@ def test_what_cannot_be_used_is_told(run: Path, tmp_path: Path, capsys: pytest.C
     assert "has no file_name" in refused(capsys, "suspects", tmp_path / "e.npz")[0]
     (tmp_path / "e.npy").write_bytes(b"")
     assert "an .npz or .parquet" in refused(capsys, "suspects", tmp_path / "e.npy")[0]
+
+
+def test_embeddings_that_tell_nothing_apart_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat([f"{each:02}" for each in range(10)], 6)
+    names = np.array([f"{number}.png" for number in range(60)])
+    Image.new("RGB", (9, 9)).save(tmp_path / names[0])
+    np.savez(tmp_path / "e.npz", embeddings=random.normal(size=(60, 8)), file_name=names, label=labels)
+    assert main(["suspects", str(tmp_path / "e.npz")]) == 0
+    assert "of the pictures are suspects: more likely these embeddings do not tell the classes apart" in (
+        " ".join(capsys.readouterr().err.split())
+    )

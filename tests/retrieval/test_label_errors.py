@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.retrieval.label_errors import LabelErrors, find_label_errors, most_similar
+from eml.retrieval import label_errors
+from eml.retrieval.label_errors import LabelErrors, find_label_errors, most_similar, toward_other_centres
 from eml.retrieval.label_votes import Votes, votes
 from eml.retrieval.suspect_classes import mixed_classes, one_classes
 
@@ -50,17 +52,49 @@ def by_hand(embeddings: Tensor, labels: Labels, temperature: float, k: int) -> l
 
 def found(embeddings: Tensor, labels: Labels, spaces: Labels | None = None) -> tuple[Votes, LabelErrors]:
     voted = votes(embeddings, labels, spaces)
-    return voted, find_label_errors(voted)
+    return voted, find_label_errors(voted, embeddings)
 
 
 def test_shares_are_those_of_a_loop_over_all_pictures() -> None:
     embeddings, labels = clusters([9, 7, 5, 3], spread=2.0)
     voted = votes(embeddings, labels, k=8)
-    errors = find_label_errors(voted)
+    errors = find_label_errors(voted, embeddings)
     wanted = by_hand(embeddings, labels, voted.temperatures[0], 8)
     assert errors.own == pytest.approx([own for own, _, _ in wanted], abs=1e-5)
     assert errors.other == pytest.approx([other for _, other, _ in wanted], abs=1e-5)
     assert errors.suggested.tolist() == [suggested for _, _, suggested in wanted]
+
+
+def test_nearness_to_other_centres_is_that_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_errors, "HELD", 12)
+    embeddings, labels = clusters([6, 5, 4, 1], spread=2.0)
+    spaces = np.arange(16) % 2
+    unit = (embeddings.double() / embeddings.double().norm(dim=1, keepdim=True)).numpy()
+    found = toward_other_centres(4 * embeddings, labels, spaces)
+
+    def cosine(row: int, members: list[int]) -> float:
+        centre = unit[members].sum(0)
+        return float(unit[row] @ centre / np.linalg.norm(centre))
+
+    for row in range(16):
+        of = {label: [] for label in range(4)}
+        for other in range(16):
+            if spaces[other] == spaces[row] and other != row:
+                of[labels[other]].append(other)
+        own = of.pop(labels[row])
+        others = [cosine(row, members) for members in of.values() if members]
+        assert found[row] == pytest.approx(max(others) - cosine(row, own) if own else np.nan, abs=1e-12, nan_ok=True)
+
+
+def test_of_equal_scores_the_picture_that_is_nearer_to_another_centre_comes_first() -> None:
+    embeddings, true = clusters([30, 30, 30], spread=0.6)
+    labels, rows = flipped(true, 6)
+    _, errors = found(embeddings, labels)
+    listed = errors.suspects(0.5)
+    assert set(listed[:6].tolist()) == set(rows.tolist())
+    place = (rankdata(errors.score) + rankdata(errors.toward)) / 2 / len(labels)
+    assert errors.place == pytest.approx(place)
+    assert errors.place[listed].tolist() == sorted(errors.place[listed], reverse=True)
 
 
 def test_a_vote_amounts_to_fifteen_pictures_whatever_the_similarities_are_spread_over() -> None:
