@@ -96,7 +96,7 @@ def evaluate(
 
     Each picture is a query among all the others of its table (leave-one-out), or by the columns is_query and
     is_gallery where the table has them. The query itself is left out; queries whose class has no other picture are
-    left out of the means and counted. In parentheses: 95 % intervals, by resampling the classes.
+    left out of the means and counted. In parentheses: 95 % intervals over the classes.
     """
     from eml.cli import render
     from eml.cli.launching import joined, launch, told_once, voices
