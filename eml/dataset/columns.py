@@ -3,7 +3,9 @@
 import posixpath
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 REQUIRED = ("label", "file_name")
 WHOLE_NUMBERS = ("width", "height", "bytes", "fold")  # every row has one
@@ -77,6 +79,18 @@ def seen_sizes(frame: pd.DataFrame) -> pd.DataFrame | None:
         for side, low, high in (("width", "x_1", "x_2"), ("height", "y_1", "y_2")):
             sizes.loc[boxes, side] = (frame[high] - frame[low])[boxes].astype("int64")
     return sizes
+
+
+def flags_speak(frame: pd.DataFrame) -> bool:
+    """Whether is_query and is_gallery are there and say anything."""
+    return set(FLAGS) <= set(frame) and bool(frame[list(FLAGS)].notna().any(axis=None))
+
+
+def asked_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """(N,) which rows are query or gallery; all where the flags say nothing."""
+    if not flags_speak(frame):
+        return np.ones(len(frame), bool)
+    return frame[list(FLAGS)].fillna(False).any(axis=1).to_numpy(bool)
 
 
 def _as_text(column: "pd.Series[Any]", problems: Problems) -> "pd.Series[Any]":

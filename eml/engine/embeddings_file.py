@@ -5,6 +5,7 @@
 .parquet: a column `embedding` of lists, or columns embedding_0, embedding_1, …; all others as in .npz.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.dataset.columns import FLAGS, Problems, typed
+from eml.dataset.columns import FLAGS, Problems, asked_rows, flags_speak, typed
 from eml.dataset.problems import SHOWN
 from eml.dataset.table import Table
 from eml.errors import DataError
@@ -32,8 +33,9 @@ def is_embeddings_file(name: str) -> bool:
 def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tensor]:
     """The pictures, and their (N, D) float32 embeddings in the table's order.
 
-    table: which pictures to take. A file with file names may hold more than these; one without must have a row for
-    each, in order. None: all that the file holds, which must then have labels.
+    table: which pictures to take; of one with queries and a gallery these. A file with file names may hold more than
+    these; one without must have a row for each row of the table, in order. None: all that the file holds, which must
+    then have labels.
     Raises DataError for what cannot be read or does not fit the table.
     """
     embeddings, columns = _read(path)
@@ -46,6 +48,7 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
     values = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
     if table is not None:
         values = values[_rows(path, len(values), columns, table)]
+        table = replace(table, frame=table.frame[asked_rows(table.frame)].reset_index(drop=True))
         _refuse_directionless(path, values, table.frame["file_name"])
         return table, values
     if "label" not in columns:
@@ -116,8 +119,7 @@ def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **colu
 
 def _flags(frame: pd.DataFrame) -> list[str]:
     """is_query and is_gallery where they say anything."""
-    told = set(FLAGS) <= set(frame) and bool(frame[list(FLAGS)].notna().any(axis=None))
-    return list(FLAGS) if told else []
+    return list(FLAGS) if flags_speak(frame) else []
 
 
 def _read(path: Path) -> tuple[Array, dict[str, Array]]:
@@ -169,19 +171,21 @@ def _of_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
 
 
 def _rows(path: Path, count: int, columns: dict[str, Array], table: Table) -> Tensor:
-    """(len(table.frame),) the row of the file for each picture of the table."""
+    """The row of the file for each picture of the table that is query or gallery."""
+    asked = asked_rows(table.frame)
     if "file_name" not in columns:
         if count != len(table.frame):
             raise DataError(
                 f"{path}: {count:,} embeddings without file names, and {table.name} has {len(table.frame):,} rows; "
                 "they must be the same rows in the same order"
             )
-        return torch.arange(count)
+        return torch.from_numpy(np.flatnonzero(asked))
     names = pd.Index(columns["file_name"].astype(str))
     if names.has_duplicates:
         raise DataError(f"{path}: file_name {names[names.duplicated()][0]!r} is there more than once")
-    found = names.get_indexer(pd.Index(table.frame["file_name"]))
-    missing = table.frame["file_name"][found < 0].tolist()
+    wanted = table.frame["file_name"][asked]
+    found = names.get_indexer(pd.Index(wanted))
+    missing = wanted[found < 0].tolist()
     if missing:
         raise DataError(
             f"{path}: has no embedding for {len(missing):,} of {len(found):,} pictures of {table.name}, "

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.boxes import check_boxes
-from eml.dataset.columns import ALWAYS_TEST, BOX, FLAGS
+from eml.dataset.columns import ALWAYS_TEST, BOX, asked_rows, flags_speak
 from eml.dataset.folds import RANDOM_SEED, K, add_folds
 from eml.dataset.groups import group_rows
 from eml.dataset.merge import Source, merge_sources
@@ -185,15 +185,13 @@ def _queries_and_gallery(frame: pd.DataFrame, where: str) -> RetrievalSet:
     frame = frame.reset_index(drop=True)
     if ("is_query" in frame) != ("is_gallery" in frame):
         raise DataError(f"{where}: has one of the columns is_query and is_gallery without the other; both are needed")
-    if "is_query" in frame and frame[list(FLAGS)].notna().any(axis=None):
-        used = frame[list(FLAGS)].fillna(False).any(axis=1)
+    if flags_speak(frame):
+        used = asked_rows(frame)
         frame = frame[used].reset_index(drop=True)
         queries, gallery = (np.flatnonzero(frame[name].fillna(False)) for name in ("is_query", "is_gallery"))
         if not len(queries) or not len(gallery):
             raise DataError(f"{where}: {len(queries)} rows are queries and {len(gallery)} gallery; both are needed")
-        return RetrievalSet(
-            frame, _codes(frame), queries, gallery, "query/gallery", rows=np.flatnonzero(used.to_numpy())
-        )
+        return RetrievalSet(frame, _codes(frame), queries, gallery, "query/gallery", rows=np.flatnonzero(used))
     everything = np.arange(len(frame))
     return RetrievalSet(frame, _codes(frame), everything, everything, "leave-one-out")
 

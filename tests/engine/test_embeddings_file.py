@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from eml.dataset.table import Table
+from eml.engine.comparison import compare
 from eml.engine.embeddings_file import read_embeddings, write_embeddings
 from eml.engine.evaluation import evaluation_of_embeddings
 from eml.engine.findings import Wanted, findings_of
@@ -121,6 +122,21 @@ def test_query_and_gallery_of_a_file_are_those_of_a_table_and_are_kept(tmp_path:
     write_embeddings(tmp_path / "again.npz", done.embeddings, done.wanted.frame)
     table, embeddings = read_embeddings(tmp_path / "again.npz")
     assert evaluation_of_embeddings("e", embeddings, table).facts()["protocol"] == "query/gallery"
+
+
+def test_embeddings_that_were_saved_go_with_the_table_that_they_are_of(tmp_path: Path, pictures: Table) -> None:
+    flags = {"is_query": [False, True, True, False, False, False], "is_gallery": [False, True, True, True, True, False]}
+    table = Table(pictures.frame.assign(**flags), pictures.root)
+    every = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    made = evaluation_of_embeddings("model", every, table)
+    write_embeddings(tmp_path / "e.npz", made.embeddings, made.wanted.frame)
+    np.save(tmp_path / "all.npy", every.numpy())
+    for name in ("e.npz", "all.npy"):
+        kept, embeddings = read_embeddings(tmp_path / name, table)
+        assert kept.frame["file_name"].tolist() == made.wanted.frame["file_name"].tolist()
+        again = evaluation_of_embeddings(name, embeddings, kept)
+        assert again.summary.values == made.summary.values
+        assert compare(again, made).alike
 
 
 def test_clusters_are_by_direction_as_the_other_metrics_are(pictures: Table) -> None:
