@@ -20,6 +20,7 @@ from eml.engine.processes import Processes, is_loss
 from eml.errors import ConfigError
 from eml.models.embedder import Embedder
 
+AVAILABLE = hasattr(FSDPModule, "set_force_sum_reduction_for_comms")  # from torch 2.8 on
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 SMALL = 1 / 16  # share of the backbone's weights up to which a stage is gathered as a whole
 TINY = 1 / 256  # below that, not by itself
@@ -27,7 +28,7 @@ TINY = 1 / 256  # below that, not by itself
 
 def sharding_problems(config: RunConfig) -> Iterator[str]:
     """What does not go with `shard_network`, a line each."""
-    if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+    if not AVAILABLE:
         yield f"shard_network: needs torch 2.8 or later, this is {torch.__version__}; set it to false"
     if config.compile:
         yield "shard_network: not with compile, which we have not tried together; set one of them to false"

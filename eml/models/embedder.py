@@ -23,6 +23,8 @@ from eml.models.weights import take_weights
 
 # Training these in channels_last corrupts the heap of torch 2.14 on a CPU, which ends the process without an error.
 _ABORTS_IN_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
+# Of torch 2.6 it ends the process where GroupNorm gets something frozen; 2.14 trains these. In between was not tried.
+_TRAINS_FROZEN_GROUP_NORM = (2, 14)
 
 
 class Embedder(nn.Module):
@@ -70,9 +72,14 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
     embedder = Embedder(backbone, neck, size, still)
     if isinstance(config.weights, Path) and config.weights.is_dir():
         take_weights(embedder, config.backbone, config.weights)
-    if config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST):
+    if config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST) or (still and _has_unsafe_group_norm(backbone)):
         embedder.memory_format = torch.contiguous_format
     return embedder.to(memory_format=embedder.memory_format)
+
+
+def _has_unsafe_group_norm(backbone: nn.Module) -> bool:
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    return version < _TRAINS_FROZEN_GROUP_NORM and any(isinstance(each, nn.GroupNorm) for each in backbone.modules())
 
 
 def _checkpoint_gradients(backbone: nn.Module, name: str) -> None:

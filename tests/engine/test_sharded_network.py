@@ -16,9 +16,10 @@ from eml.engine.config import RunConfig
 from eml.engine.data_parallel import check_processes
 from eml.engine.fit import Run, fit
 from eml.engine.processes import Processes
-from eml.engine.sharded_network import rows_of, units
+from eml.engine.sharded_network import AVAILABLE, rows_of, units
 from eml.errors import ConfigError
 
+from_torch_2_8 = pytest.mark.skipif(not AVAILABLE, reason="torch shares a network out in this way from 2.8 on")
 SGD = {"name": "sgd", "lr": {"backbone": 0.05, "neck": 0.05, "class_weights": 0.5}, "clip": 1.0}
 ADAMW = {"name": "adamw", "clip": 1.0, "layer_decay": 0.8}
 
@@ -40,6 +41,7 @@ def runs(config: RunConfig, tmp_path: Path) -> dict[str, RunConfig]:
     return {name: changed(config, **common, **given, output=tmp_path / name) for name, given in made.items()}
 
 
+@from_torch_2_8
 def test_a_network_that_two_processes_share_out_trains_as_a_whole_one_and_goes_on_as_any(
     runs: dict[str, RunConfig], table: Table, tmp_path: Path
 ) -> None:
@@ -118,6 +120,7 @@ def test_one_process_has_nobody_to_share_with_and_says_so(config: RunConfig, tab
     assert notes == ["shard_network: one process holds the whole network; to share it out start several, --devices N"]
 
 
+@from_torch_2_8
 def test_what_does_not_go_with_a_network_that_is_shared_out(config: RunConfig) -> None:
     sampled = {"head": {"mode": {"type": "sampled", "fraction": 0.5}}, "optimizer": {"name": "lamb"}}
     wrong = changed(config, shard_network=True, compile=True, **sampled)
