@@ -53,9 +53,12 @@ def at_lines(source: Path, problems: Sequence[tuple[int, str]]) -> list[str]:
     ordered = sorted(problems, key=lambda problem: problem[0])[:SHOWN]
     place = places(source, {row for row, _ in ordered if row >= 0})
     told = [f"{place.get(row, str(source))}: {text}" for row, text in ordered]
-    if len(problems) > SHOWN:
-        told.append(f"{source}: and {len(problems) - SHOWN:,} more problems like these")
-    return told
+    return told + and_more(source, len(problems))
+
+
+def and_more(source: Path, count: int) -> list[str]:
+    """A line that says how many of so many problems are not shown, or none."""
+    return [f"{source}: and {count - SHOWN:,} more problems like these"] if count > SHOWN else []
 
 
 def places(source: Path, rows: set[int]) -> dict[int, str]:

@@ -14,7 +14,7 @@ from eml.engine.evaluation import TIMM
 from eml.engine.sets import RetrievalSet, pictures
 from eml.engine.uncertainty import as_pair
 from eml.errors import ConfigError, OutputError
-from eml.files import digest, is_json_with, unwritable, write_json
+from eml.files import is_json_with, unwritable, write_json
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
 from eml.models.model import Model
 from eml.models.pointers import find_checkpoint
@@ -108,7 +108,7 @@ def _record(
         seed=seed,
         resamples=RESAMPLES,
         table=str(table.path) if table.path else None,
-        table_digest=digest(table.path) if table.path else None,
+        table_digest=table.digest,
         protocol=wanted.protocol,
         counts=found.counts,
         notes=found.notes + _notes_on_protocol(found.goal, wanted),

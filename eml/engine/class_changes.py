@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eml.engine.evaluation import Evaluation
+from eml.retrieval.worst_classes import METRIC
 
 LISTED = 10  # classes that gained most, and that lost most
 QUERIES = 2  # of each, to look at
-METRIC = "map_at_r"
 
 
 @dataclass(frozen=True)

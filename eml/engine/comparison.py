@@ -14,6 +14,7 @@ from eml.errors import DataError
 from eml.retrieval.interval import Difference
 from eml.retrieval.jackknife import paired, paired_of
 from eml.retrieval.metrics import Answers
+from eml.retrieval.worst_classes import METRIC
 
 BETTER, WORSE, UNKNOWN, ALIKE = "better", "worse", "the data cannot tell", "no query changed"
 
@@ -45,7 +46,7 @@ class Comparison:
         """Whether no query changed in any metric, as of a model against itself."""
         return all(each.alike for each in self.differences.values())
 
-    def lines(self, metric: str = "map_at_r") -> list[str]:
+    def lines(self, metric: str = METRIC) -> list[str]:
         """What the metric's difference says, and how many first neighbours changed."""
         if self.alike:
             queries = self.both_right + self.both_wrong
@@ -164,13 +165,9 @@ def _same_rows(one: Evaluation, against: Evaluation) -> bool:
     columns = all(
         np.array_equal(a.frame[name].to_numpy(str), b.frame[name].to_numpy(str)) for name in ("label", "file_name")
     )
-    places = ((a.queries, b.queries), (a.gallery, b.gallery), (_or_none(a.groups), _or_none(b.groups)),
-              (_or_none(a.within), _or_none(b.within)))  # fmt: skip
-    return columns and all(np.array_equal(x, y) for x, y in places)
-
-
-def _or_none(codes: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    return np.zeros(0, np.int64) if codes is None else codes
+    places = ((a.queries, b.queries), (a.gallery, b.gallery), (a.groups, b.groups), (a.within, b.within))
+    # Of equal protocols both have groups, or neither.
+    return columns and all(x is None or y is None or np.array_equal(x, y) for x, y in places)
 
 
 def _together(before: Answers, after: Answers, classes: NDArray[np.int64]) -> dict[str, Difference]:

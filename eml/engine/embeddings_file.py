@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.dataset.columns import FLAGS, Problems, asked_rows, flags_speak, typed
-from eml.dataset.problems import SHOWN
+from eml.dataset.problems import SHOWN, and_more
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.files import whole_file
@@ -74,8 +74,7 @@ def _frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
     problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
     if problems:
         told = [f"{path}: row {row}: {text}" if row >= 0 else f"{path}: {text}" for row, text in problems[:SHOWN]]
-        more = len(problems) - SHOWN
-        raise DataError([*told, *([f"{path}: and {more:,} more problems like these"] if more > 0 else [])])
+        raise DataError(told + and_more(path, len(problems)))
     return frame
 
 
@@ -110,16 +109,15 @@ def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **colu
         "embeddings": embeddings.numpy(),
         "file_name": frame["file_name"].to_numpy(str),
         "label": frame["label"].to_numpy(str),
-        **{name: frame[name].fillna(False).to_numpy(bool) for name in _flags(frame)},  # else another protocol is read
+        **(_flags(frame) if flags_speak(frame) else {}),  # else another protocol is read
         **columns,
     }
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
 
-def _flags(frame: pd.DataFrame) -> list[str]:
-    """is_query and is_gallery where they say anything."""
-    return list(FLAGS) if flags_speak(frame) else []
+def _flags(frame: pd.DataFrame) -> dict[str, Array]:
+    return {name: frame[name].fillna(False).to_numpy(bool) for name in FLAGS}
 
 
 def _read(path: Path) -> tuple[Array, dict[str, Array]]:

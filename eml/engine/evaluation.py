@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from eml.engine.processes import ALONE, Processes
 from eml.engine.sets import Report, RetrievalSet, pictures, retrieval_set
 from eml.engine.shared_evaluation import embed_together
 from eml.errors import ConfigError, OutputError
-from eml.files import digest, is_json_with
+from eml.files import is_json_with
 from eml.images.files import Source
 from eml.images.preprocess import Preprocess
 from eml.models.calibration import Calibration
@@ -54,11 +55,11 @@ class Evaluation:
         """From which cosine on an answer is accepted."""
         return self.calibration.threshold.value if self.calibration else None
 
-    @property
+    @cached_property
     def calibrated_here(self) -> bool:
         """Whether the threshold was chosen on this very table, which flatters what it accepts and refuses."""
-        path = self.table.path
-        return self.calibration is not None and path is not None and self.calibration.table_digest == digest(path)
+        chosen_on = self.calibration.table_digest if self.calibration else None
+        return chosen_on is not None and chosen_on == self.table.digest
 
     def facts(self) -> dict[str, Any]:
         """What metrics.json says: the protocol, what was counted, the metrics."""
@@ -66,7 +67,7 @@ class Evaluation:
         return {
             "checkpoint": self.name,
             "table": str(path),
-            "table_digest": digest(path) if path else None,
+            "table_digest": self.table.digest,
             "protocol": self.wanted.protocol,
             "pictures": len(self.wanted.frame),
             "classes": int(self.wanted.frame["label"].nunique()),

@@ -145,8 +145,7 @@ def evaluate_all(
             if tables and name not in parts:
                 parts[name] = partition(evaluation.table, evaluation.wanted, asked.wanted.columns, progress=progress)
             found = findings_of(evaluation, asked.wanted, against=other, parts=parts.get(name), progress=progress)
-            facts = {"name": name, **found.facts()}
-            done.append(_written(Result(name, found, facts, [], []), folder / name, asked, page))
+            done.append(_written(name, found, folder / name, asked, page))
     if not done or len(asked.checkpoints) == 1:
         return Results(names, done, {})
     standings = {name: standings_of([each.found for each in done if each.table == name]) for name in names}
@@ -217,18 +216,18 @@ def _refuse_embeddings(files: Sequence[Path]) -> None:
             raise OutputError(f"{file}: is there and was not written by eml evaluate; give another --out")
 
 
-def _written(result: Result, folder: Path, asked: Asked, page: Page | None) -> Result:
-    evaluation, names = result.found.evaluation, [METRICS]
+def _written(table: str, found: Findings, folder: Path, asked: Asked, page: Page | None) -> Result:
+    evaluation, names, facts = found.evaluation, [METRICS], {"name": table, **found.facts()}
     names += [EMBEDDINGS] if asked.save_embeddings else []
     names += [PAGE] if page else []
     files = [folder / name for name in names]
     replaced = [file for file in files if file.exists()]
-    write_json(folder / METRICS, result.facts)
+    write_json(folder / METRICS, facts)
     if asked.save_embeddings:
         write_embeddings(folder / EMBEDDINGS, evaluation.embeddings, evaluation.wanted.frame)
     if page:
-        page.write(result.found, result.facts, folder / PAGE)
-    return replace(result, files=files, replaced=replaced)
+        page.write(found, facts, folder / PAGE)
+    return Result(table, found, facts, files, replaced)
 
 
 def _with_standing(result: Result, standings: Standings) -> Result:

@@ -10,8 +10,8 @@ from eml.engine.uncertainty import as_pair
 from eml.errors import DataError
 from eml.retrieval.interval import Difference
 from eml.retrieval.jackknife import paired
+from eml.retrieval.worst_classes import METRIC
 
-METRIC = "map_at_r"
 BEST = "best"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.dataset.problems import SHOWN
+from eml.dataset.problems import SHOWN, and_more
 from eml.errors import DataError
 
 NAMES = (("file_name_1", "file_name_2"), ("a", "b"))
@@ -162,5 +162,4 @@ def _look_up(
 
 
 def _some(source: Path, problems: Sequence[str]) -> list[str]:
-    more = len(problems) - SHOWN
-    return [*problems[:SHOWN], *([f"{source}: and {more:,} more problems like these"] if more > 0 else [])]
+    return [*problems[:SHOWN], *and_more(source, len(problems))]
