@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eml.models.model import Model, load
+    from eml.inference.model import Model, load
 
 __all__ = ["Model", "load"]
 
@@ -11,7 +11,7 @@ __all__ = ["Model", "load"]
 def __getattr__(name: str) -> Any:
     """`eml.load` and `eml.Model` on first use, so that `import eml` and the command line stay quick."""
     if name in __all__:
-        from eml.models import model
+        from eml.inference import model
 
         return getattr(model, name)
     raise AttributeError(f"module 'eml' has no attribute {name!r}")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from eml.config import Strict, load
 from eml.images.augment import Augment
-from eml.images.photographic import Photographic
-from eml.images.transform_list import usable
+from eml.images.augment._presets import Photographic
+from eml.images.augment._transform_list import usable
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "augmentation.md").read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from eml.config import load
-from eml.engine.config import RunConfig
 from eml.images.samplers import Classes, Sampler
 from eml.images.samplers.per_class import PerClass
+from eml.training.config import RunConfig
 
 PAGE = (Path(__file__).parent.parent / "docs" / "sampling.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```(\w*)\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from eml.cli.app import main
 from eml.config import load
-from eml.engine.config import RunConfig, example
+from eml.training.config import RunConfig, example
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

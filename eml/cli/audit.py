@@ -9,7 +9,7 @@ from eml.cli.app import command_line
 from eml.cli.options import Json, Overwrite
 
 if TYPE_CHECKING:
-    from eml.dataset.audit import Audit
+    from eml.dataset.splits.leak_audit import Audit
 
 SHOWN = 5  # pairs
 
@@ -67,9 +67,10 @@ def audit(
     Pictures that look alike, files that are the same, values of --group-by, and between two tables also classes; of
     folds, classes in several are only told. Nothing is written but the table of --out.
     """
-    from eml.cli import render
-    from eml.dataset.audit import audit_folds, audit_tables
-    from eml.dataset.table import SUFFIXES, check_outputs, resolve, write_tables
+    from eml.cli.display import console
+    from eml.dataset.pipeline import resolve
+    from eml.dataset.splits.leak_audit import audit_folds, audit_tables
+    from eml.dataset.table import SUFFIXES, check_outputs, write_tables
     from eml.errors import DataError, OutputError
 
     if test is None and (given := [name for name, on in (("--same-classes", same_classes), ("--test-root", test_root))
@@ -77,14 +78,14 @@ def audit(
         raise DataError(f"{' and '.join(given)}: only with two tables")
     if out is not None and out.suffix not in SUFFIXES:
         raise OutputError(f"--out {out}: a table's name ends in {' or '.join(SUFFIXES)}")
-    tables = [resolve(train, "audit", root, report=render.say, progress=render.progress)]
+    tables = [resolve(train, "audit", root, report=console.say, progress=console.progress)]
     if test is not None:
-        tables.append(resolve(test, "audit", test_root, report=render.say, progress=render.progress))
+        tables.append(resolve(test, "audit", test_root, report=console.say, progress=console.progress))
     inputs = [table.source for table in tables]
     if out is not None:
         check_outputs([out], inputs=inputs, overwrite=overwrite)
     bits = _threshold(inputs) if threshold is None else threshold
-    with render.progress("comparing", sum(len(table.frame) for table in tables)) as advance:
+    with console.progress("comparing", sum(len(table.frame) for table in tables)) as advance:
         compare = audit_folds if test is None else audit_tables
         found = compare(*tables, group_by=group_by or (), threshold=bits, progress=advance)
     if strict and found.warnings:
@@ -96,18 +97,18 @@ def audit(
     if out is not None:
         replaced = write_tables({out: found.pairs}, command=command_line(context), root=tables[0].root, inputs=inputs,
                                 overwrite=overwrite)  # fmt: skip
-        render.say(f"{'replaced' if replaced else 'wrote'} {out}")
+        console.say(f"{'replaced' if replaced else 'wrote'} {out}")
     if json:
-        render.print_json(_facts(found, inputs, bits, clean) | {"written": [str(out)] if out else []})
+        console.print_json(_facts(found, inputs, bits, clean) | {"written": [str(out)] if out else []})
     if strict and not clean:
         raise typer.Exit(1)
 
 
 def _threshold(inputs: list[Path]) -> int:
     """The one that the tables were folded or split by, as their sidecars say; else the usual one."""
-    from eml.cli import render
-    from eml.dataset.groups import THRESHOLD
+    from eml.cli.display import console
     from eml.dataset.sidecar import read_sidecar
+    from eml.dataset.splits.groups import THRESHOLD
 
     known = [
         sidecar.notes["threshold"]
@@ -116,7 +117,7 @@ def _threshold(inputs: list[Path]) -> int:
     ]
     found = min(known, default=THRESHOLD)
     if found != THRESHOLD:
-        render.say(f"looking within {found} bits, as the table was made by; --threshold chooses others")
+        console.say(f"looking within {found} bits, as the table was made by; --threshold chooses others")
     return found
 
 
@@ -135,31 +136,31 @@ def _facts(found: "Audit", inputs: list[Path], bits: int, clean: bool) -> dict[s
 
 
 def _show(found: "Audit", bits: int, meant: bool, clean: bool) -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     rows = [[name, pictures, found.look_alikes[name]] for name, pictures in found.sides.items()]
-    render.table("", ["side", "pictures", "with a look-alike on another side"], rows)
+    console.table("", ["side", "pictures", "with a look-alike on another side"], rows)
     if found.count:
         same = f", {found.same_content:,} of them the same file" if found.same_content else ""
         apart = f"within {bits} of 64 bits" if not found.warnings else "of equal content"
-        render.warn(f"{render.count(found.count, 'pair looks', 'pairs look')} alike {apart}{same}. The nearest:")
+        console.warn(f"{console.count(found.count, 'pair looks', 'pairs look')} alike {apart}{same}. The nearest:")
         for pair in found.pairs.head(SHOWN).itertuples():
             where = f"{pair.side}: {pair.file_name} ({pair.label})"
-            render.say(
+            console.say(
                 f"  {pair.distance} bits  {where}  {pair.other_side}: {pair.other_file_name} ({pair.other_label})"
             )
         if len(found.pairs) > SHOWN:
-            render.say("  … all of them with --out pairs.csv")
+            console.say("  … all of them with --out pairs.csv")
     for column, values in found.values.items():
         if values:
-            render.warn(f"{column} is on both sides for {render.some(values, 'value', 'values')}")
+            console.warn(f"{column} is on both sides for {console.some(values, 'value', 'values')}")
     if found.classes:
-        told = f"on more than one side: {render.some(found.classes, 'class', 'classes')}"
+        told = f"on more than one side: {console.some(found.classes, 'class', 'classes')}"
         if meant:
-            render.say(f"{told} (meant, so no finding)")
+            console.say(f"{told} (meant, so no finding)")
         else:
-            render.warn(f"{told}. If known classes are to be recognised, give --same-classes")
+            console.warn(f"{told}. If known classes are to be recognised, give --same-classes")
     for line in found.warnings:
-        render.warn(line)
+        console.warn(line)
     if clean:
-        render.say("clean: the sides have nothing in common that was looked for")
+        console.say("clean: the sides have nothing in common that was looked for")

@@ -11,7 +11,7 @@ from eml.cli.options import Json, Root
 from eml.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from eml.engine.caching import Wanted
+    from eml.training.caches import Wanted
 
 CONFIGS = (".yaml", ".yml")
 
@@ -78,7 +78,7 @@ def cache(
     there and unchanged stays, so that a stopped one goes on; a picture counts as changed when its size or time and its
     bytes are others.
     """
-    from eml.cli import render
+    from eml.cli.display import console
 
     of_table = {
         "--side": side, "--format": format_, "--quality": quality, "--interpolation": interpolation,
@@ -97,30 +97,30 @@ def cache(
     if clear:
         removed = _remove(wanted, keep=False)
         if not removed:
-            render.say(f"no cache in {', '.join(map(str, {one.folder: None for one in wanted}))}")
+            console.say(f"no cache in {', '.join(map(str, {one.folder: None for one in wanted}))}")
         made: list[dict[str, Any]] = []
     else:
         made = [_fill(one, check=check) for one in wanted]
         removed = _remove(wanted, keep=True) if prune else []
     if json:
-        render.print_json({"caches": made, "removed": removed})
+        console.print_json({"caches": made, "removed": removed})
 
 
 def _of_config(config: Path, overrides: list[str], *, clear: bool) -> "list[Wanted]":
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.config import load
-    from eml.engine.config import RunConfig
+    from eml.training.config import RunConfig
 
     run = load(RunConfig, config, overrides)
 
-    from eml.engine.caching import caches_of_run
-    from eml.engine.sets import table_to_train_on
+    from eml.training.caches import caches_of_run
+    from eml.training.data import table_to_train_on
 
     if run.data.cache is None and not clear:
-        render.warn(
+        console.warn(
             f"{config} has no data.cache, so a run of it reads the files; to read this cache, set data.cache: raw"
         )
-    return caches_of_run(run, table_to_train_on(run.data, render.say, render.progress))
+    return caches_of_run(run, table_to_train_on(run.data, console.say, console.progress))
 
 
 def _of_table(
@@ -134,7 +134,7 @@ def _of_table(
     *,
     clear: bool,
 ) -> "Wanted":
-    from eml.cli import render
+    from eml.cli.display import console
 
     if side is None and not clear:
         raise DataError(
@@ -145,30 +145,30 @@ def _of_table(
         raise DataError("--quality goes with --format jpeg")
 
     from eml.dataset.boxes import check_boxes
-    from eml.dataset.table import resolve
-    from eml.engine.caching import FOLDER, Wanted, pictures_settings
+    from eml.dataset.pipeline import resolve
+    from eml.training.caches import FOLDER, Wanted, pictures_settings
 
-    table = resolve(source, "train", root, report=render.say, progress=render.progress)
-    check_boxes(table, render.progress)
+    table = resolve(source, "train", root, report=console.say, progress=console.progress)
+    check_boxes(table, console.progress)
     settings = pictures_settings(side or 8, interpolation or "bicubic", format_ or "raw", quality or 95)
     return Wanted("pictures", table, table.frame, folder or table.root / FOLDER, settings)
 
 
 def _fill(wanted: "Wanted", *, check: bool) -> dict[str, Any]:
-    from eml.cli import render
+    from eml.cli.display import console
 
     with ExitStack() as shown:  # the bar is there only while pictures are made: lines would be written into it
         done, advance = 0, None
 
         def show(now: int, total: int) -> None:
             nonlocal done, advance
-            advance = advance or shown.enter_context(render.progress(f"cache for {wanted.use}", total))
+            advance = advance or shown.enter_context(console.progress(f"cache for {wanted.use}", total))
             advance(now - done)
             done = now
             if now == total:
                 shown.close()
 
-        filled = wanted.fill(render.say, show, check=check)
+        filled = wanted.fill(console.say, show, check=check)
     return {
         "use": wanted.use,
         "settings": str(wanted.settings),
@@ -182,10 +182,10 @@ def _fill(wanted: "Wanted", *, check: bool) -> dict[str, Any]:
 
 def _remove(wanted: "Sequence[Wanted]", *, keep: bool) -> list[str]:
     """Removes the caches in the folders; keep: but those that are wanted."""
-    from eml.cli import render
-    from eml.engine.caching import MIB
+    from eml.cli.display import console
     from eml.images.cache import caches
     from eml.images.cache.store import remove
+    from eml.training.caches import MIB
 
     kept = {one.path for one in wanted} if keep else set()
     removed = []
@@ -193,6 +193,6 @@ def _remove(wanted: "Sequence[Wanted]", *, keep: bool) -> list[str]:
         for path, (holds, size) in caches(folder).items():
             if path not in kept:
                 remove(path)
-                render.say(f"removed {path} ({holds}; {size / MIB:,.1f} MiB)")
+                console.say(f"removed {path} ({holds}; {size / MIB:,.1f} MiB)")
                 removed.append(str(path))
     return removed

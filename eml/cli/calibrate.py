@@ -84,12 +84,12 @@ def calibrate(
     other classes than these keep to the goal on average; each half of the classes is checked with the threshold of the
     other half. Writes calibration.json into the checkpoint folder.
     """
-    from eml.cli import render
-    from eml.engine.calibration import calibrate_checkpoint, checkpoint_to_calibrate, goal_of, trained_on
-    from eml.engine.evaluation import table_to_evaluate
-    from eml.engine.sets import retrieval_set
+    from eml.cli.display import console
+    from eml.dataset.pipeline import table_to_evaluate
+    from eml.evaluation.calibration import calibrate_checkpoint, checkpoint_to_calibrate, goal_of, trained_on
+    from eml.evaluation.retrieval_set import retrieval_set
+    from eml.inference.model import load
     from eml.models.calibration import calibration_path
-    from eml.models.model import load
     from eml.reports.calibration import GOALS, draw_calibration, refuse_plot
 
     goal = goal_of(far, pair_far, precision)
@@ -97,11 +97,11 @@ def calibrate(
     replaces = calibration_path(folder).exists()
     if plot is not None:
         refuse_plot(plot, overwrite=overwrite)
-    table = table_to_evaluate(data, root, render.say, render.progress)
+    table = table_to_evaluate(data, root, console.say, console.progress)
     wanted = retrieval_set(table.frame, table.name, leave_out_same=leave_out_same, within=within)
     known, classes = trained_on(folder, wanted)
     model = load(folder, device=device)
-    with render.progress("embedding", len(wanted.frame)) as advance:
+    with console.progress("embedding", len(wanted.frame)) as advance:
         found = calibrate_checkpoint(
             folder,
             model,
@@ -116,24 +116,24 @@ def calibrate(
         )
     _show(found, GOALS[goal.kind])
     if known:
-        render.warn(
+        console.warn(
             f"{known:,} of {classes:,} classes were trained on, and are told apart better than others will be; "
             "calibrate on classes that were not"
         )
-    render.say(f"{'replaced' if replaces else 'wrote'} {calibration_path(folder)}")
+    console.say(f"{'replaced' if replaces else 'wrote'} {calibration_path(folder)}")
     if plot is not None:
-        render.say(f"wrote {draw_calibration(found, plot)}")
+        console.say(f"wrote {draw_calibration(found, plot)}")
     if json:
-        render.print_json(
+        console.print_json(
             {"checkpoint": str(checkpoint), "written": str(calibration_path(folder)), **found.model_dump(mode="json")}
         )
 
 
 def _show(found: "Calibration", of_what: str) -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     rows = [
-        [SHOWN[name], render.decimal(rate.value), render.span(rate.low, rate.high)]
+        [SHOWN[name], console.decimal(rate.value), console.span(rate.low, rate.high)]
         for name in SHOWN
         if (rate := found.measured.get(name)) is not None
     ]
@@ -141,16 +141,16 @@ def _show(found: "Calibration", of_what: str) -> None:
     low, high = found.threshold.low, found.threshold.high
     spread = "" if low is None or high is None else f"{low:.4f} … {high:.4f}"
     title = f"{found.goal_value:g} {of_what}{', upper end of the interval' if found.strict else ''}"
-    render.table(title, ["", "", "95 % interval"], [[*threshold, spread], *rows])
-    render.say(f"protocol: {found.protocol}")
+    console.table(title, ["", "", "95 % interval"], [[*threshold, spread], *rows])
+    console.say(f"protocol: {found.protocol}")
     there = [each for each in found.held_out if each is not None]
     if there and found.held_out_mean is not None:
-        render.say(
-            f"held-out classes, {len(there)} times half of them: {render.decimal(found.held_out_mean)} on average, "
-            f"{render.decimal(min(there))} … {render.decimal(max(there))} (goal {found.goal_value:g})"
+        console.say(
+            f"held-out classes, {len(there)} times half of them: {console.decimal(found.held_out_mean)} on average, "
+            f"{console.decimal(min(there))} … {console.decimal(max(there))} (goal {found.goal_value:g})"
         )
     if missing := len(found.held_out) - len(there):
         few = "" if found.held_out_mean is not None else ": too many to say how it does on held-out classes"
-        render.warn(f"{missing} of {len(found.held_out)} halves of the classes gave no threshold for this goal{few}")
+        console.warn(f"{missing} of {len(found.held_out)} halves of the classes gave no threshold for this goal{few}")
     for note in found.notes:
-        render.warn(note)
+        console.warn(note)

@@ -13,16 +13,16 @@ def _describe() -> None:
 @config.command(short_help="Print the JSON schema of a config, for an editor")
 def schema() -> None:
     """Print the JSON schema of a config, for an editor that completes and checks YAML."""
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.config import schema as describe
-    from eml.engine.config import RunConfig
+    from eml.training.config import RunConfig
 
-    render.print_json(describe(RunConfig))
+    console.print_json(describe(RunConfig))
 
 
 @config.command(short_help="Print a config with every key at its default, each with a comment")
 def example() -> None:
     """Print a config with every key at its default, each with a comment."""
-    from eml.engine.config import example
+    from eml.training.config import example
 
     typer.echo(example(), nl=False)

@@ -22,9 +22,9 @@ def demo(
     import shlex
     import shutil
 
-    from eml.cli import render
     from eml.cli.app import run
-    from eml.dataset.glyphs import draw
+    from eml.cli.display import console
+    from eml.demo_data.glyphs import draw
     from eml.errors import OutputError
 
     pictures = folder / "pictures"
@@ -42,11 +42,11 @@ def demo(
 
     def step(*arguments: str | Path) -> None:
         words = [str(argument) for argument in arguments]
-        render.say(f"\n$ {shlex.join(['eml', *words])}", style="bold")
+        console.say(f"\n$ {shlex.join(['eml', *words])}", style="bold")
         run(words)
 
-    render.say(f"drawing characters into {pictures}", style="bold")
-    with render.progress("drawing") as advance:
+    console.say(f"drawing characters into {pictures}", style="bold")
+    with console.progress("drawing") as advance:
         draw(pictures, progress=advance)
     marker.touch()
     if not (folder / "config.yaml").exists():  # of an older demo it may have been edited: that one is kept
@@ -73,19 +73,19 @@ def demo(
         ("run with checkpoints and curves", trained),
         ("metrics", trained / "evaluations" / "dataset_test" / "metrics.json"),
     ):
-        render.say(f"{what}: {path}")
+        console.say(f"{what}: {path}")
 
 
 def _network(config: Path) -> list[str]:
     from eml.config import load
-    from eml.engine.config import RunConfig
+    from eml.training.config import RunConfig
 
     run = load(RunConfig, config)
     return [f"timm:{run.model.backbone}", "--weights", "none", "--image-size", str(run.image.size)]
 
 
 def _show(before: dict[str, Any], after: dict[str, Any]) -> None:
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.retrieval.metrics import all_metrics
 
     rows = [
@@ -98,5 +98,5 @@ def _show(before: dict[str, Any], after: dict[str, Any]) -> None:
         for metric in all_metrics()
         for key, name in metric.shown().items()
     ]
-    render.say(f"\n{after['queries']:,} pictures of {after['classes']} characters never seen in training, in percent:")
-    render.table("", ["metric", "untrained", "trained", "difference"], rows)
+    console.say(f"\n{after['queries']:,} pictures of {after['classes']} characters never seen in training, in percent:")
+    console.table("", ["metric", "untrained", "trained", "difference"], rows)

@@ -98,17 +98,17 @@ def evaluate(
     is_gallery where the table has them. The query itself is left out; queries whose class has no other picture are
     left out of the means and counted. In parentheses: 95 % intervals over the classes.
     """
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.cli.launching import joined, launch, told_once, voices
 
     if devices is not None and devices > 1:
         launch(devices)
         return
     from eml.cli.app import command_line
-    from eml.cli.models import show_results
-    from eml.engine.evaluations import Asked, evaluate_all
-    from eml.engine.findings import Wanted
-    from eml.engine.processes import Processes
+    from eml.cli.display.results import show_results
+    from eml.distributed.processes import Processes
+    from eml.evaluation.analysis import Wanted
+    from eml.evaluation.runs import Asked, evaluate_all
     from eml.reports.evaluation import Page
 
     asked = Asked(
@@ -140,4 +140,4 @@ def evaluate(
         show_results(checkpoints, results, slices or [])
         if json:
             one = checkpoints[0] if len(checkpoints) == 1 else checkpoints
-            render.print_json({"checkpoint": one, "evaluations": [each.facts for each in results.of]})
+            console.print_json({"checkpoint": one, "evaluations": [each.facts for each in results.of]})

@@ -100,16 +100,17 @@ def filter(
     if not dedup and (given := [name for name, value in options.items() if value is not None]):
         raise DataError(f"{', '.join(given)}: only with --dedup")
 
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.dataset.filter import THRESHOLD, check_options, filter_table
+    from eml.dataset.pipeline import resolve
     from eml.dataset.sidecar import written_by_eml
-    from eml.dataset.table import check_outputs, read_file_names, resolve, write_tables
+    from eml.dataset.table import check_outputs, read_file_names, write_tables
 
     names = {path: read_file_names(path) for path in exclude or ()}
     bits = THRESHOLD if threshold is None else threshold
     check_options(names, min_size, max_size, dedup, bits, min_per_class, scope or "class", hash_only)
     folder = out_folder(dataset, out)
-    table = resolve(dataset, "filter", root, out=folder, report=render.say, progress=render.progress)
+    table = resolve(dataset, "filter", root, out=folder, report=console.say, progress=console.progress)
     suffix = table.source.suffix
     paths = [folder / f"dataset_info_filtered{suffix}", folder / f"dataset_removed{suffix}"]
     if dedup or written_by_eml(folder / "label_conflicts.csv"):  # that one is out of date
@@ -128,15 +129,15 @@ def filter(
         hash_only=hash_only,
         conflicts=conflicts or "remove",
         min_per_class=min_per_class,
-        progress=render.progress,
+        progress=console.progress,
     )
     frames = dict(zip(paths, (filtered.kept, filtered.removed, filtered.conflicts), strict=False))
     replaced = write_tables(frames, command=command_line(context), root=table.root, inputs=inputs, overwrite=overwrite)
     counts = _counts(table, filtered)
     _show(counts, filtered, bits, kept=conflicts == "keep", exact=scope != "dataset")
-    render.written(paths, replaced, following=shlex.join(["eml", "split", str(folder)]))
+    console.written(paths, replaced, following=shlex.join(["eml", "split", str(folder)]))
     if json:
-        render.print_json(counts | {"written": [str(path) for path in paths]})
+        console.print_json(counts | {"written": [str(path) for path in paths]})
 
 
 def _counts(table: "Table", filtered: "Filtered") -> dict[str, Any]:
@@ -170,22 +171,22 @@ def _across(filtered: "Filtered") -> dict[str, Any] | None:
 
 
 def _show(counts: dict[str, Any], filtered: "Filtered", bits: int, *, kept: bool, exact: bool) -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     rows = [["before", counts["pictures_before"], counts["classes_before"]]]
     rows += [[f"  {reason}", -count, None] for reason, count in counts["removed"].items()]
     rows += [["after", counts["pictures"], counts["classes"]]]
-    render.table("", ["", "pictures", "classes"], rows)
+    console.table("", ["", "pictures", "classes"], rows)
     if across := counts["pairs_across_classes"]:
         expected = across["near_expected_by_chance"]
-        render.say(f"pairs with different labels within {bits} bits: {across['near']:,}")
-        render.say(f"  expected by chance: about {expected:,.0f}" if expected >= 1 else "  expected by chance: none")
-        render.say(f"  the same picture at a second look: {across['same_picture']:,}")
+        console.say(f"pairs with different labels within {bits} bits: {across['near']:,}")
+        console.say(f"  expected by chance: about {expected:,.0f}" if expected >= 1 else "  expected by chance: none")
+        console.say(f"  the same picture at a second look: {across['same_picture']:,}")
     if lost := counts["classes_lost"]:
-        render.warn(f"no picture is left of {render.some(lost, 'class', 'classes')}")
+        console.warn(f"no picture is left of {console.some(lost, 'class', 'classes')}")
     if groups := counts["conflict_groups"]:
-        pictures = f"{counts['conflict_pictures']:,} pictures in {render.count(groups, 'group', 'groups')}"
+        pictures = f"{counts['conflict_pictures']:,} pictures in {console.count(groups, 'group', 'groups')}"
         done = "were kept" if kept else "were removed"
-        render.warn(f"{pictures} are there with another label too and {done}: see label_conflicts.csv")
+        console.warn(f"{pictures} are there with another label too and {done}: see label_conflicts.csv")
         if exact:
-            render.say("  these are identical files; --scope dataset finds near-duplicates too")
+            console.say("  these are identical files; --scope dataset finds near-duplicates too")

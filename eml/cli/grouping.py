@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from eml.errors import DataError
 
 if TYPE_CHECKING:
-    from eml.dataset.groups import Groups
+    from eml.dataset.splits.groups import Groups
     from eml.dataset.table import Table
 
 
@@ -25,10 +25,10 @@ def grouped(
     within_class: bool = False,
 ) -> "Groups":
     """`group_rows` with a progress bar; the user is told its warnings."""
-    from eml.cli import render
-    from eml.dataset.groups import group_rows
+    from eml.cli.display import console
+    from eml.dataset.splits.groups import group_rows
 
-    with render.progress("comparing", len(table.frame)) as advance:
+    with console.progress("comparing", len(table.frame)) as advance:
         groups = group_rows(
             table,
             group_by=group_by or (),
@@ -39,17 +39,17 @@ def grouped(
             progress=advance,
         )
     for line in groups.warnings:
-        render.warn(line)
+        console.warn(line)
     return groups
 
 
 def note(groups: int, pictures: int, largest: int, total: int) -> None:
     """One line on the groups of several pictures."""
-    from eml.cli import render
+    from eml.cli.display import console
 
     if groups:
         of = f"{pictures:,} of {total:,} pictures"
-        render.say(f"{render.count(groups, 'group', 'groups')} of several hold {of}; the largest has {largest:,}")
+        console.say(f"{console.count(groups, 'group', 'groups')} of several hold {of}; the largest has {largest:,}")
 
 
 def notes(groups: "Groups") -> dict[str, int]:

@@ -23,13 +23,13 @@ def init(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config that is there.")] = False,
 ) -> None:
     """Look at a dataset and write a config fitted to it, with every key and a comment on each."""
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.config import document
-    from eml.dataset.table import resolve
-    from eml.engine.config import RunConfig
-    from eml.engine.recipe import recipe
+    from eml.dataset.pipeline import resolve
     from eml.errors import ConfigError, OutputError
     from eml.files import write_text
+    from eml.training.config import RunConfig
+    from eml.training.recipe import recipe
 
     target = out or (dataset if dataset.is_dir() else dataset.parent) / "config.yaml"
     if target.exists() and not overwrite:
@@ -40,7 +40,7 @@ def init(
         from eml.models.embedder import check_backbone  # torch and timm: seconds that the usual one need not take
 
         check_backbone(backbone, "--backbone")
-    table = resolve(dataset, "init", root, report=render.say, progress=render.progress)
+    table = resolve(dataset, "init", root, report=console.say, progress=console.progress)
     path = os.path.relpath(table.path or dataset, target.parent)
     if weights not in ("pretrained", "none"):
         weights = os.path.relpath(weights, target.parent)
@@ -53,9 +53,9 @@ def init(
     head = "".join(f"# {line}\n" for line in [f"Made by eml init for {path}.", *reasons])
     write_text(target, head + "\n" + document(RunConfig, values))
     for reason in reasons:
-        render.say(f"  {reason}")
-    render.say(f"wrote {target}")
-    render.say(f"next: eml train {target}")
+        console.say(f"  {reason}")
+    console.say(f"wrote {target}")
+    console.say(f"next: eml train {target}")
 
 
 def _free_name(folder: Path) -> str:

@@ -9,7 +9,7 @@ from eml.cli.app import command_line
 from eml.cli.options import Dataset, GroupBy, Json, NearThreshold, NoNear, Out, Overwrite, Root, out_folder
 
 if TYPE_CHECKING:
-    from eml.dataset.folds import Balance
+    from eml.dataset.splits.folds import Balance
 
 
 def kfold(
@@ -38,14 +38,15 @@ def kfold(
     is none) or the given one. Writes folds.csv: the same rows with the column fold. Rows of fold -2 (always test, never
     looked at while training) keep it. eml audit shows what the folds still have in common.
     """
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.cli.grouping import check_near, grouped, note, notes
-    from eml.dataset.folds import add_folds, balance
-    from eml.dataset.table import check_outputs, resolve, write_tables
+    from eml.dataset.pipeline import resolve
+    from eml.dataset.splits.folds import add_folds, balance
+    from eml.dataset.table import check_outputs, write_tables
 
     check_near(threshold, no_near)
     folder = out_folder(dataset, out)
-    table = resolve(dataset, "kfold", root, out=folder, report=render.say, progress=render.progress)
+    table = resolve(dataset, "kfold", root, out=folder, report=console.say, progress=console.progress)
     path = folder / f"folds{table.source.suffix}"
     check_outputs([path], inputs=[table.source], overwrite=overwrite)  # before the work, not after it
     groups = grouped(table, group_by, threshold, no_near, whole_classes=by == "class")
@@ -61,14 +62,14 @@ def kfold(
     )
     if "fold" in table.frame.columns:
         kept = " but for its rows of -2" if (table.frame["fold"] == -2).any() else ""
-        render.say(f"the column fold of {table.source} was replaced{kept}")
+        console.say(f"the column fold of {table.source} was replaced{kept}")
     _show(found)
     note(found.groups, found.grouped, found.largest, len(frame))
     _remarks(found, k)
-    render.written([path], replaced, following=shlex.join(["eml", "init", str(folder)]))
+    console.written([path], replaced, following=shlex.join(["eml", "init", str(folder)]))
     if json:
         facts = {"table": str(table.source), "by": by, "folds": found.folds, "groups": notes(groups) | _facts(found)}
-        render.print_json(facts | {"written": [str(path)]})
+        console.print_json(facts | {"written": [str(path)]})
 
 
 def _facts(found: "Balance") -> dict[str, Any]:
@@ -85,41 +86,41 @@ def _facts(found: "Balance") -> dict[str, Any]:
 
 
 def _show(found: "Balance") -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     names = {-1: "-1 (always train)", -2: "-2 (always test)"}
     rows: list[list[Any]] = []
     for facts in found.folds:
         number, pictures = facts["fold"], facts["pictures"]
         off = f"{pictures - found.even:+.1f}" if number >= 0 else None
-        per_class = render.between(facts["fewest"], facts["most"])
+        per_class = console.between(facts["fewest"], facts["most"])
         name = names.get(number, str(number))
         rows.append([name, pictures, off, facts["classes"], facts["groups"], per_class])
-    render.table("", ["fold", "pictures", "off even", "classes", "groups", "per class"], rows)
+    console.table("", ["fold", "pictures", "off even", "classes", "groups", "per class"], rows)
     if found.worst_class and found.worst_class[1] != found.worst_class[2]:
         label, held, even = found.worst_class
-        render.say(f"the class furthest from even: {label}, {held:,} in one fold, where {even:.1f} would be even")
+        console.say(f"the class furthest from even: {label}, {held:,} in one fold, where {even:.1f} would be even")
 
 
 def _remarks(found: "Balance", k: int) -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     if found.largest > found.even:
         told = f"the largest group has {found.largest:,} pictures, more than an even fold ({found.even:,.0f})"
-        render.warn(f"{told}; eml filter --dedup thins groups, and a lower --threshold makes them smaller")
+        console.warn(f"{told}; eml filter --dedup thins groups, and a lower --threshold makes them smaller")
     mixed = " (but for pictures in a group with other classes)" if found.groups else ""
     if found.small:
-        small = render.some(found.small, "class", "classes")
-        render.warn(f"fewer than {k} pictures, so always trained on{mixed}: {small}")
+        small = console.some(found.small, "class", "classes")
+        console.warn(f"fewer than {k} pictures, so always trained on{mixed}: {small}")
     if found.one_group:
-        alone = render.some(found.one_group, "class", "classes")
-        render.warn(f"one single group, so always trained on{mixed}: {alone}")
+        alone = console.some(found.one_group, "class", "classes")
+        console.warn(f"one single group, so always trained on{mixed}: {alone}")
     if found.one_fold:
-        whole = render.some(found.one_fold, "class", "classes")
-        render.warn(f"wholly in one fold, so not trained on while it is held out, and no use as queries: {whole}")
+        whole = console.some(found.one_fold, "class", "classes")
+        console.warn(f"wholly in one fold, so not trained on while it is held out, and no use as queries: {whole}")
     if found.joined:
-        joined = render.count(found.joined, "class shares", "classes share")
-        render.warn(f"{joined} groups with others and went to folds with them; eml filter --scope dataset shows which")
+        joined = console.count(found.joined, "class shares", "classes share")
+        console.warn(f"{joined} groups with others and went to folds with them; eml filter --scope dataset shows which")
     if found.taken:
-        taken = render.count(found.taken, "picture is", "pictures are")
-        render.warn(f"{taken} in a group with pictures of fold -2, and got it too: never trained on")
+        taken = console.count(found.taken, "picture is", "pictures are")
+        console.warn(f"{taken} in a group with pictures of fold -2, and got it too: never trained on")

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from eml.cli import render
 from eml.cli.app import BUG, FIXABLE, INTERRUPTED
+from eml.cli.display import console
 from eml.errors import ConfigError, EmlError, Interrupted
 
 if TYPE_CHECKING:
-    from eml.dataset.scan import Progress
-    from eml.engine.processes import Processes
-    from eml.engine.sets import Report
+    from eml.distributed.processes import Processes
+    from eml.progress import Progress, Report
 
 SAVING = 300  # seconds that the processes have after a stop request to finish their step and save
 TELLING = 10  # seconds that the first process of a machine has to tell of an error
@@ -107,7 +106,7 @@ def told_once() -> Iterator[None]:
 def voices(processes: Processes) -> tuple[Report, Progress]:
     """How the work is told of and how far it is, which the first process shows and the others do not."""
     if processes.first:
-        return render.say, render.progress
+        return console.say, console.progress
     return (lambda line: None), _unseen
 
 
@@ -123,7 +122,7 @@ def _is_first_here() -> bool:
 @contextmanager
 def joined(device: str, processes: Processes) -> Iterator[Processes]:
     """`join`, but an error that another process tells of is only an exit code here."""
-    from eml.engine.processes import join
+    from eml.distributed.processes import join
 
     try:
         with join(device, processes):

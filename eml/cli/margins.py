@@ -11,12 +11,12 @@ def margins(json: Json = False) -> None:
     c is the cosine between an embedding and its own class, θ its angle, c_j that of another class. docs/margins.md
     explains the settings and plots every margin.
     """
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.margins import Margin
 
     members = {name: member.model_validate({"type": name}) for name, member in Margin.members().items()}
     rows = [[name, each.formula, _settings(each), str(each.paper_scale), each.paper] for name, each in members.items()]
-    render.table("", ["margin", "formula", "defaults", "scale", "paper"], rows)
+    console.table("", ["margin", "formula", "defaults", "scale", "paper"], rows)
     if json:
         found = {
             name: {
@@ -27,7 +27,7 @@ def margins(json: Json = False) -> None:
             }
             for name, each in members.items()
         }
-        render.print_json({"margins": found})
+        console.print_json({"margins": found})
 
 
 def _settings(margin: Any) -> str:

@@ -52,9 +52,10 @@ def merge(
     table. Writes dataset_merged.csv: file names from the deepest folder that holds all, and a column dataset. No
     picture is touched. The commands after it take --out's folder.
     """
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.dataset.merge import merge_sources
-    from eml.dataset.table import SUFFIXES, WAY, check_outputs, write_tables
+    from eml.dataset.pipeline import WAY
+    from eml.dataset.table import SUFFIXES, check_outputs, write_tables
     from eml.files import refuse_file_name
 
     sources = _sources(datasets, root or [])
@@ -62,7 +63,7 @@ def merge(
         refuse_file_name(out, "a folder for the table, or the table (NAME.csv or NAME.parquet)")
     path = out if out.suffix in SUFFIXES else out / f"{WAY['merge']}.csv"
     check_outputs([path], overwrite=overwrite)  # before the work, not after it
-    merged = merge_sources(sources, labels, step="split", report=render.say, progress=render.progress)
+    merged = merge_sources(sources, labels, step="split", report=console.say, progress=console.progress)
     inputs = list(merged.table.parts)
     _refuse_mixing(path, inputs)
     frames = {path: merged.table.frame}
@@ -70,9 +71,9 @@ def merge(
     replaced = write_tables(frames, command=command, root=merged.table.root, inputs=inputs, overwrite=overwrite)
     counted = _counts(merged)
     _show(counted, merged)
-    render.written([path], replaced, following=_following(path, merged))
+    console.written([path], replaced, following=_following(path, merged))
     if json:
-        render.print_json(counted | {"notes": merged.notes, "written": [str(path)]})
+        console.print_json(counted | {"notes": merged.notes, "written": [str(path)]})
 
 
 def _sources(datasets: list[str], roots: list[str]) -> "list[Source]":
@@ -102,7 +103,7 @@ def _sources(datasets: list[str], roots: list[str]) -> "list[Source]":
 
 def _refuse_mixing(path: Path, inputs: list[Path]) -> None:
     """The folder of a dataset has tables of its own, which the commands after this one would take for the merged."""
-    from eml.dataset.table import WAY
+    from eml.dataset.pipeline import WAY
     from eml.errors import OutputError
 
     for source in inputs:
@@ -116,7 +117,7 @@ def _refuse_mixing(path: Path, inputs: list[Path]) -> None:
 
 
 def _following(path: Path, merged: "Merged") -> str:
-    from eml.dataset.table import WAY
+    from eml.dataset.pipeline import WAY
 
     place = str(path.parent if path.stem == WAY["merge"] else path)
     if "hash" not in merged.table.frame.columns:
@@ -142,11 +143,11 @@ def _counts(merged: "Merged") -> dict[str, Any]:
 
 
 def _show(counted: dict[str, Any], merged: "Merged") -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     rows = [list(facts.values()) for facts in counted["datasets"]]
     rows.append(["all", counted["pictures"], counted["classes"]])
-    render.table("", ["dataset", "pictures", "classes"], rows)
+    console.table("", ["dataset", "pictures", "classes"], rows)
     for note in merged.notes:
-        render.warn(note)
-    render.say(f"file names start from {counted['root']}")
+        console.warn(note)
+    console.say(f"file names start from {counted['root']}")

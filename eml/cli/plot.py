@@ -25,7 +25,7 @@ def plot(
     One run: loss per step, R@1 and MAP@R per validation. Several: the running mean of their losses, and the metric.
     Works on runs that are still going.
     """
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.reports.curves import MADE_BY, best_of, check, draw_comparison, draw_curves, names_of
     from eml.reports.own_plots import refuse_plot
 
@@ -41,9 +41,9 @@ def plot(
         [name, *("" if value is None else f"{value:.4f}" for value in values), "" if epoch is None else epoch]
         for name, (*values, epoch) in found.items()
     ]
-    render.table(metric, ["run", "before training", "best", "epoch"], rows)
-    render.say(f"wrote {made}")
+    console.table(metric, ["run", "before training", "best", "epoch"], rows)
+    console.say(f"wrote {made}")
     if json:
         keys = ("before", "best", "epoch")
         named = {name: dict(zip(keys, values, strict=True)) for name, values in found.items()}
-        render.print_json({"metric": metric, "runs": named, "written": str(made)})
+        console.print_json({"metric": metric, "runs": named, "written": str(made)})

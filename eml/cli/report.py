@@ -41,19 +41,20 @@ def report(
     it, and the pictures that the page shows. Class sizes, picture sizes, formats, unusable files, near-duplicates,
     label conflicts, and the commands that the data call for.
     """
-    from eml.cli import render
-    from eml.dataset.table import check_outputs, resolve
+    from eml.cli.display import console
+    from eml.dataset.pipeline import resolve
+    from eml.dataset.table import check_outputs
 
     page = page_path(dataset, out)
     check_outputs([page], overwrite=overwrite)  # before the work, not after it
-    table = resolve(dataset, "filter", root, report=render.say, progress=render.progress)
+    table = resolve(dataset, "filter", root, report=console.say, progress=console.progress)
     facts = write_report(
         table, dataset, page, root=root, threshold=threshold, command=command_line(context), overwrite=overwrite
     )
     for step in facts["suggestions"]:
-        render.say(f"next: {step['command']}")
+        console.say(f"next: {step['command']}")
     if json:
-        render.print_json(facts | {"written": [str(page)]})
+        console.print_json(facts | {"written": [str(page)]})
 
 
 def page_path(dataset: Path, out: Path | None) -> Path:
@@ -78,20 +79,20 @@ def write_report(
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Examines the table, writes the page, shows the main lines; returns the numbers."""
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.dataset.filter import THRESHOLD
     from eml.reports.data import examine, write_page
 
     bits = THRESHOLD if threshold is None else threshold
-    made = examine(table, dataset=dataset, root=root, threshold=bits, progress=render.progress)
-    replaced = write_page(made, page, command=command, overwrite=overwrite, progress=render.progress)
+    made = examine(table, dataset=dataset, root=root, threshold=bits, progress=console.progress)
+    replaced = write_page(made, page, command=command, overwrite=overwrite, progress=console.progress)
     _show(made)
-    render.say(f"{'replaced' if replaced else 'wrote'} {page}")
+    console.say(f"{'replaced' if replaced else 'wrote'} {page}")
     return made.facts
 
 
 def _show(made: "DataReport") -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     facts = made.facts
     sizes, near, errors = facts["class_sizes"], facts["look_alikes"], facts["errors"]
@@ -105,6 +106,6 @@ def _show(made: "DataReport") -> None:
     if near:
         rows.append(["near-duplicates within a class", near["within_classes"]["pictures_to_spare"]])
         rows.append(["pictures with another label too", near["label_conflicts"]["pictures"]])
-    render.table("", ["", ""], rows)
+    console.table("", ["", ""], rows)
     if facts["not_compared"]:
-        render.warn(facts["not_compared"])
+        console.warn(facts["not_compared"])

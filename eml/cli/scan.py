@@ -11,7 +11,7 @@ from eml.cli.options import Json, Overwrite
 from eml.errors import DataError
 
 if TYPE_CHECKING:
-    from eml.dataset.scan import Scan
+    from eml.dataset.scanning.scan import Scan
 
 
 def scan(
@@ -57,9 +57,9 @@ def scan(
     if hash_exact and not hashes:
         raise DataError("--hash-exact goes with --hashes, not with --no-hashes")
 
-    from eml.cli import render
-    from eml.dataset.listing import check_folder
-    from eml.dataset.scan import errors_path, scan_folder, summarise
+    from eml.cli.display import console
+    from eml.dataset.scanning.listing import check_folder
+    from eml.dataset.scanning.scan import errors_path, scan_folder, summarise
     from eml.dataset.table import SUFFIXES, check_outputs, write_tables
     from eml.files import refuse_file_name
 
@@ -75,10 +75,10 @@ def scan(
         hashes=hashes,
         hash_kind="phash-imagehash" if hash_exact else "phash-luma256",
         workers=workers,
-        progress=render.progress,
+        progress=console.progress,
         keep=table,
         reread=reread,
-        report=render.say,
+        report=console.say,
     )
     frames = {errors: scanned.errors, table: scanned.table}
     replaced = write_tables(frames, command=command_line(context), root=dataset, overwrite=overwrite)
@@ -94,32 +94,32 @@ def scan(
         facts = write_report(made, source, page, command=command_line(context), overwrite=overwrite)
         following = next((step["command"] for step in facts["suggestions"]), following)
         written.append(page)
-    render.written([table, errors], replaced, following=following)
+    console.written([table, errors], replaced, following=following)
     if json:
         rest = {
             "taken_over": scanned.taken_over,
             "warnings": scanned.warnings,
             "written": [str(path) for path in written],
         }
-        render.print_json({"folder": str(dataset)} | summary | rest)
+        console.print_json({"folder": str(dataset)} | summary | rest)
 
 
 def _show(scanned: "Scan", summary: dict[str, Any]) -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     formats = ", ".join(f"{name} {count:,}" for name, count in summary["formats"].items())
     size = summary["bytes"] / 1e6
     classes = f"{summary['classes']:,} {'class' if summary['classes'] == 1 else 'classes'}"
-    render.say(f"{summary['pictures']:,} pictures in {classes}, {size:,.1f} MB: {formats}")
+    console.say(f"{summary['pictures']:,} pictures in {classes}, {size:,.1f} MB: {formats}")
     ranges = {
         "pictures per class": summary["pictures_per_class"],
         "shorter side (pixels)": summary["short_side"],
         "longer side (pixels)": summary["long_side"],
     }
-    render.table("", ["", *summary["short_side"]], [[name, *values.values()] for name, values in ranges.items()])
+    console.table("", ["", *summary["short_side"]], [[name, *values.values()] for name, values in ranges.items()])
     if len(scanned.errors):
         first = scanned.errors.drop_duplicates("reason").set_index("reason")["file_name"]
         rows = [[reason, count, first[reason]] for reason, count in summary["errors"].items()]
-        render.table("files that cannot be used", ["reason", "files", "the first"], rows)
+        console.table("files that cannot be used", ["reason", "files", "the first"], rows)
     for line in scanned.warnings:
-        render.warn(line)
+        console.warn(line)

@@ -13,8 +13,8 @@ from eml.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eml.dataset.duplicates import Indices
-    from eml.dataset.split import Split
+    from eml.dataset.duplicates.duplicates import Indices
+    from eml.dataset.splits.split import Split
     from eml.dataset.table import Table
 
 By = Literal["counts", "ratio", "alternate", "column"]
@@ -100,16 +100,17 @@ def split(
     if query_share is not None and not query_gallery:
         raise DataError("--query-share: only with --query-gallery")
 
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.cli.grouping import check_near, grouped, notes
-    from eml.dataset import split as library
-    from eml.dataset.groups import group_rows
-    from eml.dataset.protocol import mark_query_gallery
-    from eml.dataset.table import Table, check_outputs, resolve, write_tables
+    from eml.dataset.pipeline import resolve
+    from eml.dataset.splits import split as library
+    from eml.dataset.splits.groups import group_rows
+    from eml.dataset.splits.query_gallery import mark_query_gallery
+    from eml.dataset.table import Table, check_outputs, write_tables
 
     check_near(threshold, no_near)
     folder = out_folder(dataset, out)
-    table = resolve(dataset, "split", root, out=folder, report=render.say, progress=render.progress)
+    table = resolve(dataset, "split", root, out=folder, report=console.say, progress=console.progress)
     paths = [folder / f"dataset_{side}{table.source.suffix}" for side in ("train", "test")]
     paths += [folder / f"classes_{side}.csv" for side in ("train", "test")]
     check_outputs(paths, inputs=[table.source], overwrite=overwrite)  # before the work, not after it
@@ -138,14 +139,14 @@ def split(
     counted = _counts(table, sides) | _leaks(table, sides, groups.of) | (_protocol(test) if query_gallery else {})
     _show(counted)
     _show_leaks(counted, bool(group_by), table.source)
-    render.written(paths, replaced, following=shlex.join(["eml", "kfold", str(folder)]))
+    console.written(paths, replaced, following=shlex.join(["eml", "kfold", str(folder)]))
     if json:
-        render.print_json(counted | {"written": [str(path) for path in paths]})
+        console.print_json(counted | {"written": [str(path) for path in paths]})
 
 
 def _leaks(table: "Table", sides: "Split", groups: "Indices") -> dict[str, Any]:
     """What groups have on both sides."""
-    from eml.dataset.split import leaking
+    from eml.dataset.splits.split import leaking
 
     found = leaking(table, sides, groups)
     labels = table.frame["label"][found]
@@ -175,22 +176,22 @@ def _protocol(test: "pd.DataFrame") -> dict[str, Any]:
 
 
 def _show_leaks(counted: dict[str, Any], group_by: bool, source: Path) -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     if found := counted["on_both_sides"]["groups"]:
         told = counted["on_both_sides"]
         what = "look alike or share a value of --group-by" if group_by else "look alike"
         pictures = f"{told['train_pictures']:,} pictures to train on and {told['test_pictures']:,} of the test {what}"
-        classes = render.some(told["test_classes"], "test class", "test classes")
-        render.warn(f"{pictures} ({render.count(found, 'group', 'groups')}, {classes})")
-        render.say("  --by ratio keeps their classes on one side; this leaves out pictures that look alike:")
-        render.say(f"  {shlex.join(['eml', 'filter', str(source), '--dedup', '--scope', 'dataset'])}")
+        classes = console.some(told["test_classes"], "test class", "test classes")
+        console.warn(f"{pictures} ({console.count(found, 'group', 'groups')}, {classes})")
+        console.say("  --by ratio keeps their classes on one side; this leaves out pictures that look alike:")
+        console.say(f"  {shlex.join(['eml', 'filter', str(source), '--dedup', '--scope', 'dataset'])}")
     if protocol := counted.get("protocol"):
         rest = f", {protocol['neither']:,} neither (they look like a query)" if protocol["neither"] else ""
-        render.say(f"test: {protocol['queries']:,} queries, {protocol['gallery']:,} gallery{rest}")
+        console.say(f"test: {protocol['queries']:,} queries, {protocol['gallery']:,} gallery{rest}")
         if without := protocol["classes_without_query"]:
-            told = render.some(without, "test class of one single group", "test classes of one single group each")
-            render.warn(f"no query, gallery only: {told}")
+            told = console.some(without, "test class of one single group", "test classes of one single group each")
+            console.warn(f"no query, gallery only: {told}")
 
 
 def _options_of(by: By, **given: Any) -> dict[str, Any]:
@@ -224,17 +225,17 @@ def _counts(table: "Table", sides: "Split") -> dict[str, Any]:
 
 
 def _show(counted: dict[str, Any]) -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     rows = []
     for side in ("train", "test"):
         facts = counted[side]
-        sizes = render.between(facts["smallest_class"], facts["largest_class"])
+        sizes = console.between(facts["smallest_class"], facts["largest_class"])
         rows.append([side, facts["pictures"], facts["classes"], sizes])
-    render.table("", ["side", "pictures", "classes", "pictures per class"], rows)
+    console.table("", ["side", "pictures", "classes", "pictures per class"], rows)
     if alone := counted["test"]["classes_of_one"]:
-        of = render.count(counted["test"]["classes"], "test class has", "test classes have")
+        of = console.count(counted["test"]["classes"], "test class has", "test classes have")
         told = "nothing else of the class can be found, so they are left out as queries"
-        render.warn(f"{alone:,} of {of} one picture: {told}")
+        console.warn(f"{alone:,} of {of} one picture: {told}")
     if counted["train"]["classes"] < 2:
-        render.warn("there is one class to train on; training needs two")
+        console.warn("there is one class to train on; training needs two")

@@ -10,7 +10,7 @@ from eml.cli.app import command_line
 from eml.cli.options import Json, Overwrite
 
 if TYPE_CHECKING:
-    from eml.retrieval.suspects import Suspects
+    from eml.retrieval.label_errors.suspects import Suspects
 
 MANY = 0.15  # of the pictures
 FILES = ("suspects.csv", "ambiguous.csv", "suspect_classes.csv", "suspects.html")
@@ -53,12 +53,12 @@ def suspects(
     which a part belongs to another) and suspects.html (with the pictures). Delete what is right from suspects.csv, then
     run eml filter --exclude suspects.csv. No picture is touched.
     """
-    from eml.cli import render
+    from eml.cli.display import console
     from eml.dataset.table import check_outputs, write_tables
-    from eml.engine.embedded import read_embedded
     from eml.files import refuse_file_name
     from eml.reports.suspects import write_page
-    from eml.retrieval.suspects import ambiguous_table, class_table, find_suspects, wrong_table
+    from eml.retrieval.label_errors.suspects import ambiguous_table, class_table, find_suspects, wrong_table
+    from eml.training.out_of_fold import read_embedded
 
     if out is not None:
         refuse_file_name(out, "a folder for the tables and the page")
@@ -71,15 +71,15 @@ def suspects(
     command = command_line(context)
     # Without inputs: a table filtered by the list is not out of date because the network was trained again.
     write_tables(frames, command=command, root=pictures_root, overwrite=overwrite)
-    write_page(found, pictures_root, paths[-1], top=top, command=command, progress=render.progress)
+    write_page(found, pictures_root, paths[-1], top=top, command=command, progress=console.progress)
     counts = _counts(path, found)
     _show(counts, found)
     following = shlex.join(["eml", "filter", "DATASET", "--exclude", str(paths[0])])
-    render.written(
+    console.written(
         paths, replaced, following=f"look at {paths[-1]}, delete the lines of suspects.csv that are right, {following}"
     )
     if json:
-        render.print_json(counts | {"written": [str(path) for path in paths]})
+        console.print_json(counts | {"written": [str(path) for path in paths]})
 
 
 def _counts(path: Path, found: "Suspects") -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _counts(path: Path, found: "Suspects") -> dict[str, Any]:
 
 
 def _show(counts: dict[str, Any], found: "Suspects") -> None:
-    from eml.cli import render
+    from eml.cli.display import console
 
     rows = [
         ["pictures", counts["pictures"]],
@@ -110,21 +110,21 @@ def _show(counts: dict[str, Any], found: "Suspects") -> None:
         ["pairs of classes that are one class", counts["one_class"]],
         ["mixed classes", counts["mixed_classes"]],
     ]
-    render.table("", ["", ""], rows)
+    console.table("", ["", ""], rows)
     names = found.pictures.file_names
     first = [
         [rank, names[row], found.pictures.labels[row], found.names[found.errors.suggested[row]]]
         for rank, row in enumerate(found.wrong[:5], 1)
     ]
     if first:
-        render.table("The most probable", ["", "picture", "label", "suggested"], first)
+        console.table("The most probable", ["", "picture", "label", "suggested"], first)
     judged = counts["pictures"] - counts["not_judged"]
     if len(found.wrong) > MANY * judged:
-        render.warn(
+        console.warn(
             f"{len(found.wrong) / judged:.0%} of the pictures are suspects: more likely these embeddings do not tell "
             "the classes apart. Trust the first of the list at most; a network trained on these classes judges better "
             "(eml train CONFIG --fold all)"
         )
     if counts["not_judged"]:
-        told = render.count(counts["not_judged"], "picture is", "pictures are")
-        render.warn(f"{told} the only one of a class in its fold, and cannot be judged. Fewer folds, or one network?")
+        told = console.count(counts["not_judged"], "picture is", "pictures are")
+        console.warn(f"{told} the only one of a class in its fold, and cannot be judged. Fewer folds, or one network?")

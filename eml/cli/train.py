@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eml.cli import render
+from eml.cli.display import console
 
 if TYPE_CHECKING:
     from eml.config import Choice
     from eml.dataset.table import Table
-    from eml.engine.config import RunConfig
-    from eml.engine.cross_validation import CrossValidation
-    from eml.engine.fit import Result
-    from eml.engine.processes import Processes
+    from eml.distributed.processes import Processes
+    from eml.training.config import RunConfig
+    from eml.training.cross_validation import CrossValidation
+    from eml.training.fit import Result
 
 
 def train(
@@ -73,7 +73,7 @@ def train(
     overrides += [f"data.fold={fold}"] if fold and fold != "all" else []
     with told_once():
         from eml.config import load
-        from eml.engine.config import RunConfig
+        from eml.training.config import RunConfig
 
         run = load(RunConfig, config, overrides)
         if preview:
@@ -82,14 +82,14 @@ def train(
         if out is not None:
             raise ConfigError("--out is the sheet of --preview; where a run goes is the config's: --set output=FOLDER")
 
-        from eml.engine.fit import check
-        from eml.engine.processes import Processes
+        from eml.distributed.processes import Processes
+        from eml.training.fit import check
 
         here = Processes.of_environment()
         elsewhere = dry_run or fold == "all"  # of folds, each run checks its own
         check(run, resume=resume and not elsewhere, overwrite=overwrite or elsewhere, processes=here)
     with joined(run.device, here) as processes:
-        from eml.engine.sets import table_to_train_on
+        from eml.training.data import table_to_train_on
 
         table = processes.after_first(lambda: table_to_train_on(run.data, *voices(processes)))
         if dry_run:
@@ -102,39 +102,39 @@ def train(
 
 
 def _rehearse(run: "RunConfig", table: "Table", processes: "Processes", *, json: bool) -> None:
-    from eml.cli.dry_run import rows_of
-    from eml.engine.rehearsal import rehearse
+    from eml.cli.display.dry_run import rows_of
+    from eml.training.dry_run import rehearse
 
     facts, warnings = rehearse(run, table, processes)
     if not processes.first:
         return
     for line in facts["recipe"]:
-        render.say(line)
-    render.table("Two steps were taken, no run folder was made", ["", ""], rows_of(facts))
+        console.say(line)
+    console.table("Two steps were taken, no run folder was made", ["", ""], rows_of(facts))
     for line in warnings:
-        render.warn(line)
+        console.warn(line)
     if json:
-        render.print_json(facts | {"warnings": warnings})
+        console.print_json(facts | {"warnings": warnings})
 
 
 def _fit_folds(
     run: "RunConfig", table: "Table", processes: "Processes", *, resume: bool, overwrite: bool, json: bool
 ) -> None:
-    from eml.cli.training_display import TrainingDisplay
-    from eml.engine.cross_validation import fit_folds
+    from eml.cli.display.training import TrainingDisplay
+    from eml.training.cross_validation import fit_folds
 
     with TrainingDisplay(quiet=not processes.first) as display:
         done = fit_folds(run, table, resume=resume, overwrite=overwrite, observe=display.observe, processes=processes)
     if processes.first:
         _show_folds(done)
         if json:
-            render.print_json({"folder": str(done.folder), "metrics": done.metrics})
+            console.print_json({"folder": str(done.folder), "metrics": done.metrics})
 
 
 def _fit(run: "RunConfig", table: "Table", processes: "Processes", given: dict[str, bool], *, json: bool) -> None:
-    from eml.cli.training_display import TrainingDisplay
-    from eml.engine.fit import fit
+    from eml.cli.display.training import TrainingDisplay
     from eml.reports.curves import draw_curves
+    from eml.training.fit import fit
 
     with TrainingDisplay(quiet=not processes.first) as display:
         result = fit(run, table, observe=display.observe, processes=processes, **given)
@@ -150,7 +150,7 @@ def _fit(run: "RunConfig", table: "Table", processes: "Processes", given: dict[s
             "best": result.best,
             "verdict": asdict(result.verdict) | {"helped": result.verdict.helped} if result.verdict else None,
         }
-        render.print_json(best)
+        console.print_json(best)
 
 
 def _preview(run: "RunConfig", out: Path, *, overwrite: bool, json: bool) -> None:
@@ -159,10 +159,10 @@ def _preview(run: "RunConfig", out: Path, *, overwrite: bool, json: bool) -> Non
 
     refuse_sheet(out, overwrite=overwrite)
 
-    from eml.engine.preview import preview
-    from eml.engine.sets import table_to_train_on
+    from eml.training.data import table_to_train_on
+    from eml.training.preview import preview
 
-    made = preview(run, table_to_train_on(run.data, render.say, render.progress))
+    made = preview(run, table_to_train_on(run.data, console.say, console.progress))
     parts = {"augment": run.augment, **({"mix": run.mix} if run.mix else {})}
     title = "  ·  ".join(f"{name}: {_settings(choice)}" for name, choice in parts.items())
     size = f"{made.preprocess.size} pixels, fit {made.preprocess.fit}"
@@ -170,9 +170,9 @@ def _preview(run: "RunConfig", out: Path, *, overwrite: bool, json: bool) -> Non
     rows = [(_named(row.label, row.file_name), [row.plain, *row.drawn]) for row in made.rows]
     replaced = out.exists()
     draw_sheet(out, f"{title}  ·  {size}", columns, rows)
-    render.say(f"{'replaced' if replaced else 'wrote'} {out}")
+    console.say(f"{'replaced' if replaced else 'wrote'} {out}")
     if json:
-        render.print_json({"preview": str(out), "file_names": [row.file_name for row in made.rows]})
+        console.print_json({"preview": str(out), "file_names": [row.file_name for row in made.rows]})
 
 
 def _settings(choice: "Choice") -> str:
@@ -209,9 +209,9 @@ def _show_folds(done: "CrossValidation") -> None:
         for key, (value, spread) in done.metrics.items()
     ]
     names = [f"fold {fold}" for fold in done.folds]
-    render.table("Held-out pictures, best epoch of each fold", ["metric", *names, "mean ± std"], rows)
-    render.say(f"wrote {done.folder / 'folds.json'}")
-    render.say(f"wrote {done.folder / 'out_of_fold.npz'}")
+    console.table("Held-out pictures, best epoch of each fold", ["metric", *names, "mean ± std"], rows)
+    console.say(f"wrote {done.folder / 'folds.json'}")
+    console.say(f"wrote {done.folder / 'out_of_fold.npz'}")
 
 
 def _show(result: "Result") -> None:
@@ -222,9 +222,9 @@ def _show(result: "Result") -> None:
             if (before := result.before[key]) is not None
         ]
         title = f"Held-out pictures, best epoch ({result.best_epoch})"
-        render.table(title, ["metric", "before training", "after", "difference"], rows)
+        console.table(title, ["metric", "before training", "after", "difference"], rows)
     if result.verdict:
         for number, line in enumerate(result.verdict.lines()):
-            render.say(line) if number == 0 else render.warn(line)
-    render.say(f"run folder: {result.folder}")
-    render.say(f"next: eml evaluate {result.folder} --data TABLE")
+            console.say(line) if number == 0 else console.warn(line)
+    console.say(f"run folder: {result.folder}")
+    console.say(f"next: eml evaluate {result.folder} --data TABLE")

@@ -8,6 +8,6 @@ from eml.config.loading import load
 from eml.config.model import Choice, Strict
 from eml.config.paths import ConfigPath
 from eml.config.schema import schema
-from eml.config.writing import document, dump
+from eml.config.yaml_writer import document, dump
 
 __all__ = ["Choice", "ConfigPath", "Strict", "document", "dump", "load", "schema"]

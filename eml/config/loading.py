@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from eml.config.explain import explain
-from eml.config.origins import Origin, lines
+from eml.config.error_messages import explain
+from eml.config.locations import Origin, lines
 from eml.config.overrides import Overrides
 from eml.config.paths import Source, absolute
-from eml.config.reading import Document, read
-from eml.config.words import listed, shown
+from eml.config.text import listed, shown
+from eml.config.yaml_reader import Document, read
 from eml.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaH
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from eml.config.words import did_you_mean, listed, shown, spaced
+from eml.config.text import did_you_mean, listed, shown, spaced
 
 # Families whose JSON schema is being written, so that a family that contains itself ends in references.
 _in_progress: ContextVar[frozenset[type]] = ContextVar("_in_progress", default=frozenset())

@@ -4,11 +4,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from eml.config.origins import Loc, Origin, Origins, Problem, dotted
+from eml.config.locations import Loc, Origin, Origins, Problem, dotted
 from eml.config.paths import OverrideText
-from eml.config.reading import read
-from eml.config.shape import Spot, fields, plain, spot
-from eml.config.words import shown
+from eml.config.text import shown
+from eml.config.type_info import Spot, fields, plain, spot
+from eml.config.yaml_reader import read
 from eml.errors import ConfigError
 
 

@@ -7,10 +7,10 @@ import pandas as pd
 
 from eml.dataset.columns import BOX, SIZE, Problems, beyond_picture, boxed
 from eml.dataset.problems import at_lines
-from eml.dataset.scan import Progress
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.images.decode import PictureError, shown_size
+from eml.progress import Progress
 
 
 def check_boxes(table: Table, progress: Progress | None = None) -> None:

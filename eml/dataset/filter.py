@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from eml.dataset.collisions import Expected
 from eml.dataset.columns import seen_sizes
-from eml.dataset.dedup import Duplicates, OnConflict, Scope, find_duplicates
-from eml.dataset.duplicates import Keep
+from eml.dataset.duplicates.chance_collisions import Expected
+from eml.dataset.duplicates.dedup import Duplicates, OnConflict, Scope, find_duplicates
+from eml.dataset.duplicates.duplicates import Keep
 from eml.dataset.problems import at_lines
-from eml.dataset.scan import Progress
 from eml.dataset.table import Table
 from eml.errors import DataError
+from eml.progress import Progress
 
 THRESHOLD = 10  # bits of 64: re-encoded, resized and lightly retouched copies are nearly always within it
 MAX_THRESHOLD = 63

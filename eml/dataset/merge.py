@@ -9,10 +9,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, WHOLE_NUMBERS
+from eml.dataset.pipeline import WAY, resolve
 from eml.dataset.problems import SHOWN, places
-from eml.dataset.scan import Progress
-from eml.dataset.table import SUFFIXES, WAY, Report, Table, resolve
+from eml.dataset.table import SUFFIXES, Table
 from eml.errors import DataError
+from eml.progress import Progress, Report
 
 Labels = Literal["apart", "merged"]
 

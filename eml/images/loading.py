@@ -15,9 +15,9 @@ from eml.errors import DataError
 from eml.images.augment import Augmenter
 from eml.images.crop import DRAWS, Crop
 from eml.images.decode import Box
-from eml.images.draws import key_of, uniform
-from eml.images.files import Opened, Source
 from eml.images.preprocess import Pixels, Preprocess, flipped
+from eml.images.random import key_of, uniform
+from eml.images.source import Opened, Source
 
 Batch = tuple[Tensor, Tensor]
 """pixels (B, 3, H, W) uint8, channels last in memory; rows (B,) int64: which picture each is."""

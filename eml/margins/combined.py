@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from eml.margins.base import (
-    Context,
-    Gradient,
-    Margin,
-    PastPi,
-    angle,
-    shifted_cosine,
-    stepped_cosine,
-    with_gradient,
-)
+from eml.margins.base import Context, Gradient, Margin, PastPi, angle, shifted_cosine, stepped_cosine, with_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor

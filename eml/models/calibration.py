@@ -26,7 +26,7 @@ class Rate(Strict):
 class Calibration(Strict):
     """What `eml calibrate` writes.
 
-    goal: far, pair_far or precision, see `eml.retrieval.support.Goal`. threshold: accept from this cosine upwards; with
+    goal: far, pair_far or precision, see `goal_checks.Goal`. threshold: accept from this cosine upwards; with
     strict it is the upper end of its interval. plain_threshold: at which just the classes at hand keep to the goal.
     measured: rates at the threshold. held_out: the goal's rate on halves of the classes at the threshold of the other
     halves; null where a half gave none, and in held_out_mean where most gave none. histogram: pairs of the same class

@@ -10,11 +10,11 @@ from pydantic.fields import FieldInfo
 
 from eml.config import Choice, Strict
 from eml.files import whole_file, write_text
+from eml.head.class_margins import ClassMargins
+from eml.head.config import HeadConfig, MarginSchedule
+from eml.head.modes import Mode
+from eml.head.row_optimizers import RowOptimizer
 from eml.margins import Context, Margin, Prototypes, Statistics
-from eml.models.class_margins import ClassMargins
-from eml.models.config import HeadConfig, MarginSchedule
-from eml.models.modes import Mode
-from eml.models.row_optimizers import RowOptimizer
 
 LENGTHS = (10.0, 60.0, 110.0)  # of embeddings, for margins that look at them
 COLUMNS = 5
@@ -46,8 +46,8 @@ NOTEBOOK = """## In a notebook
 import torch
 from eml.margins.arcface import ArcFace
 from eml.losses.cross_entropy import CrossEntropy
-from eml.models.functional import margin_logits, margin_loss
-from eml.models.head import ClassHead
+from eml.head.functional import margin_logits, margin_loss
+from eml.head.class_head import ClassHead
 
 embeddings, labels = torch.randn(8, 128), torch.arange(8)
 class_weights = torch.randn(100, 128)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.retrieval.tiles import BLOCK, TILE, Rows, check_sizes, similarities
+from eml.retrieval.similarity import BLOCK, TILE, Rows, check_sizes, similarities
 
 OWN_ENTRIES = 1 << 20  # similarities of queries to pictures of their class held at once, 4 MiB in float32
 CACHED = 256  # rows of a block that stay in a core's cache while they are compared several times: 1 MiB

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import ConfigError
-from eml.retrieval.tiles import TILE, Rows, check_sizes, similarities
+from eml.retrieval.similarity import TILE, Rows, check_sizes, similarities
 
 Engine = Literal["exact", "bfloat16", "faiss"]
 AS_NEAR = 128  # pictures that may be nearly as near as the k-th, before all of the gallery is put in order

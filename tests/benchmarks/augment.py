@@ -20,12 +20,12 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from eml.images.albumentations import Composed, library
 from eml.images.augment import Augment
+from eml.images.augment._albumentations_adapter import Composed, library
 from eml.images.decode import Box
-from eml.images.files import Opened
 from eml.images.loading import Pictures
 from eml.images.preprocess import Preprocess
+from eml.images.source import Opened
 
 Work = Callable[[int], Any]
 LIST = [

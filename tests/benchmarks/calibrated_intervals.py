@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from interval_coverage import by_bootstrap
 
-from eml.retrieval.calibration import OpenSet, chosen, criterion_of, measured
-from eml.retrieval.criteria import Criterion, DifferentPairs, UnknownQueries, drawn, random_halves
-from eml.retrieval.interval import Interval
-from eml.retrieval.open_set import Asked
-from eml.retrieval.support import Goal
-from eml.retrieval.verification import Accepted, all_pairs
+from eml.retrieval.statistics.interval import Interval
+from eml.retrieval.verification.calibration import OpenSet, chosen, criterion_of, measured
+from eml.retrieval.verification.criteria import Criterion, DifferentPairs, UnknownQueries, drawn, random_halves
+from eml.retrieval.verification.goal_checks import Goal
+from eml.retrieval.verification.open_set import Asked
+from eml.retrieval.verification.pair_rates import Accepted, all_pairs
 
 CLASSES = (10, 20, 40, 80)
 CENTERS = np.random.default_rng(0).normal(size=(12, 24))

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eml.dataset.scan import scan_folder
+from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
-from eml.engine.evaluation import load_for_evaluation
-from eml.engine.sets import pictures
-from eml.retrieval.calibration import OpenSet, chosen, class_halves, criterion_of, part_of
-from eml.retrieval.criteria import Criterion, DifferentPairs, TopAnswers, UnknownQueries
-from eml.retrieval.support import Goal
+from eml.inference.images import pictures
+from eml.inference.models import load_for_evaluation
+from eml.retrieval.verification.calibration import OpenSet, chosen, class_halves, criterion_of, part_of
+from eml.retrieval.verification.criteria import Criterion, DifferentPairs, TopAnswers, UnknownQueries
+from eml.retrieval.verification.goal_checks import Goal
 
 GOALS = {
     "orl_faces": [Goal("far", 0.05), Goal("pair_far", 0.01), Goal("pair_far", 0.001)],

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
+from eml.head.class_head import ClassHead
+from eml.head.config import HeadConfig
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
-from eml.models.config import HeadConfig
-from eml.models.head import ClassHead
 
 SIZE = 512
 Step = Callable[[], None]

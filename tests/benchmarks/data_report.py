@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eml.dataset.scan import scan_folder
+from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
 from eml.reports.data import examine, write_page
 

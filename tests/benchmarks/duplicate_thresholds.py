@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from eml.dataset.collisions import by_chance
-from eml.dataset.duplicates import hash_values
-from eml.dataset.same_pictures import same_pictures
-from eml.dataset.scan import scan_folder
+from eml.dataset.duplicates.chance_collisions import by_chance
+from eml.dataset.duplicates.duplicates import hash_values
+from eml.dataset.duplicates.same_images import same_pictures
+from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
 from eml.files import whole_file
 

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from eml.dataset.duplicates import near_pairs, twins
+from eml.dataset.duplicates.duplicates import near_pairs, twins
 from eml.threads import cores
 
 THRESHOLD = 10
@@ -56,7 +56,7 @@ def run(what: str, count: int) -> None:
     if what == "pairs":
         found = sum(len(i) for i, _, _ in near_pairs(values, THRESHOLD))
     elif what == "each with each":
-        from eml.dataset import hamming
+        from eml.dataset.duplicates import hamming
 
         hamming._parts = lambda values, others, threshold: hamming.ALL
         found = sum(len(i) for i, _, _ in near_pairs(values, THRESHOLD))

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from eml.dataset.table import Table
-from eml.engine.evaluation import Evaluation, evaluation_of_embeddings
+from eml.evaluation.evaluate import Evaluation, evaluation_of_embeddings
 from eml.reports.evaluation import write_report
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from eml.dataset.folds import add_folds
-from eml.dataset.groups import group_rows
+from eml.dataset.splits.folds import add_folds
+from eml.dataset.splits.groups import group_rows
 from eml.dataset.table import Table, read_table
 
 K, ROUNDS = 5, 3

@@ -1,4 +1,4 @@
-"""How often an interval of eml.retrieval.jackknife covers the truth, over many sets of classes drawn from a population.
+"""How often the intervals of eml.retrieval.statistics cover the truth, over many sets of classes drawn at random.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/interval_coverage.py [--sets 1000] [--resamples 1000]
 
@@ -17,10 +17,10 @@ from functools import partial
 import numpy as np
 from scipy import special
 
-from eml.retrieval.interval import DIFFERENCE, UNIT, Interval, of_alike, within_bounds
-from eml.retrieval.jackknife import Statistic, intervals, intervals_of, paired
 from eml.retrieval.metrics.base import Answers
 from eml.retrieval.metrics.global_average_precision import GlobalAveragePrecision
+from eml.retrieval.statistics.interval import DIFFERENCE, UNIT, Interval, of_alike, within_bounds
+from eml.retrieval.statistics.jackknife import Statistic, intervals, intervals_of, paired
 
 Random = np.random.Generator
 CLASSES = (5, 10, 20, 40, 200)

@@ -30,11 +30,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from eml.dataset.scan import scan_folder
+from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table, write_table
-from eml.engine.embedded import read_embedded
-from eml.retrieval.label_votes import votes
-from eml.retrieval.suspects import EmbeddedPictures, find_suspects, wrong_table
+from eml.retrieval.label_errors.label_votes import votes
+from eml.retrieval.label_errors.suspects import EmbeddedPictures, find_suspects, wrong_table
+from eml.training.out_of_fold import read_embedded
 
 WAYS = ["untrained", "out-of-fold"]
 RECIPE = {
@@ -86,8 +86,8 @@ def out_of_fold(table: Path, weights: Path, out: Path, epochs: int, seed: int) -
 
 def untrained(table: Table, weights: Path, path: Path) -> Path:
     """An .npz with the embeddings of the network as it comes."""
-    from eml.engine.evaluation import load_for_evaluation
-    from eml.engine.sets import pictures
+    from eml.inference.images import pictures
+    from eml.inference.models import load_for_evaluation
 
     if not path.exists():
         model = load_for_evaluation("timm:mobilenetv2_100", weights=str(weights), image_size=160)

@@ -25,14 +25,14 @@ from scan_peer import tile
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from eml.engine.caching import training_settings
-from eml.engine.config import CacheConfig
 from eml.images.augment import Augmenter
 from eml.images.cache import fill
 from eml.images.crop import Crop
-from eml.images.files import Files
 from eml.images.loading import Pictures
 from eml.images.preprocess import Preprocess
+from eml.images.source import Files
+from eml.training.caches import training_settings
+from eml.training.config import CacheConfig
 
 BATCH, CUT, ASPECT = 64, 0.3, 1.2
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from eml.dataset.table import Table, read_table
-from eml.engine.config import RunConfig
-from eml.engine.fit import Run
+from eml.training.config import RunConfig
+from eml.training.fit import Run
 
 
 def made(options: argparse.Namespace, table: Table, folder: Path, cache: bool) -> Run:

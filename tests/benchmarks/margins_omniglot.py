@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from eml.head.class_head import ClassHead
 from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
 from eml.images.samplers import Classes
@@ -24,7 +25,6 @@ from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder
-from eml.models.head import ClassHead
 from eml.retrieval.metrics import summarise
 from eml.retrieval.ranking import rank
 

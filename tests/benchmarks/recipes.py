@@ -19,11 +19,11 @@ import numpy as np
 import yaml
 
 from eml.config import load
-from eml.dataset.scan import scan_folder
+from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table, write_table
-from eml.engine.config import RunConfig
-from eml.engine.events import Event, Stepped, Validated
-from eml.engine.fit import fit
+from eml.training.config import RunConfig
+from eml.training.events import Event, Stepped, Validated
+from eml.training.fit import fit
 
 DATASETS = ("grocery160", "omniglot", "emoji", "orl_faces")
 

@@ -27,9 +27,9 @@ import torch
 from scipy.optimize import nnls
 from sharded_head import MODES, Case, head_and_step
 
-from eml.models.modes import Mode
-from eml.models.plan import Plan, plan_of
-from eml.models.shards import Shard
+from eml.head.modes import Mode
+from eml.head.plan import Plan, plan_of
+from eml.head.shards import Shard
 
 SMALL = {
     "auto": [
@@ -134,7 +134,7 @@ class Device:
 
 
 PASSES, PASSES_AGAIN = 32, 3
-"""Reads and writes of a B×tile matrix in a step of mode tiled, counted in eml/models/tiled.py for a margin that leaves
+"""Reads and writes of a B×tile matrix in a step of mode tiled, counted in eml/head/tiled.py for a margin that leaves
 the other classes alone: 13 forward and 19 backward; and for cosines that are taken twice."""
 
 

@@ -43,7 +43,7 @@ def tile(sources: list[Path], folder: Path, size: tuple[int, int], count: int, e
 
 def eml_side(folder: Path, workers: int) -> int:
     """Pictures with a hash."""
-    from eml.dataset.scan import scan_folder
+    from eml.dataset.scanning.scan import scan_folder
 
     return len(scan_folder(folder, workers=workers).table)
 
@@ -61,7 +61,7 @@ def peer_side(folder: Path, workers: int) -> int:
 def measure(side: str, folder: Path, workers: int) -> None:
     """Runs one side in this process, after its imports, and prints its times."""
     if side == "eml":
-        import eml.dataset.scan  # noqa: F401
+        import eml.dataset.scanning.scan  # noqa: F401
     else:
         import imagededup.methods  # noqa: F401
         import imagesize  # noqa: F401

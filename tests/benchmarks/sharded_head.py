@@ -33,11 +33,11 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
+from eml.head.class_head import ClassHead
+from eml.head.config import HeadConfig
+from eml.head.shards import Shard
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
-from eml.models.config import HeadConfig
-from eml.models.head import ClassHead
-from eml.models.shards import Shard
 
 MODES: dict[str, dict[str, object]] = {"auto": {"type": "auto"}, "sampled": {"type": "sampled", "fraction": 0.1}}
 MIB = 2**20

@@ -26,12 +26,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
-from eml.engine.data_parallel import SummedGradients
-from eml.engine.optimizer import new_optimizer
-from eml.engine.processes import Processes
-from eml.engine.sharded_network import own_part, shard_network, units
+from eml.distributed.processes import Processes
+from eml.distributed.sharded_network import own_part, shard_network, units
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder
+from eml.training.data_parallel import SummedGradients
+from eml.training.optimizer import new_optimizer
 
 MIB = 2**20
 CPU = torch.device("cpu")

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from eml.dataset.table import Table
-from eml.engine.sets import RetrievalSet, retrieval_set
-from eml.engine.slices import Partition, Parts, by_column, partition, sliced_by
-from eml.engine.uncertainty import intervals_of_summary
+from eml.evaluation.retrieval_set import RetrievalSet, retrieval_set
+from eml.evaluation.slices import Partition, Parts, by_column, partition, sliced_by
 from eml.retrieval.metrics import Answers, Summary, all_metrics
+from eml.retrieval.statistics.summary_intervals import intervals_of_summary
 
 GAP = "global_average_precision"
 

@@ -22,8 +22,8 @@ from PIL import Image
 from torch.nn.functional import cross_entropy, normalize
 
 from eml.dataset.table import Table
-from eml.engine.config import RunConfig
-from eml.engine.fit import Run
+from eml.training.config import RunConfig
+from eml.training.fit import Run
 
 
 def eml_run(options: argparse.Namespace, folder: Path) -> Run:

@@ -18,9 +18,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from eml.images.augment.standard import Standard
-from eml.images.files import Files
 from eml.images.loading import Pictures
 from eml.images.preprocess import Preprocess
+from eml.images.source import Files
 
 MIB = 2**20
 

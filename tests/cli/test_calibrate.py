@@ -16,7 +16,7 @@ from eml.models.checkpoint import save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder
 from eml.models.necks.linear import Linear
-from eml.retrieval.open_set import acceptance
+from eml.retrieval.verification.open_set import acceptance
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eml.cli.app import main
-from eml.engine.evaluations import folder_names
+from eml.evaluation.outputs import folder_names
 
 
 def run(*arguments: object) -> int:

@@ -14,7 +14,7 @@ from PIL import Image
 
 import eml
 from eml.cli.app import main
-from eml.cli.dry_run import WORDS
+from eml.cli.display.dry_run import WORDS
 
 SMALL = "--backbone test_resnet --weights none"
 

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from config_house import Reader
+
+from tests.config.config_house import Reader
 
 
 @pytest.fixture

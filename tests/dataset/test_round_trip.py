@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eml.dataset.folds import add_folds
 from eml.dataset.problems import LEAVES_ROOT
-from eml.dataset.split import split_by_alternate
+from eml.dataset.splits.folds import add_folds
+from eml.dataset.splits.split import split_by_alternate
 from eml.dataset.table import Table, read_table, write_table
 
 ODD = [

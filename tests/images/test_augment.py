@@ -14,16 +14,16 @@ from PIL import Image
 
 from eml.config import Strict, load
 from eml.errors import ConfigError, DataError
-from eml.images.albumentations import Composed
 from eml.images.augment import Augment, Augmenter, Change
+from eml.images.augment._albumentations_adapter import Composed
+from eml.images.augment._presets import Photographic
+from eml.images.augment._transform_list import REFUSED, flaws, usable
 from eml.images.augment.albumentations import Albumentations
 from eml.images.augment.light import Light
 from eml.images.augment.randaugment import RandAugment
-from eml.images.files import Files
 from eml.images.loading import EpochBatches, InOrder, Pictures, batches
-from eml.images.photographic import Photographic
 from eml.images.preprocess import Pixels, Preprocess
-from eml.images.transform_list import REFUSED, flaws, usable
+from eml.images.source import Files
 
 PREPROCESS = Preprocess(size=48)
 LIST = [

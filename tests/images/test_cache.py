@@ -25,9 +25,9 @@ from eml.images.cache import source as source_module
 from eml.images.cache import store as store_module
 from eml.images.crop import Crop
 from eml.images.decode import decode
-from eml.images.files import Files
 from eml.images.loading import EpochBatches, InOrder, Pictures, batches
 from eml.images.preprocess import Fit, Preprocess, reduced
+from eml.images.source import Files
 
 RAW = Settings("pictures", 24, "bicubic")
 JPEG = Settings("pictures", 24, "bicubic", "jpeg", 95)
@@ -233,7 +233,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from eml.images.cache import Settings, fill, store
-from eml.images.files import Files
+from eml.images.source import Files
 store.COMMIT_BYTES = 30_000
 root = Path(sys.argv[1])
 names = sorted(path.name for path in root.iterdir() if path.is_file())

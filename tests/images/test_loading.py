@@ -10,12 +10,12 @@ from eml.images.augment import Augment, Augmenter
 from eml.images.augment.none import NoAugment
 from eml.images.augment.standard import Standard
 from eml.images.crop import Crop
-from eml.images.draws import key_of, uniform
-from eml.images.files import Files
 from eml.images.loading import EpochBatches, InOrder, Pictures, batches, normalise
 from eml.images.preprocess import Preprocess
+from eml.images.random import key_of, uniform
 from eml.images.samplers import Classes
 from eml.images.samplers.shuffle import Shuffle
+from eml.images.source import Files
 
 PREPROCESS = Preprocess(size=24)
 EVERYTHING = Standard(rotate=20, shift=0.1, zoom=0.1, hue=0.1, erase=0.5)

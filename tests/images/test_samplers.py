@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from eml.errors import DataError
 from eml.images.loading import EpochBatches
 from eml.images.samplers import Classes, Sampler
+from eml.images.samplers._class_batches import allotted, timetable
 from eml.images.samplers.balanced import Balanced
 from eml.images.samplers.per_category import PerCategory, category_of_classes
 from eml.images.samplers.per_class import PerClass
 from eml.images.samplers.shuffle import Shuffle
-from eml.images.timetable import allotted, timetable
 
 BATCH = 12
 SAMPLERS: list[Sampler] = [

@@ -1,8 +1,8 @@
 import torch
 
+from eml.head.class_head import ClassHead
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins.softmax import Softmax
-from eml.models.head import ClassHead
 
 
 def test_equals_torch_cross_entropy_with_and_without_smoothing() -> None:

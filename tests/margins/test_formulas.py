@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from eml.head.class_head import ClassHead
+from eml.head.config import HeadConfig
+from eml.head.functional import margin_logits, margin_loss
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Context, Margin, Statistics
 from eml.margins.adaface import AdaFace
@@ -19,9 +22,6 @@ from eml.margins.proxy_anchor import ProxyAnchor
 from eml.margins.soft_triple import SoftTriple
 from eml.margins.sphereface2 import SphereFace2
 from eml.margins.sphereface_r import SphereFaceR
-from eml.models.config import HeadConfig
-from eml.models.functional import margin_logits, margin_loss
-from eml.models.head import ClassHead
 
 ANGLES = [0.1, 0.7, 1.2, 1.6, 2.3, 2.9, 3.1]
 

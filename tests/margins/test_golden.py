@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from eml.head.class_head import ClassHead
+from eml.head.class_margins import Power
+from eml.head.config import HeadConfig
 from eml.losses import Loss
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin, Prototypes
@@ -28,9 +31,6 @@ from eml.margins.sphereface import SphereFace
 from eml.margins.subcenter_arcface import SubcenterArcFace
 from eml.margins.uniface import UniFace
 from eml.margins.vpl import VPL
-from eml.models.class_margins import Power
-from eml.models.config import HeadConfig
-from eml.models.head import ClassHead
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

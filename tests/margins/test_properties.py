@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 import eml.margins
+from eml.head.class_head import ClassHead
+from eml.head.config import HeadConfig
 from eml.losses import Loss
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Context, Margin, Prototypes
 from eml.margins.normface import NormFace
-from eml.models.config import HeadConfig
-from eml.models.head import ClassHead
 
 MEMBERS = Margin.members()
 CLASSES, SIZE = 5, 4

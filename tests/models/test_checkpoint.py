@@ -9,10 +9,10 @@ from PIL import Image
 import eml
 from eml.errors import CheckpointError, ConfigError, DataError
 from eml.images.preprocess import Preprocess
+from eml.inference.model import Model
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder, default_preprocess
-from eml.models.model import Model
 from eml.models.necks.linear import Linear
 from eml.models.pointers import point
 

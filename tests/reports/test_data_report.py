@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from chromium import PROGRAM, Chromium
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -28,6 +27,7 @@ from eml.reports.data import examine, write_page
 from eml.reports.data.near import look_alikes
 from eml.reports.data.page import CLASHES, GROUPS, MEMBERS, shown_names
 from eml.reports.thumbnails import SIDE, thumbnails
+from tests.reports.chromium import PROGRAM, Chromium
 
 EVIL = "<img src=x onerror=alert(1)>&\"'{{7*7}}"  # a class
 

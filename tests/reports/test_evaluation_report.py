@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from chromium import PROGRAM, Chromium
 from PIL import Image
 
 from eml.cli.app import main
 from eml.dataset.table import Table
-from eml.engine.comparison import compare
-from eml.engine.evaluation import Evaluation, evaluation_of_embeddings
 from eml.errors import OutputError
+from eml.evaluation.comparison import compare
+from eml.evaluation.evaluate import Evaluation, evaluation_of_embeddings
 from eml.reports.evaluation import Additions, write_report
 from eml.reports.evaluation.confusions import confusions
 from eml.reports.evaluation.curves import cmc_points, histogram_bins
@@ -25,6 +24,7 @@ from eml.reports.evaluation.embedding_map import OF_A_COLOURED_CLASS, POINTS, TH
 from eml.reports.evaluation.page import choose_shown, cmc_table
 from eml.reports.evaluation.queries import NEIGHBOURS, SHOWN, choose, found, shown_queries
 from eml.reports.evaluation.similarity import nearest_own_and_other
+from tests.reports.chromium import PROGRAM, Chromium
 
 EVIL = "<img src=x onerror=alert(1)>&\"'{{7*7}}</script>"  # a class
 COLUMNS = [{}, {"leave_out_same": "camera"}, {"within": "kind"}, {"leave_out_same": "camera", "within": "kind"}]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from eml.errors import DataError
-from eml.retrieval import ranking, tiles
+from eml.retrieval import ranking
+from eml.retrieval import similarity as similarity_module
 from eml.retrieval.metrics import summarise
 from eml.retrieval.ranking import rank
 
@@ -75,7 +76,7 @@ def test_leave_one_out_equals_the_loop(name, rows, labels, monkeypatch) -> None:
         (9, 8, 99, 1, 2),
     ):
         for name, value in zip(("KERNEL", *names), (8, *sizes), strict=True):
-            for module in (ranking, tiles):
+            for module in (ranking, similarity_module):
                 if hasattr(module, name):
                     monkeypatch.setattr(module, name, value)
         assert summarise(rank(rows, labels)).values == pytest.approx(expected), sizes
@@ -85,7 +86,7 @@ def test_leave_one_out_equals_the_loop(name, rows, labels, monkeypatch) -> None:
 @pytest.mark.parametrize("block", [1024, 64])
 def test_partners_of_the_querys_own_group_are_left_out(block, monkeypatch) -> None:
     monkeypatch.setattr(ranking, "BLOCK", block)
-    monkeypatch.setattr(tiles, "BLOCK", block)
+    monkeypatch.setattr(similarity_module, "BLOCK", block)
     _, rows, labels = next(iter(sets()))
     cameras = np.random.default_rng(1).integers(-1, 3, len(rows))
     expected = by_loop(rows, labels, rows, labels, np.arange(len(rows)), cameras, cameras)
@@ -97,7 +98,7 @@ def test_partners_of_the_querys_own_group_are_left_out(block, monkeypatch) -> No
 def test_copies_in_other_classes_and_blocks_are_ranked_by_index_in_float32(sparse, monkeypatch) -> None:
     monkeypatch.setattr(ranking, "SPARSE", sparse)
     monkeypatch.setattr(ranking, "BLOCK", 64)
-    monkeypatch.setattr(tiles, "BLOCK", 64)
+    monkeypatch.setattr(similarity_module, "BLOCK", 64)
     random = torch.Generator().manual_seed(3)
     rows = unit(torch.randn(20, 64, generator=random)).repeat(5, 1)  # each five times, 20 apart
     labels = np.random.default_rng(3).integers(0, 8, 100)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eml.errors import ConfigError, DataError
-from eml.retrieval import search, tiles
+from eml.retrieval import search, similarity
 from eml.retrieval.search import nearest
 
 
@@ -35,13 +35,13 @@ def sets():
 def test_nearest_equals_a_sort_in_float64(name, rows, engine, monkeypatch) -> None:
     if engine == "faiss":
         pytest.importorskip("faiss")
-    monkeypatch.setattr(tiles, "BLOCK", 64)
+    monkeypatch.setattr(similarity, "BLOCK", 64)
     monkeypatch.setattr(search, "TILE", 33)
     monkeypatch.setattr(search, "PAIRS", 500)
     monkeypatch.setattr(search, "AS_NEAR", 3)
     itself = np.arange(150)
     itself[:7] = -1
-    unit = tiles.Rows(rows, "query")[:]
+    unit = similarity.Rows(rows, "query")[:]
     for k in (1, 5, 149, 150):
         found = nearest(rows, rows, k, itself=itself, engine=engine)
         assert found.indices.tolist() == by_sort(unit, unit, k, itself).tolist(), k

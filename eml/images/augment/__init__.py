@@ -3,8 +3,8 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
+from eml.images.augment._augmenter import Augmenter, Change
 from eml.images.augment.base import Augment
-from eml.images.augmenter import Augmenter, Change
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

@@ -7,11 +7,11 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from eml.errors import ConfigError, DataError
-from eml.images.albumentations import Composed
+from eml.images.augment._albumentations_adapter import Composed
+from eml.images.augment._augmenter import Augmenter
+from eml.images.augment._transform_list import flaws
 from eml.images.augment.base import Augment
-from eml.images.augmenter import Augmenter
 from eml.images.preprocess import Pixels, Preprocess
-from eml.images.transform_list import flaws
 
 SMALL = "PadIfNeeded before them makes small pictures as large as the network's"
 

@@ -1,7 +1,7 @@
 """The base of the family."""
 
 from eml.config import Choice
-from eml.images.augmenter import Augmenter
+from eml.images.augment._augmenter import Augmenter
 from eml.images.preprocess import Preprocess
 
 

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from eml.images.augment._augmenter import Augmenter
 from eml.images.augment.base import Augment
-from eml.images.augmenter import Augmenter
 from eml.images.preprocess import Preprocess
 
 

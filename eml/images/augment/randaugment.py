@@ -10,12 +10,12 @@ from numpy.random import mtrand
 from pydantic import Field, field_validator
 
 from eml.errors import ConfigError
-from eml.images import photographic as of
+from eml.images.augment import _presets as of
+from eml.images.augment._augmenter import Augmenter
 from eml.images.augment.base import Augment
-from eml.images.augmenter import Augmenter
 from eml.images.crop import Crop
-from eml.images.draws import Bits
 from eml.images.preprocess import Pixels, Preprocess
+from eml.images.random import Bits
 
 if TYPE_CHECKING:
     from timm.data.auto_augment import RandAugment as Policy

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from eml.images import photographic as of
+from eml.images.augment import _presets as of
 from eml.images.augment.base import Augment
 
 

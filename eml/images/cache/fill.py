@@ -16,7 +16,7 @@ from eml.images.cache.settings import Settings
 from eml.images.cache.source import Cached
 from eml.images.cache.store import ENTRY, Entries, Store, Writer
 from eml.images.decode import read
-from eml.images.files import Files
+from eml.images.source import Files
 from eml.threads import in_order
 
 MIB = 2**20

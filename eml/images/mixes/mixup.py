@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from eml.images.mixes._mixing import blended
 from eml.images.mixes.base import Mix
-from eml.images.mixing import blended
 
 if TYPE_CHECKING:
     import numpy as np

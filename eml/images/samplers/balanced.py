@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from eml.images.samplers._class_batches import earlier
 from eml.images.samplers.base import UNLIMITED, Classes, Counts, Rows, Sampler, at_most, in_turn, percent, random_of
-from eml.images.timetable import earlier
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many are taken
 

@@ -9,8 +9,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from eml.errors import DataError
+from eml.images.samplers._class_batches import (
+    InGroups,
+    Plan,
+    drawn,
+    earlier,
+    few_pictures,
+    fewer_repeats,
+    limits_to_try,
+    plan,
+)
 from eml.images.samplers.base import Classes, Counts, Rows, Sampler, percent, random_of
-from eml.images.timetable import InGroups, Plan, drawn, earlier, few_pictures, fewer_repeats, limits_to_try, plan
 
 
 @dataclass(frozen=True)

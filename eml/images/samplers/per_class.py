@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 
 from eml.errors import DataError
+from eml.images.samplers._class_batches import InGroups, drawn, few_pictures, fewer_repeats, limits_to_try
 from eml.images.samplers.base import Classes, Rows, Sampler, percent, random_of
-from eml.images.timetable import InGroups, drawn, few_pictures, fewer_repeats, limits_to_try
 
 
 class PerClass(InGroups, Sampler):

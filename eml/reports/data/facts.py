@@ -1,6 +1,7 @@
 """What a table of pictures says of itself, without a look at a picture: plain numbers, as JSON takes them."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from eml.dataset.scan import errors_path
+from eml.dataset.scanning.scan import errors_path
 from eml.dataset.sidecar import read_sidecar, sources, written_after, written_by_eml
 from eml.dataset.table import SUFFIXES, Table, read_columns
 from eml.errors import DataError
 from eml.reports.bins import histogram
+from eml.reports.data.near import Near
 
 SMALL = 32  # pixels of the shorter side: below it little is left to tell pictures by
 LISTED = 10  # classes, sizes and names shown of a longer list
@@ -174,3 +176,12 @@ def _counted(values: "pd.Series[Any]") -> dict[str, int]:
     """The most frequent first; equally frequent ones by name."""
     counts = values.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     return {str(name): int(count) for name, count in counts.items()}
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """facts: plain numbers, as JSON takes them. near: look-alikes; None where the table has none to tell of."""
+
+    table: Table
+    facts: dict[str, Any]
+    near: Near | None

@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from eml.dataset.collisions import expected_collisions
-from eml.dataset.components import Indices
-from eml.dataset.conflicts import conflicts_of
-from eml.dataset.dedup import confirmed_twins
-from eml.dataset.duplicates import hash_values, keeping_order, twins
-from eml.dataset.hamming import Hashes, near_pairs
-from eml.dataset.same_pictures import SamePictures, same_pictures
-from eml.dataset.scan import Progress
+from eml.dataset.duplicates.chance_collisions import expected_collisions
+from eml.dataset.duplicates.components import Indices
+from eml.dataset.duplicates.dedup import confirmed_twins
+from eml.dataset.duplicates.duplicates import hash_values, keeping_order, twins
+from eml.dataset.duplicates.hamming import Hashes, near_pairs
+from eml.dataset.duplicates.label_conflicts import conflicts_of
+from eml.dataset.duplicates.same_images import SamePictures, same_pictures
 from eml.dataset.table import Table
+from eml.progress import Progress
 
 
 class Member(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any
 from markupsafe import Markup
 
 from eml.reports.charts import bar_chart, curve
+from eml.reports.data.facts import DataReport
 from eml.reports.data.near import Clash, Group
-from eml.reports.data.report import DataReport
 from eml.reports.rendering import render_page, share
 from eml.reports.thumbnails import Thumbnail
 

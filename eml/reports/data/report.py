@@ -1,29 +1,20 @@
 """A table → its report: the numbers, and the page that shows them."""
 
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from eml.dataset.filter import THRESHOLD
-from eml.dataset.scan import Progress
 from eml.dataset.sidecar import write_sidecar
 from eml.dataset.table import Table, check_outputs
 from eml.files import whole_file
-from eml.reports.data.facts import class_facts, error_facts, format_facts, headline, size_facts, table_facts
+from eml.progress import Progress
+from eml.reports.data.facts import DataReport, class_facts, error_facts, format_facts, headline, size_facts, table_facts
 from eml.reports.data.near import Near, look_alikes
 from eml.reports.data.suggestions import suggest
 
 ERRORS_LISTED = 50  # files of each reason
-
-
-@dataclass(frozen=True)
-class DataReport:
-    """facts: plain numbers, as JSON takes them. near: look-alikes; None where the table has none to tell of."""
-
-    table: Table
-    facts: dict[str, Any]
-    near: Near | None
 
 
 def examine(

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.dataset.duplicates import Indices
+from eml.dataset.duplicates.duplicates import Indices
 from eml.dataset.filter import THRESHOLD
-from eml.dataset.folds import K
-from eml.dataset.scan import SPLITS
-from eml.dataset.split import TEST_RATIO
+from eml.dataset.scanning.scan import SPLITS
+from eml.dataset.splits.folds import K
+from eml.dataset.splits.split import TEST_RATIO
 from eml.dataset.table import SUFFIXES, Table, read_file_names
 from eml.reports.data.facts import SMALL
 from eml.reports.data.near import Near

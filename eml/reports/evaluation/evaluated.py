@@ -1,4 +1,4 @@
-"""What the report asks of an evaluation; `eml.engine.evaluation.Evaluation` has it."""
+"""What the report asks of an evaluation; `eml.evaluation.evaluate.Evaluation` has it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ Integers = NDArray[np.int64]
 
 
 class Wanted(Protocol):
-    """See eml.engine.sets.RetrievalSet."""
+    """See eml.training.data.RetrievalSet."""
 
     @property
     def frame(self) -> pd.DataFrame: ...  # noqa: D102
@@ -54,7 +54,7 @@ class Evaluated(Protocol):
 
 
 class Found(Protocol):
-    """See eml.engine.findings.Findings."""
+    """See eml.evaluation.analysis.Findings."""
 
     @property
     def evaluation(self) -> Evaluated: ...  # noqa: D102

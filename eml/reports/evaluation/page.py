@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from eml.dataset.columns import BOX
-from eml.images.files import Files
+from eml.images.source import Files
 from eml.reports.evaluation.confusions import Confusion, confusions
 from eml.reports.evaluation.curves import cmc_chart, cmc_points, percent, roc_chart, roc_rates, similarity_chart
 from eml.reports.evaluation.embedding_map import EmbeddingMap, draw_map, embedding_map, map_data, symbol
@@ -22,7 +22,7 @@ from eml.reports.evaluation.similarity import nearest_own_and_other
 from eml.reports.rendering import render_page
 from eml.reports.thumbnails import SIDE, Thumbnail, thumbnail
 from eml.retrieval.clustering import SHOWN as CLUSTERING
-from eml.retrieval.verification import shown as shown_name
+from eml.retrieval.verification.pair_rates import shown as shown_name
 from eml.retrieval.worst_classes import WorstClass, worst_classes
 from eml.threads import in_order
 

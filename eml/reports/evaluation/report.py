@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eml.dataset.scan import Progress
 from eml.errors import OutputError
 from eml.files import whole_file
+from eml.progress import Progress
 from eml.reports.evaluation.evaluated import Evaluated, Found
 from eml.reports.evaluation.page import SMALL, Additions, choose_shown, render, thumbnails_of
 

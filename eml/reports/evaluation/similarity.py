@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eml.reports.evaluation.evaluated import Evaluated
-from eml.retrieval.open_set import answers
+from eml.retrieval.verification.open_set import answers
 
 SAMPLE = 3000  # queries looked at
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from eml.dataset.scan import Progress
 from eml.dataset.sidecar import write_sidecar
 from eml.files import whole_file
+from eml.progress import Progress
 from eml.reports.data.page import title
 from eml.reports.rendering import render_page
 from eml.reports.thumbnails import Thumbnail, thumbnails
-from eml.retrieval.suspects import Suspects, told
+from eml.retrieval.label_errors.suspects import Suspects, told
 
 HERE = Path(__file__).parent
 BESIDE = 3  # pictures of each of the two labels

@@ -1,0 +1,1 @@
+"""Splits, folds, groups and the audit of leaks."""

@@ -1,0 +1,255 @@
+"""Folds for validation: the column `fold`, the same whatever the order of the rows, and no group in two folds."""
+
+from collections import Counter
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX
+from eml.dataset.splits.groups import joined_classes
+from eml.dataset.table import Table
+from eml.errors import DataError
+
+By = Literal["images", "class"]
+Codes = NDArray[np.int64]  # 0, 1, 2, … without gaps
+
+K, RANDOM_SEED = 5, 28
+
+
+def add_folds(
+    table: Table, k: int = K, random_seed: int = RANDOM_SEED, by: By = "images", groups: Codes | None = None
+) -> pd.DataFrame:
+    """The rows with `fold`: 0..k−1, −1 (always train) or −2 (always test).
+
+    groups: (N,) numbers, as `group_rows` gives them; rows of one group get one fold. None: every row by itself.
+    by images: every class is spread over all folds as evenly as its groups allow. Classes of fewer than k pictures and
+    classes that are one single group get −1; their pictures in a group with those of other classes go with these.
+    by class: every class is in one fold, together with the classes that a group joins to it.
+    A column `fold` that was there is replaced, but for rows of −2: they keep it, and it takes their groups along.
+    Raises DataError when there are too few classes, pictures or groups for k folds.
+    """
+    if k < 2:
+        raise DataError(f"--k must be at least 2, got {k}")
+    order = row_order(table.frame)
+    labels = pd.factorize(table.frame["label"].iloc[order], sort=True)[0].astype(np.int64)
+    of = np.arange(len(order)) if groups is None else pd.factorize(groups[order])[0].astype(np.int64)
+    tests = np.zeros(len(order), dtype=bool)
+    if "fold" in table.frame.columns:
+        tests = np.isin(of, of[table.frame["fold"].to_numpy()[order] == ALWAYS_TEST])
+    if tests.all():
+        raise DataError(f"{table.name}: every picture is always in the test (fold -2) or looks like one that is")
+    fold = np.full(len(order), ALWAYS_TEST, dtype=np.int64)
+    rest = np.flatnonzero(~tests)
+    make = _by_images if by == "images" else _by_class
+    fold[rest] = make(table, _dense(labels[rest]), _dense(of[rest]), k, np.random.default_rng(random_seed))
+    column = np.empty(len(order), dtype=np.int64)
+    column[order] = fold
+    return table.frame.assign(fold=column)
+
+
+def row_order(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """Positions of the rows by file name (and box): draws that go through them do not depend on the rows' order."""
+    columns = ["file_name", *(name for name in BOX if name in frame.columns)]
+    return frame[columns].reset_index(drop=True).sort_values(columns, kind="stable").index.to_numpy(np.int64)
+
+
+def _dense(values: NDArray[np.int64]) -> Codes:
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+
+
+def _by_images(table: Table, labels: Codes, groups: Codes, k: int, random: np.random.Generator) -> Codes:
+    counts = np.bincount(labels)
+    largest = int(counts.max())
+    if largest == 1:
+        raise DataError(f"{table.name}: every class has one picture, which no fold can be made of. Give --by class")
+    if largest < k:
+        told = f"no class has {k} pictures, one for each fold; the largest has {largest:,}"
+        raise DataError(f"{table.name}: {told}. Give --k {largest} or less, or --by class")
+    foldable = (counts >= k) & (_groups_of_each_class(labels, groups) > 1)
+    held_out = np.zeros(int(groups.max()) + 1, dtype=bool)  # groups
+    held_out[groups[foldable[labels]]] = True
+    if held_out.sum() < k:
+        raise DataError(_too_few_groups(table, int(held_out.sum()), groups, k))
+    fold = np.full(len(labels), ALWAYS_TRAIN, dtype=np.int64)
+    rows = np.flatnonzero(held_out[groups])
+    fold[rows] = _spread(_dense(labels[rows]), _dense(groups[rows]), k, random)
+    return fold
+
+
+def _groups_of_each_class(labels: Codes, groups: Codes) -> Codes:
+    pairs = np.unique(labels * (int(groups.max()) + 1) + groups)
+    return np.bincount(pairs // (int(groups.max()) + 1), minlength=int(labels.max()) + 1)
+
+
+def _spread(labels: Codes, groups: Codes, k: int, random: np.random.Generator) -> Codes:
+    """A fold for every group, so that each class, and the whole, has as equal a share in each fold as can be.
+
+    Groups of several go first, the largest before the others, each to the fold that holds the least of its classes
+    and of the whole, in shares of their pictures. Pictures by themselves then level what that left uneven, class by
+    class; without groups, classes and folds are even to one picture. As even as scikit-learn's StratifiedGroupKFold,
+    whose time grows with groups times classes (tests/benchmarks/folds_balance.py).
+    """
+    fold = np.empty(len(labels), dtype=np.int64)
+    count = [[0] * k for _ in range(int(labels.max()) + 1)]  # of each class, in each fold
+    total = [0] * k
+    sizes = np.bincount(labels).tolist()
+    for rows in _groups_of_several(groups, random):
+        held = Counter(labels[rows].tolist())
+        cost = [len(rows) / len(labels) * pictures for pictures in total]
+        for label, pictures in held.items():
+            share = pictures / sizes[label]
+            cost = [so_far + share * there for so_far, there in zip(cost, count[label], strict=True)]
+        chosen = min(range(k), key=lambda number: (round(cost[number], 9), total[number]))
+        fold[rows] = chosen
+        total[chosen] += len(rows)
+        for label, pictures in held.items():
+            count[label][chosen] += pictures
+    single = np.flatnonzero(np.bincount(groups)[groups] == 1)
+    single = single[random.permutation(len(single))]
+    single = single[np.argsort(labels[single], kind="stable")]
+    for rows in np.split(single, np.flatnonzero(np.diff(labels[single])) + 1) if len(single) else ():
+        _level(fold, rows, count[labels[rows[0]]], total)
+    return fold
+
+
+def _groups_of_several(groups: Codes, random: np.random.Generator) -> list[Codes]:
+    """The rows of each, the largest first, equal ones shuffled."""
+    size = np.bincount(groups)
+    shuffled = random.permutation(len(size))
+    rank = np.empty(len(size), dtype=np.int64)
+    rank[shuffled[np.argsort(-size[shuffled], kind="stable")]] = np.arange(len(size))
+    rows = np.flatnonzero(size[groups] > 1)
+    rows = rows[np.argsort(rank[groups[rows]], kind="stable")]
+    return np.split(rows, np.flatnonzero(np.diff(groups[rows])) + 1) if len(rows) else []
+
+
+def _level(fold: Codes, rows: Codes, count: list[int], total: list[int]) -> None:
+    """Each of the rows goes to the fold with the fewest of its class, of equal ones to that with the fewest of all."""
+    heap = list(zip(count, total, range(len(total)), strict=True))
+    heapify(heap)
+    for row in rows:
+        of_class, of_all, chosen = heap[0]
+        heapreplace(heap, (of_class + 1, of_all + 1, chosen))
+        fold[row] = chosen
+    for _, of_all, number in heap:
+        total[number] = of_all
+
+
+def _by_class(table: Table, labels: Codes, groups: Codes, k: int, random: np.random.Generator) -> Codes:
+    """Classes, joined ones as one, from the largest to the smallest (equal ones shuffled).
+
+    Each goes to the fold with the fewest classes, of equal ones to that with the fewest pictures: the folds are even
+    in classes and in pictures.
+    """
+    unit = joined_classes(labels, groups)  # of each class
+    sizes = np.bincount(unit[labels])
+    classes = np.bincount(unit)
+    if len(sizes) < k:
+        raise DataError(_too_few_classes(table, len(unit), len(sizes), k))
+    shuffled = random.permutation(len(sizes))
+    held, pictures = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=np.int64)
+    fold = np.empty(len(sizes), dtype=np.int64)
+    for number in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        chosen = int(np.lexsort((pictures, held))[0])
+        fold[number] = chosen
+        held[chosen] += classes[number]
+        pictures[chosen] += sizes[number]
+    return fold[unit[labels]]
+
+
+def _too_few_groups(table: Table, held_out: int, groups: Codes, k: int) -> str:
+    if held_out < 2:
+        told = f"{table.name}: every class of at least {k} pictures is one single group, of which no fold can be made"
+        return f"{told}. Give --by class, fewer columns to --group-by, a lower --threshold, or --no-near"
+    largest = f"the largest holds {np.bincount(groups).max():,} of {len(groups):,} pictures"
+    advice = f"Give --k {held_out} or less, fewer columns to --group-by, a lower --threshold, or --no-near"
+    return f"{table.name}: its pictures are in {held_out} groups, for {k} folds; {largest}. {advice}"
+
+
+def _too_few_classes(table: Table, classes: int, units: int, k: int) -> str:
+    if units < classes:
+        joined = f"its {classes:,} classes are joined to {units:,} by groups that they share, for {k} folds"
+        fewer = f"--k {units} or less, " if units > 1 else ""
+        return f"{table.name}: {joined}. Give {fewer}--by images, fewer columns to --group-by, or --no-near"
+    advice = f"Give --k {classes} or less, or --by images" if classes > 1 else "Give --by images"
+    return f"{table.name}: has {'1 class' if classes == 1 else f'{classes:,} classes'} for {k} folds. {advice}"
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How even folds are, and what kept them from it."""
+
+    folds: list[dict[str, int]]
+    """Of every fold that there is, −1 and −2 last: fold, pictures, classes, groups (of several pictures), fewest and
+    most pictures of a class in it."""
+    even: float
+    """Pictures of a fold, were all of 0..k−1 even."""
+    worst_class: tuple[str, int, float] | None
+    """(label, pictures in one fold, its even share) of the class furthest from even; None by class."""
+    groups: int
+    """Groups of several pictures."""
+    grouped: int
+    """Pictures in those."""
+    largest: int
+    """Pictures of the largest group."""
+    small: list[str]
+    """Classes of fewer than k pictures (by images)."""
+    one_group: list[str]
+    """Other classes that are one single group (by images)."""
+    one_fold: list[str]
+    """Classes of several pictures wholly in one fold's validation (by images): unknown when that is held out."""
+    joined: int
+    """Classes that a group joins to others (by class)."""
+    taken: int
+    """Pictures that are always in the test since one of their group is."""
+
+
+def balance(table: Table, frame: pd.DataFrame, k: int, by: By, groups: Codes) -> Balance:
+    """table: as it was; frame: with the folds that `add_folds` gave it; groups: those that it was given."""
+    fold, size = frame["fold"].to_numpy(), np.bincount(groups)
+    several = pd.Series(np.where(size[groups] > 1, groups, -1))
+    counted = []
+    for number in [*range(k), ALWAYS_TRAIN, ALWAYS_TEST]:
+        of_class = frame["label"][fold == number].value_counts()
+        if len(of_class):
+            facts = {"fold": number, "pictures": int(of_class.sum()), "classes": len(of_class)}
+            facts["groups"] = several[(fold == number) & (several >= 0).to_numpy()].nunique()
+            counted.append(facts | {"fewest": int(of_class.min()), "most": int(of_class.max())})
+    rest = frame[fold != ALWAYS_TEST]
+    codes, labels = pd.factorize(rest["label"], sort=True)
+    codes, of = codes.astype(np.int64), _dense(groups[fold != ALWAYS_TEST])
+    held = np.zeros((len(labels), k + 1), dtype=np.int64)  # the last: always trained on
+    np.add.at(held, (codes, rest["fold"].to_numpy()), 1)
+    pictures, in_groups = held.sum(axis=1), _groups_of_each_class(codes, of)
+    images = by == "images"
+    small, one_group = pictures < k, (pictures >= k) & (in_groups == 1)
+    one_fold = (held[:, :k] == pictures[:, None]).any(axis=1) & (pictures > 1) & images
+    before = (table.frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in table.frame.columns else np.zeros(len(fold))
+    return Balance(
+        folds=counted,
+        even=int((fold >= 0).sum()) / k,
+        worst_class=_worst(labels, held[:, :k], ~small & ~one_group) if images else None,
+        groups=int((size > 1).sum()),
+        grouped=int(size[size > 1].sum()),
+        largest=int(size.max()),
+        small=[str(label) for label in labels[small & images]],
+        one_group=[str(label) for label in labels[one_group & images]],
+        one_fold=[str(label) for label in labels[one_fold]],
+        joined=0 if images else int((np.bincount(unit := joined_classes(codes, of)) > 1)[unit].sum()),
+        taken=int((fold == ALWAYS_TEST).sum() - before.sum()),
+    )
+
+
+def _worst(labels: Any, held: Codes, which: NDArray[np.bool_]) -> tuple[str, int, float] | None:
+    """(label, pictures in one fold, its even share) of the class furthest from its even share in a fold."""
+    held, labels = held[which], labels[which]
+    share = held.mean(axis=1)
+    off = np.abs(held - share[:, None])
+    if not off.size:
+        return None
+    row, column = np.unravel_index(off.argmax(), off.shape)
+    return str(labels[row]), int(held[row, column]), float(share[row])

@@ -1,0 +1,1 @@
+"""Drawn characters, to try every command without images of one's own."""

@@ -1,1 +1,0 @@
-"""The composed config and the training run."""

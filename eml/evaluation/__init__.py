@@ -1,0 +1,1 @@
+"""Models on retrieval sets: metrics, comparisons, slices and calibration."""

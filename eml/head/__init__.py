@@ -1,0 +1,1 @@
+"""The class head: embeddings and labels to the loss."""

@@ -1,0 +1,45 @@
+"""AdamW, by rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from eml.head.row_optimizers.base import RowOptimizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class AdamW(RowOptimizer):
+    """Adam with decoupled weight decay, as torch.optim.AdamW has it. Loshchilov 2019, arXiv:1711.05101.
+
+    Steps are counted by row, so that the bias correction of a row that is touched for the first time is that of a
+    first step.
+    """
+
+    type: Literal["adamw"] = "adamw"
+    beta1: float = Field(0.9, ge=0, lt=1, description="memory of the mean gradient")
+    beta2: float = Field(0.999, ge=0, lt=1, description="memory of the mean squared gradient")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the latter")
+
+    def initial_state(self, class_weights: Tensor) -> dict[str, Tensor]:
+        """mean, square: as class_weights; steps: (C,)."""
+        plain = class_weights.detach()
+        return {
+            "mean": plain.new_zeros(plain.shape),
+            "square": plain.new_zeros(plain.shape),
+            "steps": plain.new_zeros(len(plain), dtype=plain.dtype),
+        }
+
+    def update(
+        self, rows: Tensor, gradient: Tensor, state: dict[str, Tensor], learning_rate: float, weight_decay: float
+    ) -> None:
+        """In place."""
+        steps = state["steps"].add_(1).view(-1, *[1] * (rows.ndim - 1))
+        rows.mul_(1 - learning_rate * weight_decay)
+        mean = state["mean"].lerp_(gradient, 1 - self.beta1)
+        square = state["square"].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        root = (square / (1 - self.beta2**steps)).sqrt_().add_(self.eps)
+        rows.sub_(mean.div(root).mul_(learning_rate / (1 - self.beta1**steps)))

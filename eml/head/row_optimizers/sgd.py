@@ -1,0 +1,32 @@
+"""SGD with momentum, by rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from eml.head.row_optimizers.base import RowOptimizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SGD(RowOptimizer):
+    """b ← μ·b + g + wd·w; w ← w − lr·b, as torch.optim.SGD has it. Sutskever 2013, ICML."""
+
+    type: Literal["sgd"] = "sgd"
+    momentum: float = Field(0.9, ge=0, lt=1, description="weight μ of the steps before")
+
+    def initial_state(self, class_weights: Tensor) -> dict[str, Tensor]:
+        """momentum: as class_weights; nothing without."""
+        return {"momentum": class_weights.detach().new_zeros(class_weights.shape)} if self.momentum else {}
+
+    def update(
+        self, rows: Tensor, gradient: Tensor, state: dict[str, Tensor], learning_rate: float, weight_decay: float
+    ) -> None:
+        """In place."""
+        step = gradient.add(rows, alpha=weight_decay) if weight_decay else gradient
+        if self.momentum:
+            step = state["momentum"].mul_(self.momentum).add_(step)
+        rows.add_(step, alpha=-learning_rate)

@@ -1,0 +1,1 @@
+"""Images whose label looks wrong."""

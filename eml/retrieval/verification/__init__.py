@@ -1,0 +1,1 @@
+"""Pairs, thresholds and the calibration of answers."""

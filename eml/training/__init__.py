@@ -1,0 +1,1 @@
+"""The training run: its config, parts, loop, validation, state and folder."""

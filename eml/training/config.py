@@ -1,0 +1,230 @@
+"""The config of a training run, composed of the families' and rooms' own configs."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from eml.config import ConfigPath, Strict, document
+from eml.head.config import HeadConfig
+from eml.images.augment import Augment
+from eml.images.augment.standard import Standard
+from eml.images.mixes import Mix
+from eml.images.samplers import Sampler
+from eml.images.samplers.shuffle import Shuffle
+from eml.losses import Loss
+from eml.losses.cross_entropy import CrossEntropy
+from eml.margins import Margin
+from eml.margins.arcface import ArcFace
+from eml.models.config import ModelConfig
+from eml.trackers import Tracker
+
+
+class DataSource(Strict):
+    """One of several datasets."""
+
+    table: ConfigPath = Field(description="a table, or a folder of pictures or tables")
+    root: ConfigPath | None = Field(None, description="folder that the table's file names start from; null: its own")
+    name: str | None = Field(None, description="of the dataset; null: its folder's, or its table's")
+
+
+class CacheConfig(Strict):
+    """Pictures decoded once and kept smaller; the section may be the format alone, `cache: raw`."""
+
+    format: Literal["raw", "jpeg"] = Field(
+        "raw",
+        description="raw: quickest, 3 bytes a pixel; jpeg: a fifth of the room, decoded in every epoch",
+    )
+    quality: int = Field(95, ge=50, le=100, description="of jpeg")
+    side: int | None = Field(
+        None, ge=8, le=4096, description="longest that a shorter side is kept (pixels); null: what crops need, "
+        "image.size / √(1 − crop)"
+    )  # fmt: skip
+    validation: bool = Field(
+        True, description="keep what validation sees too, raw squares of image.size, the same as without a cache"
+    )
+    folder: ConfigPath | None = Field(None, description="null: .eml_cache in the folder that file names start from")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _format_alone(cls, value: object) -> object:
+        return {"format": value} if isinstance(value, str) else value
+
+
+class DataConfig(Strict):
+    """Which pictures to train on and which to hold out."""
+
+    table: ConfigPath | Annotated[list[ConfigPath | DataSource], Field(min_length=1)] = Field(
+        description="folds.csv, another table, or a folder of pictures or tables; or a list of these, each a path or "
+        "{table: …, root: …, name: …}"
+    )
+    root: ConfigPath | None = Field(
+        None, description="folder that the table's file names start from; null: the table's"
+    )
+    labels: Literal["apart", "merged"] = Field(
+        "apart", description="of a list of tables. apart: NAME:LABEL, no class is in two; merged: a label is one class"
+    )
+    fold: int | None = Field(
+        0, ge=0, description="the fold held out for validation; null: train on all pictures, without validation"
+    )
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="processes that decode pictures; auto: 0 on a CPU, where they would take training's cores"
+    )
+    cache: CacheConfig | None = Field(
+        None, description="null: files are decoded in every epoch; raw, jpeg, or {format: raw, …}, see docs/pictures.md"
+    )
+
+    @model_validator(mode="after")
+    def _one_root_each(self) -> Self:
+        if self.root is not None and isinstance(self.table, list):
+            raise ValueError("root goes with one table; write each of the list as {table: …, root: …}")
+        return self
+
+
+class ImageConfig(Strict):
+    """The square that the network sees; null: what the backbone's weights were trained with."""
+
+    size: int | None = Field(None, ge=8, le=4096, description="side (pixels)")
+    fit: Literal["squash", "crop", "pad"] = Field(
+        "squash", description="squash: aspect ratio lost, nothing cut off; crop: middle square; pad: grey borders"
+    )
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = Field(None, description="antialiased resampling")
+    mean: tuple[float, float, float] | None = Field(None, description="RGB mean in [0, 1]")
+    std: tuple[float, float, float] | None = Field(None, description="RGB standard deviation in [0, 1]")
+
+
+class LearningRates(Strict):
+    """Peak learning rates; the newer a part, the larger."""
+
+    backbone: float = Field(1e-4, ge=0, description="of the backbone; 0 freezes it")
+    neck: float = Field(1e-3, ge=0, description="of the neck")
+    class_weights: float = Field(1e-2, ge=0, description="of the class weights, which start at random")
+
+
+class OptimizerConfig(Strict):
+    """The optimizer, one for all parts."""
+
+    name: str = Field("adamw", description="any of timm's optimizers, see timm.optim.list_optimizers()")
+    lr: LearningRates = LearningRates()
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="rate of a backbone stage relative to that of the next, deeper one"
+    )
+    weight_decay: float = Field(0.05, ge=0, description="of backbone and neck; biases and norms have none")
+    class_weight_decay: float = Field(0.0, ge=0, description="of the class weights, whose length a margin ignores")
+    clip: float | None = Field(
+        None, gt=0, description="largest norm of the whole gradient, class weights included; null: not clipped"
+    )
+
+
+class ScheduleConfig(Strict):
+    """Learning-rate factor per step: linear warm-up from 0, then down to `final`."""
+
+    shape: Literal["cosine", "linear", "steps", "constant"] = Field(
+        "cosine",
+        description="after the warm-up; steps: times `step_factor` at each of `step_at`; constant: 1 to the end",
+    )
+    warmup_epochs: float = Field(0.5, ge=0, description="length of the warm-up (epochs)")
+    final: float = Field(
+        0.0, ge=0, le=1, description="factor that cosine and linear would reach one step after the last"
+    )
+    step_at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.5, 0.75), description="for steps: shares of the training after which the rate falls"
+    )
+    step_factor: float = Field(0.1, gt=0, lt=1, description="for steps: what the rate is multiplied by")
+
+
+class ValidationConfig(Strict):
+    """Retrieval on the held-out fold, and on other tables if given, after epochs and before the first."""
+
+    metric: str = Field(
+        "map_at_r",
+        description="what `best` goes by: a name from metrics.json, higher is better; NAME/map_at_r: one of `tables`",
+    )
+    every: int = Field(1, ge=1, description="validate every so many epochs, and after the last")
+    batch_size: int = Field(64, ge=1, description="pictures embedded at once")
+    tables: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], ConfigPath] = Field(
+        {}, description="name → table of other pictures to validate on, by its is_query and is_gallery or leave-one-out"
+    )
+    keep: int = Field(1, ge=1, description="how many of the best checkpoints stay, besides the last")
+    patience: int | None = Field(
+        None, ge=1, description="training ends after so many validations without a new best; null: it goes to its end"
+    )
+
+
+class EmaConfig(Strict):
+    """A running mean of the network's weights, which is what is validated and saved. Polyak 1992; arXiv:2411.18704."""
+
+    decay: float = Field(0.999, gt=0, lt=1, description="weight of the mean before, per step")
+    warmup: bool = Field(
+        True, description="a shorter memory in the first steps, 1−(1+step)^(−2/3) up to `decay`, so that the start is "
+        "forgotten"
+    )  # fmt: skip
+
+
+class SavingConfig(Strict):
+    """When the state to resume from is saved, besides the ends of epochs and on Ctrl-C or SIGTERM."""
+
+    minutes: float | None = Field(10.0, gt=0, description="at most so long after the last time; null: never by time")
+    steps: int | None = Field(None, ge=1, description="every so many steps; null: never by steps")
+
+
+class RunConfig(Strict):
+    """Everything that decides what a training run does."""
+
+    output: ConfigPath = Field(description="run folder that is made")
+    recipe: Literal["auto", "none"] = Field(
+        "auto",
+        description="auto: rates, freezing, neck, margin, scale, sizes and length follow from the data where this file "
+        "says nothing, and are printed; none: the defaults written here",
+    )
+    data: DataConfig
+    image: ImageConfig = ImageConfig()
+    augment: Augment = Standard()
+    sampler: Sampler = Shuffle()
+    mix: Mix | None = Field(
+        None,
+        description="each picture of a batch mixed with another, and their labels: mixup, cutmix, either; null: off",
+    )
+    model: ModelConfig = ModelConfig()
+    margin: Margin = ArcFace()
+    head: HeadConfig = HeadConfig()
+    loss: Loss = CrossEntropy()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    epochs: int = Field(10, ge=1, description="passes over the training pictures, as long as the sampler makes them")
+    batch_size: int = Field(64, ge=2, description="pictures per step")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="parts in which a batch goes through the network, to save memory: the step is that of the whole "
+        "batch for every margin, at the price of a second forward pass; only BatchNorm sees the parts",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="of the network's products (autocast); auto: bfloat16 on a GPU that has it, else float32; the "
+        "class head has its own, see head.product",
+    )
+    shard_network: bool = Field(
+        False,
+        description="of several processes each holds a part of the network's weights, gradients and optimizer state, "
+        "for networks that one device cannot hold; slower, the result is the same (docs/several_devices.md)",
+    )
+    compile: bool = Field(False, description="torch.compile the network: minutes to start, then faster on a GPU")
+    ema: EmaConfig | None = Field(None, description="a running mean of the weights, validated and saved in their place")
+    validation: ValidationConfig = ValidationConfig()
+    saving: SavingConfig = SavingConfig()
+    trackers: tuple[Tracker, ...] = Field(
+        (), description="where the run's numbers go besides its folder, such as [{type: tensorboard}]"
+    )
+    seed: int = Field(28, ge=0, lt=2**63, description="of the weights, the order and the augmentation")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto takes the first there is")
+
+    @model_validator(mode="after")
+    def _batches_the_sampler_can_fill(self) -> Self:
+        self.sampler.check_batch_size(self.batch_size)
+        return self
+
+
+def example() -> str:
+    """A config with every key at its default under a comment: what configs/example_config.yaml holds."""
+    head = "# Every key of a training config, at its default; only output and data.table must be given.\n\n"
+    return head + document(RunConfig, {"output": "run", "data": {"table": "photos/folds.csv"}})

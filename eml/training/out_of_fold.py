@@ -1,0 +1,57 @@
+"""Embeddings to look for label errors in: of a cross-validation, or of a file; and where their pictures are."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eml.dataset.problems import file_problems
+from eml.dataset.table import Table
+from eml.errors import DataError
+from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
+from eml.retrieval.label_errors.suspects import EmbeddedPictures
+from eml.training.cross_validation import FOLDS, OUT_OF_FOLD
+
+
+def read_embedded(
+    source: Path, root: Path | None = None, *, one_network: bool = False
+) -> tuple[Path, Path, EmbeddedPictures]:
+    """The file that was read, the folder of its pictures, and the pictures.
+
+    source: the folder of `eml train --fold all`, or a file with embeddings, label, file_name and, where several
+    networks made them, fold. root: null: what the run says, else the file's folder. one_network: whatever fold says.
+    Raises DataError when there is no such file, when it does not fit, and when none of its pictures is under root.
+    """
+    path = source / OUT_OF_FOLD if source.is_dir() else source
+    if not path.is_file():
+        what = f"{source}: holds no {OUT_OF_FOLD}" if source.is_dir() else f"{source}: no such file or folder"
+        raise DataError(f"{what}. eml train CONFIG --fold all makes a folder with one; or give a file of embeddings")
+    if not is_embeddings_file(path.name) or path.suffix == ".npy":
+        raise DataError(f"{path}: an .npz or .parquet with embeddings, file_name and label is needed")
+    table, embeddings = read_embeddings(path)
+    frame = table.frame
+    if not has_file_names(frame):
+        raise DataError(f"{path}: has no file_name, so that it is not known which pictures to look at")
+    root = root or _recorded_root(path) or path.parent
+    missing = file_problems(path, frame["file_name"], root)
+    if problems := [text for row, text in missing if row < 0]:
+        raise DataError([f"{path}: {text}" for text in problems])
+    spaces = None if one_network or "fold" not in frame else _spaces(path, table)
+    names, labels = (frame[column].to_numpy(str) for column in ("file_name", "label"))
+    return path, root, EmbeddedPictures(embeddings, names, labels, spaces)
+
+
+def _recorded_root(path: Path) -> Path | None:
+    try:
+        facts = json.loads((path.parent / FOLDS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return Path(facts["root"]) if path.name == OUT_OF_FOLD and "root" in facts else None
+
+
+def _spaces(path: Path, table: Table) -> NDArray[np.int64]:
+    folds = table.frame["fold"].to_numpy()
+    if folds.dtype.kind not in "iu":
+        raise DataError(f"{path}: fold must be whole numbers, the network that made each embedding, got {folds.dtype}")
+    return folds.astype(np.int64)

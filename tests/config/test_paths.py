@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from eml.config import load
+from tests.config.config_house import House, Table
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The current folder, and one beside it that holds the configs."""
+    here, configs = tmp_path / "here", tmp_path / "configs"
+    here.mkdir()
+    configs.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return here, configs
+
+
+def data(configs: Path, value: str, *overrides: str) -> object:
+    (configs / "run.yaml").write_text(f"data: {value}")
+    return load(House, Path("../configs/run.yaml"), overrides).data
+
+
+def test_path_in_the_file_is_relative_to_the_file(folders: tuple[Path, Path]):
+    assert data(folders[1], "x/folds.csv") == folders[1] / "x" / "folds.csv"
+    assert data(folders[1], "../folds.csv") == folders[1].parent / "folds.csv"
+    assert data(folders[1], "{table: t, root: .}") == Table(table=folders[1] / "t", root=folders[1])
+
+
+def test_path_in_an_override_is_relative_to_the_current_folder(folders: tuple[Path, Path]):
+    here, configs = folders
+    assert data(configs, "a", "data=b.csv") == here / "b.csv"
+    assert data(configs, "a", "data={table: t, root: ../r}") == Table(table=here / "t", root=here.parent / "r")
+    assert data(configs, "{table: t, root: r}", "data.root=q") == Table(table=configs / "t", root=here / "q")
+
+
+def test_home_and_absolute_paths(folders: tuple[Path, Path]):
+    assert data(folders[1], "~/x") == folders[1].parent / "home" / "x"
+    assert data(folders[1], "a", "data=~/x") == folders[1].parent / "home" / "x"
+    assert data(folders[1], "/x/y") == Path("/x/y")
+
+
+def test_parent_of_a_link_is_the_parent_of_what_it_leads_to(folders: tuple[Path, Path]):
+    (folders[0] / "deep").mkdir()
+    (folders[1] / "link").symlink_to(folders[0] / "deep")
+    assert data(folders[1], "link/../x") == folders[0] / "x"
+    assert data(folders[1], "link/x") == folders[1] / "link" / "x"
+
+
+def test_path_in_python_is_relative_to_the_current_folder(folders: tuple[Path, Path]):
+    assert House(data=Path("x")).data == folders[0] / "x"
+
+
+def test_literal_beside_a_path_stays_a_literal(folders: tuple[Path, Path]):
+    (folders[1] / "run.yaml").write_text("data: a\nweights: none")
+    assert load(House, folders[1] / "run.yaml").weights == "none"
+    assert load(House, folders[1] / "run.yaml", ["weights=pretrained"]).weights == "pretrained"
+    assert load(House, folders[1] / "run.yaml", ["weights=w.pth"]).weights == folders[0] / "w.pth"

@@ -1,0 +1,117 @@
+"""Copies are the same picture whatever was done to them; near hashes of different pictures are not."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+
+from eml.dataset.duplicates.label_conflicts import exact_conflicts, label_conflicts
+from eml.dataset.duplicates.verify_pairs import confirmed, same_picture, thumbnails
+from eml.dataset.table import Table
+from eml.errors import DataError
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """Shades and shapes in colour, 200×150."""
+    x, y = np.meshgrid(np.linspace(0, 3, 200), np.linspace(0, 2, 150))
+    waves = [128 + 90 * np.sin(x * a + y * b + c) for a, b, c in ((1, 2, 0), (3, 1, 1), (2, -2, 2))]
+    image = Image.fromarray(np.stack(waves, axis=2).astype(np.uint8))
+    ImageDraw.Draw(image).ellipse((60, 40, 140, 110), fill="orange", outline="navy", width=4)
+    return image
+
+
+def same(folder: Path, *images: Image.Image) -> bool:
+    for n, image in enumerate(images):
+        image.save(folder / f"{n}.png")
+    names = [f"{n}.png" for n in range(len(images))]
+    return bool(same_picture(thumbnails(folder, names), np.array([0]), np.array([1]))[0])
+
+
+def test_copies_are_the_same_picture(photo: Image.Image, tmp_path: Path) -> None:
+    for copy in (
+        photo.resize((50, 40)),
+        photo.filter(ImageFilter.GaussianBlur(2)),
+        ImageEnhance.Contrast(photo).enhance(1.4),
+        ImageEnhance.Brightness(photo).enhance(0.7),
+        ImageEnhance.Color(photo).enhance(0.6),
+        photo.quantize(32),
+    ):
+        assert same(tmp_path, photo, copy)
+
+
+def test_other_pictures_are_not(photo: Image.Image, tmp_path: Path) -> None:
+    recoloured = Image.merge("RGB", photo.split()[::-1])
+    changed_place = photo.copy()
+    ImageDraw.Draw(changed_place).rectangle((5, 5, 60, 60), fill="white")
+    for other in (
+        photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        recoloured,
+        changed_place,
+        Image.new("RGB", (9, 9)),
+    ):
+        assert not same(tmp_path, photo, other)
+
+
+def test_plain_pictures_are_compared_by_colour(tmp_path: Path) -> None:
+    plain = Image.new("RGB", (20, 20), (200, 100, 50))
+    assert same(tmp_path, plain, Image.new("RGB", (40, 10), (203, 98, 52)))
+    assert not same(tmp_path, plain, Image.new("RGB", (20, 20), (50, 100, 200)))
+
+
+def table(folder: Path, **columns: list[str]) -> Table:
+    return Table(pd.DataFrame(columns), folder)
+
+
+def test_near_hashes_are_conflicts_only_where_the_pictures_are_the_same(photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "a.png")
+    photo.resize((80, 60)).save(tmp_path / "b.jpg")
+    photo.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "c.png")
+    names, hashes = ["a.png", "b.jpg", "c.png"], ["0" * 16, "0" * 15 + "3", "0" * 16]
+    found = label_conflicts(table(tmp_path, label=["x", "y", "z"], file_name=names, hash=hashes), 10)
+    assert found.to_dict("list") == {
+        "group": [1, 1],
+        "file_name": ["a.png", "b.jpg"],
+        "label": ["x", "y"],
+        "distance": [2, 2],
+    }
+    assert label_conflicts(table(tmp_path, label=["x", "y", "z"], file_name=names, hash=hashes), 1).empty
+
+
+def test_identical_files_are_conflicts_unread() -> None:
+    whole = table(
+        Path("nowhere"),
+        label=["x", "y", "x", "x"],
+        file_name=["1", "2", "3", "4"],
+        hash=["0" * 16] * 4,
+        content=["c", "c", "c", ""],
+    )
+    whole = Table(whole.frame.iloc[:3], whole.root)
+    assert label_conflicts(whole, 10)["file_name"].tolist() == ["1", "2", "3"]
+    assert exact_conflicts(whole)["file_name"].tolist() == ["1", "2", "3"]
+    assert exact_conflicts(Table(whole.frame.drop(columns="content"), whole.root)).empty
+
+
+def test_pictures_with_several_boxes_are_refused(tmp_path: Path) -> None:
+    twice = table(tmp_path, label=["x", "y"], file_name=["1", "1"], hash=["0" * 16] * 2)
+    with pytest.raises(DataError, match="whole pictures are compared, and some are there with several boxes"):
+        label_conflicts(twice, 10)
+
+
+def test_each_picture_is_read_once_and_told(photo: Image.Image, tmp_path: Path) -> None:
+    from contextlib import contextmanager
+
+    told: list[tuple[str, int]] = []
+
+    @contextmanager
+    def progress(what: str, total: int):  # type: ignore[no-untyped-def]
+        told.append((what, total))
+        yield lambda done: None
+
+    for n in range(3):
+        photo.save(tmp_path / f"{n}.png")
+    names = ["0.png", "not asked about", "1.png", "2.png"]
+    assert confirmed(tmp_path, names, np.array([0, 0, 2]), np.array([2, 3, 3]), progress).all()
+    assert told == [("second look", 3)]

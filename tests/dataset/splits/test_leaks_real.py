@@ -1,0 +1,49 @@
+"""On the real photos and drawings of ../shared/data: the counts that docs/leaks.md gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eml.dataset.scanning.scan import scan_folder
+from eml.dataset.splits.folds import add_folds, balance
+from eml.dataset.splits.groups import group_rows
+from eml.dataset.splits.leak_audit import audit_folds, audit_tables
+from eml.dataset.splits.split import split_by_ratio
+from eml.dataset.table import Table
+from tests.dataset.scanning.test_scan_real import unpacked
+
+pytestmark = pytest.mark.wide
+
+
+@pytest.fixture(scope="module", params=["grocery160", "emoji"])
+def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Table]:
+    root = unpacked(request.param, tmp_path_factory.mktemp(request.param)) / "images"
+    return request.param, Table(scan_folder(root).table, root, root / "dataset_info.csv")
+
+
+def test_folds_have_no_look_alikes_in_common_and_plain_ones_have(data: tuple[str, Table]) -> None:
+    name, table = data
+    k, some = (5, 40) if name == "grocery160" else (3, 400)
+    groups = group_rows(table).of
+    plain = audit_folds(Table(add_folds(table, k), table.root, table.path))
+    assert plain.count > some
+    folds = add_folds(table, k, groups=groups)
+    assert audit_folds(Table(folds, table.root, table.path)).clean
+    pictures = folds["fold"].value_counts()
+    assert pictures.max() - pictures.min() <= 3
+    if name == "grocery160":
+        found = balance(table, folds, k, "images", groups)
+        assert found.worst_class is not None
+        assert abs(found.worst_class[1] - found.worst_class[2]) < 1  # as even as without groups
+
+
+def test_a_split_by_ratio_has_no_look_alikes_on_both_sides(data: tuple[str, Table]) -> None:
+    _, table = data
+    sides = split_by_ratio(table, groups=group_rows(table).of)
+    train, test = (Table(side, table.root, Path(f"{name}.csv")) for name, side in vars(sides).items())
+    found = audit_tables(train, test)
+    assert found.clean
+    assert found.classes == []
+    assert len(set(test.frame["label"])) == round(0.2 * table.frame["label"].nunique())
+    assert np.isin(test.frame["label"], train.frame["label"]).sum() == 0

@@ -1,0 +1,185 @@
+"""Training steps of a class head, by one process or by several; what test_head_shards.py compares."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from eml.head.class_head import ClassHead
+from eml.head.config import HeadConfig
+from eml.head.modes import Sampled
+from eml.head.sampling import sample_of
+from eml.head.shards import Shard
+from eml.losses.cross_entropy import CrossEntropy
+from eml.margins import Margin
+from eml.margins.cosface import CosFace
+from tests.head.test_modes import CLASSES, COUNTS, LABELS, LABELS_B, SETTINGS, SIZE
+
+BATCH = 7  # 7 is shared unevenly by 2 and by 4 processes
+LABELS, LABELS_B = (torch.cat([each, each[2:3]]) for each in (LABELS, LABELS_B))
+PLAIN = {"type": "sgd", "momentum": 0.0}
+EACH_SHARD = ("cosface", "sphereface2", "proxy_anchor")  # one of each reduction
+MODES: list[dict[str, object]] = [
+    {"type": "dense"},
+    {"type": "tiled", "tile": 2, "memory": 0},
+    {"type": "sampled", "fraction": 0.5, "optimizer": PLAIN},
+    {"type": "sampled", "fraction": 0.5, "correction": True, "optimizer": PLAIN},
+]
+
+Case = tuple[str, int, bool]
+"""Name of a setting, number of a mode, mixup."""
+
+
+def cases() -> Iterator[Case]:
+    """Every setting in one of the exact modes, with mixup where it goes; some margins sampled."""
+    for place, (name, (margin, config, _)) in enumerate(SETTINGS.items()):
+        yield name, place % 2, False
+        if margin.reduction == "softmax" and HeadConfig.model_validate(config).memory(margin) is None:
+            yield name, (place + 1) % 2, True
+        if name in ("arcface", "curricularface", "sphereface2", "proxy_anchor", "vpl"):
+            yield from ((name, number, False) for number in (2, 3))
+
+
+def steps_of(case: Case) -> int:
+    """Ten for each margin by itself, two for its variants."""
+    name, _, mixup = case
+    return 10 if name in Margin.members() and not mixup else 2
+
+
+def steps(case: Case, shard: Shard) -> dict[str, Tensor]:
+    """Losses, gradients by the embeddings and what the head is in the end, the same whoever holds its classes."""
+    name, number, mixup = case
+    margin, config, loss = SETTINGS[name]
+    made = HeadConfig.model_validate({"scale": 8.0} | config | {"mode": MODES[number]})
+    torch.manual_seed(0)
+    head = ClassHead(margin, CLASSES, SIZE, made, counts=COUNTS, dtype=torch.float64, shard=shard)
+    random, found = torch.Generator().manual_seed(5), {}
+    part = part_of_batch(shard)
+    for step in range(steps_of(case)):
+        x = torch.randn(BATCH, SIZE, dtype=torch.float64, generator=random)[part].mul(3).requires_grad_()
+        share = torch.rand(BATCH, dtype=torch.float64, generator=random)
+        counts = counts_of(shard) if step % 2 else None  # told and asked
+        if mixup:
+            losses = loss.mixed(*head.mixed(x, LABELS[part], LABELS_B[part], share[part], counts=counts), share)
+        else:
+            losses = loss(head(x, LABELS[part], counts=counts))
+        losses.mean().backward()
+        assert x.grad is not None
+        found |= {f"losses {step}": losses.detach(), f"gradient {step}": shard.gathered(x.grad)}
+        move(head)
+    of_classes = {"class_weights", "bias", "memory_queue", "memory_last"}
+    for key, value in head.state_dict().items():
+        found[key] = shard.merged(value) if key in of_classes else value
+    return found
+
+
+def counts_of(shard: Shard) -> list[int]:
+    """How many pictures each process has: of 7, 4 and 3 or 2, 2, 2 and 1."""
+    return [len(each) for each in torch.arange(BATCH).tensor_split(shard.world)]
+
+
+def part_of_batch(shard: Shard) -> slice:
+    """This process's pictures."""
+    bounds = [0, *itertools.accumulate(counts_of(shard))]
+    return slice(bounds[shard.rank], bounds[shard.rank + 1])
+
+
+def embedded() -> Tensor:
+    return torch.randn(BATCH, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 3
+
+
+def of_each_shard(name: str, shard: Shard, *, correction: bool, classes: Tensor | None = None) -> dict[str, Tensor]:
+    """The second of two steps with a sample of each process's classes, or with the given ones.
+
+    own: which of them are here; gradient and by_weights, (C, D), are of all.
+    """
+    margin, config, _ = SETTINGS[name]
+    mode = {"type": "sampled", "fraction": 0.5, "sample": "shard", "correction": correction, "optimizer": PLAIN}
+    torch.manual_seed(0)
+    made = HeadConfig.model_validate({"scale": 8.0} | config | {"mode": mode})
+    head = ClassHead(margin, CLASSES, SIZE, made, counts=COUNTS, dtype=torch.float64, shard=shard)
+    part = part_of_batch(shard)
+    x, labels = embedded()[part].clone().requires_grad_(), LABELS[part]
+    if classes is None:
+        head(x, labels)
+        head.forget_step()
+    losses = CrossEntropy(label_smoothing=0.1 if margin.reduction == "softmax" else 0.0)(
+        head(x, labels, classes=classes)
+    )
+    losses.mean().backward()
+    (ids, rows), *_ = head._sampled
+    assert x.grad is not None
+    by_weights = torch.zeros_like(head.class_weights).index_copy_(0, ids, rows.grad)
+    return {
+        "own": ids + shard.start,
+        "losses": losses.detach(),
+        "gradient": shard.gathered(x.grad),
+        "by_weights": shard.merged(by_weights),
+    }
+
+
+def move(head: ClassHead, rate: float = 0.05) -> None:
+    """A step of plain SGD."""
+    head.step(rate)
+    with torch.no_grad():
+        for each in head.parameters():
+            if isinstance(each, nn.Parameter) and each.grad is not None:
+                each -= rate * each.grad
+                each.grad = None
+
+
+def golden() -> dict[str, Tensor]:
+    """What Partial FC gave with two processes; its gradient by x is twice that of the mean loss."""
+    with np.load(Path(__file__).parent.parent / "golden" / "partialfc_ws2_rate1.0.npz") as stored:
+        return {key: torch.from_numpy(value) for key, value in stored.items() if key != "meta"}
+
+
+def partial_fc(given: dict[str, Tensor], shard: Shard) -> dict[str, Tensor]:
+    """Two steps of the golden run by our class head, each process with half of the batch."""
+    mode = {"type": "sampled", "fraction": 1.0, "optimizer": {"type": "sgd", "momentum": 0.9}}
+    config = HeadConfig.model_validate({"scale": 64.0, "mode": mode})
+    own = shard.mine(given["W"]).clone()
+    head = ClassHead(CosFace(m=0.4), 50, 32, config, class_weights=own, dtype=torch.float64, shard=shard)
+    half, found = slice(shard.rank * 8, shard.rank * 8 + 8), {}
+    for suffix, after in (("", "W_step1"), ("2", "W_step2")):
+        x = given["x"][half].clone().requires_grad_()
+        losses = CrossEntropy()(head(x, given["labels"][half]))
+        found[f"loss{suffix}"] = losses.detach().clamp_max(-math.log(1e-30)).mean()
+        losses.mean().backward()
+        assert x.grad is not None
+        found[f"grad_x{suffix}"] = shard.gathered(x.grad)
+        found[f"grad_W{suffix}"] = shard.merged(head.sampled_rows()[0].grad)
+        head.step(0.1, 5e-4)
+        found[after] = shard.merged(head.class_weights)
+    return found
+
+
+def needed(shard: Shard) -> dict[str, Tensor]:
+    """Bytes that a sampled head of ten classes says it needs, by part."""
+    mode = {"type": "sampled", "fraction": 0.4, "optimizer": {"type": "sgd"}}
+    head = ClassHead(CosFace(), 10, SIZE, HeadConfig.model_validate({"mode": mode}), shard=shard)
+    return {name: torch.tensor(size) for name, size in head.memory_needed(4).items()}
+
+
+def process(rank: int, world: int, folder: Path, these: list[Case]) -> None:
+    """One of the processes: the cases one after the other; it leaves what it found."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world)
+    shard = Shard.of_group(CLASSES)
+    found = {case: steps(case, shard) for case in these}
+    for name in EACH_SHARD:
+        found[name, -1, False] = of_each_shard(name, shard, correction=False)
+    found["cosface", -1, True] = of_each_shard("cosface", shard, correction=True)
+    hundred, mode = Shard.of_group(100), Sampled(fraction=0.5, sample="shard")
+    drawn = sample_of(mode, hundred, torch.empty(0, dtype=torch.int64), 3, None, torch.float64)
+    found["drawn", 0, False] = {"places": drawn.ids - hundred.start}
+    if world == 2:
+        found["golden", 0, False] = partial_fc(golden(), Shard.of_group(50))
+        found["needed", 0, False] = needed(Shard.of_group(10))
+    torch.save(found, folder / f"{rank}.pt")
+    dist.destroy_process_group()

@@ -1,0 +1,131 @@
+"""Classes spread over processes give what one process gives, for every margin."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from eml.head.class_head import ClassHead
+from eml.head.shards import Shard, drawn_rows
+from eml.margins.cosface import CosFace
+from tests.head.sharded import (
+    EACH_SHARD,
+    LABELS,
+    Case,
+    cases,
+    embedded,
+    golden,
+    needed,
+    of_each_shard,
+    process,
+    steps,
+    steps_of,
+)
+from tests.head.test_modes import CLASSES, SETTINGS, SIZE
+
+Found = dict[Case, dict[str, Tensor]]
+
+
+@pytest.fixture(scope="module")
+def alone() -> Found:
+    return {case: steps(case, Shard.whole(CLASSES)) for case in cases()}
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_that_share_the_classes_train_as_one(world: int, alone: Found, tmp_path: Path) -> None:
+    these = [case for case in alone if world == 2 or steps_of(case) == 10]
+    torch.multiprocessing.spawn(process, (world, tmp_path, these), nprocs=world)
+    parts: list[Found] = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
+    wrong = []
+    for case in these:
+        expected = alone[case]
+        for rank, found in enumerate(part[case] for part in parts):
+            assert found.keys() == expected.keys()
+            for key, value in expected.items():
+                error = (found[key].double() - value.double()).abs().max() / value.double().abs().max().clamp_min(1)
+                if not error <= 1e-10:
+                    wrong.append(f"{case}, process {rank}: {key} differs by {error:.1e}")
+                    break
+    for part in parts[: 2 if world == 2 else 0]:
+        assert part["needed", 0, False] == {name: size / 2 for name, size in needed(Shard.whole(10)).items()}
+        given = golden()
+        given["grad_x"] = given["grad_x"] / 2
+        for key, value in part["golden", 0, False].items():
+            if key in given:
+                torch.testing.assert_close(
+                    value, given[key].mean() if "loss" in key else given[key], rtol=0, atol=1e-10
+                )
+    check_samples_of_each_shard(world, parts)
+    assert not wrong, f"{len(wrong)} of {len(these) * world}: " + "; ".join(wrong[:8])
+
+
+def check_samples_of_each_shard(world: int, parts: list[Found]) -> None:
+    """Each process has its ⌈C/2⌉ or its labels, and the step is one process's with these classes."""
+    bounds = [rank * CLASSES // world for rank in range(world + 1)]
+    drawn = {tuple(part["drawn", 0, False]["places"].tolist()) for part in parts}
+    assert len(drawn) == world, "processes sample alike"
+    for name, corrected in [*((name, False) for name in EACH_SHARD), ("cosface", True)]:
+        founds = [part[name, -1, corrected] for part in parts]
+        for rank, found in enumerate(founds):
+            own, here = found["own"].tolist(), range(bounds[rank], bounds[rank + 1])
+            assert len(own) == max(-(-len(here) // 2), len(set(LABELS.tolist()) & set(here)))
+            assert set(own) <= set(here)
+            assert set(LABELS.tolist()) & set(here) <= set(own)
+        ids = torch.cat([found["own"] for found in founds])
+        whole = Shard.whole(CLASSES)
+        expected = of_each_shard(name, whole, correction=False, classes=ids)
+        if corrected:
+            expected = by_hand(ids.tolist(), bounds)
+        for found in founds:
+            for key in ("losses", "gradient", "by_weights"):
+                torch.testing.assert_close(found[key], expected[key], rtol=0, atol=1e-10, msg=f"{name}: {key}")
+
+
+def by_hand(ids: list[int], bounds: list[int]) -> dict[str, Tensor]:
+    """CosFace with smoothing 0.1 over sampled classes, class by class, each over its probability of being there."""
+    margin = SETTINGS["cosface"][0].model_dump()["m"]
+    torch.manual_seed(0)
+    start = ClassHead(CosFace(), CLASSES, SIZE, dtype=torch.float64).class_weights
+    weights, x = start.detach().clone().requires_grad_(), embedded().requires_grad_()
+    losses = []
+    for sample, label in zip(x, LABELS.tolist(), strict=True):
+        total, mean, target, stands_for = torch.zeros(()), torch.zeros(()), torch.zeros(()), 0.0
+        for j in ids:
+            part = max(place for place, bound in enumerate(bounds[:-1]) if bound <= j)
+            here = set(range(bounds[part], bounds[part + 1]))
+            labels, sampled = here & set(LABELS.tolist()), here & set(ids)
+            chance = 1.0 if j in labels else (len(sampled) - len(labels)) / (len(here) - len(labels))
+            cosine = (sample * weights[j]).sum() / sample.norm() / weights[j].norm()
+            logit = 8 * (cosine - (margin if j == label else 0.0))
+            total, mean, stands_for = total + logit.exp() / chance, mean + logit / chance, stands_for + 1 / chance
+            target = logit if j == label else target
+        losses.append(total.log() - 0.9 * target - 0.1 * mean / stands_for)
+    torch.stack(losses).mean().backward()
+    assert x.grad is not None
+    assert weights.grad is not None
+    return {"losses": torch.stack(losses).detach(), "gradient": x.grad, "by_weights": weights.grad}
+
+
+def test_every_class_is_in_one_shard_and_begins_as_in_one_process() -> None:
+    torch.manual_seed(3)
+    whole = drawn_rows(Shard.whole(9001), 3, torch.float32, block=1024)
+    after = torch.rand(())
+    for world in (1, 2, 3, 7):
+        shards = [Shard(9001, rank * 9001 // world, (rank + 1) * 9001 // world) for rank in range(world)]
+        rows = []
+        for shard in shards:
+            torch.manual_seed(3)
+            rows.append(drawn_rows(shard, 3, torch.float32, block=1024))
+            assert torch.rand(()) == after, "what is drawn next is the same too"
+        torch.testing.assert_close(torch.cat(rows), whole, rtol=0, atol=0)
+
+
+def test_first_class_weights_are_normal_numbers_of_another_kind_in_each_block() -> None:
+    torch.manual_seed(0)
+    blocks = drawn_rows(Shard.whole(64 * 64), 64, torch.float64, block=64).view(64, -1)
+    assert blocks.mean().abs() < 0.01  # 0.002 is a deviation
+    assert (blocks.square().mean(1) - 1).abs().max() < 0.1
+    assert (torch.corrcoef(blocks) - torch.eye(64)).abs().max() < 0.08  # 0.016 is a deviation, of 2,016 pairs
+    torch.manual_seed(1)
+    assert not torch.isclose(drawn_rows(Shard.whole(64), 64, torch.float64)[0], blocks[0, :64]).any()

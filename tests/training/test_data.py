@@ -1,0 +1,180 @@
+"""What is trained on and measured: lists of tables, tables that hold a test, boxes."""
+
+from pathlib import Path
+
+import pytest
+
+from eml.config import load
+from eml.dataset.pipeline import table_to_evaluate
+from eml.dataset.splits.folds import add_folds
+from eml.dataset.splits.groups import group_rows
+from eml.dataset.table import Table, write_table
+from eml.errors import CheckpointError, ConfigError, DataError, Interrupted
+from eml.evaluation.evaluate import evaluation_of
+from eml.evaluation.retrieval_set import retrieval_set
+from eml.inference.models import load_for_evaluation
+from eml.training.config import DataConfig, RunConfig
+from eml.training.data import table_to_train_on, training_sets
+from eml.training.fit import fit
+
+
+def config_errors(folder: Path, data: str) -> list[str]:
+    (folder / "run.yaml").write_text(f"output: run\ndata:\n{data}")
+    with pytest.raises(ConfigError) as error:
+        load(RunConfig, folder / "run.yaml")
+    return [problem.removeprefix(f"{folder}/") for problem in error.value.problems]
+
+
+def two(folder: Path, table: Table) -> RunConfig:
+    """A run on the colours twice over: a copy of their table that is called so, and three pictures of one more."""
+    rows = table.frame.drop(columns="fold")
+    write_table(rows[rows["label"] < "c3"], folder / "one.csv", command="test", root=table.root)
+    write_table(rows[rows["label"] >= "c3"], folder / "two.csv", command="test", root=table.root)
+    return RunConfig.model_validate(
+        {
+            "output": folder / "run",
+            "data": {"table": [folder / "one.csv", {"table": folder / "two.csv", "name": "2"}], "workers": 0},
+            "image": {"size": 32},
+            "model": {"backbone": "test_resnet", "weights": "none", "neck": {"type": "linear", "size": 16}},
+            "head": {"scale": 16},
+            "epochs": 1,
+            "batch_size": 8,
+        }
+    )
+
+
+def test_a_list_of_tables_is_read_from_a_config_with_paths_from_its_folder(tmp_path: Path) -> None:
+    tables = "    - a/t.csv\n    - {table: b.csv, root: pictures, name: other}\n"
+    (tmp_path / "run.yaml").write_text(f"output: run\ndata:\n  table:\n{tables}  labels: merged\n")
+    data = load(RunConfig, tmp_path / "run.yaml", ["data.table.1.name=third"]).data
+    assert isinstance(data.table, list)
+    assert data.table[0] == tmp_path / "a" / "t.csv"
+    assert data.model_dump()["table"][1] == {
+        "table": tmp_path / "b.csv",
+        "root": tmp_path / "pictures",
+        "name": "third",
+    }
+    assert data.labels == "merged"
+
+
+def test_mistakes_in_a_list_of_tables_are_told_with_their_lines(tmp_path: Path) -> None:
+    assert config_errors(tmp_path, "  table:\n    - 5\n    - {tabel: b.csv}\n    - {table: c.csv, root: 3}\n") == [
+        "run.yaml:4: data.table.0 must be a path or a section (keys: table, root, name), got 5.",
+        "run.yaml:5: unknown key 'data.table.1.tabel' (did you mean 'table'?); known: table, root, name",
+        "run.yaml:6: data.table.2.root must be a path or null, got 3.",
+    ]
+
+
+def test_an_empty_list_and_a_root_beside_a_list_are_refused(tmp_path: Path) -> None:
+    assert config_errors(tmp_path, "  table: []\n") == ["run.yaml:3: data.table must not be empty."]
+    assert config_errors(tmp_path, "  table: [a.csv]\n  root: x\n") == [
+        "run.yaml:4: data.root goes with one table; write each of the list as {table: …, root: …}"
+    ]
+
+
+def test_several_tables_are_trained_on_as_one(tmp_path: Path, table: Table) -> None:
+    config, told = two(tmp_path, table), list[str]()
+    merged = table_to_train_on(config.data, told.append)
+    assert training_sets(merged, 0).classes == ["2:c3", "2:c4", "one:c0", "one:c1", "one:c2"]
+    assert told[-1].endswith(
+        "one.csv and 1 more has no fold column: making 5 folds by images, seed 28, as eml kfold does"
+    )
+    fit(config, merged)
+    facts = (tmp_path / "run" / "run.json").read_text()
+    assert str(tmp_path / "one.csv") in facts
+    assert str(tmp_path / "two.csv") in facts
+
+
+def test_a_run_on_several_tables_is_not_resumed_when_one_of_them_has_changed(tmp_path: Path, table: Table) -> None:
+    config = two(tmp_path, table)
+
+    def stop(event: object) -> None:
+        if type(event).__name__ == "Stepped":
+            raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, Interrupted)):
+        fit(config, table_to_train_on(config.data), observe=stop)
+    write_table(table.frame[table.frame["label"] > "c3"], tmp_path / "two.csv", command="test", root=table.root)
+    with pytest.raises(CheckpointError, match=r"one\.csv and 1 more: is not the table that the run in"):
+        fit(config, table_to_train_on(config.data), resume=True)
+
+
+def oml(folder: Path, table: Table) -> Path:
+    """The colours as a table of open-metric-learning: c3 and c4 are its validation."""
+    frame = table.frame.drop(columns="fold").rename(columns={"file_name": "path"})
+    test = frame["label"] >= "c3"
+    frame["split"] = test.map({True: "validation", False: "train"})
+    frame["is_query"] = [str(number % 2 == 0) if on else "" for number, on in enumerate(test)]
+    frame["is_gallery"] = [str(number % 2 == 1) if on else "" for number, on in enumerate(test)]
+    frame.to_csv(folder / "df.csv", index=False)
+    return folder / "df.csv"
+
+
+def test_the_validation_of_open_metric_learning_is_never_trained_on_nor_validated_with(
+    tmp_path: Path, table: Table
+) -> None:
+    data = DataConfig(table=oml(tmp_path, table), root=table.root)
+    read = table_to_train_on(data)
+    assert sorted(read.frame["fold"].unique()) == [-2, 0, 1, 2, 3, 4]
+    for fold in (0, None):
+        sets = training_sets(read if fold == 0 else table_to_train_on(data.model_copy(update={"fold": None})), fold)
+        assert sets.classes == ["c0", "c1", "c2"]
+        if sets.validation is not None:
+            assert set(sets.validation.frame["label"]) <= {"c0", "c1", "c2"}
+
+
+def test_a_table_whose_folds_are_all_for_training_gets_none_made(tmp_path: Path, table: Table) -> None:
+    path = write_table(table.frame.assign(fold=-1), tmp_path / "t.csv", command="test", root=table.root).source
+    with pytest.raises(DataError, match="no picture is in fold 0; the folds are -1"):
+        training_sets(table_to_train_on(DataConfig(table=path)), 0)
+
+
+def test_rows_that_are_neither_query_nor_gallery_are_not_embedded(tmp_path: Path, table: Table) -> None:
+    read = table_to_evaluate(oml(tmp_path, table), table.root)
+    wanted = retrieval_set(read.frame, read.name)
+    assert (len(wanted.frame), len(wanted.queries), len(wanted.gallery)) == (12, 6, 6)
+    assert set(wanted.frame["label"]) == {"c3", "c4"}
+    model = load_for_evaluation("timm:test_resnet", weights="none", image_size=32, device="cpu")
+    result = evaluation_of("untrained", model, read, wanted).facts()
+    assert (result["pictures"], result["classes"], result["queries"], result["gallery"]) == (12, 2, 6, 6)
+
+
+def test_pictures_of_one_class_measure_nothing(table: Table) -> None:
+    one = table.frame[table.frame["label"] == "c1"]
+    with pytest.raises(DataError, match="t: all pictures are of one class, 'c1', so that every answer is right"):
+        retrieval_set(one, "t")
+
+
+def test_flags_that_are_all_blank_say_nothing(tmp_path: Path, table: Table) -> None:
+    read = table_to_evaluate(oml(tmp_path, table), table.root)
+    train = read.frame[read.frame["split"] == "train"]
+    assert retrieval_set(train, "t").protocol == "leave-one-out"
+
+
+def test_a_box_out_of_its_picture_is_told_before_anything_is_trained_or_measured(tmp_path: Path, table: Table) -> None:
+    boxes = "label,file_name,x_1,y_1,x_2,y_2\nc0,c0/0.png,0,0,20,40\nc1,c1/0.png,0,0,41,40\n"
+    (tmp_path / "t.csv").write_text(boxes)
+    told = r"t\.csv:3: box 0, 0, 41, 40 is not within the 40 × 40 pixels of 'c1/0\.png'"
+    with pytest.raises(DataError, match=told):
+        table_to_train_on(DataConfig(table=tmp_path / "t.csv", root=table.root))
+    with pytest.raises(DataError, match=told):
+        table_to_evaluate(tmp_path / "t.csv", table.root)
+
+
+def test_a_table_without_folds_gets_those_of_kfold_and_what_looks_alike_stays_together(
+    table: Table, config: RunConfig, tmp_path: Path
+) -> None:
+    frame = table.frame.drop(columns="fold").assign(
+        hash=[f"{n // 2 * 0x0F83_5A1C_97E2_B46D % 2**64:016x}" for n in range(30)]
+    )
+    written = write_table(frame, tmp_path / "t.csv", command="test", root=table.root)
+    told: list[str] = []
+    found = table_to_train_on(config.data.model_copy(update={"table": written.path}), told.append)
+    groups = group_rows(written).of
+    assert len(set(groups)) == 15
+    assert found.frame.equals(add_folds(written, groups=groups))
+    assert found.frame["fold"].groupby(groups).nunique().eq(1).all()
+    assert len(told) == 1
+    bare = write_table(frame.drop(columns="hash"), tmp_path / "bare.csv", command="test", root=table.root)
+    table_to_train_on(config.data.model_copy(update={"table": bare.path}), told.append)
+    assert "has no column 'hash'" in told[-2]

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from eml.config import load
+from eml.dataset.table import Table
+from eml.errors import DataError
+from eml.training.config import RunConfig
+from eml.training.events import Event, Note
+from eml.training.fit import fit
+from eml.training.recipe import recipe, resolved
+
+
+def config(**values: object) -> RunConfig:
+    return RunConfig.model_validate({"output": "run", "data": {"table": "folds.csv"}} | values)
+
+
+def test_a_recipe_fills_in_what_the_config_leaves_open_and_nothing_else(table: Table) -> None:
+    given = config(
+        margin={"type": "arcface"}, optimizer={"lr": {"backbone": 5e-5}}, model={"batch_norm": "train"}, epochs=3
+    )
+    made, told = resolved(given, table)
+    assert (made.margin.type, made.epochs, made.model.batch_norm) == ("arcface", 3, "train")
+    assert made.optimizer.lr.backbone == 5e-5
+    assert made.optimizer.lr.neck < 1e-4, "gentler, since there are five classes"
+    assert made.head.scale == 8
+    assert made.model.neck.type == "bnneck"
+    assert made.recipe == "none"
+    assert "head.scale 8" in told[0]
+    assert "epochs" not in told[0]
+    assert resolved(made, table) == (made, [])
+
+
+def test_a_margin_that_looks_at_lengths_gets_them_as_the_backbone_gives_them(table: Table) -> None:
+    made, _ = resolved(config(margin={"type": "adaface"}), table)
+    assert made.model.neck.type == "identity"
+
+
+def test_rates_are_left_alone_with_another_optimizer_and_all_is_with_recipe_none(table: Table) -> None:
+    made, told = resolved(config(optimizer={"name": "sgd"}), table)
+    assert made.optimizer.lr == config().optimizer.lr
+    assert "optimizer" not in told[0]
+    plain = config(recipe="none")
+    assert resolved(plain, table) == (plain, [])
+
+
+def test_the_fold_that_is_held_out_does_not_count() -> None:
+    frame = pd.DataFrame({"label": ["a"] * 4 + ["b"] * 4 + ["c"] * 4, "fold": [0, 1, 1, 1] * 2 + [0] * 4})
+    frame["file_name"] = [f"{index}.png" for index in range(12)]
+    _, told = resolved(config(), Table(frame, Path()))
+    assert any("6 pictures of 2 classes, 3 each" in line for line in told)
+
+
+def test_a_run_prints_what_was_chosen_and_keeps_it_in_its_config(table: Table, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Note):
+            told.append(event.text)
+
+    values = {"output": tmp_path / "run", "data": {"table": table.path}, "epochs": 1, "image": {"size": 32}}
+    auto = RunConfig.model_validate(values | {"model": {"backbone": "test_resnet", "weights": "none"}})
+    fit(auto, table, observe=observe)
+    assert told[0].startswith("recipe: auto chose margin cosface 0.2, head.scale 8")
+    saved = load(RunConfig, tmp_path / "run" / "config.yaml")
+    assert (saved.recipe, saved.optimizer.lr.backbone) == ("none", 2e-3)
+    fit(auto, table, resume=True)
+
+
+def test_what_cannot_be_learnt_from_is_an_error() -> None:
+    with pytest.raises(DataError, match="1 class, the largest with 3 pictures"):
+        recipe(pd.DataFrame({"label": ["a"] * 3}), "t.csv", pretrained=True)
