@@ -1,4 +1,4 @@
-"""Easy Metric Learning: from a folder of pictures to an embedding model that is measured and ready to use."""
+"""Easy Metric Learning: from a folder of images to an embedding model that is measured and ready to use."""
 
 from typing import TYPE_CHECKING, Any
 

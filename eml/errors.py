@@ -19,7 +19,7 @@ class ConfigError(EmlError):
 
 
 class DataError(EmlError):
-    """A folder, table or picture that cannot be used."""
+    """A folder, table or image that cannot be used."""
 
 
 class CheckpointError(EmlError):

@@ -34,7 +34,7 @@ def test_the_list_of_transforms_is_what_can_be_used() -> None:
     assert re.findall(r"`(\w+)`", listed) == list(usable())
 
 
-def test_the_configs_load_and_the_pictures_are_there(tmp_path: Path) -> None:
+def test_the_configs_load_and_the_images_are_there(tmp_path: Path) -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     for text in blocks:

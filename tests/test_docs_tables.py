@@ -19,17 +19,17 @@ BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```", PAGE, flags=re.MULTILINE | r
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page's tables and configs, and 60 × 40 pictures for all that the tables name."""
+    """The page's tables and configs, and 60 × 40 images for all that the tables name."""
     random = np.random.default_rng(0)
     for kind, name, text in BLOCKS:
         if kind in ("csv", "yaml"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(text)
         for row in csv.DictReader(text.splitlines()) if kind == "csv" else ():
-            picture = tmp_path / Path(name).parent / (row.get("file_name") or row["path"])
-            picture.parent.mkdir(exist_ok=True)
+            image = tmp_path / Path(name).parent / (row.get("file_name") or row["path"])
+            image.parent.mkdir(exist_ok=True)
             noise = random.integers(0, 256, (4, 6, 3), dtype=np.uint8)
-            Image.fromarray(noise).resize((60, 40), Image.Resampling.BICUBIC).save(picture)
+            Image.fromarray(noise).resize((60, 40), Image.Resampling.BICUBIC).save(image)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

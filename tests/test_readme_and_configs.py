@@ -34,10 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         colour = random.integers(0, 256, 3)
         for number in range(5):
             pixels = (colour + random.normal(0, 60, (6, 6, 3))).clip(0, 255).astype(np.uint8)
-            picture = Image.fromarray(pixels).resize((60, 50), Image.Resampling.BICUBIC)
-            picture.save(root / "photos" / f"class {label}" / f"{number}.jpg")
+            image = Image.fromarray(pixels).resize((60, 50), Image.Resampling.BICUBIC)
+            image.save(root / "photos" / f"class {label}" / f"{number}.jpg")
     for name in ("a.jpg", "b.jpg"):
-        picture.save(root / name)
+        image.save(root / name)
     return root
 
 

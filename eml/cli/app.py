@@ -108,10 +108,10 @@ def eml(
         bool, typer.Option("--version", "-v", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """From a folder of pictures, one folder per class, to an embedding model that is measured and ready to use.
+    """From a folder of images, one folder per class, to an embedding model that is measured and ready to use.
 
-    The way: scan → filter → split → kfold → init → train → evaluate. Each step takes the folder of pictures and uses
-    what the steps before it wrote there, or takes the file to use. `eml demo DIR` goes the whole way on drawn pictures.
+    The way: scan → filter → split → kfold → init → train → evaluate. Each step takes the folder of images and uses
+    what the steps before it wrote there, or takes the file to use. `eml demo DIR` goes the whole way on drawn images.
     """
 
 

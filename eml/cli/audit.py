@@ -44,7 +44,7 @@ def audit(
             min=0,
             max=63,
             show_default=False,
-            help="Bits of 64 by which the hashes of pictures that look alike may differ.  [default: as kfold and split "
+            help="Bits of 64 by which the hashes of images that look alike may differ.  [default: as kfold and split "
             "used, else 6]",
         ),
     ] = None,
@@ -64,7 +64,7 @@ def audit(
 ) -> None:
     """Look for what train and test, or the folds of a table, have in common and should not.
 
-    Pictures that look alike, files that are the same, values of --group-by, and between two tables also classes; of
+    Images that look alike, files that are the same, values of --group-by, and between two tables also classes; of
     folds, classes in several are only told. Nothing is written but the table of --out.
     """
     from eml.cli.display import console
@@ -125,10 +125,10 @@ def _facts(found: "Audit", inputs: list[Path], bits: int, clean: bool) -> dict[s
     return {
         "tables": [str(path) for path in inputs],
         "threshold": bits,
-        "pictures": found.sides,
+        "images": found.sides,
         "pairs": found.count,
         "pairs_of_same_content": found.same_content,
-        "pictures_with_pair": found.look_alikes,
+        "images_with_pair": found.look_alikes,
         "shared_values": found.values,
         "shared_classes": found.classes,
         "clean": clean,
@@ -138,8 +138,8 @@ def _facts(found: "Audit", inputs: list[Path], bits: int, clean: bool) -> dict[s
 def _show(found: "Audit", bits: int, meant: bool, clean: bool) -> None:
     from eml.cli.display import console
 
-    rows = [[name, pictures, found.look_alikes[name]] for name, pictures in found.sides.items()]
-    console.table("", ["side", "pictures", "with a look-alike on another side"], rows)
+    rows = [[name, images, found.look_alikes[name]] for name, images in found.sides.items()]
+    console.table("", ["side", "images", "with a look-alike on another side"], rows)
     if found.count:
         same = f", {found.same_content:,} of them the same file" if found.same_content else ""
         apart = f"within {bits} of 64 bits" if not found.warnings else "of equal content"

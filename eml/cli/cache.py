@@ -22,7 +22,7 @@ def cache(
         typer.Argument(
             metavar="CONFIG_OR_TABLE",
             show_default=False,
-            help="The config of a run (YAML), or a table or folder of pictures.",
+            help="The config of a run (YAML), or a table or folder of images.",
         ),
     ],
     set_: Annotated[
@@ -59,7 +59,7 @@ def cache(
     folder: Annotated[
         Path | None,
         typer.Option(
-            show_default=False, help="With a table: the folder of caches.  [default: .eml_cache beside the pictures]"
+            show_default=False, help="With a table: the folder of caches.  [default: .eml_cache beside the images]"
         ),
     ] = None,
     check: Annotated[
@@ -72,10 +72,10 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Make nothing, and remove all caches in the folders.")] = False,
     json: Json = False,
 ) -> None:
-    """Keep pictures decoded and made smaller, so that a training reads them many times faster.
+    """Keep images decoded and made smaller, so that a training reads them many times faster.
 
     For a config: what its data.cache asks for (raw where it says nothing), as eml train does at its start. What is
-    there and unchanged stays, so that a stopped one goes on; a picture counts as changed when its size or time and its
+    there and unchanged stays, so that a stopped one goes on; an image counts as changed when its size or time and its
     bytes are others.
     """
     from eml.cli.display import console
@@ -146,18 +146,18 @@ def _of_table(
 
     from eml.dataset.boxes import check_boxes
     from eml.dataset.pipeline import resolve
-    from eml.training.caches import FOLDER, Wanted, pictures_settings
+    from eml.training.caches import FOLDER, Wanted, images_settings
 
     table = resolve(source, "train", root, report=console.say, progress=console.progress)
     check_boxes(table, console.progress)
-    settings = pictures_settings(side or 8, interpolation or "bicubic", format_ or "raw", quality or 95)
-    return Wanted("pictures", table, table.frame, folder or table.root / FOLDER, settings)
+    settings = images_settings(side or 8, interpolation or "bicubic", format_ or "raw", quality or 95)
+    return Wanted("images", table, table.frame, folder or table.root / FOLDER, settings)
 
 
 def _fill(wanted: "Wanted", *, check: bool) -> dict[str, Any]:
     from eml.cli.display import console
 
-    with ExitStack() as shown:  # the bar is there only while pictures are made: lines would be written into it
+    with ExitStack() as shown:  # the bar is there only while images are made: lines would be written into it
         done, advance = 0, None
 
         def show(now: int, total: int) -> None:
@@ -173,7 +173,7 @@ def _fill(wanted: "Wanted", *, check: bool) -> dict[str, Any]:
         "use": wanted.use,
         "settings": str(wanted.settings),
         "folder": str(wanted.path),
-        "pictures": len(wanted.frame),
+        "images": len(wanted.frame),
         "made": filled.made,
         "bytes": filled.bytes,
         "seconds": round(filled.seconds, 2),

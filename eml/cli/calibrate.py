@@ -40,7 +40,7 @@ def calibrate(
         typer.Option(
             metavar="RATE",
             show_default=False,
-            help="Of pairs of pictures of different classes, so many may be accepted as the same, such as 1e-3.",
+            help="Of pairs of images of different classes, so many may be accepted as the same, such as 1e-3.",
         ),
     ] = None,
     precision: Annotated[
@@ -48,7 +48,7 @@ def calibrate(
         typer.Option(
             metavar="SHARE",
             show_default=False,
-            help="Of the nearest pictures that are accepted, so many are to be of the query's class, such as 0.99.",
+            help="Of the nearest images that are accepted, so many are to be of the query's class, such as 0.99.",
         ),
     ] = None,
     strict: Annotated[
@@ -79,8 +79,8 @@ def calibrate(
 ) -> None:
     """Find the cosine from which on an answer is accepted, and keep it in the checkpoint.
 
-    For one goal: --far to turn away pictures of classes that are not in the gallery, --pair-far to say whether two
-    pictures are of one class, --precision to trust the answers that are accepted. The threshold is chosen so that
+    For one goal: --far to turn away images of classes that are not in the gallery, --pair-far to say whether two
+    images are of one class, --precision to trust the answers that are accepted. The threshold is chosen so that
     other classes than these keep to the goal on average; each half of the classes is checked with the threshold of the
     other half. Writes calibration.json into the checkpoint folder.
     """

@@ -12,7 +12,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", show_default=False)],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older demo there.")] = False,
 ) -> None:
-    """Go the whole way on drawn pictures, without any download: under 4 minutes on two cores.
+    """Go the whole way on drawn images, without any download: under 4 minutes on two cores.
 
     Draws characters of three scripts in the fonts that matplotlib ships, one class per character, then runs every
     command from scan to evaluate, printing each. A fifth of the characters is never trained on: the network must
@@ -27,14 +27,14 @@ def demo(
     from eml.demo_data.glyphs import draw
     from eml.errors import OutputError
 
-    pictures = folder / "pictures"
-    marker = pictures / ".eml-demo"
+    images = folder / "images"
+    marker = images / ".eml-demo"
     try:
         if folder.exists() and any(folder.iterdir()):
             if not (overwrite and marker.is_file()):
                 wrong = "is not an older demo" if overwrite else "is not empty; give another folder or --overwrite"
                 raise OutputError(f"{folder}: {wrong}")
-            for made in (pictures, folder / "run", folder / "untrained"):
+            for made in (images, folder / "run", folder / "untrained"):
                 shutil.rmtree(made, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,18 +45,18 @@ def demo(
         console.say(f"\n$ {shlex.join(['eml', *words])}", style="bold")
         run(words)
 
-    console.say(f"drawing characters into {pictures}", style="bold")
+    console.say(f"drawing characters into {images}", style="bold")
     with console.progress("drawing") as advance:
-        draw(pictures, progress=advance)
+        draw(images, progress=advance)
     marker.touch()
     if not (folder / "config.yaml").exists():  # of an older demo it may have been edited: that one is kept
         shutil.copyfile(CONFIG, folder / "config.yaml")
 
-    test, trained, untrained = pictures / "dataset_test.csv", folder / "run", folder / "untrained"
-    step("scan", pictures)
-    step("filter", pictures, "--dedup", "--scope", "dataset", "--threshold", "0")
-    step("split", pictures, "--by", "ratio", "--test-ratio", "0.2", "--threshold", "0")
-    step("kfold", pictures, "--threshold", "0")
+    test, trained, untrained = images / "dataset_test.csv", folder / "run", folder / "untrained"
+    step("scan", images)
+    step("filter", images, "--dedup", "--scope", "dataset", "--threshold", "0")
+    step("split", images, "--by", "ratio", "--test-ratio", "0.2", "--threshold", "0")
+    step("kfold", images, "--threshold", "0")
     step("train", folder / "config.yaml")
     network = _network(folder / "config.yaml")
     step("evaluate", *network, "--data", test, "--out", untrained)
@@ -68,7 +68,7 @@ def demo(
     )
     _show(before, after)
     for what, path in (
-        ("pictures and tables", pictures),
+        ("images and tables", images),
         ("config", folder / "config.yaml"),
         ("run with checkpoints and curves", trained),
         ("metrics", trained / "evaluations" / "dataset_test" / "metrics.json"),
@@ -98,5 +98,5 @@ def _show(before: dict[str, Any], after: dict[str, Any]) -> None:
         for metric in all_metrics()
         for key, name in metric.shown().items()
     ]
-    console.say(f"\n{after['queries']:,} pictures of {after['classes']} characters never seen in training, in percent:")
+    console.say(f"\n{after['queries']:,} images of {after['classes']} characters never seen in training, in percent:")
     console.table("", ["metric", "untrained", "trained", "difference"], rows)

@@ -46,7 +46,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="CHECKPOINT",
-            help="Compare with this model on the same pictures: is the difference more than chance?",
+            help="Compare with this model on the same images: is the difference more than chance?",
             show_default=False,
         ),
     ] = None,
@@ -87,19 +87,19 @@ def evaluate(
     devices: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Processes on this machine that share the pictures, one for each GPU.", show_default=False
+            min=1, help="Processes on this machine that share the images, one for each GPU.", show_default=False
         ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Measure retrieval by exact nearest neighbours: R@K, MAP@R, R-Precision, mAP, MRR, GAP.
 
-    Each picture is a query among all the others of its table (leave-one-out), or by the columns is_query and
-    is_gallery where the table has them. The query itself is left out; queries whose class has no other picture are
+    Each image is a query among all the others of its table (leave-one-out), or by the columns is_query and
+    is_gallery where the table has them. The query itself is left out; queries whose class has no other image are
     left out of the means and counted. In parentheses: 95 % intervals over the classes.
     """
     from eml.cli.display import console
-    from eml.cli.launching import joined, launch, told_once, voices
+    from eml.cli.launching import joined, launch, report_error_once, reporters
 
     if devices is not None and devices > 1:
         launch(devices)
@@ -127,13 +127,13 @@ def evaluate(
         workers=workers,
         device=device,
     )
-    with told_once():
+    with report_error_once():
         asked.folders()  # before the processes meet
         here = Processes.of_environment()
         if here.world > 1:
             here.device(device)
     with joined(device, here) as processes:
-        report, progress = voices(processes)
+        report, progress = reporters(processes)
         drawn = Page(command_line(context), progress) if page else None
         results = evaluate_all(asked, processes, drawn, report=report, progress=progress)
     if processes.first:

@@ -25,7 +25,7 @@ def filter(
             min=0,
             max=63,
             show_default=False,
-            help="With --dedup: bits of 64 by which hashes may differ; a look at the pictures then decides.  "
+            help="With --dedup: bits of 64 by which hashes may differ; a look at the images then decides.  "
             "[default: 10]",
         ),
     ] = None,
@@ -33,7 +33,7 @@ def filter(
         Literal["class", "dataset"] | None,
         typer.Option(
             show_default=False,
-            help="With --dedup: compare within each class, or all pictures with one another; twins with different "
+            help="With --dedup: compare within each class, or all images with one another; twins with different "
             "labels then all leave.  [default: class]",
         ),
     ] = None,
@@ -49,14 +49,14 @@ def filter(
         bool,
         typer.Option(
             "--hash-only",
-            help="With --dedup: look at no pictures; within a class the hash decides, which thins look-alikes too.",
+            help="With --dedup: look at no images; within a class the hash decides, which thins look-alikes too.",
         ),
     ] = False,
     conflicts: Annotated[
         Literal["remove", "keep"] | None,
         typer.Option(
             show_default=False,
-            help="With --dedup: whether pictures that are there with different labels leave, or are only listed.  "
+            help="With --dedup: whether images that are there with different labels leave, or are only listed.  "
             "[default: remove]",
         ),
     ] = None,
@@ -68,7 +68,7 @@ def filter(
     ] = None,
     min_per_class: Annotated[
         int | None,
-        typer.Option(min=1, help="Fewest pictures of a class, after all other removals.", show_default=False),
+        typer.Option(min=1, help="Fewest images of a class, after all other removals.", show_default=False),
     ] = None,
     exclude: Annotated[
         list[Path] | None,
@@ -84,11 +84,11 @@ def filter(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Leave out duplicates, small or large pictures, small classes.
+    """Leave out duplicates, small or large images, small classes.
 
     Reads the folder's dataset_info.csv (scans first when there is none) or the given table. Writes
     dataset_info_filtered.csv, dataset_removed.csv (with the reason and the twin that stayed) and, with --dedup,
-    label_conflicts.csv (pictures that are there with different labels). No picture is touched.
+    label_conflicts.csv (images that are there with different labels). No image is touched.
     """
     options = {
         "--threshold": threshold,
@@ -147,14 +147,14 @@ def _counts(table: "Table", filtered: "Filtered") -> dict[str, Any]:
     lost = sorted(set(table.frame["label"]) - set(filtered.kept["label"]))
     return {
         "table": str(table.source),
-        "pictures_before": len(table.frame),
+        "images_before": len(table.frame),
         "classes_before": int(table.frame["label"].nunique()),
         "removed": {reason: int(reasons[reason]) for reason in REASONS if reason in reasons},
-        "pictures": len(filtered.kept),
+        "images": len(filtered.kept),
         "classes": int(filtered.kept["label"].nunique()),
         "classes_lost": lost,
         "conflict_groups": int(filtered.conflicts["group"].nunique()),
-        "conflict_pictures": len(filtered.conflicts),
+        "conflict_images": len(filtered.conflicts),
         "pairs_across_classes": _across(filtered),
     }
 
@@ -166,27 +166,27 @@ def _across(filtered: "Filtered") -> dict[str, Any] | None:
         "compared": filtered.collisions.compared,
         "near": filtered.collisions.found,
         "near_expected_by_chance": filtered.collisions.pairs,
-        "same_picture": filtered.confirmed,
+        "same_image": filtered.confirmed,
     }
 
 
 def _show(counts: dict[str, Any], filtered: "Filtered", bits: int, *, kept: bool, exact: bool) -> None:
     from eml.cli.display import console
 
-    rows = [["before", counts["pictures_before"], counts["classes_before"]]]
+    rows = [["before", counts["images_before"], counts["classes_before"]]]
     rows += [[f"  {reason}", -count, None] for reason, count in counts["removed"].items()]
-    rows += [["after", counts["pictures"], counts["classes"]]]
-    console.table("", ["", "pictures", "classes"], rows)
+    rows += [["after", counts["images"], counts["classes"]]]
+    console.table("", ["", "images", "classes"], rows)
     if across := counts["pairs_across_classes"]:
         expected = across["near_expected_by_chance"]
         console.say(f"pairs with different labels within {bits} bits: {across['near']:,}")
         console.say(f"  expected by chance: about {expected:,.0f}" if expected >= 1 else "  expected by chance: none")
-        console.say(f"  the same picture at a second look: {across['same_picture']:,}")
+        console.say(f"  the same image at a second look: {across['same_image']:,}")
     if lost := counts["classes_lost"]:
-        console.warn(f"no picture is left of {console.some(lost, 'class', 'classes')}")
+        console.warn(f"no image is left of {console.some(lost, 'class', 'classes')}")
     if groups := counts["conflict_groups"]:
-        pictures = f"{counts['conflict_pictures']:,} pictures in {console.count(groups, 'group', 'groups')}"
+        images = f"{counts['conflict_images']:,} images in {console.count(groups, 'group', 'groups')}"
         done = "were kept" if kept else "were removed"
-        console.warn(f"{pictures} are there with another label too and {done}: see label_conflicts.csv")
+        console.warn(f"{images} are there with another label too and {done}: see label_conflicts.csv")
         if exact:
             console.say("  these are identical files; --scope dataset finds near-duplicates too")

@@ -43,12 +43,12 @@ def grouped(
     return groups
 
 
-def note(groups: int, pictures: int, largest: int, total: int) -> None:
-    """One line on the groups of several pictures."""
+def note(groups: int, images: int, largest: int, total: int) -> None:
+    """One line on the groups of several images."""
     from eml.cli.display import console
 
     if groups:
-        of = f"{pictures:,} of {total:,} pictures"
+        of = f"{images:,} of {total:,} images"
         console.say(f"{console.count(groups, 'group', 'groups')} of several hold {of}; the largest has {largest:,}")
 
 

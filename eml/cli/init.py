@@ -9,7 +9,7 @@ import typer
 from eml.cli.options import Dataset, Root
 
 BACKBONE = "mobilenetv2_100"
-FLIPS = "random flips mirror pictures left to right: set augment.flip to 0 for text, signs and other one-handed things"
+FLIPS = "random flips mirror images left to right: set augment.flip to 0 for text, signs and other one-handed things"
 
 
 def init(

@@ -20,7 +20,7 @@ def kfold(
     by: Annotated[
         Literal["images", "class"],
         typer.Option(
-            help="images: each class is spread over all folds, classes of fewer than k pictures are always trained on "
+            help="images: each class is spread over all folds, classes of fewer than k images are always trained on "
             "(fold -1). class: each class is in one fold."
         ),
     ] = "images",
@@ -32,7 +32,7 @@ def kfold(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Number the folds, one of which is held out for validation. Pictures that look alike are in one fold.
+    """Number the folds, one of which is held out for validation. Images that look alike are in one fold.
 
     Reads the table that split, filter or scan left in the folder (the training side of a split; scans first when there
     is none) or the given one. Writes folds.csv: the same rows with the column fold. Rows of fold -2 (always test, never
@@ -75,7 +75,7 @@ def kfold(
 def _facts(found: "Balance") -> dict[str, Any]:
     return {
         "of_several": found.groups,
-        "pictures": found.grouped,
+        "images": found.grouped,
         "largest": found.largest,
         "classes_too_small": found.small,
         "classes_of_one_group": found.one_group,
@@ -91,12 +91,12 @@ def _show(found: "Balance") -> None:
     names = {-1: "-1 (always train)", -2: "-2 (always test)"}
     rows: list[list[Any]] = []
     for facts in found.folds:
-        number, pictures = facts["fold"], facts["pictures"]
-        off = f"{pictures - found.even:+.1f}" if number >= 0 else None
+        number, images = facts["fold"], facts["images"]
+        off = f"{images - found.even:+.1f}" if number >= 0 else None
         per_class = console.between(facts["fewest"], facts["most"])
         name = names.get(number, str(number))
-        rows.append([name, pictures, off, facts["classes"], facts["groups"], per_class])
-    console.table("", ["fold", "pictures", "off even", "classes", "groups", "per class"], rows)
+        rows.append([name, images, off, facts["classes"], facts["groups"], per_class])
+    console.table("", ["fold", "images", "off even", "classes", "groups", "per class"], rows)
     if found.worst_class and found.worst_class[1] != found.worst_class[2]:
         label, held, even = found.worst_class
         console.say(f"the class furthest from even: {label}, {held:,} in one fold, where {even:.1f} would be even")
@@ -106,12 +106,12 @@ def _remarks(found: "Balance", k: int) -> None:
     from eml.cli.display import console
 
     if found.largest > found.even:
-        told = f"the largest group has {found.largest:,} pictures, more than an even fold ({found.even:,.0f})"
+        told = f"the largest group has {found.largest:,} images, more than an even fold ({found.even:,.0f})"
         console.warn(f"{told}; eml filter --dedup thins groups, and a lower --threshold makes them smaller")
-    mixed = " (but for pictures in a group with other classes)" if found.groups else ""
+    mixed = " (but for images in a group with other classes)" if found.groups else ""
     if found.small:
         small = console.some(found.small, "class", "classes")
-        console.warn(f"fewer than {k} pictures, so always trained on{mixed}: {small}")
+        console.warn(f"fewer than {k} images, so always trained on{mixed}: {small}")
     if found.one_group:
         alone = console.some(found.one_group, "class", "classes")
         console.warn(f"one single group, so always trained on{mixed}: {alone}")
@@ -122,5 +122,5 @@ def _remarks(found: "Balance", k: int) -> None:
         joined = console.count(found.joined, "class shares", "classes share")
         console.warn(f"{joined} groups with others and went to folds with them; eml filter --scope dataset shows which")
     if found.taken:
-        taken = console.count(found.taken, "picture is", "pictures are")
-        console.warn(f"{taken} in a group with pictures of fold -2, and got it too: never trained on")
+        taken = console.count(found.taken, "image is", "images are")
+        console.warn(f"{taken} in a group with images of fold -2, and got it too: never trained on")

@@ -82,7 +82,7 @@ def _code(codes: list[int]) -> int:
 
 
 @contextmanager
-def told_once() -> Iterator[None]:
+def report_error_once() -> Iterator[None]:
     """Before the processes have met: of one error that they all have, the first of this machine tells.
 
     The others wait for it to have done so, when the launcher ends them; one that is not ended is alone with its error.
@@ -103,7 +103,7 @@ def told_once() -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from error
 
 
-def voices(processes: Processes) -> tuple[Report, Progress]:
+def reporters(processes: Processes) -> tuple[Report, Progress]:
     """How the work is told of and how far it is, which the first process shows and the others do not."""
     if processes.first:
         return console.say, console.progress

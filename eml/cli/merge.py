@@ -20,7 +20,7 @@ def merge(
         typer.Argument(
             metavar="DATASET",
             show_default=False,
-            help="Folders of pictures, one folder per class, or tables of them; NAME=DATASET gives one a name.",
+            help="Folders of images, one folder per class, or tables of them; NAME=DATASET gives one a name.",
         ),
     ],
     out: Annotated[
@@ -50,7 +50,7 @@ def merge(
 
     Reads each folder's dataset_info_filtered.csv or dataset_info.csv (scans first when there is none), or the given
     table. Writes dataset_merged.csv: file names from the deepest folder that holds all, and a column dataset. No
-    picture is touched. The commands after it take --out's folder.
+    image is touched. The commands after it take --out's folder.
     """
     from eml.cli.display import console
     from eml.dataset.merge import merge_sources
@@ -122,7 +122,7 @@ def _following(path: Path, merged: "Merged") -> str:
     place = str(path.parent if path.stem == WAY["merge"] else path)
     if "hash" not in merged.table.frame.columns:
         return shlex.join(["eml", "split", place])
-    scope = ["--scope", "dataset"] if len(merged.shared_pictures) else []
+    scope = ["--scope", "dataset"] if len(merged.shared_images) else []
     return shlex.join(["eml", "filter", place, "--dedup", *scope])
 
 
@@ -130,15 +130,15 @@ def _counts(merged: "Merged") -> dict[str, Any]:
     frame = merged.table.frame
     by_name = frame.groupby("dataset", sort=False)
     datasets = [
-        {"dataset": str(name), "pictures": len(part), "classes": int(part["label"].nunique())} for name, part in by_name
+        {"dataset": str(name), "images": len(part), "classes": int(part["label"].nunique())} for name, part in by_name
     ]
     return {
         "datasets": datasets,
         "root": str(merged.table.root),
-        "pictures": len(frame),
+        "images": len(frame),
         "classes": int(frame["label"].nunique()),
         "shared_labels": len(merged.shared_labels),
-        "shared_pictures": int(merged.shared_pictures["content"].nunique()),
+        "shared_images": int(merged.shared_images["content"].nunique()),
     }
 
 
@@ -146,8 +146,8 @@ def _show(counted: dict[str, Any], merged: "Merged") -> None:
     from eml.cli.display import console
 
     rows = [list(facts.values()) for facts in counted["datasets"]]
-    rows.append(["all", counted["pictures"], counted["classes"]])
-    console.table("", ["dataset", "pictures", "classes"], rows)
+    rows.append(["all", counted["images"], counted["classes"]])
+    console.table("", ["dataset", "images", "classes"], rows)
     for note in merged.notes:
         console.warn(note)
     console.say(f"file names start from {counted['root']}")

@@ -8,7 +8,7 @@ import typer
 Dataset = Annotated[
     Path,
     typer.Argument(
-        metavar="DATASET", show_default=False, help="The folder of pictures, one folder per class, or a table of them."
+        metavar="DATASET", show_default=False, help="The folder of images, one folder per class, or a table of them."
     ),
 ]
 Root = Annotated[
@@ -28,12 +28,12 @@ GroupBy = Annotated[
     typer.Option(
         metavar="COLUMN",
         show_default=False,
-        help="Pictures with one value in this column stay together too, as of one camera, track, product page or "
+        help="Images with one value in this column stay together too, as of one camera, track, product page or "
         "designer; a blank is no value. Repeatable.",
     ),
 ]
 NoNear = Annotated[
-    bool, typer.Option("--no-near", help="Pictures that look alike, or are the same file, need not stay together.")
+    bool, typer.Option("--no-near", help="Images that look alike, or are the same file, need not stay together.")
 ]
 NearThreshold = Annotated[
     int | None,
@@ -42,7 +42,7 @@ NearThreshold = Annotated[
         min=0,
         max=63,
         show_default=False,
-        help="Bits of 64 by which the hashes of pictures that look alike may differ.  [default: 6; less where that "
+        help="Bits of 64 by which the hashes of images that look alike may differ.  [default: 6; less where that "
         "joins too much by chance]",
     ),
 ]
@@ -57,14 +57,14 @@ def out_folder(dataset: Path, out: Path | None) -> Path:
     return out or (dataset if dataset.is_dir() else dataset.parent)
 
 
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images embedded at once.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that decode images.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 LeaveOutSame = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="Such as the camera: gallery pictures of the query's class and value do not count.",
+        help="Such as the camera: gallery images of the query's class and value do not count.",
         show_default=False,
     ),
 ]
@@ -72,7 +72,7 @@ Within = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="Such as the category: compare a query with the gallery pictures of its own value alone.",
+        help="Such as the category: compare a query with the gallery images of its own value alone.",
         show_default=False,
     ),
 ]

@@ -15,7 +15,7 @@ def plot(
     ] = "map_at_r",
     out: Annotated[
         Path | None,
-        typer.Option(help="The picture.  [default: RUN/curves.png, of several comparison.png]", show_default=False),
+        typer.Option(help="The image.  [default: RUN/curves.png, of several comparison.png]", show_default=False),
     ] = None,
     overwrite: Overwrite = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,

@@ -38,7 +38,7 @@ def report(
     """Show what is in a dataset, what is wrong with it and what to run, on one HTML page that needs nothing else.
 
     Reads the table that scan left in the folder (scans first when there is none) or the given one, the tables beside
-    it, and the pictures that the page shows. Class sizes, picture sizes, formats, unusable files, near-duplicates,
+    it, and the images that the page shows. Class sizes, image sizes, formats, unusable files, near-duplicates,
     label conflicts, and the commands that the data call for.
     """
     from eml.cli.display import console
@@ -97,15 +97,15 @@ def _show(made: "DataReport") -> None:
     facts = made.facts
     sizes, near, errors = facts["class_sizes"], facts["look_alikes"], facts["errors"]
     rows: list[list[Any]] = [
-        ["pictures", facts["pictures"]],
+        ["images", facts["images"]],
         ["classes", facts["classes"]],
-        ["classes of one picture", sizes["of_one"]],
+        ["classes of one image", sizes["of_one"]],
     ]
     if errors:
         rows.append(["files that cannot be used", errors["files"]])
     if near:
-        rows.append(["near-duplicates within a class", near["within_classes"]["pictures_to_spare"]])
-        rows.append(["pictures with another label too", near["label_conflicts"]["pictures"]])
+        rows.append(["near-duplicates within a class", near["within_classes"]["images_to_spare"]])
+        rows.append(["images with another label too", near["label_conflicts"]["images"]])
     console.table("", ["", ""], rows)
     if facts["not_compared"]:
         console.warn(facts["not_compared"])

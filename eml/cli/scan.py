@@ -19,7 +19,7 @@ def scan(
     dataset: Annotated[
         Path,
         typer.Argument(
-            metavar="DATASET", show_default=False, help="The folder of pictures: one folder per class, however deep."
+            metavar="DATASET", show_default=False, help="The folder of images: one folder per class, however deep."
         ),
     ],
     hashes: Annotated[
@@ -30,7 +30,7 @@ def scan(
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, show_default=False, help="Processes that read pictures.  [default: one per core]"),
+        typer.Option(min=1, show_default=False, help="Processes that read images.  [default: one per core]"),
     ] = None,
     out: Annotated[
         Path | None,
@@ -49,7 +49,7 @@ def scan(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """List a folder's pictures in a table: class, size, format, hashes. Every file is read once and decoded to its end.
+    """List a folder's images in a table: class, size, format, hashes. Every file is read once and decoded to its end.
 
     Writes dataset_info.csv and dataset_errors.csv (the files that cannot be used, each with the reason). A scan that
     was stopped goes on where it was; a later one reads only the files whose size or time has changed.
@@ -110,9 +110,9 @@ def _show(scanned: "Scan", summary: dict[str, Any]) -> None:
     formats = ", ".join(f"{name} {count:,}" for name, count in summary["formats"].items())
     size = summary["bytes"] / 1e6
     classes = f"{summary['classes']:,} {'class' if summary['classes'] == 1 else 'classes'}"
-    console.say(f"{summary['pictures']:,} pictures in {classes}, {size:,.1f} MB: {formats}")
+    console.say(f"{summary['images']:,} images in {classes}, {size:,.1f} MB: {formats}")
     ranges = {
-        "pictures per class": summary["pictures_per_class"],
+        "images per class": summary["images_per_class"],
         "shorter side (pixels)": summary["short_side"],
         "longer side (pixels)": summary["long_side"],
     }

@@ -37,17 +37,17 @@ def split(
     by: Annotated[
         By,
         typer.Option(
-            help="counts: classes of a medium number of pictures train. ratio: a share of the classes is the test. "
+            help="counts: classes of a medium number of images train. ratio: a share of the classes is the test. "
             "alternate: every second class name is the test. column: as COLUMN says."
         ),
     ] = "counts",
     min_n_samples: Annotated[
         int | None,
-        typer.Option(min=1, show_default=False, help="By counts: fewest pictures of a training class.  [default: 3]"),
+        typer.Option(min=1, show_default=False, help="By counts: fewest images of a training class.  [default: 3]"),
     ] = None,
     max_n_samples: Annotated[
         int | None,
-        typer.Option(min=1, show_default=False, help="By counts: most pictures of a training class.  [default: 50]"),
+        typer.Option(min=1, show_default=False, help="By counts: most images of a training class.  [default: 50]"),
     ] = None,
     test_ratio: Annotated[
         float | None,
@@ -68,13 +68,13 @@ def split(
         bool,
         typer.Option(
             "--query-gallery",
-            help="Mark each test picture as query or gallery, never pictures of a class that look alike as both: one "
+            help="Mark each test image as query or gallery, never images of a class that look alike as both: one "
             "query per class, or --query-share.",
         ),
     ] = False,
     query_share: Annotated[
         float | None,
-        typer.Option(show_default=False, help="With --query-gallery: share of a class's pictures that are queries."),
+        typer.Option(show_default=False, help="With --query-gallery: share of a class's images that are queries."),
     ] = None,
     root: Root = None,
     out: Out = None,
@@ -85,7 +85,7 @@ def split(
 
     Reads the table that filter or scan left in the folder (scans first when there is none) or the given one. Writes
     dataset_train.csv and dataset_test.csv, and classes_train.csv and classes_test.csv with the count of each class.
-    Classes that share pictures that look alike, or a value of --group-by, go to one side by ratio; the other ways have
+    Classes that share images that look alike, or a value of --group-by, go to one side by ratio; the other ways have
     their own rule, and what then stands on both sides is reported.
     """
     seed = None if random_seed is None or (query_gallery and by != "ratio") else random_seed
@@ -154,8 +154,8 @@ def _leaks(table: "Table", sides: "Split", groups: "Indices") -> dict[str, Any]:
     return {
         "on_both_sides": {
             "groups": len(set(groups[found])),
-            "train_pictures": int((~tests).sum()),
-            "test_pictures": int(tests.sum()),
+            "train_images": int((~tests).sum()),
+            "test_images": int(tests.sum()),
             "test_classes": sorted(set(labels[tests])),
         }
     }
@@ -181,10 +181,10 @@ def _show_leaks(counted: dict[str, Any], group_by: bool, source: Path) -> None:
     if found := counted["on_both_sides"]["groups"]:
         told = counted["on_both_sides"]
         what = "look alike or share a value of --group-by" if group_by else "look alike"
-        pictures = f"{told['train_pictures']:,} pictures to train on and {told['test_pictures']:,} of the test {what}"
+        images = f"{told['train_images']:,} images to train on and {told['test_images']:,} of the test {what}"
         classes = console.some(told["test_classes"], "test class", "test classes")
-        console.warn(f"{pictures} ({console.count(found, 'group', 'groups')}, {classes})")
-        console.say("  --by ratio keeps their classes on one side; this leaves out pictures that look alike:")
+        console.warn(f"{images} ({console.count(found, 'group', 'groups')}, {classes})")
+        console.say("  --by ratio keeps their classes on one side; this leaves out images that look alike:")
         console.say(f"  {shlex.join(['eml', 'filter', str(source), '--dedup', '--scope', 'dataset'])}")
     if protocol := counted.get("protocol"):
         rest = f", {protocol['neither']:,} neither (they look like a query)" if protocol["neither"] else ""
@@ -214,7 +214,7 @@ def _counts(table: "Table", sides: "Split") -> dict[str, Any]:
     def facts(frame: Any) -> dict[str, int]:
         sizes = frame["label"].value_counts()
         return {
-            "pictures": len(frame),
+            "images": len(frame),
             "classes": len(sizes),
             "smallest_class": int(sizes.min()),
             "largest_class": int(sizes.max()),
@@ -231,11 +231,11 @@ def _show(counted: dict[str, Any]) -> None:
     for side in ("train", "test"):
         facts = counted[side]
         sizes = console.between(facts["smallest_class"], facts["largest_class"])
-        rows.append([side, facts["pictures"], facts["classes"], sizes])
-    console.table("", ["side", "pictures", "classes", "pictures per class"], rows)
+        rows.append([side, facts["images"], facts["classes"], sizes])
+    console.table("", ["side", "images", "classes", "images per class"], rows)
     if alone := counted["test"]["classes_of_one"]:
         of = console.count(counted["test"]["classes"], "test class has", "test classes have")
         told = "nothing else of the class can be found, so they are left out as queries"
-        console.warn(f"{alone:,} of {of} one picture: {told}")
+        console.warn(f"{alone:,} of {of} one image: {told}")
     if counted["train"]["classes"] < 2:
         console.warn("there is one class to train on; training needs two")

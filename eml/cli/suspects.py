@@ -12,7 +12,7 @@ from eml.cli.options import Json, Overwrite
 if TYPE_CHECKING:
     from eml.retrieval.label_errors.suspects import Suspects
 
-MANY = 0.15  # of the pictures
+MANY = 0.15  # of the images
 FILES = ("suspects.csv", "ambiguous.csv", "suspect_classes.csv", "suspects.html")
 
 
@@ -33,7 +33,7 @@ def suspects(
     top: Annotated[int, typer.Option(min=0, help="Most probable errors shown on the page; the table has all.")] = 100,
     root: Annotated[
         Path | None,
-        typer.Option(show_default=False, help="The folder of the pictures.  [default: the run's; else the file's]"),
+        typer.Option(show_default=False, help="The folder of the images.  [default: the run's; else the file's]"),
     ] = None,
     one_network: Annotated[
         bool,
@@ -45,13 +45,13 @@ def suspects(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """List pictures whose label is probably wrong, and show them.
+    """List images whose label is probably wrong, and show them.
 
-    A picture is suspect when the pictures most similar to it have another label, by the embeddings of a network that
+    An image is suspect when the images most similar to it have another label, by the embeddings of a network that
     has not been trained on it. Writes suspects.csv (most probable first, with the label that is suggested),
     ambiguous.csv (between two classes, or near to nothing), suspect_classes.csv (classes that are one class, or of
-    which a part belongs to another) and suspects.html (with the pictures). Delete what is right from suspects.csv, then
-    run eml filter --exclude suspects.csv. No picture is touched.
+    which a part belongs to another) and suspects.html (with the images). Delete what is right from suspects.csv, then
+    run eml filter --exclude suspects.csv. No image is touched.
     """
     from eml.cli.display import console
     from eml.dataset.table import check_outputs, write_tables
@@ -65,13 +65,13 @@ def suspects(
     folder = out or (source if source.is_dir() else source.parent)
     paths = [folder / name for name in FILES]
     replaced = check_outputs(paths, overwrite=overwrite)  # before the work, not after it
-    path, pictures_root, pictures = read_embedded(source, root, one_network=one_network)
-    found = find_suspects(pictures, min_score)
+    path, images_root, images = read_embedded(source, root, one_network=one_network)
+    found = find_suspects(images, min_score)
     frames = dict(zip(paths, (wrong_table(found), ambiguous_table(found), class_table(found)), strict=False))
     command = command_line(context)
     # Without inputs: a table filtered by the list is not out of date because the network was trained again.
-    write_tables(frames, command=command, root=pictures_root, overwrite=overwrite)
-    write_page(found, pictures_root, paths[-1], top=top, command=command, progress=console.progress)
+    write_tables(frames, command=command, root=images_root, overwrite=overwrite)
+    write_page(found, images_root, paths[-1], top=top, command=command, progress=console.progress)
     counts = _counts(path, found)
     _show(counts, found)
     following = shlex.join(["eml", "filter", "DATASET", "--exclude", str(paths[0])])
@@ -86,7 +86,7 @@ def _counts(path: Path, found: "Suspects") -> dict[str, Any]:
     between = set(found.between.tolist()) | set(found.outliers.tolist())
     return {
         "source": str(path),
-        "pictures": len(found.pictures.labels),
+        "images": len(found.images.labels),
         "classes": len(found.names),
         "networks": len(found.votes.temperatures),
         "min_score": found.least,
@@ -103,28 +103,28 @@ def _show(counts: dict[str, Any], found: "Suspects") -> None:
     from eml.cli.display import console
 
     rows = [
-        ["pictures", counts["pictures"]],
+        ["images", counts["images"]],
         ["classes", counts["classes"]],
         [f"probable label errors (score {found.least} or more)", counts["probable_label_errors"]],
-        ["ambiguous pictures", counts["ambiguous"]],
+        ["ambiguous images", counts["ambiguous"]],
         ["pairs of classes that are one class", counts["one_class"]],
         ["mixed classes", counts["mixed_classes"]],
     ]
     console.table("", ["", ""], rows)
-    names = found.pictures.file_names
+    names = found.images.file_names
     first = [
-        [rank, names[row], found.pictures.labels[row], found.names[found.errors.suggested[row]]]
+        [rank, names[row], found.images.labels[row], found.names[found.errors.suggested[row]]]
         for rank, row in enumerate(found.wrong[:5], 1)
     ]
     if first:
-        console.table("The most probable", ["", "picture", "label", "suggested"], first)
-    judged = counts["pictures"] - counts["not_judged"]
+        console.table("The most probable", ["", "image", "label", "suggested"], first)
+    judged = counts["images"] - counts["not_judged"]
     if len(found.wrong) > MANY * judged:
         console.warn(
-            f"{len(found.wrong) / judged:.0%} of the pictures are suspects: more likely these embeddings do not tell "
+            f"{len(found.wrong) / judged:.0%} of the images are suspects: more likely these embeddings do not tell "
             "the classes apart. Trust the first of the list at most; a network trained on these classes judges better "
             "(eml train CONFIG --fold all)"
         )
     if counts["not_judged"]:
-        told = console.count(counts["not_judged"], "picture is", "pictures are")
+        told = console.count(counts["not_judged"], "image is", "images are")
         console.warn(f"{told} the only one of a class in its fold, and cannot be judged. Fewer folds, or one network?")

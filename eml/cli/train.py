@@ -46,7 +46,7 @@ def train(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build everything, take two steps, make no run.")] = False,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Draw a sheet of augmented training pictures, make no run.")
+        bool, typer.Option("--preview", help="Draw a sheet of augmented training images, make no run.")
     ] = False,
     out: Annotated[
         Path | None,
@@ -59,7 +59,7 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")] = False,
 ) -> None:
     """Train an embedding model as a config says, into a run folder with checkpoints, metrics and plots."""
-    from eml.cli.launching import joined, launch, told_once, voices
+    from eml.cli.launching import joined, launch, report_error_once, reporters
     from eml.errors import ConfigError
 
     if accept_changes and not resume:
@@ -71,7 +71,7 @@ def train(
         return
     overrides = [*(set_ or []), *([f"device={device}"] if device else [])]
     overrides += [f"data.fold={fold}"] if fold and fold != "all" else []
-    with told_once():
+    with report_error_once():
         from eml.config import load
         from eml.training.config import RunConfig
 
@@ -91,7 +91,7 @@ def train(
     with joined(run.device, here) as processes:
         from eml.training.data import table_to_train_on
 
-        table = processes.after_first(lambda: table_to_train_on(run.data, *voices(processes)))
+        table = processes.after_first(lambda: table_to_train_on(run.data, *reporters(processes)))
         if dry_run:
             _rehearse(run, table, processes, json=json)
         elif fold == "all":
@@ -183,7 +183,7 @@ def _settings(choice: "Choice") -> str:
 
 
 def _named(label: str, file_name: str) -> str:
-    """A picture with its label, unless that is its folder."""
+    """An image with its label, unless that is its folder."""
     return file_name if f"{label}/" in f"/{file_name}" else f"{label}  ·  {file_name}"
 
 
@@ -209,7 +209,7 @@ def _show_folds(done: "CrossValidation") -> None:
         for key, (value, spread) in done.metrics.items()
     ]
     names = [f"fold {fold}" for fold in done.folds]
-    console.table("Held-out pictures, best epoch of each fold", ["metric", *names, "mean ± std"], rows)
+    console.table("Held-out images, best epoch of each fold", ["metric", *names, "mean ± std"], rows)
     console.say(f"wrote {done.folder / 'folds.json'}")
     console.say(f"wrote {done.folder / 'out_of_fold.npz'}")
 
@@ -221,7 +221,7 @@ def _show(result: "Result") -> None:
             for key, name in result.shown.items()
             if (before := result.before[key]) is not None
         ]
-        title = f"Held-out pictures, best epoch ({result.best_epoch})"
+        title = f"Held-out images, best epoch ({result.best_epoch})"
         console.table(title, ["metric", "before training", "after", "difference"], rows)
     if result.verdict:
         for number, line in enumerate(result.verdict.lines()):

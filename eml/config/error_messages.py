@@ -12,7 +12,7 @@ from pydantic_core.core_schema import ErrorType
 
 from eml.config.locations import Loc, Origins, Problem, dotted, nearest
 from eml.config.text import closest, did_you_mean, listed, number, shown
-from eml.config.type_info import Spot, child, described, fields, literals, spot, unit
+from eml.config.type_info import FieldSpec, child, described, fields, literals, spot, unit
 
 # The value is of another kind than the type: said in one way, from the type.
 _WRONG_KIND = set(
@@ -63,7 +63,7 @@ class _Explainer:
     def __init__(self, model: type[BaseModel], data: object, origins: Origins) -> None:
         self.model, self.data, self.origins = model, data, origins
 
-    def spot(self, loc: Loc) -> Spot | None:
+    def spot(self, loc: Loc) -> FieldSpec | None:
         return spot(self.model, loc, self.data)
 
     def value(self, loc: Loc) -> object:
@@ -222,7 +222,7 @@ def _bound(finding: Finding, name: str) -> str:
     return text
 
 
-def _length(finding: Finding, here: Spot | None) -> str:
+def _length(finding: Finding, here: FieldSpec | None) -> str:
     got = f"got {len(finding.value)}." if isinstance(finding.value, list | str | dict) else ""
     exact = [get_args(b) for b in here.branches if getattr(b, "__origin__", None) is tuple] if here else []
     if exact and exact[0][-1] is not Ellipsis:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from eml.config.error_messages import explain
-from eml.config.locations import Origin, lines
+from eml.config.locations import SourceLocation, lines
 from eml.config.overrides import Overrides
 from eml.config.paths import Source, absolute
 from eml.config.text import listed, shown
@@ -58,7 +58,7 @@ def _read_file(path: Path) -> Document:
         line = content.count(b"\n", 0, error.start) + 1
         found = f"byte 0x{content[error.start]:02x} at offset {error.start}"
         raise ConfigError(f"{path}:{line}: is not UTF-8 text ({found}); save it as UTF-8") from None
-    return read(text, lambda line: Origin(0, line, f"{path}:{line}"))
+    return read(text, lambda line: SourceLocation(0, line, f"{path}:{line}"))
 
 
 def _no_section(model: type[BaseModel], document: Document) -> str:

@@ -7,7 +7,7 @@ Loc = tuple[str | int, ...]
 """The keys and indices that lead to a value."""
 
 
-class Origin(NamedTuple):
+class SourceLocation(NamedTuple):
     """A line of the file, or an override; sorted as the user wrote them, the file first."""
 
     override: int
@@ -18,14 +18,14 @@ class Origin(NamedTuple):
 class Problem(NamedTuple):
     """One line of a ConfigError."""
 
-    origin: Origin
+    origin: SourceLocation
     message: str
 
 
-Origins = dict[Loc, Origin]
+Origins = dict[Loc, SourceLocation]
 
 
-def nearest(origins: Mapping[Loc, Origin], loc: Loc) -> Origin:
+def nearest(origins: Mapping[Loc, SourceLocation], loc: Loc) -> SourceLocation:
     """The origin of `loc`, or of the innermost section around it that has one."""
     while loc not in origins:
         loc = loc[:-1]

@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from eml.config.locations import Loc, Origin, Origins, Problem, dotted
+from eml.config.locations import Loc, Origins, Problem, SourceLocation, dotted
 from eml.config.paths import OverrideText
 from eml.config.text import shown
-from eml.config.type_info import Spot, fields, plain, spot
+from eml.config.type_info import FieldSpec, fields, plain, spot
 from eml.config.yaml_reader import read
 from eml.errors import ConfigError
 
@@ -23,7 +23,7 @@ class Overrides:
     def apply(self, item: str) -> None:
         """Put the value of `a.b=c` in its place; a `type` clears the rest of its section."""
         self.count += 1
-        origin = Origin(self.count, 0, f"--set {item}")
+        origin = SourceLocation(self.count, 0, f"--set {item}")
         dotted_key, equals, text = item.partition("=")
         parts = dotted_key.strip().split(".")
         try:
@@ -37,7 +37,7 @@ class Overrides:
         except ConfigError as error:
             self.problems += [Problem(origin, text.removeprefix(f"{origin.text}: ")) for text in error.problems]
 
-    def _put(self, parts: list[str], value: object, origin: Origin) -> None:
+    def _put(self, parts: list[str], value: object, origin: SourceLocation) -> None:
         container: Any = self.data
         loc: Loc = ()
         for part in parts[:-1]:
@@ -66,10 +66,10 @@ class Overrides:
         return {} if default is None else default
 
     def _is_family(self, loc: Loc) -> bool:
-        here: Spot | None = spot(self.model, loc, self.data)
+        here: FieldSpec | None = spot(self.model, loc, self.data)
         return bool(here and here.families)
 
-    def _clear(self, loc: Loc, origin: Origin) -> None:
+    def _clear(self, loc: Loc, origin: SourceLocation) -> None:
         for key, earlier in list(self.origins.items()):
             if earlier.override and len(key) > len(loc) and key[: len(loc)] == loc and key[len(loc)] != "type":
                 self.problems.append(Problem(earlier, f"is undone by the later {origin.text}; give the type first"))

@@ -28,7 +28,7 @@ _SCALARS: dict[object, str] = {
 
 
 @dataclass(frozen=True)
-class Spot:
+class FieldSpec:
     """A place in a config: the type of its value, and the field that declares it (a list's, for its items)."""
 
     annotation: object
@@ -52,9 +52,9 @@ class Spot:
         return [b for b in self.branches if isinstance(b, type) and issubclass(b, Choice) and is_family(b)]
 
 
-def spot(model: type[BaseModel], loc: Loc, data: object) -> Spot | None:
+def spot(model: type[BaseModel], loc: Loc, data: object) -> FieldSpec | None:
     """What the types say about `loc`; `data` says which member of a family stands on the way. None if nothing."""
-    here: Spot | None = Spot(model)
+    here: FieldSpec | None = FieldSpec(model)
     for part in loc:
         if here is None:
             return None
@@ -70,7 +70,7 @@ def child(data: object, part: str | int) -> object:
     return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
 
 
-def sections(here: Spot, data: object) -> Iterator[type[BaseModel]]:
+def sections(here: FieldSpec, data: object) -> Iterator[type[BaseModel]]:
     """The sections that may stand here; of a family the member that `data` names."""
     for branch in here.branches:
         if isinstance(branch, type) and issubclass(branch, BaseModel):
@@ -80,7 +80,7 @@ def sections(here: Spot, data: object) -> Iterator[type[BaseModel]]:
                 yield branch.members()[name]
 
 
-def fields(here: Spot | None, data: object) -> dict[str, FieldInfo]:
+def fields(here: FieldSpec | None, data: object) -> dict[str, FieldInfo]:
     """The keys that a section may have; in a family those of the member that `data` names."""
     known: dict[str, FieldInfo] = {}
     for section in sections(here, data) if here else ():
@@ -88,7 +88,7 @@ def fields(here: Spot | None, data: object) -> dict[str, FieldInfo]:
     return known
 
 
-def items(here: Spot) -> Spot | None:
+def items(here: FieldSpec) -> FieldSpec | None:
     """What the items of a list may be; None where no list may stand."""
     return _step(here, 0, None)
 
@@ -113,7 +113,7 @@ def unit(field: FieldInfo | None) -> str:
     return found[1] or found[2] if found else ""
 
 
-def described(here: Spot) -> str:
+def described(here: FieldSpec) -> str:
     """What a value may be, as `a number or 'auto'`."""
     branches = here.branches
     if float in branches:
@@ -121,7 +121,7 @@ def described(here: Spot) -> str:
     return alternatives(word for branch in branches for word in _described(branch))
 
 
-def literals(here: Spot) -> list[str]:
+def literals(here: FieldSpec) -> list[str]:
     """The texts that a value may be."""
     return [v for b in here.branches for v in _values(b) if isinstance(v, str)]
 
@@ -137,18 +137,18 @@ def _branches(annotation: object) -> Iterator[object]:
         yield annotation
 
 
-def _step(here: Spot, part: str | int, data: object) -> Spot | None:
+def _step(here: FieldSpec, part: str | int, data: object) -> FieldSpec | None:
     if isinstance(part, str) and (field := fields(here, data).get(part)):
-        return Spot(field.annotation, field)
+        return FieldSpec(field.annotation, field)
     for branch in here.branches:
         args, origin = get_args(branch), get_origin(branch)
         if not args or not isinstance(origin, type):
             continue
         if isinstance(part, str) and issubclass(origin, Mapping):
-            return Spot(args[1], here.field)
+            return FieldSpec(args[1], here.field)
         if isinstance(part, int) and issubclass(origin, Sequence | AbstractSet):
             item = args[part] if origin is tuple and args[-1] is not Ellipsis and part < len(args) else args[0]
-            return Spot(item, here.field)
+            return FieldSpec(item, here.field)
     return None
 
 

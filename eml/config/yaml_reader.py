@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from eml.config.locations import Loc, Origin, Origins, Problem, dotted
+from eml.config.locations import Loc, Origins, Problem, SourceLocation, dotted
 from eml.errors import ConfigError
 
 MOST_VALUES = 10_000  # aliases of aliases can multiply a small file beyond any memory
@@ -41,7 +41,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
 
 
-def read(text: str, place: Callable[[int], Origin], string: type[str] = str) -> Document:
+def read(text: str, place: Callable[[int], SourceLocation], string: type[str] = str) -> Document:
     """The values of one YAML document; `place` gives the origin of a line (from 1), `string` is the class of texts.
 
     Raises ConfigError when the text is no YAML; all other problems are returned, so that they can be told together.
@@ -87,7 +87,7 @@ class _Builder:
     """Turns nodes into values; the nodes around the current one are kept, to see an alias that holds itself."""
 
     document: Document
-    place: Callable[[int], Origin]
+    place: Callable[[int], SourceLocation]
     string: type[str]
     around: list[int] = field(default_factory=list)
 
@@ -143,11 +143,11 @@ class _Builder:
             return self.report(self.document.origins[loc], f"{dotted(loc)} is no usable number")
         return self.string(text)
 
-    def report(self, origin: Origin, message: str) -> None:
+    def report(self, origin: SourceLocation, message: str) -> None:
         self.document.problems.append(Problem(origin, message))
 
 
-def _not_yaml(error: yaml.MarkedYAMLError, place: Callable[[int], Origin]) -> str:
+def _not_yaml(error: yaml.MarkedYAMLError, place: Callable[[int], SourceLocation]) -> str:
     mark = error.problem_mark or error.context_mark
     problem = error.problem or error.context or "cannot be read"
     if "'\\t'" in problem:

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from eml.config.locations import Loc, dotted
 from eml.config.text import alternatives, listed
-from eml.config.type_info import Spot, fields, items, plain, sections, unit
+from eml.config.type_info import FieldSpec, fields, items, plain, sections, unit
 from eml.config.yaml_reader import add_core_scalars
 
 WIDTH = 100
@@ -28,11 +28,11 @@ def document(model: type[BaseModel], values: Mapping[str, object]) -> str:
     types. Values are written as they are: a relative path stays relative.
     Raises ValueError when a required key has no value, or a key is unknown.
     """
-    blocks = _blocks(Spot(model), plain(values), ())
+    blocks = _blocks(FieldSpec(model), plain(values), ())
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def _blocks(here: Spot, values: dict[str, Any], loc: Loc) -> Iterator[list[str]]:
+def _blocks(here: FieldSpec, values: dict[str, Any], loc: Loc) -> Iterator[list[str]]:
     """For each key of a section its lines: the comment, then the key and what it holds."""
     known = fields(here, values)
     if unknown := [key for key in values if key not in known]:
@@ -41,13 +41,13 @@ def _blocks(here: Spot, values: dict[str, Any], loc: Loc) -> Iterator[list[str]]
         if key not in values and field.is_required():
             raise ValueError(f"{dotted((*loc, key))} has no value")
         value = values[key] if key in values else field.get_default(call_default_factory=True, validated_data={})
-        inner = Spot(field.annotation, field)
+        inner = FieldSpec(field.annotation, field)
         value = plain(value)
         comment = [] if key == "type" and here.families else _comment(field, inner, value, WIDTH - 2 * len(loc))
         yield [*comment, *_entry(key, inner, value, (*loc, key))]
 
 
-def _entry(key: str, here: Spot, value: Any, loc: Loc) -> list[str]:
+def _entry(key: str, here: FieldSpec, value: Any, loc: Loc) -> list[str]:
     if isinstance(value, dict) and fields(here, value):
         return [f"{key}:", *_indented(_blocks(here, value, loc))]
     item = items(here)
@@ -64,7 +64,7 @@ def _indented(blocks: Iterable[list[str]], margin: str = "  ") -> list[str]:
     return [margin + line if line else line for block in blocks for line in block]
 
 
-def _comment(field: FieldInfo, here: Spot, value: object, width: int) -> list[str]:
+def _comment(field: FieldInfo, here: FieldSpec, value: object, width: int) -> list[str]:
     text, name = field.description or _docstring(here, value), unit(field)
     paragraphs = [f"({name}) {text}" if name and f"({name})" not in text else text]
     item = items(here)
@@ -73,7 +73,7 @@ def _comment(field: FieldInfo, here: Spot, value: object, width: int) -> list[st
     return [f"# {line}" for text in paragraphs for line in textwrap.wrap(text, width - 2, break_long_words=False)]
 
 
-def _docstring(here: Spot, value: object) -> str:
+def _docstring(here: FieldSpec, value: object) -> str:
     """The first paragraph of the own docstring of the section that stands there."""
     for section in sections(here, value):
         if "__doc__" in vars(section):

@@ -1,1 +1,1 @@
-"""Tables of pictures: scan, filter, split, fold. Table in, table out; no torch."""
+"""Tables of images: scan, filter, split, fold. Table in, table out; no torch."""

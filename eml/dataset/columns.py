@@ -18,12 +18,12 @@ ALWAYS_TRAIN, ALWAYS_TEST = -1, -2  # in `fold`: in no fold's validation; never 
 Problems = list[tuple[int, str]]  # (row, text); row −1: the table as a whole
 
 
-def typed(frame: pd.DataFrame, problems: Problems) -> pd.DataFrame:
+def parse_columns(frame: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     """The known columns in their types; what does not fit is added to `problems`, with the row's index."""
     frame = frame.copy()
     for name in REQUIRED:
         frame[name] = _as_text(frame[name], problems)
-    odd = frame["file_name"].str.contains(r"(?:^|/)\.(?:/|$)|//", regex=True)  # "./a.jpg" and "a.jpg" are one picture
+    odd = frame["file_name"].str.contains(r"(?:^|/)\.(?:/|$)|//", regex=True)  # "./a.jpg" and "a.jpg" are one image
     frame.loc[odd, "file_name"] = frame.loc[odd, "file_name"].map(posixpath.normpath)
     for name in (*WHOLE_NUMBERS, *BOX):
         if name in frame.columns:
@@ -36,7 +36,7 @@ def typed(frame: pd.DataFrame, problems: Problems) -> pd.DataFrame:
 
 
 def _box_problems(frame: pd.DataFrame) -> Problems:
-    """A box that is none must not be taken for the whole picture."""
+    """A box that is none must not be taken for the whole image."""
     present = [name for name in BOX if name in frame.columns]
     if not present:
         return []
@@ -54,23 +54,23 @@ def _box_problems(frame: pd.DataFrame) -> Problems:
         known = right & (frame["width"] > 0) & (frame["height"] > 0)  # others have been reported
         beyond = known & ((numbers["x_2"] > frame["width"]) | (numbers["y_2"] > frame["height"]))
         for row in frame.index[beyond]:
-            problems.append((row, beyond_picture(frame, row, frame["width"][row], frame["height"][row])))
+            problems.append((row, beyond_image(frame, row, frame["width"][row], frame["height"][row])))
     return problems
 
 
-def beyond_picture(frame: pd.DataFrame, row: int, width: int, height: int) -> str:
-    """What is said of a box that reaches out of its picture."""
+def beyond_image(frame: pd.DataFrame, row: int, width: int, height: int) -> str:
+    """What is said of a box that reaches out of its image."""
     box = ", ".join(str(frame[name][row]) for name in BOX)
     return f"box {box} is not within the {width} × {height} pixels of {frame['file_name'][row]!r}"
 
 
 def boxed(frame: pd.DataFrame) -> "pd.Series[bool]":
-    """(N,) which rows are a box of a picture; the others are whole pictures."""
+    """(N,) which rows are a box of an image; the others are whole images."""
     return frame[BOX[0]].notna() if set(BOX) <= set(frame.columns) else pd.Series(False, index=frame.index)
 
 
 def seen_sizes(frame: pd.DataFrame) -> pd.DataFrame | None:
-    """`width, height` in pixels of what the network sees: the box's, else the picture's. None where unknown."""
+    """`width, height` in pixels of what the network sees: the box's, else the image's. None where unknown."""
     boxes, known = boxed(frame), set(SIZE) <= set(frame.columns)
     if not known and not boxes.all():
         return None
@@ -81,14 +81,14 @@ def seen_sizes(frame: pd.DataFrame) -> pd.DataFrame | None:
     return sizes
 
 
-def flags_speak(frame: pd.DataFrame) -> bool:
+def has_query_gallery(frame: pd.DataFrame) -> bool:
     """Whether is_query and is_gallery are there and say anything."""
     return set(FLAGS) <= set(frame) and bool(frame[list(FLAGS)].notna().any(axis=None))
 
 
-def asked_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
+def query_or_gallery_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
     """(N,) which rows are query or gallery; all where the flags say nothing."""
-    if not flags_speak(frame):
+    if not has_query_gallery(frame):
         return np.ones(len(frame), bool)
     return frame[list(FLAGS)].fillna(False).any(axis=1).to_numpy(bool)
 
@@ -121,7 +121,7 @@ def _as_flags(column: "pd.Series[Any]", problems: Problems) -> "pd.Series[Any]":
 
 
 def repeated(frame: pd.DataFrame) -> Problems:
-    """A picture stands once, or once for each of its boxes."""
+    """An image stands once, or once for each of its boxes."""
     boxed = set(BOX) <= set(frame.columns)
     again = frame.duplicated(["file_name", *BOX] if boxed else ["file_name"])
     what = "with the same box " if boxed else ""

@@ -1,4 +1,4 @@
-"""Removing pictures by list, by size, as duplicates, and as classes too small; nothing on disk is touched."""
+"""Removing images by list, by size, as duplicates, and as classes too small; nothing on disk is touched."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Filtered:
     """The others, with `reason` (one of `REASONS`) and, for duplicates, `kept`: the file_name of the twin that stayed.
     """
     conflicts: pd.DataFrame
-    """`group, file_name, label, distance`: pictures that are there with another label too; bits to the nearest."""
+    """`group, file_name, label, distance`: images that are there with another label too; bits to the nearest."""
     collisions: Expected | None = None
     """Pairs over classes with near hashes, and how many chance would make; where the classes were compared."""
     confirmed: int = 0
@@ -55,18 +55,18 @@ def filter_table(
     min_per_class: int | None = None,
     progress: Progress | None = None,
 ) -> Filtered:
-    """The pictures worth training on, in this order: exclude, sizes, label conflicts, duplicates, classes.
+    """The images worth training on, in this order: exclude, sizes, label conflicts, duplicates, classes.
 
     exclude: file_names to leave out, each of which must be there, by the table whose rows they are.
-    min_size, max_size: pixels of the shorter, of the longer side. dedup: one picture stays of those within `threshold`
+    min_size, max_size: pixels of the shorter, of the longer side. dedup: one image stays of those within `threshold`
     bits (0..63) and with the same label; `keep` says which, see `keeping_order`.
-    Pictures that are there with different labels are label conflicts, and all of them leave, unless `conflicts` is
+    Images that are there with different labels are label conflicts, and all of them leave, unless `conflicts` is
     "keep": with scope class only identical files, with scope dataset also near-duplicates. Every pair is confirmed by a
-    second look at the pictures; hash_only removes within classes without it (scope class only).
+    second look at the images; hash_only removes within classes without it (scope class only).
     min_per_class: counted after all other removals.
     progress: (description, total) → context manager → function told how many are newly done.
     Raises DataError when an option cannot be applied, when nothing is asked for, when nothing would be left, and when
-    a picture to be looked at cannot be read.
+    an image to be looked at cannot be read.
     """
     check_options(exclude, min_size, max_size, dedup, threshold, min_per_class, scope, hash_only)
     _check_table(table, exclude or {}, min_size or max_size, dedup)
@@ -120,7 +120,7 @@ def check_options(
         if value is not None and value < 1:
             problems.append(f"{name} must be at least 1, got {value}")
     if min_size is not None and max_size is not None and min_size > max_size:
-        problems.append(f"--min-size {min_size} is above --max-size {max_size}: no picture could stay")
+        problems.append(f"--min-size {min_size} is above --max-size {max_size}: no image could stay")
     if not 0 <= threshold <= MAX_THRESHOLD:
         problems.append(f"--threshold must be within 0..{MAX_THRESHOLD} (bits of 64), got {threshold}")
     if hash_only and scope == "dataset":
@@ -137,19 +137,19 @@ def _check_table(table: Table, exclude: Mapping[Path, Sequence[str]], sizes: int
     for source, listed in exclude.items():
         problems += _unknown(table, listed, source)
     if dedup and "hash" in columns and names.duplicated().any():
-        problems.append(f"{table.name}: --dedup compares whole pictures, and some are there with several boxes")
+        problems.append(f"{table.name}: --dedup compares whole images, and some are there with several boxes")
     if problems:
         raise DataError(problems)
 
 
 def _unknown(table: Table, exclude: Sequence[str], source: Path) -> list[str]:
-    """Names that are in no row: a list for another table, or a slip that would leave a picture in unseen."""
+    """Names that are in no row: a list for another table, or a slip that would leave an image in unseen."""
     there = set(table.frame["file_name"])
     unknown = [(row, name) for row, name in enumerate(exclude) if name not in there]
     if not unknown:
         return []
     if len(unknown) == len(exclude):
-        told = f"{source}: --exclude: none of its {len(exclude):,} pictures is in {table.name}"
+        told = f"{source}: --exclude: none of its {len(exclude):,} images is in {table.name}"
         return [f"{told}. Are its file names spelt as there?"]
     told = f"is not in {table.name}. Delete the line, or give the table that the list was made from"
     return at_lines(source, [(row, f"--exclude: {name!r} {told}") for row, name in unknown])
@@ -158,4 +158,4 @@ def _unknown(table: Table, exclude: Sequence[str], source: Path) -> list[str]:
 def _nothing_left(table: Table, reason: "pd.Series[str]") -> str:
     counts = reason.value_counts()
     told = ", ".join(f"{counts[name]:,} {name}" for name in REASONS if name in counts)
-    return f"{table.name}: no picture would be left of {len(reason):,} ({told}). Filter less strictly"
+    return f"{table.name}: no image would be left of {len(reason):,} ({told}). Filter less strictly"

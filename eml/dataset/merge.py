@@ -28,7 +28,7 @@ NAMING = "Give it as NAME=PATH, in a config as {table: PATH, name: NAME}"
 
 @dataclass(frozen=True)
 class Source:
-    """A table, or a folder of pictures or tables. root: of a table. name: of the dataset, None for that of the path."""
+    """A table, or a folder of images or tables. root: of a table. name: of the dataset, None for that of the path."""
 
     path: Path
     root: Path | None = None
@@ -46,14 +46,14 @@ class Source:
 class Merged:
     """table: `label, file_name, …, dataset`. notes: what the user should know, a line each.
 
-    shared_labels: labels that several datasets have. shared_pictures: `content, dataset, label, file_name` of pictures
+    shared_labels: labels that several datasets have. shared_images: `content, dataset, label, file_name` of images
     that are in several datasets with the same bytes, those of one content together.
     """
 
     table: Table
     notes: list[str]
     shared_labels: list[str]
-    shared_pictures: pd.DataFrame
+    shared_images: pd.DataFrame
 
 
 def merge_sources(
@@ -99,13 +99,11 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
     shared_labels = _shared_labels(tables)
     if shared_labels:
         notes.append(_told_of_labels(shared_labels, labels))
-    shared = _shared_pictures(frame)
+    shared = _shared_images(frame)
     if len(shared):
-        notes.append(_told_of_pictures(shared, labels))
+        notes.append(_told_of_images(shared, labels))
     elif "content" not in frame.columns:
-        notes.append(
-            "without the column content, pictures that are in two datasets cannot be noticed; eml scan makes it"
-        )
+        notes.append("without the column content, images that are in two datasets cannot be noticed; eml scan makes it")
     files = tuple(file for table in tables.values() for file in (table.parts or ((table.path,) if table.path else ())))
     return Merged(Table(frame, root, parts=files), notes, shared_labels, shared)
 
@@ -217,7 +215,7 @@ def _joined(column: str, parts: Sequence[pd.DataFrame]) -> "pd.Series[Any]":
 
 
 def _check_repeated(frame: pd.DataFrame, tables: Mapping[str, Table]) -> None:
-    """A picture stands once, or once for each of its boxes, in all tables together."""
+    """An image stands once, or once for each of its boxes, in all tables together."""
     key = ["file_name", *(name for name in BOX if name in frame.columns)]
     again = frame.index[frame.duplicated(key)]
     if again.empty:
@@ -226,11 +224,11 @@ def _check_repeated(frame: pd.DataFrame, tables: Mapping[str, Table]) -> None:
     first = frame[key].drop_duplicates().reset_index().merge(shown, on=key, how="right")["index"].tolist()
     place = _places({*shown.index, *first}, tables)
     told = [
-        f"{place[row]}: {frame['file_name'][row]!r} is in {place[there]} already. Merge tables of different pictures"
+        f"{place[row]}: {frame['file_name'][row]!r} is in {place[there]} already. Merge tables of different images"
         for row, there in zip(shown.index, first, strict=True)
     ]
     if len(again) > SHOWN:
-        told.append(f"and {len(again) - SHOWN:,} more pictures that are in two of the tables")
+        told.append(f"and {len(again) - SHOWN:,} more images that are in two of the tables")
     raise DataError(told)
 
 
@@ -251,7 +249,7 @@ def _shared_labels(tables: Mapping[str, Table]) -> list[str]:
     return sorted(set(owners[owners.duplicated()]))
 
 
-def _shared_pictures(frame: pd.DataFrame) -> pd.DataFrame:
+def _shared_images(frame: pd.DataFrame) -> pd.DataFrame:
     columns = ["content", "dataset", "label", "file_name"]
     if "content" not in frame.columns:
         return pd.DataFrame(columns=columns)
@@ -267,11 +265,11 @@ def _told_of_labels(shared: list[str], labels: Labels) -> str:
     return f"{count} in more than one dataset ({some}): {what}"
 
 
-def _told_of_pictures(shared: pd.DataFrame, labels: Labels) -> str:
+def _told_of_images(shared: pd.DataFrame, labels: Labels) -> str:
     by_content = shared.groupby("content")
     count, differing = by_content.ngroups, int((by_content["label"].nunique() > 1).sum())
     first = " and ".join(map(repr, shared["file_name"][shared["content"] == shared["content"][0]][:2]))
-    told = f"{count:,} {'picture is' if count == 1 else 'pictures are'} in more than one dataset (the first: {first})"
+    told = f"{count:,} {'image is' if count == 1 else 'images are'} in more than one dataset (the first: {first})"
     if labels == "apart":
         return f"{told}, and labels kept apart put {'it' if count == 1 else 'each'} into two classes"
     return f"{told}, {differing:,} with different labels" if differing else told

@@ -133,12 +133,12 @@ def _refuse_changed_folder(info: Path) -> None:
     if root is None or not root.is_dir():
         return  # read_table tells what is wrong with the root
     errors = errors_path(info)
-    pictures = set(read_file_names(info))
+    images = set(read_file_names(info))
     unusable = set(read_file_names(errors)) if errors.is_file() else set()
     there = set(list_files(root).files)
     told = [
         f"{len(names):,} {what} (the first: {min(names)!r})"
-        for what, names in (("new", there - pictures - unusable), ("gone", pictures - there))
+        for what, names in (("new", there - images - unusable), ("gone", images - there))
         if names
     ]
     if told:
@@ -150,7 +150,7 @@ def table_to_evaluate(
 ) -> Table:
     """A table as it is; of a folder dataset_test.csv, or else the table that `eml split` would read.
 
-    Raises DataError also for boxes that are not within their pictures.
+    Raises DataError also for boxes that are not within their images.
     """
     if root is None and source.is_dir() and (test := test_table(source)):
         report(f"table: {test}")

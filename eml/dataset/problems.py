@@ -23,9 +23,9 @@ def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> list[tu
 
 
 def file_problems(source: Path, names: "pd.Series[Any]", root: Path) -> list[tuple[int, str]]:
-    """Pictures that are not there; one problem at row -1 when none of them is, since then the root is wrong."""
+    """Images that are not there; one problem at row -1 when none of them is, since then the root is wrong."""
     if not root.is_dir():
-        return [(-1, f"the folder of its pictures, {root}, is not there. Give the right one with --root")]
+        return [(-1, f"the folder of its images, {root}, is not there. Give the right one with --root")]
     listed: dict[str, set[str]] = {}
     missing = []
     for row, name in enumerate(names):
@@ -35,9 +35,9 @@ def file_problems(source: Path, names: "pd.Series[Any]", root: Path) -> list[tup
         if last not in listed[folder] and not (root / name).is_file():  # the disk may know it in another spelling
             missing.append(row)
     if len(missing) == len(names):
-        return [(-1, f"none of its {len(names):,} pictures is under {root} (the first: {names.iloc[0]!r}). "
+        return [(-1, f"none of its {len(names):,} images is under {root} (the first: {names.iloc[0]!r}). "
                      "Give the folder that file_name is relative to with --root")]  # fmt: skip
-    return [(row, f"no such picture under {root}: {names.iloc[row]!r}") for row in missing]
+    return [(row, f"no such image under {root}: {names.iloc[row]!r}") for row in missing]
 
 
 def _files_in(folder: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""The sidecar `NAME.eml.json` of a table: which command wrote it, from what, and where its pictures are."""
+"""The sidecar `NAME.eml.json` of a table: which command wrote it, from what, and where its images are."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from eml.files import digest, write_json
 class Sidecar:
     """What is known of a table that eml wrote.
 
-    root: the pictures' folder, relative to the table's folder where one lies in the other, else absolute.
+    root: the images' folder, relative to the table's folder where one lies in the other, else absolute.
     inputs: path (likewise) and digest of every file that was read for it. digest: of the table itself.
     replaces: digest of eml's own table that was at this place before; so a kill between the sidecar and the table
     leaves a table that is still known as eml's.
@@ -82,7 +82,7 @@ def written_after(table: Path, other: Path) -> bool:
 
 
 def recorded_root(table: Path) -> Path | None:
-    """The pictures' folder as the sidecar has it; None without a sidecar."""
+    """The images' folder as the sidecar has it; None without a sidecar."""
     sidecar = read_sidecar(table)
     return None if sidecar is None else _resolved(sidecar.root, table.parent)
 

@@ -1,4 +1,4 @@
-"""The table of pictures: the only reader and writer of it. CSV, or Parquet by suffix; the same columns.
+"""The table of images: the only reader and writer of it. CSV, or Parquet by suffix; the same columns.
 
 `label` (text: "007" stays "007") and `file_name` (POSIX, relative to the root) are required; see `columns` for others.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from eml.dataset.columns import BOX as BOX
-from eml.dataset.columns import REQUIRED, Problems, repeated, typed
+from eml.dataset.columns import REQUIRED, Problems, parse_columns, repeated
 from eml.dataset.oml_tables import OML_NOTE, from_oml, is_oml, missing_columns
 from eml.dataset.problems import at_lines, file_problems, path_problems
 from eml.dataset.sidecar import recorded_root, sidecar_path, sources, write_sidecar, written_by_eml
@@ -25,7 +25,7 @@ SUFFIXES = (".csv", ".parquet")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of pictures. root: the folder that `file_name` is relative to. path: None while it is not on disk.
+    """Rows of images. root: the folder that `file_name` is relative to. path: None while it is not on disk.
 
     parts: the files of a table that was merged from several and is not on disk. notes: what was read otherwise than it
     stands in the file, a line each.
@@ -60,9 +60,9 @@ class Table:
 
 
 def read_table(source: Path, root: Path | None = None, *, check_files: bool = False) -> Table:
-    """Reads and checks a table; its pictures are under `root`, else where its sidecar says, else beside it.
+    """Reads and checks a table; its images are under `root`, else where its sidecar says, else beside it.
 
-    check_files: every picture must be there. Raises DataError with all problems (20 at most are listed), each with
+    check_files: every image must be there. Raises DataError with all problems (20 at most are listed), each with
     the table's line.
     """
     frame = _read_frame(source)
@@ -74,7 +74,7 @@ def read_table(source: Path, root: Path | None = None, *, check_files: bool = Fa
     folder = _root(source, root)
     if oml:
         frame = from_oml(frame, folder, problems)
-    frame = typed(frame, problems)
+    frame = parse_columns(frame, problems)
     problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
     problems += path_problems(frame["file_name"], "path" if oml else "file_name")
     problems += repeated(frame)
@@ -87,7 +87,7 @@ def read_table(source: Path, root: Path | None = None, *, check_files: bool = Fa
 
 
 def read_file_names(source: Path) -> list[str]:
-    """The `file_name` column of a list of pictures, which needs no other column."""
+    """The `file_name` column of a list of images, which needs no other column."""
     frame = _read_frame(source)
     if "file_name" not in frame.columns:
         found = ", ".join(map(str, frame.columns)) or "none"

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 SIDE = 64  # pixels
 EM = 44  # pixels: the widest bold capital and an accent on a capital still fit, turned and enlarged
 BASELINE = 18  # pixels above the lower edge
-COPIES = 2  # pictures of a character per font and style
+COPIES = 2  # images of a character per font and style
 
 LATIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz" + "ÆŒÞßæœðþøŁŋƒəɥɮɲɷɹʃʇʌʎʒʔʞɖɟɤʁʄʐ"
 GREEK = "ΓΔΘΛΞΠΣΦΨΩαβγδεζηθιλμξπρςστφχψω" + "ϑϖϟϡϘϰ"
 CYRILLIC = "БДИЛУЦЧШЪЫЬЭЮЯбвджзлмнфцчшъыьэюя" + "ЂЄЉЊђљњҐѢЋџ"
 DIGITS = "0123456789"
 SIGNS = "!#$%&()+/<=>?@[^{}" + "£¤¥§©®±¶¿×«»€№™∂†‡…¼½¾“„"
-# The same picture with three labels: the trap that `eml filter --dedup --scope dataset --threshold 0` must find. Each
+# The same image with three labels: the trap that `eml filter --dedup --scope dataset --threshold 0` must find. Each
 # is drawn as its group's first: STIX's outlines differ by some thousandths of an em, which can flip a bit of the hash.
 # Left out: other homoglyphs (B/Β/В, c/с, κ/к, З/3, I/l …) and what turns into another in italics (п/n, т/m).
 HOMOGLYPHS = ("AΑА", "OΟО")
@@ -46,7 +46,7 @@ FONTS = (
 class Jitter:
     """What sets one copy of one font apart; the same for every character."""
 
-    matrix: NDArray[np.float64]  # (2, 2), applied to outlines around the picture's middle
+    matrix: NDArray[np.float64]  # (2, 2), applied to outlines around the image's middle
     shift: NDArray[np.float64]  # (2,), pixels
     ink: NDArray[np.float64]  # (3,), 0 to 255
     paper: NDArray[np.float64]  # (SIDE, SIDE, 3), 0 to 255
@@ -61,14 +61,14 @@ def draw(
     copies: int = COPIES,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Draw a folder per character into `folder` and return the number of pictures.
+    """Draw a folder per character into `folder` and return the number of images.
 
-    A picture is a function of character, font, style and copy alone, and the same for homoglyphs. `progress` is called
-    with the number of pictures just drawn. Raises OutputError when `folder` holds something, DataError when matplotlib
+    An image is a function of character, font, style and copy alone, and the same for homoglyphs. `progress` is called
+    with the number of images just drawn. Raises OutputError when `folder` holds something, DataError when matplotlib
     lacks a font.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: is no empty folder; pictures are drawn into a new one only. Name another.")
+        raise OutputError(f"{folder}: is no empty folder; images are drawn into a new one only. Name another.")
     chosen = list(characters) if characters is not None else all_characters()
     fonts = font_files()
     with _new_folder(folder) as temporary:
@@ -79,8 +79,8 @@ def draw(
             for copy in range(copies):
                 jitter = jitter_of(font, copy)
                 for character, outline in zip(chosen, outlines, strict=True):
-                    picture = _picture(outline, jitter)
-                    picture.save(temporary / class_name(character) / f"{font.lower()}-{copy}.png", compress_level=1)
+                    image = _image(outline, jitter)
+                    image.save(temporary / class_name(character) / f"{font.lower()}-{copy}.png", compress_level=1)
                 if progress:
                     progress(len(chosen))
     return len(chosen) * len(fonts) * copies
@@ -157,7 +157,7 @@ def _outline(character: str, font: Path) -> "Outline":
     return path.transformed(Affine2D().translate(-(x.min() + x.max()) / 2, BASELINE - SIDE / 2))
 
 
-def _picture(outline: "Outline", jitter: Jitter) -> Image.Image:
+def _image(outline: "Outline", jitter: Jitter) -> Image.Image:
     """RGB, SIDE × SIDE."""
     ink = _coverage(outline, jitter)[..., None]
     mixed = jitter.paper * (1 - ink) + jitter.ink * ink + jitter.grain

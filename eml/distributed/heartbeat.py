@@ -24,7 +24,7 @@ GRACE = 10.0  # seconds in which this one may end by itself after that
 GONE = 2  # exit code: the user can mend it, by resuming
 
 
-class Watch:
+class Heartbeat:
     """Signs of life over the store where the processes met, by a connection of its own; who tells of an error.
 
     lost_message: called for what to print where this process has to be ended because it is blocked.

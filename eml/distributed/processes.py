@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from eml.distributed.heartbeat import Watch
+from eml.distributed.heartbeat import Heartbeat
 from eml.errors import ConfigError, EmlError, Interrupted
 from eml.images.random import key_of
 from eml.models.device import find_device
@@ -43,7 +43,7 @@ class Processes:
     def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0, local_world: int = 1) -> None:
         self.rank, self.world, self.local_rank, self.local_world = rank, world, local_rank, local_world
         self.go_on, self.silent, self.met = "start it again", False, False
-        self.watch: Watch | None = None
+        self.watch: Heartbeat | None = None
         self._waits = 0
 
     @classmethod
@@ -85,7 +85,7 @@ class Processes:
             )
         return torch.device("cuda", self.local_rank)
 
-    def any(self, *flags: bool) -> list[bool]:
+    def any_rank(self, *flags: bool) -> list[bool]:
         """Each flag, whether it is set in any of the processes."""
         if self.world == 1:
             return list(flags)
@@ -93,7 +93,7 @@ class Processes:
         dist.all_reduce(together, dist.ReduceOp.MAX)
         return [bool(each) for each in together.tolist()]
 
-    def told(self, make: Callable[[], T]) -> T:
+    def from_first(self, make: Callable[[], T]) -> T:
         """What `make` gives in the first process, however long that takes."""
         if self.world == 1:
             return make()
@@ -103,7 +103,7 @@ class Processes:
         value: T = made[0]
         return value
 
-    def each(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """The values of all processes."""
         values: list[Any] = [value]
         if self.world > 1:
@@ -156,7 +156,7 @@ class Processes:
         )
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
 def _refuse_unknown_launchers() -> None:
@@ -186,7 +186,7 @@ def join(name: str, processes: Processes) -> Iterator[Processes]:
         return
     device = processes.device(name)
     _meet(processes, device)
-    processes.watch = watch = Watch(processes.rank, processes.world, lambda: processes.lost().problems[0])
+    processes.watch = watch = Heartbeat(processes.rank, processes.world, lambda: processes.lost().problems[0])
     processes.met, well = True, False  # well: whether all leave together
     try:
         yield processes

@@ -28,7 +28,7 @@ def shard_network(embedder: Embedder, processes: Processes, device: torch.device
     """Share out an embedder on the CPU, whose weights are the same everywhere; its parts come to be on the device.
 
     Gradients are then the sums over the processes, since the class head takes the loss of the whole batch. All call
-    this, and from then on call the network equally often. Parameters without dimension stay whole. side: of a picture
+    this, and from then on call the network equally often. Parameters without dimension stay whole. side: of an image
     (pixels). Raises ConfigError for a network that cannot be called in this way.
     """
     mesh = init_device_mesh(device.type, (processes.world,))
@@ -95,7 +95,7 @@ def _own_memory(module: nn.Module, inputs: object, output: Any) -> Any:
 def _try(embedder: Embedder, device: torch.device, side: int) -> None:
     """Raises ConfigError where a part of it is used otherwise than by a call, so that its weights are not there.
 
-    One picture, without gradients.
+    One image, without gradients.
     """
     training = embedder.training
     embedder.eval()

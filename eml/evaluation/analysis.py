@@ -30,7 +30,7 @@ NOTHING = Wanted()
 
 
 @dataclass(frozen=True)
-class Findings:
+class EvaluationAnalysis:
     """intervals: {metric: over classes}. comparison: with another model, where one was given.
 
     verification, roc, clustering: {} where not asked for. acceptance: by the checkpoint's threshold, {} without one.
@@ -61,24 +61,24 @@ class Findings:
         }
 
 
-def findings_of(
+def analyze(
     evaluation: Evaluation,
     wanted: Wanted = NOTHING,
     *,
     against: Evaluation | None = None,
     parts: Partition | None = None,
     progress: Progress | None = None,
-) -> Findings:
+) -> EvaluationAnalysis:
     """Intervals, slices and the comparison of an evaluation, and what else is wanted.
 
     parts: of the set by the wanted columns, where it was made for another model before.
-    Raises DataError for a column that the table does not have, where `against` is of other pictures, and for pairs of
-    unknown pictures.
+    Raises DataError for a column that the table does not have, where `against` is of other images, and for pairs of
+    unknown images.
     """
     of, summary, embeddings = evaluation.wanted, evaluation.summary, evaluation.embeddings
     parts = parts or partition(evaluation.table, of, wanted.columns, progress=progress)
     verified, roc = _verification(evaluation, wanted)
-    return Findings(
+    return EvaluationAnalysis(
         evaluation,
         intervals_of_summary(summary, of.labels[of.queries]),
         sliced_by(parts, of, summary),

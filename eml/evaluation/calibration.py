@@ -13,7 +13,7 @@ from eml.dataset.table import Table
 from eml.errors import ConfigError, OutputError
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.files import is_json_with, unwritable, write_json
-from eml.inference.images import pictures
+from eml.inference.images import table_images
 from eml.inference.model import Model
 from eml.inference.models import TIMM
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
@@ -57,8 +57,8 @@ def goal_of(far: float | None, pair_far: float | None, precision: float | None) 
 
 
 def open_set(model: Model, table: Table, wanted: RetrievalSet, **loading: object) -> OpenSet:
-    """The set's pictures embedded. loading: batch_size, workers, progress of `Model.embed_rows`."""
-    embeddings = model.embed_rows(pictures(table, wanted.frame, model.preprocess), **loading)  # type: ignore[arg-type]
+    """The set's images embedded. loading: batch_size, workers, progress of `Model.embed_rows`."""
+    embeddings = model.embed_rows(table_images(table, wanted.frame, model.preprocess), **loading)  # type: ignore[arg-type]
     return OpenSet(embeddings, wanted.labels, wanted.queries, wanted.gallery, wanted.groups, wanted.within)
 
 
@@ -77,7 +77,7 @@ def calibrate_checkpoint(
 ) -> Calibration:
     """Embed the set, choose the threshold for the goal and write calibration.json into the checkpoint folder.
 
-    strict: see retrieval's `calibrate`. Raises DataError where the pictures cannot support the goal;
+    strict: see retrieval's `calibrate`. Raises DataError where the images cannot support the goal;
     nothing is written then.
     """
     refuse_hopeless(goal, wanted.labels, len(wanted.queries))
@@ -122,7 +122,7 @@ def _record(
 def _notes_on_protocol(goal: Goal, wanted: RetrievalSet) -> list[str]:
     if goal.kind != "pair_far" or (wanted.groups is None and wanted.within is None):
         return []
-    return ["pairs are of all the pictures: what --leave-out-same and --within leave out of the gallery counts in them"]
+    return ["pairs are of all the images: what --leave-out-same and --within leave out of the gallery counts in them"]
 
 
 def _rate(found: Estimate) -> Rate:

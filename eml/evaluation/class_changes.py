@@ -61,7 +61,7 @@ def gained_and_lost(one: Evaluation, against: Evaluation) -> tuple[list[ClassCha
 
 def class_changes(one: Evaluation, against: Evaluation) -> list[ClassChange]:
     """Every class with a query that counts, by falling change of its mean MAP@R; equal ones by label."""
-    wanted, counted = one.wanted, one.summary.answers.has_partner
+    wanted, counted = one.wanted, one.summary.answers.has_positive
     rows = np.flatnonzero(counted)
     _, first, of = np.unique(wanted.labels[wanted.queries[rows]], return_index=True, return_inverse=True)
     queries = np.bincount(of)
@@ -82,7 +82,7 @@ def _with_queries(change: ClassChange, one: Evaluation, against: Evaluation) -> 
     """The queries that went the class's way: first those whose first neighbour did, then by their MAP@R."""
     wanted = one.wanted
     labels = wanted.frame["label"].to_numpy(str)[wanted.queries]
-    mine = np.flatnonzero((labels == change.label) & one.summary.answers.has_partner)
+    mine = np.flatnonzero((labels == change.label) & one.summary.answers.has_positive)
     way = 1 if change.after > change.before else -1
     moved = way * (one.summary.per_query[METRIC] - against.summary.per_query[METRIC])[mine]
     turned = way * (one.summary.answers.right.astype(int) - against.summary.answers.right)[mine]

@@ -21,7 +21,7 @@ BETTER, WORSE, UNKNOWN, ALIKE = "better", "worse", "the data cannot tell", "no q
 
 @dataclass(frozen=True)
 class Comparison:
-    """`name` compared with `against`, on the same pictures.
+    """`name` compared with `against`, on the same images.
 
     differences: of each metric, the value of `name` minus that of `against`. to_right, to_wrong: queries (of so many
     classes) whose first neighbour is right with `name` alone, and with `against` alone; right and wrong: with both.
@@ -124,7 +124,7 @@ def compare(one: Evaluation, against: Evaluation) -> Comparison:
     before, after = against.summary, one.summary
     found = paired(before.per_query, after.per_query, classes)
     found |= _together(before.answers, after.answers, classes)
-    counted = after.answers.has_partner
+    counted = after.answers.has_positive
     was, now = before.answers.right[counted], after.answers.right[counted]
     to_right, to_wrong = classes[counted][~was & now], classes[counted][was & ~now]
     gained, lost = gained_and_lost(one, against)
@@ -145,17 +145,17 @@ def compare(one: Evaluation, against: Evaluation) -> Comparison:
 
 
 def check_same_set(one: Evaluation, against: Evaluation) -> None:
-    """Raises DataError unless both are of the same pictures with the same queries and gallery."""
+    """Raises DataError unless both are of the same images with the same queries and gallery."""
     tables = [each.table for each in (one, against)]
     files = all(is_embeddings_file(str(table.path)) and table.digest for table in tables)
     problems = []
     if not files and tables[0].digest != tables[1].digest:
         problems.append(f"{one.name} on {tables[0].name}, {against.name} on {tables[1].name}, which differ")
     elif not _same_rows(one, against):
-        sizes = [f"{each.name} on {len(each.wanted.frame):,} pictures of {each.table.name}" for each in (one, against)]
-        problems.append(f"{' and '.join(sizes)}: their pictures, labels or protocols differ")
+        sizes = [f"{each.name} on {len(each.wanted.frame):,} images of {each.table.name}" for each in (one, against)]
+        problems.append(f"{' and '.join(sizes)}: their images, labels or protocols differ")
     if problems:
-        raise DataError(f"a comparison needs the same pictures for both; {problems[0]}. Give both the same --data")
+        raise DataError(f"a comparison needs the same images for both; {problems[0]}. Give both the same --data")
 
 
 def _same_rows(one: Evaluation, against: Evaluation) -> bool:

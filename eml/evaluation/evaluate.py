@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.dataset.table import Table
-from eml.distributed.processes import ALONE, Processes
+from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.evaluation.retrieval_set import RetrievalSet, retrieval_set
 from eml.images.preprocess import Preprocess
 from eml.images.source import Source
 from eml.inference.embed import embed_together
-from eml.inference.images import pictures
+from eml.inference.images import table_images
 from eml.inference.model import Model
 from eml.models.calibration import Calibration
 from eml.retrieval.metrics import Summary, summarise
@@ -57,10 +57,10 @@ class Evaluation:
             "table": str(path),
             "table_digest": self.table.digest,
             "protocol": self.wanted.protocol,
-            "pictures": len(self.wanted.frame),
+            "images": len(self.wanted.frame),
             "classes": int(self.wanted.frame["label"].nunique()),
             "queries": summary.queries,
-            "queries_without_partner": summary.queries_without_partner,
+            "queries_without_positive": summary.queries_without_positive,
             "gallery": summary.gallery,
             "embedding_size": self.embeddings.shape[1],
             "preprocess": self.preprocess.model_dump(mode="json") if self.preprocess else None,
@@ -77,14 +77,14 @@ def evaluate(
     workers: int = 0,
     source: Source | None = None,
     progress: Callable[[int], None] | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Summary:
-    """Embed every picture of the set once and rank the gallery for every query.
+    """Embed every image of the set once and rank the gallery for every query.
 
-    source: where the set's pictures come from; None: their files.
-    progress: called with the number of pictures done since the last call. processes: that share the pictures; the
+    source: where the set's images come from; None: their files.
+    progress: called with the number of images done since the last call. processes: that share the images; the
     summary is the same in all of them, and that of one alone.
-    Raises DataError when a picture cannot be read or no query has a partner.
+    Raises DataError when an image cannot be read or no query has a positive.
     """
     return evaluation_of(
         "",
@@ -109,17 +109,17 @@ def evaluation_of(
     workers: int = 0,
     source: Source | None = None,
     progress: Callable[[int], None] | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Evaluation:
-    """Embed every picture of the set once and rank the gallery for every query; embeddings are kept.
+    """Embed every image of the set once and rank the gallery for every query; embeddings are kept.
 
     source, progress, processes: as of `evaluate`. The first process ranks and has the embeddings; in the others they
     mean nothing.
-    Raises DataError when a picture cannot be read or no query has a partner.
+    Raises DataError when an image cannot be read or no query has a positive.
     """
-    rows = pictures(table, wanted.frame, model.preprocess, source=source)
+    rows = table_images(table, wanted.frame, model.preprocess, source=source)
     embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
-    summary = processes.told(lambda: summarise(rankings(embeddings, wanted)))
+    summary = processes.from_first(lambda: summarise(rankings(embeddings, wanted)))
     return Evaluation(name, table, wanted, embeddings, summary, model.preprocess, model.calibration)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eml.errors import DataError
-from eml.evaluation.analysis import Findings
+from eml.evaluation.analysis import EvaluationAnalysis
 from eml.evaluation.comparison import ALIKE, UNKNOWN, check_same_set, verdict_on
 from eml.retrieval.statistics.interval import Difference
 from eml.retrieval.statistics.jackknife import paired
@@ -16,10 +16,10 @@ BEST = "best"
 
 
 @dataclass(frozen=True)
-class Standing:
+class LeaderboardEntry:
     """A model among others. change: its value minus that of the best, query by query; None of the best itself."""
 
-    found: Findings
+    found: EvaluationAnalysis
     change: Difference | None
 
     @property
@@ -34,13 +34,13 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Standings:
+class Leaderboard:
     """In the order of the models' MAP@R, the highest first. not_compared: why there are no changes, where so."""
 
-    models: list[Standing]
+    models: list[LeaderboardEntry]
     not_compared: str = ""
 
-    def facts(self, found: Findings) -> dict[str, Any]:
+    def facts(self, found: EvaluationAnalysis) -> dict[str, Any]:
         """Of one of the models, for metrics.json: the best, its own place, its difference to the best."""
         place = next(place for place, each in enumerate(self.models) if each.found is found)
         changed = self.models[place].change
@@ -67,10 +67,10 @@ class Standings:
         return [f"The data cannot tell {best.name} and {', '.join(alike)} apart in {metric}."]
 
 
-def standings_of(findings: Sequence[Findings]) -> Standings:
+def build_leaderboard(findings: Sequence[EvaluationAnalysis]) -> Leaderboard:
     """Each model compared with the one of the highest MAP@R, by paired differences; equal ones in their order.
 
-    Models of different pictures (embeddings made elsewhere) are put in order and not compared.
+    Models of different images (embeddings made elsewhere) are put in order and not compared.
     """
     ordered = sorted(findings, key=lambda each: -each.evaluation.summary.values[METRIC])
     best = ordered[0].evaluation
@@ -78,7 +78,7 @@ def standings_of(findings: Sequence[Findings]) -> Standings:
         for each in ordered[1:]:
             check_same_set(each.evaluation, best)
     except DataError as error:
-        return Standings([Standing(each, None) for each in ordered], str(error))
+        return Leaderboard([LeaderboardEntry(each, None) for each in ordered], str(error))
     classes = best.wanted.labels[best.wanted.queries]
     changes = [
         paired({METRIC: best.summary.per_query[METRIC]}, {METRIC: each.evaluation.summary.per_query[METRIC]}, classes)[
@@ -86,4 +86,4 @@ def standings_of(findings: Sequence[Findings]) -> Standings:
         ]
         for each in ordered[1:]
     ]
-    return Standings([Standing(each, change) for each, change in zip(ordered, [None, *changes], strict=True)])
+    return Leaderboard([LeaderboardEntry(each, change) for each, change in zip(ordered, [None, *changes], strict=True)])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.columns import asked_rows, flags_speak
+from eml.dataset.columns import has_query_gallery, query_or_gallery_rows
 from eml.errors import DataError
 
 
@@ -14,10 +14,10 @@ from eml.errors import DataError
 class RetrievalSet:
     """Queries and gallery as rows of one frame.
 
-    frame: the pictures that must be embedded, each once. queries, gallery: positions in it; where the two overlap, a
+    frame: the images that must be embedded, each once. queries, gallery: positions in it; where the two overlap, a
     query is left out of its own gallery. labels: (len(frame),) integers. groups: (len(frame),) integers, −1 for none: a
-    gallery picture of the query's class and group does not count. within: (len(frame),) integers: a query is compared
-    with the gallery pictures of its own value alone. rows: which rows of the table it was made from these are, None for
+    gallery image of the query's class and group does not count. within: (len(frame),) integers: a query is compared
+    with the gallery images of its own value alone. rows: which rows of the table it was made from these are, None for
     all of them.
     """
 
@@ -36,16 +36,16 @@ def retrieval_set(
 ) -> RetrievalSet:
     """Query and gallery by the columns is_query and is_gallery where they say so, leave-one-out otherwise.
 
-    Rows that are neither are left out, as the training pictures of a table that holds both. leave_out_same: a column,
-    such as the camera: gallery pictures of the query's class and value do not count. within: a column, such as the
-    category: queries are compared with the gallery pictures of their own value alone. Raises DataError without these
-    columns, and for pictures of one class alone.
+    Rows that are neither are left out, as the training images of a table that holds both. leave_out_same: a column,
+    such as the camera: gallery images of the query's class and value do not count. within: a column, such as the
+    category: queries are compared with the gallery images of their own value alone. Raises DataError without these
+    columns, and for images of one class alone.
     """
     wanted = _queries_and_gallery(frame, where)
     if len(wanted.frame) and (labels := wanted.frame["label"].unique()).size == 1:
         raise DataError(
-            f"{where}: all pictures are of one class, {labels[0]!r}, so that every answer is right and nothing is "
-            "measured; give pictures of two classes or more"
+            f"{where}: all images are of one class, {labels[0]!r}, so that every answer is right and nothing is "
+            "measured; give images of two classes or more"
         )
     protocol, codes = wanted.protocol, {}
     for column, text in ((leave_out_same, "without the same"), (within, "within each")):
@@ -67,8 +67,8 @@ def _queries_and_gallery(frame: pd.DataFrame, where: str) -> RetrievalSet:
     frame = frame.reset_index(drop=True)
     if ("is_query" in frame) != ("is_gallery" in frame):
         raise DataError(f"{where}: has one of the columns is_query and is_gallery without the other; both are needed")
-    if flags_speak(frame):
-        used = asked_rows(frame)
+    if has_query_gallery(frame):
+        used = query_or_gallery_rows(frame)
         frame = frame[used].reset_index(drop=True)
         queries, gallery = (np.flatnonzero(frame[name].fillna(False)) for name in ("is_query", "is_gallery"))
         if not len(queries) or not len(gallery):

@@ -9,9 +9,9 @@ from eml.dataset.pipeline import table_to_evaluate
 from eml.dataset.table import Table, read_table
 from eml.distributed.processes import Processes
 from eml.errors import ConfigError, OutputError
-from eml.evaluation.analysis import NOTHING, Findings, Wanted, findings_of
+from eml.evaluation.analysis import NOTHING, EvaluationAnalysis, Wanted, analyze
 from eml.evaluation.evaluate import Evaluation, evaluation_of, evaluation_of_embeddings
-from eml.evaluation.leaderboard import Standings, standings_of
+from eml.evaluation.leaderboard import Leaderboard, build_leaderboard
 from eml.evaluation.outputs import (
     EMBEDDINGS,
     METRICS,
@@ -33,7 +33,7 @@ from eml.progress import Progress, Report
 
 @dataclass(frozen=True)
 class Asked:
-    """Which models, on which pictures, and what is to be found and kept.
+    """Which models, on which images, and what is to be found and kept.
 
     checkpoints, against: a run, a checkpoint, timm:NAME or an embeddings file. data: tables or folders; embeddings with
     labels need none. root: that the tables' file names start from. weights, image_size: of timm:NAME. out: None for
@@ -63,7 +63,7 @@ class Asked:
     def folders(self) -> list[Path]:
         """Where the results of each model go. Raises ConfigError for what does not go together."""
         if not self.data and not all(is_embeddings_file(each) for each in self.everyone):
-            raise ConfigError("say on which pictures: --data TABLE, or a folder of them")
+            raise ConfigError("say on which images: --data TABLE, or a folder of them")
         if self.wanted.pairs and self.wanted.verification:
             raise ConfigError("--verification is by all pairs, --pairs by those of a file; give one of them")
         for each in self.everyone:
@@ -90,7 +90,7 @@ class Page(Protocol):
     def refuse(self, path: Path) -> None:
         """Raises OutputError for a file that is not to be replaced."""
 
-    def write(self, found: Findings, facts: dict[str, Any], path: Path) -> None:
+    def write(self, found: EvaluationAnalysis, facts: dict[str, Any], path: Path) -> None:
         """facts: as in metrics.json."""
 
 
@@ -99,7 +99,7 @@ class Result:
     """Of one model on one table. facts: what metrics.json says. files: that were written; replaced: over older ones."""
 
     table: str
-    found: Findings
+    found: EvaluationAnalysis
     facts: dict[str, Any]
     files: list[Path]
     replaced: list[Path]
@@ -111,7 +111,7 @@ class Results:
 
     tables: list[str]
     of: list[Result]
-    standings: dict[str, Standings]
+    leaderboards: dict[str, Leaderboard]
 
 
 def evaluate_all(
@@ -142,16 +142,16 @@ def evaluate_all(
         for name, evaluation, other in zip(names, evaluations, others, strict=True):
             if tables and name not in parts:
                 parts[name] = partition(evaluation.table, evaluation.wanted, asked.wanted.columns, progress=progress)
-            found = findings_of(evaluation, asked.wanted, against=other, parts=parts.get(name), progress=progress)
+            found = analyze(evaluation, asked.wanted, against=other, parts=parts.get(name), progress=progress)
             done.append(_written(name, found, folder / name, asked, page))
     if not done or len(asked.checkpoints) == 1:
         return Results(names, done, {})
-    standings = {name: standings_of([each.found for each in done if each.table == name]) for name in names}
-    return Results(names, [_with_standing(each, standings[each.table]) for each in done], standings)
+    leaderboards = {name: build_leaderboard([each.found for each in done if each.table == name]) for name in names}
+    return Results(names, [_with_standing(each, leaderboards[each.table]) for each in done], leaderboards)
 
 
 def _table(asked: Asked, source: Path, report: Report, progress: Progress) -> Table:
-    """Pictures are not needed where all embeddings are at hand; the report shows those that are there."""
+    """Images are not needed where all embeddings are at hand; the report shows those that are there."""
     if source.is_file() and all(is_embeddings_file(each) for each in asked.everyone):
         return read_table(source, asked.root)
     return table_to_evaluate(source, asked.root, report, progress)
@@ -207,7 +207,7 @@ def _check(asked: Asked, tables: Sequence[Table], folders: Sequence[Path], page:
         check_columns(table, asked.wanted.columns)
 
 
-def _written(table: str, found: Findings, folder: Path, asked: Asked, page: Page | None) -> Result:
+def _written(table: str, found: EvaluationAnalysis, folder: Path, asked: Asked, page: Page | None) -> Result:
     evaluation, names, facts = found.evaluation, [METRICS], {"name": table, **found.facts()}
     names += [EMBEDDINGS] if asked.save_embeddings else []
     names += [PAGE] if page else []
@@ -221,8 +221,8 @@ def _written(table: str, found: Findings, folder: Path, asked: Asked, page: Page
     return Result(table, found, facts, files, replaced)
 
 
-def _with_standing(result: Result, standings: Standings) -> Result:
+def _with_standing(result: Result, leaderboards: Leaderboard) -> Result:
     """metrics.json is written again, now that all models are known."""
-    facts = result.facts | {"standing": standings.facts(result.found)}
+    facts = result.facts | {"standing": leaderboards.facts(result.found)}
     write_json(result.files[0], facts)
     return replace(result, facts=facts)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.columns import seen_sizes
-from eml.dataset.duplicates.same_images import same_pictures
+from eml.dataset.duplicates.same_images import same_images
 from eml.dataset.filter import THRESHOLD
 from eml.dataset.table import Table
 from eml.errors import DataError
@@ -42,7 +42,7 @@ class Parts:
 class Partition:
     """The ways in which the queries of a set fall into parts, whatever the model. left_out: title → why there is none.
 
-    Worth making once for several models: near-duplicates take a second look at the pictures.
+    Worth making once for several models: near-duplicates take a second look at the images.
     """
 
     parts: list[Parts]
@@ -119,9 +119,9 @@ def slices_of(
 def partition(
     table: Table, wanted: RetrievalSet, columns: Sequence[str] = (), *, progress: Progress | None = None
 ) -> Partition:
-    """By class size, size of the picture, near-duplicates, the column `category` if there, and further columns.
+    """By class size, size of the image, near-duplicates, the column `category` if there, and further columns.
 
-    Near-duplicates are searched for as `eml filter` does, with a second look at the pictures.
+    Near-duplicates are searched for as `eml filter` does, with a second look at the images.
     Raises DataError for a column that the table does not have.
     """
     check_columns(table, columns)
@@ -165,19 +165,19 @@ def check_columns(table: Table, columns: Sequence[str]) -> None:
 def sliced(parts: Parts, summary: Summary, classes: NDArray[np.int64]) -> list[Slice]:
     """Each part with queries that count. classes: (Q,) of the summary's queries.
 
-    The gallery is that of the whole set. GAP is of all queries of the part, as in the set: those without a partner too.
+    The gallery is that of the whole set. GAP is of all queries of the part, as in the set: also without a positive.
     """
     found = []
     for index, name in enumerate(parts.names):
         mine = np.flatnonzero(parts.of == index)
-        if summary.answers.has_partner[mine].any():
+        if summary.answers.has_positive[mine].any():
             found.append(_slice(name, mine, summary, classes[mine]))
     return found
 
 
 def _slice(name: str, mine: NDArray[np.int64], summary: Summary, classes: NDArray[np.int64]) -> Slice:
     """mine: places among the queries; classes: of these."""
-    counted = summary.answers.has_partner[mine]
+    counted = summary.answers.has_positive[mine]
     per_query = {metric: values[mine] for metric, values in summary.per_query.items()}
     together = statistic_of(summary.answers.of(mine))
     values = {metric: float(each[counted].mean()) for metric, each in per_query.items()} | dict(
@@ -266,23 +266,23 @@ def _by_frequency(text: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]
 
 
 def _class_sizes(wanted: RetrievalSet) -> NDArray[np.int64]:
-    """(Q,) pictures of each query's class in the set."""
+    """(Q,) images of each query's class in the set."""
     return np.bincount(wanted.labels)[wanted.labels[wanted.queries]]
 
 
 def near_duplicates(table: Table, wanted: RetrievalSet, progress: Progress | None = None) -> NDArray[np.bool_]:
-    """(Q,) whether the gallery has another picture of the query's class that shows the same as the query.
+    """(Q,) whether the gallery has another image of the query's class that shows the same as the query.
 
-    Hashes within 10 bits and a second look at the pictures (where they can be read), as in `eml filter`. Raises
-    DataError where the table has no usable hashes, and where pictures of the query's group do not count.
+    Hashes within 10 bits and a second look at the images (where they can be read), as in `eml filter`. Raises
+    DataError where the table has no usable hashes, and where images of the query's group do not count.
     """
     if wanted.groups is not None:
         raise DataError(f"{table.name}: near-duplicates may be among those left out ({wanted.protocol})")
-    same = same_pictures(replace(table, frame=wanted.frame), THRESHOLD, "within", progress, trust_hash=True)
+    same = same_images(replace(table, frame=wanted.frame), THRESHOLD, "within", progress, trust_hash=True)
     of_row = same.files.of_row
     in_gallery = np.zeros(len(wanted.frame), bool)
     in_gallery[wanted.gallery] = True
-    held = np.bincount(of_row[in_gallery], minlength=len(same.files.row))  # pictures of the gallery that are this file
+    held = np.bincount(of_row[in_gallery], minlength=len(same.files.row))  # images of the gallery that are this file
     others = np.zeros(len(held), bool)
     for one, other in ((same.i, same.j), (same.j, same.i)):
         others[one[held[other] > 0]] = True

@@ -12,10 +12,10 @@ from eml.errors import ConfigError
 from eml.head.config import HeadConfig
 from eml.head.modes import Auto, Sampled
 from eml.head.negatives import (
-    Compared,
-    Comparison,
-    Others,
-    Rows,
+    LogitInputs,
+    LogitSpec,
+    NegativeTerms,
+    RowBuilder,
     dense_cosine,
     dense_others,
     logits_of_others,
@@ -42,7 +42,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class _Given:
+class ActiveClasses:
     """The classes of a step that are here: all, or those sampled, of which ids (n,) and log_weights (n,) tell.
 
     places: of labels, −1 for one that is elsewhere. compared: how many classes there are in all processes; count: how
@@ -58,7 +58,7 @@ class _Given:
 
 
 @dataclass(frozen=True)
-class _Own:
+class TargetTerms:
     """Of the target of each sample, (B,): cosine before margin and scale, logit after."""
 
     cosine: Tensor
@@ -71,7 +71,7 @@ class ClassHead(nn.Module):
 
     Cosines and margins are computed in float32 with autocast off, in float64 if the embeddings are. The margin's state
     is kept in buffers: updated by each call in training mode, frozen in eval mode, where there are no random draws
-    either. `progress` in [0, 1] is how far the training is, for a margin schedule. counts: pictures per class.
+    either. `progress` in [0, 1] is how far the training is, for a margin schedule. counts: images per class.
     class_weights: used as they are instead of weights of the head's own. dtype: of weights and state, torch's default
     unless given. shard: the classes that this process holds, where several share them: each gives the embeddings and
     labels of its part of the batch and gets the Terms of the whole batch, the same in all of them; the mean of their
@@ -206,11 +206,11 @@ class ClassHead(nn.Module):
             context = self._context(batch, 0, self._target_cosine(batch, 0, self.class_weights[labels]), draws)
             scale = self._scale_in_force(context)
             rows = self._rows(self.class_weights.to(batch.embeddings.dtype), slice(None))
-            how = self._comparison(
-                batch, _Given(self.class_weights, [labels], self.num_classes, self.num_classes), [context]
+            spec = self._comparison(
+                batch, ActiveClasses(self.class_weights, [labels], self.num_classes, self.num_classes), [context]
             )
-            cosine = dense_cosine(how, batch.embeddings, rows, self.bias)
-            others = logits_of_others(how, cosine, _detached(context), scale, self.logit_bias)
+            cosine = dense_cosine(spec, batch.embeddings, rows, self.bias)
+            others = logits_of_others(spec, cosine, _detached(context), scale, self.logit_bias)
             return others.scatter(1, labels.unsqueeze(1), self._target_logit(context, scale).unsqueeze(1))
 
     def state(self, kind: str = "margin") -> dict[str, Tensor]:
@@ -313,13 +313,13 @@ class ClassHead(nn.Module):
         norms = torch.linalg.vector_norm(x, dim=1)
         return _Batch(self.shard.into(to_unit(x) if self.margin.normalised else x), norms, labels)
 
-    def _given(self, labels: list[Tensor], classes: Tensor | None) -> _Given:
+    def _given(self, labels: list[Tensor], classes: Tensor | None) -> ActiveClasses:
         """The classes of this step; sampled rows are leaf tensors of their own, so that no dense gradient is made."""
         mode = self.config.mode
         if not isinstance(mode, Sampled) or not self.training:
             if classes is not None:
                 raise ValueError("classes can only be given in mode sampled, in training")
-            return _Given(self.class_weights, self._places(labels), self.num_classes, self.num_classes)
+            return ActiveClasses(self.class_weights, self._places(labels), self.num_classes, self.num_classes)
         positives, state = torch.cat(labels).unique(), self.state("sampling")
         if classes is None:
             self._set_state("sampling", {"count": state["count"] + 1})
@@ -332,7 +332,7 @@ class ClassHead(nn.Module):
         if torch.is_grad_enabled():
             self._sampled.append((ids, rows))
         places = [_places_among(ids, self.shard.places(each)) for each in labels]
-        return _Given(rows, places, sample.compared, sample.count, ids, sample.log_weights)
+        return ActiveClasses(rows, places, sample.compared, sample.count, ids, sample.log_weights)
 
     def _places(self, labels: list[Tensor]) -> list[Tensor]:
         return [self.shard.places(each) for each in labels]
@@ -356,8 +356,8 @@ class ClassHead(nn.Module):
             cosine = cosine + self.bias[places.clamp_min(0)]
         return cosine if self.shard.group is None else self.shard.total(cosine * (places >= 0))
 
-    def _comparison(self, batch: _Batch, given: _Given, contexts: list[Context]) -> Comparison:
-        return Comparison(
+    def _comparison(self, batch: _Batch, given: ActiveClasses, contexts: list[Context]) -> LogitSpec:
+        return LogitSpec(
             margin=self.margin,
             targets=given.places,
             contexts=[_detached(each) for each in contexts],
@@ -369,7 +369,7 @@ class ClassHead(nn.Module):
             low_precision=self.config.product == "bfloat16",
         )
 
-    def _remembering_rows(self, memory: Prototypes, given: _Given) -> Rows:
+    def _remembering_rows(self, memory: Prototypes, given: ActiveClasses) -> RowBuilder:
         """Rows with the memory as it is now: the batch is written into it before the backward pass asks for them."""
         state = self.state("memory")
         places = torch.cat(given.places)
@@ -388,21 +388,21 @@ class ClassHead(nn.Module):
 
         return rows
 
-    def _others(self, how: Comparison, batch: _Batch, given: _Given, scale: Tensor) -> Others:
+    def _others(self, spec: LogitSpec, batch: _Batch, given: ActiveClasses, scale: Tensor) -> NegativeTerms:
         """Over the classes of all processes; the rows are those that are here."""
         bias = self.bias if self.bias is None or given.ids is None else self.bias[given.ids]
         shard, plan = self.shard, self.plan(len(batch.embeddings))
         logit_bias = None if self.logit_bias is None else shard.into(self.logit_bias)
-        compared = Compared(batch.embeddings, given.weights, bias, shard.into(scale), logit_bias)
+        compared = LogitInputs(batch.embeddings, given.weights, bias, shard.into(scale), logit_bias)
         if not len(given.weights):
-            found = no_others(how, compared)
+            found = no_others(spec, compared)
         elif plan.tile is None:
-            found = dense_others(how, compared)
+            found = dense_others(spec, compared)
         else:
-            found = tiled_others(how, compared, tile=plan.tile, keep=plan.kept if torch.is_grad_enabled() else 0)
+            found = tiled_others(spec, compared, tile=plan.tile, keep=plan.kept if torch.is_grad_enabled() else 0)
         return found if shard.group is None else _over_shards(found, shard)
 
-    def _update(self, batch: _Batch, given: _Given, share: float | Tensor) -> None:
+    def _update(self, batch: _Batch, given: ActiveClasses, share: float | Tensor) -> None:
         """The margin's state, once for all labels of the samples."""
         with torch.no_grad():
             weights = [rows_at(given.weights, places) for places in given.places]
@@ -411,8 +411,8 @@ class ClassHead(nn.Module):
             others = None
             if "others" in self.margin.inputs:
                 context = Context(cosine_y, state=self._margin_state(cosine_y.dtype))
-                how = replace(self._comparison(batch, given, [context]), plain=True, row_penalty=False)
-                others = self._others(how, batch, given, cosine_y.new_tensor(self.scale)).log_sum_exp[0]
+                spec = replace(self._comparison(batch, given, [context]), plain=True, row_penalty=False)
+                others = self._others(spec, batch, given, cosine_y.new_tensor(self.scale)).log_sum_exp[0]
             statistics = Statistics(cosine_y, batch.norms.detach(), others)
             self._set_state("margin", self.margin.before(statistics, self._margin_state(cosine_y.dtype)))
 
@@ -459,7 +459,7 @@ class ClassHead(nn.Module):
         logit = scale * self.margin.target(context.cosine_y, context)
         return logit if self.logit_bias is None else logit + self.logit_bias
 
-    def _compared(self, batch: _Batch, given: _Given, draws: list[Tensor | None]) -> list[Terms]:
+    def _compared(self, batch: _Batch, given: ActiveClasses, draws: list[Tensor | None]) -> list[Terms]:
         """Terms for each label. All targets are left out of the reductions; each comes back by a term of its own."""
         with torch.no_grad():
             known = [
@@ -470,32 +470,32 @@ class ClassHead(nn.Module):
             ]
         scale = self._scale_in_force(replace(known[0], norms=batch.norms))
         shared = type(self.margin).negatives is Margin.negatives
-        how = self._comparison(batch, given, known[:1] if shared else known)
-        others = self._others(how, batch, given, scale)
+        spec = self._comparison(batch, given, known[:1] if shared else known)
+        others = self._others(spec, batch, given, scale)
         owns = []
         for index, rows in enumerate(others.rows):
             cosine_y = self._target_cosine(batch, index, rows)
             context = self._context(batch, index, cosine_y, draws[index])
-            owns.append(_Own(cosine_y, self._target_logit(context, scale), context))
-        return [self._reduced(batch, given, how, others, scale, owns, index) for index in range(len(owns))]
+            owns.append(TargetTerms(cosine_y, self._target_logit(context, scale), context))
+        return [self._reduced(batch, given, spec, others, scale, owns, index) for index in range(len(owns))]
 
     def _reduced(
         self,
         batch: _Batch,
-        given: _Given,
-        how: Comparison,
-        others: Others,
+        given: ActiveClasses,
+        spec: LogitSpec,
+        others: NegativeTerms,
         scale: Tensor,
-        owns: list[_Own],
+        owns: list[TargetTerms],
         index: int,
     ) -> Terms:
-        own, part = owns[index], min(index, len(how.contexts) - 1)
+        own, part = owns[index], min(index, len(spec.contexts) - 1)
         log_sum_exp = torch.logaddexp(own.logit, others.log_sum_exp[part])
         total, nearest = others.total[part] + own.logit, others.nearest
         if len(owns) > 1:  # the other label is a class like any other, unless it is the same
             other, same = owns[1 - index].cosine, batch.labels[0] == batch.labels[1]
             context = _detached(own.context)
-            logit = logits_of_others(how, other.unsqueeze(1), context, scale, self.logit_bias).squeeze(1)
+            logit = logits_of_others(spec, other.unsqueeze(1), context, scale, self.logit_bias).squeeze(1)
             log_sum_exp = torch.logaddexp(log_sum_exp, logit.masked_fill(same, -math.inf))
             total = total + logit.masked_fill(same, 0.0)
             nearest = torch.maximum(nearest, other.detach().masked_fill(same, -math.inf))
@@ -513,7 +513,7 @@ class ClassHead(nn.Module):
             penalty=self._penalty(others, own.context),
         )
 
-    def _objective(self, others: Others, target_logit: Tensor, labels: Tensor, count: int) -> Tensor | None:
+    def _objective(self, others: NegativeTerms, target_logit: Tensor, labels: Tensor, count: int) -> Tensor | None:
         """(B,) losses of a margin that is no softmax over classes."""
         match self.margin.reduction:
             case "softmax":
@@ -526,7 +526,7 @@ class ClassHead(nn.Module):
                 assert others.repelled is not None
                 return (_attraction(target_logit, labels) + others.repelled / count).expand(len(labels))
 
-    def _penalty(self, others: Others, context: Context) -> Tensor | None:
+    def _penalty(self, others: NegativeTerms, context: Context) -> Tensor | None:
         own, shared = self.margin.penalty(context), others.row_penalty
         if own is None or shared is None:
             return shared if own is None else own
@@ -548,9 +548,9 @@ def _detached(context: Context) -> Context:
     return replace(context, cosine_y=context.cosine_y.detach(), norms=norms)
 
 
-def _over_shards(part: Others, shard: Shard) -> Others:
+def _over_shards(part: NegativeTerms, shard: Shard) -> NegativeTerms:
     """The reductions over all classes from those over each process's."""
-    return Others(
+    return NegativeTerms(
         part.rows,
         [shard.log_sum_exp(each) for each in part.log_sum_exp],
         [shard.total(each) for each in part.total],
@@ -573,6 +573,6 @@ def _attraction(target_logit: Tensor, labels: Tensor) -> Tensor:
 
 
 def _loss_weights(counts: Sequence[int], power: float) -> list[float]:
-    """(C,) count^(−power), scaled so that their mean over the pictures is 1."""
+    """(C,) count^(−power), scaled so that their mean over the images is 1."""
     mean = sum(math.pow(count, 1 - power) for count in counts) / sum(counts)
     return [math.pow(count, -power) / mean for count in counts]

@@ -1,4 +1,4 @@
-"""A margin for each class from its number of pictures: the fewer, the larger. Ha 2020, arXiv:2010.05350."""
+"""A margin for each class from its number of images: the fewer, the larger. Ha 2020, arXiv:2010.05350."""
 
 from collections.abc import Sequence
 from typing import Literal, Self
@@ -20,7 +20,7 @@ class Power(ClassMargins):
     """a·n^(−exponent) + b: the paper's formula and defaults."""
 
     type: Literal["power"] = "power"
-    a: float = Field(0.5, ge=0, description="what a class of one picture has above b")
+    a: float = Field(0.5, ge=0, description="what a class of one image has above b")
     b: float = Field(0.05, ge=0, description="margin of an endless class")
     exponent: float = Field(0.25, gt=0, description="how quickly it falls with the count")
 

@@ -22,21 +22,21 @@ def check_loss(margin: Margin, loss: Loss) -> None:
 
 
 def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None) -> None:
-    """Raises ConfigError when pictures are mixed, and the margin or the head's memory has no place for two labels."""
-    problems, remembers = [], "remembers a class by the embedding of one picture of it"
+    """Raises ConfigError when images are mixed, and the margin or the head's memory has no place for two labels."""
+    problems, remembers = [], "remembers a class by the embedding of one image of it"
     if mix is None:
         return
     if not _takes_two_labels(margin):
         own = f"is a loss of its own ({margin.reduction}, no softmax over classes)"
         allowed = [name for name, each in sorted(Margin.members().items()) if _takes_two_labels(each(type=name))]
         problems.append(
-            f"mix: {mix.type} gives every picture two labels, and margin.type {margin.type} "
+            f"mix: {mix.type} gives every image two labels, and margin.type {margin.type} "
             f"{own if margin.reduction != 'softmax' else remembers}; set mix: null, or a margin that takes two: "
             f"{', '.join(allowed)}"
         )
     if head.prototypes != "none":
         problems.append(
-            f"mix: {mix.type} gives every picture two labels, and head.prototypes {remembers}; set mix: null, or "
+            f"mix: {mix.type} gives every image two labels, and head.prototypes {remembers}; set mix: null, or "
             "head.prototypes: none"
         )
     if problems:

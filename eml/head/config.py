@@ -58,15 +58,15 @@ class HeadConfig(Strict):
         description="precision of the factors of the large product; target cosines and all sums are float32 either way",
     )
     class_margins: ClassMargins | None = Field(
-        None, description="a margin for each class from its number of pictures, in the place of the margin's m"
+        None, description="a margin for each class from its number of images, in the place of the margin's m"
     )
     margin_schedule: MarginSchedule | None = Field(None, description="growth of m over training; null: whole at once")
     loss_weight_power: float = Field(
-        0.0, ge=0, le=1, description="weight of a class's loss: count^(−power), over all pictures 1 in the mean; 0: off"
+        0.0, ge=0, le=1, description="weight of a class's loss: count^(−power), over all images 1 in the mean; 0: off"
     )
 
     def problems(self, margin: Margin, num_classes: int, counts: Sequence[int] | None) -> list[str]:
-        """What does not fit together, one line each. counts: pictures of each class, needed by what goes by them."""
+        """What does not fit together, one line each. counts: images of each class, needed by what goes by them."""
         return [
             *self._count_problems(counts),
             *self._margin_problems(margin, counts),
@@ -78,9 +78,9 @@ class HeadConfig(Strict):
             if not getattr(self, key):
                 continue
             if counts is None:
-                yield f"head.{key}: needs the number of pictures of each class (counts)"
+                yield f"head.{key}: needs the number of images of each class (counts)"
             elif min(counts) < 1:
-                yield f"head.{key}: class {list(counts).index(min(counts))} has no picture; leave it out"
+                yield f"head.{key}: class {list(counts).index(min(counts))} has no image; leave it out"
 
     def _margin_problems(self, margin: Margin, counts: Sequence[int] | None) -> Iterator[str]:
         adapting = [key for key in ("class_margins", "margin_schedule") if getattr(self, key) is not None]

@@ -15,12 +15,12 @@ from torch.nn.functional import logsigmoid
 from eml.margins import Context, Margin
 from eml.margins.base import per_row, to_unit
 
-Rows = Callable[[Tensor, slice], Tensor]
+RowBuilder = Callable[[Tensor, slice], Tensor]
 """(c, D) or (c, K, D) class weights and which of those given they are → the rows that cosines are taken with."""
 
 
 @dataclass(frozen=True)
-class Compared:
+class LogitInputs:
     """What is compared, followed by autograd.
 
     embeddings: (B, D). class_weights: (C, D) or (C, K, D) of the classes given. class_bias: (C,) added to cosines.
@@ -35,7 +35,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LogitSpec:
     """How embeddings are compared with classes; B is the batch, C the number of classes given.
 
     targets: for each label of a sample, (B,) its place among the classes given, −1 where it is none of them. compared:
@@ -51,7 +51,7 @@ class Comparison:
     contexts: list[Context]
     compared: int
     normalised: bool = True
-    rows: Rows | None = None
+    rows: RowBuilder | None = None
     log_weights: Tensor | None = None
     row_penalty: bool = False
     low_precision: bool = False
@@ -123,7 +123,7 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Others:
+class NegativeTerms:
     """Reductions over the classes that are no target, differentiable unless said otherwise.
 
     rows: for each label, (B, D) or (B, K, D) class weights of its class, as they are trained; zeros for a class that is
@@ -149,26 +149,26 @@ def product(left: Tensor, right: Tensor, *, low_precision: bool) -> Tensor:
     return left @ right.T
 
 
-def logits_of_others(how: Comparison, cosine: Tensor, context: Context, scale: Tensor, bias: Tensor | None) -> Tensor:
+def logits_of_others(spec: LogitSpec, cosine: Tensor, context: Context, scale: Tensor, bias: Tensor | None) -> Tensor:
     """Logits as if no class were a target; bias: () added to each. (B, c) → (B, c)."""
-    logits = per_row(scale) * how.others(cosine, context)
+    logits = per_row(scale) * spec.others(cosine, context)
     return logits if bias is None else logits + bias
 
 
-def dense_cosine(how: Comparison, embeddings: Tensor, rows: Tensor, class_bias: Tensor | None) -> Tensor:
+def dense_cosine(spec: LogitSpec, embeddings: Tensor, rows: Tensor, class_bias: Tensor | None) -> Tensor:
     """(B, C) pooled cosines of (C, D) or (C, K, D) rows."""
-    cosine = product(embeddings, rows.flatten(0, -2), low_precision=how.low_precision)
+    cosine = product(embeddings, rows.flatten(0, -2), low_precision=spec.low_precision)
     if rows.ndim == 3:
-        cosine = how.margin.pool(cosine.unflatten(1, rows.shape[:2]))
+        cosine = spec.margin.pool(cosine.unflatten(1, rows.shape[:2]))
     return cosine if class_bias is None else cosine + class_bias
 
 
-def dense_others(how: Comparison, given: Compared) -> Others:
+def dense_others(spec: LogitSpec, given: LogitInputs) -> NegativeTerms:
     """By ordinary autograd over B×C matrices: the reference, and quickest where they are small."""
-    rows = how.built_rows(given.class_weights.to(given.embeddings.dtype), slice(None))
-    cosine = dense_cosine(how, given.embeddings, rows, given.class_bias)
-    weights = None if how.log_weights is None else how.log_weights.exp()
-    targets = Targets.within(how.targets, slice(0, cosine.shape[1]))
+    rows = spec.built_rows(given.class_weights.to(given.embeddings.dtype), slice(None))
+    cosine = dense_cosine(spec, given.embeddings, rows, given.class_bias)
+    weights = None if spec.log_weights is None else spec.log_weights.exp()
+    targets = Targets.within(spec.targets, slice(0, cosine.shape[1]))
     mask = targets.mask(cosine)
     nearest = cosine.detach().masked_fill(mask, -math.inf).amax(1)
     sums, totals = [], []
@@ -176,38 +176,38 @@ def dense_others(how: Comparison, given: Compared) -> Others:
     counted = torch.cat([inside for _, inside in targets.places], 1)  # (B, labels)
     if weights is not None:
         counted = counted * torch.cat([weights[place] for place, _ in targets.places], 1)
-    for context in how.contexts:
-        logits = logits_of_others(how, cosine, context, given.scale, given.logit_bias)
+    for context in spec.contexts:
+        logits = logits_of_others(spec, cosine, context, given.scale, given.logit_bias)
         weighted = logits if weights is None else logits * weights
-        at_targets = logits_of_others(how, own, context, given.scale, given.logit_bias) * counted
+        at_targets = logits_of_others(spec, own, context, given.scale, given.logit_bias) * counted
         totals.append(weighted.sum(1) - at_targets.sum(1))
         logits = logits.masked_fill_(mask, -math.inf)  # a tensor of its own, which no gradient needs as it was
-        sums.append((logits if how.log_weights is None else logits + how.log_weights).logsumexp(1))
+        sums.append((logits if spec.log_weights is None else logits + spec.log_weights).logsumexp(1))
     softplus = repelled = None
-    if how.margin.reduction == "bce":
+    if spec.margin.reduction == "bce":
         # ln(1+e^x) as −ln σ(−x): torch's softplus is x above 20, an error of 2e-9
         terms = -logsigmoid(-logits)
         softplus = (terms if weights is None else terms * weights).sum(1)
-    if how.margin.reduction == "proxy":
+    if spec.margin.reduction == "proxy":
         columns = repelled_columns(logits)
         repelled = (columns if weights is None else columns * weights).sum()
-    penalty = how.penalty(rows) if how.row_penalty else None
-    own_rows = [rows_at(given.class_weights, each) for each in how.targets]
-    return Others(own_rows, sums, totals, nearest, softplus, repelled, penalty)
+    penalty = spec.penalty(rows) if spec.row_penalty else None
+    own_rows = [rows_at(given.class_weights, each) for each in spec.targets]
+    return NegativeTerms(own_rows, sums, totals, nearest, softplus, repelled, penalty)
 
 
-def no_others(how: Comparison, given: Compared) -> Others:
+def no_others(spec: LogitSpec, given: LogitInputs) -> NegativeTerms:
     """The same over no class at all; in the graph, since other processes wait for its part of shared gradients."""
     zero = 0.0 * (given.embeddings.sum(1) + given.scale) + 0.0 * given.class_weights.sum()
     zero = zero if given.logit_bias is None else zero + 0.0 * given.logit_bias
-    return Others(
-        [rows_at(given.class_weights, each) for each in how.targets],
-        [zero - math.inf for _ in how.contexts],
-        [zero for _ in how.contexts],
+    return NegativeTerms(
+        [rows_at(given.class_weights, each) for each in spec.targets],
+        [zero - math.inf for _ in spec.contexts],
+        [zero for _ in spec.contexts],
         torch.full_like(zero.detach(), -math.inf),
-        zero if how.margin.reduction == "bce" else None,
-        zero.sum() if how.margin.reduction == "proxy" else None,
-        zero.sum() if how.row_penalty else None,
+        zero if spec.margin.reduction == "bce" else None,
+        zero.sum() if spec.margin.reduction == "proxy" else None,
+        zero.sum() if spec.row_penalty else None,
     )
 
 

@@ -11,9 +11,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 from eml.head.negatives import (
-    Compared,
-    Comparison,
-    Others,
+    LogitInputs,
+    LogitSpec,
+    NegativeTerms,
     Targets,
     logits_of_others,
     product,
@@ -23,25 +23,25 @@ from eml.head.negatives import (
 from eml.margins.base import per_row
 
 
-def tiled_others(how: Comparison, given: Compared, *, tile: int, keep: int) -> Others:
+def tiled_others(spec: LogitSpec, given: LogitInputs, *, tile: int, keep: int) -> NegativeTerms:
     """The same, `tile` classes at a time: no more is held at once than a few matrices B×tile.
 
     keep: how many classes' cosines are kept for the backward pass; those of the others are computed again there.
     Differentiable once.
     """
-    plan = _Plan(how, len(given.class_weights), tile, keep)
+    plan = _Plan(spec, len(given.class_weights), tile, keep)
     tensors = (given.embeddings, given.class_weights, given.class_bias, given.scale, given.logit_bias)
     found = list(_Tiled.apply(plan, *tensors))
-    rows = [found.pop(0) for _ in how.targets]
-    sums, totals = ([found.pop(0) for _ in how.contexts] for _ in range(2))
-    return Others(rows, sums, totals, *found)
+    rows = [found.pop(0) for _ in spec.targets]
+    sums, totals = ([found.pop(0) for _ in spec.contexts] for _ in range(2))
+    return NegativeTerms(rows, sums, totals, *found)
 
 
 @dataclass
 class _Plan:
     """The tiles of a pass and what its forward leaves for its backward."""
 
-    how: Comparison
+    spec: LogitSpec
     num_classes: int
     tile: int
     keep: int
@@ -51,32 +51,32 @@ class _Plan:
     @property
     def builds_rows(self) -> bool:
         """Whether rows are made by autograd; else they are scaled class weights, and no copy is made of them."""
-        return self.how.rows is not None or self.how.row_penalty
+        return self.spec.rows is not None or self.spec.row_penalty
 
     def slices(self) -> Iterator[slice]:
         for start in range(0, self.num_classes, self.tile):
             yield slice(start, min(start + self.tile, self.num_classes))
 
     def targets(self, ids: slice) -> Targets:
-        return Targets.within(self.how.targets, ids)
+        return Targets.within(self.spec.targets, ids)
 
     def cosine(self, embeddings: Tensor, weights: Tensor, ids: slice, inverse: Tensor | None) -> Tensor:
         """(B, c·K) of a tile's (c, D) or (c, K, D) weights, before pooling and bias."""
         if self.builds_rows:
-            weights = self.how.built_rows(weights, ids)
-        cosine = product(embeddings, weights.flatten(0, -2), low_precision=self.how.low_precision)
+            weights = self.spec.built_rows(weights, ids)
+        cosine = product(embeddings, weights.flatten(0, -2), low_precision=self.spec.low_precision)
         return cosine if inverse is None else cosine.mul_(inverse)
 
     def inverse(self, weights: Tensor) -> Tensor | None:
         """(c·K,) 1/‖w‖, 0 for what `to_unit` makes zeros; None where rows are not merely scaled."""
-        if self.builds_rows or not self.how.normalised:
+        if self.builds_rows or not self.spec.normalised:
             return None
         length = torch.linalg.vector_norm(weights.flatten(0, -2), dim=1)
         return torch.where(length <= 1e-12, torch.zeros_like(length), 1 / length.clamp_min(1e-12))
 
     def pooled(self, cosine: Tensor, centers: int | None) -> Tensor:
         """(B, c·K) → (B, c)."""
-        return cosine if centers is None else self.how.margin.pool(cosine.unflatten(1, (-1, centers)))
+        return cosine if centers is None else self.spec.margin.pool(cosine.unflatten(1, (-1, centers)))
 
     def add_gradients(
         self,
@@ -91,12 +91,12 @@ class _Plan:
         by_penalty: Tensor | None,
     ) -> None:
         """From the gradient by a tile's (B, c·K) cosines to those by embeddings and, in `out` (c·K, D), by weights."""
-        low = self.how.low_precision
+        low = self.spec.low_precision
         if self.builds_rows:
             with torch.enable_grad():
                 leaf = weights.detach().requires_grad_()
-                rows = self.how.built_rows(leaf, ids)
-                penalty = None if by_penalty is None else self.how.penalty(rows)
+                rows = self.spec.built_rows(leaf, ids)
+                penalty = None if by_penalty is None else self.spec.penalty(rows)
             flat = rows.detach().flatten(0, -2)
             by_rows = product(by_cosine.T, embeddings.T, low_precision=low).view_as(rows)
             by_embeddings += product(by_cosine, flat.T, low_precision=low)
@@ -150,8 +150,8 @@ class _Tile:
         by_logit_bias: Tensor | None,
     ) -> Tensor:
         """(B, c·K) by the cosines; adds to the gradients by biases and scale."""
-        how = self.plan.how
-        if self.centers is None and not how.changes_others():
+        spec = self.plan.spec
+        if self.centers is None and not spec.changes_others():
             plain = cosine if class_bias is None else cosine + class_bias[self.ids]
             by_plain = self._by_others(plain, 0, by_scale, by_logit_bias)
             if by_bias is not None:
@@ -161,7 +161,7 @@ class _Tile:
             leaf = cosine.detach().requires_grad_()
             pooled = self.plan.pooled(leaf, self.centers)
             pooled = pooled if class_bias is None else pooled + class_bias[self.ids].detach()
-            outputs = [how.others(pooled, context) for context in how.contexts]
+            outputs = [spec.others(pooled, context) for context in spec.contexts]
         by_outputs = [
             self._by_others(each.detach(), index, by_scale, by_logit_bias) for index, each in enumerate(outputs)
         ]
@@ -185,8 +185,8 @@ class _Tile:
         return by_logits.mul_(scale)
 
     def _by_logits(self, logits: Tensor, index: int, wanted: _Wanted) -> Tensor:
-        how, targets = self.plan.how, self.plan.targets(self.ids)
-        log_weights = None if how.log_weights is None else how.log_weights[self.ids]
+        spec, targets = self.plan.spec, self.plan.targets(self.ids)
+        log_weights = None if spec.log_weights is None else spec.log_weights[self.ids]
         weights = 1.0 if log_weights is None else log_weights.exp()
         gradient = torch.zeros_like(logits)
         if (by_sum := wanted.by_sum[index]) is not None:
@@ -216,14 +216,14 @@ class _Tiled(torch.autograd.Function):
         scale: Tensor,
         logit_bias: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        how, count = plan.how, len(embeddings)
+        spec, count = plan.spec, len(embeddings)
         centers = class_weights.shape[1] if class_weights.ndim == 3 else None
-        sums = [embeddings.new_full((count,), -math.inf) for _ in how.contexts]
-        totals = [embeddings.new_zeros(count) for _ in how.contexts]
+        sums = [embeddings.new_full((count,), -math.inf) for _ in spec.contexts]
+        totals = [embeddings.new_zeros(count) for _ in spec.contexts]
         nearest = embeddings.new_full((count,), -math.inf)
-        softplus = embeddings.new_zeros(count) if how.margin.reduction == "bce" else None
-        repelled = embeddings.new_zeros(()) if how.margin.reduction == "proxy" else None
-        penalty = embeddings.new_zeros(()) if how.row_penalty else None
+        softplus = embeddings.new_zeros(count) if spec.margin.reduction == "bce" else None
+        repelled = embeddings.new_zeros(()) if spec.margin.reduction == "proxy" else None
+        penalty = embeddings.new_zeros(()) if spec.row_penalty else None
         for ids in plan.slices():
             weights, targets = class_weights[ids].to(embeddings.dtype), plan.targets(ids)
             inverse = plan.inverse(weights)
@@ -233,7 +233,7 @@ class _Tiled(torch.autograd.Function):
             if ids.stop <= plan.keep:
                 plan.kept.append(cosine)
             if penalty is not None:
-                part = how.penalty(plan.how.built_rows(weights, ids))
+                part = spec.penalty(plan.spec.built_rows(weights, ids))
                 penalty = penalty if part is None else penalty + part
             pooled = plan.pooled(cosine, centers)
             pooled = pooled if class_bias is None else pooled + class_bias[ids]
@@ -241,9 +241,9 @@ class _Tiled(torch.autograd.Function):
             targets.fill(pooled, -math.inf)
             nearest = torch.maximum(nearest, pooled.amax(1))
             targets.put(pooled, own)
-            log_weights = None if how.log_weights is None else how.log_weights[ids]
-            for index, context in enumerate(how.contexts):
-                logits = logits_of_others(how, pooled, context, scale, logit_bias)
+            log_weights = None if spec.log_weights is None else spec.log_weights[ids]
+            for index, context in enumerate(spec.contexts):
+                logits = logits_of_others(spec, pooled, context, scale, logit_bias)
                 weighted = logits if log_weights is None else logits * log_weights.exp()
                 totals[index] += weighted.sum(1) - targets.total(weighted)
                 targets.fill(logits, -math.inf)
@@ -259,14 +259,14 @@ class _Tiled(torch.autograd.Function):
         ctx.save_for_backward(embeddings, class_weights, class_bias, scale, logit_bias, *sums)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(nearest)
-        rows = [rows_at(class_weights, each) for each in how.targets]
+        rows = [rows_at(class_weights, each) for each in spec.targets]
         return (*rows, *sums, *totals, nearest, softplus, repelled, penalty)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         plan: _Plan = ctx.plan
-        how, labels, contexts = plan.how, len(plan.how.targets), len(plan.how.contexts)
+        spec, labels, contexts = plan.spec, len(plan.spec.targets), len(plan.spec.contexts)
         embeddings, class_weights, class_bias, scale, logit_bias, *sums = ctx.saved_tensors
         wanted = _Wanted(
             sums=[each.masked_fill(each == -math.inf, 0.0) for each in sums],  # no others: exp(−∞ − 0) is 0
@@ -290,7 +290,7 @@ class _Tiled(torch.autograd.Function):
             by_cosine = tile.gradient(cosine, class_bias, by_bias, by_scale, by_logit_bias)
             out = by_weights[ids].flatten(0, -2)
             plan.add_gradients(ids, weights, inverse, cosine, by_cosine, embeddings, by_embeddings, out, wanted.penalty)
-        for target, gradient in zip(how.targets, gradients[:labels], strict=True):
+        for target, gradient in zip(spec.targets, gradients[:labels], strict=True):
             if gradient is not None:
                 here = (target >= 0).nonzero().squeeze(1)
                 by_weights.index_add_(0, target[here], gradient[here].to(by_weights.dtype))

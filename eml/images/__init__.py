@@ -1,1 +1,1 @@
-"""Pictures: the one decode path, preprocessing, augmentation, loading."""
+"""Images: the one decode path, preprocessing, augmentation, loading."""

@@ -1,4 +1,4 @@
-"""A random part of a picture, drawn before it is resized."""
+"""A random part of an image, drawn before it is resized."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Crop:
 
     cut: largest share of the area that is cut off; the share that stays is uniform in [1 − cut, 1]. aspect: largest
     factor by which the part is wider or higher than what evaluation would resize, log-uniform.
-    The share always holds: an aspect ratio for which the part would leave the picture is limited, where other
+    The share always holds: an aspect ratio for which the part would leave the image is limited, where other
     libraries draw again or fall back to the middle.
     """
 
@@ -25,10 +25,10 @@ class Crop:
     aspect: float
 
     def part(self, width: float, height: float, fit: Fit, draws: Sequence[float]) -> Box:
-        """The part of a picture of width × height pixels.
+        """The part of an image of width × height pixels.
 
-        fit: as evaluation does it. squash, pad: the part has the picture's own aspect ratio, changed by `aspect`;
-        crop: that of a square, and `cut` is of the largest square, which lies anywhere in the picture. draws:
+        fit: as evaluation does it. squash, pad: the part has the image's own aspect ratio, changed by `aspect`;
+        crop: that of a square, and `cut` is of the largest square, which lies anywhere in the image. draws:
         DRAWS numbers in [0, 1).
         """
         base_width, base_height = (min(width, height),) * 2 if fit == "crop" else (width, height)

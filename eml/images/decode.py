@@ -5,8 +5,8 @@ What becomes of a file, whatever its name says:
 - EXIF orientation is applied; colour profiles are ignored (the numbers are taken as sRGB).
 - Transparency, in whatever form, is laid on white. Palettes, grey, 1-bit, CMYK, YCbCr, HSV and LAB become RGB.
 - 16-bit colour is divided by 256. 16-bit grey is divided by 2^(b−8), b the smallest of 8, 10, 12, 14 and 16 bits that
-  holds the picture's largest value: many sensors use the lower bits only. 32-bit integers and floats have no range of
-  their own: the picture's smallest value becomes black, its largest white.
+  holds the image's largest value: many sensors use the lower bits only. 32-bit integers and floats have no range of
+  their own: the image's smallest value becomes black, its largest white.
 - Animations and files of several pages: the first frame.
 - A file that ends too early is refused; Pillow is never asked to make up the rest.
 """
@@ -32,12 +32,12 @@ Box = tuple[float, float, float, float]
 """left, top, right, bottom in pixels, right and bottom exclusive."""
 
 Choose = Callable[[int, int], Box]
-"""(width, height) of an upright picture → the part of it that is wanted, within it."""
+"""(width, height) of an upright image → the part of it that is wanted, within it."""
 
-Reason = Literal["missing", "empty", "not_a_picture", "truncated", "too_large", "unsupported", "unreadable"]
+Reason = Literal["missing", "empty", "not_an_image", "truncated", "too_large", "unsupported", "unreadable"]
 
 MAX_PIXELS = 2**27
-"""Pictures with more pixels (134 million; phone cameras end at 108) are refused from their header, before decoding."""
+"""Images with more pixels (134 million; phone cameras end at 108) are refused from their header, before decoding."""
 
 MAX_BYTES = 2**30
 """Files with more bytes are refused unread."""
@@ -70,25 +70,25 @@ _TRANSPOSE = {
 }
 
 
-class PictureError(DataError):
-    """A file that is no usable picture: `reason`, one of a small set, and `detail`, a line for people."""
+class ImageError(DataError):
+    """A file that is no usable image: `reason`, one of a small set, and `detail`, a line for people."""
 
     def __init__(self, path: Path | str, reason: Reason, detail: str) -> None:
         super().__init__(f"{path}: {detail} ({reason})")
         self.path, self.reason, self.detail = path, reason, detail
 
-    def __reduce__(self) -> tuple[type["PictureError"], tuple[Path | str, Reason, str]]:
-        return PictureError, (self.path, self.reason, self.detail)
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[Path | str, Reason, str]]:
+        return ImageError, (self.path, self.reason, self.detail)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture that was decoded to its end: upright, 8-bit grey (L) or RGB, without transparency."""
+class DecodedImage:
+    """An image that was decoded to its end: upright, 8-bit grey (L) or RGB, without transparency."""
 
     image: Image.Image
-    """Perhaps smaller than the picture in the file."""
+    """Perhaps smaller than the image in the file."""
     width: int
-    """Of the whole picture as shown, after EXIF orientation (pixels)."""
+    """Of the whole image as shown, after EXIF orientation (pixels)."""
     height: int
     format: str
     """Pillow's name of what the file is, which its suffix may deny."""
@@ -99,12 +99,12 @@ class Picture:
 def decode(
     path: Path, *, at_least: tuple[int, int] | None = None, box: tuple[int, int, int, int] | None = None
 ) -> Image.Image:
-    """The picture as RGB, upright.
+    """The image as RGB, upright.
 
-    box: (x_1, y_1, x_2, y_2) in pixels of the upright picture, right and bottom exclusive; only this part is returned.
+    box: (x_1, y_1, x_2, y_2) in pixels of the upright image, right and bottom exclusive; only this part is returned.
     at_least: (width, height) that the caller will resize to; a JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size
     (and the box widened to whole pixels of that), never below `at_least` unless it is smaller itself.
-    Raises PictureError for a file that cannot be used, DataError for a box that is not within the picture.
+    Raises ImageError for a file that cannot be used, DataError for a box that is not within the image.
     """
     return decode_bytes(read(path), path, at_least=at_least, box=box)
 
@@ -117,34 +117,34 @@ def decode_bytes(
     box: tuple[int, int, int, int] | None = None,
 ) -> Image.Image:
     """`decode` of what was read from the file already."""
-    picture = open_picture(data, path, at_least=at_least, box=box)
-    image = picture.image if picture.image.mode == "RGB" else picture.image.convert("RGB")
+    decoded = open_image(data, path, at_least=at_least, box=box)
+    image = decoded.image if decoded.image.mode == "RGB" else decoded.image.convert("RGB")
     if box is None:
         return image
     left, top, right, bottom = box
-    if not (0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height):
-        raise DataError(f"{path}: box {box} is not within the picture's {picture.width} × {picture.height} pixels")
-    x, y = image.width / picture.width, image.height / picture.height
+    if not (0 <= left < right <= decoded.width and 0 <= top < bottom <= decoded.height):
+        raise DataError(f"{path}: box {box} is not within the image's {decoded.width} × {decoded.height} pixels")
+    x, y = image.width / decoded.width, image.height / decoded.height
     return image.crop((int(left * x), int(top * y), math.ceil(right * x), math.ceil(bottom * y)))
 
 
 def decode_part(path: Path, choose: Choose, *, at_least: tuple[int, int]) -> tuple[Image.Image, Box]:
-    """A picture as RGB, upright, and where in it the wanted part lies, in pixels of what was decoded.
+    """An image as RGB, upright, and where in it the wanted part lies, in pixels of what was decoded.
 
     at_least: (width, height) that the caller will resize the part to; a JPEG may be decoded smaller, as in `decode`.
-    Raises PictureError for a file that cannot be used.
+    Raises ImageError for a file that cannot be used.
     """
-    picture = open_picture(read(path), path, at_least=at_least, box=choose)
-    image = picture.image if picture.image.mode == "RGB" else picture.image.convert("RGB")
-    x, y = image.width / picture.width, image.height / picture.height
-    left, top, right, bottom = choose(picture.width, picture.height)
+    decoded = open_image(read(path), path, at_least=at_least, box=choose)
+    image = decoded.image if decoded.image.mode == "RGB" else decoded.image.convert("RGB")
+    x, y = image.width / decoded.width, image.height / decoded.height
+    left, top, right, bottom = choose(decoded.width, decoded.height)
     return image, (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
 
 
 def shown_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the upright picture, as a rule from its header alone: a file cut short is not noticed.
+    """(width, height) of the upright image, as a rule from its header alone: a file cut short is not noticed.
 
-    Raises PictureError for a file that is no usable picture.
+    Raises ImageError for a file that is no usable image.
     """
     try:
         with path.open("rb") as file, _quiet:
@@ -153,15 +153,15 @@ def shown_size(path: Path) -> tuple[int, int]:
             if image.format in _JPEG or turn == 1:
                 return image.size if turn < 5 else (image.height, image.width)
     except FileNotFoundError as error:
-        raise PictureError(path, "missing", "no such file") from error
+        raise ImageError(path, "missing", "no such file") from error
     except OSError as error:
-        raise PictureError(path, "unreadable", error.strerror or str(error)) from error
-    picture = open_picture(read(path), path)  # Pillow turns some formats itself, while it decodes them
-    return picture.width, picture.height
+        raise ImageError(path, "unreadable", error.strerror or str(error)) from error
+    decoded = open_image(read(path), path)  # Pillow turns some formats itself, while it decodes them
+    return decoded.width, decoded.height
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file that may be a picture. Raises PictureError, unread, for what is empty, huge or no picture."""
+    """The bytes of a file that may be an image. Raises ImageError, unread, for what is empty, huge or no image."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -169,30 +169,30 @@ def read(path: Path) -> bytes:
                 with _quiet:
                     _identify(file, path)
             if size > MAX_BYTES:
-                raise PictureError(path, "too_large", f"{size:,} bytes; at most {MAX_BYTES:,} are read")
+                raise ImageError(path, "too_large", f"{size:,} bytes; at most {MAX_BYTES:,} are read")
             file.seek(0)
             data = file.read()
     except FileNotFoundError as error:
-        raise PictureError(path, "missing", "no such file") from error
+        raise ImageError(path, "missing", "no such file") from error
     except OSError as error:
-        raise PictureError(path, "unreadable", error.strerror or str(error)) from error
+        raise ImageError(path, "unreadable", error.strerror or str(error)) from error
     if not data:
-        raise PictureError(path, "empty", "0 bytes")
+        raise ImageError(path, "empty", "0 bytes")
     return data
 
 
-def open_picture(
+def open_image(
     data: bytes,
     path: Path | str,
     *,
     at_least: tuple[int, int] | None = None,
     box: Box | Choose | None = None,
     luma: bool = False,
-) -> Picture:
-    """The bytes of a file, decoded to their end. Raises PictureError, which names `path`.
+) -> DecodedImage:
+    """The bytes of a file, decoded to their end. Raises ImageError, which names `path`.
 
-    The whole picture is returned; at_least applies to its part `box`, if given, as pixels or as a function of the
-    picture's (width, height).
+    The whole image is returned; at_least applies to its part `box`, if given, as pixels or as a function of the
+    image's (width, height).
     luma: brightness is enough, which spares a JPEG the work of making colours; other formats come as they are.
     """
     with _quiet:
@@ -206,17 +206,17 @@ def open_picture(
         flat = _upright(image, path)
     flat.info.clear()  # its orientation is applied, its transparency gone; nobody shall do either again
     width, height = size if format_ in _JPEG else flat.size
-    return Picture(flat, width, height, format_, mode)
+    return DecodedImage(flat, width, height, format_, mode)
 
 
 def from_pil(image: Image.Image) -> Image.Image:
-    """A picture opened elsewhere as `decode` would give it: upright, RGB, transparency on white.
+    """An image opened elsewhere as `decode` would give it: upright, RGB, transparency on white.
 
-    Raises PictureError when its data cannot be read.
+    Raises ImageError when its data cannot be read.
     """
     with _quiet:
-        flat = _upright(image, getattr(image, "filename", "") or "the picture given")
-    flat = flat.copy() if flat is image else flat  # the caller's picture keeps its info
+        flat = _upright(image, getattr(image, "filename", "") or "the image given")
+    flat = flat.copy() if flat is image else flat  # the caller's image keeps its info
     flat.info.clear()
     return flat if flat.mode == "RGB" else flat.convert("RGB")
 
@@ -231,7 +231,7 @@ def _upright(image: Image.Image, path: Path | str) -> Image.Image:
         flat = _flat(image)
     except Exception as error:
         detail = f"{image.format} of mode {image.mode} cannot be turned into colours: {error}"
-        raise PictureError(path, "unsupported", detail) from error
+        raise ImageError(path, "unsupported", detail) from error
     # Asked for after loading: a TIFF is then turned by Pillow itself, and the EXIF data of a PNG may come last.
     turn = _TRANSPOSE.get(_orientation(image))
     return flat if turn is None else flat.transpose(turn)
@@ -285,21 +285,21 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _not_identified(error: Exception, start: bytes, file: IO[bytes], path: Path | str) -> PictureError:
+def _not_identified(error: Exception, start: bytes, file: IO[bytes], path: Path | str) -> ImageError:
     known = next((name for magic, name in _UNSUPPORTED.items() if start.startswith(magic)), None)
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
         known = "HEIC"
     elif b"<svg" in start and start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         known = "SVG, a drawing without pixels"
     if known:
-        return PictureError(path, "unsupported", f"{known}; convert it to PNG or JPEG")
+        return ImageError(path, "unsupported", f"{known}; convert it to PNG or JPEG")
     for name in _formats():
         accept = Image.OPEN[name][1]
         if accept is not None and _accepts(accept, start[:16]):
             if _ends_early(error) or _cut_short(file):
-                return PictureError(path, "truncated", f"a {name} that ends within its header")
-            return PictureError(path, "unreadable", f"starts like a {name}, but its header is broken")
-    return PictureError(path, "not_a_picture", "its bytes are of no known picture format")
+                return ImageError(path, "truncated", f"a {name} that ends within its header")
+            return ImageError(path, "unreadable", f"starts like a {name}, but its header is broken")
+    return ImageError(path, "not_an_image", "its bytes are of no known image format")
 
 
 def _accepts(accept: Callable[[bytes], bool | str], start: bytes) -> bool:
@@ -309,21 +309,21 @@ def _accepts(accept: Callable[[bytes], bool | str], start: bytes) -> bool:
         return False
 
 
-def _load_error(error: Exception, path: Path | str) -> PictureError:
+def _load_error(error: Exception, path: Path | str) -> ImageError:
     text = str(error) or type(error).__name__
     if isinstance(error, Image.DecompressionBombError | MemoryError):
         return _too_large(path, "more pixels than its header says")
     if _ends_early(error):
-        return PictureError(path, "truncated", "the file ends before the picture does")
-    return PictureError(path, "unreadable", f"broken data: {text}")
+        return ImageError(path, "truncated", "the file ends before the image does")
+    return ImageError(path, "unreadable", f"broken data: {text}")
 
 
 def _ends_early(error: Exception) -> bool:
     return isinstance(error, EOFError) or any(words in str(error).lower() for words in ("truncated", "not enough"))
 
 
-def _too_large(path: Path | str, found: str) -> PictureError:
-    return PictureError(path, "too_large", f"{found}; at most {MAX_PIXELS:,} are decoded")
+def _too_large(path: Path | str, found: str) -> ImageError:
+    return ImageError(path, "too_large", f"{found}; at most {MAX_PIXELS:,} are decoded")
 
 
 def _cut_short(file: IO[bytes]) -> bool:
@@ -341,7 +341,7 @@ def _cut_short(file: IO[bytes]) -> bool:
 
 
 def _wanted(size: tuple[int, int], at_least: tuple[int, int] | None, box: Box | None) -> tuple[int, int]:
-    """The smallest (width, height) of the whole upright picture that leaves its box, or itself, `at_least` large."""
+    """The smallest (width, height) of the whole upright image that leaves its box, or itself, `at_least` large."""
     if at_least is None:
         return size
     if box is None:
@@ -353,7 +353,7 @@ def _wanted(size: tuple[int, int], at_least: tuple[int, int] | None, box: Box | 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # EXIF data are broken in as many ways as there are cameras; then the picture is as it lies
+    except Exception:  # EXIF data are broken in as many ways as there are cameras; then the image is as it lies
         return 1
 
 

@@ -20,15 +20,15 @@ from eml.images.random import key_of, uniform
 from eml.images.source import Opened, Source
 
 Batch = tuple[Tensor, Tensor]
-"""pixels (B, 3, H, W) uint8, channels last in memory; rows (B,) int64: which picture each is."""
+"""pixels (B, 3, H, W) uint8, channels last in memory; rows (B,) int64: which image each is."""
 
 
 Key = tuple[int, int, int]
 """(epoch, position in the epoch, row of the table)."""
 
 
-class Pictures(Dataset[tuple[Tensor | str, Tensor]]):
-    """Batches of pictures by (epoch, position, row) each; the pixels depend on the seed and those three alone."""
+class ImageDataset(Dataset[tuple[Tensor | str, Tensor]]):
+    """Batches of images by (epoch, position, row) each; the pixels depend on the seed and those three alone."""
 
     def __init__(
         self, source: Source, preprocess: Preprocess, *, augmenter: Augmenter | None = None, seed: int = 0
@@ -40,7 +40,7 @@ class Pictures(Dataset[tuple[Tensor | str, Tensor]]):
         return len(self.source)
 
     def __getitem__(self, key: Key) -> tuple[Tensor | str, Tensor]:
-        """One picture as a batch of one."""
+        """One image as a batch of one."""
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor | str, Tensor]:
@@ -60,7 +60,7 @@ class Pictures(Dataset[tuple[Tensor | str, Tensor]]):
         return torch.from_numpy(pixels).permute(0, 3, 1, 2), rows
 
     def _pixels(self, row: int, draws: list[float]) -> Pixels:
-        """(H, W, 3) of one picture: whole, crop, flip, change, as in Augmenter."""
+        """(H, W, 3) of one image: whole, crop, flip, change, as in Augmenter."""
         augmenter, (*for_crop, for_flip, for_change) = self.augmenter, draws
         seed = int(for_change * 2**32)
         opened, part = self._open(row, augmenter.crop, for_crop)
@@ -73,7 +73,7 @@ class Pictures(Dataset[tuple[Tensor | str, Tensor]]):
         return pixels if augmenter.change is None else augmenter.change(pixels, seed)
 
     def _open(self, row: int, crop: Crop | None, draws: list[float]) -> tuple[Opened, Box | None]:
-        """A picture and which part of it is wanted; None for what evaluation takes."""
+        """An image and which part of it is wanted; None for what evaluation takes."""
         if crop is None or self.augmenter.whole is not None:
             return self.source.whole(row, self.preprocess.size), None
         fit = self.preprocess.fit
@@ -125,13 +125,13 @@ class EpochBatches:
             yield [(self.epoch, step * size + self.first + number, row) for number, row in enumerate(rows)]
 
 
-def batches(pictures: Pictures, sampler: InOrder | EpochBatches, workers: int = 0) -> Iterator[Batch]:
+def batches(images: ImageDataset, sampler: InOrder | EpochBatches, workers: int = 0) -> Iterator[Batch]:
     """Batches in the sampler's order, whatever the number of worker processes.
 
-    Raises DataError naming the file when a picture cannot be read.
+    Raises DataError naming the file when an image cannot be read.
     """
     loader = DataLoader(
-        pictures,
+        images,
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_as_it_is,

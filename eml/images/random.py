@@ -12,7 +12,7 @@ def uniform(key: int, positions: NDArray[np.int64], count: int) -> NDArray[np.fl
     """(len(positions), count) numbers in [0, 1). Each depends on the key, its position and its column alone.
 
     SplitMix64 (Steele 2014, OOPSLA, fig. 14) started at a mix of key and position: a whole batch in a few vector
-    operations, where a generator for each picture would take longer than a small picture's crop.
+    operations, where a generator for each image would take longer than a small image's crop.
     """
     start = _mix(np.uint64(key % 2**64) + (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN)  # (B,)
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
@@ -27,7 +27,7 @@ def key_of(*numbers: int) -> int:
 
 
 class Bits(np.random.PCG64):
-    """A bit generator that is started anew for each picture: by its state, a seventh of the time of a new one."""
+    """A bit generator that is started anew for each image: by its state, a seventh of the time of a new one."""
 
     def start(self, seed: int) -> None:
         """To where it is for this seed, whatever was drawn before."""

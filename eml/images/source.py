@@ -1,4 +1,4 @@
-"""Where the pictures of a table's rows come from: their files."""
+"""Where the images of a table's rows come from: their files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,33 +14,33 @@ from eml.images.decode import Box, Choose, decode, decode_part
 from eml.images.preprocess import Pixels
 
 Opened = Image.Image | Pixels
-"""RGB, upright, perhaps smaller than in its file: a Pillow picture, or (H, W, 3) uint8."""
+"""RGB, upright, perhaps smaller than in its file: a Pillow image, or (H, W, 3) uint8."""
 
 
 class Source(Protocol):
-    """Pictures by row."""
+    """Images by row."""
 
     def __len__(self) -> int:
         """The number of rows."""
 
     def whole(self, row: int, side: int) -> Opened:
-        """The picture of a row, or its box; no side below `side` pixels unless the picture is smaller itself.
+        """The image of a row, or its box; no side below `side` pixels unless the image is smaller itself.
 
         Raises DataError, naming the file, when it cannot be read.
         """
 
     def part(self, row: int, side: int, choose: Choose) -> tuple[Opened, Box]:
-        """A picture and where in it the part lies that `choose` wants of (width, height) of the row's picture or box.
+        """An image and where in it the part lies that `choose` wants of (width, height) of the row's image or box.
 
-        No side of the part is below `side` unless the picture is too small itself. Raises DataError as `whole` does.
+        No side of the part is below `side` unless the image is too small itself. Raises DataError as `whole` does.
         """
 
 
-class Files:
-    """Pictures from their files.
+class FileSource:
+    """Images from their files.
 
     Paths and boxes are a few tensors, which spawned workers get as shared memory: none grows with the number of rows.
-    boxes: (N, 4) left, top, right, bottom in pixels, right and bottom exclusive; negative for the whole picture.
+    boxes: (N, 4) left, top, right, bottom in pixels, right and bottom exclusive; negative for the whole image.
     """
 
     def __init__(self, root: Path, file_names: Sequence[str], boxes: NDArray[np.int64] | None = None) -> None:
@@ -71,11 +71,11 @@ class Files:
         return len(self.offsets) - 1
 
     def path(self, row: int) -> Path:
-        """Where the picture of a row lies."""
+        """Where the image of a row lies."""
         return self.root / self.names[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
 
     def box(self, row: int) -> tuple[int, int, int, int] | None:
-        """Of the row, None for the whole picture."""
+        """Of the row, None for the whole image."""
         if self.boxes is None:
             return None
         left, top, right, bottom = self.boxes[row].tolist()
@@ -95,7 +95,7 @@ class Files:
 
         def moved(width: int, height: int) -> Box:
             if not (left < right <= width and 0 <= top < bottom <= height):
-                raise DataError(f"{path}: box {box} is not within the picture's {width} × {height} pixels")
+                raise DataError(f"{path}: box {box} is not within the image's {width} × {height} pixels")
             return inner[0] + left, inner[1] + top, inner[2] + left, inner[3] + top
 
         return decode_part(path, moved, at_least=(side, side))

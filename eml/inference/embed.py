@@ -1,4 +1,4 @@
-"""The pictures of a validation embedded by several processes, a batch each in turn."""
+"""The images of a validation embedded by several processes, a batch each in turn."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from eml.distributed.processes import Processes
 from eml.distributed.sharded_network import is_sharded
-from eml.images.loading import InOrder, Pictures
+from eml.images.loading import ImageDataset, InOrder
 from eml.inference.model import Model
 
 
 def embed_together(
     model: Model,
-    pictures: Pictures,
+    images: ImageDataset,
     processes: Processes,
     *,
     batch_size: int,
@@ -23,12 +23,12 @@ def embed_together(
 ) -> Tensor:
     """(N, D) as `Model.embed_rows` gives them, to the bit, in the first process; in the others they mean nothing.
 
-    progress: called by all after each round of a batch for each process, with the number of pictures in it.
+    progress: called by all after each round of a batch for each process, with the number of images in it.
     """
     if processes.world == 1:
-        return model.embed_rows(pictures, batch_size=batch_size, workers=workers, progress=progress)
-    total, world = len(pictures), processes.world
-    own = model.embedded(pictures, InOrder(total, batch_size, rank=processes.rank, world=world), workers)
+        return model.embed_rows(images, batch_size=batch_size, workers=workers, progress=progress)
+    total, world = len(images), processes.world
+    own = model.embedded(images, InOrder(total, batch_size, rank=processes.rank, world=world), workers)
     done = torch.empty(-(-total // batch_size) * batch_size, model.size)
     for first in range(0, total, batch_size * world):
         sent = torch.zeros(batch_size, model.size)

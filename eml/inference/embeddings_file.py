@@ -1,4 +1,4 @@
-"""Embeddings in a file, made by eml or elsewhere: .npz, .npy or .parquet, and the pictures that they are of.
+"""Embeddings in a file, made by eml or elsewhere: .npz, .npy or .parquet, and the images that they are of.
 
 .npz: `embeddings` (N, D), and `label`, `file_name` and any other arrays of N values, which become columns.
 .npy: (N, D), of the rows of a table in their order.
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.dataset.columns import FLAGS, Problems, asked_rows, flags_speak, typed
+from eml.dataset.columns import FLAGS, Problems, has_query_gallery, query_or_gallery_rows, parse_columns
 from eml.dataset.problems import SHOWN, and_more
 from eml.dataset.table import Table
 from eml.errors import DataError
@@ -31,9 +31,9 @@ def is_embeddings_file(name: str) -> bool:
 
 
 def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tensor]:
-    """The pictures, and their (N, D) float32 embeddings in the table's order.
+    """The images, and their (N, D) float32 embeddings in the table's order.
 
-    table: which pictures to take; of one with queries and a gallery these. A file with file names may hold more than
+    table: which images to take; of one with queries and a gallery these. A file with file names may hold more than
     these; one without must have a row for each row of the table, in order. None: all that the file holds, which must
     then have labels.
     Raises DataError for what cannot be read or does not fit the table.
@@ -48,12 +48,12 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
     values = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
     if table is not None:
         values = values[_rows(path, len(values), columns, table)]
-        table = replace(table, frame=table.frame[asked_rows(table.frame)].reset_index(drop=True))
+        table = replace(table, frame=table.frame[query_or_gallery_rows(table.frame)].reset_index(drop=True))
         _refuse_directionless(path, values, table.frame["file_name"])
         return table, values
     if "label" not in columns:
         raise DataError(
-            f"{path}: has no labels, so it is not known what is alike; say which pictures they are of: --data TABLE"
+            f"{path}: has no labels, so it is not known what is alike; say which images they are of: --data TABLE"
         )
     frame = _frame(path, columns)
     _refuse_directionless(path, values, frame["file_name"])
@@ -61,7 +61,7 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
 
 
 def _frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
-    """The pictures, with the known columns in their types, as of any table."""
+    """The images, with the known columns in their types, as of any table."""
     empty = pd.isna(columns["label"])
     labels = np.where(empty, "", columns["label"].astype(str))
     frame = pd.DataFrame({"label": labels} | {name: each for name, each in columns.items() if name != "label"})
@@ -70,7 +70,7 @@ def _frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
     else:
         frame.insert(1, "file_name", _numbered(len(frame)))
     problems: Problems = []
-    frame = typed(frame, problems)
+    frame = parse_columns(frame, problems)
     problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
     if problems:
         told = [f"{path}: row {row}: {text}" if row >= 0 else f"{path}: {text}" for row, text in problems[:SHOWN]]
@@ -85,7 +85,7 @@ def _refuse_directionless(path: Path, embeddings: Tensor, names: "pd.Series[str]
     if bad:
         raise DataError(
             f"{path}: {len(bad):,} of {len(embeddings):,} embeddings are NaN, infinite or zero, "
-            f"first: {names.iloc[bad[0]]}. Leave these pictures out, or embed them again"
+            f"first: {names.iloc[bad[0]]}. Leave these images out, or embed them again"
         )
 
 
@@ -109,7 +109,7 @@ def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **colu
         "embeddings": embeddings.numpy(),
         "file_name": frame["file_name"].to_numpy(str),
         "label": frame["label"].to_numpy(str),
-        **(_flags(frame) if flags_speak(frame) else {}),  # else another protocol is read
+        **(_flags(frame) if has_query_gallery(frame) else {}),  # else another protocol is read
         **columns,
     }
     with whole_file(path) as temporary, temporary.open("wb") as file:
@@ -169,8 +169,8 @@ def _of_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
 
 
 def _rows(path: Path, count: int, columns: dict[str, Array], table: Table) -> Tensor:
-    """The row of the file for each picture of the table that is query or gallery."""
-    asked = asked_rows(table.frame)
+    """The row of the file for each image of the table that is query or gallery."""
+    asked = query_or_gallery_rows(table.frame)
     if "file_name" not in columns:
         if count != len(table.frame):
             raise DataError(
@@ -186,7 +186,7 @@ def _rows(path: Path, count: int, columns: dict[str, Array], table: Table) -> Te
     missing = wanted[found < 0].tolist()
     if missing:
         raise DataError(
-            f"{path}: has no embedding for {len(missing):,} of {len(found):,} pictures of {table.name}, "
+            f"{path}: has no embedding for {len(missing):,} of {len(found):,} images of {table.name}, "
             f"first: {missing[0]}"
         )
     return torch.from_numpy(found)

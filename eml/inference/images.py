@@ -7,11 +7,11 @@ from eml.dataset.columns import BOX
 from eml.dataset.table import Table
 from eml.images import source as images
 from eml.images.augment import Augmenter
-from eml.images.loading import Pictures
+from eml.images.loading import ImageDataset
 from eml.images.preprocess import Preprocess
 
 
-def pictures(
+def table_images(
     table: Table,
     frame: pd.DataFrame,
     preprocess: Preprocess,
@@ -19,13 +19,13 @@ def pictures(
     source: images.Source | None = None,
     augmenter: Augmenter | None = None,
     seed: int = 0,
-) -> Pictures:
-    """The pictures of some of the table's rows, in the frame's order. source: where from; None: their files."""
-    source = files(table, frame) if source is None else source
-    return Pictures(source, preprocess, augmenter=augmenter, seed=seed)
+) -> ImageDataset:
+    """The images of some of the table's rows, in the frame's order. source: where from; None: their files."""
+    source = table_files(table, frame) if source is None else source
+    return ImageDataset(source, preprocess, augmenter=augmenter, seed=seed)
 
 
-def files(table: Table, frame: pd.DataFrame) -> images.Files:
+def table_files(table: Table, frame: pd.DataFrame) -> images.FileSource:
     """The files, and boxes, of some of the table's rows."""
     boxes = frame[list(BOX)].fillna(-1).to_numpy(np.int64) if set(BOX) <= set(frame.columns) else None
-    return images.Files(table.root, frame["file_name"].tolist(), boxes)
+    return images.FileSource(table.root, frame["file_name"].tolist(), boxes)

@@ -1,4 +1,4 @@
-"""A loaded model: pictures in, embeddings out. What `eml.load` returns."""
+"""A loaded model: images in, embeddings out. What `eml.load` returns."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from eml.errors import CheckpointError, DataError
 from eml.images.decode import decode, from_pil
-from eml.images.loading import InOrder, Pictures, batches, normalise
+from eml.images.loading import ImageDataset, InOrder, batches, normalise
 from eml.images.preprocess import Preprocess
 from eml.models.calibration import Calibration, read_calibration
 from eml.models.checkpoint import load_checkpoint
 from eml.models.device import find_device
 from eml.models.embedder import Embedder
 
-Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+ImageLike = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 
 
 class Model:
@@ -47,10 +47,10 @@ class Model:
             raise CheckpointError(f"{self.folder or 'the model'}: is not calibrated; run: eml calibrate CHECKPOINT")
         return self.calibration.threshold.value
 
-    def matches(self, first: Picture, second: Picture, *, threshold: float | None = None) -> bool:
-        """Whether two pictures are taken to be of one class: their cosine is at least the threshold.
+    def matches(self, first: ImageLike, second: ImageLike, *, threshold: float | None = None) -> bool:
+        """Whether two images are taken to be of one class: their cosine is at least the threshold.
 
-        threshold: the calibrated one unless given. Whether it fits two pictures depends on its goal: pair_far is about
+        threshold: the calibrated one unless given. Whether it fits two images depends on its goal: pair_far is about
         pairs; far, about the nearest of a whole gallery, is stricter. Raises CheckpointError when neither is there.
         """
         least = self.threshold if threshold is None else threshold
@@ -62,35 +62,35 @@ class Model:
         """Embedding size D."""
         return self.embedder.size
 
-    def embed(self, pictures: Sequence[Picture] | Picture, *, batch_size: int = 64) -> NDArray[np.float32]:
+    def embed(self, images: Sequence[ImageLike] | ImageLike, *, batch_size: int = 64) -> NDArray[np.float32]:
         """(N, D) float32 embeddings of unit length.
 
-        pictures: paths, PIL pictures (any mode) or (H, W, 3) uint8 RGB arrays; one alone counts as a list of one.
+        images: paths, PIL images (any mode) or (H, W, 3) uint8 RGB arrays; one alone counts as a list of one.
         Raises DataError when one cannot be read.
         """
-        if isinstance(pictures, (str, os.PathLike, Image.Image, np.ndarray)):
-            pictures = [pictures]
-        done = [self._forward(pixels) for pixels in self._tensors(pictures, batch_size)]
+        if isinstance(images, (str, os.PathLike, Image.Image, np.ndarray)):
+            images = [images]
+        done = [self._forward(pixels) for pixels in self._tensors(images, batch_size)]
         return torch.cat(done).numpy() if done else np.zeros((0, self.size), np.float32)
 
     def embed_rows(
-        self, pictures: Pictures, *, batch_size: int, workers: int = 0, progress: Callable[[int], None] | None = None
+        self, images: ImageDataset, *, batch_size: int, workers: int = 0, progress: Callable[[int], None] | None = None
     ) -> Tensor:
         """(N, D) float32 embeddings of unit length on the CPU, for the rows of a table in order."""
-        done = torch.empty(len(pictures), self.size)
-        for embeddings, rows in self.embedded(pictures, InOrder(len(pictures), batch_size), workers):
+        done = torch.empty(len(images), self.size)
+        for embeddings, rows in self.embedded(images, InOrder(len(images), batch_size), workers):
             done[rows] = embeddings
             if progress is not None:
                 progress(len(rows))
         return done
 
-    def embedded(self, pictures: Pictures, which: InOrder, workers: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def embedded(self, images: ImageDataset, which: InOrder, workers: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Batch by batch (B, D) embeddings of unit length on the CPU, and the rows (B,) that they are of."""
-        for pixels, rows in batches(pictures, which, workers):
+        for pixels, rows in batches(images, which, workers):
             yield self._forward(pixels), rows
 
     def accompany(self) -> None:
-        """Call the network on nothing, where its weights are shared out and the others have pictures left."""
+        """Call the network on nothing, where its weights are shared out and the others have images left."""
         side = self.preprocess.size
         self._forward(torch.zeros(1, 3, side, side, dtype=torch.uint8))
 
@@ -100,20 +100,20 @@ class Model:
             embeddings = self.embedder(normalise(pixels.to(self.device), self.preprocess)).float()
             return torch.nn.functional.normalize(embeddings).cpu()
 
-    def _tensors(self, pictures: Sequence[Picture], batch_size: int) -> Iterator[Tensor]:
-        for first in range(0, len(pictures), batch_size):
-            arrays = [self.preprocess(self._open(picture)) for picture in pictures[first : first + batch_size]]
+    def _tensors(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[Tensor]:
+        for first in range(0, len(images), batch_size):
+            arrays = [self.preprocess(self._open(image)) for image in images[first : first + batch_size]]
             yield torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
-    def _open(self, picture: Picture) -> Image.Image:
+    def _open(self, image: ImageLike) -> Image.Image:
         side = self.preprocess.size
-        if isinstance(picture, np.ndarray):
-            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-                raise DataError(f"an array must be (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
-            return Image.fromarray(picture)
-        if isinstance(picture, Image.Image):
-            return from_pil(picture)
-        return decode(Path(picture), at_least=(side, side))
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise DataError(f"an array must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+            return Image.fromarray(image)
+        if isinstance(image, Image.Image):
+            return from_pil(image)
+        return decode(Path(image), at_least=(side, side))
 
 
 def load(checkpoint: str | os.PathLike[str], *, device: str = "auto") -> Model:

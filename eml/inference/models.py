@@ -31,7 +31,7 @@ def load_for_evaluation(
     """A checkpoint or run folder, or `timm:NAME`: a timm model as it comes, its pooled features as embeddings.
 
     weights, image_size: of timm:NAME; a checkpoint has its own. weights: pretrained, none, or a file. image_size: side
-    (pixels), the model's own unless given; pictures are squashed to the square.
+    (pixels), the model's own unless given; images are squashed to the square.
     """
     if not name.startswith(TIMM):
         return load(name, device=device)

@@ -45,7 +45,7 @@ class Terms:
     def mixed_statistics(self, other: Terms, share: float | Tensor) -> list[Tensor]:
         """Of mixed samples: means over both labels with the weights of the loss, share and 1−share.
 
-        So the accuracy cannot be 1 where both labels have a share, and the partner's class counts as another one.
+        So the accuracy cannot be 1 where both labels have a share, and the positive's class counts as another one.
         """
         both = zip(self._per_sample(), other._per_sample(), strict=True)
         return [(share * own + (1 - share) * others).mean() for own, others in both]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Focal(Loss):
     """(1−p)^γ·(−ln p) with p the target's softmax probability after the margin. Lin 2017, arXiv:1708.02002, eq. 4.
 
-    Deviation: over the classes' softmax instead of sigmoids, as usual for one label per picture.
+    Deviation: over the classes' softmax instead of sigmoids, as usual for one label per image.
     """
 
     type: Literal["focal"] = "focal"

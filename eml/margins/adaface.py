@@ -20,7 +20,7 @@ class AdaFace(Margin):
     """A margin that follows the embedding's length, cos(θ − m·q) − m·(1+q). Kim 2022, arXiv:2204.00964.
 
     q = clip(h·(n−μ)/(σ+ε), −1, 1) with n the length clipped to [1e-3, 100], without gradient; μ and σ are running mean
-    and (unbiased) standard deviation of n, updated before use. At q = −1 (short embeddings, poor pictures) it is
+    and (unbiased) standard deviation of n, updated before use. At q = −1 (short embeddings, poor images) it is
     ArcFace, at q = 0 CosFace. All cosines are kept within ±(1−ε), so that there is no gradient within 2.6° of a class
     weight, and the shifted angle within [ε, π−ε], as in the released code.
     `alpha` is the weight of the new value: 0.01 in the released configuration, 1 (no memory) in its class.

@@ -18,7 +18,7 @@ class MagFace(Margin):
 
     m(a) rises linearly from `lower_margin` to `upper_margin` over a in [lower_norm, upper_norm], to which the length is
     clipped; the gradient goes through it. λ_g·g(a), g = a/upper_norm² + 1/a, is added to the loss, so that good
-    pictures become long: the length is a quality score. The released code is `past_pi: easy`; its script takes
+    images become long: the length is a quality score. The released code is `past_pi: easy`; its script takes
     λ_g = 35, its trainer's default of 20 is below the bound that the paper derives (22.6 with these numbers).
     """
 

@@ -1,1 +1,1 @@
-"""Backbone, neck and embedder (pictures → embeddings); class head (embeddings + class weights → loss terms)."""
+"""Backbone, neck and embedder (images → embeddings); class head (embeddings + class weights → loss terms)."""

@@ -24,7 +24,7 @@ FORMAT = 1
 
 
 class CheckpointConfig(Strict):
-    """What config.json holds: everything needed to embed a picture as in training."""
+    """What config.json holds: everything needed to embed an image as in training."""
 
     format: int = FORMAT
     eml_version: str

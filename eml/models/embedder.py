@@ -1,4 +1,4 @@
-"""Pictures → embeddings: a timm backbone and a neck."""
+"""Images → embeddings: a timm backbone and a neck."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Embedder(nn.Module):
     def __init__(self, backbone: nn.Module, neck: nn.Module, size: int, still: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.backbone, self.neck, self.size = backbone, neck, size
-        self.memory_format = torch.channels_last  # of pictures and convolutions: faster
+        self.memory_format = torch.channels_last  # of images and convolutions: faster
         self._still = tuple(still)  # modules that stay in eval mode while the others train
 
     def train(self, mode: bool = True) -> Self:
@@ -227,7 +227,7 @@ def _measure(backbone: nn.Module, name: str, image_size: int | None) -> int:
         with torch.no_grad():
             features = backbone(torch.zeros(1, 3, side, side))
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"model.backbone: {name} cannot take pictures of {side}×{side} pixels: {error}") from error
+        raise ConfigError(f"model.backbone: {name} cannot take images of {side}×{side} pixels: {error}") from error
     backbone.train(training)
     if features.ndim != 2:
         raise ConfigError(f"model.backbone: {name} gives features of shape {tuple(features.shape)}, expected (B, F)")

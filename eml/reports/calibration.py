@@ -66,7 +66,7 @@ def _title(found: Calibration) -> str:
     text = f"Threshold for {found.goal_value:g} {GOALS[found.goal]}"
     if found.held_out_mean is not None:
         text += f"; on held-out classes {found.held_out_mean:.3g}"
-    return f"{text}\n{found.counts['pictures']:,} pictures of {found.counts['classes']:,} classes"
+    return f"{text}\n{found.counts['images']:,} images of {found.counts['classes']:,} classes"
 
 
 def _two_sided(axes: Any, edges: Any, same: Any, different: Any) -> None:
@@ -85,4 +85,4 @@ def _logarithmic(axes: Any, edges: Any, same: Any, different: Any) -> None:
     axes.stairs(different, edges, color=DIFFERENT, linewidth=1.6, linestyle="--")
     axes.set_yscale("log")
     axes.set_ylabel("%, logarithmic")
-    axes.set_xlabel("cosine of two pictures")
+    axes.set_xlabel("cosine of two images")

@@ -64,7 +64,7 @@ def curve(points: Sequence[Sequence[float]], mark: tuple[float, float, str], *, 
         parts.append(
             text_at(left + share * across + (RIGHT - 2 if share == 1 else 0), HEIGHT - BOTTOM + 18, text, anchor)
         )
-    return framed(parts, left, "share of the classes, largest first", "share of the pictures", label)
+    return framed(parts, left, "share of the classes, largest first", "share of the images", label)
 
 
 def framed(parts: list[Markup], left: float, horizontal: str, vertical: str, label: str) -> Markup:

@@ -1,4 +1,4 @@
-"""Pictures in rows and columns under a title: to be looked at."""
+"""Images in rows and columns under a title: to be looked at."""
 
 import textwrap
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from eml.errors import OutputError
 from eml.files import unwritable, whole_file
 
-SMALLEST, LARGEST = 96, 256  # sides between which a picture is shown (pixels)
+SMALLEST, LARGEST = 96, 256  # sides between which an image is shown (pixels)
 MARGIN, LINE = 8, 20
-PAPER = "#ececec"  # on which a white picture shows its edges
+PAPER = "#ececec"  # on which a white image shows its edges
 MADE_BY = "eml contact sheet"
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 Row = tuple[str, Sequence[NDArray[np.uint8]]]
-"""What stands above a row, and its pictures, (H, W, 3) uint8 all of one size."""
+"""What stands above a row, and its images, (H, W, 3) uint8 all of one size."""
 
 
 def refuse_sheet(path: Path, *, overwrite: bool) -> None:
-    """Raises OutputError for no name of a picture, a file that is no earlier sheet, and what cannot be written."""
+    """Raises OutputError for no name of an image, a file that is no earlier sheet, and what cannot be written."""
     if path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{path}: a picture is written, so its name ends in {', '.join(SUFFIXES)}")
+        raise OutputError(f"{path}: an image is written, so its name ends in {', '.join(SUFFIXES)}")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give the name of a file")
     if path.exists() and not overwrite and not _is_sheet(path):
@@ -37,7 +37,7 @@ def refuse_sheet(path: Path, *, overwrite: bool) -> None:
 def draw_sheet(path: Path, title: str, columns: Sequence[str], rows: Sequence[Row]) -> Path:
     """Write the sheet, as PNG or, by its suffix, JPEG; returns `path`.
 
-    Pictures are enlarged by a whole number where they are small, with their pixels visible, and never cut.
+    Images are enlarged by a whole number where they are small, with their pixels visible, and never cut.
     """
     side = rows[0][1][0].shape[0]
     shown = side * max(1, -(-SMALLEST // side)) if side < LARGEST else LARGEST
@@ -52,10 +52,10 @@ def draw_sheet(path: Path, title: str, columns: Sequence[str], rows: Sequence[Ro
         pen.text((MARGIN, MARGIN + number * LINE), line, "black", bold)
     for column, name in enumerate(columns):
         pen.text((MARGIN + column * (shown + MARGIN), top - LINE + 2), name, "black", font)
-    for row, (name, pictures) in enumerate(rows):
+    for row, (name, images) in enumerate(rows):
         y = top + row * (LINE + shown + MARGIN)
         pen.text((MARGIN, y + 2), _cut(name, width - 2 * MARGIN, font), "#555555", font)
-        for column, pixels in enumerate(pictures):
+        for column, pixels in enumerate(images):
             sheet.paste(_resized(pixels, shown), (MARGIN + column * (shown + MARGIN), y + LINE))
     _save(sheet, path)
     return path
@@ -94,8 +94,8 @@ def _save(sheet: Image.Image, path: Path) -> None:
 
 def _is_sheet(path: Path) -> bool:
     try:
-        with Image.open(path) as picture:
-            comment = picture.info.get("comment", b"")
-            return picture.info.get("Software") == MADE_BY or comment == MADE_BY.encode()
+        with Image.open(path) as image:
+            comment = image.info.get("comment", b"")
+            return image.info.get("Software") == MADE_BY or comment == MADE_BY.encode()
     except OSError:
         return False

@@ -30,7 +30,7 @@ def draw_curves(run: Path) -> Path:
     ]
     for key, name in shown:
         right.plot(_column(validations, "epoch"), _column(validations, key), "o-", label=name)
-    right.set(xlabel="epoch (0: before training)", title="Retrieval on held-out pictures")
+    right.set(xlabel="epoch (0: before training)", title="Retrieval on held-out images")
     if shown:
         right.legend()
     else:

@@ -95,7 +95,7 @@ def _section(key: str, section: Strict) -> str:
 
 
 def draw(path: Path) -> None:
-    """The picture: one panel per margin."""
+    """The image: one panel per margin."""
     from matplotlib.figure import Figure
 
     members = Margin.members()
@@ -196,7 +196,7 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def main(folder: Path) -> None:
-    """Write the page and its picture into a folder."""
+    """Write the page and its image into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "margins.md", page())
     draw(folder / "margins.png")

@@ -30,7 +30,7 @@ def signature(made_by: str) -> dict[str, str]:
 
 def _made_by(path: Path, made_by: str) -> bool:
     try:
-        with Image.open(path) as picture:
-            return bool(picture.info.get("Software") == made_by)
+        with Image.open(path) as image:
+            return bool(image.info.get("Software") == made_by)
     except OSError:
         return False

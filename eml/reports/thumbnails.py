@@ -1,4 +1,4 @@
-"""Small copies of pictures, within the page itself."""
+"""Small copies of images, within the page itself."""
 
 import io
 from base64 import b64encode
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from eml.images.decode import PictureError, decode
+from eml.images.decode import ImageError, decode
 from eml.threads import in_order
 
 SIDE, QUALITY = 160, 75  # pixels of the longer side; JPEG quality
 
 
 class Thumbnail(NamedTuple):
-    """source: a data URI, empty where the picture cannot be read any more; then `problem` says why."""
+    """source: a data URI, empty where the image cannot be read any more; then `problem` says why."""
 
     source: str
     width: int
@@ -25,10 +25,10 @@ class Thumbnail(NamedTuple):
 
 
 def thumbnail(path: Path, box: tuple[int, int, int, int] | None = None, side: int = SIDE) -> Thumbnail:
-    """The picture, or its box, as every other command sees it: at most `side` px wide and high, never enlarged."""
+    """The image, or its box, as every other command sees it: at most `side` px wide and high, never enlarged."""
     try:
         image = decode(path, at_least=(side, side), box=box)
-    except PictureError as error:
+    except ImageError as error:
         return Thumbnail("", side, side, error.reason)
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
     data = io.BytesIO()

@@ -11,11 +11,11 @@ SEED = 28
 SHOWN = {"nmi": "NMI", "ami": "AMI"}
 """What the values of `clustering` are called in tables."""
 FULL_WORK = 1 << 32
-"""Above so many pictures × clusters × dimensions a round, k-means goes by mini-batches."""
+"""Above so many images × clusters × dimensions a round, k-means goes by mini-batches."""
 
 
 def clustering(embeddings: NDArray[np.float32], labels: NDArray[np.int64], seed: int = SEED) -> dict[str, float]:
-    """nmi and ami of k-means with as many clusters as there are classes, over all pictures, singletons too.
+    """nmi and ami of k-means with as many clusters as there are classes, over all images, singletons too.
 
     nmi: I(class; cluster) / ½(H(class) + H(cluster)), the arithmetic mean as scikit-learn has it (Oh Song 2016,
     arXiv:1511.06452, takes the same; some older papers the geometric mean, which is larger). It grows with

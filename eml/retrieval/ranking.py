@@ -1,8 +1,8 @@
-"""Where the partners of each query stand among all of the gallery: exact, in memory that is bounded whatever its size.
+"""Where the positives of each query stand among all of the gallery: exact, in memory that is bounded whatever its size.
 
-A query is compared with the pictures of its own class first; their similarities are then thresholds, and of all other
-pictures it is only counted how many are above each. So nothing is sorted and no list of neighbours is kept, and a class
-of 50,000 pictures takes no more memory than many small ones.
+A query is compared with the images of its own class first; their similarities are then thresholds, and of all other
+images it is only counted how many are above each. So nothing is sorted and no list of neighbours is kept, and a class
+of 50,000 images takes no more memory than many small ones.
 """
 
 from collections.abc import Iterator
@@ -14,45 +14,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.retrieval.similarity import BLOCK, TILE, Rows, check_sizes, similarities
+from eml.retrieval.similarity import BLOCK, TILE, UnitRows, check_sizes, similarities
 
-OWN_ENTRIES = 1 << 20  # similarities of queries to pictures of their class held at once, 4 MiB in float32
+OWN_ENTRIES = 1 << 20  # similarities of queries to images of their class held at once, 4 MiB in float32
 CACHED = 256  # rows of a block that stay in a core's cache while they are compared several times: 1 MiB
 FEW = 10  # thresholds up to which one comparison for each is quicker than a sort
-SPARSE = 32  # one of so many pictures may be above a query's worst partner for each to be looked at by itself
+SPARSE = 32  # one of so many images may be above a query's worst positive for each to be looked at by itself
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Where the partners of some queries (gallery pictures of their class, themselves excluded) stand.
+    """Where the positives of some queries (gallery images of their class, themselves excluded) stand.
 
-    queries: (T,) which queries these are. partners: (T,) how many each has. ranks: 1-based ranks of all partners,
-    ascending within a query, one query after the other, (sum of partners,). nearest: (T,) gallery index of the first
+    queries: (T,) which queries these are. positives: (T,) how many each has. ranks: 1-based ranks of all positives,
+    ascending within a query, one query after the other, (sum of positives,). nearest: (T,) gallery index of the first
     neighbour of all, −1 where there is none; nearest_similarity: (T,) its cosine, −inf where there is none;
-    nearest_is_partner: (T,). gallery_size: how many neighbours a query has at most.
+    nearest_is_positive: (T,). gallery_size: how many neighbours a query has at most.
     Ranks are by descending cosine; equal cosines are ranked by gallery index.
     """
 
     queries: Integers
-    partners: Integers
+    positives: Integers
     ranks: Integers
     nearest: Integers
     nearest_similarity: NDArray[np.float64]
-    nearest_is_partner: NDArray[np.bool_]
+    nearest_is_positive: NDArray[np.bool_]
     gallery_size: int
 
     @property
     def query_of_rank(self) -> Integers:
-        """(sum of partners,) the query, as a position in this ranking, that each rank belongs to."""
-        return np.repeat(np.arange(len(self.partners)), self.partners)
+        """(sum of positives,) the query, as a position in this ranking, that each rank belongs to."""
+        return np.repeat(np.arange(len(self.positives)), self.positives)
 
     @property
     def order_of_rank(self) -> Integers:
-        """(sum of partners,) 1 for a query's best-ranked partner, 2 for the next, …"""
-        starts = np.cumsum(self.partners) - self.partners
-        return np.arange(len(self.ranks)) - np.repeat(starts, self.partners) + 1
+        """(sum of positives,) 1 for a query's best-ranked positive, 2 for the next, …"""
+        starts = np.cumsum(self.positives) - self.positives
+        return np.arange(len(self.ranks)) - np.repeat(starts, self.positives) + 1
 
 
 def rank(
@@ -69,12 +69,12 @@ def rank(
     """Rank all of the gallery for each query by cosine, exactly, in the embeddings' precision; some queries at a time.
 
     queries: (Q, D), gallery: (N, D), of any length; labels as integers. Without a gallery the queries are their own
-    (leave-one-out). itself: (Q,) the gallery index that is the query's own picture and is left out, −1 for none;
-    exclusion is by this index, never by distance, so that copies of a picture stay findable.
-    query_groups, gallery_groups: (Q,), (N,) such as cameras: a gallery picture of the query's class and group is left
-    out, neither right nor wrong (Zheng 2015, Market-1501, section 4); −1 for a picture without a group.
+    (leave-one-out). itself: (Q,) the gallery index that is the query's own image and is left out, −1 for none;
+    exclusion is by this index, never by distance, so that copies of an image stay findable.
+    query_groups, gallery_groups: (Q,), (N,) such as cameras: a gallery image of the query's class and group is left
+    out, neither right nor wrong (Zheng 2015, Market-1501, section 4); −1 for an image without a group.
     device: where to compute, by default where the gallery is.
-    Queries without a partner stay in with partners = 0; metrics leave them out and say how many.
+    Queries without a positive stay in with positives = 0; metrics leave them out and say how many.
     Raises DataError on NaN, infinite or zero embeddings, and where there is not one label, and group, for each.
     """
     if gallery is None:
@@ -86,9 +86,9 @@ def rank(
         raise DataError("a gallery needs labels, and groups where the queries have them")
     check_sizes(queries, gallery)
     everyone = _Everyone(
-        Rows(queries, "query", device),
+        UnitRows(queries, "query", device),
         query_labels,
-        Rows(gallery, "gallery", device),
+        UnitRows(gallery, "gallery", device),
         gallery_labels,
         np.full(len(queries), -1) if itself is None else itself,
         None if query_groups is None or gallery_groups is None else (query_groups, gallery_groups),
@@ -103,13 +103,13 @@ def _check_numbers(name: str, count: int, **given: Integers | None) -> None:
 
 
 class _Everyone:
-    """All queries and all of the gallery, with the gallery's pictures put together by class."""
+    """All queries and all of the gallery, with the gallery's images put together by class."""
 
     def __init__(
         self,
-        queries: Rows,
+        queries: UnitRows,
         query_labels: Integers,
-        gallery: Rows,
+        gallery: UnitRows,
         gallery_labels: Integers,
         itself: Integers,
         groups: tuple[Integers, Integers] | None,
@@ -142,20 +142,20 @@ class _Everyone:
 
     def _ranking(self, some: Integers) -> Ranking:
         tile, own = self.queries.chosen(some), _Own(self, some)
-        partners = own.ranked(tile)
+        positives = own.ranked(tile)
         best = torch.full((len(some),), -torch.inf, dtype=tile.dtype, device=tile.device)
         nearest = torch.full((len(some),), -1, device=tile.device)
         found = tile.new_empty(len(some), self.gallery.width)  # one for all blocks: fresh memory costs page faults
         for first, block in self.gallery.blocks():
             similarities(tile, block, found)
             own.leave_out(found, first)
-            partners.count(found, first)
+            positives.count(found, first)
             highest = found.amax(1)
             better = torch.nonzero(highest > best).squeeze(1)
             if len(better):
                 best[better] = highest[better]
                 nearest[better] = found[better].argmax(1) + first
-        return partners.ranking(some, nearest, best, self.gallery_size)
+        return positives.ranking(some, nearest, best, self.gallery_size)
 
 
 def _firsts(starts: Integers, sizes: Integers) -> NDArray[np.bool_]:
@@ -166,11 +166,11 @@ def _firsts(starts: Integers, sizes: Integers) -> NDArray[np.bool_]:
     return np.append(True, (starts[1:] != starts[:-1]) | (sizes[1:] != sizes[:-1]))
 
 
-class _Partners:
-    """The partners of some queries, best first, and how many of the other pictures are above each.
+class _Positives:
+    """The positives of some queries, best first, and how many of the other images are above each.
 
-    similarities: (T, R), descending, −inf beyond a query's partners; indices: (T, R) in the gallery, its length beyond
-    them; counts: (T,) of partners.
+    similarities: (T, R), descending, −inf beyond a query's positives; indices: (T, R) in the gallery, its length beyond
+    them; counts: (T,) of positives.
     """
 
     def __init__(self, similarities: Tensor, indices: Tensor, counts: Tensor) -> None:
@@ -178,13 +178,13 @@ class _Partners:
         self.just_above = torch.nextafter(similarities, torch.full_like(similarities, torch.inf))
         none = similarities.new_full((len(counts), 1), torch.inf)
         finite = torch.cat([similarities.masked_fill(similarities == -torch.inf, torch.inf), none], 1)
-        self.worst = finite.amin(1, keepdim=True)  # (T, 1) of the partners, ∞ where there is none
+        self.worst = finite.amin(1, keepdim=True)  # (T, 1) of the positives, ∞ where there is none
         self.above = torch.zeros_like(indices)
 
     def count(self, found: Tensor, first: int) -> None:
-        """Count the pictures of a block that are above each partner. found: (T, n), of the gallery from `first`.
+        """Count the images of a block that are above each positive. found: (T, n), of the gallery from `first`.
 
-        At equal similarity a picture is above a partner that comes after it in the gallery.
+        At equal similarity an image is above a positive that comes after it in the gallery.
         """
         if not self.indices.shape[1]:
             return
@@ -205,7 +205,7 @@ class _Partners:
         self.above += above
 
     def _counted_one_by_one(self, found: Tensor, first: int) -> bool:
-        """Count if few pictures reach a query's worst partner, and say whether: those alone are compared."""
+        """Count if few images reach a query's worst positive, and say whether: those alone are compared."""
         candidates = (found >= self.worst).numpy()
         if np.count_nonzero(candidates) * max(self.indices.shape[1], 8) > candidates.size * 8 // SPARSE:
             return False
@@ -216,7 +216,7 @@ class _Partners:
         return True
 
     def ranking(self, queries: Integers, nearest: Tensor, best: Tensor, gallery_size: int) -> Ranking:
-        """nearest, best: (T,) index and similarity of the nearest picture that is no partner."""
+        """nearest, best: (T,) index and similarity of the nearest image that is no positive."""
         most, device = self.above.shape[1], self.above.device
         ranks = self.above + torch.arange(1, most + 1, device=device)
         there = torch.arange(most, device=device) < self.counts.unsqueeze(1)
@@ -237,7 +237,7 @@ class _Partners:
 
 
 class _Own:
-    """The gallery pictures of the classes of some queries, which stand in the order of `_Everyone`.
+    """The gallery images of the classes of some queries, which stand in the order of `_Everyone`.
 
     rows: (G,) positions in the gallery, class by class.
     """
@@ -257,8 +257,8 @@ class _Own:
         self.by_position = np.argsort(self.rows)
         self.sizes, self.most = sizes, int(sizes.max(initial=0))
 
-    def ranked(self, tile: Tensor) -> _Partners:
-        """The queries' partners among these, best first. tile: (T, D) the queries."""
+    def ranked(self, tile: Tensor) -> _Positives:
+        """The queries' positives among these, best first. tile: (T, D) the queries."""
         device = tile.device
         columns = self.offsets[self.class_of][:, None] + np.arange(self.most)  # (T, R) in rows
         there = np.arange(self.most) < self.sizes[:, None]
@@ -278,7 +278,7 @@ class _Own:
             found = torch.where(inside, part.gather(1, (wanted - first).clamp(0, len(block) - 1)), found)
         values, order = found.sort(dim=1, descending=True, stable=True)  # rows of a class ascend, so ties are by index
         positions = torch.from_numpy(np.where(there, indices, len(self.everyone.gallery))).to(device)
-        return _Partners(values, positions.gather(1, order), valid.sum(1))
+        return _Positives(values, positions.gather(1, order), valid.sum(1))
 
     def leave_out(self, found: Tensor, first: int) -> None:
         """Make −inf, in place, what is of a query's own class or itself. found: (T, n), of the gallery from `first`."""

@@ -1,9 +1,9 @@
-"""The k nearest gallery pictures of each query: exact, by whichever engine makes the first choice.
+"""The k nearest gallery images of each query: exact, by whichever engine makes the first choice.
 
-An engine chooses more pictures than are wanted, by similarities that may be rounded. These are compared anew in
+An engine chooses more images than are wanted, by similarities that may be rounded. These are compared anew in
 float64; where what was not chosen could still belong to the nearest, products in float64 choose again, and more. So
 every engine gives the same neighbours in the same order, equal similarities by gallery index, also where a network maps
-all pictures to nearly the same point.
+all images to nearly the same point.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import ConfigError
-from eml.retrieval.similarity import TILE, Rows, check_sizes, similarities
+from eml.retrieval.similarity import TILE, UnitRows, check_sizes, similarities
 
 Engine = Literal["exact", "bfloat16", "faiss"]
-AS_NEAR = 128  # pictures that may be nearly as near as the k-th, before all of the gallery is put in order
+AS_NEAR = 128  # images that may be nearly as near as the k-th, before all of the gallery is put in order
 EXACT = torch.finfo(torch.float64).eps
 PAIRS = 1 << 17  # compared in float64 at once: 1 MiB for each value of an embedding
 
@@ -43,16 +43,16 @@ def nearest(
     engine: Engine | None = None,
     device: torch.device | None = None,
 ) -> Neighbours:
-    """The k gallery pictures of the highest cosine, best first, for each query.
+    """The k gallery images of the highest cosine, best first, for each query.
 
-    queries: (Q, D), gallery: (N, D), of any length. itself: (Q,) the gallery index that is the query's own picture and
+    queries: (Q, D), gallery: (N, D), of any length. itself: (Q,) the gallery index that is the query's own image and
     is left out, −1 for none. engine: what chooses before the comparison in float64: exact (products in the embeddings'
     precision, in tiles), bfloat16 (by default on a GPU) or faiss (its flat index; needs the package faiss-cpu or
     faiss-gpu). device: where to compute, by default where the gallery is.
     Raises DataError on NaN, infinite or zero embeddings, ConfigError without faiss.
     """
     check_sizes(queries, gallery)
-    asking, asked = Rows(queries, "query", device), Rows(gallery, "gallery", device)
+    asking, asked = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
     itself = np.full(len(queries), -1) if itself is None else itself
     engine = engine or ("bfloat16" if asked.device.type == "cuda" else "exact")
     wanted = min(k, len(gallery))
@@ -70,14 +70,14 @@ def nearest(
 
 @dataclass(frozen=True)
 class Choice:
-    """The `count` pictures of the highest similarity, by similarities that may be off by `bound`."""
+    """The `count` images of the highest similarity, by similarities that may be off by `bound`."""
 
     choose: Chooser
     count: int
     bound: float
 
 
-def _first_choice(engine: Engine, asked: Rows, dtype: torch.dtype, k: int) -> Choice:
+def _first_choice(engine: Engine, asked: UnitRows, dtype: torch.dtype, k: int) -> Choice:
     full = torch.promote_types(dtype, torch.float32) if engine == "exact" else torch.float32
     bound = asked.size * torch.finfo(full).eps  # of a sum of D products
     count = min(len(asked), k + max(8, k // 8) + 1)
@@ -91,13 +91,13 @@ def _first_choice(engine: Engine, asked: Rows, dtype: torch.dtype, k: int) -> Ch
             return Choice(_in_tiles(asked, torch.bfloat16), min(len(asked), 4 * k + 64), bound)
 
 
-def _second_choice(asked: Rows, k: int) -> Choice:
+def _second_choice(asked: UnitRows, k: int) -> Choice:
     """For queries with many neighbours that are nearly as near."""
     return Choice(_in_tiles(asked, torch.float64), min(len(asked), k + AS_NEAR), asked.size * EXACT)
 
 
 def _nearest(
-    tile: Tensor, asked: Rows, itself: Tensor, k: int, choices: Sequence[Choice]
+    tile: Tensor, asked: UnitRows, itself: Tensor, k: int, choices: Sequence[Choice]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """(T, k) indices and similarities of the nearest, by the first choice that is surely complete, query by query."""
     values = torch.empty(len(tile), k, dtype=torch.float64, device=tile.device)
@@ -117,10 +117,10 @@ def _nearest(
     return indices.cpu().numpy(), values.float().cpu().numpy()
 
 
-def _ordered(tile: Tensor, asked: Rows, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _ordered(tile: Tensor, asked: UnitRows, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """(T, k) float64 cosines and indices of the nearest of all of the gallery, equal ones by index; −inf for itself.
 
-    For queries with more than AS_NEAR pictures that are as near as the k-th to within rounding: copies, as a rule.
+    For queries with more than AS_NEAR images that are as near as the k-th to within rounding: copies, as a rule.
     """
     values = torch.empty(len(tile), 0, dtype=torch.float64, device=tile.device)
     indices = torch.empty(len(tile), 0, dtype=torch.int64, device=tile.device)
@@ -136,7 +136,7 @@ def _ordered(tile: Tensor, asked: Rows, itself: Tensor, k: int) -> tuple[Tensor,
     return values, indices
 
 
-def _compared(tile: Tensor, asked: Rows, chosen: Tensor, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _compared(tile: Tensor, asked: UnitRows, chosen: Tensor, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """(T, k) float64 cosines and indices of the best of the chosen (T, n), equal ones by index; −inf for itself."""
     values = torch.empty(chosen.shape, dtype=torch.float64, device=tile.device)
     ordered = chosen.sort(1)[0]
@@ -150,7 +150,7 @@ def _compared(tile: Tensor, asked: Rows, chosen: Tensor, itself: Tensor, k: int)
     return values[:, :k], ordered.gather(1, order)[:, :k]
 
 
-def _in_tiles(asked: Rows, precision: torch.dtype) -> Chooser:
+def _in_tiles(asked: UnitRows, precision: torch.dtype) -> Chooser:
     """By products of that precision; running top k over blocks of the gallery."""
 
     def choose(tile: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -168,7 +168,7 @@ def _in_tiles(asked: Rows, precision: torch.dtype) -> Chooser:
     return choose
 
 
-def _faiss(asked: Rows) -> Chooser:
+def _faiss(asked: UnitRows) -> Chooser:
     try:
         import faiss
     except ImportError as error:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from eml.errors import DataError
 
-TILE, BLOCK = 1024, 1024  # queries, gallery pictures: 4 MiB of similarities at once in float32
+TILE, BLOCK = 1024, 1024  # queries, gallery images: 4 MiB of similarities at once in float32
 KERNEL = 64  # columns of a product that are surely computed alike: a multiple of what matrix kernels take at once
 UNIT = 1e-6  # how far a length may be from 1 to be left as it is
 
 
-class Rows:
+class UnitRows:
     """The rows of a matrix as unit vectors, made when they are asked for. embeddings: (N, D), of any length but 0.
 
     Raises DataError on NaN, infinite or zero embeddings; name: what to call them there.

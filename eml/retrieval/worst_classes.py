@@ -36,10 +36,10 @@ def worst_classes(
 ) -> list[WorstClass]:
     """The classes of the lowest mean MAP@R, lowest first; of equal ones the larger first, then by label.
 
-    labels: (N,) of the set's pictures, and names: (N,) of their classes; queries (Q,), gallery (G,): positions among
+    labels: (N,) of the set's images, and names: (N,) of their classes; queries (Q,), gallery (G,): positions among
     them, in the order of the summary.
     """
-    counted = np.flatnonzero(summary.answers.has_partner)
+    counted = np.flatnonzero(summary.answers.has_positive)
     of = np.unique(labels[queries[counted]], return_inverse=True)[1]
     sizes = np.bincount(of)
     means = {name: np.bincount(of, values[counted]) / sizes for name, values in summary.per_query.items()}

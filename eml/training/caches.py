@@ -14,7 +14,7 @@ from eml.images.augment import Augmenter
 from eml.images.cache import Filled, Settings, StoredFormat, caches, fill
 from eml.images.cache.fill import Advance
 from eml.images.preprocess import Interpolation, Preprocess
-from eml.inference.images import files
+from eml.inference.images import table_files
 from eml.models.embedder import preprocess_of
 from eml.progress import Report
 from eml.training.config import CacheConfig, RunConfig
@@ -24,12 +24,12 @@ from eml.training.recipe import resolved
 FOLDER = ".eml_cache"
 MIB = 2**20
 _WHOLE = 1.5
-"""What is kept of pictures that an augmentation wants whole, relative to the network's side: a JPEG's average too."""
+"""What is kept of images that an augmentation wants whole, relative to the network's side: a JPEG's average too."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One cache of one table's pictures. use: what for; of a validation table with its name."""
+    """One cache of one table's images. use: what for; of a validation table with its name."""
 
     use: str
     table: Table
@@ -46,7 +46,7 @@ class Wanted:
         """Makes what is missing, and tells what it took."""
         before = caches(self.folder)
         filled = fill(
-            self.folder, self.settings, files(self.table, self.frame), report=report, advance=advance, check=check
+            self.folder, self.settings, table_files(self.table, self.frame), report=report, advance=advance, check=check
         )
         report(f"cache: {self.use}: {told(filled, len(self.frame))}")
         if filled.made and self.path not in before:
@@ -57,29 +57,29 @@ class Wanted:
 
 
 def told(filled: Filled, count: int) -> str:
-    """What making the cache of `count` pictures took."""
+    """What making the cache of `count` images took."""
     if not filled.made and not filled.renewed:
-        return f"{count:,} pictures are there, unchanged"
-    parts = [f"made {filled.made:,} of {count:,} pictures, {filled.bytes / MIB:,.1f} MiB"] if filled.made else []
+        return f"{count:,} images are there, unchanged"
+    parts = [f"made {filled.made:,} of {count:,} images, {filled.bytes / MIB:,.1f} MiB"] if filled.made else []
     parts += [f"{filled.renewed:,} files have another time and the same content"] if filled.renewed else []
     return f"{'; '.join(parts)}, in {filled.seconds:,.1f} s"
 
 
 def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Augmenter) -> Settings:
-    """Of the pictures that are trained on. Raises ConfigError for a side below the network's."""
+    """Of the images that are trained on. Raises ConfigError for a side below the network's."""
     size = preprocess.size
     if config.side is not None and config.side < size:
         raise ConfigError(
-            f"data.cache.side must be at least image.size, {size}, else every picture is enlarged; got {config.side}"
+            f"data.cache.side must be at least image.size, {size}, else every image is enlarged; got {config.side}"
         )
     cut = augmenter.crop.cut if augmenter.crop else 0.0
     needed = math.ceil((_WHOLE if augmenter.whole else 1) * size / math.sqrt(1 - cut))
-    return pictures_settings(config.side or needed, preprocess.interpolation, config.format, config.quality)
+    return images_settings(config.side or needed, preprocess.interpolation, config.format, config.quality)
 
 
-def pictures_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> Settings:
-    """Of pictures whose shorter side is at most `side`."""
-    return Settings("pictures", side, interpolation, format_, quality if format_ == "jpeg" else None)
+def images_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> Settings:
+    """Of images whose shorter side is at most `side`."""
+    return Settings("images", side, interpolation, format_, quality if format_ == "jpeg" else None)
 
 
 def wanted_caches(
@@ -90,7 +90,7 @@ def wanted_caches(
     preprocess: Preprocess,
     augmenter: Augmenter,
 ) -> Iterator[tuple[str | None, Wanted]]:
-    """(None, of the training pictures), then (name of a validation set, of its pictures) each."""
+    """(None, of the training images), then (name of a validation set, of its images) each."""
     settings = training_settings(config, preprocess, augmenter)
     yield None, Wanted("training", table, sets.frame, _folder(config, table), settings)
     squares = Settings("squares", preprocess.size, preprocess.interpolation, fit=preprocess.fit)

@@ -22,13 +22,13 @@ from eml.trackers import Tracker
 class DataSource(Strict):
     """One of several datasets."""
 
-    table: ConfigPath = Field(description="a table, or a folder of pictures or tables")
+    table: ConfigPath = Field(description="a table, or a folder of images or tables")
     root: ConfigPath | None = Field(None, description="folder that the table's file names start from; null: its own")
     name: str | None = Field(None, description="of the dataset; null: its folder's, or its table's")
 
 
 class CacheConfig(Strict):
-    """Pictures decoded once and kept smaller; the section may be the format alone, `cache: raw`."""
+    """Images decoded once and kept smaller; the section may be the format alone, `cache: raw`."""
 
     format: Literal["raw", "jpeg"] = Field(
         "raw",
@@ -51,10 +51,10 @@ class CacheConfig(Strict):
 
 
 class DataConfig(Strict):
-    """Which pictures to train on and which to hold out."""
+    """Which images to train on and which to hold out."""
 
     table: ConfigPath | Annotated[list[ConfigPath | DataSource], Field(min_length=1)] = Field(
-        description="folds.csv, another table, or a folder of pictures or tables; or a list of these, each a path or "
+        description="folds.csv, another table, or a folder of images or tables; or a list of these, each a path or "
         "{table: …, root: …, name: …}"
     )
     root: ConfigPath | None = Field(
@@ -64,13 +64,13 @@ class DataConfig(Strict):
         "apart", description="of a list of tables. apart: NAME:LABEL, no class is in two; merged: a label is one class"
     )
     fold: int | None = Field(
-        0, ge=0, description="the fold held out for validation; null: train on all pictures, without validation"
+        0, ge=0, description="the fold held out for validation; null: train on all images, without validation"
     )
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        "auto", description="processes that decode pictures; auto: 0 on a CPU, where they would take training's cores"
+        "auto", description="processes that decode images; auto: 0 on a CPU, where they would take training's cores"
     )
     cache: CacheConfig | None = Field(
-        None, description="null: files are decoded in every epoch; raw, jpeg, or {format: raw, …}, see docs/pictures.md"
+        None, description="null: files are decoded in every epoch; raw, jpeg, or {format: raw, …}, see docs/images.md"
     )
 
     @model_validator(mode="after")
@@ -140,9 +140,9 @@ class ValidationConfig(Strict):
         description="what `best` goes by: a name from metrics.json, higher is better; NAME/map_at_r: one of `tables`",
     )
     every: int = Field(1, ge=1, description="validate every so many epochs, and after the last")
-    batch_size: int = Field(64, ge=1, description="pictures embedded at once")
+    batch_size: int = Field(64, ge=1, description="images embedded at once")
     tables: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], ConfigPath] = Field(
-        {}, description="name → table of other pictures to validate on, by its is_query and is_gallery or leave-one-out"
+        {}, description="name → table of other images to validate on, by its is_query and is_gallery or leave-one-out"
     )
     keep: int = Field(1, ge=1, description="how many of the best checkpoints stay, besides the last")
     patience: int | None = Field(
@@ -182,7 +182,7 @@ class RunConfig(Strict):
     sampler: Sampler = Shuffle()
     mix: Mix | None = Field(
         None,
-        description="each picture of a batch mixed with another, and their labels: mixup, cutmix, either; null: off",
+        description="each image of a batch mixed with another, and their labels: mixup, cutmix, either; null: off",
     )
     model: ModelConfig = ModelConfig()
     margin: Margin = ArcFace()
@@ -190,8 +190,8 @@ class RunConfig(Strict):
     loss: Loss = CrossEntropy()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    epochs: int = Field(10, ge=1, description="passes over the training pictures, as long as the sampler makes them")
-    batch_size: int = Field(64, ge=2, description="pictures per step")
+    epochs: int = Field(10, ge=1, description="passes over the training images, as long as the sampler makes them")
+    batch_size: int = Field(64, ge=2, description="images per step")
     accumulate: int = Field(
         1,
         ge=1,

@@ -1,4 +1,4 @@
-"""K-fold training: a run per fold, the spread of their metrics, and an embedding of every picture by a network that has
+"""K-fold training: a run per fold, the spread of their metrics, and an embedding of every image by a network that has
 not been trained on it.
 """
 
@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 
 from eml.dataset.table import Table
-from eml.distributed.processes import ALONE, Processes
+from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError
 from eml.files import write_json
 from eml.inference.embeddings_file import write_embeddings
-from eml.inference.images import pictures
+from eml.inference.images import table_images
 from eml.inference.model import load
 from eml.training.config import RunConfig
 from eml.training.events import Note, Observer
@@ -42,7 +42,7 @@ def fit_folds(
     resume: bool = False,
     overwrite: bool = False,
     observe: Observer = lambda event: None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> CrossValidation:
     """Train once per fold of the table, into OUTPUT/fold-N, and write folds.json and out_of_fold.npz beside them.
 
@@ -67,7 +67,7 @@ def fit_folds(
         if processes.first:
             observe(Note(f"fold {fold} of {numbers[0]} to {numbers[-1]}"))
         folder = RunFolder(one.output)
-        begun = resume and processes.told(folder.begun)
+        begun = resume and processes.from_first(folder.begun)
         results[fold] = fit(one, table, resume=begun, overwrite=overwrite, observe=observe, processes=processes)
     done = CrossValidation(config.output, results, _spread(list(results.values())))
     if processes.first:
@@ -98,7 +98,7 @@ def _write(done: CrossValidation, config: RunConfig, table: Table) -> None:
     for fold, result in done.folds.items():
         model = load(result.folder, device=config.device)
         frame = table.frame[table.frame["fold"] == fold]
-        rows = pictures(table, frame, model.preprocess)
+        rows = table_images(table, frame, model.preprocess)
         frames.append(frame)
         embeddings.append(model.embed_rows(rows, batch_size=config.validation.batch_size))
     frame = pd.concat(frames)

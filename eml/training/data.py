@@ -24,7 +24,7 @@ from eml.training.config import DataConfig, ValidationConfig
 
 @dataclass(frozen=True)
 class TrainingSets:
-    """Training pictures with labels 0…C−1 over the sorted class names, and the held-out ones (None: no validation)."""
+    """Training images with labels 0…C−1 over the sorted class names, and the held-out ones (None: no validation)."""
 
     frame: pd.DataFrame
     labels: NDArray[np.int64]
@@ -51,7 +51,7 @@ def table_to_train_on(
     """The table of a config: itself, or of a folder the one furthest along the way; several are merged.
 
     Folds are made if it has none. report: told which table of a folder was taken, and what was made. progress: of a
-    scan, where one is needed. Raises DataError also for boxes that are not within their pictures.
+    scan, where one is needed. Raises DataError also for boxes that are not within their images.
     """
     if isinstance(config.table, Path):
         table = resolve(config.table, "train", config.root, report=report, progress=progress)
@@ -68,7 +68,7 @@ def table_to_train_on(
 
 
 def _with_folds(table: Table, report: Report) -> Table:
-    """The table, with folds made of the pictures that are not set aside for the test, where it has none."""
+    """The table, with folds made of the images that are not set aside for the test, where it has none."""
     frame = table.frame
     test = frame["fold"] == ALWAYS_TEST if "fold" in frame else pd.Series(False, index=frame.index)
     if "fold" in frame and ((frame["fold"] >= 0).any() or not test.any() or test.all()):
@@ -79,7 +79,7 @@ def _with_folds(table: Table, report: Report) -> Table:
     for line in groups.warnings:
         report(f"warning: {line}")
     if taken := int((made["fold"] == ALWAYS_TEST).sum() - test.sum()):
-        report(f"warning: {taken:,} pictures look like some of the test (fold -2) and are not trained on either")
+        report(f"warning: {taken:,} images look like some of the test (fold -2) and are not trained on either")
     report(f"{table.name} {why}: making {K} folds by images, seed {RANDOM_SEED}, as eml kfold does")
     return replace(table, frame=made)
 
@@ -87,8 +87,8 @@ def _with_folds(table: Table, report: Report) -> Table:
 def training_sets(table: Table, fold: int | None) -> TrainingSets:
     """Split a table by its fold column; −1 is always trained on, −2 never looked at.
 
-    Fold by images (its classes are trained on): its pictures are the queries, the training pictures of the same
-    classes the gallery. Fold by class: leave-one-out among its pictures.
+    Fold by images (its classes are trained on): its images are the queries, the training images of the same
+    classes the gallery. Fold by class: leave-one-out among its images.
     Raises DataError when there is nothing to train on or to validate with.
     """
     frame, where = table.frame, table.name
@@ -98,7 +98,7 @@ def training_sets(table: Table, fold: int | None) -> TrainingSets:
         held_out = (frame["fold"] == fold).to_numpy()
         if not held_out.any():
             known = ", ".join(map(str, sorted(frame["fold"].unique())))
-            raise DataError(f"{where}: no picture is in fold {fold}; the folds are {known}")
+            raise DataError(f"{where}: no image is in fold {fold}; the folds are {known}")
     else:
         raise DataError(
             f"{where}: has no fold column; run: eml kfold, or set data.fold: null to train without validation"
@@ -109,7 +109,7 @@ def training_sets(table: Table, fold: int | None) -> TrainingSets:
     if len(classes) < 2:
         raise DataError(f"{where}: {len(classes)} class to train on; metric learning needs at least 2")
     if len(labels) == len(classes):
-        raise DataError(f"{where}: every class has one picture; nothing can be learnt about what pictures of one share")
+        raise DataError(f"{where}: every class has one image; nothing can be learnt about what images of one share")
     validation = _validation(train, frame[held_out].reset_index(drop=True), where) if fold is not None else None
     return TrainingSets(train, labels.astype(np.int64), [str(name) for name in classes], validation)
 
@@ -121,13 +121,13 @@ def _validation(train: pd.DataFrame, held_out: pd.DataFrame, where: str) -> Retr
     gallery = train[train["label"].isin(held_out["label"])]
     both = pd.concat([held_out, gallery], ignore_index=True)
     queries = np.arange(len(held_out))
-    return RetrievalSet(both, _codes(both), queries, np.arange(len(held_out), len(both)), "held-out pictures")
+    return RetrievalSet(both, _codes(both), queries, np.arange(len(held_out), len(both)), "held-out images")
 
 
 def validation_sets(
     config: ValidationConfig, table: Table, sets: TrainingSets
 ) -> Iterator[tuple[str, tuple[Table, RetrievalSet]]]:
-    """The held-out pictures under the name "", if there are, and those of the other tables under theirs."""
+    """The held-out images under the name "", if there are, and those of the other tables under theirs."""
     if sets.validation is not None:
         yield "", (table, sets.validation)
     for name, path in config.tables.items():

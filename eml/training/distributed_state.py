@@ -48,7 +48,7 @@ class Split:
         return self.holder[self.key]
 
 
-def merged(
+def gather_state(
     state: State, embedder: Embedder, head: ClassHead, optimizer: torch.optim.Optimizer, processes: Processes
 ) -> State:
     """In the first process what one process alone would save; in the others of no use.
@@ -75,7 +75,7 @@ def whole_weights(network: Embedder, processes: Processes) -> dict[str, Tensor]:
     return weights
 
 
-def parted(
+def scatter_state(
     state: State,
     embedder: Embedder,
     head: ClassHead,
@@ -99,7 +99,7 @@ def parted(
             wholes.append(whole)
             split.holder[split.key] = Placeholder(whole.shape, whole.dtype)
     held = state
-    state = processes.told(lambda: held)
+    state = processes.from_first(lambda: held)
     for number, split in enumerate(list(_splits(state, embedder, head, optimizer, processes))):
         part = _scattered(split, wholes[number] if processes.first else None, processes)
         split.holder[split.key] = part if split.like is None else from_own_part(part, split.like)

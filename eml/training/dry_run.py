@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eml.dataset.columns import seen_sizes
 from eml.dataset.table import Table
-from eml.distributed.processes import ALONE, Processes
+from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import own_part
 from eml.errors import EmlError
 from eml.head.class_head import ClassHead
@@ -20,10 +20,12 @@ from eml.training.nan_check import NotFiniteError
 from eml.training.recipe import resolved
 
 MIB = 2**20
-UPSCALED = 2.0  # pictures enlarged by more than this have nothing to show at that size
+UPSCALED = 2.0  # images enlarged by more than this have nothing to show at that size
 
 
-def rehearse(config: RunConfig, table: Table, processes: Processes = ALONE) -> tuple[dict[str, Any], list[str]]:
+def rehearse(
+    config: RunConfig, table: Table, processes: Processes = SINGLE_PROCESS
+) -> tuple[dict[str, Any], list[str]]:
     """Build everything, take two steps, write nothing. Facts of the run that would be, and warnings, a line each.
 
     processes: that have met and all call this; memory is that of each by itself.
@@ -38,7 +40,7 @@ def rehearse(config: RunConfig, table: Table, processes: Processes = ALONE) -> t
     except NotFiniteError as error:  # which tells of a saved state, and here is none
         raise EmlError(error.diagnosis) from error
     seconds = time.monotonic() - started
-    batch_size = sum(processes.each(len(rows)))
+    batch_size = sum(processes.all_gather(len(rows)))
     facts = {name: value for name, value in run.facts().items() if name != "table"}
     facts |= _class_head_facts(run.head, batch_size, run.optimizer, len(rows)) | _memory(run)
     facts |= {
@@ -92,7 +94,7 @@ def _warnings(run: Run) -> Iterator[str]:
     counts = sets.frame["label"].value_counts()
     if alone := int((counts == 1).sum()):
         yield (
-            f"{alone:,} of {len(counts):,} classes have one picture to train on: nothing says what they share. "
+            f"{alone:,} of {len(counts):,} classes have one image to train on: nothing says what they share. "
             "Leave them out with: eml filter --min-per-class 2"
         )
     rates = config.optimizer.lr
@@ -105,7 +107,7 @@ def _warnings(run: Run) -> Iterator[str]:
         small = (sizes.max(axis=1) * UPSCALED < run.preprocess.size).mean()
         if small > 0.05:
             yield (
-                f"{small:.0%} of the pictures are enlarged more than {UPSCALED:g} times to {run.preprocess.size} "
+                f"{small:.0%} of the images are enlarged more than {UPSCALED:g} times to {run.preprocess.size} "
                 "pixels: a smaller image.size is quicker and loses nothing"
             )
     if config.accumulate > 1 and config.model.batch_norm == "train" and _has_batch_norm(run):
@@ -121,7 +123,7 @@ def _has_batch_norm(run: Run) -> bool:
 def _class_head_facts(head: ClassHead, batch_size: int, optimizer: torch.optim.Optimizer, here: int) -> dict[str, Any]:
     """How the class head works, what memory it takes (MiB) and its own share of a step's time (seconds).
 
-    here: how many pictures of a batch are this process's.
+    here: how many images of a batch are this process's.
     """
     state = optimizer.state.get(head.class_weights, {})
     copies = sum(1 for each in state.values() if isinstance(each, Tensor) and each.shape == head.class_weights.shape)

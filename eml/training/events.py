@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Started:
     """The run is about to take its first step (or the next one, when resumed)."""
 
-    pictures: int
+    images: int
     classes: int
     steps: int
     steps_per_epoch: int
@@ -17,7 +17,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Caching:
-    """`done` of `total` pictures of a cache are made."""
+    """`done` of `total` images of a cache are made."""
 
     done: int
     total: int
@@ -25,18 +25,18 @@ class Caching:
 
 @dataclass(frozen=True)
 class Stepped:
-    """One optimizer step was taken. step counts from 1; pictures_per_second is a running mean."""
+    """One optimizer step was taken. step counts from 1; images_per_second is a running mean."""
 
     step: int
     epoch: int
     loss: float
     learning_rate: float
-    pictures_per_second: float
+    images_per_second: float
 
 
 @dataclass(frozen=True)
 class Validating:
-    """`done` of `total` pictures of a validation are embedded."""
+    """`done` of `total` images of a validation are embedded."""
 
     done: int
     total: int

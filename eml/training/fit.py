@@ -15,17 +15,17 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 
 from eml.dataset.table import Table
-from eml.distributed.processes import ALONE, Processes
+from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import is_sharded, shard_network
 from eml.errors import CheckpointError, ConfigError, EmlError, Interrupted
 from eml.head.class_head import ClassHead
 from eml.head.compatibility import check_loss, check_mix, smoothing_warning
 from eml.head.shards import Shard
-from eml.images.loading import EpochBatches, Pictures, batches, normalise
+from eml.images.loading import EpochBatches, ImageDataset, batches, normalise
 from eml.images.mixes import Mixed
 from eml.images.preprocess import Preprocess
 from eml.images.source import Source
-from eml.inference.images import pictures
+from eml.inference.images import table_images
 from eml.inference.model import Model
 from eml.losses import Terms
 from eml.models.checkpoint import save_checkpoint
@@ -36,10 +36,10 @@ from eml.training.config import RunConfig
 from eml.training.config_changes import changes_of, decisive
 from eml.training.data import TrainingSets, training_sets
 from eml.training.data_parallel import SummedGradients, clip_gradients, gradient_norm, same_everywhere, share_statistics
-from eml.training.distributed_state import merged, parted, whole_weights
+from eml.training.distributed_state import gather_state, scatter_state, whole_weights
 from eml.training.events import Caching, Note, Observer, Started, Stepped, Validated, Validating
-from eml.training.gradient_cache import Embedding, precision_of, random_state, set_random_state
-from eml.training.nan_check import Before, NotFiniteError, origin
+from eml.training.gradient_cache import GradientCache, precision_of, random_state, set_random_state
+from eml.training.nan_check import NotFiniteError, StepSnapshot, find_nan_source
 from eml.training.optimizer import (
     build_optimizer,
     check_optimizer,
@@ -50,7 +50,7 @@ from eml.training.optimizer import (
 from eml.training.process_checks import batch_norm_note, check_parts, check_processes, sharding_note
 from eml.training.recipe import resolved
 from eml.training.run_folder import Line, RunFolder, table_facts
-from eml.training.state import Progress
+from eml.training.state import TrainingState
 from eml.training.stop_signals import stop_requests
 from eml.training.validation import Validation, check_metric
 from eml.training.verdict import Verdict
@@ -79,7 +79,7 @@ def fit(
     accept_changes: bool = False,
     overwrite: bool = False,
     observe: Observer = lambda event: None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Result:
     """Train as the config says and leave a run folder; on resume, go on from its state to the same end bit for bit.
 
@@ -95,7 +95,7 @@ def fit(
     return run.run(overwrite=overwrite, accept_changes=accept_changes)
 
 
-def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Processes = ALONE) -> None:
+def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Processes = SINGLE_PROCESS) -> None:
     """What only timm, this machine and the output folder can tell of a config, before anything is read or built.
 
     processes: which have not met yet; the first one makes the folder after that. Raises EmlError with all problems at
@@ -138,7 +138,7 @@ class Run:
         observe: Observer,
         *,
         resume: bool = False,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.resume, self.processes = resume, processes
         self.config, self.table, self.observe = config, table, observe
@@ -151,7 +151,7 @@ class Run:
         self.sampled = self.sets.sampled(config.sampler.category_column, table.name)
         config.sampler.check(self.sampled, config.batch_size, table.name)
         self.validation = Validation(config.validation, table, self.sets)
-        self.cached: dict[str | None, Source] = {}  # of the training pictures (None), and of validation sets by name
+        self.cached: dict[str | None, Source] = {}  # of the training images (None), and of validation sets by name
         torch.manual_seed(config.seed)
         self.embedder: Embedder = build_embedder(
             config.model.model_copy(update={"weights": "none"}) if resume else config.model,  # the state has them
@@ -181,14 +181,14 @@ class Run:
             self.embedder.compile()
         precision = precision_of(config.precision, self.device)
         gradients = SummedGradients(self.embedder) if processes.world > 1 else None
-        self.embedding = Embedding(self.embedder, self.device, precision, config.accumulate, gradients)
+        self.embedding = GradientCache(self.embedder, self.device, precision, config.accumulate, gradients)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
-        self.before_step = Before(self.embedder, self.head, self.device)
-        self.counts: list[int] | None = None  # how many pictures of a batch each process has
+        self.before_step = StepSnapshot(self.embedder, self.head, self.device)
+        self.counts: list[int] | None = None  # how many images of a batch each process has
         self.labels = torch.from_numpy(self.sets.labels).to(self.device)
         self.epoch_steps = config.sampler.steps(self.sampled, config.batch_size)
         self.steps = config.epochs * self.epoch_steps
-        self.progress = Progress()
+        self.progress = TrainingState()
         self.log: list[Line] = []  # steps that are not yet in the folder
         self.saved = (0, time.monotonic())
         self.processes.reseed(config.seed, 0)
@@ -263,7 +263,7 @@ class Run:
             rate = seen / (time.monotonic() - started)
             self.observe(Stepped(self.progress.step, epoch, line["loss"], line["lr"]["class_weights"], rate))
             self.tracking.write(line["step"], _numbers(line))
-            stop, save = self.processes.any(self.stopped(), self.processes.first and self._save_is_due())
+            stop, save = self.processes.any_rank(self.stopped(), self.processes.first and self._save_is_due())
             if stop:
                 break
             if save:
@@ -310,14 +310,14 @@ class Run:
         return self.config.mix(images, seed=self.config.seed, step=step, steps=self.steps, rank=rank)
 
     def _loss(self, embeddings: Tensor, labels: Tensor, mixed: Mixed | None) -> tuple[Tensor, list[Tensor]]:
-        """() mean loss, and the statistics of the terms. embeddings: (B, D), of mixed pictures if so; labels: (B,).
+        """() mean loss, and the statistics of the terms. embeddings: (B, D), of mixed images if so; labels: (B,).
 
         Given is this process's part of the batch, what is returned is of the whole.
         """
         if mixed is None:
             terms = self.head(embeddings, labels, counts=self.counts)
             return self.config.loss(terms).mean(), terms.statistics()
-        terms, others = self.head.mixed(embeddings, labels, labels[mixed.partners], mixed.share, counts=self.counts)
+        terms, others = self.head.mixed(embeddings, labels, labels[mixed.positives], mixed.share, counts=self.counts)
         share = self.head.shard.gathered(mixed.share, self.counts)
         losses = self.config.loss.mixed(terms, others, share)
         return losses.mean(), terms.mixed_statistics(others, share)
@@ -344,7 +344,7 @@ class Run:
         if math.isfinite(loss) and (math.isfinite(norm) or overflow):
             return
         names = self.sets.frame["file_name"].iloc[rows.tolist()].tolist()
-        found = self.processes.each((origin(self.embedder, self.head, images, self.processes), names))
+        found = self.processes.all_gather((find_nan_source(self.embedder, self.head, images, self.processes), names))
         vague = ("embeddings are finite", "class head or the loss")
         source, names = min(found, key=lambda each: sum(text in each[0] for text in vague))  # of the part that has it
         self.before_step.restore()
@@ -360,11 +360,11 @@ class Run:
         """Batches of one epoch from its `first_step` on, or this process's part, with the modules in training mode."""
         self._train_mode()
         order = self.config.sampler.epoch(self.sampled, self.config.batch_size, self.config.seed, epoch)
-        if is_sharded(self.embedder):  # of few pictures a batch is smaller than the config's
+        if is_sharded(self.embedder):  # of few images a batch is smaller than the config's
             check_parts(order.shape[1], self.config.accumulate, self.processes)
         share = EpochBatches(order, epoch, first_step, rank=self.processes.rank, world=self.processes.world)
         self.counts = share.counts
-        yield from batches(self.pictures, share, self.workers)
+        yield from batches(self.training_images, share, self.workers)
 
     def _train_mode(self) -> None:
         self.embedder.train()
@@ -373,10 +373,10 @@ class Run:
         self.head.train()
 
     @cached_property
-    def pictures(self) -> Pictures:
-        """The training pictures, from the cache if there is one, as training has them."""
+    def training_images(self) -> ImageDataset:
+        """The training images, from the cache if there is one, as training has them."""
         source, seed = self.cached.get(None), self.config.seed
-        return pictures(
+        return table_images(
             self.table, self.sets.frame, self.preprocess, source=source, augmenter=self.augmenter, seed=seed
         )
 
@@ -407,7 +407,7 @@ class Run:
         started = time.monotonic()
 
         def advance(done: int) -> None:
-            self.observe(Validating(done, self.validation.pictures))
+            self.observe(Validating(done, self.validation.images))
             self._leave_if_stopped()
 
         found = self.validation.measured(
@@ -416,7 +416,7 @@ class Run:
         best = self.progress.enter(epoch, found.values, self.validation.metric, found.deciding)
         if self.processes.first:
             self.folder.append("metrics", [self.progress.validations[-1] | found.facts])
-        self._log_timing(epoch, time.monotonic() - started, self.validation.pictures, what="validation")
+        self._log_timing(epoch, time.monotonic() - started, self.validation.images, what="validation")
         self.observe(Validated(epoch, found.values, self.validation.shown, best))
         self.tracking.write(self.progress.step, {f"validation/{key}": value for key, value in found.values.items()})
         self._end_without_progress(epoch)
@@ -464,7 +464,7 @@ class Run:
 
     def _state(self) -> dict[str, Any]:
         """What one process alone would save, whoever holds its parts; in other processes than the first of no use."""
-        random = self.processes.each(random_state(self.device))
+        random = self.processes.all_gather(random_state(self.device))
         state = {
             "config": decisive(self.config),
             "table": self.table_digest,
@@ -477,7 +477,7 @@ class Run:
             "random": random[0],
             "random_of_others": random[1:],
         }
-        return merged(state, self.embedder, self.head, self.optimizer, self.processes)
+        return gather_state(state, self.embedder, self.head, self.optimizer, self.processes)
 
     def _restore(self, *, accept_changes: bool) -> None:
         """Take up a saved state. Raises CheckpointError when config or table are not those it was made with."""
@@ -486,7 +486,7 @@ class Run:
         if self.processes.first:
             state, changes = self._saved_state(accept_changes=accept_changes)
         shared = (self.embedder, self.head, self.optimizer, self.processes)
-        self._load(parted(state, *shared, self.folder.path))
+        self._load(scatter_state(state, *shared, self.folder.path))
         if self.processes.first:
             self.folder.cut(self.progress.step, self.progress.closed_epochs)
             if changes:
@@ -527,7 +527,7 @@ class Run:
             first = str(error).splitlines()[0]
             raise CheckpointError(f"{self.folder.path}: its state does not fit the changed config: {first}") from error
         self.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**state["progress"])
+        self.progress = TrainingState(**state["progress"])
         random = [state["random"], *state.get("random_of_others", [])]
         if len(random) != self.processes.world:
             self.observe(Note(f"saved by {_processes(len(random))}, goes on with {_processes(self.processes.world)}"))
@@ -536,7 +536,7 @@ class Run:
             set_random_state(self.device, random[self.processes.rank])
 
     def _leave_if_stopped(self) -> None:
-        if any(self.processes.any(self.stopped())):
+        if any(self.processes.any_rank(self.stopped())):
             raise Interrupted(f"stopped at step {self.progress.step} of {self.steps}, state saved. {self._go_on()}")
 
     def facts(self) -> dict[str, Any]:
@@ -549,7 +549,7 @@ class Run:
             "batch_per_process": -(-self.config.batch_size // self.processes.world),
             "precision": str(self.embedding.precision or torch.float32).removeprefix("torch."),
             "table": table_facts(self.table),
-            "train_pictures": len(self.sets.frame),
+            "train_images": len(self.sets.frame),
             "train_classes": len(self.sets.classes),
             "validation_queries": len(validation.queries) if validation else 0,
             "validation_protocol": validation.protocol if validation else None,
@@ -563,7 +563,7 @@ class Run:
             return
         rate = round(count / seconds, 1) if seconds else None
         line = {"epoch": epoch, "step": self.progress.step, "what": what, "seconds": round(seconds, 2)}
-        self.folder.append("timings", [line | {"pictures_per_second": rate}])
+        self.folder.append("timings", [line | {"images_per_second": rate}])
 
     def _result(self) -> Result:
         by_epoch = {line["epoch"]: line for line in self.progress.validations}

@@ -24,7 +24,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, dtype=precision, enabled=precision is not None)
 
 
-class Embedding:
+class GradientCache:
     """Forward and backward of the network on one batch after the other.
 
     In one part it is ordinary autograd. In several, no more than a part's activations are held: the parts are embedded

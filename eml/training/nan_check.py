@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from eml.distributed.processes import ALONE, Processes
+from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import own_part
 from eml.errors import EmlError
 from eml.head.class_head import ClassHead
@@ -20,14 +20,14 @@ class NotFiniteError(EmlError):
     def __init__(self, what: str, file_names: list[str], go_on: str) -> None:
         self.diagnosis = [
             what,
-            f"its pictures: {', '.join(file_names[:8])}{', …' if len(file_names) > 8 else ''}",
+            f"its images: {', '.join(file_names[:8])}{', …' if len(file_names) > 8 else ''}",
             "likely causes: a learning rate that is too high, a warm-up that is too short, float16 (take bfloat16 or "
             "float32), broken weights",
         ]
         super().__init__([*self.diagnosis, f"the state before this step is saved; to go on more gently: {go_on}"])
 
 
-class Before:
+class StepSnapshot:
     """What a step changes before its loss is known: running statistics, the margin's state, the random state.
 
     Weights and optimizer state change only after that. The memory of prototypes (VPL) is written in place and stays
@@ -59,12 +59,12 @@ class Before:
         set_random_state(self.device, self._random)
 
 
-def origin(embedder: Embedder, head: ClassHead, images: Tensor, processes: Processes = ALONE) -> str:
+def find_nan_source(embedder: Embedder, head: ClassHead, images: Tensor, processes: Processes = SINGLE_PROCESS) -> str:
     """In words, where the first such number comes from, as far as this process sees it; all call this.
 
-    It runs the network, so `Before.restore` comes after.
+    It runs the network, so `StepSnapshot.restore` comes after.
     """
-    broken = [each for each in processes.each(_broken_weights(embedder, head)) if each is not None]
+    broken = [each for each in processes.all_gather(_broken_weights(embedder, head)) if each is not None]
     if broken:  # the same in all, so that none goes on to call the network by itself
         return broken[0]
     for layer in embedder.modules():

@@ -1,4 +1,4 @@
-"""Embeddings to look for label errors in: of a cross-validation, or of a file; and where their pictures are."""
+"""Embeddings to look for label errors in: of a cross-validation, or of a file; and where their images are."""
 
 import json
 from pathlib import Path
@@ -10,18 +10,18 @@ from eml.dataset.problems import file_problems
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
-from eml.retrieval.label_errors.suspects import EmbeddedPictures
+from eml.retrieval.label_errors.suspects import EmbeddedImages
 from eml.training.cross_validation import FOLDS, OUT_OF_FOLD
 
 
 def read_embedded(
     source: Path, root: Path | None = None, *, one_network: bool = False
-) -> tuple[Path, Path, EmbeddedPictures]:
-    """The file that was read, the folder of its pictures, and the pictures.
+) -> tuple[Path, Path, EmbeddedImages]:
+    """The file that was read, the folder of its images, and the images.
 
     source: the folder of `eml train --fold all`, or a file with embeddings, label, file_name and, where several
     networks made them, fold. root: null: what the run says, else the file's folder. one_network: whatever fold says.
-    Raises DataError when there is no such file, when it does not fit, and when none of its pictures is under root.
+    Raises DataError when there is no such file, when it does not fit, and when none of its images is under root.
     """
     path = source / OUT_OF_FOLD if source.is_dir() else source
     if not path.is_file():
@@ -32,14 +32,14 @@ def read_embedded(
     table, embeddings = read_embeddings(path)
     frame = table.frame
     if not has_file_names(frame):
-        raise DataError(f"{path}: has no file_name, so that it is not known which pictures to look at")
+        raise DataError(f"{path}: has no file_name, so that it is not known which images to look at")
     root = root or _recorded_root(path) or path.parent
     missing = file_problems(path, frame["file_name"], root)
     if problems := [text for row, text in missing if row < 0]:
         raise DataError([f"{path}: {text}" for text in problems])
     spaces = None if one_network or "fold" not in frame else _spaces(path, table)
     names, labels = (frame[column].to_numpy(str) for column in ("file_name", "label"))
-    return path, root, EmbeddedPictures(embeddings, names, labels, spaces)
+    return path, root, EmbeddedImages(embeddings, names, labels, spaces)
 
 
 def _recorded_root(path: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""What `eml train` would show its network: training pictures as evaluation sees them, and drawn some times."""
+"""What `eml train` would show its network: training images as evaluation sees them, and drawn some times."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.images.augment import Augment
-from eml.images.loading import Pictures
+from eml.images.loading import ImageDataset
 from eml.images.preprocess import Pixels, Preprocess
-from eml.inference.images import pictures
+from eml.inference.images import table_images
 from eml.models.embedder import preprocess_of
 from eml.training.config import RunConfig
 from eml.training.data import training_sets
@@ -22,7 +22,7 @@ ROWS, DRAWS = 8, 7
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture: (side, side, 3) uint8 as evaluation has it, and as some epochs of training would."""
+    """One image: (side, side, 3) uint8 as evaluation has it, and as some epochs of training would."""
 
     label: str
     file_name: str
@@ -32,7 +32,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Preview:
-    """Some training pictures; augment, preprocess: what became of them."""
+    """Some training images; augment, preprocess: what became of them."""
 
     augment: Augment
     preprocess: Preprocess
@@ -40,10 +40,10 @@ class Preview:
 
 
 def preview(config: RunConfig, table: Table, rows: int = ROWS, draws: int = DRAWS) -> Preview:
-    """Pictures of classes spread over all, the same each time; no network is built, nothing written.
+    """Images of classes spread over all, the same each time; no network is built, nothing written.
 
     The draws are those of the run's seed at epochs 1, 2, …, but at positions of their own; where the config mixes
-    pictures, each draw's pictures are a batch of which those of a row are mixed with another row's. Raises EmlError as
+    images, each draw's images are a batch of which those of a row are mixed with another row's. Raises EmlError as
     a run.
     """
     config.augment.check()
@@ -51,8 +51,8 @@ def preview(config: RunConfig, table: Table, rows: int = ROWS, draws: int = DRAW
     sets = training_sets(table, config.data.fold)
     preprocess = preprocess_of(config.model.backbone, **dict(config.image))
     augmenter = config.augment.build(preprocess)
-    plain = pictures(table, sets.frame, preprocess)
-    drawn = pictures(table, sets.frame, preprocess, augmenter=augmenter, seed=config.seed)
+    plain = table_images(table, sets.frame, preprocess)
+    drawn = table_images(table, sets.frame, preprocess, augmenter=augmenter, seed=config.seed)
     chosen = _spread(sets.labels, rows)
     columns = [
         _mixed(config, [_pixels(drawn, epoch, position, row) for position, row in enumerate(chosen)], epoch)
@@ -80,7 +80,7 @@ def _mixed(config: RunConfig, drawn: list[Pixels], step: int) -> list[Pixels]:
 
 
 def _spread(labels: NDArray[np.int64], count: int) -> list[int]:
-    """Rows of as many classes as there are, evenly over their names; then further pictures of these classes."""
+    """Rows of as many classes as there are, evenly over their names; then further images of these classes."""
     classes = np.unique(np.linspace(0, labels.max(), count).round().astype(int))
     members = [np.flatnonzero(labels == each).tolist() for each in classes]
     longest = max(map(len, members))
@@ -88,7 +88,7 @@ def _spread(labels: NDArray[np.int64], count: int) -> list[int]:
     return sorted(turns[:count], key=lambda row: (labels[row], row))
 
 
-def _pixels(source: Pictures, epoch: int, position: int, row: int) -> Pixels:
+def _pixels(source: ImageDataset, epoch: int, position: int, row: int) -> Pixels:
     made, _ = source[(epoch, position, row)]
     if not isinstance(made, torch.Tensor):
         raise DataError(made)

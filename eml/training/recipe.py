@@ -13,8 +13,8 @@ from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.training.config import RunConfig
 
-PICTURES_SEEN = 13_000  # by a network with weights; more did not pay on a few dozen classes
-PICTURES_SEEN_FROM_SCRATCH = 60_000
+IMAGES_SEEN = 13_000  # by a network with weights; more did not pay on a few dozen classes
+IMAGES_SEEN_FROM_SCRATCH = 60_000
 
 
 @dataclass(frozen=True)
@@ -26,34 +26,34 @@ class Recipe:
 
 
 def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool) -> Recipe:
-    """Learning rates, what stays frozen, scale, margin, length and sizes, from the pictures and classes to train on.
+    """Learning rates, what stays frozen, scale, margin, length and sizes, from the images and classes to train on.
 
     frame: rows with `label`, and width and height if known. Measured on docs/benchmarks.md's data.
-    Raises DataError, naming the table, when there are fewer than two classes or no class of two pictures.
+    Raises DataError, naming the table, when there are fewer than two classes or no class of two images.
     """
     counts = frame["label"].value_counts()
     if len(counts) < 2 or counts.max() < 2:
         many = "1 class" if len(counts) == 1 else f"{len(counts)} classes"
         raise DataError(
-            f"{name}: {many}, the largest with {counts.max()} {'pictures' if counts.max() > 1 else 'picture'}; "
-            "metric learning needs at least 2 classes and pictures of the same thing"
+            f"{name}: {many}, the largest with {counts.max()} {'images' if counts.max() > 1 else 'image'}; "
+            "metric learning needs at least 2 classes and images of the same thing"
         )
-    pictures, classes, size = len(frame), len(counts), _image_size(frame)
-    seen = PICTURES_SEEN if pretrained else PICTURES_SEEN_FROM_SCRATCH
-    epochs = max(5 if pretrained else 10, min(30 if pretrained else 60, round(seen / pictures)))
+    images, classes, size = len(frame), len(counts), _image_size(frame)
+    seen = IMAGES_SEEN if pretrained else IMAGES_SEEN_FROM_SCRATCH
+    epochs = max(5 if pretrained else 10, min(30 if pretrained else 60, round(seen / images)))
     scale = max(8.0, round(2 * math.sqrt(2) * math.log(max(3, classes) - 1)))
     values: dict[str, Any] = {
         "image": {"size": size},
         "margin": {"type": "cosface", "m": 0.2},
         "head": {"scale": scale},
         "epochs": epochs,
-        "batch_size": 32 if pictures < 20_000 else 64,
+        "batch_size": 32 if images < 20_000 else 64,
     }
     between = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
     reasons = {
-        "": f"{pictures:,} pictures of {classes:,} classes, {between} each",
-        "image.size": f"image.size {size}: the median picture's longer side, in steps of 32, at most 224",
-        "epochs": f"epochs {epochs}: about {seen:,} pictures seen",
+        "": f"{images:,} images of {classes:,} classes, {between} each",
+        "image.size": f"image.size {size}: the median image's longer side, in steps of 32, at most 224",
+        "epochs": f"epochs {epochs}: about {seen:,} images seen",
         "head.scale": f"scale {scale:.0f}, twice √2·ln(classes−1): the papers' 64 is for 100,000 classes",
     }
     if pretrained:

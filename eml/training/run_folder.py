@@ -4,7 +4,7 @@ config.yaml       the resolved config, reusable as it is
 run.json          versions, seed, git commit, command, digest of the table, what was trained on
 steps.jsonl       one line a step: loss, learning rates, accuracy, mean target angle
 metrics.jsonl     one line a validation; epoch 0 is the untrained network
-timings.jsonl     seconds and pictures/s, apart, so that the two above compare byte for byte
+timings.jsonl     seconds and images/s, apart, so that the two above compare byte for byte
 curves.png        both, drawn
 checkpoints/      epoch-NNN folders; `best` and `last` are small files that name one
 state.pt          everything needed to go on exactly (weights, optimizer, random state), read without pickle's code;

@@ -8,7 +8,7 @@ from eml.training.run_folder import Line
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """All of it is saved, so all of it can be taken up again.
 
     step: optimizer steps taken. closed_epochs: the last epoch whose validation and checkpoint are done; epoch 0 is the

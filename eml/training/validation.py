@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eml.dataset.table import Table
-from eml.distributed.processes import ALONE, Processes
+from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import ConfigError
 from eml.evaluation.evaluate import evaluate
 from eml.evaluation.retrieval_set import RetrievalSet
@@ -17,7 +17,7 @@ from eml.inference.model import Model
 from eml.retrieval.metrics import all_metrics
 from eml.training.config import RunConfig, ValidationConfig
 from eml.training.data import TrainingSets, validation_sets
-from eml.training.state import Progress
+from eml.training.state import TrainingState
 from eml.training.verdict import Verdict, verdict
 
 
@@ -43,7 +43,7 @@ class Validation:
         self.shown = shown_metrics(self.sets)
         self.metric = config.metric
         self.decides = config.metric.rpartition("/")[0]  # the name of the set that `best` goes by
-        self.pictures = sum(len(wanted.frame) for _, wanted in self.sets.values())
+        self.images = sum(len(wanted.frame) for _, wanted in self.sets.values())
 
     def __bool__(self) -> bool:
         return bool(self.sets)
@@ -55,9 +55,9 @@ class Validation:
         workers: int,
         sources: Mapping[str | None, Source],
         progress: Callable[[int], None],
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Measured:
-        """The metrics of all sets. sources: name → cache of a set's pictures; progress: told of all pictures done."""
+        """The metrics of all sets. sources: name → cache of a set's images; progress: told of all images done."""
         done, deciding = 0, None
         values: dict[str, float] = {}
         facts: dict[str, Any] = {}
@@ -86,7 +86,7 @@ class Validation:
                 deciding = None if each is None else torch.from_numpy(each)  # GAP is no mean over queries
         return Measured(values, facts, deciding)
 
-    def verdict(self, progress: Progress) -> Verdict | None:
+    def verdict(self, progress: TrainingState) -> Verdict | None:
         """Whether training helped; None without values of each query."""
         if progress.before is None or progress.best is None:
             return None

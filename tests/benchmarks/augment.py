@@ -1,10 +1,10 @@
-"""Pictures a second of each augmentation, one thread, on decoded pictures, against torchvision v2's equivalents.
+"""Images a second of each augmentation, one thread, on decoded images, against torchvision v2's equivalents.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/augment.py --pictures grocery160/images [--side 128 --count 400]
+    OMP_NUM_THREADS=1 python tests/benchmarks/augment.py --images grocery160/images [--side 128 --count 400]
 
-All take the same pictures, decoded beforehand, and give (side, side, 3) or (3, side, side) uint8; in turns, the median
+All take the same images, decoded beforehand, and give (side, side, 3) or (3, side, side) uint8; in turns, the median
 of the rounds. torchvision's `standard` has the same crop, flip and changes of colour at the same chance, on Pillow's
-pictures and on tensors, both made beforehand. "seeding": what a list of transforms costs that do nothing, with our
+images and on tensors, both made beforehand. "seeding": what a list of transforms costs that do nothing, with our
 seeding and with albumentations' own.
 """
 
@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 from eml.images.augment import Augment
 from eml.images.augment._albumentations_adapter import Composed, library
 from eml.images.decode import Box
-from eml.images.loading import Pictures
+from eml.images.loading import ImageDataset
 from eml.images.preprocess import Preprocess
 from eml.images.source import Opened
 
@@ -36,44 +36,44 @@ LIST = [
 
 
 class Decoded:
-    """A source of pictures that are in memory."""
+    """A source of images that are in memory."""
 
-    def __init__(self, pictures: list[np.ndarray]) -> None:
-        self.pictures = pictures
+    def __init__(self, photos: list[np.ndarray]) -> None:
+        self.photos = photos
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.photos)
 
     def whole(self, row: int, side: int) -> Opened:
-        return self.pictures[row]
+        return self.photos[row]
 
     def part(self, row: int, side: int, choose: Callable[[float, float], Box]) -> tuple[Opened, Box]:
-        height, width, _ = self.pictures[row].shape
-        return self.pictures[row], choose(width, height)
+        height, width, _ = self.photos[row].shape
+        return self.photos[row], choose(width, height)
 
 
 def eml_work(source: Decoded, name: str, side: int, batch: int) -> Work:
     settings = {"type": name} | ({"transforms": LIST} if name == "albumentations" else {})
     preprocess = Preprocess(size=side, interpolation="bilinear")
     augmenter = Augment.members()[name].model_validate(settings).build(preprocess)
-    pictures = Pictures(source, preprocess, augmenter=augmenter)
+    photos = ImageDataset(source, preprocess, augmenter=augmenter)
 
     def work(epoch: int) -> None:
         for first in range(0, len(source), batch):
             rows = range(first, min(first + batch, len(source)))
-            pictures.__getitems__([(epoch, row, row) for row in rows])
+            photos.__getitems__([(epoch, row, row) for row in rows])
 
     return work
 
 
-def torchvision_work(pictures: list[Any], side: int, *, randaugment: bool = False) -> Work:
+def torchvision_work(photos: list[Any], side: int, *, randaugment: bool = False) -> Work:
     crop = v2.RandomResizedCrop(side, scale=(0.7, 1), ratio=(1 / 1.2, 1.2))
     colour = v2.RandomApply([v2.ColorJitter(0.2, 0.2, 0.2)], 0.8)
     changed = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.RandAugment() if randaugment else colour, v2.ToImage()])
 
     def work(epoch: int) -> None:
-        for picture in pictures:
-            changed(picture)
+        for photo in photos:
+            changed(photo)
 
     return work
 
@@ -95,7 +95,7 @@ def seeding(ours: bool) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)
@@ -103,12 +103,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
 
-    files = sorted(options.pictures.rglob("*.jpg"))
+    files = sorted(options.photos.rglob("*.jpg"))
     files = files[:: max(1, len(files) // options.count)][: options.count]
-    pictures = [np.array(Image.open(file).convert("RGB")) for file in files]
-    tensors = [torch.from_numpy(each).permute(2, 0, 1).contiguous() for each in pictures]
-    pillow = [Image.fromarray(each) for each in pictures]
-    source = Decoded(pictures)
+    photos = [np.array(Image.open(file).convert("RGB")) for file in files]
+    tensors = [torch.from_numpy(each).permute(2, 0, 1).contiguous() for each in photos]
+    pillow = [Image.fromarray(each) for each in photos]
+    source = Decoded(photos)
     works = {f"eml {name}": eml_work(source, name, options.side, options.batch) for name in sorted(Augment.members())}
     works["torchvision, as standard, Pillow"] = torchvision_work(pillow, options.side)
     works["torchvision, as standard, tensors"] = torchvision_work(tensors, options.side)
@@ -121,8 +121,8 @@ def main() -> None:
             if turn:  # the first one warms up
                 seconds[name].append(time.perf_counter() - started)
     reference = seconds["torchvision, as standard, Pillow"]
-    print(f"{len(files)} pictures to {options.side} pixels, medians of {options.rounds} rounds in turns")
-    print("| | pictures a second | torchvision's time over its own |\n|---|---|---|")
+    print(f"{len(files)} images to {options.side} pixels, medians of {options.rounds} rounds in turns")
+    print("| | images a second | torchvision's time over its own |\n|---|---|---|")
     for name, times in seconds.items():
         ratio = median(theirs / ours for theirs, ours in zip(reference, times, strict=True))
         print(f"| {name} | {len(files) / median(times):,.0f} | {ratio:.2f} |")

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/calibrated_intervals.py [--sets 300]
 
 A class is a Gaussian in 24 dimensions around a center that lies around one of 12, so that some classes are much alike;
-classes differ in their spread and have 5 pictures and more, 10 on average. Sets of 10, 20, 40 and 80 classes are drawn;
-each picture is asked among all the others. First the rates at the threshold that is chosen for --far 0.1: the truth is
+classes differ in their spread and have 5 images and more, 10 on average. Sets of 10, 20, 40 and 80 classes are drawn;
+each image is asked among all the others. First the rates at the threshold that is chosen for --far 0.1: the truth is
 the rate at that threshold of very many such sets (of pairs: of one very large set). Then the threshold for each kind of
 goal: the truth is that at which very many such sets keep to the goal together. Printed is the share of sets whose 95 %
 interval holds the truth, and its median width: as eml makes it, by percentiles of resamples of the classes, and, of
@@ -138,12 +138,12 @@ def of_rates(sets: int, pairs: Accepted) -> None:
                 "percentiles": rates_by_percentiles(data, found, threshold, seed),
                 "bootstrap": rates_by_bootstrap(found, threshold, seed),
             }
-            for how, several in made.items():
+            for spec, several in made.items():
                 for name, each in several.items():
-                    cells.setdefault((name, how), []).append((each, true[name]))
+                    cells.setdefault((name, spec), []).append((each, true[name]))
         for name in RATES:
             mean = np.mean([each[name] for each in means])
-            told = " | ".join(summary(cells.get((name, how), [])) for how in ("eml", "percentiles", "bootstrap"))
+            told = " | ".join(summary(cells.get((name, spec), [])) for spec in ("eml", "percentiles", "bootstrap"))
             print(f"| {classes} | {name}, {mean:.2g} | {told} | {len(means)} |", flush=True)
 
 

@@ -3,7 +3,7 @@
     python tests/benchmarks/calibration.py --data DIR --weights FILE [--splits 100] [--cache DIR]
 
 DIR has orl_faces/images and grocery160/images; FILE the ImageNet weights of mobilenetv2_100, which embeds at 160 px,
-untrained on these. Real pictures: the classes are split in halves, the threshold is chosen on one, the rate measured on
+untrained on these. Real images: the classes are split in halves, the threshold is chosen on one, the rate measured on
 the other, both ways, over many splits. Printed: the mean rate by goal, for the threshold that just fits the half
 (plain), for the one that is chosen and for the upper end of its interval; in how many splits the latter two kept to the
 goal; and how often the threshold that the other half would need lies in the interval: some 83 % are expected of a 95 %
@@ -21,7 +21,7 @@ import torch
 
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
-from eml.inference.images import pictures
+from eml.inference.images import table_images
 from eml.inference.models import load_for_evaluation
 from eml.retrieval.verification.calibration import OpenSet, chosen, class_halves, criterion_of, part_of
 from eml.retrieval.verification.criteria import Criterion, DifferentPairs, TopAnswers, UnknownQueries
@@ -36,13 +36,13 @@ RESAMPLES = 200
 
 
 def embedded(images: Path, weights: Path, cache: Path) -> OpenSet:
-    """All pictures of a folder, leave-one-out; embeddings are kept in `cache`."""
+    """All images of a folder, leave-one-out; embeddings are kept in `cache`."""
     file = cache / f"{images.parent.name}.npz"
     if not file.is_file():
         table = scan_folder(images, hashes=False).table
         frame = table.reset_index(drop=True)
         model = load_for_evaluation("timm:mobilenetv2_100", weights=str(weights), image_size=160, device="cpu")
-        rows = model.embed_rows(pictures(Table(frame, images), frame, model.preprocess), batch_size=64)
+        rows = model.embed_rows(table_images(Table(frame, images), frame, model.preprocess), batch_size=64)
         labels = np.unique(frame["label"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(file, embeddings=rows.numpy(), labels=labels)
@@ -139,7 +139,7 @@ def pooled(many: list[Criterion]) -> Criterion:
     code = np.zeros(len(order), np.int64)
     if isinstance(many[0], TopAnswers):
         right = np.concatenate([each.right for each in many])[order]
-        return TopAnswers(similarity[order], right, many[0].partner, code, 1, many[0].near)
+        return TopAnswers(similarity[order], right, many[0].positive, code, 1, many[0].near)
     return UnknownQueries(similarity[order], code, 1, many[0].near)
 
 
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=300)
     asked = parser.parse_args()
-    print("| pictures | goal | plain | chosen | ≤ goal | upper end | ≤ goal | in interval | refused |")
+    print("| images | goal | plain | chosen | ≤ goal | upper end | ≤ goal | in interval | refused |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, goals in GOALS.items():
         data = embedded(asked.data / name / "images", asked.weights, asked.cache)

@@ -1,8 +1,8 @@
-"""Time, memory and size of `eml report` on a table of many pictures: see README.md.
+"""Time, memory and size of `eml report` on a table of many images: see README.md.
 
-    python tests/benchmarks/data_report.py grocery160/images --pictures 60000
+    python tests/benchmarks/data_report.py grocery160/images --images 60000
 
-The pictures of the folder are repeated under new names (hard links), in 200 classes, until there are as many as asked
+The images of the folder are repeated under new names (hard links), in 200 classes, until there are as many as asked
 for; each name's hash gets random bits flipped, 0 to 32 of them, so that some per cent are near-duplicates of another of
 their class. Prints one JSON line with the median times of `--repeat` runs.
 """
@@ -22,12 +22,12 @@ from eml.dataset.table import Table
 from eml.reports.data import examine, write_page
 
 
-def table_of(folder: Path, pictures: int, root: Path) -> Table:
+def table_of(folder: Path, images: int, root: Path) -> Table:
     frame = scan_folder(folder).table
     random = np.random.default_rng(0)
-    frame = frame.iloc[random.integers(0, len(frame), pictures)].reset_index(drop=True)
-    bits = np.zeros((pictures, 64), dtype=bool)
-    for row, count in enumerate(random.integers(0, 33, pictures)):
+    frame = frame.iloc[random.integers(0, len(frame), images)].reset_index(drop=True)
+    bits = np.zeros((images, 64), dtype=bool)
+    for row, count in enumerate(random.integers(0, 33, images)):
         bits[row, random.permutation(64)[:count]] = True
     flips = np.packbits(bits, axis=1).view(">u8").ravel()
     frame["hash"] = [f"{int(value, 16) ^ int(flip):016x}" for value, flip in zip(frame["hash"], flips, strict=True)]
@@ -35,7 +35,7 @@ def table_of(folder: Path, pictures: int, root: Path) -> Table:
     class_of = {name: f"class {int(200 * random.random() ** 2)}" for name in sorted(set(sources))}  # a long tail
     frame["label"] = [class_of[name] for name in sources]
     frame["file_name"] = [f"{label}/{row}.jpg" for row, label in enumerate(frame["label"])]
-    frame["content"] = [f"{row:032x}" for row in range(pictures)]
+    frame["content"] = [f"{row:032x}" for row in range(images)]
     for label in set(frame["label"]):
         (root / label).mkdir()
     for name, source in zip(frame["file_name"], sources, strict=True):
@@ -46,12 +46,12 @@ def table_of(folder: Path, pictures: int, root: Path) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=60_000)
+    parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder.resolve().parent) as place:
         root = Path(place)
-        table = table_of(options.folder, options.pictures, root)
+        table = table_of(options.folder, options.images, root)
         examining, writing = [], []
         for _ in range(options.repeat):
             start = time.perf_counter()
@@ -61,7 +61,7 @@ def main() -> None:
             write_page(report, root / "page.html", command="benchmark", overwrite=True)
             writing.append(time.perf_counter() - start)
         told = {
-            "pictures": len(table.frame),
+            "images": len(table.frame),
             "examine_s": round(statistics.median(examining), 2),
             "page_s": round(statistics.median(writing), 2),
             "page_mb": round((root / "page.html").stat().st_size / 1e6, 2),

@@ -12,20 +12,20 @@ from matplotlib.figure import Figure
 
 from eml.dataset.duplicates.chance_collisions import by_chance
 from eml.dataset.duplicates.duplicates import hash_values
-from eml.dataset.duplicates.same_images import same_pictures
+from eml.dataset.duplicates.same_images import same_images
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
 from eml.files import whole_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "dataset"))
-from dirty_truth import copies, pictures
+from dirty_truth import copies, images
 from test_duplicates_real import confirmed, near
 
 THRESHOLDS = np.arange(0, 17, 2)
 
 
 def scanned(data: Path, name: str, folder: Path) -> Table:
-    """The table of an archive of the shared pictures."""
+    """The table of an archive of the shared images."""
     with tarfile.open(data / f"{name}.tar") as tar:
         tar.extractall(folder, filter="data")
     inside = folder / name / "images"
@@ -36,7 +36,7 @@ def scanned(data: Path, name: str, folder: Path) -> Table:
 def draw_recall(axes, table: Table) -> None:
     """Recall and precision over the threshold, by the hash alone and after the second look."""
     with (table.root / "labels.csv").open(newline="", encoding="utf-8") as file:
-        shown = pictures(csv.DictReader(file))
+        shown = images(csv.DictReader(file))
     right = copies(shown, table.frame["file_name"])
     print(f"dirty: {len(right)} pairs of copies; threshold, (recall, precision) by hash and after the second look")
     rates = []
@@ -57,14 +57,14 @@ def draw_across(axes, tables: dict[str, Table]) -> None:
         labels = pd.factorize(table.frame["label"])[0]
         rows = []
         for threshold in THRESHOLDS:
-            same = same_pictures(table, int(threshold), "across")
+            same = same_images(table, int(threshold), "across")
             chance = by_chance(hash_values(table), labels, int(threshold))[0]
             rows.append((same.found_across, chance, same.confirmed_across()))
             print(f"{name} {threshold}: near {rows[-1][0]}, by chance {chance:.1f}, the same {rows[-1][2]}")
         found, chance, same = (np.where(np.array(each) < 0.1, np.nan, each) for each in zip(*rows, strict=True))
         axes.plot(THRESHOLDS, found, f"C{colour}o-", markersize=4, label=f"{name}: near")
         axes.plot(THRESHOLDS, chance, f"C{colour}:", label=f"{name}: expected by chance")
-        axes.plot(THRESHOLDS, same, f"C{colour}x--", markersize=5, label=f"{name}: the same picture")
+        axes.plot(THRESHOLDS, same, f"C{colour}x--", markersize=5, label=f"{name}: the same image")
     axes.set(yscale="log", ylim=(0.1, 1e6), title="pairs with different labels", ylabel="pairs")
 
 

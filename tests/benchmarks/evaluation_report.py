@@ -1,8 +1,8 @@
-"""Time, memory and size of the report of an evaluation of many pictures, beside the evaluation itself: see README.md.
+"""Time, memory and size of the report of an evaluation of many images, beside the evaluation itself: see README.md.
 
-    python tests/benchmarks/evaluation_report.py grocery160/images --pictures 60502 --classes 11316
+    python tests/benchmarks/evaluation_report.py grocery160/images --images 60502 --classes 11316
 
-Embeddings are random around the middle of their class; the pictures of the folder are repeated under their own names.
+Embeddings are random around the middle of their class; the images of the folder are repeated under their own names.
 Prints one JSON line with the median times of `--repeat` runs.
 """
 
@@ -23,28 +23,28 @@ from eml.evaluation.evaluate import Evaluation, evaluation_of_embeddings
 from eml.reports.evaluation import write_report
 
 
-def evaluation(folder: Path, pictures: int, classes: int, size: int) -> Evaluation:
+def evaluation(folder: Path, images: int, classes: int, size: int) -> Evaluation:
     random = np.random.default_rng(0)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.[jp][pn]g"))
-    labels = np.concatenate([np.arange(classes), random.integers(0, classes, pictures - classes)])
+    labels = np.concatenate([np.arange(classes), random.integers(0, classes, images - classes)])
     made = torch.Generator().manual_seed(0)
     middles = torch.randn(classes, size, generator=made)
-    embeddings = middles[labels] + 3 * torch.randn(pictures, size, generator=made)
+    embeddings = middles[labels] + 3 * torch.randn(images, size, generator=made)
     frame = pd.DataFrame({"label": [f"class {label}" for label in labels]})
-    frame["file_name"] = [files[i] for i in random.integers(0, len(files), pictures)]
+    frame["file_name"] = [files[i] for i in random.integers(0, len(files), images)]
     return evaluation_of_embeddings("random", embeddings, Table(frame, folder))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=60_502)
+    parser.add_argument("--images", type=int, default=60_502)
     parser.add_argument("--classes", type=int, default=11_316)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     start = time.perf_counter()
-    made = evaluation(options.folder, options.pictures, options.classes, options.size)
+    made = evaluation(options.folder, options.images, options.classes, options.size)
     evaluating = time.perf_counter() - start
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     writing = []
@@ -55,7 +55,7 @@ def main() -> None:
             write_report(made, page, command="benchmark")
             writing.append(time.perf_counter() - start)
         told = {
-            "pictures": options.pictures,
+            "images": options.images,
             "classes": options.classes,
             "recall_at_1": round(made.summary.values["recall_at_1"], 3),
             "evaluation_s": round(evaluating, 1),

@@ -4,7 +4,7 @@
 
 For each table (as eml scan writes it), and for drawn long tails: seconds (medians of 3, in turns), the mean and the
 largest distance of a class's share in a fold from even (in shares of the class), and the difference between the
-largest and the smallest fold (in pictures). --million: eml's time alone on a million drawn rows.
+largest and the smallest fold (in images). --million: eml's time alone on a million drawn rows.
 """
 
 import argparse
@@ -26,7 +26,7 @@ K, ROUNDS = 5, 3
 
 
 def drawn(rows: int, classes: int, seed: int = 0) -> tuple[Table, np.ndarray]:
-    """A long tail of classes (1/rank); half of the pictures in groups of 2 and more, one group in 20 over classes."""
+    """A long tail of classes (1/rank); half of the images in groups of 2 and more, one group in 20 over classes."""
     random = np.random.default_rng(seed)
     share = 1 / np.arange(1, classes + 1)
     labels = np.sort(random.choice(classes, rows, p=share / share.sum()))
@@ -71,7 +71,7 @@ def compare(name: str, table: Table, groups: np.ndarray) -> None:
             way()
             seconds.append(time.perf_counter() - start)
     one, other = (statistics.median(seconds) for seconds in taken.values())
-    print(f"{name}: {len(groups):,} pictures, {labels.max() + 1:,} classes, {groups_of_several(groups):,} groups")
+    print(f"{name}: {len(groups):,} images, {labels.max() + 1:,} classes, {groups_of_several(groups):,} groups")
     print(f"  eml      {one:7.2f} s  {unevenness(labels, fold)}")
     print(f"  sklearn  {other:7.2f} s  {unevenness(labels, theirs)}")
     print(f"  eml is {other / one:.0f} times as fast")
@@ -97,7 +97,7 @@ def main() -> None:
         start, cpu = time.perf_counter(), time.process_time()
         add_folds(table, K, groups=groups)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-        several = f"long tail of 1,000,000 pictures, {groups_of_several(groups):,} groups of several"
+        several = f"long tail of 1,000,000 images, {groups_of_several(groups):,} groups of several"
         print(f"{several}: eml {seconds:.1f} s ({cpu:.1f} s of one core)")
 
 

@@ -108,8 +108,8 @@ def means(sets: int, resamples: int) -> None:
                     of = classes_of(random, count)
                     drawn = values(random, rates(random, count, mean, alike)[of], whole)
                     found["jackknife"] += intervals({"": drawn}, of).values()
-                    for how, each in zip(("t", "percentiles"), by_bootstrap(drawn, of, resamples, seed), strict=True):
-                        found[how].append(each)
+                    for spec, each in zip(("t", "percentiles"), by_bootstrap(drawn, of, resamples, seed), strict=True):
+                        found[spec].append(each)
                     found["queries"] += intervals({"": drawn}, np.arange(len(of))).values()
                 told(f"{'0 or 1' if whole else 'continuous'}, {name}, {count}", mean, found)
 

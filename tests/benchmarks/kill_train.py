@@ -2,7 +2,7 @@
 
     python tests/benchmarks/kill_train.py --images DIR/CLASS/… --kills 20
 
-Trains test_resnet on the pictures twice: once undisturbed, once killed and resumed again and again; then compares the
+Trains test_resnet on the images twice: once undisturbed, once killed and resumed again and again; then compares the
 weights and the logs.
 """
 

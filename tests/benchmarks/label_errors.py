@@ -1,12 +1,12 @@
-"""How well are wrong labels found? Some labels of real pictures are changed, then looked for.
+"""How well are wrong labels found? Some labels of real images are changed, then looked for.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/label_errors.py --images DIR --weights FILE --out FOLDER [--seed 0]
         [--ways untrained]
 
-5 % of the labels become those of other classes, drawn at random. `eml suspects` then ranks the pictures, by embeddings
-of networks trained with the wrong labels, each on the pictures that it has not seen (a short recipe, three folds), and
+5 % of the labels become those of other classes, drawn at random. `eml suspects` then ranks the images, by embeddings
+of networks trained with the wrong labels, each on the images that it has not seen (a short recipe, three folds), and
 by those of the untrained network. Told are precision at the number of changed labels and average precision over all
-pictures, also of other orders (by other figures of the same votes, by class centres); of the suspects, how many there
+images, also of other orders (by other figures of the same votes, by class centres); of the suspects, how many there
 are and which share had been changed. Those of the first that had not are listed in FOLDER/WAY/unchanged.csv, to be
 looked at. What is in FOLDER already is taken as it is. Ten minutes of one core for grocery160, the search for the
 errors a few seconds of them.
@@ -33,7 +33,7 @@ from sklearn.metrics import average_precision_score
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table, write_table
 from eml.retrieval.label_errors.label_votes import votes
-from eml.retrieval.label_errors.suspects import EmbeddedPictures, find_suspects, wrong_table
+from eml.retrieval.label_errors.suspects import EmbeddedImages, find_suspects, wrong_table
 from eml.training.out_of_fold import read_embedded
 
 WAYS = ["untrained", "out-of-fold"]
@@ -86,12 +86,12 @@ def out_of_fold(table: Path, weights: Path, out: Path, epochs: int, seed: int) -
 
 def untrained(table: Table, weights: Path, path: Path) -> Path:
     """An .npz with the embeddings of the network as it comes."""
-    from eml.inference.images import pictures
+    from eml.inference.images import table_images
     from eml.inference.models import load_for_evaluation
 
     if not path.exists():
         model = load_for_evaluation("timm:mobilenetv2_100", weights=str(weights), image_size=160)
-        embeddings = model.embed_rows(pictures(table, table.frame, model.preprocess), batch_size=64).numpy()
+        embeddings = model.embed_rows(table_images(table, table.frame, model.preprocess), batch_size=64).numpy()
         names = {name: table.frame[name].to_numpy(str) for name in ("file_name", "label")}
         np.savez(path, embeddings=embeddings, **names)
     return path
@@ -101,7 +101,7 @@ def measure(way: str, source: Path, table: Table, out: Path) -> None:
     """One line of the result; writes unchanged.csv and the command's files."""
     eml("suspects", source, "--root", table.root, "--out", out / way)
     found = find_suspects(read_embedded(source, table.root)[2])
-    frame = table.frame.set_index("file_name").loc[found.pictures.file_names]
+    frame = table.frame.set_index("file_name").loc[found.photos.file_names]
     changed = (frame["label"] != frame["true_label"]).to_numpy()
     number, errors = int(changed.sum()), found.errors
     first = errors.suspects(0.0)[:number]
@@ -144,7 +144,7 @@ def drawn(number: int, size: int = 512, per_class: int = 10) -> None:
     started = time.process_time()
     votes(embeddings, labels)
     search = time.process_time() - started
-    found = find_suspects(EmbeddedPictures(embeddings, np.arange(number).astype(str), labels.astype(str)))
+    found = find_suspects(EmbeddedImages(embeddings, np.arange(number).astype(str), labels.astype(str)))
     whole = time.process_time() - started - search
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     listed = np.isin(found.wrong, wrong)

@@ -1,12 +1,12 @@
-"""Training pictures a second on one core: eml from files and from its caches, against torchvision's way, in turns.
+"""Training images a second on one core: eml from files and from its caches, against torchvision's way, in turns.
 
     python3 -m pip install torchvision
-    python tests/benchmarks/loader.py --pictures grocery160/images [--large 400 --rounds 5]
+    python tests/benchmarks/loader.py --images grocery160/images [--large 400 --rounds 5]
 
 torchvision's way is ImageFolder with v2's RandomResizedCrop (antialiased, bilinear or bicubic), RandomHorizontalFlip,
-PILToTensor, batches stacked. eml's is Pictures with the crop (same range of area and aspect ratio) and the flip of
+PILToTensor, batches stacked. eml's is Images with the crop (same range of area and aspect ratio) and the flip of
 augment.standard. Both give uint8 batches of 64, in one thread of this process, without workers; what is compared is
-processor time, which other work on the machine disturbs less, at the same resampling on both sides. Small pictures are
+processor time, which other work on the machine disturbs less, at the same resampling on both sides. Small images are
 read at 160 px as they are; large ones are JPEGs of 1600 × 1200 and quality 90, tiled from the small ones enlarged four
 times, read at 224 px.
 """
@@ -28,9 +28,9 @@ from torchvision.transforms import v2
 from eml.images.augment import Augmenter
 from eml.images.cache import fill
 from eml.images.crop import Crop
-from eml.images.loading import Pictures
+from eml.images.loading import ImageDataset
 from eml.images.preprocess import Preprocess
-from eml.images.source import Files
+from eml.images.source import FileSource
 from eml.training.caches import training_settings
 from eml.training.config import CacheConfig
 
@@ -41,8 +41,8 @@ Read = Callable[[list[int]], None]
 
 
 def torchvision_reader(folder: Path, side: int, interpolation: str) -> Read:
-    how = v2.InterpolationMode(interpolation)
-    crop = v2.RandomResizedCrop(side, (1 - CUT, 1), (1 / ASPECT, ASPECT), interpolation=how, antialias=True)
+    spec = v2.InterpolationMode(interpolation)
+    crop = v2.RandomResizedCrop(side, (1 - CUT, 1), (1 / ASPECT, ASPECT), interpolation=spec, antialias=True)
     data = ImageFolder(folder, v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()]))
 
     def read(rows: list[int]) -> None:
@@ -52,10 +52,10 @@ def torchvision_reader(folder: Path, side: int, interpolation: str) -> Read:
     return read
 
 
-def eml_reader(pictures: Pictures) -> Read:
+def eml_reader(photos: ImageDataset) -> Read:
     def read(rows: list[int]) -> None:
         for first in range(0, len(rows), BATCH):
-            pixels, _ = pictures.__getitems__(
+            pixels, _ = photos.__getitems__(
                 [(1, first + at, row) for at, row in enumerate(rows[first : first + BATCH])]
             )
             assert isinstance(pixels, torch.Tensor), pixels
@@ -66,7 +66,7 @@ def eml_reader(pictures: Pictures) -> Read:
 def readers(folder: Path, caches: Path, side: int, interpolation: str) -> dict[str, Read]:
     preprocess = Preprocess(size=side, interpolation=interpolation)
     augmenter = Augmenter(crop=Crop(CUT, ASPECT), flip=0.5)
-    files = Files(folder, [path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*.jpg"))])
+    files = FileSource(folder, [path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*.jpg"))])
     sources = {"eml, files": files}
     for name in ("jpeg", "raw"):
         settings = training_settings(CacheConfig(format=name), preprocess, augmenter)
@@ -74,7 +74,7 @@ def readers(folder: Path, caches: Path, side: int, interpolation: str) -> dict[s
         sources[f"eml, {name} cache"] = filled.source
         print(f"  {settings}: {filled.bytes / 2**20:,.0f} MiB, made in {filled.seconds:.1f} s")
     return {"torchvision": torchvision_reader(folder, side, interpolation)} | {
-        name: eml_reader(Pictures(source, preprocess, augmenter=augmenter)) for name, source in sources.items()
+        name: eml_reader(ImageDataset(source, preprocess, augmenter=augmenter)) for name, source in sources.items()
     }
 
 
@@ -82,9 +82,9 @@ def compare(folder: Path, side: int, count: int, rounds: int) -> None:
     random, total = np.random.default_rng(0), len(list(folder.glob("*/*.jpg")))
     with tempfile.TemporaryDirectory() as caches:
         made = {
-            (how, name): read
-            for how in ("bilinear", "bicubic")
-            for name, read in readers(folder, Path(caches), side, how).items()
+            (spec, name): read
+            for spec in ("bilinear", "bicubic")
+            for name, read in readers(folder, Path(caches), side, spec).items()
         }
         seconds: dict[tuple[str, str], list[float]] = {key: [] for key in made}
         for turn in range(rounds + 1):
@@ -94,25 +94,25 @@ def compare(folder: Path, side: int, count: int, rounds: int) -> None:
                 read(rows)
                 if turn:  # the first one warms up
                     seconds[key].append((time.process_time() - started) / len(rows))
-    print("| | resampling | pictures/s | µs | times torchvision's rate |\n|---|---|---|---|---|")
-    for (how, name), each in seconds.items():
-        ratio = median(a / b for a, b in zip(seconds[how, "torchvision"], each, strict=True))
-        print(f"| {name} | {how} | {1 / median(each):,.0f} | {1e6 * median(each):,.0f} | {ratio:.2f} |", flush=True)
+    print("| | resampling | images/s | µs | times torchvision's rate |\n|---|---|---|---|---|")
+    for (spec, name), each in seconds.items():
+        ratio = median(a / b for a, b in zip(seconds[spec, "torchvision"], each, strict=True))
+        print(f"| {name} | {spec} | {1 / median(each):,.0f} | {1e6 * median(each):,.0f} | {ratio:.2f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, required=True, help="small photos, one folder per class")
-    parser.add_argument("--large", type=int, default=400, help="large pictures that are made")
+    parser.add_argument("--images", type=Path, required=True, help="small photos, one folder per class")
+    parser.add_argument("--large", type=int, default=400, help="large images that are made")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    print("small pictures as they are, 160 px")
-    compare(options.pictures, 160, 1000, options.rounds)
+    print("small images as they are, 160 px")
+    compare(options.photos, 160, 1000, options.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        tile(sorted(options.pictures.glob("*/*.jpg"))[::7], Path(folder), (1600, 1200), options.large, 4)
-        print(f"\n{options.large} pictures of 1600 × 1200, 224 px")
+        tile(sorted(options.photos.glob("*/*.jpg"))[::7], Path(folder), (1600, 1200), options.large, 4)
+        print(f"\n{options.large} images of 1600 × 1200, 224 px")
         compare(Path(folder), 224, min(200, options.large), options.rounds)
 
 

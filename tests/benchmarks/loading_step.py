@@ -1,8 +1,8 @@
-"""A training step whose pictures are loaded, against the same step on pixels that are there.
+"""A training step whose images are loaded, against the same step on pixels that are there.
 
     python tests/benchmarks/loading_step.py --table photos/folds.csv [--backbone mobilenetv2_100 --side 128 --batch 32]
 
-In turns: a step on the next batch of the table's pictures (files, then the raw cache; augmentation `standard`), loading
+In turns: a step on the next batch of the table's images (files, then the raw cache; augmentation `standard`), loading
 included, and a step on a batch that was loaded before. Printed are medians and the median ratio of neighbours. With
 --workers 1 another process loads while this one trains. The cache is made in a temporary folder, its time not counted.
 On a GPU: --backbone resnet50 --side 224 --batch 256 --precision bfloat16 --workers 8.
@@ -73,7 +73,7 @@ def main() -> None:
     table = read_table(options.table, check_files=True)
     print(f"{options.backbone}, {options.side} px, B={options.batch}, {options.workers} workers, "
           f"{torch.get_num_threads()} threads")  # fmt: skip
-    print("| pictures from | step, loading included, ms | step on ready pixels, ms | ratio |\n|---|---|---|---|")
+    print("| images from | step, loading included, ms | step on ready pixels, ms | ratio |\n|---|---|---|---|")
     for name in ("files", "raw cache"):
         with tempfile.TemporaryDirectory() as folder:
             run = made(options, table, Path(folder), cache=name == "raw cache")

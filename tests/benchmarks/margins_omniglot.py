@@ -91,7 +91,7 @@ def main() -> None:
     known = alphabets % 2 == 0
     train_labels = np.unique(labels[known], return_inverse=True)[1].astype(np.int64)
     seen, unseen = pixels[torch.from_numpy(known)], pixels[torch.from_numpy(~known)]
-    print(f"{len(seen)} pictures of {train_labels.max() + 1} characters train, {len(unseen)} are measured", flush=True)
+    print(f"{len(seen)} images of {train_labels.max() + 1} characters train, {len(unseen)} are measured", flush=True)
     print("\n| margin | R@1 | MAP@R | last loss | seconds |\n|---|---|---|---|---|", flush=True)
     for name in ["untrained", *options.margins.split(",")]:
         found, losses, started = [], [], time.perf_counter()

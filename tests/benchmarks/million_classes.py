@@ -2,10 +2,10 @@
 
     python tests/benchmarks/million_classes.py --out DIR
 
-Makes a long tail in DIR: a picture per class, and 200 more of each of the first thousand (a class is a pattern of 20
+Makes a long tail in DIR: an image per class, and 200 more of each of the first thousand (a class is a pattern of 20
 bits; 5 GB of small files). Trains one epoch, ends it with SIGTERM and later with SIGKILL, resumes each time, and prints
-losses, time and peak memory. A step that knows nothing of its pictures has a loss of about ln n, n classes compared;
-only the head of the tail, a sixth of the pictures, comes often enough to be learned.
+losses, time and peak memory. A step that knows nothing of its images has a loss of about ln n, n classes compared;
+only the head of the tail, a sixth of the images, comes often enough to be learned.
 """
 
 import argparse
@@ -42,7 +42,7 @@ batch_size: 1000
 
 
 def make(folder: Path, classes: int) -> None:
-    """Pictures of 5×4 black and white fields with a little noise on them, and the table."""
+    """Images of 5×4 black and white fields with a little noise on them, and the table."""
     random, rows = np.random.default_rng(0), []
     for number in [*range(classes), *(list(range(classes // 1000)) * 200)]:
         bits = (number >> np.arange(20)) & 1

@@ -5,7 +5,7 @@
         --out peer.npz
     python tests/benchmarks/peer_recipes.py measure peer.npz …
 
-`train` trains mobilenetv2_100 for so many seconds of processor time and embeds the pictures of the classes that it has
+`train` trains mobilenetv2_100 for so many seconds of processor time and embeds the images of the classes that it has
 not seen: of the sorted names every second one (with --group-by SEPARATOR of what stands before it in the names).
 `measure` runs where eml is installed (the two libraries need an older numpy than eml): one line of JSON per file.
 """
@@ -47,7 +47,7 @@ class Task:
 def oml_readme(task: Task) -> Any:
     """README's image example: Adam 1e-4, triplet loss with margin 0.1 over all triplets of a balanced batch.
 
-    The batch is that of its CUB pipeline, 8 × 4: the example's 2 × 2 is for a handful of mock pictures. Augmentation:
+    The batch is that of its CUB pipeline, 8 × 4: the example's 2 × 2 is for a handful of mock images. Augmentation:
     get_augs_torch, as in its other examples.
     """
     from oml.losses import TripletLossWithMiner
@@ -85,8 +85,8 @@ def _oml(task: Task, augment: Any, criterion: Any, optimizer_for: Any, batch: tu
             super().__init__()
             self.trunk = trunk
 
-        def forward(self, pictures: Any) -> Any:
-            return self.trunk(pictures)
+        def forward(self, photos: Any) -> Any:
+            return self.trunk(photos)
 
         @property
         def feat_dim(self) -> int:
@@ -112,7 +112,7 @@ def _oml(task: Task, augment: Any, criterion: Any, optimizer_for: Any, batch: tu
 
 def pml_metric_loss(task: Task) -> Any:
     """examples/notebooks/MetricLossOnly: trunk (Adam 1e-5) and a linear embedder of 64 (1e-4), triplet loss with
-    margin 0.1, MultiSimilarityMiner, four pictures a class, batch 32, random crops down to .16."""
+    margin 0.1, MultiSimilarityMiner, four images a class, batch 32, random crops down to .16."""
     import torch
     from pytorch_metric_learning import losses, miners, samplers, trainers
 
@@ -126,7 +126,7 @@ def pml_metric_loss(task: Task) -> Any:
         batch_size=32,
         loss_funcs={"metric_loss": losses.TripletMarginLoss(margin=0.1)},
         mining_funcs={"tuple_miner": miners.MultiSimilarityMiner(epsilon=0.1)},
-        dataset=Pictures(task.files, task.labels, _pml_augment(task)),
+        dataset=ImageDataset(task.files, task.labels, _pml_augment(task)),
         sampler=samplers.MPerClassSampler(task.labels, m=4, length_before_new_iter=len(task.labels)),
         dataloader_num_workers=0,
         end_of_iteration_hook=lambda _: _stop(task),
@@ -146,15 +146,15 @@ def pml_arcface(task: Task) -> Any:
     from pytorch_metric_learning import losses
     from torch.utils.data import DataLoader
 
-    data = Pictures(task.files, task.labels, _pml_augment(task))
+    data = ImageDataset(task.files, task.labels, _pml_augment(task))
     loss_function = losses.ArcFaceLoss(num_classes=len(set(task.labels)), embedding_size=task.trunk.num_features)
     loss_optimizer = torch.optim.SGD(loss_function.parameters(), lr=0.01)
     optimizer = torch.optim.Adam(task.trunk.parameters(), lr=task.rate or 1e-4)
     task.trunk.train()
-    for pictures, labels in _forever(lambda: DataLoader(data, batch_size=64, shuffle=True)):
+    for photos, labels in _forever(lambda: DataLoader(data, batch_size=64, shuffle=True)):
         optimizer.zero_grad()
         loss_optimizer.zero_grad()
-        loss = loss_function(task.trunk(pictures), labels)
+        loss = loss_function(task.trunk(photos), labels)
         loss.backward()
         optimizer.step()
         loss_optimizer.step()
@@ -191,7 +191,7 @@ def _stop(task: Task) -> None:
 # -- the same for all --------------------------------------------------------------------------------------------------
 
 
-class Pictures:
+class ImageDataset:
     """A map-style dataset of (tensor, label), decoded at every draw as eml does."""
 
     def __init__(self, files: list[Path], labels: list[int], transform: Any) -> None:
@@ -203,8 +203,8 @@ class Pictures:
     def __getitem__(self, index: int) -> tuple[Any, int]:
         from PIL import Image
 
-        with Image.open(self.files[index]) as picture:
-            return self.transform(picture.convert("RGB")), self.labels[index]
+        with Image.open(self.files[index]) as image:
+            return self.transform(image.convert("RGB")), self.labels[index]
 
 
 def none(task: Task) -> Any:
@@ -230,7 +230,7 @@ def _without_flip(augment: Any, flip: bool) -> Any:
 
 
 def sides(images: Path, separator: str | None, parity: int) -> tuple[list[Path], list[int]]:
-    """The pictures, and their labels 0, 1, 2, …, of every second class or group of classes, by sorted name."""
+    """The images, and their labels 0, 1, 2, …, of every second class or group of classes, by sorted name."""
     names = sorted(folder.name for folder in images.iterdir() if folder.is_dir())
     groups = [name.partition(separator)[0] if separator else name for name in names]
     chosen = sorted(set(groups))[parity::2]
@@ -240,7 +240,7 @@ def sides(images: Path, separator: str | None, parity: int) -> tuple[list[Path],
 
 
 def embed(model: Any, files: list[Path], side: int) -> Any:
-    """(N, D) of pictures squashed to the square, as eml's `fit: squash` does."""
+    """(N, D) of images squashed to the square, as eml's `fit: squash` does."""
     import torch
     from torchvision import transforms
 
@@ -251,7 +251,7 @@ def embed(model: Any, files: list[Path], side: int) -> Any:
             transforms.Normalize(mean=MEAN, std=STD),
         ]
     )
-    data = Pictures(files, [0] * len(files), plain)
+    data = ImageDataset(files, [0] * len(files), plain)
     model.eval()
     with torch.inference_mode():
         parts = [
@@ -311,7 +311,7 @@ def main() -> None:
     training.set_defaults(run=train)
     add = training.add_argument
     add("recipe", choices=RECIPES)
-    add("--images", type=Path, required=True, help="folder with one folder of pictures per class")
+    add("--images", type=Path, required=True, help="folder with one folder of images per class")
     add("--group-by", metavar="SEPARATOR", help="whole groups of classes train: what stands before it in their names")
     add("--weights", type=Path, required=True, help="mobilenetv2_100 ImageNet weights (safetensors)")
     add("--side", type=int, required=True, help="pixels")

@@ -96,7 +96,7 @@ def main() -> None:
     options = parser.parse_args()
     weights = options.weights if options.weights == "none" else str(Path(options.weights).absolute())
     print(
-        "| data | classes | pictures | MAP@R before | after | difference (95 % interval) "
+        "| data | classes | images | MAP@R before | after | difference (95 % interval) "
         "| R@1 | seed | seconds | processor |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")

@@ -1,8 +1,8 @@
-"""An epoch's order, made for millions of pictures: seconds, peak memory, and how much of the data it shows.
+"""An epoch's order, made for millions of images: seconds, peak memory, and how much of the data it shows.
 
-    python tests/benchmarks/samplers.py [--pictures 2000000] [--classes 200000] [--batch 256] [--peers]
+    python tests/benchmarks/samplers.py [--images 2000000] [--classes 200000] [--batch 256] [--peers]
 
-Two sets of labels: all classes alike, and a long tail (sizes ∝ rank^-0.9, beside two pictures each). Every way runs in
+Two sets of labels: all classes alike, and a long tail (sizes ∝ rank^-0.9, beside two images each). Every way runs in
 a process of its own, `--rounds` times: median of the seconds, largest peak of the resident set above that with the
 labels and the imports (Linux). `--peers` adds, once, MPerClassSampler of pytorch-metric-learning and BalanceSampler of
 open-metric-learning with the batch size and the K of per_class, as long as an epoch of theirs is.
@@ -38,14 +38,14 @@ OURS: dict[str, Sampler] = {
 PEERS = ["pytorch-metric-learning MPerClassSampler", "open-metric-learning BalanceSampler"]
 
 
-def labels_of(shape: str, pictures: int, classes: int) -> NDArray[np.int64]:
-    """(pictures,) of every class at least two."""
+def labels_of(shape: str, photos: int, classes: int) -> NDArray[np.int64]:
+    """(images,) of every class at least two."""
     random = np.random.default_rng(0)
     if shape == "equal":
-        return random.permutation(np.arange(pictures) % classes)
+        return random.permutation(np.arange(photos) % classes)
     weights = 1 / np.arange(1, classes + 1) ** 0.9
-    drawn = random.choice(classes, pictures - 2 * classes, p=weights / weights.sum())
-    return random.permutation(np.concatenate([np.arange(2 * classes) % classes, drawn]))
+    draw_batches = random.choice(classes, photos - 2 * classes, p=weights / weights.sum())
+    return random.permutation(np.concatenate([np.arange(2 * classes) % classes, draw_batches]))
 
 
 def made_by(way: str, labels: NDArray[np.int64], batch: int) -> Callable[[], Iterable[int]]:
@@ -68,15 +68,15 @@ def resident(what: str) -> float:
     return int(next(line for line in lines if line.startswith(what)).split()[1]) / 1024
 
 
-def one(way: str, shape: str, pictures: int, classes: int, batch: int) -> dict[str, float]:
+def one(way: str, shape: str, photos: int, classes: int, batch: int) -> dict[str, float]:
     """Of one epoch in this process; setting the sampler up counts."""
-    labels = labels_of(shape, pictures, classes)
+    labels = labels_of(shape, photos, classes)
     make = made_by(way, labels, batch)
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before, started = resident("VmRSS"), time.perf_counter()
     rows = np.asarray(make())
     seconds, memory = time.perf_counter() - started, resident("VmHWM") - before
-    numbers = np.bincount(rows.reshape(-1), minlength=pictures)
+    numbers = np.bincount(rows.reshape(-1), minlength=photos)
     return {
         "seconds": seconds,
         "mib": memory,
@@ -89,20 +89,20 @@ def one(way: str, shape: str, pictures: int, classes: int, batch: int) -> dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=2_000_000)
+    parser.add_argument("--images", type=int, default=2_000_000)
     parser.add_argument("--classes", type=int, default=200_000)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "SHAPE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    sizes = options.pictures, options.classes, options.batch
+    sizes = options.photos, options.classes, options.batch
     if options.one:
         print(json.dumps(one(*options.one, *sizes)))
         return
-    given = ["--pictures", str(sizes[0]), "--classes", str(sizes[1]), "--batch", str(sizes[2])]
+    given = ["--images", str(sizes[0]), "--classes", str(sizes[1]), "--batch", str(sizes[2])]
     for shape in ("equal", "long tail"):
-        print(f"\n| {shape} | seconds | extra MiB | batches | pictures that come | repeats | one picture at most |")
+        print(f"\n| {shape} | seconds | extra MiB | batches | images that come | repeats | one image at most |")
         print("|---|---|---|---|---|---|---|")
         ways = [*OURS, *(PEERS if options.peers else [])]
         found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}

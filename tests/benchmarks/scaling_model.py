@@ -64,10 +64,10 @@ def plan(case: Case, world: int = 1) -> Plan:
 
 def terms(case: Case, world: int = 1) -> list[float]:
     """Products, entries, numbers and 1."""
-    how = plan(case, world)
-    entries = case.batch * how.compared
-    again = 0.0 if how.tile is None else 1 - min(1.0, how.kept / how.compared)
-    return [entries * case.size * (3 + again), entries, how.compared * case.size, 1.0]
+    spec = plan(case, world)
+    entries = case.batch * spec.compared
+    again = 0.0 if spec.tile is None else 1 - min(1.0, spec.kept / spec.compared)
+    return [entries * case.size * (3 + again), entries, spec.compared * case.size, 1.0]
 
 
 def seconds(case: Case, rounds: int) -> float:
@@ -142,11 +142,11 @@ def arithmetic(classes: int, world: int, share: float, each_batch: int = 128, si
     """A line of the table; share: of the classes in a step, 1 for mode tiled."""
     device, batch = Device(), each_batch * world
     mode = Mode.members()["tiled"]() if share == 1 else Mode.members()["sampled"].model_validate({"fraction": share})
-    how = plan_of(mode, batch, classes, 1, size, bytes_each=4, on_cpu=False, world=world)
-    weights, rows, entries = 4 * how.here * size, 4 * how.compared * size, batch * how.compared
-    gradient, state = (weights, 2 * weights) if share == 1 else (2 * rows, 2 * weights + 4 * how.here)
-    held = weights + gradient + state + how.work()
-    again = 0.0 if how.tile is None else 1 - min(1.0, how.kept / how.compared)
+    spec = plan_of(mode, batch, classes, 1, size, bytes_each=4, on_cpu=False, world=world)
+    weights, rows, entries = 4 * spec.here * size, 4 * spec.compared * size, batch * spec.compared
+    gradient, state = (weights, 2 * weights) if share == 1 else (2 * rows, 2 * weights + 4 * spec.here)
+    held = weights + gradient + state + spec.work()
+    again = 0.0 if spec.tile is None else 1 - min(1.0, spec.kept / spec.compared)
     operations = 2 * (3 + again) * entries * size
     products = operations / (device.bfloat16 * device.products_reached)
     exact = operations / (device.float32 * device.products_reached)

@@ -1,8 +1,8 @@
 """A scan of a million files, killed half way with SIGKILL and run again: memory, rate, what was taken over.
 
-    python tests/benchmarks/scan_million.py --pictures grocery160/images --folder /tmp/million
+    python tests/benchmarks/scan_million.py --images grocery160/images --folder /tmp/million
 
-The files are hard links to the first pictures found, in 1,000 classes; they take no room but names (about 250 MB of
+The files are hard links to the first images found, in 1,000 classes; they take no room but names (about 250 MB of
 directories and inodes' links per million on ext4). The folder is left for another run; delete it yourself.
 """
 
@@ -20,9 +20,9 @@ from pathlib import Path
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def link(pictures: Path, folder: Path, count: int, distinct: int) -> None:
-    """`count` hard links to `distinct` pictures; what is there already stays."""
-    sources = sorted(path for path in pictures.glob("*/*") if path.is_file())[:distinct]
+def link(images: Path, folder: Path, count: int, distinct: int) -> None:
+    """`count` hard links to `distinct` images; what is there already stays."""
+    sources = sorted(path for path in images.glob("*/*") if path.is_file())[:distinct]
     folder.mkdir(parents=True, exist_ok=True)
     originals = folder / ".originals"  # a link to the given files would fail on another disk; hidden from the scan
     originals.mkdir(exist_ok=True)
@@ -101,13 +101,13 @@ def resident_alone(process: int) -> int:
 def main() -> None:
     """Links, scans, kills, resumes, and scans once more."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of small pictures, one folder per class")
+    parser.add_argument("--images", type=Path, required=True, help="folder of small images, one folder per class")
     parser.add_argument("--folder", type=Path, required=True, help="where the links are made")
     parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--distinct", type=int, default=300, help="pictures that are linked to")
+    parser.add_argument("--distinct", type=int, default=300, help="images that are linked to")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    link(options.pictures, options.folder, options.count, options.distinct)
+    link(options.images, options.folder, options.count, options.distinct)
     for path in options.folder.glob(".dataset_info.csv.*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     print(f"{options.count:,} files, {options.workers} processes\nfirst, to be killed half way:")

@@ -1,7 +1,7 @@
 """Scan with hashes against easy_metric_learning's way, an imagesize loop and then imagededup's PHash, in alternation.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install imagesize imagededup
-    python tests/benchmarks/scan_peer.py --pictures grocery160/images --peer /tmp/peer/bin/python
+    python tests/benchmarks/scan_peer.py --images grocery160/images --peer /tmp/peer/bin/python
 
 JPEGs of three sizes are made by tiling real photos. Both sides get the same number of processes. What is timed, in each
 side's own process, is the work alone, without imports and start: for the peer sizes and hashes; for eml sizes, format,
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SIZES = {(348, 348): 1000, (500, 375): 800, (2048, 1536): 80}  # pixels: pictures
+SIZES = {(348, 348): 1000, (500, 375): 800, (2048, 1536): 80}  # pixels: images
 
 
 def tile(sources: list[Path], folder: Path, size: tuple[int, int], count: int, enlarged: int = 1) -> None:
@@ -42,14 +42,14 @@ def tile(sources: list[Path], folder: Path, size: tuple[int, int], count: int, e
 
 
 def eml_side(folder: Path, workers: int) -> int:
-    """Pictures with a hash."""
+    """Images with a hash."""
     from eml.dataset.scanning.scan import scan_folder
 
     return len(scan_folder(folder, workers=workers).table)
 
 
 def peer_side(folder: Path, workers: int) -> int:
-    """Pictures with a hash."""
+    """Images with a hash."""
     import imagesize
     from imagededup.methods import PHash
 
@@ -72,9 +72,9 @@ def measure(side: str, folder: Path, workers: int) -> None:
 
 
 def main() -> None:
-    """Makes the pictures, runs both sides in turn, prints a table."""
+    """Makes the images, runs both sides in turn, prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, help="real photos, one folder per class")
+    parser.add_argument("--images", type=Path, help="real photos, one folder per class")
     parser.add_argument("--peer", help="a Python that has imagesize and imagededup")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="processes of either side")
@@ -84,9 +84,9 @@ def main() -> None:
     if options.measure:
         measure(options.measure[0], Path(options.measure[1]), options.workers)
         return
-    sources = sorted(options.pictures.glob("*/*.jpg"))[::7]
-    print(f"processes of either side: {options.workers}; medians of {options.rounds} rounds; pictures a second")
-    print("| size | pictures | peer | eml | faster | by processor time |\n|---|---|---|---|---|---|")
+    sources = sorted(options.images.glob("*/*.jpg"))[::7]
+    print(f"processes of either side: {options.workers}; medians of {options.rounds} rounds; images a second")
+    print("| size | images | peer | eml | faster | by processor time |\n|---|---|---|---|---|---|")
     for size, count in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
             tile(sources, Path(folder), size, count, options.enlarge)

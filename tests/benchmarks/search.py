@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=ENGINES)
     parser.add_argument("--peers", nargs="*", default=["pytorch_metric_learning", "open_metric_learning"])
-    parser.add_argument("--queries", type=int, default=N, help="the first so many of the pictures ask")
+    parser.add_argument("--queries", type=int, default=N, help="the first so many of the images ask")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()

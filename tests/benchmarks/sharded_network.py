@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained, by how many processes, shared out or not. batch: pictures of each process."""
+    """What is trained, by how many processes, shared out or not. batch: images of each process."""
 
     backbone: str
     side: int
@@ -174,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="vit_base_patch16_224")
     parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=2, help="pictures of each process")
+    parser.add_argument("--batch", type=int, default=2, help="images of each process")
     parser.add_argument("--worlds", type=int, nargs="+", default=[2])
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()

@@ -110,7 +110,7 @@ def main() -> None:
     facts = f"{options.backbone}, {options.side} px, B={options.batch}, C={options.classes}, {options.precision}"
     print(f"{facts}{', compiled' if options.compile else ''}, {run.device}, {torch.get_num_threads()} threads")
     rates = ", ".join(
-        f"{name} {median(each) * 1000:.1f} ms a step ({options.batch / median(each):.0f} pictures/s)"
+        f"{name} {median(each) * 1000:.1f} ms a step ({options.batch / median(each):.0f} images/s)"
         for name, each in times.items()
     )
     print(f"{rates}; eml / bare, median of {options.rounds} pairs: {ratio:.3f}")

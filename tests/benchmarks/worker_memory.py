@@ -1,8 +1,8 @@
-"""Memory of a worker process that reads pictures, with a table of two thousand rows and of two million.
+"""Memory of a worker process that reads images, with a table of two thousand rows and of two million.
 
-    python tests/benchmarks/worker_memory.py --pictures grocery160/images [--rows 2000 2000000] [--method fork spawn]
+    python tests/benchmarks/worker_memory.py --images grocery160/images [--rows 2000 2000000] [--method fork spawn]
 
-Rows are drawn over the pictures of the folder, in a table as a run holds it (pandas, in the parent). Printed per
+Rows are drawn over the images of the folder, in a table as a run holds it (pandas, in the parent). Printed per
 worker, after --batches batches: the memory that is its own (private pages; what fork shares counts once it was written
 to), and its resident memory, in which shared pages count in full. Linux only (/proc).
 """
@@ -18,9 +18,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from eml.images.augment.standard import Standard
-from eml.images.loading import Pictures
+from eml.images.loading import ImageDataset
 from eml.images.preprocess import Preprocess
-from eml.images.source import Files
+from eml.images.source import FileSource
 
 MIB = 2**20
 
@@ -53,10 +53,10 @@ def measure(
     frame = pd.DataFrame({"file_name": [f"./{names[row % len(names)]}" for row in range(rows)]})
     frame["label"] = [f"class {row % 50_000}" for row in range(rows)]
     preprocess = Preprocess(size=160)
-    source = Files(folder, frame["file_name"].tolist())
-    pictures = Pictures(source, preprocess, augmenter=Standard().build(preprocess))
+    source = FileSource(folder, frame["file_name"].tolist())
+    photos = ImageDataset(source, preprocess, augmenter=Standard().build(preprocess))
     loader = DataLoader(
-        pictures,
+        photos,
         batch_sampler=Drawn(rows, 32),  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=as_it_is,
@@ -74,18 +74,18 @@ def as_it_is(batch: object) -> object:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--rows", type=int, nargs="*", default=[2_000, 2_000_000])
     parser.add_argument("--method", nargs="*", default=["fork", "spawn"])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batches", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = sorted(str(path.relative_to(options.pictures)) for path in options.pictures.rglob("*.jpg"))
+    names = sorted(str(path.relative_to(options.photos)) for path in options.photos.rglob("*.jpg"))
     print("| workers started by | rows | private MiB a worker | resident MiB a worker |\n|---|---|---|---|")
     for method in options.method:
         for rows in options.rows:
-            found = measure(options.pictures, names, rows, method, options.workers, options.batches)
+            found = measure(options.photos, names, rows, method, options.workers, options.batches)
             private, resident = (statistics.median(column) for column in zip(*found, strict=True))
             print(f"| {method} | {rows:,} | {private:.0f} | {resident:.0f} |", flush=True)
 

@@ -21,7 +21,7 @@ from eml.retrieval.verification.open_set import acceptance
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 classes of 5 pictures, each with a colour of its own and noise, and their table."""
+    """16 classes of 5 images, each with a colour of its own and noise, and their table."""
     root, random = tmp_path_factory.mktemp("calibrate") / "photos", np.random.default_rng(0)
     for label in range(16):
         (root / f"{label:02}").mkdir(parents=True)
@@ -62,7 +62,7 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     assert "1 of 16 classes were trained on" in shown.err
     assert f"wrote {checkpoint}/calibration.json" in shown.err
     assert "held-out classes, 10 times half of them" in shown.err
-    assert (kept["goal"], kept["goal_value"], kept["counts"]["pictures"]) == ("pair_far", 0.05, 80)
+    assert (kept["goal"], kept["goal_value"], kept["counts"]["images"]) == ("pair_far", 0.05, 80)
     assert sum(kept["histogram_same"]) == 160
     assert sum(kept["histogram_different"]) == kept["counts"]["different_pairs"] == 80 * 79 // 2 - 160
     assert (checkpoint / "model.safetensors").read_bytes() == weights
@@ -93,8 +93,8 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     assert main([*evaluate, str(tmp_path / "out"), "--data", str(photos), *against]) == 0
     assert json.loads(capsys.readouterr().out)["evaluations"][0]["comparison"]["against"] == "timm:test_resnet"
 
-    with Image.open(plot) as picture:
-        assert picture.size > (800, 500)
+    with Image.open(plot) as image:
+        assert image.size > (800, 500)
     assert main([*words, "--precision", "0.6"]) == 0  # eml's own files are replaced, and it is said
     assert "replaced" in capsys.readouterr().err
     assert eml.load(checkpoint).calibration != model.calibration
@@ -110,7 +110,7 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
         ("--far 1.5", "--far must be above 0 and below 1, got 1.5"),
         ("--far 0.1 --plot x.jpg", "x.jpg: a PNG is written"),
         ("--pair-far 0.05 --plot /proc/x.png", "/proc: cannot be written"),
-        ("--precision 0.85", "these 16 differ: resamples of them give no threshold. Give pictures of more classes"),
+        ("--precision 0.85", "these 16 differ: resamples of them give no threshold. Give images of more classes"),
         ("--far 0.001", "--far 0.001 cannot be shown by 80 queries"),
     ],
 )
@@ -163,13 +163,15 @@ def test_the_protocol_is_that_of_evaluate_and_is_kept(
         assert f"protocol: {protocol}" in capsys.readouterr().err
         kept = json.loads((checkpoint / "calibration.json").read_text())
         assert kept["protocol"] == protocol
-        assert kept["counts"]["known_queries"] == (75 if "groups" in left_out else 80)  # of class 05 none has a partner
+        assert kept["counts"]["known_queries"] == (
+            75 if "groups" in left_out else 80
+        )  # of class 05 none has a positive
         found = acceptance(embeddings, labels, kept["threshold"]["value"], **left_out)
         for name, rate in kept["measured"].items():
             assert rate["value"] == pytest.approx(found[name], abs=0.01), name
         assert not any("pairs are of all" in note for note in kept["notes"])
     assert main([*words[:-2], "--pair-far", ".1", "--within", "kind"]) == 0
-    assert "pairs are of all the pictures" in capsys.readouterr().err
+    assert "pairs are of all the images" in capsys.readouterr().err
     assert main([*words, "--within", "colour"]) == 2
     assert "has no column 'colour'" in capsys.readouterr().err
 

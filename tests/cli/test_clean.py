@@ -23,8 +23,8 @@ def run(tmp_path: Path) -> Path:
     for number in range(120):
         true = list(COLOURS)[number % 3]
         name = f"{true}/{number}.png"
-        (tmp_path / "pictures" / true).mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (20, 20), COLOURS[true]).save(tmp_path / "pictures" / name)
+        (tmp_path / "images" / true).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), COLOURS[true]).save(tmp_path / "images" / name)
         names.append(name)
         labels.append("lime" if number in (1, 7) else true)
         folds.append(number // 3 % 2)
@@ -32,8 +32,8 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     np.savez(folder / "out_of_fold.npz", embeddings=embeddings, file_name=names, label=labels, fold=folds)
-    (folder / "folds.json").write_text(json.dumps({"root": str(tmp_path / "pictures")}))
-    pd.DataFrame({"label": labels, "file_name": names}).to_csv(tmp_path / "pictures" / "table.csv", index=False)
+    (folder / "folds.json").write_text(json.dumps({"root": str(tmp_path / "images")}))
+    pd.DataFrame({"label": labels, "file_name": names}).to_csv(tmp_path / "images" / "table.csv", index=False)
     return folder
 
 
@@ -50,30 +50,30 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> list[str]:
 
 
 class Seen(HTMLParser):
-    """The pictures of a page, and what it would load."""
+    """The images of a page, and what it would load."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pictures: list[str] = []
+        self.images: list[str] = []
         self.loaded: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         if tag == "img":
-            self.pictures.append(str(given["alt"]))
+            self.images.append(str(given["alt"]))
         self.loaded += [str(given[key]) for key in ("src", "href") if key in given]
 
 
 def test_a_wrong_label_is_listed_shown_and_left_out(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = eml(capsys, "suspects", run)
-    assert (facts["probable_label_errors"], facts["pictures"], facts["networks"]) == (2, 120, 2)
+    assert (facts["probable_label_errors"], facts["images"], facts["networks"]) == (2, 120, 2)
     listed = pd.read_csv(run / "suspects.csv").sort_values("file_name")
     row = listed.iloc[0].to_dict()
     assert (row["file_name"], row["label"], row["suggested_label"]) == ("lemon/1.png", "lime", "lemon")
     assert row["nearest_suggested"].startswith("lemon/")
     assert row["nearest_own"].startswith("lime/")  # not the other lemon
     assert row["reason"].startswith("of the 10 nearest ")
-    table = run.parent / "pictures" / "table.csv"
+    table = run.parent / "images" / "table.csv"
     filtered = eml(capsys, "filter", table, "--exclude", run / "suspects.csv", "--out", run.parent)
     assert filtered["removed"] == {"excluded": 2}
     removed = pd.read_csv(run.parent / "dataset_removed.csv")
@@ -90,8 +90,8 @@ def test_the_page_shows_the_suspect_beside_both_labels_and_loads_nothing(
     page = (run / "suspects.html").read_text()
     seen = Seen()
     seen.feed(page)
-    assert seen.pictures[0] in ("lemon/1.png", "lemon/7.png")
-    assert [name.split("/")[0] for name in seen.pictures[1:7]] == ["lime"] * 3 + ["lemon"] * 3
+    assert seen.images[0] in ("lemon/1.png", "lemon/7.png")
+    assert [name.split("/")[0] for name in seen.images[1:7]] == ["lime"] * 3 + ["lemon"] * 3
     assert all(address.startswith(("data:", "#")) for address in seen.loaded)
 
 
@@ -124,7 +124,7 @@ def test_training_again_does_not_make_the_filtered_table_out_of_date(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     eml(capsys, "suspects", run)
-    table = run.parent / "pictures" / "table.csv"
+    table = run.parent / "images" / "table.csv"
     eml(capsys, "filter", table, "--exclude", run / "suspects.csv", "--out", run.parent)
     with np.load(run / "out_of_fold.npz") as file:
         arrays = dict(file)
@@ -139,7 +139,7 @@ def test_one_network_compares_all_and_needs_no_folds(run: Path, capsys: pytest.C
 def test_what_cannot_be_used_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds no out_of_fold.npz. eml train CONFIG --fold all" in refused(capsys, "suspects", tmp_path)[0]
     assert "no such file or folder" in refused(capsys, "suspects", tmp_path / "none.npz")[0]
-    assert "none of its 120 pictures is under" in refused(capsys, "suspects", run, "--root", tmp_path)[0]
+    assert "none of its 120 images is under" in refused(capsys, "suspects", run, "--root", tmp_path)[0]
     np.savez(tmp_path / "e.npz", embeddings=np.eye(3), label=["a", "b", "a"])
     assert "has no file_name" in refused(capsys, "suspects", tmp_path / "e.npz")[0]
     (tmp_path / "e.npy").write_bytes(b"")
@@ -153,6 +153,6 @@ def test_embeddings_that_tell_nothing_apart_are_told(tmp_path: Path, capsys: pyt
     Image.new("RGB", (9, 9)).save(tmp_path / names[0])
     np.savez(tmp_path / "e.npz", embeddings=random.normal(size=(60, 8)), file_name=names, label=labels)
     assert main(["suspects", str(tmp_path / "e.npz")]) == 0
-    assert "of the pictures are suspects: more likely these embeddings do not tell the classes apart" in (
+    assert "of the images are suspects: more likely these embeddings do not tell the classes apart" in (
         " ".join(capsys.readouterr().err.split())
     )

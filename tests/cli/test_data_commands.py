@@ -1,4 +1,4 @@
-"""filter, split and kfold end to end on drawn pictures, and what they say to bad input."""
+"""filter, split and kfold end to end on drawn images, and what they say to bad input."""
 
 import json
 import shutil
@@ -19,8 +19,8 @@ LABELS = {"007": 6, "7": 5, "🍎": 5, "NA": 4, "b c": 1}
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of noise, each picture its own; 007 has a copy, and 🍎 has the same one."""
-    root = tmp_path_factory.mktemp("drawn") / "pictures"
+    """A folder of noise, each image its own; 007 has a copy, and 🍎 has the same one."""
+    root = tmp_path_factory.mktemp("drawn") / "images"
     random = np.random.default_rng(0)
     for label, count in LABELS.items():
         (root / label).mkdir(parents=True)
@@ -34,8 +34,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(drawn: Path, tmp_path: Path) -> Path:
-    shutil.copytree(drawn, tmp_path / "pictures")
-    return tmp_path / "pictures"
+    shutil.copytree(drawn, tmp_path / "images")
+    return tmp_path / "images"
 
 
 def eml(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, Any]:
@@ -58,23 +58,23 @@ def test_the_whole_way_from_a_folder(folder: Path, capsys: pytest.CaptureFixture
     assert filtered["pairs_across_classes"].pop("near_expected_by_chance") < 1
     assert filtered == {
         "table": f"{folder}/dataset_info.csv",
-        "pictures_before": 23,
+        "images_before": 23,
         "classes_before": 5,
         "removed": {"label_conflict": 3, "small_class": 1},
-        "pictures": 19,
+        "images": 19,
         "classes": 4,
         "classes_lost": ["b c"],
         "conflict_groups": 1,
-        "conflict_pictures": 3,
-        "pairs_across_classes": {"compared": 201, "near": 2, "same_picture": 2},
+        "conflict_images": 3,
+        "pairs_across_classes": {"compared": 201, "near": 2, "same_image": 2},
         "written": [f"{folder}/{name}.csv" for name in ("dataset_info_filtered", "dataset_removed", "label_conflicts")],
     }
     sides = eml(capsys, "split", folder, "--by", "alternate")
     assert sides["table"] == f"{folder}/dataset_info_filtered.csv"
-    assert sides["train"] == {"pictures": 9, "classes": 2, "smallest_class": 4, "largest_class": 5, "classes_of_one": 0}
+    assert sides["train"] == {"images": 9, "classes": 2, "smallest_class": 4, "largest_class": 5, "classes_of_one": 0}
     folds = eml(capsys, "kfold", folder, "--k", 4)
     assert folds["table"] == f"{folder}/dataset_train.csv"
-    assert [fold["pictures"] for fold in folds["folds"]] == [3, 2, 2, 2]
+    assert [fold["images"] for fold in folds["folds"]] == [3, 2, 2, 2]
     table = read_table(folder / "folds.csv", check_files=True)
     assert set(table.frame["label"]) == {"007", "NA"}
     sidecar = read_sidecar(folder / "folds.csv")
@@ -86,8 +86,8 @@ def test_the_outputs_say_what_they_say_in_the_table(folder: Path, capsys: pytest
     assert main(["filter", str(folder), "--dedup", "--conflicts", "keep"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert "warning: 3 pictures in 1 group are there with another label too and were kept: see label_conflicts" in err
-    assert "duplicate         -1" in err
+    assert "warning: 3 images in 1 group are there with another label too and were kept: see label_conflicts" in err
+    assert "duplicate        -1" in err
     assert f"wrote {folder}/dataset_removed.csv\n" in err
     assert err.endswith(f"next: eml split {folder}\n")
     removed = read_table(folder / "dataset_removed.csv").frame
@@ -96,13 +96,13 @@ def test_the_outputs_say_what_they_say_in_the_table(folder: Path, capsys: pytest
     ]
     assert main(["split", str(folder), "--min-n-samples", "5", "--max-n-samples", "5"]) == 0
     err = capsys.readouterr().err
-    assert "warning: 1 of 4 test classes have one picture" in err
+    assert "warning: 1 of 4 test classes have one image" in err
     classes = pd.read_csv(folder / "classes_test.csv", dtype=str, keep_default_na=False)
     assert classes.to_numpy().tolist() == [["007", "6"], ["NA", "4"], ["b c", "1"], ["🍎", "6"]]
     assert main(["kfold", str(folder / "dataset_info.csv"), "--out", str(folder / "x")]) == 0
     err = capsys.readouterr().err
     assert "-1 (always train)" in err
-    assert "warning: fewer than 5 pictures, so always trained on (but for pictures in a group" in err
+    assert "warning: fewer than 5 images, so always trained on (but for images in a group" in err
     assert "with other classes): 2 classes: NA, b c\n" in err
 
 
@@ -126,7 +126,7 @@ def test_an_earlier_conflict_list_does_not_outlive_the_tables_it_belongs_to(
     assert len(pd.read_csv(folder / "label_conflicts.csv")) == 0
 
 
-def test_lists_of_pictures_are_left_out_and_belong_to_the_inputs(
+def test_lists_of_images_are_left_out_and_belong_to_the_inputs(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.csv").write_text("rank,file_name\n1,🍎/copy.png\n")
@@ -172,9 +172,9 @@ TABLES = {
         "{t}:1: column 'label' is missing (is it 'class'? Rename that to 'label') and column 'file_name' is missing "
         "(is it 'file'? Rename that to 'file_name'); columns found: class, file"
     ],
-    "label,file_name\n007,007/0.png\na,a/none.png\n": ["{t}:3: no such picture under {root}: 'a/none.png'"],
-    "label,file_name\n007,007/0.png\n007,../pictures/007/1.png\n": [
-        "{t}:3: file_name must stay under the root: relative and without '..', got '../pictures/007/1.png'"
+    "label,file_name\n007,007/0.png\na,a/none.png\n": ["{t}:3: no such image under {root}: 'a/none.png'"],
+    "label,file_name\n007,007/0.png\n007,../images/007/1.png\n": [
+        "{t}:3: file_name must stay under the root: relative and without '..', got '../images/007/1.png'"
     ],
     "label,file_name\n007,007/0.png\n,007/0.png\n": [
         "{t}:3: label is empty",
@@ -288,12 +288,12 @@ def test_dedup_without_hashes_says_how_to_get_them(folder: Path, capsys: pytest.
     )
 
 
-def test_one_class_and_one_picture_per_class_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_class_and_one_image_per_class_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label in ("a", "b", "c"):
         (tmp_path / label).mkdir()
         Image.new("RGB", (9, 9)).save(tmp_path / label / "1.png")
-    assert "every class has one picture" in refused(capsys, "kfold", tmp_path)[-1]
-    assert "no class has 3 to 50 pictures, which leaves none to train" in refused(capsys, "split", tmp_path)[-1]
+    assert "every class has one image" in refused(capsys, "kfold", tmp_path)[-1]
+    assert "no class has 3 to 50 images, which leaves none to train" in refused(capsys, "split", tmp_path)[-1]
     one = tmp_path / "one.csv"
     one.write_text("label,file_name\na,a/1.png\n")
     assert "has 1 class, which leaves none to test" in refused(capsys, "split", one, "--by", "alternate")[-1]

@@ -102,14 +102,14 @@ def test_models_that_the_data_cannot_tell_from_the_best_are_named(
     assert "b.npz is better than the other in MAP@R." in capfd.readouterr().err
 
 
-def test_models_of_different_pictures_are_listed_and_not_compared(
+def test_models_of_different_images_are_listed_and_not_compared(
     models: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     fewer = np.load("a.npz")
     np.savez("fewer.npz", embeddings=fewer["embeddings"][:100], label=fewer["label"][:100])
     assert run("evaluate", "b.npz", "fewer.npz", "--out", "out", "--no-report") == 0
     err = capfd.readouterr().err
-    assert "The models are not compared with one another: a comparison needs the same pictures for both" in err
+    assert "The models are not compared with one another: a comparison needs the same images for both" in err
     assert "against the best" not in err
 
 
@@ -191,6 +191,6 @@ def test_what_is_missing_is_told(files: list[Path], tmp_path: Path, capfd: pytes
     assert run("evaluate", files[0]) == 2
     assert "has no run folder to write into; say where with --out FOLDER" in capfd.readouterr().err
     assert run("evaluate", "timm:test_resnet", "--out", tmp_path) == 2
-    assert "say on which pictures: --data TABLE" in capfd.readouterr().err
+    assert "say on which images: --data TABLE" in capfd.readouterr().err
     assert run("evaluate", files[0], "--out", tmp_path / "out", "--within", "camera") == 2
     assert "has no column 'camera'; it has label, file_name" in capfd.readouterr().err

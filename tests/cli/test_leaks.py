@@ -20,8 +20,8 @@ def noise(random: np.random.Generator) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """4 classes of 8 different pictures; 2 more of a: nearly its first; 1 more of b: c's first, the same file."""
-    root = tmp_path_factory.mktemp("drawn") / "pictures"
+    """4 classes of 8 different images; 2 more of a: nearly its first; 1 more of b: c's first, the same file."""
+    root = tmp_path_factory.mktemp("drawn") / "images"
     random = np.random.default_rng(0)
     for label in "abcd":
         (root / label).mkdir(parents=True)
@@ -37,7 +37,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(drawn: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(drawn, tmp_path / "pictures"))
+    return Path(shutil.copytree(drawn, tmp_path / "images"))
 
 
 def eml(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 
 def test_folds_are_clean_and_plain_ones_are_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = eml(capsys, "kfold", folder, "--k", 4)
-    assert (made["groups"]["of_several"], made["groups"]["pictures"], made["groups"]["largest"]) == (2, 5, 3)
+    assert (made["groups"]["of_several"], made["groups"]["images"], made["groups"]["largest"]) == (2, 5, 3)
     assert eml(capsys, "audit", folder, "--strict")["clean"] is True
     assert main(["audit", str(folder)]) == 0
     err = capsys.readouterr().err
@@ -72,7 +72,7 @@ def test_folds_are_clean_and_plain_ones_are_not(folder: Path, capsys: pytest.Cap
     assert eml(capsys, "audit", folder)["clean"] is False  # only told, without --strict
 
 
-def test_a_split_by_ratio_keeps_classes_with_a_common_picture_together(
+def test_a_split_by_ratio_keeps_classes_with_a_common_image_together(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     both = [folder / "dataset_train.csv", folder / "dataset_test.csv"]
@@ -81,17 +81,17 @@ def test_a_split_by_ratio_keeps_classes_with_a_common_picture_together(
         assert made["on_both_sides"]["groups"] == 0
         assert eml(capsys, "audit", *both, "--strict")["clean"] is True
     made = eml(capsys, "split", folder / "dataset_info.csv", "--by", "alternate")  # b and d are the test
-    told = {"groups": 1, "train_pictures": 1, "test_pictures": 1, "test_classes": ["b"]}
+    told = {"groups": 1, "train_images": 1, "test_images": 1, "test_classes": ["b"]}
     assert made["on_both_sides"] == told
     found = eml(capsys, "audit", *both, "--strict", code=1)
     assert (found["pairs"], found["pairs_of_same_content"], found["shared_classes"]) == (1, 1, [])
     assert main(["split", str(folder / "dataset_info.csv"), "--by", "alternate"]) == 0
     err = capsys.readouterr().err
-    assert "1 pictures to train on and 1 of the test look alike (1 group, 1 test class: b)" in err
+    assert "1 images to train on and 1 of the test look alike (1 group, 1 test class: b)" in err
     assert f"eml filter {folder}/dataset_info.csv --dedup --scope dataset" in err
 
 
-def test_pictures_of_one_camera_stay_together_and_the_audit_names_cameras_that_do_not(
+def test_images_of_one_camera_stay_together_and_the_audit_names_cameras_that_do_not(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pd.read_csv(folder / "dataset_info.csv", dtype=str)
@@ -145,7 +145,7 @@ def test_a_check_that_cannot_see_is_no_yes(folder: Path, capsys: pytest.CaptureF
     table.assign(fold=0).to_csv(folder / "one.csv", index=False)
     table.iloc[:3].to_csv(folder / "two.csv", index=False)
     assert main(["audit", str(folder / "one.csv"), str(folder / "two.csv"), "--same-classes"]) == 0
-    assert "has no column 'hash', so that pictures of equal content are known to look alike" in capsys.readouterr().err
+    assert "has no column 'hash', so that images of equal content are known to look alike" in capsys.readouterr().err
     told = refused(capsys, "audit", folder / "one.csv", folder / "two.csv", "--strict")
     assert "--strict: cannot tell: " in told
     assert "there is no other to compare with" in refused(capsys, "audit", folder / "one.csv")

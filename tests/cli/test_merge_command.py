@@ -26,7 +26,7 @@ def draw(root: Path, *labels: str, seed: int, count: int = 4) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """shoes and bags, which have the class 007 in common, and one picture of it."""
+    """shoes and bags, which have the class 007 in common, and one image of it."""
     draw(tmp_path / "shoes", "007", "boot", seed=1)
     draw(tmp_path / "bags", "007", "sack", seed=2)
     shutil.copy(tmp_path / "shoes" / "007" / "0.png", tmp_path / "bags" / "007" / "same.png")
@@ -53,17 +53,17 @@ def test_two_folders_become_one_table_and_the_way_goes_on_from_its_folder(
     merged = eml(capsys, "merge", folder / "shoes", folder / "bags", "--out", out, "--labels", "merged")
     assert merged == {
         "datasets": [
-            {"dataset": "shoes", "pictures": 8, "classes": 2},
-            {"dataset": "bags", "pictures": 9, "classes": 2},
+            {"dataset": "shoes", "images": 8, "classes": 2},
+            {"dataset": "bags", "images": 9, "classes": 2},
         ],
         "root": str(folder),
-        "pictures": 17,
+        "images": 17,
         "classes": 3,
         "shared_labels": 1,
-        "shared_pictures": 1,
+        "shared_images": 1,
         "notes": [
             "1 label is in more than one dataset ('007'): one class each",
-            "1 picture is in more than one dataset (the first: 'bags/007/same.png' and 'shoes/007/0.png')",
+            "1 image is in more than one dataset (the first: 'bags/007/same.png' and 'shoes/007/0.png')",
         ],
         "written": [f"{out}/dataset_merged.csv"],
     }
@@ -93,7 +93,7 @@ def test_the_merged_table_is_out_of_date_when_a_dataset_has_changed(
         "made from it. Run eml merge again, or give the table to use"
     ]
     eml(capsys, "merge", shoes, folder / "bags", "--out", out)
-    assert eml(capsys, "split", out, "--by", "alternate")["train"]["pictures"] == 4 + 5
+    assert eml(capsys, "split", out, "--by", "alternate")["train"]["images"] == 4 + 5
 
 
 def test_tables_with_names_and_roots_of_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_what_cannot_be_plotted_is_an_error_that_says_why(tmp_path: Path, capsys
     assert "no run has the metric 'recall'" in capsys.readouterr().err
 
 
-def test_no_picture_is_written_over_but_an_earlier_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_image_is_written_over_but_an_earlier_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, photo = made_run(tmp_path / "run", [1], [0.1]), tmp_path / "photo.png"
     Image.new("RGB", (8, 8)).save(photo)
     before = photo.read_bytes()

@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (20, 10), (len(name), 0, 0)).save(tmp_path / "data" / name)
-    (tmp_path / "data" / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "data" / "dog" / "notes.txt").write_text("no image")
     return tmp_path / "data"
 
 
@@ -46,21 +46,21 @@ def test_scan_writes_the_table_and_the_errors_and_tells_all_in_json(
     told = scanned(capsys, root)
     assert told == {
         "folder": str(root),
-        "pictures": 4,
+        "images": 4,
         "classes": 2,
         "bytes": sum(path.stat().st_size for path in root.glob("*/*.png")),
-        "pictures_per_class": {"min": 2, "median": 2, "max": 2},
+        "images_per_class": {"min": 2, "median": 2, "max": 2},
         "short_side": {"min": 10, "median": 10, "max": 10},
         "long_side": {"min": 20, "median": 20, "max": 20},
         "formats": {"PNG": 4},
-        "errors": {"not_a_picture": 1},
+        "errors": {"not_an_image": 1},
         "taken_over": 0,
         "warnings": [],
         "written": [f"{root}/dataset_info.csv", f"{root}/dataset_errors.csv"],
     }
     assert len(read_table(root / "dataset_info.csv", check_files=True).frame) == 4
     assert (root / "dataset_errors.csv").read_text(encoding="utf-8") == (
-        "file_name,reason,detail\ndog/notes.txt,not_a_picture,its bytes are of no known picture format\n"
+        "file_name,reason,detail\ndog/notes.txt,not_an_image,its bytes are of no known image format\n"
     )
 
 
@@ -69,8 +69,8 @@ def test_what_is_shown(root: Path, capsys: pytest.CaptureFixture[str], monkeypat
     assert main(["scan", str(root)]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert "4 pictures in 2 classes, 0.0 MB: PNG 4" in err
-    assert "not_a_picture       1   dog/notes.txt" in err
+    assert "4 images in 2 classes, 0.0 MB: PNG 4" in err
+    assert "not_an_image       1   dog/notes.txt" in err
     assert err.endswith(
         f"wrote {root}/dataset_info.csv\nwrote {root}/dataset_errors.csv\nnext: eml filter {root} --dedup\n"
     )
@@ -98,7 +98,7 @@ def test_a_file_of_the_users_is_not_replaced_unless_wanted(root: Path, capsys: p
     )
     assert (root / "dataset_errors.csv").read_text() == "mine"
     assert not (root / "dataset_info.csv").exists()
-    assert scanned(capsys, root, "--overwrite")["pictures"] == 4
+    assert scanned(capsys, root, "--overwrite")["images"] == 4
 
 
 def test_refusals(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def test_the_way_leaves_what_the_design_says(trained: Path) -> None:
         assert (run_folder / name).is_file(), name
     metrics = json.loads((run_folder / "evaluations" / "dataset_test" / "metrics.json").read_text())
     assert metrics["protocol"] == "leave-one-out"
-    assert metrics["queries"] == metrics["pictures"] == 6 * metrics["classes"]
+    assert metrics["queries"] == metrics["images"] == 6 * metrics["classes"]
     assert set(metrics["metrics"]) == {
         *("recall_at_1", "recall_at_5", "recall_at_10", "map_at_r", "r_precision", "mean_average_precision"),
         *("mean_reciprocal_rank", "global_average_precision"),
@@ -93,7 +93,7 @@ def test_json_is_one_object_on_stdout(trained: Path, capfd: pytest.CaptureFixtur
     assert json.loads(capfd.readouterr().out)["best_epoch"] == 1
 
 
-def test_a_folder_of_pictures_alone_is_enough_to_train_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_images_alone_is_enough_to_train_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     photos = draw(tmp_path / "photos", classes=4)
     (tmp_path / "config.yaml").write_text(
         "output: run\ndata: {table: photos}\nimage: {size: 32}\nepochs: 1\nbatch_size: 8\n"
@@ -153,7 +153,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
             "/000: holds no state.pt to resume from; begin",
         ),
         ("train {photos}/config.yaml --set output={tmp}/r --device cuda:7", "device 'cuda:7'"),
-        ("train {photos}/config.yaml --set output={tmp}/r --set data.fold=9", "no picture is in fold 9"),
+        ("train {photos}/config.yaml --set output={tmp}/r --set data.fold=9", "no image is in fold 9"),
         ("train {photos}/config.yaml --set output={tmp}/file/r --set image.size=32", "cannot be written"),
         ("train {photos}/three.yaml", "three.yaml:3: unknown key 'epoch' (did you mean 'epochs'?)"),
         ("train {photos}/three.yaml", "three.yaml:4: unknown margin 'arcfce' (did you mean 'arcface'?)"),
@@ -167,7 +167,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ),
         ("evaluate {photos}/gone --data {photos}", "does not exist: expected a folder with config.json"),
         ("evaluate {photos}/run --data {photos}/gone.csv", "gone.csv: no such file"),
-        ("evaluate {photos}/run --data {photos}/one.csv", "none of 2 queries has a partner"),
+        ("evaluate {photos}/run --data {photos}/one.csv", "none of 2 queries has a positive"),
         ("evaluate timm:test_resnet --weights none --data {photos}", "say where with --out FOLDER"),
         (
             "evaluate timm:test_resnet timm:test_resnett --weights none --data {tmp}/gone --out {tmp}",

@@ -64,7 +64,7 @@ class Table(Strict):
 
 
 class House(Strict):
-    data: ConfigPath | Table = Field(description="where the pictures are listed")
+    data: ConfigPath | Table = Field(description="where the images are listed")
     margin: Margin = Field(default=ArcFace(m=0.4), description="what keeps the classes apart")
     extra: Margin | None = None
     transforms: list[Transform] = Field(default=[])

@@ -65,7 +65,7 @@ def test_family_is_one_of_its_members_told_apart_by_type():
 
 
 def test_descriptions_are_in_the_schema():
-    assert SCHEMA["properties"]["data"]["description"] == "where the pictures are listed"
+    assert SCHEMA["properties"]["data"]["description"] == "where the images are listed"
     described = SCHEMA["$defs"]["ArcFace"]["properties"]["m"]["description"]
     assert described == "(radians) added to the angle of the target class"
 

@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from eml.config import load
-from eml.config.locations import Origin
+from eml.config.locations import SourceLocation
 from eml.config.yaml_reader import read
 from eml.errors import ConfigError
 from tests.config.config_house import House, Reader
 
 
 def value(text: str) -> object:
-    return read(text, lambda line: Origin(0, line, str(line))).value
+    return read(text, lambda line: SourceLocation(0, line, str(line))).value
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_text_from_an_override_is_dumped_as_text(tmp_path: Path):
 
 
 DOCUMENT = """\
-# where the pictures are listed
+# where the images are listed
 data: folds.csv
 
 # what keeps the classes apart

@@ -1,4 +1,4 @@
-"""Boxes are known to lie within their pictures before anything is made of them."""
+"""Boxes are known to lie within their images before anything is made of them."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
     exif[0x0112] = 6
     for name in ("turned.jpg", "turned.tif", "turned.webp", "turned.png"):
         Image.new("RGB", (40, 60)).save(tmp_path / name, exif=exif)
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     return tmp_path
 
 
@@ -41,7 +41,7 @@ def test_boxes_are_compared_with_the_sizes_of_the_table(tmp_path: Path) -> None:
     assert error.value.problems == [f"{path}:3: box 0, 0, 61, 40 is not within the 60 × 40 pixels of '2.jpg'"]
 
 
-def test_without_sizes_the_pictures_are_asked(root: Path) -> None:
+def test_without_sizes_the_images_are_asked(root: Path) -> None:
     names = ["wide.png", "turned.jpg", "turned.tif", "turned.webp", "turned.png"]
     within = table(root, *(f"a,{name},0,0,60,40" for name in names), "a,text.jpg,,,,")  # that one has no box
     check_boxes(read_table(within))
@@ -53,13 +53,13 @@ def test_without_sizes_the_pictures_are_asked(root: Path) -> None:
             f"{beyond}:{n + 2}: box 0, 0, 60, 41 is not within the 60 × 40 pixels of {name!r}"
             for n, name in enumerate(names)
         ),
-        f"{beyond}:7: 'text.jpg': its bytes are of no known picture format (not_a_picture)",
+        f"{beyond}:7: 'text.jpg': its bytes are of no known image format (not_an_image)",
         f"{beyond}:8: 'gone.png': no such file (missing)",
     ]
 
 
 @pytest.mark.parametrize("name", ["wide.png", "turned.jpg", "turned.tif", "turned.webp", "turned.png"])
-def test_the_size_from_the_header_is_that_of_the_decoded_picture(root: Path, name: str) -> None:
+def test_the_size_from_the_header_is_that_of_the_decoded_image(root: Path, name: str) -> None:
     assert shown_size(root / name) == decode(root / name).size == (60, 40)
 
 

@@ -1,4 +1,4 @@
-"""Pictures leave for one reason each, in a fixed order, and every one that stays stays for a reason too."""
+"""Images leave for one reason each, in a fixed order, and every one that stays stays for a reason too."""
 
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ def table(*rows: dict[str, Any]) -> Table:
     frame = pd.DataFrame(made)
     frame["hash"] = [f"{bits:016x}" for bits in frame.pop("bits")]
     frame["hash_kind"] = "phash-luma256"
-    return Table(frame, Path("pictures"), Path("pictures/t.csv"))
+    return Table(frame, Path("images"), Path("images/t.csv"))
 
 
 def drawn(folder: Path, *rows: dict[str, Any]) -> Table:
-    """As `table`, with pictures: noise, the same where `look` is the same, in brightness that differs by row."""
+    """As `table`, with images: noise, the same where `look` is the same, in brightness that differs by row."""
     folder.mkdir(exist_ok=True)
     for n, row in enumerate(rows):
         noise = np.random.default_rng(row.get("look", 0)).integers(0, 200, (8, 8, 3), dtype=np.uint8)
@@ -128,12 +128,12 @@ def test_identical_content_needs_no_second_look() -> None:
     assert kept(filter_table(whole, dedup=True)) == ["0", "2", "3"]  # the third has another hash: it is not asked about
 
 
-def test_a_picture_that_can_no_longer_be_read_is_told_with_all_others(tmp_path: Path) -> None:
+def test_a_image_that_can_no_longer_be_read_is_told_with_all_others(tmp_path: Path) -> None:
     whole = drawn(tmp_path, {}, {}, {})
     (tmp_path / "0").write_bytes((tmp_path / "0").read_bytes()[:60])
     (tmp_path / "2").unlink()
     assert problems(whole, dedup=True) == [
-        f"{tmp_path}/0: the file ends before the picture does (truncated), though its table has a hash of it. "
+        f"{tmp_path}/0: the file ends before the image does (truncated), though its table has a hash of it. "
         "Run eml scan again",
         f"{tmp_path}/2: no such file (missing), though its table has a hash of it. Run eml scan again",
     ]
@@ -180,7 +180,7 @@ def test_a_twin_of_the_same_class_as_a_conflict_stays_if_it_is_far_enough_from_t
     assert reasons(filtered) == {"1": "label_conflict", "2": "label_conflict"}
 
 
-def test_a_picture_whose_better_twin_leaves_as_a_conflict_stays(tmp_path: Path) -> None:
+def test_a_image_whose_better_twin_leaves_as_a_conflict_stays(tmp_path: Path) -> None:
     rows = [{"bits": bits(8), "width": 500}, {"bits": bits(0)}, {"label": "b", "bits": bits(16)}]
     filtered = filter_table(drawn(tmp_path, *rows), dedup=True, scope="dataset")
     assert kept(filtered) == ["1"]
@@ -196,7 +196,7 @@ def test_a_class_is_counted_after_all_other_removals() -> None:
     assert reasons(filtered) == {"0": "small_class", "1": "small_class", "2": "duplicate"}
 
 
-def test_excluded_pictures_leave_first_so_that_their_twins_stay() -> None:
+def test_excluded_images_leave_first_so_that_their_twins_stay() -> None:
     filtered = filter_table(table({"width": 500}, {}), exclude={LIST: ["0"]}, dedup=True, hash_only=True, max_size=300)
     assert kept(filtered) == ["1"]
     assert reasons(filtered) == {"0": "excluded"}
@@ -205,7 +205,7 @@ def test_excluded_pictures_leave_first_so_that_their_twins_stay() -> None:
 def test_a_list_with_names_that_the_table_does_not_have_is_refused_with_their_lines(tmp_path: Path) -> None:
     listed = tmp_path / "bad.csv"
     listed.write_text('rank,file_name,reason\n1,0,"two\nlines"\n\n2,not there,x\n3,1,x\n4,nor this,x\n')
-    told = "is not in pictures/t.csv. Delete the line, or give the table that the list was made from"
+    told = "is not in images/t.csv. Delete the line, or give the table that the list was made from"
     assert problems(table({}, {}, {}), exclude={listed: ["0", "not there", "1", "nor this"]}) == [
         f"{listed}:5: --exclude: 'not there' {told}",
         f"{listed}:7: --exclude: 'nor this' {told}",
@@ -217,7 +217,7 @@ def test_what_stands_in_any_of_several_lists_leaves_and_each_list_is_checked() -
     lists = {LIST: ["0", "2"], other: ["2", "3"]}
     assert kept(filter_table(table({}, {}, {}, {}), exclude=lists)) == ["1"]
     assert problems(table({}, {}, {}, {}), exclude=lists | {other: ["x"]}) == [
-        "other.csv: --exclude: none of its 1 pictures is in pictures/t.csv. Are its file names spelt as there?"
+        "other.csv: --exclude: none of its 1 images is in images/t.csv. Are its file names spelt as there?"
     ]
 
 
@@ -233,8 +233,8 @@ def test_rows_keep_their_order_and_columns() -> None:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("images")
 
 
 rows = st.lists(
@@ -255,9 +255,9 @@ rows = st.lists(
 @settings(max_examples=25, deadline=None)
 @given(rows, st.sampled_from(["class", "dataset"]), st.integers(0, 20), st.integers(1, 3), st.integers(0, 99))
 def test_what_is_left_is_free_of_duplicates_and_of_conflicts_whatever_the_order_of_rows(
-    pictures: Path, made: list[dict[str, Any]], scope: Any, threshold: int, least: int, seed: int
+    images: Path, made: list[dict[str, Any]], scope: Any, threshold: int, least: int, seed: int
 ) -> None:
-    whole = drawn(pictures, *made)
+    whole = drawn(images, *made)
     look = {str(n): row["look"] for n, row in enumerate(made)}
     shuffled = Table(whole.frame.sample(frac=1, random_state=seed).reset_index(drop=True), whole.root, whole.path)
     options: dict[str, Any] = {"dedup": True, "scope": scope, "threshold": threshold, "min_per_class": least}
@@ -300,7 +300,7 @@ def test_nothing_asked_for_names_the_options() -> None:
 def test_nothing_left_says_what_took_it() -> None:
     whole = table({"width": 5}, {"label": "b"}, {"label": "b"}, {"label": "c"})
     assert problems(whole, min_size=50, dedup=True, hash_only=True, min_per_class=2) == [
-        "pictures/t.csv: no picture would be left of 4 (1 too_small, 1 duplicate, 2 small_class). Filter less strictly"
+        "images/t.csv: no image would be left of 4 (1 too_small, 1 duplicate, 2 small_class). Filter less strictly"
     ]
 
 
@@ -309,19 +309,19 @@ def test_all_options_that_cannot_be_met_are_told_at_once() -> None:
     bare = Table(whole.frame[["label", "file_name"]], whole.root, whole.path)
     assert problems(bare, min_size=9, max_size=5, min_per_class=0, threshold=64) == [
         "--min-per-class must be at least 1, got 0",
-        "--min-size 9 is above --max-size 5: no picture could stay",
+        "--min-size 9 is above --max-size 5: no image could stay",
         "--threshold must be within 0..63 (bits of 64), got 64",
     ]
     assert problems(bare, max_size=5, exclude={LIST: ["x"]}) == [
-        "pictures/t.csv: has no columns 'width' and 'height' to compare. eml scan FOLDER makes a table that has them",
-        "list.csv: --exclude: none of its 1 pictures is in pictures/t.csv. Are its file names spelt as there?",
+        "images/t.csv: has no columns 'width' and 'height' to compare. eml scan FOLDER makes a table that has them",
+        "list.csv: --exclude: none of its 1 images is in images/t.csv. Are its file names spelt as there?",
     ]
     assert "Run eml scan without --no-hashes" in problems(bare, dedup=True, hash_only=True)[0]
 
 
 def test_boxes_are_no_duplicates_of_each_other() -> None:
     whole = table({"file_name": "1.jpg", "x_1": 0}, {"file_name": "1.jpg", "x_1": 5})
-    assert "--dedup compares whole pictures" in problems(whole, dedup=True, hash_only=True)[0]
+    assert "--dedup compares whole images" in problems(whole, dedup=True, hash_only=True)[0]
 
 
 def test_sizes_are_those_that_the_network_sees_boxes_where_there_are_boxes() -> None:

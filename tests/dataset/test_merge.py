@@ -91,20 +91,20 @@ def test_labels_that_several_datasets_have_are_told_either_way(tmp_path: Path) -
     assert merged.notes[0] == "1 label is in more than one dataset ('y'): one class each"
 
 
-def test_a_picture_in_two_datasets_is_noticed_by_its_content(tmp_path: Path) -> None:
+def test_a_image_in_two_datasets_is_noticed_by_its_content(tmp_path: Path) -> None:
     tables = {
         "a": table(tmp_path / "a", "xyy", content=["1", "2", "2"]),  # twice in one dataset is not this check's matter
         "b": table(tmp_path / "b", "xz", content=["1", ""]),
         "c": table(tmp_path / "c", "qq", content=["", "1"]),
     }
     merged = merge_tables(tables, "merged")
-    assert merged.shared_pictures.to_dict("list") == {
+    assert merged.shared_images.to_dict("list") == {
         "content": ["1", "1", "1"],
         "dataset": ["a", "b", "c"],
         "label": ["x", "x", "q"],
         "file_name": ["a/0.jpg", "b/0.jpg", "c/1.jpg"],
     }
-    told = "1 picture is in more than one dataset (the first: 'a/0.jpg' and 'b/0.jpg')"
+    told = "1 image is in more than one dataset (the first: 'a/0.jpg' and 'b/0.jpg')"
     assert merged.notes[-1] == f"{told}, 1 with different labels"
     assert merge_tables(tables).notes[-1] == f"{told}, and labels kept apart put it into two classes"
     del tables["c"]
@@ -170,18 +170,18 @@ def test_the_same_file_in_two_tables_is_told_with_both_lines(tmp_path: Path) -> 
     one = on_disk(tmp_path, "label,file_name\na,a/1.jpg\nb,b/1.jpg\n", "one.csv")
     two = on_disk(tmp_path / "b", "label,file_name\nc,2.jpg\nc,1.jpg\n", "two.csv")
     assert problems(Source(one), Source(two)) == [
-        f"{two}:3: 'b/1.jpg' is in {one}:3 already. Merge tables of different pictures"
+        f"{two}:3: 'b/1.jpg' is in {one}:3 already. Merge tables of different images"
     ]
 
 
-def test_the_same_picture_may_be_in_two_tables_with_different_boxes(tmp_path: Path) -> None:
+def test_the_same_image_may_be_in_two_tables_with_different_boxes(tmp_path: Path) -> None:
     header = "label,file_name,x_1,y_1,x_2,y_2\n"
     one = on_disk(tmp_path, f"{header}a,1.jpg,0,0,5,5\n", "one.csv")
     two = on_disk(tmp_path, f"{header}b,1.jpg,5,0,9,5\n", "two.csv")
     assert len(merge_sources([Source(one), Source(two)], step="train").table.frame) == 2
     two.write_text(f"{header}b,1.jpg,0,0,5,5\n")
     assert problems(Source(one), Source(two)) == [
-        f"{two}:2: '1.jpg' is in {one}:2 already. Merge tables of different pictures"
+        f"{two}:2: '1.jpg' is in {one}:2 already. Merge tables of different images"
     ]
 
 

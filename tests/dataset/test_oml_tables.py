@@ -54,12 +54,12 @@ def test_its_validation_is_the_test_of_a_split_and_the_result_is_a_table_of_ours
 
 
 def test_absolute_paths_under_the_root_become_relative(tmp_path: Path) -> None:
-    there, rows = tmp_path / "pictures", ROWS.replace(",a/1", f",{tmp_path}/pictures//a/./1")
+    there, rows = tmp_path / "images", ROWS.replace(",a/1", f",{tmp_path}/images//a/./1")
     path = oml(there, rows)
     assert read_table(path, check_files=True).frame["file_name"].tolist() == ["a/1.jpg", "a/2.jpg", "b/1.jpg"]
     (tmp_path / "link").symlink_to(there)
     assert read_table(path, tmp_path / "link").frame["file_name"][0] == "a/1.jpg"
-    assert read_table(tmp_path / "link" / "df.csv", tmp_path).frame["file_name"][0] == "pictures/a/1.jpg"
+    assert read_table(tmp_path / "link" / "df.csv", tmp_path).frame["file_name"][0] == "images/a/1.jpg"
 
 
 def test_absolute_paths_elsewhere_are_told_with_the_folder_that_would_do(tmp_path: Path) -> None:

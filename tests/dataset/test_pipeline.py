@@ -12,7 +12,7 @@ from eml.dataset.table import Table, read_table, write_table
 from eml.errors import DataError
 
 
-def picture(root: Path, name: str) -> None:
+def image(root: Path, name: str) -> None:
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8), (len(name) * 9, 7, 7)).save(root / name)
 
@@ -20,9 +20,9 @@ def picture(root: Path, name: str) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("a/1.png", "a/2.png", "b/1.png"):
-        picture(tmp_path, f"pictures/{name}")
-    (tmp_path / "pictures" / "b" / "broken.jpg").write_bytes(b"no picture")
-    return tmp_path / "pictures"
+        image(tmp_path, f"images/{name}")
+    (tmp_path / "images" / "b" / "broken.jpg").write_bytes(b"no image")
+    return tmp_path / "images"
 
 
 def step(table: Table, name: str, command: str, folder: Path | None = None) -> Path:
@@ -59,7 +59,7 @@ def test_a_folder_that_is_not_to_be_written_into_is_scanned_into_out(folder: Pat
     told: list[str] = []
     resolve(folder, "split", out=tmp_path / "out", report=told.append)
     assert told == [f"table: {tmp_path}/out/dataset_info.csv"]
-    picture(tmp_path, "other/c/1.png")  # its table in out is of another folder
+    image(tmp_path, "other/c/1.png")  # its table in out is of another folder
     told.clear()
     other = resolve(tmp_path / "other", "split", out=tmp_path / "out", report=told.append)
     assert other.frame["label"].tolist() == ["c"]
@@ -105,7 +105,7 @@ def test_a_newer_table_that_was_passed_by_is_not_overlooked(folder: Path) -> Non
 def test_files_that_came_or_went_since_the_scan_are_told(folder: Path) -> None:
     info = resolve(folder, "filter")
     train = step(info, "dataset_train.csv", "eml split")
-    picture(folder, "c/new.png")
+    image(folder, "c/new.png")
     (folder / "a" / "2.png").unlink()
     told = (
         f"{folder}/dataset_info.csv: is out of date: since the scan, 1 new (the first: 'c/new.png') and 1 gone "
@@ -113,7 +113,7 @@ def test_files_that_came_or_went_since_the_scan_are_told(folder: Path) -> None:
     )
     assert problem(lambda: resolve(folder, "filter")) == told
     assert problem(lambda: resolve(folder, "kfold")) == told
-    assert problem(lambda: resolve(train, "kfold")) == f"{train}:3: no such picture under {folder}: 'a/2.png'"
+    assert problem(lambda: resolve(train, "kfold")) == f"{train}:3: no such image under {folder}: 'a/2.png'"
 
 
 def test_times_do_not_make_a_copied_data_set_out_of_date(folder: Path) -> None:

@@ -22,10 +22,10 @@ def csv(folder: Path, text: str = ROWS, name: str = "t.csv") -> Path:
     return path
 
 
-def pictures(root: Path, *names: str) -> None:
+def images(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"picture")
+        (root / name).write_bytes(b"image")
 
 
 def problems(path: Path, root: Path | None = None, check_files: bool = False) -> list[str]:
@@ -94,15 +94,15 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> Non
     assert read_table(path).frame.to_dict("list") == {"label": ["a"], "file_name": ["1.jpg"]}
 
 
-def test_one_picture_has_one_spelling(tmp_path: Path) -> None:
+def test_one_image_has_one_spelling(tmp_path: Path) -> None:
     path = csv(tmp_path, "label,file_name\na,./a/1.jpg\na,a//1.jpg\na,a/.hidden.jpg\na,a/2..jpg\n")
     assert problems(path) == [f"{path}:3: 'a/1.jpg' is there more than once"]
 
 
 def test_missing_columns_name_those_that_were_found(tmp_path: Path) -> None:
-    path = csv(tmp_path, "class;picture\na;1.jpg\n")
+    path = csv(tmp_path, "class;image\na;1.jpg\n")
     assert problems(path) == [
-        f"{path}:1: column 'label' is missing and column 'file_name' is missing; columns found: class;picture. Its "
+        f"{path}:1: column 'label' is missing and column 'file_name' is missing; columns found: class;image. Its "
         "columns seem to be separated by ';'; separate them by commas"
     ]
 
@@ -153,7 +153,7 @@ def test_of_many_problems_twenty_are_listed_and_the_others_counted(tmp_path: Pat
     assert told[-1] == f"{path}: and 1,214 more problems like these"
 
 
-def test_a_picture_may_stand_once_for_each_of_its_boxes(tmp_path: Path) -> None:
+def test_a_image_may_stand_once_for_each_of_its_boxes(tmp_path: Path) -> None:
     header = "label,file_name,x_1,y_1,x_2,y_2\n"
     assert len(read_table(csv(tmp_path, header + "a,1.jpg,0,0,5,5\nb,1.jpg,5,0,9,5\nc,2.jpg,,,,\n")).frame) == 3
     twice = csv(tmp_path, header + "a,1.jpg,0,0,5,5\nb,1.jpg,0,0,5,5\n", "twice.csv")
@@ -189,41 +189,41 @@ def test_a_table_must_be_there_and_be_a_csv_or_parquet_file(tmp_path: Path) -> N
     assert "cannot be read as a table" in problems(tmp_path / "t.parquet")[0]
 
 
-def test_a_list_of_pictures_needs_only_their_names(tmp_path: Path) -> None:
+def test_a_list_of_images_needs_only_their_names(tmp_path: Path) -> None:
     assert read_file_names(csv(tmp_path, "file_name,score\na b.jpg,1\n")) == ["a b.jpg"]
-    with pytest.raises(DataError, match="column 'file_name' is missing; columns found: picture"):
-        read_file_names(csv(tmp_path, "picture\n1.jpg\n"))
+    with pytest.raises(DataError, match="column 'file_name' is missing; columns found: image"):
+        read_file_names(csv(tmp_path, "image\n1.jpg\n"))
 
 
-def test_pictures_that_are_not_there_are_told(tmp_path: Path) -> None:
-    pictures(tmp_path, "a/1.jpg")
+def test_images_that_are_not_there_are_told(tmp_path: Path) -> None:
+    images(tmp_path, "a/1.jpg")
     path = csv(tmp_path)
-    assert problems(path, check_files=True) == [f"{path}:3: no such picture under {tmp_path}: 'b/1.jpg'"]
-    pictures(tmp_path, "b/1.jpg")
+    assert problems(path, check_files=True) == [f"{path}:3: no such image under {tmp_path}: 'b/1.jpg'"]
+    images(tmp_path, "b/1.jpg")
     assert read_table(path, check_files=True).root == tmp_path
 
 
-def test_when_no_picture_is_there_the_root_is_questioned(tmp_path: Path) -> None:
+def test_when_no_image_is_there_the_root_is_questioned(tmp_path: Path) -> None:
     path = csv(tmp_path)
     assert problems(path, check_files=True) == [
-        f"{path}: none of its 2 pictures is under {tmp_path} (the first: 'a/1.jpg'). Give the folder that file_name is "
+        f"{path}: none of its 2 images is under {tmp_path} (the first: 'a/1.jpg'). Give the folder that file_name is "
         "relative to with --root"
     ]
     assert problems(path, tmp_path / "none") == [f"--root {tmp_path}/none: no such folder"]
 
 
-def test_a_folder_named_like_a_picture_is_no_picture(tmp_path: Path) -> None:
-    pictures(tmp_path, "a/1.jpg", "b/1.jpg/inner")
+def test_a_folder_named_like_a_image_is_no_image(tmp_path: Path) -> None:
+    images(tmp_path, "a/1.jpg", "b/1.jpg/inner")
     assert problems(csv(tmp_path), check_files=True) == [
-        f"{tmp_path}/t.csv:3: no such picture under {tmp_path}: 'b/1.jpg'"
+        f"{tmp_path}/t.csv:3: no such image under {tmp_path}: 'b/1.jpg'"
     ]
 
 
-def test_the_sidecar_says_where_the_pictures_are(tmp_path: Path) -> None:
-    root, inside, elsewhere = tmp_path / "pictures", tmp_path / "pictures" / "tables", tmp_path / "out"
-    pictures(root, "a/1.jpg", "b/1.jpg")
+def test_the_sidecar_says_where_the_images_are(tmp_path: Path) -> None:
+    root, inside, elsewhere = tmp_path / "images", tmp_path / "images" / "tables", tmp_path / "out"
+    images(root, "a/1.jpg", "b/1.jpg")
     frame = read_table(csv(root)).frame
-    for folder, recorded in ((root, "."), (inside, ".."), (tmp_path, "pictures"), (elsewhere, str(root.resolve()))):
+    for folder, recorded in ((root, "."), (inside, ".."), (tmp_path, "images"), (elsewhere, str(root.resolve()))):
         write_table(frame, folder / "x.csv", command="eml scan", root=root)
         sidecar = read_sidecar(folder / "x.csv")
         assert sidecar is not None
@@ -232,7 +232,7 @@ def test_the_sidecar_says_where_the_pictures_are(tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     root.rename(moved)
     assert read_table(moved / "x.csv", check_files=True).root == moved
-    assert "the folder of its pictures, " in problems(elsewhere / "x.csv", check_files=True)[0]
+    assert "the folder of its images, " in problems(elsewhere / "x.csv", check_files=True)[0]
     assert read_table(elsewhere / "x.csv", moved, check_files=True).root == moved
 
 
@@ -348,7 +348,7 @@ def test_the_sidecar_is_json_and_the_table_has_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("box", ["-5,0,10,10", "10,0,5,10", "1,,10,10"])
-def test_a_box_that_is_none_is_never_taken_for_the_whole_picture(tmp_path: Path, box: str) -> None:
+def test_a_box_that_is_none_is_never_taken_for_the_whole_image(tmp_path: Path, box: str) -> None:
     (tmp_path / "t.csv").write_text(f"label,file_name,x_1,y_1,x_2,y_2\na,a.jpg,,,,\nb,b.jpg,{box}\n")
     with pytest.raises(DataError, match=r"t\.csv:3: a box must have 0 ≤ x_1 < x_2"):
         read_table(tmp_path / "t.csv")

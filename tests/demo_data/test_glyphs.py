@@ -20,17 +20,17 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def picture(file: Path) -> Image.Image:
+def image(file: Path) -> Image.Image:
     with Image.open(file) as opened:
         assert (opened.format, opened.mode, opened.size) == ("PNG", "RGB", (64, 64))
         return opened.copy()
 
 
-def pictures(folder: Path) -> dict[str, Image.Image]:
-    return {file.name: picture(file) for file in sorted(folder.iterdir())}
+def images(folder: Path) -> dict[str, Image.Image]:
+    return {file.name: image(file) for file in sorted(folder.iterdir())}
 
 
-def test_draw_makes_a_folder_per_character_and_a_picture_per_font_and_copy(drawn: Path) -> None:
+def test_draw_makes_a_folder_per_character_and_a_image_per_font_and_copy(drawn: Path) -> None:
     assert {folder.name for folder in drawn.iterdir()} == {
         "latin_capital_a",
         "greek_capital_alpha",
@@ -41,18 +41,18 @@ def test_draw_makes_a_folder_per_character_and_a_picture_per_font_and_copy(drawn
         "ampersand",
     }
     for folder in drawn.iterdir():
-        assert len(pictures(folder)) == 32
+        assert len(images(folder)) == 32
 
 
-def test_draw_returns_and_reports_the_number_of_pictures(tmp_path: Path) -> None:
+def test_draw_returns_and_reports_the_number_of_images(tmp_path: Path) -> None:
     steps: list[int] = []
     assert glyphs.draw(tmp_path / "new", characters="xy", copies=1, progress=steps.append) == 32
     assert sum(steps) == 32
 
 
-def test_homoglyphs_are_one_picture_with_three_labels(drawn: Path) -> None:
+def test_homoglyphs_are_one_image_with_three_labels(drawn: Path) -> None:
     latin, greek, cyrillic = (
-        pictures(drawn / name) for name in ("latin_capital_a", "greek_capital_alpha", "cyrillic_capital_a")
+        images(drawn / name) for name in ("latin_capital_a", "greek_capital_alpha", "cyrillic_capital_a")
     )
     for name in latin:
         assert latin[name].tobytes() == greek[name].tobytes() == cyrillic[name].tobytes(), name
@@ -67,12 +67,12 @@ def test_homoglyphs_are_so_by_nature() -> None:
     assert same >= 30  # of 32; a wrong character in a group would be drawn as the first without a word
 
 
-def test_pictures_of_a_character_all_differ(drawn: Path) -> None:
+def test_images_of_a_character_all_differ(drawn: Path) -> None:
     for folder in drawn.iterdir():
-        assert len({p.tobytes() for p in pictures(folder).values()}) == 32
+        assert len({p.tobytes() for p in images(folder).values()}) == 32
 
 
-def test_the_widest_and_tallest_characters_stay_inside_the_picture() -> None:
+def test_the_widest_and_tallest_characters_stay_inside_the_image() -> None:
     for font, file in glyphs.font_files().items():
         jitters = [glyphs.jitter_of(font, copy) for copy in range(glyphs.COPIES)]
         for character in "ЉЊŒÆWШ№@½„gjђþ§(":
@@ -83,10 +83,10 @@ def test_the_widest_and_tallest_characters_stay_inside_the_picture() -> None:
                 assert moved.max() < glyphs.SIDE, (font, character)
 
 
-def test_a_picture_does_not_depend_on_the_other_characters(drawn: Path, tmp_path: Path) -> None:
+def test_a_image_does_not_depend_on_the_other_characters(drawn: Path, tmp_path: Path) -> None:
     glyphs.draw(tmp_path / "new", characters="gA", copies=1)
-    for name, alone in pictures(tmp_path / "new" / "latin_small_g").items():
-        assert alone.tobytes() == picture(drawn / "latin_small_g" / name).tobytes()
+    for name, alone in images(tmp_path / "new" / "latin_small_g").items():
+        assert alone.tobytes() == image(drawn / "latin_small_g" / name).tobytes()
 
 
 def test_jitter_is_the_same_on_every_machine_and_another_for_every_font_and_copy() -> None:
@@ -141,7 +141,7 @@ def test_the_only_conflicts_are_the_homoglyphs_and_a_few_by_chance(tmp_path: Pat
     trap = [{glyphs.class_name(character) for character in group} for group in glyphs.HOMOGLYPHS]
     by_hash: dict[str, list[Path]] = {}
     for file in (tmp_path / "new").glob("*/*.png"):
-        by_hash.setdefault(str(imagehash.phash(picture(file).convert("L"))), []).append(file)
+        by_hash.setdefault(str(imagehash.phash(image(file).convert("L"))), []).append(file)
     caught, chance = set(), 0
     for group in by_hash.values():
         for one, other in itertools.combinations(group, 2):

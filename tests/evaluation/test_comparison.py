@@ -112,9 +112,9 @@ def test_queries_of_a_changed_class_went_its_way_and_have_their_first_neighbours
                     assert neighbour.file_name == f"{neighbour.row}.png"
 
 
-def test_other_pictures_are_refused(tmp_path: Path) -> None:
+def test_other_images_are_refused(tmp_path: Path) -> None:
     one = evaluated(1.0)
-    with pytest.raises(DataError, match=r"needs the same pictures .* their pictures, labels or protocols differ"):
+    with pytest.raises(DataError, match=r"needs the same images .* their images, labels or protocols differ"):
         compare(one, evaluation_of_embeddings("less", embeddings(1.0)[:-1], replace(TABLE, frame=TABLE.frame[:-1])))
     frame = TABLE.frame.assign(label=np.roll(LABELS, 1))
     with pytest.raises(DataError, match="labels or protocols differ"):

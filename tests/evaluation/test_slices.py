@@ -33,10 +33,10 @@ def gap_of(found: Evaluation, mine: np.ndarray) -> float:
     for place in np.flatnonzero(mine & answers.right):
         surer = mine & (answers.similarity >= answers.similarity[place])
         precisions.append(answers.right[surer].mean())
-    return sum(precisions) / (answers.has_partner & mine).sum()
+    return sum(precisions) / (answers.has_positive & mine).sum()
 
 
-def test_gap_of_a_slice_counts_queries_without_a_partner_as_wrong() -> None:
+def test_gap_of_a_slice_counts_queries_without_a_positive_as_wrong() -> None:
     found = evaluated(table(category=list("ab" * 15 + "a")))  # c0, which is single, is of a
     slices = {each.name: each for each in slices_of(found.table, found.wanted, found.summary).slices["category"]}
     for name, queries in (("a", 15), ("b", 15)):

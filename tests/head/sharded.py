@@ -79,12 +79,12 @@ def steps(case: Case, shard: Shard) -> dict[str, Tensor]:
 
 
 def counts_of(shard: Shard) -> list[int]:
-    """How many pictures each process has: of 7, 4 and 3 or 2, 2, 2 and 1."""
+    """How many images each process has: of 7, 4 and 3 or 2, 2, 2 and 1."""
     return [len(each) for each in torch.arange(BATCH).tensor_split(shard.world)]
 
 
 def part_of_batch(shard: Shard) -> slice:
-    """This process's pictures."""
+    """This process's images."""
     bounds = [0, *itertools.accumulate(counts_of(shard))]
     return slice(bounds[shard.rank], bounds[shard.rank + 1])
 

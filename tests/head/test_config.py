@@ -79,8 +79,8 @@ def test_a_schedule_scales_one_margin_and_class_margins_alike() -> None:
     [
         (Combined(), {"class_margins": Power()}, COUNTS, "needs a margin with a field m, and combined has none"),
         (NormFace(), {"margin_schedule": MarginSchedule()}, None, "needs a margin with a field m, and normface has"),
-        (ArcFace(), {"class_margins": Power()}, None, "needs the number of pictures of each class"),
-        (ArcFace(), {"class_margins": Power()}, [3, 0, 1, 1], "class 1 has no picture"),
+        (ArcFace(), {"class_margins": Power()}, None, "needs the number of images of each class"),
+        (ArcFace(), {"class_margins": Power()}, [3, 0, 1, 1], "class 1 has no image"),
         (ArcFace(), {"class_margins": Power(a=4)}, COUNTS, "makes margin.m 4.05, which arcface does not take"),
         (SphereFace(), {"class_margins": Power()}, COUNTS, "makes margin.m 0.2167, which sphereface does not take"),
         (SphereFace(), {"margin_schedule": MarginSchedule(start=0.2)}, None, "makes margin.m 0.8, which sphereface"),
@@ -122,7 +122,7 @@ def test_mixup_of_stateful_margins_updates_once_and_leaves_both_labels_out_of_ad
     assert head.scale == pytest.approx(max(1, expected.item()))
 
 
-def test_loss_weights_fall_with_the_count_and_are_one_over_the_pictures() -> None:
+def test_loss_weights_fall_with_the_count_and_are_one_over_the_images() -> None:
     head = head_of(CosFace(), COUNTS, loss_weight_power=0.5)
     assert head.loss_weights is not None
     weights = head.loss_weights.tolist()

@@ -246,14 +246,14 @@ def test_one_process_samples_its_shard_as_it_does_the_whole_and_shards_do_not_sa
     for correction in (False, True):
         whole, shard = (
             sample_of(
-                Sampled(fraction=0.2, sample=how, correction=correction),
+                Sampled(fraction=0.2, sample=spec, correction=correction),
                 Shard.whole(100),
                 positives,
                 7,
                 None,
                 torch.float64,
             )
-            for how in ("whole", "shard")
+            for spec in ("whole", "shard")
         )
         assert whole.ids.tolist() == shard.ids.tolist()
         assert (whole.compared, whole.count) == (shard.compared, shard.count) == (20, 100 if correction else 20)

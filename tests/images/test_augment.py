@@ -21,9 +21,9 @@ from eml.images.augment._transform_list import REFUSED, flaws, usable
 from eml.images.augment.albumentations import Albumentations
 from eml.images.augment.light import Light
 from eml.images.augment.randaugment import RandAugment
-from eml.images.loading import EpochBatches, InOrder, Pictures, batches
+from eml.images.loading import EpochBatches, ImageDataset, InOrder, batches
 from eml.images.preprocess import Pixels, Preprocess
-from eml.images.source import Files
+from eml.images.source import FileSource
 
 PREPROCESS = Preprocess(size=48)
 LIST = [
@@ -65,13 +65,13 @@ def root(tmp_path_factory: pytest.TempPathFactory, photo: Pixels) -> Path:
     return folder
 
 
-def source(root: Path, augment: Augment, seed: int = 3) -> Pictures:
+def source(root: Path, augment: Augment, seed: int = 3) -> ImageDataset:
     names = [f"{number}.png" for number in range(6)]
-    return Pictures(Files(root, names), PREPROCESS, augmenter=augment.build(PREPROCESS), seed=seed)
+    return ImageDataset(FileSource(root, names), PREPROCESS, augmenter=augment.build(PREPROCESS), seed=seed)
 
 
-def drawn(pictures: Pictures, epoch: int, row: int = 0) -> torch.Tensor:
-    pixels, _ = pictures[(epoch, row, row)]
+def drawn(photos: ImageDataset, epoch: int, row: int = 0) -> torch.Tensor:
+    pixels, _ = photos[(epoch, row, row)]
     assert isinstance(pixels, torch.Tensor), pixels
     return pixels
 
@@ -82,7 +82,7 @@ def test_type_is_the_name_of_its_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_pixels_depend_on_picture_and_seed_alone_not_on_what_was_drawn_before(name: str, photo: Pixels) -> None:
+def test_pixels_depend_on_image_and_seed_alone_not_on_what_was_drawn_before(name: str, photo: Pixels) -> None:
     other = np.ascontiguousarray(photo[::-1, ::-1])
     first, second = changes(member(name).build(PREPROCESS)), changes(member(name).build(PREPROCESS))
     expected = [[change(photo, seed) for seed in range(12)] for change in first]
@@ -111,10 +111,10 @@ def test_the_argument_stays_and_pixels_come_out(name: str, photo: Pixels) -> Non
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_the_network_gets_pictures_of_its_size_with_about_their_mean_colour(name: str, root: Path) -> None:
+def test_the_network_gets_images_of_its_size_with_about_their_mean_colour(name: str, root: Path) -> None:
     plain = drawn(source(root, member("none")), 0).float().mean(dim=(2, 3))
-    pictures = source(root, member(name))
-    made = torch.cat([drawn(pictures, epoch) for epoch in range(40)])
+    photos = source(root, member(name))
+    made = torch.cat([drawn(photos, epoch) for epoch in range(40)])
     assert made.shape == (40, 3, 48, 48)
     assert made.dtype == torch.uint8
     assert (made.float().mean(dim=(0, 2, 3)) - plain).abs().max() < 30
@@ -123,7 +123,7 @@ def test_the_network_gets_pictures_of_its_size_with_about_their_mean_colour(name
 
 @pytest.mark.parametrize("name", CHANGING)
 def test_no_other_generator_moves(name: str, root: Path) -> None:
-    pictures = source(root, member(name))
+    photos = source(root, member(name))
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
@@ -132,18 +132,18 @@ def test_no_other_generator_moves(name: str, root: Path) -> None:
     np.random.seed(1)
     torch.manual_seed(1)
     for epoch in range(8):
-        drawn(pictures, epoch)
+        drawn(photos, epoch)
     assert (random.random(), float(np.random.rand()), float(torch.rand(()))) == expected
 
 
 @pytest.mark.parametrize("name", CHANGING)
 def test_worker_processes_give_the_same_pixels(name: str, root: Path) -> None:
-    pictures = source(root, member(name))
+    photos = source(root, member(name))
     order = np.array([[3, 0], [5, 2], [1, 4]])
-    expected = list(batches(pictures, EpochBatches(order, epoch=4)))
+    expected = list(batches(photos, EpochBatches(order, epoch=4)))
     for workers in (1, 2):
         for (pixels, rows), (others, again) in zip(
-            batches(pictures, EpochBatches(order, epoch=4), workers), expected, strict=True
+            batches(photos, EpochBatches(order, epoch=4), workers), expected, strict=True
         ):
             assert rows.tolist() == again.tolist()
             torch.testing.assert_close(pixels, others, rtol=0, atol=0)
@@ -158,11 +158,11 @@ def test_a_preset_with_everything_at_0_is_no_augmentation(name: str, root: Path)
 
 
 @pytest.mark.parametrize("key", sorted(Photographic.model_fields.keys() - {"aspect"}))
-def test_each_setting_of_a_preset_changes_pictures_by_itself(key: str, root: Path) -> None:
+def test_each_setting_of_a_preset_changes_images_by_itself(key: str, root: Path) -> None:
     settings = {each: 1 if each == "aspect" else 0 for each in Photographic.model_fields}
     plain = drawn(source(root, member("none")), 0)
-    pictures = source(root, member("light", **settings | {key: 0.5}))
-    assert sum(not torch.equal(drawn(pictures, epoch), plain) for epoch in range(10)) >= 2
+    photos = source(root, member("light", **settings | {key: 0.5}))
+    assert sum(not torch.equal(drawn(photos, epoch), plain) for epoch in range(10)) >= 2
 
 
 def test_presets_extend_the_same_settings_and_differ_in_their_defaults() -> None:
@@ -198,10 +198,10 @@ def test_randaugment_erases_a_rectangle_of_noise_as_often_as_it_is_told() -> Non
 
 @pytest.mark.parametrize("policy", ["rand-m10-n6-p1-inc1", "rand-m0-n6-p1", "rand-m25-mmax30-n6-p1-mstdinf-inc1"])
 def test_randaugment_bears_every_strength_of_every_operation(policy: str) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     change = RandAugment(policy=policy).build(PREPROCESS).change
     assert change is not None
-    assert all(change(picture, seed).shape == (16, 16, 3) for seed in range(60))
+    assert all(change(image, seed).shape == (16, 16, 3) for seed in range(60))
 
 
 def test_randaugments_check_asks_timm() -> None:
@@ -257,12 +257,12 @@ def test_a_list_of_transforms_is_checked_to_the_last_argument(tmp_path: Path) ->
         "got [3, 'x'].",
         "run.yaml:9: augment.transforms.2.OneOf.transforms.1 cannot be used: Normalize gives numbers that are no "
         "pixels; eml normalises later.",
-        "run.yaml:10: augment.transforms.3.ToGray gives uint8 of 64 × 64, which is no RGB picture of whole numbers "
+        "run.yaml:10: augment.transforms.3.ToGray gives uint8 of 64 × 64, which is no RGB image of whole numbers "
         "from 0 to 255.",
         "run.yaml:11: augment.transforms.4 must be one transform, got ColorJitter, brightness. Indent what belongs to "
         "ColorJitter further than it.",
         "run.yaml:13: augment.transforms.5 lacks an argument: RandomSizedCrop needs 'min_max_height'.",
-        "run.yaml:14: augment.transforms.6 cannot be used: Mosaic needs other pictures beside the one, which it is not "
+        "run.yaml:14: augment.transforms.6 cannot be used: Mosaic needs other images beside the one, which it is not "
         "given.",
         "run.yaml:15: augment.transforms.7.GaussNoise.std_range must be a valid tuple, got 0.1.",
         "run.yaml:16: augment.transforms.8.SomeOf.n must be at most 1, the number of transforms, got 5.",
@@ -320,19 +320,19 @@ def test_sizes_are_the_networks_where_none_is_given(photo: Pixels) -> None:
     assert Composed([{"Resize": {"height": 20}}], 48)(photo, 1).shape == (20, 48, 3)
 
 
-def test_transforms_that_cannot_take_the_networks_size_fail_before_the_first_picture() -> None:
+def test_transforms_that_cannot_take_the_networks_size_fail_before_the_first_image() -> None:
     augment = Albumentations(transforms=({"RandomCrop": {"height": 64, "width": 64}},))
-    message = r"^augment\.transforms: RandomCrop fails on a picture of 48 × 48 pixels: Crop size \(height, width\)"
+    message = r"^augment\.transforms: RandomCrop fails on an image of 48 × 48 pixels: Crop size \(height, width\)"
     with pytest.raises(ConfigError, match=message):
         augment.build(PREPROCESS)
 
 
-def test_a_picture_that_is_too_small_for_a_transform_is_told_with_its_size(tmp_path: Path) -> None:
+def test_a_image_that_is_too_small_for_a_transform_is_told_with_its_size(tmp_path: Path) -> None:
     Image.new("RGB", (20, 30)).save(tmp_path / "small.png")
     augment = Albumentations(transforms=({"RandomCrop": {"height": 40, "width": 40}},))
-    pictures = Pictures(Files(tmp_path, ["small.png"]), PREPROCESS, augmenter=augment.build(PREPROCESS))
-    with pytest.raises(DataError, match=r"^augment\.transforms: they fail on a picture of 20 × 30 pixels: Crop size"):
-        next(batches(pictures, InOrder(1, 1)))
+    photos = ImageDataset(FileSource(tmp_path, ["small.png"]), PREPROCESS, augmenter=augment.build(PREPROCESS))
+    with pytest.raises(DataError, match=r"^augment\.transforms: they fail on an image of 20 × 30 pixels: Crop size"):
+        next(batches(photos, InOrder(1, 1)))
 
 
 NEEDED: dict[str, dict[str, object]] = {

@@ -20,17 +20,17 @@ from PIL import Image
 
 from eml.errors import DataError, OutputError
 from eml.images.augment.base import Augmenter
-from eml.images.cache import Cached, Filled, Settings, Store, caches, fill
+from eml.images.cache import CachedSource, Filled, Settings, Store, caches, fill
 from eml.images.cache import source as source_module
 from eml.images.cache import store as store_module
 from eml.images.crop import Crop
 from eml.images.decode import decode
-from eml.images.loading import EpochBatches, InOrder, Pictures, batches
+from eml.images.loading import EpochBatches, ImageDataset, InOrder, batches
 from eml.images.preprocess import Fit, Preprocess, reduced
-from eml.images.source import Files
+from eml.images.source import FileSource
 
-RAW = Settings("pictures", 24, "bicubic")
-JPEG = Settings("pictures", 24, "bicubic", "jpeg", 95)
+RAW = Settings("images", 24, "bicubic")
+JPEG = Settings("images", 24, "bicubic", "jpeg", 95)
 NAMES = [f"{number} é.{suffix}" for number, suffix in enumerate(["png", "jpg"] * 6)]
 SIZES = [(60, 40), (30, 90), (24, 24), (100, 20), (10, 12), (33, 47)] * 2
 
@@ -42,7 +42,7 @@ def draw(path: Path, size: tuple[int, int], seed: int) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for seed, (name, size) in enumerate(zip(NAMES, SIZES, strict=True)):
         draw(folder / name, size, seed)
@@ -50,20 +50,20 @@ def root(tmp_path: Path) -> Path:
 
 
 def filled(root: Path, settings: Settings = RAW, **options: Any) -> Filled:
-    return fill(root / ".eml_cache", settings, Files(root, NAMES), **options)
+    return fill(root / ".eml_cache", settings, FileSource(root, NAMES), **options)
 
 
-def same(source: Cached, other: Cached) -> bool:
+def same(source: CachedSource, other: CachedSource) -> bool:
     return len(source) == len(other) and all(
         np.array_equal(source.pixels(row), other.pixels(row)) for row in range(len(source))
     )
 
 
-def test_raw_pictures_come_back_as_they_were_reduced(root: Path) -> None:
+def test_raw_images_come_back_as_they_were_reduced(root: Path) -> None:
     lines: list[str] = []
     done = filled(root, report=lines.append)
     assert done.made == len(NAMES)
-    assert lines[0].startswith("cache: 12 pictures to make, about ")
+    assert lines[0].startswith("cache: 12 images to make, about ")
     for row, (name, size) in enumerate(zip(NAMES, SIZES, strict=True)):
         expected = np.asarray(reduced(decode(root / name, at_least=(24, 24)), 24, "bicubic"))
         np.testing.assert_array_equal(done.source.pixels(row), expected)
@@ -71,7 +71,7 @@ def test_raw_pictures_come_back_as_they_were_reduced(root: Path) -> None:
         assert expected.shape[1] / expected.shape[0] == pytest.approx(size[0] / size[1], rel=0.05)
 
 
-def test_jpeg_pictures_come_back_nearly_and_take_less_room(root: Path) -> None:
+def test_jpeg_images_come_back_nearly_and_take_less_room(root: Path) -> None:
     for seed, name in enumerate(NAMES):
         draw(root / name, (200, 150), seed)
     raw, jpeg = filled(root, replace(RAW, side=96)), filled(root, replace(JPEG, side=96))
@@ -86,7 +86,7 @@ def test_jpeg_pictures_come_back_nearly_and_take_less_room(root: Path) -> None:
 def test_squares_are_what_evaluation_makes_of_the_files_bit_for_bit(root: Path, fit: Fit) -> None:
     preprocess = Preprocess(size=24, fit=fit)
     source = filled(root, Settings("squares", 24, "bicubic", fit=fit)).source
-    cached, files = (Pictures(each, preprocess) for each in (source, Files(root, NAMES)))
+    cached, files = (ImageDataset(each, preprocess) for each in (source, FileSource(root, NAMES)))
     for (pixels, rows), (expected, _) in zip(
         *(batches(each, InOrder(len(NAMES), 5)) for each in (cached, files)), strict=True
     ):
@@ -95,19 +95,20 @@ def test_squares_are_what_evaluation_makes_of_the_files_bit_for_bit(root: Path, 
 
 def test_a_box_is_what_is_kept_and_one_file_may_have_several(root: Path) -> None:
     boxes = np.array([[10, 5, 40, 35], [-1, -1, -1, -1], [0, 0, 8, 9]])
-    files = Files(root, [NAMES[0]] * 3, boxes)
+    files = FileSource(root, [NAMES[0]] * 3, boxes)
     source = fill(root / "cache", RAW, files).source
     for row, box in enumerate([(10, 5, 40, 35), None, (0, 0, 8, 9)]):
         expected = reduced(decode(root / NAMES[0], box=box), 24, "bicubic")
         np.testing.assert_array_equal(source.pixels(row), np.asarray(expected))
 
 
-def test_crops_of_a_cached_picture_are_those_of_its_file_but_for_resampling(root: Path) -> None:
+def test_crops_of_a_cached_image_are_those_of_its_file_but_for_resampling(root: Path) -> None:
     augmenter = Augmenter(crop=Crop(0.4, 1.2), flip=0.5)
     for fit in ("squash", "crop", "pad"):
         preprocess = Preprocess(size=16, fit=fit)
         cached, files = (
-            Pictures(source, preprocess, augmenter=augmenter) for source in (filled(root).source, Files(root, NAMES))
+            ImageDataset(source, preprocess, augmenter=augmenter)
+            for source in (filled(root).source, FileSource(root, NAMES))
         )
         for row in (0, 1, 2):
             one, other = (each[(1, row, row)][0].double() for each in (cached, files))  # type: ignore[union-attr]
@@ -115,7 +116,7 @@ def test_crops_of_a_cached_picture_are_those_of_its_file_but_for_resampling(root
             assert (one - other.flip(3)).abs().mean() > 12, (fit, row)
 
 
-def test_nothing_is_made_again_until_a_picture_changes_and_then_that_one_alone(root: Path) -> None:
+def test_nothing_is_made_again_until_a_image_changes_and_then_that_one_alone(root: Path) -> None:
     first = filled(root)
     assert filled(root).made == 0
     draw(root / NAMES[3], (50, 50), seed=99)
@@ -125,7 +126,7 @@ def test_nothing_is_made_again_until_a_picture_changes_and_then_that_one_alone(r
     np.testing.assert_array_equal(again.source.pixels(3), np.asarray(expected))
     assert np.array_equal(again.source.pixels(4), first.source.pixels(4))
     (root / "new.png").write_bytes((root / NAMES[0]).read_bytes())
-    assert fill(root / ".eml_cache", RAW, Files(root, [*NAMES[::-1], "new.png"])).made == 1
+    assert fill(root / ".eml_cache", RAW, FileSource(root, [*NAMES[::-1], "new.png"])).made == 1
 
 
 def test_a_file_with_another_time_and_the_same_bytes_is_not_made_again(root: Path) -> None:
@@ -138,7 +139,7 @@ def test_a_file_with_another_time_and_the_same_bytes_is_not_made_again(root: Pat
     assert same(first.source, again.source)
 
 
-def test_a_cache_moves_with_its_pictures(root: Path) -> None:
+def test_a_cache_moves_with_its_images(root: Path) -> None:
     filled(root)
     moved = root.rename(root.with_name("moved"))
     assert filled(moved).made == 0
@@ -148,9 +149,9 @@ def test_a_cache_moves_with_its_pictures(root: Path) -> None:
     "other",
     [
         JPEG,
-        Settings("pictures", 24, "bicubic", "jpeg", 80),
-        Settings("pictures", 25, "bicubic"),
-        Settings("pictures", 24, "bilinear"),
+        Settings("images", 24, "bicubic", "jpeg", 80),
+        Settings("images", 25, "bicubic"),
+        Settings("images", 24, "bilinear"),
         Settings("squares", 24, "bicubic", fit="squash"),
         Settings("squares", 24, "bicubic", fit="pad"),
     ],
@@ -171,7 +172,7 @@ def test_a_cache_that_does_not_hold_what_its_name_says_is_refused(root: Path) ->
     filled(root, JPEG)
     header, other = Store(root / ".eml_cache", RAW).header, Store(root / ".eml_cache", JPEG)
     header.write_bytes(other.header.read_bytes())
-    with pytest.raises(DataError, match=r"says it holds pictures, side 24, bicubic, jpeg of quality 95, which is not"):
+    with pytest.raises(DataError, match=r"says it holds images, side 24, bicubic, jpeg of quality 95, which is not"):
         filled(root)
     header.write_text('{"side": 24')
     with pytest.raises(DataError, match=r"header\.json: is damaged, so the cache is not read"):
@@ -199,7 +200,7 @@ def test_data_cut_short_are_noticed_and_made_again(root: Path) -> None:
     assert filled(root).made == len(NAMES)
 
 
-def test_a_damaged_picture_is_found_by_a_check_and_made_again(root: Path) -> None:
+def test_a_damaged_image_is_found_by_a_check_and_made_again(root: Path) -> None:
     for settings in (RAW, JPEG):
         first = filled(root, settings)
         expected = [first.source.pixels(row).copy() for row in range(len(NAMES))]
@@ -233,13 +234,13 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from eml.images.cache import Settings, fill, store
-from eml.images.source import Files
+from eml.images.source import FileSource
 store.COMMIT_BYTES = 30_000
 root = Path(sys.argv[1])
 names = sorted(path.name for path in root.iterdir() if path.is_file())
 for line in sys.stdin:
     if (pid := os.fork()) == 0:
-        fill(root / ".eml_cache", Settings("pictures", 24, "bicubic"), Files(root, names))
+        fill(root / ".eml_cache", Settings("images", 24, "bicubic"), FileSource(root, names))
         os._exit(0)
     print(pid, flush=True)
     os.waitpid(pid, 0)
@@ -251,7 +252,7 @@ def test_a_process_killed_at_any_moment_leaves_what_the_next_one_goes_on_from(ro
     for number in range(400):
         draw(root / f"more {number}.png", (40, 30 + number % 9), number)
     names = sorted(path.name for path in root.iterdir() if path.is_file())
-    expected = fill(root / "undisturbed", RAW, Files(root, names))
+    expected = fill(root / "undisturbed", RAW, FileSource(root, names))
     store, kept, draws = Store(root / ".eml_cache", RAW), [0], random.Random(0)
     child = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -273,13 +274,13 @@ def test_a_process_killed_at_any_moment_leaves_what_the_next_one_goes_on_from(ro
         kept.append(len(entries))
     child.communicate()
     assert kept == sorted(kept)
-    done = fill(root / ".eml_cache", RAW, Files(root, names))
+    done = fill(root / ".eml_cache", RAW, FileSource(root, names))
     assert done.made == len(names) - kept[-1]
     assert same(done.source, expected.source)
 
 
-def test_pictures_that_cannot_be_read_are_all_named_and_the_others_kept(root: Path) -> None:
-    (root / NAMES[2]).write_bytes(b"no picture")
+def test_images_that_cannot_be_read_are_all_named_and_the_others_kept(root: Path) -> None:
+    (root / NAMES[2]).write_bytes(b"no image")
     (root / NAMES[7]).unlink()
     with pytest.raises(DataError) as caught:
         filled(root)
@@ -293,7 +294,7 @@ def test_pictures_that_cannot_be_read_are_all_named_and_the_others_kept(root: Pa
 def test_a_full_disk_stops_with_a_message_and_keeps_what_is_there(
     commit_bytes: int, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The index, which comes last, finds no room either, but where pictures have given some up."""
+    """The index, which comes last, finds no room either, but where images have given some up."""
     free = 15_000
     make_room = store_module.Writer._make_room
 
@@ -315,7 +316,7 @@ def test_a_full_disk_stops_with_a_message_and_keeps_what_is_there(
     monkeypatch.setattr(store_module, "INDEX_ROOM", 1000)
     monkeypatch.setattr(store_module, "_write_all", full)
     monkeypatch.setattr(store_module.Writer, "_make_room", making_room)
-    with pytest.raises(OutputError, match=r"No space left on device\. The pictures that are kept stay"):
+    with pytest.raises(OutputError, match=r"No space left on device\. The images that are kept stay"):
         filled(root)
     monkeypatch.undo()
     store = Store(root / ".eml_cache", RAW)
@@ -323,12 +324,12 @@ def test_a_full_disk_stops_with_a_message_and_keeps_what_is_there(
     assert not store._differ(store.entries()).any()
     done = filled(root)
     assert done.made <= len(NAMES) - 2
-    assert same(done.source, fill(root / "other", RAW, Files(root, NAMES)).source)
+    assert same(done.source, fill(root / "other", RAW, FileSource(root, NAMES)).source)
 
 
 def test_what_will_not_fit_is_refused_before_it_is_begun(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10_000}))
-    with pytest.raises(OutputError, match=r"12 pictures would take about .* MiB \(pictures, side 24, bicubic, raw\)"):
+    with pytest.raises(OutputError, match=r"12 images would take about .* MiB \(images, side 24, bicubic, raw\)"):
         filled(root)
     assert not Store(root / ".eml_cache", RAW).data.exists()
 
@@ -375,7 +376,7 @@ def test_letting_go_of_what_was_looked_at_changes_no_pixel(root: Path, monkeypat
 
 def test_spawned_workers_open_the_cache_themselves_and_give_the_same_pixels(root: Path) -> None:
     augmenter = Augmenter(crop=Crop(0.3, 1.2), flip=0.5)
-    source = Pictures(filled(root).source, Preprocess(size=16), augmenter=augmenter)
+    source = ImageDataset(filled(root).source, Preprocess(size=16), augmenter=augmenter)
     order = EpochBatches(np.array([[3, 0, 5, 11], [7, 2, 9, 1]]), epoch=1)
     expected = list(batches(source, order))
     loader = torch.utils.data.DataLoader(

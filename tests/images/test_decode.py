@@ -15,7 +15,7 @@ from PIL import Image
 
 from eml.errors import DataError
 from eml.images import decode as module
-from eml.images.decode import MAX_PIXELS, PictureError, decode, open_picture
+from eml.images.decode import MAX_PIXELS, ImageError, decode, open_image
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 RED, GREEN, BLUE, YELLOW = (230, 20, 20), (20, 200, 20), (20, 20, 230), (230, 230, 20)
@@ -73,8 +73,8 @@ def close(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 @pytest.mark.parametrize("orientation", STORED_AS)
 def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int) -> None:
     path = oriented(tmp_path / f"a{suffix}", orientation, quarters())
-    picture = open_picture(path.read_bytes(), path)
-    assert (picture.width, picture.height) == (64, 32) == picture.image.size
+    photo = open_image(path.read_bytes(), path)
+    assert (photo.width, photo.height) == (64, 32) == photo.image.size
     image = decode(path)
     corners = [image.getpixel(spot) for spot in ((8, 4), (56, 4), (8, 28), (56, 28))]
     assert all(close(*pair) for pair in zip(corners, (RED, GREEN, BLUE, YELLOW), strict=True)), corners
@@ -89,7 +89,7 @@ def test_orientation_is_applied_to_a_reduced_jpeg_and_its_box(tmp_path: Path) ->
     assert close(blue.getpixel((25, 12)), BLUE)
 
 
-def test_broken_exif_data_leave_the_picture_as_it_lies(tmp_path: Path) -> None:
+def test_broken_exif_data_leave_the_image_as_it_lies(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(in_bytes(quarters(), format="JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40))
     assert close(decode(path).getpixel((8, 4)), RED)
@@ -124,7 +124,7 @@ def test_transparency_of_every_kind_is_laid_on_white() -> None:
         (in_bytes(sixteen, format="PNG", transparency=1000), WHITE, (234,) * 3),
     ]
     for data, left, right in cases:
-        image = open_picture(data, "a").image.convert("RGB")
+        image = open_image(data, "a").image.convert("RGB")
         found = image.getpixel((0, 0)), image.getpixel((image.width - 1, 0))
         assert found[0] == left
         assert max(abs(a - b) for a, b in zip(found[1], right, strict=True)) <= 1, (found, right)
@@ -170,10 +170,10 @@ def test_first_frame_of_an_animation(tmp_path: Path, suffix: str) -> None:
     assert close(decode(path).getpixel((8, 8)), RED)
 
 
-def test_a_picture_is_known_by_its_bytes_not_by_its_name(tmp_path: Path) -> None:
+def test_a_image_is_known_by_its_bytes_not_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "a.svg"
     path.write_bytes(in_bytes(quarters(), format="PNG"))
-    assert open_picture(path.read_bytes(), path).format == "PNG"
+    assert open_image(path.read_bytes(), path).format == "PNG"
 
 
 @pytest.mark.parametrize("wanted", [(1, 1), (79, 60), (80, 60), (81, 60), (160, 121), (320, 240), (700, 30), (9999, 9)])
@@ -203,9 +203,9 @@ def test_reduced_box_shows_what_the_whole_box_shows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("box", [(0, 0, 65, 10), (-1, 0, 5, 5), (5, 5, 5, 9), (0, 9, 5, 5), (0, 0, 5, 33)])
-def test_box_must_lie_within_the_picture(tmp_path: Path, box: tuple[int, int, int, int]) -> None:
+def test_box_must_lie_within_the_image(tmp_path: Path, box: tuple[int, int, int, int]) -> None:
     path = saved(quarters(), tmp_path / "a.jpg")
-    with pytest.raises(DataError, match="is not within the picture's 64 × 32 pixels"):
+    with pytest.raises(DataError, match="is not within the image's 64 × 32 pixels"):
         decode(path, box=box, at_least=(4, 4))
 
 
@@ -228,8 +228,8 @@ def test_cut_files_are_refused(options: dict[str, object]) -> None:
     data = in_bytes(photo(160, 120), **options)
     for share in (0.05, 0.3, 0.5, 0.8, 0.97):
         for at_least in (None, (16, 16)):
-            with pytest.raises(PictureError) as caught:
-                open_picture(data[: int(len(data) * share)], "a", at_least=at_least, luma=True)
+            with pytest.raises(ImageError) as caught:
+                open_image(data[: int(len(data) * share)], "a", at_least=at_least, luma=True)
             in_header = (
                 share == 0.05 and options["format"] == "GIF"
             )  # in its palette, and nothing tells how long it was
@@ -246,7 +246,7 @@ def test_bomb_is_refused_from_its_header(tmp_path: Path, size: tuple[int, int]) 
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(*size) + struct.pack(">I", 99) + b"IDAT" + b"x" * 99)
     start = time.perf_counter()
-    with pytest.raises(PictureError, match="at most 134,217,728 are decoded") as caught:
+    with pytest.raises(ImageError, match="at most 134,217,728 are decoded") as caught:
         decode(path)
     assert caught.value.reason == "too_large"
     assert time.perf_counter() - start < 1
@@ -256,8 +256,8 @@ def test_bomb_is_refused_from_its_header(tmp_path: Path, size: tuple[int, int]) 
     ("data", "reason", "detail"),
     [
         (b"", "empty", "0 bytes"),
-        (b"hello, I am a text", "not_a_picture", "its bytes are of no known picture format"),
-        (b"\0" * 500, "not_a_picture", "its bytes are of no known picture format"),
+        (b"hello, I am a text", "not_an_image", "its bytes are of no known image format"),
+        (b"\0" * 500, "not_an_image", "its bytes are of no known image format"),
         (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "unsupported", "SVG, a drawing without pixels; convert it"),
         (b"%PDF-1.4 and so on", "unsupported", "a PDF; convert it to PNG or JPEG"),
         (b"\0\0\0\x18ftypheic\0\0\0\0" + b"x" * 99, "unsupported", "HEIC; convert it to PNG or JPEG"),
@@ -265,10 +265,10 @@ def test_bomb_is_refused_from_its_header(tmp_path: Path, size: tuple[int, int]) 
         (png_header(5, 5)[:20], "truncated", "a PNG that ends within its header"),
     ],
 )
-def test_what_is_no_picture_says_why(tmp_path: Path, data: bytes, reason: str, detail: str) -> None:
+def test_what_is_no_image_says_why(tmp_path: Path, data: bytes, reason: str, detail: str) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(path)
     assert caught.value.reason == reason
     assert caught.value.detail.startswith(detail)
@@ -276,10 +276,10 @@ def test_what_is_no_picture_says_why(tmp_path: Path, data: bytes, reason: str, d
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(tmp_path / "none.jpg")
     assert caught.value.reason == "missing"
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(tmp_path)
     assert caught.value.reason == "unreadable"
 
@@ -289,16 +289,16 @@ def test_large_files_are_looked_at_before_they_are_read(tmp_path: Path, monkeypa
     monkeypatch.setattr(module, "MAX_BYTES", 200)
     film = tmp_path / "film.mp4"
     film.write_bytes(b"\0\0\0\x18ftypisom" + b"x" * 1000)
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(film)
-    assert caught.value.reason == "not_a_picture"
-    with pytest.raises(PictureError, match="bytes; at most 200 are read") as caught:
+    assert caught.value.reason == "not_an_image"
+    with pytest.raises(ImageError, match="bytes; at most 200 are read") as caught:
         decode(saved(quarters(), tmp_path / "a.bmp"))
     assert caught.value.reason == "too_large"
 
 
 def test_error_survives_the_way_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(PictureError("a.jpg", "empty", "0 bytes")))
+    error = pickle.loads(pickle.dumps(ImageError("a.jpg", "empty", "0 bytes")))
     assert (str(error), error.reason, error.problems) == ("a.jpg: 0 bytes (empty)", "empty", ["a.jpg: 0 bytes (empty)"])
 
 
@@ -307,7 +307,7 @@ def test_pillows_warnings_are_off_and_filters_as_before_when_threads_decode(monk
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 160 * 120 - 1)  # Pillow warns from here on; warnings are errors here
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
-        assert len(list(pool.map(lambda number: open_picture(data, str(number)), range(64)))) == 64
+        assert len(list(pool.map(lambda number: open_image(data, str(number)), range(64)))) == 64
     assert warnings.filters == before
     with pytest.raises(Image.DecompressionBombWarning):
         Image.open(io.BytesIO(data))

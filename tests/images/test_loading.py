@@ -10,12 +10,12 @@ from eml.images.augment import Augment, Augmenter
 from eml.images.augment.none import NoAugment
 from eml.images.augment.standard import Standard
 from eml.images.crop import Crop
-from eml.images.loading import EpochBatches, InOrder, Pictures, batches, normalise
+from eml.images.loading import EpochBatches, ImageDataset, InOrder, batches, normalise
 from eml.images.preprocess import Preprocess
 from eml.images.random import key_of, uniform
 from eml.images.samplers import Classes
 from eml.images.samplers.shuffle import Shuffle
-from eml.images.source import Files
+from eml.images.source import FileSource
 
 PREPROCESS = Preprocess(size=24)
 EVERYTHING = Standard(rotate=20, shift=0.1, zoom=0.1, hue=0.1, erase=0.5)
@@ -23,19 +23,23 @@ EVERYTHING = Standard(rotate=20, shift=0.1, zoom=0.1, hue=0.1, erase=0.5)
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for number in range(10):
         Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(folder / f"{number} é.png")
     return folder
 
 
-def pictures(root: Path, augment: Augment | None = None, seed: int = 0) -> Pictures:
+def photos(root: Path, augment: Augment | None = None, seed: int = 0) -> ImageDataset:
     names = [f"{number} é.png" for number in range(10)]
-    return Pictures(Files(root, names), PREPROCESS, augmenter=(augment or NoAugment()).build(PREPROCESS), seed=seed)
+    return ImageDataset(
+        FileSource(root, names), PREPROCESS, augmenter=(augment or NoAugment()).build(PREPROCESS), seed=seed
+    )
 
 
-def epoch(source: Pictures, number: int, workers: int = 0, first_step: int = 0) -> list[tuple[torch.Tensor, list[int]]]:
+def epoch(
+    source: ImageDataset, number: int, workers: int = 0, first_step: int = 0
+) -> list[tuple[torch.Tensor, list[int]]]:
     order = Shuffle().epoch(Classes(np.arange(10)), 3, seed=5, epoch=number)
     return [
         (pixels, rows.tolist()) for pixels, rows in batches(source, EpochBatches(order, number, first_step), workers)
@@ -43,7 +47,7 @@ def epoch(source: Pictures, number: int, workers: int = 0, first_step: int = 0) 
 
 
 def test_pixels_and_order_depend_on_seed_epoch_and_position_alone(root: Path) -> None:
-    source = pictures(root, EVERYTHING)
+    source = photos(root, EVERYTHING)
     expected = epoch(source, 1)
     for workers, first_step in ((0, 0), (1, 0), (2, 1)):
         again = epoch(source, 1, workers, first_step)
@@ -52,16 +56,16 @@ def test_pixels_and_order_depend_on_seed_epoch_and_position_alone(root: Path) ->
             torch.testing.assert_close(pixels, other, rtol=0, atol=0)
 
 
-def test_a_picture_drawn_again_gets_other_pixels(root: Path) -> None:
-    source = pictures(root, EVERYTHING)
-    seen = [source[(1, 0, 3)], source[(1, 1, 3)], source[(2, 0, 3)], pictures(root, EVERYTHING, seed=9)[(1, 0, 3)]]
+def test_a_image_drawn_again_gets_other_pixels(root: Path) -> None:
+    source = photos(root, EVERYTHING)
+    seen = [source[(1, 0, 3)], source[(1, 1, 3)], source[(2, 0, 3)], photos(root, EVERYTHING, seed=9)[(1, 0, 3)]]
     for first in range(4):
         for second in range(first):
             assert not torch.equal(seen[first][0], seen[second][0])  # type: ignore[arg-type]
 
 
-def test_an_epoch_holds_each_picture_at_most_once_and_leaves_others_out_each_time(root: Path) -> None:
-    source = pictures(root)
+def test_an_epoch_holds_each_image_at_most_once_and_leaves_others_out_each_time(root: Path) -> None:
+    source = photos(root)
     left_out = set()
     for number in range(1, 9):
         rows = [row for _, batch in epoch(source, number) for row in batch]
@@ -70,25 +74,25 @@ def test_an_epoch_holds_each_picture_at_most_once_and_leaves_others_out_each_tim
     assert len(left_out) > 1
 
 
-def test_evaluation_goes_over_every_picture_in_order(root: Path) -> None:
-    rows = [row for _, batch in batches(pictures(root), InOrder(10, 4)) for row in batch.tolist()]
+def test_evaluation_goes_over_every_image_in_order(root: Path) -> None:
+    rows = [row for _, batch in batches(photos(root), InOrder(10, 4)) for row in batch.tolist()]
     assert rows == list(range(10))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_missing_picture_is_named_without_a_traceback_in_the_message(root: Path, workers: int) -> None:
-    source = Pictures(Files(root, ["gone.png"]), PREPROCESS)
+def test_a_missing_image_is_named_without_a_traceback_in_the_message(root: Path, workers: int) -> None:
+    source = ImageDataset(FileSource(root, ["gone.png"]), PREPROCESS)
     with pytest.raises(DataError, match=r"gone\.png") as caught:
         list(batches(source, InOrder(1, 1), workers))
     assert "Traceback" not in str(caught.value)
 
 
-def test_boxes_are_cut_out_and_a_blank_one_is_the_whole_picture(tmp_path: Path) -> None:
+def test_boxes_are_cut_out_and_a_blank_one_is_the_whole_image(tmp_path: Path) -> None:
     pixels = np.zeros((20, 30, 3), np.uint8)
     pixels[5:15, 10:20] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
     boxes = np.array([[10, 5, 20, 15], [-1, -1, -1, -1]])
-    source = Pictures(Files(tmp_path, ["p.png", "p.png"], boxes), Preprocess(size=10))
+    source = ImageDataset(FileSource(tmp_path, ["p.png", "p.png"], boxes), Preprocess(size=10))
     inside, whole = source[(0, 0, 0)][0], source[(0, 1, 1)][0]
     assert isinstance(inside, torch.Tensor)
     assert isinstance(whole, torch.Tensor)
@@ -107,8 +111,8 @@ def test_normalisation_is_per_channel() -> None:
 def test_fit_squashes_crops_or_pads() -> None:
     stripes = np.zeros((20, 60, 3), np.uint8)
     stripes[:, :20], stripes[:, 20:40] = (255, 0, 0), (0, 255, 0)
-    picture = Image.fromarray(stripes)
-    squashed, cropped, padded = (Preprocess(size=30, fit=fit)(picture) for fit in ("squash", "crop", "pad"))
+    image = Image.fromarray(stripes)
+    squashed, cropped, padded = (Preprocess(size=30, fit=fit)(image) for fit in ("squash", "crop", "pad"))
     assert squashed[15, 2].tolist() == [255, 0, 0]
     assert cropped[15, 2].tolist() == cropped[15, 27].tolist() == [0, 255, 0]
     assert padded[15, 2].tolist() == [255, 0, 0]
@@ -116,8 +120,8 @@ def test_fit_squashes_crops_or_pads() -> None:
     assert {squashed.shape, cropped.shape, padded.shape} == {(30, 30, 3)}
 
 
-def test_pictures_can_be_sent_to_spawned_workers_and_give_the_same_pixels(root: Path) -> None:
-    source = pictures(root, EVERYTHING)
+def test_images_can_be_sent_to_spawned_workers_and_give_the_same_pixels(root: Path) -> None:
+    source = photos(root, EVERYTHING)
     context = torch.multiprocessing.get_context("spawn")
     loader = torch.utils.data.DataLoader(
         source,
@@ -136,18 +140,20 @@ def one(batch: object) -> object:
     return batch
 
 
-def test_a_training_crop_is_cut_from_the_full_picture(tmp_path: Path) -> None:
+def test_a_training_crop_is_cut_from_the_full_image(tmp_path: Path) -> None:
     lines = np.zeros((64, 64, 3), np.uint8)
     lines[:, ::2] = 255  # grey once it was brought to 16 pixels; still lines in a crop of a quarter of the side
     Image.fromarray(lines).save(tmp_path / "p.png")
     preprocess = Preprocess(size=16, interpolation="bilinear")
-    source = Pictures(Files(tmp_path, ["p.png"]), preprocess, augmenter=Augmenter(crop=Crop(cut=15 / 16, aspect=1)))
+    source = ImageDataset(
+        FileSource(tmp_path, ["p.png"]), preprocess, augmenter=Augmenter(crop=Crop(cut=15 / 16, aspect=1))
+    )
     contrast = [int(np.ptp(source[(1, position, 0)][0][0].numpy())) for position in range(60)]  # type: ignore[index]
     assert np.ptp(preprocess(Image.fromarray(lines))[4:12, 4:12]) < 20
     assert max(contrast) > 150
 
 
-def test_a_crop_stays_in_the_picture_and_keeps_its_share_of_the_area() -> None:
+def test_a_crop_stays_in_the_image_and_keeps_its_share_of_the_area() -> None:
     random = np.random.default_rng(0)
     for fit in ("squash", "crop", "pad"):
         for width, height in ((100, 100), (1000, 10), (7, 400)):

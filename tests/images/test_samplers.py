@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from eml.errors import DataError
 from eml.images.loading import EpochBatches
 from eml.images.samplers import Classes, Sampler
-from eml.images.samplers._class_batches import allotted, timetable
+from eml.images.samplers._class_batches import allocate_counts, timetable
 from eml.images.samplers.balanced import Balanced
 from eml.images.samplers.per_category import PerCategory, category_of_classes
 from eml.images.samplers.per_class import PerClass
@@ -23,7 +23,7 @@ SAMPLERS: list[Sampler] = [
     PerClass(per_class=4, max_per_class=9, max_repeats=3),
     Balanced(),
     Balanced(power=0, max_repeats=2),
-    Balanced(pictures=100, max_per_class=4),
+    Balanced(images=100, max_per_class=4),
     PerCategory(per_class=2),
     PerCategory(per_class=3, categories=2),
     PerCategory(per_class=3, max_per_class=5),
@@ -32,7 +32,7 @@ SAMPLERS: list[Sampler] = [
 
 
 def of(counts: list[int] | NDArray[np.int64], seed: int = 0, categories: int = 3) -> Classes:
-    """Shuffled rows with so many pictures of each class; each class of one of the categories, or of none."""
+    """Shuffled rows with so many images of each class; each class of one of the categories, or of none."""
     random = np.random.default_rng(seed)
     labels = random.permutation(np.repeat(np.arange(len(counts)), counts))
     return Classes(labels, random.integers(-1, categories, len(counts))[labels])
@@ -110,7 +110,7 @@ def test_shuffle_has_no_row_twice() -> None:
 
 
 @pytest.mark.parametrize("sampler", [each for each in SAMPLERS if isinstance(each, PerClass | PerCategory)], ids=str)
-def test_a_batch_has_p_classes_with_k_pictures_each(sampler: PerClass | PerCategory) -> None:
+def test_a_batch_has_p_classes_with_k_images_each(sampler: PerClass | PerCategory) -> None:
     for classes in usable(sampler):
         for epoch in (1, 2):
             labels = groups(sampler, classes, epoch)
@@ -119,19 +119,19 @@ def test_a_batch_has_p_classes_with_k_pictures_each(sampler: PerClass | PerCateg
 
 
 @pytest.mark.parametrize("sampler", [each for each in SAMPLERS if isinstance(each, PerClass | PerCategory)], ids=str)
-def test_no_picture_comes_again_before_all_of_its_class_have_come(sampler: PerClass | PerCategory) -> None:
+def test_no_image_comes_again_before_all_of_its_class_have_come(sampler: PerClass | PerCategory) -> None:
     for classes in usable(sampler):
         order = sampler.epoch(classes, BATCH, 3, 1).reshape(-1)
         for label, count in enumerate(classes.counts):
-            drawn = order[classes.labels[order] == label]
+            draw_batches = order[classes.labels[order] == label]
             taken = min(count, sampler.max_per_class or count)
-            for first in range(len(drawn)):
-                stretch = drawn[first : first + taken]
+            for first in range(len(draw_batches)):
+                stretch = draw_batches[first : first + taken]
                 assert len(set(stretch.tolist())) == len(stretch)
 
 
 @pytest.mark.parametrize("sampler", [PerClass(per_class=2), PerClass(per_class=4), PerCategory(per_class=2)], ids=str)
-def test_every_picture_comes_in_every_epoch(sampler: Sampler) -> None:
+def test_every_image_comes_in_every_epoch(sampler: Sampler) -> None:
     for classes in usable(sampler):
         for epoch in (1, 2):
             assert len(np.unique(sampler.epoch(classes, BATCH, 3, epoch))) == len(classes.labels)
@@ -145,8 +145,8 @@ def test_per_class_has_as_few_batches_as_can_cover_everything() -> None:
         assert sampler.steps(classes, BATCH) == max(-(-sum(groups_of_class) // 3), max(groups_of_class))
 
 
-def test_repeats_are_spread_over_the_pictures() -> None:
-    """One class of 300 lasts 75 batches of 3 groups; the other two groups go round 60 pictures of 20 classes."""
+def test_repeats_are_spread_over_the_images() -> None:
+    """One class of 300 lasts 75 batches of 3 groups; the other two groups go round 60 images of 20 classes."""
     order = PerClass(per_class=4).epoch(of([300, *[3] * 20]), BATCH, 0, 1)
     numbers = np.sort(np.bincount(order.reshape(-1)))
     assert set(numbers[:300]) == {1}
@@ -155,7 +155,7 @@ def test_repeats_are_spread_over_the_pictures() -> None:
 
 
 @pytest.mark.parametrize("sampler", [each for each in SAMPLERS if getattr(each, "max_repeats", None)], ids=str)
-def test_max_repeats_limits_how_often_a_picture_comes(sampler: PerClass | PerCategory | Balanced) -> None:
+def test_max_repeats_limits_how_often_a_image_comes(sampler: PerClass | PerCategory | Balanced) -> None:
     assert sampler.max_repeats is not None
     for classes in usable(sampler):
         order = sampler.epoch(classes, BATCH, 3, 1).reshape(-1)
@@ -169,7 +169,7 @@ def test_max_repeats_limits_how_often_a_picture_comes(sampler: PerClass | PerCat
 
 
 @pytest.mark.parametrize("sampler", [Shuffle(max_per_class=3), PerClass(per_class=2, max_per_class=4)], ids=str)
-def test_the_pictures_taken_under_max_per_class_rotate_until_all_were_there(sampler: Shuffle | PerClass) -> None:
+def test_the_images_taken_under_max_per_class_rotate_until_all_were_there(sampler: Shuffle | PerClass) -> None:
     limit = sampler.max_per_class
     assert limit is not None
     classes = of([12, 24, 5, 2, 7, 9, 12, 12])  # a multiple of the batch with limit 4 and K 2: no filling group
@@ -218,7 +218,7 @@ def test_what_is_allotted_keeps_its_bounds_and_its_sum() -> None:
         wanted = random.integers(1, 9, 10)
         limit = wanted + random.integers(0, 9, 10)
         total = int(random.integers(1, limit.sum() + 1))
-        counts = allotted(wanted, limit, total, random.integers(1, 99, 10), random)
+        counts = allocate_counts(wanted, limit, total, random.integers(1, 99, 10), random)
         assert counts.sum() == total
         assert (counts <= limit).all()
         assert (counts >= (wanted if total >= wanted.sum() else wanted * total // wanted.sum())).all()
@@ -240,14 +240,12 @@ def test_balanced_numbers_are_those_of_the_power_to_one_in_every_epoch_and_over_
 
 def test_balanced_goes_through_a_class_before_it_repeats_over_epochs_too() -> None:
     classes = of([50, 5, 7, 1, 30])
-    order = np.concatenate(
-        [Balanced(pictures=24).epoch(classes, BATCH, 3, epoch).reshape(-1) for epoch in range(1, 40)]
-    )
+    order = np.concatenate([Balanced(images=24).epoch(classes, BATCH, 3, epoch).reshape(-1) for epoch in range(1, 40)])
     for label, count in enumerate(classes.counts):
-        drawn = order[classes.labels[order] == label]
-        assert len(drawn) > 2 * count
-        for first in range(len(drawn)):
-            stretch = drawn[first : first + count]
+        draw_batches = order[classes.labels[order] == label]
+        assert len(draw_batches) > 2 * count
+        for first in range(len(draw_batches)):
+            stretch = draw_batches[first : first + count]
             assert len(set(stretch.tolist())) == len(stretch)
 
 
@@ -286,7 +284,7 @@ def test_categories_with_too_few_classes_share_batches_as_wholes_and_are_told() 
     assert (kinds // 4 == kinds[:, :1] // 4).all(), "classes of like size stay together"
 
 
-def test_a_class_counts_to_the_category_of_most_of_its_pictures() -> None:
+def test_a_class_counts_to_the_category_of_most_of_its_images() -> None:
     classes = Classes(np.array([0, 0, 0, 1, 1, 2]), np.array([4, 1, 4, 2, 0, -1]))
     assert category_of_classes(classes).tolist() == [4, 0, -1]
 
@@ -319,10 +317,10 @@ def test_notes_tell_repeats_and_a_limit_that_makes_them_fewer() -> None:
     classes = of([300, *[6] * 30, 2])
     told = PerClass(per_class=3).notes(classes, BATCH, [f"c{label}" for label in range(32)])
     assert told == [
-        "sampler per_class: 100 batches an epoch, 60% of their pictures are repeats",
-        "1 of 32 classes have fewer than per_class 3 pictures, which come several times in a batch. "
+        "sampler per_class: 100 batches an epoch, 60% of their images are repeats",
+        "1 of 32 classes have fewer than per_class 3 images, which come several times in a batch. "
         "Leave them out with: eml filter --min-per-class 3",
-        "sampler.max_per_class: 48 takes at most so many pictures of a class an epoch, others in the next, and has 4% "
+        "sampler.max_per_class: 48 takes at most so many images of a class an epoch, others in the next, and has 4% "
         "repeats: in classes of uneven size the small ones repeat while the large last",
     ]
     order = PerClass(per_class=3).epoch(classes, BATCH, 0, 1)

@@ -9,7 +9,7 @@ import torch
 
 from eml.dataset.table import Table
 from eml.errors import DataError
-from eml.evaluation.analysis import Wanted, findings_of
+from eml.evaluation.analysis import Wanted, analyze
 from eml.evaluation.comparison import compare
 from eml.evaluation.evaluate import evaluation_of_embeddings
 from eml.inference.embeddings_file import read_embeddings, write_embeddings
@@ -19,7 +19,7 @@ FRAME = pd.DataFrame({"file_name": [f"{i}.png" for i in range(6)], "label": ["00
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Table:
+def images(tmp_path: Path) -> Table:
     return Table(FRAME, tmp_path)
 
 
@@ -31,7 +31,7 @@ def files(folder: Path) -> list[Path]:
     return [folder / name for name in ("e.npz", "lists.parquet", "columns.parquet")]
 
 
-def test_every_kind_of_file_gives_the_same_pictures_and_embeddings(tmp_path: Path, pictures: Table) -> None:
+def test_every_kind_of_file_gives_the_same_images_and_embeddings(tmp_path: Path, images: Table) -> None:
     for file in files(tmp_path):
         table, embeddings = read_embeddings(file)
         assert table.frame[["label", "file_name"]].equals(FRAME[["label", "file_name"]]), file
@@ -39,27 +39,27 @@ def test_every_kind_of_file_gives_the_same_pictures_and_embeddings(tmp_path: Pat
         some = Table(FRAME.iloc[[4, 1, 0]].reset_index(drop=True), tmp_path)
         assert np.array_equal(read_embeddings(file, some)[1].numpy(), EMBEDDINGS[[4, 1, 0]])
     np.save(tmp_path / "e.npy", EMBEDDINGS)
-    assert np.array_equal(read_embeddings(tmp_path / "e.npy", pictures)[1].numpy(), EMBEDDINGS)
-    told = evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), pictures).facts()
-    assert (told["queries"], told["queries_without_partner"], told["classes"]) == (5, 1, 3)
+    assert np.array_equal(read_embeddings(tmp_path / "e.npy", images)[1].numpy(), EMBEDDINGS)
+    told = evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), images).facts()
+    assert (told["queries"], told["queries_without_positive"], told["classes"]) == (5, 1, 3)
 
 
-def test_rows_that_are_neither_query_nor_gallery_take_their_embeddings_with_them(pictures: Table) -> None:
+def test_rows_that_are_neither_query_nor_gallery_take_their_embeddings_with_them(images: Table) -> None:
     flags = {"is_query": [False, True, True, False, False, False], "is_gallery": [False, True, True, True, True, False]}
-    table = Table(pictures.frame.assign(**flags, camera=["x", "y", "x", "x", "y", ""]), pictures.root)
+    table = Table(images.frame.assign(**flags, camera=["x", "y", "x", "x", "y", ""]), images.root)
     done = evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), table)
     assert np.array_equal(done.embeddings.numpy(), EMBEDDINGS[1:5])
-    assert (done.summary.queries, done.summary.queries_without_partner) == (1, 1)
+    assert (done.summary.queries, done.summary.queries_without_positive) == (1, 1)
     done = evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), table, leave_out_same="camera")
     assert done.wanted.protocol == "query/gallery, without the same camera"
-    assert done.summary.answers.nearest[1] in (0, 3), "the picture of its class and camera does not count"
+    assert done.summary.answers.nearest[1] in (0, 3), "the image of its class and camera does not count"
     done = evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), table, within="camera")
     assert done.summary.answers.nearest.tolist() == [3, 2]
     with pytest.raises(DataError, match=r"has no column .kamera.; it has file_name"):
         evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), table, within="kamera")
 
 
-def test_what_does_not_fit_is_told(tmp_path: Path, pictures: Table) -> None:
+def test_what_does_not_fit_is_told(tmp_path: Path, images: Table) -> None:
     np.save(tmp_path / "short.npy", EMBEDDINGS[:5])
     np.savez(tmp_path / "nothing.npz", vectors=EMBEDDINGS)
     np.savez(tmp_path / "uneven.npz", embeddings=EMBEDDINGS, label=np.array(["a"]))
@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path, pictures: Table) -> None:
     (bad := EMBEDDINGS.copy())[[1, 3]] = np.array([[0], [np.nan]])
     write_embeddings(tmp_path / "bad.npz", torch.from_numpy(bad), FRAME)
     for name, table, told in (
-        ("short.npy", pictures, "5 embeddings without file names, and the table of .* has 6 rows"),
+        ("short.npy", images, "5 embeddings without file names, and the table of .* has 6 rows"),
         ("short.npy", None, "has no labels.*--data TABLE"),
         ("nothing.npz", None, "has no array 'embeddings'; it has vectors"),
         ("uneven.npz", None, "6 embeddings and 1 values of 'label'"),
@@ -90,12 +90,12 @@ def test_what_does_not_fit_is_told(tmp_path: Path, pictures: Table) -> None:
         ("hole.parquet", None, "1 of 6 rows have no embedding"),
         ("gap.parquet", None, "has embedding_2 but no embedding_1"),
         ("flags.npz", None, "row 0: is_query must be True, False or nothing, got 'yes'"),
-        ("some.npz", pictures, r"has no embedding for 1 of 6 pictures of .*, first: 5\.png"),
+        ("some.npz", images, r"has no embedding for 1 of 6 images of .*, first: 5\.png"),
         ("broken.npz", None, r"cannot be read as \.npz"),
         ("text.npz", None, r"text\.npz: cannot be read as \.npz: it is no array of numbers$"),
         ("bad.npz", None, r"bad\.npz: 2 of 6 embeddings are NaN, infinite or zero, first: 1\.png"),
         ("bad.npz", Table(FRAME[2:4], tmp_path), r"bad\.npz: 1 of 2 embeddings .* first: 3\.png"),
-        ("none.npy", pictures, r"none\.npy: there is no such file"),
+        ("none.npy", images, r"none\.npy: there is no such file"),
     ):
         with pytest.raises(DataError, match=told):
             read_embeddings(tmp_path / name, table)
@@ -124,9 +124,9 @@ def test_query_and_gallery_of_a_file_are_those_of_a_table_and_are_kept(tmp_path:
     assert evaluation_of_embeddings("e", embeddings, table).facts()["protocol"] == "query/gallery"
 
 
-def test_embeddings_that_were_saved_go_with_the_table_that_they_are_of(tmp_path: Path, pictures: Table) -> None:
+def test_embeddings_that_were_saved_go_with_the_table_that_they_are_of(tmp_path: Path, images: Table) -> None:
     flags = {"is_query": [False, True, True, False, False, False], "is_gallery": [False, True, True, True, True, False]}
-    table = Table(pictures.frame.assign(**flags), pictures.root)
+    table = Table(images.frame.assign(**flags), images.root)
     every = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     made = evaluation_of_embeddings("model", every, table)
     write_embeddings(tmp_path / "e.npz", made.embeddings, made.wanted.frame)
@@ -139,11 +139,11 @@ def test_embeddings_that_were_saved_go_with_the_table_that_they_are_of(tmp_path:
         assert compare(again, made).alike
 
 
-def test_clusters_are_by_direction_as_the_other_metrics_are(pictures: Table) -> None:
+def test_clusters_are_by_direction_as_the_other_metrics_are(images: Table) -> None:
     lengths = 10.0 ** torch.arange(-3, 3).unsqueeze(1)
     directions = torch.nn.functional.normalize(torch.from_numpy(EMBEDDINGS))
     one, other = (
-        findings_of(evaluation_of_embeddings("e", rows, pictures), Wanted(clustering=True)).clustering
+        analyze(evaluation_of_embeddings("e", rows, images), Wanted(clustering=True)).clustering
         for rows in (directions, directions * lengths)
     )
     assert one == pytest.approx(other)

@@ -31,14 +31,14 @@ def folder(embedder: Embedder, tmp_path: Path) -> Path:
     return tmp_path / "epoch-001"
 
 
-def picture(path: Path, size: tuple[int, int] = (50, 40)) -> Path:
+def image(path: Path, size: tuple[int, int] = (50, 40)) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
 
 
 def test_a_loaded_checkpoint_embeds_as_the_saved_network_did(embedder: Embedder, folder: Path, tmp_path: Path) -> None:
-    path = picture(tmp_path / "p.png")
+    path = image(tmp_path / "p.png")
     model = eml.load(folder, device="cpu")
     expected = Model(embedder, Preprocess(size=32), torch.device("cpu")).embed(path)
     assert expected.shape == (1, 16)
@@ -47,8 +47,8 @@ def test_a_loaded_checkpoint_embeds_as_the_saved_network_did(embedder: Embedder,
     np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, rtol=1e-6)
 
 
-def test_paths_pil_pictures_and_arrays_embed_alike_in_any_batching(folder: Path, tmp_path: Path) -> None:
-    path = picture(tmp_path / "p.png")
+def test_paths_pil_images_and_arrays_embed_alike_in_any_batching(folder: Path, tmp_path: Path) -> None:
+    path = image(tmp_path / "p.png")
     opened = Image.open(path)
     model = eml.load(folder, device="cpu")
     rows = model.embed([path, str(path), opened, np.asarray(opened)], batch_size=3)
@@ -111,7 +111,7 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(folder: Path, embedder: E
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_pictures_that_cannot_be_embedded_are_named(folder: Path, tmp_path: Path) -> None:
+def test_images_that_cannot_be_embedded_are_named(folder: Path, tmp_path: Path) -> None:
     model = eml.load(folder, device="cpu")
     with pytest.raises(DataError, match=r"gone\.jpg"):
         model.embed(tmp_path / "gone.jpg")
@@ -146,7 +146,7 @@ def test_a_size_that_the_network_cannot_take_is_an_error() -> None:
         build_embedder(ModelConfig.model_validate({"backbone": "test_vit", "weights": "none"}), 8)
 
 
-def test_pil_pictures_of_any_mode_embed_as_their_files_do(folder: Path, tmp_path: Path) -> None:
+def test_pil_images_of_any_mode_embed_as_their_files_do(folder: Path, tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (40, 60, 4), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "alpha.png")
     exif = Image.Exif()

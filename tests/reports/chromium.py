@@ -1,6 +1,6 @@
 """Chromium without a window, driven over its debugging pipe: what a page looks like, and what its script sees.
 
-`python tests/reports/chromium.py PAGE.html OUT.png WIDTH light|dark [HEIGHT]` takes a picture of a page.
+`python tests/reports/chromium.py PAGE.html OUT.png WIDTH light|dark [HEIGHT]` takes an image of a page.
 """
 
 import base64

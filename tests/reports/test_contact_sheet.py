@@ -12,7 +12,7 @@ BLUE = np.full((40, 40, 3), (0, 0, 255), np.uint8)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG"])
-def test_a_sheet_holds_its_pictures_and_an_earlier_one_is_known(tmp_path: Path, suffix: str) -> None:
+def test_a_sheet_holds_its_images_and_an_earlier_one_is_known(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"sheet{suffix}"
     refuse_sheet(path, overwrite=False)
     draw_sheet(path, "title " * 80, ["a", "b"], [("one", [RED, BLUE]), ("two " * 90, [BLUE, RED])])
@@ -24,7 +24,7 @@ def test_a_sheet_holds_its_pictures_and_an_earlier_one_is_known(tmp_path: Path, 
     refuse_sheet(path, overwrite=False)
 
 
-def test_large_pictures_are_shown_smaller(tmp_path: Path) -> None:
+def test_large_images_are_shown_smaller(tmp_path: Path) -> None:
     path = draw_sheet(tmp_path / "s.png", "t", ["a"], [("one", [np.zeros((500, 500, 3), np.uint8)])])
     with Image.open(path) as sheet:
         assert sheet.width < LARGEST + 50
@@ -35,7 +35,7 @@ def test_what_is_not_a_sheet_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("a: 1")
     for name, message in (
         ("mine.png", r"mine\.png: exists and was not made by eml; give --overwrite or another --out"),
-        ("config.yaml", r"config\.yaml: a picture is written, so its name ends in \.png, \.jpg, \.jpeg"),
+        ("config.yaml", r"config\.yaml: an image is written, so its name ends in \.png, \.jpg, \.jpeg"),
     ):
         with pytest.raises(OutputError, match=message):
             refuse_sheet(tmp_path / name, overwrite=False)

@@ -33,7 +33,7 @@ EVIL = "<img src=x onerror=alert(1)>&\"'{{7*7}}"  # a class
 
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (80, 64)) -> None:
-    """A picture of its own kind for each seed."""
+    """An image of its own kind for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path)
@@ -41,7 +41,7 @@ def draw(path: Path, seed: int, size: tuple[int, int] = (80, 64)) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven classes of six pictures and one of one; 2 near-duplicates, 1 file under two labels, 1 small, 2 broken."""
+    """Seven classes of six images and one of one; 2 near-duplicates, 1 file under two labels, 1 small, 2 broken."""
     root = tmp_path_factory.mktemp("made") / "my photos"
     for label in range(6):
         for number in range(6):
@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(root / "class 1" / "0.png", root / EVIL / "copy.png")
     draw(root / "class 2" / "tiny.png", 300, (20, 90))
     (root / "class 3" / "broken <b>.png").write_bytes((root / "class 3" / "0.png").read_bytes()[:300])
-    (root / "class 3" / "notes.txt").write_text("no picture")
+    (root / "class 3" / "notes.txt").write_text("no image")
     return root
 
 
@@ -77,22 +77,22 @@ def text_of(page: str) -> str:
 
 def test_the_numbers_are_those_of_the_dataset(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = reported(capsys, root)
-    assert (told["pictures"], told["classes"]) == (47, 8)
+    assert (told["images"], told["classes"]) == (47, 8)
     assert told["bytes"] == sum(
         path.stat().st_size for path in root.glob("*/*") if path.suffix in (".png", ".jpg") and "<b>" not in path.name
     )
     sizes = told["class_sizes"]
     assert (sizes["min"], sizes["median"], sizes["max"], sizes["of_one"]) == (1, 6, 8, 1)
-    assert [each["pictures"] for each in sizes["largest"]] == [8, 7, 7, 6, 6, 6, 6, 1]
+    assert [each["images"] for each in sizes["largest"]] == [8, 7, 7, 6, 6, 6, 6, 1]
     assert sum(each["count"] for each in sizes["histogram"]) == 8
     assert told["sizes"]["below_32"] == 1
     assert told["sizes"]["ratios"] == {"1:4 or taller": 1, "4:3": 46}
     assert told["formats"]["formats"] == {"PNG": 46, "JPEG": 1}
-    assert told["errors"]["reasons"] == {"not_a_picture": 1, "truncated": 1}
+    assert told["errors"]["reasons"] == {"not_an_image": 1, "truncated": 1}
     near = told["look_alikes"]
     assert near["within_classes"].pop("same_hash") <= 2  # a JPEG may keep all bits, or not
-    assert near["within_classes"] == {"pictures_to_spare": 2, "groups": 1, "largest_group": 3}
-    assert near["label_conflicts"] == {"pictures": 2, "same_bytes": 2, "class_pairs": 1}
+    assert near["within_classes"] == {"images_to_spare": 2, "groups": 1, "largest_group": 3}
+    assert near["label_conflicts"] == {"images": 2, "same_bytes": 2, "class_pairs": 1}
     assert near["over_classes"]["pairs_found"] == 1
     per_class = [8, 6, 7, 6, 6, 6, 7, 1]
     assert near["over_classes"]["pairs_compared"] == (47**2 - sum(size**2 for size in per_class)) // 2
@@ -103,9 +103,9 @@ def test_the_page_shows_counts_names_and_thumbnails(root: Path, capsys: pytest.C
     told = reported(capsys, root)
     page = (root / "data_report.html").read_text(encoding="utf-8")
     text = text_of(page)
-    assert "47 pictures in 8 classes" in text
-    assert "class 3/broken <b>.png the file ends before the picture does" in text
-    group = text.partition("class 0 3 pictures ")[2]
+    assert "47 images in 8 classes" in text
+    assert "class 3/broken <b>.png the file ends before the image does" in text
+    group = text.partition("class 0 3 images ")[2]
     assert re.match(r"stays 0\.png (same hash|\d bits) (jpeg.jpg|smaller.png) (same hash|\d bits) ", group)
     assert f"class 1 0.png {EVIL} copy.png" in text or f"{EVIL} copy.png class 1 0.png" in text
     for step in told["suggestions"]:
@@ -146,7 +146,7 @@ def test_every_suggested_command_runs_and_then_nothing_is_left_to_do(
         *(("dataset_info.csv", "current"), ("dataset_info_filtered.csv", "current"), ("dataset_train.csv", "current")),
         *(("dataset_test.csv", "current"), ("folds.csv", "current")),
     ]
-    assert told["tables"][1]["pictures"] == 41
+    assert told["tables"][1]["images"] == 41
     assert "Nothing: the data give no reason" in text_of((root / "data_report.html").read_text(encoding="utf-8"))
 
     assert main(["filter", str(root), "--dedup"]) == 0  # weaker than what was suggested, and newer than the split
@@ -195,13 +195,13 @@ def test_a_page_of_the_users_is_not_replaced(root: Path, capsys: pytest.CaptureF
     assert main(["report", str(root)]) == 0
 
 
-def test_a_picture_that_broke_since_the_scan_is_shown_as_such(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_image_that_broke_since_the_scan_is_shown_as_such(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scan", str(root)]) == 0
     (root / "class 0" / "jpeg.jpg").write_bytes(b"broken")
     capsys.readouterr()
     reported(capsys, root)
     page = (root / "data_report.html").read_text(encoding="utf-8")
-    assert "cannot be read any more (not_a_picture)" in page
+    assert "cannot be read any more (not_an_image)" in page
     assert page.count('src="data:image/jpeg;base64,') == 4
 
 
@@ -236,13 +236,13 @@ def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table_of(rows: list[dict[str, object]], links: Path) -> Table:
-    """A table of made hashes; all its files are there, and are one picture."""
-    if not (picture := links / "picture.png").exists():
-        draw(picture, 0)
+    """A table of made hashes; all its files are there, and are one image."""
+    if not (photo := links / "image.png").exists():
+        draw(photo, 0)
     for each in rows:
         if not (path := links / str(each["file_name"])).exists():
             path.parent.mkdir(exist_ok=True)
-            path.hardlink_to(picture)
+            path.hardlink_to(photo)
     return Table(pd.DataFrame(rows), links)
 
 
@@ -260,7 +260,7 @@ def test_of_many_groups_the_largest_are_shown_and_the_others_counted(links: Path
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count('src="data:image/jpeg;base64,') == len(shown_names(report))
     text = text_of(page)
-    assert "a 40 pictures, 8 shown stays" in text
+    assert "a 40 images, 8 shown stays" in text
     assert "30 smaller groups are not shown" in text
     assert "5 pairs of classes that clash less are not shown" in text
 
@@ -278,7 +278,7 @@ def test_an_unwritable_place_is_told_and_leaves_nothing(root: Path, capsys: pyte
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_every_conflict_is_shown_with_its_nearest_picture_of_another_class(links: Path, data: st.DataObject) -> None:
+def test_every_conflict_is_shown_with_its_nearest_image_of_another_class(links: Path, data: st.DataObject) -> None:
     threshold = data.draw(st.sampled_from([0, 4, 10]))
     base = data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4))
     flips = st.lists(st.integers(0, 63), max_size=6)
@@ -305,7 +305,7 @@ def test_every_conflict_is_shown_with_its_nearest_picture_of_another_class(links
         for i in range(len(rows))
     ]
     assert near.copied.tolist() == copies
-    assert sum(clash.pictures for clash in near.clashes) == sum(far >= 0 for far in nearest)
+    assert sum(clash.images for clash in near.clashes) == sum(far >= 0 for far in nearest)
     for clash in near.clashes:
         assert (rows[clash.rows[0]]["label"], rows[clash.rows[1]]["label"]) == clash.labels
         assert pairs[tuple(sorted(clash.rows, reverse=True))] == clash.distance  # type: ignore[index]
@@ -331,7 +331,7 @@ def test_a_histogram_holds_every_value_once_in_adjoining_bins(values: list[int])
 @given(whole_numbers)
 def test_the_labels_of_an_axis_do_not_touch_and_stay_within_the_chart(values: list[int]) -> None:
     bins = [{"from": each.low, "to": each.high, "count": each.count} for each in histogram(np.array(values))]
-    chart = str(bar_chart(bins, horizontal="px", vertical="pictures", label="sizes"))
+    chart = str(bar_chart(bins, horizontal="px", vertical="images", label="sizes"))
     texts = re.findall(r'<text text-anchor="middle" x="([\d.]+)" y="([\d.]+)">([\d,]+)</text>', chart)
     assert texts
     spans = sorted((float(x) - CHARACTER * len(t) / 2, float(x) + CHARACTER * len(t) / 2) for x, _, t in texts)
@@ -339,11 +339,11 @@ def test_the_labels_of_an_axis_do_not_touch_and_stay_within_the_chart(values: li
     assert all(end < start for (_, end), (start, _) in pairwise(spans))
 
 
-def test_a_page_of_one_picture_in_one_class_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_of_one_image_in_one_class_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(tmp_path / "data" / "a" / "1.png", 1)
     told = reported(capsys, tmp_path / "data")
     assert told["suggestions"] == []
-    assert "1 picture in 1 class" in text_of((tmp_path / "data" / "data_report.html").read_text(encoding="utf-8"))
+    assert "1 image in 1 class" in text_of((tmp_path / "data" / "data_report.html").read_text(encoding="utf-8"))
 
 
 OVERLAPPING = """[...document.querySelectorAll('svg')].flatMap(svg => {
@@ -379,7 +379,7 @@ def test_a_browser_shows_the_page_at_any_width_and_runs_nothing_of_the_datas(
         assert browser.evaluate("getSelection().toString()") == commands[0]
 
 
-def test_the_thumbnails_are_the_decoded_pictures(root: Path) -> None:
+def test_the_thumbnails_are_the_decoded_images(root: Path) -> None:
     draw(root / "class 0" / "large.png", 5, (800, 500))
     made = thumbnails(root, ["class 0/large.png", "class 0/0.png", "gone.png"])
     assert [(each.width, each.height) for each in made.values()] == [(80, 64), (160, 100), (SIDE, SIDE)]
@@ -389,7 +389,7 @@ def test_the_thumbnails_are_the_decoded_pictures(root: Path) -> None:
         assert np.abs(np.asarray(small, float) - np.asarray(whole, float)).mean() < 8
 
 
-def test_of_pictures_equally_near_the_copy_of_the_file_is_shown(links: Path) -> None:
+def test_of_images_equally_near_the_copy_of_the_file_is_shown(links: Path) -> None:
     rows = [
         row(0, "a", 7, content="other", bytes=9),
         row(1, "a", 7, content="mine", bytes=1),
@@ -398,10 +398,10 @@ def test_of_pictures_equally_near_the_copy_of_the_file_is_shown(links: Path) -> 
     near = look_alikes(table_of(rows, links), 10)
     assert near.copied.tolist() == [False, True, True]
     (clash,) = near.clashes
-    assert (clash.rows, clash.same_bytes, clash.pictures) == ((1, 2), True, 3)
+    assert (clash.rows, clash.same_bytes, clash.images) == ((1, 2), True, 3)
 
 
-def test_classes_that_the_filter_would_leave_with_one_picture_are_counted(links: Path, tmp_path: Path) -> None:
+def test_classes_that_the_filter_would_leave_with_one_image_are_counted(links: Path, tmp_path: Path) -> None:
     rows = [row(0, "twice", 0), row(1, "twice", 0), row(2, "two", 2**40 - 1), row(3, "two", (2**20 - 1) << 44)]
     report = examine(table_of(rows, links), dataset=tmp_path)
     (step,) = report.facts["suggestions"]
@@ -409,12 +409,12 @@ def test_classes_that_the_filter_would_leave_with_one_picture_are_counted(links:
     assert [reason.split()[0] for reason in step["reasons"]] == ["1", "1"]
 
 
-def test_like_hashes_of_unlike_pictures_are_no_conflict(tmp_path: Path) -> None:
+def test_like_hashes_of_unlike_images_are_no_conflict(tmp_path: Path) -> None:
     for number in range(2):
         draw(tmp_path / str(number) / "0.png", number)
     report = examine(Table(pd.DataFrame([row(0, "0", 5), row(0, "1", 5)]), tmp_path), dataset=tmp_path)
     near = report.facts["look_alikes"]
-    assert (near["over_classes"]["pairs_found"], near["label_conflicts"]["pictures"]) == (1, 0)
+    assert (near["over_classes"]["pairs_found"], near["label_conflicts"]["images"]) == (1, 0)
     assert report.facts["suggestions"] == []
 
 

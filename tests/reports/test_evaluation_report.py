@@ -31,13 +31,13 @@ COLUMNS = [{}, {"leave_out_same": "camera"}, {"within": "kind"}, {"leave_out_sam
 
 
 def evaluation(
-    root: Path, classes: int = 9, pictures: int = 7, *, pairs: bool = False, noise: float = 1.0, **protocol: str
+    root: Path, classes: int = 9, images: int = 7, *, pairs: bool = False, noise: float = 1.0, **protocol: str
 ) -> Evaluation:
-    """Pictures around the middle of their class, in embeddings of 8 numbers; the last class has one, and a bad name."""
+    """Images around the middle of their class, in embeddings of 8 numbers; the last class has one, and a bad name."""
     random = np.random.default_rng(0)
-    labels = [f"class {label}" for label in range(classes) for _ in range(pictures)] + [EVIL]
-    labels[pictures : 2 * pictures] = [EVIL + "2"] * pictures
-    number = np.repeat(np.arange(classes + 1), pictures)[: len(labels)]
+    labels = [f"class {label}" for label in range(classes) for _ in range(images)] + [EVIL]
+    labels[images : 2 * images] = [EVIL + "2"] * images
+    number = np.repeat(np.arange(classes + 1), images)[: len(labels)]
     middles = random.normal(size=(classes + 1, 8))
     embeddings = torch.from_numpy((middles[number] + noise * random.normal(size=(len(labels), 8))).astype(np.float32))
     frame = pd.DataFrame({"label": labels, "file_name": [f"{n}/{i}<b>.png" for i, n in enumerate(number)]})
@@ -50,7 +50,7 @@ def evaluation(
 
 
 def draw_all(made: Evaluation) -> Evaluation:
-    """The pictures of an evaluation, a colour for each class."""
+    """The images of an evaluation, a colour for each class."""
     for row, name in enumerate(made.table.frame["file_name"]):
         path = made.table.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def text_of(page: str) -> str:
 def test_neighbours_and_similarities_follow_the_protocol(tmp_path: Path, protocol: dict[str, str], pairs: bool) -> None:
     made = evaluation(tmp_path, pairs=pairs, **protocol)
     answers, score = made.summary.answers, made.summary.per_query["map_at_r"]
-    places = np.flatnonzero(answers.has_partner)
+    places = np.flatnonzero(answers.has_positive)
     for place, query in zip(places.tolist(), found(made, places), strict=True):
         others = compared_with(made, query.row)
         assert [each.row for each in query.neighbours] == [other for _, other, _ in others[:NEIGHBOURS]]
@@ -124,7 +124,7 @@ def test_the_worst_are_the_worst_and_no_query_is_shown_twice(tmp_path: Path) -> 
 
 
 def test_few_queries_are_shared_out_among_the_three(tmp_path: Path) -> None:
-    made = evaluation(tmp_path, classes=2, pictures=2)
+    made = evaluation(tmp_path, classes=2, images=2)
     shown = shown_queries(made)
     rows = [query.row for some in shown.values() for query in some]
     assert sorted(rows) == sorted(set(rows))
@@ -136,7 +136,7 @@ def test_confusions_count_wrong_first_answers_both_ways(tmp_path: Path) -> None:
     wanted, answers = made.wanted, made.summary.answers
     counts: dict[tuple[str, str], int] = {}
     for place, row in enumerate(wanted.queries.tolist()):
-        if answers.has_partner[place]:
+        if answers.has_positive[place]:
             label, other = (wanted.frame["label"][at] for at in (row, wanted.gallery[answers.nearest[place]]))
             if label != other:
                 counts[label, other] = counts.get((label, other), 0) + 1
@@ -192,7 +192,7 @@ def test_the_map_shows_every_class_and_more_of_the_coloured() -> None:
 
 
 def test_the_page_escapes_what_comes_from_the_data_and_loads_nothing(tmp_path: Path) -> None:
-    made = draw_all(evaluation(tmp_path / "pictures"))
+    made = draw_all(evaluation(tmp_path / "images"))
     write_report(made, tmp_path / "report.html", command="eml evaluate '<i>a</i>'")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
@@ -202,19 +202,19 @@ def test_the_page_escapes_what_comes_from_the_data_and_loads_nothing(tmp_path: P
     assert page.count("</script>") == 2
     text = text_of(page)
     assert EVIL + "2" in text
-    assert "63 queries among 63 pictures, 10 classes" in text
-    assert "1 query has no partner of the class in the gallery and is not counted" in text
+    assert "63 queries among 63 images, 10 classes" in text
+    assert "1 query has no positive of the class in the gallery and is not counted" in text
     assert "cannot be read" not in text
     for name, value in made.summary.values.items():
         assert f"{made.summary.shown[name]} {100 * value:.1f} %" in text
     data = json.loads(re.findall(r'id="map-data">(.*?)</script>', page)[0])
     assert data["names"] == made.wanted.frame["file_name"].tolist()
     assert [data["classes"][point[2]] for point in data["points"]] == made.wanted.frame["label"].tolist()
-    assert all(each.startswith("data:image/jpeg;base64,") for each in data["pictures"])
+    assert all(each.startswith("data:image/jpeg;base64,") for each in data["images"])
 
 
 def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> None:
-    made = draw_all(evaluation(tmp_path / "pictures"))
+    made = draw_all(evaluation(tmp_path / "images"))
     write_report(made, tmp_path / "bare.html", command="eml evaluate a")
     camera = [
         {"name": "a&b", "queries": 3, "values": {"map_at_r": 0.125}, "intervals": {"map_at_r": [0.1, 0.2]}},
@@ -260,8 +260,8 @@ def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> No
 
 
 def test_classes_that_changed_are_shown_with_their_queries(tmp_path: Path) -> None:
-    made = draw_all(evaluation(tmp_path / "pictures"))
-    other = replace(evaluation(tmp_path / "pictures", noise=1.6), name="<b>other</b>")
+    made = draw_all(evaluation(tmp_path / "images"))
+    other = replace(evaluation(tmp_path / "images", noise=1.6), name="<b>other</b>")
     facts = compare(made, other).facts()
     write_report(made, tmp_path / "report.html", command="eml", additions=Additions.of_facts({"comparison": facts}))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -285,7 +285,7 @@ def test_classes_that_changed_are_shown_with_their_queries(tmp_path: Path) -> No
 
 
 def test_long_galleries_are_folded_and_hold_all(tmp_path: Path) -> None:
-    made = draw_all(evaluation(tmp_path / "pictures", classes=30))
+    made = draw_all(evaluation(tmp_path / "images", classes=30))
     write_report(made, tmp_path / "report.html", command="eml evaluate a")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count('<article class="query">') == 3 * SHOWN
@@ -301,7 +301,7 @@ def test_long_galleries_are_folded_and_hold_all(tmp_path: Path) -> None:
     assert all(f"{each.label} {each.queries} " in section for each in shown.worst)
 
 
-def test_the_size_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
+def test_the_size_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)  # the worst case of a JPEG
     Image.fromarray(noise).save(tmp_path / "0.jpg")
     random = np.random.default_rng(0)
@@ -322,23 +322,23 @@ def test_a_set_without_mistakes_and_a_set_of_equal_embeddings_have_a_page(tmp_pa
         write_report(made, tmp_path / f"{name}.html", command="eml evaluate a")
         text = text_of((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
         assert "None: every first answer is right." in text
-        assert "No picture is where the table says" in text
+        assert "No image is where the table says" in text
         assert "1.png" in text
     assert "Map of the embeddings" not in text  # of three embeddings that are one
 
 
-def test_a_picture_that_cannot_be_read_is_shown_as_such(tmp_path: Path) -> None:
-    made = draw_all(evaluation(tmp_path / "pictures"))
+def test_a_image_that_cannot_be_read_is_shown_as_such(tmp_path: Path) -> None:
+    made = draw_all(evaluation(tmp_path / "images"))
     for name in made.table.frame["file_name"][:30]:
-        (tmp_path / "pictures" / name).write_bytes(b"broken")
+        (tmp_path / "images" / name).write_bytes(b"broken")
     write_report(made, tmp_path / "report.html", command="eml evaluate a")
     text = text_of((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "cannot be read (not_a_picture)" in text
-    assert "No picture" not in text
+    assert "cannot be read (not_an_image)" in text
+    assert "No image" not in text
 
 
 def test_a_page_of_the_users_is_not_replaced(tmp_path: Path) -> None:
-    made = evaluation(tmp_path / "pictures")
+    made = evaluation(tmp_path / "images")
     (tmp_path / "report.html").write_text("<p>mine")
     with pytest.raises(OutputError, match="was not written by eml"):
         write_report(made, tmp_path / "report.html", command="eml evaluate a")
@@ -393,7 +393,7 @@ BORDERS = """[...new Set([...document.querySelectorAll('.found .KIND .frame')]
 @pytest.mark.wide
 @pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
 def test_a_browser_shows_the_page_and_its_map_by_pointer_and_keys(tmp_path: Path) -> None:
-    made = draw_all(evaluation(tmp_path / "pictures", noise=0.6))
+    made = draw_all(evaluation(tmp_path / "images", noise=0.6))
     write_report(made, tmp_path / "report.html", command="eml evaluate " + "a" * 300)
     labels = made.wanted.frame["label"].tolist()
     with Chromium() as browser:

@@ -23,6 +23,6 @@ def test_the_pages_python_runs() -> None:
     assert names["head"].class_weights.grad is not None  # type: ignore[attr-defined]
 
 
-def test_the_picture_is_drawn(tmp_path: Path) -> None:
+def test_the_image_is_drawn(tmp_path: Path) -> None:
     draw(tmp_path / "margins.png")
     assert (tmp_path / "margins.png").read_bytes().startswith(b"\x89PNG")

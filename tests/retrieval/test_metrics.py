@@ -26,16 +26,16 @@ def by_loop(queries, query_labels, gallery, gallery_labels, itself, query_groups
             if j != own and not (same and alike):
                 scores.append((-float(q @ g), j))
         hits = [gallery_labels[j] == label for _, j in sorted(scores)]
-        partners = sum(hits)
-        answers.append((min(scores)[0], hits[0], partners > 0))
-        if not partners:
+        positives = sum(hits)
+        answers.append((min(scores)[0], hits[0], positives > 0))
+        if not positives:
             continue
         precision = [sum(hits[: i + 1]) / (i + 1) if hit else 0.0 for i, hit in enumerate(hits)]
         for k in (1, 5, 10):
             sums.setdefault(f"recall_at_{k}", []).append(float(any(hits[:k])))
-        sums.setdefault("map_at_r", []).append(sum(precision[:partners]) / partners)
-        sums.setdefault("r_precision", []).append(sum(hits[:partners]) / partners)
-        sums.setdefault("mean_average_precision", []).append(sum(precision) / partners)
+        sums.setdefault("map_at_r", []).append(sum(precision[:positives]) / positives)
+        sums.setdefault("r_precision", []).append(sum(hits[:positives]) / positives)
+        sums.setdefault("mean_average_precision", []).append(sum(precision) / positives)
         sums.setdefault("mean_reciprocal_rank", []).append(1 / (hits.index(True) + 1))
     gap = 0.0
     for score, right, _ in answers:
@@ -84,7 +84,7 @@ def test_leave_one_out_equals_the_loop(name, rows, labels, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("block", [1024, 64])
-def test_partners_of_the_querys_own_group_are_left_out(block, monkeypatch) -> None:
+def test_positives_of_the_querys_own_group_are_left_out(block, monkeypatch) -> None:
     monkeypatch.setattr(ranking, "BLOCK", block)
     monkeypatch.setattr(similarity_module, "BLOCK", block)
     _, rows, labels = next(iter(sets()))
@@ -107,10 +107,10 @@ def test_copies_in_other_classes_and_blocks_are_ranked_by_index_in_float32(spars
     order = np.lexsort((np.broadcast_to(np.arange(100), (100, 100)), -similarity.round(6)), axis=1)[:, :-1]
     for found in rank(rows, labels):
         begin = 0
-        for query, partners in zip(found.queries, found.partners, strict=True):
+        for query, positives in zip(found.queries, found.positives, strict=True):
             expected = np.flatnonzero(labels[order[query]] == labels[query]) + 1
-            assert found.ranks[begin : begin + partners].tolist() == expected.tolist()
-            begin += partners
+            assert found.ranks[begin : begin + positives].tolist() == expected.tolist()
+            begin += positives
         assert found.nearest.tolist() == order[found.queries, 0].tolist()
 
 
@@ -135,11 +135,11 @@ def test_a_copy_of_the_query_is_found_though_the_query_itself_is_not() -> None:
     rows = torch.tensor([[1.0, 0], [1.0, 0], [0, 1.0]])
     summary = summarise(rank(rows, np.array([0, 0, 1])))
     assert summary.values["recall_at_1"] == 1
-    assert (summary.queries, summary.queries_without_partner, summary.gallery) == (2, 1, 2)
+    assert (summary.queries, summary.queries_without_positive, summary.gallery) == (2, 1, 2)
 
 
 def test_hand_derived_numbers() -> None:
-    # Query 0 (class 0, two partners: 1 and 3) sees 2 (wrong), 1 (right), 3 (right) in this order.
+    # Query 0 (class 0, two positives: 1 and 3) sees 2 (wrong), 1 (right), 3 (right) in this order.
     angles = torch.tensor([0.0, 0.2, 0.1, 0.3])
     rows = torch.stack([angles.cos(), angles.sin()], 1)
     [found] = rank(rows[:1], np.array([0]), rows, np.array([0, 0, 1, 0]), itself=np.array([0]))
@@ -161,8 +161,8 @@ def test_embeddings_that_cannot_be_ranked_are_named(bad: float) -> None:
         rank(rows, np.array([0, 0, 1, 1]))
 
 
-def test_no_partner_at_all_is_an_error() -> None:
-    with pytest.raises(DataError, match="none of 3 queries has a partner"):
+def test_no_positive_at_all_is_an_error() -> None:
+    with pytest.raises(DataError, match="none of 3 queries has a positive"):
         summarise(rank(torch.eye(3), np.arange(3)))
 
 
@@ -176,14 +176,14 @@ def test_embeddings_in_half_precision_are_ranked_as_their_values_in_float32() ->
         assert np.array_equal(one.answers.similarity, other.answers.similarity)
 
 
-def test_a_gallery_without_pictures_answers_nothing() -> None:
+def test_a_gallery_without_images_answers_nothing() -> None:
     rows, labels = unit(torch.randn(4, 3, generator=torch.Generator().manual_seed(0))), np.arange(4)
     (found,) = rank(rows, labels, rows[:0], labels[:0])
     assert found.nearest.tolist() == [-1] * 4
-    assert found.partners.tolist() == [0] * 4
+    assert found.positives.tolist() == [0] * 4
 
 
-def test_labels_and_groups_that_are_not_one_for_each_picture_are_told() -> None:
+def test_labels_and_groups_that_are_not_one_for_each_image_are_told() -> None:
     rows, labels = unit(torch.randn(6, 3, generator=torch.Generator().manual_seed(0))), np.arange(6) // 2
     with pytest.raises(DataError, match="6 query embeddings and 4 labels: one for each is needed"):
         rank(rows, labels[:4])

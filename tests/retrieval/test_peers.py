@@ -37,7 +37,7 @@ def unit(rows: np.ndarray) -> torch.Tensor:
 
 
 def hits(rows: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """(Q, Q−1) similarities in descending order, and whether each neighbour is a partner."""
+    """(Q, Q−1) similarities in descending order, and whether each neighbour is a positive."""
     similarity = (unit(rows).double() @ unit(rows).double().T).fill_diagonal_(-torch.inf)
     values, order = similarity.sort(dim=1, descending=True, stable=True)
     told = torch.from_numpy(labels)
@@ -46,7 +46,7 @@ def hits(rows: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tens
 
 @pytest.mark.parametrize("rows, labels", SETS)
 def test_pytorch_metric_learning(rows: np.ndarray, labels: np.ndarray) -> None:
-    """AccuracyCalculator leaves queries without a partner out too; its MRR and mAP take k as we take all."""
+    """AccuracyCalculator leaves queries without a positive out too; its MRR and mAP take k as we take all."""
     module = pytest.importorskip("pytorch_metric_learning.utils.accuracy_calculator")
     names = ("precision_at_1", "mean_average_precision_at_r", "r_precision", "mean_average_precision")
     names += ("mean_reciprocal_rank",)
@@ -63,9 +63,9 @@ def test_pytorch_metric_learning(rows: np.ndarray, labels: np.ndarray) -> None:
 
 @pytest.mark.parametrize("rows, labels", SETS)
 def test_open_metric_learning(rows: np.ndarray, labels: np.ndarray) -> None:
-    """CMC is our R@K. Its mAP@k divides by the partners found within k, ours by all: equal at k = gallery.
+    """CMC is our R@K. Its mAP@k divides by the positives found within k, ours by all: equal at k = gallery.
 
-    A query without a partner counts 1 there if nothing was retrieved, else 0; here it is left out.
+    A query without a positive counts 1 there if nothing was retrieved, else 0; here it is left out.
     """
     metrics = pytest.importorskip("oml.functional.metrics")
     _, found = hits(rows, labels)
@@ -81,7 +81,7 @@ def test_open_metric_learning(rows: np.ndarray, labels: np.ndarray) -> None:
 
 @pytest.mark.parametrize("rows, labels", SETS)
 def test_torchmetrics(rows: np.ndarray, labels: np.ndarray) -> None:
-    """Its R-Precision, MAP and MRR per query, without the queries that have no partner (it counts them as 0)."""
+    """Its R-Precision, MAP and MRR per query, without the queries that have no positive (it counts them as 0)."""
     functional = pytest.importorskip("torchmetrics.functional.retrieval")
     values, found = hits(rows, labels)
     theirs: dict[str, list[float]] = {"r_precision": [], "mean_average_precision": [], "mean_reciprocal_rank": []}
@@ -102,7 +102,7 @@ def test_torchmetrics(rows: np.ndarray, labels: np.ndarray) -> None:
 def test_scikit_learn(rows: np.ndarray, labels: np.ndarray) -> None:
     """average_precision_score of each query is its average precision; GAP is that of the answers, times a share.
 
-    scikit-learn divides by the right answers, GAP by the queries that have a partner.
+    scikit-learn divides by the right answers, GAP by the queries that have a positive.
     """
     from sklearn.metrics import average_precision_score
 

@@ -1,4 +1,4 @@
-"""The nearest pictures are those of a full sort in float64, whichever engine chose them."""
+"""The nearest images are those of a full sort in float64, whichever engine chose them."""
 
 import sys
 
@@ -41,7 +41,7 @@ def test_nearest_equals_a_sort_in_float64(name, rows, engine, monkeypatch) -> No
     monkeypatch.setattr(search, "AS_NEAR", 3)
     itself = np.arange(150)
     itself[:7] = -1
-    unit = similarity.Rows(rows, "query")[:]
+    unit = similarity.UnitRows(rows, "query")[:]
     for k in (1, 5, 149, 150):
         found = nearest(rows, rows, k, itself=itself, engine=engine)
         assert found.indices.tolist() == by_sort(unit, unit, k, itself).tolist(), k
@@ -65,7 +65,7 @@ def test_what_cannot_be_searched_is_told(monkeypatch) -> None:
         nearest(torch.eye(2), torch.eye(2), 1, engine="faiss")
 
 
-def test_a_gallery_without_pictures_has_no_neighbours() -> None:
+def test_a_gallery_without_images_has_no_neighbours() -> None:
     assert nearest(torch.eye(3), torch.eye(3)[:0], 2).indices.tolist() == [[-1, -1]] * 3
 
 

@@ -1,4 +1,4 @@
-"""A tiny data set: classes are colours, pictures of a class differ by noise."""
+"""A tiny data set: classes are colours, images of a class differ by noise."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.training.runs import draw
 
 @pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """5 classes of 6 pictures, 3 folds by images."""
+    """5 classes of 6 images, 3 folds by images."""
     root = tmp_path_factory.mktemp("colours")
     return write_table(draw(root, 5, 6), root / "folds.csv", command="test", root=root)
 

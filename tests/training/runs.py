@@ -19,7 +19,7 @@ from eml.training.fit import fit
 
 
 def draw(root: Path, classes: int, per_class: int, size: int = 40) -> pd.DataFrame:
-    """Classes are colours, pictures of a class differ by noise."""
+    """Classes are colours, images of a class differ by noise."""
     random, rows = np.random.default_rng(0), []
     for label in range(classes):
         colour = random.integers(40, 216, 3)

@@ -22,7 +22,7 @@ from tests.training.runs import changed, left_by, stop_at
 
 @pytest.fixture
 def own(table: Table, tmp_path: Path) -> Table:
-    """A copy of the pictures, in whose folder caches may be made."""
+    """A copy of the images, in whose folder caches may be made."""
     root = tmp_path / "colours"
     shutil.copytree(table.root, root)
     return read_table(root / "folds.csv")
@@ -68,13 +68,13 @@ def test_a_cache_is_made_with_progress_and_taken_as_it_is_the_next_time(config: 
     fit(run, own, observe=seen.append)
     assert Caching(20, 20) in seen
     notes = [event.text for event in seen if isinstance(event, Note)]
-    assert any("cache: 20 pictures to make, about " in text for text in notes)
-    assert any("cache: training: made 20 of 20 pictures, " in text for text in notes)
-    assert any("cache: validation: made 30 of 30 pictures, " in text for text in notes)
+    assert any("cache: 20 images to make, about " in text for text in notes)
+    assert any("cache: training: made 20 of 20 images, " in text for text in notes)
+    assert any("cache: validation: made 30 of 30 images, " in text for text in notes)
     seen.clear()
     fit(run, own, overwrite=True, observe=seen.append)
     assert not [event for event in seen if isinstance(event, Caching)]
-    assert Note("cache: training: 20 pictures are there, unchanged") in seen
+    assert Note("cache: training: 20 images are there, unchanged") in seen
 
 
 def test_going_on_with_another_cache_is_a_change_that_matters_unless_only_its_place_differs(
@@ -105,10 +105,10 @@ def test_what_is_kept_follows_from_what_crops_need() -> None:
         training_settings(CacheConfig(side=100), preprocess, Augmenter())
 
 
-def test_an_unreadable_picture_ends_the_run_before_it_has_a_folder(config: RunConfig, own: Table) -> None:
-    (own.root / "c1" / "1.png").write_bytes(b"no picture")
+def test_an_unreadable_image_ends_the_run_before_it_has_a_folder(config: RunConfig, own: Table) -> None:
+    (own.root / "c1" / "1.png").write_bytes(b"no image")
     run = with_cache(config, own, "raw")
-    with pytest.raises(DataError, match=r"c1/1\.png: its bytes are of no known picture format"):
+    with pytest.raises(DataError, match=r"c1/1\.png: its bytes are of no known image format"):
         fit(run, own)
     assert not config.output.exists()
 
@@ -160,8 +160,8 @@ def test_eml_cache_says_which_options_go_with_what(
         assert told in capsys.readouterr().err
 
 
-def test_the_page_on_pictures_lists_every_key_with_its_default() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "pictures.md").read_text(encoding="utf-8")
+def test_the_page_on_images_lists_every_key_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`? \|", page, flags=re.MULTILINE))
     fields = {name: json.dumps(field.default).strip('"') for name, field in CacheConfig.model_fields.items()}
     assert listed == fields

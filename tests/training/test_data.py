@@ -26,7 +26,7 @@ def config_errors(folder: Path, data: str) -> list[str]:
 
 
 def two(folder: Path, table: Table) -> RunConfig:
-    """A run on the colours twice over: a copy of their table that is called so, and three pictures of one more."""
+    """A run on the colours twice over: a copy of their table that is called so, and three images of one more."""
     rows = table.frame.drop(columns="fold")
     write_table(rows[rows["label"] < "c3"], folder / "one.csv", command="test", root=table.root)
     write_table(rows[rows["label"] >= "c3"], folder / "two.csv", command="test", root=table.root)
@@ -44,14 +44,14 @@ def two(folder: Path, table: Table) -> RunConfig:
 
 
 def test_a_list_of_tables_is_read_from_a_config_with_paths_from_its_folder(tmp_path: Path) -> None:
-    tables = "    - a/t.csv\n    - {table: b.csv, root: pictures, name: other}\n"
+    tables = "    - a/t.csv\n    - {table: b.csv, root: images, name: other}\n"
     (tmp_path / "run.yaml").write_text(f"output: run\ndata:\n  table:\n{tables}  labels: merged\n")
     data = load(RunConfig, tmp_path / "run.yaml", ["data.table.1.name=third"]).data
     assert isinstance(data.table, list)
     assert data.table[0] == tmp_path / "a" / "t.csv"
     assert data.model_dump()["table"][1] == {
         "table": tmp_path / "b.csv",
-        "root": tmp_path / "pictures",
+        "root": tmp_path / "images",
         "name": "third",
     }
     assert data.labels == "merged"
@@ -74,12 +74,12 @@ def test_an_empty_list_and_a_root_beside_a_list_are_refused(tmp_path: Path) -> N
 
 def test_several_tables_are_trained_on_as_one(tmp_path: Path, table: Table) -> None:
     config, told = two(tmp_path, table), list[str]()
-    merged = table_to_train_on(config.data, told.append)
-    assert training_sets(merged, 0).classes == ["2:c3", "2:c4", "one:c0", "one:c1", "one:c2"]
+    gather_state = table_to_train_on(config.data, told.append)
+    assert training_sets(gather_state, 0).classes == ["2:c3", "2:c4", "one:c0", "one:c1", "one:c2"]
     assert told[-1].endswith(
         "one.csv and 1 more has no fold column: making 5 folds by images, seed 28, as eml kfold does"
     )
-    fit(config, merged)
+    fit(config, gather_state)
     facts = (tmp_path / "run" / "run.json").read_text()
     assert str(tmp_path / "one.csv") in facts
     assert str(tmp_path / "two.csv") in facts
@@ -125,7 +125,7 @@ def test_the_validation_of_open_metric_learning_is_never_trained_on_nor_validate
 
 def test_a_table_whose_folds_are_all_for_training_gets_none_made(tmp_path: Path, table: Table) -> None:
     path = write_table(table.frame.assign(fold=-1), tmp_path / "t.csv", command="test", root=table.root).source
-    with pytest.raises(DataError, match="no picture is in fold 0; the folds are -1"):
+    with pytest.raises(DataError, match="no image is in fold 0; the folds are -1"):
         training_sets(table_to_train_on(DataConfig(table=path)), 0)
 
 
@@ -136,12 +136,12 @@ def test_rows_that_are_neither_query_nor_gallery_are_not_embedded(tmp_path: Path
     assert set(wanted.frame["label"]) == {"c3", "c4"}
     model = load_for_evaluation("timm:test_resnet", weights="none", image_size=32, device="cpu")
     result = evaluation_of("untrained", model, read, wanted).facts()
-    assert (result["pictures"], result["classes"], result["queries"], result["gallery"]) == (12, 2, 6, 6)
+    assert (result["images"], result["classes"], result["queries"], result["gallery"]) == (12, 2, 6, 6)
 
 
-def test_pictures_of_one_class_measure_nothing(table: Table) -> None:
+def test_images_of_one_class_measure_nothing(table: Table) -> None:
     one = table.frame[table.frame["label"] == "c1"]
-    with pytest.raises(DataError, match="t: all pictures are of one class, 'c1', so that every answer is right"):
+    with pytest.raises(DataError, match="t: all images are of one class, 'c1', so that every answer is right"):
         retrieval_set(one, "t")
 
 
@@ -151,7 +151,7 @@ def test_flags_that_are_all_blank_say_nothing(tmp_path: Path, table: Table) -> N
     assert retrieval_set(train, "t").protocol == "leave-one-out"
 
 
-def test_a_box_out_of_its_picture_is_told_before_anything_is_trained_or_measured(tmp_path: Path, table: Table) -> None:
+def test_a_box_out_of_its_image_is_told_before_anything_is_trained_or_measured(tmp_path: Path, table: Table) -> None:
     boxes = "label,file_name,x_1,y_1,x_2,y_2\nc0,c0/0.png,0,0,20,40\nc1,c1/0.png,0,0,41,40\n"
     (tmp_path / "t.csv").write_text(boxes)
     told = r"t\.csv:3: box 0, 0, 41, 40 is not within the 40 × 40 pixels of 'c1/0\.png'"

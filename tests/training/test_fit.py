@@ -60,7 +60,7 @@ def test_another_seed_gives_another_run(config: RunConfig, table: Table, tmp_pat
     assert left_by(other.output)["steps.jsonl"] != left_by(config.output)["steps.jsonl"]
 
 
-def test_eight_pictures_can_be_overfitted(config: RunConfig, table: Table) -> None:
+def test_eight_images_can_be_overfitted(config: RunConfig, table: Table) -> None:
     few = Table(table.frame.groupby("label").head(2).query("label < 'c4'").reset_index(drop=True), table.root)
     losses: list[float] = []
     eager = changed(config, data={"table": table.path, "fold": None}, augment={"type": "none"}, epochs=40, batch_size=8)
@@ -88,7 +88,7 @@ def test_best_is_the_epoch_with_the_best_metric_and_only_named_checkpoints_stay(
     assert len(list((result.folder / "checkpoints").glob("epoch-*"))) == len({best, 4})
 
 
-def test_fold_by_class_is_validated_leave_one_out_among_its_own_pictures(config: RunConfig, table: Table) -> None:
+def test_fold_by_class_is_validated_leave_one_out_among_its_own_images(config: RunConfig, table: Table) -> None:
     by_class = table.frame.assign(fold=(table.frame["label"] < "c2").map({True: 0, False: 1}))
     run = Run(config, Table(by_class, table.root), lambda event: None)
     assert run.sets.classes == ["c2", "c3", "c4"]
@@ -172,7 +172,7 @@ def test_a_second_training_in_the_same_folder_is_refused(ways, config: RunConfig
     fit(config, table, resume=True)  # the lock is gone with the run
 
 
-def test_a_picture_that_cannot_be_read_is_named(config: RunConfig, table: Table, tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_read_is_named(config: RunConfig, table: Table, tmp_path: Path) -> None:
     frame = table.frame.copy()
     frame.loc[frame["fold"] != 0, "file_name"] = "c0/gone.png"
     with pytest.raises(DataError, match=r"c0/gone\.png"):
@@ -182,7 +182,7 @@ def test_a_picture_that_cannot_be_read_is_named(config: RunConfig, table: Table,
 def test_a_loss_that_is_not_finite_names_layer_and_batch_and_leaves_the_state_before_it(
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
-    """A picture that overflows: the state saved is that of the step before, statistics and draws included."""
+    """An image that overflows: the state saved is that of the step before, statistics and draws included."""
     fit(config, table)
     expected = left_by(config.output)
     broken = changed(config, output=tmp_path / "broken")
@@ -234,16 +234,16 @@ def test_mistakes_in_names_come_with_suggestions(config: RunConfig, table: Table
 def test_too_little_to_train_on_is_an_error(config: RunConfig, table: Table) -> None:
     one = table.frame[table.frame["label"] == "c0"]
     single = table.frame.groupby("label").head(1)
-    for frame, message in ((one, "1 class to train on"), (single, "every class has one picture")):
+    for frame, message in ((one, "1 class to train on"), (single, "every class has one image")):
         with pytest.raises(DataError, match=message):
             fit(changed(config, data={"table": table.path, "fold": None}), Table(frame, table.root))
-    with pytest.raises(DataError, match="no picture is in fold 7; the folds are 0, 1, 2"):
+    with pytest.raises(DataError, match="no image is in fold 7; the folds are 0, 1, 2"):
         fit(changed(config, data={"table": table.path, "fold": 7}), table)
 
 
 def test_a_rehearsal_writes_nothing(config: RunConfig, table: Table) -> None:
     facts, _ = rehearse(config, table)
-    assert (facts["steps"], facts["train_pictures"], facts["train_classes"]) == (10, 20, 5)
+    assert (facts["steps"], facts["train_images"], facts["train_classes"]) == (10, 20, 5)
     assert not config.output.exists()
 
 

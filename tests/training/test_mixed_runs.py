@@ -1,4 +1,4 @@
-"""Runs with mixed pictures: with every margin that takes two labels, refused with the others, resumed to the byte."""
+"""Runs with mixed images: with every margin that takes two labels, refused with the others, resumed to the byte."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.training.runs import changed, left_by, stop_at
 DEFAULTS = {name: member.model_validate({"type": name}) for name, member in Margin.members().items()}
 REFUSED = {name for name, each in DEFAULTS.items() if each.reduction != "softmax" or each.prototypes() is not None}
 MIX = {"type": "mixup", "alpha": 8}
-CUT = {"type": "cutmix", "share": "picture"}
+CUT = {"type": "cutmix", "share": "image"}
 
 
 def losses(config: RunConfig, table: Table, steps: int = 2) -> list[float]:
@@ -29,7 +29,7 @@ def losses(config: RunConfig, table: Table, steps: int = 2) -> list[float]:
 
 
 @pytest.mark.parametrize("margin", sorted(Margin.members().keys() - REFUSED))
-def test_every_margin_with_a_softmax_and_no_memory_trains_on_mixed_pictures(
+def test_every_margin_with_a_softmax_and_no_memory_trains_on_mixed_images(
     margin: str, config: RunConfig, table: Table
 ) -> None:
     plain = losses(changed(config, margin={"type": margin}), table)
@@ -49,7 +49,7 @@ def test_the_other_margins_are_refused_before_anything_is_read(margin: str, conf
         check(wrong, resume=False, overwrite=False)
     assert len(error.value.problems) == 3, "the other problems are told of too"
     assert not any(name in str(error.value).partition("takes two")[2] for name in REFUSED)
-    with pytest.raises(ConfigError, match=r"mix: mixup gives every picture two labels"):
+    with pytest.raises(ConfigError, match=r"mix: mixup gives every image two labels"):
         Run(changed(config, margin={"type": margin}, mix=MIX), table, lambda event: None)
 
 
@@ -75,7 +75,7 @@ def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_by
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
     model = {**config.model.model_dump(), "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
-    mix = {"type": "either", "chance": 0.8, "until": 0.9, "share": "picture"}
+    mix = {"type": "either", "chance": 0.8, "until": 0.9, "share": "image"}
     whole = changed(config, model=model, margin={"type": "elastic_arcface"}, mix=mix)
     fit(whole, table)
     other = changed(whole, output=tmp_path / "stopped")
@@ -85,16 +85,16 @@ def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_by
     assert left_by(other.output)["steps.jsonl"] != b""
 
 
-def test_mixed_pictures_go_through_the_network_in_parts_to_the_same_loss(config: RunConfig, table: Table) -> None:
-    """Mixed as a whole batch first: partners may be in another part."""
+def test_mixed_images_go_through_the_network_in_parts_to_the_same_loss(config: RunConfig, table: Table) -> None:
+    """Mixed as a whole batch first: positives may be in another part."""
     frozen = changed(config, model={**config.model.model_dump(), "batch_norm": "frozen", "neck": {"type": "identity"}})
     one = losses(changed(frozen, mix=CUT), table)
     two = losses(changed(frozen, mix=CUT, accumulate=2), table)
     assert one == pytest.approx(two, rel=1e-4)
 
 
-@pytest.mark.parametrize("mix", [{**MIX, "share": "picture"}, {**CUT, "alpha": 3}], ids=["mixup", "cutmix"])
-def test_a_mixed_step_is_that_of_the_mixed_pictures_with_both_labels_by_their_shares(
+@pytest.mark.parametrize("mix", [{**MIX, "share": "image"}, {**CUT, "alpha": 3}], ids=["mixup", "cutmix"])
+def test_a_mixed_step_is_that_of_the_mixed_images_with_both_labels_by_their_shares(
     mix: dict[str, object], config: RunConfig, table: Table
 ) -> None:
     """Loss and statistics against a plain softmax of cosines, computed from a twin of the run."""
@@ -111,7 +111,7 @@ def test_a_mixed_step_is_that_of_the_mixed_pictures_with_both_labels_by_their_sh
         cosine = cosine @ torch.nn.functional.normalize(twin.head.class_weights).T
     own = torch.from_numpy(twin.sets.labels)[rows]
     loss = cosine_y = accuracy = torch.zeros(())
-    for labels, share in ((own, mixed.share), (own[mixed.partners], 1 - mixed.share)):
+    for labels, share in ((own, mixed.share), (own[mixed.positives], 1 - mixed.share)):
         loss = loss + (share * torch.nn.functional.cross_entropy(16 * cosine, labels, reduction="none")).mean()
         cosine_y = cosine_y + (share * cosine.gather(1, labels.unsqueeze(1)).squeeze(1)).mean()
         accuracy = accuracy + (share * (cosine.argmax(1) == labels)).mean()
@@ -120,7 +120,7 @@ def test_a_mixed_step_is_that_of_the_mixed_pictures_with_both_labels_by_their_sh
     assert line["accuracy"] == pytest.approx(accuracy.item(), abs=1e-5)
 
 
-def test_a_mixed_batch_that_is_not_finite_names_its_pictures(config: RunConfig, table: Table) -> None:
+def test_a_mixed_batch_that_is_not_finite_names_its_images(config: RunConfig, table: Table) -> None:
     run = Run(changed(config, mix=MIX), table, lambda event: None)
     layer = run.embedder.backbone.get_submodule("layer2")
     layer.register_forward_hook(lambda module, inputs, output: output * math.inf)

@@ -15,7 +15,7 @@ from eml.training.preview import preview
 from tests.training.runs import changed
 
 
-def test_a_preview_shows_the_training_pictures_of_spread_classes(config: RunConfig, table: Table) -> None:
+def test_a_preview_shows_the_training_images_of_spread_classes(config: RunConfig, table: Table) -> None:
     config = changed(config, augment={"type": "standard", "flip": 0})
     made = preview(config, table, rows=8, draws=3)
     assert len(made.rows) == 8
@@ -38,7 +38,7 @@ def test_without_augmentation_every_draw_is_what_evaluation_sees(config: RunConf
         assert all(np.array_equal(each, row.plain) for each in row.drawn)
 
 
-def test_mixed_pictures_are_shown_mixed(config: RunConfig, table: Table) -> None:
+def test_mixed_images_are_shown_mixed(config: RunConfig, table: Table) -> None:
     rows = preview(changed(config, augment={"type": "none"}, mix={"type": "cutmix"}), table).rows
     drawn = [(row.plain, each) for row in rows for each in row.drawn]
     assert any(not np.array_equal(plain, each) for plain, each in drawn)
@@ -63,7 +63,7 @@ def test_the_command_writes_a_sheet_beside_the_config_and_makes_no_run(
     assert f"replaced {tmp_path / 'preview.png'}" in capsys.readouterr().err
     before = path.read_bytes()
     for arguments, message in (
-        (["--preview", "--out", str(path)], "a picture is written"),
+        (["--preview", "--out", str(path)], "an image is written"),
         (["--out", "x.png"], "--out is the sheet of --preview"),
     ):
         assert main(["train", str(path), *arguments]) == 2

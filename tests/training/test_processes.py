@@ -30,7 +30,7 @@ SGD = {"name": "sgd", "lr": {"backbone": 0.05, "neck": 0.05, "class_weights": 0.
 
 @pytest.fixture
 def plain(config: RunConfig) -> RunConfig:
-    """Nothing in it depends on how a batch is shared, 5 pictures are not shared evenly, a validation is 8 batches."""
+    """Nothing in it depends on how a batch is shared, 5 images are not shared evenly, a validation is 8 batches."""
     model = {**config.model.model_dump(), "batch_norm": "frozen", "neck": {"type": "identity"}}
     return changed(config, model=model, optimizer=SGD, batch_size=5, seed=3, validation={"batch_size": 4})
 
@@ -67,7 +67,7 @@ def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_sta
     memory = {"margin": {"type": "vpl", "memory": {"start": 2}}, "optimizer": adam, "model": neck, "ema": {}}
     sampled = {"mode": {"type": "sampled", "fraction": 0.6}, "scale": 16}
     per_class = {"sampler": {"type": "per_class", "per_class": 2}, "batch_size": 6}
-    mix = {"type": "either", "chance": 0.7, "share": "picture"}
+    mix = {"type": "either", "chance": 0.7, "share": "image"}
     runs = {
         "dropout": changed(plain, **memory),
         "mixed": changed(plain, **per_class, mix=mix, head=sampled),
@@ -116,10 +116,10 @@ def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_sta
 
 
 def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
-    draw(pictures, 5, 6)
+    images = tmp_path / "images"
+    draw(images, 5, 6)
     arguments = ["evaluate", "timm:test_resnet", "--weights", "none", "--image-size", 32, "--device", "cpu"]
-    arguments += ["--batch-size", 4, "--save-embeddings", "--data", pictures, "--out"]
+    arguments += ["--batch-size", 4, "--save-embeddings", "--data", images, "--out"]
     first, *others = process_group.run(3, [{"arguments": [*arguments, tmp_path / "three"]}], tmp_path)
     assert first[0] == 0, first[1]
     assert first[1].count("no table in") == 1, "scanned once"
@@ -130,11 +130,11 @@ def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path
     assert (three / "metrics.json").read_bytes() == (one / "metrics.json").read_bytes()
     with np.load(three / "embeddings.npz") as these, np.load(one / "embeddings.npz") as those:
         assert these["embeddings"].tobytes() == those["embeddings"].tobytes()
-    (pictures / "c1" / "0.png").write_bytes(b"broken")  # of the second process
-    arguments[-2] = pictures / "dataset_info.csv"
+    (images / "c1" / "0.png").write_bytes(b"broken")  # of the second process
+    arguments[-2] = images / "dataset_info.csv"
     ends = process_group.run(3, [{"arguments": [*arguments, tmp_path / "broken"]}], tmp_path)
     assert [code for code, _ in ends] == [2, 2, 2]
-    assert [text.count("c1/0.png: its bytes are of no known picture format") for _, text in ends] == [0, 1, 0]
+    assert [text.count("c1/0.png: its bytes are of no known image format") for _, text in ends] == [0, 1, 0]
     assert not any("Traceback" in text for _, text in ends)
     assert not (tmp_path / "broken").exists()
 

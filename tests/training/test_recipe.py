@@ -49,7 +49,7 @@ def test_the_fold_that_is_held_out_does_not_count() -> None:
     frame = pd.DataFrame({"label": ["a"] * 4 + ["b"] * 4 + ["c"] * 4, "fold": [0, 1, 1, 1] * 2 + [0] * 4})
     frame["file_name"] = [f"{index}.png" for index in range(12)]
     _, told = resolved(config(), Table(frame, Path()))
-    assert any("6 pictures of 2 classes, 3 each" in line for line in told)
+    assert any("6 images of 2 classes, 3 each" in line for line in told)
 
 
 def test_a_run_prints_what_was_chosen_and_keeps_it_in_its_config(table: Table, tmp_path: Path) -> None:
@@ -69,5 +69,5 @@ def test_a_run_prints_what_was_chosen_and_keeps_it_in_its_config(table: Table, t
 
 
 def test_what_cannot_be_learnt_from_is_an_error() -> None:
-    with pytest.raises(DataError, match="1 class, the largest with 3 pictures"):
+    with pytest.raises(DataError, match="1 class, the largest with 3 images"):
         recipe(pd.DataFrame({"label": ["a"] * 3}), "t.csv", pretrained=True)

@@ -24,7 +24,7 @@ def quiet(event: Event) -> None:
     """Nobody listens."""
 
 
-@pytest.mark.parametrize("sampler", [PAIRS, {"type": "balanced", "pictures": 18}], ids=lambda each: each["type"])
+@pytest.mark.parametrize("sampler", [PAIRS, {"type": "balanced", "images": 18}], ids=lambda each: each["type"])
 def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
     sampler: dict[str, object], config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
@@ -36,7 +36,7 @@ def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
     assert left_by(stopped.output) == left_by(whole.output)
 
 
-def test_batches_are_those_of_the_sampler_and_an_epoch_shows_every_picture(config: RunConfig, table: Table) -> None:
+def test_batches_are_those_of_the_sampler_and_an_epoch_shows_every_image(config: RunConfig, table: Table) -> None:
     run = Run(changed(config, sampler=PAIRS), table, quiet)
     batches = [rows.tolist() for _, rows in run.batches(1, 0)]
     assert len(batches) == run.epoch_steps == 5
@@ -54,8 +54,8 @@ def test_notes_of_the_sampler_are_told_by_a_run_and_by_a_rehearsal(config: RunCo
     told: list[str] = []
     fit(given, kept, observe=lambda event: told.append(event.text) if isinstance(event, Note) else None)
     expected = Run(given, kept, quiet).sampling_notes()
-    assert expected[0] == "sampler per_class: 5 batches an epoch, 35% of their pictures are repeats"
-    assert "1 of 5 classes have fewer than per_class 2 pictures" in expected[1]
+    assert expected[0] == "sampler per_class: 5 batches an epoch, 35% of their images are repeats"
+    assert "1 of 5 classes have fewer than per_class 2 images" in expected[1]
     assert set(expected) <= set(told)
     facts, warnings = rehearse(given, kept)
     assert set(expected) <= set(warnings)
@@ -67,9 +67,9 @@ def test_a_dataset_of_a_merged_table_can_be_the_category(config: RunConfig, tabl
         name: Table(table.frame[table.frame["label"].isin(labels)].reset_index(drop=True), table.root)
         for name, labels in {"red": ["c0", "c1"], "blue": ["c2", "c3", "c4"]}.items()
     }
-    merged = merge_tables(halves).table
+    gather_state = merge_tables(halves).table
     by_dataset = {"type": "per_category", "column": "dataset", "per_class": 2}
-    run = Run(changed(config, sampler=by_dataset), merged, quiet)
+    run = Run(changed(config, sampler=by_dataset), gather_state, quiet)
     datasets = run.sets.frame["dataset"].to_numpy()
     batches = [datasets[rows.numpy()] for _, rows in run.batches(1, 0)]
     assert {frozenset(batch) for batch in batches} == {frozenset({"red"}), frozenset({"blue"})}

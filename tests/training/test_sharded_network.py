@@ -26,7 +26,7 @@ ADAMW = {"name": "adamw", "clip": 1.0, "layer_decay": 0.8}
 
 @pytest.fixture
 def runs(config: RunConfig, tmp_path: Path) -> dict[str, RunConfig]:
-    """A validation is 5 batches, so that of two processes one has none at last; 5 pictures are not shared evenly."""
+    """A validation is 5 batches, so that of two processes one has none at last; 5 images are not shared evenly."""
     model = {**config.model.model_dump(), "batch_norm": "frozen", "neck": {"type": "identity"}}
     dropout = {"type": "linear", "size": 16, "dropout": 0.5}
     made = {

@@ -204,7 +204,7 @@ def test_the_best_checkpoints_of_any_table_are_kept(config: RunConfig, table: Ta
     assert fit(alone, table).best is not None
 
 
-def test_every_fold_in_one_command_leaves_an_embedding_of_every_picture_by_a_network_that_has_not_seen_it(
+def test_every_fold_in_one_command_leaves_an_embedding_of_every_image_by_a_network_that_has_not_seen_it(
     config: RunConfig, table: Table
 ) -> None:
     short = changed(config, epochs=1)
@@ -265,6 +265,6 @@ def test_a_rehearsal_warns_of_what_would_go_wrong(config: RunConfig, table: Tabl
     )
     facts, warnings = rehearse(wrong, Table(frame, table.root, table.path))
     assert facts["network_and_optimizer_mib"] > 1
-    for part in ("1 of 5 classes have one picture", "class_weights 0.001 is below", "enlarged more than 2", "BatchNorm",
+    for part in ("1 of 5 classes have one image", "class_weights 0.001 is below", "enlarged more than 2", "BatchNorm",
                  "label_smoothing"):  # fmt: skip
         assert any(part in line for line in warnings), (part, warnings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eml.evaluation.analysis import Findings
+    from eml.evaluation.analysis import EvaluationAnalysis
     from eml.evaluation.comparison import Comparison
     from eml.evaluation.slices import Slice, Slices
     from eml.retrieval.statistics.interval import Difference, Interval
@@ -85,7 +85,7 @@ def interval_of(change: Difference) -> str:
     return "" if change.alike else f"{change.interval.low:+.3f} to {change.interval.high:+.3f}"
 
 
-def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:
+def show_findings(name: str, found: EvaluationAnalysis, columns: Sequence[str]) -> None:
     """What there is beyond the metrics. name: of the table, and of several models the model's before it."""
     from eml.cli.display import console
 
@@ -102,14 +102,14 @@ def show_findings(name: str, found: Findings, columns: Sequence[str]) -> None:
         show_comparison(found.comparison)
 
 
-def warnings_of(table: str, found: Findings) -> list[str]:
+def warnings_of(table: str, found: EvaluationAnalysis) -> list[str]:
     """What to be careful about, in the figures of a model on a table."""
     from eml.cli.display import console
 
     lines = []
-    if left_out := found.evaluation.summary.queries_without_partner:
+    if left_out := found.evaluation.summary.queries_without_positive:
         told = console.count(
-            left_out, "query has no partner of its class and is", "queries have no partner of their class and are"
+            left_out, "query has no positive of its class and is", "queries have no positive of their class and are"
         )
         lines.append(f"{table}: {told} not counted")
     if any(each.few for each in found.intervals.values()):
@@ -119,7 +119,7 @@ def warnings_of(table: str, found: Findings) -> list[str]:
     return lines
 
 
-def _measured(found: Findings) -> list[list[str]]:
+def _measured(found: EvaluationAnalysis) -> list[list[str]]:
     """A row for each value of verification and clustering."""
     if not found.verification and not found.clustering:
         return []

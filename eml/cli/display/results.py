@@ -9,8 +9,8 @@ from eml.cli.display.analysis import interval_of, with_interval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eml.evaluation.analysis import Findings
-    from eml.evaluation.leaderboard import Standing, Standings
+    from eml.evaluation.analysis import EvaluationAnalysis
+    from eml.evaluation.leaderboard import Leaderboard, LeaderboardEntry
     from eml.evaluation.runs import Results
 
 COMPARED = ("map_at_r", "recall_at_1", "mean_average_precision", "recall_at_10")
@@ -25,8 +25,8 @@ def show_results(checkpoints: Sequence[str], results: Results, slices: Sequence[
 
     if len(checkpoints) == 1:
         show_model(checkpoints[0], results.tables, [each.found for each in results.of])
-    for table, standings in results.standings.items():
-        show_models(table, standings)
+    for table, leaderboards in results.leaderboards.items():
+        show_models(table, leaderboards)
     for each in results.of:
         of = each.table if len(checkpoints) == 1 else f"{each.found.evaluation.name}, {each.table}"
         show_findings(of, each.found, slices)
@@ -36,8 +36,8 @@ def show_results(checkpoints: Sequence[str], results: Results, slices: Sequence[
         console.written(each.files, each.replaced)
 
 
-def show_model(checkpoint: str, names: Sequence[str], done: Sequence[Findings]) -> None:
-    """One model: a column for each table of pictures."""
+def show_model(checkpoint: str, names: Sequence[str], done: Sequence[EvaluationAnalysis]) -> None:
+    """One model: a column for each table of images."""
     from eml.cli.display import console
 
     shown = done[0].evaluation.summary.shown
@@ -50,8 +50,8 @@ def show_model(checkpoint: str, names: Sequence[str], done: Sequence[Findings]) 
     console.table(checkpoint, ["", *names], rows)
 
 
-def show_models(table: str, found: Standings) -> None:
-    """Several models on one table of pictures: a line for each, the best first; then what the best is better than."""
+def show_models(table: str, found: Leaderboard) -> None:
+    """Several models on one table of images: a line for each, the best first; then what the best is better than."""
     from eml.cli.display import console
 
     summary = found.models[0].found.evaluation.summary
@@ -69,7 +69,7 @@ def show_models(table: str, found: Standings) -> None:
         console.say(line)
 
 
-def _metrics_that_fit(models: Sequence[Standing]) -> list[str]:
+def _metrics_that_fit(models: Sequence[LeaderboardEntry]) -> list[str]:
     """In the order of tables; at least one."""
     from eml.cli.display import console
 
@@ -83,13 +83,13 @@ def _metrics_that_fit(models: Sequence[Standing]) -> list[str]:
     return wanted[:1]
 
 
-def _row(each: Standing, metrics: Sequence[str], name: str) -> list[str | int]:
+def _row(each: LeaderboardEntry, metrics: Sequence[str], name: str) -> list[str | int]:
     evaluation, intervals = each.found.evaluation, each.found.intervals
     cells = [with_interval(evaluation.summary.values[metric], intervals.get(metric)) for metric in metrics]
     return [name, *cells, evaluation.embeddings.shape[1]]
 
 
-def _change(each: Standing) -> list[str]:
+def _change(each: LeaderboardEntry) -> list[str]:
     if each.change is None:
         return ["", "", ""]
     return [f"{each.change.value:+.3f}", interval_of(each.change), each.verdict.removeprefix("the data ")]

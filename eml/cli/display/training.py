@@ -1,4 +1,4 @@
-"""The live view of a training run: a bar with loss, learning rate, pictures/s, time left and the last R@1."""
+"""The live view of a training run: a bar with loss, learning rate, images/s, time left and the last R@1."""
 
 from types import TracebackType
 from typing import Self
@@ -48,7 +48,7 @@ class TrainingDisplay:
         match event:
             case Started():
                 self._say(
-                    f"{event.pictures:,} pictures, {event.classes:,} classes, {event.steps:,} steps "
+                    f"{event.images:,} images, {event.classes:,} classes, {event.steps:,} steps "
                     f"({event.steps_per_epoch:,} an epoch)"
                 )
                 self.bar.update(self.training, total=event.steps, completed=event.first_step)
@@ -56,7 +56,7 @@ class TrainingDisplay:
                 self.bar.update(self.caching, total=event.total, completed=event.done, visible=event.done < event.total)
             case Stepped():
                 self.loss = event.loss
-                rates = f"lr {event.learning_rate:.1e}  {event.pictures_per_second:.0f}/s"
+                rates = f"lr {event.learning_rate:.1e}  {event.images_per_second:.0f}/s"
                 numbers = f"loss {event.loss:.3f}  {rates}{self.recall}"
                 self.bar.update(self.validating, visible=False)
                 self.bar.update(

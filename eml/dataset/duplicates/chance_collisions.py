@@ -24,7 +24,7 @@ _RANDOM = np.array([comb(32, half) ** 2 / comb(64, 32) for half in _HALF])
 
 @dataclass(frozen=True)
 class Expected:
-    """Pairs of pictures with different labels, within a threshold."""
+    """Pairs of images with different labels, within a threshold."""
 
     pairs: float
     """Expected where nothing is a duplicate: what the distances above the threshold lead to."""

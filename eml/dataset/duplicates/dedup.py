@@ -1,4 +1,4 @@
-"""What `filter` does about duplicates: pictures with contradictory labels go, and of every other group one stays."""
+"""What `filter` does about duplicates: images with contradictory labels go, and of every other group one stays."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from eml.dataset.duplicates.chance_collisions import Expected, by_chance
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.duplicates.duplicates import Keep, hash_values, keeping_order, twins, twins_of_pairs
 from eml.dataset.duplicates.label_conflicts import conflicts_of, exact_conflicts
-from eml.dataset.duplicates.same_images import SamePictures, same_pictures
+from eml.dataset.duplicates.same_images import SameImages, same_images
 from eml.dataset.table import Table
 from eml.progress import Progress
 
@@ -60,7 +60,7 @@ def find_duplicates(
         with progress("comparing hashes", len(rank)) if progress else nullcontext() as advance:
             twin = twins(hash_values(rest), labels, rank, threshold, advance)
     else:
-        same = same_pictures(rest, threshold, "within", progress)
+        same = same_images(rest, threshold, "within", progress)
         twin = confirmed_twins(same, rank)
     return Duplicates(_named(rest.frame, twin), conflicts)
 
@@ -68,7 +68,7 @@ def find_duplicates(
 def _over_the_dataset(
     table: Table, threshold: int, keep: Keep, on_conflict: OnConflict, progress: Progress | None
 ) -> Duplicates:
-    same = same_pictures(table, threshold, "all", progress)
+    same = same_images(table, threshold, "all", progress)
     conflicts = conflicts_of(table, same)
     gone = np.zeros(len(table.frame), dtype=bool)
     if on_conflict == "remove":
@@ -80,7 +80,7 @@ def _over_the_dataset(
     return Duplicates(_named(table.frame, twin), conflicts, collisions, same.confirmed_across())
 
 
-def confirmed_twins(same: SamePictures, rank: Indices, gone: NDArray[np.bool_] | None = None) -> Indices:
+def confirmed_twins(same: SameImages, rank: Indices, gone: NDArray[np.bool_] | None = None) -> Indices:
     """(N,) of each row the row of its class that stays in its place, −1 for those that stay or are gone already."""
     gone = np.zeros(len(rank), dtype=bool) if gone is None else gone
     files = same.files

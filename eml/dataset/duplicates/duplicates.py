@@ -49,10 +49,10 @@ def hash_values(table: Table) -> Hashes:
 
 
 def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, progress: Progress | None = None) -> Indices:
-    """For each picture the kept one it duplicates, −1 for those that stay; (N,) each.
+    """For each image the kept one it duplicates, −1 for those that stay; (N,) each.
 
-    Greedy in the order of `rank` within a group: a picture stays unless one that stays is within `threshold` bits, and
-    its twin is then the nearest of those (the earlier one on a tie). So every removed picture lies within the threshold
+    Greedy in the order of `rank` within a group: an image stays unless one that stays is within `threshold` bits, and
+    its twin is then the nearest of those (the earlier one on a tie). So every removed image lies within the threshold
     of a kept one, and no two kept ones of a group do: a chain of look-alikes is thinned, not swallowed.
     """
     twin = np.full(len(values), -1, dtype=np.int64)

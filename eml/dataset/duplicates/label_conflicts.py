@@ -1,24 +1,24 @@
-"""Label conflicts: the same picture under different labels. One of the labels is wrong, and nothing says which."""
+"""Label conflicts: the same image under different labels. One of the labels is wrong, and nothing says which."""
 
 import numpy as np
 import pandas as pd
 
 from eml.dataset.duplicates.components import Components, Indices
-from eml.dataset.duplicates.same_images import SamePictures, same_pictures
+from eml.dataset.duplicates.same_images import SameImages, same_images
 from eml.dataset.table import Table
 from eml.progress import Progress
 
 
 def label_conflicts(table: Table, threshold: int, *, progress: Progress | None = None) -> pd.DataFrame:
-    """Pictures that are there with another label too: `group, file_name, label, distance`, with the table's index.
+    """Images that are there with another label too: `group, file_name, label, distance`, with the table's index.
 
     Candidates are the pairs with different labels within `threshold` bits; they are conflicts where the content is
-    identical, or where a second look at the pictures themselves confirms that they are the same. group: from 1, of
-    pictures that such pairs connect. distance: bits to the nearest such picture.
+    identical, or where a second look at the images themselves confirms that they are the same. group: from 1, of
+    images that such pairs connect. distance: bits to the nearest such image.
     progress: (description, total) → context manager → function told how many are newly done.
     Raises DataError for a table without usable hashes, and for candidates that cannot be read.
     """
-    return conflicts_of(table, same_pictures(table, threshold, "across", progress))
+    return conflicts_of(table, same_images(table, threshold, "across", progress))
 
 
 def exact_conflicts(table: Table) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def exact_conflicts(table: Table) -> pd.DataFrame:
     return _listed(frame, group, distance)
 
 
-def conflicts_of(table: Table, same: SamePictures) -> pd.DataFrame:
+def conflicts_of(table: Table, same: SameImages) -> pd.DataFrame:
     """As `label_conflicts`, of pairs that were found before."""
     i, j, distance = same.across()
     nearest = np.full(len(same.files.row), 65)

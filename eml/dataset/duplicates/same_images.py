@@ -1,4 +1,4 @@
-"""Which rows of a table show the same picture: near hashes, confirmed by a second look at the pictures themselves."""
+"""Which rows of a table show the same image: near hashes, confirmed by a second look at the images themselves."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ class Files:
 
 
 @dataclass(frozen=True)
-class SamePictures:
-    """Pairs of files that show the same picture, (P,) each: i, j, the distance of their hashes in bits."""
+class SameImages:
+    """Pairs of files that show the same image, (P,) each: i, j, the distance of their hashes in bits."""
 
     files: Files
     i: Indices
@@ -58,7 +58,7 @@ class SamePictures:
         return self._where(self.files.labels[self.i] == self.files.labels[self.j])
 
     def confirmed_across(self) -> int:
-        """Pairs of rows with different labels that show the same picture."""
+        """Pairs of rows with different labels that show the same image."""
         i, j, _ = self.across()
         return int((self.files.copies[i] * self.files.copies[j]).sum())
 
@@ -66,9 +66,9 @@ class SamePictures:
         return self.i[mask], self.j[mask], self.distance[mask]
 
 
-def same_pictures(
+def same_images(
     table: Table, threshold: int, which: Which, progress: Progress | None = None, *, trust_hash: bool = False
-) -> SamePictures:
+) -> SameImages:
     """The pairs within `threshold` bits whose content is the same, or which a second look confirms.
 
     progress: (description, total) → context manager → function told how many are newly done. trust_hash: of candidates
@@ -76,7 +76,7 @@ def same_pictures(
     Raises DataError also for a table without usable hashes, and for more candidates than can be held.
     """
     if table.frame["file_name"].duplicated().any():
-        raise DataError(f"{table.name}: whole pictures are compared, and some are there with several boxes")
+        raise DataError(f"{table.name}: whole images are compared, and some are there with several boxes")
     files = _files(table)
     i, j, distance = _candidates(table, files, threshold, which, progress)
     across = files.labels[i] != files.labels[j]
@@ -85,7 +85,7 @@ def same_pictures(
     if not same.all():
         names = table.frame["file_name"].iloc[files.row].tolist()
         same[~same] = confirmed(table.root, names, i[~same], j[~same], progress, trust_hash=trust_hash)
-    return SamePictures(files, i[same], j[same], distance[same], found)
+    return SameImages(files, i[same], j[same], distance[same], found)
 
 
 def _files(table: Table) -> Files:
@@ -126,7 +126,7 @@ def _candidates(
         pairs = size[a] * size[b]
         count += int(pairs.sum())
         if count > MOST:
-            told = f"more than {MOST:,} pairs of pictures are within {threshold} bits, too many to look at"
+            told = f"more than {MOST:,} pairs of images are within {threshold} bits, too many to look at"
             raise DataError(f"{table.name}: {told}. Give a lower --threshold, or --scope class --hash-only")
         of, inside = ragged(pairs)
         i, j = np.divmod(inside, size[b][of])

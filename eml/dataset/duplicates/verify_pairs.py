@@ -1,6 +1,6 @@
-"""Whether two pictures with near hashes are the same picture: a comparison of small colour thumbnails.
+"""Whether two images with near hashes are the same image: a comparison of small colour thumbnails.
 
-A hash of 64 bits sees neither colour nor detail, and pictures of like subjects come close in it by chance.
+A hash of 64 bits sees neither colour nor detail, and images of like subjects come close in it by chance.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from PIL import Image
 
 from eml.dataset.duplicates.components import Indices
 from eml.errors import DataError
-from eml.images.decode import PictureError, decode
+from eml.images.decode import ImageError, decode
 from eml.progress import Progress
 from eml.threads import in_order
 
 SIDE = 32  # pixels of a thumbnail, squashed to a square
 SAME = 0.88
-"""Least correlation of two thumbnails of one picture. Copies in dirty.tar, blurred, resized, in grey or with other
+"""Least correlation of two thumbnails of one image. Copies in dirty.tar, blurred, resized, in grey or with other
 contrast, have .89 and more; chance pairs within 10 bits have .82 at most on grocery160, .85 on faces, .87 on omniglot.
 """
 BLOCK = 4  # pixels of the squares in which differences are looked for
 LOCAL = 0.5
-"""Most by which two thumbnails of one picture differ in a square, in standard deviations of their brightness. Copies in
+"""Most by which two thumbnails of one image differ in a square, in standard deviations of their brightness. Copies in
 dirty.tar: .45, between the most blurred and the most sharpened; another mouth in the same face, or a later frame, more.
 See docs/duplicates.md for both."""
-PLAIN = 4.0  # grey levels of standard deviation; a picture below it has no shape to correlate
-ALIKE = 8.0  # grey levels that the colours of two plain pictures may differ by, on average
+PLAIN = 4.0  # grey levels of standard deviation; an image below it has no shape to correlate
+ALIKE = 8.0  # grey levels that the colours of two plain images may differ by, on average
 
 AT_ONCE = 4096  # pairs compared: 100 MB
 SHOWN = 20  # problems
@@ -45,23 +45,23 @@ def confirmed(
     *,
     trust_hash: bool = False,
 ) -> NDArray[np.bool_]:
-    """Which of the pairs (file_names[i[n]], file_names[j[n]]) show the same picture. Reads each picture once.
+    """Which of the pairs (file_names[i[n]], file_names[j[n]]) show the same image. Reads each image once.
 
-    progress: (description, total) → context manager → function told how many pictures are newly done. trust_hash: pairs
-    with a picture that cannot be read count as the same; else DataError, with all such pictures.
+    progress: (description, total) → context manager → function told how many images are newly done. trust_hash: pairs
+    with an image that cannot be read count as the same; else DataError, with all such images.
     """
     used, place = np.unique(np.concatenate([i, j]), return_inverse=True)
     one, other = place[: len(i)], place[len(i) :]
     unreadable: list[int] | None = [] if trust_hash else None
     seen = thumbnails(root, [file_names[row] for row in used], progress, unreadable)
-    same = same_picture(seen, one, other)
+    same = same_image(seen, one, other)
     return same | np.isin(one, unreadable) | np.isin(other, unreadable) if unreadable else same
 
 
 def thumbnails(
     root: Path, file_names: Sequence[str], progress: Progress | None = None, unreadable: list[int] | None = None
 ) -> Thumbnails:
-    """(N, SIDE, SIDE, 3) of the pictures, decoded upright; 3 kB each.
+    """(N, SIDE, SIDE, 3) of the images, decoded upright; 3 kB each.
 
     Those that cannot be decoded are added to `unreadable` and stay black; without it they are a DataError.
     """
@@ -69,7 +69,7 @@ def thumbnails(
     problems = []
     with progress("second look", len(file_names)) if progress else nullcontext(lambda done: None) as advance:
         for row, found in enumerate(in_order(_thumbnail, (root / name for name in file_names))):
-            if not isinstance(found, PictureError):
+            if not isinstance(found, ImageError):
                 made[row] = found
             elif unreadable is not None:
                 unreadable.append(row)
@@ -82,16 +82,16 @@ def thumbnails(
     return made
 
 
-def _thumbnail(path: Path) -> Thumbnails | PictureError:
+def _thumbnail(path: Path) -> Thumbnails | ImageError:
     try:
         image = decode(path, at_least=(SIDE, SIDE))
-    except PictureError as error:
+    except ImageError as error:
         return error
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def same_picture(seen: Thumbnails, i: Indices, j: Indices) -> NDArray[np.bool_]:
-    """Which pairs of thumbnails (i[n], j[n]) show the same picture.
+def same_image(seen: Thumbnails, i: Indices, j: Indices) -> NDArray[np.bool_]:
+    """Which pairs of thumbnails (i[n], j[n]) show the same image.
 
     They correlate by at least `SAME` over pixels and colours, each channel less its mean, and no square of 4×4 pixels
     differs in standardised brightness by more than `LOCAL`: overall brightness and contrast do not count. Where both

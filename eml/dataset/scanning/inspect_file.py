@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eml.dataset.scanning.hashing import HashKind, content_hash, open_and_hash
-from eml.images.decode import PictureError, read
+from eml.images.decode import ImageError, read
 
 UNSETTLED = -1
 _TICK = 2_000_000_000  # ns; the coarsest clock of a file system, FAT's
@@ -22,7 +22,7 @@ class Problem(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What one read of a picture tells."""
+    """What one read of an image tells."""
 
     label: str
     file_name: str
@@ -49,19 +49,19 @@ def inspect(root: Path, file_name: str, hash_kind: HashKind | None) -> Row | Pro
     path = root / file_name
     try:
         data = read(path)
-        picture, hash_ = open_and_hash(data, path, hash_kind)
-    except PictureError as error:
+        image, hash_ = open_and_hash(data, path, hash_kind)
+    except ImageError as error:
         return Problem(file_name, error.reason, error.detail)
     return Row(
         label=file_name.partition("/")[0],
         file_name=file_name,
-        width=picture.width,
-        height=picture.height,
+        width=image.width,
+        height=image.height,
         hash=hash_,
         content=content_hash(data),
         bytes=len(data),
-        format=picture.format,
-        mode=picture.mode,
+        format=image.format,
+        mode=image.mode,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are to be read as pictures: one class per first-level folder, nothing outside the folder."""
+"""Which files of a folder are to be read as images: one class per first-level folder, nothing outside the folder."""
 
 import os
 import re
@@ -28,7 +28,7 @@ class Listing:
     classes: list[str] = field(default_factory=list)
     """First-level folders."""
     files: list[str] = field(default_factory=list)
-    """POSIX, relative to the root; all that lies in a class, picture or not."""
+    """POSIX, relative to the root; all that lies in a class, image or not."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -103,7 +103,7 @@ def _problem(entry: "os.DirEntry[str]", name: str, real_root: str) -> Problem | 
     if entry.is_dir():
         return None
     if not entry.is_file():
-        return Problem(name, "not_a_picture", "no file but a pipe, socket or device")
+        return Problem(name, "not_an_image", "no file but a pipe, socket or device")
     if "/" not in name:
         return Problem(name, "not_in_a_class", "lies beside the class folders; move it into one to use it")
     return None
@@ -126,25 +126,25 @@ def check_folder(root: Path) -> None:
     if root.is_dir():
         return
     if not root.exists():
-        raise DataError(f"{root}: no such folder. Give the folder that holds one folder of pictures per class")
+        raise DataError(f"{root}: no such folder. Give the folder that holds one folder of images per class")
     if root.suffix in (".csv", ".parquet"):
         raise DataError(f"{root}: is a table; scan makes one from a folder. Tables go to eml filter, split and kfold")
     if root.suffix in (".tar", ".gz", ".tgz", ".zip", ".bz2", ".xz", ".7z", ".rar"):
         raise DataError(f"{root}: is an archive. Unpack it, then give the folder that holds one folder per class")
-    raise DataError(f"{root}: is a file, not a folder. Give the folder that holds one folder of pictures per class")
+    raise DataError(f"{root}: is a file, not a folder. Give the folder that holds one folder of images per class")
 
 
 def _check_content(root: Path, listing: Listing) -> None:
-    layout = "A dataset has one folder per class: CLASS/picture.jpg"
+    layout = "A dataset has one folder per class: CLASS/image.jpg"
     reasons = [problem.reason for problem in listing.problems]
     if listing.files:
         return
     if outside := reasons.count("outside_dataset"):
         raise DataError(f"{root}: holds only links that lead out of it ({outside:,}), which are not followed. Copy the "
-                        "pictures here, or scan the folder that they are in")  # fmt: skip
+                        "images here, or scan the folder that they are in")  # fmt: skip
     if beside := reasons.count("not_in_a_class"):
-        raise DataError(f"{root}: no class folder, only files ({beside:,}). {layout}. Sort the pictures into folders, "
+        raise DataError(f"{root}: no class folder, only files ({beside:,}). {layout}. Sort the images into folders, "
                         "or give the folder above if this is one class")  # fmt: skip
     if listing.classes:
-        raise DataError(f"{root}: no pictures found: only empty folders ({len(listing.classes):,}). {layout}")
+        raise DataError(f"{root}: no images found: only empty folders ({len(listing.classes):,}). {layout}")
     raise DataError(f"{root}: is empty. {layout}")

@@ -1,4 +1,4 @@
-"""What a scan has found so far, in some 60 bytes a file: a million pictures as objects would take a gigabyte."""
+"""What a scan has found so far, in some 60 bytes a file: a million images as objects would take a gigabyte."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,14 +13,14 @@ from eml.dataset.scanning.inspect_file import UNSETTLED, Inspected, Problem
 
 COLUMNS = ("label", "file_name", "width", "height", "hash", "hash_kind", "content", "bytes", "format", "mode")
 _HASH, _CONTENT = 8, 16  # bytes
-_UNREAD, _PICTURE, _PROBLEM = range(3)
+_UNREAD, _IMAGE, _PROBLEM = range(3)
 
 Record = list[Any]
-"""As JSON takes it: name, mtime, bytes, then width, height, hash, content, format, mode of a picture, or reason and
+"""As JSON takes it: name, mtime, bytes, then width, height, hash, content, format, mode of an image, or reason and
 detail of a problem."""
 
 
-class Collected:
+class ScanRecords:
     """For each file of a list sorted by name: its row, its problem, or nothing yet. Files go by their position."""
 
     def __init__(self, files: Sequence[str], hash_kind: HashKind | None) -> None:
@@ -50,12 +50,12 @@ class Collected:
         if isinstance(found, Problem):
             self._put_problem(position, mtime, size, found.reason, found.detail)
         else:
-            self._put_picture(position, mtime, size, *found[2:6], found.format, found.mode)
+            self._put_image(position, mtime, size, *found[2:6], found.format, found.mode)
 
     def put_record(self, position: int, record: Record) -> None:
         """Adds one of `records`."""
         _, mtime, size, *rest = record
-        put = self._put_problem if len(rest) == 2 else self._put_picture
+        put = self._put_problem if len(rest) == 2 else self._put_image
         put(position, mtime, size, *rest)
 
     def records(self, positions: Iterable[int]) -> Iterator[Record]:
@@ -73,8 +73,8 @@ class Collected:
             yield [*record, self._width[position], self._height[position], hash_, content, *kind]
 
     def table(self) -> pd.DataFrame:
-        """The rows of all pictures, in the order of their names; the two columns of the hash where there is one."""
-        at = np.flatnonzero(np.frombuffer(self._state, np.uint8) == _PICTURE)
+        """The rows of all images, in the order of their names; the two columns of the hash where there is one."""
+        at = np.flatnonzero(np.frombuffer(self._state, np.uint8) == _IMAGE)
         names = [self.files[position] for position in at.tolist()]
         kinds = list(self._kinds) or [("", "")]
         kind = np.frombuffer(self._kind, np.uint16)[at].tolist()
@@ -96,7 +96,7 @@ class Collected:
         """Of all files that cannot be used, in no fixed order."""
         return list(self._problems.values())
 
-    def _put_picture(
+    def _put_image(
         self,
         position: int,
         mtime: int,
@@ -114,7 +114,7 @@ class Collected:
             self._hash[_HASH * position : _HASH * (position + 1)] = bytes.fromhex(hash_)
         self._content[_CONTENT * position : _CONTENT * (position + 1)] = bytes.fromhex(content)
         self._kind[position] = self._kinds.setdefault((format_, mode), len(self._kinds))
-        self._state[position] = _PICTURE
+        self._state[position] = _IMAGE
 
     def _put_problem(self, position: int, mtime: int, size: int, reason: str, detail: str) -> None:
         self._mtime[position], self._bytes[position] = mtime, size

@@ -1,4 +1,4 @@
-"""A folder of pictures → the table of its pictures and the list of what could not be used."""
+"""A folder of images → the table of its images and the list of what could not be used."""
 
 import shlex
 import time
@@ -15,8 +15,8 @@ from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import Inspected, Problem
 from eml.dataset.scanning.listing import list_files
 from eml.dataset.scanning.records import COLUMNS as COLUMNS
-from eml.dataset.scanning.records import Collected
-from eml.dataset.scanning.scan_cache import Kept, TakenOver
+from eml.dataset.scanning.records import ScanRecords
+from eml.dataset.scanning.scan_cache import CacheHits, ScanCache
 from eml.dataset.scanning.workers import read_files
 from eml.errors import DataError, Interrupted
 from eml.progress import Progress, Report
@@ -60,13 +60,13 @@ def scan_folder(
     keep: the table that the caller will write. What is read is then kept beside it (see scan_cache.py): a scan that
     was stopped, by whatever, goes on where it was, and files of unchanged size and time are not read again, but for
     `reread`. Without it nothing is written. report: is told in a line what was taken over.
-    Raises DataError when the folder cannot be scanned or holds no picture, Interrupted after Ctrl-C with `keep`.
+    Raises DataError when the folder cannot be scanned or holds no image, Interrupted after Ctrl-C with `keep`.
     """
     listing = list_files(root)
     kind = hash_kind if hashes else None
-    collected = Collected(listing.files, kind)
+    collected = ScanRecords(listing.files, kind)
     report = report or (lambda line: None)
-    kept = Kept(keep, root, kind, report) if keep else None
+    kept = ScanCache(keep, root, kind, report) if keep else None
     if kept and not reread:
         with _shown(progress, "comparing", len(listing.files)) as advance:
             taken = kept.take_over(collected, advance)
@@ -83,7 +83,9 @@ def scan_folder(
     return Scan(root, table, errors, _warnings(root, table, listing.classes), len(listing.files) - read)
 
 
-def _read(root: Path, collected: Collected, kept: Kept | None, workers: int | None, progress: Progress | None) -> int:
+def _read(
+    root: Path, collected: ScanRecords, kept: ScanCache | None, workers: int | None, progress: Progress | None
+) -> int:
     """Reads the files of which nothing is known yet; every few seconds what was found is kept. Returns their number."""
     positions = collected.unread()
     files = [collected.files[position] for position in positions]
@@ -117,7 +119,7 @@ def _shown(progress: Progress | None, description: str, total: int) -> AbstractC
     return progress(description, total) if progress and total else nullcontext(lambda done: None)
 
 
-def _told(taken: TakenOver, files: int) -> list[str]:
+def _told(taken: CacheHits, files: int) -> list[str]:
     left = files - taken.unchanged - taken.resumed
     told = []
     if taken.resumed:
@@ -129,7 +131,7 @@ def _told(taken: TakenOver, files: int) -> list[str]:
     return told
 
 
-def _interrupted(collected: Collected) -> str:
+def _interrupted(collected: ScanRecords) -> str:
     files = len(collected.files)
     read = files - len(collected.unread())
     return f"interrupted: {read:,} of {files:,} files are read, and kept. The same command goes on from there"
@@ -140,10 +142,10 @@ def summarise(scan: Scan) -> dict[str, Any]:
     table = scan.table
     sides = table[["width", "height"]]
     return {
-        "pictures": len(table),
+        "images": len(table),
         "classes": int(table["label"].nunique()),
         "bytes": int(table["bytes"].sum()),
-        "pictures_per_class": _range(table["label"].value_counts()),
+        "images_per_class": _range(table["label"].value_counts()),
         "short_side": _range(sides.min(axis=1)),
         "long_side": _range(sides.max(axis=1)),
         "formats": dict(Counter(table["format"]).most_common()),
@@ -168,7 +170,7 @@ def _range(values: "pd.Series[Any]") -> dict[str, float]:
 def _nothing_usable(root: Path, problems: list[Problem]) -> list[str]:
     counts = Counter(problem.reason for problem in problems).most_common()
     told = ", ".join(f"{reason} {count:,}" for reason, count in counts)
-    lines = [f"{root}: no file in it can be used as a picture: {told}. The first:"]
+    lines = [f"{root}: no file in it can be used as an image: {told}. The first:"]
     return lines + [f"{root / problem.file_name}: {problem.detail} ({problem.reason})" for problem in problems[:5]]
 
 
@@ -176,14 +178,14 @@ def _warnings(root: Path, table: pd.DataFrame, classes: list[str]) -> list[str]:
     sizes = table["label"].value_counts()
     told = []
     if empty := sorted(set(classes) - set(sizes.index)):
-        told.append(f"{_some(empty, 'folder')} without a usable picture, so no class")
+        told.append(f"{_some(empty, 'folder')} without a usable image, so no class")
     if len(sizes) == 1:
         told.append(f"only one class, {sizes.index[0]!r}; training needs two. {_where_classes_are(root, table)}")
     elif SPLITS.issuperset(name.lower() for name in sizes.index):
         parts = " or ".join(_command(root / name) for name in sizes.index)
         told.append(f"the folders {', '.join(sizes.index)} look like splits, not classes. If so, run: {parts}")
     elif alone := sorted(sizes.index[sizes == 1]):
-        told.append(f"{_some(alone, 'class')} of one picture: no use as a query, nothing to find it by")
+        told.append(f"{_some(alone, 'class')} of one image: no use as a query, nothing to find it by")
     return told
 
 

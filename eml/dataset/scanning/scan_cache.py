@@ -3,7 +3,7 @@
 Beside the table NAME, and hidden: `.NAME.eml-scan`, what the last whole scan read, and the work folder
 `.NAME.eml-scan.parts`, what one that was stopped has read; that goes when the scan is done. Both hold lines: a digest
 of the rest, JSON of settings and records. A record is used only under the settings it was made with (hash kind, the
-code that reads, the folder of the pictures) and only if the file's size and time (ns) are what they were.
+code that reads, the folder of the images) and only if the file's size and time (ns) are what they were.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from eml.dataset.scanning.hashing import HashKind
-from eml.dataset.scanning.records import Collected, Record
+from eml.dataset.scanning.records import Record, ScanRecords
 from eml.dataset.sidecar import from_folder
 from eml.files import whole_file
 
@@ -30,7 +30,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class TakenOver:
+class CacheHits:
     """Numbers of files that need not be read."""
 
     unchanged: int
@@ -39,7 +39,7 @@ class TakenOver:
     """Read by a scan that was stopped."""
 
 
-class Kept:
+class ScanCache:
     """The records beside one table. report: is told a line where they cannot be used."""
 
     def __init__(self, table: Path, root: Path, hash_kind: HashKind | None, report: Callable[[str], None]) -> None:
@@ -53,21 +53,21 @@ class Kept:
         }
         self._current = False  # whether `whole` has just the records it should have
 
-    def take_over(self, collected: Collected, advance: Callable[[int], None]) -> TakenOver:
+    def take_over(self, collected: ScanRecords, advance: Callable[[int], None]) -> CacheHits:
         """Puts the records of unchanged files into `collected`. advance: told how many records are newly looked at."""
         parts = sorted(self.parts.glob("[!.]*"), reverse=True) if self.parts.is_dir() else []
         resumed, _ = self._take(parts, collected, advance)  # first, since they are newer
         unchanged, found = self._take([self.whole] if self.whole.is_file() else [], collected, advance)
         self._current = resumed == 0 and 0 < unchanged == found
-        return TakenOver(unchanged, resumed)
+        return CacheHits(unchanged, resumed)
 
-    def add(self, collected: Collected, positions: Sequence[int]) -> None:
+    def add(self, collected: ScanRecords, positions: Sequence[int]) -> None:
         """Writes what was found in these files as one more part, whole or not at all."""
         self._current = False
         with whole_file(self.parts / f"{time.time_ns():020}-{os.getpid()}") as temporary:
             self._write(temporary, collected.records(positions))
 
-    def finish(self, collected: Collected, *, read: int) -> None:
+    def finish(self, collected: ScanRecords, *, read: int) -> None:
         """Writes what was found in all files (read: how many were not taken over), and removes the parts."""
         if read or not self._current:
             with whole_file(self.whole) as temporary:
@@ -80,7 +80,7 @@ class Kept:
                 text = json.dumps({"settings": self._settings, "records": line}, separators=(",", ":"))
                 file.write(f"{_digest(text.encode())} {text}\n")
 
-    def _take(self, paths: Sequence[Path], collected: Collected, advance: Callable[[int], None]) -> tuple[int, int]:
+    def _take(self, paths: Sequence[Path], collected: ScanRecords, advance: Callable[[int], None]) -> tuple[int, int]:
         """How many records were taken and how many there were."""
         taken = found = 0
         for path in paths:
@@ -104,7 +104,7 @@ class Kept:
                     return
                 yield content["records"]
 
-    def _take_unchanged(self, records: list[Record], collected: Collected) -> int:
+    def _take_unchanged(self, records: list[Record], collected: ScanRecords) -> int:
         files, taken, position = collected.files, 0, -1
         for record in records:
             name, mtime, size = record[:3]

@@ -95,11 +95,11 @@ def _read_in_processes(
 def _died(root: Path, first: str, last: str, *, nothing_done: bool) -> str:
     if nothing_done:
         return (
-            f"{root}: the processes that read pictures cannot start, or die at once. In a script of your own, call "
+            f"{root}: the processes that read images cannot start, or die at once. In a script of your own, call "
             "scan_folder under `if __name__ == '__main__':`, or with workers=1"
         )
     return (
-        f"{root}: a process that reads pictures was killed, perhaps for want of memory, while reading files from "
+        f"{root}: a process that reads images was killed, perhaps for want of memory, while reading files from "
         f"{first} to {last}. No table was written. Run: eml scan {shlex.quote(str(root))} --workers 1"
     )
 

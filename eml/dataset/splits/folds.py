@@ -26,11 +26,11 @@ def add_folds(
     """The rows with `fold`: 0..k−1, −1 (always train) or −2 (always test).
 
     groups: (N,) numbers, as `group_rows` gives them; rows of one group get one fold. None: every row by itself.
-    by images: every class is spread over all folds as evenly as its groups allow. Classes of fewer than k pictures and
-    classes that are one single group get −1; their pictures in a group with those of other classes go with these.
+    by images: every class is spread over all folds as evenly as its groups allow. Classes of fewer than k images and
+    classes that are one single group get −1; their images in a group with those of other classes go with these.
     by class: every class is in one fold, together with the classes that a group joins to it.
     A column `fold` that was there is replaced, but for rows of −2: they keep it, and it takes their groups along.
-    Raises DataError when there are too few classes, pictures or groups for k folds.
+    Raises DataError when there are too few classes, images or groups for k folds.
     """
     if k < 2:
         raise DataError(f"--k must be at least 2, got {k}")
@@ -41,7 +41,7 @@ def add_folds(
     if "fold" in table.frame.columns:
         tests = np.isin(of, of[table.frame["fold"].to_numpy()[order] == ALWAYS_TEST])
     if tests.all():
-        raise DataError(f"{table.name}: every picture is always in the test (fold -2) or looks like one that is")
+        raise DataError(f"{table.name}: every image is always in the test (fold -2) or looks like one that is")
     fold = np.full(len(order), ALWAYS_TEST, dtype=np.int64)
     rest = np.flatnonzero(~tests)
     make = _by_images if by == "images" else _by_class
@@ -65,9 +65,9 @@ def _by_images(table: Table, labels: Codes, groups: Codes, k: int, random: np.ra
     counts = np.bincount(labels)
     largest = int(counts.max())
     if largest == 1:
-        raise DataError(f"{table.name}: every class has one picture, which no fold can be made of. Give --by class")
+        raise DataError(f"{table.name}: every class has one image, which no fold can be made of. Give --by class")
     if largest < k:
-        told = f"no class has {k} pictures, one for each fold; the largest has {largest:,}"
+        told = f"no class has {k} images, one for each fold; the largest has {largest:,}"
         raise DataError(f"{table.name}: {told}. Give --k {largest} or less, or --by class")
     foldable = (counts >= k) & (_groups_of_each_class(labels, groups) > 1)
     held_out = np.zeros(int(groups.max()) + 1, dtype=bool)  # groups
@@ -89,8 +89,8 @@ def _spread(labels: Codes, groups: Codes, k: int, random: np.random.Generator) -
     """A fold for every group, so that each class, and the whole, has as equal a share in each fold as can be.
 
     Groups of several go first, the largest before the others, each to the fold that holds the least of its classes
-    and of the whole, in shares of their pictures. Pictures by themselves then level what that left uneven, class by
-    class; without groups, classes and folds are even to one picture. As even as scikit-learn's StratifiedGroupKFold,
+    and of the whole, in shares of their images. Images by themselves then level what that left uneven, class by
+    class; without groups, classes and folds are even to one image. As even as scikit-learn's StratifiedGroupKFold,
     whose time grows with groups times classes (tests/benchmarks/folds_balance.py).
     """
     fold = np.empty(len(labels), dtype=np.int64)
@@ -99,15 +99,15 @@ def _spread(labels: Codes, groups: Codes, k: int, random: np.random.Generator) -
     sizes = np.bincount(labels).tolist()
     for rows in _groups_of_several(groups, random):
         held = Counter(labels[rows].tolist())
-        cost = [len(rows) / len(labels) * pictures for pictures in total]
-        for label, pictures in held.items():
-            share = pictures / sizes[label]
+        cost = [len(rows) / len(labels) * images for images in total]
+        for label, images in held.items():
+            share = images / sizes[label]
             cost = [so_far + share * there for so_far, there in zip(cost, count[label], strict=True)]
         chosen = min(range(k), key=lambda number: (round(cost[number], 9), total[number]))
         fold[rows] = chosen
         total[chosen] += len(rows)
-        for label, pictures in held.items():
-            count[label][chosen] += pictures
+        for label, images in held.items():
+            count[label][chosen] += images
     single = np.flatnonzero(np.bincount(groups)[groups] == 1)
     single = single[random.permutation(len(single))]
     single = single[np.argsort(labels[single], kind="stable")]
@@ -142,8 +142,8 @@ def _level(fold: Codes, rows: Codes, count: list[int], total: list[int]) -> None
 def _by_class(table: Table, labels: Codes, groups: Codes, k: int, random: np.random.Generator) -> Codes:
     """Classes, joined ones as one, from the largest to the smallest (equal ones shuffled).
 
-    Each goes to the fold with the fewest classes, of equal ones to that with the fewest pictures: the folds are even
-    in classes and in pictures.
+    Each goes to the fold with the fewest classes, of equal ones to that with the fewest images: the folds are even
+    in classes and in images.
     """
     unit = joined_classes(labels, groups)  # of each class
     sizes = np.bincount(unit[labels])
@@ -151,23 +151,23 @@ def _by_class(table: Table, labels: Codes, groups: Codes, k: int, random: np.ran
     if len(sizes) < k:
         raise DataError(_too_few_classes(table, len(unit), len(sizes), k))
     shuffled = random.permutation(len(sizes))
-    held, pictures = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=np.int64)
+    held, images = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=np.int64)
     fold = np.empty(len(sizes), dtype=np.int64)
     for number in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
-        chosen = int(np.lexsort((pictures, held))[0])
+        chosen = int(np.lexsort((images, held))[0])
         fold[number] = chosen
         held[chosen] += classes[number]
-        pictures[chosen] += sizes[number]
+        images[chosen] += sizes[number]
     return fold[unit[labels]]
 
 
 def _too_few_groups(table: Table, held_out: int, groups: Codes, k: int) -> str:
     if held_out < 2:
-        told = f"{table.name}: every class of at least {k} pictures is one single group, of which no fold can be made"
+        told = f"{table.name}: every class of at least {k} images is one single group, of which no fold can be made"
         return f"{told}. Give --by class, fewer columns to --group-by, a lower --threshold, or --no-near"
-    largest = f"the largest holds {np.bincount(groups).max():,} of {len(groups):,} pictures"
+    largest = f"the largest holds {np.bincount(groups).max():,} of {len(groups):,} images"
     advice = f"Give --k {held_out} or less, fewer columns to --group-by, a lower --threshold, or --no-near"
-    return f"{table.name}: its pictures are in {held_out} groups, for {k} folds; {largest}. {advice}"
+    return f"{table.name}: its images are in {held_out} groups, for {k} folds; {largest}. {advice}"
 
 
 def _too_few_classes(table: Table, classes: int, units: int, k: int) -> str:
@@ -184,28 +184,28 @@ class Balance:
     """How even folds are, and what kept them from it."""
 
     folds: list[dict[str, int]]
-    """Of every fold that there is, −1 and −2 last: fold, pictures, classes, groups (of several pictures), fewest and
-    most pictures of a class in it."""
+    """Of every fold that there is, −1 and −2 last: fold, images, classes, groups (of several images), fewest and
+    most images of a class in it."""
     even: float
-    """Pictures of a fold, were all of 0..k−1 even."""
+    """Images of a fold, were all of 0..k−1 even."""
     worst_class: tuple[str, int, float] | None
-    """(label, pictures in one fold, its even share) of the class furthest from even; None by class."""
+    """(label, images in one fold, its even share) of the class furthest from even; None by class."""
     groups: int
-    """Groups of several pictures."""
+    """Groups of several images."""
     grouped: int
-    """Pictures in those."""
+    """Images in those."""
     largest: int
-    """Pictures of the largest group."""
+    """Images of the largest group."""
     small: list[str]
-    """Classes of fewer than k pictures (by images)."""
+    """Classes of fewer than k images (by images)."""
     one_group: list[str]
     """Other classes that are one single group (by images)."""
     one_fold: list[str]
-    """Classes of several pictures wholly in one fold's validation (by images): unknown when that is held out."""
+    """Classes of several images wholly in one fold's validation (by images): unknown when that is held out."""
     joined: int
     """Classes that a group joins to others (by class)."""
     taken: int
-    """Pictures that are always in the test since one of their group is."""
+    """Images that are always in the test since one of their group is."""
 
 
 def balance(table: Table, frame: pd.DataFrame, k: int, by: By, groups: Codes) -> Balance:
@@ -216,7 +216,7 @@ def balance(table: Table, frame: pd.DataFrame, k: int, by: By, groups: Codes) ->
     for number in [*range(k), ALWAYS_TRAIN, ALWAYS_TEST]:
         of_class = frame["label"][fold == number].value_counts()
         if len(of_class):
-            facts = {"fold": number, "pictures": int(of_class.sum()), "classes": len(of_class)}
+            facts = {"fold": number, "images": int(of_class.sum()), "classes": len(of_class)}
             facts["groups"] = several[(fold == number) & (several >= 0).to_numpy()].nunique()
             counted.append(facts | {"fewest": int(of_class.min()), "most": int(of_class.max())})
     rest = frame[fold != ALWAYS_TEST]
@@ -224,28 +224,28 @@ def balance(table: Table, frame: pd.DataFrame, k: int, by: By, groups: Codes) ->
     codes, of = codes.astype(np.int64), _dense(groups[fold != ALWAYS_TEST])
     held = np.zeros((len(labels), k + 1), dtype=np.int64)  # the last: always trained on
     np.add.at(held, (codes, rest["fold"].to_numpy()), 1)
-    pictures, in_groups = held.sum(axis=1), _groups_of_each_class(codes, of)
-    images = by == "images"
-    small, one_group = pictures < k, (pictures >= k) & (in_groups == 1)
-    one_fold = (held[:, :k] == pictures[:, None]).any(axis=1) & (pictures > 1) & images
+    images, in_groups = held.sum(axis=1), _groups_of_each_class(codes, of)
+    by_images = by == "images"
+    small, one_group = images < k, (images >= k) & (in_groups == 1)
+    one_fold = (held[:, :k] == images[:, None]).any(axis=1) & (images > 1) & by_images
     before = (table.frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in table.frame.columns else np.zeros(len(fold))
     return Balance(
         folds=counted,
         even=int((fold >= 0).sum()) / k,
-        worst_class=_worst(labels, held[:, :k], ~small & ~one_group) if images else None,
+        worst_class=_worst(labels, held[:, :k], ~small & ~one_group) if by_images else None,
         groups=int((size > 1).sum()),
         grouped=int(size[size > 1].sum()),
         largest=int(size.max()),
-        small=[str(label) for label in labels[small & images]],
-        one_group=[str(label) for label in labels[one_group & images]],
+        small=[str(label) for label in labels[small & by_images]],
+        one_group=[str(label) for label in labels[one_group & by_images]],
         one_fold=[str(label) for label in labels[one_fold]],
-        joined=0 if images else int((np.bincount(unit := joined_classes(codes, of)) > 1)[unit].sum()),
+        joined=0 if by_images else int((np.bincount(unit := joined_classes(codes, of)) > 1)[unit].sum()),
         taken=int((fold == ALWAYS_TEST).sum() - before.sum()),
     )
 
 
 def _worst(labels: Any, held: Codes, which: NDArray[np.bool_]) -> tuple[str, int, float] | None:
-    """(label, pictures in one fold, its even share) of the class furthest from its even share in a fold."""
+    """(label, images in one fold, its even share) of the class furthest from its even share in a fold."""
     held, labels = held[which], labels[which]
     share = held.mean(axis=1)
     off = np.abs(held - share[:, None])

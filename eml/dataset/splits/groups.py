@@ -1,7 +1,7 @@
-"""Groups of pictures that must stay on one side of a split or in one fold, or the test is easier than it looks.
+"""Groups of images that must stay on one side of a split or in one fold, or the test is easier than it looks.
 
-Pictures that look alike, and pictures with the same camera, track, product page, designer: connected components, so
-that what a picture in between connects is one group.
+Images that look alike, and images with the same camera, track, product page, designer: connected components, so
+that what an image in between connects is one group.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ copies (re-encoded, resized, turned, sharpened) are within 4. At 6 the largest c
 LOWER = (4, 2, 0)  # tried where chance joins too much at `THRESHOLD`; distances are nearly always even
 MOST_ROWS, MOST_CLASSES = 0.1, 0.5  # more in one chain of look-alikes is chance: half of a fold of five, half of all
 FEW_ROWS, FEW_CLASSES = 50, 10  # no chain is shorter
-SAMPLE = 500  # pictures of a group whose distances say whether it is a chain
+SAMPLE = 500  # images of a group whose distances say whether it is a chain
 
 Progress = Callable[[int], None]
 
@@ -52,11 +52,11 @@ def group_rows(
 ) -> Groups:
     """Connected components of the rows.
 
-    near: rows of one picture (its boxes), of equal content and of hashes within `threshold` bits (0..63) are connected;
+    near: rows of one image (its boxes), of equal content and of hashes within `threshold` bits (0..63) are connected;
     of a table without hashes, the first two only, with a warning. group_by: columns whose equal values connect rows, as
     text; a blank connects nothing. within_class: rows of different classes are never connected.
     threshold: None takes `THRESHOLD`, or the first of `LOWER` at which chance does not join too much, with a warning:
-    a chain of look-alikes through a tenth of the pictures or, for whole_classes (that whole classes go to one side),
+    a chain of look-alikes through a tenth of the images or, for whole_classes (that whole classes go to one side),
     look-alikes that join half of the classes. Hashes tell drawings and plain backgrounds apart badly.
     Raises DataError for columns that are not there, hashes of several kinds and a threshold out of range.
     """
@@ -76,9 +76,9 @@ def group_rows(
         for used, alike in zip(levels, _look_alikes(values, owner, levels, progress), strict=True):
             if used == levels[-1] or not (chance := _too_much(values, alike, labels, used, whole_classes)):
                 break
-            warnings.append(f"{chance} at {used} bits: by chance, the hash does not tell such pictures apart")
+            warnings.append(f"{chance} at {used} bits: by chance, the hash does not tell such images apart")
         if used != levels[0]:
-            warnings.append(f"so look-alikes are pictures within {used} bits; --threshold chooses others")
+            warnings.append(f"so look-alikes are images within {used} bits; --threshold chooses others")
         components.add(alike, np.arange(len(frame)))
     elif near:
         warnings.append(without_hashes(table))
@@ -109,7 +109,7 @@ def _too_much(values: Hashes, alike: Indices, labels: Indices, level: int, whole
         members = np.flatnonzero(alike == size.argmax())
         sample = values[members[:: -(-len(members) // SAMPLE)]]
         if np.median(np.bitwise_count(sample[:, None] ^ sample[None, :])) > 2 * level:  # copies of one are within it
-            return f"{largest:,} of {len(alike):,} pictures hang together as a chain of look-alikes"
+            return f"{largest:,} of {len(alike):,} images hang together as a chain of look-alikes"
     joined = int(np.bincount(joined_classes(labels, alike)).max())
     classes = int(labels.max()) + 1
     if whole_classes and joined > max(FEW_CLASSES, MOST_CLASSES * classes):
@@ -119,10 +119,10 @@ def _too_much(values: Hashes, alike: Indices, labels: Indices, level: int, whole
 
 def without_hashes(table: Table) -> str:
     """What the user is told of a table that has no hashes."""
-    found = "pictures of equal content are" if "content" in table.frame.columns else "nothing is"
+    found = "images of equal content are" if "content" in table.frame.columns else "nothing is"
     return (
         f"{table.name} has no column 'hash', so that {found} known to look alike; run eml scan on the folder of the "
-        "pictures to have them compared"
+        "images to have them compared"
     )
 
 
@@ -171,7 +171,7 @@ def _hashes(table: Table) -> Any:
         return hash_values(table)
     except DataError as error:
         raise DataError(
-            [*error.problems, "or give --no-near (to eml kfold or split): pictures that look alike may then be apart"]
+            [*error.problems, "or give --no-near (to eml kfold or split): images that look alike may then be apart"]
         ) from error
 
 

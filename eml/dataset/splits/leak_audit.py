@@ -28,15 +28,15 @@ class Audit:
     """What was found between the sides: two tables, or the folds of one."""
 
     sides: dict[str, int]
-    """Pictures of each side."""
+    """Images of each side."""
     pairs: pd.DataFrame
-    """`COLUMNS`: pictures of two sides that look alike, the nearest first; distance in bits; at most `LISTED`."""
+    """`COLUMNS`: images of two sides that look alike, the nearest first; distance in bits; at most `LISTED`."""
     count: int
     """All such pairs."""
     same_content: int
     """Those of them whose files are the same to the byte."""
     look_alikes: dict[str, int]
-    """Pictures of each side that have a pair."""
+    """Images of each side that have a pair."""
     values: dict[str, list[str]]
     """For each column of --group-by: the values that stand on more than one side."""
     classes: list[str]
@@ -87,7 +87,7 @@ def audit_folds(
         raise DataError(f"{told}. Run eml kfold, or give two tables: eml audit TRAIN TEST")
     numbers = sorted(frame["fold"].unique(), key=lambda number: (number < 0, abs(number)))
     if len(numbers) < 2:
-        raise DataError(f"{table.name}: every picture is in fold {numbers[0]}; there is no other to compare with")
+        raise DataError(f"{table.name}: every image is in fold {numbers[0]}; there is no other to compare with")
     sides = [(NAMES.get(number, f"fold {number}"), _rows(table, frame["fold"] == number)) for number in numbers]
     return _audit(sides, group_by, threshold, progress)
 
@@ -106,16 +106,16 @@ def _audit(
     ordered = [table.frame.iloc[row_order(table.frame)] for _, table in sides]
     frame = pd.concat(ordered, ignore_index=True)
     side = np.repeat(np.arange(len(sides)), [len(part) for part in ordered])
-    picture = _pictures(ordered, [table.root for _, table in sides])
+    image = _images(ordered, [table.root for _, table in sides])
     hashes, warnings = _hashes([table for _, table in sides])
-    entries = _entries(side, picture if hashes is None else hashes)
+    entries = _entries(side, image if hashes is None else hashes)
     blocks = _equal(entries) if hashes is None else near_pairs(entries.values, threshold, progress)
     found = _across(entries, blocks)
     return Audit(
         sides={name: len(part) for name, part in zip(names, ordered, strict=True)},
-        pairs=_listed(frame, np.array(names, dtype=object)[side], entries, found, picture),
+        pairs=_listed(frame, np.array(names, dtype=object)[side], entries, found, image),
         count=found.count,
-        same_content=_equal_over_sides(picture, side),
+        same_content=_equal_over_sides(image, side),
         look_alikes={name: int(found.touched[side == number].sum()) for number, name in enumerate(names)},
         values={name: _shared(text_values(frame[name]), side) for name in group_by},
         classes=_shared(frame["label"], side),
@@ -123,8 +123,8 @@ def _audit(
     )
 
 
-def _pictures(parts: Sequence[pd.DataFrame], roots: Sequence[Path]) -> Indices:
-    """(N,) a number for each picture: by the content of its file; of tables without contents, by the file."""
+def _images(parts: Sequence[pd.DataFrame], roots: Sequence[Path]) -> Indices:
+    """(N,) a number for each image: by the content of its file; of tables without contents, by the file."""
     if all("content" in part.columns and (part["content"] != "").all() for part in parts):
         keys = pd.concat([part["content"] for part in parts])
     else:
@@ -207,9 +207,7 @@ def _nearest(held: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return pairs[:, np.lexsort((pairs[1], pairs[0], pairs[2]))[:LISTED]]
 
 
-def _listed(
-    frame: pd.DataFrame, side: NDArray[Any], entries: _Entries, found: _Found, picture: Indices
-) -> pd.DataFrame:
+def _listed(frame: pd.DataFrame, side: NDArray[Any], entries: _Entries, found: _Found, image: Indices) -> pd.DataFrame:
     """The pairs of rows that the pairs of entries stand for."""
     i, j, distance = found.pairs
     ends = np.cumsum(entries.size[i] * entries.size[j])
@@ -222,13 +220,13 @@ def _listed(
     other = rows[start[j][pair] + within % entries.size[j][pair]]
     names, labels = frame["file_name"].to_numpy(object), frame["label"].to_numpy(object)
     facts = (side[one], names[one], labels[one], side[other], names[other], labels[other])
-    return pd.DataFrame(dict(zip(COLUMNS, (*facts, distance[pair], picture[one] == picture[other]), strict=True)))
+    return pd.DataFrame(dict(zip(COLUMNS, (*facts, distance[pair], image[one] == image[other]), strict=True)))
 
 
-def _equal_over_sides(picture: Indices, side: Indices) -> int:
-    """Pairs of rows of one picture on two sides."""
-    all_pairs = _pairs(np.bincount(picture))
-    return all_pairs - _pairs(np.unique(np.stack([picture, side]), axis=1, return_counts=True)[1])
+def _equal_over_sides(image: Indices, side: Indices) -> int:
+    """Pairs of rows of one image on two sides."""
+    all_pairs = _pairs(np.bincount(image))
+    return all_pairs - _pairs(np.unique(np.stack([image, side]), axis=1, return_counts=True)[1])
 
 
 def _pairs(sizes: Indices) -> int:

@@ -1,4 +1,4 @@
-"""Query and gallery: the flags of a test table, so that no query finds a picture that is nearly itself."""
+"""Query and gallery: the flags of a test table, so that no query finds an image that is nearly itself."""
 
 import numpy as np
 import pandas as pd
@@ -14,16 +14,16 @@ def mark_query_gallery(
     """The rows with `is_query` and `is_gallery`; columns of these names are replaced.
 
     groups: (N,) numbers of groups within classes, as `group_rows(…, within_class=True)` gives them. The queries of a
-    class are drawn group by group, and none of their groups' pictures is in the gallery: of the class a query can only
-    find what does not look like it or, for groups by camera, was not taken by its camera. Pictures of other classes
+    class are drawn group by group, and none of their groups' images is in the gallery: of the class a query can only
+    find what does not look like it or, for groups by camera, was not taken by its camera. Images of other classes
     stay in the gallery whatever their group.
-    share: of a class's pictures that are queries (within 0 and 1), all pictures of the drawn groups; as near as groups
+    share: of a class's images that are queries (within 0 and 1), all images of the drawn groups; as near as groups
     allow, at least one group and all but one at most. None: one query of each class, and the rest of its group is
-    neither query nor gallery. A class of one single group has no query: its pictures are gallery.
+    neither query nor gallery. A class of one single group has no query: its images are gallery.
     Raises DataError for a share out of range and when no class has a query.
     """
     if share is not None and not 0 < share < 1:
-        raise DataError(f"--query-share must be within 0 and 1 (a share of each class's pictures), got {share}")
+        raise DataError(f"--query-share must be within 0 and 1 (a share of each class's images), got {share}")
     order = row_order(frame)
     random = np.random.default_rng(random_seed)
     order = order[random.permutation(len(order))]
@@ -43,11 +43,11 @@ def mark_query_gallery(
             drawn = np.concatenate(_drawn(members, share * len(rows)))
             gallery[drawn], query[drawn] = False, True
     if not query.any():
-        raise DataError("--query-gallery: every test class is one single picture or group, so there is no query")
+        raise DataError("--query-gallery: every test class is one single image or group, so there is no query")
     return frame.assign(is_query=query, is_gallery=gallery)
 
 
 def _drawn(members: list[Indices], wanted: float) -> list[Indices]:
-    """The first groups that come nearest to `wanted` pictures together; one at least, all but one at most."""
+    """The first groups that come nearest to `wanted` images together; one at least, all but one at most."""
     together = np.cumsum([len(rows) for rows in members])[:-1]
     return members[: int(np.abs(together - wanted).argmin()) + 1]

@@ -32,7 +32,7 @@ def class_counts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_by_counts(table: Table, min_n_samples: int = MIN_N_SAMPLES, max_n_samples: int = MAX_N_SAMPLES) -> Split:
-    """Classes with min_n_samples to max_n_samples pictures train, the rest are the test. DataError: a side is empty."""
+    """Classes with min_n_samples to max_n_samples images train, the rest are the test. DataError: a side is empty."""
     if not 1 <= min_n_samples <= max_n_samples:
         raise DataError(
             f"--min-n-samples {min_n_samples} and --max-n-samples {max_n_samples}: "
@@ -155,10 +155,10 @@ def _ratio_advice(classes: int) -> str:
 def _empty_side_by_counts(table: Table, counts: "pd.Series[int]", least: int, most: int) -> str:
     all_train = bool(counts.between(least, most).all())
     which, side = ("every", "test") if all_train else ("no", "train")
-    told = f"{table.name}: {which} class has {least:,} to {most:,} pictures, which leaves none to {side}"
+    told = f"{table.name}: {which} class has {least:,} to {most:,} images, which leaves none to {side}"
     if len(counts) < 2:
         return f"{told}; its only class has {counts.iloc[0]:,}. A split needs two classes"
-    told += f"; its {len(counts):,} classes have {counts.min():,} to {counts.max():,} pictures."
+    told += f"; its {len(counts):,} classes have {counts.min():,} to {counts.max():,} images."
     advice = ["--by alternate"]
     if round(TEST_RATIO * len(counts)) > 0:
         advice.insert(0, "--by ratio")

@@ -81,9 +81,9 @@ def make(written: Sequence[Written], side: int) -> list[Any]:
 class Composed:
     """Transforms one after the other, as a pure function of pixels and seed.
 
-    One pair of generators for all of them, seeded anew for each picture. albumentations' own `set_random_seed` gives
+    One pair of generators for all of them, seeded anew for each image. albumentations' own `set_random_seed` gives
     each transform generators of one and the same seed: their draws are then equal, so that of two flips of chance
-    0.5 both happen or neither; and it takes 35 µs a transform, as long as the work itself on small pictures.
+    0.5 both happen or neither; and it takes 35 µs a transform, as long as the work itself on small images.
     A class and no closure, and pickled as it was written: worker processes that are spawned make their own.
     """
 

@@ -1,4 +1,4 @@
-"""What becomes of a training picture: which part of it is taken, and how the pixels are changed."""
+"""What becomes of a training image: which part of it is taken, and how the pixels are changed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ Change = Callable[[Pixels, int], Pixels]
 
 @dataclass(frozen=True)
 class Augmenter:
-    """What happens to a training picture, in this order. It can be pickled: spawned workers get it so.
+    """What happens to a training image, in this order. It can be pickled: spawned workers get it so.
 
-    whole: of the picture as decoded, of any size (no smaller than the network's unless the file is); whatever it gives
-    is then brought to the network's size. crop: the part of the picture that is resized to that size, from the full
-    picture, so that a crop is as sharp as a whole picture. flip: chance of a left-right flip. change: of the pixels at
+    whole: of the image as decoded, of any size (no smaller than the network's unless the file is); whatever it gives
+    is then brought to the network's size. crop: the part of the image that is resized to that size, from the full
+    image, so that a crop is as sharp as a whole image. flip: chance of a left-right flip. change: of the pixels at
     the network's size, which it keeps.
     """
 

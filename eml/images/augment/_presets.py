@@ -1,4 +1,4 @@
-"""What may happen to a picture between the thing and the file: the steps of which the presets choose."""
+"""What may happen to an image between the thing and the file: the steps of which the presets choose."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -27,7 +27,7 @@ Brightness = Annotated[float, Field(ge=0, le=1, description="largest change of b
 Saturation = Annotated[float, Field(ge=0, le=1, description="largest change of saturation (share)")]
 Hue = Annotated[float, Field(ge=0, le=0.5, description="largest change of hue (share of the circle)")]
 Grey = Annotated[float, _chance("all colour being taken away")]
-Downscale = Annotated[float, _chance("a picture from afar: 0.3 to 0.8 of its pixels a side, then enlarged")]
+Downscale = Annotated[float, _chance("an image from afar: 0.3 to 0.8 of its pixels a side, then enlarged")]
 Blur = Annotated[float, _chance("a Gaussian blur of up to 1 % of the side (one standard deviation)")]
 Noise = Annotated[float, _chance("a sensor's noise of 1 to 5 % of the range (one standard deviation)")]
 Jpeg = Annotated[float, _chance("JPEG compression of quality 25 to 80")]

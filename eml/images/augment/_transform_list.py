@@ -13,10 +13,10 @@ from eml.config.text import alternatives, did_you_mean, listed, shown
 from eml.images.augment._albumentations_adapter import filled, library, make
 
 PAGE = "docs/augmentation.md"
-SIDE = 64  # of the picture on which each transform is tried, and of the network while its size is not known
+SIDE = 64  # of the image on which each transform is tried, and of the network while its size is not known
 
-_OTHERS = "needs other pictures beside the one, which it is not given"
-_BOXES = "needs boxes or masks in the picture, which it is not given"
+_OTHERS = "needs other images beside the one, which it is not given"
+_BOXES = "needs boxes or masks in the image, which it is not given"
 _VOLUMES = "is for volumes"
 REFUSED = {
     **dict.fromkeys(("FDA", "HistogramMatching", "PixelDistributionAdaptation", "Mosaic", "OverlayElements"), _OTHERS),
@@ -32,7 +32,7 @@ REFUSED = {
     **dict.fromkeys(("Normalize", "ToFloat", "FromFloat"), "gives numbers that are no pixels; eml normalises later"),
     "ToTensorV2": "gives a tensor; eml makes it later",
     "TextImage": "needs the texts that it should write, which it is not given",
-    "ToRGB": "is for grey pictures; each picture is RGB already",
+    "ToRGB": "is for grey images; each image is RGB already",
     "Lambda": "needs a function, which YAML cannot hold",
     **dict.fromkeys(("Compose", "ReplayCompose"), "is what the whole list is; use Sequential"),
 }
@@ -159,12 +159,12 @@ def _joined(said: Sequence[str], got: str) -> str:
 
 
 def _of_result(written: Any, loc: tuple[str | int, ...]) -> Iterator[Flaw]:
-    """Whether an RGB picture comes out. That it raises is no flaw yet: real pictures may be larger."""
-    picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    """Whether an RGB image comes out. That it raises is no flaw yet: real images may be larger."""
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     try:
-        changed = make([written], SIDE)[0](image=picture, force_apply=True)["image"]
+        changed = make([written], SIDE)[0](image=pixels, force_apply=True)["image"]
     except Exception:
         return
     if changed.dtype != np.uint8 or changed.shape[2:] != (3,):
         shape = " × ".join(map(str, changed.shape))
-        yield Flaw(loc, f"gives {changed.dtype} of {shape}, which is no RGB picture of whole numbers from 0 to 255.")
+        yield Flaw(loc, f"gives {changed.dtype} of {shape}, which is no RGB image of whole numbers from 0 to 255.")

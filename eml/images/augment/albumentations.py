@@ -13,11 +13,11 @@ from eml.images.augment._transform_list import flaws
 from eml.images.augment.base import Augment
 from eml.images.preprocess import Pixels, Preprocess
 
-SMALL = "PadIfNeeded before them makes small pictures as large as the network's"
+SMALL = "PadIfNeeded before them makes small images as large as the network's"
 
 
 class Albumentations(Augment):
-    """albumentations' transforms in the order given, on the decoded picture; the network's size comes afterwards."""
+    """albumentations' transforms in the order given, on the decoded image; the network's size comes afterwards."""
 
     type: Literal["albumentations"] = "albumentations"
     transforms: tuple[str | dict[str, Any], ...] = Field(
@@ -38,7 +38,7 @@ class Albumentations(Augment):
         return handler(written)
 
     def build(self, preprocess: Preprocess) -> Augmenter:
-        """Raises ConfigError when they cannot be done to a picture of the network's size."""
+        """Raises ConfigError when they cannot be done to an image of the network's size."""
         whole = Whole(self.transforms, preprocess.size)
         whole.rehearse()
         return Augmenter(whole=whole)
@@ -48,11 +48,11 @@ class Whole(Composed):
     """What the user wrote, whose failures are the user's to mend."""
 
     def rehearse(self) -> None:
-        """Try the transforms on pictures as small as they come. Raises ConfigError."""
-        picture = np.random.default_rng(0).integers(0, 256, (self.side, self.side, 3), np.uint8)
+        """Try the transforms on images as small as they come. Raises ConfigError."""
+        image = np.random.default_rng(0).integers(0, 256, (self.side, self.side, 3), np.uint8)
         for seed in range(3):
             self.seed(seed)
-            data = {"image": picture}
+            data = {"image": image}
             for each, written in zip(self.transforms, self.written, strict=True):
                 try:
                     data = each(**data, force_apply=True)
@@ -61,7 +61,7 @@ class Whole(Composed):
                     raise ConfigError(f"augment.transforms: {name} fails on {_told(data['image'], error)}") from error
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
-        """(H, W, 3) uint8 of any size. Raises DataError when a transform cannot take a picture of this size."""
+        """(H, W, 3) uint8 of any size. Raises DataError when a transform cannot take an image of this size."""
         try:
             return super().__call__(pixels, seed)
         except Exception as error:
@@ -70,4 +70,4 @@ class Whole(Composed):
 
 def _told(pixels: Pixels, error: Exception) -> str:
     height, width, *_ = pixels.shape
-    return f"a picture of {width} × {height} pixels: {(str(error).splitlines() or [type(error).__name__])[0]}"
+    return f"an image of {width} × {height} pixels: {(str(error).splitlines() or [type(error).__name__])[0]}"

@@ -10,9 +10,9 @@ class Faces(of.Photographic, Augment):
     """Aligned faces: a flip, the detector's small errors, and the losses of bad cameras.
 
     Crop and rotation are no larger than the errors of a detector and of its landmarks: what is always in one place is
-    not to be learnt in all. A fifth of the pictures are made coarse, as the published training of AdaFace does (Kim
+    not to be learnt in all. A fifth of the images are made coarse, as the published training of AdaFace does (Kim
     2022, arXiv:2204.00964; there a larger crop and light come at the same chance); blur, compression and grey stand for
-    the cameras of such pictures. No hue: it is no light that turns skin green. Little erasing, for masks and glasses.
+    the cameras of such images. No hue: it is no light that turns skin green. Little erasing, for masks and glasses.
     """
 
     type: Literal["faces"] = "faces"

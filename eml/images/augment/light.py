@@ -7,7 +7,7 @@ from eml.images.augment.base import Augment
 
 
 class Light(of.Photographic, Augment):
-    """A small crop and a flip: for pictures that are alike already, short runs, and colours that tell things apart."""
+    """A small crop and a flip: for images that are alike already, short runs, and colours that tell things apart."""
 
     type: Literal["light"] = "light"
     crop: of.Cut = 0.1

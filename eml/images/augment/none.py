@@ -8,7 +8,7 @@ from eml.images.preprocess import Preprocess
 
 
 class NoAugment(Augment):
-    """Training pictures as they are."""
+    """Training images as they are."""
 
     type: Literal["none"] = "none"
 

@@ -24,7 +24,7 @@ _SECTION = re.compile(r"m\d+|n\d+|p(0?\.\d+|0|1|1\.0)|mstd(\d+\.?\d*|inf)|mmax\d
 
 
 class RandAugment(Augment):
-    """RandAugment, a few of fifteen operations drawn for each picture, and random erasing, both timm's.
+    """RandAugment, a few of fifteen operations drawn for each image, and random erasing, both timm's.
 
     Cubuk 2020, arXiv:1909.13719; Zhong 2017, arXiv:1708.04896. Some operations invert, solarise or posterise: where
     colour tells classes apart, take `strong`.
@@ -33,7 +33,7 @@ class RandAugment(Augment):
     type: Literal["randaugment"] = "randaugment"
     policy: str = Field(
         "rand-m9-mstd0.5-inc1",
-        description="timm's own notation: m strength 0 to 10, n operations a picture, p chance of each, mstd spread of "
+        description="timm's own notation: m strength 0 to 10, n operations an image, p chance of each, mstd spread of "
         "the strength, mmax its bound, inc1 all operations stronger with m, tweights, t3a or t3aw other sets of them",
     )
     crop: of.Cut = 0.3
@@ -71,7 +71,7 @@ class RandAugment(Augment):
 class Policies:
     """timm's policy and its erasing, whose random numbers come from the process's generators.
 
-    These are seeded for each picture and put back afterwards, so that nobody else's numbers depend on it; numpy's is
+    These are seeded for each image and put back afterwards, so that nobody else's numbers depend on it; numpy's is
     exchanged for one of our own meanwhile, since a copy of its state would take 100 µs.
     """
 
@@ -106,14 +106,14 @@ class Policies:
 
 
 def _one_bit_at_least(level_fn: Callable[[float, Any], tuple[int]]) -> Callable[[float, Any], tuple[int]]:
-    """timm asks for 0 bits at full strength, which Pillow 13 refuses; earlier ones gave a black picture."""
+    """timm asks for 0 bits at full strength, which Pillow 13 refuses; earlier ones gave a black image."""
     return lambda level, hparams: (max(1, level_fn(level, hparams)[0]),)
 
 
 def _erased(pixels: Pixels, seed: int) -> Pixels:
-    """A rectangle full of noise. timm erases normalised pictures; its noise on zeros tells where, and with what.
+    """A rectangle full of noise. timm erases normalised images; its noise on zeros tells where, and with what.
 
-    Normal noise of ImageNet's spread about ImageNet's mean, as it is where the picture is normalised afterwards.
+    Normal noise of ImageNet's spread about ImageNet's mean, as it is where the image is normalised afterwards.
     """
     import torch
     from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD

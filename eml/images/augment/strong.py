@@ -7,10 +7,10 @@ from eml.images.augment.base import Augment
 
 
 class Strong(of.Photographic, Augment):
-    """Much of everything: for long runs, large networks and few pictures, where `standard` is learnt by heart.
+    """Much of everything: for long runs, large networks and few images, where `standard` is learnt by heart.
 
     Half of the area and Inception's aspect ratios (4/3). Hue moves by 18 degrees, since one class's colour is another's
-    beyond that. Each loss has a small chance, so that two thirds of the pictures have at most one.
+    beyond that. Each loss has a small chance, so that two thirds of the images have at most one.
     """
 
     type: Literal["strong"] = "strong"

@@ -13,28 +13,28 @@ from numpy.typing import NDArray
 
 from eml.errors import DataError, OutputError
 from eml.images.cache.settings import Settings
-from eml.images.cache.source import Cached
+from eml.images.cache.source import CachedSource
 from eml.images.cache.store import ENTRY, Entries, Store, Writer
 from eml.images.decode import read
-from eml.images.source import Files
+from eml.images.source import FileSource
 from eml.threads import in_order
 
 MIB = 2**20
-SHOWN = 20  # pictures that cannot be read
-WORTH_TELLING = 256 * MIB  # of what changed pictures have left behind
-SAMPLE = 24  # pictures made to know how much room the others take
+SHOWN = 20  # images that cannot be read
+WORTH_TELLING = 256 * MIB  # of what changed images have left behind
+SAMPLE = 24  # images made to know how much room the others take
 
 Report = Callable[[str], None]
 """Is told a line."""
 Advance = Callable[[int, int], None]
-"""Is told how many pictures of how many are made."""
+"""Is told how many images of how many are made."""
 
 
 @dataclass(frozen=True)
 class Filled:
     """source: of all rows, in the files' order. made, bytes: what was added. renewed: files of another time alone."""
 
-    source: Cached
+    source: CachedSource
     made: int
     renewed: int
     bytes: int
@@ -44,7 +44,7 @@ class Filled:
 def fill(
     folder: Path,
     settings: Settings,
-    files: Files,
+    files: FileSource,
     *,
     report: Report = lambda line: None,
     advance: Advance = lambda done, total: None,
@@ -53,7 +53,7 @@ def fill(
     """The cache of these files in a folder of caches, after what is missing or was changed has been made.
 
     A file whose size and time are what they were is taken as unchanged. A stop at any moment loses the last seconds of
-    work. check: first compare all that is kept with its checksums. Raises DataError with all pictures that cannot be
+    work. check: first compare all that is kept with its checksums. Raises DataError with all images that cannot be
     read (20 at most are named), the others being kept, and OutputError when there is no room.
     """
     store, started = Store(folder, settings), time.monotonic()
@@ -64,23 +64,23 @@ def fill(
         _begin(store)
         with store.locked(report):
             if lost := store.mend(thorough=check):
-                report(f"warning: {store.path}: {lost:,} pictures are damaged or cut off, and are made again")
+                report(f"warning: {store.path}: {lost:,} images are damaged or cut off, and are made again")
             made, renewed, size = _make(store, wanted, report, advance)
         entries = store.entries()
         if (left := _left_over(entries)) > WORTH_TELLING:
             report(
-                f"cache: {left / MIB:,.0f} MiB of {store.path} are of pictures that have changed since; to have them "
+                f"cache: {left / MIB:,.0f} MiB of {store.path} are of images that have changed since; to have them "
                 "back, make it anew after eml cache --clear"
             )
-    source = Cached(store.data, entries[wanted.places(entries)], jpeg=settings.format == "jpeg")
+    source = CachedSource(store.data, entries[wanted.places(entries)], jpeg=settings.format == "jpeg")
     return Filled(source, made, renewed, size, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """files: of N rows. keys: (N,) uint64, of where a picture lies and its box. states: (N, 2) bytes and time (ns)."""
+    """files: of N rows. keys: (N,) uint64, of where an image lies and its box. states: (N, 2) bytes and time (ns)."""
 
-    files: Files
+    files: FileSource
     keys: NDArray[np.uint64]
     states: NDArray[np.int64]
 
@@ -92,7 +92,7 @@ class _Wanted:
         return np.where((places >= 0) & (entries["key"][places] == self.keys), places, -1) if len(entries) else places
 
     def current(self, entries: Entries) -> NDArray[np.bool_]:
-        """(N,) which rows' files are as they were when their pictures were made."""
+        """(N,) which rows' files are as they were when their images were made."""
         places = self.places(entries)
         if not len(entries):
             return places >= 0
@@ -101,8 +101,8 @@ class _Wanted:
         return np.asarray((places >= 0) & same)
 
 
-def _keys(files: Files, folder: Path) -> NDArray[np.uint64]:
-    """Paths are taken from the folder of caches: one that lies with the pictures can be moved with them."""
+def _keys(files: FileSource, folder: Path) -> NDArray[np.uint64]:
+    """Paths are taken from the folder of caches: one that lies with the images can be moved with them."""
     try:
         root = os.path.relpath(files.root.resolve(), folder.resolve())
     except ValueError:  # another drive
@@ -117,7 +117,7 @@ def _keys(files: Files, folder: Path) -> NDArray[np.uint64]:
     return keys
 
 
-def _states(files: Files) -> NDArray[np.int64]:
+def _states(files: FileSource) -> NDArray[np.int64]:
     names, offsets, start = files.names.tobytes(), files.offsets.tolist(), f"{files.root}/".encode()
     states = np.empty((len(files), 2), np.int64)
     for row in range(len(files)):
@@ -135,7 +135,7 @@ def _state(path: Path | bytes) -> tuple[int, int]:
 
 
 def _left_over(entries: Entries) -> int:
-    """Bytes of pictures that later ones have taken the place of."""
+    """Bytes of images that later ones have taken the place of."""
     last = len(entries) - 1 - np.unique(entries["key"][::-1], return_index=True)[1]
     return int(entries["length"].sum() - entries["length"][last].sum())
 
@@ -162,7 +162,7 @@ class _Made:
 
 
 def _make(store: Store, wanted: _Wanted, report: Report, advance: Advance) -> tuple[int, int, int]:
-    """The pictures that are missing or were changed. How many were made, how many only have another time; bytes."""
+    """The images that are missing or were changed. How many were made, how many only have another time; bytes."""
     entries = store.entries()
     rows = np.flatnonzero(~wanted.current(entries))
     rows = rows[np.sort(np.unique(wanted.keys[rows], return_index=True)[1])]
@@ -190,12 +190,12 @@ def _make(store: Store, wanted: _Wanted, report: Report, advance: Advance) -> tu
             advance(done, len(rows))
     if problems:
         more = [f"and {len(problems) - SHOWN:,} more"] if len(problems) > SHOWN else []
-        raise DataError([*problems[:SHOWN], *more, f"{store.path}: holds the other pictures. eml scan lists bad files"])
+        raise DataError([*problems[:SHOWN], *more, f"{store.path}: holds the other images. eml scan lists bad files"])
     return writer.count, renewed, writer.bytes
 
 
-def _made(settings: Settings, files: Files, row: int, earlier: bytes | None) -> _Made:
-    """earlier: the content of the row's file when its picture was made. Raises DataError when it cannot be read."""
+def _made(settings: Settings, files: FileSource, row: int, earlier: bytes | None) -> _Made:
+    """earlier: the content of the row's file when its image was made. Raises DataError when it cannot be read."""
     path = files.path(row)
     state = _state(path)  # before it is read: a change meanwhile is seen the next time
     data = read(path)
@@ -207,14 +207,14 @@ def _made(settings: Settings, files: Files, row: int, earlier: bytes | None) -> 
 
 
 def _check_room(store: Store, count: int, sample: list[_Made | DataError], report: Report) -> None:
-    """Tells what room `count` pictures will take, by a sample. Raises OutputError when there is less."""
+    """Tells what room `count` images will take, by a sample. Raises OutputError when there is less."""
     sizes = [len(each.data or b"") for each in sample if isinstance(each, _Made)]
     needed = round(count * float(np.mean(sizes))) if sizes else 0
     free = shutil.disk_usage(store.path).free
     if needed > free:
         raise OutputError(
-            f"{store.path}: {count:,} pictures would take about {needed / MIB:,.0f} MiB ({store.settings}), and "
+            f"{store.path}: {count:,} images would take about {needed / MIB:,.0f} MiB ({store.settings}), and "
             f"{free / MIB:,.0f} MiB are free. Make room, choose another folder or a smaller side, or format jpeg"
         )
     if needed:
-        report(f"cache: {count:,} pictures to make, about {needed / MIB:,.0f} MiB ({store.settings}), in {store.path}")
+        report(f"cache: {count:,} images to make, about {needed / MIB:,.0f} MiB ({store.settings}), in {store.path}")

@@ -1,4 +1,4 @@
-"""What a cache holds: everything that decides its bytes, besides the pictures themselves."""
+"""What a cache holds: everything that decides its bytes, besides the images themselves."""
 
 import io
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from eml.files import text_digest
 from eml.images.decode import decode_bytes
 from eml.images.preprocess import Fit, Interpolation, Pixels, Preprocess, reduced
 
-Kind = Literal["pictures", "squares"]
+Kind = Literal["images", "squares"]
 StoredFormat = Literal["raw", "jpeg"]
 
 _MADE_AS = 1  # raised whenever the same file would be kept with other bytes
@@ -23,7 +23,7 @@ _MADE_AS = 1  # raised whenever the same file would be kept with other bytes
 class Settings:
     """Of one cache.
 
-    kind: pictures, their own aspect ratio, the shorter side brought down to `side` where it is longer, for training,
+    kind: images, their own aspect ratio, the shorter side brought down to `side` where it is longer, for training,
     which takes parts of them; squares, of `side` pixels, bit for bit what evaluation makes of a file. format: raw RGB,
     or JPEG of a quality. fit: of squares alone, which are raw.
     """
@@ -37,7 +37,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         assert (self.kind == "squares") == (self.fit is not None)
-        assert self.kind == "pictures" or self.format == "raw"
+        assert self.kind == "images" or self.format == "raw"
         assert (self.format == "jpeg") == (self.quality is not None)
 
     def header(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Settings:
 
 
 def described(header: dict[str, Any]) -> str:
-    """A header for people: `pictures, side 192, bicubic, jpeg of quality 95`."""
+    """A header for people: `images, side 192, bicubic, jpeg of quality 95`."""
     kept = f"jpeg of quality {header.get('quality')}" if header.get("format") == "jpeg" else str(header.get("format"))
     parts = [f"side {header.get('side')}", header.get("fit"), header.get("interpolation"), kept]
     return ", ".join([str(header.get("kind")), *(str(part) for part in parts if part)])

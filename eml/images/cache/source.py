@@ -1,4 +1,4 @@
-"""Pictures by row, from a cache."""
+"""Images by row, from a cache."""
 
 import io
 import mmap
@@ -19,8 +19,8 @@ LET_GO = 16 * 2**20
 """Bytes that a process looks at before it lets go of them: what it has mapped would be counted as its memory."""
 
 
-class Cached:
-    """A Source. Rows are a few tensors and the pictures a mapped file: nothing grows in a worker with their number.
+class CachedSource:
+    """A Source. Rows are a few tensors and the images a mapped file: nothing grows in a worker with their number.
 
     entries: (N,) of each row, in the cache whose data.bin is `data`. jpeg: whether that is what it holds.
     """

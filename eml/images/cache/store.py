@@ -21,7 +21,7 @@ from eml.images.cache.settings import Settings, described
 
 ENTRY = np.dtype(
     [
-        ("key", "<u8"),  # digest of where the picture lies and its box
+        ("key", "<u8"),  # digest of where the image lies and its box
         ("bytes", "<i8"),  # of the file, by which with its time is known that it has not changed
         ("mtime_ns", "<i8"),
         ("content", "V16"),  # blake2b of the file
@@ -39,11 +39,11 @@ _BLOCK = struct.Struct("<4sII")  # mark, number of entries, CRC-32 of their byte
 _MARK = b"eml\1"
 
 COMMIT_BYTES = 256 * 2**20
-"""Pictures are entered into the index, and are then safe, at most so many bytes after they were made …"""
+"""Images are entered into the index, and are then safe, at most so many bytes after they were made …"""
 COMMIT_SECONDS = 5.0
 """… and at most so long."""
 INDEX_ROOM = 2**20
-"""Bytes of pictures given up on a full disk, more than the entries of one commit take unless pictures are tiny."""
+"""Bytes of images given up on a full disk, more than the entries of one commit take unless images are tiny."""
 
 
 class Store:
@@ -73,7 +73,7 @@ class Store:
             write_json(self.header, self.settings.header())
 
     def entries(self) -> Entries:
-        """All whose pictures are there. Raises DataError when it cannot be read."""
+        """All whose images are there. Raises DataError when it cannot be read."""
         entries = self._read()[0]
         return entries[self._within(entries)]
 
@@ -98,9 +98,9 @@ class Store:
         return np.asarray(entries["offset"] + entries["length"] <= size)
 
     def mend(self, *, thorough: bool = False) -> int:
-        """Forgets entries whose pictures are not what was written, so that they are made again; how many.
+        """Forgets entries whose images are not what was written, so that they are made again; how many.
 
-        Looks at the size of the data and at the last block's pictures, thorough: at all. For the holder of the lock.
+        Looks at the size of the data and at the last block's images, thorough: at all. For the holder of the lock.
         """
         entries, end = self._read()
         good = self._within(entries)
@@ -183,7 +183,7 @@ class Writer:
             self._index.close()
 
     def add(self, key: int, state: tuple[int, int], content: bytes, data: bytes, shape: tuple[int, ...]) -> None:
-        """One picture. Raises OutputError when the disk is full; those before are kept."""
+        """One image. Raises OutputError when the disk is full; those before are kept."""
         with _written(self.store):
             _write_all(self._data, data)
         place = (self._end, len(data), shape[0], shape[1], zlib.crc32(data))
@@ -192,7 +192,7 @@ class Writer:
         self.count, self.bytes = self.count + 1, self.bytes + len(data)
 
     def renew(self, entry: Any, state: tuple[int, int]) -> None:
-        """A picture whose file has another time and the same content."""
+        """An image whose file has another time and the same content."""
         place = tuple(entry[name] for name in ("offset", "length", "height", "width", "crc"))
         self._enter(entry["key"], state, entry["content"].tobytes(), place)
 
@@ -202,7 +202,7 @@ class Writer:
             self.commit()
 
     def commit(self) -> None:
-        """Pictures first, then the entries that say where they are."""
+        """Images first, then the entries that say where they are."""
         if self._pending:
             with _written(self.store):
                 os.fsync(self._data.fileno())
@@ -215,10 +215,10 @@ class Writer:
         self._begin()
 
     def _make_room(self) -> None:
-        """On a full disk: the last pictures go, so that the entries of those before them can be written."""
+        """On a full disk: the last images go, so that the entries of those before them can be written."""
         wanted, committed = self._end - INDEX_ROOM, self._began[0]
         while self._pending and self._end > wanted:
-            if (offset := self._pending.pop()[4]) >= committed:  # else a renewed entry, of an earlier picture
+            if (offset := self._pending.pop()[4]) >= committed:  # else a renewed entry, of an earlier image
                 self._end = offset
         with _written(self.store):
             self._data.truncate(self._end)
@@ -240,7 +240,7 @@ def caches(folder: Path) -> dict[Path, tuple[str, int]]:
     """The caches in a folder: what each holds, and its bytes."""
     found = {}
     for path in sorted(folder.glob("*-*")) if folder.is_dir() else []:
-        if path.name.startswith(("pictures-", "squares-")) and (header := read_header(path)) is not None:
+        if path.name.startswith(("images-", "squares-")) and (header := read_header(path)) is not None:
             found[path] = described(header), sum(file.stat().st_size for file in path.iterdir() if file.is_file())
     return found
 
@@ -289,6 +289,6 @@ def _written(store: Store) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"{store.path}: cannot be written: {error.strerror or error}. The pictures that are kept stay; it goes on "
+            f"{store.path}: cannot be written: {error.strerror or error}. The images that are kept stay; it goes on "
             "from there"
         ) from error

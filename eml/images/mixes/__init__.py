@@ -1,4 +1,4 @@
-"""The mix family: from a batch of pictures to one in which each is mixed with another."""
+"""The mix family: from a batch of images to one in which each is mixed with another."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class CutMix(Mix):
-    """A box of the partner over the picture, labels weighted by exact area. Yun 2019, arXiv:1905.04899, eq. 1–2."""
+    """A box of the positive over the image, labels weighted by exact area. Yun 2019, arXiv:1905.04899, eq. 1–2."""
 
     type: Literal["cutmix"] = "cutmix"
     alpha: float = Field(
         1.0, ge=0.01, le=100, description="of λ ~ Beta(α, α), the area kept before the box is cut off at the edges"
     )
 
-    def mix(self, images: Tensor, partners: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """With a box of the partners."""
-        return pasted(images, partners, random, alpha=self.alpha, draws=self.draws(images))
+    def mix(self, images: Tensor, positives: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """With a box of the positives."""
+        return pasted(images, positives, random, alpha=self.alpha, draws=self.draws(images))

@@ -1,4 +1,4 @@
-"""Batches of P distinct classes with K pictures each: how many there must be, who is in which, and which pictures."""
+"""Batches of P distinct classes with K images each: how many there must be, who is in which, and which images."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -28,56 +28,56 @@ class Plan:
 
 @dataclass(frozen=True)
 class Groups:
-    """Pictures come in groups of `size` of one class; max_per_class, max_repeats: as in the samplers' configs."""
+    """Images come in groups of `size` of one class; max_per_class, max_repeats: as in the samplers' configs."""
 
     size: int
     max_per_class: int | None
     max_repeats: int | None
 
     def taken(self, counts: Counts) -> Counts:
-        """(C,) pictures of each class that an epoch goes by."""
+        """(C,) images of each class that an epoch goes by."""
         return at_most(counts, self.max_per_class)
 
     def plan(self, counts: Counts, per_batch: int) -> Plan:
-        """Of batches of `per_batch` classes that have `counts` pictures."""
+        """Of batches of `per_batch` classes that have `counts` images."""
         wanted = _ceil(self.taken(counts), self.size)
         return plan(wanted, self.limit(counts, wanted), per_batch)
 
     def limit(self, counts: Counts, wanted: Counts) -> Counts:
-        """(C,) groups of each class at most; those that its pictures fill once are always granted."""
+        """(C,) groups of each class at most; those that its images fill once are always granted."""
         if self.max_repeats is None:
             return np.full(len(counts), UNLIMITED)
         return np.maximum(wanted, self.taken(counts) * self.max_repeats // self.size)
 
     def repeats(self, counts: Counts, places: int) -> float:
-        """Share of an epoch's places that have a picture which was there before."""
+        """Share of an epoch's places that have an image which was there before."""
         return max(0.0, 1 - int(self.taken(counts).sum()) / places)
 
     def rows(self, classes: Classes, table: NDArray[np.int64], seed: int, epoch: int) -> Rows:
         """(steps, P·size) rows for a table (steps, P) of classes.
 
-        A class's pictures come in an order drawn for the epoch, and again in the same when it comes oftener: any n_c
+        A class's images come in an order drawn for the epoch, and again in the same when it comes oftener: any n_c
         that follow one another are all of them, so that none is twice in a group before all are in it.
         """
         share, taken = epochs_share(classes, self.taken(classes.counts), seed, epoch), self.taken(classes.counts)
         order = classes.grouped(share[random_of(seed, epoch).permutation(len(share))])
         label = table.reshape(-1)
-        first, nth = np.cumsum(taken) - taken, earlier(label) * self.size
+        first, nth = np.cumsum(taken) - taken, occurrence_index(label) * self.size
         number = (nth[:, None] + np.arange(self.size)) % taken[label][:, None]
         return order[first[label][:, None] + number].reshape(len(table), -1)
 
 
 class InGroups(Strict):
-    """What the samplers of classes in groups of pictures share; each stands beside their family."""
+    """What the samplers of classes in groups of images share; each stands beside their family."""
 
-    per_class: int = Field(4, ge=2, description="pictures of each class in a batch")
+    per_class: int = Field(4, ge=2, description="images of each class in a batch")
     max_per_class: int | None = Field(
-        None, ge=1, description="at most so many pictures of a class an epoch, others in the next; null: all"
+        None, ge=1, description="at most so many images of a class an epoch, others in the next; null: all"
     )
     max_repeats: int | None = Field(
         None,
         ge=1,
-        description="a picture comes at most so often an epoch, but to fill the last group of its class, and the epoch "
+        description="an image comes at most so often an epoch, but to fill the last group of its class, and the epoch "
         "is as short as that needs; null: as often as the largest class's turn takes",
     )
 
@@ -110,18 +110,20 @@ def _most_steps(limit: Counts, per_batch: int) -> int:
     return low
 
 
-def drawn(made: Plan, steps: int, per_batch: int, weight: Counts, random: np.random.Generator) -> NDArray[np.int64]:
-    """(steps, per_batch) items by a plan, but for so many steps. weight: (n,) pictures of each item."""
+def draw_batches(
+    made: Plan, steps: int, per_batch: int, weight: Counts, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """(steps, per_batch) items by a plan, but for so many steps. weight: (n,) images of each item."""
     wanted, limit = np.minimum(made.wanted, steps), np.minimum(made.limit, steps)
-    return timetable(allotted(wanted, limit, steps * per_batch, weight, random), per_batch, random)
+    return timetable(allocate_counts(wanted, limit, steps * per_batch, weight, random), per_batch, random)
 
 
-def allotted(
+def allocate_counts(
     wanted: Counts, limit: Counts, total: int, weight: NDArray[np.int64], random: np.random.Generator
 ) -> Counts:
     """(n,) how often each item comes, `total` together: at least as wanted, at most `limit`, the rest by weight.
 
-    The same multiple of its weight for each, as far as the bounds allow, so that pictures repeat alike. Where more is
+    The same multiple of its weight for each, as far as the bounds allow, so that images repeat alike. Where more is
     wanted than `total`, each gets less in proportion.
     """
     if (most := int(wanted.sum())) > total:
@@ -162,7 +164,7 @@ def timetable(counts: Counts, per_batch: int, random: np.random.Generator) -> ND
     return np.ascontiguousarray(places.T)
 
 
-def earlier(items: NDArray[np.int64]) -> NDArray[np.int64]:
+def occurrence_index(items: NDArray[np.int64]) -> NDArray[np.int64]:
     """(n,) how often the same item stands before each."""
     order, counts = np.argsort(items, kind="stable"), np.bincount(items)
     found = np.empty_like(items)
@@ -170,10 +172,10 @@ def earlier(items: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-def few_pictures(small: int, classes: int, size: int) -> str:
+def few_images(small: int, classes: int, size: int) -> str:
     """The note on classes that do not fill a group."""
     return (
-        f"{small:,} of {classes:,} classes have fewer than per_class {size} pictures, which come several times in a "
+        f"{small:,} of {classes:,} classes have fewer than per_class {size} images, which come several times in a "
         f"batch. Leave them out with: eml filter --min-per-class {size}"
     )
 
@@ -190,7 +192,7 @@ def fewer_repeats(repeats: float, by_limit: dict[int, float]) -> list[str]:
         return []
     limit = max(each for each, share in by_limit.items() if share <= least + WORTH_TELLING / 2)
     return [
-        f"sampler.max_per_class: {limit} takes at most so many pictures of a class an epoch, others in the next, and "
+        f"sampler.max_per_class: {limit} takes at most so many images of a class an epoch, others in the next, and "
         f"has {percent(by_limit[limit])} repeats: in classes of uneven size the small ones repeat while the large last"
     ]
 

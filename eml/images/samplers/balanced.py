@@ -7,26 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from eml.images.samplers._class_batches import earlier
+from eml.images.samplers._class_batches import occurrence_index
 from eml.images.samplers.base import UNLIMITED, Classes, Counts, Rows, Sampler, at_most, in_turn, percent, random_of
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many are taken
 
 
 class Balanced(Sampler):
-    """A class comes as often as (number of its pictures)^power. Mahajan 2018, arXiv:1805.00932, section 2.2, power ½.
+    """A class comes as often as (number of its images)^power. Mahajan 2018, arXiv:1805.00932, section 2.2, power ½.
 
     Deviation: the numbers are exact to one, not drawn; and any n_c draws of a class that follow one another, over
-    epochs too, are all of its pictures.
+    epochs too, are all of its images.
     """
 
     type: Literal["balanced"] = "balanced"
-    power: float = Field(0.5, ge=0, le=1, description="0: every class as often as another; 1: every picture so")
-    pictures: int | None = Field(
-        None, ge=1, description="pictures an epoch; null: as many as there are, of each class up to max_per_class"
+    power: float = Field(0.5, ge=0, le=1, description="0: every class as often as another; 1: every image so")
+    images: int | None = Field(
+        None, ge=1, description="images an epoch; null: as many as there are, of each class up to max_per_class"
     )
-    max_per_class: int | None = Field(None, ge=1, description="at most so many pictures of a class an epoch")
-    max_repeats: int | None = Field(None, ge=1, description="a picture comes at most so often an epoch")
+    max_per_class: int | None = Field(None, ge=1, description="at most so many images of a class an epoch")
+    max_repeats: int | None = Field(None, ge=1, description="an image comes at most so often an epoch")
 
     def steps(self, classes: Classes, batch_size: int) -> int:
         """Whole batches."""
@@ -44,7 +44,7 @@ class Balanced(Sampler):
         numbers = _numbers(expected, seed, epoch)
         label = random_of(seed, epoch).permutation(np.repeat(np.arange(len(numbers)), numbers))
         rows = in_turn(classes, seed, before, numbers)
-        place: NDArray[np.int64] = (np.cumsum(numbers) - numbers)[label] + earlier(label)
+        place: NDArray[np.int64] = (np.cumsum(numbers) - numbers)[label] + occurrence_index(label)
         return rows[place.reshape(steps, size)]
 
     def expected(self, counts: Counts, total: int) -> NDArray[np.float64]:
@@ -67,8 +67,8 @@ class Balanced(Sampler):
         often, seen = expected / counts, np.minimum(expected, counts).sum() / counts.sum()
         most = int(often.argmax())
         return [
-            f"sampler balanced: an epoch has {percent(float(seen))} of the pictures; one of {names[most]!r} "
-            f"({counts[most]:,} pictures) comes {often[most]:.2g} times on average, one of the largest class "
+            f"sampler balanced: an epoch has {percent(float(seen))} of the images; one of {names[most]!r} "
+            f"({counts[most]:,} images) comes {often[most]:.2g} times on average, one of the largest class "
             f"{often[counts.argmax()]:.2g} times"
         ]
 
@@ -77,7 +77,7 @@ class Balanced(Sampler):
         return limit if self.max_repeats is None else np.minimum(limit, counts * self.max_repeats)
 
     def _total(self, counts: Counts) -> int:
-        return min(self.pictures or int(at_most(counts, self.max_per_class).sum()), int(self._limit(counts).sum()))
+        return min(self.images or int(at_most(counts, self.max_per_class).sum()), int(self._limit(counts).sum()))
 
 
 def _numbers(expected: NDArray[np.float64], seed: int, epoch: int) -> Counts:

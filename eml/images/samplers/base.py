@@ -1,4 +1,4 @@
-"""What a sampler is, and how the pictures of a class take turns."""
+"""What a sampler is, and how the images of a class take turns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Classes:
 
     @cached_property
     def counts(self) -> Counts:
-        """(C,) pictures of each class."""
+        """(C,) images of each class."""
         return np.bincount(self.labels)
 
     @cached_property
@@ -40,7 +40,7 @@ class Classes:
 class Sampler(Choice):
     """The rows of every batch of an epoch, as a pure function of the classes, the batch size, the seed and the epoch.
 
-    Numbers of pictures are of the training rows; what is held out does not count.
+    Numbers of images are of the training rows; what is held out does not count.
     """
 
     @property
@@ -81,7 +81,7 @@ def at_most(counts: Counts, limit: int | None) -> Counts:
 def in_turn(classes: Classes, seed: int, start: Counts, taken: Counts) -> Rows:
     """(Σ taken,) rows, class after class: `taken` of each, from number `start` of a fixed random order on and round.
 
-    Any n_c rows of a class that follow one another, over epochs too, are all its pictures.
+    Any n_c rows of a class that follow one another, over epochs too, are all its images.
     """
     fixed = classes.grouped(random_of(seed).permutation(len(classes.labels)))
     label = np.repeat(np.arange(len(taken)), taken)

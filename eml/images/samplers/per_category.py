@@ -1,4 +1,4 @@
-"""P classes of K pictures, from the same category."""
+"""P classes of K images, from the same category."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from eml.errors import DataError
 from eml.images.samplers._class_batches import (
     InGroups,
     Plan,
-    drawn,
-    earlier,
-    few_pictures,
+    draw_batches,
+    few_images,
     fewer_repeats,
     limits_to_try,
+    occurrence_index,
     plan,
 )
 from eml.images.samplers.base import Classes, Counts, Rows, Sampler, percent, random_of
@@ -33,8 +33,8 @@ class Shelf:
 class PerCategory(InGroups, Sampler):
     """P×K with classes that are hard to tell apart: the classes of a batch are of few categories, of one by default.
 
-    As with per_class every picture comes at least once an epoch, and none again before all of its class have come.
-    Categories with too few classes for a batch are joined to one another as wholes; a class with pictures of several
+    As with per_class every image comes at least once an epoch, and none again before all of its class have come.
+    Categories with too few classes for a batch are joined to one another as wholes; a class with images of several
     categories counts to that of most of them.
     """
 
@@ -78,7 +78,7 @@ class PerCategory(InGroups, Sampler):
             )
 
     def steps(self, classes: Classes, batch_size: int) -> int:
-        """Batches in which every picture has its place."""
+        """Batches in which every image has its place."""
         return self._outer(self._shelves(classes, batch_size)[0]).steps
 
     def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> Rows:
@@ -86,15 +86,15 @@ class PerCategory(InGroups, Sampler):
         shelves, random, groups = self._shelves(classes, batch_size)[0], random_of(seed, epoch), self.groups()
         outer, weight = self._outer(shelves), groups.taken(classes.counts)
         sizes = np.array([weight[shelf.members].sum() for shelf in shelves])
-        shelf_of = drawn(outer, outer.steps, self.categories, sizes, random)  # (steps, categories)
+        shelf_of = draw_batches(outer, outer.steps, self.categories, sizes, random)  # (steps, categories)
         per_block = self._per_block(batch_size)
         blocks = np.bincount(shelf_of.reshape(-1), minlength=len(shelves))
         made = [
-            shelf.members[drawn(shelf.plan, int(number), per_block, weight[shelf.members], random)]
+            shelf.members[draw_batches(shelf.plan, int(number), per_block, weight[shelf.members], random)]
             for shelf, number in zip(shelves, blocks, strict=True)
             if number
         ]
-        place = (np.cumsum(blocks) - blocks)[shelf_of.reshape(-1)] + earlier(shelf_of.reshape(-1))
+        place = (np.cumsum(blocks) - blocks)[shelf_of.reshape(-1)] + occurrence_index(shelf_of.reshape(-1))
         table = np.concatenate(made)[place].reshape(outer.steps, -1)
         return groups.rows(classes, table, seed, epoch)
 
@@ -102,7 +102,7 @@ class PerCategory(InGroups, Sampler):
         """Repeats, and which categories could not have batches of their own."""
         pooled, counts = self._shelves(classes, batch_size)[1], classes.counts
         steps, repeats = self.steps(classes, batch_size), self._repeats(classes, batch_size)
-        lines = [f"sampler per_category: {steps:,} batches an epoch, {percent(repeats)} of their pictures are repeats"]
+        lines = [f"sampler per_category: {steps:,} batches an epoch, {percent(repeats)} of their images are repeats"]
         category = category_of_classes(classes)
         if pooled:
             lines.append(
@@ -113,7 +113,7 @@ class PerCategory(InGroups, Sampler):
         if blank := int(np.count_nonzero(category < 0)):
             lines.append(f"{blank:,} of {len(counts):,} classes have no {self.column} and are taken as one more")
         if small := int(np.count_nonzero(counts < self.per_class)):
-            lines.append(few_pictures(small, len(counts), self.per_class))
+            lines.append(few_images(small, len(counts), self.per_class))
         caps = limits_to_try(self.per_class, int(self.groups().taken(counts).max()))
         return lines + fewer_repeats(repeats, {cap: self.limited(cap)._repeats(classes, batch_size) for cap in caps})
 
@@ -162,7 +162,7 @@ def _put_together(members: list[NDArray[np.int64]], counts: Counts, per_block: i
 
 
 def category_of_classes(classes: Classes) -> NDArray[np.int64]:
-    """(C,) the category of most of a class's pictures, of equals the first; −1: of none."""
+    """(C,) the category of most of a class's images, of equals the first; −1: of none."""
     assert classes.categories is not None
     kinds = int(classes.categories.max()) + 2
     pairs, numbers = np.unique(classes.labels * kinds + classes.categories + 1, return_counts=True)

@@ -1,4 +1,4 @@
-"""P classes of K pictures."""
+"""P classes of K images."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,15 +6,15 @@ from typing import Literal
 import numpy as np
 
 from eml.errors import DataError
-from eml.images.samplers._class_batches import InGroups, drawn, few_pictures, fewer_repeats, limits_to_try
+from eml.images.samplers._class_batches import InGroups, draw_batches, few_images, fewer_repeats, limits_to_try
 from eml.images.samplers.base import Classes, Rows, Sampler, percent, random_of
 
 
 class PerClass(InGroups, Sampler):
-    """P×K: every batch has batch_size / per_class classes with per_class pictures each.
+    """P×K: every batch has batch_size / per_class classes with per_class images each.
 
-    In an epoch every picture comes at least once, and none again before all of its class have come. The epoch has as
-    few batches as that allows. A class with fewer pictures than per_class fills its place with repeats.
+    In an epoch every image comes at least once, and none again before all of its class have come. The epoch has as
+    few batches as that allows. A class with fewer images than per_class fills its place with repeats.
     """
 
     type: Literal["per_class"] = "per_class"
@@ -43,23 +43,23 @@ class PerClass(InGroups, Sampler):
             )
 
     def steps(self, classes: Classes, batch_size: int) -> int:
-        """Batches in which every picture has its place."""
+        """Batches in which every image has its place."""
         return self.groups().plan(classes.counts, batch_size // self.per_class).steps
 
     def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> Rows:
         """(steps, P·K) rows; those of a class stand together."""
         groups, per_batch, random = self.groups(), batch_size // self.per_class, random_of(seed, epoch)
         plan = groups.plan(classes.counts, per_batch)
-        table = drawn(plan, plan.steps, per_batch, groups.taken(classes.counts), random)
+        table = draw_batches(plan, plan.steps, per_batch, groups.taken(classes.counts), random)
         return groups.rows(classes, table, seed, epoch)
 
     def notes(self, classes: Classes, batch_size: int, names: Sequence[str]) -> list[str]:
         """Repeats, what they come from, and what would make them fewer."""
         counts, steps = classes.counts, self.steps(classes, batch_size)
         repeats = self._repeats(classes, batch_size)
-        lines = [f"sampler per_class: {steps:,} batches an epoch, {percent(repeats)} of their pictures are repeats"]
+        lines = [f"sampler per_class: {steps:,} batches an epoch, {percent(repeats)} of their images are repeats"]
         if small := int(np.count_nonzero(counts < self.per_class)):
-            lines.append(few_pictures(small, len(counts), self.per_class))
+            lines.append(few_images(small, len(counts), self.per_class))
         caps = limits_to_try(self.per_class, int(self.groups().taken(counts).max()))
         return lines + fewer_repeats(repeats, {cap: self.limited(cap)._repeats(classes, batch_size) for cap in caps})
 

@@ -10,15 +10,15 @@ from eml.images.samplers.base import Classes, Rows, Sampler, at_most, epochs_sha
 
 
 class Shuffle(Sampler):
-    """Every picture at most once, in random order.
+    """Every image at most once, in random order.
 
-    Those that do not fill the last batch are left out, others in each epoch; with fewer pictures than a batch, the
+    Those that do not fill the last batch are left out, others in each epoch; with fewer images than a batch, the
     batch is all of them.
     """
 
     type: Literal["shuffle"] = "shuffle"
     max_per_class: int | None = Field(
-        None, ge=1, description="at most so many pictures of a class an epoch, others in the next; null: all"
+        None, ge=1, description="at most so many images of a class an epoch, others in the next; null: all"
     )
 
     def steps(self, classes: Classes, batch_size: int) -> int:
@@ -40,6 +40,6 @@ class Shuffle(Sampler):
             return []
         above = int(np.count_nonzero(classes.counts > (self.max_per_class or 0)))
         return [
-            f"sampler shuffle: {percent(left)} of the pictures, of {above:,} classes above max_per_class "
+            f"sampler shuffle: {percent(left)} of the images, of {above:,} classes above max_per_class "
             f"{self.max_per_class}, are left for later epochs"
         ]

@@ -1,4 +1,4 @@
-"""What a table of pictures says of itself, without a look at a picture: plain numbers, as JSON takes them."""
+"""What a table of images says of itself, without a look at an image: plain numbers, as JSON takes them."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from eml.errors import DataError
 from eml.reports.bins import histogram
 from eml.reports.data.near import Near
 
-SMALL = 32  # pixels of the shorter side: below it little is left to tell pictures by
+SMALL = 32  # pixels of the shorter side: below it little is left to tell images by
 LISTED = 10  # classes, sizes and names shown of a longer list
 
 # Where the way of the data leaves its tables, and the command that makes each.
@@ -40,7 +40,7 @@ def class_facts(labels: "pd.Series[str]") -> dict[str, Any]:
     numbers, total = sizes.to_numpy(), len(labels)
     running = np.cumsum(numbers)
     tenth = math.ceil(len(sizes) / 10)
-    named = [{"label": str(label), "pictures": int(size)} for label, size in sizes.items()]
+    named = [{"label": str(label), "images": int(size)} for label, size in sizes.items()]
     return {
         **_range(sizes),
         "of_one": int((numbers == 1).sum()),
@@ -55,7 +55,7 @@ def class_facts(labels: "pd.Series[str]") -> dict[str, Any]:
 
 
 def _cumulative(running: Any, most: int = 120) -> list[list[float]]:
-    """[share of the classes, largest first; share of the pictures in them], from 0 to 1."""
+    """[share of the classes, largest first; share of the images in them], from 0 to 1."""
     at = np.unique(np.linspace(0, len(running) - 1, min(most, len(running))).round().astype(int))
     points = [[round(float(i + 1) / len(running), 4), round(float(running[i] / running[-1]), 4)] for i in at]
     return [[0.0, 0.0], *points]
@@ -78,7 +78,7 @@ def size_facts(frame: pd.DataFrame) -> dict[str, Any] | None:
         "ratios": {name: int(count) for name, count in zip(RATIOS, counts, strict=True) if count},
         "distinct": len(common),
         "common": [
-            {"width": int(size[0]), "height": int(size[1]), "pictures": int(count)}  # type: ignore[index]
+            {"width": int(size[0]), "height": int(size[1]), "images": int(count)}  # type: ignore[index]
             for size, count in common.head(LISTED).items()
         ],
     }
@@ -135,7 +135,7 @@ def table_facts(folder: Path) -> list[dict[str, Any]]:
             "step": command,
             "command": sidecar.command if sidecar else None,
             "created": sidecar.created if sidecar else None,
-            "pictures": None if labels is None else len(labels),
+            "images": None if labels is None else len(labels),
             "classes": None if labels is None else int(labels.nunique()),
             "state": _state(path, [each for each in found if found[each]["step"] != command]),
         }
@@ -153,10 +153,10 @@ def _state(path: Path, earlier: list[Path]) -> str:
 
 
 def headline(table: Table) -> dict[str, Any]:
-    """pictures, classes, bytes (None where the table does not have them)."""
+    """images, classes, bytes (None where the table does not have them)."""
     frame = table.frame
     return {
-        "pictures": len(frame),
+        "images": len(frame),
         "classes": int(frame["label"].nunique()),
         "bytes": int(frame["bytes"].sum()) if "bytes" in frame.columns else None,
     }

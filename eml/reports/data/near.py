@@ -1,4 +1,4 @@
-"""Look-alikes of a table: groups within a class, and pictures that look like one of another class."""
+"""Look-alikes of a table: groups within a class, and images that look like one of another class."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,13 +12,13 @@ from eml.dataset.duplicates.dedup import confirmed_twins
 from eml.dataset.duplicates.duplicates import hash_values, keeping_order, twins
 from eml.dataset.duplicates.hamming import Hashes, near_pairs
 from eml.dataset.duplicates.label_conflicts import conflicts_of
-from eml.dataset.duplicates.same_images import SamePictures, same_pictures
+from eml.dataset.duplicates.same_images import SameImages, same_images
 from eml.dataset.table import Table
 from eml.progress import Progress
 
 
 class Member(NamedTuple):
-    """A picture of a group. distance: bits of 64 to the one that stays; same_bytes: it is a copy of that file."""
+    """An image of a group. distance: bits of 64 to the one that stays; same_bytes: it is a copy of that file."""
 
     row: int
     distance: int
@@ -27,7 +27,7 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures of one class within the threshold of the one that stays; the nearest first."""
+    """Images of one class within the threshold of the one that stays; the nearest first."""
 
     label: str
     kept: int
@@ -36,13 +36,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Clash:
-    """Two classes that share look-alikes: the nearest two pictures, and how many pictures have theirs here."""
+    """Two classes that share look-alikes: the nearest two images, and how many images have theirs here."""
 
     rows: tuple[int, int]
     labels: tuple[str, str]
     distance: int
     same_bytes: bool
-    pictures: int
+    images: int
 
 
 class Chance(NamedTuple):
@@ -61,22 +61,22 @@ class Near:
 
     threshold: int
     twin: Indices
-    """(N,) the picture of its class that a picture duplicates, −1 where it stays."""
+    """(N,) the image of its class that an image duplicates, −1 where it stays."""
     identical: Indices
     """(N,) the same at a threshold of 0."""
     groups: list[Group]
     """The largest first."""
     conflicting: Indices
-    """(N,) distance to the nearest picture of another class that is the same picture; −1 where there is none."""
+    """(N,) distance to the nearest image of another class that is the same image; −1 where there is none."""
     copied: Any
     """(N,) bool: another class has a file of the same bytes."""
     clashes: list[Clash]
-    """Same bytes first, then the nearest, then those of most pictures."""
+    """Same bytes first, then the nearest, then those of most images."""
     chance: Chance
 
 
 def look_alikes(table: Table, threshold: int, progress: Progress | None = None) -> Near:
-    """Compares all pictures. Raises DataError where the hashes cannot be used.
+    """Compares all images. Raises DataError where the hashes cannot be used.
 
     progress: (description, total) → context manager → function told how many are newly done.
     """
@@ -85,11 +85,11 @@ def look_alikes(table: Table, threshold: int, progress: Progress | None = None) 
     labels = pd.factorize(frame["label"], sort=True)[0].astype(np.int64)
     rank = keeping_order(frame)
     content = _contents(frame)
-    same = same_pictures(table, threshold, "all", progress, trust_hash=True)  # the page marks them
+    same = same_images(table, threshold, "all", progress, trust_hash=True)  # the page marks them
     twin = confirmed_twins(same, rank)
     group, conflicting = _conflicts(table, same)
-    partner = _partners(values, labels, rank, content, group, threshold)
-    copied = (partner >= 0) & (content >= 0) & (content == content[partner])
+    positive = _positives(values, labels, rank, content, group, threshold)
+    copied = (positive >= 0) & (content >= 0) & (content == content[positive])
     return Near(
         threshold=threshold,
         twin=twin,
@@ -97,13 +97,13 @@ def look_alikes(table: Table, threshold: int, progress: Progress | None = None) 
         groups=_groups(frame, values, content, twin),
         conflicting=conflicting,
         copied=copied,
-        clashes=_clashes(frame, partner, conflicting, copied),
+        clashes=_clashes(frame, positive, conflicting, copied),
         chance=_chance(values, labels, threshold),
     )
 
 
-def _conflicts(table: Table, same: SamePictures) -> tuple[Indices, Indices]:
-    """(group, distance to the nearest of another class), (N,) each; −1 for pictures in no conflict."""
+def _conflicts(table: Table, same: SameImages) -> tuple[Indices, Indices]:
+    """(group, distance to the nearest of another class), (N,) each; −1 for images in no conflict."""
     listed = conflicts_of(table, same)
     group, distance = np.full((2, len(table.frame)), -1)
     rows = table.frame.index.get_indexer(listed.index)
@@ -137,18 +137,18 @@ def _groups(frame: pd.DataFrame, values: Hashes, content: Indices, twin: Indices
     return sorted(groups, key=lambda group: (-len(group.others), names[group.kept]))
 
 
-def _partners(
+def _positives(
     values: Hashes, labels: Indices, rank: Indices, content: Indices, group: Indices, threshold: int
 ) -> Indices:
-    """(N,) for each picture of a group the nearest of it with another label, a copy of the file first; else −1."""
-    partner = np.full(len(values), -1, dtype=np.int64)
+    """(N,) for each image of a group the nearest of it with another label, a copy of the file first; else −1."""
+    positive = np.full(len(values), -1, dtype=np.int64)
     rows = np.flatnonzero(group >= 0)
     rows = rows[np.argsort(rank[rows])]
     if not len(rows):
-        return partner
+        return positive
     keys = np.stack([values[rows], labels[rows].astype(np.uint64)])
     _, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-    best = rows[first]  # one picture for each hash and label, the first that would be kept
+    best = rows[first]  # one image for each hash and label, the first that would be kept
     nearest, other = np.full(len(best), threshold + 1), np.full(len(best), -1)
     for i, j, distance in near_pairs(values[best], threshold):
         across = (labels[best[i]] != labels[best[j]]) & (group[best[i]] == group[best[j]])
@@ -158,12 +158,12 @@ def _partners(
             one, two, far = one[order], two[order], far[order]
             nearer = far < nearest[one]
             nearest[one[nearer]], other[one[nearer]] = far[nearer], two[nearer]
-    partner[rows] = np.where(other >= 0, best[other], -1)[inverse]
-    return _copies_first(partner, rows, labels, content)
+    positive[rows] = np.where(other >= 0, best[other], -1)[inverse]
+    return _copies_first(positive, rows, labels, content)
 
 
-def _copies_first(partner: Indices, rows: Indices, labels: Indices, content: Indices) -> Indices:
-    """The partner is a copy of the file where another class has one. rows: the conflicting ones, best first."""
+def _copies_first(positive: Indices, rows: Indices, labels: Indices, content: Indices) -> Indices:
+    """The positive is a copy of the file where another class has one. rows: the conflicting ones, best first."""
     known = pd.DataFrame({"row": rows, "label": labels[rows], "content": content[rows]})
     known = known[known["content"] >= 0]
     for _, copies in known[known.duplicated("content", keep=False)].groupby("content"):
@@ -171,16 +171,16 @@ def _copies_first(partner: Indices, rows: Indices, labels: Indices, content: Ind
         if len(firsts) > 1:
             one, other = firsts["row"].iloc[0], firsts["row"].iloc[1]
             mine = copies["label"] == firsts["label"].iloc[0]
-            partner[copies["row"]] = np.where(mine, other, one)
-    return partner
+            positive[copies["row"]] = np.where(mine, other, one)
+    return positive
 
 
-def _clashes(frame: pd.DataFrame, partner: Indices, distance: Indices, copied: Any) -> list[Clash]:
+def _clashes(frame: pd.DataFrame, positive: Indices, distance: Indices, copied: Any) -> list[Clash]:
     """One for each two classes."""
     labels = frame["label"].to_numpy()
     found: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
-    for row in np.flatnonzero(partner >= 0):
-        one, other = sorted((int(row), int(partner[row])), key=lambda each: str(labels[each]))
+    for row in np.flatnonzero(positive >= 0):
+        one, other = sorted((int(row), int(positive[row])), key=lambda each: str(labels[each]))
         key = (str(labels[one]), str(labels[other]))
         closeness = -1 if copied[row] else int(distance[row])
         found.setdefault(key, []).append((closeness, one, other))
@@ -188,4 +188,4 @@ def _clashes(frame: pd.DataFrame, partner: Indices, distance: Indices, copied: A
     for pair, those in found.items():
         closeness, one, other = min(those)
         clashes.append(Clash((one, other), pair, max(closeness, 0), closeness < 0, len(those)))
-    return sorted(clashes, key=lambda clash: (not clash.same_bytes, clash.distance, -clash.pictures, clash.labels))
+    return sorted(clashes, key=lambda clash: (not clash.same_bytes, clash.distance, -clash.images, clash.labels))

@@ -15,11 +15,11 @@ HERE = Path(__file__).parent
 GROUPS, MEMBERS, CLASHES = 24, 7, 48  # shown; the others are counted. 24 × 8 + 48 × 2 thumbnails are about 2 MB
 
 REASONS = {
-    "truncated": "The file ends before the picture does: an interrupted copy or download. Fetch it again.",
-    "not_a_picture": "The bytes are of no known picture format, whatever the name says.",
+    "truncated": "The file ends before the image does: an interrupted copy or download. Fetch it again.",
+    "not_an_image": "The bytes are of no known image format, whatever the name says.",
     "unsupported": "A format that is not read, such as HEIC, SVG or PDF. Convert it to PNG or JPEG.",
     "unreadable": "The data are broken, or the file may not be read.",
-    "too_large": "More pixels or bytes than are decoded; a decompression bomb, or a picture to be scaled down.",
+    "too_large": "More pixels or bytes than are decoded; a decompression bomb, or an image to be scaled down.",
     "empty": "0 bytes.",
     "missing": "A link to nothing, or a file that went away while it was read.",
     "not_in_a_class": "The file lies beside the class folders, so it has no class.",
@@ -27,7 +27,7 @@ REASONS = {
     "linked_folder": "A link to a folder that is read in its own place.",
     "unusable_name": "The name is not valid UTF-8, or reads like a path out of the dataset.",
 }
-VAGUE = {"images", "image", "img", "imgs", "data", "dataset", "pictures", "photos", "train", "test"}
+VAGUE = {"pictures", "image", "img", "imgs", "data", "dataset", "images", "photos", "train", "test"}
 STATES = {
     "current": "current",
     "stale": "out of date",
@@ -47,7 +47,7 @@ def shown_clashes(report: DataReport) -> list[Clash]:
 
 
 def shown_names(report: DataReport) -> list[str]:
-    """The file names of the pictures that the page shows."""
+    """The file names of the images that the page shows."""
     rows = [row for clash in shown_clashes(report) for row in clash.rows]
     for group in shown_groups(report):
         rows += [group.kept, *(member.row for member in group.others[:MEMBERS])]
@@ -81,14 +81,14 @@ def _charts(facts: dict[str, Any]) -> dict[str, Markup]:
     charts = {
         "classes": bar_chart(
             sizes["histogram"],
-            horizontal="pictures in the class",
+            horizontal="images in the class",
             vertical="classes",
             label="How large the classes are",
         ),
         "tail": curve(
             sizes["cumulative"],
             (tenth["classes"] / facts["classes"], tenth["share"], share(tenth["share"])),
-            label="Share of the pictures in the largest classes",
+            label="Share of the images in the largest classes",
             even="dashed: all classes equal",
         ),
     }
@@ -96,8 +96,8 @@ def _charts(facts: dict[str, Any]) -> dict[str, Markup]:
         charts[side] = bar_chart(
             sides[side]["histogram"],
             horizontal=f"{'shorter' if side == 'short_side' else 'longer'} side (px)",
-            vertical="pictures",
-            label=f"Pictures by their {'shorter' if side == 'short_side' else 'longer'} side in pixels",
+            vertical="images",
+            label=f"Images by their {'shorter' if side == 'short_side' else 'longer'} side in pixels",
         )
     return charts
 

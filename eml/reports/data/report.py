@@ -25,7 +25,7 @@ def examine(
     threshold: int = THRESHOLD,
     progress: Progress | None = None,
 ) -> DataReport:
-    """All that is to be said of a table. Reads the tables beside it, and no picture.
+    """All that is to be said of a table. Reads the tables beside it, and no image.
 
     dataset, root: as the user would give them to a command. threshold: bits of 64 by which look-alikes may differ.
     Raises DataError where the table's hashes cannot be used.
@@ -58,13 +58,13 @@ def near_facts(near: Near) -> dict[str, Any]:
     return {
         "threshold": near.threshold,
         "within_classes": {
-            "pictures_to_spare": int((near.twin >= 0).sum()),
+            "images_to_spare": int((near.twin >= 0).sum()),
             "same_hash": int((near.identical >= 0).sum()),
             "groups": len(sizes),
             "largest_group": max(sizes, default=0),
         },
         "label_conflicts": {
-            "pictures": int((near.conflicting >= 0).sum()),
+            "images": int((near.conflicting >= 0).sum()),
             "same_bytes": int(near.copied.sum()),
             "class_pairs": len(near.clashes),
         },
@@ -77,11 +77,11 @@ def near_facts(near: Near) -> dict[str, Any]:
 
 
 def _no_comparison(table: Table) -> str | None:
-    """Why the pictures cannot be compared; None where they can."""
+    """Why the images cannot be compared; None where they can."""
     if "hash" not in table.frame.columns:
         return "The table has no hashes. Run eml scan without --no-hashes to have look-alikes found."
     if table.frame["file_name"].duplicated().any():
-        return "Hashes are of whole pictures, and some pictures of this table are there with several boxes."
+        return "Hashes are of whole images, and some images of this table are there with several boxes."
     return None
 
 
@@ -90,7 +90,7 @@ def write_page(
 ) -> list[Path]:
     """Writes the page whole, its sidecar beside it; returns [path] where it replaced an older one.
 
-    Reads the pictures that it shows. Raises OutputError by the rules of `check_outputs`.
+    Reads the images that it shows. Raises OutputError by the rules of `check_outputs`.
     """
     from eml.reports.data.page import render, shown_names
     from eml.reports.thumbnails import thumbnails

@@ -101,9 +101,9 @@ def _filter(
 def _look_alikes(near: Near) -> list[_Reason]:
     rest = "the same as one of another class: a label conflict, and both leave"
     clashing = near.conflicting >= 0
-    conflict = _Reason({"--dedup": "", "--scope": "dataset"}, clashing, ("picture is", "pictures are", rest))
+    conflict = _Reason({"--dedup": "", "--scope": "dataset"}, clashing, ("image is", "images are", rest))
     rest = f"like another of the class (within {near.threshold} bits)"
-    twin = _Reason({"--dedup": ""}, near.twin >= 0, ("picture looks", "pictures look", rest), near.twin)
+    twin = _Reason({"--dedup": ""}, near.twin >= 0, ("image looks", "images look", rest), near.twin)
     found = [each for each in (conflict, twin) if each.rows.any()]
     if found and near.threshold != THRESHOLD:
         found[0].options["--threshold"] = str(near.threshold)
@@ -111,17 +111,17 @@ def _look_alikes(near: Near) -> list[_Reason]:
 
 
 def _small(table: Table, facts: dict[str, Any]) -> list[_Reason]:
-    """Pictures that are small where most are not."""
+    """Images that are small where most are not."""
     sizes = facts["sizes"]
     if not sizes or not sizes["below_32"] or sizes["short_side"]["median"] < 2 * SMALL:
         return []
     rows = (table.frame[["width", "height"]].min(axis=1) < SMALL).to_numpy()
     rest = f"under {SMALL} px on the shorter side, where the median is {sizes['short_side']['median']:,g} px"
-    return [_Reason({"--min-size": str(SMALL)}, rows, ("picture is", "pictures are", rest))]
+    return [_Reason({"--min-size": str(SMALL)}, rows, ("image is", "images are", rest))]
 
 
 def _alone(table: Table, reasons: list[_Reason]) -> list[_Reason]:
-    """Pictures whose class has no other, or none that the other reasons leave."""
+    """Images whose class has no other, or none that the other reasons leave."""
     left = np.ones(len(table.frame), bool)
     for each in reasons:
         left &= ~each.rows
@@ -131,7 +131,7 @@ def _alone(table: Table, reasons: list[_Reason]) -> list[_Reason]:
     if not alone.any() or (sizes < 2).all():
         return []
     rest = "the only one of its class that is left: nothing else of it can be found or held out"
-    return [_Reason({"--min-per-class": "2"}, alone, ("picture is", "pictures are each", rest))]
+    return [_Reason({"--min-per-class": "2"}, alone, ("image is", "images are each", rest))]
 
 
 def _split(facts: dict[str, Any], given: list[Any], stale: bool) -> list[Suggestion]:
@@ -145,15 +145,15 @@ def _split(facts: dict[str, Any], given: list[Any], stale: bool) -> list[Suggest
 
 
 def _kfold(facts: dict[str, Any], given: list[Any], stale: bool) -> list[Suggestion]:
-    """By images where most classes have a picture for each fold, else by class."""
+    """By images where most classes have an image for each fold, else by class."""
     sizes, classes = facts["class_sizes"], facts["classes"]
     why = "the folds are older than what they were made from" if stale else "nothing yet to validate on while training"
     if sizes["median"] >= K:
-        told = f"{why}; the median class has {sizes['median']:,g} pictures, enough for {K} folds by images"
+        told = f"{why}; the median class has {sizes['median']:,g} images, enough for {K} folds by images"
         return [Suggestion(_command("eml", "kfold", *given), [told])]
     if classes - round(TEST_RATIO * classes) < K:
         return []
-    rest = f"{sizes['below_five']:,} of {classes:,} classes have fewer than {K} pictures, so whole classes are held out"
+    rest = f"{sizes['below_five']:,} of {classes:,} classes have fewer than {K} images, so whole classes are held out"
     return [Suggestion(_command("eml", "kfold", *given, "--by", "class"), [f"{why}; {rest}"])]
 
 

@@ -16,7 +16,7 @@ class Confusion:
     """Two classes by their wrong first answers.
 
     labels: the one whose queries are more often answered wrongly first. taken: how many queries of each were answered
-    with a picture of the other. queries: how many both have. rows: the query and the answer of the highest similarity.
+    with an image of the other. queries: how many both have. rows: the query and the answer of the highest similarity.
     """
 
     labels: tuple[str, str]
@@ -29,7 +29,7 @@ class Confusion:
 def confusions(evaluation: Evaluated) -> tuple[list[Confusion], int]:
     """The pairs of classes of the most wrong first answers, and how many more pairs have one."""
     wanted, answers = evaluation.wanted, evaluation.summary.answers
-    wrong = np.flatnonzero(answers.has_partner & ~answers.right & (answers.nearest >= 0))
+    wrong = np.flatnonzero(answers.has_positive & ~answers.right & (answers.nearest >= 0))
     asked, answer = wanted.queries[wrong], wanted.gallery[answers.nearest[wrong]]
     table = pd.DataFrame({"asked": asked, "answer": answer, "similarity": answers.similarity[wrong]})
     of, with_ = wanted.labels[asked], wanted.labels[answer]
@@ -59,7 +59,7 @@ def _confusion(row: Any, names: list[str], queries: Integers) -> Confusion:
 
 
 def _queries_of_classes(evaluation: Evaluated) -> Integers:
-    """(C,) queries with a partner."""
+    """(C,) queries with a positive."""
     wanted = evaluation.wanted
-    counted = wanted.queries[evaluation.summary.answers.has_partner]
+    counted = wanted.queries[evaluation.summary.answers.has_positive]
     return np.bincount(wanted.labels[counted], minlength=int(wanted.labels.max()) + 1)

@@ -19,7 +19,7 @@ WIDTHS = (0.005, 0.01, 0.02, 0.05)  # of a bin of similarities
 
 
 def cmc_points(ranks: Floats, gallery: int) -> list[tuple[float, float]]:
-    """(K, R@K): share of the queries whose first partner is among the K nearest. ranks: (Q,), NaN: not counted."""
+    """(K, R@K): share of the queries whose first positive is among the K nearest. ranks: (Q,), NaN: not counted."""
     ranks = np.sort(ranks[np.isfinite(ranks)])
     last = max(1, gallery)
     ks = np.unique(np.rint(np.geomspace(1, last, min(last, MOST_POINTS))).astype(int))
@@ -34,7 +34,12 @@ def cmc_chart(points: Sequence[tuple[float, float]]) -> Markup:
     marks = [(k, value, f"{name} {percent(value)}") for k, value, name in marks if not math.isnan(value)]
     ticks = [(10.0**power, f"{10**power:,}") for power in range(int(math.log10(last)) + 1)]
     return log_chart(
-        points, ticks, (1, max(last, 1.001)), marks, ("K", "R@K"), "Share of the queries with a partner among K nearest"
+        points,
+        ticks,
+        (1, max(last, 1.001)),
+        marks,
+        ("K", "R@K"),
+        "Share of the queries with a positive among K nearest",
     )
 
 
@@ -107,7 +112,7 @@ def tick(value: float) -> str:
 
 
 def histogram_bins(found: Nearest) -> tuple[Floats, Floats, Floats]:
-    """Edges (B+1,), shares of the queries (B,) by own and by other; a query without a picture of a kind is in none."""
+    """Edges (B+1,), shares of the queries (B,) by own and by other; a query without an image of a kind is in none."""
     own, other = (each[np.isfinite(each)] for each in (found.own, found.other))
     both = np.concatenate([own, other])
     low, high = float(both.min()), min(1.0, float(both.max()))
@@ -147,7 +152,7 @@ def similarity_chart(found: Nearest, threshold: float | None = None) -> Markup:
     if threshold is not None and edges[0] <= threshold <= edges[-1]:
         x = left + (threshold - edges[0]) / (edges[1] - edges[0]) * wide
         parts.append(Markup('<path class="threshold" d="M{:.1f},{}V{}"/>').format(x, TOP, base))
-    return framed(parts, left, "similarity", "share of the queries", "Similarity of the nearest pictures")
+    return framed(parts, left, "similarity", "share of the queries", "Similarity of the nearest images")
 
 
 def _similarity_labels(edges: Floats, left: float, wide: float) -> list[Markup]:

@@ -1,4 +1,4 @@
-"""The embedding map: pictures as points in a plane."""
+"""The embedding map: images as points in a plane."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -50,7 +50,7 @@ class EmbeddingMap:
 
 
 def embedding_map(embeddings: Tensor, labels: Integers) -> EmbeddingMap | None:
-    """The two first principal components of at most 3,000 pictures; None where there is nothing to spread.
+    """The two first principal components of at most 3,000 images; None where there is nothing to spread.
 
     Of more, up to 120 of each of the 8 largest classes, and of the others as evenly over the classes as they go.
     """
@@ -133,8 +133,8 @@ def map_data(made: EmbeddingMap, wanted: Wanted, sources: dict[int, str]) -> dic
     """
     names = class_names(wanted)
     classes, of = np.unique(wanted.labels[made.rows], return_inverse=True)
-    pictures = [row for row in made.rows.tolist() if sources.get(row)]
-    number = {row: at for at, row in enumerate(pictures)}
+    images = [row for row in made.rows.tolist() if sources.get(row)]
+    number = {row: at for at, row in enumerate(images)}
     return {
         "points": [
             [round(x), round(y), label, number.get(row, -1)]
@@ -142,5 +142,5 @@ def map_data(made: EmbeddingMap, wanted: Wanted, sources: dict[int, str]) -> dic
         ],
         "classes": [names[label] for label in classes],
         "names": wanted.frame["file_name"].iloc[made.rows].tolist(),
-        "pictures": [sources[row] for row in pictures],
+        "images": [sources[row] for row in images],
     }

@@ -3,10 +3,10 @@ addEventListener("beforeprint", () => document.querySelectorAll("details.more").
 
 const map = document.getElementById("map");
 if (map) {
-  const { points, classes, names, pictures } = JSON.parse(document.getElementById("map-data").textContent);
+  const { points, classes, names, images } = JSON.parse(document.getElementById("map-data").textContent);
   const plane = map.querySelector("svg");
   const card = map.querySelector(".map-card");
-  const [picture, label, file] = card.children;
+  const [image, label, file] = card.children;
   let shown = -1;
 
   const show = (number) => {
@@ -21,8 +21,8 @@ if (map) {
     if (number < 0) return;
     label.textContent = classes[of];
     file.textContent = names[number];
-    picture.hidden = thumbnail < 0;
-    if (thumbnail >= 0) picture.src = pictures[thumbnail];
+    image.hidden = thumbnail < 0;
+    if (thumbnail >= 0) image.src = images[thumbnail];
     const scale = plane.clientWidth / 1000;
     const left = x * scale + 16, top = y * scale + 16;
     const overRight = left + card.offsetWidth > plane.clientWidth, overBottom = top + card.offsetHeight > plane.clientHeight;
@@ -30,7 +30,7 @@ if (map) {
     card.style.top = `${Math.max(0, overBottom ? y * scale - 16 - card.offsetHeight : top)}px`;
   };
 
-  // The nearest point to a place, those with a picture a little farther too.
+  // The nearest point to a place, those with an image a little farther too.
   const nearest = (x, y, within) => {
     let best = -1, least = within * within;
     points.forEach(([a, b, , thumbnail], number) => {

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from eml.dataset.columns import BOX
-from eml.images.source import Files
+from eml.images.source import FileSource
 from eml.reports.evaluation.confusions import Confusion, confusions
 from eml.reports.evaluation.curves import cmc_chart, cmc_points, percent, roc_chart, roc_rates, similarity_chart
 from eml.reports.evaluation.embedding_map import EmbeddingMap, draw_map, embedding_map, map_data, symbol
@@ -49,7 +49,7 @@ class Additions:
     comparison: {against, rows: [{name, value, against, difference, interval, verdict}]}, perhaps with first_neighbour:
     {to_right, to_wrong, both_right, both_wrong}, numbers of queries, and gained and lost, classes with some of their
     queries as metrics.json has them, which are rows of the set's frame. few_classes: whether they are too few to trust
-    intervals. threshold: similarity from which two pictures are taken for one class.
+    intervals. threshold: similarity from which two images are taken for one class.
     """
 
     intervals: Mapping[str, Interval] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Shown:
     of_comparison: frozenset[int]
 
     def rows(self) -> list[int]:
-        """Of the set's frame, whose pictures are shown large."""
+        """Of the set's frame, whose images are shown large."""
         rows = {row for each in self.confusions for row in each.rows} | self.of_comparison
         for query in (query for some in self.queries.values() for query in some):
             rows |= {query.row, *(each.row for each in query.neighbours)}
@@ -106,7 +106,7 @@ class Shown:
 
 
 def choose_shown(evaluation: Evaluated, comparison: Mapping[str, Any] | None = None) -> Shown:
-    """Everything that the page shows, but for the pictures. comparison: as in `Additions`."""
+    """Everything that the page shows, but for the images. comparison: as in `Additions`."""
     wanted = evaluation.wanted
     pairs, more = confusions(evaluation)
     names = wanted.frame["label"].tolist()
@@ -130,10 +130,10 @@ def _compared_rows(comparison: Mapping[str, Any]) -> Iterator[int]:
 def thumbnails_of(
     evaluation: Evaluated, rows: Sequence[int], side: int = SIDE, progress: Callable[[int], None] | None = None
 ) -> dict[int, Thumbnail]:
-    """Row → thumbnail of the picture, or its box."""
+    """Row → thumbnail of the image, or its box."""
     frame = evaluation.wanted.frame.iloc[list(rows)]
     boxes = frame[list(BOX)].fillna(-1).to_numpy(np.int64) if set(BOX) <= set(frame) else None
-    files = Files(evaluation.table.root, frame["file_name"].tolist(), boxes)
+    files = FileSource(evaluation.table.root, frame["file_name"].tolist(), boxes)
     made = {}
     small = in_order(lambda at: thumbnail(files.path(at), files.box(at), side), range(len(rows)))
     for row, each in zip(rows, small, strict=True):
@@ -184,7 +184,7 @@ def render(
         labels=[names[label] for label in wanted.labels],
         names=wanted.frame["file_name"].tolist(),
         thumbnails=thumbnails,
-        no_pictures=all(each.problem == "missing" for each in thumbnails.values()),
+        no_images=all(each.problem == "missing" for each in thumbnails.values()),
         drawn=draw_map(shown.map, wanted.labels) if shown.map else None,
         symbols=[symbol(number, 9) for number in range(-1, 8)],
         coloured=[names[label] for label in shown.map.coloured] if shown.map else [],
@@ -195,7 +195,7 @@ def render(
 
 
 def cmc_table(ranks: NDArray[np.float64], gallery: int) -> list[tuple[int, float]]:
-    """R@K at round Ks, for those who read no charts. ranks: (Q,) of the first partner, NaN without one."""
+    """R@K at round Ks, for those who read no charts. ranks: (Q,) of the first positive, NaN without one."""
     counted = ranks[np.isfinite(ranks)]
     ks = [k for k in (1, 2, 5, 10, 20, 50, 100, 1000, 10_000) if k <= gallery]
     return [(k, float((counted <= k).mean())) for k in ks]
@@ -207,22 +207,20 @@ def protocol_in_words(protocol: str) -> list[str]:
     sentences = [PROTOCOLS.get(kind, f"Protocol: {kind}.")]
     for each in others:
         if column := each.removeprefix("without the same ") if each.startswith("without the same ") else "":
-            sentences.append(
-                f"Gallery pictures of the query's class and the same {column} do not count, right or wrong."
-            )
+            sentences.append(f"Gallery images of the query's class and the same {column} do not count, right or wrong.")
         elif column := each.removeprefix("within each ") if each.startswith("within each ") else "":
-            sentences.append(f"A query is compared with pictures of its own {column} alone.")
+            sentences.append(f"A query is compared with images of its own {column} alone.")
         else:
             sentences.append(f"Also: {each}.")
     return sentences
 
 
 PROTOCOLS = {
-    "leave-one-out": "Leave-one-out: every picture is a query among all the others. Left out is the picture itself, by "
+    "leave-one-out": "Leave-one-out: every image is a query among all the others. Left out is the image itself, by "
     "its place in the table, so that a copy of it can be found.",
-    "query/gallery": "Query and gallery: the table's columns is_query and is_gallery say which pictures ask and which "
-    "are searched. A picture that is both is not found by itself.",
-    "held-out pictures": "The held-out pictures are the queries, the training pictures of their classes the gallery.",
+    "query/gallery": "Query and gallery: the table's columns is_query and is_gallery say which images ask and which "
+    "are searched. An image that is both is not found by itself.",
+    "held-out images": "The held-out images are the queries, the training images of their classes the gallery.",
 }
 
 

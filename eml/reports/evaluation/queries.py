@@ -22,7 +22,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Query:
-    """map_at_r: its own. rank: of the first picture of its class, from 1."""
+    """map_at_r: its own. rank: of the first image of its class, from 1."""
 
     row: int
     map_at_r: float
@@ -39,7 +39,7 @@ def shown_queries(evaluation: Evaluated) -> dict[str, list[Query]]:
 def choose(evaluation: Evaluated) -> dict[str, list[int]]:
     """Places among the queries. By MAP@R; where it is equal a wrong first answer is the worse the surer it was."""
     answers, score = evaluation.summary.answers, evaluation.summary.per_query["map_at_r"]
-    counted = np.flatnonzero(answers.has_partner)
+    counted = np.flatnonzero(answers.has_positive)
     confidence = np.where(answers.right, answers.similarity, -answers.similarity)
     order = counted[np.lexsort((confidence[counted], score[counted]))]
     labels = evaluation.wanted.labels[evaluation.wanted.queries]
@@ -107,7 +107,7 @@ def _nearest(
 
 
 def _gallery_key(evaluation: Evaluated, row: int) -> tuple[int, ...]:
-    """Rows of the same key are compared with the same pictures."""
+    """Rows of the same key are compared with the same images."""
     wanted = evaluation.wanted
     within = () if wanted.within is None else (int(wanted.within[row]),)
     if wanted.groups is None or wanted.groups[row] < 0:

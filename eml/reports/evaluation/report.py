@@ -34,7 +34,7 @@ def write_report(
     additions: Additions | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Writes the page whole. Reads only the pictures that it shows; one that cannot be read is shown as such.
+    """Writes the page whole. Reads only the images that it shows; one that cannot be read is shown as such.
 
     command: as it was typed. additions: intervals, slices and more, where they are known.
     Raises OutputError by `refuse_page`, and where it cannot be written.

@@ -1,4 +1,4 @@
-"""How similar the nearest picture of a query's own class is, and the nearest of another."""
+"""How similar the nearest image of a query's own class is, and the nearest of another."""
 
 from dataclasses import dataclass
 
@@ -13,19 +13,19 @@ SAMPLE = 3000  # queries looked at
 
 @dataclass(frozen=True)
 class Nearest:
-    """own, other: (Q,) cosine to the nearest picture of the query's class, and of all others; −inf without one."""
+    """own, other: (Q,) cosine to the nearest image of the query's class, and of all others; −inf without one."""
 
     own: NDArray[np.float64]
     other: NDArray[np.float64]
 
 
 def nearest_own_and_other(evaluation: Evaluated) -> Nearest:
-    """Of at most 3,000 queries with a partner, taken at even distances in the table's order; by the protocol."""
+    """Of at most 3,000 queries with a positive, taken at even distances in the table's order; by the protocol."""
     wanted = evaluation.wanted
-    counted = wanted.queries[evaluation.summary.answers.has_partner]
+    counted = wanted.queries[evaluation.summary.answers.has_positive]
     if len(counted) > SAMPLE:
         counted = counted[np.linspace(0, len(counted) - 1, SAMPLE).astype(int)]
     found = answers(
         evaluation.embeddings, wanted.labels, counted, wanted.gallery, groups=wanted.groups, within=wanted.within
     )
-    return Nearest(found.partner.astype(np.float64), found.stranger.astype(np.float64))
+    return Nearest(found.positive.astype(np.float64), found.stranger.astype(np.float64))

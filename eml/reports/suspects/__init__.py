@@ -1,3 +1,3 @@
-"""Probable label errors to be looked at: each picture beside those that speak for its label and against it."""
+"""Probable label errors to be looked at: each image beside those that speak for its label and against it."""
 
 from eml.reports.suspects.page import write_page as write_page

@@ -15,15 +15,15 @@ from eml.reports.thumbnails import Thumbnail, thumbnails
 from eml.retrieval.label_errors.suspects import Suspects, told
 
 HERE = Path(__file__).parent
-BESIDE = 3  # pictures of each of the two labels
-PAIRS, PART = 12, 4  # classes shown; pictures of a class, or of its part
+BESIDE = 3  # images of each of the two labels
+PAIRS, PART = 12, 4  # classes shown; images of a class, or of its part
 AMBIGUOUS = 24
 SIDE = 112  # pixels of a thumbnail: seven are in a row
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures of one label. rows: of the embeddings."""
+    """Images of one label. rows: of the embeddings."""
 
     label: str
     rows: list[int]
@@ -31,7 +31,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A picture between those of its own label and of the suggested one."""
+    """An image between those of its own label and of the suggested one."""
 
     row: int
     score: float
@@ -51,7 +51,7 @@ class ClassPair:
 def write_page(
     found: Suspects, root: Path, path: Path, *, top: int, command: str, progress: Progress | None = None
 ) -> None:
-    """Writes the page whole, its sidecar beside it. Reads the pictures that it shows, under root.
+    """Writes the page whole, its sidecar beside it. Reads the images that it shows, under root.
 
     top: probable label errors shown, each with six others: about 25 kB.
     """
@@ -61,7 +61,7 @@ def write_page(
     pairs = [*_one_classes(found), *_mixed_classes(found)]
     shown = [row for each in wrong for row in (each.row, *each.own.rows, *each.suggested.rows)]
     shown += [row for pair in pairs for strip in pair.strips for row in strip.rows] + between[:AMBIGUOUS]
-    names = found.pictures.file_names
+    names = found.images.file_names
     wanted = sorted({str(names[row]) for row in shown})
     with progress("thumbnails", len(wanted)) if progress and wanted else nullcontext() as advance:
         small = thumbnails(root, wanted, advance, SIDE)
@@ -88,8 +88,8 @@ def _render(
         more_pairs=len(found.one) + len(found.mixed) - len(pairs),
         between=between[:AMBIGUOUS],
         ambiguous=len(between),
-        names=found.pictures.file_names.tolist(),
-        labels=found.pictures.labels.tolist(),
+        names=found.images.file_names.tolist(),
+        labels=found.images.labels.tolist(),
         told=lambda row: told(found, row),
         suggested=lambda row: found.names[found.errors.suggested[row]] if found.errors.suggested[row] >= 0 else None,
         outliers=set(found.outliers.tolist()),

@@ -1,4 +1,4 @@
-"""Pictures whose label is probably wrong, ranked; and pictures that no label explains well."""
+"""Images whose label is probably wrong, ranked; and images that no label explains well."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,23 @@ from torch.nn.functional import normalize
 from eml.retrieval.label_errors.label_votes import Votes
 
 NONE = 1e-4  # added to a share of the votes, so that the odds of labels without any are finite
-ASKED = 3  # nearest pictures whose mean similarity says whether a picture is near to anything
+ASKED = 3  # nearest images whose mean similarity says whether an image is near to anything
 FENCE = 3.0  # interquartile ranges below the lower quartile: Tukey 1977, "far out"
 HELD = 1 << 22  # cosines to class centres at once, 32 MiB
-COUNTED = 10  # nearest pictures that are told by number
+COUNTED = 10  # nearest images that are told by number
 
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """What the pictures nearby say of each label; each (N,).
+    """What the images nearby say of each label; each (N,).
 
-    own, other: share of the votes for the picture's own label, and for the label that has the most of the others.
+    own, other: share of the votes for the image's own label, and for the label that has the most of the others.
     suggested: that other label, −1 where there is none. score: other / (own + other), 0 to 1: the odds of a label error
-    as a share; NaN of a picture that cannot be judged: it is the only one of its label, or of all, in its space.
+    as a share; NaN of an image that cannot be judged: it is the only one of its label, or of all, in its space.
     toward: cosine to the nearest centre of another label less that to its own label's, see `toward_other_centres`.
     place: 0 to 1, where it stands among all by score and by toward, the mean of the two; NaN where there is no score.
-    near: mean cosine to its three nearest pictures. outlier: whether that is far below what is usual in its space.
-    nearest_own, nearest_suggested: how many of its ten nearest pictures have that label.
+    near: mean cosine to its three nearest images. outlier: whether that is far below what is usual in its space.
+    nearest_own, nearest_suggested: how many of its ten nearest images have that label.
     """
 
     own: NDArray[np.float64]
@@ -54,22 +54,22 @@ class LabelErrors:
         return rows[np.lexsort((rows, np.abs(score[rows] - 0.5)))]
 
     def outliers(self) -> NDArray[np.int64]:
-        """Rows of pictures that are near to nothing, the farthest first."""
+        """Rows of images that are near to nothing, the farthest first."""
         rows = np.flatnonzero(self.outlier)
         return rows[np.lexsort((rows, self.near[rows]))]
 
 
 def find_label_errors(votes: Votes, embeddings: Tensor) -> LabelErrors:
-    """Score of each picture: s(other) / (s(own) + s(other)), s a label's share of the votes of the pictures nearby.
+    """Score of each image: s(other) / (s(own) + s(other)), s a label's share of the votes of the images nearby.
 
-    The picture itself has no vote, and a network that has not been trained on it, or on nothing, has not learnt its
+    The image itself has no vote, and a network that has not been trained on it, or on nothing, has not learnt its
     label: this is the "out-of-sample" that confident learning asks for (Northcutt 2021, arXiv:1911.00068, section 3),
     whose ranking by normalised margin it is, with odds in the place of the difference. Odds rank better: two labels
-    that a picture lies between take votes from each other, a wrong one gets none. Labels of few pictures can have
+    that an image lies between take votes from each other, a wrong one gets none. Labels of few images can have
     few votes at most; what is voted on is who is nearest, not how many there are.
 
     The order is by the mean of two ranks (Borda), of the score and of the nearness to another label's centre: the one
-    looks at a few pictures nearby, the other at the whole label, and where they agree both are right more often.
+    looks at a few images nearby, the other at the whole label, and where they agree both are right more often.
     embeddings: (N, D) that the votes were made of.
     """
     number = len(votes.labels)
@@ -106,8 +106,8 @@ def toward_other_centres(
 ) -> NDArray[np.float64]:
     """(N,) cosine to the nearest class centre of another label less that to the own label's, in its space.
 
-    A centre is the direction of the sum of a label's unit vectors; the picture itself is left out of its own. NaN where
-    a label has no other picture in the space, or the space no other label.
+    A centre is the direction of the sum of a label's unit vectors; the image itself is left out of its own. NaN where
+    a label has no other image in the space, or the space no other label.
     """
     found = np.full(len(labels), np.nan)
     for space in np.unique(spaces):
@@ -137,7 +137,7 @@ def _mean_place(*figures: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def most_similar(embeddings: Tensor, votes: Votes, row: int, among: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Those of the rows `among` that are nearest to a picture, at most `count`, of its space and without itself."""
+    """Those of the rows `among` that are nearest to an image, at most `count`, of its space and without itself."""
     rows = among[(votes.spaces[among] == votes.spaces[row]) & (among != row)]
     vectors, one = embeddings[rows].double(), embeddings[row].double()
     cosines = (vectors @ one / (vectors.norm(dim=1) * one.norm())).numpy()
@@ -145,14 +145,14 @@ def most_similar(embeddings: Tensor, votes: Votes, row: int, among: NDArray[np.i
 
 
 def _alone(votes: Votes) -> NDArray[np.bool_]:
-    """(N,) whether a picture is the only one of its label in its space."""
+    """(N,) whether an image is the only one of its label in its space."""
     keys = np.stack([votes.spaces, votes.labels], 1)
     _, place, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
     return np.asarray(counts[place.ravel()] == 1)
 
 
 def _near(votes: Votes) -> NDArray[np.float64]:
-    """(N,) mean cosine to the nearest, NaN of a picture that is alone."""
+    """(N,) mean cosine to the nearest, NaN of an image that is alone."""
     first = votes.similarities[:, :ASKED].astype(np.float64)
     there = np.isfinite(first)
     counts = there.sum(1)

@@ -1,4 +1,4 @@
-"""How the pictures near a picture vote for its label, without its own vote."""
+"""How the images near an image vote for its label, without its own vote."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from eml.errors import DataError
 from eml.retrieval.search import nearest
 
-K = 50  # pictures asked; more changes little, since their votes fall with the distance
+K = 50  # images asked; more changes little, since their votes fall with the distance
 PERPLEXITY = 15.0
 STEPS = 40  # halvings of the temperature's bracket: to the last bit of a float32
 HOTTEST, COLDEST = 10.0, 1e-6
@@ -18,10 +18,10 @@ HOTTEST, COLDEST = 10.0, 1e-6
 
 @dataclass(frozen=True)
 class Votes:
-    """nearest: (N, K) rows of the pictures asked, nearest first, −1 where there are fewer; none is in another space.
+    """nearest: (N, K) rows of the images asked, nearest first, −1 where there are fewer; none is in another space.
 
     similarities: (N, K) float32 cosines, −inf there. weights: (N, K) of their votes, each row sums to 1, or to 0 of a
-    picture that is alone in its space. temperatures: space → T.
+    image that is alone in its space. temperatures: space → T.
     """
 
     labels: NDArray[np.int64]
@@ -32,7 +32,7 @@ class Votes:
     temperatures: dict[int, float]
 
     def shares(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-        """(row, label, share of its votes) of every picture and each label that has some, ordered by the two; tiled."""
+        """(row, label, share of its votes) of every image and each label that has some, ordered by the two; tiled."""
         classes = int(self.labels.max(initial=0)) + 1
         for first in range(0, len(self.labels), 8192):
             part = slice(first, first + 8192)
@@ -47,11 +47,11 @@ class Votes:
 def votes(
     embeddings: Tensor, labels: NDArray[np.int64], spaces: NDArray[np.int64] | None = None, *, k: int = K
 ) -> Votes:
-    """Weight of the vote of neighbour j of picture i: exp(s_ij/T) / Σ exp(s_il/T) over its k nearest.
+    """Weight of the vote of neighbour j of image i: exp(s_ij/T) / Σ exp(s_il/T) over its k nearest.
 
     The leave-one-out probabilities of neighbourhood components analysis (Goldberger 2004, eq. 1) with cosines s in the
     place of distances, of the k nearest alone. T, one a space, is where the median perplexity of the weights
-    (van der Maaten 2008, section 2), the number of pictures that the vote amounts to, is 15: whatever a network's
+    (van der Maaten 2008, section 2), the number of images that the vote amounts to, is 15: whatever a network's
     similarities are spread over, and so that a few wrong labels nearby do not decide.
 
     embeddings: (N, D), of any length but 0. labels: (N,). spaces: (N,) numbers of the networks that made the
@@ -59,7 +59,7 @@ def votes(
     Raises DataError on NaN, infinite or zero embeddings.
     """
     if not len(embeddings) == len(labels):
-        raise DataError(f"{len(embeddings):,} embeddings and {len(labels):,} labels: one for each picture is needed")
+        raise DataError(f"{len(embeddings):,} embeddings and {len(labels):,} labels: one for each image is needed")
     spaces = np.zeros(len(labels), np.int64) if spaces is None else spaces
     indices = np.full((len(labels), k), -1)
     similarities = np.full((len(labels), k), -np.inf, np.float32)

@@ -11,7 +11,7 @@ from eml.retrieval.label_errors.label_votes import Votes
 
 MIXING = 0.5  # of what it would be if the two labels had been given by chance
 BETWEEN = 0.5  # of the votes of two classes that are one go to the two
-FEW, SHARE = 3, 0.1  # pictures of a part at least, and of the class
+FEW, SHARE = 3, 0.1  # images of a part at least, and of the class
 LEAN, TOWARD = 0.75, 0.2  # of the votes for the other label or the rest; of all votes, its own part's among them
 ROUNDS = 20  # of 2-means, at most
 
@@ -47,8 +47,8 @@ class MixedClass:
 def one_classes(votes: Votes) -> list[OneClass]:
     """Pairs of labels that are mixed half as much as chance would mix them or more, the most mixed first.
 
-    Chance: of the c + d − 1 other pictures of two labels in a space, d have the other label. Nothing is said of labels
-    whose votes mostly go to third ones, or that have one picture in a space.
+    Chance: of the c + d − 1 other images of two labels in a space, d have the other label. Nothing is said of labels
+    whose votes mostly go to third ones, or that have one image in a space.
     """
     classes = int(votes.labels.max(initial=0)) + 1
     spaces, place = np.unique(votes.spaces, return_inverse=True)
@@ -78,7 +78,7 @@ def mixed_classes(embeddings: Tensor, votes: Votes, apart: list[OneClass]) -> li
     """Labels that 2-means in a space cuts into parts of which one votes for another label rather than for the rest.
 
     embeddings: (N, D), those of the votes. apart: pairs that are one class, of which nothing more is said.
-    A part counts with three pictures and a tenth of its label or more over all spaces, if a fifth of its votes are for
+    A part counts with three images and a tenth of its label or more over all spaces, if a fifth of its votes are for
     the other label and three times as many as for the rest of its own. The most votes first.
     """
     same = {(pair.label, pair.other) for pair in apart} | {(pair.other, pair.label) for pair in apart}

@@ -1,4 +1,4 @@
-"""What is probably wrong with the labels of embedded pictures, as tables of names."""
+"""What is probably wrong with the labels of embedded images, as tables of names."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,13 @@ from eml.retrieval.label_errors.suspect_classes import MixedClass, OneClass, mix
 
 MIN_SCORE = 0.9  # odds of nine to one against the label
 
-PICTURES = ["rank", "file_name", "label", "suggested_label", "score", "reason", "nearest_own", "nearest_suggested"]
-CLASSES = ["reason", "label", "other_label", "pictures", "strength", "file_names"]
+IMAGES = ["rank", "file_name", "label", "suggested_label", "score", "reason", "nearest_own", "nearest_suggested"]
+CLASSES = ["reason", "label", "other_label", "images", "strength", "file_names"]
 LISTED = 5  # file names of a part
 
 
 @dataclass(frozen=True)
-class EmbeddedPictures:
+class EmbeddedImages:
     """embeddings: (N, D). file_names, labels: (N,) text.
 
     spaces: (N,) number of the network that made each embedding, None where one made all.
@@ -36,10 +36,10 @@ class EmbeddedPictures:
 class Suspects:
     """names: (C,) of the labels, in order; the numbers in the other fields are places in it.
 
-    wrong, between: rows of pictures in the order of their ranks. least: score of `wrong`.
+    wrong, between: rows of images in the order of their ranks. least: score of `wrong`.
     """
 
-    pictures: EmbeddedPictures
+    images: EmbeddedImages
     names: NDArray[np.str_]
     votes: Votes
     errors: LabelErrors
@@ -52,29 +52,29 @@ class Suspects:
 
     @property
     def unjudged(self) -> int:
-        """Pictures that are the only one of their label among those that they may be compared with."""
+        """Images that are the only one of their label among those that they may be compared with."""
         return int(np.isnan(self.errors.score).sum())
 
     def beside(self, row: int, label: int, count: int) -> NDArray[np.int64]:
-        """The pictures of a label that are nearest to a picture, at most `count`; suspects only where all are."""
+        """The images of a label that are nearest to an image, at most `count`; suspects only where all are."""
         rows = np.setdiff1d(np.flatnonzero(self.votes.labels == label), self.wrong)
-        first = most_similar(self.pictures.embeddings, self.votes, row, rows, count)
+        first = most_similar(self.images.embeddings, self.votes, row, rows, count)
         every = np.flatnonzero(self.votes.labels == label)
-        return first if len(first) else most_similar(self.pictures.embeddings, self.votes, row, every, count)
+        return first if len(first) else most_similar(self.images.embeddings, self.votes, row, every, count)
 
 
-def find_suspects(pictures: EmbeddedPictures, least: float = MIN_SCORE) -> Suspects:
-    """Label errors with a score of at least `least` (0.5 to 1), ambiguous pictures, classes to look at.
+def find_suspects(images: EmbeddedImages, least: float = MIN_SCORE) -> Suspects:
+    """Label errors with a score of at least `least` (0.5 to 1), ambiguous images, classes to look at.
 
     Raises DataError on NaN, infinite or zero embeddings.
     """
-    names, labels = np.unique(pictures.labels, return_inverse=True)
-    voted = votes(pictures.embeddings, labels.astype(np.int64), pictures.spaces)
-    errors = find_label_errors(voted, pictures.embeddings)
+    names, labels = np.unique(images.labels, return_inverse=True)
+    voted = votes(images.embeddings, labels.astype(np.int64), images.spaces)
+    errors = find_label_errors(voted, images.embeddings)
     one = one_classes(voted)
     wrong = errors.suspects(least)
     return Suspects(
-        pictures=pictures,
+        images=images,
         names=names,
         votes=voted,
         errors=errors,
@@ -83,17 +83,17 @@ def find_suspects(pictures: EmbeddedPictures, least: float = MIN_SCORE) -> Suspe
         between=errors.ambiguous(least),
         outliers=np.setdiff1d(errors.outliers(), wrong, assume_unique=True),
         one=one,
-        mixed=mixed_classes(pictures.embeddings, voted, one),
+        mixed=mixed_classes(images.embeddings, voted, one),
     )
 
 
 def wrong_table(found: Suspects) -> pd.DataFrame:
-    """Columns PICTURES, one row a probable label error. nearest_…: the nearest picture with that label."""
+    """Columns IMAGES, one row a probable label error. nearest_…: the nearest image with that label."""
     return _table(found, [(int(row), told(found, int(row))) for row in found.wrong])
 
 
 def ambiguous_table(found: Suspects) -> pd.DataFrame:
-    """As `wrong_table`: first the pictures that are near to nothing, then those between two labels."""
+    """As `wrong_table`: first the images that are near to nothing, then those between two labels."""
     alone = [(int(row), f"near to nothing: mean cosine {found.errors.near[row]:.2f}") for row in found.outliers]
     outside = set(found.outliers.tolist())
     between = [(int(row), told(found, int(row))) for row in found.between if int(row) not in outside]
@@ -103,7 +103,7 @@ def ambiguous_table(found: Suspects) -> pd.DataFrame:
 def class_table(found: Suspects) -> pd.DataFrame:
     """Columns CLASSES. one_class: the two labels cannot be told apart, strength is their mixing.
 
-    mixed: `pictures` of the label, some of which file_names lists one a line, are nearer to the other label; strength
+    mixed: `images` of the label, some of which file_names lists one a line, are nearer to the other label; strength
     is the share of their votes for it.
     """
     sizes = np.bincount(found.votes.labels, minlength=len(found.names))
@@ -113,14 +113,14 @@ def class_table(found: Suspects) -> pd.DataFrame:
         for pair in found.one
     ]  # fmt: skip
     for mixed in found.mixed:
-        listed = "\n".join(found.pictures.file_names[mixed.rows[:LISTED]])
+        listed = "\n".join(found.images.file_names[mixed.rows[:LISTED]])
         rows.append(["mixed", found.names[mixed.label], found.names[mixed.other], len(mixed.rows),
                      round(mixed.toward, 3), listed])  # fmt: skip
     return pd.DataFrame(rows, columns=CLASSES)
 
 
 def told(found: Suspects, row: int) -> str:
-    """`8 of the 10 nearest pictures are suggested, 0 its own`, with the labels' names."""
+    """`8 of the 10 nearest images are suggested, 0 its own`, with the labels' names."""
     errors = found.errors
     asked = int((found.votes.nearest[row, :10] >= 0).sum())
     suggested, own = found.names[errors.suggested[row]], found.names[found.votes.labels[row]]
@@ -128,7 +128,7 @@ def told(found: Suspects, row: int) -> str:
 
 
 def _table(found: Suspects, rows: list[tuple[int, str]]) -> pd.DataFrame:
-    names, errors, own = found.pictures.file_names, found.errors, found.votes.labels
+    names, errors, own = found.images.file_names, found.errors, found.votes.labels
 
     def first(row: int, label: int) -> str:
         beside = found.beside(row, label, 1)
@@ -143,4 +143,4 @@ def _table(found: Suspects, rows: list[tuple[int, str]]) -> pd.DataFrame:
         ]
         for rank, (row, reason) in enumerate(rows, 1)
     ]
-    return pd.DataFrame(made, columns=PICTURES)
+    return pd.DataFrame(made, columns=IMAGES)

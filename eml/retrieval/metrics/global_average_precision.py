@@ -12,7 +12,7 @@ class GlobalAveragePrecision(Metric):
 
     Micro-average precision of Perronnin 2009 (CVPR), as in the Google Landmarks recognition task (Weyand 2020,
     arXiv:2004.01804, section 3). A query answers with its first neighbour; precision(i) is the share of right answers
-    among the i most similar ones. M: queries with a partner. Unlike in the other metrics queries without a partner
+    among the i most similar ones. M: queries with a positive. Unlike in the other metrics queries without a positive
     count, as answers that are wrong: the metric asks that their similarity be low. Equal similarities are one step:
     all of them are taken before precision is.
     """
@@ -21,13 +21,13 @@ class GlobalAveragePrecision(Metric):
     place: ClassVar[int] = 5
 
     def together(self, answers: Answers, weights: Values) -> dict[str, float]:
-        """global_average_precision, NaN where the weights leave no query with a partner."""
+        """global_average_precision, NaN where the weights leave no query with a positive."""
         order = np.argsort(-answers.similarity, kind="stable")
         similarity, right, weight = answers.similarity[order], answers.right[order], weights[order]
         last = np.append(similarity[1:] != similarity[:-1], True)[: len(order)]  # of equal similarities
         hits, seen = np.cumsum(weight * right)[last], np.cumsum(weight)[last]
         precision = hits / np.maximum(seen, np.finfo(float).tiny)
-        wanted = float((weights * answers.has_partner).sum())
+        wanted = float((weights * answers.has_positive).sum())
         gained = float((precision * np.diff(hits, prepend=0)).sum())
         return {"global_average_precision": gained / wanted if wanted else np.nan}
 

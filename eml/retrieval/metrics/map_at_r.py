@@ -9,7 +9,7 @@ from eml.retrieval.ranking import Ranking
 
 
 class MapAtR(Metric):
-    """(1/R) Σ_{i ≤ R} precision(i)·1[i-th neighbour is a partner], R the number of partners.
+    """(1/R) Σ_{i ≤ R} precision(i)·1[i-th neighbour is a positive], R the number of positives.
 
     Musgrave 2020, arXiv:2003.08505, section 3.2.
     """
@@ -19,9 +19,9 @@ class MapAtR(Metric):
 
     def per_query(self, ranking: Ranking) -> dict[str, Values]:
         """map_at_r → (T,)."""
-        within = ranking.ranks <= np.repeat(ranking.partners, ranking.partners)
+        within = ranking.ranks <= np.repeat(ranking.positives, ranking.positives)
         precision = np.where(within, ranking.order_of_rank / ranking.ranks, 0.0)
-        return {"map_at_r": mean_per_query(ranking, precision, ranking.partners.astype(float))}
+        return {"map_at_r": mean_per_query(ranking, precision, ranking.positives.astype(float))}
 
     def shown(self) -> dict[str, str]:
         """MAP@R."""

@@ -7,7 +7,7 @@ from eml.retrieval.ranking import Ranking
 
 
 class MeanAveragePrecision(Metric):
-    """(1/R) Σ over all partners of i/rank_i, the i-th partner standing at rank_i: non-interpolated average precision.
+    """(1/R) Σ over all positives of i/rank_i, the i-th positive standing at rank_i: non-interpolated average precision.
 
     Manning 2008, Introduction to Information Retrieval, section 8.4. Over the whole gallery, unlike MAP@R.
     """
@@ -18,7 +18,7 @@ class MeanAveragePrecision(Metric):
     def per_query(self, ranking: Ranking) -> dict[str, Values]:
         """mean_average_precision → (T,) average precisions."""
         precision = ranking.order_of_rank / ranking.ranks
-        return {"mean_average_precision": mean_per_query(ranking, precision, ranking.partners.astype(float))}
+        return {"mean_average_precision": mean_per_query(ranking, precision, ranking.positives.astype(float))}
 
     def shown(self) -> dict[str, str]:
         """mAP."""

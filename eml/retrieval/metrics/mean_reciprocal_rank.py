@@ -7,7 +7,7 @@ from eml.retrieval.ranking import Ranking
 
 
 class MeanReciprocalRank(Metric):
-    """1/(rank of the first partner), over the whole gallery. Voorhees 1999, TREC-8 question answering, section 3."""
+    """1/(rank of the first positive), over the whole gallery. Voorhees 1999, TREC-8 question answering, section 3."""
 
     type: Literal["mean_reciprocal_rank"] = "mean_reciprocal_rank"
     place: ClassVar[int] = 4

@@ -9,15 +9,15 @@ from eml.retrieval.ranking import Ranking
 
 
 class RPrecision(Metric):
-    """Share of partners among the R nearest neighbours, R the number of partners. Musgrave 2020, arXiv:2003.08505."""
+    """Share of positives among the R nearest neighbours, R the number of positives. Musgrave 2020, arXiv:2003.08505."""
 
     type: Literal["r_precision"] = "r_precision"
     place: ClassVar[int] = 2
 
     def per_query(self, ranking: Ranking) -> dict[str, Values]:
         """r_precision → (T,)."""
-        within = ranking.ranks <= np.repeat(ranking.partners, ranking.partners)
-        return {"r_precision": mean_per_query(ranking, within.astype(float), ranking.partners.astype(float))}
+        within = ranking.ranks <= np.repeat(ranking.positives, ranking.positives)
+        return {"r_precision": mean_per_query(ranking, within.astype(float), ranking.positives.astype(float))}
 
     def shown(self) -> dict[str, str]:
         """R-Precision."""

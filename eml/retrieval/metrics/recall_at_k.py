@@ -10,9 +10,9 @@ from eml.retrieval.ranking import Ranking
 
 
 class RecallAtK(Metric):
-    """Whether one of the K nearest neighbours is a partner: 1[min rank ≤ K]. Jégou 2011, Song 2016 (arXiv:1511.06452).
+    """Whether one of the K nearest neighbours is a positive: 1[min rank ≤ K]. Jégou 2011, Song 2016 (arXiv:1511.06452).
 
-    The field's "recall" of metric learning, called CMC rank-K in re-identification; not the share of partners found.
+    The field's "recall" of metric learning, called CMC rank-K in re-identification; not the share of positives found.
     A K larger than the gallery counts as the whole gallery.
     """
 

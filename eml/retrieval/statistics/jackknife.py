@@ -1,6 +1,6 @@
 """Intervals by the jackknife over classes: how far a number moves when one of the classes is not there.
 
-A class goes out with all its queries (Tukey 1958; Efron & Tibshirani 1993, eq. 11.5), since pictures of one class are
+A class goes out with all its queries (Tukey 1958; Efron & Tibshirani 1993, eq. 11.5), since images of one class are
 no independent draws. Resamples of the classes with replacement, the bootstrap, take longer and give intervals that are
 far too wide, or do not hold the truth, where classes are few: tests/benchmarks/interval_coverage.py. For the rates of a
 threshold they would also have a gallery of 63 % of the classes: tests/benchmarks/calibrated_intervals.py.

@@ -31,7 +31,7 @@ TIGHTER = np.linspace(1, 0, 41)[:-1]  # shares of the goal among which the thres
 
 @dataclass(frozen=True)
 class OpenSet:
-    """Pictures to calibrate on. embeddings: (N, D), labels: (N,) 0…C−1; the others as of `open_set.answers`."""
+    """Images to calibrate on. embeddings: (N, D), labels: (N,) 0…C−1; the others as of `open_set.answers`."""
 
     embeddings: Tensor
     labels: NDArray[np.int64]
@@ -50,7 +50,7 @@ class OpenSet:
         return asked(self.embeddings, self.labels, self.queries, self.gallery, groups=self.groups, within=self.within)
 
     def among(self, codes: NDArray[np.int64]) -> "OpenSet":
-        """The pictures of some classes, which are numbered anew in the order given."""
+        """The images of some classes, which are numbered anew in the order given."""
         number = np.full(self.classes, -1)
         number[codes] = np.arange(len(codes))
         kept = np.flatnonzero(number[self.labels] >= 0)
@@ -93,8 +93,8 @@ def calibrate(
     """The lowest threshold that can be expected to keep to the goal on other classes, with a held-out check.
 
     See `chosen` for how it is chosen, and for its interval. strict: take the interval's upper end, to which most sets
-    of other classes keep, not just their average. Pictures of a class stay together in resamples, since they are alike.
-    Raises DataError where so few pictures or classes cannot show the rate, saying what they can, and where
+    of other classes keep, not just their average. Images of a class stay together in resamples, since they are alike.
+    Raises DataError where so few images or classes cannot show the rate, saying what they can, and where
     no threshold reaches the precision.
     """
     refuse_few_classes(data.classes)
@@ -241,7 +241,7 @@ def _held_out(
 
 def _counts(data: OpenSet, found: Asked, accepted: Accepted) -> dict[str, int]:
     return {
-        "pictures": len(data.labels),
+        "images": len(data.labels),
         "classes": data.classes,
         "known_queries": int(found.known.sum()),
         "unknown_queries": int((found.stranger > -np.inf).sum()),

@@ -132,15 +132,15 @@ class UnknownQueries(Criterion):
 
 @dataclass(frozen=True)
 class TopAnswers(Criterion):
-    """Precision: share of right ones among the accepted nearest pictures of known queries.
+    """Precision: share of right ones among the accepted nearest images of known queries.
 
-    similarity: (M,) descending, of the nearest of all; right: (M,) whether it is a partner; partner: (M,) similarity of
-    the nearest partner; code, near: as above.
+    similarity: (M,) descending, of the nearest of all; right: (M,) whether that is a positive; positive: (M,)
+    the nearest positive; code, near: as above.
     """
 
     similarity: Floats
     right: NDArray[np.bool_]
-    partner: NDArray[np.float32]
+    positive: NDArray[np.float32]
     code: NDArray[np.int64]
     classes: int
     near: NearestClasses
@@ -148,12 +148,12 @@ class TopAnswers(Criterion):
 
     @classmethod
     def of(cls, asked: Asked) -> "TopAnswers":
-        """The queries that have a partner."""
+        """The queries that have a positive."""
         known = np.flatnonzero(asked.known)
         order = known[np.argsort(-asked.top[known], kind="stable")]
         near = NearestClasses(asked.near.similarity[order], asked.near.code[order])
         top = asked.top[order].astype(np.float64)
-        return cls(top, asked.right[order], asked.partner[order], asked.code[order], asked.classes, near)
+        return cls(top, asked.right[order], asked.positive[order], asked.code[order], asked.classes, near)
 
     def thresholds(self, goals: Floats, weights: Floats) -> Floats:
         """The lowest with at least that precision among at least 1 / (1 − goal) accepted: fewer could not show it."""
@@ -177,9 +177,9 @@ class TopAnswers(Criterion):
     def within(self, half: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
         """similarity, right of the queries of some classes, with a gallery of them alone. half: (classes,)."""
         some = np.flatnonzero(half[self.code])
-        stranger, partner = _nearest_within(self.near, some, half), self.partner[some]
-        right = (partner > stranger) | ((partner == stranger) & self.right[some])
-        top = np.maximum(partner, stranger).astype(np.float64)
+        stranger, positive = _nearest_within(self.near, some, half), self.positive[some]
+        right = (positive > stranger) | ((positive == stranger) & self.right[some])
+        top = np.maximum(positive, stranger).astype(np.float64)
         order = np.argsort(-top, kind="stable")
         return top[order], right[order]
 
@@ -190,7 +190,7 @@ class DifferentPairs(Criterion):
 
     So each draw of classes is compared with each other one, and a class drawn twice not with itself (Field & Welsh
     2007, on arrays with both ways resampled). similarity: (M,) descending, of the pairs that are kept, first, second:
-    (M,) their classes, sizes: (classes,) pictures. kept: share of the pairs above `floor` that is kept. complete:
+    (M,) their classes, sizes: (classes,) images. kept: share of the pairs above `floor` that is kept. complete:
     whether nothing lies below the floor.
     """
 
@@ -271,8 +271,8 @@ class DifferentPairs(Criterion):
         """(C,) the rate at a threshold, from the floor upwards, without the pairs of each of the classes."""
         number = accepted(self.similarity, np.array([threshold]))[0]
         own = sum(np.bincount(each[:number], minlength=self.classes) for each in (self.first, self.second))
-        pictures = self.sizes.sum()
-        pairs = self._total(np.ones(self.classes)) - self.sizes * (pictures - self.sizes)
+        images = self.sizes.sum()
+        pairs = self._total(np.ones(self.classes)) - self.sizes * (images - self.sizes)
         return shares((number - own) / self.kept, pairs)
 
     def _weights(self, weights: Floats) -> Floats:
@@ -285,7 +285,7 @@ class DifferentPairs(Criterion):
 
 
 def _nearest_within(near: NearestClasses, some: NDArray[np.int64], half: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Similarity of the nearest picture of another class that is in the half; −inf: none. some: (n,) queries."""
+    """Similarity of the nearest image of another class that is in the half; −inf: none. some: (n,) queries."""
     there = half[near.code[some]]
     left = np.where(there, near.similarity[some], np.float32(-np.inf))
     nearest: NDArray[np.float32] = np.take_along_axis(left, there.argmax(1)[:, None], 1)[:, 0]

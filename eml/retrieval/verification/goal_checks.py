@@ -1,4 +1,4 @@
-"""Whether pictures can support a goal of calibration, and what to beware of where they hardly can."""
+"""Whether images can support a goal of calibration, and what to beware of where they hardly can."""
 
 from dataclasses import dataclass
 from math import ceil, floor, isnan, log10
@@ -24,7 +24,7 @@ class Goal:
     """What is wanted, of 0 < value < 1.
 
     far: share of unknown queries (of classes that are not in the gallery) that are accepted. pair_far: share of pairs
-    of different classes that are accepted. precision: share of right ones among the accepted nearest pictures of
+    of different classes that are accepted. precision: share of right ones among the accepted nearest images of
     queries whose class is in the gallery.
     """
 
@@ -46,7 +46,7 @@ def refuse_few_classes(classes: int) -> None:
 
 
 def refuse_hopeless(goal: Goal, labels: NDArray[np.int64], queries: int) -> None:
-    """What `refuse_stricter` refuses, as far as it is known before pictures are embedded. labels: (N,)."""
+    """What `refuse_stricter` refuses, as far as it is known before images are embedded. labels: (N,)."""
     sizes = np.unique(labels, return_counts=True)[1].astype(np.int64)
     refuse_few_classes(len(sizes))
     pairs = int((len(labels) ** 2 - (sizes**2).sum()) // 2)
@@ -56,7 +56,7 @@ def refuse_hopeless(goal: Goal, labels: NDArray[np.int64], queries: int) -> None
 def refuse_stricter(goal: Goal, counts: dict[str, int]) -> None:
     """DataError where half of the classes, on which the threshold is checked, would not show one error at the goal."""
     if not counts["known_queries"] and goal.kind == "precision":
-        raise DataError("no query has a partner of its class in the gallery; a precision cannot be measured")
+        raise DataError("no query has a positive of its class in the gallery; a precision cannot be measured")
     least = {
         "far": 2 / max(1, counts["unknown_queries"]),
         "pair_far": 4 / counts["different_pairs"],
@@ -68,15 +68,15 @@ def refuse_stricter(goal: Goal, counts: dict[str, int]) -> None:
     what = {
         "far": f"{counts['unknown_queries']:,} queries",
         "pair_far": f"{counts['different_pairs']:,} pairs of different classes",
-        "precision": f"{counts['known_queries']:,} queries with a partner",
+        "precision": f"{counts['known_queries']:,} queries with a positive",
     }
     possible = [f"{OPTIONS[kind]} {_up(least[kind]):g} or more" for kind in ("far", "pair_far") if least[kind] < 0.5]
     if least["precision"] < 0.5:
         possible.append(f"--precision {1 - _up(least['precision']):g} or less")
     raise DataError(
         f"{OPTIONS[goal.kind]} {goal.value:g} cannot be shown by {what[goal.kind]}, of which half are to choose the "
-        f"threshold and half to check it: less than one error is expected in a half. Possible with these pictures: "
-        f"{', '.join(possible) or 'nothing'}. Give more pictures of more classes for a stricter goal"
+        f"threshold and half to check it: less than one error is expected in a half. Possible with these images: "
+        f"{', '.join(possible) or 'nothing'}. Give more images of more classes for a stricter goal"
     )
 
 
@@ -107,9 +107,9 @@ def too_few_classes(goal: Goal, classes: int, expected: float) -> str:
     """
     told = f"{OPTIONS[goal.kind]} {goal.value:g} cannot be expected of other classes, so much do these {classes} differ"
     if isnan(expected):
-        return f"{told}: resamples of them give no threshold. Give pictures of more classes, or a goal less strict"
+        return f"{told}: resamples of them give no threshold. Give images of more classes, or a goal less strict"
     return (
-        f"{told}: the strictest threshold that resamples of them give leads to {expected:.2g}. Give pictures of more "
+        f"{told}: the strictest threshold that resamples of them give leads to {expected:.2g}. Give images of more "
         "classes, or a goal that is no stricter than that"
     )
 

@@ -1,8 +1,8 @@
-"""Answers of a gallery that may be refused: the nearest picture counts only if its cosine is at least a threshold.
+"""Answers of a gallery that may be refused: the nearest image counts only if its cosine is at least a threshold.
 
-A known query has a partner (another picture of its class) in the gallery. As an unknown query it is asked once more
+A known query has a positive (another image of its class) in the gallery. As an unknown query it is asked once more
 with all of its class taken out of the gallery, so that whatever is accepted is wrong. Queries of classes with one
-picture are unknown only. Copies of a picture are pictures. Terms as in ISO/IEC 19795-1 and Phillips 2011 (Handbook of
+image are unknown only. Copies of an image are images. Terms as in ISO/IEC 19795-1 and Phillips 2011 (Handbook of
 Face Recognition, ch. 21): what is accepted of unknown queries is the false-positive identification rate.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from eml.retrieval.verification.pair_rates import pairs_at_least, unit_length
 
 QUERIES, BLOCK = 512, 8192
-"""Queries and gallery pictures compared at once: 16 MiB in float32, some 80 MiB with what is needed to tell classes."""
+"""Queries and gallery images compared at once: 16 MiB in float32, some 80 MiB with what is needed to tell classes."""
 
 LISTED = 48
 """Classes kept of each query: in a quarter of the classes, drawn at random, there is one of them but once in 10⁶."""
@@ -25,24 +25,24 @@ LISTED = 48
 
 @dataclass(frozen=True)
 class Answers:
-    """Of each query: the cosine of its nearest partner, and of the nearest picture of another class; −inf: none.
+    """Of each query: the cosine of its nearest positive, and of the nearest image of another class; −inf: none.
 
-    right: (Q,) whether the nearest of all is a partner; equal cosines go by gallery index, as everywhere.
+    right: (Q,) whether the nearest of all is a positive; equal cosines go by gallery index, as everywhere.
     """
 
-    partner: NDArray[np.float32]
+    positive: NDArray[np.float32]
     stranger: NDArray[np.float32]
     right: NDArray[np.bool_]
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(Q,) whether it has a partner."""
-        return self.partner > -np.inf
+        """(Q,) whether it has a positive."""
+        return self.positive > -np.inf
 
     @property
     def top(self) -> NDArray[np.float32]:
         """(Q,) cosine of the nearest of all."""
-        return np.maximum(self.partner, self.stranger)
+        return np.maximum(self.positive, self.stranger)
 
 
 def answers(
@@ -56,9 +56,9 @@ def answers(
 ) -> Answers:
     """The nearest of its own and of another class for each query, exactly, in tiles.
 
-    embeddings: (N, D), labels: (N,); queries, gallery: positions among them, by default all (leave-one-out). A picture
-    is never its own answer. groups: (N,), −1 for none: gallery pictures of the query's class and group do not count.
-    within: (N,): only gallery pictures of the query's value count. Raises DataError for NaN, infinite or zero
+    embeddings: (N, D), labels: (N,); queries, gallery: positions among them, by default all (leave-one-out). An image
+    is never its own answer. groups: (N,), −1 for none: gallery images of the query's class and group do not count.
+    within: (N,): only gallery images of the query's value count. Raises DataError for NaN, infinite or zero
     embeddings.
     """
     unit = unit_length(embeddings)
@@ -67,8 +67,8 @@ def answers(
     asked = torch.tensor(everyone if gallery is None else gallery)
     facts = [None if each is None else torch.tensor(each) for each in (labels, groups, within)]
     found = [_nearest_of_both(unit, facts, some, asked) for some in asking.split(QUERIES)]
-    partner, stranger, right = (torch.cat([each[place] for each in found]).cpu().numpy() for place in range(3))
-    return Answers(partner, stranger, right)
+    positive, stranger, right = (torch.cat([each[place] for each in found]).cpu().numpy() for place in range(3))
+    return Answers(positive, stranger, right)
 
 
 def _nearest_of_both(
@@ -92,14 +92,14 @@ def _nearest_of_both(
             values, places = similarity.masked_fill(other, -torch.inf).max(1)
             better = values > best[kind]
             best[kind], place[kind] = best[kind].maximum(values), torch.where(better, places + first, place[kind])
-    partner, stranger = best
-    right = (partner > stranger) | ((partner == stranger) & (partner > -torch.inf) & (place[0] < place[1]))
-    return partner, stranger, right
+    positive, stranger = best
+    right = (positive > stranger) | ((positive == stranger) & (positive > -torch.inf) & (place[0] < place[1]))
+    return positive, stranger, right
 
 
 @dataclass(frozen=True)
 class NearestClasses:
-    """Of each query the classes nearest to it, its own aside: cosine of the nearest picture of each, descending.
+    """Of each query the classes nearest to it, its own aside: cosine of the nearest image of each, descending.
 
     similarity: (Q, L), −inf where there are fewer classes; code: (Q, L) their labels. L is `LISTED`, or one less than
     there are classes.
@@ -130,9 +130,9 @@ class Asked(Answers):
         number[codes] = np.arange(len(codes))
         kept = np.flatnonzero(number[self.code] >= 0)
         near = NearestClasses(self.near.similarity[kept], self.near.code[kept]).among(number)
-        partner, stranger = self.partner[kept], near.similarity[:, 0]
-        right = (partner > stranger) | ((partner == stranger) & self.right[kept])
-        return Asked(partner, stranger, right, number[self.code[kept]], len(codes), near)
+        positive, stranger = self.positive[kept], near.similarity[:, 0]
+        right = (positive > stranger) | ((positive == stranger) & self.right[kept])
+        return Asked(positive, stranger, right, number[self.code[kept]], len(codes), near)
 
 
 def asked(
@@ -148,7 +148,7 @@ def asked(
     found = answers(embeddings, labels, queries, gallery, groups=groups, within=within)
     near = nearest_classes(embeddings, labels, queries, gallery, within=within)
     stranger = near.similarity[:, 0]  # of the search that `Asked.among` goes by
-    return Asked(found.partner, stranger, found.right, labels[queries], int(labels.max()) + 1, near)
+    return Asked(found.positive, stranger, found.right, labels[queries], int(labels.max()) + 1, near)
 
 
 def nearest_classes(
@@ -161,7 +161,7 @@ def nearest_classes(
 ) -> NearestClasses:
     """What `answers` calls stranger, and those that come next if that class is not there. labels: (N,) 0…C−1.
 
-    Groups play no part, since they are about pictures of the query's class.
+    Groups play no part, since they are about images of the query's class.
     """
     unit, classes = unit_length(embeddings), int(labels.max()) + 1
     codes, some = torch.tensor(labels), None if within is None else torch.tensor(within)
@@ -194,7 +194,7 @@ def acceptance(
 
     accepted: share of known queries whose nearest is accepted. precision: share of those accepted that are right (None:
     nothing is accepted). recognised: share of known queries that are accepted and right. false_accept_rate: share of
-    unknown queries accepted. pair_true_accept_rate, pair_false_accept_rate: of all two pictures of the same class, of
+    unknown queries accepted. pair_true_accept_rate, pair_false_accept_rate: of all two images of the same class, of
     different ones. known_queries, unknown_queries, same_pairs, different_pairs: how many there are; a share of none is
     None.
     """

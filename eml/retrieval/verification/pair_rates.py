@@ -1,8 +1,8 @@
-"""Same or different? Decisions by a threshold on the cosine of two pictures, and how often they are right.
+"""Same or different? Decisions by a threshold on the cosine of two images, and how often they are right.
 
 A pair is accepted as same when its cosine is at least the threshold, so pairs of equal cosine are accepted or refused
 together. TAR (true accept rate): share of same pairs accepted. FAR (false accept rate): share of different pairs
-accepted. Names as in ISO/IEC 19795-1 and LFW/IJB practice. Copies of a picture are pictures: they make pairs.
+accepted. Names as in ISO/IEC 19795-1 and LFW/IJB practice. Copies of an image are images: they make pairs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.retrieval.similarity import Rows
+from eml.retrieval.similarity import UnitRows
 from eml.retrieval.verification.pairs import Pairs
 
 Floats = NDArray[np.float64]
@@ -87,7 +87,7 @@ def counted_pairs(similarity: NDArray[np.floating], same: NDArray[np.bool_]) -> 
 
 
 def all_pairs(embeddings: Tensor, labels: NDArray[np.int64]) -> Accepted:
-    """Counts of all N(N−1)/2 pairs of pictures, same where their labels are. embeddings: (N, D), labels: (N,).
+    """Counts of all N(N−1)/2 pairs of images, same where their labels are. embeddings: (N, D), labels: (N,).
 
     Sorted where there are at most `EXACT_PAIRS`, else counted tile by tile into bins of 2⁻¹⁹: memory is then that of a
     tile and of the bins, whatever N. Raises DataError for NaN, infinite or zero embeddings and for one kind of pairs.
@@ -103,13 +103,13 @@ def all_pairs(embeddings: Tensor, labels: NDArray[np.int64]) -> Accepted:
 
 
 def labels_equal(labels: NDArray[np.int64], first: Tensor, second: Tensor) -> Tensor:
-    """(P,) bool: whether the pictures at two lists of positions are of one class."""
+    """(P,) bool: whether the images at two lists of positions are of one class."""
     codes = torch.tensor(labels).to(first.device)
     return codes[first] == codes[second]
 
 
 def pair_tiles(unit: Tensor, labels: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Every pair of pictures once, in tiles: (P,) cosines, first and second positions, first < second."""
+    """Every pair of images once, in tiles: (P,) cosines, first and second positions, first < second."""
     for first, similarity in _row_tiles(unit):
         above = torch.ones_like(similarity, dtype=torch.bool).triu_(1)
         a, b = torch.nonzero(above, as_tuple=True)
@@ -150,7 +150,7 @@ def _binned(unit: Tensor, labels: NDArray[np.int64]) -> Accepted:
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Pairs of two pictures that a threshold accepts, and all there are."""
+    """Pairs of two images that a threshold accepts, and all there are."""
 
     same: int
     different: int
@@ -174,7 +174,7 @@ def pairs_at_least(embeddings: Tensor, labels: NDArray[np.int64], threshold: flo
 
 def unit_length(embeddings: Tensor) -> Tensor:
     """(N, D) of length 1; no copy where they are. Raises DataError on NaN, infinite or zero embeddings."""
-    return Rows(embeddings, "picture")[:]
+    return UnitRows(embeddings, "image")[:]
 
 
 def _both_kinds(accepted: Accepted) -> Accepted:
@@ -183,7 +183,7 @@ def _both_kinds(accepted: Accepted) -> Accepted:
         which = f"{same:,} {'pair is' if same == 1 else 'pairs are'} of the same class"
         raise DataError(
             f"{which} and {different:,} of different ones; verification needs both: two classes at least, and one of "
-            "two pictures or more"
+            "two images or more"
         )
     return accepted
 
@@ -301,7 +301,7 @@ def verification_of_pairs(embeddings: Tensor, pairs: Pairs) -> tuple[dict[str, f
 def pair_similarities(
     embeddings: Tensor, first: NDArray[np.int64], second: NDArray[np.int64], chunk: int = 1 << 16
 ) -> NDArray[np.float32]:
-    """(P,) float32 cosines of the pictures at two lists of positions, a chunk of pairs at a time."""
+    """(P,) float32 cosines of the images at two lists of positions, a chunk of pairs at a time."""
     unit = unit_length(embeddings)
     done = [
         (unit[first[start : start + chunk]] * unit[second[start : start + chunk]]).sum(1)

@@ -1,4 +1,4 @@
-"""Pairs of pictures that are said to be of the same class or not: a CSV, or LFW's pairs.txt."""
+"""Pairs of images that are said to be of the same class or not: a CSV, or LFW's pairs.txt."""
 
 import csv
 from collections import Counter
@@ -21,7 +21,7 @@ Line = tuple[int, str, str, bool, int | None]
 
 @dataclass(frozen=True)
 class Pairs:
-    """first, second: (P,) positions among the pictures; same: (P,) bool; fold: (P,) from 0, None where none is given.
+    """first, second: (P,) positions among the images; same: (P,) bool; fold: (P,) from 0, None where none is given.
 
     A pair that stands in the file twice counts twice, as in the file.
     """
@@ -36,12 +36,12 @@ def read_pairs(source: Path, file_names: Sequence[str], root: Path | None = None
     """The pairs of a CSV with the columns file_name_1, file_name_2 (or a, b), same (0 or 1) and, if it likes, fold.
 
     A file whose name ends in .txt is read as LFW's pairs.txt: `10 300` (folds, pairs of a kind in each), then lines of
-    `NAME 1 4` (the same person) and `NAME 1 OTHER 2`, of pictures NAME/NAME_0001 with any suffix (Huang 2007,
+    `NAME 1 4` (the same person) and `NAME 1 OTHER 2`, of images NAME/NAME_0001 with any suffix (Huang 2007,
     University of Massachusetts, Technical Report 07-49).
 
-    file_names: of the pictures, as the table has them. root: the folder they are relative to; with it the file's names
+    file_names: of the images, as the table has them. root: the folder they are relative to; with it the file's names
     may also be relative to the folder of the file itself, if all of them are.
-    Raises DataError, with the lines, for names that are not among the pictures, a picture paired with itself, and
+    Raises DataError, with the lines, for names that are not among the images, an image paired with itself, and
     what cannot be read.
     """
     try:
@@ -65,7 +65,7 @@ def _placed(source: Path, lines: Sequence[Line], position: Callable[[str], int |
     for line, one, other, _, _ in lines:
         places = [position(name) for name in (one, other)]
         problems += [
-            f"{source}:{line}: no picture {name!r} among those that were embedded"
+            f"{source}:{line}: no image {name!r} among those that were embedded"
             for name, place in zip((one, other), places, strict=True)
             if place is None
         ]
@@ -144,7 +144,7 @@ def _look_up(
     names = [str(PurePosixPath(name).with_suffix("")) for name in file_names] if lfw else file_names
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise DataError(
-            f"{source}: tells pictures by their names, and {len(twice):,} names are of several pictures, first: "
+            f"{source}: tells images by their names, and {len(twice):,} names are of several images, first: "
             f"{twice[0]!r}"
         )
     if lfw:

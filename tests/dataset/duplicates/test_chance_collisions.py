@@ -49,7 +49,7 @@ def test_without_two_classes_there_is_nothing_to_expect(labels: list[int]) -> No
     assert expected_collisions(values, np.array(labels, dtype=np.int64), 10) == Expected(0.0, 0, 0)
 
 
-def test_identical_hashes_of_few_pictures_are_counted_as_pairs() -> None:
+def test_identical_hashes_of_few_images_are_counted_as_pairs() -> None:
     values, labels = np.zeros(5, dtype=np.uint64), np.array([0, 0, 0, 1, 1])
     assert pairs_across(values, labels, 0) == 6
     assert expected_collisions(values, labels, 0) == Expected(pytest.approx(0, abs=1e-9), 6, 6)

@@ -127,7 +127,7 @@ def test_twins_are_those_of_a_loop_that_keeps_the_best_first(
 ) -> None:
     groups = [random.randrange(group_count) for _ in values]
     rank = random.sample(range(len(values)), len(values))
-    # A loop over pictures finds the nearest kept one among equal hashes too: of those, only the best is ever kept.
+    # A loop over images finds the nearest kept one among equal hashes too: of those, only the best is ever kept.
     found = twins(np.array(values, dtype=np.uint64), np.array(groups, dtype=np.int64), np.array(rank), threshold)
     assert found.tolist() == loop_twins(values, groups, rank, threshold)
 
@@ -206,7 +206,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.Monke
 def table(**columns: Any) -> Table:
     count = max(len(column) for column in columns.values())
     names = {"label": ["a"] * count, "file_name": [f"{n}.jpg" for n in range(count)]}
-    return Table(pd.DataFrame(names | columns), Path("pictures"), Path("pictures/t.csv"))
+    return Table(pd.DataFrame(names | columns), Path("images"), Path("images/t.csv"))
 
 
 def test_hashes_are_read_as_64_bit_numbers() -> None:
@@ -219,7 +219,7 @@ def test_hashes_of_different_kinds_are_refused() -> None:
     with pytest.raises(DataError) as error:
         hash_values(mixed)
     assert error.value.problems == [
-        "pictures/t.csv: hashes of different kinds cannot be compared: 2 of 'phash-luma256', 1 of 'phash-imagehash'. "
+        "images/t.csv: hashes of different kinds cannot be compared: 2 of 'phash-luma256', 1 of 'phash-imagehash'. "
         "Run eml scan again"
     ]
 
@@ -238,7 +238,7 @@ def test_a_malformed_hash_is_told_with_its_line(tmp_path: Path) -> None:
     assert error.value.problems == [f"{path}:3: hash must be 16 hex digits, got '12'"]
 
 
-def test_the_largest_picture_is_kept_then_the_one_of_most_bytes_then_the_first_by_name() -> None:
+def test_the_largest_image_is_kept_then_the_one_of_most_bytes_then_the_first_by_name() -> None:
     frame = table(
         file_name=["d", "c", "b", "a"], width=[10, 20, 20, 20], height=[10, 10, 10, 10], bytes=[9, 5, 7, 5]
     ).frame

@@ -1,4 +1,4 @@
-"""Duplicates in the real pictures of ../shared/data: found where labels say so, and only there."""
+"""Duplicates in the real images of ../shared/data: found where labels say so, and only there."""
 
 import csv
 from pathlib import Path
@@ -10,11 +10,11 @@ from eml.dataset.duplicates.chance_collisions import expected_collisions
 from eml.dataset.duplicates.duplicates import hash_values
 from eml.dataset.duplicates.hamming import near_pairs
 from eml.dataset.duplicates.label_conflicts import exact_conflicts
-from eml.dataset.duplicates.same_images import same_pictures
+from eml.dataset.duplicates.same_images import same_images
 from eml.dataset.filter import filter_table
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
-from tests.dataset.dirty_truth import copies, pictures
+from tests.dataset.dirty_truth import copies, images
 from tests.dataset.scanning.test_scan_real import unpacked
 
 pytestmark = pytest.mark.wide
@@ -40,8 +40,8 @@ def near(table: Table, threshold: int) -> Pairs:
 
 
 def confirmed(table: Table, threshold: int) -> Pairs:
-    """With identical files, which are one to `same_pictures`."""
-    same = same_pictures(table, threshold, "all")
+    """With identical files, which are one to `same_images`."""
+    same = same_images(table, threshold, "all")
     rows = pd.Series(table.frame["file_name"].to_numpy()).groupby(same.files.of_row).agg(list)
     pairs = {tuple(sorted((a, b))) for i, j in zip(same.i, same.j, strict=True) for a in rows[i] for b in rows[j]}
     return pairs | {(a, b) for names in rows for a in names for b in names if a < b}  # type: ignore[return-value]
@@ -49,7 +49,7 @@ def confirmed(table: Table, threshold: int) -> Pairs:
 
 def test_every_copy_in_dirty_is_found_and_nothing_else(dirty: Table) -> None:
     with (dirty.root / "labels.csv").open(newline="", encoding="utf-8") as file:
-        shown = pictures(csv.DictReader(file))
+        shown = images(csv.DictReader(file))
     right = copies(shown, dirty.frame["file_name"])
     assert len(right) > 300
     print("\nbits  hash: recall precision  second look: recall precision")
@@ -64,7 +64,7 @@ def test_every_copy_in_dirty_is_found_and_nothing_else(dirty: Table) -> None:
         print(line)
 
 
-def test_exif_copies_are_one_picture_to_filter(dirty: Table) -> None:
+def test_exif_copies_are_one_image_to_filter(dirty: Table) -> None:
     kept = filter_table(dirty, dedup=True).kept["file_name"]
     assert kept.str.contains("exif_orientation/Landscape_").sum() == 1
     assert kept.str.contains("exif_orientation/Portrait_").sum() == 1

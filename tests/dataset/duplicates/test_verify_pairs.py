@@ -1,4 +1,4 @@
-"""Copies are the same picture whatever was done to them; near hashes of different pictures are not."""
+"""Copies are the same image whatever was done to them; near hashes of different images are not."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from eml.dataset.duplicates.label_conflicts import exact_conflicts, label_conflicts
-from eml.dataset.duplicates.verify_pairs import confirmed, same_picture, thumbnails
+from eml.dataset.duplicates.verify_pairs import confirmed, same_image, thumbnails
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -27,10 +27,10 @@ def same(folder: Path, *images: Image.Image) -> bool:
     for n, image in enumerate(images):
         image.save(folder / f"{n}.png")
     names = [f"{n}.png" for n in range(len(images))]
-    return bool(same_picture(thumbnails(folder, names), np.array([0]), np.array([1]))[0])
+    return bool(same_image(thumbnails(folder, names), np.array([0]), np.array([1]))[0])
 
 
-def test_copies_are_the_same_picture(photo: Image.Image, tmp_path: Path) -> None:
+def test_copies_are_the_same_image(photo: Image.Image, tmp_path: Path) -> None:
     for copy in (
         photo.resize((50, 40)),
         photo.filter(ImageFilter.GaussianBlur(2)),
@@ -42,7 +42,7 @@ def test_copies_are_the_same_picture(photo: Image.Image, tmp_path: Path) -> None
         assert same(tmp_path, photo, copy)
 
 
-def test_other_pictures_are_not(photo: Image.Image, tmp_path: Path) -> None:
+def test_other_images_are_not(photo: Image.Image, tmp_path: Path) -> None:
     recoloured = Image.merge("RGB", photo.split()[::-1])
     changed_place = photo.copy()
     ImageDraw.Draw(changed_place).rectangle((5, 5, 60, 60), fill="white")
@@ -55,7 +55,7 @@ def test_other_pictures_are_not(photo: Image.Image, tmp_path: Path) -> None:
         assert not same(tmp_path, photo, other)
 
 
-def test_plain_pictures_are_compared_by_colour(tmp_path: Path) -> None:
+def test_plain_images_are_compared_by_colour(tmp_path: Path) -> None:
     plain = Image.new("RGB", (20, 20), (200, 100, 50))
     assert same(tmp_path, plain, Image.new("RGB", (40, 10), (203, 98, 52)))
     assert not same(tmp_path, plain, Image.new("RGB", (20, 20), (50, 100, 200)))
@@ -65,7 +65,7 @@ def table(folder: Path, **columns: list[str]) -> Table:
     return Table(pd.DataFrame(columns), folder)
 
 
-def test_near_hashes_are_conflicts_only_where_the_pictures_are_the_same(photo: Image.Image, tmp_path: Path) -> None:
+def test_near_hashes_are_conflicts_only_where_the_images_are_the_same(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "a.png")
     photo.resize((80, 60)).save(tmp_path / "b.jpg")
     photo.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "c.png")
@@ -94,13 +94,13 @@ def test_identical_files_are_conflicts_unread() -> None:
     assert exact_conflicts(Table(whole.frame.drop(columns="content"), whole.root)).empty
 
 
-def test_pictures_with_several_boxes_are_refused(tmp_path: Path) -> None:
+def test_images_with_several_boxes_are_refused(tmp_path: Path) -> None:
     twice = table(tmp_path, label=["x", "y"], file_name=["1", "1"], hash=["0" * 16] * 2)
-    with pytest.raises(DataError, match="whole pictures are compared, and some are there with several boxes"):
+    with pytest.raises(DataError, match="whole images are compared, and some are there with several boxes"):
         label_conflicts(twice, 10)
 
 
-def test_each_picture_is_read_once_and_told(photo: Image.Image, tmp_path: Path) -> None:
+def test_each_image_is_read_once_and_told(photo: Image.Image, tmp_path: Path) -> None:
     from contextlib import contextmanager
 
     told: list[tuple[str, int]] = []

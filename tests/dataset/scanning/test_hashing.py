@@ -1,4 +1,4 @@
-"""Hashes of pictures: imagehash's bits, exactly or nearly, and the same for a picture that was only saved again."""
+"""Hashes of images: imagehash's bits, exactly or nearly, and the same for an image that was only saved again."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ KINDS: tuple[HashKind, ...] = ("phash-luma256", "phash-imagehash")
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A random picture with the spectrum of photos: power falls with the square of the frequency."""
+    """A random image with the spectrum of photos: power falls with the square of the frequency."""
     random = np.random.default_rng(seed)
     y, x = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :]
     amplitude = 1 / np.maximum(np.hypot(x, y), 1 / max(width, height))
@@ -40,7 +40,7 @@ def distance(first: str, second: str) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_lossless_pictures_have_imagehashs_bits(kind: HashKind) -> None:
+def test_lossless_images_have_imagehashs_bits(kind: HashKind) -> None:
     for seed in range(20):
         image = photo(90 + seed, 70, seed)
         assert hashed(in_bytes(image, format="PNG"), kind) == str(imagehash.phash(image))
@@ -56,9 +56,9 @@ def test_fast_kind_decodes_large_jpegs_small_and_stays_within_two_bits() -> None
     for seed in range(10):
         large = photo(220, 208, seed).resize((1100, 1040), Image.Resampling.BICUBIC)
         data = in_bytes(large, format="JPEG", quality=85)
-        picture, fast = open_and_hash(data, "a", "phash-luma256")
-        assert picture.image.size == (275, 260)
-        assert (picture.width, picture.height, picture.image.mode) == (1100, 1040, "L")
+        opened, fast = open_and_hash(data, "a", "phash-luma256")
+        assert opened.image.size == (275, 260)
+        assert (opened.width, opened.height, opened.image.mode) == (1100, 1040, "L")
         assert distance(fast, hashed(data, "phash-imagehash")) <= 2
 
 
@@ -71,14 +71,14 @@ def test_copies_with_another_exif_orientation_have_one_hash(kind: HashKind) -> N
         exif = Image.Exif()
         exif[0x0112] = orientation
         data = in_bytes(image if turn is None else image.transpose(turn), format="JPEG", quality=95, exif=exif)
-        picture, value = open_and_hash(data, "a", kind)
-        assert (picture.width, picture.height) == (640, 520)
+        opened, value = open_and_hash(data, "a", kind)
+        assert (opened.width, opened.height) == (640, 520)
         hashes.append(value)
     assert max(distance(hashes[0], other) for other in hashes) <= 2
 
 
 def test_frequencies_that_vanish_are_below_the_median_not_noise() -> None:
-    """A plain picture has its mean alone; left-to-right stripes have the first row of frequencies alone."""
+    """A plain image has its mean alone; left-to-right stripes have the first row of frequencies alone."""
     assert phash(Image.new("L", (50, 50), 130)) == "8000000000000000"
     assert phash(Image.new("L", (50, 50), 0)) == "0" * 16
     stripes = Image.fromarray(np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1)))
@@ -86,15 +86,15 @@ def test_frequencies_that_vanish_are_below_the_median_not_noise() -> None:
     assert phash(stripes)[:2] == "80"  # the ramp rises: all its cosines but the mean are negative or vanish
 
 
-def test_different_pictures_are_far_apart() -> None:
+def test_different_images_are_far_apart() -> None:
     hashes = [phash(photo(64, 64, seed)) for seed in range(12)]
     assert min(distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]) > 10
 
 
 def test_no_hash_is_computed_where_none_is_wanted() -> None:
-    picture, value = open_and_hash(in_bytes(photo(640, 480), format="JPEG"), "a", None)
+    opened, value = open_and_hash(in_bytes(photo(640, 480), format="JPEG"), "a", None)
     assert value == ""
-    assert (picture.width, picture.height, picture.image.size) == (640, 480, (80, 60))
+    assert (opened.width, opened.height, opened.image.size) == (640, 480, (80, 60))
 
 
 def test_content_hash_is_the_files_digest(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from eml.files import digest
 as_user = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 
 
-def picture(path: Path, size: tuple[int, int] = (12, 8), colour: int = 100, **options: object) -> Path:
+def image(path: Path, size: tuple[int, int] = (12, 8), colour: int = 100, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (colour, 255 - colour, 60)).save(path, **options)
     return path
@@ -29,9 +29,9 @@ def picture(path: Path, size: tuple[int, int] = (12, 8), colour: int = 100, **op
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two classes of two pictures."""
+    """Two classes of two images."""
     for number, name in enumerate(("cat/1.jpg", "cat/2.png", "dog/1.jpg", "dog/2.jpg")):
-        picture(tmp_path / "data" / name, colour=40 * number)
+        image(tmp_path / "data" / name, colour=40 * number)
     return tmp_path / "data"
 
 
@@ -42,7 +42,7 @@ def reasons(scan: Scan) -> dict[str, str]:
 def test_a_row_tells_all_that_one_read_of_the_file_tells(root: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    path = picture(root / "cat" / "deep" / "er" / "3.jpg", (30, 20), exif=exif)
+    path = image(root / "cat" / "deep" / "er" / "3.jpg", (30, 20), exif=exif)
     scan = scan_folder(root)
     assert tuple(scan.table.columns) == COLUMNS
     row = scan.table.set_index("file_name").loc["cat/deep/er/3.jpg"]
@@ -62,14 +62,14 @@ def test_hashes_are_of_the_wanted_kind_or_left_out(root: Path) -> None:
 
 def test_files_that_are_no_use_are_listed_with_the_reason(root: Path) -> None:
     (root / "cat" / "empty.jpg").touch()
-    (root / "cat" / "text.jpg").write_text("no picture")
+    (root / "cat" / "text.jpg").write_text("no image")
     whole = (root / "dog" / "1.jpg").read_bytes()
     (root / "dog" / "cut.jpg").write_bytes(whole[: len(whole) * 3 // 4])
     (root / "lost.jpg").write_bytes(whole)
     scan = scan_folder(root)
     assert reasons(scan) == {
         "cat/empty.jpg": "empty",
-        "cat/text.jpg": "not_a_picture",
+        "cat/text.jpg": "not_an_image",
         "dog/cut.jpg": "truncated",
         "lost.jpg": "not_in_a_class",
     }
@@ -83,8 +83,8 @@ def test_litter_hidden_files_and_emls_own_are_passed_over(root: Path) -> None:
     for name in ("config.yaml", ".hidden.jpg", "Thumbs.db", "cat/.DS_Store", "cat/desktop.ini"):
         (root / name).write_bytes(b"x")
     for name in ("__MACOSX/cat/1.jpg", ".ipynb_checkpoints/1.jpg", "cat/.cache/1.jpg"):
-        picture(root / name)
-    picture(root / "run 1" / "curves.png")
+        image(root / name)
+    image(root / "run 1" / "curves.png")
     for name in ("run.json", "config.yaml", "state.pt"):
         (root / "run 1" / name).write_text("{}")
     after = scan_folder(root)
@@ -93,7 +93,7 @@ def test_litter_hidden_files_and_emls_own_are_passed_over(root: Path) -> None:
 
 
 def test_links_out_of_the_folder_are_not_read(root: Path) -> None:
-    outside = picture(root.parent / "outside" / "secret.jpg")
+    outside = image(root.parent / "outside" / "secret.jpg")
     (root / "cat" / "link.jpg").symlink_to(outside)
     (root / "bird").symlink_to(outside.parent)
     (root / "cat" / "within.jpg").symlink_to("../dog/1.jpg")
@@ -115,7 +115,7 @@ def test_links_out_of_the_folder_are_not_read(root: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
 def test_pipes_are_not_opened(root: Path) -> None:
     os.mkfifo(root / "cat" / "pipe.jpg")  # opening it would wait for ever
-    assert reasons(scan_folder(root)) == {"cat/pipe.jpg": "not_a_picture"}
+    assert reasons(scan_folder(root)) == {"cat/pipe.jpg": "not_an_image"}
 
 
 ODD_NAMES = (
@@ -134,7 +134,7 @@ ODD_NAMES = (
 @pytest.mark.skipif(sys.platform == "win32", reason="names that Windows refuses")
 def test_odd_names_survive_the_way_through_a_table(root: Path) -> None:
     for number, name in enumerate(ODD_NAMES):
-        picture(root / ("007", "NA", "😀", "1.0")[number % 4] / name, format="PNG")
+        image(root / ("007", "NA", "😀", "1.0")[number % 4] / name, format="PNG")
     scan = scan_folder(root)
     assert len(scan.table) == 4 + len(ODD_NAMES)
     write_table(scan.table, root.parent / "t.csv", command="eml scan", root=root)
@@ -157,7 +157,7 @@ def many(root: Path, count: int) -> None:
 
 def test_result_does_not_depend_on_the_number_of_processes(root: Path) -> None:
     many(root, 70)
-    (root / "dog" / "text.jpg").write_text("no picture")
+    (root / "dog" / "text.jpg").write_text("no image")
     told: list[object] = []
 
     @contextmanager
@@ -206,25 +206,25 @@ def problem_of(folder: Path) -> str:
 
 def test_what_is_no_dataset_is_refused_with_what_to_do(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    layout = "A dataset has one folder per class: CLASS/picture.jpg"
-    give = "Give the folder that holds one folder of pictures per class"
+    layout = "A dataset has one folder per class: CLASS/image.jpg"
+    give = "Give the folder that holds one folder of images per class"
     assert problem_of(folder) == f"ROOT: no such folder. {give}"
     folder.mkdir()
     assert problem_of(folder) == f"ROOT: is empty. {layout}"
     (folder / "cat").mkdir()
     (folder / "dog").mkdir()
-    assert problem_of(folder) == f"ROOT: no pictures found: only empty folders (2). {layout}"
-    flat = picture(folder / "1.jpg")
+    assert problem_of(folder) == f"ROOT: no images found: only empty folders (2). {layout}"
+    flat = image(folder / "1.jpg")
     assert problem_of(folder) == (
-        f"ROOT: no class folder, only files (1). {layout}. Sort the pictures into folders, or give the folder above if "
+        f"ROOT: no class folder, only files (1). {layout}. Sort the images into folders, or give the folder above if "
         "this is one class"
     )
     assert problem_of(flat) == f"ROOT: is a file, not a folder. {give}"
     flat.unlink()
-    (folder / "cat" / "1.jpg").write_text("no picture")
+    (folder / "cat" / "1.jpg").write_text("no image")
     assert problem_of(folder) == (
-        "ROOT: no file in it can be used as a picture: not_a_picture 1. The first:\n"
-        "ROOT/cat/1.jpg: its bytes are of no known picture format (not_a_picture)"
+        "ROOT: no file in it can be used as an image: not_an_image 1. The first:\n"
+        "ROOT/cat/1.jpg: its bytes are of no known image format (not_an_image)"
     )
     for name, start in (("t.csv", "is a table; scan makes one"), ("d.tar.gz", "is an archive. Unpack it")):
         (tmp_path / name).touch()
@@ -248,39 +248,39 @@ def test_folders_and_files_that_may_not_be_read(root: Path) -> None:
 
 
 def test_one_class_only_is_warned_of_with_the_folder_to_give(tmp_path: Path) -> None:
-    picture(tmp_path / "my images" / "1.jpg")
+    image(tmp_path / "my images" / "1.jpg")
     assert scan_folder(tmp_path).warnings == [
         "only one class, 'my images'; training needs two. A dataset has one folder per class; if this is one of them, "
         "scan the folder above"
     ]
-    picture(tmp_path / "my images" / "cat" / "1.jpg")
+    image(tmp_path / "my images" / "cat" / "1.jpg")
     (warning,) = scan_folder(tmp_path).warnings
     assert warning.endswith(f"If its own folders are the classes, run: eml scan '{tmp_path}/my images'")
 
 
-def test_classes_without_or_with_one_picture_and_splits_are_warned_of(root: Path) -> None:
+def test_classes_without_or_with_one_image_and_splits_are_warned_of(root: Path) -> None:
     (root / "bird").mkdir()
     (root / "bird" / "notes.txt").write_text("none yet")
     (root / "cat" / "1.jpg").unlink()
     assert scan_folder(root).warnings == [
-        "1 folder (bird) without a usable picture, so no class",
-        "1 class (cat) of one picture: no use as a query, nothing to find it by",
+        "1 folder (bird) without a usable image, so no class",
+        "1 class (cat) of one image: no use as a query, nothing to find it by",
     ]
     for name in ("train/cat/1.jpg", "test/cat/1.jpg"):
-        picture(root.parent / "split" / name)
+        image(root.parent / "split" / name)
     (warning,) = scan_folder(root.parent / "split").warnings
     assert warning.startswith("the folders test, train look like splits, not classes. If so, run: eml scan ")
 
 
 def test_summary_counts(root: Path) -> None:
-    picture(root / "cat" / "3.jpg", (40, 100))
+    image(root / "cat" / "3.jpg", (40, 100))
     (root / "lost.txt").touch()
     scan = scan_folder(root)
     assert summarise(scan) == {
-        "pictures": 5,
+        "images": 5,
         "classes": 2,
         "bytes": sum(path.stat().st_size for path in root.glob("*/*")),
-        "pictures_per_class": {"min": 2, "median": 2.5, "max": 3},
+        "images_per_class": {"min": 2, "median": 2.5, "max": 3},
         "short_side": {"min": 8, "median": 8, "max": 40},
         "long_side": {"min": 12, "median": 12, "max": 100},
         "formats": {"JPEG": 4, "PNG": 1},
@@ -290,8 +290,8 @@ def test_summary_counts(root: Path) -> None:
 
 def test_files_are_listed_in_the_order_of_their_names(root: Path) -> None:
     for name in ("b", "a/z", "a b", "a", "c"):
-        picture(root / name / "1.jpg")
-        picture(root / name / "0.jpg")
+        image(root / name / "1.jpg")
+        image(root / name / "0.jpg")
     listing = list_files(root)
     assert len(listing.files) == 14
     assert listing.files == sorted(listing.files)

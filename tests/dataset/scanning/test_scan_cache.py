@@ -20,7 +20,7 @@ from eml.errors import DataError, Interrupted, OutputError
 LONG_AGO = 1_600_000_000
 
 
-def picture(path: Path, colour: int, when: float = LONG_AGO) -> Path:
+def image(path: Path, colour: int, when: float = LONG_AGO) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (12, 8), (colour, 255 - colour, 60)).save(path)
     os.utime(path, (when, when))
@@ -29,10 +29,10 @@ def picture(path: Path, colour: int, when: float = LONG_AGO) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Six pictures of two classes and a file that is none, all of them old."""
+    """Six images of two classes and a file that is none, all of them old."""
     for number in range(6):
-        picture(tmp_path / "data" / ("cat", "dog")[number % 2] / f"{number}.bmp", 40 * number)
-    (tmp_path / "data" / "dog" / "notes.txt").write_text("no picture")
+        image(tmp_path / "data" / ("cat", "dog")[number % 2] / f"{number}.bmp", 40 * number)
+    (tmp_path / "data" / "dog" / "notes.txt").write_text("no image")
     os.utime(tmp_path / "data" / "dog" / "notes.txt", (LONG_AGO, LONG_AGO))
     return tmp_path / "data"
 
@@ -47,8 +47,8 @@ def same(first: Scan, second: Scan) -> bool:
 
 
 def change_unseen(path: Path, colour: int) -> None:
-    """Another picture of the same size and time: only reading it can tell."""
-    picture(path, colour)
+    """Another image of the same size and time: only reading it can tell."""
+    image(path, colour)
 
 
 def test_unchanged_files_are_taken_over_and_others_read(root: Path) -> None:
@@ -57,9 +57,9 @@ def test_unchanged_files_are_taken_over_and_others_read(root: Path) -> None:
     again, told = kept(root)
     assert (again.taken_over, same(first, again)) == (7, True)
     assert told == ["7 of 7 files are unchanged since the last scan and taken over from it"]
-    picture(root / "cat" / "0.bmp", 201, LONG_AGO + 1)
-    picture(root / "cat" / "new.bmp", 202)
-    (root / "dog" / "notes.txt").write_text("still no picture")
+    image(root / "cat" / "0.bmp", 201, LONG_AGO + 1)
+    image(root / "cat" / "new.bmp", 202)
+    (root / "dog" / "notes.txt").write_text("still no image")
     (root / "dog" / "1.bmp").unlink()
     third, told = kept(root)
     assert third.taken_over == 4
@@ -196,9 +196,9 @@ scan.scan_folder(root, keep=root / "t.csv", workers=1, progress=kill)
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_killed_scan_loses_nothing_that_was_written(root: Path) -> None:
     kept(root)
-    picture(root / "dog" / "5.bmp", 99, LONG_AGO + 1)
+    image(root / "dog" / "5.bmp", 99, LONG_AGO + 1)
     for number in range(8):
-        picture(root / "bird" / f"{number}.bmp", number)
+        image(root / "bird" / f"{number}.bmp", number)
     done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(Path(__file__).parents[3])], check=False)
     assert done.returncode == -signal.SIGKILL
     (root / ".t.csv.eml-scan.parts" / ".eml-tmp-half").write_text('{"settings"')  # what a kill within a write leaves
@@ -216,7 +216,7 @@ def test_a_scan_that_finds_nothing_usable_or_cannot_write_leaves_the_records_as_
     kept(root)
     records = (root / ".t.csv.eml-scan").read_bytes()
     (root / ".t.csv.eml-scan.parts").write_text("in the way")
-    picture(root / "cat" / "new.bmp", 7)
+    image(root / "cat" / "new.bmp", 7)
     with pytest.raises(OutputError, match=r"parts/.*: cannot be written"):
         kept(root, progress=stopping(1, interrupt))
     for path in root.glob("*/*.bmp"):

@@ -1,4 +1,4 @@
-"""scan on the real pictures of ../shared/data: awkward files with known labels, and the grocery photos."""
+"""scan on the real images of ../shared/data: awkward files with known labels, and the grocery photos."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ from eml.dataset.scanning.scan import Scan, scan_folder
 pytestmark = pytest.mark.wide
 
 REASONS = {  # of the files that labels.csv says no program opens
-    "imagededup_mixed_images/ukbench09268_corrupt.jpg": "not_a_picture",  # noise from its first byte
+    "imagededup_mixed_images/ukbench09268_corrupt.jpg": "not_an_image",  # noise from its first byte
     "odd_files/broken_data_stream.png": "unreadable",
     "odd_files/decompression_bomb.gif": "too_large",
     "odd_files/decompression_bomb.ico": "too_large",
@@ -78,7 +78,7 @@ def test_every_labelled_file_is_a_row_or_an_error_with_the_right_reason(
     reasons = dict(zip(scanned.errors["file_name"], scanned.errors["reason"], strict=True))
     labelled = {path: reason for path, reason in reasons.items() if not path.startswith(("licenses/", "labels"))}
     assert labelled == REASONS
-    assert {reasons[path] for path in reasons if path.startswith("licenses/")} == {"not_a_picture"}
+    assert {reasons[path] for path in reasons if path.startswith("licenses/")} == {"not_an_image"}
     assert reasons["labels.csv"] == "not_in_a_class"
     assert {label["path"] for label in labels} == {*rows.index, *REASONS}
     for label in labels:
@@ -90,11 +90,11 @@ def test_every_labelled_file_is_a_row_or_an_error_with_the_right_reason(
             assert (row["width"], row["height"]) == (stored[::-1] if turned else stored), label
 
 
-def test_exif_copies_are_one_picture(scanned: Scan, labels: list[dict[str, str]]) -> None:
+def test_exif_copies_are_one_image(scanned: Scan, labels: list[dict[str, str]]) -> None:
     rows = scanned.table.set_index("file_name")
     groups = defaultdict(list)
     for label in labels:
-        if label["kind"] == "exif_orientation_same_picture":
+        if label["kind"] == "exif_orientation_same_image":
             groups[label["group"]].append(label["path"])
     for number in range(2, 9):
         for suffix in ("jpg", "webp"):
@@ -107,11 +107,11 @@ def test_exif_copies_are_one_picture(scanned: Scan, labels: list[dict[str, str]]
 
 def test_bombs_are_refused_within_a_second_and_300_mb(dirty: Path) -> None:
     code = (
-        "import re, resource, sys, time, pathlib; from eml.images.decode import PictureError, decode\n"
+        "import re, resource, sys, time, pathlib; from eml.images.decode import ImageError, decode\n"
         "for path in sys.argv[1:]:\n"
         "    start = time.perf_counter()\n"
         "    try: decode(pathlib.Path(path))\n"
-        "    except PictureError as error: print(error.reason, time.perf_counter() - start)\n"
+        "    except ImageError as error: print(error.reason, time.perf_counter() - start)\n"
         # On Linux ru_maxrss begins at the parent's; VmHWM is the process's own.
         "status = pathlib.Path('/proc/self/status')\n"
         "own = re.search(r'VmHWM:\\s+(\\d+)', status.read_text()) if status.exists() else None\n"

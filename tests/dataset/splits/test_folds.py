@@ -17,7 +17,7 @@ from eml.errors import DataError
 
 def table(sizes: dict[str, int]) -> Table:
     rows = [(label, f"{label}/{n}.jpg") for label, size in sizes.items() for n in range(size)]
-    return Table(pd.DataFrame(rows, columns=["label", "file_name"]), Path("pictures"), Path("pictures/t.csv"))
+    return Table(pd.DataFrame(rows, columns=["label", "file_name"]), Path("images"), Path("images/t.csv"))
 
 
 class_sizes = st.dictionaries(st.text("abcäß01🍎", min_size=1, max_size=4), st.integers(1, 12), min_size=1, max_size=25)
@@ -68,9 +68,9 @@ def test_by_class_every_class_is_in_one_fold_and_folds_are_even(sizes: dict[str,
     frame = add_folds(table(sizes), k, seed, "class")
     assert (frame.groupby("label")["fold"].nunique() == 1).all()
     classes = frame.drop_duplicates("label")["fold"].value_counts()
-    pictures = frame["fold"].value_counts()
+    images = frame["fold"].value_counts()
     assert classes.max() - classes.min() <= 1
-    assert pictures.max() - pictures.min() <= max(sizes.values())
+    assert images.max() - images.min() <= max(sizes.values())
 
 
 def test_the_seed_decides() -> None:
@@ -82,7 +82,7 @@ def test_the_seed_decides() -> None:
     assert add_folds(whole)["fold"].tolist()[:10] == add_folds(whole, 5, 28)["fold"].tolist()[:10]
 
 
-def test_boxes_of_one_picture_are_told_apart_by_their_corners() -> None:
+def test_boxes_of_one_image_are_told_apart_by_their_corners() -> None:
     frame = pd.DataFrame(
         {"label": ["a"] * 4, "file_name": ["1.jpg"] * 4, "x_1": [0, 1, 2, 3]}
         | {c: [9] * 4 for c in ("y_1", "x_2", "y_2")}
@@ -105,9 +105,9 @@ def test_an_earlier_fold_column_is_replaced() -> None:
             {"a": 3, "b": 2},
             5,
             "images",
-            "no class has 5 pictures, one for each fold; the largest has 3. Give --k 3 or less, or --by class",
+            "no class has 5 images, one for each fold; the largest has 3. Give --k 3 or less, or --by class",
         ),
-        ({"a": 1, "b": 1}, 2, "images", "every class has one picture, which no fold can be made of. Give --by class"),
+        ({"a": 1, "b": 1}, 2, "images", "every class has one image, which no fold can be made of. Give --by class"),
         ({"a": 9, "b": 9}, 3, "class", "has 2 classes for 3 folds. Give --k 2 or less, or --by images"),
         ({"a": 9}, 3, "class", "has 1 class for 3 folds. Give --by images"),
     ],
@@ -115,7 +115,7 @@ def test_an_earlier_fold_column_is_replaced() -> None:
 def test_too_few_for_k_folds_says_what_works(sizes: dict[str, int], k: int, by: By, told: str) -> None:
     with pytest.raises(DataError) as error:
         add_folds(table(sizes), k, by=by)
-    assert error.value.problems == [f"pictures/t.csv: {told}"]
+    assert error.value.problems == [f"images/t.csv: {told}"]
 
 
 def test_one_fold_is_no_fold() -> None:
@@ -127,7 +127,7 @@ def with_groups(rows: list[tuple[str, int]]) -> tuple[Table, "np.ndarray[tuple[i
     """(label, group) of each row; the numbers of groups have gaps, as those of Components have."""
     frame = pd.DataFrame(rows, columns=["label", "group"])
     frame["file_name"] = [f"{n:04}.jpg" for n in range(len(rows))]
-    return Table(frame, Path("pictures"), Path("pictures/t.csv")), frame["group"].to_numpy() * 3
+    return Table(frame, Path("images"), Path("images/t.csv")), frame["group"].to_numpy() * 3
 
 
 def apart(frame: pd.DataFrame) -> "pd.Series[int]":
@@ -181,7 +181,7 @@ def test_a_class_of_one_group_always_trains_and_goes_along_where_another_class_i
     found = balance(whole, frame, 5, "images", groups)
     assert (found.small, found.one_group, found.one_fold) == (["few"], ["alike"], [])
     assert (found.groups, found.grouped, found.largest) == (2, 10, 8)
-    assert found.folds[-1] == {"fold": -1, "pictures": 9, "classes": 2, "groups": 1, "fewest": 1, "most": 8}
+    assert found.folds[-1] == {"fold": -1, "images": 9, "classes": 2, "groups": 1, "fewest": 1, "most": 8}
 
 
 def test_a_class_that_lies_wholly_in_one_fold_is_told() -> None:
@@ -190,7 +190,7 @@ def test_a_class_that_lies_wholly_in_one_fold_is_told() -> None:
     frame = add_folds(whole, 3, groups=groups)
     found = balance(whole, frame, 3, "images", groups)
     assert found.one_group == ["c"]
-    assert found.one_fold == ["c"]  # its group holds pictures of b, which is folded
+    assert found.one_fold == ["c"]  # its group holds images of b, which is folded
     assert found.worst_class == ("b", 0, 2.0)  # two groups for three folds
 
 
@@ -199,7 +199,7 @@ def test_folds_are_as_even_as_those_of_scikit_learn() -> None:
 
     random = np.random.default_rng(0)
     labels = np.sort(random.choice(40, 600, p=(share := 1 / np.arange(1, 41)) / share.sum()))  # a long tail
-    groups = np.cumsum(random.random(600) < 0.5)  # of two pictures, some over classes
+    groups = np.cumsum(random.random(600) < 0.5)  # of two images, some over classes
     whole, _ = with_groups([(f"{label:02}", int(group)) for label, group in zip(labels, groups, strict=True)])
     ours = add_folds(whole, 5, groups=groups)["fold"].to_numpy()
     theirs = np.full(600, ALWAYS_TRAIN)
@@ -226,14 +226,14 @@ def test_folds_are_as_even_as_those_of_scikit_learn() -> None:
             [("a", n % 3) for n in range(9)],
             5,
             "images",
-            "its pictures are in 3 groups, for 5 folds; the largest holds 3 of 9 pictures. Give --k 3 or less, fewer "
+            "its images are in 3 groups, for 5 folds; the largest holds 3 of 9 images. Give --k 3 or less, fewer "
             "columns to --group-by, a lower --threshold, or --no-near",
         ),
         (
             [("a", 1)] * 9,
             5,
             "images",
-            "every class of at least 5 pictures is one single group, of which no fold can be made. Give --by class, "
+            "every class of at least 5 images is one single group, of which no fold can be made. Give --by class, "
             "fewer columns to --group-by, a lower --threshold, or --no-near",
         ),
         (
@@ -249,10 +249,10 @@ def test_too_few_groups_for_k_folds_says_what_works(rows: list[tuple[str, int]],
     whole, groups = with_groups(rows)
     with pytest.raises(DataError) as error:
         add_folds(whole, k, by=by, groups=groups)
-    assert error.value.problems == [f"pictures/t.csv: {told}"]
+    assert error.value.problems == [f"images/t.csv: {told}"]
 
 
-def test_pictures_of_the_test_stay_there_and_take_their_groups_along() -> None:
+def test_images_of_the_test_stay_there_and_take_their_groups_along() -> None:
     whole, groups = with_groups([("a", n) for n in range(12)] + [("b", n) for n in range(12)])
     whole = Table(whole.frame.assign(fold=[-2, -1] + [0] * 22), whole.root, whole.path)
     frame = add_folds(whole, 5, groups=groups)
@@ -260,5 +260,5 @@ def test_pictures_of_the_test_stay_there_and_take_their_groups_along() -> None:
     assert balance(whole, frame, 5, "images", groups).taken == 1
     assert add_folds(whole, 5)["fold"].tolist().count(ALWAYS_TEST) == 1
     everything = Table(whole.frame.assign(fold=-2), whole.root, whole.path)
-    with pytest.raises(DataError, match=r"every picture is always in the test \(fold -2\)"):
+    with pytest.raises(DataError, match=r"every image is always in the test \(fold -2\)"):
         add_folds(everything)

@@ -1,4 +1,4 @@
-"""Groups equal what a plain search from picture to picture finds."""
+"""Groups equal what a plain search from image to image finds."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ PATTERN = 0x9C3A5F0E7B61D284
 def table(**columns: list[Any]) -> Table:
     count = len(next(iter(columns.values())))
     names = {"label": ["a"] * count, "file_name": [f"{n}.jpg" for n in range(count)]}
-    return Table(pd.DataFrame(names | columns), Path("pictures"), Path("pictures/t.csv"))
+    return Table(pd.DataFrame(names | columns), Path("images"), Path("images/t.csv"))
 
 
 def hashes(*flips: int) -> list[str]:
@@ -67,7 +67,7 @@ row = st.fixed_dictionaries(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(row, min_size=1, max_size=12), st.integers(0, 4), st.booleans(), st.sampled_from([0, 1, 2]))
-def test_groups_are_what_a_walk_from_picture_to_picture_finds(
+def test_groups_are_what_a_walk_from_image_to_image_finds(
     rows: list[dict[str, str]], threshold: int, within_class: bool, columns: int
 ) -> None:
     frame = pd.DataFrame(rows).assign(file_name=[f"{n}.jpg" for n in range(len(rows))])
@@ -91,7 +91,7 @@ def test_blank_values_connect_nothing_and_others_are_compared_as_text() -> None:
     assert partition(numbers.of) == {frozenset({0, 1}), frozenset({2})}
 
 
-def test_boxes_of_one_picture_are_one_group() -> None:
+def test_boxes_of_one_image_are_one_group() -> None:
     boxes = table(file_name=["1.jpg", "1.jpg", "2.jpg"], x_1=[0, 5, 0])
     assert partition(group_rows(boxes).of) == {frozenset({0, 1}), frozenset({2})}
     assert len(partition(group_rows(boxes, near=False).of)) == 3
@@ -101,8 +101,8 @@ def test_without_hashes_equal_contents_are_together_and_the_user_is_told() -> No
     found = group_rows(table(content=["x", "y", "x"]))
     assert partition(found.of) == {frozenset({0, 2}), frozenset({1})}
     assert found.warnings == [
-        "pictures/t.csv has no column 'hash', so that pictures of equal content are known to look alike; run eml scan "
-        "on the folder of the pictures to have them compared"
+        "images/t.csv has no column 'hash', so that images of equal content are known to look alike; run eml scan "
+        "on the folder of the images to have them compared"
     ]
     assert group_rows(table(content=["x", "x"]), near=False).warnings == []
 
@@ -111,15 +111,14 @@ def test_what_cannot_be_compared_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DataError) as error:
         group_rows(table(camera=["1"]), group_by=["cam", "camera", "track"])
     assert error.value.problems == [
-        "pictures/t.csv: --group-by: has no column 'cam', 'track'; it has label, file_name, camera"
+        "images/t.csv: --group-by: has no column 'cam', 'track'; it has label, file_name, camera"
     ]
     kinds = table(hash=hashes(0, 1), hash_kind=["phash-luma256", "phash-imagehash"])
     with pytest.raises(DataError) as error:
         group_rows(kinds)
     assert "hashes of different kinds cannot be compared" in error.value.problems[0]
     assert (
-        error.value.problems[1]
-        == "or give --no-near (to eml kfold or split): pictures that look alike may then be apart"
+        error.value.problems[1] == "or give --no-near (to eml kfold or split): images that look alike may then be apart"
     )
     assert len(partition(group_rows(kinds, near=False).of)) == 2
     with pytest.raises(DataError, match=r"--threshold must be within 0\.\.63 \(bits of 64\), got 64"):
@@ -150,7 +149,7 @@ def chained(count: int, step: int) -> list[str]:
     return found
 
 
-def test_where_chance_chains_much_of_the_pictures_a_lower_threshold_is_taken_and_told() -> None:
+def test_where_chance_chains_much_of_the_images_a_lower_threshold_is_taken_and_told() -> None:
     random = np.random.default_rng(1)
     others = [f"{value:016x}" for value in random.integers(0, 2**63, 60)]
     whole = table(hash=[*chained(100, 6), *hashes(0b1111), *others])
@@ -158,15 +157,15 @@ def test_where_chance_chains_much_of_the_pictures_a_lower_threshold_is_taken_and
     assert found.threshold == 4
     assert partition(found.of) == {frozenset({0, 100}), *(frozenset({n}) for n in [*range(1, 100), *range(101, 161)])}
     assert found.warnings == [
-        "101 of 161 pictures hang together as a chain of look-alikes at 6 bits: by chance, the hash does not tell such "
-        "pictures apart",
-        "so look-alikes are pictures within 4 bits; --threshold chooses others",
+        "101 of 161 images hang together as a chain of look-alikes at 6 bits: by chance, the hash does not tell such "
+        "images apart",
+        "so look-alikes are images within 4 bits; --threshold chooses others",
     ]
     asked = group_rows(whole, threshold=6)
     assert (asked.threshold, asked.warnings, asked.of[:100].tolist()) == (6, [], [0] * 100)
 
 
-def test_many_copies_of_one_picture_are_no_chain() -> None:
+def test_many_copies_of_one_image_are_no_chain() -> None:
     random = np.random.default_rng(1)
     copies = hashes(*(1 << int(one) | 1 << int(other) for one, other in random.integers(0, 64, (100, 2))))
     found = group_rows(table(hash=copies))

@@ -16,7 +16,7 @@ from eml.dataset.table import Table
 from eml.errors import DataError
 
 
-def table(name: str = "t", root: str = "pictures", **columns: list[Any]) -> Table:
+def table(name: str = "t", root: str = "images", **columns: list[Any]) -> Table:
     count = len(next(iter(columns.values())))
     names = {"label": ["a"] * count, "file_name": [f"{name}{n}.jpg" for n in range(count)]}
     return Table(pd.DataFrame(names | columns), Path(root), Path(f"{root}/{name}.csv"))
@@ -80,7 +80,7 @@ def test_pairs_between_the_folds_of_a_table_are_those_of_brute_force(
     assert again.pairs.equals(found.pairs)
 
 
-def test_a_pair_says_where_its_pictures_are_and_what_they_are_called() -> None:
+def test_a_pair_says_where_its_images_are_and_what_they_are_called() -> None:
     train = table("train", hash=["0" * 16, "f" * 16], content=["x", "y"], label=["apple", "pear"])
     test = table("test", hash=["0" * 15 + "3"], content=["z"], label=["plum"])
     found = audit_tables(train, test)
@@ -134,11 +134,11 @@ def test_what_cannot_be_compared_is_refused() -> None:
     one = table("one", hash=["0" * 16], hash_kind=["phash-luma256"])
     other = table("other", hash=["0" * 16], hash_kind=["phash-imagehash"], camera=["1"])
     assert problem(lambda: audit_tables(one, other)) == (
-        "hashes of different kinds cannot be compared: 'phash-luma256' in pictures/one.csv, 'phash-imagehash' in "
-        "pictures/other.csv. Run eml scan again with one kind"
+        "hashes of different kinds cannot be compared: 'phash-luma256' in images/one.csv, 'phash-imagehash' in "
+        "images/other.csv. Run eml scan again with one kind"
     )
-    assert problem(lambda: audit_tables(one, one)).startswith("pictures/one.csv: is given twice")
+    assert problem(lambda: audit_tables(one, one)).startswith("images/one.csv: is given twice")
     assert "has no column 'fold'" in problem(lambda: audit_folds(one))
     assert problem(lambda: audit_tables(one, other, group_by=["camera"])).startswith(
-        "pictures/one.csv: --group-by: has no column 'camera'"
+        "images/one.csv: --group-by: has no column 'camera'"
     )

@@ -30,8 +30,8 @@ def test_folds_have_no_look_alikes_in_common_and_plain_ones_have(data: tuple[str
     assert plain.count > some
     folds = add_folds(table, k, groups=groups)
     assert audit_folds(Table(folds, table.root, table.path)).clean
-    pictures = folds["fold"].value_counts()
-    assert pictures.max() - pictures.min() <= 3
+    images = folds["fold"].value_counts()
+    assert images.max() - images.min() <= 3
     if name == "grocery160":
         found = balance(table, folds, k, "images", groups)
         assert found.worst_class is not None

@@ -1,4 +1,4 @@
-"""Queries and gallery: no query has a picture of its group in the gallery of its class."""
+"""Queries and gallery: no query has an image of its group in the gallery of its class."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ tables = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1", "2
 
 @settings(max_examples=60, deadline=None)
 @given(tables, st.one_of(st.none(), st.floats(0.05, 0.95)), st.integers(0, 99))
-def test_no_query_has_a_picture_of_its_class_and_camera_in_the_gallery(
+def test_no_query_has_a_image_of_its_class_and_camera_in_the_gallery(
     rows: list[tuple[str, str]], share: float | None, seed: int
 ) -> None:
     whole = frame(rows)

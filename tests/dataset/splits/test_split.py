@@ -27,7 +27,7 @@ from eml.errors import DataError
 def table(sizes: dict[str, int], **columns: Any) -> Table:
     rows = [(label, f"{label}/{n}.jpg") for label, size in sizes.items() for n in range(size)]
     frame = pd.DataFrame(rows, columns=["label", "file_name"]).assign(**columns)
-    return Table(frame, Path("pictures"), Path("pictures/t.csv"))
+    return Table(frame, Path("images"), Path("images/t.csv"))
 
 
 def shuffled(whole: Table, seed: int) -> Table:
@@ -91,13 +91,11 @@ def test_by_counts_both_bounds_are_inclusive() -> None:
 def test_by_counts_an_empty_side_shows_the_sizes_and_options_that_work() -> None:
     whole = table({"a": 60, "b": 70, "c": 70, "d": 90, "e": 90, "f": 90})
     assert problem(lambda: split_by_counts(whole)) == (
-        "pictures/t.csv: no class has 3 to 50 pictures, which leaves none to train; its 6 classes have 60 to 90 "
-        "pictures. These would work: --min-n-samples 3 --max-n-samples 70; --by ratio; --by alternate"
+        "images/t.csv: no class has 3 to 50 images, which leaves none to train; its 6 classes have 60 to 90 "
+        "images. These would work: --min-n-samples 3 --max-n-samples 70; --by ratio; --by alternate"
     )
     assert classes(split_by_counts(whole, 3, 70).train) == {"a", "b", "c"}
-    assert "every class has 3 to 90 pictures, which leaves none to test" in problem(
-        lambda: split_by_counts(whole, 3, 90)
-    )
+    assert "every class has 3 to 90 images, which leaves none to test" in problem(lambda: split_by_counts(whole, 3, 90))
 
 
 @settings(max_examples=30, deadline=None)
@@ -128,7 +126,7 @@ def test_one_class_cannot_be_split() -> None:
     one = table({"a": 4})
     assert problem(lambda: split_by_counts(one)).endswith("its only class has 4. A split needs two classes")
     assert problem(lambda: split_by_alternate(one)) == (
-        "pictures/t.csv: has 1 class, which leaves none to test; a split needs two"
+        "images/t.csv: has 1 class, which leaves none to test; a split needs two"
     )
     assert problem(lambda: split_by_ratio(one)).endswith("of 1 class leaves none to test. A split needs two classes")
 
@@ -155,10 +153,10 @@ def test_by_ratio_the_seed_decides() -> None:
 def test_by_ratio_too_few_classes_say_which_ratio_works() -> None:
     few = table({"a": 3, "b": 3, "c": 3})
     assert problem(lambda: split_by_ratio(few, 0.1)) == (
-        "pictures/t.csv: --test-ratio 0.1 of 3 classes leaves none to test. Give a ratio from 0.33 to 0.67"
+        "images/t.csv: --test-ratio 0.1 of 3 classes leaves none to test. Give a ratio from 0.33 to 0.67"
     )
     assert problem(lambda: split_by_ratio(few, 0.9)).startswith(
-        "pictures/t.csv: --test-ratio 0.9 of 3 classes leaves none to train"
+        "images/t.csv: --test-ratio 0.9 of 3 classes leaves none to train"
     )
     split_by_ratio(few, 0.33)
     split_by_ratio(few, 0.67)
@@ -180,7 +178,7 @@ def test_by_column_rows_go_where_it_says() -> None:
 def test_by_column_a_class_on_both_sides_is_named() -> None:
     whole = table({"a": 2, "b": 2, "c": 1}, side=["train", "test", "test", "train", "test"])
     assert problem(lambda: split_by_column(whole, "side")) == (
-        "pictures/t.csv: column 'side' puts 2 classes on both sides: 'a', 'b'. A model is tested on classes that it "
+        "images/t.csv: column 'side' puts 2 classes on both sides: 'a', 'b'. A model is tested on classes that it "
         "has not seen: give each class one side"
     )
 
@@ -192,7 +190,7 @@ def test_by_column_other_values_an_empty_side_and_a_missing_column_are_told() ->
     )
     assert "column 'same' leaves a side empty, found 3 of 'test'" in problem(lambda: split_by_column(whole, "same"))
     assert problem(lambda: split_by_column(whole, "x")) == (
-        "pictures/t.csv: has no column 'x'; it has label, file_name, side, same"
+        "images/t.csv: has no column 'x'; it has label, file_name, side, same"
     )
 
 
@@ -208,7 +206,7 @@ def test_class_counts_are_sorted_by_label() -> None:
 
 def in_groups(rows: list[tuple[str, int]]) -> tuple[Table, "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
     frame = pd.DataFrame(rows, columns=["label", "group"]).assign(file_name=[f"{n:03}.jpg" for n in range(len(rows))])
-    return Table(frame, Path("pictures"), Path("pictures/t.csv")), frame["group"].to_numpy()
+    return Table(frame, Path("images"), Path("images/t.csv")), frame["group"].to_numpy()
 
 
 rows_in_groups = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 40)), min_size=2, max_size=40)
@@ -249,7 +247,7 @@ def test_by_ratio_groups_within_classes_change_nothing_and_a_few_joined_ones_kee
 def test_by_ratio_one_group_over_all_classes_leaves_no_side() -> None:
     whole, groups = in_groups([(label, 1) for label in "abcd"])
     assert problem(lambda: split_by_ratio(whole, 0.5, groups=groups)) == (
-        "pictures/t.csv: groups join 4 classes so that none is left to test. Give another --test-ratio, fewer columns "
+        "images/t.csv: groups join 4 classes so that none is left to test. Give another --test-ratio, fewer columns "
         "to --group-by, a lower --threshold, or --no-near"
     )
 

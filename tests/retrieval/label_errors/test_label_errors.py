@@ -55,7 +55,7 @@ def found(embeddings: Tensor, labels: Labels, spaces: Labels | None = None) -> t
     return voted, find_label_errors(voted, embeddings)
 
 
-def test_shares_are_those_of_a_loop_over_all_pictures() -> None:
+def test_shares_are_those_of_a_loop_over_all_images() -> None:
     embeddings, labels = clusters([9, 7, 5, 3], spread=2.0)
     voted = votes(embeddings, labels, k=8)
     errors = find_label_errors(voted, embeddings)
@@ -86,7 +86,7 @@ def test_nearness_to_other_centres_is_that_of_a_loop(monkeypatch: pytest.MonkeyP
         assert found[row] == pytest.approx(max(others) - cosine(row, own) if own else np.nan, abs=1e-12, nan_ok=True)
 
 
-def test_of_equal_scores_the_picture_that_is_nearer_to_another_centre_comes_first() -> None:
+def test_of_equal_scores_the_image_that_is_nearer_to_another_centre_comes_first() -> None:
     embeddings, true = clusters([30, 30, 30], spread=0.6)
     labels, rows = flipped(true, 6)
     _, errors = found(embeddings, labels)
@@ -97,7 +97,7 @@ def test_of_equal_scores_the_picture_that_is_nearer_to_another_centre_comes_firs
     assert errors.place[listed].tolist() == sorted(errors.place[listed], reverse=True)
 
 
-def test_a_vote_amounts_to_fifteen_pictures_whatever_the_similarities_are_spread_over() -> None:
+def test_a_vote_amounts_to_fifteen_images_whatever_the_similarities_are_spread_over() -> None:
     for spread in (0.02, 0.3, 3.0):
         voted = votes(*clusters([60, 60, 60], spread=spread))
         weights = np.maximum(voted.weights, 1e-300)
@@ -114,7 +114,7 @@ def test_changed_labels_come_first_and_their_true_label_is_suggested() -> None:
 
 
 def test_embeddings_of_different_networks_are_not_compared() -> None:
-    """The second network has the same pictures' directions turned about, so that across the two nothing fits."""
+    """The second network has the same images' directions turned about, so that across the two nothing fits."""
     embeddings, true = clusters([40, 40, 40], seed=3)
     spaces = np.arange(len(true)) % 2
     turn = torch.linalg.qr(torch.randn(24, 24, generator=torch.Generator().manual_seed(0)))[0]
@@ -129,7 +129,7 @@ def test_embeddings_of_different_networks_are_not_compared() -> None:
     assert errors.score[spaces == 1] == pytest.approx(apart[1], abs=1e-4)  # the turned network says the same
 
 
-def test_result_does_not_depend_on_the_order_of_the_pictures() -> None:
+def test_result_does_not_depend_on_the_order_of_the_images() -> None:
     embeddings, true = clusters([20, 20, 20], spread=0.9)
     labels, _ = flipped(true, 5)
     order = np.random.default_rng(0).permutation(len(labels))
@@ -138,7 +138,7 @@ def test_result_does_not_depend_on_the_order_of_the_pictures() -> None:
     assert again.score == pytest.approx(errors.score[order], abs=1e-6)
 
 
-def test_the_only_picture_of_its_label_cannot_be_judged() -> None:
+def test_the_only_image_of_its_label_cannot_be_judged() -> None:
     embeddings, labels = clusters([10, 10, 1])
     _, errors = found(embeddings, labels)
     assert np.flatnonzero(np.isnan(errors.score)).tolist() == [20]
@@ -148,7 +148,7 @@ def test_the_only_picture_of_its_label_cannot_be_judged() -> None:
     assert np.flatnonzero(np.isnan(errors.score)).tolist() == [19, 20]
 
 
-def test_a_space_of_one_picture_and_a_set_of_one_label_are_no_errors() -> None:
+def test_a_space_of_one_image_and_a_set_of_one_label_are_no_errors() -> None:
     embeddings, labels = clusters([5, 4])
     voted, errors = found(embeddings, labels, np.array([0] * 8 + [1]))
     assert voted.nearest[8].tolist() == [-1] * voted.nearest.shape[1]
@@ -158,14 +158,14 @@ def test_a_space_of_one_picture_and_a_set_of_one_label_are_no_errors() -> None:
     assert (errors.score < 1e-3).all()
 
 
-def test_a_picture_that_is_near_to_nothing_is_an_outlier() -> None:
+def test_a_image_that_is_near_to_nothing_is_an_outlier() -> None:
     embeddings, labels = clusters([30, 30], spread=0.1)
     embeddings[7] = -embeddings.mean(0)
     _, errors = found(embeddings, labels)
     assert errors.outliers().tolist() == [7]
 
 
-def test_a_picture_half_way_between_two_labels_is_ambiguous() -> None:
+def test_a_image_half_way_between_two_labels_is_ambiguous() -> None:
     embeddings, labels = clusters([30, 30])
     middles = [torch.nn.functional.normalize(embeddings[labels == label].mean(0), dim=0) for label in (0, 1)]
     embeddings[0] = middles[0] + middles[1]
@@ -195,7 +195,7 @@ def test_a_class_with_a_part_of_another_is_mixed() -> None:
 
 
 def test_a_part_that_is_between_the_rest_and_another_class_is_not_mixed() -> None:
-    """Eight pictures at 0.4 of the way from the other class: they vote for it twice as often as for the rest."""
+    """Eight images at 0.4 of the way from the other class: they vote for it twice as often as for the rest."""
     random = np.random.default_rng(0)
     toward = 0.4 * np.eye(24)[0] + 0.6 * np.eye(24)[1]
     places = [*np.eye(24)[[0] * 30 + [1] * 30], *[toward / np.linalg.norm(toward)] * 8]

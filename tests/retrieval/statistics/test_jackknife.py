@@ -266,7 +266,7 @@ def test_without_two_classes_a_share_has_no_interval() -> None:
 
 
 def test_intervals_of_a_rare_rate_hold_it_where_percentiles_do_not() -> None:
-    """Of 10 classes with 5 pictures, each class with a rate of its own around .1: 95 % are expected."""
+    """Of 10 classes with 5 images, each class with a rate of its own around .1: 95 % are expected."""
     held = {"jackknife": 0, "percentiles": 0}
     for seed in range(200):
         random = np.random.default_rng(seed)

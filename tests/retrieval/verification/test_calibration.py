@@ -37,7 +37,7 @@ def test_answers_are_those_of_a_plain_loop(split: bool, monkeypatch: pytest.Monk
     data = classes(6, 5)
     data.embeddings[3] = data.embeddings[28]  # a copy in another class
     labels = data.labels.copy()
-    labels[29] = 6  # a class of one picture
+    labels[29] = 6  # a class of one image
     random = np.random.default_rng(1)
     queries = random.permutation(30)[:20] if split else np.arange(30)
     gallery = random.permutation(30)[:25] if split else np.arange(30)
@@ -54,10 +54,10 @@ def test_answers_are_those_of_a_plain_loop(split: bool, monkeypatch: pytest.Monk
             if labels[g] == labels[query] and (groups is None or groups[g] < 0 or groups[g] != groups[query])
         ]
         others = [g for g in there if labels[g] != labels[query]]
-        partner, stranger = (max((cosine[query, g] for g in some), default=-np.inf) for some in (mine, others))
-        assert found.partner[number] == pytest.approx(partner, abs=1e-6)
+        positive, stranger = (max((cosine[query, g] for g in some), default=-np.inf) for some in (mine, others))
+        assert found.positive[number] == pytest.approx(positive, abs=1e-6)
         assert found.stranger[number] == pytest.approx(stranger, abs=1e-6)
-        assert found.right[number] == (partner > stranger)
+        assert found.right[number] == (positive > stranger)
         nearest = {code: max(cosine[query, g] for g in others if labels[g] == code) for code in set(labels[others])}
         ordered = sorted(nearest, key=lambda code: -nearest[code])
         assert listed.code[number, : len(ordered)].tolist() == ordered
@@ -252,7 +252,7 @@ def test_calibration_says_what_was_found() -> None:
         (Goal("far", 0.02), "cannot be expected of other classes, so much do these 20 differ"),
     ],
 )
-def test_a_goal_that_the_pictures_cannot_support_is_refused(goal: Goal, told: str) -> None:
+def test_a_goal_that_the_images_cannot_support_is_refused(goal: Goal, told: str) -> None:
     with pytest.raises(DataError, match=told):
         calibrate(classes(20, 6, 1.2), goal, resamples=40, splits=1)
 
@@ -275,7 +275,7 @@ def test_a_half_without_queries_says_nothing() -> None:
     assert not np.isnan(found.rates[~none]).any()
 
 
-def test_too_few_classes_and_pictures_without_partners_are_refused() -> None:
+def test_too_few_classes_and_images_without_positives_are_refused() -> None:
     with pytest.raises(DataError, match="1 class: a threshold is chosen on half"):
         calibrate(classes(1, 5), Goal("far", 0.2))
     with pytest.raises(DataError, match="3 classes: a threshold is chosen on half"):

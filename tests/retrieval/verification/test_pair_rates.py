@@ -124,7 +124,7 @@ def test_bins_agree_with_sorting_to_within_a_bin(spread: float, monkeypatch: pyt
     ]
 
 
-def test_all_pairs_are_every_two_pictures_once() -> None:
+def test_all_pairs_are_every_two_images_once() -> None:
     embeddings, labels = classes(5, 4)
     accepted = all_pairs(embeddings, labels)
     unit = torch.nn.functional.normalize(embeddings).numpy()
@@ -196,9 +196,9 @@ def test_pairs_of_a_csv(tmp_path: Path) -> None:
     assert [shown(name) for name in values][-2:] == ["accuracy over folds", "standard error of that accuracy"]
 
 
-def test_a_name_of_two_pictures_says_nothing(tmp_path: Path) -> None:
+def test_a_name_of_two_images_says_nothing(tmp_path: Path) -> None:
     (file := tmp_path / "pairs.csv").write_text(FILE)
-    with pytest.raises(DataError, match=rf"1 names are of several pictures, first: '{NAMES[0]}'"):
+    with pytest.raises(DataError, match=rf"1 names are of several images, first: '{NAMES[0]}'"):
         read_pairs(file, [*NAMES, NAMES[0]])
 
 
@@ -207,7 +207,7 @@ def test_names_may_be_relative_to_the_folder_of_the_pairs(tmp_path: Path) -> Non
     file = tmp_path / "pairs.csv"
     file.write_text("a,b,same\nimages/a/1.jpg,images/a/2.jpg,1\n")
     assert read_pairs(file, NAMES, tmp_path / "images").second.tolist() == [1]
-    with pytest.raises(DataError, match=r"pairs\.csv:2: no picture 'images/a/1\.jpg'"):
+    with pytest.raises(DataError, match=r"pairs\.csv:2: no image 'images/a/1\.jpg'"):
         read_pairs(file, NAMES)
 
 
@@ -229,7 +229,7 @@ def test_lfws_own_file(tmp_path: Path) -> None:
     "text, told",
     [
         ("a/1.jpg,a/2.jpg,1,0", "pairs.csv:1: needs the columns file_name_1, file_name_2, same"),
-        (FILE + "a/9.jpg,b/2.jpg,1,3\n", "pairs.csv:6: no picture 'a/9.jpg'.*\n.*pairs.csv:6: no picture 'b/2.jpg'"),
+        (FILE + "a/9.jpg,b/2.jpg,1,3\n", "pairs.csv:6: no image 'a/9.jpg'.*\n.*pairs.csv:6: no image 'b/2.jpg'"),
         (FILE + "a/1.jpg,a/1.jpg,1,3\n", "pairs.csv:6: 'a/1.jpg' is paired with itself"),
         (
             FILE + "a/1.jpg,a/2.jpg,yes,x\na/1.jpg\n",
