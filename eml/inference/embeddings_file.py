@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.dataset.columns import FLAGS, Problems, has_query_gallery, query_or_gallery_rows, parse_columns
+from eml.dataset.columns import FLAGS, Problems, has_query_gallery, parse_columns, query_or_gallery_rows
 from eml.dataset.problems import SHOWN, and_more
 from eml.dataset.table import Table
 from eml.errors import DataError
