@@ -1,7 +1,7 @@
 """The callbacks by which long work reports what it does and how far it is."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(description, total) → context manager → function called with the number of items newly done."""
@@ -9,3 +9,27 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 Report = Callable[[str], None]
 """A function called with a line of text."""
+
+
+@contextmanager
+def bars(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr while the block runs, with a rate and the time left; yield the function that advances it.
+
+    Nothing is shown where stderr is no terminal.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.text import Text
+
+    class RateColumn(ProgressColumn):
+        """Items per second over the last half minute."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeLeft())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.advance(task, done)

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from eml.cli.adapter import Terminal, typer_function
 from eml.cli.help_page import PlainCommand, name_values
 from eml.errors import EmlError, Interrupted
 
@@ -41,14 +42,7 @@ class LazyGroup(TyperGroup):
             close = get_close_matches(cmd_name, COMMANDS, 1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             ctx.fail(f"unknown command '{cmd_name}'{hint}; known: {', '.join(COMMANDS)}")
-        command = getattr(importlib.import_module(f"eml.cli.{cmd_name}"), cmd_name)
-        if not isinstance(command, typer.Typer):
-            single = typer.Typer(add_completion=False, rich_markup_mode=None)
-            single.command(name=cmd_name, cls=PlainCommand)(command)
-            made = typer.main.get_command(single)
-            name_values(made, command)
-        else:
-            made = typer.main.get_command(command)
+        made = _command_of(cmd_name)
         made.name = cmd_name
         made.short_help = (
             (made.help or "").partition("\n")[0].partition(". ")[0].rstrip(".")
@@ -66,6 +60,26 @@ class LazyGroup(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise Interrupted("interrupted") from error
+
+
+def _command_of(name: str) -> Any:
+    """The command as Typer has it, from its place under eml/cli/display."""
+    try:
+        module = importlib.import_module(f"eml.cli.display.{name}")
+    except ModuleNotFoundError:
+        module = importlib.import_module(f"eml.cli.{name}")
+    if isinstance(terminal := getattr(module, "terminal", None), Terminal):
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name=name, cls=PlainCommand)(typer_function(terminal))
+        return typer.main.get_command(single)
+    command = terminal or getattr(module, name)
+    if isinstance(command, typer.Typer):
+        return typer.main.get_command(command)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name=name, cls=PlainCommand)(command)
+    made = typer.main.get_command(single)
+    name_values(made, command)
+    return made
 
 
 # No rich in the help: it costs 0.2 s, and the plain form reads as well.

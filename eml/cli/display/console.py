@@ -1,64 +1,120 @@
-"""What commands show: tables, lines and progress on stderr, one JSON object on stdout. rich is imported when used."""
+"""What commands print: results on stdout, notes and warnings on stderr. rich is imported when it is used."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from eml.progress import bars as progress
+
+__all__ = [
+    "between",
+    "console",
+    "count",
+    "decimal",
+    "fits",
+    "print_json",
+    "progress",
+    "say",
+    "show",
+    "some",
+    "span",
+    "table",
+    "warn",
+    "written",
+]
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 
-def console() -> Console:
-    """A console on stderr. No markup, emoji codes or highlighting: labels and file names are shown as they are."""
+UNLIMITED = 100_000  # columns of output that is piped: nothing is wrapped there
+
+
+def console(*, stderr: bool = True) -> Console:
+    """Return a console. No markup, emoji codes or highlighting: labels and file names are shown as they are."""
     from rich.console import Console
 
-    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else UNLIMITED
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
 
 
 def say(text: str, style: str | None = None) -> None:
-    """One line, not wrapped, so that a path in it can be copied."""
+    """Print a line on stderr, not wrapped, so that a path in it can be copied."""
     console().print(text, style=style, soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    """One line that should not be overlooked."""
+    """Print a line on stderr that should not be overlooked."""
     say(f"warning: {text}", style="yellow")
 
 
+def show(text: str = "", style: str | None = None) -> None:
+    """Print a line of the result on stdout."""
+    console(stderr=False).print(text, style=style, soft_wrap=True)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table; columns of numbers are set to the right. Whole numbers get thousands separators, None is left blank."""
-    console().print(_made(title, columns, [list(row) for row in rows]))
+    """Print a table on stdout; columns of numbers are set to the right, whole numbers get thousands separators.
+
+    Where its words do not fit side by side, each row is printed as a list of its cells.
+    """
+    from rich.measure import Measurement
+
+    cells = [list(row) for row in rows]
+    terminal, grid = console(stderr=False), _grid(title, columns, cells)
+    wide = terminal.options.update(max_width=UNLIMITED)
+    if Measurement.get(terminal, wide, grid).minimum <= terminal.width:
+        if terminal.is_terminal:
+            terminal.print(grid)
+            return
+        with terminal.capture() as capture:
+            terminal.print(grid)
+        sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
+        return
+    for line in _records(title, columns, cells):
+        terminal.print(line, soft_wrap=True)
+
+
+def _records(title: str, columns: Sequence[str], rows: list[list[Any]]) -> Iterator[str]:
+    if title:
+        yield title
+    width = max((len(name) for name in columns), default=0)
+    for row in rows:
+        yield ""
+        for name, value in zip(columns, row, strict=True):
+            if value is not None:
+                yield f"  {name:<{width}}  {_shown(value)}".rstrip()
 
 
 def fits(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
     """Whether a table is as narrow as the terminal without folding a cell."""
     from rich.measure import Measurement
 
-    shown = console()
+    shown = console(stderr=False)
     wide = shown.options.update(max_width=10_000)
-    return Measurement.get(shown, wide, _made("", columns, [list(row) for row in rows])).maximum <= shown.width
+    return Measurement.get(shown, wide, _grid("", columns, [list(row) for row in rows])).maximum <= shown.width
 
 
-def _made(title: str, columns: Sequence[str], rows: list[list[Any]]) -> Table:
+def _grid(title: str, columns: Sequence[str], rows: list[list[Any]]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     heading = Text(title, style="bold") if title else None
-    made = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    grid = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
         numbers = bool(rows) and all(_is_number(row[index]) for row in rows)
-        made.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+        grid.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(_shown(value)) for value in row))
-    return made
+        grid.add_row(*(Text(_shown(value)) for value in row))
+    return grid
 
 
 def _is_number(value: Any) -> bool:
@@ -111,31 +167,3 @@ def print_json(value: dict[str, Any]) -> None:
     """Exactly one JSON object on stdout, in ASCII, so that no locale can break it."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
     sys.stdout.flush()
-
-
-@contextmanager
-def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A progress bar for the block; yields a function to call with the number of items that are newly done.
-
-    With a rate and the time left; nothing is shown where stderr is no terminal.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    shown = console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _rate(), TimeRemainingColumn())
-    with Progress(*columns, console=shown, disable=not shown.is_terminal, transient=True) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda done: bar.advance(task, done)
-
-
-def _rate() -> Any:
-    from rich.progress import ProgressColumn, Task
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Items per second over the last half minute."""
-
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
-
-    return Rate()

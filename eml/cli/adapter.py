@@ -1,0 +1,240 @@
+"""From a command's config to its command line: one option per field, its help from the field's description."""
+
+import inspect
+import json
+import os
+import re
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from eml.commands.base import Caller, CommandConfig, CommandFunction, CommandResult, option_name, validated
+from eml.errors import ConfigError, EmlError, Problem
+
+DONE, CHECK_SAYS_NO = 0, 1
+
+CONFIG_HELP = "YAML file with any of these options, such as `by: ratio`; what stands on the command line wins."
+JSON_HELP = "Print the result as one JSON object on stdout."
+DEVICES_HELP = "Processes on this machine that share the work, one for each GPU."
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """What only a terminal needs of a command.
+
+    Args:
+        function: The command.
+        show: Prints the result on stdout.
+        short: Field → its one-letter option.
+        metavars: Field → what stands for its value in the help.
+        check: Whether the result answers yes; no is exit code 1.
+        devices: Whether the command can run as several processes.
+        config_file: Whether `--config FILE` gives options; not where `--config` is something else.
+        caller: Changes the caller, as a training's live view does.
+    """
+
+    function: CommandFunction[Any, Any]
+    show: Callable[[Any], None]
+    short: Mapping[str, str] = field(default_factory=dict)
+    metavars: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[Any], bool] = lambda result: True
+    devices: bool = False
+    config_file: bool = True
+    caller: Callable[[Caller], Any] | None = None
+
+    @property
+    def config_type(self) -> type[CommandConfig]:
+        """The command's config."""
+        return self.function.config_type
+
+
+def typer_function(terminal: Terminal) -> Callable[..., None]:
+    """Return the function that Typer makes a command of."""
+
+    def call(context: typer.Context, **values: Any) -> None:
+        as_json, devices = values.pop("json"), values.pop("devices", None)
+        if devices is not None and devices > 1:
+            from eml.cli.launching import launch
+
+            launch(devices)
+            return
+        file = values.pop("config_file", None)
+        try:
+            config = _config_of(terminal, context, values, file)
+            result = _run(terminal, context, config)
+        except EmlError as error:
+            texts = [Problem(in_options(line, terminal), line.code, line.parameter) for line in error.problems]
+            raise type(error)(texts) from error
+        if os.environ.get("RANK", "0") == "0":
+            print_result(terminal, result, as_json=as_json)
+        if not terminal.check(result):
+            raise typer.Exit(CHECK_SAYS_NO)
+
+    parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    parameters += [_parameter(terminal, name, info) for name, info in terminal.config_type.model_fields.items()]
+    if terminal.devices:
+        parameters.append(_extra("devices", int | None, None, "--devices", DEVICES_HELP, metavar="N", min=1))
+    if terminal.config_file:
+        parameters.append(_extra("config_file", Path | None, None, "--config", CONFIG_HELP, metavar="FILE"))
+    parameters.append(_extra("json", bool, False, "--json", JSON_HELP))
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    call.__doc__ = in_options(inspect.cleandoc(terminal.config_type.__doc__ or ""), terminal)
+    return call
+
+
+def print_result(terminal: Terminal, result: CommandResult, *, as_json: bool) -> None:
+    """Print the result on stdout; what was written and what follows on stderr."""
+    from eml.cli.display import console
+
+    if as_json:
+        console.print_json(result.to_dict())
+    else:
+        terminal.show(result)
+    console.written(result.written, result.replaced, result.next_command)
+
+
+def in_options(text: str, terminal: Terminal) -> str:
+    """Return the text with parameters in backquotes as the command line writes them: `near=False` is `--no-near`."""
+    fields = terminal.config_type.model_fields
+
+    def written(match: re.Match[str]) -> str:
+        name, value = match["name"], match["value"]
+        if name not in fields:
+            return match[0]
+        if name in terminal.function.arguments:
+            return _metavar(terminal, name)
+        spelling = option_name(name, fields[name])
+        if value == "False":
+            return "--no-" + spelling.removeprefix("--")
+        return spelling if value in (None, "True") else f"{spelling} {value.strip(chr(34))}"
+
+    return re.sub(r"`(?P<name>\w+)(=(?P<value>[^`]*))?`", written, text)
+
+
+def _run(terminal: Terminal, context: typer.Context, config: CommandConfig) -> Any:
+    from eml.cli.app import command_line
+    from eml.cli.display import console
+    from eml.cli.launching import joined, report_error_once
+
+    first = os.environ.get("RANK", "0") == "0"
+    caller = Caller(command=command_line(context), checks=report_error_once, join=joined)
+    if first:
+        caller = Caller(
+            note=lambda line: console.say(in_options(line, terminal)),
+            warn=lambda line: console.warn(in_options(line, terminal)),
+            progress=console.progress,
+            command=caller.command,
+            checks=caller.checks,
+            join=caller.join,
+        )
+    if terminal.caller is None:
+        return terminal.function.run(config, caller)
+    with terminal.caller(caller) as changed:
+        return terminal.function.run(config, changed)
+
+
+def _config_of(
+    terminal: Terminal, context: typer.Context, values: Mapping[str, Any], file: Path | None
+) -> CommandConfig:
+    fields = terminal.config_type.model_fields
+    given = {name: value for name, value in values.items() if context.get_parameter_source(name).name != "DEFAULT"}  # type: ignore[union-attr]
+    if file is not None:
+        from eml.config import load
+
+        return load(terminal.config_type, file, [f"{name}={_as_yaml(value)}" for name, value in given.items()])
+    missing = [name for name, info in fields.items() if info.is_required() and name not in given]
+    if missing:
+        hint = ", or --config FILE that says it" if terminal.config_file else ""
+        raise ConfigError(
+            [Problem(f"Missing argument '{_metavar(terminal, name)}'{hint}", "missing-key", name) for name in missing]
+        )
+    return validated(terminal.config_type, given)
+
+
+def _as_yaml(value: object) -> str:
+    """Return the value as YAML on one line, which JSON is."""
+    return json.dumps(value, default=str)
+
+
+def _parameter(terminal: Terminal, name: str, info: FieldInfo) -> inspect.Parameter:
+    kind, repeatable = _typer_type(info.annotation)
+    default: Any = None if info.is_required() else info.get_default(call_default_factory=True)
+    if repeatable or info.is_required():
+        default = None if not default else list(default)
+    help_text = in_options(info.description or "", terminal)
+    limits = _limits(kind, info)
+    if name in terminal.function.arguments:
+        if info.is_required():
+            help_text += "  [required]"
+        argument = typer.Argument(metavar=_metavar(terminal, name), help=help_text, show_default=False, **limits)
+        annotation = list[kind] | None if repeatable else kind | None  # type: ignore[valid-type]
+        return _named(name, annotation, default, argument)
+    flags = [option_name(name, info)]
+    if kind is bool and default:
+        flags = [f"{flags[0]}/--no-{flags[0].removeprefix('--')}"]
+    if name in terminal.short:
+        flags.append(terminal.short[name])
+    shown = kind is not bool and default not in (None, False)
+    metavar = None if kind is bool else terminal.metavars.get(name) or value_name(kind, name)
+    chosen = typer.Option(*flags, metavar=metavar, help=help_text, show_default=shown, **limits)
+    annotation = list[kind] | None if repeatable else kind if default is not None else kind | None  # type: ignore[valid-type]
+    return _named(name, annotation, default, chosen)
+
+
+def _extra(
+    name: str, annotation: Any, default: Any, flag: str, help_text: str, metavar: str | None = None, **limits: Any
+) -> inspect.Parameter:
+    info = typer.Option(flag, metavar=metavar, help=in_plain(help_text), show_default=False, **limits)
+    return _named(name, annotation, default, info)
+
+
+def in_plain(text: str) -> str:
+    """Return the text without backquotes."""
+    return text.replace("`", "")
+
+
+def _named(name: str, annotation: Any, default: Any, info: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=Annotated[annotation, info])
+
+
+def _metavar(terminal: Terminal, name: str) -> str:
+    return terminal.metavars.get(name) or name.upper()
+
+
+def value_name(kind: Any, name: str) -> str:
+    """Return what stands for an option's value: its choices, or a word for its type."""
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
+    return {Path: "PATH", int: "N", float: "NUMBER"}.get(kind, name.upper())
+
+
+def _typer_type(annotation: Any) -> tuple[Any, bool]:
+    """Return the type of a field as Typer knows it, and whether it takes several values."""
+    if get_origin(annotation) is Annotated:
+        return _typer_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        branches = [branch for branch in get_args(annotation) if branch is not type(None)]
+        simple = [branch for branch in branches if not (isinstance(branch, type) and issubclass(branch, CommandConfig))]
+        return _typer_type(simple[0])
+    if get_origin(annotation) is tuple:
+        return _typer_type(get_args(annotation)[0])[0], True
+    return annotation, False
+
+
+def _limits(kind: Any, info: FieldInfo) -> dict[str, Any]:
+    """Return the bounds that Typer checks; open ones are left to pydantic."""
+    if kind not in (int, float):
+        return {}
+    limits = {}
+    for constraint in info.metadata:
+        for key, bound in (("ge", "min"), ("le", "max")):
+            if (value := getattr(constraint, key, None)) is not None:
+                limits[bound] = value
+    return limits

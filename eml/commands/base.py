@@ -1,0 +1,321 @@
+"""What every command is made of: a config, a function of it, and a typed result."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic.fields import FieldInfo
+
+from eml.errors import ConfigError, Problem
+from eml.progress import Progress, Report
+
+if TYPE_CHECKING:
+    from eml.distributed.processes import Processes
+    from eml.training.events import Observer
+
+
+class CommandConfig(BaseModel):
+    """The options of a command, described once: Python's parameters, the command line and `--config FILE` follow.
+
+    The docstring is the command's help. A parameter that a text refers to stands in backquotes, `overwrite` or
+    `by="ratio"`; the command line writes it as its option.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    """Return the path; one in a file is relative to the file's folder, any other to the current folder."""
+    if not isinstance(value, str | Path):
+        return value
+    if not str(value).strip():
+        raise ValueError("must not be empty")
+    from eml.config.paths import OverrideText, Source
+
+    path = Path(value).expanduser()
+    if isinstance(info.context, Source) and not isinstance(value, OverrideText):
+        return info.context.folder / path
+    return path
+
+
+def _several(value: object) -> object:
+    """Return a single value as a list of one, and None as an empty one."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str | Path) else value
+
+
+PathField = Annotated[Path, BeforeValidator(_path)]
+"""A path: relative to the current folder, or to the folder of the file that it is read from."""
+Paths = Annotated[tuple[PathField, ...], BeforeValidator(_several)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
+
+
+def option(default: Any, description: str, *, name: str | None = None, **constraints: Any) -> Any:
+    """Return a field. name: of the command line's option, where it is not the field's own."""
+    extra: dict[str, Any] | None = {"option": name} if name else None
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
+
+
+def option_name(name: str, field: FieldInfo) -> str:
+    """Return the option of the command line for a field: `test_ratio` is `--test-ratio`."""
+    extra = field.json_schema_extra
+    own = extra.get("option") if isinstance(extra, Mapping) else None
+    return "--" + str(own or name).replace("_", "-")
+
+
+@contextmanager
+def _no_progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    yield lambda done: None
+
+
+@contextmanager
+def _no_checks() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _join(device: str, processes: Processes) -> Iterator[Processes]:
+    from eml.distributed.processes import join
+
+    with join(device, processes):
+        yield processes
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who runs a command: where notes, warnings and progress go while it works.
+
+    Args:
+        note: Is called with a line that informs, such as which table is read.
+        warn: Is called with a line that should not be overlooked.
+        progress: Makes progress bars.
+        command: The command as typed, which is written beside the files that are made; None: made from the config.
+        observe: Is called with the events of a training run; None: progress shows them.
+        checks: Wraps what is checked before several processes meet.
+        join: Lets several processes meet.
+    """
+
+    note: Report = lambda line: None
+    warn: Report = lambda line: None
+    progress: Progress = _no_progress
+    command: str | None = None
+    observe: Observer | None = None
+    checks: Callable[[], AbstractContextManager[None]] = _no_checks
+    join: Callable[[str, Processes], AbstractContextManager[Processes]] = _join
+
+
+SILENT = Caller()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CommandResult:
+    """What a command found and wrote.
+
+    Attributes:
+        written: Files that were written, in the order in which they should be looked at.
+        replaced: Those of them that replaced an older file.
+        next_command: The command that usually follows, ready to be pasted.
+        messages: Notes and warnings, which the command line shows while the command works.
+    """
+
+    written: tuple[Path, ...] = ()
+    replaced: tuple[Path, ...] = ()
+    next_command: str | None = None
+    messages: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints: plain numbers, text, lists and dictionaries."""
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """Return the result in a line, for its repr."""
+        return ", ".join(str(path) for path in self.written)
+
+    def summary_table(self) -> tuple[Sequence[str], Sequence[Sequence[Any]]] | None:
+        """Return columns and rows of the main table; None where the result has none."""
+        return None
+
+    def __repr__(self) -> str:
+        """`SplitResult(train: 2,640 images of 41 classes, …)`."""
+        return f"{type(self).__name__}({self.summary()})"
+
+    def _repr_html_(self) -> str:
+        """Return the result as a notebook shows it."""
+        head = f"<p><code>{escape(repr(self))}</code></p>"
+        if (table := self.summary_table()) is None:
+            return head
+        columns, rows = table
+        heading = "".join(f"<th>{escape(name)}</th>" for name in columns)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell_text(cell))}</td>' for cell in row)}</tr>" for row in rows)
+        return f"{head}<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def cell_text(value: object) -> str:
+    """Return a table's cell as text: `5,421`, nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def span_text(low: int, high: int) -> str:
+    """Return `35 to 143`, or `8` where both are 8."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+Config = TypeVar("Config", bound=CommandConfig)
+ConfigIn = TypeVar("ConfigIn", bound=CommandConfig, contravariant=True)
+Result = TypeVar("Result", bound=CommandResult)
+ResultOut = TypeVar("ResultOut", bound=CommandResult, covariant=True)
+
+
+class CommandFunction(Protocol, Generic[ConfigIn, ResultOut]):
+    """A command as a Python function, with what the command line needs of it."""
+
+    __name__: str
+    config_type: type[CommandConfig]
+    arguments: tuple[str, ...]
+    run: Callable[[Any, Caller], Any]
+
+    def __call__(self, *arguments: Any, progress: Progress | bool | None = None, **fields: Any) -> ResultOut:
+        """Run the command."""
+
+
+def command(
+    config_type: type[Config], *, arguments: tuple[str, ...] = ()
+) -> Callable[[Callable[[Config, Caller], Result]], CommandFunction[Config, Result]]:
+    """Make a public function of one that takes a config and its caller.
+
+    The function takes the config, or its fields: those named in `arguments` by position too. `progress` is True for
+    bars on stderr, or a function such as `eml.progress.bars`. It prints nothing else.
+    """
+
+    def wrap(run: Callable[[Config, Caller], Result]) -> CommandFunction[Config, Result]:
+        name = run.__name__
+
+        def function(*positional: Any, progress: Progress | bool | None = None, **fields: Any) -> Result:
+            config = _config_of(config_type, name, arguments, positional, fields)
+            messages: list[str] = []
+            caller = Caller(messages.append, messages.append, _bars(progress), command_text(name, config, arguments))
+            return replace(run(config, caller), messages=tuple(messages))
+
+        function.__name__ = function.__qualname__ = name
+        function.__module__ = run.__module__
+        function.__doc__ = _docstring(config_type, run)
+        public = cast(Any, function)
+        public.__signature__ = _signature(config_type, arguments)
+        public.config_type, public.arguments, public.run = config_type, arguments, run
+        return cast(CommandFunction[Config, Result], function)
+
+    return wrap
+
+
+def validated(config_type: type[Config], values: Mapping[str, Any]) -> Config:
+    """Return the config of these values. Raises ConfigError with a problem for each that is wrong."""
+    try:
+        return config_type(**values)
+    except ValidationError as error:
+        raise ConfigError([_problem(config_type, details) for details in error.errors()]) from None
+
+
+def command_text(name: str, config: CommandConfig, arguments: Sequence[str] = ()) -> str:
+    """Return the line that runs the same command in a terminal."""
+    words, options = ["eml", name], []
+    for key, field in type(config).model_fields.items():
+        value = getattr(config, key)
+        if key in arguments:
+            words += _words(value)
+        elif value != field.get_default(call_default_factory=True):
+            options += _option_words(option_name(key, field), value)
+    return shlex.join([*words, *options])
+
+
+def _words(value: Any) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    return [str(value)]
+
+
+def _option_words(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [name if value else "--no-" + name.removeprefix("--")]
+    return [word for item in _words(value) for word in (name, item)]
+
+
+def _config_of(
+    config_type: type[Config],
+    name: str,
+    arguments: Sequence[str],
+    positional: Sequence[Any],
+    fields: Mapping[str, Any],
+) -> Config:
+    if positional and isinstance(positional[0], config_type):
+        if len(positional) > 1:
+            raise TypeError(f"{name}() takes a {config_type.__name__} and fields by name")
+        if not fields:
+            return positional[0]
+        return validated(config_type, {**dict(positional[0]), **fields})
+    several = bool(arguments) and config_type.model_fields[arguments[-1]].annotation in (tuple[str, ...],)
+    if len(positional) > len(arguments) and not several:
+        raise TypeError(f"{name}() takes {len(arguments)} positional arguments, got {len(positional)}")
+    values = dict(zip(arguments, positional, strict=False))
+    if twice := sorted(values.keys() & fields.keys()):
+        raise TypeError(f"{name}() got {', '.join(twice)} twice")
+    return validated(config_type, {**values, **fields})
+
+
+def _problem(config_type: type[CommandConfig], details: Any) -> Problem:
+    """Return one of pydantic's errors as a line that names the parameter."""
+    place = [str(part) for part in details["loc"] if not isinstance(part, int)]
+    name = place[0] if place else None
+    if details["type"] == "extra_forbidden" and name:
+        from eml.config.text import did_you_mean, listed
+
+        known = list(config_type.model_fields)
+        return Problem(f"unknown parameter `{name}`{did_you_mean(name, known)}; known: {listed(known)}", "unknown-key")
+    if details["type"] == "missing":
+        return Problem(f"`{name}` is missing", "missing-key", name)
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if details["type"] == "value_error":
+        return Problem(message if name is None else f"`{name}` {message}", "invalid", name)
+    return Problem(f"`{name}` must be {message}, got {details['input']!r}", "wrong-value", name)
+
+
+def _bars(progress: Progress | bool | None) -> Progress:
+    if callable(progress):
+        return progress
+    if progress:
+        from eml.progress import bars
+
+        return bars
+    return _no_progress
+
+
+def _signature(config_type: type[CommandConfig], arguments: Sequence[str]) -> inspect.Signature:
+    parameters = []
+    for name, field in config_type.model_fields.items():
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if name in arguments else inspect.Parameter.KEYWORD_ONLY
+        default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=field.annotation))
+    parameters.sort(key=lambda parameter: (parameter.kind, parameter.default is not inspect.Parameter.empty))
+    progress = inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=None)
+    return inspect.Signature([*parameters, progress])
+
+
+def _docstring(config_type: type[CommandConfig], run: Callable[..., Any]) -> str:
+    lines = [inspect.cleandoc(config_type.__doc__ or ""), "", "Args:"]
+    lines += [f"    {name}: {field.description}" for name, field in config_type.model_fields.items()]
+    lines += ["    progress: True shows bars on stderr; or a function that makes them."]
+    returns = inspect.signature(run).return_annotation
+    lines += ["", "Returns:", f"    {returns if isinstance(returns, str) else returns.__name__}."]
+    return "\n".join(lines)

@@ -1,0 +1,201 @@
+"""`eml filter`: a table without duplicates, small images and small classes."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, Paths, command
+from eml.commands.options import Dataset, Out, Overwrite, Root, out_folder
+
+if TYPE_CHECKING:
+    from eml.dataset.filter import Filtered
+    from eml.dataset.table import Table
+
+OF_DEDUP = ("threshold", "scope", "keep", "hash_only", "conflicts")
+"""Parameters that only deduplication reads."""
+
+
+class FilterConfig(CommandConfig):
+    """Leave out duplicates, small or large images, small classes.
+
+    Reads the folder's dataset_info.csv (scans first when there is none) or the given table. Writes
+    dataset_info_filtered.csv, dataset_removed.csv (with the reason and the twin that stayed) and, with `dedup`,
+    label_conflicts.csv (images that are there with different labels). No image is touched.
+    """
+
+    dataset: Dataset
+    dedup: bool = Field(False, description="Leave one of each group of near-duplicates.")
+    threshold: int | None = Field(
+        None,
+        ge=0,
+        le=63,
+        description="With `dedup`: bits of 64 by which hashes may differ; the images are then compared. Default: 10.",
+    )
+    scope: Literal["class", "dataset"] | None = Field(
+        None,
+        description="With `dedup`: compare within each class, or all images with one another; twins with different "
+        "labels then all leave. Default: class.",
+    )
+    keep: Literal["largest", "most-bytes", "first", "last"] | None = Field(
+        None,
+        description="With `dedup`: which twin stays: of most pixels, of most bytes, first or last by name. "
+        "Default: largest.",
+    )
+    hash_only: bool = Field(
+        False,
+        description="With `dedup`: do not compare the images; within a class the hash decides, which thins look-alikes "
+        "too.",
+    )
+    conflicts: Literal["remove", "keep"] | None = Field(
+        None,
+        description="With `dedup`: whether images that are there with different labels leave, or are only listed. "
+        "Default: remove.",
+    )
+    min_size: int | None = Field(None, ge=1, description="Fewest pixels of the shorter side.")
+    max_size: int | None = Field(None, ge=1, description="Most pixels of the longer side.")
+    min_per_class: int | None = Field(None, ge=1, description="Fewest images of a class, after all other removals.")
+    exclude: Annotated[
+        Paths,
+        Field(
+            description="A table whose column file_name lists what to leave out, such as suspects.csv of eml suspects. "
+            "Repeatable."
+        ),
+    ] = ()
+    root: Root = None
+    out: Out = None
+    overwrite: Overwrite = False
+
+    @model_validator(mode="after")
+    def _options_of_dedup(self) -> Self:
+        names = [name for name in OF_DEDUP if getattr(self, name) not in (None, False)]
+        if names and not self.dedup:
+            raise ValueError(f"{', '.join(f'`{name}`' for name in names)}: only with `dedup`")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FilterResult(CommandResult):
+    """What stays of a table and what left it.
+
+    Attributes:
+        table: The table that was read.
+        filtered: The rows that stay, that left and that conflict.
+        threshold: Bits within which hashes were compared.
+        scope: Whether twins were looked for in each class or in the whole dataset.
+        conflicts_kept: Whether images with different labels stayed.
+    """
+
+    table: Table
+    filtered: Filtered
+    threshold: int
+    scope: str
+    conflicts_kept: bool
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Images and classes before and after, and why images left."""
+        from eml.dataset.filter import REASONS
+
+        filtered = self.filtered
+        reasons = filtered.removed["reason"].value_counts()
+        return {
+            "table": str(self.table.source),
+            "images_before": len(self.table.frame),
+            "classes_before": int(self.table.frame["label"].nunique()),
+            "removed": {reason: int(reasons[reason]) for reason in REASONS if reason in reasons},
+            "images": len(filtered.kept),
+            "classes": int(filtered.kept["label"].nunique()),
+            "classes_lost": sorted(set(self.table.frame["label"]) - set(filtered.kept["label"])),
+            "conflict_groups": int(filtered.conflicts["group"].nunique()),
+            "conflict_images": len(filtered.conflicts),
+            "pairs_across_classes": self._pairs_across_classes(),
+        }
+
+    def _pairs_across_classes(self) -> dict[str, Any] | None:
+        if (collisions := self.filtered.collisions) is None:
+            return None
+        return {
+            "compared": collisions.compared,
+            "near": collisions.found,
+            "near_expected_by_chance": collisions.pairs,
+            "same_image": self.filtered.confirmed,
+        }
+
+    def summary(self) -> str:
+        """Return the images before and after."""
+        counts = self.counts
+        return f"{counts['images']:,} of {counts['images_before']:,} images stay, of {counts['classes']:,} classes"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return the images before, removed by each reason, and after."""
+        counts = self.counts
+        rows: list[list[Any]] = [["before", counts["images_before"], counts["classes_before"]]]
+        rows += [[f"  {reason}", -count, None] for reason, count in counts["removed"].items()]
+        rows += [["after", counts["images"], counts["classes"]]]
+        return ["", "images", "classes"], rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts and files."""
+        return self.counts | {"written": [str(path) for path in self.written]}
+
+
+@command(FilterConfig, arguments=("dataset",))
+def filter(config: FilterConfig, caller: Caller) -> FilterResult:
+    """Filter a table and write what stays and what left."""
+    from eml.dataset.filter import THRESHOLD, check_options, filter_table
+    from eml.dataset.pipeline import resolve
+    from eml.dataset.table import check_outputs, read_file_names, write_tables
+
+    excluded = {path: read_file_names(path) for path in config.exclude}
+    bits = THRESHOLD if config.threshold is None else config.threshold
+    scope = config.scope or "class"
+    check_options(
+        excluded, config.min_size, config.max_size, config.dedup, bits, config.min_per_class, scope, config.hash_only
+    )
+    folder = out_folder(config.dataset, config.out)
+    table = resolve(config.dataset, "filter", config.root, out=folder, report=caller.note, progress=caller.progress)
+    paths, inputs = _outputs(config, folder, table.source.suffix), [table.source, *excluded]
+    check_outputs(paths, inputs=inputs, overwrite=config.overwrite)  # before the work, not after it
+    filtered = filter_table(
+        table,
+        exclude=excluded,
+        min_size=config.min_size,
+        max_size=config.max_size,
+        dedup=config.dedup,
+        threshold=bits,
+        scope=scope,
+        keep=config.keep or "largest",
+        hash_only=config.hash_only,
+        conflicts=config.conflicts or "remove",
+        min_per_class=config.min_per_class,
+        progress=caller.progress,
+    )
+    frames = dict(zip(paths, (filtered.kept, filtered.removed, filtered.conflicts), strict=False))
+    replaced = write_tables(
+        frames, command=caller.command or "eml filter", root=table.root, inputs=inputs, overwrite=config.overwrite
+    )
+    return FilterResult(
+        table=table,
+        filtered=filtered,
+        threshold=bits,
+        scope=scope,
+        conflicts_kept=config.conflicts == "keep",
+        written=tuple(paths),
+        replaced=tuple(replaced),
+        next_command=shlex.join(["eml", "split", str(folder)]),
+    )
+
+
+def _outputs(config: FilterConfig, folder: Path, suffix: str) -> list[Path]:
+    """Return the files to write; an older label_conflicts.csv would be out of date, so it is written anew."""
+    from eml.dataset.sidecar import written_by_eml
+
+    paths = [folder / f"dataset_info_filtered{suffix}", folder / f"dataset_removed{suffix}"]
+    if config.dedup or written_by_eml(folder / "label_conflicts.csv"):
+        paths.append(folder / "label_conflicts.csv")
+    return paths

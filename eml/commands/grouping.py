@@ -1,0 +1,46 @@
+"""How split and kfold group images that must stay together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from eml.commands.base import Caller
+
+if TYPE_CHECKING:
+    from eml.dataset.splits.groups import Groups
+    from eml.dataset.table import Table
+
+
+def check_near(near: bool, threshold: int | None) -> None:
+    """Raise ValueError for a threshold of a comparison that is not made."""
+    if not near and threshold is not None:
+        raise ValueError(
+            "`threshold` says what looks alike, and `near=False` that it does not matter: give one of them"
+        )
+
+
+def group_images(
+    table: Table,
+    caller: Caller,
+    *,
+    group_by: Sequence[str],
+    near: bool,
+    threshold: int | None,
+    whole_classes: bool = False,
+) -> Groups:
+    """Group a table's rows, with a progress bar; pass the warnings on."""
+    from eml.dataset.splits.groups import group_rows
+
+    with caller.progress("comparing", len(table.frame)) as advance:
+        groups = group_rows(
+            table, group_by=group_by, near=near, threshold=threshold, whole_classes=whole_classes, progress=advance
+        )
+    for line in groups.warnings:
+        caller.warn(line)
+    return groups
+
+
+def sidecar_notes(groups: Groups) -> dict[str, int]:
+    """Return what the sidecar keeps: the threshold, within which eml audit then looks."""
+    return {} if groups.threshold is None else {"threshold": groups.threshold}

@@ -1,0 +1,145 @@
+"""`eml kfold`: the column fold of a training table."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, command, span_text
+from eml.commands.grouping import check_near, group_images, sidecar_notes
+from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Overwrite, Root, out_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eml.dataset.splits.folds import Balance
+    from eml.dataset.table import Table
+
+FOLD_NAMES = {-1: "-1 (always train)", -2: "-2 (always test)"}
+
+
+class KFoldConfig(CommandConfig):
+    """Number the folds, one of which is held out for validation. Images that look alike are in one fold.
+
+    Reads the table that split, filter or scan left in the folder (the training side of a split; scans first when there
+    is none) or the given one. Writes folds.csv: the same rows with the column fold. Rows of fold -2 (always test, never
+    looked at while training) keep it. eml audit shows what the folds still have in common.
+    """
+
+    dataset: Dataset
+    k: int = Field(5, ge=2, description="Number of folds.")
+    random_seed: int = Field(28, ge=0, description="Draws the folds.")
+    by: Literal["images", "class"] = Field(
+        "images",
+        description="images: each class is spread over all folds, and classes of fewer than `k` images are always "
+        "trained on (fold -1). class: each class is in one fold.",
+    )
+    group_by: GroupBy = ()
+    threshold: NearThreshold = None
+    near: Near = True
+    root: Root = None
+    out: Out = None
+    overwrite: Overwrite = False
+
+    @model_validator(mode="after")
+    def _threshold_is_used(self) -> Self:
+        check_near(self.near, self.threshold)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class KFoldResult(CommandResult):
+    """A table with the column fold.
+
+    Attributes:
+        table: The table that was read.
+        frame: Its rows with the column fold.
+        balance: How even the folds are, and what their groups hold.
+        threshold: Bits within which images look alike; None where they were not compared.
+    """
+
+    table: Table
+    frame: pd.DataFrame
+    k: int
+    by: str
+    balance: Balance
+    threshold: int | None
+
+    def summary(self) -> str:
+        """Return the number of folds, and of images in each."""
+        sizes = ", ".join(f"{fold['images']:,}" for fold in self.balance.folds if fold["fold"] >= 0)
+        return f"{self.k} folds of {sizes} images"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return a row for each fold."""
+        rows = []
+        for fold in self.balance.folds:
+            number, images = fold["fold"], fold["images"]
+            off = f"{images - self.balance.even:+.1f}" if number >= 0 else None
+            per_class = span_text(fold["fewest"], fold["most"])
+            rows.append([FOLD_NAMES.get(number, str(number)), images, off, fold["classes"], fold["groups"], per_class])
+        return ["fold", "images", "off even", "classes", "groups", "per class"], rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the folds, what their groups hold, and the files."""
+        balance = self.balance
+        groups = {} if self.threshold is None else {"threshold": self.threshold}
+        groups |= {
+            "of_several": balance.groups,
+            "images": balance.grouped,
+            "largest": balance.largest,
+            "classes_too_small": balance.small,
+            "classes_of_one_group": balance.one_group,
+            "classes_in_one_fold": balance.one_fold,
+            "classes_joined": balance.joined,
+            "taken_to_test": balance.taken,
+        }
+        facts = {"table": str(self.table.source), "by": self.by, "folds": balance.folds, "groups": groups}
+        return facts | {"written": [str(path) for path in self.written]}
+
+
+@command(KFoldConfig, arguments=("dataset",))
+def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
+    """Number the folds of a table and write them."""
+    from eml.dataset.pipeline import resolve
+    from eml.dataset.splits.folds import add_folds, balance
+    from eml.dataset.table import check_outputs, write_tables
+
+    folder = out_folder(config.dataset, config.out)
+    table = resolve(config.dataset, "kfold", config.root, out=folder, report=caller.note, progress=caller.progress)
+    path = folder / f"folds{table.source.suffix}"
+    check_outputs([path], inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
+    groups = group_images(
+        table,
+        caller,
+        group_by=config.group_by,
+        near=config.near,
+        threshold=config.threshold,
+        whole_classes=config.by == "class",
+    )
+    frame = add_folds(table, config.k, config.random_seed, config.by, groups.of)
+    replaced = write_tables(
+        {path: frame},
+        command=caller.command or "eml kfold",
+        root=table.root,
+        inputs=[table.source],
+        overwrite=config.overwrite,
+        notes=sidecar_notes(groups),
+    )
+    if "fold" in table.frame.columns:
+        kept = " but for its rows of -2" if (table.frame["fold"] == -2).any() else ""
+        caller.note(f"the column fold of {table.source} was replaced{kept}")
+    return KFoldResult(
+        table=table,
+        frame=frame,
+        k=config.k,
+        by=config.by,
+        balance=balance(table, frame, config.k, config.by, groups.of),
+        threshold=groups.threshold,
+        written=(path,),
+        replaced=tuple(replaced),
+        next_command=shlex.join(["eml", "init", str(folder)]),
+    )

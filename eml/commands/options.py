@@ -1,0 +1,59 @@
+"""Fields that several commands share, so that they mean the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from eml.commands.base import Names, PathField
+
+Dataset = Annotated[PathField, Field(description="The folder of images, one folder per class, or a table of them.")]
+Root = Annotated[PathField | None, Field(description="With a table: the folder that its file names are relative to.")]
+Out = Annotated[
+    PathField | None, Field(description="Folder for the files that are written. Default: where `dataset` is.")
+]
+Overwrite = Annotated[bool, Field(description="Replace files that eml did not write, or that were changed since.")]
+GroupBy = Annotated[
+    Names,
+    Field(
+        description="Images with one value in this column stay together, such as those of one camera, track, product "
+        "page or designer; a blank is no value. Repeatable.",
+    ),
+]
+Near = Annotated[
+    bool,
+    Field(description="Keep images together that look alike or are the same file."),
+]
+NearThreshold = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=63,
+        description="Images look alike when their 64-bit hashes differ by at most so many bits. Default: 6, or less "
+        "where that joins too much by chance.",
+    ),
+]
+BatchSize = Annotated[int, Field(ge=1, description="Images embedded at once.")]
+Workers = Annotated[int, Field(ge=0, description="Processes that decode images.")]
+Device = Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")]
+LeaveOutSame = Annotated[
+    str | None,
+    Field(
+        description="A column, such as the camera: gallery images with the query's class and value do not count.",
+    ),
+]
+Within = Annotated[
+    str | None,
+    Field(
+        description="A column, such as the category: a query is compared only with gallery images of its own value.",
+    ),
+]
+
+
+def out_folder(dataset: Path, out: Path | None) -> Path:
+    """Return where a command writes: `out`, else the folder of the dataset or of the table."""
+    from eml.files import refuse_file_name
+
+    if out is not None:
+        refuse_file_name(out, "a folder for the tables, which have names of their own")
+    return out or (dataset if dataset.is_dir() else dataset.parent)

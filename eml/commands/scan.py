@@ -1,0 +1,132 @@
+"""`eml scan`: a folder of images to a table."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.options import Overwrite
+
+if TYPE_CHECKING:
+    from eml.dataset.scanning.scan import Scan
+    from eml.dataset.table import Table
+
+
+class ScanConfig(CommandConfig):
+    """List a folder's images in a table: class, size, format, hashes. Every file is read once and decoded to its end.
+
+    Writes dataset_info.csv and dataset_errors.csv (the files that cannot be used, each with the reason). A scan that
+    was stopped continues where it was; a later one reads only the files whose size or time has changed.
+    """
+
+    dataset: Annotated[PathField, Field(description="The folder of images: one folder per class, however deep.")]
+    hashes: bool = Field(True, description="Compute perceptual hashes, by which duplicates are found.")
+    hash_exact: bool = Field(False, description="Compute the bits of imagehash.phash; slower than the default hash.")
+    workers: int | None = Field(None, ge=1, description="Processes that read images. Default: one per core.")
+    out: Annotated[
+        PathField | None,
+        Field(
+            description="The table to write (NAME.csv or NAME.parquet), or a folder for it. "
+            "Default: dataset_info.csv in `dataset`."
+        ),
+    ] = None
+    report: bool = Field(False, description="Also write data_report.html beside the table, as eml report does.")
+    reread: bool = Field(False, description="Read all files again, also those unchanged since the last scan.")
+    overwrite: Overwrite = False
+
+    @model_validator(mode="after")
+    def _exact_hashes_are_hashes(self) -> Self:
+        if self.hash_exact and not self.hashes:
+            raise ValueError("`hash_exact` needs hashes; it does not go with `hashes=False`")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ScanResult(CommandResult):
+    """The images of a folder and the files that cannot be used."""
+
+    table: Table
+    scan: Scan
+    facts: dict[str, Any]
+
+    def summary(self) -> str:
+        """Return the counts and where the table is."""
+        images = f"{self.facts['images']:,} images of {self.facts['classes']:,} classes"
+        return f"{images}, {len(self.scan.errors):,} unusable files, {self.table.path}"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return the ranges of class and image sizes."""
+        ranges = {
+            "images per class": self.facts["images_per_class"],
+            "shorter side (pixels)": self.facts["short_side"],
+            "longer side (pixels)": self.facts["long_side"],
+        }
+        return ["", *self.facts["short_side"]], [[name, *values.values()] for name, values in ranges.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts, warnings and files."""
+        return {
+            "folder": str(self.scan.root),
+            **self.facts,
+            "taken_over": self.scan.taken_over,
+            "warnings": self.scan.warnings,
+            "written": [str(path) for path in self.written],
+        }
+
+
+@command(ScanConfig, arguments=("dataset",))
+def scan(config: ScanConfig, caller: Caller) -> ScanResult:
+    """Read every file of the folder and write the table."""
+    from eml.dataset.scanning.listing import check_folder
+    from eml.dataset.scanning.scan import errors_path, scan_folder, summarise
+    from eml.dataset.table import Table, check_outputs, write_tables
+
+    check_folder(config.dataset)
+    path = _table_path(config)
+    errors, page = errors_path(path), path.with_name("data_report.html")
+    check_outputs([path, errors, *([page] if config.report else [])], overwrite=config.overwrite)  # before the work
+    scanned = scan_folder(
+        config.dataset,
+        hashes=config.hashes,
+        hash_kind="phash-imagehash" if config.hash_exact else "phash-luma256",
+        workers=config.workers,
+        progress=caller.progress,
+        keep=path,
+        reread=config.reread,
+        report=caller.note,
+    )
+    frames = {errors: scanned.errors, path: scanned.table}
+    replaced = write_tables(
+        frames, command=caller.command or "eml scan", root=config.dataset, overwrite=config.overwrite
+    )
+    table, source = Table(scanned.table, config.dataset, path), path if config.out else config.dataset
+    following, pages = shlex.join(["eml", "filter", str(source), "--dedup"]), []
+    if config.report:
+        from eml.commands.report import write_report
+
+        report = write_report(table, source, page, caller=caller, overwrite=config.overwrite)
+        following, pages = report.next_command or following, [page]
+    return ScanResult(
+        table=table,
+        scan=scanned,
+        facts=summarise(scanned),
+        written=(path, errors, *pages),
+        replaced=tuple(replaced),
+        next_command=following,
+    )
+
+
+def _table_path(config: ScanConfig) -> Path:
+    from eml.dataset.table import SUFFIXES
+    from eml.files import refuse_file_name
+
+    if config.out is not None and config.out.suffix in SUFFIXES:
+        return config.out
+    if config.out is not None:
+        refuse_file_name(config.out, "the table to write (NAME.csv or NAME.parquet), or a folder for it")
+    return (config.out or config.dataset) / "dataset_info.csv"

@@ -1,0 +1,257 @@
+"""`eml split`: classes for training and classes for the test."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, command, span_text
+from eml.commands.grouping import check_near, group_images, sidecar_notes
+from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Overwrite, Root, out_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eml.dataset.splits.groups import Groups
+    from eml.dataset.splits.split import Split
+    from eml.dataset.table import Table
+
+STRATEGY_OF = {
+    "min_n_samples": "counts",
+    "max_n_samples": "counts",
+    "test_ratio": "ratio",
+    "random_seed": "ratio",
+    "column": "column",
+}
+"""Parameter → the strategy that reads it."""
+
+
+class SplitConfig(CommandConfig):
+    """Set classes aside for the test, never seen in training.
+
+    Reads the table that filter or scan left in the folder (scans first when there is none) or the given one. Writes
+    dataset_train.csv and dataset_test.csv, and classes_train.csv and classes_test.csv with the count of each class.
+    With `by="ratio"`, classes that share images that look alike, or a value of `group_by`, go to one side; the other
+    strategies have their own rule, and what then stands on both sides is reported.
+    """
+
+    dataset: Dataset
+    column: str | None = Field(None, description='With `by="column"`: the column that says train or test.')
+    by: Literal["counts", "ratio", "alternate", "column"] = Field(
+        "counts",
+        description="counts: classes of a medium number of images train. ratio: a share of the classes is the test. "
+        "alternate: every second class name is the test. column: as `column` says.",
+    )
+    min_n_samples: int | None = Field(
+        None, ge=1, description='With `by="counts"`: fewest images of a training class. Default: 3.'
+    )
+    max_n_samples: int | None = Field(
+        None, ge=1, description='With `by="counts"`: most images of a training class. Default: 50.'
+    )
+    test_ratio: float | None = Field(
+        None, description='With `by="ratio"`: share of the classes that is the test. Default: 0.2.'
+    )
+    random_seed: int | None = Field(
+        None,
+        ge=0,
+        description='With `by="ratio"`: draws the test classes. With `query_gallery`: draws the queries. Default: 28.',
+    )
+    group_by: GroupBy = ()
+    threshold: NearThreshold = None
+    near: Near = True
+    query_gallery: bool = Field(
+        False,
+        description="Mark each test image as query or gallery, never images of a class that look alike as both: one "
+        "query per class, or `query_share`.",
+    )
+    query_share: float | None = Field(
+        None, description="With `query_gallery`: share of a class's images that are queries."
+    )
+    root: Root = None
+    out: Out = None
+    overwrite: Overwrite = False
+
+    @model_validator(mode="after")
+    def _options_go_together(self) -> Self:
+        check_near(self.near, self.threshold)
+        if self.query_share is not None and not self.query_gallery:
+            raise ValueError("`query_share` goes only with `query_gallery`")
+        if self.by == "column" and self.column is None:
+            raise ValueError('`by="column"` needs the column\'s name: eml split DATASET --by column NAME')
+        for name in self._strategy_options():
+            if STRATEGY_OF[name] != self.by:
+                raise ValueError(f'`{name}` goes with `by="{STRATEGY_OF[name]}"`, not with `by="{self.by}"`')
+        return self
+
+    def _strategy_options(self) -> dict[str, Any]:
+        """Return what is set of the options that one strategy reads."""
+        options = {name: value for name in STRATEGY_OF if (value := getattr(self, name)) is not None}
+        if self.query_gallery and self.by != "ratio":
+            options.pop("random_seed", None)
+        return options
+
+
+@dataclass(frozen=True)
+class SideCounts:
+    """The size of one side of a split."""
+
+    images: int
+    classes: int
+    smallest_class: int
+    largest_class: int
+    classes_of_one: int
+
+
+@dataclass(frozen=True)
+class SharedGroups:
+    """Groups of images that look alike, or share a value, with images on both sides."""
+
+    groups: int
+    train_images: int
+    test_images: int
+    test_classes: list[str]
+
+
+@dataclass(frozen=True)
+class QueryGalleryCounts:
+    """The queries and the gallery of the test."""
+
+    queries: int
+    gallery: int
+    neither: int
+    classes_without_query: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SplitResult(CommandResult):
+    """Two tables with other classes."""
+
+    table: Table
+    train: pd.DataFrame
+    test: pd.DataFrame
+    counts: dict[str, SideCounts]
+    on_both_sides: SharedGroups
+    protocol: QueryGalleryCounts | None
+    grouped_by_column: bool
+
+    def summary(self) -> str:
+        """Return the size of both sides."""
+        return ", ".join(f"{side}: {of.images:,} images of {of.classes:,} classes" for side, of in self.counts.items())
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return a row for each side."""
+        rows = [
+            [side, of.images, of.classes, span_text(of.smallest_class, of.largest_class)]
+            for side, of in self.counts.items()
+        ]
+        return ["side", "images", "classes", "images per class"], rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts and files."""
+        facts: dict[str, Any] = {"table": str(self.table.source)}
+        facts |= {side: asdict(counts) for side, counts in self.counts.items()}
+        facts["on_both_sides"] = asdict(self.on_both_sides)
+        if self.protocol is not None:
+            facts["protocol"] = asdict(self.protocol)
+        return facts | {"written": [str(path) for path in self.written]}
+
+
+@command(SplitConfig, arguments=("dataset", "column"))
+def split(config: SplitConfig, caller: Caller) -> SplitResult:
+    """Split a table by classes and write both sides."""
+    from eml.dataset.pipeline import resolve
+    from eml.dataset.splits.split import class_counts
+    from eml.dataset.table import check_outputs, write_tables
+
+    folder = out_folder(config.dataset, config.out)
+    table = resolve(config.dataset, "split", config.root, out=folder, report=caller.note, progress=caller.progress)
+    paths = [folder / f"dataset_{side}{table.source.suffix}" for side in ("train", "test")]
+    paths += [folder / f"classes_{side}.csv" for side in ("train", "test")]
+    check_outputs(paths, inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
+    groups = group_images(
+        table, caller, group_by=config.group_by, near=config.near, threshold=config.threshold, whole_classes=True
+    )
+    sides = _sides(config, table, groups)
+    test = _with_protocol(config, table, sides.test, groups) if config.query_gallery else sides.test
+    frames = dict(zip(paths, (sides.train, test, class_counts(sides.train), class_counts(test)), strict=True))
+    replaced = write_tables(
+        frames,
+        command=caller.command or "eml split",
+        root=table.root,
+        inputs=[table.source],
+        overwrite=config.overwrite,
+        notes=sidecar_notes(groups),
+    )
+    return SplitResult(
+        table=table,
+        train=sides.train,
+        test=test,
+        counts={"train": _side_counts(sides.train), "test": _side_counts(sides.test)},
+        on_both_sides=_shared_groups(table, sides, groups),
+        protocol=_protocol_counts(test) if config.query_gallery else None,
+        grouped_by_column=bool(config.group_by),
+        written=tuple(paths),
+        replaced=tuple(replaced),
+        next_command=shlex.join(["eml", "kfold", str(folder)]),
+    )
+
+
+def _sides(config: SplitConfig, table: Table, groups: Groups) -> Split:
+    from eml.dataset.splits import split as strategies
+
+    options = config._strategy_options()
+    match config.by:
+        case "counts":
+            return strategies.split_by_counts(table, **options)
+        case "ratio":
+            return strategies.split_by_ratio(table, groups=groups.of, **options)
+        case "alternate":
+            return strategies.split_by_alternate(table)
+        case "column":
+            return strategies.split_by_column(table, **options)
+
+
+def _with_protocol(config: SplitConfig, table: Table, test: pd.DataFrame, groups: Groups) -> pd.DataFrame:
+    """Return the test table with the columns is_query and is_gallery."""
+    from eml.dataset.splits.groups import group_rows
+    from eml.dataset.splits.query_gallery import mark_query_gallery
+    from eml.dataset.splits.split import RANDOM_SEED
+    from eml.dataset.table import Table as ImageTable
+
+    within = group_rows(
+        ImageTable(test, table.root),
+        group_by=config.group_by,
+        near=config.near,
+        threshold=groups.threshold,
+        within_class=True,
+    )
+    seed = RANDOM_SEED if config.random_seed is None else config.random_seed
+    return mark_query_gallery(test, within.of, config.query_share, seed)
+
+
+def _side_counts(frame: pd.DataFrame) -> SideCounts:
+    sizes = frame["label"].value_counts()
+    return SideCounts(len(frame), len(sizes), int(sizes.min()), int(sizes.max()), int((sizes == 1).sum()))
+
+
+def _shared_groups(table: Table, sides: Split, groups: Groups) -> SharedGroups:
+    from eml.dataset.splits.split import leaking
+
+    rows = leaking(table, sides, groups.of)
+    labels = table.frame["label"][rows]
+    in_test = labels.isin(set(sides.test["label"]))
+    return SharedGroups(
+        groups=len(set(groups.of[rows])),
+        train_images=int((~in_test).sum()),
+        test_images=int(in_test.sum()),
+        test_classes=sorted(set(labels[in_test])),
+    )
+
+
+def _protocol_counts(test: pd.DataFrame) -> QueryGalleryCounts:
+    query, gallery = test["is_query"], test["is_gallery"]
+    without = sorted(set(test["label"]) - set(test["label"][query]))
+    return QueryGalleryCounts(int(query.sum()), int(gallery.sum()), int((~query & ~gallery).sum()), without)
