@@ -32,17 +32,17 @@ class Terminal:
         show: Prints the result on stdout.
         short: Field → its one-letter option.
         metavars: Field → what stands for its value in the help.
-        check: Whether the result answers yes; no is exit code 1.
+        says_no: (config, result) → whether the answer to a check is no, which is exit code 1.
         devices: Whether the command can run as several processes.
         config_file: Whether `--config FILE` gives options; not where `--config` is something else.
         caller: Changes the caller, as a training's live view does.
     """
 
-    function: CommandFunction[Any, Any]
+    function: CommandFunction[Any]
     show: Callable[[Any], None]
     short: Mapping[str, str] = field(default_factory=dict)
     metavars: Mapping[str, str] = field(default_factory=dict)
-    check: Callable[[Any], bool] = lambda result: True
+    says_no: Callable[[Any, Any], bool] = lambda config, result: False
     devices: bool = False
     config_file: bool = True
     caller: Callable[[Caller], Any] | None = None
@@ -72,7 +72,7 @@ def typer_function(terminal: Terminal) -> Callable[..., None]:
             raise type(error)(texts) from error
         if os.environ.get("RANK", "0") == "0":
             print_result(terminal, result, as_json=as_json)
-        if not terminal.check(result):
+        if terminal.says_no(config, result):
             raise typer.Exit(CHECK_SAYS_NO)
 
     parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]

@@ -24,6 +24,7 @@ from eml.errors import EmlError, Interrupted
 COMMANDS = (
     *("scan", "merge", "filter", "split", "kfold", "audit", "report"),
     *("init", "cache", "train", "plot", "evaluate", "calibrate", "suspects", "demo", "margins", "config"),
+    *("doctor", "version"),
 )
 
 DONE, FIXABLE, BUG, INTERRUPTED = 0, 2, 70, 130
@@ -119,7 +120,8 @@ def eml(
         bool, typer.Option("--help", "-h", callback=_show_help, is_eager=True, help="Show this message and exit.")
     ] = False,
     version: Annotated[
-        bool, typer.Option("--version", "-v", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", "-V", "-v", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """From a folder of images, one folder per class, to an embedding model that is measured and ready to use.

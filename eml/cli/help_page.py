@@ -17,7 +17,10 @@ class PlainCommand(TyperCommand):
         """`[OPTIONS] DATASET [COLUMN]`."""
         arguments = [each for each in self.get_params(ctx) if each.param_type_name == "argument"]
         names = [_several(each) for each in arguments]
-        wanted = [name if each.required or "[required]" in (each.help or "") else f"[{name}]" for name, each in zip(names, arguments, strict=True)]
+        wanted = [
+            name if each.required or "[required]" in str(getattr(each, "help", "")) else f"[{name}]"
+            for name, each in zip(names, arguments, strict=True)
+        ]
         return [self.options_metavar or "", *wanted]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
@@ -172,12 +172,11 @@ def span_text(low: int, high: int) -> str:
 
 
 Config = TypeVar("Config", bound=CommandConfig)
-ConfigIn = TypeVar("ConfigIn", bound=CommandConfig, contravariant=True)
 Result = TypeVar("Result", bound=CommandResult)
 ResultOut = TypeVar("ResultOut", bound=CommandResult, covariant=True)
 
 
-class CommandFunction(Protocol, Generic[ConfigIn, ResultOut]):
+class CommandFunction(Protocol[ResultOut]):
     """A command as a Python function, with what the command line needs of it."""
 
     __name__: str
@@ -191,14 +190,14 @@ class CommandFunction(Protocol, Generic[ConfigIn, ResultOut]):
 
 def command(
     config_type: type[Config], *, arguments: tuple[str, ...] = ()
-) -> Callable[[Callable[[Config, Caller], Result]], CommandFunction[Config, Result]]:
+) -> Callable[[Callable[[Config, Caller], Result]], CommandFunction[Result]]:
     """Make a public function of one that takes a config and its caller.
 
     The function takes the config, or its fields: those named in `arguments` by position too. `progress` is True for
     bars on stderr, or a function such as `eml.progress.bars`. It prints nothing else.
     """
 
-    def wrap(run: Callable[[Config, Caller], Result]) -> CommandFunction[Config, Result]:
+    def wrap(run: Callable[[Config, Caller], Result]) -> CommandFunction[Result]:
         name = run.__name__
 
         def function(*positional: Any, progress: Progress | bool | None = None, **fields: Any) -> Result:
@@ -213,7 +212,7 @@ def command(
         public = cast(Any, function)
         public.__signature__ = _signature(config_type, arguments)
         public.config_type, public.arguments, public.run = config_type, arguments, run
-        return cast(CommandFunction[Config, Result], function)
+        return cast(CommandFunction[Result], function)
 
     return wrap
 

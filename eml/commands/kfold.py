@@ -86,7 +86,7 @@ class KFoldResult(CommandResult):
     def to_dict(self) -> dict[str, Any]:
         """Return the folds, what their groups hold, and the files."""
         balance = self.balance
-        groups = {} if self.threshold is None else {"threshold": self.threshold}
+        groups: dict[str, Any] = {} if self.threshold is None else {"threshold": self.threshold}
         groups |= {
             "of_several": balance.groups,
             "images": balance.grouped,

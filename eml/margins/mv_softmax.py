@@ -26,7 +26,7 @@ class MVSoftmax(Margin):
     m: float = Field(0.5, ge=0, lt=2, description="margin (radians for arc, cosine units for additive)")
     t: float = Field(1.2, ge=1, description="how much harder misclassified classes get; 1: not at all")
     past_pi: PastPi = "smooth"
-    formula: ClassVar[str] = "cos(θ+m) or c − m; t·c_j + t − 1 where c_j is above it"
+    formula: ClassVar[str] = "cos(θ+m) or c−m; t·c_j+t−1 where c_j is above"
     paper: ClassVar[str] = "Wang 2020, arXiv:1912.00833"
     paper_scale: ClassVar[float | Literal["auto"]] = 32.0
     neutral = {"m": 0.0, "t": 1.0}  # noqa: RUF012

@@ -17,6 +17,7 @@ __all__ = [
     "count",
     "decimal",
     "fits",
+    "paragraph",
     "print_json",
     "progress",
     "say",
@@ -60,15 +61,27 @@ def show(text: str = "", style: str | None = None) -> None:
     console(stderr=False).print(text, style=style, soft_wrap=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def width() -> int:
+    """Return the columns of stdout's terminal; of a pipe, no limit."""
+    return console(stderr=False).width
+
+
+def paragraph(text: str) -> None:
+    """Print text on stdout that is wrapped between words; an empty line ends a paragraph."""
+    for part in text.split("\n\n"):
+        console(stderr=False).print(" ".join(part.split()))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, plain: bool = False) -> None:
     """Print a table on stdout; columns of numbers are set to the right, whole numbers get thousands separators.
 
-    Where its words do not fit side by side, each row is printed as a list of its cells.
+    Where its words do not fit side by side, each row is printed as a list of its cells. plain: no line under the head,
+    no empty lines around.
     """
     from rich.measure import Measurement
 
     cells = [list(row) for row in rows]
-    terminal, grid = console(stderr=False), _grid(title, columns, cells)
+    terminal, grid = console(stderr=False), _grid(title, columns, cells, plain=plain)
     wide = terminal.options.update(max_width=UNLIMITED)
     if Measurement.get(terminal, wide, grid).minimum <= terminal.width:
         if terminal.is_terminal:
@@ -102,13 +115,15 @@ def fits(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
     return Measurement.get(shown, wide, _grid("", columns, [list(row) for row in rows])).maximum <= shown.width
 
 
-def _grid(title: str, columns: Sequence[str], rows: list[list[Any]]) -> Table:
+def _grid(title: str, columns: Sequence[str], rows: list[list[Any]], *, plain: bool = False) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     heading = Text(title, style="bold") if title else None
-    grid = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    grid = Table(title=heading, title_justify="left", box=None if plain else SIMPLE_HEAD, pad_edge=False)
+    if plain:
+        grid.padding = (0, 2, 0, 0)
     for index, name in enumerate(columns):
         numbers = bool(rows) and all(_is_number(row[index]) for row in rows)
         grid.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")

@@ -1,0 +1,136 @@
+"""`eml doctor`: what a bug report needs to say of the machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, command
+
+PACKAGES = (
+    *("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "scikit-learn", "albumentations", "pydantic"),
+    *("typer", "rich", "safetensors", "huggingface-hub"),
+)
+EXTRAS = {
+    "parquet": "pyarrow",
+    "faiss": "faiss",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+}
+"""Extra → the module that it brings."""
+
+HUB_TIMEOUT = 2.0  # seconds
+GIB = 1 << 30
+
+
+class DoctorConfig(CommandConfig):
+    """Print versions, devices, memory, disk and extras, as text to paste into a bug report."""
+
+    hub: bool = Field(True, description="Try whether the model hub can be reached; takes 2 seconds at most.")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DoctorResult(CommandResult):
+    """What the machine has.
+
+    Attributes:
+        facts: Name → value, in the order in which they are printed.
+    """
+
+    facts: dict[str, str]
+
+    def summary(self) -> str:
+        """Return the versions of eml and torch, and the devices."""
+        return f"eml {self.facts['eml']}, torch {self.facts['torch']}, {self.facts['devices']}"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return a row for each fact."""
+        return ["", ""], [list(fact) for fact in self.facts.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts."""
+        return dict(self.facts)
+
+
+@command(DoctorConfig)
+def doctor(config: DoctorConfig, caller: Caller) -> DoctorResult:
+    """Look at the machine."""
+    facts = {"eml": _version("easy-metric-learning"), "python": sys.version.split()[0], "system": platform.platform()}
+    facts |= {name: _version(name) for name in PACKAGES}
+    facts |= {"devices": _devices(), "cores": _cores(), "memory": _memory()}
+    facts["free disk here"] = _free(Path.cwd())
+    shared = Path("/dev/shm")
+    facts["free /dev/shm"] = _free(shared) if shared.is_dir() else "none"
+    found = [name for name, module in EXTRAS.items() if importlib.util.find_spec(module) is not None]
+    facts["extras found"] = ", ".join(found) or "none"
+    facts["extras not found"] = ", ".join(name for name in EXTRAS if name not in found) or "none"
+    if config.hub:
+        facts["model hub"] = _hub()
+    return DoctorResult(facts=facts)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> str:
+    import torch
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return ", ".join(names) or f"cpu ({platform.processor() or platform.machine()}), no accelerator"
+
+
+def _cores() -> str:
+    from eml.threads import cores
+
+    return f"{cores()} usable of {os.cpu_count()}"
+
+
+def _memory() -> str:
+    with suppress(OSError, ValueError):
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in text.splitlines() if line.endswith("kB")}
+        return f"{kib['MemAvailable'] * 1024 / GIB:,.1f} of {kib['MemTotal'] * 1024 / GIB:,.1f} GiB free"
+    with suppress(OSError, ValueError, AttributeError):
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:,.1f} GiB"
+    return "unknown"
+
+
+def _free(folder: Path) -> str:
+    with suppress(OSError):
+        usage = shutil.disk_usage(folder)
+        return f"{usage.free / GIB:,.1f} of {usage.total / GIB:,.1f} GiB"
+    return "unknown"
+
+
+def _hub() -> str:
+    """Return whether a connection to the hub can be opened; no request is made."""
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
+        return "off (HF_HUB_OFFLINE)"
+    place = urlsplit(ENDPOINT)
+    port = place.port or (443 if place.scheme == "https" else 80)
+    try:
+        with socket.create_connection((place.hostname or "", port), timeout=HUB_TIMEOUT):
+            return f"{place.hostname} can be reached"
+    except OSError as error:
+        return f"{place.hostname} cannot be reached: {error}"

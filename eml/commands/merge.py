@@ -1,0 +1,161 @@
+"""`eml merge`: one table of several datasets."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, command
+from eml.commands.options import Overwrite
+from eml.errors import DataError, OutputError
+
+if TYPE_CHECKING:
+    from eml.dataset.merge import Merged, Source
+
+
+class MergeConfig(CommandConfig):
+    """Make one table of several datasets.
+
+    Reads each folder's dataset_info_filtered.csv or dataset_info.csv (scans first when there is none), or the given
+    table. Writes dataset_merged.csv: file names from the deepest folder that holds all, and a column dataset. No image
+    is touched. The commands after it take the folder of `out`.
+    """
+
+    datasets: Annotated[
+        Names,
+        Field(description="Folders of images, one folder per class, or tables of them; NAME=DATASET gives one a name."),
+    ]
+    out: Annotated[
+        PathField,
+        Field(description="Folder for the table that is written, or the table (NAME.csv or NAME.parquet)."),
+    ]
+    labels: Literal["apart", "merged"] = Field(
+        "apart",
+        description="apart: NAME:LABEL, so that no class is in two datasets. merged: a label is one class wherever it "
+        "is.",
+    )
+    root: Annotated[
+        Names, Field(description="The folder that the file names of a table are relative to. Repeatable.")
+    ] = ()
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MergeResult(CommandResult):
+    """One table of several datasets."""
+
+    merged: Merged
+
+    @property
+    def datasets(self) -> list[dict[str, Any]]:
+        """Name, images and classes of each dataset."""
+        by_name = self.merged.table.frame.groupby("dataset", sort=False)
+        return [
+            {"dataset": str(name), "images": len(rows), "classes": int(rows["label"].nunique())}
+            for name, rows in by_name
+        ]
+
+    def summary(self) -> str:
+        """Return the number of datasets, images and classes."""
+        frame = self.merged.table.frame
+        return f"{len(self.datasets)} datasets, {len(frame):,} images of {frame['label'].nunique():,} classes"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return a row for each dataset, and one for all."""
+        frame = self.merged.table.frame
+        rows = [list(dataset.values()) for dataset in self.datasets]
+        return ["dataset", "images", "classes"], [*rows, ["all", len(frame), int(frame["label"].nunique())]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts, notes and files."""
+        merged = self.merged
+        return {
+            "datasets": self.datasets,
+            "root": str(merged.table.root),
+            "images": len(merged.table.frame),
+            "classes": int(merged.table.frame["label"].nunique()),
+            "shared_labels": len(merged.shared_labels),
+            "shared_images": int(merged.shared_images["content"].nunique()),
+            "notes": merged.notes,
+            "written": [str(path) for path in self.written],
+        }
+
+
+@command(MergeConfig, arguments=("datasets",))
+def merge(config: MergeConfig, caller: Caller) -> MergeResult:
+    """Merge the datasets and write the table."""
+    from eml.dataset.merge import merge_sources
+    from eml.dataset.pipeline import WAY
+    from eml.dataset.table import SUFFIXES, check_outputs, write_tables
+    from eml.files import refuse_file_name
+
+    sources = _sources(config.datasets, config.root)
+    if config.out.suffix not in SUFFIXES:
+        refuse_file_name(config.out, "a folder for the table, or the table (NAME.csv or NAME.parquet)")
+    path = config.out if config.out.suffix in SUFFIXES else config.out / f"{WAY['merge']}.csv"
+    check_outputs([path], overwrite=config.overwrite)  # before the work, not after it
+    merged = merge_sources(sources, config.labels, step="split", report=caller.note, progress=caller.progress)
+    inputs = list(merged.table.parts)
+    _refuse_mixing(path, inputs)
+    replaced = write_tables(
+        {path: merged.table.frame},
+        command=caller.command or "eml merge",
+        root=merged.table.root,
+        inputs=inputs,
+        overwrite=config.overwrite,
+    )
+    return MergeResult(
+        merged=merged, written=(path,), replaced=tuple(replaced), next_command=_next_command(path, merged)
+    )
+
+
+def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[Source]:
+    """Return the sources of NAME=PATH or PATH, with the roots of the names; an existing path is never taken apart."""
+    from eml.dataset.merge import Source
+
+    problems = [f"`root`: must be NAME=FOLDER, got {root}" for root in roots if "=" not in root]
+    folder_of = {name: Path(folder) for name, _, folder in (root.partition("=") for root in roots if "=" in root)}
+    sources = []
+    for dataset in datasets:
+        name, mark, path = dataset.partition("=")
+        is_named = bool(mark and name and path) and not Path(dataset).exists()
+        name_of, place = (name, Path(path)) if is_named else (None, Path(dataset))
+        called = Source(place, name=name_of).called
+        sources.append(Source(place, folder_of.pop(called, None), name_of))
+    if folder_of:
+        known = ", ".join(source.called for source in sources)
+        problems += [
+            f"`root`: no dataset is called {name} (of {name}={folder}); known: {known}"
+            for name, folder in folder_of.items()
+        ]
+    if len(sources) < 2:
+        problems.append("a merge needs two datasets or more: eml merge A B --out FOLDER")
+    if problems:
+        raise DataError(problems, code="bad-datasets")
+    return sources
+
+
+def _refuse_mixing(path: Path, inputs: Sequence[Path]) -> None:
+    """Refuse a dataset's own folder: the commands after this one would take its tables for the merged one."""
+    from eml.dataset.pipeline import WAY
+
+    for source in inputs:
+        same_folder = source.resolve().parent == path.resolve().parent
+        if path.stem == WAY["merge"] and source.stem in WAY.values() and same_folder:
+            reason = f"{path.parent}: holds {source.name} of one of the datasets, and the two would be mixed up"
+            raise OutputError(f"{reason}. Give another folder as `out`", code="mixed-tables", parameter="out")
+
+
+def _next_command(path: Path, merged: Merged) -> str:
+    from eml.dataset.pipeline import WAY
+
+    place = str(path.parent if path.stem == WAY["merge"] else path)
+    if "hash" not in merged.table.frame.columns:
+        return shlex.join(["eml", "split", place])
+    scope = ["--scope", "dataset"] if len(merged.shared_images) else []
+    return shlex.join(["eml", "filter", place, "--dedup", *scope])

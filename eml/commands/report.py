@@ -1,0 +1,136 @@
+"""`eml report`: one page on a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.options import Dataset, Overwrite, Root
+
+if TYPE_CHECKING:
+    from eml.dataset.table import Table
+
+PAGE = "data_report.html"
+
+
+class ReportConfig(CommandConfig):
+    """Show what is in a dataset, what is wrong with it and what to run, on one HTML page that needs nothing else.
+
+    Reads the table that scan left in the folder (scans first when there is none) or the given one, the tables beside
+    it, and the images that the page shows. Class sizes, image sizes, formats, unusable files, near-duplicates, label
+    conflicts, and the recommended next commands.
+    """
+
+    dataset: Dataset
+    threshold: int | None = Field(
+        None, ge=0, le=63, description="Bits of 64 by which look-alikes may differ. Default: 10."
+    )
+    root: Root = None
+    out: Annotated[
+        PathField | None,
+        Field(description=f"The page to write (NAME.html), or a folder for it. Default: {PAGE} beside the table."),
+    ] = None
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ReportResult(CommandResult):
+    """The numbers of the page.
+
+    Attributes:
+        facts: What the page says, as JSON takes it.
+    """
+
+    facts: dict[str, Any]
+
+    def summary(self) -> str:
+        """Return the counts and the page."""
+        return f"{self.facts['images']:,} images of {self.facts['classes']:,} classes, {self.written[0]}"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return the main numbers."""
+        facts = self.facts
+        near, errors = facts["look_alikes"], facts["errors"]
+        rows: list[list[Any]] = [
+            ["images", facts["images"]],
+            ["classes", facts["classes"]],
+            ["classes of one image", facts["class_sizes"]["of_one"]],
+        ]
+        if errors:
+            rows.append(["files that cannot be used", errors["files"]])
+        if near:
+            rows.append(["near-duplicates within a class", near["within_classes"]["images_to_spare"]])
+            rows.append(["images with another label too", near["label_conflicts"]["images"]])
+        return ["", ""], rows
+
+    @property
+    def suggestions(self) -> list[str]:
+        """The recommended next commands."""
+        return [str(step["command"]) for step in self.facts["suggestions"]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers and the file."""
+        return self.facts | {"written": [str(path) for path in self.written]}
+
+
+@command(ReportConfig, arguments=("dataset",))
+def report(config: ReportConfig, caller: Caller) -> ReportResult:
+    """Examine a dataset and write the page."""
+    from eml.dataset.pipeline import resolve
+    from eml.dataset.table import check_outputs
+
+    page = _page_path(config.dataset, config.out)
+    check_outputs([page], overwrite=config.overwrite)  # before the work, not after it
+    table = resolve(config.dataset, "filter", config.root, report=caller.note, progress=caller.progress)
+    return write_report(
+        table,
+        config.dataset,
+        page,
+        caller=caller,
+        root=config.root,
+        threshold=config.threshold,
+        overwrite=config.overwrite,
+    )
+
+
+def _page_path(dataset: Path, out: Path | None) -> Path:
+    """Return the page: `out` where it is one, else in that folder, else beside the dataset's table."""
+    if out is not None and out.suffix.lower() in (".html", ".htm"):
+        return out
+    if out is not None:
+        from eml.files import refuse_file_name
+
+        refuse_file_name(out, "the page to write (NAME.html), or a folder for it")
+    return (out or (dataset if dataset.is_dir() else dataset.parent)) / PAGE
+
+
+def write_report(
+    table: Table,
+    dataset: Path,
+    page: Path,
+    *,
+    caller: Caller,
+    root: Path | None = None,
+    threshold: int | None = None,
+    overwrite: bool = False,
+) -> ReportResult:
+    """Examine the table and write the page; `eml scan` with `report` calls it too."""
+    from eml.dataset.filter import THRESHOLD
+    from eml.reports.data import examine, write_page
+
+    bits = THRESHOLD if threshold is None else threshold
+    examined = examine(table, dataset=dataset, root=root, threshold=bits, progress=caller.progress)
+    replaced = write_page(
+        examined, page, command=caller.command or "eml report", overwrite=overwrite, progress=caller.progress
+    )
+    steps = [str(step["command"]) for step in examined.facts["suggestions"]]
+    return ReportResult(
+        facts=examined.facts,
+        written=(page,),
+        replaced=tuple(replaced),
+        next_command=steps[0] if steps else None,
+    )
