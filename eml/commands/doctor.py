@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import queue
 import shutil
 import socket
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -129,8 +131,17 @@ def _hub() -> str:
         return "off (HF_HUB_OFFLINE)"
     place = urlsplit(ENDPOINT)
     port = place.port or (443 if place.scheme == "https" else 80)
+    answers = queue.SimpleQueue[str]()
+
+    def connect() -> None:
+        try:
+            socket.create_connection((place.hostname or "", port), timeout=HUB_TIMEOUT).close()
+            answers.put(f"{place.hostname} can be reached")
+        except OSError as error:
+            answers.put(f"{place.hostname} cannot be reached: {error}")
+
+    threading.Thread(target=connect, daemon=True).start()  # looking up a name knows no time limit
     try:
-        with socket.create_connection((place.hostname or "", port), timeout=HUB_TIMEOUT):
-            return f"{place.hostname} can be reached"
-    except OSError as error:
-        return f"{place.hostname} cannot be reached: {error}"
+        return answers.get(timeout=HUB_TIMEOUT)
+    except queue.Empty:
+        return f"{place.hostname} cannot be reached: no answer in {HUB_TIMEOUT:g} s"

@@ -1,0 +1,15 @@
+"""`eml cache` in a terminal."""
+
+from eml.cli.adapter import Terminal
+from eml.commands.cache import CacheResult, cache
+
+
+def show(result: CacheResult) -> None:
+    """Print a row for each cache."""
+    from eml.cli.display import console
+
+    if result.caches:
+        console.table("", *result.summary_table())
+
+
+terminal = Terminal(cache, show, short={"overrides": "-s"}, metavars={"source": "SOURCE", "overrides": "KEY=VALUE"})

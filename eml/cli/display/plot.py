@@ -1,0 +1,14 @@
+"""`eml plot` in a terminal."""
+
+from eml.cli.adapter import Terminal
+from eml.commands.plot import PlotResult, plot
+
+
+def show(result: PlotResult) -> None:
+    """Print the best value of each run."""
+    from eml.cli.display import console
+
+    console.table(result.metric, *result.summary_table())
+
+
+terminal = Terminal(plot, show, metavars={"runs": "RUN"})

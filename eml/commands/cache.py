@@ -1,0 +1,201 @@
+"""`eml cache`: images decoded once, for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, command, option
+from eml.commands.options import Root
+from eml.errors import DataError
+
+if TYPE_CHECKING:
+    from eml.training.caches import Wanted
+
+CONFIG_SUFFIXES = (".yaml", ".yml")
+OF_TABLE = ("side", "format", "quality", "interpolation", "folder", "root")
+"""Parameters for a table, which a training config says itself."""
+
+
+class CacheConfig(CommandConfig):
+    """Keep images decoded and made smaller, so that a training reads them many times faster.
+
+    For a training config: what its data.cache asks for (raw where it says nothing), as eml train does at its start.
+    What is there and unchanged stays, so that a stopped one continues; an image counts as changed when its size or
+    time, and then its bytes, differ.
+    """
+
+    source: Annotated[PathField, Field(description="The config of a run (YAML), or a table or folder of images.")]
+    overrides: Names = option(
+        (), "With a config: override a key, such as data.cache.format=jpeg. Repeatable.", name="set"
+    )
+    root: Root = None
+    side: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="With a table, and needed: the longest that a shorter side is kept (pixels); a run reads the cache "
+        "whose data.cache.side is the same, or follows from its image.size and crop.",
+    )
+    format: Literal["raw", "jpeg"] | None = Field(None, description="With a table: raw or jpeg. Default: raw.")
+    quality: int | None = Field(None, ge=50, le=100, description="With a table: of jpeg. Default: 95.")
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = Field(
+        None, description="With a table: the run's image.interpolation. Default: bicubic."
+    )
+    folder: Annotated[
+        PathField | None,
+        Field(description="With a table: the folder of caches. Default: .eml_cache beside the images."),
+    ] = None
+    check: bool = Field(
+        False, description="Compare all that is kept with its checksums; what is damaged is made again."
+    )
+    prune: bool = Field(False, description="Afterwards, remove the other caches in the same folders.")
+    clear: bool = Field(False, description="Make nothing, and remove all caches in the folders.")
+
+    @property
+    def is_of_run(self) -> bool:
+        """Whether the source is a training config."""
+        return self.source.suffix in CONFIG_SUFFIXES
+
+    @model_validator(mode="after")
+    def _options_of_the_source(self) -> Self:
+        names = [f"`{name}`" for name in OF_TABLE if getattr(self, name) is not None]
+        if self.is_of_run and names:
+            raise ValueError(f"{', '.join(names)}: for a table. A config says it under data.cache; use `overrides`")
+        if not self.is_of_run and self.overrides:
+            others = ", ".join(f"`{name}`" for name in OF_TABLE if name != "root")
+            raise ValueError(f"`overrides`: for a config; a table has {others}")
+        if self.quality is not None and self.format != "jpeg":
+            raise ValueError('`quality` goes with `format="jpeg"`')
+        return self
+
+
+@dataclass(frozen=True)
+class FilledCache:
+    """A cache that is complete. made: images that were not there or had changed."""
+
+    use: str
+    settings: str
+    folder: str
+    images: int
+    made: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CacheResult(CommandResult):
+    """Caches that were filled, and folders of caches that were removed."""
+
+    caches: tuple[FilledCache, ...]
+    removed: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Return the images of each cache."""
+        parts = [f"{cache.images:,} images for {cache.use}" for cache in self.caches]
+        return ", ".join([*parts, *([f"{len(self.removed)} removed"] if self.removed else [])]) or "nothing"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return a row for each cache."""
+        rows = [[cache.use, cache.images, cache.made, f"{cache.bytes / 2**20:,.1f}"] for cache in self.caches]
+        return ["cache for", "images", "made now", "MiB"], rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the caches."""
+        return {"caches": [asdict(cache) for cache in self.caches], "removed": list(self.removed)}
+
+
+@command(CacheConfig, arguments=("source",))
+def cache(config: CacheConfig, caller: Caller) -> CacheResult:
+    """Fill the caches of a run or of a table, or remove them."""
+    requests = _of_run(config, caller) if config.is_of_run else [_of_table(config, caller)]
+    if config.clear:
+        removed = _remove(requests, caller, keep=False)
+        if not removed:
+            caller.note(f"no cache in {', '.join(map(str, {request.folder: None for request in requests}))}")
+        return CacheResult(caches=(), removed=removed)
+    filled = tuple(_fill(request, caller, check=config.check) for request in requests)
+    return CacheResult(caches=filled, removed=_remove(requests, caller, keep=True) if config.prune else ())
+
+
+def _of_run(config: CacheConfig, caller: Caller) -> list[Wanted]:
+    from eml.config import load
+    from eml.training.config import RunConfig
+
+    run = load(RunConfig, config.source, config.overrides)
+
+    from eml.training.caches import caches_of_run
+    from eml.training.data import table_to_train_on
+
+    if run.data.cache is None and not config.clear:
+        caller.warn(
+            f"{config.source} has no data.cache, so a run of it reads the files; to read this cache, set "
+            "data.cache: raw"
+        )
+    return caches_of_run(run, table_to_train_on(run.data, caller.note, caller.progress))
+
+
+def _of_table(config: CacheConfig, caller: Caller) -> Wanted:
+    if config.side is None and not config.clear:
+        raise DataError(
+            f"{config.source}: a table needs `side`, the shorter side (pixels) that a run wants: "
+            "image.size / √(1 − crop), such as 192 for 160 and a crop of 0.3. A config knows it: eml cache CONFIG",
+            code="missing-key",
+            parameter="side",
+        )
+
+    from eml.dataset.boxes import check_boxes
+    from eml.dataset.pipeline import resolve
+    from eml.training.caches import FOLDER, Wanted, images_settings
+
+    table = resolve(config.source, "train", config.root, report=caller.note, progress=caller.progress)
+    check_boxes(table, caller.progress)
+    settings = images_settings(
+        config.side or 8, config.interpolation or "bicubic", config.format or "raw", config.quality or 95
+    )
+    return Wanted("images", table, table.frame, config.folder or table.root / FOLDER, settings)
+
+
+def _fill(request: Wanted, caller: Caller, *, check: bool) -> FilledCache:
+    with ExitStack() as bar:  # there only while images are made: lines would be written into it
+        done = 0
+        advance: Callable[[int], None] | None = None
+
+        def show(now: int, total: int) -> None:
+            nonlocal done, advance
+            advance = advance or bar.enter_context(caller.progress(f"cache for {request.use}", total))
+            advance(now - done)
+            done = now
+            if now == total:
+                bar.close()
+
+        filled = request.fill(caller.note, show, check=check)
+    return FilledCache(
+        use=request.use,
+        settings=str(request.settings),
+        folder=str(request.path),
+        images=len(request.frame),
+        made=filled.made,
+        bytes=filled.bytes,
+        seconds=round(filled.seconds, 2),
+    )
+
+
+def _remove(requests: Sequence[Wanted], caller: Caller, *, keep: bool) -> tuple[str, ...]:
+    """Remove the caches in the folders; keep: all but those of the requests."""
+    from eml.images.cache import caches
+    from eml.images.cache.store import remove
+
+    kept = {request.path for request in requests} if keep else set()
+    removed = []
+    for folder in {request.folder: None for request in requests}:
+        for path, (content, size) in caches(folder).items():
+            if path not in kept:
+                remove(path)
+                caller.note(f"removed {path} ({content}; {size / 2**20:,.1f} MiB)")
+                removed.append(str(path))
+    return tuple(removed)
