@@ -5,8 +5,10 @@ import json
 import os
 import re
 import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -35,7 +37,7 @@ class Terminal:
         says_no: (config, result) → whether the answer to a check is no, which is exit code 1.
         devices: Whether the command can run as several processes.
         config_file: Whether `--config FILE` gives options; not where `--config` is something else.
-        caller: Changes the caller, as a training's live view does.
+        others: The field that takes any other `--key value` as `key=value`.
     """
 
     function: CommandFunction[Any]
@@ -45,7 +47,7 @@ class Terminal:
     says_no: Callable[[Any, Any], bool] = lambda config, result: False
     devices: bool = False
     config_file: bool = True
-    caller: Callable[[Caller], Any] | None = None
+    others: str | None = None
 
     @property
     def config_type(self) -> type[CommandConfig]:
@@ -70,7 +72,7 @@ def typer_function(terminal: Terminal) -> Callable[..., None]:
         except EmlError as error:
             texts = [Problem(in_options(line, terminal), line.code, line.parameter) for line in error.problems]
             raise type(error)(texts) from error
-        if os.environ.get("RANK", "0") == "0":
+        if _is_first():
             print_result(terminal, result, as_json=as_json)
         if terminal.says_no(config, result):
             raise typer.Exit(CHECK_SAYS_NO)
@@ -122,21 +124,29 @@ def _run(terminal: Terminal, context: typer.Context, config: CommandConfig) -> A
     from eml.cli.display import console
     from eml.cli.launching import joined, report_error_once
 
-    first = os.environ.get("RANK", "0") == "0"
-    caller = Caller(command=command_line(context), checks=report_error_once, join=joined)
-    if first:
-        caller = Caller(
+    caller = Caller(command=command_line(context), checks=report_error_once, join=joined, live=_live_view)
+    if _is_first():
+        caller = replace(
+            caller,
             note=lambda line: console.say(in_options(line, terminal)),
             warn=lambda line: console.warn(in_options(line, terminal)),
             progress=console.progress,
-            command=caller.command,
-            checks=caller.checks,
-            join=caller.join,
         )
-    if terminal.caller is None:
-        return terminal.function.run(config, caller)
-    with terminal.caller(caller) as changed:
-        return terminal.function.run(config, changed)
+    return terminal.function.run(config, caller)
+
+
+def _is_first() -> bool:
+    """Return whether this process is the one that speaks, of several that a launcher has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def _live_view() -> Iterator[Any]:
+    """Yield what shows a training's events: a bar on a terminal, a line per validation everywhere."""
+    from eml.cli.display.training import TrainingDisplay
+
+    with TrainingDisplay(quiet=not _is_first()) as display:
+        yield display.observe
 
 
 def _config_of(
@@ -144,6 +154,8 @@ def _config_of(
 ) -> CommandConfig:
     fields = terminal.config_type.model_fields
     given = {name: value for name, value in values.items() if context.get_parameter_source(name).name != "DEFAULT"}  # type: ignore[union-attr]
+    if terminal.others is not None and context.args:
+        given[terminal.others] = [*given.get(terminal.others, []), *_other_options(terminal, context.args)]
     if file is not None:
         from eml.config import load
 
@@ -155,6 +167,22 @@ def _config_of(
             [Problem(f"Missing argument '{_metavar(terminal, name)}'{hint}", "missing-key", name) for name in missing]
         )
     return validated(terminal.config_type, given)
+
+
+def _other_options(terminal: Terminal, words: Sequence[str]) -> list[str]:
+    """Return `--key value` and `--key=value` as `key=value`. Raises ConfigError for words that are neither."""
+    pairs, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        key, mark, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not key or (not mark and (not rest or rest[0].startswith("--"))):
+            options = [option_name(name, info) for name, info in terminal.config_type.model_fields.items()]
+            close = get_close_matches(word, options, 1)
+            raise ConfigError(
+                f"No such option: {word}{f' (did you mean {close[0]}?)' if close else ''}", code="unknown-option"
+            )
+        pairs.append(f"{key.replace('-', '_')}={value if mark else rest.pop(0)}")
+    return pairs
 
 
 def _as_yaml(value: object) -> str:
@@ -217,6 +245,8 @@ def value_name(kind: Any, name: str) -> str:
 
 def _typer_type(annotation: Any) -> tuple[Any, bool]:
     """Return the type of a field as Typer knows it, and whether it takes several values."""
+    if annotation is Any:  # a path, or an object that only Python can give
+        return Path, False
     if get_origin(annotation) is Annotated:
         return _typer_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):

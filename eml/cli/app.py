@@ -71,7 +71,8 @@ def _command_of(name: str) -> Any:
         module = importlib.import_module(f"eml.cli.{name}")
     if isinstance(terminal := getattr(module, "terminal", None), Terminal):
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name=name, cls=PlainCommand)(typer_function(terminal))
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True} if terminal.others else {}
+        single.command(name=name, cls=PlainCommand, context_settings=settings)(typer_function(terminal))
         return typer.main.get_command(single)
     command = terminal or getattr(module, name)
     if isinstance(command, typer.Typer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -32,7 +33,7 @@ class CommandConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
-def _path(value: object, info: ValidationInfo) -> object:
+def as_path(value: object, info: ValidationInfo) -> object:
     """Return the path; one in a file is relative to the file's folder, any other to the current folder."""
     if not isinstance(value, str | Path):
         return value
@@ -53,7 +54,7 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str | Path) else value
 
 
-PathField = Annotated[Path, BeforeValidator(_path)]
+PathField = Annotated[Path, BeforeValidator(as_path)]
 """A path: relative to the current folder, or to the folder of the file that it is read from."""
 Paths = Annotated[tuple[PathField, ...], BeforeValidator(_several)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
@@ -99,7 +100,7 @@ class Caller:
         warn: Is called with a line that should not be overlooked.
         progress: Makes progress bars.
         command: The command as typed, which is written beside the files that are made; None: made from the config.
-        observe: Is called with the events of a training run; None: progress shows them.
+        live: Makes a view of a training run that takes its events; None: progress shows them.
         checks: Wraps what is checked before several processes meet.
         join: Lets several processes meet.
     """
@@ -108,7 +109,7 @@ class Caller:
     warn: Report = lambda line: None
     progress: Progress = _no_progress
     command: str | None = None
-    observe: Observer | None = None
+    live: Callable[[], AbstractContextManager[Observer]] | None = None
     checks: Callable[[], AbstractContextManager[None]] = _no_checks
     join: Callable[[str, Processes], AbstractContextManager[Processes]] = _join
 
@@ -189,19 +190,20 @@ class CommandFunction(Protocol[ResultOut]):
 
 
 def command(
-    config_type: type[Config], *, arguments: tuple[str, ...] = ()
+    config_type: type[Config], *, arguments: tuple[str, ...] = (), others: str | None = None
 ) -> Callable[[Callable[[Config, Caller], Result]], CommandFunction[Result]]:
     """Make a public function of one that takes a config and its caller.
 
     The function takes the config, or its fields: those named in `arguments` by position too. `progress` is True for
-    bars on stderr, or a function such as `eml.progress.bars`. It prints nothing else.
+    bars on stderr, or a function such as `eml.progress.bars`. It prints nothing else. others: the field that takes
+    any further `key=value`, as `--set` does.
     """
 
     def wrap(run: Callable[[Config, Caller], Result]) -> CommandFunction[Result]:
         name = run.__name__
 
         def function(*positional: Any, progress: Progress | bool | None = None, **fields: Any) -> Result:
-            config = _config_of(config_type, name, arguments, positional, fields)
+            config = _config_of(config_type, name, arguments, positional, _with_others(config_type, fields, others))
             messages: list[str] = []
             caller = Caller(messages.append, messages.append, _bars(progress), command_text(name, config, arguments))
             return replace(run(config, caller), messages=tuple(messages))
@@ -215,6 +217,16 @@ def command(
         return cast(CommandFunction[Result], function)
 
     return wrap
+
+
+def _with_others(config_type: type[CommandConfig], fields: Mapping[str, Any], others: str | None) -> Mapping[str, Any]:
+    """Return the fields with those that the config does not have as `key=value` in the field `others`."""
+    unknown = {name: value for name, value in fields.items() if name not in config_type.model_fields}
+    if others is None or not unknown:
+        return fields
+    known = {name: value for name, value in fields.items() if name not in unknown}
+    pairs = [f"{name}={json.dumps(value, default=str)}" for name, value in unknown.items()]
+    return known | {others: (*known.get(others, ()), *pairs)}
 
 
 def validated(config_type: type[Config], values: Mapping[str, Any]) -> Config:

@@ -1,0 +1,384 @@
+"""`eml train`: a training run, its dry run, its preview, or a run for each fold."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, model_validator
+
+from eml.commands.base import (
+    Caller,
+    CommandConfig,
+    CommandResult,
+    Names,
+    PathField,
+    as_path,
+    command,
+    option,
+)
+from eml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from eml.dataset.table import Table
+    from eml.distributed.processes import Processes
+    from eml.training.config import RunConfig
+    from eml.training.cross_validation import CrossValidationResult
+    from eml.training.dry_run import DryRunResult
+    from eml.training.events import Event, Observer
+    from eml.training.fit import TrainingResult
+    from eml.training.preview import Preview
+
+ALL_FOLDS = "all"
+CONFIG_NAME = "config.yaml"
+
+
+def _path_or_run_config(value: object, info: ValidationInfo) -> object:
+    return value if isinstance(value, BaseModel) else as_path(value, info)
+
+
+class TrainConfig(CommandConfig):
+    """Train an embedding model as a config says, into a run folder with checkpoints, metrics and plots.
+
+    A dataset's folder stands for the config.yaml in it, which is written as eml init does when there is none; with
+    `resume`, a run's folder stands for its config.
+    """
+
+    config: Annotated[
+        Any,
+        BeforeValidator(_path_or_run_config),
+        Field(description="The config (YAML; eml init writes one), or the folder of a dataset or of a run."),
+    ]
+    overrides: Names = option((), "Override a key of the config, such as margin.m=0.3. Repeatable.", name="set")
+    resume: bool = Field(False, description="Continue an interrupted run, to the same end.")
+    accept_changes: bool = Field(False, description="With `resume`: continue with a config that changes the result.")
+    overwrite: bool = Field(False, description="Replace the run in the output folder.")
+    fold: str | None = Field(
+        None,
+        description="The fold held out, in place of data.fold; all: a run for each fold, with mean and spread.",
+        coerce_numbers_to_str=True,
+    )
+    device: str | None = Field(None, description="auto, cpu, cuda, cuda:N or mps; overrides the config.")
+    dry_run: bool = Field(False, description="Build everything, take two steps, make no run.")
+    preview: bool = Field(False, description="Draw a sheet of augmented training images, make no run.")
+    out: Annotated[
+        PathField | None,
+        Field(
+            description="With `preview`: the sheet, .png or .jpg. Default: preview.png beside the config.",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _options_go_together(self) -> Self:
+        if self.accept_changes and not self.resume:
+            raise ValueError("`accept_changes`: only with `resume`")
+        if self.fold is not None and self.fold not in (ALL_FOLDS, "null") and not self.fold.isdecimal():
+            raise ValueError(f"`fold` must be a number or 'all', got {self.fold!r}")
+        if self.out is not None and not self.preview:
+            raise ValueError(
+                "`out` is the sheet of `preview`; where a run goes is the config's: `overrides=output=FOLDER`"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainResult(CommandResult):
+    """A finished run."""
+
+    training: TrainingResult
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, which eml.load and every command take."""
+        folder: Path = self.training.folder
+        return folder
+
+    def summary(self) -> str:
+        """Return the verdict and the folder."""
+        verdict = self.training.verdict
+        gain = f"{verdict.metric} {verdict.before:.4f} → {verdict.after:.4f}, " if verdict else ""
+        return f"{gain}best epoch {self.training.best_epoch}, {self.folder}"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]] | None:
+        """Return each metric before and after; None without validation."""
+        before, best = self.training.before, self.training.best
+        if not before or not best:
+            return None
+        rows = [
+            [name, f"{before[key]:.4f}", f"{best[key]:.4f}", f"{best[key] - before[key]:+.4f}"]
+            for key, name in self.training.shown.items()
+            if before[key] is not None
+        ]
+        return ["metric", "before training", "after", "difference"], rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metrics and the verdict."""
+        training, verdict = self.training, self.training.verdict
+        return {
+            "folder": str(training.folder),
+            "best_epoch": training.best_epoch,
+            "before": training.before,
+            "best": training.best,
+            "verdict": asdict(verdict) | {"helped": verdict.helped} if verdict else None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainFoldsResult(CommandResult):
+    """A run for each fold."""
+
+    folds: CrossValidationResult
+
+    def summary(self) -> str:
+        """Return the number of folds and the folder."""
+        return f"{len(self.folds.folds)} folds, {self.folds.folder}"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return each metric by fold, with mean and standard deviation."""
+        results = self.folds.folds
+        shown = next(iter(results.values())).shown
+        rows = [
+            [
+                shown[key],
+                *(f"{result.best[key]:.4f}" for result in results.values() if result.best),
+                f"{mean:.4f} ± {spread:.4f}",
+            ]
+            for key, (mean, spread) in self.folds.metrics.items()
+        ]
+        return ["metric", *(f"fold {fold}" for fold in results), "mean ± std"], rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metrics."""
+        return {"folder": str(self.folds.folder), "metrics": self.folds.metrics}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainDryRunResult(CommandResult):
+    """What a run would take."""
+
+    dry_run: DryRunResult
+
+    def summary(self) -> str:
+        """Return the steps and the time of one."""
+        facts = self.dry_run.facts
+        return f"{facts['steps']:,} steps of {facts['seconds_per_step']} s"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts and warnings."""
+        return self.dry_run.facts | {"warnings": self.dry_run.warnings}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainPreviewResult(CommandResult):
+    """A sheet of training images."""
+
+    preview: Preview
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sheet and its images."""
+        return {"preview": str(self.written[0]), "file_names": [row.file_name for row in self.preview.rows]}
+
+
+Outcome = TrainResult | TrainFoldsResult | TrainDryRunResult | TrainPreviewResult
+
+
+@command(TrainConfig, arguments=("config",), others="overrides")
+def train(config: TrainConfig, caller: Caller) -> Outcome:
+    """Train as the config says."""
+    with caller.checks():
+        path, run = _run_config(config, caller)
+        if config.preview:
+            return _preview(config, path, run, caller)
+
+        from eml.distributed.processes import Processes
+        from eml.training.fit import check
+
+        here = Processes.of_environment()
+        makes_no_run = config.dry_run or config.fold == ALL_FOLDS  # of folds, each run checks its own
+        check(
+            run,
+            resume=config.resume and not makes_no_run,
+            overwrite=config.overwrite or makes_no_run,
+            processes=here,
+        )
+    with caller.join(run.device, here) as processes:
+        from eml.training.data import table_to_train_on
+
+        table = processes.after_first(lambda: table_to_train_on(run.data, caller.note, caller.progress))
+        if config.dry_run:
+            return _dry_run(run, table, processes)
+        with _observer(caller) as observe:
+            if config.fold == ALL_FOLDS:
+                return _fit_folds(config, run, table, processes, observe)
+            return _fit(config, run, table, processes, observe)
+
+
+def _run_config(config: TrainConfig, caller: Caller) -> tuple[Path | None, RunConfig]:
+    """Return the run's config and the file that it is from."""
+    from eml.config import dump, load
+    from eml.training.config import RunConfig
+
+    overrides = [*config.overrides, *([f"device={config.device}"] if config.device else [])]
+    overrides += [f"data.fold={config.fold}"] if config.fold and config.fold != ALL_FOLDS else []
+    if isinstance(config.config, RunConfig):
+        if not overrides:
+            return None, config.config
+        with tempfile.TemporaryDirectory() as folder:
+            (file := Path(folder, CONFIG_NAME)).write_text(dump(config.config), encoding="utf-8")
+            return None, load(RunConfig, file, overrides)
+    path = _config_file(config, caller)
+    return path, load(RunConfig, path, overrides)
+
+
+def _config_file(config: TrainConfig, caller: Caller) -> Path:
+    """Return the config that a path stands for: itself, or that of a run's or a dataset's folder."""
+    path = Path(config.config)
+    if not path.is_dir():
+        return path
+    inside = path / CONFIG_NAME
+    if (path / "run.json").is_file() and not config.resume:
+        raise ConfigError(
+            f"{path}: is the folder of a run. Set `resume` to continue it; to train anew, give {inside} with another "
+            "output",
+            code="is-a-run",
+            parameter="config",
+        )
+    if not inside.is_file() and config.resume:
+        raise ConfigError(f"{path}: has no {CONFIG_NAME}, so there is no run to resume", code="no-such-file")
+    if not inside.is_file():
+        from eml.commands.init import InitConfig, init
+
+        caller.note(f"no {CONFIG_NAME} in {path}: writing one, as eml init does")
+        init.run(InitConfig(dataset=path), caller)
+    caller.note(f"config: {inside}")
+    return inside
+
+
+@contextmanager
+def _observer(caller: Caller) -> Iterator[Observer]:
+    """Yield what takes a run's events: the caller's live view, or its notes and its progress bar."""
+    if caller.live is not None:
+        with caller.live() as observe_live:
+            yield observe_live
+        return
+
+    from eml.training.events import Note, Started, Stepped
+
+    bar: AbstractContextManager[Any] | None = None
+    advance: Any = None
+    done = 0
+
+    def observe(event: Event) -> None:
+        nonlocal bar, advance, done
+        if isinstance(event, Note):
+            caller.note(event.text)
+        elif isinstance(event, Started) and bar is None:
+            bar = caller.progress("training", event.steps)
+            advance, done = bar.__enter__(), 0
+            if event.first_step:
+                advance(event.first_step)
+            done = event.first_step
+        elif isinstance(event, Stepped) and advance is not None:
+            advance(event.step - done)
+            done = event.step
+
+    try:
+        yield observe
+    finally:
+        if bar is not None:
+            bar.__exit__(None, None, None)
+
+
+def _fit(config: TrainConfig, run: RunConfig, table: Table, processes: Processes, observe: Observer) -> TrainResult:
+    from eml.training.fit import fit
+
+    training = fit(
+        run,
+        table,
+        resume=config.resume,
+        accept_changes=config.accept_changes,
+        overwrite=config.overwrite,
+        observe=observe,
+        processes=processes,
+    )
+    if processes.first:
+        from eml.reports.curves import draw_curves
+
+        draw_curves(training.folder)
+    return TrainResult(training=training, next_command=_next_command(training.folder, table))
+
+
+def _fit_folds(
+    config: TrainConfig, run: RunConfig, table: Table, processes: Processes, observe: Observer
+) -> TrainFoldsResult:
+    from eml.training.cross_validation import FOLDS, OUT_OF_FOLD, fit_folds
+
+    folds = fit_folds(
+        run, table, resume=config.resume, overwrite=config.overwrite, observe=observe, processes=processes
+    )
+    if processes.first:
+        from eml.reports.curves import draw_curves
+
+        for result in folds.folds.values():
+            draw_curves(result.folder)
+    return TrainFoldsResult(
+        folds=folds,
+        written=(folds.folder / FOLDS, folds.folder / OUT_OF_FOLD),
+        next_command=shlex.join(["eml", "suspects", str(folds.folder)]),
+    )
+
+
+def _dry_run(run: RunConfig, table: Table, processes: Processes) -> TrainDryRunResult:
+    from eml.training.dry_run import dry_run
+
+    return TrainDryRunResult(dry_run=dry_run(run, table, processes))
+
+
+def _preview(config: TrainConfig, path: Path | None, run: RunConfig, caller: Caller) -> TrainPreviewResult:
+    """Draw the sheet."""
+    from eml.reports.contact_sheet import draw_sheet, refuse_sheet
+
+    out = config.out or (Path("preview.png") if path is None else path.with_name("preview.png"))
+    refuse_sheet(out, overwrite=config.overwrite)
+
+    from eml.training.data import table_to_train_on
+    from eml.training.preview import preview
+
+    sheet = preview(run, table_to_train_on(run.data, caller.note, caller.progress))
+    parts = {"augment": run.augment, **({"mix": run.mix} if run.mix else {})}
+    title = "  ·  ".join(f"{name}: {_settings_text(choice)}" for name, choice in parts.items())
+    size = f"{sheet.preprocess.size} pixels, fit {sheet.preprocess.fit}"
+    columns = ["as evaluated", *(f"draw {number}" for number in range(1, len(sheet.rows[0].drawn) + 1))]
+    rows = [(_row_name(row.label, row.file_name), [row.plain, *row.drawn]) for row in sheet.rows]
+    replaced = (out,) if out.exists() else ()
+    draw_sheet(out, f"{title}  ·  {size}", columns, rows)
+    return TrainPreviewResult(preview=sheet, written=(out,), replaced=replaced)
+
+
+def _settings_text(choice: BaseModel) -> str:
+    """Return a choice's type, and its settings that are not off."""
+    settings: Mapping[str, Any] = choice.model_dump(mode="json", exclude={"type"})
+    used = ", ".join(f"{key} {json.dumps(value).strip(chr(34))}" for key, value in settings.items() if value != 0)
+    name = getattr(choice, "type", type(choice).__name__)
+    return f"{name} ({used})" if used else str(name)
+
+
+def _row_name(label: str, file_name: str) -> str:
+    """Return an image's name with its label, unless that is its folder."""
+    return file_name if f"{label}/" in f"/{file_name}" else f"{label}  ·  {file_name}"
+
+
+def _next_command(folder: Path, table: Table) -> str:
+    """Return the command that evaluates the run on the test table beside its own, or else draws its curves."""
+    from eml.dataset.pipeline import test_table
+
+    test = test_table(table.path.parent) if table.path is not None else None
+    if test is None:
+        return shlex.join(["eml", "plot", str(folder)])
+    return shlex.join(["eml", "evaluate", str(folder), "--data", str(test)])
