@@ -1,5 +1,6 @@
 """From a command's config to its command line: one option per field, its help from the field's description."""
 
+import importlib
 import inspect
 import json
 import os
@@ -131,8 +132,15 @@ def _run(terminal: Terminal, context: typer.Context, config: CommandConfig) -> A
             note=lambda line: console.say(in_options(line, terminal)),
             warn=lambda line: console.warn(in_options(line, terminal)),
             progress=console.progress,
+            step=_print_step,
         )
     return terminal.function.run(config, caller)
+
+
+def _print_step(name: str, result: CommandResult) -> None:
+    """Print the result of a command that ran inside another."""
+    terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+    print_result(terminal, result, as_json=False)
 
 
 def _is_first() -> bool:

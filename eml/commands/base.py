@@ -101,6 +101,7 @@ class Caller:
         progress: Makes progress bars.
         command: The command as typed, which is written beside the files that are made; None: made from the config.
         live: Makes a view of a training run that takes its events; None: progress shows them.
+        step: Is called with the name and result of each command that runs inside this one.
         checks: Wraps what is checked before several processes meet.
         join: Lets several processes meet.
     """
@@ -110,6 +111,7 @@ class Caller:
     progress: Progress = _no_progress
     command: str | None = None
     live: Callable[[], AbstractContextManager[Observer]] | None = None
+    step: Callable[[str, CommandResult], None] = lambda name, result: None
     checks: Callable[[], AbstractContextManager[None]] = _no_checks
     join: Callable[[str, Processes], AbstractContextManager[Processes]] = _join
 

@@ -1,0 +1,134 @@
+"""`eml suspects`: images whose label is probably wrong."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.options import Overwrite
+
+if TYPE_CHECKING:
+    from eml.retrieval.label_errors.suspects import Suspects
+
+FILES = ("suspects.csv", "ambiguous.csv", "suspect_classes.csv", "suspects.html")
+
+
+class SuspectsConfig(CommandConfig):
+    """List images whose label is probably wrong, and show them.
+
+    An image is suspect when the images most similar to it have another label, by the embeddings of a network that has
+    not been trained on it. Writes suspects.csv (most probable first, with the suggested label), ambiguous.csv (between
+    two classes, or near to nothing), suspect_classes.csv (classes that are one class, or of which a part belongs to
+    another) and suspects.html (with the images). Delete the lines of suspects.csv whose label is right, then run
+    eml filter --exclude suspects.csv. No image is touched.
+    """
+
+    source: Annotated[
+        PathField,
+        Field(
+            description="The folder of eml train --fold all, or an .npz or .parquet with embeddings, file_name and "
+            "label."
+        ),
+    ]
+    min_score: float = Field(
+        0.9, ge=0.5, le=1, description="Fewest odds of a label error, as a share: 0.9 is nine to one."
+    )
+    top: int = Field(100, ge=0, description="Most probable errors shown on the page; the table has all.")
+    root: Annotated[
+        PathField | None, Field(description="The folder of the images. Default: the run's, else the file's.")
+    ] = None
+    one_network: bool = Field(
+        False, description="One network made all embeddings: compare them whatever their fold is."
+    )
+    out: Annotated[PathField | None, Field(description="Folder for the files. Default: where `source` is.")] = None
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SuspectsResult(CommandResult):
+    """Probable label errors.
+
+    Attributes:
+        source: The file of embeddings.
+        suspects: The images and classes, and how sure the votes are.
+    """
+
+    source: Path
+    suspects: Suspects
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """How many images were judged, and how many are suspect."""
+        suspects = self.suspects
+        between = set(suspects.between.tolist()) | set(suspects.outliers.tolist())
+        return {
+            "source": str(self.source),
+            "images": len(suspects.images.labels),
+            "classes": len(suspects.names),
+            "networks": len(suspects.votes.temperatures),
+            "min_score": suspects.least,
+            "probable_label_errors": len(suspects.wrong),
+            "ambiguous": len(between),
+            "near_to_nothing": len(suspects.outliers),
+            "one_class": len(suspects.one),
+            "mixed_classes": len(suspects.mixed),
+            "not_judged": suspects.unjudged,
+        }
+
+    def summary(self) -> str:
+        """Return the number of suspects and the page."""
+        counts = self.counts
+        return f"{counts['probable_label_errors']:,} of {counts['images']:,} images are suspect, {self.written[-1]}"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return the main counts."""
+        counts = self.counts
+        return ["", ""], [
+            ["images", counts["images"]],
+            ["classes", counts["classes"]],
+            [f"probable label errors (score {counts['min_score']} or more)", counts["probable_label_errors"]],
+            ["ambiguous images", counts["ambiguous"]],
+            ["pairs of classes that are one class", counts["one_class"]],
+            ["mixed classes", counts["mixed_classes"]],
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts and files."""
+        return self.counts | {"written": [str(path) for path in self.written]}
+
+
+@command(SuspectsConfig, arguments=("source",))
+def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
+    """Find label errors, and write the lists and the page."""
+    from eml.dataset.table import check_outputs, write_tables
+    from eml.files import refuse_file_name
+    from eml.reports.suspects import write_page
+    from eml.retrieval.label_errors.suspects import ambiguous_table, class_table, find_suspects, wrong_table
+    from eml.training.out_of_fold import read_embedded
+
+    if config.out is not None:
+        refuse_file_name(config.out, "a folder for the tables and the page")
+    folder = config.out or (config.source if config.source.is_dir() else config.source.parent)
+    paths = [folder / name for name in FILES]
+    replaced = check_outputs(paths, overwrite=config.overwrite)  # before the work, not after it
+    path, root, images = read_embedded(config.source, config.root, one_network=config.one_network)
+    findings = find_suspects(images, config.min_score)
+    tables = (wrong_table(findings), ambiguous_table(findings), class_table(findings))
+    line = caller.command or "eml suspects"
+    # Without inputs: a table filtered by the list is not out of date because the network was trained again.
+    write_tables(dict(zip(paths, tables, strict=False)), command=line, root=root, overwrite=config.overwrite)
+    write_page(findings, root, paths[-1], top=config.top, command=line, progress=caller.progress)
+    dataset = root if (root / "dataset_info.csv").exists() else None
+    following = ["eml", "filter", str(dataset), "--exclude", str(paths[0])] if dataset else None
+    return SuspectsResult(
+        source=path,
+        suspects=findings,
+        written=tuple(paths),
+        replaced=tuple(replaced),
+        next_command=shlex.join(following) if following else None,
+    )
