@@ -1,17 +1,54 @@
-"""Easy Metric Learning: from a folder of images to an embedding model that is measured and ready to use."""
+"""Easy Metric Learning: from a folder of images to an embedding model that is measured and ready to use.
 
-from typing import TYPE_CHECKING, Any
+Every command is a function here: `eml.scan("photos")`, `eml.train("run.yaml", epochs=3)`. It takes the command's
+options by name, prints nothing, and returns a typed result. `eml.load("runs/x")` gives the model.
+"""
 
-if TYPE_CHECKING:
-    from eml.inference.model import Model, load
+from importlib import import_module
+from typing import Any
 
-__all__ = ["Model", "load"]
+_PLACES = {
+    "scan": "eml.commands.scan",
+    "merge": "eml.commands.merge",
+    "filter": "eml.commands.filter",
+    "split": "eml.commands.split",
+    "kfold": "eml.commands.kfold",
+    "audit": "eml.commands.audit",
+    "report": "eml.commands.report",
+    "init": "eml.commands.init",
+    "fill_cache": "eml.commands.cache",
+    "train": "eml.commands.train",
+    "plot": "eml.commands.plot",
+    "evaluate": "eml.commands.evaluate",
+    "calibrate": "eml.commands.calibrate",
+    "suspects": "eml.commands.suspects",
+    "demo": "eml.commands.demo",
+    "list_margins": "eml.commands.margins",
+    "doctor": "eml.commands.doctor",
+    "load": "eml.inference.model",
+    "Model": "eml.inference.model",
+    "ClassHead": "eml.head.class_head",
+    "margin_logits": "eml.head.functional",
+    "margin_loss": "eml.head.functional",
+    "RunConfig": "eml.training.config",
+    "EmlError": "eml.errors",
+}
+"""Public name → the module that has it. It is imported on first use, so that `import eml` is quick."""
+
+__all__ = ["__version__", *_PLACES]  # noqa: PLE0604 - names, all of them text
 
 
 def __getattr__(name: str) -> Any:
-    """`eml.load` and `eml.Model` on first use, so that `import eml` and the command line stay quick."""
-    if name in __all__:
-        from eml.inference import model
+    """Import a public name on first use."""
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return getattr(model, name)
-    raise AttributeError(f"module 'eml' has no attribute {name!r}")
+        return version("easy-metric-learning")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'eml' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

@@ -96,6 +96,8 @@ def print_result(terminal: Terminal, result: CommandResult, *, as_json: bool) ->
     from eml.cli.display import console
 
     if as_json:
+        with console.results_hidden():
+            terminal.show(result)  # its warnings
         console.print_json(result.to_dict())
     else:
         terminal.show(result)

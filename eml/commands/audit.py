@@ -154,5 +154,5 @@ def _threshold(inputs: Sequence[Path], caller: Caller) -> int:
     sidecars = [sidecar for path in inputs if (sidecar := read_sidecar(path))]
     bits = min([sidecar.notes["threshold"] for sidecar in sidecars if "threshold" in sidecar.notes], default=THRESHOLD)
     if bits != THRESHOLD:
-        caller.note(f"looking within {bits} bits, as the table was made by; `threshold` chooses another")
+        caller.note(f"looking within {bits} bits, as the table was made by; `threshold` chooses others")
     return int(bits)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
@@ -185,6 +186,8 @@ class CommandFunction(Protocol[ResultOut]):
     __name__: str
     config_type: type[CommandConfig]
     arguments: tuple[str, ...]
+    command: str
+    others: str | None
     run: Callable[[Any, Caller], Any]
 
     def __call__(self, *arguments: Any, progress: Progress | bool | None = None, **fields: Any) -> ResultOut:
@@ -192,30 +195,33 @@ class CommandFunction(Protocol[ResultOut]):
 
 
 def command(
-    config_type: type[Config], *, arguments: tuple[str, ...] = (), others: str | None = None
+    config_type: type[Config], *, arguments: tuple[str, ...] = (), others: str | None = None, name: str | None = None
 ) -> Callable[[Callable[[Config, Caller], Result]], CommandFunction[Result]]:
     """Make a public function of one that takes a config and its caller.
 
     The function takes the config, or its fields: those named in `arguments` by position too. `progress` is True for
     bars on stderr, or a function such as `eml.progress.bars`. It prints nothing else. others: the field that takes
-    any further `key=value`, as `--set` does.
+    any further `key=value`, as `--set` does. name: of the command, where it is not the function's.
     """
 
     def wrap(run: Callable[[Config, Caller], Result]) -> CommandFunction[Result]:
-        name = run.__name__
+        line = name or run.__name__
 
         def function(*positional: Any, progress: Progress | bool | None = None, **fields: Any) -> Result:
-            config = _config_of(config_type, name, arguments, positional, _with_others(config_type, fields, others))
+            config = _config_of(
+                config_type, run.__name__, arguments, positional, _with_others(config_type, fields, others)
+            )
             messages: list[str] = []
-            caller = Caller(messages.append, messages.append, _bars(progress), command_text(name, config, arguments))
+            caller = Caller(messages.append, messages.append, _bars(progress), command_text(line, config, arguments))
             return replace(run(config, caller), messages=tuple(messages))
 
-        function.__name__ = function.__qualname__ = name
+        function.__name__ = function.__qualname__ = run.__name__
         function.__module__ = run.__module__
         function.__doc__ = _docstring(config_type, run)
         public = cast(Any, function)
         public.__signature__ = _signature(config_type, arguments)
         public.config_type, public.arguments, public.run = config_type, arguments, run
+        public.command, public.others = line, others
         return cast(CommandFunction[Result], function)
 
     return wrap
@@ -236,7 +242,9 @@ def validated(config_type: type[Config], values: Mapping[str, Any]) -> Config:
     try:
         return config_type(**values)
     except ValidationError as error:
-        raise ConfigError([_problem(config_type, details) for details in error.errors()]) from None
+        raise ConfigError(
+            [problem for details in error.errors() for problem in _problems(config_type, details)]
+        ) from None
 
 
 def command_text(name: str, config: CommandConfig, arguments: Sequence[str] = ()) -> str:
@@ -287,21 +295,24 @@ def _config_of(
     return validated(config_type, {**values, **fields})
 
 
-def _problem(config_type: type[CommandConfig], details: Any) -> Problem:
-    """Return one of pydantic's errors as a line that names the parameter."""
+def _problems(config_type: type[CommandConfig], details: Any) -> list[Problem]:
+    """Return one of pydantic's errors as lines that name the parameter."""
     place = [str(part) for part in details["loc"] if not isinstance(part, int)]
     name = place[0] if place else None
     if details["type"] == "extra_forbidden" and name:
         from eml.config.text import did_you_mean, listed
 
         known = list(config_type.model_fields)
-        return Problem(f"unknown parameter `{name}`{did_you_mean(name, known)}; known: {listed(known)}", "unknown-key")
+        return [
+            Problem(f"unknown parameter `{name}`{did_you_mean(name, known)}; known: {listed(known)}", "unknown-key")
+        ]
     if details["type"] == "missing":
-        return Problem(f"`{name}` is missing", "missing-key", name)
+        return [Problem(f"`{name}` is missing", "missing-key", name)]
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if details["type"] == "value_error":
-        return Problem(message if name is None else f"`{name}` {message}", "invalid", name)
-    return Problem(f"`{name}` must be {message}, got {details['input']!r}", "wrong-value", name)
+        lines = message.splitlines()
+        return [Problem(line if name is None else f"`{name}` {line}", "invalid-options", name) for line in lines]
+    return [Problem(f"`{name}` must be {message}, got {details['input']!r}", "wrong-value", name)]
 
 
 def _bars(progress: Progress | bool | None) -> Progress:
@@ -314,12 +325,31 @@ def _bars(progress: Progress | bool | None) -> Progress:
     return _no_progress
 
 
+def type_text(annotation: Any) -> str:
+    """Return a field's type as Python code, as a caller may give it: paths are text too, several values may be one."""
+    if annotation is Any or annotation is None:
+        return "Any"
+    if annotation is type(None):
+        return "None"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_text(arguments[0])
+    if origin in (Union, types.UnionType):
+        return " | ".join(type_text(branch) for branch in arguments)
+    if origin is Literal:
+        return f"Literal[{', '.join(repr(choice) for choice in arguments)}]"
+    if origin is tuple:
+        item = type_text(arguments[0])
+        return f"{item} | Sequence[{item}]"
+    return {Path: "str | Path"}.get(annotation, annotation.__name__)
+
+
 def _signature(config_type: type[CommandConfig], arguments: Sequence[str]) -> inspect.Signature:
     parameters = []
     for name, field in config_type.model_fields.items():
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if name in arguments else inspect.Parameter.KEYWORD_ONLY
         default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
-        parameters.append(inspect.Parameter(name, kind, default=default, annotation=field.annotation))
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=type_text(field.annotation)))
     parameters.sort(key=lambda parameter: (parameter.kind, parameter.default is not inspect.Parameter.empty))
     progress = inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=None)
     return inspect.Signature([*parameters, progress])

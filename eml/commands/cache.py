@@ -109,8 +109,8 @@ class CacheResult(CommandResult):
         return {"caches": [asdict(cache) for cache in self.caches], "removed": list(self.removed)}
 
 
-@command(CacheConfig, arguments=("source",))
-def cache(config: CacheConfig, caller: Caller) -> CacheResult:
+@command(CacheConfig, arguments=("source",), name="cache")
+def fill_cache(config: CacheConfig, caller: Caller) -> CacheResult:
     """Fill the caches of a run or of a table, or remove them."""
     requests = _of_run(config, caller) if config.is_of_run else [_of_table(config, caller)]
     if config.clear:

@@ -87,10 +87,10 @@ def demo(config: DemoConfig, caller: Caller) -> DemoResult:
         shutil.copyfile(CONFIG, run_config)
 
     def step(function: CommandFunction[Any], fields: CommandConfig) -> Any:
-        line = command_text(function.__name__, fields, function.arguments)
+        line = command_text(function.command, fields, function.arguments)
         caller.note(f"\n$ {line}")
         result = function.run(fields, replace(caller, command=line))
-        caller.step(function.__name__, result)
+        caller.step(function.command, result)
         return result
 
     step(scan, ScanConfig(dataset=images))

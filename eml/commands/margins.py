@@ -63,7 +63,7 @@ class MarginsResult(CommandResult):
         return {"margins": {name: {key: asdict(info)[key] for key in keys} for name, info in self.margins.items()}}
 
 
-@command(MarginsConfig, arguments=("name",))
+@command(MarginsConfig, arguments=("name",), name="margins")
 def list_margins(config: MarginsConfig, caller: Caller) -> MarginsResult:
     """Describe every margin of the registry, or the one that is named."""
     from eml.config.text import did_you_mean, listed

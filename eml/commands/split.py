@@ -77,13 +77,17 @@ class SplitConfig(CommandConfig):
     @model_validator(mode="after")
     def _options_go_together(self) -> Self:
         check_near(self.near, self.threshold)
+        problems = [
+            f'`{name}` goes with `by="{STRATEGY_OF[name]}"`, not with `by="{self.by}"`'
+            for name in self._strategy_options()
+            if STRATEGY_OF[name] != self.by
+        ]
         if self.query_share is not None and not self.query_gallery:
-            raise ValueError("`query_share` goes only with `query_gallery`")
+            problems.append("`query_share`: only with `query_gallery`")
         if self.by == "column" and self.column is None:
-            raise ValueError('`by="column"` needs the column\'s name: eml split DATASET --by column NAME')
-        for name in self._strategy_options():
-            if STRATEGY_OF[name] != self.by:
-                raise ValueError(f'`{name}` goes with `by="{STRATEGY_OF[name]}"`, not with `by="{self.by}"`')
+            problems.append('`by="column"` needs the column\'s name: eml split DATASET --by column NAME')
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
     def _strategy_options(self) -> dict[str, Any]:

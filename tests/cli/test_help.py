@@ -11,7 +11,7 @@ from eml.cli.app import COMMANDS, main
 
 HEAVY = {
     *("torch", "timm", "pandas", "sklearn", "albumentations"),
-    *("numpy", "scipy", "PIL", "matplotlib", "pydantic", "rich", "eml.dataset", "eml.config", "eml.training"),
+    *("numpy", "scipy", "PIL", "matplotlib", "rich", "eml.dataset", "eml.config", "eml.training"),
 }
 
 # One process for all commands; what one of them imports would still be seen.

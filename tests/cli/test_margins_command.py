@@ -7,12 +7,10 @@ from eml.margins import Margin
 
 
 def test_margins_lists_every_margin_with_formula_defaults_and_paper(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
     assert main(["margins", "--json"]) == 0
-    shown = capsys.readouterr()
-    listed = json.loads(shown.out)["margins"]
+    listed = json.loads(capsys.readouterr().out)["margins"]
     assert set(listed) == set(Margin.members())
     assert listed["cosface"] == {
         "formula": "c − m",
@@ -20,5 +18,6 @@ def test_margins_lists_every_margin_with_formula_defaults_and_paper(
         "scale": 64.0,
         "paper": "Wang 2018, arXiv:1801.09414",
     }
-    (line,) = [line for line in shown.err.splitlines() if line.split()[:1] == ["cosface"]]
+    assert main(["margins"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["cosface"]]
     assert line.split() == ["cosface", "c", "−", "m", "m", "0.35", "64.0", "Wang", "2018,", "arXiv:1801.09414"]

@@ -31,7 +31,7 @@ def test_several_runs_are_compared_and_told_apart_by_their_paths(
     out = tmp_path / "both.png"
     assert main(["plot", *map(str, runs), "--out", str(out), "--metric", "recall_at_1"]) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
-    told = capsys.readouterr().err
+    told = capsys.readouterr().out
     assert "a/run" in told
     assert "b/run" in told
     assert "0.5000" in told

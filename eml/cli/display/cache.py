@@ -1,7 +1,7 @@
 """`eml cache` in a terminal."""
 
 from eml.cli.adapter import Terminal
-from eml.commands.cache import CacheResult, cache
+from eml.commands.cache import CacheResult, fill_cache
 
 
 def show(result: CacheResult) -> None:
@@ -12,4 +12,6 @@ def show(result: CacheResult) -> None:
         console.table("", *result.summary_table())
 
 
-terminal = Terminal(cache, show, short={"overrides": "-s"}, metavars={"source": "SOURCE", "overrides": "KEY=VALUE"})
+terminal = Terminal(
+    fill_cache, show, short={"overrides": "-s"}, metavars={"source": "SOURCE", "overrides": "KEY=VALUE"}
+)

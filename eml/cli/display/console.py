@@ -6,6 +6,8 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +58,23 @@ def warn(text: str) -> None:
     say(f"warning: {text}", style="yellow")
 
 
+_hidden = ContextVar("_hidden", default=False)
+
+
+@contextmanager
+def results_hidden() -> Iterator[None]:
+    """Let what is printed on stdout in this block go nowhere: the result is shown as JSON instead."""
+    token = _hidden.set(True)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
+
 def show(text: str = "", style: str | None = None) -> None:
     """Print a line of the result on stdout."""
+    if _hidden.get():
+        return
     console(stderr=False).print(text, style=style, soft_wrap=True)
 
 
@@ -68,6 +85,8 @@ def width() -> int:
 
 def paragraph(text: str) -> None:
     """Print text on stdout that is wrapped between words; an empty line ends a paragraph."""
+    if _hidden.get():
+        return
     for part in text.split("\n\n"):
         console(stderr=False).print(" ".join(part.split()))
 
@@ -78,6 +97,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     Where its words do not fit side by side, each row is printed as a list of its cells. plain: no line under the head,
     no empty lines around.
     """
+    if _hidden.get():
+        return
+
     from rich.measure import Measurement
 
     cells = [list(row) for row in rows]
