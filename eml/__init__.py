@@ -35,7 +35,7 @@ _PLACES = {
 }
 """Public name → the module that has it. It is imported on first use, so that `import eml` is quick."""
 
-__all__ = ["__version__", *_PLACES]  # noqa: PLE0604 - names, all of them text
+__all__ = ["__version__", *_PLACES]
 
 
 def __getattr__(name: str) -> Any:

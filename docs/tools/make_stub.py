@@ -70,6 +70,6 @@ def _overloads(name: str, function: object, result: str) -> str:
 
 
 if __name__ == "__main__":
-    for module in {place for place in eml._PLACES.values()}:
+    for module in set(eml._PLACES.values()):
         import_module(module)
     STUB.write_text(stub(), encoding="utf-8")
