@@ -25,7 +25,7 @@ _PLACES = {
     "demo": "eml.commands.demo",
     "list_margins": "eml.commands.margins",
     "doctor": "eml.commands.doctor",
-    "load": "eml.inference.model",
+    "load": "eml.inference.load",
     "Model": "eml.inference.model",
     "ClassHead": "eml.head.class_head",
     "margin_logits": "eml.head.functional",

@@ -85,48 +85,39 @@ def calibrate(
     other half. Writes calibration.json into the checkpoint folder.
     """
     from eml.cli.display import console
-    from eml.dataset.pipeline import table_to_evaluate
-    from eml.evaluation.calibration import calibrate_checkpoint, checkpoint_to_calibrate, goal_of, trained_on
-    from eml.evaluation.retrieval_set import retrieval_set
-    from eml.inference.model import load
-    from eml.models.calibration import calibration_path
+    from eml.evaluation.calibration import CalibrationOptions, calibrate_checkpoint
     from eml.reports.calibration import GOALS, draw_calibration, refuse_plot
 
-    goal = goal_of(far, pair_far, precision)
-    folder = checkpoint_to_calibrate(str(checkpoint), overwrite)
-    replaces = calibration_path(folder).exists()
+    options = CalibrationOptions(
+        str(checkpoint),
+        data,
+        far=far,
+        pair_far=pair_far,
+        precision=precision,
+        strict=strict,
+        root=root,
+        leave_out_same=leave_out_same,
+        within=within,
+        random_seed=random_seed,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        overwrite=overwrite,
+    )
     if plot is not None:
         refuse_plot(plot, overwrite=overwrite)
-    table = table_to_evaluate(data, root, console.say, console.progress)
-    wanted = retrieval_set(table.frame, table.name, leave_out_same=leave_out_same, within=within)
-    known, classes = trained_on(folder, wanted)
-    model = load(folder, device=device)
-    with console.progress("embedding", len(wanted.frame)) as advance:
-        found = calibrate_checkpoint(
-            folder,
-            model,
-            table,
-            wanted,
-            goal,
-            strict=strict,
-            batch_size=batch_size,
-            workers=workers,
-            seed=random_seed,
-            progress=advance,
-        )
-    _show(found, GOALS[goal.kind])
-    if known:
+    result = calibrate_checkpoint(options, report=console.say, progress=console.progress)
+    _show(result.calibration, GOALS[result.calibration.goal])
+    if result.trained_classes:
         console.warn(
-            f"{known:,} of {classes:,} classes were trained on, and are told apart better than others will be; "
-            "calibrate on classes that were not"
+            f"{result.trained_classes:,} of {result.classes:,} classes were trained on, and are told apart better than "
+            "others will be; calibrate on classes that were not"
         )
-    console.say(f"{'replaced' if replaces else 'wrote'} {calibration_path(folder)}")
+    console.say(f"{'replaced' if result.replaced else 'wrote'} {result.path}")
     if plot is not None:
-        console.say(f"wrote {draw_calibration(found, plot)}")
+        console.say(f"wrote {draw_calibration(result.calibration, plot)}")
     if json:
-        console.print_json(
-            {"checkpoint": str(checkpoint), "written": str(calibration_path(folder)), **found.model_dump(mode="json")}
-        )
+        console.print_json(result.facts())
 
 
 def _show(found: "Calibration", of_what: str) -> None:

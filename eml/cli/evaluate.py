@@ -107,20 +107,24 @@ def evaluate(
     from eml.cli.app import command_line
     from eml.cli.display.results import show_results
     from eml.distributed.processes import Processes
-    from eml.evaluation.analysis import Wanted
-    from eml.evaluation.runs import Asked, evaluate_all
-    from eml.reports.evaluation import Page
+    from eml.evaluation.options import EvaluationOptions
+    from eml.evaluation.outputs import result_folders
+    from eml.evaluation.runs import EvaluationResult, evaluate_models
+    from eml.reports.evaluation import write_report
 
-    asked = Asked(
+    options = EvaluationOptions(
         checkpoints,
         data or [],
         root=root,
-        against=against,
-        wanted=Wanted(tuple(slices or ()), verification, pairs, clustering),
         weights=weights,
         image_size=image_size,
         leave_out_same=leave_out_same,
         within=within,
+        against=against,
+        slices=slices or [],
+        pairs=pairs,
+        verification=verification,
+        clustering=clustering,
         out=out,
         save_embeddings=save_embeddings,
         batch_size=batch_size,
@@ -128,16 +132,22 @@ def evaluate(
         device=device,
     )
     with report_error_once():
-        asked.folders()  # before the processes meet
+        options.check()  # before the processes meet
+        result_folders(options)
         here = Processes.of_environment()
         if here.world > 1:
             here.device(device)
     with joined(device, here) as processes:
         report, progress = reporters(processes)
-        drawn = Page(command_line(context), progress) if page else None
-        results = evaluate_all(asked, processes, drawn, report=report, progress=progress)
+
+        def write_page(result: EvaluationResult) -> None:
+            write_report(result.analysis, result.page, command=command_line(context), progress=progress)
+
+        results = evaluate_models(
+            options, processes, write_page=write_page if page else None, report=report, progress=progress
+        )
     if processes.first:
         show_results(checkpoints, results, slices or [])
         if json:
             one = checkpoints[0] if len(checkpoints) == 1 else checkpoints
-            console.print_json({"checkpoint": one, "evaluations": [each.facts for each in results.of]})
+            console.print_json({"checkpoint": one, "evaluations": results.facts()})

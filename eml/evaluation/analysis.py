@@ -1,12 +1,12 @@
-"""What is known of one model on one set, with how sure that is."""
+"""Intervals, slices, comparison, verification, clustering and acceptance of an evaluation."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from eml.evaluation.comparison import Comparison, compare
+from eml.evaluation.comparison import ModelComparison, compare
 from eml.evaluation.evaluate import Evaluation
-from eml.evaluation.slices import Partition, Slices, partition, sliced_by
+from eml.evaluation.options import EvaluationOptions
+from eml.evaluation.slices import Partition, Slices, measure_slices, partition
 from eml.progress import Progress
 from eml.retrieval.clustering import clustering
 from eml.retrieval.statistics.interval import CONFIDENCE, Interval
@@ -17,101 +17,114 @@ from eml.retrieval.verification.pairs import read_pairs
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be found beyond the metrics. columns: to slice by. verification: by all pairs; pairs: by a file's."""
-
-    columns: tuple[str, ...] = ()
-    verification: bool = False
-    pairs: Path | None = None
-    clustering: bool = False
-
-
-NOTHING = Wanted()
-
-
-@dataclass(frozen=True)
 class EvaluationAnalysis:
-    """intervals: {metric: over classes}. comparison: with another model, where one was given.
+    """An evaluation and all that is derived from it. What was not computed is empty.
 
-    verification, roc, clustering: {} where not asked for. acceptance: by the checkpoint's threshold, {} without one.
+    Attributes:
+        evaluation: The metrics and the embeddings.
+        intervals: Metric → its interval over classes.
+        slices: Metrics by kind of query, and the worst classes.
+        comparison: The comparison with another model.
+        verification: Rates over pairs of images, such as auc.
+        roc: The curve of the verification: false_accept_rate and true_accept_rate, of equal lengths.
+        clustering: nmi and ami of k-means.
+        acceptance: Rates at the checkpoint's calibrated threshold.
     """
 
     evaluation: Evaluation
-    intervals: dict[str, Interval]
-    slices: Slices
-    comparison: Comparison | None
-    verification: dict[str, float]
-    roc: dict[str, list[float]]
-    clustering: dict[str, float]
-    acceptance: dict[str, Any]
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    slices: Slices = field(default_factory=Slices)
+    comparison: ModelComparison | None = None
+    verification: dict[str, float] = field(default_factory=dict)
+    roc: dict[str, list[float]] = field(default_factory=dict)
+    clustering: dict[str, float] = field(default_factory=dict)
+    acceptance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def few_classes(self) -> bool:
+        """Whether the classes are too few to trust the intervals."""
+        return any(interval.few for interval in self.intervals.values())
+
+    def without_embeddings(self) -> "EvaluationAnalysis":
+        """Return a copy without the embeddings, which take most of the memory."""
+        return replace(self, evaluation=self.evaluation.without_embeddings())
 
     def facts(self) -> dict[str, Any]:
-        """What metrics.json says."""
+        """Return the content of metrics.json, but for the table's name and the leaderboard."""
         return {
             **self.evaluation.facts(),
             "confidence": CONFIDENCE,
-            "intervals": {name: as_pair(each) for name, each in self.intervals.items()},
-            "few_classes": any(each.few for each in self.intervals.values()),
+            "intervals": {name: as_pair(interval) for name, interval in self.intervals.items()},
+            "few_classes": self.few_classes,
             **self.slices.facts(),
             "comparison": self.comparison.facts() if self.comparison else None,
             "verification": self.verification or None,
             "clustering": self.clustering or None,
             "acceptance": self.acceptance or None,
-            "calibrated_on_this_table": self.evaluation.calibrated_here,
+            "calibrated_on_this_table": self.evaluation.is_calibrated_here,
         }
 
 
 def analyze(
     evaluation: Evaluation,
-    wanted: Wanted = NOTHING,
+    options: EvaluationOptions | None = None,
     *,
     against: Evaluation | None = None,
-    parts: Partition | None = None,
+    division: Partition | None = None,
     progress: Progress | None = None,
 ) -> EvaluationAnalysis:
-    """Intervals, slices and the comparison of an evaluation, and what else is wanted.
+    """Compute the intervals, slices and comparison of an evaluation, and what else the options ask for.
 
-    parts: of the set by the wanted columns, where it was made for another model before.
-    Raises DataError for a column that the table does not have, where `against` is of other images, and for pairs of
-    unknown images.
+    Args:
+        evaluation: A model on a set, with its embeddings.
+        options: `slices`, `pairs`, `verification` and `clustering` are read.
+        against: An evaluation of another model on the same set, to compare with.
+        division: The partition of the set's queries, if another model has been analysed on the set before.
+        progress: Reports the search for near-duplicates.
+
+    Raises:
+        DataError: The table lacks a column, `against` is of other images, or a pair names an unknown image.
     """
-    of, summary, embeddings = evaluation.wanted, evaluation.summary, evaluation.embeddings
-    parts = parts or partition(evaluation.table, of, wanted.columns, progress=progress)
-    verified, roc = _verification(evaluation, wanted)
+    options = options or EvaluationOptions()
+    retrieval, summary, embeddings = evaluation.retrieval, evaluation.summary, evaluation.embeddings
+    division = division or partition(evaluation.table, retrieval, options.slices, progress=progress)
+    rates, roc = _verify(evaluation, options)
     return EvaluationAnalysis(
         evaluation,
-        intervals_of_summary(summary, of.labels[of.queries]),
-        sliced_by(parts, of, summary),
-        None if against is None else compare(evaluation, against),
-        verified,
-        roc,
-        clustering(unit_length(embeddings).numpy(), of.labels) if wanted.clustering else {},
-        _acceptance(evaluation),
+        intervals=intervals_of_summary(summary, retrieval.labels[retrieval.queries]),
+        slices=measure_slices(division, retrieval, summary),
+        comparison=None if against is None else compare(evaluation, against),
+        verification=rates,
+        roc=roc,
+        clustering=clustering(unit_length(embeddings).numpy(), retrieval.labels) if options.clustering else {},
+        acceptance=_accept(evaluation),
     )
 
 
-def _verification(evaluation: Evaluation, wanted: Wanted) -> tuple[dict[str, float], dict[str, list[float]]]:
-    embeddings, of = evaluation.embeddings, evaluation.wanted
-    if wanted.pairs is not None:
-        pairs = read_pairs(wanted.pairs, of.frame["file_name"].tolist(), evaluation.table.root)
-        values, accepted = verification_of_pairs(embeddings, pairs)
-        return values, curve(accepted)
-    if wanted.verification:
-        accepted = all_pairs(embeddings, of.labels)
+def _verify(evaluation: Evaluation, options: EvaluationOptions) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return the rates of the verification and its curve, by the pairs of a file or by all pairs."""
+    embeddings, retrieval = evaluation.embeddings, evaluation.retrieval
+    if options.pairs is not None:
+        pairs = read_pairs(options.pairs, retrieval.frame["file_name"].tolist(), evaluation.table.root)
+        rates, accepted = verification_of_pairs(embeddings, pairs)
+        return rates, curve(accepted)
+    if options.verification:
+        accepted = all_pairs(embeddings, retrieval.labels)
         return verification(accepted), curve(accepted)
     return {}, {}
 
 
-def _acceptance(evaluation: Evaluation) -> dict[str, Any]:
+def _accept(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the rates at the calibrated threshold, none without one."""
     if evaluation.threshold is None:
         return {}
-    of = evaluation.wanted
+    retrieval = evaluation.retrieval
     return acceptance(
         evaluation.embeddings,
-        of.labels,
+        retrieval.labels,
         evaluation.threshold,
-        of.queries,
-        of.gallery,
-        groups=of.groups,
-        within=of.within,
+        retrieval.queries,
+        retrieval.gallery,
+        groups=retrieval.groups,
+        within=retrieval.within,
     )

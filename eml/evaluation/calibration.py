@@ -1,137 +1,232 @@
-"""From a checkpoint and a table to calibration.json."""
+"""Calibration of a checkpoint: from a table to the threshold in calibration.json."""
 
 import json
-from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from eml.dataset.pipeline import table_to_evaluate
 from eml.dataset.table import Table
 from eml.errors import ConfigError, OutputError
-from eml.evaluation.retrieval_set import RetrievalSet
+from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.files import is_json_with, unwritable, write_json
-from eml.inference.images import table_images
-from eml.inference.model import Model
-from eml.inference.models import TIMM
-from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
+from eml.inference.embed import Batching, embed_table
+from eml.inference.load import TIMM, load
+from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
 from eml.models.pointers import find_checkpoint
+from eml.progress import Progress, Report
 from eml.retrieval.statistics.interval import CONFIDENCE, Estimate
 from eml.retrieval.statistics.summary_intervals import as_pair
 from eml.retrieval.verification.calibration import BINS, RESAMPLES, SEED, Calibrated, OpenSet, calibrate
-from eml.retrieval.verification.goal_checks import OPTIONS, Goal, Kind, refuse_hopeless
+from eml.retrieval.verification.goal_checks import Goal, refuse_hopeless
 
 
-def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
-    """The checkpoint folder, where calibration.json may be written.
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """The checkpoint to calibrate, the images and the goal.
 
-    Raises ConfigError for timm:NAME, CheckpointError where there is no checkpoint, and OutputError where there is a
-    calibration.json that eml did not write, or nothing can be written.
+    Attributes:
+        checkpoint: A run folder (its best checkpoint) or a checkpoint folder.
+        data: A table or folder of classes that the checkpoint was not trained on.
+        far: The goal: share of queries of unknown classes that may be accepted. One goal of the three is given.
+        pair_far: The goal: share of pairs of different classes that may be accepted.
+        precision: The goal: share of accepted answers that must be right.
+        strict: Whether to take the upper end of the threshold's interval.
+        root: The folder that the table's file names start from.
+        leave_out_same: Gallery images with the query's class and value in this column are ignored.
+        within: Queries are compared with gallery images of their own value in this column alone.
+        random_seed: Seed of the resamples and splits.
+        batch_size: Images computed at once.
+        workers: Worker processes that load images; 0 loads them in the process itself.
+        device: auto, cpu, cuda, cuda:N or mps.
+        overwrite: Whether to replace a calibration.json that eml did not write.
     """
-    if name.startswith(TIMM):
-        raise ConfigError(f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder")
-    folder = find_checkpoint(Path(name))
-    file = calibration_path(folder)
-    if file.exists() and not overwrite and not is_json_with(file, {"eml_version", "goal", "threshold"}):
-        raise OutputError(f"{file}: is there and was not written by eml calibrate; give --overwrite to replace it")
-    if told := unwritable(folder):
-        raise OutputError(told)
-    return folder
+
+    checkpoint: str
+    data: Path
+    far: float | None = None
+    pair_far: float | None = None
+    precision: float | None = None
+    strict: bool = False
+    root: Path | None = None
+    leave_out_same: str | None = None
+    within: str | None = None
+    random_seed: int = SEED
+    batch_size: int = 64
+    workers: int = 0
+    device: str = "auto"
+    overwrite: bool = False
+
+    @property
+    def goal(self) -> Goal:
+        """The goal.
+
+        Raises:
+            ConfigError: None or several are given, or its value is not between 0 and 1.
+        """
+        goals = [Goal("far", self.far)] if self.far is not None else []
+        goals += [Goal("pair_far", self.pair_far)] if self.pair_far is not None else []
+        goals += [Goal("precision", self.precision)] if self.precision is not None else []
+        if len(goals) != 1:
+            names = " and ".join(f"`{goal.kind}`" for goal in goals)
+            raise ConfigError(
+                f"{f'{names} are given' if goals else 'no goal is given'}; give one goal: `far` (share of queries of "
+                "unknown classes that may be accepted), `pair_far` (share of pairs of different classes) or "
+                "`precision` (share of accepted answers that are right)",
+                code="exclusive-options" if goals else "missing-value",
+                parameter=goals[1].kind if goals else "far",
+            )
+        goal = goals[0]
+        if not 0 < goal.value < 1:
+            problem = f"`{goal.kind}` must be above 0 and below 1, got {goal.value:g}"
+            raise ConfigError(problem, code="out-of-range", parameter=goal.kind)
+        return goal
 
 
-def goal_of(far: float | None, pair_far: float | None, precision: float | None) -> Goal:
-    """The one that was asked for. Raises ConfigError for none or several, and for rates that are not within 0 and 1."""
-    values: dict[Kind, float | None] = {"far": far, "pair_far": pair_far, "precision": precision}
-    given = [Goal(kind, value) for kind, value in values.items() if value is not None]
-    if len(given) != 1:
-        told = f"{' and '.join(OPTIONS[each.kind] for each in given)} are given" if given else "no goal is given"
-        raise ConfigError(
-            f"{told}; give one goal: --far RATE (of queries of unknown classes), --pair-far RATE (of pairs of "
-            "different classes) or --precision SHARE (of accepted answers that are right)"
-        )
-    if not 0 < given[0].value < 1:
-        raise ConfigError(f"{OPTIONS[given[0].kind]} must be above 0 and below 1, got {given[0].value:g}")
-    return given[0]
+@dataclass(frozen=True)
+class CalibrationResult:
+    """A calibration that was written.
 
+    Attributes:
+        checkpoint: The checkpoint, as it was named by the user.
+        path: The calibration.json.
+        replaced: Whether there was one before.
+        calibration: Its content.
+        trained_classes: The number of classes of the table that the checkpoint was trained on, by their names.
+        classes: The number of classes of the table.
+    """
 
-def open_set(model: Model, table: Table, wanted: RetrievalSet, **loading: object) -> OpenSet:
-    """The set's images embedded. loading: batch_size, workers, progress of `Model.embed_rows`."""
-    embeddings = model.embed_rows(table_images(table, wanted.frame, model.preprocess), **loading)  # type: ignore[arg-type]
-    return OpenSet(embeddings, wanted.labels, wanted.queries, wanted.gallery, wanted.groups, wanted.within)
+    checkpoint: str
+    path: Path
+    replaced: bool
+    calibration: Calibration
+    trained_classes: int
+    classes: int
+
+    def __repr__(self) -> str:
+        calibration = self.calibration
+        goal = f"{calibration.goal} {calibration.goal_value:g}"
+        return f"<CalibrationResult {self.checkpoint}: threshold {calibration.threshold.value:.4f} for {goal}>"
+
+    def facts(self) -> dict[str, Any]:
+        """Return the calibration as JSON, with the checkpoint and the path."""
+        facts = self.calibration.model_dump(mode="json")
+        return {"checkpoint": self.checkpoint, "written": str(self.path), **facts}
 
 
 def calibrate_checkpoint(
-    folder: Path,
-    model: Model,
-    table: Table,
-    wanted: RetrievalSet,
-    goal: Goal,
+    options: CalibrationOptions,
     *,
-    strict: bool = False,
-    batch_size: int = 64,
-    workers: int = 0,
-    seed: int = SEED,
-    progress: Callable[[int], None] | None = None,
-) -> Calibration:
-    """Embed the set, choose the threshold for the goal and write calibration.json into the checkpoint folder.
+    report: Report = lambda line: None,
+    progress: Progress = lambda text, total: nullcontext(lambda count: None),
+) -> CalibrationResult:
+    """Choose the threshold for a goal on a table and write it as calibration.json into the checkpoint folder.
 
-    strict: see retrieval's `calibrate`. Raises DataError where the images cannot support the goal;
-    nothing is written then.
+    Args:
+        options: The checkpoint, the table and the goal.
+        report: Receives the lines about the table that is read or written.
+        progress: Reports the images that are embedded.
+
+    Raises:
+        ConfigError: There is not one goal, or the model has no checkpoint folder.
+        CheckpointError: The checkpoint cannot be read.
+        OutputError: calibration.json exists and eml did not write it, or it cannot be written.
+        DataError: The images cannot support the goal. Nothing is written then.
     """
-    refuse_hopeless(goal, wanted.labels, len(wanted.queries))
-    data = open_set(model, table, wanted, batch_size=batch_size, workers=workers, progress=progress)
-    found = calibrate(data, goal, strict=strict, seed=seed)
-    record = _record(found, strict, folder, table, wanted, seed)
-    write_json(calibration_path(folder), record.model_dump(mode="json"))
-    return record
+    goal = options.goal
+    folder = checkpoint_to_calibrate(options.checkpoint, overwrite=options.overwrite)
+    path = calibration_path(folder)
+    replaced = path.exists()
+    table = table_to_evaluate(options.data, options.root, report, progress)
+    retrieval = build_retrieval_set(
+        table.frame, table.name, leave_out_same=options.leave_out_same, within=options.within
+    )
+    refuse_hopeless(goal, retrieval.labels, len(retrieval.queries))
+    trained_classes, classes = _count_trained_classes(folder, retrieval)
+    model = load(folder, device=options.device)
+    batching = Batching(options.batch_size, options.workers)
+    with progress("embedding", len(retrieval.frame)) as advance:
+        embeddings = embed_table(model, table, retrieval.frame, batching=batching, progress=advance)
+    images = OpenSet(
+        embeddings, retrieval.labels, retrieval.queries, retrieval.gallery, retrieval.groups, retrieval.within
+    )
+    calibrated = calibrate(images, goal, strict=options.strict, seed=options.random_seed)
+    calibration = _describe(calibrated, options, folder, table, retrieval)
+    write_json(path, calibration.model_dump(mode="json"))
+    return CalibrationResult(options.checkpoint, path, replaced, calibration, trained_classes, classes)
 
 
-def _record(
-    found: Calibrated, strict: bool, folder: Path, table: Table, wanted: RetrievalSet, seed: int
+def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
+    """Return the checkpoint folder, into which calibration.json may be written.
+
+    Raises:
+        ConfigError: It is timm:NAME.
+        CheckpointError: There is no checkpoint.
+        OutputError: calibration.json exists and eml did not write it, or nothing can be written.
+    """
+    if name.startswith(TIMM):
+        problem = f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder"
+        raise ConfigError(problem, code="no-checkpoint", parameter="checkpoint")
+    folder = find_checkpoint(Path(name))
+    file = calibration_path(folder)
+    if file.exists() and not overwrite and not is_json_with(file, {"eml_version", "goal", "threshold"}):
+        problem = f"{file}: exists and was not written by eml calibrate; set `overwrite` to replace it"
+        raise OutputError(problem, code="file-exists", parameter="overwrite")
+    if reason := unwritable(folder):
+        raise OutputError(reason, code="unwritable")
+    return folder
+
+
+def _describe(
+    calibrated: Calibrated, options: CalibrationOptions, folder: Path, table: Table, retrieval: RetrievalSet
 ) -> Calibration:
-    held_out = [None if isnan(each) else each for each in found.held_out]
-    there = [each for each in held_out if each is not None]
+    held_out = [None if isnan(rate) else rate for rate in calibrated.held_out]
+    rates = [rate for rate in held_out if rate is not None]
     return Calibration(
         eml_version=version("easy-metric-learning"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         weights_digest=weights_digest(folder),
-        goal=found.goal.kind,
-        goal_value=found.goal.value,
-        strict=strict,
-        threshold=_rate(found.threshold),
-        plain_threshold=found.plain,
-        measured={name: _rate(each) for name, each in found.measured.items()},
+        goal=calibrated.goal.kind,
+        goal_value=calibrated.goal.value,
+        strict=options.strict,
+        threshold=_rate(calibrated.threshold),
+        plain_threshold=calibrated.plain,
+        measured={name: _rate(estimate) for name, estimate in calibrated.measured.items()},
         held_out=held_out,
-        held_out_mean=float(np.mean(there)) if there and 2 * len(there) >= len(held_out) else None,
+        held_out_mean=float(np.mean(rates)) if rates and 2 * len(rates) >= len(held_out) else None,
         confidence=CONFIDENCE,
-        seed=seed,
+        seed=options.random_seed,
         resamples=RESAMPLES,
         table=str(table.path) if table.path else None,
         table_digest=table.digest,
-        protocol=wanted.protocol,
-        counts=found.counts,
-        notes=found.notes + _notes_on_protocol(found.goal, wanted),
+        protocol=retrieval.protocol,
+        counts=calibrated.counts,
+        notes=calibrated.notes + _notes_on_protocol(calibrated.goal, retrieval),
         histogram_edges=[round(float(edge), 2) for edge in BINS],
-        histogram_same=found.same.tolist(),
-        histogram_different=found.different.tolist(),
+        histogram_same=calibrated.same.tolist(),
+        histogram_different=calibrated.different.tolist(),
     )
 
 
-def _notes_on_protocol(goal: Goal, wanted: RetrievalSet) -> list[str]:
-    if goal.kind != "pair_far" or (wanted.groups is None and wanted.within is None):
+def _notes_on_protocol(goal: Goal, retrieval: RetrievalSet) -> list[str]:
+    if goal.kind != "pair_far" or (retrieval.groups is None and retrieval.within is None):
         return []
-    return ["pairs are of all the images: what --leave-out-same and --within leave out of the gallery counts in them"]
+    return ["pairs are of all the images, including those that the protocol excludes from a query's gallery"]
 
 
-def _rate(found: Estimate) -> Rate:
-    low, high = as_pair(found.interval)
-    return Rate(value=found.value, low=low, high=high)
+def _rate(estimate: Estimate) -> CalibratedRate:
+    low, high = as_pair(estimate.interval)
+    return CalibratedRate(value=estimate.value, low=low, high=high)
 
 
-def trained_on(folder: Path, wanted: RetrievalSet) -> tuple[int, int]:
-    """(classes of the set that the checkpoint was trained on, classes of the set), by their names."""
-    known = set(json.loads((folder / "labels.json").read_text(encoding="utf-8")))
-    names = set(wanted.frame["label"])
-    return len(names & known), len(names)
+def _count_trained_classes(folder: Path, retrieval: RetrievalSet) -> tuple[int, int]:
+    """Return how many classes of the set the checkpoint was trained on, by their names, and how many there are."""
+    trained = set(json.loads((folder / "labels.json").read_text(encoding="utf-8")))
+    classes = set(retrieval.frame["label"])
+    return len(classes & trained), len(classes)

@@ -1,4 +1,4 @@
-"""Two models on one set: the classes that gained and lost most, and their queries."""
+"""The classes that gained and lost most between two models on one set, and their queries."""
 
 from dataclasses import dataclass, replace
 
@@ -7,13 +7,13 @@ import numpy as np
 from eml.evaluation.evaluate import Evaluation
 from eml.retrieval.worst_classes import METRIC
 
-LISTED = 10  # classes that gained most, and that lost most
-QUERIES = 2  # of each, to look at
+LISTED = 10  # classes that gained most, and classes that lost most
+QUERIES = 2  # shown of each class
 
 
 @dataclass(frozen=True)
 class FirstNeighbour:
-    """row: in the set's frame. right: whether it is of the query's class."""
+    """The nearest image of a query. row: in the set's frame. right: whether it is of the query's class."""
 
     row: int
     file_name: str
@@ -22,7 +22,16 @@ class FirstNeighbour:
 
 @dataclass(frozen=True)
 class ChangedQuery:
-    """before, after: its MAP@R. was, now: its first neighbour, None where the gallery has none for it."""
+    """A query whose answer changed.
+
+    Attributes:
+        row: The query in the set's frame.
+        file_name: Its image.
+        before: Its MAP@R with the model compared against.
+        after: Its MAP@R with the model itself.
+        was: Its first neighbour before; None if its gallery is empty.
+        now: Its first neighbour after.
+    """
 
     row: int
     file_name: str
@@ -34,9 +43,16 @@ class ChangedQuery:
 
 @dataclass(frozen=True)
 class ClassChange:
-    """A class whose mean MAP@R changed. to_right, to_wrong: queries whose first neighbour became right, or wrong.
+    """A class and the change of its mean MAP@R.
 
-    changed: some of the queries that went the way of their class.
+    Attributes:
+        label: The class.
+        queries: The number of its queries with a positive.
+        before: Its mean MAP@R with the model compared against.
+        after: Its mean MAP@R with the model itself.
+        to_right: The number of queries whose first neighbour became right.
+        to_wrong: The number of queries whose first neighbour became wrong.
+        changed: Some of the queries that changed in the direction of their class.
     """
 
     label: str
@@ -48,27 +64,35 @@ class ClassChange:
     changed: tuple[ChangedQuery, ...] = ()
 
 
-def gained_and_lost(one: Evaluation, against: Evaluation) -> tuple[list[ClassChange], list[ClassChange]]:
-    """The classes whose mean MAP@R rose most with `one`, and those whose fell most, with queries to look at.
+def gained_and_lost(evaluation: Evaluation, against: Evaluation) -> tuple[list[ClassChange], list[ClassChange]]:
+    """Return the classes whose mean MAP@R rose most with a model against another, and those whose fell most.
 
-    Both are of the same set.
+    Both evaluations are of the same set. Each class has some of its queries.
     """
-    changes = class_changes(one, against)
-    gained = [each for each in changes if each.after > each.before][:LISTED]
-    lost = [each for each in reversed(changes) if each.after < each.before][:LISTED]
-    return [_with_queries(each, one, against) for each in gained], [_with_queries(each, one, against) for each in lost]
+    changes = class_changes(evaluation, against)
+    gained = [change for change in changes if change.after > change.before][:LISTED]
+    lost = [change for change in reversed(changes) if change.after < change.before][:LISTED]
+    return (
+        [_with_queries(change, evaluation, against) for change in gained],
+        [_with_queries(change, evaluation, against) for change in lost],
+    )
 
 
-def class_changes(one: Evaluation, against: Evaluation) -> list[ClassChange]:
-    """Every class with a query that counts, by falling change of its mean MAP@R; equal ones by label."""
-    wanted, counted = one.wanted, one.summary.answers.has_positive
-    rows = np.flatnonzero(counted)
-    _, first, of = np.unique(wanted.labels[wanted.queries[rows]], return_index=True, return_inverse=True)
-    queries = np.bincount(of)
-    before, after = (np.bincount(of, each.summary.per_query[METRIC][rows]) / queries for each in (against, one))
-    was, now = (each.summary.answers.right[rows] for each in (against, one))
-    to_right, to_wrong = (np.bincount(of, changed, len(queries)).astype(int) for changed in (~was & now, was & ~now))
-    names = wanted.frame["label"].to_numpy(str)[wanted.queries[rows[first]]]
+def class_changes(evaluation: Evaluation, against: Evaluation) -> list[ClassChange]:
+    """Return every class with a query that has a positive, by falling change of its mean MAP@R, then by label."""
+    retrieval, counted = evaluation.retrieval, evaluation.summary.answers.has_positive
+    places = np.flatnonzero(counted)
+    codes = retrieval.labels[retrieval.queries[places]]
+    _, first, class_of = np.unique(codes, return_index=True, return_inverse=True)
+    queries = np.bincount(class_of)
+    before, after = (
+        np.bincount(class_of, model.summary.per_query[METRIC][places]) / queries for model in (against, evaluation)
+    )
+    was, now = (model.summary.answers.right[places] for model in (against, evaluation))
+    to_right, to_wrong = (
+        np.bincount(class_of, turned, len(queries)).astype(int) for turned in (~was & now, was & ~now)
+    )
+    names = retrieval.frame["label"].to_numpy(str)[retrieval.queries[places[first]]]
     order = np.argsort(before - after, kind="stable")
     return [
         ClassChange(
@@ -78,29 +102,32 @@ def class_changes(one: Evaluation, against: Evaluation) -> list[ClassChange]:
     ]
 
 
-def _with_queries(change: ClassChange, one: Evaluation, against: Evaluation) -> ClassChange:
-    """The queries that went the class's way: first those whose first neighbour did, then by their MAP@R."""
-    wanted = one.wanted
-    labels = wanted.frame["label"].to_numpy(str)[wanted.queries]
-    mine = np.flatnonzero((labels == change.label) & one.summary.answers.has_positive)
-    way = 1 if change.after > change.before else -1
-    moved = way * (one.summary.per_query[METRIC] - against.summary.per_query[METRIC])[mine]
-    turned = way * (one.summary.answers.right.astype(int) - against.summary.answers.right)[mine]
+def _with_queries(change: ClassChange, evaluation: Evaluation, against: Evaluation) -> ClassChange:
+    """Return the change with queries that went its way: those whose first neighbour did come first, then by MAP@R."""
+    retrieval = evaluation.retrieval
+    labels = retrieval.frame["label"].to_numpy(str)[retrieval.queries]
+    places = np.flatnonzero((labels == change.label) & evaluation.summary.answers.has_positive)
+    direction = 1 if change.after > change.before else -1
+    moved = direction * (evaluation.summary.per_query[METRIC] - against.summary.per_query[METRIC])[places]
+    now, was = (model.summary.answers.right.astype(int) for model in (evaluation, against))
+    turned = direction * (now - was)[places]
     order = np.lexsort((-moved, -turned))
-    places = mine[order[moved[order] > 0][:QUERIES]]
-    return replace(change, changed=tuple(_changed(int(place), one, against) for place in places))
+    chosen = places[order[moved[order] > 0][:QUERIES]]
+    return replace(change, changed=tuple(_changed_query(int(place), evaluation, against) for place in chosen))
 
 
-def _changed(place: int, one: Evaluation, against: Evaluation) -> ChangedQuery:
-    wanted, names = one.wanted, one.wanted.frame["file_name"]
+def _changed_query(place: int, evaluation: Evaluation, against: Evaluation) -> ChangedQuery:
+    """Return the query at a place of the set's queries."""
+    retrieval = evaluation.retrieval
+    row = int(retrieval.queries[place])
+    before, after = (float(model.summary.per_query[METRIC][place]) for model in (against, evaluation))
+    was, now = (_first_neighbour(model, place) for model in (against, evaluation))
+    return ChangedQuery(row, str(retrieval.frame["file_name"].iloc[row]), before, after, was, now)
 
-    def first(evaluation: Evaluation) -> FirstNeighbour | None:
-        answers = evaluation.summary.answers
-        if answers.nearest[place] < 0:
-            return None
-        row = int(wanted.gallery[answers.nearest[place]])
-        return FirstNeighbour(row, str(names.iloc[row]), bool(answers.right[place]))
 
-    row = int(wanted.queries[place])
-    before, after = (float(each.summary.per_query[METRIC][place]) for each in (against, one))
-    return ChangedQuery(row, str(names.iloc[row]), before, after, first(against), first(one))
+def _first_neighbour(evaluation: Evaluation, place: int) -> FirstNeighbour | None:
+    answers, retrieval = evaluation.summary.answers, evaluation.retrieval
+    if answers.nearest[place] < 0:
+        return None
+    row = int(retrieval.gallery[answers.nearest[place]])
+    return FirstNeighbour(row, str(retrieval.frame["file_name"].iloc[row]), bool(answers.right[place]))

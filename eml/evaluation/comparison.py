@@ -20,12 +20,22 @@ BETTER, WORSE, UNKNOWN, ALIKE = "better", "worse", "the data cannot tell", "no q
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """`name` compared with `against`, on the same images.
+class ModelComparison:
+    """A model compared with another on the same images.
 
-    differences: of each metric, the value of `name` minus that of `against`. to_right, to_wrong: queries (of so many
-    classes) whose first neighbour is right with `name` alone, and with `against` alone; right and wrong: with both.
-    gained, lost: the classes whose mean MAP@R changed most.
+    Attributes:
+        name: The model.
+        against: The model that it is compared with.
+        shown: Metric → its name in tables.
+        differences: Metric → value of `name` minus value of `against`.
+        to_right: Queries whose first neighbour is right with `name` alone.
+        to_right_classes: The number of their classes.
+        to_wrong: Queries whose first neighbour is right with `against` alone.
+        to_wrong_classes: The number of their classes.
+        both_right: Queries whose first neighbour is right with both.
+        both_wrong: Queries whose first neighbour is right with neither.
+        gained: The classes whose mean MAP@R rose most.
+        lost: The classes whose mean MAP@R fell most.
     """
 
     name: str
@@ -43,52 +53,49 @@ class Comparison:
 
     @property
     def alike(self) -> bool:
-        """Whether no query changed in any metric, as of a model against itself."""
-        return all(each.alike for each in self.differences.values())
+        """Whether no query changed in any metric, as with a model compared with itself."""
+        return all(difference.alike for difference in self.differences.values())
 
     def lines(self, metric: str = METRIC) -> list[str]:
-        """What the metric's difference says, and how many first neighbours changed."""
+        """Return sentences that say which model is better by a metric, and how many first neighbours changed."""
         if self.alike:
             queries = self.both_right + self.both_wrong
             return [f"{self.name} and {self.against} answer each of the {queries:,} queries alike, by every metric."]
-        found = self.differences[metric]
-        told = (
-            f"{self.shown[metric]} {found.value:+.4f}, 95 % interval {found.interval.low:+.4f} to "
-            f"{found.interval.high:+.4f} over {found.interval.classes:,} classes"
-        )
-        what = {
+        difference = self.differences[metric]
+        interval = difference.interval
+        verdict = {
             BETTER: f"{self.name} is better than {self.against}",
             WORSE: f"{self.name} is worse than {self.against}",
             UNKNOWN: f"The data cannot tell {self.name} and {self.against} apart",
             ALIKE: f"{self.name} and {self.against} have the same {self.shown[metric]} in every query",
-        }[verdict_on(found)]
-        few = (
-            [f"Only {found.interval.classes} class{'' if found.interval.classes == 1 else 'es'}: take this as a hint."]
-            if found.interval.few
-            else []
-        )
-        return [
-            f"{what}: {told}.",
-            *few,
+        }[verdict_on(difference)]
+        lines = [
+            f"{verdict}: {self.shown[metric]} {difference.value:+.4f}, 95 % interval {interval.low:+.4f} to "
+            f"{interval.high:+.4f} over {interval.classes:,} classes."
+        ]
+        if interval.few:
+            lines.append(f"Only {interval.classes} class{'' if interval.classes == 1 else 'es'}: take this as a hint.")
+        lines.append(
             f"First neighbour: {self.to_right:,} queries of {self.to_right_classes:,} classes became right, "
             f"{self.to_wrong:,} of {self.to_wrong_classes:,} wrong; {self.both_right:,} stayed right, "
-            f"{self.both_wrong:,} wrong.",
-        ]
+            f"{self.both_wrong:,} wrong."
+        )
+        return lines
 
     def facts(self) -> dict[str, Any]:
-        """For metrics.json."""
+        """Return the comparison for metrics.json."""
         rows = [
             {
                 "metric": metric,
                 "name": self.shown[metric],
-                "value": each.after,
-                "against": each.before,
-                "difference": each.value,
-                "interval": as_pair(each.interval),
-                "classes": each.interval.classes,
-                "verdict": verdict_on(each),
+                "value": difference.after,
+                "against": difference.before,
+                "difference": difference.value,
+                "interval": as_pair(difference.interval),
+                "classes": difference.interval.classes,
+                "verdict": verdict_on(difference),
             }
-            for metric, each in self.differences.items()
+            for metric, difference in self.differences.items()
         ]
         return {
             "against": self.against,
@@ -102,81 +109,97 @@ class Comparison:
                 "both_right": self.both_right,
                 "both_wrong": self.both_wrong,
             },
-            "gained": [asdict(each) for each in self.gained],
-            "lost": [asdict(each) for each in self.lost],
+            "gained": [asdict(change) for change in self.gained],
+            "lost": [asdict(change) for change in self.lost],
         }
 
 
-def verdict_on(found: Difference) -> str:
-    """better, worse, or that the data cannot tell: by whether the interval lies above 0, below, or around it.
+def verdict_on(difference: Difference) -> str:
+    """Return better, worse or "the data cannot tell": the interval lies above 0, below, or around it.
 
-    Where no query changed that is said instead: what the interval would be of other classes is no finding then.
+    Without any changed query the verdict is ALIKE, since the interval, which is about other classes, shows nothing
+    then.
     """
-    if found.alike:
+    if difference.alike:
         return ALIKE
-    return BETTER if found.interval.low > 0 else WORSE if found.interval.high < 0 else UNKNOWN
+    return BETTER if difference.interval.low > 0 else WORSE if difference.interval.high < 0 else UNKNOWN
 
 
-def compare(one: Evaluation, against: Evaluation) -> Comparison:
-    """Paired differences, one − against, with intervals over classes. Raises DataError for different sets."""
-    check_same_set(one, against)
-    classes = one.wanted.labels[one.wanted.queries]
-    before, after = against.summary, one.summary
-    found = paired(before.per_query, after.per_query, classes)
-    found |= _together(before.answers, after.answers, classes)
+def compare(evaluation: Evaluation, against: Evaluation) -> ModelComparison:
+    """Compare two models by paired differences, evaluation − against, with intervals over classes.
+
+    Raises:
+        DataError: The evaluations are of different sets.
+    """
+    check_same_set(evaluation, against)
+    classes = evaluation.retrieval.labels[evaluation.retrieval.queries]
+    before, after = against.summary, evaluation.summary
+    differences = paired(before.per_query, after.per_query, classes)
+    differences |= _differences_of_answers(before.answers, after.answers, classes)
     counted = after.answers.has_positive
     was, now = before.answers.right[counted], after.answers.right[counted]
     to_right, to_wrong = classes[counted][~was & now], classes[counted][was & ~now]
-    gained, lost = gained_and_lost(one, against)
-    return Comparison(
-        one.name,
-        against.name,
-        after.shown,
-        {name: found[name] for name in after.values},
-        len(to_right),
-        len(np.unique(to_right)),
-        len(to_wrong),
-        len(np.unique(to_wrong)),
-        int((was & now).sum()),
-        int((~was & ~now).sum()),
-        gained,
-        lost,
+    gained, lost = gained_and_lost(evaluation, against)
+    return ModelComparison(
+        name=evaluation.name,
+        against=against.name,
+        shown=after.shown,
+        differences={name: differences[name] for name in after.values},
+        to_right=len(to_right),
+        to_right_classes=len(np.unique(to_right)),
+        to_wrong=len(to_wrong),
+        to_wrong_classes=len(np.unique(to_wrong)),
+        both_right=int((was & now).sum()),
+        both_wrong=int((~was & ~now).sum()),
+        gained=gained,
+        lost=lost,
     )
 
 
-def check_same_set(one: Evaluation, against: Evaluation) -> None:
-    """Raises DataError unless both are of the same images with the same queries and gallery."""
-    tables = [each.table for each in (one, against)]
-    files = all(is_embeddings_file(str(table.path)) and table.digest for table in tables)
-    problems = []
-    if not files and tables[0].digest != tables[1].digest:
-        problems.append(f"{one.name} on {tables[0].name}, {against.name} on {tables[1].name}, which differ")
-    elif not _same_rows(one, against):
-        sizes = [f"{each.name} on {len(each.wanted.frame):,} images of {each.table.name}" for each in (one, against)]
-        problems.append(f"{' and '.join(sizes)}: their images, labels or protocols differ")
-    if problems:
-        raise DataError(f"a comparison needs the same images for both; {problems[0]}. Give both the same --data")
+def check_same_set(evaluation: Evaluation, against: Evaluation) -> None:
+    """Check that two evaluations are of the same images with the same queries and gallery.
+
+    Raises:
+        DataError: They are not.
+    """
+    first, second = evaluation.table, against.table
+    from_files = all(is_embeddings_file(str(table.path)) and table.digest for table in (first, second))
+    if not from_files and first.digest != second.digest:
+        problem = f"{evaluation.name} on {first.name}, {against.name} on {second.name}, which differ"
+    elif not _has_same_rows(evaluation, against):
+        sizes = [
+            f"{model.name} on {len(model.retrieval.frame):,} images of {model.table.name}"
+            for model in (evaluation, against)
+        ]
+        problem = f"{' and '.join(sizes)}: their images, labels or protocols differ"
+    else:
+        return
+    raise DataError(
+        f"a comparison needs the same images for both; {problem}. Give both the same `data`",
+        code="other-images",
+        parameter="against",
+    )
 
 
-def _same_rows(one: Evaluation, against: Evaluation) -> bool:
-    a, b = one.wanted, against.wanted
+def _has_same_rows(evaluation: Evaluation, against: Evaluation) -> bool:
+    a, b = evaluation.retrieval, against.retrieval
     if len(a.frame) != len(b.frame) or a.protocol != b.protocol:
         return False
     columns = all(
         np.array_equal(a.frame[name].to_numpy(str), b.frame[name].to_numpy(str)) for name in ("label", "file_name")
     )
-    places = ((a.queries, b.queries), (a.gallery, b.gallery), (a.groups, b.groups), (a.within, b.within))
-    # Of equal protocols both have groups, or neither.
-    return columns and all(x is None or y is None or np.array_equal(x, y) for x, y in places)
+    arrays = ((a.queries, b.queries), (a.gallery, b.gallery), (a.groups, b.groups), (a.within, b.within))
+    # With equal protocols both have groups, or neither.
+    return columns and all(x is None or y is None or np.array_equal(x, y) for x, y in arrays)
 
 
-def _together(before: Answers, after: Answers, classes: NDArray[np.int64]) -> dict[str, Difference]:
-    """Of the metrics that are no means."""
-    found = paired_of(statistic_of(before), statistic_of(after), classes)
+def _differences_of_answers(before: Answers, after: Answers, classes: NDArray[np.int64]) -> dict[str, Difference]:
+    """Return the differences of the metrics of all answers together, which are no means over queries."""
+    differences = paired_of(statistic_of(before), statistic_of(after), classes)
     alike = np.array_equal(before.right, after.right) and np.array_equal(_ranks(before), _ranks(after))
-    return {name: replace(each, alike=alike) for name, each in found.items()}
+    return {name: replace(difference, alike=alike) for name, difference in differences.items()}
 
 
 def _ranks(answers: Answers) -> NDArray[np.int64]:
-    """(Q,) the same number where the similarity is the same: all that metrics of the answers together look at."""
+    """(Q,) rank of each similarity, equal for equal ones: all that the metrics of the answers together depend on."""
     return np.unique(answers.similarity, return_inverse=True)[1]

@@ -1,8 +1,7 @@
-"""Retrieval metrics of a model on a set: the same code during training and in `eml evaluate`."""
+"""Retrieval metrics of a model on a set: embed, rank, summarise. Training and `eml evaluate` share this code."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.dataset.table import Table
-from eml.distributed.processes import SINGLE_PROCESS, Processes
-from eml.evaluation.retrieval_set import RetrievalSet, retrieval_set
+from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.images.preprocess import Preprocess
 from eml.images.source import Source
-from eml.inference.embed import embed_together
-from eml.inference.images import table_images
+from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
 from eml.models.calibration import Calibration
 from eml.retrieval.metrics import Summary, summarise
@@ -24,150 +21,155 @@ from eml.retrieval.ranking import Ranking, rank
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known of one model on one set.
+    """One model measured on one set.
 
-    embeddings: (N, D) float32 of the set's frame, on the CPU. name: of the model, as it was asked for.
-    calibration: of the checkpoint, if it was calibrated.
+    Attributes:
+        name: The model, as it was named by the user.
+        table: The table of the images.
+        retrieval: Queries and gallery.
+        embeddings: (N, D) float32 on the CPU, of the rows of `retrieval.frame`; (0, D) after `without_embeddings`.
+        summary: The metrics.
+        preprocess: The preprocessing of the images; None for embeddings from a file.
+        calibration: The calibration of the checkpoint, if it was calibrated.
     """
 
     name: str
     table: Table
-    wanted: RetrievalSet
+    retrieval: RetrievalSet
     embeddings: Tensor
     summary: Summary
     preprocess: Preprocess | None = None
     calibration: Calibration | None = None
 
     @property
+    def size(self) -> int:
+        """The embedding size D."""
+        return self.embeddings.shape[1]
+
+    @property
     def threshold(self) -> float | None:
-        """From which cosine on an answer is accepted."""
+        """The calibrated threshold, the lowest cosine that is accepted."""
         return self.calibration.threshold.value if self.calibration else None
 
-    @cached_property
-    def calibrated_here(self) -> bool:
-        """Whether the threshold was chosen on this very table, which flatters what it accepts and refuses."""
-        chosen_on = self.calibration.table_digest if self.calibration else None
-        return chosen_on is not None and chosen_on == self.table.digest
+    @property
+    def is_calibrated_here(self) -> bool:
+        """Whether the threshold was chosen on this very table, which flatters its rates."""
+        digest = self.calibration.table_digest if self.calibration else None
+        return digest is not None and digest == self.table.digest
+
+    def without_embeddings(self) -> "Evaluation":
+        """Return a copy without the embeddings, which take most of the memory."""
+        return replace(self, embeddings=self.embeddings[:0].clone())
 
     def facts(self) -> dict[str, Any]:
-        """What metrics.json says: the protocol, what was counted, the metrics."""
+        """Return the part of metrics.json with the protocol, the counts and the metrics."""
         path, summary = self.table.path, self.summary
         return {
             "checkpoint": self.name,
             "table": str(path),
             "table_digest": self.table.digest,
-            "protocol": self.wanted.protocol,
-            "images": len(self.wanted.frame),
-            "classes": int(self.wanted.frame["label"].nunique()),
+            "protocol": self.retrieval.protocol,
+            "images": len(self.retrieval.frame),
+            "classes": int(self.retrieval.frame["label"].nunique()),
             "queries": summary.queries,
             "queries_without_positive": summary.queries_without_positive,
             "gallery": summary.gallery,
-            "embedding_size": self.embeddings.shape[1],
+            "embedding_size": self.size,
             "preprocess": self.preprocess.model_dump(mode="json") if self.preprocess else None,
             "metrics": summary.values,
         }
 
 
-def evaluate(
+def evaluate_model(
     model: Model,
     table: Table,
-    wanted: RetrievalSet,
+    retrieval: RetrievalSet,
     *,
-    batch_size: int = 64,
-    workers: int = 0,
+    batching: Batching | None = None,
     source: Source | None = None,
     progress: Callable[[int], None] | None = None,
-    processes: Processes = SINGLE_PROCESS,
-) -> Summary:
-    """Embed every image of the set once and rank the gallery for every query.
-
-    source: where the set's images come from; None: their files.
-    progress: called with the number of images done since the last call. processes: that share the images; the
-    summary is the same in all of them, and that of one alone.
-    Raises DataError when an image cannot be read or no query has a positive.
-    """
-    return evaluation_of(
-        "",
-        model,
-        table,
-        wanted,
-        batch_size=batch_size,
-        workers=workers,
-        source=source,
-        progress=progress,
-        processes=processes,
-    ).summary
-
-
-def evaluation_of(
-    name: str,
-    model: Model,
-    table: Table,
-    wanted: RetrievalSet,
-    *,
-    batch_size: int = 64,
-    workers: int = 0,
-    source: Source | None = None,
-    progress: Callable[[int], None] | None = None,
-    processes: Processes = SINGLE_PROCESS,
 ) -> Evaluation:
-    """Embed every image of the set once and rank the gallery for every query; embeddings are kept.
+    """Embed every image of the set once, rank the gallery for every query and summarise the metrics.
 
-    source, progress, processes: as of `evaluate`. The first process ranks and has the embeddings; in the others they
-    mean nothing.
-    Raises DataError when an image cannot be read or no query has a positive.
+    Args:
+        model: The model.
+        table: The table of the images.
+        retrieval: Its queries and gallery.
+        batching: Batch size, workers, and the processes that share the images. The first one ranks; the summary is
+            the same in all of them, the embeddings are in the first one alone.
+        source: An image cache of the set's images; by default images are read from their files.
+        progress: Called with the number of images embedded since the last call.
+
+    Raises:
+        DataError: An image cannot be read, or no query has a positive.
     """
-    rows = table_images(table, wanted.frame, model.preprocess, source=source)
-    embeddings = embed_together(model, rows, processes, batch_size=batch_size, workers=workers, progress=progress)
-    summary = processes.from_first(lambda: summarise(rankings(embeddings, wanted)))
-    return Evaluation(name, table, wanted, embeddings, summary, model.preprocess, model.calibration)
+    batching = batching or Batching()
+    embeddings = embed_table(model, table, retrieval.frame, batching=batching, source=source, progress=progress)
+    summary = batching.processes.from_first(lambda: summarise(rank_gallery(embeddings, retrieval)))
+    return Evaluation(model.source, table, retrieval, embeddings, summary, model.preprocess, model.calibration)
 
 
-def evaluation_of_embeddings(
+def evaluate_embeddings(
     name: str, embeddings: Tensor, table: Table, *, leave_out_same: str | None = None, within: str | None = None
 ) -> Evaluation:
-    """As `evaluation_of`, of embeddings (N, D) of all the table's rows in their order, made elsewhere."""
-    wanted = retrieval_set(table.frame, table.name, leave_out_same=leave_out_same, within=within)
-    embeddings = embeddings if wanted.rows is None else embeddings[wanted.rows]
-    return Evaluation(name, table, wanted, embeddings, summarise(rankings(embeddings, wanted)))
+    """Evaluate embeddings (N, D) of all rows of a table in their order.
 
+    Args:
+        name: A name for the model that made them.
+        embeddings: (N, D).
+        table: The table of the images.
+        leave_out_same: See `build_retrieval_set`.
+        within: See `build_retrieval_set`.
 
-def rankings(embeddings: Tensor, wanted: RetrievalSet) -> Iterator[Ranking]:
-    """The gallery of a set ranked for its queries. embeddings: (N, D), of the set's frame.
-
-    Queries are numbered in the order of `wanted.queries`, gallery indices in that of `wanted.gallery`.
+    Raises:
+        DataError: A column is missing, or no query has a positive.
     """
-    if wanted.within is None:
-        yield from _rankings(embeddings, wanted, np.arange(len(wanted.queries)), np.arange(len(wanted.gallery)))
+    retrieval = build_retrieval_set(table.frame, table.name, leave_out_same=leave_out_same, within=within)
+    embeddings = embeddings if retrieval.rows is None else embeddings[retrieval.rows]
+    return Evaluation(name, table, retrieval, embeddings, summarise(rank_gallery(embeddings, retrieval)))
+
+
+def rank_gallery(embeddings: Tensor, retrieval: RetrievalSet) -> Iterator[Ranking]:
+    """Rank the gallery of a set for its queries.
+
+    Args:
+        embeddings: (N, D), of the rows of `retrieval.frame`.
+        retrieval: Queries and gallery.
+
+    Yields:
+        Rankings whose queries are numbered as in `retrieval.queries`, gallery images as in `retrieval.gallery`.
+    """
+    if retrieval.within is None:
+        everything = (np.arange(len(rows)) for rows in (retrieval.queries, retrieval.gallery))
+        yield from _rank_part(embeddings, retrieval, *everything)
         return
-    for value in np.unique(wanted.within[wanted.queries]):
-        queries = np.flatnonzero(wanted.within[wanted.queries] == value)
-        gallery = np.flatnonzero(wanted.within[wanted.gallery] == value)
-        for ranking in _rankings(embeddings, wanted, queries, gallery):
+    for value in np.unique(retrieval.within[retrieval.queries]):
+        queries = np.flatnonzero(retrieval.within[retrieval.queries] == value)
+        gallery = np.flatnonzero(retrieval.within[retrieval.gallery] == value)
+        for ranking in _rank_part(embeddings, retrieval, queries, gallery):
             nearest = np.where(ranking.nearest < 0, -1, gallery[ranking.nearest] if len(gallery) else -1)
             yield replace(ranking, queries=queries[ranking.queries], nearest=nearest)
 
 
-def _rankings(
-    embeddings: Tensor, wanted: RetrievalSet, queries: NDArray[np.int64], gallery: NDArray[np.int64]
+def _rank_part(
+    embeddings: Tensor, retrieval: RetrievalSet, queries: NDArray[np.int64], gallery: NDArray[np.int64]
 ) -> Iterator[Ranking]:
-    asking, asked = wanted.queries[queries], wanted.gallery[gallery]
-    place = np.full(len(wanted.frame), -1)
-    place[asked] = np.arange(len(asked))
+    """Rank some of the gallery for some of the queries, both by their numbers."""
+    query_rows, gallery_rows = retrieval.queries[queries], retrieval.gallery[gallery]
+    number = np.full(len(retrieval.frame), -1)
+    number[gallery_rows] = np.arange(len(gallery_rows))
+    groups = retrieval.groups
     return rank(
-        _rows(embeddings, asking),
-        wanted.labels[asking],
-        _rows(embeddings, asked),
-        wanted.labels[asked],
-        itself=place[asking],
-        query_groups=None if wanted.groups is None else wanted.groups[asking],
-        gallery_groups=None if wanted.groups is None else wanted.groups[asked],
+        _select_rows(embeddings, query_rows),
+        retrieval.labels[query_rows],
+        _select_rows(embeddings, gallery_rows),
+        retrieval.labels[gallery_rows],
+        itself=number[query_rows],
+        query_groups=None if groups is None else groups[query_rows],
+        gallery_groups=None if groups is None else groups[gallery_rows],
     )
 
 
-def _rows(embeddings: Tensor, which: NDArray[np.int64]) -> Tensor:
-    """embeddings[which], without a copy where that is all of them."""
-    return embeddings if np.array_equal(which, np.arange(len(embeddings))) else embeddings[which]
-
-
-"""Seed of the random weights of `timm:NAME --weights none`, so that the figure is the same every time."""
+def _select_rows(embeddings: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    """Return some rows of the embeddings, without a copy if they are all of them in order."""
+    return embeddings if np.array_equal(rows, np.arange(len(embeddings))) else embeddings[rows]

@@ -1,4 +1,4 @@
-"""Several models on one set: which is best, and which of the others the data cannot tell from it."""
+"""Several models on one set: which is best, and which the data cannot tell from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,73 +17,78 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class LeaderboardEntry:
-    """A model among others. change: its value minus that of the best, query by query; None of the best itself."""
+    """A model among others.
 
-    found: EvaluationAnalysis
+    Attributes:
+        analysis: Its evaluation.
+        change: Its MAP@R minus that of the best, query by query; None for the best itself.
+    """
+
+    analysis: EvaluationAnalysis
     change: Difference | None
 
     @property
     def name(self) -> str:
-        """Of the model, as it was asked for."""
-        return self.found.evaluation.name
+        """The model, as it was named by the user."""
+        return self.analysis.evaluation.name
 
     @property
     def verdict(self) -> str:
-        """best, or what `verdict_on` the change says."""
+        """best, or `verdict_on` the change."""
         return BEST if self.change is None else verdict_on(self.change)
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """In the order of the models' MAP@R, the highest first. not_compared: why there are no changes, where so."""
+    """Models by falling MAP@R.
 
-    models: list[LeaderboardEntry]
+    Attributes:
+        entries: The models, the best first.
+        not_compared: Why there are no changes; empty if there are.
+    """
+
+    entries: list[LeaderboardEntry]
     not_compared: str = ""
 
-    def facts(self, found: EvaluationAnalysis) -> dict[str, Any]:
-        """Of one of the models, for metrics.json: the best, its own place, its difference to the best."""
-        place = next(place for place, each in enumerate(self.models) if each.found is found)
-        changed = self.models[place].change
+    def facts(self, analysis: EvaluationAnalysis) -> dict[str, Any]:
+        """Return the place of one of the models, and its difference to the best, for metrics.json."""
+        place = next(place for place, entry in enumerate(self.entries) if entry.analysis is analysis)
+        entry = self.entries[place]
         return {
             "metric": METRIC,
             "place": place + 1,
-            "models": len(self.models),
-            "best": self.models[0].name,
-            "difference": None if changed is None else changed.value,
-            "interval": None if changed is None else as_pair(changed.interval),
-            "verdict": None if self.not_compared else self.models[place].verdict,
+            "models": len(self.entries),
+            "best": self.entries[0].name,
+            "difference": None if entry.change is None else entry.change.value,
+            "interval": None if entry.change is None else as_pair(entry.change.interval),
+            "verdict": None if self.not_compared else entry.verdict,
         }
 
     def lines(self) -> list[str]:
-        """Which models the data cannot tell from the best."""
+        """Return a sentence that says which models the data cannot tell from the best."""
         if self.not_compared:
             return [f"The models are not compared with one another: {self.not_compared}"]
-        best, metric = self.models[0], self.models[0].found.evaluation.summary.shown[METRIC]
-        alike = [each.name for each in self.models[1:] if each.verdict in (UNKNOWN, ALIKE)]
-        if not alike:
-            return [
-                f"{best.name} is better than {'the other' if len(self.models) == 2 else 'each other one'} in {metric}."
-            ]
-        return [f"The data cannot tell {best.name} and {', '.join(alike)} apart in {metric}."]
+        best, metric = self.entries[0], self.entries[0].analysis.evaluation.summary.shown[METRIC]
+        alike = [entry.name for entry in self.entries[1:] if entry.verdict in (UNKNOWN, ALIKE)]
+        if alike:
+            return [f"The data cannot tell {best.name} and {', '.join(alike)} apart in {metric}."]
+        others = "the other" if len(self.entries) == 2 else "each other one"
+        return [f"{best.name} is better than {others} in {metric}."]
 
 
-def build_leaderboard(findings: Sequence[EvaluationAnalysis]) -> Leaderboard:
-    """Each model compared with the one of the highest MAP@R, by paired differences; equal ones in their order.
+def build_leaderboard(analyses: Sequence[EvaluationAnalysis]) -> Leaderboard:
+    """Compare each model with the one of the highest MAP@R by paired differences. Ties keep their order.
 
-    Models of different images (embeddings made elsewhere) are put in order and not compared.
+    Models of different images (embeddings files) are sorted and not compared.
     """
-    ordered = sorted(findings, key=lambda each: -each.evaluation.summary.values[METRIC])
+    ordered = sorted(analyses, key=lambda analysis: -analysis.evaluation.summary.values[METRIC])
     best = ordered[0].evaluation
     try:
-        for each in ordered[1:]:
-            check_same_set(each.evaluation, best)
+        for analysis in ordered[1:]:
+            check_same_set(analysis.evaluation, best)
     except DataError as error:
-        return Leaderboard([LeaderboardEntry(each, None) for each in ordered], str(error))
-    classes = best.wanted.labels[best.wanted.queries]
-    changes = [
-        paired({METRIC: best.summary.per_query[METRIC]}, {METRIC: each.evaluation.summary.per_query[METRIC]}, classes)[
-            METRIC
-        ]
-        for each in ordered[1:]
-    ]
-    return Leaderboard([LeaderboardEntry(each, change) for each, change in zip(ordered, [None, *changes], strict=True)])
+        return Leaderboard([LeaderboardEntry(analysis, None) for analysis in ordered], str(error))
+    classes = best.retrieval.labels[best.retrieval.queries]
+    values = [{METRIC: analysis.evaluation.summary.per_query[METRIC]} for analysis in ordered]
+    changes = [paired(values[0], own, classes)[METRIC] for own in values[1:]]
+    return Leaderboard([LeaderboardEntry(*pair) for pair in zip(ordered, [None, *changes], strict=True)])

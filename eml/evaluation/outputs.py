@@ -1,66 +1,118 @@
-"""Where an evaluation writes, and which files it may replace."""
+"""The files that an evaluation writes, and which it may replace."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eml.errors import ConfigError, OutputError
-from eml.files import is_json_with
+from eml.errors import ConfigError, OutputError, Problem
+from eml.evaluation.options import EvaluationOptions
+from eml.files import is_json_with, refuse_file_name, unwritable
 from eml.inference.embeddings_file import is_embeddings_file
-from eml.inference.models import TIMM
+from eml.inference.load import TIMM
 from eml.models.pointers import find_checkpoint
 
+METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"
+TABLES = (".csv", ".parquet", ".npz", ".npy")  # suffixes that are left out of a folder's name
+PAGE_MARK, PAGE_HEAD = '<meta name="generator" content="eml ', 4096  # the mark is within so many characters
 
-def check_results(files: Sequence[Path]) -> None:
-    """Raises OutputError when one of the files is there and is no result of an evaluation: that is not replaced."""
-    for file in files:
-        if file.exists() and not is_json_with(file, {"checkpoint", "metrics"}):
-            raise OutputError(f"{file}: is there and was not written by eml evaluate; give another --out")
+
+def result_folders(options: EvaluationOptions) -> list[Path]:
+    """Return the folder for the results of each checkpoint; within it, each table gets a folder of its own.
+
+    Raises:
+        ConfigError: There is no run to write into, and no `out`.
+        OutputError: `out` is named like a file.
+    """
+    checkpoints, out = options.checkpoints, options.out
+    if out is not None:
+        refuse_file_name(out, "a folder for the results")
+    if out is None or len(checkpoints) == 1:
+        return [evaluations_folder(checkpoint, out) for checkpoint in checkpoints]
+    return [out / name for name in folder_names([Path(name.replace(":", "-")) for name in checkpoints])]
 
 
 def evaluations_folder(checkpoint: str, out: Path | None) -> Path:
-    """Where evaluations of a checkpoint go: `out`, else the folder `evaluations` of its run.
+    """Return where evaluations of a checkpoint go: `out`, else the folder `evaluations` of its run.
 
-    Raises ConfigError when there is no run to put them into.
+    Raises:
+        ConfigError: There is no run to write into.
     """
     if out is not None:
         return out
     if checkpoint.startswith(TIMM) or is_embeddings_file(checkpoint):
-        raise ConfigError(f"{checkpoint} has no run folder to write into; say where with --out FOLDER")
+        problem = f"{checkpoint} has no run folder to write into; give a folder as `out`"
+        raise ConfigError(problem, code="missing-value", parameter="out")
     for folder in (Path(checkpoint), *find_checkpoint(Path(checkpoint)).parents[:2]):
         if (folder / "run.json").is_file():
             return Path(os.path.normpath(folder / "evaluations"))
-    raise ConfigError(f"{checkpoint} is in no run folder; say where to write with --out FOLDER")
+    problem = f"{checkpoint} is in no run folder; give a folder to write into as `out`"
+    raise ConfigError(problem, code="missing-value", parameter="out")
 
 
-METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"
+def check_outputs(folders: Sequence[Path], *, embeddings: bool, page: bool) -> None:
+    """Check that results can be written into folders and replace only files that eml wrote.
+
+    Args:
+        folders: A folder for each model and table.
+        embeddings: Whether embeddings.npz will be written.
+        page: Whether report.html will be written.
+
+    Raises:
+        OutputError: They cannot, with all problems.
+    """
+    if problems := [reason for folder in folders if (reason := unwritable(folder))]:
+        raise OutputError([f"{reason}. Give another `out`" for reason in problems], code="unwritable", parameter="out")
+    for folder in folders:
+        if problems := [*_foreign_results(folder, embeddings), *(_foreign_pages(folder / PAGE) if page else ())]:
+            raise OutputError(problems)
 
 
-TABLES = (".csv", ".parquet", ".npz", ".npy")
-
-
-def _refuse_embeddings(files: Sequence[Path]) -> None:
-    """Raises OutputError for one that is there and is none of an evaluation's: that is not replaced."""
+def _foreign_results(folder: Path, embeddings: bool) -> Iterator[Problem]:
+    metrics = folder / METRICS
+    files = [metrics] if metrics.exists() and not is_json_with(metrics, {"checkpoint", "metrics"}) else []
+    if embeddings and (folder / EMBEDDINGS).exists() and not metrics.exists():
+        files.append(folder / EMBEDDINGS)
     for file in files:
-        if file.exists() and not file.with_name(METRICS).exists():
-            raise OutputError(f"{file}: is there and was not written by eml evaluate; give another --out")
+        yield Problem(f"{file}: exists and was not written by eml evaluate; give another `out`", "file-exists", "out")
+
+
+def _foreign_pages(path: Path) -> Iterator[Problem]:
+    if path.is_dir():
+        text = f"{path}: is a folder; the report is to be written there. Move it, or give another `out`"
+        yield Problem(text, "file-exists", "out")
+    elif path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            is_ours = PAGE_MARK in file.read(PAGE_HEAD)
+        if not is_ours:
+            text = f"{path}: exists and was not written by eml; give another `out`, or turn `report` off"
+            yield Problem(text, "file-exists", "out")
+
+
+def refuse_page(path: Path) -> None:
+    """Check that a report may be written at a path, where only a page that eml wrote is replaced.
+
+    Raises:
+        OutputError: There is a folder, or a file that eml did not write.
+    """
+    if problems := list(_foreign_pages(path)):
+        raise OutputError(problems)
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
-    """A folder name for each: its last part without the suffix; of equal ones, with the folders that tell them apart.
+    """Return a folder name for each path: its last part without the suffix, or as many parts as tell equal ones apart.
 
     `a/x/run` and `b/x/run` give `a-x-run` and `b-x-run`; the same path twice gives `run` and `run-2`.
     """
-    parts = [_parts(path) for path in paths]
+    parts = [_name_parts(path) for path in paths]
     full = []
     for own in parts:
-        others = [each for each in parts if each != own]
-        told = next((n for n in range(1, len(own)) if all(each[-n:] != own[-n:] for each in others)), len(own))
-        full.append("-".join(own[-told:]))
+        others = [path for path in parts if path != own]
+        counts = (n for n in range(1, len(own)) if all(path[-n:] != own[-n:] for path in others))
+        full.append("-".join(own[-next(counts, len(own)) :]))
     return [f"{name}-{full[:i].count(name) + 1}" if full[:i].count(name) else name for i, name in enumerate(full)]
 
 
-def _parts(path: Path) -> tuple[str, ...]:
-    """Of the path from the root, without a table's suffix."""
+def _name_parts(path: Path) -> tuple[str, ...]:
+    """Return the parts of a path from the root, without a table's suffix."""
     whole = Path(os.path.normpath(path.absolute()))
     return (*whole.parts[1:-1], whole.stem if whole.suffix in TABLES else whole.name)

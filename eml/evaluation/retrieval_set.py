@@ -1,4 +1,4 @@
-"""Which rows of a table are queries and which are the gallery."""
+"""Queries and gallery of a table."""
 
 from dataclasses import dataclass, replace
 
@@ -14,11 +14,15 @@ from eml.errors import DataError
 class RetrievalSet:
     """Queries and gallery as rows of one frame.
 
-    frame: the images that must be embedded, each once. queries, gallery: positions in it; where the two overlap, a
-    query is left out of its own gallery. labels: (len(frame),) integers. groups: (len(frame),) integers, −1 for none: a
-    gallery image of the query's class and group does not count. within: (len(frame),) integers: a query is compared
-    with the gallery images of its own value alone. rows: which rows of the table it was made from these are, None for
-    all of them.
+    Attributes:
+        frame: The images to embed, each once.
+        labels: (N,) integers.
+        queries: (Q,) rows of the frame. A query that is in the gallery too is not its own answer.
+        gallery: (G,) rows of the frame.
+        protocol: What defines queries and gallery, in words.
+        groups: (N,) integers, −1 for none: a gallery image of the query's class and group is ignored.
+        within: (N,) integers: a query is compared with the gallery images of its own value alone.
+        rows: The rows of the table that the frame consists of; None for all.
     """
 
     frame: pd.DataFrame
@@ -30,53 +34,79 @@ class RetrievalSet:
     within: NDArray[np.int64] | None = None
     rows: NDArray[np.int64] | None = None
 
+    @property
+    def class_names(self) -> list[str]:
+        """The name of each label 0…C−1."""
+        first = np.unique(self.labels, return_index=True)[1]
+        return [str(name) for name in self.frame["label"].to_numpy(str)[first]]
 
-def retrieval_set(
-    frame: pd.DataFrame, where: str, *, leave_out_same: str | None = None, within: str | None = None
+
+def build_retrieval_set(
+    frame: pd.DataFrame, table: str, *, leave_out_same: str | None = None, within: str | None = None
 ) -> RetrievalSet:
-    """Query and gallery by the columns is_query and is_gallery where they say so, leave-one-out otherwise.
+    """Return the queries and the gallery of a table: by its columns is_query and is_gallery, else leave-one-out.
 
-    Rows that are neither are left out, as the training images of a table that holds both. leave_out_same: a column,
-    such as the camera: gallery images of the query's class and value do not count. within: a column, such as the
-    category: queries are compared with the gallery images of their own value alone. Raises DataError without these
-    columns, and for images of one class alone.
+    Rows that are neither query nor gallery are left out, such as the training images of a table that holds both.
+
+    Args:
+        frame: The rows of the table.
+        table: Its name, for messages.
+        leave_out_same: A column, such as the camera: gallery images of the query's class and value are ignored.
+        within: A column, such as the category: queries are compared with the gallery images of their own value alone.
+
+    Raises:
+        DataError: A column is missing, or all images are of one class.
     """
-    wanted = _queries_and_gallery(frame, where)
-    if len(wanted.frame) and (labels := wanted.frame["label"].unique()).size == 1:
+    retrieval = _queries_and_gallery(frame, table)
+    if len(retrieval.frame) and (labels := retrieval.frame["label"].unique()).size == 1:
         raise DataError(
-            f"{where}: all images are of one class, {labels[0]!r}, so that every answer is right and nothing is "
-            "measured; give images of two classes or more"
+            f"{table}: all images are of one class, {labels[0]!r}, so every answer is right and nothing is "
+            "measured; give images of two classes or more",
+            code="one-class",
+            parameter="data",
         )
-    protocol, codes = wanted.protocol, {}
-    for column, text in ((leave_out_same, "without the same"), (within, "within each")):
-        if column is not None:
-            protocol += f", {text} {column}"
-            codes[text] = _column_codes(wanted.frame, column, where)
-    return replace(wanted, protocol=protocol, groups=codes.get("without the same"), within=codes.get("within each"))
+    groups = categories = None
+    protocol = retrieval.protocol
+    if leave_out_same is not None:
+        protocol += f", without the same {leave_out_same}"
+        groups = _column_codes(retrieval.frame, leave_out_same, table, "leave_out_same")
+    if within is not None:
+        protocol += f", within each {within}"
+        categories = _column_codes(retrieval.frame, within, table, "within")
+    return replace(retrieval, protocol=protocol, groups=groups, within=categories)
 
 
-def _column_codes(frame: pd.DataFrame, column: str, where: str) -> NDArray[np.int64]:
+def label_codes(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the labels of a frame as (N,) integers 0…C−1 in the order of the class names."""
+    return np.unique(frame["label"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
+
+
+def _column_codes(frame: pd.DataFrame, column: str, table: str, parameter: str) -> NDArray[np.int64]:
     """(N,) integers in the order of the values, −1 for an empty cell."""
     if column not in frame:
-        raise DataError(f"{where}: has no column {column!r}; it has {', '.join(map(str, frame))}")
+        names = ", ".join(map(str, frame))
+        raise DataError(
+            f"{table}: has no column {column!r}; it has {names}", code="unknown-column", parameter=parameter
+        )
     values = frame[column]
     return pd.factorize(values.mask(values == ""), sort=True)[0].astype(np.int64)
 
 
-def _queries_and_gallery(frame: pd.DataFrame, where: str) -> RetrievalSet:
+def _queries_and_gallery(frame: pd.DataFrame, table: str) -> RetrievalSet:
     frame = frame.reset_index(drop=True)
     if ("is_query" in frame) != ("is_gallery" in frame):
-        raise DataError(f"{where}: has one of the columns is_query and is_gallery without the other; both are needed")
+        raise DataError(
+            f"{table}: has only one of the columns is_query and is_gallery; both are needed", code="missing-column"
+        )
     if has_query_gallery(frame):
         used = query_or_gallery_rows(frame)
         frame = frame[used].reset_index(drop=True)
         queries, gallery = (np.flatnonzero(frame[name].fillna(False)) for name in ("is_query", "is_gallery"))
         if not len(queries) or not len(gallery):
-            raise DataError(f"{where}: {len(queries)} rows are queries and {len(gallery)} gallery; both are needed")
-        return RetrievalSet(frame, _codes(frame), queries, gallery, "query/gallery", rows=np.flatnonzero(used))
+            raise DataError(
+                f"{table}: {len(queries)} rows are queries and {len(gallery)} gallery; both are needed",
+                code="no-queries",
+            )
+        return RetrievalSet(frame, label_codes(frame), queries, gallery, "query/gallery", rows=np.flatnonzero(used))
     everything = np.arange(len(frame))
-    return RetrievalSet(frame, _codes(frame), everything, everything, "leave-one-out")
-
-
-def _codes(frame: pd.DataFrame) -> NDArray[np.int64]:
-    return np.unique(frame["label"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
+    return RetrievalSet(frame, label_codes(frame), everything, everything, "leave-one-out")

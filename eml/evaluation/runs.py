@@ -1,228 +1,228 @@
-"""Models on tables: each evaluated and written into a folder of its own, and several compared with the best."""
+"""Models on tables: evaluate each, write its results, and compare several with the best."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from eml.dataset.pipeline import table_to_evaluate
 from eml.dataset.table import Table, read_table
-from eml.distributed.processes import Processes
-from eml.errors import ConfigError, OutputError
-from eml.evaluation.analysis import NOTHING, EvaluationAnalysis, Wanted, analyze
-from eml.evaluation.evaluate import Evaluation, evaluation_of, evaluation_of_embeddings
+from eml.distributed.processes import SINGLE_PROCESS, Processes
+from eml.evaluation.analysis import EvaluationAnalysis, analyze
+from eml.evaluation.evaluate import Evaluation, evaluate_embeddings, evaluate_model
 from eml.evaluation.leaderboard import Leaderboard, build_leaderboard
-from eml.evaluation.outputs import (
-    EMBEDDINGS,
-    METRICS,
-    PAGE,
-    _refuse_embeddings,
-    check_results,
-    evaluations_folder,
-    folder_names,
-)
-from eml.evaluation.retrieval_set import retrieval_set
+from eml.evaluation.options import EvaluationOptions
+from eml.evaluation.outputs import EMBEDDINGS, METRICS, PAGE, check_outputs, folder_names, result_folders
+from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.evaluation.slices import Partition, check_columns, partition
-from eml.files import refuse_file_name, unwritable, write_json
+from eml.files import write_json
+from eml.inference.embed import Batching
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
-from eml.inference.models import TIMM, check_timm, load_for_evaluation
+from eml.inference.load import TIMM, load
+from eml.inference.model import Model
 from eml.progress import Progress, Report
 
-"""Suffixes that are not part of a folder's name."""
+NO_TABLE = "embeddings"  # the name of the images of an embeddings file with labels
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which models, on which images, and what is to be found and kept.
+class EvaluationResult:
+    """One model on one table.
 
-    checkpoints, against: a run, a checkpoint, timm:NAME or an embeddings file. data: tables or folders; embeddings with
-    labels need none. root: that the tables' file names start from. weights, image_size: of timm:NAME. out: None for
-    the run's own folder.
+    Attributes:
+        table: The name of the table.
+        analysis: What was measured. Its embeddings are released once the result is written.
+        folder: Where the files are.
+        files: The files written.
+        replaced: Those of them that existed before.
+        leaderboard: The comparison with the other models on the table, if there are several.
     """
-
-    checkpoints: Sequence[str]
-    data: Sequence[Path] = ()
-    root: Path | None = None
-    against: str | None = None
-    wanted: Wanted = NOTHING
-    weights: str = "pretrained"
-    image_size: int | None = None
-    leave_out_same: str | None = None
-    within: str | None = None
-    out: Path | None = None
-    save_embeddings: bool = False
-    batch_size: int = 64
-    workers: int = 0
-    device: str = "auto"
-
-    @property
-    def everyone(self) -> list[str]:
-        """All models."""
-        return [*self.checkpoints, *([self.against] if self.against else [])]
-
-    def folders(self) -> list[Path]:
-        """Where the results of each model go. Raises ConfigError for what does not go together."""
-        if not self.data and not all(is_embeddings_file(each) for each in self.everyone):
-            raise ConfigError("say on which images: --data TABLE, or a folder of them")
-        if self.wanted.pairs and self.wanted.verification:
-            raise ConfigError("--verification is by all pairs, --pairs by those of a file; give one of them")
-        for each in self.everyone:
-            check_timm(each)
-        of_timm = self.weights != "pretrained" or self.image_size is not None
-        if of_timm and not any(each.startswith(TIMM) for each in self.everyone):
-            raise ConfigError(
-                f"--weights and --image-size are for {TIMM}NAME, and none is given; a checkpoint has its own"
-            )
-        if self.weights not in ("pretrained", "none") and not Path(self.weights).exists():
-            raise ConfigError(
-                f"--weights {self.weights}: there is no such file; allowed: pretrained, none, or a weights file"
-            )
-        if self.out is not None:
-            refuse_file_name(self.out, "a folder for the results")
-        if self.out is None or len(self.checkpoints) == 1:
-            return [evaluations_folder(checkpoint, self.out) for checkpoint in self.checkpoints]
-        return [self.out / name for name in folder_names([Path(each.replace(":", "-")) for each in self.checkpoints])]
-
-
-class Page(Protocol):
-    """What draws a report; see eml.reports.evaluation."""
-
-    def refuse(self, path: Path) -> None:
-        """Raises OutputError for a file that is not to be replaced."""
-
-    def write(self, found: EvaluationAnalysis, facts: dict[str, Any], path: Path) -> None:
-        """facts: as in metrics.json."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """Of one model on one table. facts: what metrics.json says. files: that were written; replaced: over older ones."""
 
     table: str
-    found: EvaluationAnalysis
-    facts: dict[str, Any]
+    analysis: EvaluationAnalysis
+    folder: Path
     files: list[Path]
     replaced: list[Path]
+    leaderboard: Leaderboard | None = None
+
+    @property
+    def model(self) -> str:
+        """The model, as it was named by the user."""
+        return self.analysis.evaluation.name
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metric → its value."""
+        return self.analysis.evaluation.summary.values
+
+    @property
+    def page(self) -> Path:
+        """The path of report.html."""
+        return self.folder / PAGE
+
+    def __repr__(self) -> str:
+        shown = self.analysis.evaluation.summary.shown
+        values = ", ".join(f"{text} {self.metrics[name]:.3f}" for name, text in shown.items())
+        return f"<EvaluationResult {self.model} on {self.table}: {values}>"
+
+    def facts(self) -> dict[str, Any]:
+        """Return the content of metrics.json."""
+        facts = {"name": self.table, **self.analysis.facts()}
+        return facts | {"standing": self.leaderboard.facts(self.analysis)} if self.leaderboard else facts
 
 
 @dataclass(frozen=True)
-class Results:
-    """of: in the order of the models, and of the tables for each. standings: by table, {} of one model."""
+class EvaluationResults:
+    """All models on all tables.
+
+    Attributes:
+        tables: The names of the tables.
+        results: In the order of the models, and for each in the order of the tables.
+        leaderboards: Table → comparison of the models; empty for a single model.
+    """
 
     tables: list[str]
-    of: list[Result]
+    results: list[EvaluationResult]
     leaderboards: dict[str, Leaderboard]
 
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.results)) or "<EvaluationResults of another process>"
 
-def evaluate_all(
-    asked: Asked,
-    processes: Processes,
-    page: Page | None = None,
+    def facts(self) -> list[dict[str, Any]]:
+        """Return the content of each metrics.json."""
+        return [result.facts() for result in self.results]
+
+
+def evaluate_models(
+    options: EvaluationOptions,
+    processes: Processes = SINGLE_PROCESS,
     *,
+    write_page: Callable[[EvaluationResult], None] | None = None,
     report: Report = lambda line: None,
-    progress: Progress,
-) -> Results:
-    """Every model on every table; metrics.json, and where wanted the page and the embeddings, are written for each.
+    progress: Progress = lambda text, total: nullcontext(lambda count: None),
+) -> EvaluationResults:
+    """Evaluate every model on every table and write metrics.json, and what else is asked for, for each.
 
-    All processes take part; the first one writes, and in the others the results are empty.
-    Raises before the work for files that are not eml's and would be replaced, and for unknown columns.
+    Embeddings are in memory for one model on one table at a time: they are released after its files are written.
+
+    Args:
+        options: Models, tables and what to compute.
+        processes: They share the images and all call this. The first one writes; in the others the results are empty.
+        write_page: Writes the report of a result at `result.page`. It is called while the result has its embeddings.
+        report: Receives the lines about tables that are read or written.
+        progress: Reports the images that are embedded or read.
+
+    Raises:
+        ConfigError: The options do not fit together.
+        OutputError: A file that eml did not write would be replaced, or nothing can be written. Both are checked
+            before the work.
+        DataError: A table lacks a column, or an image cannot be read.
+        CheckpointError: A checkpoint cannot be read.
     """
-    folders = asked.folders()
-    tables = processes.after_first(lambda: [_table(asked, each, report, progress) for each in asked.data])
-    names = folder_names([table.path or table.root for table in tables]) or ["embeddings"]
-    _check(asked, tables, [folder / name for folder in folders for name in names], page)
-    work = _Work(asked, tables, names, processes, progress)
-    others = [*work.evaluations(asked.against)] if asked.against else [None] * len(names)
-    done: list[Result] = []
-    parts: dict[str, Partition] = {}  # by the table's name; the same for every model
-    for checkpoint, folder in zip(asked.checkpoints, folders, strict=True):
-        evaluations = list(work.evaluations(checkpoint))
-        if not processes.first:
-            continue
-        for name, evaluation, other in zip(names, evaluations, others, strict=True):
-            if tables and name not in parts:
-                parts[name] = partition(evaluation.table, evaluation.wanted, asked.wanted.columns, progress=progress)
-            found = analyze(evaluation, asked.wanted, against=other, parts=parts.get(name), progress=progress)
-            done.append(_written(name, found, folder / name, asked, page))
-    if not done or len(asked.checkpoints) == 1:
-        return Results(names, done, {})
-    leaderboards = {name: build_leaderboard([each.found for each in done if each.table == name]) for name in names}
-    return Results(names, [_with_standing(each, leaderboards[each.table]) for each in done], leaderboards)
-
-
-def _table(asked: Asked, source: Path, report: Report, progress: Progress) -> Table:
-    """Images are not needed where all embeddings are at hand; the report shows those that are there."""
-    if source.is_file() and all(is_embeddings_file(each) for each in asked.everyone):
-        return read_table(source, asked.root)
-    return table_to_evaluate(source, asked.root, report, progress)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What evaluates a model on each table."""
-
-    asked: Asked
-    tables: list[Table]
-    names: list[str]
-    processes: Processes
-    progress: Progress
-
-    def evaluations(self, checkpoint: str) -> Iterator[Evaluation]:
-        """On each table; of an embeddings file in the first process alone."""
-        asked = self.asked
-        columns: dict[str, Any] = {"leave_out_same": asked.leave_out_same, "within": asked.within}
-        if is_embeddings_file(checkpoint):
-            tables: Sequence[Table | None] = self.tables or [None]
-            for each in tables if self.processes.first else ():
-                table, embeddings = read_embeddings(Path(checkpoint), each)
-                yield evaluation_of_embeddings(checkpoint, embeddings, table, **columns)
-            return
-        device = str(self.processes.device(asked.device))
-        model = load_for_evaluation(checkpoint, weights=asked.weights, image_size=asked.image_size, device=device)
-        for name, table in zip(self.names, self.tables, strict=True):
-            wanted = retrieval_set(table.frame, table.name, **columns)
-            with self.progress(f"embedding {name}", len(wanted.frame)) as advance:
-                yield evaluation_of(
-                    checkpoint,
-                    model,
-                    table,
-                    wanted,
-                    batch_size=asked.batch_size,
-                    workers=asked.workers,
-                    progress=advance,
-                    processes=self.processes,
-                )
-
-
-def _check(asked: Asked, tables: Sequence[Table], folders: Sequence[Path], page: Page | None) -> None:
-    if problems := [told for folder in folders if (told := unwritable(folder))]:
-        raise OutputError([f"{told}. Give another --out" for told in problems])
-    check_results([folder / METRICS for folder in folders])
-    if asked.save_embeddings:
-        _refuse_embeddings([folder / EMBEDDINGS for folder in folders])
-    if page:
-        for folder in folders:
-            page.refuse(folder / PAGE)
+    options.check()
+    folders = result_folders(options)
+    tables = processes.after_first(lambda: [_read_table(options, path, report, progress) for path in options.data])
+    names = folder_names([table.path or table.root for table in tables]) or [NO_TABLE]
+    page = write_page is not None
+    check_outputs(
+        [folder / name for folder in folders for name in names], embeddings=options.save_embeddings, page=page
+    )
     for table in tables:
-        check_columns(table, asked.wanted.columns)
+        check_columns(table, options.slices)
+
+    against = dict[str, Evaluation]()
+    if options.against:
+        for name, evaluation in _evaluate_on_tables(options.against, options, tables, names, processes, progress):
+            if evaluation is not None:
+                against[name] = evaluation.without_embeddings()
+            del evaluation  # else its embeddings would stay while the next ones are computed
+    results: list[EvaluationResult] = []
+    divisions: dict[str, Partition] = {}  # by table, shared by the models
+
+    def finish(name: str, folder: Path, evaluation: Evaluation | None) -> None:
+        assert evaluation is not None, "only other processes than the first have none"
+        if tables and name not in divisions:
+            divisions[name] = partition(evaluation.table, evaluation.retrieval, options.slices, progress=progress)
+        division = divisions.get(name)
+        analysis = analyze(evaluation, options, against=against.get(name), division=division, progress=progress)
+        results.append(_write(EvaluationResult(name, analysis, folder / name, [], []), options, write_page))
+
+    for checkpoint, folder in zip(options.checkpoints, folders, strict=True):
+        for name, evaluation in _evaluate_on_tables(checkpoint, options, tables, names, processes, progress):
+            processes.from_first(partial(finish, name, folder, evaluation))  # the others wait, however long it takes
+            del evaluation
+    return _compare_models(names, results, several=len(options.checkpoints) > 1)
 
 
-def _written(table: str, found: EvaluationAnalysis, folder: Path, asked: Asked, page: Page | None) -> Result:
-    evaluation, names, facts = found.evaluation, [METRICS], {"name": table, **found.facts()}
-    names += [EMBEDDINGS] if asked.save_embeddings else []
-    names += [PAGE] if page else []
-    files = [folder / name for name in names]
+def _read_table(options: EvaluationOptions, path: Path, report: Report, progress: Progress) -> Table:
+    """Read a table. Its images need not exist if all models are embeddings files; a report shows those that do."""
+    if path.is_file() and not options.needs_images:
+        return read_table(path, options.root)
+    return table_to_evaluate(path, options.root, report, progress)
+
+
+def _evaluate_on_tables(
+    checkpoint: str,
+    options: EvaluationOptions,
+    tables: Sequence[Table],
+    names: Sequence[str],
+    processes: Processes,
+    progress: Progress,
+) -> Iterator[tuple[str, Evaluation | None]]:
+    """Yield the name of each table, and a model's evaluation on it. Only the first process reads embeddings files."""
+    columns = {"leave_out_same": options.leave_out_same, "within": options.within}
+    if is_embeddings_file(checkpoint):
+        images: Sequence[Table | None] = tables or [None]
+        for name, table in zip(names, images, strict=True):
+            yield name, _evaluate_file(checkpoint, table, columns) if processes.first else None
+        return
+    retrievals = [build_retrieval_set(table.frame, table.name, **columns) for table in tables]
+    model = _load(checkpoint, options, str(processes.device(options.device)))
+    batching = Batching(options.batch_size, options.workers, processes)
+    for name, table, retrieval in zip(names, tables, retrievals, strict=True):
+        with progress(f"embedding {name}", len(retrieval.frame)) as advance:
+            evaluation = evaluate_model(model, table, retrieval, batching=batching, progress=advance)
+        yield name, evaluation
+        del evaluation
+
+
+def _evaluate_file(name: str, table: Table | None, columns: dict[str, str | None]) -> Evaluation:
+    images, embeddings = read_embeddings(Path(name), table)
+    return evaluate_embeddings(name, embeddings, images, **columns)
+
+
+def _load(checkpoint: str, options: EvaluationOptions, device: str) -> Model:
+    if checkpoint.startswith(TIMM):
+        return load(checkpoint, weights=options.weights, image_size=options.image_size, device=device)
+    return load(checkpoint, device=device)
+
+
+def _write(
+    result: EvaluationResult, options: EvaluationOptions, write_page: Callable[[EvaluationResult], None] | None
+) -> EvaluationResult:
+    """Write the files of a result and return it with their paths and without its embeddings."""
+    names = [METRICS, *([EMBEDDINGS] if options.save_embeddings else []), *([PAGE] if write_page else [])]
+    files = [result.folder / name for name in names]
     replaced = [file for file in files if file.exists()]
-    write_json(folder / METRICS, facts)
-    if asked.save_embeddings:
-        write_embeddings(folder / EMBEDDINGS, evaluation.embeddings, evaluation.wanted.frame)
-    if page:
-        page.write(found, facts, folder / PAGE)
-    return Result(table, found, facts, files, replaced)
+    evaluation = result.analysis.evaluation
+    write_json(result.folder / METRICS, result.facts())
+    if options.save_embeddings:
+        write_embeddings(result.folder / EMBEDDINGS, evaluation.embeddings, evaluation.retrieval.frame)
+    if write_page:
+        write_page(result)
+    return replace(result, files=files, replaced=replaced, analysis=result.analysis.without_embeddings())
 
 
-def _with_standing(result: Result, leaderboards: Leaderboard) -> Result:
-    """metrics.json is written again, now that all models are known."""
-    facts = result.facts | {"standing": leaderboards.facts(result.found)}
-    write_json(result.files[0], facts)
-    return replace(result, facts=facts)
+def _compare_models(names: list[str], results: list[EvaluationResult], *, several: bool) -> EvaluationResults:
+    """Return the results; those of several models with the leaderboards, which are added to each metrics.json."""
+    if not results or not several:
+        return EvaluationResults(names, results, {})
+    leaderboards = {
+        name: build_leaderboard([result.analysis for result in results if result.table == name]) for name in names
+    }
+    results = [replace(result, leaderboard=leaderboards[result.table]) for result in results]
+    for result in results:
+        write_json(result.folder / METRICS, result.facts())
+    return EvaluationResults(names, results, leaderboards)

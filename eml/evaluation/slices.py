@@ -1,7 +1,7 @@
-"""Metrics by kind of query: where a model is good, and where not."""
+"""Metrics by kind of query: where a model is good, and where it is not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,13 @@ NEAR = ("with a near-duplicate in the gallery", "without one")
 
 @dataclass(frozen=True)
 class Parts:
-    """Which part each query belongs to. of: (Q,) index into names, −1 for none."""
+    """The queries of a set divided into parts.
+
+    Attributes:
+        title: What divides them.
+        names: The parts.
+        of: (Q,) index of each query's part in `names`, −1 for none.
+    """
 
     title: str
     names: list[str]
@@ -40,9 +46,13 @@ class Parts:
 
 @dataclass(frozen=True)
 class Partition:
-    """The ways in which the queries of a set fall into parts, whatever the model. left_out: title → why there is none.
+    """The ways to divide the queries of a set into parts, independent of the model.
 
-    Worth making once for several models: near-duplicates take a second look at the images.
+    Several models share it, since the search for near-duplicates reads images.
+
+    Attributes:
+        parts: The ways.
+        left_out: Title → the reason why there is no such way.
     """
 
     parts: list[Parts]
@@ -51,9 +61,14 @@ class Partition:
 
 @dataclass(frozen=True)
 class Slice:
-    """Of the queries of one part that count: how many, of how many classes, their means and the means' intervals.
+    """Metrics of one part of the queries.
 
-    intervals: {} of one class, which says nothing about others.
+    Attributes:
+        name: The part.
+        queries: The number of its queries with a positive.
+        classes: The number of their classes.
+        values: Metric → its value.
+        intervals: Metric → its interval; empty for a single class, which says nothing about others.
     """
 
     name: str
@@ -63,37 +78,42 @@ class Slice:
     intervals: dict[str, Interval]
 
     def facts(self) -> dict[str, Any]:
-        """For metrics.json."""
-        pairs = {name: as_pair(each) for name, each in self.intervals.items()}
+        """Return the slice for metrics.json."""
         return {
             "name": self.name,
             "queries": self.queries,
             "classes": self.classes,
             "values": self.values,
-            "intervals": pairs,
+            "intervals": {name: as_pair(interval) for name, interval in self.intervals.items()},
         }
 
 
 @dataclass(frozen=True)
 class Slices:
-    """slices: by title. left_out: title → why there is none."""
+    """Metrics of the parts of the queries, and the worst classes.
 
-    slices: dict[str, list[Slice]]
-    worst: list[WorstClass]
-    left_out: dict[str, str]
+    Attributes:
+        slices: Title → the metrics of each part.
+        worst: The worst classes.
+        left_out: Title → the reason why there are no slices.
+    """
+
+    slices: dict[str, list[Slice]] = field(default_factory=dict)
+    worst: list[WorstClass] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
-        """For metrics.json: slices, worst_classes, slices_left_out."""
+        """Return slices, worst_classes and slices_left_out for metrics.json."""
         return {
             "slices": [
-                {"title": title, "rows": [each.facts() for each in rows]} for title, rows in self.slices.items()
+                {"title": title, "rows": [part.facts() for part in parts]} for title, parts in self.slices.items()
             ],
-            "worst_classes": [_facts_of(each) for each in self.worst],
+            "worst_classes": [_worst_facts(worst) for worst in self.worst],
             "slices_left_out": self.left_out,
         }
 
 
-def _facts_of(worst: WorstClass) -> dict[str, Any]:
+def _worst_facts(worst: WorstClass) -> dict[str, Any]:
     return {
         "label": worst.label,
         "queries": worst.queries,
@@ -104,30 +124,26 @@ def _facts_of(worst: WorstClass) -> dict[str, Any]:
     }
 
 
-def slices_of(
-    table: Table,
-    wanted: RetrievalSet,
-    summary: Summary,
-    columns: Sequence[str] = (),
-    *,
-    progress: Progress | None = None,
-) -> Slices:
-    """`partition` of the set, and the metrics of its parts. Raises DataError for a column that the table lacks."""
-    return sliced_by(partition(table, wanted, columns, progress=progress), wanted, summary)
-
-
 def partition(
-    table: Table, wanted: RetrievalSet, columns: Sequence[str] = (), *, progress: Progress | None = None
+    table: Table, retrieval: RetrievalSet, columns: Sequence[str] = (), *, progress: Progress | None = None
 ) -> Partition:
-    """By class size, size of the image, near-duplicates, the column `category` if there, and further columns.
+    """Divide the queries by class size, image size, near-duplicates, the column `category` if any, and columns.
 
-    Near-duplicates are searched for as `eml filter` does, with a second look at the images.
-    Raises DataError for a column that the table does not have.
+    Near-duplicates are searched for as in `eml filter`, with a second look at the images.
+
+    Args:
+        table: The table of the images.
+        retrieval: Its queries and gallery.
+        columns: Further columns to divide by.
+        progress: Reports the second look at the images.
+
+    Raises:
+        DataError: The table lacks a column.
     """
     check_columns(table, columns)
-    frame, queries = wanted.frame, wanted.queries
+    frame, queries = retrieval.frame, retrieval.queries
     left_out: dict[str, str] = {}
-    parts = [by_bins("class size", _class_sizes(wanted), CLASS_SIZES)]
+    parts = [by_bins("class size", _class_sizes(retrieval), CLASS_SIZES)]
     sizes = seen_sizes(frame)
     if sizes is None:
         left_out["shorter side"] = "the table has no width and height"
@@ -135,70 +151,77 @@ def partition(
         shorter = sizes.min(axis=1).to_numpy(np.int64)[queries]
         parts.append(by_bins("shorter side (pixels)", shorter, SHORTER_SIDES))
     try:
-        near = near_duplicates(table, wanted, progress)
+        near = near_duplicates(table, retrieval, progress)
         parts.append(Parts("near-duplicates", list(NEAR), np.where(near, 0, 1)))
     except DataError as error:
         left_out["near-duplicates"] = str(error).splitlines()[0]
-    named = [*([CATEGORY] if CATEGORY in frame and CATEGORY not in columns else []), *columns]
-    parts += [by_column(name, frame[name].iloc[queries]) for name in dict.fromkeys(named)]
+    titles = [*([CATEGORY] if CATEGORY in frame and CATEGORY not in columns else []), *columns]
+    parts += [by_column(name, frame[name].iloc[queries]) for name in dict.fromkeys(titles)]
     return Partition(parts, left_out)
 
 
-def sliced_by(made: Partition, wanted: RetrievalSet, summary: Summary) -> Slices:
-    """The metrics of each part that has queries that count, and the worst classes."""
-    classes, left_out = wanted.labels[wanted.queries], dict(made.left_out)
-    found = {each.title: sliced(each, summary, classes) for each in made.parts}
-    for title in [title for title, rows in found.items() if len(rows) < 2]:
-        left_out[title] = f"all queries that count are in one part: {', '.join(each.name for each in found.pop(title))}"
-    names = wanted.frame["label"].tolist()
-    return Slices(found, worst_classes(summary, wanted.labels, names, wanted.queries, wanted.gallery), left_out)
+def measure_slices(division: Partition, retrieval: RetrievalSet, summary: Summary) -> Slices:
+    """Return the metrics of each part that has queries with a positive, and the worst classes."""
+    classes, left_out = retrieval.labels[retrieval.queries], dict(division.left_out)
+    slices = {parts.title: measure_parts(parts, summary, classes) for parts in division.parts}
+    for title in [title for title, rows in slices.items() if len(rows) < 2]:
+        names = ", ".join(part.name for part in slices.pop(title))
+        left_out[title] = f"all queries that count are in one part: {names}"
+    names_of_rows = retrieval.frame["label"].tolist()
+    worst = worst_classes(summary, retrieval.labels, names_of_rows, retrieval.queries, retrieval.gallery)
+    return Slices(slices, worst, left_out)
 
 
 def check_columns(table: Table, columns: Sequence[str]) -> None:
-    """Raises DataError for those that the table does not have."""
-    if missing := [name for name in columns if name not in table.frame]:
-        have = ", ".join(map(str, table.frame))
-        which = f"column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
-        raise DataError(f"{table.name}: has no {which} to slice by; it has {have}")
+    """Check that a table has the columns to slice by.
 
-
-def sliced(parts: Parts, summary: Summary, classes: NDArray[np.int64]) -> list[Slice]:
-    """Each part with queries that count. classes: (Q,) of the summary's queries.
-
-    The gallery is that of the whole set. GAP is of all queries of the part, as in the set: also without a positive.
+    Raises:
+        DataError: It lacks one.
     """
-    found = []
+    if missing := [name for name in columns if name not in table.frame]:
+        names = ", ".join(map(str, table.frame))
+        which = f"column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
+        raise DataError(
+            f"{table.name}: has no {which} to slice by; it has {names}", code="unknown-column", parameter="slices"
+        )
+
+
+def measure_parts(parts: Parts, summary: Summary, classes: NDArray[np.int64]) -> list[Slice]:
+    """Return the metrics of each part that has queries with a positive. classes: (Q,) of the summary's queries.
+
+    The gallery is that of the whole set. GAP counts queries without a positive too, as it does for the set.
+    """
+    slices = []
     for index, name in enumerate(parts.names):
-        mine = np.flatnonzero(parts.of == index)
-        if summary.answers.has_positive[mine].any():
-            found.append(_slice(name, mine, summary, classes[mine]))
-    return found
+        places = np.flatnonzero(parts.of == index)
+        if summary.answers.has_positive[places].any():
+            slices.append(_measure_part(name, places, summary, classes[places]))
+    return slices
 
 
-def _slice(name: str, mine: NDArray[np.int64], summary: Summary, classes: NDArray[np.int64]) -> Slice:
-    """mine: places among the queries; classes: of these."""
-    counted = summary.answers.has_positive[mine]
-    per_query = {metric: values[mine] for metric, values in summary.per_query.items()}
-    together = statistic_of(summary.answers.of(mine))
-    values = {metric: float(each[counted].mean()) for metric, each in per_query.items()} | dict(
-        together(np.ones(len(mine)))
-    )
+def _measure_part(name: str, places: NDArray[np.int64], summary: Summary, classes: NDArray[np.int64]) -> Slice:
+    """Return the metrics of the queries at some places. classes: of these queries."""
+    counted = summary.answers.has_positive[places]
+    per_query = {metric: values[places] for metric, values in summary.per_query.items()}
+    statistic = statistic_of(summary.answers.of(places))
+    means = {metric: float(values[counted].mean()) for metric, values in per_query.items()}
+    values_of = means | dict(statistic(np.ones(len(places))))
     count = len(np.unique(classes[counted]))
-    found: dict[str, Interval] = {}
+    intervals_by_metric: dict[str, Interval] = {}
     if count > 1:
-        found = intervals(per_query, classes)
-        found |= intervals_of(together, classes)
+        intervals_by_metric = intervals(per_query, classes)
+        intervals_by_metric |= intervals_of(statistic, classes)
     return Slice(
         name,
         int(counted.sum()),
         count,
-        {metric: values[metric] for metric in summary.values},
-        {metric: found[metric] for metric in summary.values if metric in found},
+        {metric: values_of[metric] for metric in summary.values},
+        {metric: intervals_by_metric[metric] for metric in summary.values if metric in intervals_by_metric},
     )
 
 
 def by_bins(title: str, values: NDArray[np.int64], least: Sequence[int]) -> Parts:
-    """Whole numbers by bins, given by the least of each, ascending; what is below the first is in none."""
+    """Divide whole numbers into bins. least: the least of each bin, ascending. Smaller numbers are in no bin."""
     names = []
     for low, above in zip(least, [*least[1:], None], strict=True):
         names.append(f"{low}+" if above is None else str(low) if above == low + 1 else f"{low}–{above - 1}")
@@ -206,85 +229,90 @@ def by_bins(title: str, values: NDArray[np.int64], least: Sequence[int]) -> Part
 
 
 def by_column(title: str, column: "pd.Series[Any]") -> Parts:
-    """By value; of text the 20 most frequent, the others together; of numbers with more values, five quantiles.
+    """Divide by the values of a column: the 20 most frequent texts, or five quantiles of numbers with more values.
 
-    A column of text that holds nothing but numbers is one of numbers, unless these are names: "007" beside "7", or
-    with zeros before them, or too large to be told apart. Blank cells are a part of their own.
+    A text column that holds only numbers is numeric unless they are names: "007" beside "7", numbers with leading
+    zeros, or numbers too large to differ in float64. Blank cells are a part of their own.
     """
     text = column.astype(str).where(column.notna(), "").to_numpy(str)
     blank = text == ""
     numbers = pd.to_numeric(pd.Series(text).mask(blank), errors="coerce").to_numpy(np.float64)
     if not blank.all() and _are_numbers(text[~blank], numbers[~blank]):
-        names, of = _by_number(numbers[~blank], text[~blank])
+        names, part_of = _by_number(numbers[~blank], text[~blank])
     else:
-        names, of = _by_frequency(text[~blank])
-    everywhere = np.full(len(text), len(names))
-    everywhere[~blank] = of
-    nothing = "(blank)" if "(blank)" not in names else "(empty cells)"
-    return Parts(title, [*names, nothing] if blank.any() else names, everywhere)
+        names, part_of = _by_frequency(text[~blank])
+    part_of_all = np.full(len(text), len(names))
+    part_of_all[~blank] = part_of
+    blank_name = "(blank)" if "(blank)" not in names else "(empty cells)"
+    return Parts(title, [*names, blank_name] if blank.any() else names, part_of_all)
 
 
 def _are_numbers(text: NDArray[np.str_], numbers: NDArray[np.float64]) -> bool:
-    """Whether the values are amounts, not names that are written with digits."""
-    if not (np.abs(numbers) < 2**53).all():  # NaN is not either
+    """Return whether the values are amounts and not names written with digits."""
+    if not (np.abs(numbers) < 2**53).all():  # false for NaN too
         return False
     padded = any(
-        len(digits := each.lstrip("+-")) > 1 and digits[0] == "0" and digits[1].isdigit() for each in set(text)
+        len(digits := value.lstrip("+-")) > 1 and digits[0] == "0" and digits[1].isdigit() for value in set(text)
     )
     return not padded and len(np.unique(text)) == len(np.unique(numbers))
 
 
 def _by_number(numbers: NDArray[np.float64], text: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
-    values, first, of = np.unique(numbers, return_index=True, return_inverse=True)
+    values, first, part_of = np.unique(numbers, return_index=True, return_inverse=True)
     if len(values) <= MOST:
-        return [str(each) for each in text[first]], of
+        return [str(value) for value in text[first]], part_of
     ends = np.unique(np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1], method="lower"))
-    of = np.searchsorted(ends, numbers, side="left")
+    part_of = np.searchsorted(ends, numbers, side="left")
     ends = ends[ends < values[-1]]
-    ends_of = []
+    ranges = []
     for index in range(len(ends) + 1):
-        mine = numbers[of == index]
-        ends_of.append((mine.min(), mine.max()))  # none is empty: each end is one of the numbers
+        inside = numbers[part_of == index]
+        ranges.append((inside.min(), inside.max()))  # none is empty: each end is one of the numbers
     for digits in (6, 10, 17):
-        shown = [(f"{low:.{digits}g}", f"{high:.{digits}g}") for low, high in ends_of]
+        shown = [(f"{low:.{digits}g}", f"{high:.{digits}g}") for low, high in ranges]
         names = [low if low == high else f"{low}–{high}" for low, high in shown]
         if len(set(names)) == len(names):
             break
-    return names, of
+    return names, part_of
 
 
 def _by_frequency(text: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
-    values, of, counts = np.unique(text, return_inverse=True, return_counts=True)
+    values, part_of, counts = np.unique(text, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    names = [str(each) for each in values[order]]
+    names = [str(value) for value in values[order]]
     if len(names) > MOST + 1:
         names = [*names[:MOST], f"{len(names) - MOST:,} others"]
         place = np.minimum(place, MOST)
-    return names, place[of]
+    return names, place[part_of]
 
 
-def _class_sizes(wanted: RetrievalSet) -> NDArray[np.int64]:
+def _class_sizes(retrieval: RetrievalSet) -> NDArray[np.int64]:
     """(Q,) images of each query's class in the set."""
-    return np.bincount(wanted.labels)[wanted.labels[wanted.queries]]
+    return np.bincount(retrieval.labels)[retrieval.labels[retrieval.queries]]
 
 
-def near_duplicates(table: Table, wanted: RetrievalSet, progress: Progress | None = None) -> NDArray[np.bool_]:
+def near_duplicates(table: Table, retrieval: RetrievalSet, progress: Progress | None = None) -> NDArray[np.bool_]:
     """(Q,) whether the gallery has another image of the query's class that shows the same as the query.
 
-    Hashes within 10 bits and a second look at the images (where they can be read), as in `eml filter`. Raises
-    DataError where the table has no usable hashes, and where images of the query's group do not count.
+    Such images have hashes within 10 bits and pass a second look at the images (where they can be read), as in
+    `eml filter`.
+
+    Raises:
+        DataError: The table has no usable hashes, or images of the query's group are ignored.
     """
-    if wanted.groups is not None:
-        raise DataError(f"{table.name}: near-duplicates may be among those left out ({wanted.protocol})")
-    same = same_images(replace(table, frame=wanted.frame), THRESHOLD, "within", progress, trust_hash=True)
-    of_row = same.files.of_row
-    in_gallery = np.zeros(len(wanted.frame), bool)
-    in_gallery[wanted.gallery] = True
-    held = np.bincount(of_row[in_gallery], minlength=len(same.files.row))  # images of the gallery that are this file
-    others = np.zeros(len(held), bool)
-    for one, other in ((same.i, same.j), (same.j, same.i)):
-        others[one[held[other] > 0]] = True
-    mine = of_row[wanted.queries]
-    return others[mine] | (held[mine] - in_gallery[wanted.queries] > 0)
+    if retrieval.groups is not None:
+        raise DataError(
+            f"{table.name}: near-duplicates may be among those left out ({retrieval.protocol})", code="does-not-apply"
+        )
+    same = same_images(replace(table, frame=retrieval.frame), THRESHOLD, "within", progress, trust_hash=True)
+    file_of_row = same.files.of_row
+    in_gallery = np.zeros(len(retrieval.frame), bool)
+    in_gallery[retrieval.gallery] = True
+    gallery_copies = np.bincount(file_of_row[in_gallery], minlength=len(same.files.row))  # of each file
+    has_near = np.zeros(len(gallery_copies), bool)
+    for first, second in ((same.i, same.j), (same.j, same.i)):
+        has_near[first[gallery_copies[second] > 0]] = True
+    files = file_of_row[retrieval.queries]
+    return has_near[files] | (gallery_copies[files] - in_gallery[retrieval.queries] > 0)

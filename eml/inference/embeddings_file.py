@@ -1,4 +1,4 @@
-"""Embeddings in a file, made by eml or elsewhere: .npz, .npy or .parquet, and the images that they are of.
+"""Embeddings files, written by eml or another program: .npz, .npy or .parquet, and the images that they belong to.
 
 .npz: `embeddings` (N, D), and `label`, `file_name` and any other arrays of N values, which become columns.
 .npy: (N, D), of the rows of a table in their order.
@@ -23,48 +23,61 @@ from eml.files import whole_file
 
 Array = NDArray[Any]
 SUFFIXES = (".npz", ".npy", ".parquet")
+PREFIX = "embedding_"  # of Parquet columns, before the dimension
 
 
 def is_embeddings_file(name: str) -> bool:
-    """By its suffix."""
+    """Return whether a name is that of an embeddings file, by its suffix."""
     return Path(name).suffix in SUFFIXES
 
 
 def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tensor]:
-    """The images, and their (N, D) float32 embeddings in the table's order.
+    """Return the images of an embeddings file and their embeddings, (N, D) float32 in the order of the images.
 
-    table: which images to take; of one with queries and a gallery these. A file with file names may hold more than
-    these; one without must have a row for each row of the table, in order. None: all that the file holds, which must
-    then have labels.
-    Raises DataError for what cannot be read or does not fit the table.
+    Args:
+        path: The file.
+        table: The images to read embeddings of; from a table with queries and a gallery, its queries and gallery. A
+            file with file names may hold more images. A file without needs a row for each row of the table, in order.
+            None reads all images of the file, which then needs labels.
+
+    Raises:
+        DataError: The file cannot be read or does not fit the table.
     """
     embeddings, columns = _read(path)
     if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.number) or not embeddings.size:
-        raise DataError(f"{path}: embeddings must be (N, D) numbers, got {embeddings.shape} of {embeddings.dtype}")
+        shape = f"{embeddings.shape} of {embeddings.dtype}"
+        raise _error(f"{path}: embeddings must be (N, D) numbers, got {shape}")
     for name, column in columns.items():
         if column.shape != (len(embeddings),):
             shape = f"{len(column):,} values" if column.ndim == 1 else f"an array {column.shape}"
-            raise DataError(f"{path}: {len(embeddings):,} embeddings and {shape} of {name!r}; one for each is needed")
+            raise _error(f"{path}: {len(embeddings):,} embeddings and {shape} of {name!r}; one for each is needed")
     values = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
     if table is not None:
-        values = values[_rows(path, len(values), columns, table)]
+        values = values[_rows_of_images(path, len(values), columns, table)]
         table = replace(table, frame=table.frame[query_or_gallery_rows(table.frame)].reset_index(drop=True))
         _refuse_directionless(path, values, table.frame["file_name"])
         return table, values
     if "label" not in columns:
         raise DataError(
-            f"{path}: has no labels, so it is not known what is alike; say which images they are of: --data TABLE"
+            f"{path}: has no labels, so it is unknown which embeddings are of one class; give the table of their "
+            "images as `data`",
+            code="no-labels",
+            parameter="data",
         )
-    frame = _frame(path, columns)
+    frame = _build_frame(path, columns)
     _refuse_directionless(path, values, frame["file_name"])
     return Table(frame, path.parent, path), values
 
 
-def _frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
-    """The images, with the known columns in their types, as of any table."""
+def _error(text: str) -> DataError:
+    return DataError(text, code="not-an-embeddings-file")
+
+
+def _build_frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
+    """Return the images as the frame of a table, the known columns in their types."""
     empty = pd.isna(columns["label"])
     labels = np.where(empty, "", columns["label"].astype(str))
-    frame = pd.DataFrame({"label": labels} | {name: each for name, each in columns.items() if name != "label"})
+    frame = pd.DataFrame({"label": labels} | {name: column for name, column in columns.items() if name != "label"})
     if "file_name" in frame:
         frame["file_name"] = columns["file_name"].astype(str)
     else:
@@ -73,24 +86,25 @@ def _frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
     frame = parse_columns(frame, problems)
     problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
     if problems:
-        told = [f"{path}: row {row}: {text}" if row >= 0 else f"{path}: {text}" for row, text in problems[:SHOWN]]
-        raise DataError(told + and_more(path, len(problems)))
+        lines = [f"{path}: row {row}: {text}" if row >= 0 else f"{path}: {text}" for row, text in problems[:SHOWN]]
+        raise DataError(lines + and_more(path, len(problems)), code="invalid-rows")
     return frame
 
 
 def _refuse_directionless(path: Path, embeddings: Tensor, names: "pd.Series[str]") -> None:
-    """DataError for embeddings that a cosine cannot be taken of, before there is no telling where they came from."""
+    """Raise a DataError for embeddings without a cosine, while the file that they come from is known."""
     finite = embeddings.isfinite().all(dim=1)
     bad = (~finite | (embeddings == 0).all(dim=1)).nonzero()[:, 0].tolist()
     if bad:
         raise DataError(
             f"{path}: {len(bad):,} of {len(embeddings):,} embeddings are NaN, infinite or zero, "
-            f"first: {names.iloc[bad[0]]}. Leave these images out, or embed them again"
+            f"first: {names.iloc[bad[0]]}. Leave these images out, or embed them again",
+            code="invalid-embeddings",
         )
 
 
 def has_file_names(frame: pd.DataFrame) -> bool:
-    """Whether the file that it was read from had any; else rows are called by their number."""
+    """Return whether the images of an embeddings file have file names; if not, they are called by their row."""
     return frame["file_name"].tolist() != _numbered(len(frame))
 
 
@@ -99,17 +113,22 @@ def _numbered(count: int) -> list[str]:
 
 
 def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **columns: Array) -> None:
-    """An .npz with embeddings (N, D), file_name, label and what is query and gallery of the frame's rows.
+    """Write an .npz with embeddings (N, D), file_name, label, and is_query and is_gallery if the frame has them.
 
-    columns: further ones, (N,).
+    Args:
+        path: The file.
+        embeddings: (N, D).
+        frame: The N rows of the images.
+        columns: Further columns, (N,).
 
-    Raises OutputError.
+    Raises:
+        OutputError: The file cannot be written.
     """
     arrays: dict[str, Any] = {
         "embeddings": embeddings.numpy(),
         "file_name": frame["file_name"].to_numpy(str),
         "label": frame["label"].to_numpy(str),
-        **(_flags(frame) if has_query_gallery(frame) else {}),  # else another protocol is read
+        **(_flags(frame) if has_query_gallery(frame) else {}),  # else the file would be read with another protocol
         **columns,
     }
     with whole_file(path) as temporary, temporary.open("wb") as file:
@@ -121,6 +140,7 @@ def _flags(frame: pd.DataFrame) -> dict[str, Array]:
 
 
 def _read(path: Path) -> tuple[Array, dict[str, Array]]:
+    """Return the embeddings, and the columns by name."""
     try:
         match path.suffix:
             case ".npy":
@@ -129,64 +149,73 @@ def _read(path: Path) -> tuple[Array, dict[str, Array]]:
                 with np.load(path, allow_pickle=False) as file:
                     columns = {name: file[name] for name in file.files}
                 if "embeddings" not in columns:
-                    raise DataError(f"{path}: has no array 'embeddings'; it has {', '.join(columns) or 'none'}")
+                    raise _error(f"{path}: has no array 'embeddings'; it has {', '.join(columns) or 'none'}")
                 return columns.pop("embeddings"), columns
             case _:
-                return _of_parquet(path)
+                return _read_parquet(path)
     except DataError:
         raise
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
+        raise DataError(f"{path}: there is no such file", code="file-not-found") from error
     except ImportError as error:
-        raise DataError(f"{path}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'") from error
+        raise DataError(
+            f"{path}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'", code="missing-package"
+        ) from error
     except (OSError, ValueError, EOFError) as error:
         reason = "it is no array of numbers" if "pickle" in str(error) else str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as {path.suffix}: {reason}") from error
+        raise _error(f"{path}: cannot be read as {path.suffix}: {reason}") from error
 
 
-def _of_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
+def _read_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
     frame = pd.read_parquet(path)
     if "embedding" in frame:
-        rows = frame.pop("embedding")
-        if rows.isna().any():
-            raise DataError(f"{path}: {int(rows.isna().sum()):,} of {len(rows):,} rows have no embedding")
-        lengths = {len(row) for row in rows}
+        lists = frame.pop("embedding")
+        if lists.isna().any():
+            raise _error(f"{path}: {int(lists.isna().sum()):,} of {len(lists):,} rows have no embedding")
+        lengths = {len(values) for values in lists}
         if len(lengths) != 1:
-            raise DataError(f"{path}: embeddings of {len(lengths)} lengths: {sorted(lengths)[:5]}")
-        embeddings = np.stack(rows.tolist())
+            raise _error(f"{path}: embeddings of {len(lengths)} lengths: {sorted(lengths)[:5]}")
+        embeddings = np.stack(lists.tolist())
     else:
-        places = {
-            int(name[10:]): name for name in map(str, frame) if name[:10] == "embedding_" and name[10:].isdecimal()
-        }
-        if not places:
-            raise DataError(f"{path}: has no column 'embedding' of lists and no columns embedding_0, embedding_1, …")
-        if missing := sorted(set(range(max(places))) - set(places)):
-            raise DataError(f"{path}: has embedding_{max(places)} but no embedding_{missing[0]}")
-        names = [places[place] for place in sorted(places)]
+        names = _dimension_columns(path, frame)
         embeddings = frame[names].to_numpy(np.float32)
         frame = frame.drop(columns=names)
     return embeddings, {str(name): frame[name].to_numpy() for name in frame}
 
 
-def _rows(path: Path, count: int, columns: dict[str, Array], table: Table) -> Tensor:
-    """The row of the file for each image of the table that is query or gallery."""
-    asked = query_or_gallery_rows(table.frame)
+def _dimension_columns(path: Path, frame: pd.DataFrame) -> list[str]:
+    """Return the columns embedding_0, embedding_1, … in the order of the dimensions."""
+    digits = {name: name.removeprefix(PREFIX) for name in map(str, frame) if name.startswith(PREFIX)}
+    names = {int(number): name for name, number in digits.items() if number.isdecimal()}
+    if not names:
+        raise _error(f"{path}: has no column 'embedding' of lists and no columns embedding_0, embedding_1, …")
+    if missing := sorted(set(range(max(names))) - set(names)):
+        raise _error(f"{path}: has embedding_{max(names)} but no embedding_{missing[0]}")
+    return [names[dimension] for dimension in sorted(names)]
+
+
+def _rows_of_images(path: Path, count: int, columns: dict[str, Array], table: Table) -> Tensor:
+    """Return the row of the file for each image of the table that is a query or in the gallery."""
+    used = query_or_gallery_rows(table.frame)
     if "file_name" not in columns:
         if count != len(table.frame):
             raise DataError(
                 f"{path}: {count:,} embeddings without file names, and {table.name} has {len(table.frame):,} rows; "
-                "they must be the same rows in the same order"
+                "they must be the same rows in the same order",
+                code="other-images",
             )
-        return torch.from_numpy(np.flatnonzero(asked))
+        return torch.from_numpy(np.flatnonzero(used))
     names = pd.Index(columns["file_name"].astype(str))
     if names.has_duplicates:
-        raise DataError(f"{path}: file_name {names[names.duplicated()][0]!r} is there more than once")
-    wanted = table.frame["file_name"][asked]
-    found = names.get_indexer(pd.Index(wanted))
-    missing = wanted[found < 0].tolist()
+        problem = f"{path}: file_name {names[names.duplicated()][0]!r} is there more than once"
+        raise DataError(problem, code="duplicate-file-name")
+    required = table.frame["file_name"][used]
+    rows = names.get_indexer(pd.Index(required))
+    missing = required[rows < 0].tolist()
     if missing:
         raise DataError(
-            f"{path}: has no embedding for {len(missing):,} of {len(found):,} images of {table.name}, "
-            f"first: {missing[0]}"
+            f"{path}: has no embedding for {len(missing):,} of {len(rows):,} images of {table.name}, "
+            f"first: {missing[0]}",
+            code="other-images",
         )
-    return torch.from_numpy(found)
+    return torch.from_numpy(rows)

@@ -20,12 +20,21 @@ def table_images(
     augmenter: Augmenter | None = None,
     seed: int = 0,
 ) -> ImageDataset:
-    """The images of some of the table's rows, in the frame's order. source: where from; None: their files."""
+    """Return the images of rows of a table, in the frame's order, as a dataset for a data loader.
+
+    Args:
+        table: The table, which knows the folder of the images.
+        frame: Its rows.
+        preprocess: The preprocessing of the model.
+        source: An image cache of these rows; by default images are read from their files.
+        augmenter: Augmentation, for training.
+        seed: The seed of the augmentation.
+    """
     source = table_files(table, frame) if source is None else source
     return ImageDataset(source, preprocess, augmenter=augmenter, seed=seed)
 
 
 def table_files(table: Table, frame: pd.DataFrame) -> images.FileSource:
-    """The files, and boxes, of some of the table's rows."""
+    """Return the image files, with their boxes, of rows of a table."""
     boxes = frame[list(BOX)].fillna(-1).to_numpy(np.int64) if set(BOX) <= set(frame.columns) else None
     return images.FileSource(table.root, frame["file_name"].tolist(), boxes)

@@ -1,7 +1,7 @@
-"""A loaded model: images in, embeddings out. What `eml.load` returns."""
+"""A loaded model: images in, embeddings out. `eml.load` returns it."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,94 +13,112 @@ from torch import Tensor
 
 from eml.errors import CheckpointError, DataError
 from eml.images.decode import decode, from_pil
-from eml.images.loading import ImageDataset, InOrder, batches, normalise
+from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
 from eml.models.calibration import Calibration, read_calibration
-from eml.models.checkpoint import load_checkpoint
-from eml.models.device import find_device
 from eml.models.embedder import Embedder
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 
 
 class Model:
-    """An embedder with its preprocessing, in eval mode on one device. folder: of its checkpoint, if it is from one."""
+    """An embedder with its preprocessing, in eval mode on one device.
+
+    Args:
+        embedder: The network.
+        preprocess: The preprocessing of its images.
+        device: The device to compute on.
+        folder: The checkpoint folder that it was loaded from, if any.
+        source: What it was loaded from, as it was named: a run, a checkpoint or timm:NAME.
+        backbone: The backbone's name in timm, if known.
+    """
 
     def __init__(
-        self, embedder: Embedder, preprocess: Preprocess, device: torch.device, folder: Path | None = None
+        self,
+        embedder: Embedder,
+        preprocess: Preprocess,
+        device: torch.device,
+        folder: Path | None = None,
+        *,
+        source: str = "",
+        backbone: str = "",
     ) -> None:
         self.embedder, self.preprocess, self.device = embedder.to(device).eval(), preprocess, device
-        self.folder = folder
+        self.folder, self.source = folder, source
+        self.backbone = backbone or type(embedder.backbone).__name__
+
+    def __repr__(self) -> str:
+        source = f", from {self.source}" if self.source else ""
+        side = self.preprocess.size
+        return f"<Model {self.backbone}: {side}×{side} pixels to {self.size} numbers, on {self.device}{source}>"
+
+    @property
+    def size(self) -> int:
+        """The embedding size D."""
+        return self.embedder.size
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """What `eml calibrate` found for this checkpoint; None where it was not run.
+        """The calibration of the checkpoint, or None if it was not calibrated.
 
-        Raises CheckpointError when it cannot be read or belongs to other weights.
+        Raises:
+            CheckpointError: It cannot be read or belongs to other weights.
         """
         return None if self.folder is None else read_calibration(self.folder)
 
     @property
     def threshold(self) -> float:
-        """The calibrated threshold: accept from this cosine upwards. Raises CheckpointError without a calibration."""
+        """The calibrated threshold, the lowest cosine that is accepted.
+
+        Raises:
+            CheckpointError: The model is not calibrated.
+        """
         if self.calibration is None:
-            raise CheckpointError(f"{self.folder or 'the model'}: is not calibrated; run: eml calibrate CHECKPOINT")
+            raise CheckpointError(
+                f"{self.folder or self.source or 'the model'}: is not calibrated; run: eml calibrate CHECKPOINT",
+                code="not-calibrated",
+            )
         return self.calibration.threshold.value
 
     def matches(self, first: ImageLike, second: ImageLike, *, threshold: float | None = None) -> bool:
-        """Whether two images are taken to be of one class: their cosine is at least the threshold.
+        """Return whether two images show the same class, that is, whether their cosine is at least the threshold.
 
-        threshold: the calibrated one unless given. Whether it fits two images depends on its goal: pair_far is about
-        pairs; far, about the nearest of a whole gallery, is stricter. Raises CheckpointError when neither is there.
+        Args:
+            first: A path, a PIL image or an array, as for `embed`.
+            second: The image to compare it with.
+            threshold: The lowest cosine that is accepted; the calibrated one by default. A threshold calibrated for
+                `pair_far` is meant for pairs. One for `far`, about the nearest image of a whole gallery, is stricter.
+
+        Raises:
+            CheckpointError: No threshold is given, and the model is not calibrated.
         """
-        least = self.threshold if threshold is None else threshold
-        one, other = self.embed([first, second])
-        return float(one @ other) >= least
-
-    @property
-    def size(self) -> int:
-        """Embedding size D."""
-        return self.embedder.size
+        lowest = self.threshold if threshold is None else threshold
+        embeddings = self.embed([first, second])
+        return float(embeddings[0] @ embeddings[1]) >= lowest
 
     def embed(self, images: Sequence[ImageLike] | ImageLike, *, batch_size: int = 64) -> NDArray[np.float32]:
-        """(N, D) float32 embeddings of unit length.
+        """Return embeddings of unit length, (N, D) float32.
 
-        images: paths, PIL images (any mode) or (H, W, 3) uint8 RGB arrays; one alone counts as a list of one.
-        Raises DataError when one cannot be read.
+        Args:
+            images: Paths, PIL images of any mode, or (H, W, 3) uint8 RGB arrays; a single image is a list of one.
+            batch_size: The number of images computed at once.
+
+        Raises:
+            DataError: An image cannot be read.
         """
         if isinstance(images, (str, os.PathLike, Image.Image, np.ndarray)):
             images = [images]
-        done = [self._forward(pixels) for pixels in self._tensors(images, batch_size)]
-        return torch.cat(done).numpy() if done else np.zeros((0, self.size), np.float32)
+        parts = [self.embed_pixels(pixels) for pixels in self._load_pixels(images, batch_size)]
+        return torch.cat(parts).numpy() if parts else np.zeros((0, self.size), np.float32)
 
-    def embed_rows(
-        self, images: ImageDataset, *, batch_size: int, workers: int = 0, progress: Callable[[int], None] | None = None
-    ) -> Tensor:
-        """(N, D) float32 embeddings of unit length on the CPU, for the rows of a table in order."""
-        done = torch.empty(len(images), self.size)
-        for embeddings, rows in self.embedded(images, InOrder(len(images), batch_size), workers):
-            done[rows] = embeddings
-            if progress is not None:
-                progress(len(rows))
-        return done
-
-    def embedded(self, images: ImageDataset, which: InOrder, workers: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batch by batch (B, D) embeddings of unit length on the CPU, and the rows (B,) that they are of."""
-        for pixels, rows in batches(images, which, workers):
-            yield self._forward(pixels), rows
-
-    def accompany(self) -> None:
-        """Call the network on nothing, where its weights are shared out and the others have images left."""
-        side = self.preprocess.size
-        self._forward(torch.zeros(1, 3, side, side, dtype=torch.uint8))
-
-    def _forward(self, pixels: Tensor) -> Tensor:
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """Return embeddings of unit length, (B, D) on the CPU, of preprocessed images (B, 3, H, W) uint8."""
         self.embedder.eval()
-        with torch.no_grad():  # not in inference mode: weights that are gathered in it could not be trained after
+        with torch.no_grad():  # weights that are gathered in inference mode could not be trained afterwards
             embeddings = self.embedder(normalise(pixels.to(self.device), self.preprocess)).float()
             return torch.nn.functional.normalize(embeddings).cpu()
 
-    def _tensors(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[Tensor]:
+    def _load_pixels(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[Tensor]:
         for first in range(0, len(images), batch_size):
             arrays = [self.preprocess(self._open(image)) for image in images[first : first + batch_size]]
             yield torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
@@ -109,17 +127,12 @@ class Model:
         side = self.preprocess.size
         if isinstance(image, np.ndarray):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise DataError(f"an array must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+                raise DataError(
+                    f"an array must be (H, W, 3) uint8, got {image.shape} {image.dtype}",
+                    code="not-an-image",
+                    parameter="images",
+                )
             return Image.fromarray(image)
         if isinstance(image, Image.Image):
             return from_pil(image)
         return decode(Path(image), at_least=(side, side))
-
-
-def load(checkpoint: str | os.PathLike[str], *, device: str = "auto") -> Model:
-    """Load a checkpoint folder, or a run folder's best checkpoint, for embedding.
-
-    device: auto, cpu, cuda, cuda:N or mps. Raises CheckpointError when it cannot be read.
-    """
-    found = load_checkpoint(Path(checkpoint))
-    return Model(found.embedder, found.config.preprocess, find_device(device), found.folder)

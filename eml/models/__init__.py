@@ -1,1 +1,1 @@
-"""Backbone, neck and embedder (images → embeddings); class head (embeddings + class weights → loss terms)."""
+"""Images → embeddings: backbone, pooling, neck, and the checkpoint that stores them."""

@@ -1,10 +1,10 @@
-"""calibration.json in a checkpoint folder: the threshold on the cosine, what it is good for, and how that is known."""
+"""calibration.json in a checkpoint folder: the threshold on the cosine, and the rates measured at it."""
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from eml.config import Strict
 from eml.errors import CheckpointError
@@ -13,10 +13,11 @@ from eml.files import digest
 FORMAT = 1
 NAME = "calibration.json"
 WEIGHTS = "model.safetensors"
+OLD_COUNTS = {"pictures": "images"}
 
 
-class Rate(Strict):
-    """A value with its 95 % interval, over classes; null: there is none."""
+class CalibratedRate(Strict):
+    """A value with its 95 % interval over classes. null: there is no interval."""
 
     value: float
     low: float | None
@@ -24,13 +25,20 @@ class Rate(Strict):
 
 
 class Calibration(Strict):
-    """What `eml calibrate` writes.
+    """The calibration of a checkpoint, as `eml calibrate` writes it.
 
-    goal: far, pair_far or precision, see `goal_checks.Goal`. threshold: accept from this cosine upwards; with
-    strict it is the upper end of its interval. plain_threshold: at which just the classes at hand keep to the goal.
-    measured: rates at the threshold. held_out: the goal's rate on halves of the classes at the threshold of the other
-    halves; null where a half gave none, and in held_out_mean where most gave none. histogram: pairs of the same class
-    and of different ones in bins of cosine between the edges.
+    Attributes:
+        goal: far, pair_far or precision, see `eml.retrieval.verification.goal_checks.Goal`.
+        threshold: The lowest cosine that is accepted. With `strict` it is the upper end of its interval.
+        plain_threshold: The threshold at which only the classes of the calibration set keep to the goal.
+        measured: Rates at the threshold, on the calibration set.
+        held_out: The goal's rate on halves of the classes at the threshold chosen on the other halves; null for a half
+            that gives no threshold.
+        held_out_mean: Its mean; null if most halves give no threshold.
+        counts: Numbers of images, classes, queries and pairs of the calibration set.
+        histogram_edges: Edges of bins of cosine.
+        histogram_same: Pairs of one class in each bin.
+        histogram_different: Pairs of different classes in each bin.
     """
 
     format: int = FORMAT
@@ -40,9 +48,9 @@ class Calibration(Strict):
     goal: Literal["far", "pair_far", "precision"]
     goal_value: float
     strict: bool
-    threshold: Rate
+    threshold: CalibratedRate
     plain_threshold: float
-    measured: dict[str, Rate]
+    measured: dict[str, CalibratedRate]
     held_out: list[float | None]
     held_out_mean: float | None
     confidence: float
@@ -57,37 +65,51 @@ class Calibration(Strict):
     histogram_same: list[int]
     histogram_different: list[int]
 
+    @field_validator("counts", mode="before")
+    @classmethod
+    def _read_old_names(cls, counts: Any) -> Any:
+        """Read the names of eml 0.1.0 too, which called images pictures."""
+        return (
+            {OLD_COUNTS.get(name, name): count for name, count in counts.items()}
+            if isinstance(counts, dict)
+            else counts
+        )
+
 
 def calibration_path(folder: Path) -> Path:
-    """Where a checkpoint folder has it."""
+    """Return the path of the calibration in a checkpoint folder."""
     return folder / NAME
 
 
 def weights_digest(folder: Path) -> str:
-    """Of the weights that a threshold belongs to."""
+    """Return the digest of a checkpoint's weights, to which a threshold belongs."""
     return digest(folder / WEIGHTS)
 
 
 def read_calibration(folder: Path) -> Calibration | None:
-    """The calibration of a checkpoint folder; None where there is none.
+    """Return the calibration of a checkpoint folder, or None if it was not calibrated.
 
-    Raises CheckpointError when it cannot be read, is of a newer eml or belongs to other weights.
+    Raises:
+        CheckpointError: The file cannot be read, was written by a newer eml, or belongs to other weights.
     """
     file = calibration_path(folder)
     if not file.is_file():
         return None
-    again = "run eml calibrate again, or delete it"
+    advice = "run eml calibrate again, or delete it"
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
-            raise CheckpointError(f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it")
-        found = Calibration.model_validate(data)
+            raise CheckpointError(
+                f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
+            )
+        calibration = Calibration.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise CheckpointError(f"{file}: no calibration ({where}: {first['msg']}); {again}") from error
+        key = ".".join(map(str, first["loc"])) or "it"
+        problem = f"{file}: not a calibration ({key}: {first['msg']}); {advice}"
+        raise CheckpointError(problem, code="damaged-file") from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read: {error}; {again}") from error
-    if found.weights_digest != weights_digest(folder):
-        raise CheckpointError(f"{file}: belongs to other weights than those beside it; {again}")
-    return found
+        raise CheckpointError(f"{file}: cannot be read: {error}; {advice}", code="damaged-file") from error
+    if calibration.weights_digest != weights_digest(folder):
+        raise CheckpointError(f"{file}: belongs to other weights than those beside it; {advice}", code="other-weights")
+    return calibration

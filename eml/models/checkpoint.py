@@ -1,4 +1,4 @@
-"""A checkpoint is a folder that describes itself: weights, architecture, preprocessing, labels, metrics. No pickle."""
+"""A checkpoint: a self-describing folder with weights, architecture, preprocessing, labels, metrics. No pickle."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ FORMAT = 1
 
 
 class CheckpointConfig(Strict):
-    """What config.json holds: everything needed to embed an image as in training."""
+    """config.json: everything needed to embed an image as in training."""
 
     format: int = FORMAT
     eml_version: str
@@ -36,7 +36,7 @@ class CheckpointConfig(Strict):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint read back: the network in eval mode on the CPU, and what stands beside it."""
+    """A checkpoint that was read: the network in eval mode on the CPU, and the files beside it."""
 
     folder: Path
     embedder: Embedder
@@ -55,19 +55,26 @@ def save_checkpoint(
     *,
     weights: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write the folder whole or not at all. Weights are stored in float32 as they are.
+    """Write a checkpoint folder, whole or not at all.
 
-    weights: those of the embedder, where it has but parts of them itself.
+    Args:
+        folder: Where to write. An existing folder is replaced.
+        embedder: The network.
+        model: The config that it was built from.
+        preprocess: The preprocessing of its images.
+        labels: The classes that it was trained on.
+        metrics: Their values at this point of the run.
+        weights: The embedder's whole weights, if it holds only parts of them itself.
     """
     config = CheckpointConfig(
         eml_version=version("easy-metric-learning"),
-        model=model.model_copy(update={"weights": "none"}),  # the weights are here; nothing else is needed to load
+        model=model.model_copy(update={"weights": "none"}),  # the folder holds the weights
         preprocess=preprocess,
         embedding_size=embedder.size,
     )
     with whole_folder(folder) as temporary:
-        given = embedder.state_dict() if weights is None else weights
-        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in given.items()}
+        tensors = embedder.state_dict() if weights is None else weights
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         (temporary / "model.safetensors").write_bytes(save(stored))
         write_json(temporary / "config.json", config.model_dump(mode="json"))
         write_json(temporary / "labels.json", list(labels))
@@ -77,7 +84,8 @@ def save_checkpoint(
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint folder, or the best one of a run folder.
 
-    Raises CheckpointError, naming the file, when something is missing, damaged or from a newer eml.
+    Raises:
+        CheckpointError: A file is missing, damaged or written by a newer eml.
     """
     folder = find_checkpoint(path)
     config = _read_config(folder / "config.json")
@@ -86,7 +94,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         embedder.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise CheckpointError(f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}") from error
+        problem = f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}"
+        raise CheckpointError(problem, code="damaged-file") from error
     labels, metrics = _read_json(folder / "labels.json"), _read_json(folder / "metrics.json")
     return Checkpoint(folder, embedder.eval(), config, labels, metrics)
 
@@ -94,15 +103,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def _read_config(file: Path) -> CheckpointConfig:
     data = _read_json(file)
     if isinstance(data, dict) and data.get("format", FORMAT) > FORMAT:
-        raise CheckpointError(f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it")
+        raise CheckpointError(
+            f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
+        )
     try:
         return CheckpointConfig.model_validate(data)
     except ValidationError as error:
-        raise CheckpointError(f"{file}: not a checkpoint's config.json: {error.errors()[0]['msg']}") from error
+        problem = f"{file}: not a checkpoint's config.json: {error.errors()[0]['msg']}"
+        raise CheckpointError(problem, code="damaged-file") from error
 
 
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read: {error}") from error
+        raise CheckpointError(f"{file}: cannot be read: {error}", code="damaged-file") from error

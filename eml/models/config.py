@@ -1,4 +1,4 @@
-"""Settings of the network and of the class head; no torch, so that a bad config fails before it loads."""
+"""Settings of the network. Imports no torch, so that a bad config fails before torch loads."""
 
 from typing import Literal
 
@@ -16,18 +16,18 @@ class ModelConfig(Strict):
     weights: Literal["pretrained", "none"] | ConfigPath = Field(
         "pretrained",
         description="'pretrained' (timm's, from the hub), 'none' (random), a safetensors or .pth file, or the folder "
-        "of an eml run or checkpoint with the same backbone, whose neck is taken too where it fits",
+        "of an eml run or checkpoint with the same backbone, whose neck is loaded too if it fits",
     )
     pooling: Literal["default", "avg", "max", "avgmax", "gem", "token", "map"] = Field(
         "default",
-        description="from the last features to one vector, where the family allows it; default: as its weights were "
+        description="from the last features to one vector, if the family allows it; default: as its weights were "
         "trained; gem: generalised mean; token: the class token; map: attention",
     )
     gradient_checkpointing: bool = Field(
-        False, description="activations are computed twice instead of kept: less memory, a third more time"
+        False, description="recompute activations instead of storing them: less memory, a third more time"
     )
     freeze: int = Field(
-        0, ge=0, description="how many of the backbone's first stages (the stem is the first) stay as they are"
+        0, ge=0, description="how many of the backbone's first stages (the stem is the first) are not trained"
     )
     batch_norm: Literal["train", "frozen", "synced"] = Field(
         "train",

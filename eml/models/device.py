@@ -1,4 +1,4 @@
-"""Which device to work on."""
+"""The device to compute on."""
 
 import torch
 
@@ -6,7 +6,11 @@ from eml.errors import ConfigError
 
 
 def find_device(name: str) -> torch.device:
-    """`auto` is the first of cuda, mps, cpu that is there; anything else must be there or is a ConfigError."""
+    """Return a device by its name. `auto` is the first of cuda, mps and cpu that this machine has.
+
+    Raises:
+        ConfigError: The name is unknown, or this machine has no such device.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -14,10 +18,15 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:N, mps") from None
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False):
-        raise ConfigError(f"device {name!r} is not on this machine; use auto or cpu")
+        raise _error(f"device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:N, mps", "unknown-device") from None
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.type, False):
+        raise _error(f"device {name!r} is not on this machine; use auto or cpu", "no-such-device")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
+        count = torch.cuda.device_count()
+        raise _error(f"device {name!r}: this machine has {count} CUDA devices, counted from 0", "no-such-device")
     return device
+
+
+def _error(text: str, code: str) -> ConfigError:
+    return ConfigError(text, code=code, parameter="device")

@@ -1,12 +1,11 @@
 """Images → embeddings: a timm backbone and a neck."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
-from unittest.mock import patch
 
 import timm
 import torch
@@ -14,46 +13,61 @@ from timm.data import resolve_data_config, resolve_model_data_config
 from timm.layers import convert_sync_batchnorm
 from timm.models import group_modules
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
+from torch.utils.hooks import RemovableHandle
 
 from eml.errors import CheckpointError, ConfigError
 from eml.images.preprocess import Preprocess
 from eml.models.config import ModelConfig
 from eml.models.pooling import put_gem
-from eml.models.weights import take_weights
+from eml.models.weights import load_initial_weights
 
-# Training these in channels_last corrupts the heap of torch 2.14 on a CPU, which ends the process without an error.
+# Training these in channels_last on a CPU corrupts the heap in torch 2.14, which ends the process without an error.
 _ABORTS_IN_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
-# Of torch 2.6 it ends the process where GroupNorm gets something frozen; 2.14 trains these. In between was not tried.
+# In torch 2.6 GroupNorm with a frozen input ends the process in channels_last; 2.14 trains it. Versions in between are
+# untested.
 _TRAINS_FROZEN_GROUP_NORM = (2, 14)
 
 
 class Embedder(nn.Module):
-    """Normalised pixels (B, 3, H, W) → embeddings (B, D), not yet of unit length."""
+    """Normalised pixels (B, 3, H, W) → embeddings (B, D), not yet of unit length.
 
-    def __init__(self, backbone: nn.Module, neck: nn.Module, size: int, still: Sequence[nn.Module] = ()) -> None:
+    Args:
+        backbone: Maps images to pooled features (B, F).
+        neck: Maps pooled features to embeddings.
+        size: The embedding size D.
+        frozen: Modules that stay in eval mode while the others train.
+    """
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module, size: int, frozen: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.backbone, self.neck, self.size = backbone, neck, size
         self.memory_format = torch.channels_last  # of images and convolutions: faster
-        self._still = tuple(still)  # modules that stay in eval mode while the others train
+        self._frozen = tuple(frozen)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, but for what was frozen: its BatchNorm statistics do not move either."""
+        """Set training mode for all but the frozen modules, whose BatchNorm statistics stay as they are."""
         super().train(mode)
-        for module in self._still:
+        for module in self._frozen:
             module.train(False)
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, D)."""
+        """(B, 3, H, W) → (B, D)."""
         embeddings: Tensor = self.neck(self.backbone(images.contiguous(memory_format=self.memory_format)))
         return embeddings
 
 
 def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedder:
-    """The network of a config, with its weights. The size of the features is measured, not looked up.
+    """Build the network of a config with its weights. The number of features is measured with a forward pass.
 
-    image_size: side of the square it will see (pixels), for the families whose weights depend on it.
-    Raises ConfigError for an unknown backbone, CheckpointError for weights that cannot be had or do not fit.
+    Args:
+        config: The backbone, its weights and the neck.
+        image_size: Side of the square images (pixels), for the families whose weights depend on it.
+
+    Raises:
+        ConfigError: The backbone is unknown or does not support a setting.
+        CheckpointError: The weights cannot be downloaded or read, or do not fit.
     """
     backbone = _create(config, image_size)
     if config.pooling == "gem":
@@ -62,55 +76,71 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
         _checkpoint_gradients(backbone, config.backbone)
     features = _measure(backbone, config.backbone, image_size)
     neck, size = config.neck.build(features)
-    if config.batch_norm == "synced":  # by one process alone the same as BatchNorm
+    if config.batch_norm == "synced":  # the same as BatchNorm in a single process
         backbone, neck = convert_sync_batchnorm(backbone), convert_sync_batchnorm(neck)
-    still = _frozen_stages(backbone, config) if config.freeze else []
-    for module in still:
+    frozen = _frozen_stages(backbone, config) if config.freeze else []
+    for module in frozen:
         module.requires_grad_(False)
     if config.batch_norm == "frozen":
-        still += [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    embedder = Embedder(backbone, neck, size, still)
+        frozen += [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    embedder = Embedder(backbone, neck, size, frozen)
     if isinstance(config.weights, Path) and config.weights.is_dir():
-        take_weights(embedder, config.backbone, config.weights)
-    if config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST) or (still and _has_unsafe_group_norm(backbone)):
+        load_initial_weights(embedder, config.backbone, config.weights)
+    if config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST) or (frozen and _has_unsafe_group_norm(backbone)):
         embedder.memory_format = torch.contiguous_format
     return embedder.to(memory_format=embedder.memory_format)
 
 
 def _has_unsafe_group_norm(backbone: nn.Module) -> bool:
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    return version < _TRAINS_FROZEN_GROUP_NORM and any(isinstance(each, nn.GroupNorm) for each in backbone.modules())
+    return version < _TRAINS_FROZEN_GROUP_NORM and any(
+        isinstance(module, nn.GroupNorm) for module in backbone.modules()
+    )
 
 
 def _checkpoint_gradients(backbone: nn.Module, name: str) -> None:
     try:
         backbone.set_grad_checkpointing(True)  # type: ignore[operator]
     except (AttributeError, AssertionError) as error:
-        raise ConfigError(f"model.gradient_checkpointing: {name} has none in timm; set it to false") from error
+        raise ConfigError(
+            f"model.gradient_checkpointing: timm does not support it for {name}; set it to false",
+            code="unsupported-by-backbone",
+            parameter="model.gradient_checkpointing",
+        ) from error
 
 
 def _frozen_stages(backbone: nn.Module, config: ModelConfig) -> list[nn.Module]:
-    """The modules without children of the first stages, in timm's own grouping of a model by depth."""
+    """Return the leaf modules of the first stages, as timm groups a model by depth."""
     matcher = getattr(backbone, "group_matcher", None)
     if matcher is None:
-        raise ConfigError(f"model.freeze: timm does not say what the stages of {config.backbone} are; use freeze: 0")
+        raise ConfigError(
+            f"model.freeze: timm does not define the stages of {config.backbone}; use freeze: 0",
+            code="unsupported-by-backbone",
+            parameter="model.freeze",
+        )
     stages = group_modules(backbone, matcher(coarse=True))
     if config.freeze >= len(stages):
         raise ConfigError(
-            f"model.freeze: {config.backbone} has {len(stages)} stages, so at most {len(stages) - 1} can stay as they "
-            f"are, got {config.freeze}. To train class weights alone set optimizer.lr.backbone: 0"
+            f"model.freeze must be at most {len(stages) - 1}, since {config.backbone} has {len(stages)} stages, "
+            f"got {config.freeze}. To train the class weights alone set optimizer.lr.backbone: 0",
+            code="out-of-range",
+            parameter="model.freeze",
         )
     names = [name for stage in sorted(stages)[: config.freeze] for name in stages[stage]]
     return [module for name in names if not list((module := backbone.get_submodule(name)).children())]
 
 
 def default_preprocess(backbone: nn.Module, **overrides: Any) -> Preprocess:
-    """The preprocessing that the backbone's weights were trained with; `overrides` that are None count as not given."""
+    """Return the preprocessing that the backbone's weights were trained with. Overrides of None are ignored."""
     return _preprocess(resolve_model_data_config(backbone), overrides)
 
 
 def preprocess_of(name: str, **overrides: Any) -> Preprocess:
-    """The same by the backbone's name, without building it. Raises ConfigError for an unknown one."""
+    """Return the default preprocessing of a backbone by its name, without building it.
+
+    Raises:
+        ConfigError: The backbone is unknown.
+    """
     check_backbone(name)
     return _preprocess(resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict()), overrides)
 
@@ -128,59 +158,72 @@ def _preprocess(own: dict[str, Any], overrides: dict[str, Any]) -> Preprocess:
 
 
 def check_backbone(name: str, where: str = "model.backbone") -> None:
-    """Raises ConfigError, with suggestions, when timm has no such model. where: it was asked for."""
+    """Raise a ConfigError with suggestions if timm has no such model.
+
+    Args:
+        name: The name of the model.
+        where: The config key or the argument that names it, for the message.
+    """
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), 3)
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
-        raise ConfigError(f"{where}: timm {timm.__version__} has no model {name!r}{hint}")
+        raise ConfigError(f"{where}: timm {timm.__version__} has no model {name!r}{hint}", code="unknown-backbone")
 
 
 def _create(config: ModelConfig, image_size: int | None) -> nn.Module:
     name, weights = config.backbone, config.weights
     check_backbone(name)
-    from_file = isinstance(weights, Path) and not weights.is_dir()  # a checkpoint's weights come when all is built
+    from_file = isinstance(weights, Path) and not weights.is_dir()  # build_embedder loads a checkpoint's weights
     options: dict[str, Any] = {"num_classes": 0, "pretrained": weights == "pretrained" or from_file}
     if config.pooling not in ("default", "gem"):
         options["global_pool"] = config.pooling
         _check_pooling(name, options)
     if isinstance(weights, Path) and not weights.exists():
-        raise CheckpointError(f"model.weights: {weights} is no file and no folder")
+        raise CheckpointError(
+            f"model.weights: {weights} is neither a file nor a folder", code="file-not-found", parameter="model.weights"
+        )
     logging.getLogger("timm").setLevel(logging.ERROR)
     try:
         if isinstance(weights, Path) and from_file:
-            options["pretrained_cfg_overlay"] = _source(weights)
-        with _loads_recorded() as missing:
-            model: nn.Module = _create_at(name, image_size, options)
-    except Exception as error:  # a damaged or foreign file raises whatever its reader trips over
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            options["pretrained_cfg_overlay"] = _weights_source(weights)
+        with _record_missing_keys() as missing:
+            model: nn.Module = _create_at_size(name, image_size, options)
+    except Exception as error:  # reading a damaged or foreign file raises errors of many types
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(weights, Path):
-            raise CheckpointError(f"model.weights: {weights} does not fit {name}: {first}") from error
+            raise _misfit(weights, name, reason) from error
         raise CheckpointError(
-            f"model.weights: the pretrained weights of {name} cannot be had ({first}). "
-            "Give a file (model.weights: FILE) or train from scratch (model.weights: none)"
+            f"model.weights: the pretrained weights of {name} cannot be loaded ({reason}). "
+            "Give a file (model.weights: FILE) or train from scratch (model.weights: none)",
+            code="weights-unavailable",
+            parameter="model.weights",
         ) from error
-    if from_file and missing:
-        raise CheckpointError(
-            f"model.weights: {weights} does not fit {name}: {len(missing)} of its tensors are missing in the file, "
-            f"first {missing[0]!r}"
-        )
+    if isinstance(weights, Path) and from_file and (keys := missing()):
+        raise _misfit(weights, name, f"{len(keys)} of its tensors are missing in the file, first {keys[0]!r}")
     return model
 
 
+def _misfit(weights: Path, name: str, reason: str) -> CheckpointError:
+    text = f"model.weights: {weights} does not fit {name}: {reason}"
+    return CheckpointError(text, code="weights-do-not-fit", parameter="model.weights")
+
+
 def _check_pooling(name: str, options: dict[str, Any]) -> None:
-    """Raises ConfigError where the family does not allow it; on the meta device, so that nothing is allocated."""
+    """Raise a ConfigError if the family does not support the pooling. The meta device allocates no memory."""
     try:
         with torch.device("meta"):
             timm.create_model(name, **options | {"pretrained": False})
-    except Exception as error:  # an assertion or a TypeError, as each family has it
+    except Exception as error:  # an assertion or a TypeError, depending on the family
         raise ConfigError(
             f"model.pooling: {name} cannot pool by {options['global_pool']!r}; take default, or avg, max, gem for "
-            "convolutional networks, token or map for transformers that have them"
+            "convolutional networks, token or map for transformers that have them",
+            code="unsupported-by-backbone",
+            parameter="model.pooling",
         ) from error
 
 
-def _source(weights: Path) -> dict[str, Any]:
-    """Where timm takes a file's tensors from. A .pth is read here, so that no code in it can ever run."""
+def _weights_source(weights: Path) -> dict[str, Any]:
+    """Return timm's settings for loading from a file. A .pth is read here with `weights_only`: no code in it runs."""
     if weights.suffix == ".safetensors":
         return {"file": str(weights)}
     loaded = torch.load(weights, map_location="cpu", weights_only=True)
@@ -188,25 +231,33 @@ def _source(weights: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _loads_recorded() -> Iterator[list[str]]:
-    """Yields the names of tensors that loading leaves at random.
+def _record_missing_keys() -> Iterator[Callable[[], list[str]]]:
+    """Yield a function that returns the names of the tensors that the weights loaded so far do not hold.
 
-    timm loads a backbone without classifier non-strictly, so a file of another architecture would pass without a word.
+    timm builds a model and loads its weights in one call. It loads a backbone without classifier non-strictly, so a
+    file of another architecture would pass without an error. `load_state_dict` passes one list of missing keys to the
+    post hooks of all modules, so a hook on each module that is registered while this context is open sees that list.
     """
-    missing: list[str] = []
-    load = nn.Module.load_state_dict
+    lists: dict[int, list[str]] = {}
+    handles: list[RemovableHandle] = []
 
-    def recorded(module: nn.Module, *args: Any, **options: Any) -> Any:
-        result = load(module, *args, **options)
-        missing.extend(result.missing_keys)
-        return result
+    def record(module: nn.Module, keys: Any) -> None:
+        lists[id(keys.missing_keys)] = keys.missing_keys
 
-    with patch.object(nn.Module, "load_state_dict", recorded):
-        yield missing
+    def watch(parent: nn.Module, name: str, module: nn.Module | None) -> None:
+        if module is not None:
+            handles.append(module.register_load_state_dict_post_hook(record))
+
+    handles.append(register_module_module_registration_hook(watch))
+    try:
+        yield lambda: [key for keys in lists.values() for key in keys]
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-def _create_at(name: str, image_size: int | None, options: dict[str, Any]) -> nn.Module:
-    """With img_size where the family takes it (ViT, Swin, …); convolutional ones refuse the argument."""
+def _create_at_size(name: str, image_size: int | None, options: dict[str, Any]) -> nn.Module:
+    """Create the model, with `img_size` if its family takes it (ViT, Swin, …). Convolutional ones refuse it."""
     if image_size is not None:
         try:
             sized: nn.Module = timm.create_model(name, img_size=image_size, **options)
@@ -220,6 +271,7 @@ def _create_at(name: str, image_size: int | None, options: dict[str, Any]) -> nn
 
 
 def _measure(backbone: nn.Module, name: str, image_size: int | None) -> int:
+    """Return the number of features F."""
     side = image_size or resolve_model_data_config(backbone)["input_size"][-1]
     training = backbone.training
     backbone.eval()
@@ -227,8 +279,16 @@ def _measure(backbone: nn.Module, name: str, image_size: int | None) -> int:
         with torch.no_grad():
             features = backbone(torch.zeros(1, 3, side, side))
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"model.backbone: {name} cannot take images of {side}×{side} pixels: {error}") from error
+        raise ConfigError(
+            f"model.backbone: {name} cannot take images of {side}×{side} pixels: {error}",
+            code="unsupported-by-backbone",
+            parameter="model.backbone",
+        ) from error
     backbone.train(training)
     if features.ndim != 2:
-        raise ConfigError(f"model.backbone: {name} gives features of shape {tuple(features.shape)}, expected (B, F)")
+        raise ConfigError(
+            f"model.backbone: {name} returns features of shape {tuple(features.shape)}, expected (B, F)",
+            code="unsupported-by-backbone",
+            parameter="model.backbone",
+        )
     return int(features.shape[1])

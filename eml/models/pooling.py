@@ -1,6 +1,4 @@
-"""From a backbone's last feature map to one vector: timm's own ways, and GeM."""
-
-from typing import Literal
+"""Pooling of a backbone's last feature map to one vector: timm's own ways, and GeM."""
 
 import torch
 from timm.layers import SelectAdaptivePool2d
@@ -8,13 +6,17 @@ from torch import Tensor, nn
 
 from eml.errors import ConfigError
 
-Pooling = Literal["default", "avg", "max", "avgmax", "gem", "token", "map"]
-
 
 class GeM(nn.Module):
-    """Generalised mean, (mean x^p)^(1/p) over the places of a map, p learned. Radenović 2018, arXiv:1711.02512, eq. 3.
+    """Generalised mean, (mean x^p)^(1/p) over the positions of a feature map, p learned.
 
-    x is held above 1e-6, as in the paper's code. dims: the two spatial ones. p = 1 is the average, p = ∞ the maximum.
+    Radenović 2018, arXiv:1711.02512, eq. 3. p = 1 is the average, p = ∞ the maximum. x is clamped from below at 1e-6,
+    as in the paper's code.
+
+    Args:
+        dims: The two spatial dimensions.
+        keep: Whether they stay, with size 1.
+        p: The initial exponent.
     """
 
     def __init__(self, dims: tuple[int, ...], *, keep: bool, p: float = 3.0) -> None:
@@ -23,20 +25,26 @@ class GeM(nn.Module):
         self.p = nn.Parameter(torch.tensor(p))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C), or (B, C, 1, 1) where the places are kept as ones."""
+        """(B, C, H, W) → (B, C), or (B, C, 1, 1) with `keep`."""
         with torch.autocast(features.device.type, enabled=False):  # x³ leaves float16's range at 40
             powers = features.float().clamp_min(1e-6).pow(self.p)
             return powers.mean(self.dims, keepdim=self.keep).pow(1 / self.p).to(features.dtype)
 
 
 def put_gem(backbone: nn.Module, name: str) -> None:
-    """Put GeM in the place of the backbone's average. Raises ConfigError where it pools in a way of its own."""
-    places = [module for module in backbone.modules() if isinstance(module, SelectAdaptivePool2d)]
-    if len(places) != 1:
+    """Replace the backbone's average pooling by GeM.
+
+    Raises:
+        ConfigError: The backbone does not pool a single feature map with timm's module.
+    """
+    pools = [module for module in backbone.modules() if isinstance(module, SelectAdaptivePool2d)]
+    if len(pools) != 1:
         raise ConfigError(
             f"model.pooling: gem needs a network that pools a map of features once, and {name} does not; "
-            "take default, avg or max"
+            "take default, avg or max",
+            code="unsupported-by-backbone",
+            parameter="model.pooling",
         )
-    average = places[0].pool
-    dims, flat = getattr(average, "dim", (2, 3)), getattr(average, "flatten", False)  # as timm's fast pools have them
-    places[0].pool = GeM(tuple(dims), keep=not flat)
+    average = pools[0].pool
+    dims, flat = getattr(average, "dim", (2, 3)), getattr(average, "flatten", False)  # as in timm's fast pools
+    pools[0].pool = GeM(tuple(dims), keep=not flat)

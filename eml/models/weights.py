@@ -1,4 +1,4 @@
-"""Weights to begin with from another checkpoint of eml."""
+"""Initial weights from another checkpoint of eml."""
 
 import json
 from pathlib import Path
@@ -11,25 +11,37 @@ from eml.errors import CheckpointError
 from eml.models.pointers import find_checkpoint
 
 
-def take_weights(embedder: nn.Module, backbone: str, source: Path) -> None:
-    """Backbone, and the neck where all of it fits, of a checkpoint folder or of a run's best checkpoint.
+def load_initial_weights(embedder: nn.Module, backbone: str, source: Path) -> None:
+    """Load the backbone of a checkpoint into an embedder, and its neck if all of the neck's shapes agree.
 
-    Raises CheckpointError when it has another backbone or is damaged.
+    Args:
+        embedder: The network to load into.
+        backbone: The name of its backbone.
+        source: A checkpoint folder, or a run folder whose best checkpoint is read.
+
+    Raises:
+        CheckpointError: The checkpoint has another backbone or is damaged.
     """
     folder = find_checkpoint(source)
     try:
-        there = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]["backbone"]
+        stored_backbone = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]["backbone"]
         tensors = load_file(folder / "model.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"model.weights: {folder}: damaged: {error}") from error
-    if there != backbone:
-        raise CheckpointError(f"model.weights: {folder} has backbone {there}, the config asks for {backbone}")
+        raise _error(f"{folder}: damaged: {error}", "damaged-file") from error
+    if stored_backbone != backbone:
+        problem = f"{folder} has backbone {stored_backbone}, the config asks for {backbone}"
+        raise _error(problem, "weights-do-not-fit")
     own = embedder.state_dict()
-    neck = {name: each.shape for name, each in own.items() if name.startswith("neck.")}
-    if neck != {name: each.shape for name, each in tensors.items() if name.startswith("neck.")}:
-        tensors = {name: each for name, each in tensors.items() if not name.startswith("neck.")}
+    neck = {name: tensor.shape for name, tensor in own.items() if name.startswith("neck.")}
+    if neck != {name: tensor.shape for name, tensor in tensors.items() if name.startswith("neck.")}:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("neck.")}
         tensors |= {name: own[name] for name in neck}
     try:
         embedder.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"model.weights: {folder} does not fit: {str(error).splitlines()[1].strip()}") from error
+        reason = str(error).splitlines()[1].strip()
+        raise _error(f"{folder} does not fit: {reason}", "weights-do-not-fit") from error
+
+
+def _error(problem: str, code: str) -> CheckpointError:
+    return CheckpointError(f"model.weights: {problem}", code=code, parameter="model.weights")

@@ -15,9 +15,9 @@ from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError
 from eml.files import write_json
+from eml.inference.embed import Batching, embed_table
 from eml.inference.embeddings_file import write_embeddings
-from eml.inference.images import table_images
-from eml.inference.model import load
+from eml.inference.load import load
 from eml.training.config import RunConfig
 from eml.training.events import Note, Observer
 from eml.training.fit import Result, fit
@@ -98,9 +98,8 @@ def _write(done: CrossValidation, config: RunConfig, table: Table) -> None:
     for fold, result in done.folds.items():
         model = load(result.folder, device=config.device)
         frame = table.frame[table.frame["fold"] == fold]
-        rows = table_images(table, frame, model.preprocess)
         frames.append(frame)
-        embeddings.append(model.embed_rows(rows, batch_size=config.validation.batch_size))
+        embeddings.append(embed_table(model, table, frame, batching=Batching(config.validation.batch_size)))
     frame = pd.concat(frames)
     fold_of = frame["fold"].to_numpy(np.int64)
     write_embeddings(done.folder / OUT_OF_FOLD, torch.cat(embeddings), frame, fold=fold_of)

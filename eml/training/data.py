@@ -16,7 +16,7 @@ from eml.dataset.splits.folds import RANDOM_SEED, K, add_folds
 from eml.dataset.splits.groups import group_rows
 from eml.dataset.table import Table, read_table
 from eml.errors import DataError
-from eml.evaluation.retrieval_set import RetrievalSet, _codes, retrieval_set
+from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set, label_codes
 from eml.images.samplers import Classes
 from eml.progress import Progress, Report
 from eml.training.config import DataConfig, ValidationConfig
@@ -117,11 +117,11 @@ def training_sets(table: Table, fold: int | None) -> TrainingSets:
 def _validation(train: pd.DataFrame, held_out: pd.DataFrame, where: str) -> RetrievalSet:
     known = held_out["label"].isin(train["label"])
     if not known.any():
-        return retrieval_set(held_out, where)
+        return build_retrieval_set(held_out, where)
     gallery = train[train["label"].isin(held_out["label"])]
     both = pd.concat([held_out, gallery], ignore_index=True)
     queries = np.arange(len(held_out))
-    return RetrievalSet(both, _codes(both), queries, np.arange(len(held_out), len(both)), "held-out images")
+    return RetrievalSet(both, label_codes(both), queries, np.arange(len(held_out), len(both)), "held-out images")
 
 
 def validation_sets(
@@ -132,4 +132,4 @@ def validation_sets(
         yield "", (table, sets.validation)
     for name, path in config.tables.items():
         other = read_table(path, check_files=True)
-        yield name, (other, retrieval_set(other.frame, other.name))
+        yield name, (other, build_retrieval_set(other.frame, other.name))

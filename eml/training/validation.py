@@ -10,9 +10,10 @@ from torch import Tensor
 from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import ConfigError
-from eml.evaluation.evaluate import evaluate
+from eml.evaluation.evaluate import evaluate_model
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.images.source import Source
+from eml.inference.embed import Batching
 from eml.inference.model import Model
 from eml.retrieval.metrics import all_metrics
 from eml.training.config import RunConfig, ValidationConfig
@@ -68,16 +69,10 @@ class Validation:
             progress(done)
 
         for name, (table, wanted) in self.sets.items():
-            summary = evaluate(
-                model,
-                table,
-                wanted,
-                batch_size=self.config.batch_size,
-                workers=workers,
-                source=sources.get(name),
-                progress=advance,
-                processes=processes,
-            )
+            batching = Batching(self.config.batch_size, workers, processes)
+            summary = evaluate_model(
+                model, table, wanted, batching=batching, source=sources.get(name), progress=advance
+            ).summary
             prefix = f"{name}/" if name else ""
             values |= {prefix + key: value for key, value in summary.values.items()}
             facts |= {prefix + "queries": summary.queries, prefix + "protocol": wanted.protocol}

@@ -21,8 +21,8 @@ import torch
 
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
-from eml.inference.images import table_images
-from eml.inference.models import load_for_evaluation
+from eml.inference.embed import embed_table
+from eml.inference.load import load
 from eml.retrieval.verification.calibration import OpenSet, chosen, class_halves, criterion_of, part_of
 from eml.retrieval.verification.criteria import Criterion, DifferentPairs, TopAnswers, UnknownQueries
 from eml.retrieval.verification.goal_checks import Goal
@@ -41,8 +41,8 @@ def embedded(images: Path, weights: Path, cache: Path) -> OpenSet:
     if not file.is_file():
         table = scan_folder(images, hashes=False).table
         frame = table.reset_index(drop=True)
-        model = load_for_evaluation("timm:mobilenetv2_100", weights=str(weights), image_size=160, device="cpu")
-        rows = model.embed_rows(table_images(Table(frame, images), frame, model.preprocess), batch_size=64)
+        model = load("timm:mobilenetv2_100", weights=str(weights), image_size=160, device="cpu")
+        rows = embed_table(model, Table(frame, images), frame)
         labels = np.unique(frame["label"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(file, embeddings=rows.numpy(), labels=labels)

@@ -19,7 +19,8 @@ import pandas as pd
 import torch
 
 from eml.dataset.table import Table
-from eml.evaluation.evaluate import Evaluation, evaluation_of_embeddings
+from eml.evaluation.analysis import EvaluationAnalysis
+from eml.evaluation.evaluate import Evaluation, evaluate_embeddings
 from eml.reports.evaluation import write_report
 
 
@@ -32,7 +33,7 @@ def evaluation(folder: Path, images: int, classes: int, size: int) -> Evaluation
     embeddings = middles[labels] + 3 * torch.randn(images, size, generator=made)
     frame = pd.DataFrame({"label": [f"class {label}" for label in labels]})
     frame["file_name"] = [files[i] for i in random.integers(0, len(files), images)]
-    return evaluation_of_embeddings("random", embeddings, Table(frame, folder))
+    return evaluate_embeddings("random", embeddings, Table(frame, folder))
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
         page = Path(place) / "report.html"
         for _ in range(options.repeat):
             start = time.perf_counter()
-            write_report(made, page, command="benchmark")
+            write_report(EvaluationAnalysis(made), page, command="benchmark")
             writing.append(time.perf_counter() - start)
         told = {
             "images": options.images,

@@ -86,12 +86,12 @@ def out_of_fold(table: Path, weights: Path, out: Path, epochs: int, seed: int) -
 
 def untrained(table: Table, weights: Path, path: Path) -> Path:
     """An .npz with the embeddings of the network as it comes."""
-    from eml.inference.images import table_images
-    from eml.inference.models import load_for_evaluation
+    from eml.inference.embed import embed_table
+    from eml.inference.load import load
 
     if not path.exists():
-        model = load_for_evaluation("timm:mobilenetv2_100", weights=str(weights), image_size=160)
-        embeddings = model.embed_rows(table_images(table, table.frame, model.preprocess), batch_size=64).numpy()
+        model = load("timm:mobilenetv2_100", weights=str(weights), image_size=160)
+        embeddings = embed_table(model, table, table.frame).numpy()
         names = {name: table.frame[name].to_numpy(str) for name in ("file_name", "label")}
         np.savez(path, embeddings=embeddings, **names)
     return path

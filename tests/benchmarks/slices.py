@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from eml.dataset.table import Table
-from eml.evaluation.retrieval_set import RetrievalSet, retrieval_set
-from eml.evaluation.slices import Partition, Parts, by_column, partition, sliced_by
+from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
+from eml.evaluation.slices import Partition, Parts, by_column, measure_slices, partition
 from eml.retrieval.metrics import Answers, Summary, all_metrics
 from eml.retrieval.statistics.summary_intervals import intervals_of_summary
 
@@ -30,18 +30,18 @@ def made(queries: int, classes: int) -> tuple[RetrievalSet, Summary, Partition]:
     labels = np.concatenate([np.arange(classes), random.integers(0, classes, queries - classes)])
     frame = pd.DataFrame({"label": labels.astype(str), "file_name": [f"{row}.jpg" for row in range(queries)]})
     frame["width"], frame["height"] = random.integers(20, 800, queries), 800
-    wanted = retrieval_set(frame, "random")
-    counted = np.bincount(wanted.labels)[wanted.labels] > 1
+    retrieval = build_retrieval_set(frame, "random")
+    counted = np.bincount(retrieval.labels)[retrieval.labels] > 1
     right = counted & (random.random(queries) < 0.7)
     answers = Answers(random.integers(0, queries, queries), random.random(queries), right, counted)
     shown = {name: text for metric in all_metrics() for name, text in metric.shown().items()}
     per_query = {name: np.where(counted, random.random(queries), np.nan) for name in shown if name != GAP}
     values = {name: float(np.nanmean(each)) for name, each in per_query.items()} | {GAP: 0.5}
     summary = Summary(values, shown, int(counted.sum()), int((~counted).sum()), queries, per_query, answers)
-    parts = partition(Table(frame, Path()), wanted).parts
+    parts = partition(Table(frame, Path()), retrieval).parts
     parts.append(Parts("near-duplicates", ["with", "without"], random.integers(0, 2, queries)))
     parts.append(by_column("column", pd.Series([f"value {value}" for value in random.integers(0, 12, queries)])))
-    return wanted, summary, Partition(parts, {})
+    return retrieval, summary, Partition(parts, {})
 
 
 def processor_time(work: Callable[[], object]) -> float:
@@ -56,12 +56,12 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=11_316)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    wanted, summary, parts = made(options.queries, options.classes)
-    classes = wanted.labels[wanted.queries]
+    retrieval, summary, parts = made(options.queries, options.classes)
+    classes = retrieval.labels[retrieval.queries]
     whole, slices = [], []
     for _ in range(options.repeat):
         whole.append(processor_time(lambda: intervals_of_summary(summary, classes)))
-        slices.append(processor_time(lambda: sliced_by(parts, wanted, summary)))
+        slices.append(processor_time(lambda: measure_slices(parts, retrieval, summary)))
     told = {
         "queries": options.queries,
         "classes": options.classes,

@@ -13,7 +13,7 @@ from eml.cli.app import main
 from eml.dataset.table import Table, write_table
 from eml.errors import DataError
 from eml.evaluation.comparison import ALIKE, BETTER, UNKNOWN, WORSE, compare, verdict_on
-from eml.evaluation.evaluate import Evaluation, evaluation_of_embeddings
+from eml.evaluation.evaluate import Evaluation, evaluate_embeddings
 from eml.inference.embeddings_file import write_embeddings
 
 CLASSES, EACH = 40, 6
@@ -28,7 +28,7 @@ def embeddings(noise: float, seed: int = 0, size: int = 16) -> torch.Tensor:
 
 
 def evaluated(noise: float, seed: int = 0, size: int = 16) -> Evaluation:
-    return evaluation_of_embeddings(f"noise {noise}", embeddings(noise, seed, size), TABLE)
+    return evaluate_embeddings(f"noise {noise}", embeddings(noise, seed, size), TABLE)
 
 
 def test_a_better_model_is_told_from_one_that_is_as_good() -> None:
@@ -73,14 +73,14 @@ def test_a_model_against_itself_answers_every_query_alike() -> None:
     assert {verdict_on(each) for each in found.differences.values()} == {ALIKE}
     assert found.lines() == ["noise 1.0 and noise 1.0 answer each of the 240 queries alike, by every metric."]
     assert (found.gained, found.lost) == ([], [])
-    scaled = evaluation_of_embeddings("twice", 2 * embeddings(1.0), TABLE)
+    scaled = evaluate_embeddings("twice", 2 * embeddings(1.0), TABLE)
     assert compare(evaluated(1.0), scaled).alike
 
 
 def test_one_query_that_changed_is_not_alike() -> None:
     moved = embeddings(1.0)
     moved[3] = embeddings(1.5)[3]
-    found = compare(evaluation_of_embeddings("moved", moved, TABLE), evaluated(1.0))
+    found = compare(evaluate_embeddings("moved", moved, TABLE), evaluated(1.0))
     assert not found.alike
     assert found.differences["map_at_r"].value != 0
     assert verdict_on(found.differences["map_at_r"]) == UNKNOWN
@@ -115,19 +115,19 @@ def test_queries_of_a_changed_class_went_its_way_and_have_their_first_neighbours
 def test_other_images_are_refused(tmp_path: Path) -> None:
     one = evaluated(1.0)
     with pytest.raises(DataError, match=r"needs the same images .* their images, labels or protocols differ"):
-        compare(one, evaluation_of_embeddings("less", embeddings(1.0)[:-1], replace(TABLE, frame=TABLE.frame[:-1])))
+        compare(one, evaluate_embeddings("less", embeddings(1.0)[:-1], replace(TABLE, frame=TABLE.frame[:-1])))
     frame = TABLE.frame.assign(label=np.roll(LABELS, 1))
     with pytest.raises(DataError, match="labels or protocols differ"):
-        compare(one, evaluation_of_embeddings("moved", embeddings(1.0), replace(TABLE, frame=frame)))
+        compare(one, evaluate_embeddings("moved", embeddings(1.0), replace(TABLE, frame=frame)))
     cameras = [replace(TABLE, frame=TABLE.frame.assign(camera=np.arange(len(LABELS)) % n)) for n in (2, 3)]
-    a, b = (evaluation_of_embeddings("a", embeddings(1.0), each, leave_out_same="camera") for each in cameras)
+    a, b = (evaluate_embeddings("a", embeddings(1.0), each, leave_out_same="camera") for each in cameras)
     with pytest.raises(DataError, match="labels or protocols differ"):
         compare(a, b)
     for name, extra in (("a", "1"), ("b", "2")):
         write_table(TABLE.frame.assign(extra=extra), tmp_path / f"{name}.csv", command="test", root=tmp_path)
     a, b = (Table(TABLE.frame, tmp_path, tmp_path / f"{name}.csv") for name in ("a", "b"))
     with pytest.raises(DataError, match="which differ"):
-        compare(evaluation_of_embeddings("a", embeddings(1.0), a), evaluation_of_embeddings("b", embeddings(1.0), b))
+        compare(evaluate_embeddings("a", embeddings(1.0), a), evaluate_embeddings("b", embeddings(1.0), b))
 
 
 def test_the_command_shows_intervals_slices_and_the_comparison(

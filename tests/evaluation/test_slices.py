@@ -1,5 +1,6 @@
 """Metrics by kind of query equal those of the queries picked by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,16 @@ import torch
 
 from eml.dataset.table import Table
 from eml.errors import DataError
-from eml.evaluation.evaluate import Evaluation, evaluation_of_embeddings
-from eml.evaluation.slices import by_bins, by_column, check_columns, near_duplicates, slices_of
+from eml.evaluation.evaluate import Evaluation, evaluate_embeddings
+from eml.evaluation.slices import (
+    Slices,
+    by_bins,
+    by_column,
+    check_columns,
+    measure_slices,
+    near_duplicates,
+    partition,
+)
 
 SIZES = (1, 2, 2, 3, 5, 6, 12)
 
@@ -23,7 +32,12 @@ def table(**columns: object) -> Table:
 
 def evaluated(of: Table, seed: int = 0) -> Evaluation:
     rows = torch.randn(len(of.frame), 4, generator=torch.Generator().manual_seed(seed))
-    return evaluation_of_embeddings("m", rows, of)
+    return evaluate_embeddings("m", rows, of)
+
+
+def slices_of(evaluation: Evaluation, columns: Sequence[str] = ()) -> Slices:
+    division = partition(evaluation.table, evaluation.retrieval, columns)
+    return measure_slices(division, evaluation.retrieval, evaluation.summary)
 
 
 def gap_of(found: Evaluation, mine: np.ndarray) -> float:
@@ -38,9 +52,9 @@ def gap_of(found: Evaluation, mine: np.ndarray) -> float:
 
 def test_gap_of_a_slice_counts_queries_without_a_positive_as_wrong() -> None:
     found = evaluated(table(category=list("ab" * 15 + "a")))  # c0, which is single, is of a
-    slices = {each.name: each for each in slices_of(found.table, found.wanted, found.summary).slices["category"]}
+    slices = {each.name: each for each in slices_of(found).slices["category"]}
     for name, queries in (("a", 15), ("b", 15)):
-        mine = found.wanted.frame["category"].to_numpy() == name
+        mine = found.retrieval.frame["category"].to_numpy() == name
         each = slices[name]
         assert each.queries == queries
         assert mine.sum() == queries + (name == "a")
@@ -51,7 +65,7 @@ def test_gap_of_a_slice_counts_queries_without_a_positive_as_wrong() -> None:
 
 def test_slices_by_class_size_are_means_of_their_queries() -> None:
     found = evaluated(table())
-    slices = slices_of(found.table, found.wanted, found.summary).slices["class size"]
+    slices = slices_of(found).slices["class size"]
     assert [(each.name, each.queries, each.classes) for each in slices] == [
         ("2", 4, 2),
         ("3–5", 8, 2),
@@ -59,7 +73,7 @@ def test_slices_by_class_size_are_means_of_their_queries() -> None:
         ("11–20", 12, 1),
     ]
     for each, labels in zip(slices, (["c1", "c2"], ["c3", "c4"], ["c5"], ["c6"]), strict=True):
-        mine = found.wanted.frame["label"].isin(labels).to_numpy()
+        mine = found.retrieval.frame["label"].isin(labels).to_numpy()
         assert list(each.values) == list(found.summary.values)
         for name, values in found.summary.per_query.items():
             assert each.values[name] == pytest.approx(values[mine].mean())
@@ -71,7 +85,7 @@ def test_slices_by_class_size_are_means_of_their_queries() -> None:
 
 def test_all_slices_of_a_column_together_are_the_metric() -> None:
     found = evaluated(table(category=list("ab" * 15 + "c"), brand=["x"] * 31))
-    slices = slices_of(found.table, found.wanted, found.summary, ["brand"])
+    slices = slices_of(found, ["brand"])
     parts = slices.slices["category"]
     total = sum(each.queries * each.values["map_at_r"] for each in parts) / sum(each.queries for each in parts)
     assert total == pytest.approx(found.summary.values["map_at_r"])
@@ -113,11 +127,11 @@ def test_near_duplicates_are_those_of_the_class_in_the_gallery() -> None:
     far[3] = "0" * 15 + "1"  # near both, of another class
     far[5], far[6], far[7] = "f" * 16, "f" * 16, "f" * 15 + "e"  # class c3
     found = evaluated(table(hash=far))
-    assert np.flatnonzero(near_duplicates(found.table, found.wanted)).tolist() == [1, 2, 5, 6, 7]
+    assert np.flatnonzero(near_duplicates(found.table, found.retrieval)).tolist() == [1, 2, 5, 6, 7]
     queries = np.isin(np.arange(31), [1, 5, 6, 9])
     apart = evaluated(table(hash=far, is_query=queries, is_gallery=np.isin(np.arange(31), [3, 5, 7, 8, 10])))
-    near = near_duplicates(apart.table, apart.wanted)
-    assert dict(zip(apart.wanted.frame["file_name"].iloc[apart.wanted.queries], near, strict=True)) == {
+    near = near_duplicates(apart.table, apart.retrieval)
+    assert dict(zip(apart.retrieval.frame["file_name"].iloc[apart.retrieval.queries], near, strict=True)) == {
         "1.png": False,
         "5.png": True,
         "6.png": True,
@@ -127,7 +141,7 @@ def test_near_duplicates_are_those_of_the_class_in_the_gallery() -> None:
 
 def test_the_worst_classes_of_metrics_json() -> None:
     found = evaluated(table())
-    slices = slices_of(found.table, found.wanted, found.summary)
+    slices = slices_of(found)
     told = slices.facts()["worst_classes"]
     assert [each["map_at_r"] for each in told] == [each.values["map_at_r"] for each in slices.worst]
     assert list(told[0]) == ["label", "queries", "map_at_r", "recall_at_1", "confused_with", "times"]

@@ -9,9 +9,10 @@ import torch
 
 from eml.dataset.table import Table
 from eml.errors import DataError
-from eml.evaluation.analysis import Wanted, analyze
+from eml.evaluation.analysis import analyze
 from eml.evaluation.comparison import compare
-from eml.evaluation.evaluate import evaluation_of_embeddings
+from eml.evaluation.evaluate import evaluate_embeddings
+from eml.evaluation.options import EvaluationOptions
 from eml.inference.embeddings_file import read_embeddings, write_embeddings
 
 EMBEDDINGS = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
@@ -40,23 +41,23 @@ def test_every_kind_of_file_gives_the_same_images_and_embeddings(tmp_path: Path,
         assert np.array_equal(read_embeddings(file, some)[1].numpy(), EMBEDDINGS[[4, 1, 0]])
     np.save(tmp_path / "e.npy", EMBEDDINGS)
     assert np.array_equal(read_embeddings(tmp_path / "e.npy", images)[1].numpy(), EMBEDDINGS)
-    told = evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), images).facts()
+    told = evaluate_embeddings("e", torch.from_numpy(EMBEDDINGS), images).facts()
     assert (told["queries"], told["queries_without_positive"], told["classes"]) == (5, 1, 3)
 
 
 def test_rows_that_are_neither_query_nor_gallery_take_their_embeddings_with_them(images: Table) -> None:
     flags = {"is_query": [False, True, True, False, False, False], "is_gallery": [False, True, True, True, True, False]}
     table = Table(images.frame.assign(**flags, camera=["x", "y", "x", "x", "y", ""]), images.root)
-    done = evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), table)
+    done = evaluate_embeddings("e", torch.from_numpy(EMBEDDINGS), table)
     assert np.array_equal(done.embeddings.numpy(), EMBEDDINGS[1:5])
     assert (done.summary.queries, done.summary.queries_without_positive) == (1, 1)
-    done = evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), table, leave_out_same="camera")
-    assert done.wanted.protocol == "query/gallery, without the same camera"
+    done = evaluate_embeddings("e", torch.from_numpy(EMBEDDINGS), table, leave_out_same="camera")
+    assert done.retrieval.protocol == "query/gallery, without the same camera"
     assert done.summary.answers.nearest[1] in (0, 3), "the image of its class and camera does not count"
-    done = evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), table, within="camera")
+    done = evaluate_embeddings("e", torch.from_numpy(EMBEDDINGS), table, within="camera")
     assert done.summary.answers.nearest.tolist() == [3, 2]
     with pytest.raises(DataError, match=r"has no column .kamera.; it has file_name"):
-        evaluation_of_embeddings("e", torch.from_numpy(EMBEDDINGS), table, within="kamera")
+        evaluate_embeddings("e", torch.from_numpy(EMBEDDINGS), table, within="kamera")
 
 
 def test_what_does_not_fit_is_told(tmp_path: Path, images: Table) -> None:
@@ -80,7 +81,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path, images: Table) -> None:
     write_embeddings(tmp_path / "bad.npz", torch.from_numpy(bad), FRAME)
     for name, table, told in (
         ("short.npy", images, "5 embeddings without file names, and the table of .* has 6 rows"),
-        ("short.npy", None, "has no labels.*--data TABLE"),
+        ("short.npy", None, "has no labels.*give the table of their images as `data`"),
         ("nothing.npz", None, "has no array 'embeddings'; it has vectors"),
         ("uneven.npz", None, "6 embeddings and 1 values of 'label'"),
         ("scalar.npz", None, r"6 embeddings and an array \(\) of 'model'; one for each"),
@@ -117,24 +118,24 @@ def test_query_and_gallery_of_a_file_are_those_of_a_table_and_are_kept(tmp_path:
     }
     np.savez(tmp_path / "e.npz", embeddings=EMBEDDINGS, label=FRAME["label"].to_numpy(str), **flags)
     table, embeddings = read_embeddings(tmp_path / "e.npz")
-    done = evaluation_of_embeddings("e", embeddings, table)
+    done = evaluate_embeddings("e", embeddings, table)
     assert (done.summary.queries, done.summary.gallery) == (2, 3)
-    write_embeddings(tmp_path / "again.npz", done.embeddings, done.wanted.frame)
+    write_embeddings(tmp_path / "again.npz", done.embeddings, done.retrieval.frame)
     table, embeddings = read_embeddings(tmp_path / "again.npz")
-    assert evaluation_of_embeddings("e", embeddings, table).facts()["protocol"] == "query/gallery"
+    assert evaluate_embeddings("e", embeddings, table).facts()["protocol"] == "query/gallery"
 
 
 def test_embeddings_that_were_saved_go_with_the_table_that_they_are_of(tmp_path: Path, images: Table) -> None:
     flags = {"is_query": [False, True, True, False, False, False], "is_gallery": [False, True, True, True, True, False]}
     table = Table(images.frame.assign(**flags), images.root)
     every = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
-    made = evaluation_of_embeddings("model", every, table)
-    write_embeddings(tmp_path / "e.npz", made.embeddings, made.wanted.frame)
+    made = evaluate_embeddings("model", every, table)
+    write_embeddings(tmp_path / "e.npz", made.embeddings, made.retrieval.frame)
     np.save(tmp_path / "all.npy", every.numpy())
     for name in ("e.npz", "all.npy"):
         kept, embeddings = read_embeddings(tmp_path / name, table)
-        assert kept.frame["file_name"].tolist() == made.wanted.frame["file_name"].tolist()
-        again = evaluation_of_embeddings(name, embeddings, kept)
+        assert kept.frame["file_name"].tolist() == made.retrieval.frame["file_name"].tolist()
+        again = evaluate_embeddings(name, embeddings, kept)
         assert again.summary.values == made.summary.values
         assert compare(again, made).alike
 
@@ -143,7 +144,7 @@ def test_clusters_are_by_direction_as_the_other_metrics_are(images: Table) -> No
     lengths = 10.0 ** torch.arange(-3, 3).unsqueeze(1)
     directions = torch.nn.functional.normalize(torch.from_numpy(EMBEDDINGS))
     one, other = (
-        analyze(evaluation_of_embeddings("e", rows, images), Wanted(clustering=True)).clustering
+        analyze(evaluate_embeddings("e", rows, images), EvaluationOptions(clustering=True)).clustering
         for rows in (directions, directions * lengths)
     )
     assert one == pytest.approx(other)

@@ -124,8 +124,8 @@ def test_weights_that_do_not_fit_or_cannot_be_had_say_what_to_do(folder: Path, t
     for weights, message in (
         (folder / "model.safetensors", "does not fit test_vit"),
         (tmp_path / "bad.safetensors", "does not fit test_vit"),
-        (tmp_path / "none.safetensors", "is no file and no folder"),
-        ("pretrained", "cannot be had .*Give a file"),
+        (tmp_path / "none.safetensors", "is neither a file nor a folder"),
+        ("pretrained", "cannot be loaded .*Give a file"),
     ):
         with pytest.raises(CheckpointError, match=message):
             build_embedder(ModelConfig.model_validate({"backbone": "test_vit", "weights": weights}))

@@ -110,7 +110,7 @@ def test_a_checkpoint_gives_its_weights_to_a_network_of_the_same_backbone(tmp_pa
     (tmp_path / "made" / "model.safetensors").write_bytes(b"no")
     with pytest.raises(CheckpointError, match="damaged"):
         build("test_resnet", weights=tmp_path / "made")
-    with pytest.raises(CheckpointError, match="is no file and no folder"):
+    with pytest.raises(CheckpointError, match="is neither a file nor a folder"):
         build("test_resnet", weights=tmp_path / "nothing")
 
 

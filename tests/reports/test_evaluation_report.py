@@ -15,15 +15,19 @@ from PIL import Image
 from eml.cli.app import main
 from eml.dataset.table import Table
 from eml.errors import OutputError
-from eml.evaluation.comparison import compare
-from eml.evaluation.evaluate import Evaluation, evaluation_of_embeddings
-from eml.reports.evaluation import Additions, write_report
-from eml.reports.evaluation.confusions import confusions
+from eml.evaluation.analysis import EvaluationAnalysis
+from eml.evaluation.comparison import ModelComparison, compare
+from eml.evaluation.evaluate import Evaluation, evaluate_embeddings
+from eml.evaluation.slices import Slice, Slices
+from eml.models.calibration import CalibratedRate, Calibration
+from eml.reports.evaluation import write_report
+from eml.reports.evaluation.confusions import find_confusions
 from eml.reports.evaluation.curves import cmc_points, histogram_bins
 from eml.reports.evaluation.embedding_map import OF_A_COLOURED_CLASS, POINTS, THUMBNAILS, embedding_map
-from eml.reports.evaluation.page import choose_shown, cmc_table
-from eml.reports.evaluation.queries import NEIGHBOURS, SHOWN, choose, found, shown_queries
-from eml.reports.evaluation.similarity import nearest_own_and_other
+from eml.reports.evaluation.page import choose_contents, cmc_table
+from eml.reports.evaluation.queries import NEIGHBOURS, SHOWN, choose_places, example_queries, with_neighbours
+from eml.reports.evaluation.similarity import nearest_similarities
+from eml.retrieval.statistics.interval import Difference, Interval
 from tests.reports.chromium import PROGRAM, Chromium
 
 EVIL = "<img src=x onerror=alert(1)>&\"'{{7*7}}</script>"  # a class
@@ -46,7 +50,12 @@ def evaluation(
     if pairs:
         frame["is_query"] = random.random(len(frame)) < 0.5
         frame["is_gallery"] = ~frame["is_query"] | (random.random(len(frame)) < 0.5)
-    return evaluation_of_embeddings("runs/<i>a</i>", embeddings, Table(frame, root), **protocol)
+    return evaluate_embeddings("runs/<i>a</i>", embeddings, Table(frame, root), **protocol)
+
+
+def calibration(threshold: float) -> Calibration:
+    rate = CalibratedRate(value=threshold, low=None, high=None)
+    return Calibration.model_construct(threshold=rate, table_digest=None)
 
 
 def draw_all(made: Evaluation) -> Evaluation:
@@ -60,7 +69,7 @@ def draw_all(made: Evaluation) -> Evaluation:
 
 def compared_with(made: Evaluation, row: int) -> list[tuple[float, int, bool]]:
     """(similarity, row, of its class) of all that the protocol lets a query be compared with; best first."""
-    wanted, frame = made.wanted, made.wanted.frame
+    wanted, frame = made.retrieval, made.retrieval.frame
     unit = torch.nn.functional.normalize(made.embeddings.double(), dim=1)
     others = []
     for other in wanted.gallery.tolist():
@@ -89,28 +98,28 @@ def test_neighbours_and_similarities_follow_the_protocol(tmp_path: Path, protoco
     made = evaluation(tmp_path, pairs=pairs, **protocol)
     answers, score = made.summary.answers, made.summary.per_query["map_at_r"]
     places = np.flatnonzero(answers.has_positive)
-    for place, query in zip(places.tolist(), found(made, places), strict=True):
+    for place, query in zip(places.tolist(), with_neighbours(made, places), strict=True):
         others = compared_with(made, query.row)
         assert [each.row for each in query.neighbours] == [other for _, other, _ in others[:NEIGHBOURS]]
         assert [each.right for each in query.neighbours] == [own for _, _, own in others[:NEIGHBOURS]]
         assert [each.similarity for each in query.neighbours] == pytest.approx([s for s, _, _ in others[:NEIGHBOURS]])
-        assert query.neighbours[0].row == made.wanted.gallery[answers.nearest[place]]
+        assert query.neighbours[0].row == made.retrieval.gallery[answers.nearest[place]]
         assert query.rank == 1 + [own for _, _, own in others].index(True)
         assert query.map_at_r == score[place]
-    both = nearest_own_and_other(made)
+    both = nearest_similarities(made)
     for at, place in enumerate(places.tolist()):
-        others = compared_with(made, int(made.wanted.queries[place]))
-        for kind, value in ((True, both.own[at]), (False, both.other[at])):
+        others = compared_with(made, int(made.retrieval.queries[place]))
+        for kind, value in ((True, both.same_class[at]), (False, both.other_class[at])):
             assert value == pytest.approx(max((s for s, _, own in others if own == kind), default=-np.inf), abs=1e-6)
 
 
 def test_the_worst_are_the_worst_and_no_query_is_shown_twice(tmp_path: Path) -> None:
     made = evaluation(tmp_path, classes=20)
     score, answers = made.summary.per_query["map_at_r"], made.summary.answers
-    chosen = choose(made)
+    chosen = choose_places(made)
     assert {name: len(places) for name, places in chosen.items()} == dict.fromkeys(("worst", "median", "best"), SHOWN)
     assert len({place for places in chosen.values() for place in places}) == 3 * SHOWN
-    labels = made.wanted.labels[made.wanted.queries]
+    labels = made.retrieval.labels[made.retrieval.queries]
     for places in chosen.values():
         assert len(set(labels[places].tolist())) == SHOWN
     assert score[chosen["worst"][0]] == np.nanmin(score)
@@ -125,7 +134,7 @@ def test_the_worst_are_the_worst_and_no_query_is_shown_twice(tmp_path: Path) -> 
 
 def test_few_queries_are_shared_out_among_the_three(tmp_path: Path) -> None:
     made = evaluation(tmp_path, classes=2, images=2)
-    shown = shown_queries(made)
+    shown = example_queries(made)
     rows = [query.row for some in shown.values() for query in some]
     assert sorted(rows) == sorted(set(rows))
     assert 1 <= len(rows) <= 4
@@ -133,7 +142,7 @@ def test_few_queries_are_shared_out_among_the_three(tmp_path: Path) -> None:
 
 def test_confusions_count_wrong_first_answers_both_ways(tmp_path: Path) -> None:
     made = evaluation(tmp_path)
-    wanted, answers = made.wanted, made.summary.answers
+    wanted, answers = made.retrieval, made.summary.answers
     counts: dict[tuple[str, str], int] = {}
     for place, row in enumerate(wanted.queries.tolist()):
         if answers.has_positive[place]:
@@ -141,18 +150,18 @@ def test_confusions_count_wrong_first_answers_both_ways(tmp_path: Path) -> None:
             if label != other:
                 counts[label, other] = counts.get((label, other), 0) + 1
     assert counts
-    pairs, more = confusions(made)
+    pairs, more = find_confusions(made)
     assert more == 0
     told = {}
     for each in pairs:
         one, other = each.labels
-        told |= {pair: n for pair, n in (((one, other), each.taken[0]), ((other, one), each.taken[1])) if n}
-        assert each.taken[0] >= each.taken[1]
+        told |= {pair: n for pair, n in (((one, other), each.wrong[0]), ((other, one), each.wrong[1])) if n}
+        assert each.wrong[0] >= each.wrong[1]
         assert {wanted.frame["label"][row] for row in each.rows} == set(each.labels)
         assert each.similarity == pytest.approx(compared_with(made, each.rows[0])[0][0])
         assert each.queries == 14
     assert told == counts
-    totals = [sum(each.taken) for each in pairs]
+    totals = [sum(each.wrong) for each in pairs]
     assert totals == sorted(totals, reverse=True)
 
 
@@ -165,7 +174,7 @@ def test_the_cmc_passes_through_recall_at_k(tmp_path: Path) -> None:
         assert points[k] == pytest.approx(value)
         assert dict(cmc_table(ranks, made.summary.gallery))[k] == pytest.approx(value)
     assert points[made.summary.gallery] == 1
-    edges, own, other = histogram_bins(nearest_own_and_other(made))
+    edges, own, other = histogram_bins(nearest_similarities(made))
     assert own.sum() == pytest.approx(1)
     assert other.sum() == pytest.approx(1)
     assert np.allclose(np.diff(edges), edges[1] - edges[0])
@@ -193,7 +202,7 @@ def test_the_map_shows_every_class_and_more_of_the_coloured() -> None:
 
 def test_the_page_escapes_what_comes_from_the_data_and_loads_nothing(tmp_path: Path) -> None:
     made = draw_all(evaluation(tmp_path / "images"))
-    write_report(made, tmp_path / "report.html", command="eml evaluate '<i>a</i>'")
+    write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml evaluate '<i>a</i>'")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
     assert "{{7*7}}" in page  # told, not computed
@@ -208,37 +217,44 @@ def test_the_page_escapes_what_comes_from_the_data_and_loads_nothing(tmp_path: P
     for name, value in made.summary.values.items():
         assert f"{made.summary.shown[name]} {100 * value:.1f} %" in text
     data = json.loads(re.findall(r'id="map-data">(.*?)</script>', page)[0])
-    assert data["names"] == made.wanted.frame["file_name"].tolist()
-    assert [data["classes"][point[2]] for point in data["points"]] == made.wanted.frame["label"].tolist()
+    assert data["names"] == made.retrieval.frame["file_name"].tolist()
+    assert [data["classes"][point[2]] for point in data["points"]] == made.retrieval.frame["label"].tolist()
     assert all(each.startswith("data:image/jpeg;base64,") for each in data["images"])
 
 
 def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> None:
     made = draw_all(evaluation(tmp_path / "images"))
-    write_report(made, tmp_path / "bare.html", command="eml evaluate a")
+    write_report(EvaluationAnalysis(made), tmp_path / "bare.html", command="eml evaluate a")
     camera = [
-        {"name": "a&b", "queries": 3, "values": {"map_at_r": 0.125}, "intervals": {"map_at_r": [0.1, 0.2]}},
-        {"name": "c", "queries": 1, "values": {"map_at_r": None}},
+        Slice("a&b", 3, 2, {"map_at_r": 0.125}, {"map_at_r": Interval(0.1, 0.2, 2)}),
+        Slice("c", 1, 1, {"map_at_r": 0.25}, {"map_at_r": Interval(np.nan, np.nan, 1)}),
     ]
-    values = {"value": 0.5, "against": 0.75, "difference": -0.25, "interval": [-0.5, -0.125]}
-    facts = {
-        "intervals": {"recall_at_1": [0.25, 0.5]},
-        "few_classes": True,
-        "slices": [{"title": "by <camera>", "rows": camera}],
-        "verification": {
+    analysis = EvaluationAnalysis(
+        replace(made, calibration=calibration(0.25)),
+        intervals={"recall_at_1": Interval(0.25, 0.5, 9)},
+        slices=Slices({"by <camera>": camera}),
+        verification={
             **{"auc": 0.875, "tar_at_far_1e-3": 0.375, "eer_threshold": 0.25, "same_pairs": 1234},
             **{"auc_error": 1.5e-6, "fold_accuracy": 0.9375},
         },
-        "clustering": {"nmi": 0.75, "ami": 0.625},
-        "comparison": {
-            "against": "<other>",
-            "rows": [{"name": "R@1", "verdict": "worse", **values}],
-            "first_neighbour": {"to_right": 1, "to_wrong": 12, "both_right": 45, "both_wrong": 6},
-        },
-    }
-    roc = {"false_accept_rate": [0.0, 0.001, 0.1, 1.0], "true_accept_rate": [0.2, 0.375, 0.9, 1.0]}
-    additions = Additions.of_facts(facts, roc=roc, threshold=0.25)
-    write_report(made, tmp_path / "full.html", command="eml evaluate a", additions=additions)
+        clustering={"nmi": 0.75, "ami": 0.625},
+        roc={"false_accept_rate": [0.0, 0.001, 0.1, 1.0], "true_accept_rate": [0.2, 0.375, 0.9, 1.0]},
+        comparison=ModelComparison(
+            name="this",
+            against="<other>",
+            shown={"recall_at_1": "R@1"},
+            differences={"recall_at_1": Difference(0.75, 0.5, Interval(-0.5, -0.125, 9))},
+            to_right=1,
+            to_right_classes=1,
+            to_wrong=12,
+            to_wrong_classes=3,
+            both_right=45,
+            both_wrong=6,
+            gained=[],
+            lost=[],
+        ),
+    )
+    write_report(analysis, tmp_path / "full.html", command="eml evaluate a")
     bare, full = (text_of((tmp_path / name).read_text(encoding="utf-8")) for name in ("bare.html", "full.html"))
     for told in (
         *("25.0 to 50.0 %", "by <camera>", "a&b 3 12.5 % 10.0 to 20.0 %", "AUC 87.5 %", "TAR@FAR=1e-3 37.5 %"),
@@ -249,7 +265,7 @@ def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> No
             "Against <other>",
             "R@1 50.0 % 75.0 % -25.0 % -50.0 to -12.5 % worse",
             "threshold 0.250",
-            "So few classes make it a hint",
+            "With so few classes it is only a hint",
             "1 query became right, 12 wrong; 45 stayed right, 6 wrong",
         ),
     ):
@@ -262,8 +278,9 @@ def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> No
 def test_classes_that_changed_are_shown_with_their_queries(tmp_path: Path) -> None:
     made = draw_all(evaluation(tmp_path / "images"))
     other = replace(evaluation(tmp_path / "images", noise=1.6), name="<b>other</b>")
-    facts = compare(made, other).facts()
-    write_report(made, tmp_path / "report.html", command="eml", additions=Additions.of_facts({"comparison": facts}))
+    comparison = compare(made, other)
+    facts = comparison.facts()
+    write_report(EvaluationAnalysis(made, comparison=comparison), tmp_path / "report.html", command="eml")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     text, section = text_of(page), page.partition('id="comparison"')[2].partition("</section>")[0]
     assert "Classes that gained most" in text
@@ -276,21 +293,21 @@ def test_classes_that_changed_are_shown_with_their_queries(tmp_path: Path) -> No
         for query in change["changed"]:
             for each in (query, query["was"], query["now"]):
                 assert f'alt="{html.escape(each["file_name"])}"' in section
-    same = compare(made, made).facts()
-    write_report(made, tmp_path / "same.html", command="eml", additions=Additions.of_facts({"comparison": same}))
+    same = EvaluationAnalysis(made, comparison=compare(made, made))
+    write_report(same, tmp_path / "same.html", command="eml")
     section = (tmp_path / "same.html").read_text(encoding="utf-8").partition('id="comparison"')[2]
     told = text_of(section.partition("</section>")[0])
-    assert "Every query is answered alike by both, by every metric." in told
+    assert "Both models answer every query alike, by every metric." in told
     assert "interval" not in told
 
 
 def test_long_galleries_are_folded_and_hold_all(tmp_path: Path) -> None:
     made = draw_all(evaluation(tmp_path / "images", classes=30))
-    write_report(made, tmp_path / "report.html", command="eml evaluate a")
+    write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml evaluate a")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count('<article class="query">') == 3 * SHOWN
     told = [text_of(each).strip() for each in re.findall(r"<summary>(.*?)</summary>", page)]
-    shown = choose_shown(made)
+    shown = choose_contents(EvaluationAnalysis(made))
     assert told == [
         *("10 more of the worst", "10 more in the middle", "10 more of the best"),
         f"{len(shown.confusions) - 3} more pairs",
@@ -307,8 +324,8 @@ def test_the_size_does_not_grow_with_the_number_of_images(tmp_path: Path) -> Non
     random = np.random.default_rng(0)
     labels = random.integers(0, 1500, 5000).astype(str)
     frame = pd.DataFrame({"label": labels, "file_name": "0.jpg"})
-    made = evaluation_of_embeddings("a", torch.randn(5000, 4), Table(frame, tmp_path))
-    write_report(made, tmp_path / "report.html", command="eml evaluate a")
+    made = evaluate_embeddings("a", torch.randn(5000, 4), Table(frame, tmp_path))
+    write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml evaluate a")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert len(page) < 15e6
     assert page.count("data:image/jpeg") <= 3 * SHOWN * (1 + NEIGHBOURS) + 48 + THUMBNAILS
@@ -318,8 +335,8 @@ def test_a_set_without_mistakes_and_a_set_of_equal_embeddings_have_a_page(tmp_pa
     frame = pd.DataFrame({"label": list("aaabbb"), "file_name": [f"{i}.png" for i in range(6)]})
     tidy = torch.eye(2).repeat_interleave(3, 0) + 0.01 * torch.arange(12).view(6, 2)
     for name, table, embeddings in (("tidy", frame, tidy), ("equal", frame[1:4], torch.ones(3, 2))):
-        made = evaluation_of_embeddings("a", embeddings, Table(table, tmp_path))
-        write_report(made, tmp_path / f"{name}.html", command="eml evaluate a")
+        made = evaluate_embeddings("a", embeddings, Table(table, tmp_path))
+        write_report(EvaluationAnalysis(made), tmp_path / f"{name}.html", command="eml evaluate a")
         text = text_of((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
         assert "None: every first answer is right." in text
         assert "No image is where the table says" in text
@@ -331,7 +348,7 @@ def test_a_image_that_cannot_be_read_is_shown_as_such(tmp_path: Path) -> None:
     made = draw_all(evaluation(tmp_path / "images"))
     for name in made.table.frame["file_name"][:30]:
         (tmp_path / "images" / name).write_bytes(b"broken")
-    write_report(made, tmp_path / "report.html", command="eml evaluate a")
+    write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml evaluate a")
     text = text_of((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "cannot be read (not_an_image)" in text
     assert "No image" not in text
@@ -341,10 +358,10 @@ def test_a_page_of_the_users_is_not_replaced(tmp_path: Path) -> None:
     made = evaluation(tmp_path / "images")
     (tmp_path / "report.html").write_text("<p>mine")
     with pytest.raises(OutputError, match="was not written by eml"):
-        write_report(made, tmp_path / "report.html", command="eml evaluate a")
+        write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml evaluate a")
     assert (tmp_path / "report.html").read_text() == "<p>mine"
     for _ in range(2):
-        write_report(made, tmp_path / "other.html", command="eml evaluate a")
+        write_report(EvaluationAnalysis(made), tmp_path / "other.html", command="eml evaluate a")
 
 
 def test_evaluate_writes_the_page_beside_the_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -394,8 +411,8 @@ BORDERS = """[...new Set([...document.querySelectorAll('.found .KIND .frame')]
 @pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
 def test_a_browser_shows_the_page_and_its_map_by_pointer_and_keys(tmp_path: Path) -> None:
     made = draw_all(evaluation(tmp_path / "images", noise=0.6))
-    write_report(made, tmp_path / "report.html", command="eml evaluate " + "a" * 300)
-    labels = made.wanted.frame["label"].tolist()
+    write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml evaluate " + "a" * 300)
+    labels = made.retrieval.frame["label"].tolist()
     with Chromium() as browser:
         for width in (360, 768, 1200):
             for dark in (False, True):

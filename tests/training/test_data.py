@@ -10,9 +10,9 @@ from eml.dataset.splits.folds import add_folds
 from eml.dataset.splits.groups import group_rows
 from eml.dataset.table import Table, write_table
 from eml.errors import CheckpointError, ConfigError, DataError, Interrupted
-from eml.evaluation.evaluate import evaluation_of
-from eml.evaluation.retrieval_set import retrieval_set
-from eml.inference.models import load_for_evaluation
+from eml.evaluation.evaluate import evaluate_model
+from eml.evaluation.retrieval_set import build_retrieval_set
+from eml.inference.load import load as load_model
 from eml.training.config import DataConfig, RunConfig
 from eml.training.data import table_to_train_on, training_sets
 from eml.training.fit import fit
@@ -131,24 +131,24 @@ def test_a_table_whose_folds_are_all_for_training_gets_none_made(tmp_path: Path,
 
 def test_rows_that_are_neither_query_nor_gallery_are_not_embedded(tmp_path: Path, table: Table) -> None:
     read = table_to_evaluate(oml(tmp_path, table), table.root)
-    wanted = retrieval_set(read.frame, read.name)
-    assert (len(wanted.frame), len(wanted.queries), len(wanted.gallery)) == (12, 6, 6)
-    assert set(wanted.frame["label"]) == {"c3", "c4"}
-    model = load_for_evaluation("timm:test_resnet", weights="none", image_size=32, device="cpu")
-    result = evaluation_of("untrained", model, read, wanted).facts()
+    retrieval = build_retrieval_set(read.frame, read.name)
+    assert (len(retrieval.frame), len(retrieval.queries), len(retrieval.gallery)) == (12, 6, 6)
+    assert set(retrieval.frame["label"]) == {"c3", "c4"}
+    model = load_model("timm:test_resnet", weights="none", image_size=32, device="cpu")
+    result = evaluate_model(model, read, retrieval).facts()
     assert (result["images"], result["classes"], result["queries"], result["gallery"]) == (12, 2, 6, 6)
 
 
 def test_images_of_one_class_measure_nothing(table: Table) -> None:
     one = table.frame[table.frame["label"] == "c1"]
     with pytest.raises(DataError, match="t: all images are of one class, 'c1', so that every answer is right"):
-        retrieval_set(one, "t")
+        build_retrieval_set(one, "t")
 
 
 def test_flags_that_are_all_blank_say_nothing(tmp_path: Path, table: Table) -> None:
     read = table_to_evaluate(oml(tmp_path, table), table.root)
     train = read.frame[read.frame["split"] == "train"]
-    assert retrieval_set(train, "t").protocol == "leave-one-out"
+    assert build_retrieval_set(train, "t").protocol == "leave-one-out"
 
 
 def test_a_box_out_of_its_image_is_told_before_anything_is_trained_or_measured(tmp_path: Path, table: Table) -> None:

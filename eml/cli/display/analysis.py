@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eml.evaluation.analysis import EvaluationAnalysis
-    from eml.evaluation.comparison import Comparison
+    from eml.evaluation.comparison import ModelComparison
     from eml.evaluation.slices import Slice, Slices
     from eml.retrieval.statistics.interval import Difference, Interval
 
@@ -51,7 +51,7 @@ def _row(each: Slice, metrics: Sequence[str]) -> list[str | int]:
     return [each.name, each.queries, each.classes, *cells]
 
 
-def show_comparison(found: Comparison) -> None:
+def show_comparison(found: ModelComparison) -> None:
     """The difference of every metric, what it says, and the classes that changed most."""
     from eml.cli.display import console
     from eml.evaluation.comparison import verdict_on
@@ -96,7 +96,7 @@ def show_findings(name: str, found: EvaluationAnalysis, columns: Sequence[str]) 
     if found.acceptance:
         rows = [[key.replace("_", " "), _figure(value)] for key, value in found.acceptance.items()]
         console.table("", ["by the calibrated threshold", ""], rows)
-    if found.evaluation.calibrated_here:
+    if found.evaluation.is_calibrated_here:
         console.warn(f"{name}: the threshold was chosen on this table, which flatters what it accepts and refuses")
     if found.comparison:
         show_comparison(found.comparison)

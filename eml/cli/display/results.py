@@ -11,28 +11,28 @@ if TYPE_CHECKING:
 
     from eml.evaluation.analysis import EvaluationAnalysis
     from eml.evaluation.leaderboard import Leaderboard, LeaderboardEntry
-    from eml.evaluation.runs import Results
+    from eml.evaluation.runs import EvaluationResults
 
 COMPARED = ("map_at_r", "recall_at_1", "mean_average_precision", "recall_at_10")
 """What several models are compared by, what is left out first last."""
 LONGEST = 30  # characters of a name that are kept in one line at the cost of a metric
 
 
-def show_results(checkpoints: Sequence[str], results: Results, slices: Sequence[str]) -> None:
+def show_results(checkpoints: Sequence[str], results: EvaluationResults, slices: Sequence[str]) -> None:
     """The metrics, then for each model and table what else was found, and the files. slices: columns asked for."""
     from eml.cli.display import console
     from eml.cli.display.analysis import show_findings, warnings_of
 
     if len(checkpoints) == 1:
-        show_model(checkpoints[0], results.tables, [each.found for each in results.of])
+        show_model(checkpoints[0], results.tables, [each.analysis for each in results.results])
     for table, leaderboards in results.leaderboards.items():
         show_models(table, leaderboards)
-    for each in results.of:
-        of = each.table if len(checkpoints) == 1 else f"{each.found.evaluation.name}, {each.table}"
-        show_findings(of, each.found, slices)
-    for warning in dict.fromkeys(line for each in results.of for line in warnings_of(each.table, each.found)):
+    for each in results.results:
+        of = each.table if len(checkpoints) == 1 else f"{each.model}, {each.table}"
+        show_findings(of, each.analysis, slices)
+    for warning in dict.fromkeys(line for each in results.results for line in warnings_of(each.table, each.analysis)):
         console.warn(warning)  # once, where it is true of several models
-    for each in results.of:
+    for each in results.results:
         console.written(each.files, each.replaced)
 
 
@@ -54,16 +54,16 @@ def show_models(table: str, found: Leaderboard) -> None:
     """Several models on one table of images: a line for each, the best first; then what the best is better than."""
     from eml.cli.display import console
 
-    summary = found.models[0].found.evaluation.summary
-    kept = _metrics_that_fit(found.models)
+    summary = found.entries[0].analysis.evaluation.summary
+    kept = _metrics_that_fit(found.entries)
     columns = ["", *(summary.shown[metric] for metric in kept), "D"]
-    rows = [_row(each, kept, each.name) for each in found.models]
+    rows = [_row(each, kept, each.name) for each in found.entries]
     console.table(f"{table}: {summary.queries:,} queries", columns, rows)
     if left_out := [summary.shown[metric] for metric in COMPARED if metric not in kept]:
         console.say(f"no room for {', '.join(left_out)}: in metrics.json, or in a wider terminal")
     if not found.not_compared:
-        changes = [[each.name, *_change(each)] for each in found.models[1:]]
-        title = f"{summary.shown['map_at_r']} against the best, {found.models[0].name}"
+        changes = [[each.name, *_change(each)] for each in found.entries[1:]]
+        title = f"{summary.shown['map_at_r']} against the best, {found.entries[0].name}"
         console.table(title, ["", "change", "95 % interval", ""], changes)
     for line in found.lines():
         console.say(line)
@@ -73,7 +73,7 @@ def _metrics_that_fit(models: Sequence[LeaderboardEntry]) -> list[str]:
     """In the order of tables; at least one."""
     from eml.cli.display import console
 
-    shown = models[0].found.evaluation.summary.shown
+    shown = models[0].analysis.evaluation.summary.shown
     wanted = [metric for metric in COMPARED if metric in shown]
     for count in range(len(wanted), 1, -1):
         kept = [metric for metric in shown if metric in wanted[:count]]
@@ -84,9 +84,9 @@ def _metrics_that_fit(models: Sequence[LeaderboardEntry]) -> list[str]:
 
 
 def _row(each: LeaderboardEntry, metrics: Sequence[str], name: str) -> list[str | int]:
-    evaluation, intervals = each.found.evaluation, each.found.intervals
+    evaluation, intervals = each.analysis.evaluation, each.analysis.intervals
     cells = [with_interval(evaluation.summary.values[metric], intervals.get(metric)) for metric in metrics]
-    return [name, *cells, evaluation.embeddings.shape[1]]
+    return [name, *cells, evaluation.size]
 
 
 def _change(each: LeaderboardEntry) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a neck is."""
+"""The base class of necks."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class Neck(Choice):
     """Maps pooled features (B, F) to embeddings (B, D)."""
 
     def build(self, features: int) -> tuple[nn.Module, int]:
-        """The module for F features, and D."""
+        """Return the module for F features, and the embedding size D."""
         raise NotImplementedError

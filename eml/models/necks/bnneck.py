@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class BNNeck(Neck):
-    """BatchNorm alone, its shift left out and not trained, between features and class weights.
+    """BatchNorm without a trained shift, between features and class weights.
 
-    Luo 2019, arXiv:1903.07071, section 3.4; the embedding is what comes after it, for training and for search.
+    Luo 2019, arXiv:1903.07071, section 3.4. The embedding is its output, for training and for search.
     """
 
     type: Literal["bnneck"] = "bnneck"
 
     def build(self, features: int) -> tuple[nn.Module, int]:
-        """BatchNorm; D = F."""
+        """Return BatchNorm; D = F."""
         from torch import nn
 
         norm = nn.BatchNorm1d(features)

@@ -16,7 +16,7 @@ class Identity(Neck):
     type: Literal["identity"] = "identity"
 
     def build(self, features: int) -> tuple[nn.Module, int]:
-        """The identity; D = F."""
+        """Return the identity; D = F."""
         from torch import nn
 
         return nn.Identity(), features

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Linear(Neck):
-    """A linear layer to D dimensions, then BatchNorm if wanted, as in ArcFace's BN–Dropout–FC–BN (arXiv:1801.07698)."""
+    """A linear layer to D dimensions, then optional BatchNorm, as in ArcFace's BN–Dropout–FC–BN (arXiv:1801.07698)."""
 
     type: Literal["linear"] = "linear"
     size: int = Field(256, ge=2, le=65536, description="embedding size D")
@@ -21,7 +21,7 @@ class Linear(Neck):
     dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped before the layer, in training")
 
     def build(self, features: int) -> tuple[nn.Module, int]:
-        """Dropout, linear, BatchNorm; D = size."""
+        """Return dropout, linear and BatchNorm; D = size."""
         from torch import nn
 
         layers: list[nn.Module] = [nn.Dropout(self.dropout)] if self.dropout else []

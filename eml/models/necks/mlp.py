@@ -1,4 +1,4 @@
-"""Neck of two layers."""
+"""A neck of two layers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class MLP(Neck):
 
     type: Literal["mlp"] = "mlp"
     size: int = Field(256, ge=2, le=65536, description="embedding size D")
-    hidden: int = Field(1024, ge=2, le=65536, description="size of the layer between")
+    hidden: int = Field(1024, ge=2, le=65536, description="size of the hidden layer")
 
     def build(self, features: int) -> tuple[nn.Module, int]:
-        """The two layers; D = size."""
+        """Return the two layers; D = size."""
         from torch import nn
 
         layers = nn.Sequential(

@@ -1,65 +1,70 @@
-"""Classes that are taken for one another."""
+"""Classes that are mistaken for one another."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from eml.reports.evaluation.evaluated import Evaluated, Integers, class_names
+from eml.evaluation.evaluate import Evaluation
 
 PAIRS = 24  # shown
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two classes by their wrong first answers.
+    """Two classes and the wrong first answers between them.
 
-    labels: the one whose queries are more often answered wrongly first. taken: how many queries of each were answered
-    with an image of the other. queries: how many both have. rows: the query and the answer of the highest similarity.
+    Attributes:
+        labels: The classes; the one whose queries are more often answered with the other comes first.
+        wrong: The number of queries of each class whose first answer is of the other.
+        queries: The number of queries of both.
+        rows: The query and the wrong answer of the highest similarity, in the set's frame.
+        similarity: Their cosine.
     """
 
     labels: tuple[str, str]
-    taken: tuple[int, int]
+    wrong: tuple[int, int]
     queries: int
     rows: tuple[int, int]
     similarity: float
 
 
-def confusions(evaluation: Evaluated) -> tuple[list[Confusion], int]:
-    """The pairs of classes of the most wrong first answers, and how many more pairs have one."""
-    wanted, answers = evaluation.wanted, evaluation.summary.answers
-    wrong = np.flatnonzero(answers.has_positive & ~answers.right & (answers.nearest >= 0))
-    asked, answer = wanted.queries[wrong], wanted.gallery[answers.nearest[wrong]]
-    table = pd.DataFrame({"asked": asked, "answer": answer, "similarity": answers.similarity[wrong]})
-    of, with_ = wanted.labels[asked], wanted.labels[answer]
-    table["low"], table["high"] = np.minimum(of, with_), np.maximum(of, with_)
-    table["upwards"] = of < with_
+def find_confusions(evaluation: Evaluation) -> tuple[list[Confusion], int]:
+    """Return the pairs of classes with the most wrong first answers, and the number of further pairs with any."""
+    retrieval, answers = evaluation.retrieval, evaluation.summary.answers
+    places = np.flatnonzero(answers.has_positive & ~answers.right & (answers.nearest >= 0))
+    query, answer = retrieval.queries[places], retrieval.gallery[answers.nearest[places]]
+    table = pd.DataFrame({"query": query, "answer": answer, "similarity": answers.similarity[places]})
+    query_label, answer_label = retrieval.labels[query], retrieval.labels[answer]
+    table["low"], table["high"] = np.minimum(query_label, answer_label), np.maximum(query_label, answer_label)
+    table["upwards"] = query_label < answer_label
     table = table.sort_values("similarity", ascending=False, kind="stable")
     pairs = table.groupby(["low", "high"], sort=False).agg(
         count=("upwards", "size"),
         upwards=("upwards", "sum"),
-        asked=("asked", "first"),
+        query=("query", "first"),
         answer=("answer", "first"),
         similarity=("similarity", "first"),
     )
     pairs = pairs.sort_values(["count", "similarity"], ascending=False, kind="stable")
-    names, queries = class_names(wanted), _queries_of_classes(evaluation)
+    names, queries = retrieval.class_names, _count_queries(evaluation)
     return [_confusion(row, names, queries) for row in pairs.head(PAIRS).itertuples()], max(0, len(pairs) - PAIRS)
 
 
-def _confusion(row: Any, names: list[str], queries: Integers) -> Confusion:
+def _confusion(row: Any, names: list[str], queries: NDArray[np.int64]) -> Confusion:
     low, high = row.Index
-    taken = (int(row.upwards), int(row.count - row.upwards))
+    wrong = (int(row.upwards), int(row.count - row.upwards))
     labels = (names[low], names[high])
-    if taken[1] > taken[0]:
-        taken, labels = taken[::-1], labels[::-1]
+    if wrong[1] > wrong[0]:
+        wrong, labels = wrong[::-1], labels[::-1]
     both = int(queries[low] + queries[high])
-    return Confusion(labels, taken, both, (int(row.asked), int(row.answer)), float(row.similarity))
+    return Confusion(labels, wrong, both, (int(row.query), int(row.answer)), float(row.similarity))
 
 
-def _queries_of_classes(evaluation: Evaluated) -> Integers:
-    """(C,) queries with a positive."""
-    wanted = evaluation.wanted
-    counted = wanted.queries[evaluation.summary.answers.has_positive]
-    return np.bincount(wanted.labels[counted], minlength=int(wanted.labels.max()) + 1)
+def _count_queries(evaluation: Evaluation) -> NDArray[np.int64]:
+    """(C,) queries of each class with a positive."""
+    retrieval = evaluation.retrieval
+    rows = retrieval.queries[evaluation.summary.answers.has_positive]
+    return np.bincount(retrieval.labels[rows], minlength=int(retrieval.labels.max()) + 1)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from eml.reports.charts import BOTTOM, CHARACTER, HEIGHT, RIGHT, TOP, WIDTH, framed, grid, text_at
-from eml.reports.evaluation.similarity import Nearest
+from eml.reports.evaluation.similarity import NearestSimilarities
 from eml.retrieval.verification.pair_rates import TAR
 
 Floats = NDArray[np.float64]
@@ -19,7 +19,7 @@ WIDTHS = (0.005, 0.01, 0.02, 0.05)  # of a bin of similarities
 
 
 def cmc_points(ranks: Floats, gallery: int) -> list[tuple[float, float]]:
-    """(K, R@K): share of the queries whose first positive is among the K nearest. ranks: (Q,), NaN: not counted."""
+    """Return (K, R@K): the share of queries with a positive among the K nearest. ranks: (Q,), NaN is not counted."""
     ranks = np.sort(ranks[np.isfinite(ranks)])
     last = max(1, gallery)
     ks = np.unique(np.rint(np.geomspace(1, last, min(last, MOST_POINTS))).astype(int))
@@ -28,7 +28,7 @@ def cmc_points(ranks: Floats, gallery: int) -> list[tuple[float, float]]:
 
 
 def cmc_chart(points: Sequence[tuple[float, float]]) -> Markup:
-    """R@K over K on a logarithmic axis."""
+    """Draw R@K over K on a logarithmic axis."""
     last = points[-1][0]
     marks = [(k, dict(points).get(k, math.nan), f"R@{k:g}") for k in (1,)]
     marks = [(k, value, f"{name} {percent(value)}") for k, value, name in marks if not math.isnan(value)]
@@ -44,7 +44,7 @@ def cmc_chart(points: Sequence[tuple[float, float]]) -> Markup:
 
 
 def roc_chart(roc: Mapping[str, Sequence[float]], rates: Mapping[float, float]) -> Markup:
-    """True accept rate over false accept rate, the latter on a logarithmic axis. rates: FAR → TAR, to be marked."""
+    """Draw the true accept rate over the false accept rate, on a logarithmic axis. rates: FAR → TAR, to mark."""
     far, tar = (np.asarray(roc[key], float) for key in ("false_accept_rate", "true_accept_rate"))
     low = 10.0 ** max(-6, math.floor(math.log10(max(far[far > 0].min(initial=1), 1e-6)) + 1e-9))
     low = min(low, 0.1)
@@ -65,7 +65,7 @@ def log_chart(
     axes: tuple[str, str],
     label: str,
 ) -> Markup:
-    """Shares over a logarithmic axis; the vertical one starts at a round share below all points."""
+    """Draw shares over a logarithmic axis; the vertical axis starts at a round share below all points."""
     floor = _floor(min(y for _, y in points))
     left = 6 + CHARACTER * len("97.5 %")
 
@@ -111,25 +111,28 @@ def tick(value: float) -> str:
     return f"{100 * value:.1f}".removesuffix(".0") + " %"
 
 
-def histogram_bins(found: Nearest) -> tuple[Floats, Floats, Floats]:
-    """Edges (B+1,), shares of the queries (B,) by own and by other; a query without an image of a kind is in none."""
-    own, other = (each[np.isfinite(each)] for each in (found.own, found.other))
-    both = np.concatenate([own, other])
+def histogram_bins(nearest: NearestSimilarities) -> tuple[Floats, Floats, Floats]:
+    """Return the edges (B+1,) and the shares of queries (B,) by `same_class` and by `other_class`.
+
+    A query without an image of a kind is in no bin.
+    """
+    same, different = (values[np.isfinite(values)] for values in (nearest.same_class, nearest.other_class))
+    both = np.concatenate([same, different])
     low, high = float(both.min()), min(1.0, float(both.max()))
     width = next((width for width in WIDTHS if (high - low) / width <= BINS - 2), WIDTHS[-1])
     first = math.floor(low / width + 1e-9)
     edges: Floats = np.asarray(np.arange(first, max(first + 1, math.ceil(high / width - 1e-9)) + 1) * width, np.float64)
-    inside = [np.clip(each, edges[0], edges[-1]) for each in (own, other)]  # a cosine of 1.0000001
-    counts = [np.histogram(each, edges)[0] / max(1, len(each)) for each in inside]
+    inside = [np.clip(values, edges[0], edges[-1]) for values in (same, different)]  # a cosine of 1.0000001
+    counts = [np.histogram(values, edges)[0] / max(1, len(values)) for values in inside]
     return edges, counts[0], counts[1]
 
 
-def similarity_chart(found: Nearest, threshold: float | None = None) -> Markup:
-    """Two histograms over each other: an even area for the query's own class, a dashed outline for another."""
-    edges, own, other = histogram_bins(found)
-    top = _round_up(float(max(own.max(), other.max())))
+def similarity_chart(nearest: NearestSimilarities, threshold: float | None = None) -> Markup:
+    """Draw two histograms: a filled area for the query's own class, a dashed outline for another."""
+    edges, same, different = histogram_bins(nearest)
+    top = _round_up(float(max(same.max(), different.max())))
     left = 6 + CHARACTER * max(len(tick(top * at / 4)) for at in range(5))
-    wide = (WIDTH - left - RIGHT) / len(own)
+    wide = (WIDTH - left - RIGHT) / len(same)
     base = HEIGHT - BOTTOM
 
     def outline(shares: Floats) -> str:
@@ -137,15 +140,17 @@ def similarity_chart(found: Nearest, threshold: float | None = None) -> Markup:
         return f"M{left:.1f},{base}{steps}V{base}"
 
     parts = [grid(left, [(at / 4, tick(top * at / 4)) for at in range(5)])]
-    parts.append(Markup('<path class="own" d="{}"/><path class="other" d="{}"/>').format(outline(own), outline(other)))
-    for at, (mine, theirs) in enumerate(zip(own, other, strict=True)):
+    parts.append(
+        Markup('<path class="own" d="{}"/><path class="other" d="{}"/>').format(outline(same), outline(different))
+    )
+    for at, (own_share, other_share) in enumerate(zip(same, different, strict=True)):
         parts.append(
             Markup(
                 '<g class="bar"><rect class="catch" x="{:.1f}" y="{}" width="{:.2f}" height="{}"/>'
                 "<title>{:.3g} to {:.3g}: own class {}, another {}</title></g>"
             ).format(
                 *(left + at * wide, TOP, wide, base - TOP),
-                *(edges[at], edges[at + 1], percent(float(mine)), percent(float(theirs))),
+                *(edges[at], edges[at + 1], percent(float(own_share)), percent(float(other_share))),
             )
         )
     parts += _similarity_labels(edges, left, wide)
@@ -156,7 +161,7 @@ def similarity_chart(found: Nearest, threshold: float | None = None) -> Markup:
 
 
 def _similarity_labels(edges: Floats, left: float, wide: float) -> list[Markup]:
-    """A number at every edge that is a multiple of a step for which there is room."""
+    """Label every edge that is a multiple of a step for which there is room."""
     width = float(edges[1] - edges[0])
     span = float(edges[-1] - edges[0])
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2) if span / step <= 7)
@@ -174,5 +179,5 @@ def _round_up(share: float) -> float:
 
 
 def roc_rates(values: Mapping[str, Any]) -> dict[float, float]:
-    """FAR → TAR of values called tar_at_far_1e-3 and the like."""
-    return {float(name.removeprefix(TAR)): float(each) for name, each in values.items() if name.startswith(TAR)}
+    """Return FAR → TAR from values with names such as tar_at_far_1e-3."""
+    return {float(name.removeprefix(TAR)): float(value) for name, value in values.items() if name.startswith(TAR)}

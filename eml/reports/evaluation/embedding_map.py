@@ -9,14 +9,16 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.reports.evaluation.evaluated import Integers, Wanted, class_names
+from eml.evaluation.retrieval_set import RetrievalSet
+
+Integers = NDArray[np.int64]
 
 POINTS, THUMBNAILS, COLOURED = 3000, 300, 8
-OF_A_COLOURED_CLASS = 120  # points at most, where not all fit
-SIDE, LOWEST = 1000, 400  # units: width of the plane, and its height at least
-CELLS = 18  # of the plane along each side, for thumbnails from everywhere
+OF_A_COLOURED_CLASS = 120  # points at most, if not all fit
+SIDE, LOWEST = 1000, 400  # units: width of the plane, and its least height
+CELLS = 18  # along each side of the plane; thumbnails are spread over them
 SEED = 28
-SIZE, DENSE, SMALL = 9.0, 1000, 7.0  # units, half of a symbol; where there are many points, smaller
+SIZE, DENSE, SMALL = 9.0, 1000, 7.0  # units, half of a symbol; smaller with many points
 
 CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (
     (),  # a disc
@@ -31,14 +33,20 @@ CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (
     ((-1.3, -0.6), (1.3, -0.6), (1.3, 0.6), (-1.3, 0.6)),
     ((-0.6, -1.3), (0.6, -1.3), (0.6, 1.3), (-0.6, 1.3)),
 )
-"""Of the symbols, in half widths from the middle."""
+"""Corners of the symbols, in half widths from the middle."""
 
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """rows: (P,) in the set's frame. place: (P, 2) in 1000 × height.
+    """Images as points in a plane.
 
-    coloured: labels that have a colour, largest first. with_thumbnail: (P,). variance: share that the two axes hold.
+    Attributes:
+        rows: (P,) rows of the set's frame.
+        place: (P, 2) coordinates within 1000 × height.
+        height: The height of the plane.
+        coloured: The labels that have a colour, the largest class first.
+        with_thumbnail: (P,) whether the point has a thumbnail.
+        variance: The share of the variance along the two axes.
     """
 
     rows: Integers
@@ -50,12 +58,12 @@ class EmbeddingMap:
 
 
 def embedding_map(embeddings: Tensor, labels: Integers) -> EmbeddingMap | None:
-    """The two first principal components of at most 3,000 images; None where there is nothing to spread.
+    """Project at most 3,000 images on the first two principal components; None if there is nothing to spread.
 
-    Of more, up to 120 of each of the 8 largest classes, and of the others as evenly over the classes as they go.
+    From more images it takes up to 120 of each of the 8 largest classes, the others evenly over the classes.
     """
     coloured = np.argsort(-np.bincount(labels), kind="stable")[:COLOURED].tolist()
-    rows = np.sort(_spread(labels, coloured))
+    rows = np.sort(_choose_rows(labels, coloured))
     if len(rows) < 3 or embeddings.shape[1] < 2:
         return None
     from sklearn.decomposition import PCA
@@ -71,10 +79,11 @@ def embedding_map(embeddings: Tensor, labels: Integers) -> EmbeddingMap | None:
     height = max(LOWEST, int((high - low)[1] * scale + 4 * SIZE))
     place = (plane - (low + high) / 2) * scale * [1, -1] + [SIDE / 2, height / 2]
     variance = float(fitted.explained_variance_ratio_.sum())
-    return EmbeddingMap(rows, place, height, coloured, _everywhere(place), variance)
+    return EmbeddingMap(rows, place, height, coloured, _choose_thumbnails(place), variance)
 
 
-def _spread(labels: Integers, coloured: list[int]) -> Integers:
+def _choose_rows(labels: Integers, coloured: list[int]) -> Integers:
+    """Return at most 3,000 rows."""
     if len(labels) <= POINTS:
         return np.arange(len(labels))
     shuffled = np.random.default_rng(SEED).permutation(len(labels))
@@ -86,8 +95,8 @@ def _spread(labels: Integers, coloured: list[int]) -> Integers:
     return chosen
 
 
-def _everywhere(place: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(P,) which points get a thumbnail: one of every part of the plane, then another, …"""
+def _choose_thumbnails(place: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(P,) whether a point gets a thumbnail: one of every cell of the plane, then another, …"""
     shuffled = np.random.default_rng(SEED).permutation(len(place))
     cell = (place[shuffled] / SIDE * CELLS).astype(int) @ np.array([CELLS + 1, 1])
     turn = pd.Series(cell).groupby(cell).cumcount().to_numpy()
@@ -96,26 +105,28 @@ def _everywhere(place: NDArray[np.float64]) -> NDArray[np.bool_]:
     return chosen
 
 
-def draw_map(made: EmbeddingMap, labels: Integers) -> Markup:
-    """The points as SVG paths, one for each coloured class and one for all others; symbols tell the classes too."""
-    of = labels[made.rows]
-    kind = np.full(len(of), -1)
-    for number, label in enumerate(made.coloured):
-        kind[of == label] = number
-    size = SIZE if len(of) <= DENSE else SMALL
+def draw_map(plane: EmbeddingMap, labels: Integers) -> Markup:
+    """Return the points as SVG paths, one for each coloured class and one for all others, with different symbols."""
+    label_of = labels[plane.rows]
+    kind = np.full(len(label_of), -1)
+    for number, label in enumerate(plane.coloured):
+        kind[label_of == label] = number
+    size = SIZE if len(label_of) <= DENSE else SMALL
     parts = []
-    for number in (-1, *range(len(made.coloured))):
+    for number in (-1, *range(len(plane.coloured))):
         shape = symbol(number, size)
-        drawn = "".join(f"M{x:.0f},{y:.0f}{shape}" for x, y in made.place[kind == number])
+        drawn = "".join(f"M{x:.0f},{y:.0f}{shape}" for x, y in plane.place[kind == number])
         if drawn:
             parts.append(Markup('<path class="points c{}" d="{}"/>').format("x" if number < 0 else number, drawn))
     return Markup("").join(parts)
 
 
 def symbol(number: int, size: float) -> str:
-    """The way around a symbol from its middle, relative: 0…7 for the coloured classes, else a small disc.
+    """Return the outline of a symbol as an SVG path relative to its middle.
 
-    size: half of its width, about.
+    Args:
+        number: 0…7 for the coloured classes, else a small disc.
+        size: About half of its width.
     """
     corners = CORNERS[number] if 0 <= number < COLOURED else ()
     if not corners:
@@ -126,21 +137,21 @@ def symbol(number: int, size: float) -> str:
     return f"m{first}l{' '.join(others)}z"
 
 
-def map_data(made: EmbeddingMap, wanted: Wanted, sources: dict[int, str]) -> dict[str, object]:
-    """What the page's script shows: x, y, place of the class name and of the thumbnail of each point, file names.
+def map_data(plane: EmbeddingMap, retrieval: RetrievalSet, sources: dict[int, str]) -> dict[str, object]:
+    """Return each point's x, y, numbers of its class and thumbnail, and the names, for the page's script.
 
     sources: row → thumbnail.
     """
-    names = class_names(wanted)
-    classes, of = np.unique(wanted.labels[made.rows], return_inverse=True)
-    images = [row for row in made.rows.tolist() if sources.get(row)]
-    number = {row: at for at, row in enumerate(images)}
+    names = retrieval.class_names
+    classes, class_of = np.unique(retrieval.labels[plane.rows], return_inverse=True)
+    images = [row for row in plane.rows.tolist() if sources.get(row)]
+    number = {row: place for place, row in enumerate(images)}
     return {
         "points": [
             [round(x), round(y), label, number.get(row, -1)]
-            for (x, y), label, row in zip(made.place.tolist(), of.tolist(), made.rows.tolist(), strict=True)
+            for (x, y), label, row in zip(plane.place.tolist(), class_of.tolist(), plane.rows.tolist(), strict=True)
         ],
         "classes": [names[label] for label in classes],
-        "names": wanted.frame["file_name"].iloc[made.rows].tolist(),
+        "names": retrieval.frame["file_name"].iloc[plane.rows].tolist(),
         "images": [sources[row] for row in images],
     }

@@ -1,69 +1,35 @@
 """An evaluation → report.html."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from eml.errors import OutputError
+from eml.evaluation.analysis import EvaluationAnalysis
+from eml.evaluation.outputs import refuse_page
 from eml.files import whole_file
 from eml.progress import Progress
-from eml.reports.evaluation.evaluated import Evaluated, Found
-from eml.reports.evaluation.page import SMALL, Additions, choose_shown, render, thumbnails_of
-
-MARK = '<meta name="generator" content="eml '
-HEAD = 4096  # characters in which the mark stands
+from eml.reports.evaluation.page import SMALL, choose_contents, load_thumbnails, render
 
 
-def refuse_page(path: Path) -> None:
-    """Raises OutputError when the file is there and is no page of eml's: that is not replaced."""
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; the report is to be written there. Move it, or give another --out")
-    if path.exists():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if MARK not in file.read(HEAD):
-                raise OutputError(f"{path}: is there and was not written by eml; give another --out, or --no-report")
+def write_report(analysis: EvaluationAnalysis, path: Path, *, command: str, progress: Progress | None = None) -> None:
+    """Write the report of an evaluation, whole or not at all.
 
+    Only the images that it shows are read. One that cannot be read is shown as such.
 
-def write_report(
-    evaluation: Evaluated,
-    path: Path,
-    *,
-    command: str,
-    additions: Additions | None = None,
-    progress: Progress | None = None,
-) -> None:
-    """Writes the page whole. Reads only the images that it shows; one that cannot be read is shown as such.
+    Args:
+        analysis: The evaluation, with its embeddings. What was not computed is not shown.
+        path: The file to write. Only a page that eml wrote is replaced.
+        command: The command that reproduces the evaluation.
+        progress: Reports the images that are read.
 
-    command: as it was typed. additions: intervals, slices and more, where they are known.
-    Raises OutputError by `refuse_page`, and where it cannot be written.
+    Raises:
+        OutputError: The file is not a page that eml wrote, or it cannot be written.
     """
     refuse_page(path)
-    additions = additions or Additions()
-    shown = choose_shown(evaluation, additions.comparison)
-    rows, small = shown.rows(), shown.small_rows()
-    with progress("thumbnails", len(rows) + len(small)) if progress else nullcontext() as advance:
-        large = thumbnails_of(evaluation, rows, progress=advance)
-        of_map = thumbnails_of(evaluation, small, SMALL, progress=advance)
-    text = render(evaluation, shown, large, of_map, command=command, additions=additions)
+    contents = choose_contents(analysis)
+    rows, small_rows = contents.rows(), contents.small_rows()
+    with progress("thumbnails", len(rows) + len(small_rows)) if progress else nullcontext() as advance:
+        large = load_thumbnails(analysis.evaluation, rows, progress=advance)
+        small = load_thumbnails(analysis.evaluation, small_rows, SMALL, progress=advance)
+    text = render(analysis, contents, large, small, command=command)
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Page:
-    """Writes the page of what an evaluation found. command: as it was typed."""
-
-    command: str
-    progress: Progress | None = None
-
-    def refuse(self, path: Path) -> None:
-        """Raises OutputError by `refuse_page`."""
-        refuse_page(path)
-
-    def write(self, found: Found, facts: Mapping[str, Any], path: Path) -> None:
-        """facts: as in metrics.json. Otherwise as `write_report`."""
-        evaluation = found.evaluation
-        additions = Additions.of_facts(facts, roc=found.roc or None, threshold=evaluation.threshold)
-        write_report(evaluation, path, command=self.command, additions=additions, progress=self.progress)

@@ -1,31 +1,41 @@
-"""How similar the nearest image of a query's own class is, and the nearest of another."""
+"""The similarity of a query to the nearest image of its own class, and to the nearest of another."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.reports.evaluation.evaluated import Evaluated
+from eml.evaluation.evaluate import Evaluation
 from eml.retrieval.verification.open_set import answers
 
-SAMPLE = 3000  # queries looked at
+SAMPLE = 3000  # queries
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """own, other: (Q,) cosine to the nearest image of the query's class, and of all others; −inf without one."""
+class NearestSimilarities:
+    """The cosine of each query to its nearest images; −inf if there is none.
 
-    own: NDArray[np.float64]
-    other: NDArray[np.float64]
+    Attributes:
+        same_class: (Q,) to the nearest image of the query's class.
+        other_class: (Q,) to the nearest image of another class.
+    """
+
+    same_class: NDArray[np.float64]
+    other_class: NDArray[np.float64]
 
 
-def nearest_own_and_other(evaluation: Evaluated) -> Nearest:
-    """Of at most 3,000 queries with a positive, taken at even distances in the table's order; by the protocol."""
-    wanted = evaluation.wanted
-    counted = wanted.queries[evaluation.summary.answers.has_positive]
-    if len(counted) > SAMPLE:
-        counted = counted[np.linspace(0, len(counted) - 1, SAMPLE).astype(int)]
-    found = answers(
-        evaluation.embeddings, wanted.labels, counted, wanted.gallery, groups=wanted.groups, within=wanted.within
+def nearest_similarities(evaluation: Evaluation) -> NearestSimilarities:
+    """Return the similarities of at most 3,000 queries with a positive, evenly spaced in the table's order."""
+    retrieval = evaluation.retrieval
+    queries = retrieval.queries[evaluation.summary.answers.has_positive]
+    if len(queries) > SAMPLE:
+        queries = queries[np.linspace(0, len(queries) - 1, SAMPLE).astype(int)]
+    nearest = answers(
+        evaluation.embeddings,
+        retrieval.labels,
+        queries,
+        retrieval.gallery,
+        groups=retrieval.groups,
+        within=retrieval.within,
     )
-    return Nearest(found.positive.astype(np.float64), found.stranger.astype(np.float64))
+    return NearestSimilarities(nearest.positive.astype(np.float64), nearest.stranger.astype(np.float64))

@@ -1,0 +1,90 @@
+"""The options of an evaluation."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eml.errors import ConfigError, EmlError, Problem
+from eml.inference.embeddings_file import is_embeddings_file
+from eml.inference.load import TIMM, check_timm
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Which models to measure, on which images, and what to compute and keep.
+
+    Attributes:
+        checkpoints: Runs, checkpoints, timm:NAME or embeddings files. Several are compared.
+        data: Tables or folders. Embeddings files with labels need none.
+        root: The folder that the tables' file names start from.
+        weights: For timm:NAME: pretrained, none (random), or a weights file.
+        image_size: For timm:NAME: side of the image (pixels); the model's own by default.
+        leave_out_same: Gallery images with the query's class and value in this column are ignored.
+        within: Queries are compared with gallery images of their own value in this column alone.
+        against: A model to compare each of the checkpoints with.
+        slices: Columns to measure by.
+        pairs: A file of pairs, for verification by these.
+        verification: Whether to verify by all pairs.
+        clustering: Whether to measure k-means.
+        out: Where to write; by default into the folder `evaluations` of the run.
+        save_embeddings: Whether to write embeddings.npz.
+        batch_size: Images computed at once.
+        workers: Worker processes that load images; 0 loads them in the process itself.
+        device: auto, cpu, cuda, cuda:N or mps.
+    """
+
+    checkpoints: Sequence[str] = ()
+    data: Sequence[Path] = ()
+    root: Path | None = None
+    weights: str = "pretrained"
+    image_size: int | None = None
+    leave_out_same: str | None = None
+    within: str | None = None
+    against: str | None = None
+    slices: Sequence[str] = ()
+    pairs: Path | None = None
+    verification: bool = False
+    clustering: bool = False
+    out: Path | None = None
+    save_embeddings: bool = False
+    batch_size: int = 64
+    workers: int = 0
+    device: str = "auto"
+
+    @property
+    def models(self) -> list[str]:
+        """The checkpoints, and the one to compare with."""
+        return [*self.checkpoints, *([self.against] if self.against else [])]
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether any of the models embeds images."""
+        return not all(is_embeddings_file(model) for model in self.models)
+
+    def check(self) -> None:
+        """Check that the options fit together and that timm has the models.
+
+        Raises:
+            ConfigError: They do not, with all problems.
+        """
+        if problems := list(self._problems()):
+            raise ConfigError(problems)
+
+    def _problems(self) -> Iterator[Problem]:
+        if not self.data and self.needs_images:
+            yield Problem("give the images to evaluate on as `data`: a table or a folder", "missing-value", "data")
+        if self.pairs and self.verification:
+            text = "`verification` is by all pairs, `pairs` by those of a file; give one of them"
+            yield Problem(text, "exclusive-options", "pairs")
+        for model in self.models:
+            try:
+                check_timm(model)
+            except EmlError as error:
+                yield from error.problems
+        set_for_timm = self.weights != "pretrained" or self.image_size is not None
+        if set_for_timm and not any(model.startswith(TIMM) for model in self.models):
+            text = f"`weights` and `image_size` are for {TIMM}NAME, and none is given; a checkpoint has its own"
+            yield Problem(text, "does-not-apply", "weights")
+        if self.weights not in ("pretrained", "none") and not Path(self.weights).exists():
+            text = f"`weights`: there is no file {self.weights}; allowed: pretrained, none, or a weights file"
+            yield Problem(text, "file-not-found", "weights")

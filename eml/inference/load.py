@@ -1,0 +1,76 @@
+"""Loading a model by name: a run, a checkpoint or `timm:NAME`."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from eml.errors import ConfigError
+from eml.inference.model import Model
+from eml.models.checkpoint import load_checkpoint
+from eml.models.config import ModelConfig
+from eml.models.device import find_device
+from eml.models.embedder import build_embedder, check_backbone, default_preprocess
+from eml.models.necks.identity import Identity
+
+TIMM = "timm:"
+UNTRAINED_SEED = 28
+"""Seed of the random weights of `timm:NAME` with `weights="none"`, so that its metrics are the same every time."""
+
+TimmWeights = Literal["pretrained", "none"] | str | os.PathLike[str]
+
+
+def load(
+    checkpoint: str | os.PathLike[str],
+    *,
+    weights: TimmWeights = "pretrained",
+    image_size: int | None = None,
+    device: str = "auto",
+) -> Model:
+    """Load a model for embedding images.
+
+    Args:
+        checkpoint: A run folder (its best checkpoint is loaded), a checkpoint folder, or timm:NAME for a timm model
+            whose pooled features are the embeddings.
+        weights: For timm:NAME: pretrained, none (random), or a weights file. A checkpoint has its own.
+        image_size: For timm:NAME: side of the square that images are resized to (pixels); the model's own by default.
+        device: auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        CheckpointError: The checkpoint or the weights cannot be read or do not fit.
+        ConfigError: timm has no such model, the device does not exist, or an argument does not apply.
+    """
+    name = os.fspath(checkpoint)
+    if name.startswith(TIMM):
+        return _load_timm(name, weights, image_size, device)
+    if os.fspath(weights) != "pretrained" or image_size is not None:
+        raise ConfigError(
+            f"{name}: `weights` and `image_size` are for {TIMM}NAME; a checkpoint has its own",
+            code="does-not-apply",
+            parameter="image_size" if image_size is not None else "weights",
+        )
+    stored = load_checkpoint(Path(name))
+    backbone = stored.config.model.backbone
+    place = find_device(device)
+    return Model(stored.embedder, stored.config.preprocess, place, stored.folder, source=name, backbone=backbone)
+
+
+def check_timm(name: str) -> None:
+    """Raise a ConfigError for a `timm:NAME` that timm does not have. Any other name passes."""
+    if name == TIMM:
+        raise ConfigError(f"{TIMM} names no model; write {TIMM}NAME, such as {TIMM}resnet50", code="unknown-backbone")
+    if name.startswith(TIMM):
+        check_backbone(name.removeprefix(TIMM), name)
+
+
+def _load_timm(name: str, weights: TimmWeights, image_size: int | None, device: str) -> Model:
+    check_timm(name)
+    backbone = name.removeprefix(TIMM)
+    source = weights if weights in ("pretrained", "none") else Path(weights).absolute()
+    config = ModelConfig.model_validate({"backbone": backbone, "weights": source, "neck": Identity()})
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(UNTRAINED_SEED)
+        embedder = build_embedder(config, image_size)
+    preprocess = default_preprocess(embedder.backbone, size=image_size)
+    return Model(embedder, preprocess, find_device(device), source=name, backbone=backbone)
