@@ -11,7 +11,7 @@ from eml.cli.options import Json, Root
 from eml.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from eml.training.caches import Wanted
+    from eml.training.caches import TableCache
 
 CONFIGS = (".yaml", ".yml")
 
@@ -106,7 +106,7 @@ def cache(
         console.print_json({"caches": made, "removed": removed})
 
 
-def _of_config(config: Path, overrides: list[str], *, clear: bool) -> "list[Wanted]":
+def _of_config(config: Path, overrides: list[str], *, clear: bool) -> "list[TableCache]":
     from eml.cli.display import console
     from eml.config import load
     from eml.training.config import RunConfig
@@ -133,7 +133,7 @@ def _of_table(
     folder: Path | None,
     *,
     clear: bool,
-) -> "Wanted":
+) -> "TableCache":
     from eml.cli.display import console
 
     if side is None and not clear:
@@ -146,15 +146,15 @@ def _of_table(
 
     from eml.dataset.boxes import check_boxes
     from eml.dataset.pipeline import resolve
-    from eml.training.caches import FOLDER, Wanted, images_settings
+    from eml.training.caches import FOLDER, TableCache, images_settings
 
     table = resolve(source, "train", root, report=console.say, progress=console.progress)
     check_boxes(table, console.progress)
     settings = images_settings(side or 8, interpolation or "bicubic", format_ or "raw", quality or 95)
-    return Wanted("images", table, table.frame, folder or table.root / FOLDER, settings)
+    return TableCache("images", table, table.frame, folder or table.root / FOLDER, settings)
 
 
-def _fill(wanted: "Wanted", *, check: bool) -> dict[str, Any]:
+def _fill(wanted: "TableCache", *, check: bool) -> dict[str, Any]:
     from eml.cli.display import console
 
     with ExitStack() as shown:  # the bar is there only while images are made: lines would be written into it
@@ -180,12 +180,12 @@ def _fill(wanted: "Wanted", *, check: bool) -> dict[str, Any]:
     }
 
 
-def _remove(wanted: "Sequence[Wanted]", *, keep: bool) -> list[str]:
+def _remove(wanted: "Sequence[TableCache]", *, keep: bool) -> list[str]:
     """Removes the caches in the folders; keep: but those that are wanted."""
     from eml.cli.display import console
     from eml.images.cache import caches
     from eml.images.cache.store import remove
-    from eml.training.caches import MIB
+    from eml.units import MIB
 
     kept = {one.path for one in wanted} if keep else set()
     removed = []

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from eml.dataset.table import Table
     from eml.distributed.processes import Processes
     from eml.training.config import RunConfig
-    from eml.training.cross_validation import CrossValidation
-    from eml.training.fit import Result
+    from eml.training.cross_validation import CrossValidationResult
+    from eml.training.results import TrainingResult
 
 
 def train(
@@ -93,7 +93,7 @@ def train(
 
         table = processes.after_first(lambda: table_to_train_on(run.data, *reporters(processes)))
         if dry_run:
-            _rehearse(run, table, processes, json=json)
+            _dry_run(run, table, processes, json=json)
         elif fold == "all":
             _fit_folds(run, table, processes, resume=resume, overwrite=overwrite, json=json)
         else:
@@ -101,20 +101,20 @@ def train(
             _fit(run, table, processes, given, json=json)
 
 
-def _rehearse(run: "RunConfig", table: "Table", processes: "Processes", *, json: bool) -> None:
+def _dry_run(run: "RunConfig", table: "Table", processes: "Processes", *, json: bool) -> None:
     from eml.cli.display.dry_run import rows_of
-    from eml.training.dry_run import rehearse
+    from eml.training.dry_run import dry_run
 
-    facts, warnings = rehearse(run, table, processes)
+    result = dry_run(run, table, processes)
     if not processes.first:
         return
-    for line in facts["recipe"]:
+    for line in result.recipe:
         console.say(line)
-    console.table("Two steps were taken, no run folder was made", ["", ""], rows_of(facts))
-    for line in warnings:
+    console.table("Two steps were taken, no run folder was made", ["", ""], rows_of(result.to_dict()))
+    for line in result.warnings:
         console.warn(line)
     if json:
-        console.print_json(facts | {"warnings": warnings})
+        console.print_json(result.to_dict())
 
 
 def _fit_folds(
@@ -194,12 +194,12 @@ def _short(value: object) -> str:
     return safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
 
 
-def _show_folds(done: "CrossValidation") -> None:
+def _show_folds(done: "CrossValidationResult") -> None:
     from eml.reports.curves import draw_curves
 
     for result in done.folds.values():
         draw_curves(result.folder)
-    shown = next(iter(done.folds.values())).shown
+    shown = done.shown
     rows = [
         [
             shown[key],
@@ -214,7 +214,7 @@ def _show_folds(done: "CrossValidation") -> None:
     console.say(f"wrote {done.folder / 'out_of_fold.npz'}")
 
 
-def _show(result: "Result") -> None:
+def _show(result: "TrainingResult") -> None:
     if result.before and result.best:
         rows = [
             [name, f"{before:.4f}", f"{result.best[key]:.4f}", f"{result.best[key] - before:+.4f}"]
