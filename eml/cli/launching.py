@@ -129,6 +129,6 @@ def joined(device: str, processes: Processes) -> Iterator[Processes]:
             yield processes
     except BaseException as error:
         interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
-        if not processes.silent and (not interrupted or processes.met or _is_first_here()):
+        if not processes.is_error_reported and (not interrupted or processes.has_met or _is_first_here()):
             raise
         raise SystemExit(INTERRUPTED if interrupted else FIXABLE if isinstance(error, EmlError) else BUG) from error

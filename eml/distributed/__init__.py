@@ -1,1 +1,1 @@
-"""Several processes that train or measure one network together."""
+"""Processes that train or measure one network together: meeting, heartbeat, sharded network."""

@@ -1,9 +1,9 @@
-"""Threads in every process that notice when another one is gone, also while this one is blocked waiting for it.
+"""Threads in every process that notice when another process is lost, even while this one is blocked waiting for it.
 
-A process that is frozen or whose machine is off breaks no connection: only its silence tells. Silence is counted in
-rounds of the one that listens, not by the clock: where a machine is overloaded or paused, the listener's rounds are as
-late as the other's signs of life. A sign takes less than a millisecond of a processor and must fail to come ten times
-in a row; the interpreter gives its thread a turn every few milliseconds, whatever the others do.
+A frozen process, or a machine that is switched off, breaks no connection: only its silence shows. Silence is counted in
+the listener's rounds, not by the clock: on an overloaded or paused machine the listener's rounds are as late as the
+signs of life it waits for. A sign takes less than a millisecond of a processor and must be missing ten times in a row;
+the interpreter gives its thread a turn every few milliseconds, whatever the other threads do.
 """
 
 import os
@@ -19,15 +19,20 @@ from pathlib import Path
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 BEAT = 2.0  # seconds between signs of life
-SILENT = 10  # rounds of that length without one after which a process counts as gone
-GRACE = 10.0  # seconds in which this one may end by itself after that
+SILENT = 10  # rounds without one after which a process counts as lost
+GRACE = 10.0  # seconds in which this process may end by itself after that
 GONE = 2  # exit code: the user can mend it, by resuming
 
 
 class Heartbeat:
-    """Signs of life over the store where the processes met, by a connection of its own; who tells of an error.
+    """Signs of life, sent over a connection of its own to the store where the processes met.
 
-    lost_message: called for what to print where this process has to be ended because it is blocked.
+    It also decides which process reports an error.
+
+    Args:
+        rank: Number of this process.
+        world: Number of processes.
+        lost_message: Returns what to print when this process has to be ended because it is blocked.
     """
 
     def __init__(self, rank: int, world: int, lost_message: Callable[[], str]) -> None:
@@ -37,44 +42,47 @@ class Heartbeat:
         store = TCPStore(address, port, None, False, timedelta(seconds=SILENT * BEAT))
         self._store = PrefixStore(f"eml/{tries}/", store)
         self._ended, self._alarm = threading.Event(), threading.Event()
-        self._count = 0  # of rounds that the store has answered
+        self._count = 0  # rounds that the store has answered
         self._neighbours: dict[int, int] = {}  # rank → handle of a process on this machine
         self._silent: list[int] = []  # ranks
-        self._store.set(f"process/{rank}", _process_here())
+        self._store.set(f"process/{rank}", _local_process())
         self._store.set(f"beat/{rank}", "0")
         threading.Thread(target=self._listen, daemon=True).start()
         threading.Thread(target=self._guard, daemon=True).start()
 
-    def set(self, key: str) -> None:
-        """Let the others know of something."""
+    def set_flag(self, key: str) -> None:
+        """Set a flag that all processes can see."""
         self._store.set(key, "1")
 
-    def seen(self, key: str) -> bool:
-        """Whether a process has let know of it."""
+    def has_flag(self, key: str) -> bool:
+        """Return whether a process has set the flag."""
         return bool(self._store.check([key]))
 
-    def tells(self, patience: float) -> bool:
-        """Whether this process is to tell the user of the error that ends the run: the first to ask is.
+    def claim_report(self, patience: float) -> bool:
+        """Return whether this process is to report the error that ends the run: the first one to claim it is.
 
-        patience: seconds to wait for another to be it.
+        Args:
+            patience: Seconds to wait for another process to claim it.
         """
         until = time.monotonic() + patience
         try:
             while time.monotonic() < until:
-                if self.seen("told"):
+                if self.has_flag("reported"):
                     return False
                 time.sleep(0.05)
-            return bool(self._store.compare_set("told", "", str(self.rank)).decode() == str(self.rank))
+            return bool(self._store.compare_set("reported", "", str(self.rank)).decode() == str(self.rank))
         except RuntimeError:  # the store has ended with the process that held it
             return True
 
     def close(self, *, well: bool, may_block: bool) -> None:
-        """This process leaves. well: as it should, else the others should leave too.
+        """Leave the other processes.
 
-        may_block: it may not come to its end by itself; then the thread sees to it.
+        Args:
+            well: Whether this process ends as it should; otherwise the others are told to leave too.
+            may_block: Whether this process may fail to end by itself; the guarding thread then ends it.
         """
         with suppress(RuntimeError):  # as above
-            self.set(f"left/{self.rank}" if well else "failed")
+            self.set_flag(f"left/{self.rank}" if well else "failed")
         if may_block:
             return
         self._ended.set()
@@ -82,28 +90,32 @@ class Heartbeat:
             os.close(handle)
 
     def _listen(self) -> None:
-        """Give a sign of life and look for those of the others, until one is gone."""
+        """Give signs of life and look for those of the others, until one is lost."""
         beats = {rank: (b"", 0) for rank in range(self.world) if rank != self.rank}
         while not self._ended.wait(BEAT):
             try:
                 self._store.set(f"beat/{self.rank}", str(self._count + 1))
-                gone = self._gone(beats)
+                lost = self._has_lost(beats)
             except RuntimeError:
-                gone = True  # the store has ended
-            if gone:
+                lost = True  # the store has ended
+            if lost:
                 self._alarm.set()
                 return
             self._count += 1
 
-    def _gone(self, beats: dict[int, tuple[bytes, int]]) -> bool:
-        """Whether a process has failed or is silent. beats: rank → its last sign and the round in which it came."""
-        if self.seen("failed"):
+    def _has_lost(self, beats: dict[int, tuple[bytes, int]]) -> bool:
+        """Return whether a process has failed or is silent.
+
+        Args:
+            beats: Rank → last sign of life and the round in which it was seen; updated.
+        """
+        if self.has_flag("failed"):
             return True
         for rank, (last, since) in list(beats.items()):
-            if self.seen(f"left/{rank}"):
+            if self.has_flag(f"left/{rank}"):
                 del beats[rank]
                 continue
-            now = self._store.get(f"beat/{rank}") if self.seen(f"beat/{rank}") else b""
+            now = self._store.get(f"beat/{rank}") if self.has_flag(f"beat/{rank}") else b""
             if now != last:
                 if not last:
                     self._meet(rank)
@@ -113,14 +125,14 @@ class Heartbeat:
         return bool(self._silent)
 
     def _meet(self, rank: int) -> None:
-        """Keep hold of a process, if it is on this machine, while it surely is the one that said so."""
-        here, _, pid = self._store.get(f"process/{rank}").decode().rpartition(" ")
-        if here and here == _process_here().rpartition(" ")[0]:
+        """Open a handle of a process on this machine, while its number certainly still means that process."""
+        place, _, pid = self._store.get(f"process/{rank}").decode().rpartition(" ")
+        if place and place == _local_process().rpartition(" ")[0]:
             with suppress(OSError):
                 self._neighbours[rank] = os.pidfd_open(int(pid))
 
     def _guard(self) -> None:
-        """End this process when another is gone or the store hangs, unless it comes to an end by itself."""
+        """End this process when another is lost or the store hangs, unless it ends by itself."""
         rounds, count = 0, 0
         while not self._ended.is_set() and rounds < SILENT and not self._alarm.wait(BEAT):
             rounds, count = (rounds + 1, count) if self._count == count else (0, self._count)
@@ -130,20 +142,20 @@ class Heartbeat:
         if hung and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
             self._silent.append(0)  # which holds the store
         self._end_silent()
-        if hung or self.tells(0):
+        if hung or self.claim_report(0):
             print(self.lost_message(), file=sys.stderr, flush=True)  # noqa: T201 - no other thread can say it
         os._exit(GONE)
 
     def _end_silent(self) -> None:
-        """Those on this machine, else a launcher waits for them."""
+        """Kill the silent processes on this machine, which a launcher would wait for."""
         for rank in self._silent:
             if rank in self._neighbours:
                 with suppress(OSError):
                     signal.pidfd_send_signal(self._neighbours[rank], signal.SIGKILL)
 
 
-def _process_here() -> str:
-    """Of this process: where its number means something, and the number. Empty where the system has no handles."""
+def _local_process() -> str:
+    """Return this process's number, after the place where it is valid; "" where the system has no handles."""
     if not hasattr(os, "pidfd_open"):
         return ""
     try:

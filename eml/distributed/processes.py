@@ -1,8 +1,8 @@
-"""Several processes that train or measure one network together: how they meet, what they agree on, how they part.
+"""Several processes that train or measure one network together: how they meet, communicate and end.
 
-Started by `--devices N`, torchrun, `accelerate launch` or anything else that sets WORLD_SIZE, RANK,
-MASTER_ADDR and MASTER_PORT, and LOCAL_RANK where several are on one machine. Without these, one process is all there
-is, and nothing here does anything.
+They are started by the command line's option for several devices, torchrun, `accelerate launch` or anything else that
+sets WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT, and LOCAL_RANK where several run on one machine. Without these
+variables there is one process, and the functions here do no communication.
 """
 
 import os
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -25,86 +26,143 @@ from eml.models.device import find_device
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=1)  # for the others at work, as when the first one writes; those that are gone are noticed
-PIECE = 1 << 24  # bytes of a tensor sent at once
+PATIENCE = timedelta(hours=1)  # for processes that still work, such as a first one that writes; lost ones are noticed
+PIECE = 1 << 24  # bytes of a tensor per message
 
 
 class ProcessLostError(EmlError):
     """Another process of the run has ended."""
 
 
-class Processes:
-    """Which of the processes this one is. world: how many there are. local_rank: which of those on this machine.
+@dataclass
+class Meeting:
+    """The mutable state of processes that work together.
 
-    What they do together, they must all call, in the same order. go_on: what to tell where the run ends because one of
-    them is gone. met: whether they have ever met. silent: the error that ended the run was told of by another.
+    Attributes:
+        heartbeat: Notices lost processes; None before the processes have met and after they have parted.
+        has_met: Whether the processes have ever met.
+        is_error_reported: Whether another process reports the error that ended the run.
+        resume_hint: Advice for the user when a process is lost.
+        waits: How often this process has waited for the first one.
     """
 
-    def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0, local_world: int = 1) -> None:
-        self.rank, self.world, self.local_rank, self.local_world = rank, world, local_rank, local_world
-        self.go_on, self.silent, self.met = "start it again", False, False
-        self.watch: Heartbeat | None = None
-        self._waits = 0
+    heartbeat: Heartbeat | None = None
+    has_met: bool = False
+    is_error_reported: bool = False
+    resume_hint: str = "start it again"
+    waits: int = 0
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among those that work together. Immutable, but for the `meeting` of several processes.
+
+    All processes must call the communicating methods, in the same order.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        world: Number of processes.
+        local_rank: Number of this process on its machine.
+        local_world: Number of processes on its machine.
+        meeting: What changes while several processes work together; None for a single process.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
+    meeting: Meeting | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "meeting", Meeting() if self.world > 1 else None)
 
     @classmethod
     def of_environment(cls) -> "Processes":
-        """As the launcher says. Raises ConfigError where that is no number or does not fit together."""
+        """Return the processes that the launcher's environment variables describe.
+
+        Raises:
+            ConfigError: A variable is not a number, or they contradict each other.
+        """
         if "WORLD_SIZE" not in os.environ:
             _refuse_unknown_launchers()
             return cls()
-        given = {key: os.environ.get(key, "") for key in ("RANK", "WORLD_SIZE")}
-        given |= {key: os.environ.get(key, other) for key, other in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))}
-        wrong = [f"{key}={value!r}" for key, value in given.items() if not value.isdecimal()]
+        variables = {key: os.environ.get(key, "") for key in ("RANK", "WORLD_SIZE")}
+        variables |= {
+            key: os.environ.get(key, default) for key, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+        }
+        wrong = [f"{key}={value!r}" for key, value in variables.items() if not value.isdecimal()]
         if not wrong:
-            rank, world, local_rank, local_world = (int(value) for value in given.values())
+            rank, world, local_rank, local_world = (int(value) for value in variables.values())
             if rank < world:
                 return cls(rank, world, local_rank, max(local_world, local_rank + 1))
         raise ConfigError(
             f"the environment has {', '.join(wrong) or f'RANK={rank} of WORLD_SIZE={world}'}, which no launcher sets; "
-            "unset WORLD_SIZE for one process, or start several by: --devices N, torchrun or accelerate launch"
+            "unset WORLD_SIZE for one process, or start several with `devices=N`, torchrun or accelerate launch",
+            code="bad-launcher-environment",
         )
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and tells."""
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
+    @property
+    def has_met(self) -> bool:
+        """Whether the processes have ever met."""
+        return self.meeting is not None and self.meeting.has_met
+
+    @property
+    def is_error_reported(self) -> bool:
+        """Whether another process reports the error that ended the run."""
+        return self.meeting is not None and self.meeting.is_error_reported
+
+    def set_resume_hint(self, hint: str) -> None:
+        """Set the advice that the user gets when a process is lost."""
+        if self.meeting is not None:
+            self.meeting.resume_hint = hint
+
     def device(self, name: str) -> torch.device:
-        """The device of a config; of several GPUs of a machine, each process its own. Raises ConfigError."""
+        """Return the device that a config names; on a machine with several GPUs each process has its own.
+
+        Raises:
+            ConfigError: There is no such device, or several processes cannot use it.
+        """
         device = find_device(name)
         if self.world == 1 or device.type == "cpu":
             return device
         if device.type != "cuda":
-            raise ConfigError(f"device {name!r}: several processes cannot share it; use cuda or cpu, or one process")
-        if device.index is not None:
-            raise ConfigError(f"device {name!r}: of several processes each takes its own; use cuda")
-        if self.local_world > torch.cuda.device_count():
-            raise ConfigError(
-                f"device {name!r}: {self.local_world} processes on a machine with {torch.cuda.device_count()} CUDA "
-                "devices; start as many as there are"
+            problem = "several processes cannot share it; use cuda or cpu, or one process"
+        elif device.index is not None:
+            problem = "each of several processes has its own device; use cuda"
+        elif self.local_world > torch.cuda.device_count():
+            problem = (
+                f"{self.local_world} processes on a machine with {torch.cuda.device_count()} CUDA devices; start as "
+                "many processes as there are devices"
             )
-        return torch.device("cuda", self.local_rank)
+        else:
+            return torch.device("cuda", self.local_rank)
+        raise ConfigError(f"device {name!r}: {problem}", code="bad-device", parameter="device")
 
     def any_rank(self, *flags: bool) -> list[bool]:
-        """Each flag, whether it is set in any of the processes."""
+        """Return for each flag whether it is set in any process."""
         if self.world == 1:
             return list(flags)
         together = torch.tensor(flags, dtype=torch.int32)
         dist.all_reduce(together, dist.ReduceOp.MAX)
-        return [bool(each) for each in together.tolist()]
+        return [bool(flag) for flag in together.tolist()]
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the first process, however long that takes."""
+        """Return in every process what `make` returns in the first one, however long that takes."""
         if self.world == 1:
             return make()
-        made: list[Any] = [make() if self.first else None]
+        values: list[Any] = [make() if self.first else None]
         self._await_first()
-        dist.broadcast_object_list(made)
-        value: T = made[0]
+        dist.broadcast_object_list(values)
+        value: T = values[0]
         return value
 
     def all_gather(self, value: T) -> list[T]:
-        """The values of all processes."""
+        """Return the values of all processes, in the order of their ranks."""
         values: list[Any] = [value]
         if self.world > 1:
             values = [None] * self.world
@@ -112,47 +170,50 @@ class Processes:
         return values
 
     def after_first(self, make: Callable[[], T]) -> T:
-        """What `make` gives, called by the first process and then, however long that took, by the others."""
+        """Return what `make` returns; the first process calls it, and the others when that is done."""
         if self.first:
-            made = make()
+            value = make()
             self._await_first()
-            return made
+            return value
         self._await_first()
         return make()
 
     def _await_first(self) -> None:
-        """Until the first process is here too. That is not waited for in a collective, which gives up in the end."""
-        if self.watch is None:
+        """Wait until the first process is here too, without a collective, which would time out."""
+        if self.meeting is None or self.meeting.heartbeat is None:
             return
-        self._waits += 1
-        key = f"done/{self._waits}"
+        heartbeat = self.meeting.heartbeat
+        self.meeting.waits += 1
+        key = f"done/{self.meeting.waits}"
         if self.first:
-            self.watch.set(key)
-        while not self.watch.seen(key):
-            if self.watch.seen("failed"):
+            heartbeat.set_flag(key)
+        while not heartbeat.has_flag(key):
+            if heartbeat.has_flag("failed"):
                 raise self.lost()
             time.sleep(0.05)
 
     def send(self, tensor: Tensor, rank: int) -> None:
-        """To a process, which must `receive` it, piece by piece by way of the CPU. tensor: (n, …)."""
+        """Send a tensor (n, …) piece by piece, via the CPU, to a process that must `receive` it."""
         for piece in _pieces(tensor):
             dist.send(piece.detach().cpu().contiguous(), rank)
 
     def receive(self, into: Tensor, rank: int) -> None:
-        """What a process sends, into a tensor on the CPU of the same shape and kind."""
+        """Receive what a process sends into a CPU tensor of the same shape and dtype."""
         for piece in _pieces(into):
             dist.recv(piece, rank)
 
     def reseed(self, seed: int, step: int) -> None:
-        """Torch's own random numbers, from which dropout draws, differ by process; those of one alone stay."""
+        """Give each process its own torch seed, from which dropout draws; a single process at step 0 keeps its own."""
         if self.world > 1 or step:
             torch.manual_seed(key_of(seed, self.rank, step) % 2**63)
 
     def lost(self) -> ProcessLostError:
-        """What to raise when another process is gone."""
+        """Return the error to raise when another process is lost."""
+        assert self.meeting is not None, "a single process has no other to lose"
         return ProcessLostError(
             f"another process of this run has ended or is stuck, so process {self.rank} of {self.world} ends too; "
-            f"{self.go_on}"
+            f"{self.meeting.resume_hint}",
+            code="process-lost",
         )
 
 
@@ -160,34 +221,43 @@ SINGLE_PROCESS = Processes()
 
 
 def _refuse_unknown_launchers() -> None:
-    """Of several processes that do not know of each other each would do all of the work, to the same files."""
+    """Raise ConfigError when a launcher started several processes that would each do all of the work."""
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ:
         raise ConfigError(
-            "accelerate launch was to start several processes and started one, as it does without GPUs; add "
-            "--multi_gpu, which makes it start them on CPUs too, or use torchrun"
+            "accelerate launch started one process in place of several, as it does without GPUs; add --multi_gpu, "
+            "which starts several on CPUs too, or use torchrun",
+            code="unknown-launcher",
         )
     for key in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
         if os.environ.get(key, "1") != "1":
             raise ConfigError(
-                f"{key} is {os.environ[key]} and WORLD_SIZE is not set: started by mpirun or srun; let that start "
-                f"torchrun once on each machine, or set WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; "
-                f"for one process, unset {key}"
+                f"{key} is {os.environ[key]} and WORLD_SIZE is not set, as when started by mpirun or srun; let it "
+                f"start torchrun once on each machine, or set WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and "
+                f"MASTER_PORT; for one process, unset {key}",
+                code="unknown-launcher",
             )
 
 
 @contextmanager
 def join(name: str, processes: Processes) -> Iterator[Processes]:
-    """Meet the other processes; on leaving, tell them. name: of the device, as in a config.
+    """Meet the other processes, and tell them on leaving.
 
-    Raises ConfigError where they cannot meet, ProcessLostError when one of them ends while they work.
+    Args:
+        name: Of the device, as in a config.
+        processes: This process's place among them.
+
+    Raises:
+        ConfigError: The processes cannot meet.
+        ProcessLostError: One of them ends while they work.
     """
-    if processes.world == 1:
+    if (meeting := processes.meeting) is None:
         yield processes
         return
     device = processes.device(name)
     _meet(processes, device)
-    processes.watch = watch = Heartbeat(processes.rank, processes.world, lambda: processes.lost().problems[0])
-    processes.met, well = True, False  # well: whether all leave together
+    heartbeat = Heartbeat(processes.rank, processes.world, lambda: processes.lost().problems[0])
+    meeting.heartbeat, meeting.has_met = heartbeat, True
+    well = False  # whether all processes leave together
     try:
         yield processes
         well = True
@@ -195,15 +265,15 @@ def join(name: str, processes: Processes) -> Iterator[Processes]:
         well = isinstance(error, Interrupted)
         lost = is_loss(error)
         if lost and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a launcher that has seen the loss: this one ends anyway
-        processes.silent = not watch.tells(_patience(error, lost, processes.first))
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher that saw the loss sends it; we end anyway
+        meeting.is_error_reported = not heartbeat.claim_report(_patience(error, lost, processes.first))
         if lost and not isinstance(error, EmlError):
             raise processes.lost() from error
         raise
     finally:
-        may_block = not well and device.type == "cuda"  # NCCL waits for those that are gone
-        watch.close(well=well, may_block=may_block)
-        processes.watch = None
+        may_block = not well and device.type == "cuda"  # NCCL waits for lost processes
+        heartbeat.close(well=well, may_block=may_block)
+        meeting.heartbeat = None
         if not may_block:
             with suppress(RuntimeError):
                 dist.destroy_process_group()
@@ -214,32 +284,36 @@ def _meet(processes: Processes, device: torch.device) -> None:
     if cuda:
         torch.cuda.set_device(device)
     try:
-        # Tensors on the CPU, as flags and what is saved, go by gloo, which is also the first to notice a loss.
+        # CPU tensors, such as flags and saved state, use gloo, which is also the first to notice a loss.
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"WORLD_SIZE is {processes.world}, and this process ({processes.rank}) cannot meet the others: {first}. "
-            "Start them by: --devices N, torchrun or accelerate launch; or unset WORLD_SIZE for one process"
+            "Start them with `devices=N`, torchrun or accelerate launch; or unset WORLD_SIZE for one process",
+            code="processes-cannot-meet",
         ) from error
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether it is what a collective raises when a process is gone; gloo has no type for it, but a source file."""
+    """Return whether a collective raised the error because a process is lost.
+
+    Gloo has no type for it, but its source file is in the message.
+    """
     if isinstance(error, ProcessLostError | dist.DistError):
         return True
     return isinstance(error, RuntimeError) and "gloo" in str(error)
 
 
 def _patience(error: BaseException, lost: bool, first: bool) -> float:
-    """Seconds to wait for another process to tell of the error: of a loss the one that failed, else the first."""
+    """Return the seconds to wait for the process that should report: after a loss the failed one, else the first."""
     if lost or (not first and isinstance(error, Interrupted | KeyboardInterrupt)):
         return 3.0
     return 0.0 if first else 1.0
 
 
 def _pieces(tensor: Tensor) -> Iterator[Tensor]:
-    """Of its rows, at most PIECE bytes each but at least one row."""
+    """Yield its rows in pieces of at most PIECE bytes but at least one row."""
     if tensor.numel():
         row = tensor[0].numel() * tensor.element_size()
         yield from tensor.split(max(1, PIECE // row))

@@ -1,7 +1,8 @@
-"""One network shared out over processes: of its weights, gradients and optimizer state each holds a part.
+"""One network sharded over processes: each holds a part of its weights, gradients and optimizer state.
 
 Torch's fully_shard (FSDP2; Zhao 2023, arXiv:2304.11277, and Rajbhandari 2020, arXiv:1910.02054, stage 3): a unit's
-weights are gathered before it works and let go after it, and the sums of its gradients go to those who hold them.
+weights are gathered before it runs and released after it, and the sums of its gradients go to the processes that hold
+them.
 """
 
 from collections import Counter
@@ -21,81 +22,91 @@ from eml.models.embedder import Embedder
 AVAILABLE = hasattr(FSDPModule, "set_force_sum_reduction_for_comms")  # from torch 2.8 on
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 SMALL = 1 / 16  # share of the backbone's weights up to which a stage is gathered as a whole
-TINY = 1 / 256  # below that, not by itself
+TINY = 1 / 256  # share below which a module is not gathered by itself
 
 
 def shard_network(embedder: Embedder, processes: Processes, device: torch.device, *, side: int) -> None:
-    """Share out an embedder on the CPU, whose weights are the same everywhere; its parts come to be on the device.
+    """Shard an embedder that is on the CPU and equal in all processes; its parts are moved to the device.
 
-    Gradients are then the sums over the processes, since the class head takes the loss of the whole batch. All call
-    this, and from then on call the network equally often. Parameters without dimension stay whole. side: of an image
-    (pixels). Raises ConfigError for a network that cannot be called in this way.
+    Gradients become sums over the processes, since the class head takes the loss of the whole batch. All processes call
+    this, and from then on must call the network equally often. Parameters without a dimension stay whole.
+
+    Args:
+        embedder: The network, changed in place.
+        processes: All of them.
+        device: Of this process's part.
+        side: Of an image (pixels).
+
+    Raises:
+        ConfigError: The network cannot be sharded.
     """
     mesh = init_device_mesh(device.type, (processes.world,))
-    embedder.to(memory_format=torch.contiguous_format)  # all that torch shares out; what is computed stays the same
-    whole = {each for each in embedder.parameters() if each.ndim == 0}
+    embedder.to(memory_format=torch.contiguous_format)  # torch shards no other; the results stay the same
+    whole = {parameter for parameter in embedder.parameters() if parameter.ndim == 0}
     for module in (*units(embedder.backbone), embedder):
         module.register_forward_hook(_own_memory)
         fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
         assert isinstance(module, FSDPModule)
         module.set_gradient_divide_factor(1.0)
-        module.set_force_sum_reduction_for_comms(True)  # gloo has sums alone
+        module.set_force_sum_reduction_for_comms(True)  # gloo has sums only
     embedder.to(device)
-    _try(embedder, device, side)
+    _check_forward(embedder, device, side)
 
 
 def units(backbone: nn.Module) -> list[nn.Module]:
-    """The modules whose weights are gathered together: mostly the blocks of a network, or stages of small ones.
+    """Return the modules whose weights are gathered together: mostly a network's blocks, or stages of small networks.
 
-    Members of Sequential, ModuleList and ModuleDict, since these are called as modules are. Where they hold less than
-    half of the weights, the backbone's children. None has a weight that others use too.
+    They are members of Sequential, ModuleList and ModuleDict, since these are called as modules. Where such members
+    hold less than half of the weights, the backbone's children are taken. A module that shares a weight with others is
+    left out.
     """
-    total, everywhere = _size(backbone), _uses(backbone)
-    found = _within(backbone, total)
-    if sum(map(_size, found)) < total / 2:
-        found = [each for each in backbone.children() if _is_called(each) and _size(each) >= TINY * total]
-    return [each for each in found if all(count == everywhere[key] for key, count in _uses(each).items())]
+    total, uses = _size(backbone), _uses(backbone)
+    modules = _units_within(backbone, total)
+    if sum(map(_size, modules)) < total / 2:
+        modules = [child for child in backbone.children() if _is_called(child) and _size(child) >= TINY * total]
+    return [module for module in modules if all(count == uses[key] for key, count in _uses(module).items())]
 
 
-def _within(module: nn.Module, total: int) -> list[nn.Module]:
-    found: list[nn.Module] = []
+def _units_within(module: nn.Module, total: int) -> list[nn.Module]:
+    modules: list[nn.Module] = []
     for child in module.children():
-        inner, size = _within(child, total), _size(child)
+        inner, size = _units_within(child, total), _size(child)
         alone = isinstance(module, CONTAINERS) and _is_called(child) and size >= TINY * total
         if alone and (size <= SMALL * total or sum(map(_size, inner)) < size / 2):
-            found.append(child)
+            modules.append(child)
         else:
-            found += inner
-    return found
+            modules += inner
+    return modules
 
 
 def _is_called(module: nn.Module) -> bool:
-    """Whether it has parts and a forward of its own."""
+    """Return whether the module has children and a forward of its own."""
     return bool(list(module.children())) and not isinstance(module, nn.ModuleList | nn.ModuleDict)
 
 
 def _uses(module: nn.Module) -> Counter[int]:
-    """How often each parameter, by its id, is there."""
-    return Counter(id(each) for _, each in module.named_parameters(remove_duplicate=False))
+    """Return id of a parameter → how often it occurs."""
+    return Counter(id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False))
 
 
 def _size(module: nn.Module) -> int:
-    return sum(each.numel() for each in module.parameters())
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _own_memory(module: nn.Module, inputs: object, output: Any) -> Any:
-    """Copies of what is a view: torch waits for the gradient at it, and an in-place operation would take that away."""
+    """Copy views in the output: torch waits for their gradient, and an in-place operation would remove it."""
     if isinstance(output, Tensor):
         return output.clone() if output._base is not None and torch.is_grad_enabled() else output
     if isinstance(output, list | tuple) and type(output) in (list, tuple):
-        return type(output)(_own_memory(module, inputs, each) for each in output)
+        return type(output)(_own_memory(module, inputs, item) for item in output)
     return output
 
 
-def _try(embedder: Embedder, device: torch.device, side: int) -> None:
-    """Raises ConfigError where a part of it is used otherwise than by a call, so that its weights are not there.
+def _check_forward(embedder: Embedder, device: torch.device, side: int) -> None:
+    """Embed one image without gradients.
 
-    One image, without gradients.
+    Raises:
+        ConfigError: A module is used otherwise than by a call, so its weights were not gathered.
     """
     training = embedder.training
     embedder.eval()
@@ -107,35 +118,37 @@ def _try(embedder: Embedder, device: torch.device, side: int) -> None:
             raise
         first = shorten(str(error) or type(error).__name__, 80, placeholder=" …")
         raise ConfigError(
-            f"shard_network: {type(embedder.backbone).__name__} cannot be shared out ({first}); set it to false"
+            f"shard_network: {type(embedder.backbone).__name__} cannot be sharded ({first}); set it to false",
+            code="cannot-shard-network",
+            parameter="shard_network",
         ) from error
     embedder.train(training)
 
 
 def is_sharded(network: nn.Module) -> bool:
-    """Whether all processes must call it equally often."""
+    """Return whether the network is sharded, so that all processes must call it equally often."""
     return isinstance(network, FSDPModule)
 
 
 def is_in_parts(tensor: Tensor) -> bool:
-    """Whether each process has some rows of it."""
+    """Return whether each process holds some rows of the tensor."""
     return isinstance(tensor, DTensor)
 
 
 @torch.no_grad()
 def own_part(tensor: Tensor) -> Tensor:
-    """The rows that this process has of a tensor that is shared out, in its memory; any other as it is."""
+    """Return this process's rows of a sharded tensor, without a copy; any other tensor as it is."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def rows_of(shared: Tensor, rank: int, world: int) -> slice:
-    """Which rows of the whole a process has: as torch.chunk shares them."""
-    rows, each = len(shared), -(-len(shared) // world)
-    return slice(min(rank * each, rows), min((rank + 1) * each, rows))
+    """Return which rows of the whole tensor a process holds, split as torch.chunk does."""
+    rows, share = len(shared), -(-len(shared) // world)
+    return slice(min(rank * share, rows), min((rank + 1) * share, rows))
 
 
 def from_own_part(part: Tensor, shared: Tensor) -> Tensor:
-    """A tensor shared out as `shared` is, of the rows of each process."""
+    """Return a tensor that is sharded as `shared` is, from the rows of each process."""
     assert isinstance(shared, DTensor)
-    part = part.to(shared.device).contiguous()  # as the weights: torch's fused optimizers go through memory
+    part = part.to(shared.device).contiguous()  # as the weights: torch's fused optimizers go through memory in order
     return DTensor.from_local(part, shared.device_mesh, shared.placements, shape=shared.shape, stride=shared.stride())

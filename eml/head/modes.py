@@ -8,8 +8,7 @@ from pydantic import Field
 from eml.config import Choice
 from eml.head.row_optimizers import RowOptimizer
 from eml.head.row_optimizers.adamw import AdamW
-
-MIB = 2**20
+from eml.units import MIB
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from eml.head.modes import ACCELERATOR, CPU, MIB, Dense, Mode, Sampled, Tiled
+from eml.head.modes import ACCELERATOR, CPU, Dense, Mode, Sampled, Tiled
+from eml.units import MIB
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from eml.trackers.base import Log, Tracker, Values
+from eml.trackers.base import Tracker, TrackerLog, Values
 
 
 class MLflow(Tracker):
@@ -17,27 +17,27 @@ class MLflow(Tracker):
 
     type: Literal["mlflow"] = "mlflow"
     package: ClassVar[str] = "mlflow"
-    uri: str | None = Field(None, description="of the tracking server; null: the file RUN/mlflow.db")
+    uri: str | None = Field(None, description="URI of the tracking server; null: the file RUN/mlflow.db")
     experiment: str = Field("eml", description="name of the experiment")
 
-    def open(self, run: Path, config: Mapping[str, Any], *, resumed: bool) -> Log:
-        """The run's id is kept in RUN/mlflow.id, so that a resumed run goes on in the same one."""
+    def open(self, run: Path, config: Mapping[str, Any], *, resumed: bool) -> TrackerLog:
+        """Keep the run's id in RUN/mlflow.id, so that a resumed run continues the same one."""
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri or f"sqlite:///{(run / 'mlflow.db').resolve()}")
-        known = run / "mlflow.id"
-        if resumed and known.is_file():
-            return _Log(client, known.read_text(encoding="utf-8").strip())
+        id_file = run / "mlflow.id"
+        if resumed and id_file.is_file():
+            return _MLflowLog(client, id_file.read_text(encoding="utf-8").strip())
         experiment = client.get_experiment_by_name(self.experiment)
         number = experiment.experiment_id if experiment else client.create_experiment(self.experiment)
-        made = client.create_run(number, run_name=run.name).info.run_id
-        known.write_text(made + "\n", encoding="utf-8")
+        identifier = client.create_run(number, run_name=run.name).info.run_id
+        id_file.write_text(identifier + "\n", encoding="utf-8")
         for key, value in _flat(config).items():
-            client.log_param(made, key, value)
-        return _Log(client, made)
+            client.log_param(identifier, key, value)
+        return _MLflowLog(client, identifier)
 
 
-class _Log:
+class _MLflowLog:
     def __init__(self, client: Any, run: str) -> None:
         self._client, self._run = client, run
 
@@ -52,7 +52,7 @@ class _Log:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """a: {b: 1} → a.b: "1", each at most as long as MLflow takes."""
+    """Return a: {b: 1} as a.b: "1", each value at most as long as MLflow accepts."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):

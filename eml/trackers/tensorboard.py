@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from eml.trackers.base import Log, Tracker, Values
+from eml.trackers.base import Tracker, TrackerLog, Values
 
 
 class TensorBoard(Tracker):
-    """Event files in RUN/tensorboard; look at them with `tensorboard --logdir RUN`."""
+    """Event files in RUN/tensorboard, shown by `tensorboard --logdir RUN`."""
 
     type: Literal["tensorboard"] = "tensorboard"
     package: ClassVar[str] = "tensorboard"
 
-    def open(self, run: Path, config: Mapping[str, Any], *, resumed: bool) -> Log:
-        """Steps that a resumed run takes again replace those of before when they are read."""
+    def open(self, run: Path, config: Mapping[str, Any], *, resumed: bool) -> TrackerLog:
+        """Open a writer; steps that a resumed run takes again replace the earlier ones when they are read."""
         from torch.utils.tensorboard import SummaryWriter
 
-        return _Log(SummaryWriter(str(run / "tensorboard")))
+        return _TensorBoardLog(SummaryWriter(str(run / "tensorboard")))
 
 
-class _Log:
+class _TensorBoardLog:
     def __init__(self, writer: Any) -> None:
         self._writer = writer
 

@@ -9,24 +9,24 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from eml.trackers.base import Log, Tracker, Values
+from eml.trackers.base import Tracker, TrackerLog, Values
 
 
 class WandB(Tracker):
-    """A run of Weights & Biases, its files in RUN/wandb. mode offline sends nothing until `wandb sync`."""
+    """A run of Weights & Biases, with its files in RUN/wandb. Mode offline sends nothing until `wandb sync`."""
 
     type: Literal["wandb"] = "wandb"
     package: ClassVar[str] = "wandb"
     project: str = Field("eml", description="name of the project")
-    entity: str | None = Field(None, description="user or team; null: your own")
-    name: str | None = Field(None, description="of the run; null: the run folder's")
+    entity: str | None = Field(None, description="user or team; null: your own account")
+    name: str | None = Field(None, description="name of the run; null: that of the run folder")
     mode: Literal["online", "offline"] = Field("online", description="whether anything is sent")
 
-    def open(self, run: Path, config: Mapping[str, Any], *, resumed: bool) -> Log:
-        """The run's id follows from its folder, so that a resumed run goes on in the same one."""
+    def open(self, run: Path, config: Mapping[str, Any], *, resumed: bool) -> TrackerLog:
+        """Derive the run's id from its folder, so that a resumed run continues the same one."""
         import wandb
 
-        made = wandb.init(
+        wandb_run = wandb.init(
             project=self.project,
             entity=self.entity,
             name=self.name or run.name,
@@ -36,10 +36,10 @@ class WandB(Tracker):
             dir=str(run),
             mode=self.mode,
         )
-        return _Log(made)
+        return _WandBLog(wandb_run)
 
 
-class _Log:
+class _WandBLog:
     def __init__(self, run: Any) -> None:
         self._run = run
 

@@ -1,4 +1,4 @@
-"""`data.cache` of a config: which caches a run reads, and where they lie."""
+"""The image caches that a run reads, as `data.cache` of its config says."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -18,18 +18,26 @@ from eml.inference.images import table_files
 from eml.models.embedder import preprocess_of
 from eml.progress import Report
 from eml.training.config import CacheConfig, RunConfig
-from eml.training.data import TrainingSets, training_sets, validation_sets
-from eml.training.recipe import resolved
+from eml.training.data import TrainingData, training_data, validation_sets
+from eml.training.recipe import apply_recipe
+from eml.units import MIB
 
 FOLDER = ".eml_cache"
-MIB = 2**20
 _WHOLE = 1.5
-"""What is kept of images that an augmentation wants whole, relative to the network's side: a JPEG's average too."""
+"""Shorter side kept for augmentations of whole images, relative to the network's side; also the average of JPEG."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One cache of one table's images. use: what for; of a validation table with its name."""
+class TableCache:
+    """A cache of one table's images.
+
+    Attributes:
+        use: "training", "validation", or "validation on NAME" for another table.
+        table: The images' table.
+        frame: Rows of the cached images.
+        folder: The folder of caches.
+        settings: Size and format of the cached images.
+    """
 
     use: str
     table: Table
@@ -39,38 +47,47 @@ class Wanted:
 
     @property
     def path(self) -> Path:
-        """Of the cache itself."""
+        """The folder of this cache."""
         return self.folder / self.settings.name
 
     def fill(self, report: Report, advance: Advance = lambda done, total: None, *, check: bool = False) -> Filled:
-        """Makes what is missing, and tells what it took."""
+        """Cache the images that are missing, and report how many and how long it took."""
         before = caches(self.folder)
         filled = fill(
             self.folder, self.settings, table_files(self.table, self.frame), report=report, advance=advance, check=check
         )
-        report(f"cache: {self.use}: {told(filled, len(self.frame))}")
+        report(f"cache: {self.use}: {fill_summary(filled, len(self.frame))}")
         if filled.made and self.path not in before:
-            others = {path: of for path, of in before.items() if path.name.startswith(self.settings.kind)}
-            for path, (holds, size) in others.items():
-                report(f"cache: {path} is another ({holds}; {size / MIB:,.1f} MiB); eml cache --prune removes it")
+            for path, (contents, size) in before.items():
+                if path.name.startswith(self.settings.kind):
+                    report(
+                        f"cache: {path} has other settings ({contents}; {size / MIB:,.1f} MiB); eml cache --prune "
+                        "removes it"
+                    )
         return filled
 
 
-def told(filled: Filled, count: int) -> str:
-    """What making the cache of `count` images took."""
+def fill_summary(filled: Filled, count: int) -> str:
+    """Return a line about filling a cache of `count` images."""
     if not filled.made and not filled.renewed:
-        return f"{count:,} images are there, unchanged"
-    parts = [f"made {filled.made:,} of {count:,} images, {filled.bytes / MIB:,.1f} MiB"] if filled.made else []
-    parts += [f"{filled.renewed:,} files have another time and the same content"] if filled.renewed else []
+        return f"{count:,} images are cached, unchanged"
+    parts = [f"added {filled.made:,} of {count:,} images, {filled.bytes / MIB:,.1f} MiB"] if filled.made else []
+    parts += [f"{filled.renewed:,} files have a new time and the same content"] if filled.renewed else []
     return f"{'; '.join(parts)}, in {filled.seconds:,.1f} s"
 
 
 def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Augmenter) -> Settings:
-    """Of the images that are trained on. Raises ConfigError for a side below the network's."""
+    """Return the settings of the training images' cache.
+
+    Raises:
+        ConfigError: `data.cache.side` is below the network's side.
+    """
     size = preprocess.size
     if config.side is not None and config.side < size:
         raise ConfigError(
-            f"data.cache.side must be at least image.size, {size}, else every image is enlarged; got {config.side}"
+            f"data.cache.side must be at least image.size, {size}, else every image is enlarged; got {config.side}",
+            code="out-of-range",
+            parameter="data.cache.side",
         )
     cut = augmenter.crop.cut if augmenter.crop else 0.0
     needed = math.ceil((_WHOLE if augmenter.whole else 1) * size / math.sqrt(1 - cut))
@@ -78,36 +95,36 @@ def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Au
 
 
 def images_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> Settings:
-    """Of images whose shorter side is at most `side`."""
+    """Return the settings of a cache of images whose shorter side is at most `side`."""
     return Settings("images", side, interpolation, format_, quality if format_ == "jpeg" else None)
 
 
-def wanted_caches(
+def planned_caches(
     config: CacheConfig,
     table: Table,
-    sets: TrainingSets,
-    validated: Mapping[str, tuple[Table, RetrievalSet]],
+    data: TrainingData,
+    validation: Mapping[str, tuple[Table, RetrievalSet]],
     preprocess: Preprocess,
     augmenter: Augmenter,
-) -> Iterator[tuple[str | None, Wanted]]:
-    """(None, of the training images), then (name of a validation set, of its images) each."""
+) -> Iterator[tuple[str | None, TableCache]]:
+    """Yield (None, cache of the training images), then (name, cache) for each validation set."""
     settings = training_settings(config, preprocess, augmenter)
-    yield None, Wanted("training", table, sets.frame, _folder(config, table), settings)
+    yield None, TableCache("training", table, data.frame, _folder(config, table), settings)
     squares = Settings("squares", preprocess.size, preprocess.interpolation, fit=preprocess.fit)
-    for name, (own, wanted) in validated.items() if config.validation else ():
+    for name, (validation_table, images) in validation.items() if config.validation else ():
         use = f"validation on {name}" if name else "validation"
-        yield name, Wanted(use, own, wanted.frame, _folder(config, own), squares)
+        yield name, TableCache(use, validation_table, images.frame, _folder(config, validation_table), squares)
 
 
-def caches_of_run(config: RunConfig, table: Table) -> list[Wanted]:
-    """Those that a run would make at its start; raw ones where the config has none."""
-    config, _ = resolved(config, table)
-    sets = training_sets(table, config.data.fold)
+def caches_of_run(config: RunConfig, table: Table) -> list[TableCache]:
+    """Return the caches that a run fills at its start; raw ones where the config has none."""
+    config, _ = apply_recipe(config, table)
+    data = training_data(table, config.data.fold)
     preprocess = preprocess_of(config.model.backbone, **dict(config.image))
-    validated = dict(validation_sets(config.validation, table, sets))
+    validation = dict(validation_sets(config.validation, table, data))
     augmenter = config.augment.build(preprocess)
     cache = config.data.cache or CacheConfig()
-    return [wanted for _, wanted in wanted_caches(cache, table, sets, validated, preprocess, augmenter)]
+    return [planned for _, planned in planned_caches(cache, table, data, validation, preprocess, augmenter)]
 
 
 def _folder(config: CacheConfig, table: Table) -> Path:

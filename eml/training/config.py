@@ -28,7 +28,7 @@ class DataSource(Strict):
 
 
 class CacheConfig(Strict):
-    """Images decoded once and kept smaller; the section may be the format alone, `cache: raw`."""
+    """Images decoded once and stored smaller; the section may be only the format, `cache: raw`."""
 
     format: Literal["raw", "jpeg"] = Field(
         "raw",
@@ -225,6 +225,6 @@ class RunConfig(Strict):
 
 
 def example() -> str:
-    """A config with every key at its default under a comment: what configs/example_config.yaml holds."""
+    """Return a config with every key at its default under a comment, as in configs/example_config.yaml."""
     head = "# Every key of a training config, at its default; only output and data.table must be given.\n\n"
     return head + document(RunConfig, {"output": "run", "data": {"table": "photos/folds.csv"}})

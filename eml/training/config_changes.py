@@ -1,10 +1,10 @@
-"""What of a config decides the result of a run, and what has changed since its state was saved."""
+"""Compare a config with the one that a run's state was saved with."""
 
 from typing import Any
 
 from eml.training.config import RunConfig
 
-APART: Any = {  # where it goes, where it runs, how it is loaded
+IRRELEVANT: Any = {  # settings that do not change the result: where it is written, where it runs, how it loads
     "output": True,
     "device": True,
     "data": {"workers": True, "cache": {"folder", "validation"}},
@@ -15,16 +15,16 @@ APART: Any = {  # where it goes, where it runs, how it is loaded
 }
 
 
-def decisive(config: RunConfig) -> dict[str, Any]:
-    """The config without what does not change the result: {`section.key`: value}."""
+def decisive_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that can change the result of a run, as `section.key` → value."""
     return {
         f"{key}.{name}" if name else key: inner
-        for key, value in config.model_dump(mode="json", exclude=APART).items()
+        for key, value in config.model_dump(mode="json", exclude=IRRELEVANT).items()
         for name, inner in (value.items() if isinstance(value, dict) else [("", value)])
     }
 
 
-def changes_of(before: dict[str, Any], config: RunConfig) -> list[str]:
-    """What differs, a line each; a setting that the earlier eml did not know has its default there."""
-    now = decisive(config)
+def config_changes(before: dict[str, Any], config: RunConfig) -> list[str]:
+    """Return the settings that differ, a line each; those that an earlier eml did not have count as unchanged."""
+    now = decisive_settings(config)
     return [f"  {key}: {before[key]} → {now[key]}" for key in sorted(now) if before.get(key, now[key]) != now[key]]

@@ -1,11 +1,9 @@
-"""K-fold training: a run per fold, the spread of their metrics, and an embedding of every image by a network that has
-not been trained on it.
-"""
+"""Train once per fold; report the spread of the metrics, and embed every image with a network not trained on it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,19 +18,38 @@ from eml.inference.embeddings_file import write_embeddings
 from eml.inference.load import load
 from eml.training.config import RunConfig
 from eml.training.events import Note, Observer
-from eml.training.fit import Result, fit
+from eml.training.fit import fit
+from eml.training.results import TrainingResult
 from eml.training.run_folder import RunFolder
 
 FOLDS, OUT_OF_FOLD = "folds.json", "out_of_fold.npz"
 
 
+class MeanAndSpread(NamedTuple):
+    """Mean and standard deviation of a metric over the folds."""
+
+    mean: float
+    std: float
+
+
 @dataclass(frozen=True)
-class CrossValidation:
-    """folds: fold → result of its run. metrics: metric → (mean, standard deviation over the folds)."""
+class CrossValidationResult:
+    """The result of a cross-validation.
+
+    Attributes:
+        folder: Where folds.json, out_of_fold.npz and the run folders are.
+        folds: Fold → result of its run.
+        metrics: Metric → mean and standard deviation over the folds, for metrics that every fold has.
+    """
 
     folder: Path
-    folds: dict[int, Result]
-    metrics: dict[str, tuple[float, float]]
+    folds: dict[int, TrainingResult]
+    metrics: dict[str, MeanAndSpread]
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Metric → its name in tables."""
+        return next(iter(self.folds.values())).shown
 
 
 def fit_folds(
@@ -43,22 +60,33 @@ def fit_folds(
     overwrite: bool = False,
     observe: Observer = lambda event: None,
     processes: Processes = SINGLE_PROCESS,
-) -> CrossValidation:
+) -> CrossValidationResult:
     """Train once per fold of the table, into OUTPUT/fold-N, and write folds.json and out_of_fold.npz beside them.
 
-    resume: runs that are done are taken as they are, one that was interrupted goes on, the others are begun.
-    processes: that have met and all call this; the first one writes.
-    Raises DataError when the table has fewer than two folds.
+    Args:
+        config: Of the runs, but for output and data.fold.
+        table: With a column `fold`.
+        resume: Keep runs that are done, resume one that was interrupted, and begin the others.
+        overwrite: Replace runs in the output folder.
+        observe: Receives the events of all runs.
+        processes: That have met; all of them call this, and the first one writes.
+
+    Raises:
+        DataError: The table has fewer than two folds.
     """
     numbers = sorted(int(fold) for fold in table.frame.get("fold", pd.Series(dtype=int)).unique() if fold >= 0)
     if len(numbers) < 2:
-        held = "1 fold" if len(numbers) == 1 else "no folds"
-        raise DataError(f"{table.name}: has {held}, and --fold all needs two. Run: eml kfold")
+        count = "1 fold" if len(numbers) == 1 else "no folds"
+        raise DataError(
+            f'{table.name}: has {count}, and `fold="all"` needs at least two. Run: eml kfold',
+            code="no-folds",
+            parameter="fold",
+        )
     if processes.first and not (config.output / FOLDS).exists():
-        write_json(config.output / FOLDS, {})  # from the start: by it a scan knows that the folder is no class
+        write_json(config.output / FOLDS, {})  # at the start: a scan recognises by it that the folder is no class
     results = {}
     for fold in numbers:
-        one = config.model_copy(
+        fold_config = config.model_copy(
             update={
                 "output": config.output / f"fold-{fold}",
                 "data": config.data.model_copy(update={"fold": fold}),
@@ -66,40 +94,42 @@ def fit_folds(
         )
         if processes.first:
             observe(Note(f"fold {fold} of {numbers[0]} to {numbers[-1]}"))
-        folder = RunFolder(one.output)
-        begun = resume and processes.from_first(folder.begun)
-        results[fold] = fit(one, table, resume=begun, overwrite=overwrite, observe=observe, processes=processes)
-    done = CrossValidation(config.output, results, _spread(list(results.values())))
+        folder = RunFolder(fold_config.output)
+        has_state = resume and processes.from_first(folder.has_state)
+        results[fold] = fit(
+            fold_config, table, resume=has_state, overwrite=overwrite, observe=observe, processes=processes
+        )
+    result = CrossValidationResult(config.output, results, _spread(list(results.values())))
     if processes.first:
-        _write(done, config, table)
-    return done
+        _write(result, config, table)
+    return result
 
 
-def _spread(results: list[Result]) -> dict[str, tuple[float, float]]:
-    found = [result.best or {} for result in results]
+def _spread(results: list[TrainingResult]) -> dict[str, MeanAndSpread]:
+    metrics = [result.best or {} for result in results]
     return {
-        key: (mean(values), stdev(values))
+        key: MeanAndSpread(mean(values), stdev(values))
         for key in results[0].shown
-        if len(values := [best[key] for best in found if key in best]) == len(found)
+        if len(values := [best[key] for best in metrics if key in best]) == len(metrics)
     }
 
 
-def _write(done: CrossValidation, config: RunConfig, table: Table) -> None:
+def _write(result: CrossValidationResult, config: RunConfig, table: Table) -> None:
     facts: dict[str, Any] = {
         "folds": {
-            str(fold): {"best_epoch": each.best_epoch, "before": each.before, "best": each.best}
-            for fold, each in done.folds.items()
+            str(fold): {"best_epoch": run.best_epoch, "before": run.before, "best": run.best}
+            for fold, run in result.folds.items()
         },
-        "metrics": {key: {"mean": value, "std": spread} for key, (value, spread) in done.metrics.items()},
+        "metrics": {key: {"mean": value, "std": spread} for key, (value, spread) in result.metrics.items()},
         "root": str(table.root.resolve()),
     }
-    write_json(done.folder / FOLDS, facts)
+    write_json(result.folder / FOLDS, facts)
     frames, embeddings = [], []
-    for fold, result in done.folds.items():
-        model = load(result.folder, device=config.device)
+    for fold, run in result.folds.items():
+        model = load(run.folder, device=config.device)
         frame = table.frame[table.frame["fold"] == fold]
         frames.append(frame)
         embeddings.append(embed_table(model, table, frame, batching=Batching(config.validation.batch_size)))
     frame = pd.concat(frames)
     fold_of = frame["fold"].to_numpy(np.int64)
-    write_embeddings(done.folder / OUT_OF_FOLD, torch.cat(embeddings), frame, fold=fold_of)
+    write_embeddings(result.folder / OUT_OF_FOLD, torch.cat(embeddings), frame, fold=fold_of)

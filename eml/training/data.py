@@ -1,4 +1,4 @@
-"""From a table with folds to what is trained on and what is validated on."""
+"""Select training and validation images from a table with folds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,22 +23,35 @@ from eml.training.config import DataConfig, ValidationConfig
 
 
 @dataclass(frozen=True)
-class TrainingSets:
-    """Training images with labels 0…C−1 over the sorted class names, and the held-out ones (None: no validation)."""
+class TrainingData:
+    """Training images and held-out images.
+
+    Attributes:
+        frame: Rows of the training images.
+        labels: (N,) of the training images, 0…C−1 in the order of `classes`.
+        classes: Sorted class names.
+        validation: Held-out images; None without validation.
+    """
 
     frame: pd.DataFrame
     labels: NDArray[np.int64]
     classes: list[str]
     validation: RetrievalSet | None
 
-    def sampled(self, category_column: str | None, where: str) -> Classes:
-        """What a sampler goes by. Raises DataError, naming the table `where`, without the column of categories."""
+    def sampler_classes(self, category_column: str | None, table_name: str) -> Classes:
+        """Return the labels, and categories if there is a column for them, from which a sampler draws.
+
+        Raises:
+            DataError: The table has no such column.
+        """
         if category_column is None:
             return Classes(self.labels)
         if category_column not in self.frame:
             raise DataError(
-                f"{where}: has no column {category_column!r}, by which the sampler puts classes together; set "
-                f"sampler.column to one that it has: {', '.join(map(str, self.frame))}"
+                f"{table_name}: has no column {category_column!r} by which the sampler groups classes; set "
+                f"sampler.column to one of its columns: {', '.join(map(str, self.frame))}",
+                code="unknown-column",
+                parameter="sampler.column",
             )
         column = self.frame[category_column]
         codes, _ = pd.factorize(column.mask(column == ""), sort=True)
@@ -48,76 +61,102 @@ class TrainingSets:
 def table_to_train_on(
     config: DataConfig, report: Report = lambda line: None, progress: Progress | None = None
 ) -> Table:
-    """The table of a config: itself, or of a folder the one furthest along the way; several are merged.
+    """Return the table of a config; for a folder its newest one, for a list of tables their merge.
 
-    Folds are made if it has none. report: told which table of a folder was taken, and what was made. progress: of a
-    scan, where one is needed. Raises DataError also for boxes that are not within their images.
+    Folds are added when the table has none.
+
+    Args:
+        config: Names the table and the fold.
+        report: Receives lines that say which table of a folder is used, and what is added.
+        progress: Shows the progress of a scan, where one is needed.
+
+    Raises:
+        DataError: The table cannot be read, or has boxes that are not within their images.
     """
     if isinstance(config.table, Path):
         table = resolve(config.table, "train", config.root, report=report, progress=progress)
     else:
         sources = [
-            Source(one) if isinstance(one, Path) else Source(one.table, one.root, one.name) for one in config.table
+            Source(source) if isinstance(source, Path) else Source(source.table, source.root, source.name)
+            for source in config.table
         ]
         merged = merge_sources(sources, config.labels, step="train", report=report, progress=progress)
         table = merged.table
         for note in merged.notes:
             report(f"warning: {note}")
     check_boxes(table, progress)
-    return table if config.fold is None else _with_folds(table, report)
+    return table if config.fold is None else _add_folds_if_none(table, report)
 
 
-def _with_folds(table: Table, report: Report) -> Table:
-    """The table, with folds made of the images that are not set aside for the test, where it has none."""
+def _add_folds_if_none(table: Table, report: Report) -> Table:
+    """Return the table with folds of its images, but for those of the test (fold -2); unchanged if it has folds."""
     frame = table.frame
     test = frame["fold"] == ALWAYS_TEST if "fold" in frame else pd.Series(False, index=frame.index)
     if "fold" in frame and ((frame["fold"] >= 0).any() or not test.any() or test.all()):
         return table
-    why = "tells only the test (fold -2) apart" if test.any() else "has no fold column"
+    reason = "has no fold but the test's (-2)" if test.any() else "has no fold column"
     groups = group_rows(table)
-    made = add_folds(table, groups=groups.of)
+    with_folds = add_folds(table, groups=groups.of)
     for line in groups.warnings:
         report(f"warning: {line}")
-    if taken := int((made["fold"] == ALWAYS_TEST).sum() - test.sum()):
-        report(f"warning: {taken:,} images look like some of the test (fold -2) and are not trained on either")
-    report(f"{table.name} {why}: making {K} folds by images, seed {RANDOM_SEED}, as eml kfold does")
-    return replace(table, frame=made)
+    if excluded := int((with_folds["fold"] == ALWAYS_TEST).sum() - test.sum()):
+        report(
+            f"warning: {excluded:,} images look like images of the test (fold -2), so they are not used for training"
+        )
+    report(f"{table.name} {reason}: adding {K} folds by images, seed {RANDOM_SEED}, as eml kfold does")
+    return replace(table, frame=with_folds)
 
 
-def training_sets(table: Table, fold: int | None) -> TrainingSets:
-    """Split a table by its fold column; −1 is always trained on, −2 never looked at.
+def training_data(table: Table, fold: int | None) -> TrainingData:
+    """Split a table by its fold column; fold −1 is always trained on, fold −2 is never used.
 
-    Fold by images (its classes are trained on): its images are the queries, the training images of the same
-    classes the gallery. Fold by class: leave-one-out among its images.
-    Raises DataError when there is nothing to train on or to validate with.
+    When the held-out fold was made by images, so that its classes are trained on, its images are the queries, and the
+    training images of the same classes are the gallery. When it was made by class, its images are evaluated
+    leave-one-out.
+
+    Args:
+        table: With a column `fold`, unless `fold` is None.
+        fold: The fold held out for validation; None: no validation.
+
+    Raises:
+        DataError: There is nothing to train on or to validate with.
     """
-    frame, where = table.frame, table.name
+    frame, name = table.frame, table.name
     if fold is None:
         held_out = np.zeros(len(frame), bool)
     elif "fold" in frame:
         held_out = (frame["fold"] == fold).to_numpy()
         if not held_out.any():
             known = ", ".join(map(str, sorted(frame["fold"].unique())))
-            raise DataError(f"{where}: no image is in fold {fold}; the folds are {known}")
+            raise DataError(
+                f"{name}: no image is in fold {fold}; the folds are {known}", code="unknown-fold", parameter="data.fold"
+            )
     else:
         raise DataError(
-            f"{where}: has no fold column; run: eml kfold, or set data.fold: null to train without validation"
+            f"{name}: has no fold column; run: eml kfold, or set data.fold: null to train without validation",
+            code="no-folds",
+            parameter="data.fold",
         )
-    never = (frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in frame else np.zeros(len(frame), bool)
-    train = frame[~held_out & ~never].reset_index(drop=True)
+    excluded = (frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in frame else np.zeros(len(frame), bool)
+    train = frame[~held_out & ~excluded].reset_index(drop=True)
     classes, labels = np.unique(train["label"].to_numpy(str), return_inverse=True)
     if len(classes) < 2:
-        raise DataError(f"{where}: {len(classes)} class to train on; metric learning needs at least 2")
+        raise DataError(
+            f"{name}: {len(classes)} class to train on; metric learning needs at least 2", code="too-few-classes"
+        )
     if len(labels) == len(classes):
-        raise DataError(f"{where}: every class has one image; nothing can be learnt about what images of one share")
-    validation = _validation(train, frame[held_out].reset_index(drop=True), where) if fold is not None else None
-    return TrainingSets(train, labels.astype(np.int64), [str(name) for name in classes], validation)
+        raise DataError(
+            f"{name}: every class has one image; nothing can be learnt about what the images of a class share",
+            code="too-few-images",
+        )
+    validation = _validation(train, frame[held_out].reset_index(drop=True), name) if fold is not None else None
+    return TrainingData(train, labels.astype(np.int64), [str(label) for label in classes], validation)
 
 
-def _validation(train: pd.DataFrame, held_out: pd.DataFrame, where: str) -> RetrievalSet:
+def _validation(train: pd.DataFrame, held_out: pd.DataFrame, table_name: str) -> RetrievalSet:
     known = held_out["label"].isin(train["label"])
     if not known.any():
-        return build_retrieval_set(held_out, where)
+        return build_retrieval_set(held_out, table_name)
     gallery = train[train["label"].isin(held_out["label"])]
     both = pd.concat([held_out, gallery], ignore_index=True)
     queries = np.arange(len(held_out))
@@ -125,11 +164,11 @@ def _validation(train: pd.DataFrame, held_out: pd.DataFrame, where: str) -> Retr
 
 
 def validation_sets(
-    config: ValidationConfig, table: Table, sets: TrainingSets
+    config: ValidationConfig, table: Table, data: TrainingData
 ) -> Iterator[tuple[str, tuple[Table, RetrievalSet]]]:
-    """The held-out images under the name "", if there are, and those of the other tables under theirs."""
-    if sets.validation is not None:
-        yield "", (table, sets.validation)
+    """Yield name → table and retrieval set: the held-out images under the name "", other tables under their own."""
+    if data.validation is not None:
+        yield "", (table, data.validation)
     for name, path in config.tables.items():
-        other = read_table(path, check_files=True)
-        yield name, (other, build_retrieval_set(other.frame, other.name))
+        validation_table = read_table(path, check_files=True)
+        yield name, (validation_table, build_retrieval_set(validation_table.frame, validation_table.name))

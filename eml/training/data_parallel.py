@@ -1,6 +1,5 @@
-"""One network trained by several processes, each with its part of the batch."""
+"""Gradients and statistics of a network that several processes train, each on its part of the batch."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,57 +11,60 @@ from eml.distributed.sharded_network import is_in_parts, own_part
 from eml.head.class_head import ClassHead
 from eml.models.embedder import Embedder
 
-BUCKET = 25 << 20  # bytes of gradients sent at once
+BUCKET = 25 << 20  # bytes of gradients per message
 
 
-def same_everywhere(embedder: Embedder, processes: Processes) -> None:
-    """The first process's weights in all of them, should a machine have read others."""
+def broadcast_weights(embedder: Embedder, processes: Processes) -> None:
+    """Give all processes the first one's weights, should a machine have read different ones."""
     if processes.world > 1:
-        for each in embedder.state_dict().values():
-            dist.broadcast(each, 0)
+        for tensor in embedder.state_dict().values():
+            dist.broadcast(tensor, 0)
 
 
 class SummedGradients:
-    """Sums the network's gradients over the processes while the backward pass still goes on.
+    """Sums the network's gradients over the processes during the backward pass.
 
-    The class head takes the loss of the whole batch, so that the parts of a gradient add up and are not averaged. This
-    is not torch's DistributedDataParallel, which averages, and which after its first step puts gradients together anew:
-    with more than two processes sums would then be in another order after a resume.
+    The class head takes the loss of the whole batch, so that the parts of a gradient are summed and not averaged.
+    Torch's DistributedDataParallel does not serve here: it averages, and it regroups the gradients after its first
+    step, so that with more than two processes the order of the sums would differ after a resume.
+
+    Args:
+        network: Parameters that are sharded (`shard_network`) are left out, since torch sums their gradients.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        """network: what is shared out of it (`shard_network`) torch sums up itself."""
         self._buckets: list[list[nn.Parameter]] = []
         self._bucket_of: dict[nn.Parameter, int] = {}
         size = BUCKET
-        for each in reversed(list(network.parameters())):  # about as their gradients come
-            if not each.requires_grad or is_in_parts(each):
+        for parameter in reversed(list(network.parameters())):  # about the order in which gradients arrive
+            if not parameter.requires_grad or is_in_parts(parameter):
                 continue
-            if size >= BUCKET or each.dtype != self._buckets[-1][0].dtype:
+            if size >= BUCKET or parameter.dtype != self._buckets[-1][0].dtype:
                 self._buckets.append([])
                 size = 0
-            self._buckets[-1].append(each)
-            size += each.numel() * each.element_size()
-            self._bucket_of[each] = len(self._buckets) - 1
-            each.register_post_accumulate_grad_hook(self._arrived)
+            self._buckets[-1].append(parameter)
+            size += parameter.numel() * parameter.element_size()
+            self._bucket_of[parameter] = len(self._buckets) - 1
+            parameter.register_post_accumulate_grad_hook(self._arrived)
         self._missing: list[set[nn.Parameter]] | None = None
         self._sent: list[tuple[Tensor, Any]] = []
 
     def begin(self) -> None:
-        """Before the backward pass that completes the gradients."""
+        """Prepare for the backward pass that completes the gradients."""
         self._missing, self._sent = [set(bucket) for bucket in self._buckets], []
 
     def finish(self) -> None:
-        """After it; every gradient is then the sum. A parameter that has none in the network's graph stays without."""
+        """Wait for the sums after that backward pass; a parameter without a gradient keeps none."""
         assert self._missing is not None
         self._missing = None
         while len(self._sent) < len(self._buckets):
             self._send()
         for bucket, (flat, work) in zip(self._buckets, self._sent, strict=True):
             work.wait()
-            for each, total in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
-                if each.grad is not None:
-                    each.grad.copy_(total.view_as(each))
+            sums = flat.split([parameter.numel() for parameter in bucket])
+            for parameter, total in zip(bucket, sums, strict=True):
+                if parameter.grad is not None:
+                    parameter.grad.copy_(total.view_as(parameter))
         self._sent = []
 
     def _arrived(self, parameter: Tensor) -> None:
@@ -75,63 +77,74 @@ class SummedGradients:
             self._send()
 
     def _send(self) -> None:
-        """The next bucket; in the same order everywhere."""
+        """Send the next bucket; the order is the same in all processes."""
         bucket = self._buckets[len(self._sent)]
-        flat = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in bucket])
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in bucket]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         self._sent.append((flat, dist.all_reduce(flat, async_op=True)))
 
 
-def share_statistics(embedder: Embedder, processes: Processes) -> None:
-    """Mean over the processes of the running statistics of BatchNorm layers that train.
+def average_statistics(embedder: Embedder, processes: Processes) -> None:
+    """Average the running statistics of training BatchNorm layers over the processes.
 
-    So that the network is one and the same everywhere between steps: as it is validated and saved.
+    The network is then the same in all processes between steps, when it is validated and saved.
     """
     if processes.world == 1:
         return
     means = [
         statistic
-        for layer in _batch_norms(embedder)
+        for layer in batch_norms(embedder)
         if layer.training and not isinstance(layer, nn.SyncBatchNorm)
         for statistic in (layer.running_mean, layer.running_var)
         if statistic is not None
     ]
     if means:
-        flat = torch.cat([each.flatten() for each in means])
+        flat = torch.cat([mean.flatten() for mean in means])
         dist.all_reduce(flat)
         flat /= processes.world
-        for each, mean in zip(means, flat.split([each.numel() for each in means]), strict=True):
-            each.copy_(mean)
+        for mean, average in zip(means, flat.split([mean.numel() for mean in means]), strict=True):
+            mean.copy_(average)
 
 
-def _batch_norms(embedder: Embedder) -> list[nn.modules.batchnorm._BatchNorm]:
-    return [each for each in embedder.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+def batch_norms(embedder: Embedder) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return the BatchNorm layers of a network."""
+    return [module for module in embedder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 def gradient_norm(trained: list[Tensor], rows: list[Tensor], head: ClassHead) -> Tensor:
-    """() norm of the whole gradient: what every process has counts once, what each has a part of is summed over all.
+    """Return the norm () of the whole gradient.
 
-    trained: tensors with gradients, among them rows: those of class weights that were sampled.
+    A gradient that every process has counts once; one that is split over the processes is summed over all of them.
+
+    Args:
+        trained: Tensors with gradients.
+        rows: Those of them that are sampled class weights.
+        head: The class head.
     """
-    norm: Callable[[list[Tensor]], Tensor] = lambda given: nn.utils.get_total_norm(own_gradients(given))  # noqa: E731
     if head.shard.group is None:
-        return norm(trained)
-    by_class = {id(each) for each in (head.class_weights, head.bias, *rows)}
-    parted = [id(each) in by_class or is_in_parts(each) for each in trained]
-    ours = norm([each for each, in_parts in zip(trained, parted, strict=True) if in_parts])
-    others = norm([each for each, in_parts in zip(trained, parted, strict=True) if not in_parts])
-    device = head.class_weights.device  # of a norm of nothing, torch does not know
-    return (head.shard.total(ours.to(device).square()) + others.to(device).square()).sqrt()
+        return _norm(trained)
+    by_class = {id(tensor) for tensor in (head.class_weights, head.bias, *rows)}
+    is_split = [id(tensor) in by_class or is_in_parts(tensor) for tensor in trained]
+    split_norm = _norm([tensor for tensor, split in zip(trained, is_split, strict=True) if split])
+    whole_norm = _norm([tensor for tensor, split in zip(trained, is_split, strict=True) if not split])
+    device = head.class_weights.device  # torch puts the norm of no tensors on the CPU
+    return (head.shard.total(split_norm.to(device).square()) + whole_norm.to(device).square()).sqrt()
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    norm: Tensor = nn.utils.get_total_norm(own_gradients(tensors))
+    return norm
 
 
 def clip_gradients(trained: list[Tensor], largest: float, norm: Tensor) -> None:
-    """Scale them down where the norm of all is above the largest.
+    """Scale the gradients down when their norm is above the largest allowed.
 
-    As torch's clip_grads_with_norm_ does, which refuses tensors that are shared out next to others.
+    Torch's clip_grads_with_norm_ does the same, but refuses sharded tensors beside others.
     """
     if gradients := own_gradients(trained):
         torch._foreach_mul_(gradients, torch.clamp(largest / (norm + 1e-6), max=1.0))
 
 
 def own_gradients(trained: list[Tensor]) -> list[Tensor]:
-    """This process's parts of the gradients there are."""
-    return [own_part(each.grad) for each in trained if each.grad is not None]
+    """Return this process's parts of the gradients that exist."""
+    return [own_part(tensor.grad) for tensor in trained if tensor.grad is not None]

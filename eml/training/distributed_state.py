@@ -1,6 +1,6 @@
-"""The state of a run that several processes share, as one: what each has rows of, merged and parted.
+"""Gather the state of a run from several processes into one, and scatter it again.
 
-So that a run saved by four processes goes on with one, two or three, with the network shared out or not.
+A run saved by four processes can so be resumed with one, two or three, with the network sharded or not.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,17 +22,23 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Placeholder:
-    """Of a tensor that the processes share by rows, on the way to them."""
+    """Stands for a tensor whose rows are sent to the processes one by one."""
 
     shape: torch.Size
     dtype: torch.dtype
 
 
 @dataclass(frozen=True)
-class Split:
-    """Where a tensor is held that the processes share by rows.
+class SplitTensor:
+    """A tensor in a state whose rows are split over the processes.
 
-    count: of rows in all, called by `name`. rows: which a rank has. like: a tensor that torch has shared out so.
+    Attributes:
+        holder: The dictionary that holds it.
+        key: Its key there.
+        count: Number of rows in all.
+        rows: Rank → its rows.
+        name: What the rows are, for messages.
+        like: A tensor that torch shards in the same way; None for one that eml splits.
     """
 
     holder: State
@@ -44,31 +50,37 @@ class Split:
 
     @property
     def value(self) -> Any:
-        """What is held there now."""
+        """The tensor that is held now."""
         return self.holder[self.key]
 
 
 def gather_state(
     state: State, embedder: Embedder, head: ClassHead, optimizer: torch.optim.Optimizer, processes: Processes
 ) -> State:
-    """In the first process what one process alone would save; in the others of no use.
+    """Return in the first process the state that a single process would save; in the others it is incomplete.
 
-    state: with the embedder's, the running mean's, the head's and the optimizer's as they are here, which are left
-    alone. The merged tensors are on the CPU, one is sent at a time.
+    The gathered tensors are on the CPU; one is sent at a time.
+
+    Args:
+        state: Holds the states of embedder, running mean, head and optimizer in this process; not changed.
+        embedder: The trained network.
+        head: The class head.
+        optimizer: Of their parameters.
+        processes: All of them call this.
     """
     if processes.world == 1:
         return state
-    of_optimizer = state["optimizer"]
-    held = {number: dict(each) for number, each in of_optimizer["state"].items()}
-    state = state | {"optimizer": of_optimizer | {"state": held}}
+    optimizer_state = state["optimizer"]
+    moments = {number: dict(tensors) for number, tensors in optimizer_state["state"].items()}
+    state = state | {"optimizer": optimizer_state | {"state": moments}}
     state |= {name: dict(state[name]) for name in ("embedder", "ema", "head") if state[name] is not None}
-    for split in _splits(state, embedder, head, optimizer, processes):
+    for split in _split_tensors(state, embedder, head, optimizer, processes):
         split.holder[split.key] = _gathered(split, processes)
     return state
 
 
 def whole_weights(network: Embedder, processes: Processes) -> dict[str, Tensor]:
-    """In the first process the network's state with all of every tensor; in the others of no use. All call this."""
+    """Return in the first process the network's state with whole tensors; all processes call this."""
     weights: State = dict(network.state_dict())
     for split in _of_network(weights, network, processes):
         split.holder[split.key] = _gathered(split, processes)
@@ -81,32 +93,44 @@ def scatter_state(
     head: ClassHead,
     optimizer: torch.optim.Optimizer,
     processes: Processes,
-    where: object,
+    path: object,
 ) -> State:
-    """This process's part of a state that the first one has read, and that may have been saved by any number of them.
+    """Return this process's part of a state that the first process has read; any number of processes may have saved it.
 
-    state: in the others of no use. Raises CheckpointError, naming `where` it is, in the first process when a tensor has
-    other rows than the run's, as when the classes are not as many.
+    Args:
+        state: Used in the first process.
+        embedder: The network to train.
+        head: The class head.
+        optimizer: Of their parameters.
+        processes: All of them call this.
+        path: Of the run, for messages.
+
+    Raises:
+        CheckpointError: In the first process, when a tensor has a different number of rows than the run's, as with
+            another number of classes.
     """
     if processes.world == 1:
         return state
     wholes: list[Tensor] = []
     if processes.first:
-        for split in _splits(state, embedder, head, optimizer, processes):
+        for split in _split_tensors(state, embedder, head, optimizer, processes):
             whole: Tensor = split.value
             if len(whole) != split.count or (split.like is not None and whole.shape != split.like.shape):
-                raise CheckpointError(f"{where}: its state has {len(whole)} {split.name}, the run has {split.count}")
+                raise CheckpointError(
+                    f"{path}: its state has {len(whole)} {split.name}, the run has {split.count}",
+                    code="state-does-not-fit",
+                )
             wholes.append(whole)
             split.holder[split.key] = Placeholder(whole.shape, whole.dtype)
-    held = state
-    state = processes.from_first(lambda: held)
-    for number, split in enumerate(list(_splits(state, embedder, head, optimizer, processes))):
+    with_placeholders = state
+    state = processes.from_first(lambda: with_placeholders)
+    for number, split in enumerate(list(_split_tensors(state, embedder, head, optimizer, processes))):
         part = _scattered(split, wholes[number] if processes.first else None, processes)
         split.holder[split.key] = part if split.like is None else from_own_part(part, split.like)
     return state
 
 
-def _gathered(split: Split, processes: Processes) -> Tensor | None:
+def _gathered(split: SplitTensor, processes: Processes) -> Tensor | None:
     part = own_part(split.value.detach())
     if not processes.first:
         processes.send(part, 0)
@@ -118,32 +142,36 @@ def _gathered(split: Split, processes: Processes) -> Tensor | None:
     return whole
 
 
-def _scattered(split: Split, whole: Tensor | None, processes: Processes) -> Tensor:
-    """whole: in the first process."""
+def _scattered(split: SplitTensor, whole: Tensor | None, processes: Processes) -> Tensor:
+    """Return this process's rows of a tensor that is whole in the first process."""
     if whole is not None:
         for rank in range(1, processes.world):
             processes.send(whole[split.rows(rank)], rank)
         return whole[split.rows(0)].clone()
-    given: Placeholder = split.value
+    placeholder: Placeholder = split.value
     count = len(range(split.count)[split.rows(processes.rank)])
-    part = torch.empty(count, *given.shape[1:], dtype=given.dtype)
+    part = torch.empty(count, *placeholder.shape[1:], dtype=placeholder.dtype)
     processes.receive(part, 0)
     return part
 
 
-def _splits(
+def _split_tensors(
     state: State, embedder: Embedder, head: ClassHead, optimizer: torch.optim.Optimizer, processes: Processes
-) -> Iterator[Split]:
-    """All of them in a state, in the same order in every process."""
+) -> Iterator[SplitTensor]:
+    """Yield all split tensors of a state, in the same order in every process."""
     for name in ("embedder", "ema"):
         if state.get(name) is not None:
             yield from _of_network(state[name], embedder, processes)
-    by_class: Callable[[State, str], Split] = lambda holder, key: Split(  # noqa: E731
-        holder, key, head.num_classes, lambda rank: slice(*part_of(head.num_classes, rank, processes.world)), "classes"
-    )
+
+    def by_class(holder: State, key: str) -> SplitTensor:
+        def rows(rank: int) -> slice:
+            return slice(*part_of(head.num_classes, rank, processes.world))
+
+        return SplitTensor(holder, key, head.num_classes, rows, "classes")
+
     for key in sorted(head.by_class() & state["head"].keys()):
         yield by_class(state["head"], key)
-    trained = [each for group in optimizer.param_groups for each in group["params"]]
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, parameter in enumerate(trained):
         held = state["optimizer"]["state"].get(number, {})
         of_rows = [key for key in sorted(held) if isinstance(held[key], Placeholder | Tensor) and len(held[key].shape)]
@@ -153,14 +181,14 @@ def _splits(
             yield from (_like(parameter, held, key, processes) for key in of_rows)
 
 
-def _of_network(weights: State, network: nn.Module, processes: Processes) -> Iterator[Split]:
-    """Of what is shared out of it. weights: its state dict, or that of another with the same shares."""
+def _of_network(weights: State, network: nn.Module, processes: Processes) -> Iterator[SplitTensor]:
+    """Yield the sharded tensors of a network. weights: its state dict, or that of a copy sharded in the same way."""
     for key, shared in network.state_dict().items():
         if key in weights and is_in_parts(shared):
             yield _like(shared, weights, key, processes)
 
 
-def _like(shared: Tensor, holder: State, key: str, processes: Processes) -> Split:
-    return Split(
+def _like(shared: Tensor, holder: State, key: str, processes: Processes) -> SplitTensor:
+    return SplitTensor(
         holder, key, len(shared), lambda rank: rows_of(shared, rank, processes.world), f"rows of {key}", shared
     )

@@ -1,7 +1,9 @@
-"""`eml train --dry-run`: what a run would be, from two of its steps; nothing is written."""
+"""Estimate a run's time and memory from two of its steps, writing nothing."""
 
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,130 +14,192 @@ from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import own_part
 from eml.errors import EmlError
-from eml.head.class_head import ClassHead
-from eml.head.compatibility import smoothing_warning
+from eml.training.build import RunParts, build_parts
+from eml.training.checks import run_notes
 from eml.training.config import RunConfig
+from eml.training.data_parallel import batch_norms
+from eml.training.facts import RunFacts
 from eml.training.fit import Run
 from eml.training.nan_check import NotFiniteError
-from eml.training.recipe import resolved
+from eml.training.recipe import apply_recipe
+from eml.units import MIB
 
-MIB = 2**20
-UPSCALED = 2.0  # images enlarged by more than this have nothing to show at that size
+UPSCALED = 2.0  # images enlarged by more than this show no more detail at that size
 
 
-def rehearse(
-    config: RunConfig, table: Table, processes: Processes = SINGLE_PROCESS
-) -> tuple[dict[str, Any], list[str]]:
-    """Build everything, take two steps, write nothing. Facts of the run that would be, and warnings, a line each.
+@dataclass(frozen=True)
+class ClassHeadCost:
+    """The cost of the class head; memory (MiB) is that of this process.
 
-    processes: that have met and all call this; memory is that of each by itself.
+    Attributes:
+        plan: How the class head processes its classes, in words.
+        weights_mib: Of the class weights.
+        gradient_mib: Of their gradient.
+        optimizer_mib: Of their optimizer state.
+        work_mib: Of the work for a batch.
+        seconds_per_step: The class head's share of a step's time.
     """
-    config, chosen = resolved(config, table)
-    run = Run(_always_mixed(config), table, lambda event: None, processes=processes)
-    try:
-        pixels, rows = next(run.batches(epoch=1, first_step=0))
-        run.step(pixels, rows)  # the first one warms up
-        started = time.monotonic()
-        run.step(*next(run.batches(epoch=1, first_step=0)))
-    except NotFiniteError as error:  # which tells of a saved state, and here is none
-        raise EmlError(error.diagnosis) from error
-    seconds = time.monotonic() - started
-    batch_size = sum(processes.all_gather(len(rows)))
-    facts = {name: value for name, value in run.facts().items() if name != "table"}
-    facts |= _class_head_facts(run.head, batch_size, run.optimizer, len(rows)) | _memory(run)
-    facts |= {
-        "image_size": run.preprocess.size,
-        "batch_size": batch_size,
-        "steps": run.steps,
-        "seconds_per_step": round(seconds, 3),
-        "minutes_without_validation": round(seconds * run.steps / 60, 1),
-    }
-    return facts | {"recipe": [line.strip() for line in chosen]}, list(_warnings(run))
+
+    plan: str
+    weights_mib: float
+    gradient_mib: float
+    optimizer_mib: float
+    work_mib: float
+    seconds_per_step: float
+
+
+@dataclass(frozen=True)
+class DryRunResult:
+    """Estimates of a run, from two of its steps; memory (MiB) is that of this process.
+
+    Attributes:
+        facts: Of the run.
+        class_head: What the class head costs.
+        network_and_optimizer_mib: Network with gradient, optimizer state and running mean.
+        peak_mib: The peak of the device's memory, or of the process on a CPU; None where the system does not report it.
+        image_size: Side of an image (pixels).
+        batch_size: Images of a batch, in all processes.
+        steps: Optimizer steps of the whole run.
+        seconds_per_step: Time of a step.
+        minutes_without_validation: Time of all steps.
+        recipe: What the recipe chose, a line each.
+        warnings: A line each.
+    """
+
+    facts: RunFacts
+    class_head: ClassHeadCost
+    network_and_optimizer_mib: float
+    peak_mib: float | None
+    image_size: int
+    batch_size: int
+    steps: int
+    seconds_per_step: float
+    minutes_without_validation: float
+    recipe: list[str]
+    warnings: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in one flat dictionary, for JSON."""
+        own = {key: value for key, value in asdict(self).items() if key not in ("facts", "class_head")}
+        head = {f"class_head_{key}": value for key, value in asdict(self.class_head).items()}
+        head = {"class_head": head.pop("class_head_plan")} | head
+        return self.facts.to_dict() | head | own
+
+
+def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCESS) -> DryRunResult:
+    """Build everything and take two steps, writing nothing.
+
+    Args:
+        config: Of the run.
+        table: The images' table.
+        processes: That have met; all of them call this.
+
+    Raises:
+        EmlError: The run cannot be built, or its loss is not finite.
+    """
+    config, recipe = apply_recipe(config, table)
+    parts = build_parts(_always_mixed(config), table, processes=processes)
+    images, seconds = _take_two_steps(Run(parts))
+    batch_size = sum(processes.all_gather(images))
+    return DryRunResult(
+        facts=RunFacts.of(parts),
+        class_head=_class_head_cost(parts, batch_size, images),
+        network_and_optimizer_mib=_network_mib(parts),
+        peak_mib=_peak_mib(parts.device),
+        image_size=parts.preprocess.size,
+        batch_size=batch_size,
+        steps=parts.steps,
+        seconds_per_step=round(seconds, 3),
+        minutes_without_validation=round(seconds * parts.steps / 60, 1),
+        recipe=[line.strip() for line in recipe],
+        warnings=list(_warnings(parts)),
+    )
 
 
 def _always_mixed(config: RunConfig) -> RunConfig:
-    """With every batch mixed that could be, so that two steps show what that takes."""
+    """Return the config with every batch mixed that could be, so that two steps show the cost of mixing."""
     if config.mix is None or config.mix.chance == 0:
         return config
     return config.model_copy(update={"mix": config.mix.model_copy(update={"chance": 1.0, "until": 1.0})})
 
 
-def _memory(run: Run) -> dict[str, Any]:
-    """MiB in this process: network with gradient, optimizer state and running mean; and the peak that was reached."""
-    state = [each for values in run.optimizer.state.values() for each in values.values() if isinstance(each, Tensor)]
-    weights = list(run.embedder.parameters())
-    gradient = [each.grad for each in weights if each.grad is not None]
-    mean = list(run.ema.module.parameters()) if run.ema else []
-    held = map(own_part, [*weights, *gradient, *mean, *state])
-    network = sum(each.numel() * each.element_size() for each in held)
-    return {"network_and_optimizer_mib": round(network / MIB, 1), "peak_mib": _peak(run.device)}
+def _take_two_steps(run: Run) -> tuple[int, float]:
+    """Return this process's images in a batch and the seconds of the second step; the first one warms up."""
+    try:
+        run.step(*next(run.batches.of_epoch(epoch=1, first_step=0)))
+        started = time.monotonic()
+        pixels, rows = next(run.batches.of_epoch(epoch=1, first_step=0))
+        run.step(pixels, rows)
+    except NotFiniteError as error:  # its other lines are about a saved state, and there is none
+        raise EmlError(error.diagnosis, code="not-finite") from error
+    return len(rows), time.monotonic() - started
 
 
-def _peak(device: torch.device) -> float | None:
-    """Of the device's memory, or of the process on a CPU; None where the system does not tell."""
+def _network_mib(parts: RunParts) -> float:
+    """Return the memory (MiB) in this process of network, gradient, optimizer state and running mean."""
+    state = [moment for moments in parts.optimizer.state.values() for moment in moments.values()]
+    weights = list(parts.embedder.parameters())
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    ema = list(parts.networks.ema.module.parameters()) if parts.networks.ema else []
+    tensors = [tensor for tensor in (*weights, *gradients, *ema, *state) if isinstance(tensor, Tensor)]
+    return round(sum(part.numel() * part.element_size() for part in map(own_part, tensors)) / MIB, 1)
+
+
+def _peak_mib(device: torch.device) -> float | None:
+    """Return the peak of the device's memory, or of the process on a CPU; None where the system does not report it."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / MIB, 1)
     try:
         import resource
     except ImportError:  # Windows
         return None
-    import sys
-
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB, 1)
 
 
-def _warnings(run: Run) -> Iterator[str]:
-    config, sets = run.config, run.sets
-    if smoothing := smoothing_warning(run.head, config.loss):
-        yield smoothing
-    yield from run.sampling_notes()
-    yield from run.process_notes()
-    counts = sets.frame["label"].value_counts()
+def _class_head_cost(parts: RunParts, batch_size: int, images: int) -> ClassHeadCost:
+    """Measure the cost of the class head. batch_size: of all processes; images: this process's part of it."""
+    head, device = parts.head, parts.head.class_weights.device
+    moments = parts.optimizer.state.get(head.class_weights, {}).values()
+    copies = sum(1 for moment in moments if isinstance(moment, Tensor) and moment.shape == head.class_weights.shape)
+    memory = {name: round(size / MIB, 1) for name, size in head.memory_needed(batch_size, copies).items()}
+    embeddings = torch.randn(images, head.embedding_size, device=device, requires_grad=True)
+    labels = torch.randint(head.num_classes, (images,), device=device)
+    started = time.monotonic()
+    head(embeddings, labels).log_sum_exp.sum().backward()
+    return ClassHeadCost(
+        plan=str(head.plan(batch_size)).removeprefix("class head: "),
+        weights_mib=memory["weights"],
+        gradient_mib=memory["gradient"],
+        optimizer_mib=memory["optimizer"],
+        work_mib=memory["work"],
+        seconds_per_step=round(time.monotonic() - started, 4),
+    )
+
+
+def _warnings(parts: RunParts) -> Iterator[str]:
+    config, frame = parts.config, parts.data.frame
+    yield from run_notes(parts)
+    counts = frame["label"].value_counts()
     if alone := int((counts == 1).sum()):
         yield (
-            f"{alone:,} of {len(counts):,} classes have one image to train on: nothing says what they share. "
-            "Leave them out with: eml filter --min-per-class 2"
+            f"{alone:,} of {len(counts):,} classes have one image to train on, so nothing shows what their images "
+            "share. Remove them with: eml filter --min-per-class 2"
         )
     rates = config.optimizer.lr
     if 0 < rates.class_weights < rates.backbone:
         yield (
             f"optimizer.lr.class_weights {rates.class_weights:g} is below the backbone's {rates.backbone:g}: class "
-            "weights start at random and need the larger one, ten to a hundred times as large"
+            "weights start at random and need the larger rate, ten to a hundred times as large"
         )
-    if (sizes := seen_sizes(sets.frame)) is not None:
-        small = (sizes.max(axis=1) * UPSCALED < run.preprocess.size).mean()
+    if (sizes := seen_sizes(frame)) is not None:
+        small = (sizes.max(axis=1) * UPSCALED < parts.preprocess.size).mean()
         if small > 0.05:
             yield (
-                f"{small:.0%} of the images are enlarged more than {UPSCALED:g} times to {run.preprocess.size} "
+                f"{small:.0%} of the images are enlarged more than {UPSCALED:g} times to {parts.preprocess.size} "
                 "pixels: a smaller image.size is quicker and loses nothing"
             )
-    if config.accumulate > 1 and config.model.batch_norm == "train" and _has_batch_norm(run):
+    if config.accumulate > 1 and config.model.batch_norm == "train" and batch_norms(parts.embedder):
         yield "accumulate: BatchNorm sees the parts of a batch; model.batch_norm: frozen makes the step exact"
     if config.data.cache is not None:
-        yield "data.cache: these steps read the files, and were slower for it; no cache is made in a dry run"
-
-
-def _has_batch_norm(run: Run) -> bool:
-    return any(isinstance(each, torch.nn.modules.batchnorm._BatchNorm) for each in run.embedder.modules())
-
-
-def _class_head_facts(head: ClassHead, batch_size: int, optimizer: torch.optim.Optimizer, here: int) -> dict[str, Any]:
-    """How the class head works, what memory it takes (MiB) and its own share of a step's time (seconds).
-
-    here: how many images of a batch are this process's.
-    """
-    state = optimizer.state.get(head.class_weights, {})
-    copies = sum(1 for each in state.values() if isinstance(each, Tensor) and each.shape == head.class_weights.shape)
-    memory = {name: round(size / MIB, 1) for name, size in head.memory_needed(batch_size, copies).items()}
-    device = head.class_weights.device
-    embeddings = torch.randn(here, head.embedding_size, device=device, requires_grad=True)
-    labels = torch.randint(head.num_classes, (here,), device=device)
-    started = time.monotonic()
-    head(embeddings, labels).log_sum_exp.sum().backward()
-    seconds = time.monotonic() - started
-    return {
-        "class_head": str(head.plan(batch_size)).removeprefix("class head: "),
-        **{f"class_head_{name}_mib": size for name, size in memory.items()},
-        "class_head_seconds_per_step": round(seconds, 4),
-    }
+        yield "data.cache: these steps read the files and were slower for it; a dry run fills no cache"

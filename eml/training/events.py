@@ -1,4 +1,4 @@
-"""What a training run tells while it runs; the command line shows it, a notebook may ignore it."""
+"""Events of a training run, which the command line shows and a notebook may ignore."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Caching:
-    """`done` of `total` images of a cache are made."""
+    """`done` of `total` images are cached."""
 
     done: int
     total: int
@@ -25,7 +25,7 @@ class Caching:
 
 @dataclass(frozen=True)
 class Stepped:
-    """One optimizer step was taken. step counts from 1; images_per_second is a running mean."""
+    """An optimizer step was taken. step counts from 1; images_per_second is the mean of the epoch so far."""
 
     step: int
     epoch: int
@@ -44,7 +44,14 @@ class Validating:
 
 @dataclass(frozen=True)
 class Validated:
-    """A validation is done; epoch 0 is the untrained network. values as in metrics.json, shown: their table names."""
+    """A validation is done; epoch 0 is the untrained network.
+
+    Attributes:
+        epoch: After which the network was validated.
+        values: Metric → value, as in metrics.json.
+        shown: Metric → its name in tables.
+        best: Whether it is the best so far.
+    """
 
     epoch: int
     values: dict[str, float]
@@ -54,7 +61,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Note:
-    """Something the user should know."""
+    """A line that the user should read."""
 
     text: str
 

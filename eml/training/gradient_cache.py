@@ -9,29 +9,36 @@ from torch import Tensor, nn
 from eml.training.data_parallel import SummedGradients
 
 Precision = torch.dtype | None
-"""What products are rounded to under autocast; None: nothing is."""
+"""The type that autocast rounds products to; None: no autocast."""
 
 
 def precision_of(name: str, device: torch.device) -> Precision:
-    """`auto` is bfloat16 on a CUDA device that has it, else none."""
+    """Return the type of a config's `precision`; `auto` is bfloat16 on a CUDA device that has it, else None."""
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
     return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """For a block of a forward pass."""
+    """Return a context that runs a forward pass in this precision."""
     return torch.autocast(device.type, dtype=precision, enabled=precision is not None)
 
 
 class GradientCache:
-    """Forward and backward of the network on one batch after the other.
+    """Forward and backward pass of the network, on a batch in one or several parts.
 
-    In one part it is ordinary autograd. In several, no more than a part's activations are held: the parts are embedded
-    without a graph, the loss is taken of the whole batch, and each part is embedded again to go back from the gradient
-    at its embeddings (gradient cache, Gao 2021, arXiv:2101.06983). So a step is that of the whole batch whatever the
-    margin looks at, which sums of losses over parts are not. Random layers draw the same both times; BatchNorm works
-    on parts, and updates its running statistics in the second pass alone.
+    In one part it is ordinary autograd. In several parts only one part's activations are held at a time: the parts are
+    embedded without a graph, the loss is computed on the whole batch, and each part is embedded again and
+    backpropagated from the gradient at its embeddings (gradient cache, Gao 2021, arXiv:2101.06983). The step equals
+    that of the whole batch for every margin, unlike accumulated losses of parts. Random layers draw the same both
+    times; BatchNorm sees parts, and updates its running statistics only in the second pass.
+
+    Args:
+        network: Images → embeddings.
+        device: Where it is.
+        precision: Of the forward pass.
+        parts: In how many parts a batch goes through the network.
+        gradients: Sums the network's gradients over several processes, once a step, with the last part.
     """
 
     def __init__(
@@ -42,20 +49,19 @@ class GradientCache:
         parts: int = 1,
         gradients: SummedGradients | None = None,
     ) -> None:
-        """gradients: of the network, where several processes sum them up; once a step, with the last part."""
         self.network, self.device, self.precision, self.parts = network, device, precision, parts
         self.gradients = gradients
         self._redo: list[Callable[[], Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, D), where a gradient can be taken from. images: (B, 3, H, W), normalised."""
+        """Return embeddings (B, D) that a gradient can be computed at. images: (B, 3, H, W), normalised."""
         parts = images.tensor_split(min(self.parts, len(images)))
         if len(parts) == 1:
             if self.gradients is not None:
                 self.gradients.begin()
             return self._embed(images)
-        statistics = [each for each in self.network.buffers() if each.numel()]
-        before = [each.clone() for each in statistics]
+        statistics = [buffer for buffer in self.network.buffers() if buffer.numel()]
+        before = [buffer.clone() for buffer in statistics]
         self._redo, embedded = [], []
         with torch.no_grad():
             for part in parts:
@@ -67,13 +73,13 @@ class GradientCache:
         return torch.cat(embedded).requires_grad_()
 
     def backward(self, embeddings: Tensor) -> None:
-        """From the gradient at what `forward` gave to the network's; of a batch in one part autograd has done that."""
+        """Backpropagate from the embeddings' gradient to the network; for one part autograd has done that already."""
         if self._redo:
-            self._go_back_again(embeddings)
+            self._backward_in_parts(embeddings)
         if self.gradients is not None:
             self.gradients.finish()
 
-    def _go_back_again(self, embeddings: Tensor) -> None:
+    def _backward_in_parts(self, embeddings: Tensor) -> None:
         assert embeddings.grad is not None
         after, again, self._redo = random_state(self.device), self._redo, []
         for redo, gradient in zip(again, embeddings.grad.tensor_split(len(again)), strict=True):
@@ -93,7 +99,7 @@ class GradientCache:
 
 
 def random_state(device: torch.device) -> list[Tensor]:
-    """Of the generators that layers such as dropout draw from: the CPU's, and the device's."""
+    """Return the states of the generators that layers such as dropout draw from: the CPU's, then the device's."""
     states = [torch.get_rng_state()]
     match device.type:
         case "cuda":
@@ -104,7 +110,7 @@ def random_state(device: torch.device) -> list[Tensor]:
 
 
 def set_random_state(device: torch.device, states: list[Tensor]) -> None:
-    """Take up what `random_state` gave."""
+    """Restore states that `random_state` returned."""
     torch.set_rng_state(states[0])
     match device.type:
         case "cuda":

@@ -1,4 +1,4 @@
-"""When a loss or gradient is no number: how to get back to before the step, and where it came from."""
+"""Undo a step whose loss or gradient is not finite, and find where the first NaN or infinity came from."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,44 +15,57 @@ from eml.training.gradient_cache import random_state, set_random_state
 
 
 class NotFiniteError(EmlError):
-    """A loss or gradient that is no number. go_on: the command to resume with gentler settings."""
+    """A loss or gradient is not finite.
 
-    def __init__(self, what: str, file_names: list[str], go_on: str) -> None:
+    Args:
+        problem: What is not finite, and where it came from.
+        file_names: Of the batch's images.
+        command: That resumes with gentler settings.
+
+    Attributes:
+        diagnosis: The problem, the images and likely causes, a line each.
+    """
+
+    def __init__(self, problem: str, file_names: list[str], command: str) -> None:
         self.diagnosis = [
-            what,
+            problem,
             f"its images: {', '.join(file_names[:8])}{', …' if len(file_names) > 8 else ''}",
-            "likely causes: a learning rate that is too high, a warm-up that is too short, float16 (take bfloat16 or "
+            "likely causes: a learning rate that is too high, a warm-up that is too short, float16 (use bfloat16 or "
             "float32), broken weights",
         ]
-        super().__init__([*self.diagnosis, f"the state before this step is saved; to go on more gently: {go_on}"])
+        super().__init__(
+            [*self.diagnosis, f"the state before this step is saved; to resume with gentler settings: {command}"],
+            code="not-finite",
+        )
 
 
 class StepSnapshot:
-    """What a step changes before its loss is known: running statistics, the margin's state, the random state.
+    """A copy of everything that a step changes before its loss is known.
 
-    Weights and optimizer state change only after that. The memory of prototypes (VPL) is written in place and stays
-    as the step left it.
+    That is running statistics, the margin's state and the random state. Weights and optimizer state change only after
+    that. The memory of prototypes (VPL) is written in place and is not restored.
     """
 
     def __init__(self, embedder: Embedder, head: ClassHead, device: torch.device) -> None:
         self.embedder, self.head, self.device = embedder, head, device
-        self._statistics = [each for each in embedder.buffers() if each.is_floating_point() and each.numel()]
-        self._copies = [each.clone() for each in self._statistics]
-        self._counts = [each for each in embedder.buffers() if not each.is_floating_point() and each.numel()]
-        self._old_counts = [each.clone() for each in self._counts]
+        buffers = [buffer for buffer in embedder.buffers() if buffer.numel()]
+        self._statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
+        self._old_statistics = [buffer.clone() for buffer in self._statistics]
+        self._counts = [buffer for buffer in buffers if not buffer.is_floating_point()]
+        self._old_counts = [buffer.clone() for buffer in self._counts]
         self.remember()
 
     def remember(self) -> None:
-        """At the start of every step."""
-        for copies, tensors in ((self._copies, self._statistics), (self._old_counts, self._counts)):
+        """Take the copy; at the start of every step."""
+        for copies, tensors in ((self._old_statistics, self._statistics), (self._old_counts, self._counts)):
             if tensors:
                 torch._foreach_copy_(copies, tensors)
-        self._head = dict(self.head._buffers)  # the head replaces its buffers, so the old tensors are the old values
+        self._head = dict(self.head._buffers)  # the head replaces its buffers and leaves the old tensors as they are
         self._random = random_state(self.device)
 
     def restore(self) -> None:
-        """Undo all that."""
-        for copies, tensors in ((self._copies, self._statistics), (self._old_counts, self._counts)):
+        """Undo the step."""
+        for copies, tensors in ((self._old_statistics, self._statistics), (self._old_counts, self._counts)):
             if tensors:
                 torch._foreach_copy_(tensors, copies)
         self.head._buffers.update(self._head)
@@ -60,22 +73,28 @@ class StepSnapshot:
 
 
 def find_nan_source(embedder: Embedder, head: ClassHead, images: Tensor, processes: Processes = SINGLE_PROCESS) -> str:
-    """In words, where the first such number comes from, as far as this process sees it; all call this.
+    """Return in words where the first number that is not finite comes from, as far as this process sees it.
 
-    It runs the network, so `StepSnapshot.restore` comes after.
+    It runs the network, so call `StepSnapshot.restore` after it.
+
+    Args:
+        embedder: The network.
+        head: The class head.
+        images: (B, 3, H, W) this process's part of the batch, as the network saw it.
+        processes: All of them call this.
     """
-    broken = [each for each in processes.all_gather(_broken_weights(embedder, head)) if each is not None]
-    if broken:  # the same in all, so that none goes on to call the network by itself
+    broken = [text for text in processes.all_gather(_broken_weights(embedder, head)) if text is not None]
+    if broken:  # the same in all processes, so that none calls the network alone
         return broken[0]
     for layer in embedder.modules():
         if isinstance(layer, nn.SyncBatchNorm):
-            layer.eval()  # it would wait for processes that have left above
-    with torch.no_grad(), _watched(embedder) as found:
+            layer.eval()  # it would wait for processes that do not call the network
+    with torch.no_grad(), _record_broken_layers(embedder) as layers:
         embedder(images)
-    if found:
-        return f"the first layer to give such a number is {found[0]}"
+    if layers:
+        return f"the first layer whose output is not finite is {layers[0]}"
     for key, parameter in (*embedder.named_parameters(), *head.named_parameters()):
-        if parameter.grad is not None and not _finite(parameter.grad):
+        if parameter.grad is not None and not _is_finite(parameter.grad):
             return f"the network's embeddings are finite, its gradient is not, first at {key}"
     return "the network's embeddings are finite, so it comes from the class head or the loss"
 
@@ -83,31 +102,31 @@ def find_nan_source(embedder: Embedder, head: ClassHead, images: Tensor, process
 def _broken_weights(embedder: Embedder, head: ClassHead) -> str | None:
     for module, name in ((embedder, "network"), (head, "class head")):
         for key, parameter in module.named_parameters():
-            if not _finite(parameter):
+            if not _is_finite(parameter):
                 return f"weights of the {name} are not finite: {key}"
     return None
 
 
-def _finite(tensor: Tensor) -> bool:
-    """Of what this process has of it."""
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether this process's part of the tensor is finite."""
     return bool(own_part(tensor).isfinite().all())
 
 
 @contextmanager
-def _watched(embedder: Embedder) -> Iterator[list[str]]:
-    """Yields the names of layers whose output is not finite, in the order in which they ran."""
-    found: list[str] = []
+def _record_broken_layers(embedder: Embedder) -> Iterator[list[str]]:
+    """Yield the names of layers whose output is not finite, in the order in which they run."""
+    names: list[str] = []
 
     def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def look(module: nn.Module, inputs: object, output: object) -> None:
             if isinstance(output, Tensor) and not bool(output.isfinite().all()):
-                found.append(f"{name} ({type(module).__name__})")
+                names.append(f"{name} ({type(module).__name__})")
 
         return module.register_forward_hook(look)
 
     handles = [watch(name, module) for name, module in embedder.named_modules() if not list(module.children())]
     try:
-        yield found
+        yield names
     finally:
         for handle in handles:
             handle.remove()

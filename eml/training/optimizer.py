@@ -13,15 +13,17 @@ from eml.head.class_head import ClassHead
 from eml.models.embedder import Embedder
 from eml.training.config import OptimizerConfig, ScheduleConfig
 
-_OURS = ("peak_lr", "weight_decay", "fused")  # of a group, from the config and the device of now
+_OURS = ("peak_lr", "weight_decay", "fused")  # settings of a group that follow the present config and device
 
 
 def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead) -> torch.optim.Optimizer:
-    """One optimizer over backbone, neck and class weights, each with its own peak rate (kept as `peak_lr`).
+    """Build one optimizer over backbone, neck and class weights, each with its own peak rate (kept as `peak_lr`).
 
-    Class weights that are sampled are not in it: the head updates them (`ClassHead.step`).
-    Biases, the weights of norms (fewer than 2 dimensions) and what the model names get no weight decay. A part whose
-    rate is 0 is frozen.
+    It leaves out sampled class weights, which the head updates (`ClassHead.step`). Biases, the weights of norms (fewer
+    than 2 dimensions) and parameters that the model names get no weight decay. A part whose rate is 0 is frozen.
+
+    Raises:
+        ConfigError: Timm has no such optimizer, or nothing would be trained.
     """
     check_optimizer(config.name)
     rates = config.lr
@@ -31,15 +33,19 @@ def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead
         *_groups("class_weights", head, rates.class_weights, config.class_weight_decay),
     ]
     if not groups:
-        raise ConfigError("optimizer.lr: all learning rates are 0, so nothing would be trained")
+        raise ConfigError(
+            "optimizer.lr: all learning rates are 0, so nothing would be trained",
+            code="nothing-to-train",
+            parameter="optimizer.lr",
+        )
     return new_optimizer(config.name, groups, head.class_weights.device)
 
 
 def new_optimizer(name: str, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """Timm's optimizer of that name; where torch has it in one pass over each tensor ("fused"), that.
+    """Return timm's optimizer of that name, or torch's fused one, which makes one pass over each tensor.
 
-    The same but for rounding, quicker, and without tensors as large as all weights on the way. Torch has it for Apple's
-    GPUs too, where nobody has tried it for eml.
+    The fused one is the same but for rounding, quicker, and needs no temporary tensors as large as all weights. Torch
+    has it for Apple's GPUs too, where it is untested with eml.
     """
     fused = {"fused": True} if name.lower() in ("adam", "adamw") and device.type in ("cpu", "cuda") else {}
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
@@ -49,34 +55,44 @@ def new_optimizer(name: str, groups: list[dict[str, Any]], device: torch.device)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take up a saved state, perhaps of another device or with other rates, with the optimizer's own settings.
+    """Load a saved state, perhaps of another device or with other rates; the optimizer keeps its own settings.
 
-    Raises ValueError or KeyError where it does not fit.
+    Raises:
+        ValueError: The state does not fit; or KeyError.
     """
     ours = [{key: group[key] for key in _OURS if key in group} for group in optimizer.param_groups]
     groups = [saved | own for saved, own in zip(state["param_groups"], ours, strict=True)]
     optimizer.load_state_dict(state | {"param_groups": groups})
     for parameter, held in optimizer.state.items():
-        for key, each in held.items():
-            if isinstance(each, Tensor) and each.shape == parameter.shape and each.stride() != parameter.stride():
-                # Torch's fused kernel for CPUs goes through memory, and pairs wrong numbers where the order differs.
-                held[key] = torch.empty_like(parameter, dtype=each.dtype).copy_(each)
+        for key, moment in held.items():
+            if isinstance(moment, Tensor) and moment.shape == parameter.shape and moment.stride() != parameter.stride():
+                # Torch's fused kernel for CPUs walks through memory, and pairs wrong numbers where the order differs.
+                held[key] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
 
 
 def check_optimizer(name: str) -> None:
-    """Raises ConfigError, with suggestions, when timm has no such optimizer."""
+    """Raise ConfigError, with suggestions, when timm has no such optimizer."""
     if name.lower() not in list_optimizers():
         close = get_close_matches(name.lower(), list_optimizers(), 3)
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
-        raise ConfigError(f"optimizer.name: timm has no optimizer {name!r}{hint}")
+        raise ConfigError(
+            f"optimizer.name: timm has no optimizer {name!r}{hint}", code="unknown-name", parameter="optimizer.name"
+        )
 
 
 def _backbone_groups(backbone: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """By stage, of timm's grouping by depth, where deeper ones learn faster. Clark 2020, arXiv:2003.10555, 3.4.1."""
+    """Return groups by stage, from timm's grouping by depth; deeper stages learn faster.
+
+    Clark 2020, arXiv:2003.10555, 3.4.1.
+    """
     if config.layer_decay == 1 or config.lr.backbone == 0:
         return _groups("backbone", backbone, config.lr.backbone, config.weight_decay)
     if not hasattr(backbone, "group_matcher"):
-        raise ConfigError("optimizer.layer_decay: timm does not say what the stages of this backbone are; set it to 1")
+        raise ConfigError(
+            "optimizer.layer_decay: timm does not know the stages of this backbone; set it to 1",
+            code="unsupported-by-backbone",
+            parameter="optimizer.layer_decay",
+        )
     stages = param_groups_layer_decay(
         backbone, config.weight_decay, _without_decay(backbone), layer_decay=config.layer_decay
     )
@@ -93,7 +109,7 @@ def _backbone_groups(backbone: nn.Module, config: OptimizerConfig) -> list[dict[
 
 
 def _without_decay(module: nn.Module) -> set[str]:
-    """Names of parameters that the model itself asks to leave without weight decay, such as position embeddings."""
+    """Return the names of parameters for which the model asks no weight decay, such as position embeddings."""
     own = getattr(module, "no_weight_decay", None)
     return set(own()) if own is not None else set()
 
@@ -102,9 +118,10 @@ def _groups(name: str, module: nn.Module, lr: float, weight_decay: float) -> lis
     if lr == 0:
         module.requires_grad_(False)
         return []
-    plain, trained = _without_decay(module), [each for each in module.named_parameters() if each[1].requires_grad]
-    matrices = [parameter for key, parameter in trained if parameter.ndim >= 2 and key not in plain]
-    vectors = [parameter for key, parameter in trained if parameter.ndim < 2 or key in plain]
+    undecayed = _without_decay(module)
+    trained = [(key, parameter) for key, parameter in module.named_parameters() if parameter.requires_grad]
+    matrices = [parameter for key, parameter in trained if parameter.ndim >= 2 and key not in undecayed]
+    vectors = [parameter for key, parameter in trained if parameter.ndim < 2 or key in undecayed]
     common = {"lr": lr, "peak_lr": lr, "part": name}
     groups = [
         {"params": matrices, "weight_decay": weight_decay, **common},
@@ -114,9 +131,12 @@ def _groups(name: str, module: nn.Module, lr: float, weight_decay: float) -> lis
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float, *, class_weights: float) -> dict[str, float]:
-    """Set every group to its peak times the factor; returns part → its largest rate, 0 for a frozen one.
+    """Set every group's rate to its peak times the factor; return part → its largest rate, 0 for a frozen part.
 
-    class_weights: their peak rate, which the head's own optimizer takes where the classes are sampled.
+    Args:
+        optimizer: As `build_optimizer` returns it.
+        factor: In [0, 1].
+        class_weights: Their peak rate, which the head's own optimizer uses for sampled classes.
     """
     rates = {"backbone": 0.0, "neck": 0.0, "class_weights": class_weights * factor}
     for group in optimizer.param_groups:
@@ -126,9 +146,9 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float, *, class
 
 
 def learning_rate_factor(config: ScheduleConfig, step: int, steps: int, steps_per_epoch: int) -> float:
-    """In [0, 1], for the 0-based step of `steps`: linear warm-up, then the schedule's shape.
+    """Return the factor in [0, 1] for the 0-based step of `steps`: linear warm-up, then the schedule's shape.
 
-    Not timm's schedulers: their warm-up begins at one absolute rate for all groups, and ours have different ones.
+    Timm's schedulers do not serve here: their warm-up begins at one absolute rate for all groups, whose rates differ.
     """
     warmup = min(round(config.warmup_epochs * steps_per_epoch), steps - 1)
     if step < warmup:

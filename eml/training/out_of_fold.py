@@ -1,4 +1,4 @@
-"""Embeddings to look for label errors in: of a cross-validation, or of a file; and where their images are."""
+"""Read embeddings in which to look for label errors, from a cross-validation or a file, and find their images."""
 
 import json
 from pathlib import Path
@@ -17,26 +17,36 @@ from eml.training.cross_validation import FOLDS, OUT_OF_FOLD
 def read_embedded(
     source: Path, root: Path | None = None, *, one_network: bool = False
 ) -> tuple[Path, Path, EmbeddedImages]:
-    """The file that was read, the folder of its images, and the images.
+    """Return the file that was read, the folder of its images, and the embedded images.
 
-    source: the folder of `eml train --fold all`, or a file with embeddings, label, file_name and, where several
-    networks made them, fold. root: null: what the run says, else the file's folder. one_network: whatever fold says.
-    Raises DataError when there is no such file, when it does not fit, and when none of its images is under root.
+    Args:
+        source: The folder of a cross-validation, or a file with embeddings, label, file_name and, when several networks
+            computed the embeddings, fold.
+        root: The folder of the images; None: as the run recorded it, else the file's folder.
+        one_network: All embeddings are of one network, whatever fold says.
+
+    Raises:
+        DataError: There is no such file, it does not fit, or none of its images is under root.
     """
     path = source / OUT_OF_FOLD if source.is_dir() else source
     if not path.is_file():
-        what = f"{source}: holds no {OUT_OF_FOLD}" if source.is_dir() else f"{source}: no such file or folder"
-        raise DataError(f"{what}. eml train CONFIG --fold all makes a folder with one; or give a file of embeddings")
+        problem = f"{source}: has no {OUT_OF_FOLD}" if source.is_dir() else f"{source}: no such file or folder"
+        raise DataError(
+            f"{problem}. Run: eml train CONFIG --fold all, which writes one, or give a file of embeddings",
+            code="no-embeddings",
+        )
     if not is_embeddings_file(path.name) or path.suffix == ".npy":
-        raise DataError(f"{path}: an .npz or .parquet with embeddings, file_name and label is needed")
+        raise DataError(
+            f"{path}: must be an .npz or .parquet file with embeddings, file_name and label", code="no-embeddings"
+        )
     table, embeddings = read_embeddings(path)
     frame = table.frame
     if not has_file_names(frame):
-        raise DataError(f"{path}: has no file_name, so that it is not known which images to look at")
+        raise DataError(f"{path}: has no column file_name, so the images cannot be found", code="missing-column")
     root = root or _recorded_root(path) or path.parent
     missing = file_problems(path, frame["file_name"], root)
     if problems := [text for row, text in missing if row < 0]:
-        raise DataError([f"{path}: {text}" for text in problems])
+        raise DataError([f"{path}: {text}" for text in problems], code="missing-images", parameter="root")
     spaces = None if one_network or "fold" not in frame else _spaces(path, table)
     names, labels = (frame[column].to_numpy(str) for column in ("file_name", "label"))
     return path, root, EmbeddedImages(embeddings, names, labels, spaces)
@@ -53,5 +63,8 @@ def _recorded_root(path: Path) -> Path | None:
 def _spaces(path: Path, table: Table) -> NDArray[np.int64]:
     folds = table.frame["fold"].to_numpy()
     if folds.dtype.kind not in "iu":
-        raise DataError(f"{path}: fold must be whole numbers, the network that made each embedding, got {folds.dtype}")
+        raise DataError(
+            f"{path}: fold must have whole numbers that say which network computed each embedding, got {folds.dtype}",
+            code="bad-column",
+        )
     return folds.astype(np.int64)

@@ -1,4 +1,4 @@
-"""What `eml train` would show its network: training images as evaluation sees them, and drawn some times."""
+"""Preview the training images of a run, as evaluation sees them and as training draws them."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,27 @@ from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.images.augment import Augment
 from eml.images.loading import ImageDataset
+from eml.images.mixes import Mix
 from eml.images.preprocess import Pixels, Preprocess
 from eml.inference.images import table_images
 from eml.models.embedder import preprocess_of
 from eml.training.config import RunConfig
-from eml.training.data import training_sets
-from eml.training.recipe import resolved
+from eml.training.data import training_data
+from eml.training.recipe import apply_recipe
 
 ROWS, DRAWS = 8, 7
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One image: (side, side, 3) uint8 as evaluation has it, and as some epochs of training would."""
+class PreviewImage:
+    """One training image.
+
+    Attributes:
+        label: Its class.
+        file_name: Relative to the table's root.
+        plain: (side, side, 3) uint8, as evaluation sees it.
+        drawn: The same shape, as some epochs of training see it.
+    """
 
     label: str
     file_name: str
@@ -32,46 +40,62 @@ class Shown:
 
 @dataclass(frozen=True)
 class Preview:
-    """Some training images; augment, preprocess: what became of them."""
+    """Some training images, and what is done with them.
+
+    Attributes:
+        augment: The augmentation.
+        mix: How images are mixed; None if they are not.
+        preprocess: The image size and how images are fitted to it.
+        rows: The images.
+    """
 
     augment: Augment
+    mix: Mix | None
     preprocess: Preprocess
-    rows: list[Shown]
+    rows: list[PreviewImage]
 
 
 def preview(config: RunConfig, table: Table, rows: int = ROWS, draws: int = DRAWS) -> Preview:
-    """Images of classes spread over all, the same each time; no network is built, nothing written.
+    """Return training images of classes spread over all, the same each time; no network is built, nothing written.
 
-    The draws are those of the run's seed at epochs 1, 2, …, but at positions of their own; where the config mixes
-    images, each draw's images are a batch of which those of a row are mixed with another row's. Raises EmlError as
-    a run.
+    The draws are those of the run's seed at epochs 1, 2, …, but at positions of their own. Where the config mixes
+    images, the images of each draw are a batch, in which a row's image is mixed with another row's.
+
+    Args:
+        config: Of the run.
+        table: The images' table.
+        rows: Number of images.
+        draws: Number of draws of each.
+
+    Raises:
+        EmlError: Config and table do not fit together, or an image cannot be read.
     """
     config.augment.check()
-    config, _ = resolved(config, table)
-    sets = training_sets(table, config.data.fold)
+    config, _ = apply_recipe(config, table)
+    data = training_data(table, config.data.fold)
     preprocess = preprocess_of(config.model.backbone, **dict(config.image))
     augmenter = config.augment.build(preprocess)
-    plain = table_images(table, sets.frame, preprocess)
-    drawn = table_images(table, sets.frame, preprocess, augmenter=augmenter, seed=config.seed)
-    chosen = _spread(sets.labels, rows)
+    plain = table_images(table, data.frame, preprocess)
+    drawn = table_images(table, data.frame, preprocess, augmenter=augmenter, seed=config.seed)
+    chosen = _spread_rows(data.labels, rows)
     columns = [
         _mixed(config, [_pixels(drawn, epoch, position, row) for position, row in enumerate(chosen)], epoch)
         for epoch in range(1, draws + 1)
     ]
-    shown = [
-        Shown(
-            str(sets.frame["label"].iloc[row]),
-            str(sets.frame["file_name"].iloc[row]),
+    images = [
+        PreviewImage(
+            str(data.frame["label"].iloc[row]),
+            str(data.frame["file_name"].iloc[row]),
             _pixels(plain, 0, 0, row),
             [column[position] for column in columns],
         )
         for position, row in enumerate(chosen)
     ]
-    return Preview(config.augment, preprocess, shown)
+    return Preview(config.augment, config.mix, preprocess, images)
 
 
 def _mixed(config: RunConfig, drawn: list[Pixels], step: int) -> list[Pixels]:
-    """As the config mixes a batch of these at the beginning of a run."""
+    """Return the images mixed as the config mixes a batch of them at the beginning of a run."""
     if config.mix is None:
         return drawn
     images = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float()
@@ -79,17 +103,17 @@ def _mixed(config: RunConfig, drawn: list[Pixels], step: int) -> list[Pixels]:
     return drawn if mixed is None else list(mixed.images.round().byte().permute(0, 2, 3, 1).numpy())
 
 
-def _spread(labels: NDArray[np.int64], count: int) -> list[int]:
-    """Rows of as many classes as there are, evenly over their names; then further images of these classes."""
+def _spread_rows(labels: NDArray[np.int64], count: int) -> list[int]:
+    """Return a row of each of `count` classes, spread evenly over their names, then further rows of these classes."""
     classes = np.unique(np.linspace(0, labels.max(), count).round().astype(int))
-    members = [np.flatnonzero(labels == each).tolist() for each in classes]
+    members = [np.flatnonzero(labels == label).tolist() for label in classes]
     longest = max(map(len, members))
-    turns = [each[turn] for turn in range(longest) for each in members if turn < len(each)]
+    turns = [rows[turn] for turn in range(longest) for rows in members if turn < len(rows)]
     return sorted(turns[:count], key=lambda row: (labels[row], row))
 
 
 def _pixels(source: ImageDataset, epoch: int, position: int, row: int) -> Pixels:
-    made, _ = source[(epoch, position, row)]
-    if not isinstance(made, torch.Tensor):
-        raise DataError(made)
-    return made[0].permute(1, 2, 0).numpy()
+    pixels, _ = source[(epoch, position, row)]
+    if not isinstance(pixels, torch.Tensor):
+        raise DataError(pixels, code="not-an-image")
+    return pixels[0].permute(1, 2, 0).numpy()

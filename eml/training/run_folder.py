@@ -1,14 +1,14 @@
-"""The run folder: what it holds, how it is written, how it is taken up again.
+"""The run folder: its files, and how they are written and read again.
 
 config.yaml       the resolved config, reusable as it is
 run.json          versions, seed, git commit, command, digest of the table, what was trained on
-steps.jsonl       one line a step: loss, learning rates, accuracy, mean target angle
-metrics.jsonl     one line a validation; epoch 0 is the untrained network
-timings.jsonl     seconds and images/s, apart, so that the two above compare byte for byte
-curves.png        both, drawn
+steps.jsonl       one line per step: loss, learning rates, accuracy, mean target angle
+metrics.jsonl     one line per validation; epoch 0 is the untrained network
+timings.jsonl     seconds and images/s, kept apart so that the two above compare byte for byte
+curves.png        plots of both
 checkpoints/      epoch-NNN folders; `best` and `last` are small files that name one
-state.pt          everything needed to go on exactly (weights, optimizer, random state), read without pickle's code;
-                  state.previous.pt is the one before, for when the last is damaged
+state.pt          everything needed to continue exactly (weights, optimizer, random state), read without pickled code;
+                  state.previous.pt is the one before, for when the last one is damaged
 """
 
 import json
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from eml.training.config import RunConfig
 
 Line = dict[str, Any]
 LOCK = "train.lock"
+STATE_VERSION = 2
+"""Of state.pt; eml 0.1.0 wrote version 1, without saying so."""
 
 
 class RunFolder:
@@ -50,12 +52,15 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """No other training writes here meanwhile: from now on, or of a new run from when its folder is made.
+        """Keep other trainings from writing here: from now on, or for a new run from when its folder is made.
 
-        The lock is the operating system's, so that a killed run leaves none. Raises OutputError when another holds it.
+        The lock is the operating system's, so that a killed run leaves none.
+
+        Raises:
+            OutputError: Another training holds the lock.
         """
         try:
-            if (self.path / "run.json").is_file():  # nothing is written into a folder of the user's
+            if (self.path / "run.json").is_file():  # otherwise the folder is the user's, and nothing is written into it
                 self._hold()
             yield
         finally:
@@ -66,39 +71,58 @@ class RunFolder:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise OutputError(
-                f"{self.path}: another eml train is at work here; wait until it has ended, stop it, or choose another "
-                "folder (--set output=FOLDER)"
+                f"{self.path}: another training writes into this folder; wait until it ends, stop it, or choose "
+                "another folder for output",
+                code="run-is-locked",
+                parameter="output",
             ) from error
         except OSError as error:
-            raise OutputError(f"{self.path / LOCK}: cannot be written: {error.strerror}") from error
+            raise OutputError(
+                f"{self.path / LOCK}: cannot be written: {error.strerror}", code="cannot-write"
+            ) from error
 
     def create(self, config: RunConfig, facts: dict[str, Any], *, overwrite: bool) -> None:
         """Make the folder with config.yaml and run.json.
 
-        Raises OutputError when something is there already and `overwrite` is not set; with it, an older run's files
-        are removed, other files stay.
+        Args:
+            config: Of the run.
+            facts: For run.json.
+            overwrite: Remove the files of an older run; other files stay.
+
+        Raises:
+            OutputError: Something is there already, and `overwrite` is not set or it is not a run.
         """
         if self.refuse_occupied(overwrite=overwrite):
             self._remove_older_run()
-        write_json(self.path / "run.json", environment() | facts)  # first: by it --overwrite knows a run folder
+        write_json(self.path / "run.json", environment() | facts)  # first: overwriting recognises a run folder by it
         self._hold()
         write_text(self.path / "config.yaml", dump(config))
 
     def refuse_occupied(self, *, overwrite: bool) -> bool:
-        """Whether something is there already. Raises OutputError when it is and `overwrite` is not set."""
+        """Return whether something is there already.
+
+        Raises:
+            OutputError: Something is there and `overwrite` is not set.
+        """
         occupied = self.path.is_file() or (
-            self.path.is_dir() and any(each.name != LOCK for each in self.path.iterdir())
+            self.path.is_dir() and any(entry.name != LOCK for entry in self.path.iterdir())
         )
         if occupied and not overwrite:
             raise OutputError(
-                f"{self.path}: there is something already; go on with it (--resume), replace it (--overwrite), "
-                "or choose another folder (--set output=FOLDER)"
+                f"{self.path}: already exists; set `resume` to continue the run, `overwrite` to replace it, or choose "
+                "another folder for output",
+                code="file-exists",
+                parameter="output",
             )
         return occupied
 
     def _remove_older_run(self) -> None:
         if not (self.path / "run.json").is_file():
-            raise OutputError(f"{self.path}: is not a run folder of eml, so --overwrite does not touch it")
+            raise OutputError(
+                f"{self.path}: is not a run folder of eml, so `overwrite` does not replace it",
+                code="not-a-run-folder",
+                parameter="output",
+            )
         for name in (
             "steps.jsonl",
             "metrics.jsonl",
@@ -123,16 +147,18 @@ class RunFolder:
             with (self.path / f"{log}.jsonl").open("a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise OutputError(f"{self.path / log}.jsonl: cannot be written: {error.strerror}") from error
+            raise OutputError(
+                f"{self.path / log}.jsonl: cannot be written: {error.strerror}", code="cannot-write"
+            ) from error
 
     def read(self, log: str) -> list[Line]:
-        """The lines of a log; none when there is no such file. A half-written last line is left out."""
+        """Return the lines of a log, without a half-written last line; none when there is no such file."""
         file = self.path / f"{log}.jsonl"
         lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []
         return [json.loads(line) for line in lines]
 
     def cut(self, step: int, epoch: int) -> None:
-        """Forget what the logs say of steps after `step` and of epochs after `epoch`: the run will say it again."""
+        """Remove log lines of steps after `step` and of epochs after `epoch`, which the run will write again."""
         for log in ("steps", "metrics", "timings"):
             kept = [
                 line for line in self.read(log) if line["step"] <= step and (log == "steps" or line["epoch"] <= epoch)
@@ -140,14 +166,14 @@ class RunFolder:
             write_text(self.path / f"{log}.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
     def note_changes(self, config: RunConfig, step: int, changes: list[str]) -> None:
-        """Say in run.json what was changed on resuming, and write config.yaml anew."""
+        """Record in run.json what was changed on resuming, and write config.yaml again."""
         facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         facts.setdefault("changes", []).append({"step": step, "changes": [line.strip() for line in changes]})
         write_json(self.path / "run.json", facts)
         write_text(self.path / "config.yaml", dump(config))
 
     def checkpoint(self, epoch: int) -> Path:
-        """The folder of an epoch's checkpoint."""
+        """Return the folder of an epoch's checkpoint."""
         return self.checkpoints / f"epoch-{epoch:03d}"
 
     def keep_checkpoints(self, best: list[int], *, last: int) -> None:
@@ -159,35 +185,58 @@ class RunFolder:
             if folder not in kept:
                 remove_folder(folder)
 
-    def begun(self) -> bool:
-        """Whether there is a state to resume from."""
+    def has_state(self) -> bool:
+        """Return whether there is a state to resume from."""
         return self.state.is_file() or self.previous.is_file()
 
-    def refuse_not_begun(self) -> None:
-        """Raises CheckpointError when there is no state to resume from."""
-        if self.begun():
+    def refuse_not_resumable(self) -> None:
+        """Raise CheckpointError when there is no state to resume from, or eml 0.1.0 wrote it."""
+        self._refuse_without_state()
+        versions = [saved for file in (self.state, self.previous) if (saved := _saved_version(file)) is not None]
+        if versions:  # otherwise load_state reports the damage
+            self._check_version(versions[0])
+
+    def _refuse_without_state(self) -> None:
+        if self.has_state():
             return
         if not self.path.exists():
-            raise CheckpointError(f"{self.path}: is not there, so no run to resume; without --resume one begins there")
-        raise CheckpointError(
-            f"{self.path}: holds no state.pt to resume from; begin again with --overwrite in place of --resume, or "
-            "name the folder of a run (--set output=FOLDER)"
-        )
+            problem = "does not exist, so there is no run to resume; begin one without `resume`"
+        else:
+            problem = (
+                "has no state.pt to resume from; begin again with `overwrite` in place of `resume`, or set output to "
+                "the folder of a run"
+            )
+        raise CheckpointError(f"{self.path}: {problem}", code="no-saved-state", parameter="resume")
+
+    def _check_version(self, saved: int) -> None:
+        if saved != STATE_VERSION:
+            writer = "eml 0.1.0" if saved == 1 else "another version of eml"
+            raise CheckpointError(
+                f"{self.path}: {writer} saved this run, and this version cannot resume it. Begin a new run from its "
+                f"weights: set model.weights to {self.path} and choose another folder for output",
+                code="old-training-state",
+                parameter="resume",
+            )
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write state.pt whole or not at all, and keep the one before. Raises OutputError when it cannot be written."""
+        """Write state.pt whole or not at all, and keep the one before.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
         with whole_file(self.state) as temporary:
             try:
                 torch.save(state, temporary)
-            except RuntimeError as error:  # how torch reports that writing failed, without the system's reason
+            except RuntimeError as error:  # torch reports failed writing so, without the system's reason
                 raise OSError(f"torch could not write all of it; is the disk full? ({error})") from error
             if self.state.exists():
                 self.state.replace(self.previous)
 
     def load_state(self) -> tuple[dict[str, Any], str | None]:
-        """Read state.pt, or the one before where that is damaged, and then what to tell of it.
+        """Return the state, or the one before when it is damaged, and then a warning.
 
-        Raises CheckpointError when there is none, or both are damaged.
+        Raises:
+            CheckpointError: There is none, both are damaged, or another version of eml wrote it.
         """
         damaged: list[str] = []
         for file in (self.state, self.previous):
@@ -197,28 +246,45 @@ class RunFolder:
                 except CheckpointError as error:
                     damaged += error.problems
                 else:
-                    return state, f"warning: {damaged[0]}; going on from {file.name}" if damaged else None
-        self.refuse_not_begun()
-        raise CheckpointError(damaged)
+                    self._check_version(_version_of(state))
+                    return state, f"warning: {damaged[0]}; resuming from {file.name}" if damaged else None
+        self._refuse_without_state()
+        raise CheckpointError(damaged, code="damaged-state")
 
     def sweep(self) -> None:
-        """Remove what a killed run left half-written."""
+        """Remove files that a killed run left half-written."""
         for folder in (self.path, self.checkpoints):
-            for left in folder.glob(f"{TEMPORARY_PREFIX}*"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _version_of(state: dict[str, Any]) -> int:
+    saved: int = state.get("version", 1)
+    return saved
+
+
+def _saved_version(file: Path) -> int | None:
+    """Return the version of a state without reading its tensors; None when it cannot be read."""
+    with suppress(Exception):
+        return _version_of(torch.load(file, map_location="cpu", weights_only=True, mmap=True))
+    return None
 
 
 def _read_state(file: Path) -> dict[str, Any]:
-    """Raises CheckpointError when it is damaged: torch's file is a zip with a CRC-32 of every tensor."""
+    """Return the state in a file, a zip of torch's with a CRC-32 of every tensor.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             if (name := archive.testzip()) is not None:
-                raise CheckpointError(f"{file}: damaged: {name} is not what was written")
+                raise CheckpointError(f"{file}: damaged: the checksum of {name} is wrong", code="damaged-state")
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except Exception as error:  # zipfile and torch.load raise many types on a damaged file
-        raise CheckpointError(f"{file}: damaged: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{file}: damaged: {str(error).splitlines()[0]}", code="damaged-state") from error
     return state
 
 
@@ -230,7 +296,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine, command and git commit of the current folder, for run.json."""
+    """Return versions, machine, command and the current folder's git commit, for run.json."""
     packages = ("easy-metric-learning", "torch", "timm", "numpy", "pandas", "pillow", "albumentations")
     return {
         "command": shlex.join(["eml", *sys.argv[1:]]),
@@ -245,7 +311,7 @@ def environment() -> dict[str, Any]:
 
 
 def table_facts(table: Table) -> dict[str, Any]:
-    """Path and digest of the table that was trained on; of one merged from several, also theirs."""
+    """Return path and digest of the training table; for one merged from several, also of each of them."""
     facts = {"path": str(table.path) if table.path else None, "digest": table.digest}
     parts = [{"path": str(part), "digest": digest(part)} for part in table.parts]
     return facts | ({"parts": parts} if parts else {})
@@ -253,7 +319,7 @@ def table_facts(table: Table) -> dict[str, Any]:
 
 def _git_commit() -> str | None:
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+        process = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return process.stdout.strip() or None

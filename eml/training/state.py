@@ -1,4 +1,4 @@
-"""Where a run stands."""
+"""The progress of a run and the results of its validations."""
 
 from dataclasses import dataclass, field
 
@@ -9,11 +9,18 @@ from eml.training.run_folder import Line
 
 @dataclass
 class TrainingState:
-    """All of it is saved, so all of it can be taken up again.
+    """The progress of a run. All of it is saved, so that a resumed run continues exactly.
 
-    step: optimizer steps taken. closed_epochs: the last epoch whose validation and checkpoint are done; epoch 0 is the
-    validation of the untrained network. before, best: (Q,) values of the deciding metric, untrained and in the best
-    epoch; None for a metric that is no mean over queries. ended: no further epoch, for want of patience.
+    Attributes:
+        step: Optimizer steps taken.
+        closed_epochs: The last epoch whose validation and checkpoint are done; epoch 0 is the validation of the
+            untrained network.
+        best_epoch: The epoch of the best validation.
+        validations: A line for each validation.
+        before: (Q,) values of the deciding metric for the untrained network; None for a metric that is not a mean over
+            queries.
+        best: (Q,) the same in the best epoch.
+        ended: Whether training ended early, for lack of a new best.
     """
 
     step: int = 0
@@ -24,8 +31,15 @@ class TrainingState:
     best: Tensor | None = None
     ended: bool = False
 
-    def enter(self, epoch: int, values: dict[str, float], metric: str, deciding: Tensor | None) -> bool:
-        """Enter a validation; whether it is the best of the trained ones. deciding: (Q,) of the metric or None."""
+    def add_validation(self, epoch: int, values: dict[str, float], metric: str, deciding: Tensor | None) -> bool:
+        """Add a validation; return whether it is the best of the trained epochs.
+
+        Args:
+            epoch: Of the validation; 0 is the untrained network.
+            values: Metric → value.
+            metric: By which validations are compared, higher is better.
+            deciding: (Q,) values of that metric, or None.
+        """
         earlier = [line[metric] for line in self.validations if line["epoch"] > 0]
         self.validations.append({"epoch": epoch, "step": self.step, **values})
         if epoch == 0:
@@ -36,10 +50,10 @@ class TrainingState:
         return best
 
     def validations_since_best(self) -> int:
-        """How many have been entered after the best epoch's."""
+        """Return the number of validations after the best epoch's."""
         return sum(1 for line in self.validations if line["epoch"] > self.best_epoch)
 
     def best_epochs(self, metric: str, count: int) -> list[int]:
-        """The trained epochs of the highest values, best first, of equals the earlier one."""
+        """Return the `count` trained epochs with the highest values, best first, earlier epochs first among equals."""
         trained = [line for line in self.validations if line["epoch"] > 0]
         return [line["epoch"] for line in sorted(trained, key=lambda line: -line[metric])[:count]]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM are noted, so that a run stops where its state is whole."""
+"""Note Ctrl-C and SIGTERM, so that a run stops where its state can be saved."""
 
 import signal
 import threading
@@ -9,22 +9,24 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """While open, the first SIGINT or SIGTERM is only noted (a second one kills as usual); yields whether one came."""
-    asked = threading.Event()
+    """Note the first SIGINT or SIGTERM; a second one kills as usual. Yields a function: whether one came."""
+    requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield requested.is_set
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
+    def restore() -> None:
+        for handled, handler in before.items():
+            signal.signal(handled, handler)
+
     def note(number: int, frame: FrameType | None) -> None:
-        asked.set()
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        requested.set()
+        restore()
 
     for number in before:
         signal.signal(number, note)
     try:
-        yield asked.is_set
+        yield requested.is_set
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

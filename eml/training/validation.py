@@ -17,14 +17,20 @@ from eml.inference.embed import Batching
 from eml.inference.model import Model
 from eml.retrieval.metrics import all_metrics
 from eml.training.config import RunConfig, ValidationConfig
-from eml.training.data import TrainingSets, validation_sets
+from eml.training.data import TrainingData, validation_sets
 from eml.training.state import TrainingState
 from eml.training.verdict import Verdict, verdict
 
 
 @dataclass(frozen=True)
-class Measured:
-    """values: metric → value. facts: numbers of queries, protocols. deciding: (Q,) of what `best` goes by, or None."""
+class ValidationMetrics:
+    """The metrics of a validation.
+
+    Attributes:
+        values: Metric → value.
+        facts: Numbers of queries and protocols.
+        deciding: (Q,) values of the metric that chooses the best checkpoint; None if it is not a mean over queries.
+    """
 
     values: dict[str, float]
     facts: dict[str, Any]
@@ -32,24 +38,28 @@ class Measured:
 
 
 class Validation:
-    """What a run is validated on, and by which metric its best checkpoint is chosen; false without any set.
+    """The sets that a run is validated on, and the metric that chooses its best checkpoint; false without any set.
 
-    sets: name → table and set, the held-out fold's name is empty. shown: metric → its name in tables. Metrics of
-    another table have its name before them, `TABLE/METRIC`.
+    Metrics of another table have its name before them, `TABLE/METRIC`.
+
+    Attributes:
+        sets: Name → table and retrieval set; the held-out fold's name is "".
+        shown: Metric → its name in tables.
+        images: Number of images in all sets.
     """
 
-    def __init__(self, config: ValidationConfig, table: Table, sets: TrainingSets) -> None:
+    def __init__(self, config: ValidationConfig, table: Table, data: TrainingData) -> None:
         self.config = config
-        self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(validation_sets(config, table, sets))
+        self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(validation_sets(config, table, data))
         self.shown = shown_metrics(self.sets)
         self.metric = config.metric
-        self.decides = config.metric.rpartition("/")[0]  # the name of the set that `best` goes by
-        self.images = sum(len(wanted.frame) for _, wanted in self.sets.values())
+        self.decides = config.metric.rpartition("/")[0]  # the name of the set whose metric chooses the best checkpoint
+        self.images = sum(len(images.frame) for _, images in self.sets.values())
 
     def __bool__(self) -> bool:
         return bool(self.sets)
 
-    def measured(
+    def measure(
         self,
         model: Model,
         *,
@@ -57,8 +67,16 @@ class Validation:
         sources: Mapping[str | None, Source],
         progress: Callable[[int], None],
         processes: Processes = SINGLE_PROCESS,
-    ) -> Measured:
-        """The metrics of all sets. sources: name → cache of a set's images; progress: told of all images done."""
+    ) -> ValidationMetrics:
+        """Return the metrics of all sets.
+
+        Args:
+            model: The network.
+            workers: Processes that decode images.
+            sources: Name → cache of a set's images.
+            progress: Called with the number of images embedded so far.
+            processes: All of them call this.
+        """
         done, deciding = 0, None
         values: dict[str, float] = {}
         facts: dict[str, Any] = {}
@@ -68,30 +86,30 @@ class Validation:
             done += count
             progress(done)
 
-        for name, (table, wanted) in self.sets.items():
+        for name, (table, images) in self.sets.items():
             batching = Batching(self.config.batch_size, workers, processes)
             summary = evaluate_model(
-                model, table, wanted, batching=batching, source=sources.get(name), progress=advance
+                model, table, images, batching=batching, source=sources.get(name), progress=advance
             ).summary
             prefix = f"{name}/" if name else ""
             values |= {prefix + key: value for key, value in summary.values.items()}
-            facts |= {prefix + "queries": summary.queries, prefix + "protocol": wanted.protocol}
+            facts |= {prefix + "queries": summary.queries, prefix + "protocol": images.protocol}
             if name == self.decides:
-                each = summary.per_query.get(self.metric.removeprefix(prefix))
-                deciding = None if each is None else torch.from_numpy(each)  # GAP is no mean over queries
-        return Measured(values, facts, deciding)
+                per_query = summary.per_query.get(self.metric.removeprefix(prefix))
+                deciding = None if per_query is None else torch.from_numpy(per_query)  # GAP is no mean over queries
+        return ValidationMetrics(values, facts, deciding)
 
-    def verdict(self, progress: TrainingState) -> Verdict | None:
-        """Whether training helped; None without values of each query."""
-        if progress.before is None or progress.best is None:
+    def verdict(self, state: TrainingState) -> Verdict | None:
+        """Return whether training helped; None without values per query."""
+        if state.before is None or state.best is None:
             return None
-        _, wanted = self.sets[self.decides]
-        labels = wanted.labels[wanted.queries]
-        return verdict(self.shown[self.metric], progress.before.numpy(), progress.best.numpy(), labels)
+        _, images = self.sets[self.decides]
+        labels = images.labels[images.queries]
+        return verdict(self.shown[self.metric], state.before.numpy(), state.best.numpy(), labels)
 
 
 def shown_metrics(names: Iterable[str]) -> dict[str, str]:
-    """Metric → name in tables, of the held-out fold (named "") and of other tables."""
+    """Return metric → name in tables, for the held-out fold (named "") and other tables."""
     metrics = {key: text for metric in all_metrics() for key, text in metric.shown().items()}
     return {
         (f"{name}/{key}" if name else key): (f"{name} {text}" if name else text)
@@ -101,8 +119,12 @@ def shown_metrics(names: Iterable[str]) -> dict[str, str]:
 
 
 def check_metric(config: RunConfig) -> None:
-    """Raises ConfigError where no set of the run has the metric that the best checkpoint is chosen by."""
+    """Raise ConfigError when no set of the run has the metric that chooses the best checkpoint."""
     names = [*([""] if config.data.fold is not None else []), *config.validation.tables]
     known = list(shown_metrics(names))
     if known and config.validation.metric not in known:
-        raise ConfigError(f"validation.metric: unknown metric {config.validation.metric!r}; known: {', '.join(known)}")
+        raise ConfigError(
+            f"validation.metric: unknown metric {config.validation.metric!r}; known: {', '.join(known)}",
+            code="unknown-metric",
+            parameter="validation.metric",
+        )

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from eml.dataset.table import Table, read_table
+from eml.training.build import build_parts
 from eml.training.config import RunConfig
 from eml.training.fit import Run
 
@@ -42,14 +43,14 @@ def made(options: argparse.Namespace, table: Table, folder: Path, cache: bool) -
             "schedule": {"shape": "constant", "warmup_epochs": 0},
         }
     )
-    run = Run(config, table, lambda event: None)
+    run = Run(build_parts(config, table))
     run.fill_caches()
     return run
 
 
 def endless(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
     for epoch in itertools.count(1):
-        yield from run.batches(epoch, 0)
+        yield from run.batches.of_epoch(epoch, 0)
 
 
 def seconds(run: Run, loaded: Iterator[tuple[Tensor, Tensor]] | tuple[Tensor, Tensor]) -> float:

@@ -22,6 +22,7 @@ from PIL import Image
 from torch.nn.functional import cross_entropy, normalize
 
 from eml.dataset.table import Table
+from eml.training.build import build_parts
 from eml.training.config import RunConfig
 from eml.training.fit import Run
 
@@ -44,27 +45,27 @@ def eml_run(options: argparse.Namespace, folder: Path) -> Run:
             "schedule": {"shape": "constant", "warmup_epochs": 0},
         }
     )
-    run = Run(config, table, lambda event: None)
-    run.embedder.train()
-    run.head.train()
+    run = Run(build_parts(config, table))
+    run.parts.embedder.train()
+    run.parts.head.train()
     return run
 
 
 def bare_loop(options: argparse.Namespace, run: Run):
     device = run.device
     model = timm.create_model(options.backbone, num_classes=0).to(device, memory_format=torch.channels_last).train()
-    weights = torch.nn.Parameter(torch.randn(options.classes, run.embedder.size, device=device))
-    rates = run.config.optimizer
+    weights = torch.nn.Parameter(torch.randn(options.classes, run.parts.embedder.size, device=device))
+    rates = run.parts.config.optimizer
     groups = [
         {"params": [each for each in model.parameters() if each.ndim > 1], "lr": rates.lr.backbone},
         {"params": [each for each in model.parameters() if each.ndim < 2], "lr": rates.lr.backbone, "weight_decay": 0},
         {"params": [weights], "lr": rates.lr.class_weights, "weight_decay": 0},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=rates.weight_decay)
-    mean = torch.tensor(run.preprocess.mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(run.preprocess.std, device=device).view(1, 3, 1, 1)
+    mean = torch.tensor(run.parts.preprocess.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(run.parts.preprocess.std, device=device).view(1, 3, 1, 1)
     network = torch.compile(model) if options.compile else model
-    precision = run.embedding.precision
+    precision = run.parts.gradient_cache.precision
 
     def step(pixels: torch.Tensor, labels: torch.Tensor) -> float:
         images = pixels.to(device).to(torch.float32, memory_format=torch.channels_last).div_(255).sub_(mean).div_(std)

@@ -137,7 +137,7 @@ def test_one_network_compares_all_and_needs_no_folds(run: Path, capsys: pytest.C
 
 
 def test_what_cannot_be_used_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "holds no out_of_fold.npz. eml train CONFIG --fold all" in refused(capsys, "suspects", tmp_path)[0]
+    assert "has no out_of_fold.npz. Run: eml train CONFIG --fold all" in refused(capsys, "suspects", tmp_path)[0]
     assert "no such file or folder" in refused(capsys, "suspects", tmp_path / "none.npz")[0]
     assert "none of its 120 images is under" in refused(capsys, "suspects", run, "--root", tmp_path)[0]
     np.savez(tmp_path / "e.npz", embeddings=np.eye(3), label=["a", "b", "a"])

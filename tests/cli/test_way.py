@@ -131,7 +131,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         process.send_signal(signal.SIGINT)
         told = process.stderr.read()
         assert process.wait(timeout=60) == 130
-    assert "state saved. Go on with: eml train" in told
+    assert "state saved. Resume with: eml train" in told
     assert "Traceback" not in told
     steps = len((tmp_path / "r" / "steps.jsonl").read_text().splitlines())
     assert steps < 400
@@ -143,14 +143,14 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
     [
         ("train {photos}", "is a folder; give the config file in it"),
         ("train {photos}/gone.yaml", "gone.yaml"),
-        ("train {photos}/config.yaml", "there is something already; go on with it (--resume)"),
+        ("train {photos}/config.yaml", "already exists; set `resume` to continue the run"),
         (
             "train {photos}/config.yaml --set output={tmp}/r --resume",
             "/r: is not there, so no run to resume; without --resume one begins there",
         ),
         (
             "train {photos}/config.yaml --set output={photos}/000 --resume",
-            "/000: holds no state.pt to resume from; begin",
+            "/000: has no state.pt to resume from; begin",
         ),
         ("train {photos}/config.yaml --set output={tmp}/r --device cuda:7", "device 'cuda:7'"),
         ("train {photos}/config.yaml --set output={tmp}/r --set data.fold=9", "no image is in fold 9"),
@@ -163,7 +163,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
                 "train {photos}/config.yaml --device cuda:9 -s model.backbone=test_resnett -s optimizer.name=adamww",
                 told,
             )
-            for told in ("device 'cuda:9'", "'test_resnet'", "'adamw'", "there is something already")
+            for told in ("device 'cuda:9'", "'test_resnet'", "'adamw'", "already exists")
         ),
         ("evaluate {photos}/gone --data {photos}", "does not exist: expected a folder with config.json"),
         ("evaluate {photos}/run --data {photos}/gone.csv", "gone.csv: no such file"),

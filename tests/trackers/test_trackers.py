@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eml.errors import ConfigError
-from eml.trackers import Log
+from eml.trackers import TrackerLog
 from eml.trackers.base import Tracking
 from eml.trackers.mlflow import MLflow
 from eml.trackers.tensorboard import TensorBoard
@@ -78,7 +78,7 @@ class Failing:
     after: int = 0
     type: str = "failing"
 
-    def open(self, run: Path, config: Mapping[str, Any], *, resumed: bool) -> Log:
+    def open(self, run: Path, config: Mapping[str, Any], *, resumed: bool) -> TrackerLog:
         json.dumps(config)
         if self.after == 0:
             raise OSError("no route to host")
@@ -100,7 +100,7 @@ class FailingLog:
 
 @pytest.mark.parametrize(("after", "why"), [(0, "no route to host"), (2, "disk full")])
 def test_a_tracker_that_fails_is_told_of_once_and_left_alone(after: int, why: str, tmp_path: Path) -> None:
-    assert write(Failing(after=after), tmp_path) == [f"warning: tracker failing failed and gets nothing more: {why}"]
+    assert write(Failing(after=after), tmp_path) == [f"warning: tracker failing failed and is not used again: {why}"]
 
 
 def test_a_missing_package_is_an_error_before_the_run_that_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 They are forked from one that has imported everything and computed nothing, so that starting one takes no time.
 """
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,8 @@ from eml.distributed import heartbeat
 from eml.distributed.processes import Processes, join
 from eml.distributed.sharded_network import own_part
 from eml.errors import EmlError, Interrupted
+from eml.training import fit as training_fit
+from eml.training.build import RunParts
 from eml.training.config import RunConfig
 from eml.training.events import Event, Stepped
 from eml.training.fit import Run, fit
@@ -90,8 +93,8 @@ def do(task: Task, processes: Processes) -> None:
     whole = Run.step
 
     def step(run: Run, pixels: torch.Tensor, rows: torch.Tensor) -> Line:
-        if processes.rank == task.get("spoiled") and run.progress.step == 1:
-            own_part(next(run.embedder.parameters()).data).fill_(torch.nan)
+        if processes.rank == task.get("spoiled") and run.state.step == 1:
+            own_part(next(run.parts.embedder.parameters()).data).fill_(torch.nan)
         return whole(run, pixels, rows)
 
     with expected, patch.object(Run, "step", step):
@@ -101,11 +104,11 @@ def do(task: Task, processes: Processes) -> None:
 
 def strike(rank: int, step: int, by: signal.Signals) -> None:
     """This process gets a signal in the middle of a step, if it is the one."""
-    whole = Run._clipped_norm
+    clip, steps = training_fit.clip_gradient, itertools.count(1)
 
-    def struck(run: Run) -> torch.Tensor:
-        if run.processes.rank == rank and run.progress.step + 1 == step:
+    def struck(parts: RunParts) -> torch.Tensor:
+        if next(steps) == step and parts.processes.rank == rank:
             os.kill(os.getpid(), by)
-        return whole(run)
+        return clip(parts)
 
-    Run._clipped_norm = struck  # type: ignore[method-assign]
+    training_fit.clip_gradient = struck

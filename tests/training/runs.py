@@ -60,5 +60,5 @@ def stop_at(config: RunConfig, table: Table, when: object) -> None:
         if event == when or (isinstance(event, Stepped) and event.step == when):
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted, match=r"Go on with: eml train .* --resume"):
+    with pytest.raises(Interrupted, match=r"Resume with: eml train .* --resume"):
         fit(config, table, observe=observe)

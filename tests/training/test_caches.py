@@ -12,11 +12,13 @@ from eml.images.augment.base import Augmenter
 from eml.images.cache import caches
 from eml.images.crop import Crop
 from eml.images.preprocess import Preprocess
+from eml.training.batches import TrainingBatches
+from eml.training.build import build_parts
 from eml.training.caches import training_settings
 from eml.training.config import CacheConfig, RunConfig
-from eml.training.dry_run import rehearse
+from eml.training.dry_run import dry_run
 from eml.training.events import Caching, Event, Note
-from eml.training.fit import Run, fit
+from eml.training.fit import fit
 from tests.training.runs import changed, left_by, stop_at
 
 
@@ -69,12 +71,12 @@ def test_a_cache_is_made_with_progress_and_taken_as_it_is_the_next_time(config: 
     assert Caching(20, 20) in seen
     notes = [event.text for event in seen if isinstance(event, Note)]
     assert any("cache: 20 images to make, about " in text for text in notes)
-    assert any("cache: training: made 20 of 20 images, " in text for text in notes)
-    assert any("cache: validation: made 30 of 30 images, " in text for text in notes)
+    assert any("cache: training: added 20 of 20 images, " in text for text in notes)
+    assert any("cache: validation: added 30 of 30 images, " in text for text in notes)
     seen.clear()
     fit(run, own, overwrite=True, observe=seen.append)
     assert not [event for event in seen if isinstance(event, Caching)]
-    assert Note("cache: training: 20 images are there, unchanged") in seen
+    assert Note("cache: training: 20 images are cached, unchanged") in seen
 
 
 def test_going_on_with_another_cache_is_a_change_that_matters_unless_only_its_place_differs(
@@ -114,8 +116,8 @@ def test_an_unreadable_image_ends_the_run_before_it_has_a_folder(config: RunConf
 
 
 def test_a_dry_run_makes_no_cache_and_says_so(config: RunConfig, own: Table) -> None:
-    _, warnings = rehearse(with_cache(config, own, "raw"), own)
-    assert any("no cache is made in a dry run" in line for line in warnings)
+    result = dry_run(with_cache(config, own, "raw"), own)
+    assert any("a dry run fills no cache" in line for line in result.warnings)
     assert not (own.root / ".eml_cache").exists()
 
 
@@ -131,7 +133,7 @@ def test_eml_cache_makes_what_the_run_reads(
     made = json.loads(capsys.readouterr().out)["caches"]
     assert [(each["use"], each["made"]) for each in made] == [("training", 20), ("validation", 30)]
     seen: list[Event] = []
-    Run(run, own, seen.append).fill_caches()
+    TrainingBatches(build_parts(run, own)).fill_caches(seen.append)
     assert [str(event) for event in seen if isinstance(event, Caching)] == []
     assert main(["cache", str(own.path), "--side", "16"]) == 0
     capsys.readouterr()

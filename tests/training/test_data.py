@@ -14,7 +14,7 @@ from eml.evaluation.evaluate import evaluate_model
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.inference.load import load as load_model
 from eml.training.config import DataConfig, RunConfig
-from eml.training.data import table_to_train_on, training_sets
+from eml.training.data import table_to_train_on, training_data
 from eml.training.fit import fit
 
 
@@ -74,12 +74,12 @@ def test_an_empty_list_and_a_root_beside_a_list_are_refused(tmp_path: Path) -> N
 
 def test_several_tables_are_trained_on_as_one(tmp_path: Path, table: Table) -> None:
     config, told = two(tmp_path, table), list[str]()
-    gather_state = table_to_train_on(config.data, told.append)
-    assert training_sets(gather_state, 0).classes == ["2:c3", "2:c4", "one:c0", "one:c1", "one:c2"]
+    merged = table_to_train_on(config.data, told.append)
+    assert training_data(merged, 0).classes == ["2:c3", "2:c4", "one:c0", "one:c1", "one:c2"]
     assert told[-1].endswith(
-        "one.csv and 1 more has no fold column: making 5 folds by images, seed 28, as eml kfold does"
+        "one.csv and 1 more has no fold column: adding 5 folds by images, seed 28, as eml kfold does"
     )
-    fit(config, gather_state)
+    fit(config, merged)
     facts = (tmp_path / "run" / "run.json").read_text()
     assert str(tmp_path / "one.csv") in facts
     assert str(tmp_path / "two.csv") in facts
@@ -117,7 +117,7 @@ def test_the_validation_of_open_metric_learning_is_never_trained_on_nor_validate
     read = table_to_train_on(data)
     assert sorted(read.frame["fold"].unique()) == [-2, 0, 1, 2, 3, 4]
     for fold in (0, None):
-        sets = training_sets(read if fold == 0 else table_to_train_on(data.model_copy(update={"fold": None})), fold)
+        sets = training_data(read if fold == 0 else table_to_train_on(data.model_copy(update={"fold": None})), fold)
         assert sets.classes == ["c0", "c1", "c2"]
         if sets.validation is not None:
             assert set(sets.validation.frame["label"]) <= {"c0", "c1", "c2"}
@@ -126,7 +126,7 @@ def test_the_validation_of_open_metric_learning_is_never_trained_on_nor_validate
 def test_a_table_whose_folds_are_all_for_training_gets_none_made(tmp_path: Path, table: Table) -> None:
     path = write_table(table.frame.assign(fold=-1), tmp_path / "t.csv", command="test", root=table.root).source
     with pytest.raises(DataError, match="no image is in fold 0; the folds are -1"):
-        training_sets(table_to_train_on(DataConfig(table=path)), 0)
+        training_data(table_to_train_on(DataConfig(table=path)), 0)
 
 
 def test_rows_that_are_neither_query_nor_gallery_are_not_embedded(tmp_path: Path, table: Table) -> None:

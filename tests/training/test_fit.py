@@ -10,8 +10,9 @@ from eml.config import load
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, ConfigError, DataError, EmlError, OutputError
 from eml.models.pointers import find_checkpoint
+from eml.training.build import build_parts
 from eml.training.config import RunConfig
-from eml.training.dry_run import rehearse
+from eml.training.dry_run import dry_run
 from eml.training.events import Event, Stepped, Validated, Validating
 from eml.training.fit import Run, fit
 from eml.training.nan_check import NotFiniteError
@@ -90,26 +91,28 @@ def test_best_is_the_epoch_with_the_best_metric_and_only_named_checkpoints_stay(
 
 def test_fold_by_class_is_validated_leave_one_out_among_its_own_images(config: RunConfig, table: Table) -> None:
     by_class = table.frame.assign(fold=(table.frame["label"] < "c2").map({True: 0, False: 1}))
-    run = Run(config, Table(by_class, table.root), lambda event: None)
-    assert run.sets.classes == ["c2", "c3", "c4"]
-    assert run.sets.validation is not None
-    assert run.sets.validation.protocol == "leave-one-out"
-    assert len(run.sets.validation.queries) == len(run.sets.validation.gallery) == 12
+    run = Run(build_parts(config, Table(by_class, table.root)))
+    assert run.parts.data.classes == ["c2", "c3", "c4"]
+    assert run.parts.data.validation is not None
+    assert run.parts.data.validation.protocol == "leave-one-out"
+    assert len(run.parts.data.validation.queries) == len(run.parts.data.validation.gallery) == 12
 
 
 def test_fold_minus_two_is_never_looked_at(config: RunConfig, table: Table) -> None:
     hidden = table.frame.assign(fold=table.frame["fold"].where(table.frame["label"] != "c0", -2))
-    run = Run(config, Table(hidden, table.root), lambda event: None)
-    assert "c0" not in {*run.sets.classes, *run.sets.validation.frame["label"]}  # type: ignore[union-attr]
+    run = Run(build_parts(config, Table(hidden, table.root)))
+    assert "c0" not in {*run.parts.data.classes, *run.parts.data.validation.frame["label"]}  # type: ignore[union-attr]
 
 
 def test_frozen_stages_and_batchnorm_statistics_do_not_move(config: RunConfig, table: Table) -> None:
     model = {**config.model.model_dump(), "freeze": 2, "batch_norm": "frozen"}
-    run = Run(changed(config, model=model), table, lambda event: None)
-    before = {name: value.clone() for name, value in run.embedder.backbone.state_dict().items()}
-    for pixels, rows in run.batches(1, 0):
+    run = Run(build_parts(changed(config, model=model), table))
+    before = {name: value.clone() for name, value in run.parts.embedder.backbone.state_dict().items()}
+    for pixels, rows in run.batches.of_epoch(1, 0):
         run.step(pixels, rows)
-    moved = {name for name, value in run.embedder.backbone.state_dict().items() if not torch.equal(value, before[name])}
+    moved = {
+        name for name, value in run.parts.embedder.backbone.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert not {name for name in moved if "running" in name or "num_batches" in name}
     assert not {name for name in moved if name.startswith(("conv1", "bn1", "layer1"))}
     assert any(name.startswith("layer4") for name in moved)
@@ -117,10 +120,10 @@ def test_frozen_stages_and_batchnorm_statistics_do_not_move(config: RunConfig, t
 
 def test_a_frozen_backbone_does_not_move_at_all(config: RunConfig, table: Table) -> None:
     rates = {"lr": {"backbone": 0, "neck": 1e-3, "class_weights": 1e-2}}
-    run = Run(changed(config, optimizer=rates), table, lambda event: None)
-    before = {name: value.clone() for name, value in run.embedder.state_dict().items()}
-    run.step(*next(run.batches(1, 0)))
-    moved = {name for name, value in run.embedder.state_dict().items() if not torch.equal(value, before[name])}
+    run = Run(build_parts(changed(config, optimizer=rates), table))
+    before = {name: value.clone() for name, value in run.parts.embedder.state_dict().items()}
+    run.step(*next(run.batches.of_epoch(1, 0)))
+    moved = {name for name, value in run.parts.embedder.state_dict().items() if not torch.equal(value, before[name])}
     assert moved
     assert all(name.startswith("neck") for name in moved)
 
@@ -128,7 +131,7 @@ def test_a_frozen_backbone_does_not_move_at_all(config: RunConfig, table: Table)
 def test_resuming_with_another_config_says_what_differs(config: RunConfig, table: Table) -> None:
     stop_at(config, table, 3)
     other = changed(config, batch_size=5, margin={"type": "arcface", "m": 0.3})
-    with pytest.raises(CheckpointError, match=r"(?s)batch_size: 4 → 5.*margin\.m: 0\.5 → 0\.3.*--accept-changes"):
+    with pytest.raises(CheckpointError, match=r"(?s)batch_size: 4 → 5.*margin\.m: 0\.5 → 0\.3.*`accept_changes`"):
         fit(other, table, resume=True)
     fit(other, table, resume=True, accept_changes=True)
     assert json.loads((config.output / "run.json").read_text())["changes"] == [
@@ -142,14 +145,14 @@ def test_a_run_folder_is_not_overwritten_unasked_nor_a_folder_of_the_users_at_al
 ) -> None:
     config.output.mkdir()
     (config.output / "thesis.txt").write_text("mine")
-    with pytest.raises(OutputError, match="there is something already"):
+    with pytest.raises(OutputError, match="already exists"):
         fit(config, table)
     with pytest.raises(OutputError, match="is not a run folder of eml"):
         fit(config, table, overwrite=True)
     (config.output / "thesis.txt").unlink()
     fit(config, table)
     first = left_by(config.output)
-    with pytest.raises(OutputError, match="there is something already"):
+    with pytest.raises(OutputError, match="already exists"):
         fit(config, table)
     fit(config, table, overwrite=True)
     assert left_by(config.output) == first
@@ -162,7 +165,7 @@ def test_a_second_training_in_the_same_folder_is_refused(ways, config: RunConfig
     def begin_another(event: object) -> None:
         if isinstance(event, Stepped) and event.step == 2:
             before = left_by(config.output)
-            with pytest.raises(OutputError, match="another eml train is at work here") as error:
+            with pytest.raises(OutputError, match="another training writes into this folder") as error:
                 fit(config, table, **ways)
             refused.append(error)
             assert left_by(config.output) == before
@@ -186,13 +189,13 @@ def test_a_loss_that_is_not_finite_names_layer_and_batch_and_leaves_the_state_be
     fit(config, table)
     expected = left_by(config.output)
     broken = changed(config, output=tmp_path / "broken")
-    run = Run(broken, table, lambda event: None)
+    run = Run(build_parts(broken, table))
     step = run.step
 
     def poisoned(pixels: torch.Tensor, rows: torch.Tensor) -> dict[str, object]:
         handle = None
-        if run.progress.step == 6:
-            layer = run.embedder.backbone.get_submodule("layer2")
+        if run.state.step == 6:
+            layer = run.parts.embedder.backbone.get_submodule("layer2")
             handle = layer.register_forward_hook(lambda module, inputs, output: output * math.inf)
         try:
             return step(pixels, rows)
@@ -210,12 +213,12 @@ def test_a_loss_that_is_not_finite_names_layer_and_batch_and_leaves_the_state_be
 
 
 def test_weights_that_are_not_finite_are_named(config: RunConfig, table: Table) -> None:
-    run = Run(config, table, lambda event: None)
-    next(iter(run.embedder.parameters())).data.fill_(float("nan"))
+    run = Run(build_parts(config, table))
+    next(iter(run.parts.embedder.parameters())).data.fill_(float("nan"))
     with pytest.raises(NotFiniteError, match=r"weights of the network are not finite: backbone\.conv1"):
-        run.step(*next(run.batches(1, 0)))
+        run.step(*next(run.batches.of_epoch(1, 0)))
     with pytest.raises(EmlError, match="likely causes") as error:
-        rehearse(changed(config, optimizer={"lr": {"class_weights": 1e38, "neck": 1e38}}), table)
+        dry_run(changed(config, optimizer={"lr": {"class_weights": 1e38, "neck": 1e38}}), table)
     assert "saved" not in str(error.value)
 
 
@@ -228,7 +231,7 @@ def test_mistakes_in_names_come_with_suggestions(config: RunConfig, table: Table
         ({"model": {"backbone": "test_resnet", "weights": "none", "freeze": 99}}, "stages, so at most"),
     ):
         with pytest.raises(ConfigError, match=message):
-            Run(changed(config, **values), table, lambda event: None)
+            Run(build_parts(changed(config, **values), table))
 
 
 def test_too_little_to_train_on_is_an_error(config: RunConfig, table: Table) -> None:
@@ -241,9 +244,9 @@ def test_too_little_to_train_on_is_an_error(config: RunConfig, table: Table) -> 
         fit(changed(config, data={"table": table.path, "fold": 7}), table)
 
 
-def test_a_rehearsal_writes_nothing(config: RunConfig, table: Table) -> None:
-    facts, _ = rehearse(config, table)
-    assert (facts["steps"], facts["train_images"], facts["train_classes"]) == (10, 20, 5)
+def test_a_dry_run_writes_nothing(config: RunConfig, table: Table) -> None:
+    result = dry_run(config, table)
+    assert (result.steps, result.facts.train_images, result.facts.train_classes) == (10, 20, 5)
     assert not config.output.exists()
 
 

@@ -10,8 +10,10 @@ from eml.dataset.table import Table
 from eml.errors import ConfigError
 from eml.images.loading import normalise
 from eml.margins import Margin
+from eml.training import fit as training_fit
+from eml.training.build import build_parts
 from eml.training.config import RunConfig
-from eml.training.dry_run import rehearse
+from eml.training.dry_run import dry_run
 from eml.training.fit import Run, check, fit
 from eml.training.nan_check import NotFiniteError
 from tests.training.runs import changed, left_by, stop_at
@@ -23,8 +25,8 @@ CUT = {"type": "cutmix", "share": "image"}
 
 
 def losses(config: RunConfig, table: Table, steps: int = 2) -> list[float]:
-    run = Run(config, table, lambda event: None)
-    batches = run.batches(1, 0)
+    run = Run(build_parts(config, table))
+    batches = run.batches.of_epoch(1, 0)
     return [run.step(*next(batches))["loss"] for _ in range(steps)]
 
 
@@ -50,7 +52,7 @@ def test_the_other_margins_are_refused_before_anything_is_read(margin: str, conf
     assert len(error.value.problems) == 3, "the other problems are told of too"
     assert not any(name in str(error.value).partition("takes two")[2] for name in REFUSED)
     with pytest.raises(ConfigError, match=r"mix: mixup gives every image two labels"):
-        Run(changed(config, margin={"type": margin}, mix=MIX), table, lambda event: None)
+        Run(build_parts(changed(config, margin={"type": margin}, mix=MIX), table))
 
 
 def test_the_margins_that_are_refused_are_at_least_these() -> None:
@@ -99,17 +101,17 @@ def test_a_mixed_step_is_that_of_the_mixed_images_with_both_labels_by_their_shar
 ) -> None:
     """Loss and statistics against a plain softmax of cosines, computed from a twin of the run."""
     config = changed(config, mix=mix, margin={"type": "normface"})
-    run, twin = (Run(config, table, lambda event: None) for _ in range(2))
-    pixels, rows = next(run.batches(1, 0))
+    run, twin = (Run(build_parts(config, table)) for _ in range(2))
+    pixels, rows = next(run.batches.of_epoch(1, 0))
     line = run.step(pixels, rows)
-    next(twin.batches(1, 0))  # sets the modules to training
+    next(twin.batches.of_epoch(1, 0))  # sets the modules to training
     assert config.mix is not None
-    mixed = config.mix(normalise(pixels, twin.preprocess), seed=config.seed, step=0, steps=10)
+    mixed = config.mix(normalise(pixels, twin.parts.preprocess), seed=config.seed, step=0, steps=10)
     assert mixed is not None
     with torch.no_grad():
-        cosine = torch.nn.functional.normalize(twin.embedder(mixed.images))
-        cosine = cosine @ torch.nn.functional.normalize(twin.head.class_weights).T
-    own = torch.from_numpy(twin.sets.labels)[rows]
+        cosine = torch.nn.functional.normalize(twin.parts.embedder(mixed.images))
+        cosine = cosine @ torch.nn.functional.normalize(twin.parts.head.class_weights).T
+    own = torch.from_numpy(twin.parts.data.labels)[rows]
     loss = cosine_y = accuracy = torch.zeros(())
     for labels, share in ((own, mixed.share), (own[mixed.positives], 1 - mixed.share)):
         loss = loss + (share * torch.nn.functional.cross_entropy(16 * cosine, labels, reduction="none")).mean()
@@ -121,22 +123,28 @@ def test_a_mixed_step_is_that_of_the_mixed_images_with_both_labels_by_their_shar
 
 
 def test_a_mixed_batch_that_is_not_finite_names_its_images(config: RunConfig, table: Table) -> None:
-    run = Run(changed(config, mix=MIX), table, lambda event: None)
-    layer = run.embedder.backbone.get_submodule("layer2")
+    run = Run(build_parts(changed(config, mix=MIX), table))
+    layer = run.parts.embedder.backbone.get_submodule("layer2")
     layer.register_forward_hook(lambda module, inputs, output: output * math.inf)
     with pytest.raises(NotFiniteError, match=r"(?s)step 1: the loss is nan; .*first layer.*layer3.*c\d/\d\.png"):
-        run.step(*next(run.batches(1, 0)))
+        run.step(*next(run.batches.of_epoch(1, 0)))
 
 
-def test_a_rehearsal_mixes_its_steps_whatever_the_chance(
+def test_a_dry_run_mixes_its_steps_whatever_the_chance(
     config: RunConfig, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    loss = Run._loss
-    monkeypatch.setattr(Run, "_loss", lambda run, x, labels, mixed: calls.append(mixed) or loss(run, x, labels, mixed))
+    mix = training_fit.mix_images
+
+    def recorded(*arguments):
+        images, mixed = mix(*arguments)
+        calls.append(mixed)
+        return images, mixed
+
+    monkeypatch.setattr(training_fit, "mix_images", recorded)
     for chance, taken in ((0.01, 2), (0, 0)):
         calls.clear()
-        facts, _ = rehearse(changed(config, mix={**MIX, "chance": chance, "until": 0.01}), table)
+        result = dry_run(changed(config, mix={**MIX, "chance": chance, "until": 0.01}), table)
         assert len(calls) == 2
         assert sum(each is not None for each in calls) == taken
-        assert facts["steps"] == 10
+        assert result.steps == 10

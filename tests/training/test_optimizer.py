@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from eml.dataset.table import Table
+from eml.training.build import build_parts
 from eml.training.config import RunConfig
 from eml.training.events import Event
 from eml.training.fit import Run
@@ -73,26 +74,26 @@ def test_a_run_resumed_with_other_rates_has_them(config: RunConfig, table: Table
     stop_at(config, table, 3)
     given = config.optimizer.model_dump()
     given |= {"weight_decay": 0.5, "lr": given["lr"] | {"backbone": given["lr"]["backbone"] / 2}}
-    run = Run(changed(config, optimizer=given), table, quiet, resume=True)
-    run._restore(accept_changes=True)
-    backbone = run.optimizer.param_groups[0]
+    run = Run(build_parts(changed(config, optimizer=given), table, resume=True))
+    run.restore(accept_changes=True)
+    backbone = run.parts.optimizer.param_groups[0]
     assert (backbone["peak_lr"], backbone["weight_decay"]) == (given["lr"]["backbone"], 0.5)
     assert backbone["fused"] is True
-    assert len(run.optimizer.state) > 10
-    run.step(*next(run.batches(1, 3)))
+    assert len(run.parts.optimizer.state) > 10
+    run.step(*next(run.batches.of_epoch(1, 3)))
 
 
 def test_float16_leaves_a_fused_step_out_and_takes_the_next(config: RunConfig, table: Table) -> None:
-    run = Run(changed(config, precision="float16"), table, quiet)
-    before = [each.detach().clone() for each in run.embedder.parameters()]
-    pixels, rows = next(run.batches(1, 0))
+    run = Run(build_parts(changed(config, precision="float16"), table))
+    before = [each.detach().clone() for each in run.parts.embedder.parameters()]
+    pixels, rows = next(run.batches.of_epoch(1, 0))
     line = run.step(pixels, rows)  # at the first scale, 65,536, it overflows
     assert line["gradient_norm"] is None
-    assert all(torch.equal(each, old) for each, old in zip(run.embedder.parameters(), before, strict=True))
-    assert {float(held["step"]) for held in run.optimizer.state.values()} == {0.0}
+    assert all(torch.equal(each, old) for each, old in zip(run.parts.embedder.parameters(), before, strict=True))
+    assert {float(held["step"]) for held in run.parts.optimizer.state.values()} == {0.0}
     while line["gradient_norm"] is None:
         line = run.step(pixels, rows)
-    assert {float(held["step"]) for held in run.optimizer.state.values()} == {1.0}
-    for each, old in zip(run.embedder.parameters(), before, strict=True):
+    assert {float(held["step"]) for held in run.parts.optimizer.state.values()} == {1.0}
+    for each, old in zip(run.parts.embedder.parameters(), before, strict=True):
         assert each.grad is not None
         assert not torch.equal(each, old) or not each.grad.any()  # weights that end as zeros have no way back yet

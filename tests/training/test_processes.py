@@ -152,7 +152,7 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
     assert ends[1][0] == -9
     assert ends[0][0] == 2
     assert "another process of this run has ended" in ends[0][1]
-    assert f"of step 2. Go on with: eml train {killed.output / 'config.yaml'} --resume" in ends[0][1]
+    assert f"of step 2. Resume with: eml train {killed.output / 'config.yaml'} --resume" in ends[0][1]
     assert "Traceback" not in ends[0][1]
     tasks = [task(each, table, resume=each is killed) for each in (whole, killed)]
     assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
@@ -172,7 +172,7 @@ def test_when_a_process_is_frozen_the_others_end_it_and_themselves(
     assert ends[rank][0] == -9
     assert ends[1 - rank][0] == 2
     assert "another process of this run has ended or is stuck" in ends[1 - rank][1]
-    assert f"Go on with: eml train {plain.output / 'config.yaml'} --resume" in ends[1 - rank][1]
+    assert f"Resume with: eml train {plain.output / 'config.yaml'} --resume" in ends[1 - rank][1]
 
 
 def test_what_several_processes_cannot_do_is_told_before_anything_is_read(plain: RunConfig) -> None:

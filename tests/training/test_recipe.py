@@ -9,7 +9,7 @@ from eml.errors import DataError
 from eml.training.config import RunConfig
 from eml.training.events import Event, Note
 from eml.training.fit import fit
-from eml.training.recipe import recipe, resolved
+from eml.training.recipe import apply_recipe, recipe
 
 
 def config(**values: object) -> RunConfig:
@@ -20,7 +20,7 @@ def test_a_recipe_fills_in_what_the_config_leaves_open_and_nothing_else(table: T
     given = config(
         margin={"type": "arcface"}, optimizer={"lr": {"backbone": 5e-5}}, model={"batch_norm": "train"}, epochs=3
     )
-    made, told = resolved(given, table)
+    made, told = apply_recipe(given, table)
     assert (made.margin.type, made.epochs, made.model.batch_norm) == ("arcface", 3, "train")
     assert made.optimizer.lr.backbone == 5e-5
     assert made.optimizer.lr.neck < 1e-4, "gentler, since there are five classes"
@@ -29,26 +29,26 @@ def test_a_recipe_fills_in_what_the_config_leaves_open_and_nothing_else(table: T
     assert made.recipe == "none"
     assert "head.scale 8" in told[0]
     assert "epochs" not in told[0]
-    assert resolved(made, table) == (made, [])
+    assert apply_recipe(made, table) == (made, [])
 
 
 def test_a_margin_that_looks_at_lengths_gets_them_as_the_backbone_gives_them(table: Table) -> None:
-    made, _ = resolved(config(margin={"type": "adaface"}), table)
+    made, _ = apply_recipe(config(margin={"type": "adaface"}), table)
     assert made.model.neck.type == "identity"
 
 
 def test_rates_are_left_alone_with_another_optimizer_and_all_is_with_recipe_none(table: Table) -> None:
-    made, told = resolved(config(optimizer={"name": "sgd"}), table)
+    made, told = apply_recipe(config(optimizer={"name": "sgd"}), table)
     assert made.optimizer.lr == config().optimizer.lr
     assert "optimizer" not in told[0]
     plain = config(recipe="none")
-    assert resolved(plain, table) == (plain, [])
+    assert apply_recipe(plain, table) == (plain, [])
 
 
 def test_the_fold_that_is_held_out_does_not_count() -> None:
     frame = pd.DataFrame({"label": ["a"] * 4 + ["b"] * 4 + ["c"] * 4, "fold": [0, 1, 1, 1] * 2 + [0] * 4})
     frame["file_name"] = [f"{index}.png" for index in range(12)]
-    _, told = resolved(config(), Table(frame, Path()))
+    _, told = apply_recipe(config(), Table(frame, Path()))
     assert any("6 images of 2 classes, 3 each" in line for line in told)
 
 

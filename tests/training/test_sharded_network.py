@@ -12,8 +12,10 @@ from eml.dataset.table import Table
 from eml.distributed.processes import Processes
 from eml.distributed.sharded_network import AVAILABLE, rows_of, units
 from eml.errors import ConfigError
+from eml.training.build import build_parts
+from eml.training.checks import run_notes
 from eml.training.config import RunConfig
-from eml.training.fit import Run, fit
+from eml.training.fit import fit
 from eml.training.process_checks import check_processes
 from tests.training import process_group
 from tests.training.process_group import task
@@ -63,7 +65,7 @@ def test_a_network_that_two_processes_share_out_trains_as_a_whole_one_and_goes_o
         *(task(each, table, stop=2) for each in stopped.values()),
         task(stopped["dropout"], table, resume=True),
         task(taken_up, table, resume=True),
-        task(broken, table, fails="the first layer to give such a number is"),
+        task(broken, table, fails="the first layer whose output is not finite is"),
         task(spoiled, table, fails="weights of the network are not finite", spoiled=1),
     ]
     assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
@@ -116,8 +118,8 @@ def test_the_rows_of_all_processes_are_those_of_torch_chunk(rows: int, world: in
 
 
 def test_one_process_has_nobody_to_share_with_and_says_so(config: RunConfig, table: Table) -> None:
-    notes = Run(changed(config, shard_network=True), table, lambda event: None).process_notes()
-    assert notes == ["shard_network: one process holds the whole network; to share it out start several, --devices N"]
+    notes = run_notes(build_parts(changed(config, shard_network=True), table))
+    assert notes == ["shard_network: one process holds the whole network; start several to shard it, with `devices=N`"]
 
 
 @from_torch_2_8
@@ -127,8 +129,8 @@ def test_what_does_not_go_with_a_network_that_is_shared_out(config: RunConfig) -
     with pytest.raises(ConfigError) as error:
         check_processes(wrong, Processes(0, 2))
     assert error.value.problems == [
-        "shard_network: not with compile, which we have not tried together; set one of them to false",
-        "optimizer.name: lamb looks at matrices of the network at once, of which each of several processes has a part; "
-        "use adamw or sgd",
+        "shard_network: does not work with compile, since the combination is untested; set one of them to false",
+        "optimizer.name: lamb needs matrices of the network at once, and each of several processes has only a "
+        "part of them; use adamw or sgd",
     ]
     check_processes(changed(wrong, shard_network=False), Processes(0, 2))

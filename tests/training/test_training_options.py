@@ -17,9 +17,10 @@ from eml.errors import CheckpointError, ConfigError
 from eml.margins import Margin
 from eml.models.checkpoint import load_checkpoint
 from eml.models.pointers import find_checkpoint
+from eml.training.build import build_parts
 from eml.training.config import RunConfig
 from eml.training.cross_validation import fit_folds
-from eml.training.dry_run import rehearse
+from eml.training.dry_run import dry_run
 from eml.training.events import Event, Note, Validated
 from eml.training.fit import Run, fit
 from eml.training.optimizer import learning_rate_factor
@@ -41,10 +42,10 @@ def test_a_batch_in_parts_steps_as_one_whatever_the_margin_looks_at(
     model = {"backbone": "test_vit", "weights": "none", "neck": {"type": "identity"}}
     settings = {"model": model, "margin": {"type": margin}, "batch_size": 16, "head": {}}
     settings["optimizer"] = {"name": "sgd", "lr": {"backbone": 0.1, "class_weights": 0.1}}
-    whole, parts = (Run(changed(config, **settings, accumulate=count), table, quiet) for count in (1, 4))
+    whole, parts = (Run(build_parts(changed(config, **settings, accumulate=count), table)) for count in (1, 4))
     assert Margin.members()[margin]
     for run in (whole, parts):
-        for pixels, rows in run.batches(1, 0):
+        for pixels, rows in run.batches.of_epoch(1, 0):
             line = run.step(pixels, rows)
     assert line["gradient_norm"] > 0
     for (name, one), other in zip(whole.embedder.named_parameters(), parts.embedder.parameters(), strict=True):
@@ -56,29 +57,29 @@ def test_the_second_pass_over_the_parts_draws_the_same_dropout_and_moves_statist
     config: RunConfig, table: Table
 ) -> None:
     model = {"backbone": "test_resnet", "weights": "none", "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
-    run = Run(changed(config, model=model, batch_size=16, accumulate=4), table, quiet)
-    run.embedder.train()
+    run = Run(build_parts(changed(config, model=model, batch_size=16, accumulate=4), table))
+    run.parts.embedder.train()
     images = torch.randn(16, 3, 32, 32)
     first = run.embedding.forward(images)
     again = torch.cat([redo() for redo in run.embedding._redo])
     torch.testing.assert_close(first, again, rtol=0, atol=0)
-    counts = [value for name, value in run.embedder.state_dict().items() if name.endswith("num_batches_tracked")]
+    counts = [value for name, value in run.parts.embedder.state_dict().items() if name.endswith("num_batches_tracked")]
     assert {int(count) for count in counts} == {4}
 
 
 def test_bfloat16_trains_and_keeps_the_head_in_float32(config: RunConfig, table: Table) -> None:
     losses: dict[str, list[float]] = {}
     for precision in ("float32", "bfloat16"):
-        run = Run(changed(config, precision=precision), table, quiet)
-        losses[precision] = [run.step(pixels, rows)["loss"] for pixels, rows in run.batches(1, 0)]
+        run = Run(build_parts(changed(config, precision=precision), table))
+        losses[precision] = [run.step(pixels, rows)["loss"] for pixels, rows in run.batches.of_epoch(1, 0)]
     assert losses["float32"] != losses["bfloat16"]
     np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.1)
 
 
 def test_float16_scales_its_gradient_and_saves_the_scale(config: RunConfig, table: Table) -> None:
     half = changed(config, precision="float16", optimizer={"clip": 1.0})
-    run = Run(half, table, quiet)
-    lines = [run.step(pixels, rows) for epoch in range(1, 5) for pixels, rows in run.batches(epoch, 0)]
+    run = Run(build_parts(half, table))
+    lines = [run.step(pixels, rows) for epoch in range(1, 5) for pixels, rows in run.batches.of_epoch(epoch, 0)]
     norms = [line["gradient_norm"] for line in lines if line["gradient_norm"] is not None]  # None: it overflowed
     assert norms
     assert max(norms) < 1e4, "unscaled before it is measured"
@@ -90,12 +91,12 @@ def test_a_gradient_that_overflows_in_float16_moves_nothing_sampled_class_weight
     config: RunConfig, table: Table
 ) -> None:
     sampled = {"scale": 16, "mode": {"type": "sampled", "fraction": 0.8}}
-    run = Run(changed(config, precision="float16", head=sampled), table, quiet)
-    before = run.head.class_weights.clone()
-    line = run.step(*next(run.batches(1, 0)))  # at the first scale, 65,536, it overflows
+    run = Run(build_parts(changed(config, precision="float16", head=sampled), table))
+    before = run.parts.head.class_weights.clone()
+    line = run.step(*next(run.batches.of_epoch(1, 0)))  # at the first scale, 65,536, it overflows
     assert line["gradient_norm"] is None
-    assert torch.equal(run.head.class_weights, before)
-    assert run.head.sampled_rows() == []
+    assert torch.equal(run.parts.head.class_weights, before)
+    assert run.parts.head.sampled_rows() == []
 
 
 def test_a_running_mean_of_the_weights_is_what_is_saved_and_survives_a_stop(
@@ -161,7 +162,7 @@ def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(
     state.write_bytes(content)
     told: list[str] = []
     fit(other, table, resume=True, observe=lambda event: told.append(event.text) if isinstance(event, Note) else None)
-    assert any("state.pt: damaged" in line and "going on from state.previous.pt" in line for line in told)
+    assert any("state.pt: damaged" in line and "resuming from state.previous.pt" in line for line in told)
     assert "resumed at step 2 of 10" in told
     assert left_by(other.output) == left_by(config.output)
     for name in ("state.pt", "state.previous.pt"):
@@ -199,7 +200,7 @@ def test_the_best_checkpoints_of_any_table_are_kept(config: RunConfig, table: Ta
     assert kept == {f"epoch-{epoch:03d}" for epoch in {*ranked[:3], 5}}
     assert find_checkpoint(several.output).name == f"epoch-{ranked[0]:03d}"
     with pytest.raises(ConfigError, match=r"known: recall_at_1.*others/recall_at_1"):
-        Run(changed(several, validation={**validation, "metric": "other/map_at_r"}), table, quiet)
+        Run(build_parts(changed(several, validation={**validation, "metric": "other/map_at_r"}), table))
     alone = changed(several, data={"table": table.path, "fold": None}, output=tmp_path / "alone", epochs=1)
     assert fit(alone, table).best is not None
 
@@ -254,7 +255,7 @@ def test_an_interval_covers_its_difference_and_knows_chance_from_gain() -> None:
     assert one.difference == pytest.approx(0.15)
 
 
-def test_a_rehearsal_warns_of_what_would_go_wrong(config: RunConfig, table: Table) -> None:
+def test_a_dry_run_warns_of_likely_mistakes(config: RunConfig, table: Table) -> None:
     frame = table.frame[(table.frame["label"] != "c0") | (table.frame["fold"] == 1)].assign(width=10, height=10)
     frame = frame[(frame["label"] != "c0") | ~frame["label"].duplicated()]
     wrong = changed(
@@ -263,8 +264,8 @@ def test_a_rehearsal_warns_of_what_would_go_wrong(config: RunConfig, table: Tabl
         accumulate=2,
         loss={"type": "cross_entropy", "label_smoothing": 0.3},
     )
-    facts, warnings = rehearse(wrong, Table(frame, table.root, table.path))
-    assert facts["network_and_optimizer_mib"] > 1
+    result = dry_run(wrong, Table(frame, table.root, table.path))
+    assert result.network_and_optimizer_mib > 1
     for part in ("1 of 5 classes have one image", "class_weights 0.001 is below", "enlarged more than 2", "BatchNorm",
                  "label_smoothing"):  # fmt: skip
-        assert any(part in line for line in warnings), (part, warnings)
+        assert any(part in line for line in result.warnings), (part, result.warnings)

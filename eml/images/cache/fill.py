@@ -18,8 +18,8 @@ from eml.images.cache.store import ENTRY, Entries, Store, Writer
 from eml.images.decode import read
 from eml.images.source import FileSource
 from eml.threads import in_order
+from eml.units import MIB
 
-MIB = 2**20
 SHOWN = 20  # images that cannot be read
 WORTH_TELLING = 256 * MIB  # of what changed images have left behind
 SAMPLE = 24  # images made to know how much room the others take

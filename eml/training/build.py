@@ -1,0 +1,231 @@
+"""The parts of a training run, built from its config and table."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor
+
+from eml.dataset.table import Table
+from eml.distributed.processes import SINGLE_PROCESS, Processes
+from eml.distributed.sharded_network import shard_network
+from eml.head.class_head import ClassHead
+from eml.head.compatibility import check_loss, check_mix
+from eml.head.shards import Shard
+from eml.images.augment import Augmenter
+from eml.images.preprocess import Preprocess
+from eml.images.samplers import Classes
+from eml.inference.model import Model
+from eml.models.embedder import Embedder, build_embedder, default_preprocess
+from eml.training.config import RunConfig
+from eml.training.data import TrainingData, training_data
+from eml.training.data_parallel import SummedGradients, broadcast_weights
+from eml.training.gradient_cache import GradientCache, precision_of
+from eml.training.nan_check import StepSnapshot
+from eml.training.optimizer import build_optimizer
+from eml.training.validation import Validation, check_metric
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The trained modules, on the device.
+
+    Attributes:
+        embedder: Images → embeddings.
+        preprocess: How images are prepared for it.
+        head: Embeddings → loss.
+        ema: The running mean of the embedder's weights; None without one.
+    """
+
+    embedder: Embedder
+    preprocess: Preprocess
+    head: ClassHead
+    ema: ModelEmaV3 | None
+
+    @property
+    def evaluated(self) -> Embedder:
+        """The network that is validated and saved: the running mean if there is one."""
+        network: Embedder = self.ema.module if self.ema else self.embedder
+        return network
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """Everything that a training run works with.
+
+    Attributes:
+        config: The run's config, with its recipe applied.
+        table: The images' table.
+        processes: This process's place among those that train together.
+        device: Where the networks are.
+        workers: Processes that decode images.
+        data: Training and held-out images.
+        classes: What the sampler draws from.
+        validation: The sets that the run is validated on.
+        augmenter: Of the training images.
+        networks: The trained modules.
+        optimizer: Of their parameters, but for class weights that are sampled.
+        gradient_cache: Runs the embedder forward and backward, in the run's precision.
+        scaler: Of the gradient; in effect with float16 only.
+        snapshot: What a step that is not finite is undone by.
+        model: Embeds the validation's images.
+        labels: (N,) of the training images, on the device.
+        steps_per_epoch: Optimizer steps in an epoch.
+    """
+
+    config: RunConfig
+    table: Table
+    processes: Processes
+    device: torch.device
+    workers: int
+    data: TrainingData
+    classes: Classes
+    validation: Validation
+    augmenter: Augmenter
+    networks: Networks
+    optimizer: torch.optim.Optimizer
+    gradient_cache: GradientCache
+    scaler: torch.amp.GradScaler
+    snapshot: StepSnapshot
+    model: Model
+    labels: Tensor
+    steps_per_epoch: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+    @property
+    def embedder(self) -> Embedder:
+        """The trained network."""
+        return self.networks.embedder
+
+    @property
+    def head(self) -> ClassHead:
+        """The class head."""
+        return self.networks.head
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How images are prepared for the network."""
+        return self.networks.preprocess
+
+    def set_training_mode(self) -> None:
+        """Set the networks to training mode, but for a frozen backbone, whose BatchNorm statistics are frozen too."""
+        self.embedder.train()
+        if self.config.optimizer.lr.backbone == 0:
+            self.embedder.backbone.eval()
+        self.head.train()
+
+
+def build_parts(
+    config: RunConfig, table: Table, *, resume: bool = False, processes: Processes = SINGLE_PROCESS
+) -> RunParts:
+    """Build the parts of a run; nothing is written.
+
+    Args:
+        config: With its recipe applied.
+        table: The images' table.
+        resume: Leave out pretrained weights, since a saved state will be loaded.
+        processes: All of them call this; they have met.
+
+    Raises:
+        EmlError: Config, table and machine do not fit together.
+    """
+    device = processes.device(config.device)
+    check_metric(config)
+    check_loss(config.margin, config.loss)
+    check_mix(config.margin, config.head, config.mix)
+    data = training_data(table, config.data.fold)
+    classes = data.sampler_classes(config.sampler.category_column, table.name)
+    config.sampler.check(classes, config.batch_size, table.name)
+    validation = Validation(config.validation, table, data)
+    networks = build_networks(config, data, device, resume=resume, processes=processes)
+    augmenter = config.augment.build(networks.preprocess)
+    optimizer = build_optimizer(config.optimizer, networks.embedder, networks.head)
+    gradient_cache = build_gradient_cache(config, networks.embedder, device, processes)
+    return RunParts(
+        config=config,
+        table=table,
+        processes=processes,
+        device=device,
+        workers=worker_count(config, device, processes.local_world),
+        data=data,
+        classes=classes,
+        validation=validation,
+        augmenter=augmenter,
+        networks=networks,
+        optimizer=optimizer,
+        gradient_cache=gradient_cache,
+        scaler=torch.amp.GradScaler(device.type, enabled=gradient_cache.precision is torch.float16),
+        snapshot=StepSnapshot(networks.embedder, networks.head, device),
+        model=Model(networks.evaluated, networks.preprocess, device),
+        labels=torch.from_numpy(data.labels).to(device),
+        steps_per_epoch=config.sampler.steps(classes, config.batch_size),
+    )
+
+
+def build_networks(
+    config: RunConfig,
+    data: TrainingData,
+    device: torch.device,
+    *,
+    resume: bool = False,
+    processes: Processes = SINGLE_PROCESS,
+) -> Networks:
+    """Build the embedder, the class head and the running mean.
+
+    Their weights are drawn here, and only here, from the config's seed: the embedder's first, then the class head's.
+    After that each process draws from a seed of its own.
+
+    Args:
+        config: The run's config.
+        data: Says how many images each class has.
+        device: Where the networks are moved.
+        resume: Leave out pretrained weights, since a saved state will be loaded.
+        processes: All of them call this.
+    """
+    torch.manual_seed(config.seed)
+    model = config.model.model_copy(update={"weights": "none"}) if resume else config.model
+    embedder = build_embedder(model, config.image.size)
+    head = build_head(config, data, embedder.size, processes)
+    processes.reseed(config.seed, 0)
+
+    preprocess = default_preprocess(embedder.backbone, **dict(config.image))
+    is_sharded = config.shard_network and processes.world > 1
+    if not is_sharded:
+        embedder.to(device)
+    broadcast_weights(embedder, processes)
+    ema = None
+    if config.ema is not None:  # before the network is sharded, after which it cannot be copied
+        ema = ModelEmaV3(embedder, config.ema.decay, use_warmup=config.ema.warmup, foreach=not is_sharded)
+    if is_sharded:
+        for network in (embedder, *([ema.module] if ema else [])):
+            shard_network(network, processes, device, side=preprocess.size)
+    return Networks(embedder, preprocess, head.to(device), ema)
+
+
+def build_head(config: RunConfig, data: TrainingData, embedding_size: int, processes: Processes) -> ClassHead:
+    """Build the class head, of which each process holds a part of the classes."""
+    counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
+    shard = Shard.of_group(len(counts)) if processes.world > 1 else None
+    return ClassHead(config.margin, len(counts), embedding_size, config.head, counts=counts, shard=shard)
+
+
+def build_gradient_cache(
+    config: RunConfig, embedder: Embedder, device: torch.device, processes: Processes
+) -> GradientCache:
+    """Build the forward and backward pass of the embedder, compiled if the config says so."""
+    if config.compile:
+        embedder.compile()
+    gradients = SummedGradients(embedder) if processes.world > 1 else None
+    return GradientCache(embedder, device, precision_of(config.precision, device), config.accumulate, gradients)
+
+
+def worker_count(config: RunConfig, device: torch.device, local_processes: int) -> int:
+    """Return how many processes decode images; `auto` divides the machine's cores among the run's processes."""
+    if config.data.workers != "auto":
+        return config.data.workers
+    return 0 if device.type == "cpu" else max(1, min(8, torch.multiprocessing.cpu_count() // local_processes))

@@ -1,0 +1,62 @@
+"""Checks of a config before a run is built, and notes on a run before its first step."""
+
+from collections.abc import Callable
+
+from eml.distributed.processes import SINGLE_PROCESS, Processes
+from eml.errors import ConfigError, EmlError
+from eml.head.compatibility import check_loss, check_mix, smoothing_warning
+from eml.models.embedder import check_backbone
+from eml.training.build import RunParts
+from eml.training.config import RunConfig
+from eml.training.optimizer import check_optimizer
+from eml.training.process_checks import batch_norm_note, check_processes, sharding_note
+from eml.training.run_folder import RunFolder
+from eml.training.validation import check_metric
+
+
+def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Processes = SINGLE_PROCESS) -> None:
+    """Check a config against timm, this machine and the output folder, before anything is read or built.
+
+    Args:
+        config: Of the run.
+        resume: Whether there must be a state to resume from.
+        overwrite: Whether the output folder may hold a run.
+        processes: That have not met yet; the first one makes the folder after that.
+
+    Raises:
+        ConfigError: With all problems at once.
+    """
+    folder = RunFolder(config.output)
+    checks: list[Callable[[], object]] = [
+        lambda: processes.device(config.device),
+        lambda: check_processes(config, processes),
+        lambda: check_backbone(config.model.backbone),
+        lambda: check_optimizer(config.optimizer.name),
+        config.augment.check,
+        *(tracker.check for tracker in config.trackers),
+        lambda: check_metric(config),
+        lambda: check_loss(config.margin, config.loss),
+        lambda: check_mix(config.margin, config.head, config.mix),
+        folder.refuse_not_resumable if resume else lambda: folder.refuse_occupied(overwrite=overwrite),
+    ]
+    problems: list[str] = []
+    for check_part in checks:
+        try:
+            check_part()
+        except EmlError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
+def run_notes(parts: RunParts) -> list[str]:
+    """Return what to know of a run's loss, sampler and processes, a line each."""
+    config = parts.config
+    parts.set_training_mode()
+    smoothing = smoothing_warning(parts.head, config.loss)
+    return [
+        *([smoothing] if smoothing else []),
+        *config.sampler.notes(parts.classes, config.batch_size, parts.data.classes),
+        *batch_norm_note(parts.embedder, parts.processes),
+        *sharding_note(config, parts.processes),
+    ]

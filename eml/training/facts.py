@@ -1,0 +1,64 @@
+"""Facts of a run: what is trained, on which images and on which device."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from eml.training.build import RunParts
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Facts of a run.
+
+    Attributes:
+        seed: Of the weights, the order and the augmentation.
+        device: Such as `cuda:0`.
+        processes: That train together.
+        batch_per_process: Images of a batch in each process, rounded up.
+        precision: Of the network's products, such as `bfloat16`.
+        train_images: Number of images trained on.
+        train_classes: Number of their classes.
+        validation_queries: Number of held-out queries, 0 without validation.
+        validation_protocol: How they are evaluated; None without validation.
+        parameters: Of the network, without the class head.
+        embedding_size: Numbers in an embedding.
+        scale: Of the logits.
+    """
+
+    seed: int
+    device: str
+    processes: int
+    batch_per_process: int
+    precision: str
+    train_images: int
+    train_classes: int
+    validation_queries: int
+    validation_protocol: str | None
+    parameters: int
+    embedding_size: int
+    scale: float
+
+    @classmethod
+    def of(cls, parts: RunParts) -> "RunFacts":
+        """Return the facts of a run with these parts."""
+        config, data, validation = parts.config, parts.data, parts.data.validation
+        return cls(
+            seed=config.seed,
+            device=str(parts.device),
+            processes=parts.processes.world,
+            batch_per_process=-(-config.batch_size // parts.processes.world),
+            precision=str(parts.gradient_cache.precision or torch.float32).removeprefix("torch."),
+            train_images=len(data.frame),
+            train_classes=len(data.classes),
+            validation_queries=len(validation.queries) if validation else 0,
+            validation_protocol=validation.protocol if validation else None,
+            parameters=sum(parameter.numel() for parameter in parts.embedder.parameters()),
+            embedding_size=parts.embedder.size,
+            scale=parts.head.scale,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts for JSON."""
+        return asdict(self)

@@ -1,0 +1,189 @@
+"""Saving a run's logs, state and checkpoints, and restoring its state."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from eml.errors import CheckpointError
+from eml.models.checkpoint import save_checkpoint
+from eml.training.build import RunParts
+from eml.training.config_changes import config_changes, decisive_settings
+from eml.training.distributed_state import gather_state, scatter_state, whole_weights
+from eml.training.events import Note, Observer
+from eml.training.gradient_cache import random_state, set_random_state
+from eml.training.optimizer import load_optimizer
+from eml.training.run_folder import STATE_VERSION, Line, RunFolder
+from eml.training.state import TrainingState
+
+
+class RunSaver:
+    """Writes the logs, states and checkpoints of a run; all processes call it, and the first one writes.
+
+    Args:
+        parts: Of the run.
+        folder: Where they are written.
+    """
+
+    def __init__(self, parts: RunParts, folder: RunFolder) -> None:
+        self.parts, self.folder = parts, folder
+        self._lines: list[Line] = []  # of steps whose state is not saved yet
+        self._last_step, self._last_time = 0, time.monotonic()
+
+    def log_step(self, line: Line) -> None:
+        """Keep the line of a step until its state is saved."""
+        self._lines.append(line)
+
+    def log_timing(self, phase: str, epoch: int, step: int, seconds: float, images: int) -> None:
+        """Write how long an epoch's training or validation took."""
+        if self.parts.processes.first:
+            rate = round(images / seconds, 1) if seconds else None
+            line = {"epoch": epoch, "step": step, "phase": phase, "seconds": round(seconds, 2)}
+            self.folder.append("timings", [line | {"images_per_second": rate}])
+
+    def is_due(self, step: int) -> bool:
+        """Return whether the config says to save the state after this step."""
+        saving = self.parts.config.saving
+        return (saving.steps is not None and step - self._last_step >= saving.steps) or (
+            saving.minutes is not None and time.monotonic() - self._last_time >= 60 * saving.minutes
+        )
+
+    def save(self, state: TrainingState) -> None:
+        """Write the logs, then the state that they belong to: a resumed run cuts off log lines of later steps."""
+        saved = collect_state(self.parts, state)
+        if self.parts.processes.first:
+            self.folder.append("steps", self._lines)
+            self.folder.save_state(saved)
+        self._lines = []
+        self._last_step, self._last_time = state.step, time.monotonic()
+        self.parts.processes.set_resume_hint(resume_hint(self.folder, state))
+
+    def save_checkpoint(self, epoch: int, state: TrainingState) -> None:
+        """Write the epoch's checkpoint, point `last` and perhaps `best` to it, and drop all that are neither."""
+        parts, network = self.parts, self.parts.networks.evaluated
+        weights = whole_weights(network, parts.processes)
+        if not parts.processes.first:
+            return
+        metrics = dict(state.validations[-1]) if state.validations else {"epoch": epoch}
+        save_checkpoint(
+            self.folder.checkpoint(epoch),
+            network,
+            parts.config.model,
+            parts.preprocess,
+            parts.data.classes,
+            metrics,
+            weights=weights,
+        )
+        validation = parts.config.validation
+        best = state.best_epochs(validation.metric, validation.keep)
+        self.folder.keep_checkpoints(best or [epoch], last=epoch)
+
+
+def resume_command(folder: RunFolder) -> str:
+    """Return the advice to resume the run."""
+    return f"Resume with: eml train {folder.path / 'config.yaml'} --resume"
+
+
+def resume_hint(folder: RunFolder, state: TrainingState) -> str:
+    """Return what to tell the user when the run is lost after this state was saved."""
+    return f"the last saved state is of step {state.step}. {resume_command(folder)}"
+
+
+def collect_state(parts: RunParts, state: TrainingState) -> dict[str, Any]:
+    """Return in the first process the state that a single process would save; in the others it is incomplete."""
+    ema = parts.networks.ema
+    collected = {
+        "version": STATE_VERSION,
+        "config": decisive_settings(parts.config),
+        "table": parts.table.digest,
+        "training": asdict(state),
+        "embedder": parts.embedder.state_dict(),
+        "ema": ema.module.state_dict() if ema else None,
+        "head": parts.head.state_dict(),
+        "optimizer": parts.optimizer.state_dict(),
+        "scaler": parts.scaler.state_dict(),
+        "random_states": parts.processes.all_gather(random_state(parts.device)),
+    }
+    return gather_state(collected, parts.embedder, parts.head, parts.optimizer, parts.processes)
+
+
+def restore_state(parts: RunParts, folder: RunFolder, observe: Observer, *, accept_changes: bool) -> TrainingState:
+    """Load the state in the folder into the parts; return where the run stands. All processes call this.
+
+    Raises:
+        CheckpointError: There is no usable state, or it was saved with another config or table.
+    """
+    saved: dict[str, Any] = {}
+    changes: list[str] = []
+    processes = parts.processes
+    if processes.first:
+        folder.sweep()
+        saved, warning = folder.load_state()
+        if warning:
+            observe(Note(warning))
+        changes = _accepted_changes(saved, parts, folder, accept_changes=accept_changes)
+    saved = scatter_state(saved, parts.embedder, parts.head, parts.optimizer, processes, folder.path)
+    _load_parts(saved, parts, folder)
+    state = TrainingState(**saved["training"])
+    _restore_random_state(saved["random_states"], parts, state, observe)
+    if processes.first:
+        folder.cut(state.step, state.closed_epochs)
+        if changes:
+            folder.note_changes(parts.config, state.step, changes)
+    processes.set_resume_hint(resume_hint(folder, state))
+    observe(Note(f"resumed at step {state.step} of {parts.steps}"))
+    return state
+
+
+def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder, *, accept_changes: bool) -> list[str]:
+    """Return what differs from when the state was saved, a line each.
+
+    Raises:
+        CheckpointError: The config differs and `accept_changes` is not set, or the table differs.
+    """
+    changes = config_changes(saved["config"], parts.config)
+    if changes and not accept_changes:
+        lines = [
+            f"{folder.path}: cannot be resumed with another config, since the result would differ. Changes:",
+            *changes,
+            f"resume with its own: eml train {folder.path / 'config.yaml'} --resume; or set `accept_changes` if you "
+            "mean the changes",
+        ]
+        raise CheckpointError(lines, code="config-changed", parameter="accept_changes")
+    if saved["table"] != parts.table.digest:
+        raise CheckpointError(
+            f"{parts.table.name}: is not the table that the run in {folder.path} began with",
+            code="table-changed",
+            parameter="data.table",
+        )
+    if (before := len(saved["random_states"])) != parts.processes.world:
+        changes.append(f"  processes: {before} → {parts.processes.world}")
+    return changes
+
+
+def _load_parts(saved: dict[str, Any], parts: RunParts, folder: RunFolder) -> None:
+    try:
+        parts.embedder.load_state_dict(saved["embedder"])
+        parts.head.load_state_dict(saved["head"])
+        load_optimizer(parts.optimizer, saved["optimizer"])
+        if parts.networks.ema is not None:
+            parts.networks.ema.module.load_state_dict(saved["ema"] or saved["embedder"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        first = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{folder.path}: its state does not fit the changed config: {first}", code="state-does-not-fit"
+        ) from error
+    parts.scaler.load_state_dict(saved["scaler"])
+
+
+def _restore_random_state(saved: list[Any], parts: RunParts, state: TrainingState, observe: Observer) -> None:
+    """Restore this process's random state, or draw from a new seed when the number of processes has changed."""
+    processes = parts.processes
+    if len(saved) != processes.world:
+        observe(Note(f"saved by {_processes(len(saved))}, resumed with {_processes(processes.world)}"))
+        processes.reseed(parts.config.seed, state.step)
+    elif len(saved[processes.rank]) == len(random_state(parts.device)):  # otherwise another kind of device saved it
+        set_random_state(parts.device, saved[processes.rank])
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
