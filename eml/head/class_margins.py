@@ -1,4 +1,4 @@
-"""A margin for each class from its number of images: the fewer, the larger. Ha 2020, arXiv:2010.05350."""
+"""A margin for each class from its number of images, larger for smaller classes. Ha 2020, arXiv:2010.05350."""
 
 from collections.abc import Sequence
 from typing import Literal, Self
@@ -9,33 +9,35 @@ from eml.config import Choice
 
 
 class ClassMargins(Choice):
-    """From the classes' counts to their margins, in the unit of the margin's `m`, whose place they take."""
+    """Margins per class, computed from the classes' numbers of images. They replace the margin's `m`, in its unit."""
 
-    def of(self, counts: Sequence[int]) -> list[float]:
-        """One margin per class; every count must be at least 1."""
+    def margins(self, counts: Sequence[int]) -> list[float]:
+        """Return one margin per class. counts: images per class, at least 1 each."""
         raise NotImplementedError
 
 
 class Power(ClassMargins):
-    """a·n^(−exponent) + b: the paper's formula and defaults."""
+    """a·n^(−exponent) + b, the paper's formula and defaults."""
 
     type: Literal["power"] = "power"
-    a: float = Field(0.5, ge=0, description="what a class of one image has above b")
-    b: float = Field(0.05, ge=0, description="margin of an endless class")
-    exponent: float = Field(0.25, gt=0, description="how quickly it falls with the count")
+    a: float = Field(0.5, ge=0, description="margin of a class with one image, above b")
+    b: float = Field(0.05, ge=0, description="margin of an infinitely large class")
+    exponent: float = Field(0.25, gt=0, description="how quickly the margin falls with the count")
 
-    def of(self, counts: Sequence[int]) -> list[float]:
-        """One margin per class."""
+    def margins(self, counts: Sequence[int]) -> list[float]:
+        """Return one margin per class."""
         return [self.a * count**-self.exponent + self.b for count in counts]
 
 
 class MinMax(ClassMargins):
-    """n^(−exponent) stretched to [lower, upper] over the classes at hand: the released code of the paper's authors."""
+    """n^(−exponent), scaled to [lower, upper] over the classes of the run, as in the released code of the paper."""
 
     type: Literal["min_max"] = "min_max"
     lower: float = Field(0.05, ge=0, description="margin of the largest class")
-    upper: float = Field(0.5, ge=0, description="margin of the smallest class, and of all where all are equal")
-    exponent: float = Field(0.25, gt=0, description="how quickly it falls with the count")
+    upper: float = Field(
+        0.5, ge=0, description="margin of the smallest class, and of all classes if they are of equal size"
+    )
+    exponent: float = Field(0.25, gt=0, description="how quickly the margin falls with the count")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -43,8 +45,8 @@ class MinMax(ClassMargins):
             raise ValueError(f"upper must not be below lower, got {self.upper} and {self.lower}")
         return self
 
-    def of(self, counts: Sequence[int]) -> list[float]:
-        """One margin per class."""
+    def margins(self, counts: Sequence[int]) -> list[float]:
+        """Return one margin per class."""
         powers = [count**-self.exponent for count in counts]
         low, high = min(powers), max(powers)
         if low == high:

@@ -1,4 +1,4 @@
-"""Whether a loss goes with a margin: what is an error, and what deserves a warning."""
+"""Checks that margin, loss and mixing of images fit together."""
 
 import math
 
@@ -13,44 +13,45 @@ from eml.margins import Context, Margin
 
 
 def check_loss(margin: Margin, loss: Loss) -> None:
-    """Raises ConfigError when the loss is one over a softmax, and the margin is none."""
+    """Raise ConfigError if the loss needs a softmax over classes and the margin has none."""
     if margin.reduction != "softmax" and not loss.plain():
         raise ConfigError(
-            f"loss: margin {margin.type} is a loss of its own ({margin.reduction}, no softmax over classes), "
-            "with which neither smoothing nor another loss goes; set loss: {type: cross_entropy, label_smoothing: 0}"
+            f"loss: margin {margin.type} has its own loss ({margin.reduction}, no softmax over classes), which allows "
+            "neither smoothing nor another loss; set loss: {type: cross_entropy, label_smoothing: 0}",
+            code="incompatible-settings",
+            parameter="loss",
         )
 
 
 def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None) -> None:
-    """Raises ConfigError when images are mixed, and the margin or the head's memory has no place for two labels."""
-    problems, remembers = [], "remembers a class by the embedding of one image of it"
+    """Raise ConfigError if images are mixed and the margin or the head's memory does not support two labels."""
     if mix is None:
         return
-    if not _takes_two_labels(margin):
-        own = f"is a loss of its own ({margin.reduction}, no softmax over classes)"
-        allowed = [name for name, each in sorted(Margin.members().items()) if _takes_two_labels(each(type=name))]
+    text = f"mix: {mix.type} gives every image two labels, and"
+    memory, problems = "remembers a class by the embedding of one image", []
+    if not _allows_two_labels(margin):
+        loss = f"has its own loss ({margin.reduction}, no softmax over classes)"
+        reason = loss if margin.reduction != "softmax" else memory
+        members = sorted(Margin.members().items())
+        allowed = [name for name, member in members if _allows_two_labels(member.model_validate({"type": name}))]
         problems.append(
-            f"mix: {mix.type} gives every image two labels, and margin.type {margin.type} "
-            f"{own if margin.reduction != 'softmax' else remembers}; set mix: null, or a margin that takes two: "
+            f"{text} margin.type {margin.type} {reason}; set mix: null, or a margin that allows two labels: "
             f"{', '.join(allowed)}"
         )
     if head.prototypes != "none":
-        problems.append(
-            f"mix: {mix.type} gives every image two labels, and head.prototypes {remembers}; set mix: null, or "
-            "head.prototypes: none"
-        )
+        problems.append(f"{text} head.prototypes {memory}; set mix: null, or head.prototypes: none")
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems, code="incompatible-settings", parameter="mix")
 
 
-def _takes_two_labels(margin: Margin) -> bool:
+def _allows_two_labels(margin: Margin) -> bool:
     return margin.reduction == "softmax" and margin.prototypes() is None
 
 
 def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:
-    """A line to show where label smoothing opposes the margin: the gap it settles at is narrower than the margin.
+    """Return a warning if label smoothing opposes the margin: its optimal gap is narrower than the margin.
 
-    The margin is measured in cosine units at θ = 90°, where it takes full effect: cos 90° − target.
+    The margin is measured in cosine units at θ = 90°, where it has its full effect: cos 90° − target.
     """
     gap = loss.optimal_gap(head.num_classes, head.scale)
     if head.margin.reduction != "softmax" or not head.margin.normalised or math.isinf(gap):
@@ -63,6 +64,6 @@ def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:
         return None
     return (
         f"loss.label_smoothing: with {head.num_classes:,} classes at scale {head.scale:.4g} it holds the target cosine "
-        f"{gap:.2f} above the others, and so opposes the margin, which asks for {margin:.2f}; use 0.02 or less, a "
-        "smaller scale, or none"
+        f"{gap:.2f} above the others, which opposes the margin of {margin:.2f}; use 0.02 or less, a smaller scale, or "
+        "no smoothing"
     )

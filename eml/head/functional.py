@@ -1,4 +1,4 @@
-"""Margins without a module: for a notebook, a test, or a head of one's own."""
+"""Margins as functions of embeddings, class weights and labels: for notebooks, tests and custom heads."""
 
 import torch
 from torch import Tensor
@@ -14,10 +14,20 @@ from eml.margins import Margin
 def margin_logits(
     margin: Margin, embeddings: Tensor, class_weights: Tensor, labels: Tensor, *, config: HeadConfig | None = None
 ) -> Tensor:
-    """(B, C) logits after margin and scale, differentiable by embeddings and class weights.
+    """Return the (B, C) logits after margin and scale, differentiable with respect to embeddings and class weights.
 
-    embeddings: (B, D); class_weights: (C, D), or (C, K, D) with K centres; labels: (B,) int64. A margin with state or
-    random draws is taken as at its first step, without draws; for training use `ClassHead`.
+    A margin with state or random draws is in its initial state, without draws. For training use `ClassHead`.
+
+    Args:
+        margin: The margin, such as `ArcFace(m=0.5)`.
+        embeddings: (B, D) floating point, of any length.
+        class_weights: (C, D), or (C, K, D) with K centres per class.
+        labels: (B,) int64 in [0, C).
+        config: Scale and other settings of the head; the margin's paper's scale if None.
+
+    Raises:
+        ConfigError: Margin and config do not fit together.
+        ValueError: Shapes or labels do not fit.
     """
     return _head(margin, embeddings, class_weights, config).logits(embeddings, labels)
 
@@ -31,14 +41,29 @@ def margin_loss(
     loss: Loss | None = None,
     config: HeadConfig | None = None,
 ) -> Tensor:
-    """(B,) losses; arguments as of `margin_logits`. loss: cross-entropy unless given."""
+    """Return the (B,) losses, differentiable with respect to embeddings and class weights.
+
+    A margin with state or random draws is in its initial state, without draws. For training use `ClassHead`.
+
+    Args:
+        margin: The margin, such as `ArcFace(m=0.5)`.
+        embeddings: (B, D) floating point, of any length.
+        class_weights: (C, D), or (C, K, D) with K centres per class.
+        labels: (B,) int64 in [0, C).
+        loss: From per-sample terms to losses; cross-entropy without smoothing if None.
+        config: Scale and other settings of the head; the margin's paper's scale if None.
+
+    Raises:
+        ConfigError: Margin, loss and config do not fit together.
+        ValueError: Shapes or labels do not fit.
+    """
     loss = loss or CrossEntropy()
     check_loss(margin, loss)
     return loss(_head(margin, embeddings, class_weights, config)(embeddings, labels))
 
 
 def _head(margin: Margin, embeddings: Tensor, class_weights: Tensor, config: HeadConfig | None) -> ClassHead:
-    """A head in eval mode around weights that are the caller's."""
+    """Return a head in eval mode that uses the caller's class weights."""
     config = config or HeadConfig()
     if class_weights.ndim == 3 and "centers" in type(margin).model_fields:
         margin = margin.model_copy(update={"centers": class_weights.shape[1]})

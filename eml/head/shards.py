@@ -1,8 +1,9 @@
-"""Classes spread over processes: which of them are here, and what the processes tell one another.
+"""Classes split over processes: the part that a process holds, and the exchanges between processes.
 
-Every process sees the whole batch and takes the same loss of it; what differs is which classes it compares it with. So
-a sum over classes needs one exchange on the way forward and none on the way back, a value that is the same everywhere
-and goes into the comparison needs one on the way back, and no gradient is multiplied by the number of processes.
+Every process sees the whole batch and computes the same loss of it, but compares it only with its own classes. So a sum
+over classes needs one exchange in the forward pass and none in the backward pass. A value that is the same in all
+processes and enters the comparison needs one exchange in the backward pass. No gradient is multiplied by the number of
+processes.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import Tensor
 class Shard:
     """The classes [start, stop) out of num_classes, and the group of processes that hold all of them.
 
-    group: None for a process that holds all classes itself; then everything here leaves tensors as they are.
+    group: None for a process that holds all classes itself; then no method changes a tensor.
     """
 
     num_classes: int
@@ -27,12 +28,12 @@ class Shard:
 
     @classmethod
     def whole(cls, num_classes: int) -> "Shard":
-        """All classes, here."""
+        """Return the shard of a process that holds all classes."""
         return cls(num_classes, 0, num_classes)
 
     @classmethod
     def of_group(cls, num_classes: int, group: Any = None) -> "Shard":
-        """This process's contiguous part of the classes; group: of torch.distributed, None for all its processes."""
+        """Return this process's contiguous part of the classes. group: of torch.distributed, None for all processes."""
         group = group or dist.group.WORLD
         return cls(num_classes, *part_of(num_classes, dist.get_rank(group), dist.get_world_size(group)), group)
 
@@ -41,7 +42,7 @@ class Shard:
 
     @property
     def rank(self) -> int:
-        """Of this process in the group."""
+        """The rank of this process in the group."""
         return 0 if self.group is None else dist.get_rank(self.group)
 
     @property
@@ -50,13 +51,13 @@ class Shard:
         return 1 if self.group is None else dist.get_world_size(self.group)
 
     def places(self, labels: Tensor) -> Tensor:
-        """(B,) place of each label among the classes here, −1 where it is elsewhere."""
+        """Return the (B,) place of each label among the classes of this shard, −1 for a class elsewhere."""
         if self.group is None:
             return labels
         return torch.where((labels >= self.start) & (labels < self.stop), labels - self.start, -1)
 
     def counts(self, local: Tensor) -> list[int]:
-        """The number of rows that each process has."""
+        """Return the number of rows of each process."""
         if self.group is None:
             return [len(local)]
         count = torch.tensor([len(local)], device=local.device)
@@ -65,22 +66,22 @@ class Shard:
         return torch.cat(counts).tolist()
 
     def gathered(self, local: Tensor, counts: list[int] | None = None) -> Tensor:
-        """(B, …) of (b, …) rows of each process, one after the other. counts: of rows, where they are known."""
+        """Return the (B, …) rows of all processes in order. local: (b, …); counts: rows per process, if known."""
         if self.group is None:
             return local
         gathered: Tensor = _Gather.apply(local, counts or self.counts(local), self)
         return gathered
 
     def into(self, shared: Tensor) -> Tensor:
-        """A value that is the same everywhere, as each process compares it with its classes: gradients add up."""
+        """Return a value that is the same in all processes, ready to compare with this shard: gradients are summed."""
         return shared if self.group is None else _Into.apply(shared, self.group)
 
     def total(self, part: Tensor) -> Tensor:
-        """The sum over the processes, the same everywhere."""
+        """Return the sum over the processes, the same in all of them."""
         return part if self.group is None else _Total.apply(part, self.group)
 
     def log_sum_exp(self, part: Tensor) -> Tensor:
-        """ln Σ exp over the processes' parts, elementwise; −∞ where all are."""
+        """ln Σ exp over the processes' parts, elementwise; −∞ where all parts are."""
         if self.group is None:
             return part
         largest = self.largest(part.detach())
@@ -90,7 +91,7 @@ class Shard:
         return (total.masked_fill(nothing, 1.0).log() + finite).masked_fill(nothing, -torch.inf)
 
     def largest(self, part: Tensor) -> Tensor:
-        """The maximum over the processes, detached."""
+        """Return the maximum over the processes, detached."""
         if self.group is None:
             return part
         largest = part.detach().clone()
@@ -98,12 +99,12 @@ class Shard:
         return largest
 
     def merged(self, part: Tensor) -> Tensor:
-        """(C, …) of all classes, of this process's (c, …); without a gradient."""
+        """Return the (C, …) values of all classes from this process's (c, …), without a gradient."""
         with torch.no_grad():
             return self.gathered(part.detach())
 
     def mine(self, everything: Tensor) -> Tensor:
-        """This process's (c, …) of (C, …)."""
+        """Return this process's (c, …) part of (C, …) values."""
         return everything if self.group is None else everything[self.start : self.stop]
 
 
@@ -149,27 +150,5 @@ class _Total(torch.autograd.Function):
 
 
 def part_of(num_classes: int, rank: int, world: int) -> tuple[int, int]:
-    """First class of process `rank` of `world`, and the one after its last."""
+    """Return the first class of process `rank` of `world`, and the one after its last."""
     return rank * num_classes // world, (rank + 1) * num_classes // world
-
-
-def drawn_rows(shard: Shard, width: int, dtype: torch.dtype, block: int = 4096) -> Tensor:
-    """(c, width) standard normal numbers for the classes that are here, the same however many processes there are.
-
-    Drawn block by block of classes, each from a seed of its own, so that a process draws its part alone. The seeds
-    follow on a number from torch's generator, of which no more is taken. block: part of what a seed gives.
-    """
-    seed = int(torch.randint(2**32, (), dtype=torch.int64))  # of a seed, torch's generator takes 32 bits
-    rows, generator = torch.empty(len(shard), width, dtype=dtype), torch.Generator()
-    for number in range(shard.start // block, -(-shard.stop // block)):
-        generator.manual_seed((seed + number) % 2**32)
-        first, end = number * block, min((number + 1) * block, shard.num_classes)
-        start, stop = max(first, shard.start), min(end, shard.stop)
-        inside = rows[start - shard.start : stop - shard.start]
-        if stop - start == end - first:
-            inside.normal_(generator=generator)
-        else:
-            inside.copy_(
-                torch.empty(end - first, width, dtype=dtype).normal_(generator=generator)[start - first : stop - first]
-            )
-    return rows

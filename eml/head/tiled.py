@@ -1,8 +1,7 @@
-"""The reductions of `others` one tile of classes after the other, with a backward pass of their own."""
+"""The reductions over the negatives, one tile of classes after another, with a backward pass of their own."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,197 +9,234 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
-from eml.head.negatives import (
-    LogitInputs,
-    LogitSpec,
-    NegativeTerms,
-    Targets,
-    logits_of_others,
-    product,
-    repelled_columns,
-    rows_at,
-)
+from eml.head.active_classes import ActiveClasses, rows_at
+from eml.head.negatives import LogitInputs, LogitSpec, NegativeTerms, Targets, product, repelled_columns
 from eml.margins.base import per_row
 
 
-def tiled_others(spec: LogitSpec, given: LogitInputs, *, tile: int, keep: int) -> NegativeTerms:
-    """The same, `tile` classes at a time: no more is held at once than a few matrices B×tile.
+def tiled_negatives(spec: LogitSpec, inputs: LogitInputs, *, tile: int, keep: int) -> NegativeTerms:
+    """Return the reductions, computed `tile` classes at a time, in the memory of a few matrices B×tile.
 
-    keep: how many classes' cosines are kept for the backward pass; those of the others are computed again there.
-    Differentiable once.
+    Differentiable once. keep: number of classes whose cosines are kept for the backward pass; those of the others are
+    computed again there.
     """
-    plan = _Plan(spec, len(given.class_weights), tile, keep)
-    tensors = (given.embeddings, given.class_weights, given.class_bias, given.scale, given.logit_bias)
-    found = list(_Tiled.apply(plan, *tensors))
-    rows = [found.pop(0) for _ in spec.targets]
-    sums, totals = ([found.pop(0) for _ in spec.contexts] for _ in range(2))
-    return NegativeTerms(rows, sums, totals, *found)
+    tiles = _Tiles(spec, inputs.classes, tile, keep)
+    tensors = (inputs.embeddings, inputs.classes.weights, inputs.class_bias, inputs.scale, inputs.logit_bias)
+    outputs = list(_Tiled.apply(tiles, *tensors))
+    rows = [outputs.pop(0) for _ in inputs.classes.places]
+    sums, totals = ([outputs.pop(0) for _ in spec.contexts] for _ in range(2))
+    return NegativeTerms(rows, sums, totals, *outputs)
 
 
-@dataclass
-class _Plan:
-    """The tiles of a pass and what its forward leaves for its backward."""
+class _Tiles:
+    """The tiles of a pass over the classes, and the tensors that its forward keeps for its backward."""
 
-    spec: LogitSpec
-    num_classes: int
-    tile: int
-    keep: int
-    inverse_lengths: list[Tensor] = field(default_factory=list)
-    kept: list[Tensor] = field(default_factory=list)
+    def __init__(self, spec: LogitSpec, classes: ActiveClasses, tile: int, keep: int) -> None:
+        self.spec, self.classes, self.tile, self.keep = spec, classes, tile, keep
+        self.inverse_lengths: list[Tensor] = []
+        self.kept: list[Tensor] = []
 
     @property
     def builds_rows(self) -> bool:
-        """Whether rows are made by autograd; else they are scaled class weights, and no copy is made of them."""
+        """Whether autograd builds the rows; otherwise they are scaled class weights, and no copy of them is made."""
         return self.spec.rows is not None or self.spec.row_penalty
 
-    def slices(self) -> Iterator[slice]:
-        for start in range(0, self.num_classes, self.tile):
-            yield slice(start, min(start + self.tile, self.num_classes))
+    def __iter__(self) -> Iterator[slice]:
+        num_classes = len(self.classes.weights)
+        for start in range(0, num_classes, self.tile):
+            yield slice(start, min(start + self.tile, num_classes))
 
     def targets(self, ids: slice) -> Targets:
-        return Targets.within(self.spec.targets, ids)
+        return Targets(self.classes.places, ids)
+
+    def log_weights(self, ids: slice) -> Tensor | None:
+        return None if self.classes.log_weights is None else self.classes.log_weights[ids]
 
     def cosine(self, embeddings: Tensor, weights: Tensor, ids: slice, inverse: Tensor | None) -> Tensor:
-        """(B, c·K) of a tile's (c, D) or (c, K, D) weights, before pooling and bias."""
+        """Return the (B, c·K) cosines to a tile's (c, D) or (c, K, D) weights, before pooling and bias."""
         if self.builds_rows:
-            weights = self.spec.built_rows(weights, ids)
+            weights = self.spec.build_rows(weights, ids)
         cosine = product(embeddings, weights.flatten(0, -2), low_precision=self.spec.low_precision)
         return cosine if inverse is None else cosine.mul_(inverse)
 
     def inverse(self, weights: Tensor) -> Tensor | None:
-        """(c·K,) 1/‖w‖, 0 for what `to_unit` makes zeros; None where rows are not merely scaled."""
-        if self.builds_rows or not self.spec.normalised:
+        """1/‖w‖ (c·K,), 0 for rows that `to_unit` makes zeros; None where rows are not merely scaled."""
+        if self.builds_rows or not self.spec.margin.normalised:
             return None
         length = torch.linalg.vector_norm(weights.flatten(0, -2), dim=1)
         return torch.where(length <= 1e-12, torch.zeros_like(length), 1 / length.clamp_min(1e-12))
 
-    def pooled(self, cosine: Tensor, centers: int | None) -> Tensor:
-        """(B, c·K) → (B, c)."""
-        return cosine if centers is None else self.spec.margin.pool(cosine.unflatten(1, (-1, centers)))
+    def pooled(self, cosine: Tensor, class_bias: Tensor | None, ids: slice) -> Tensor:
+        """Return the cosines to the classes with their bias. (B, c·K) → (B, c)."""
+        if self.classes.weights.ndim == 3:
+            cosine = self.spec.margin.pool(cosine.unflatten(1, (-1, self.classes.weights.shape[1])))
+        return cosine if class_bias is None else cosine + class_bias[ids]
 
-    def add_gradients(
+
+class _RunningTerms:
+    """The reductions over the tiles so far."""
+
+    def __init__(self, tiles: _Tiles, embeddings: Tensor, scale: Tensor, logit_bias: Tensor | None) -> None:
+        spec, count = tiles.spec, len(embeddings)
+        self.tiles, self.scale, self.logit_bias = tiles, scale, logit_bias
+        self.sums = [embeddings.new_full((count,), -math.inf) for _ in spec.contexts]
+        self.totals = [embeddings.new_zeros(count) for _ in spec.contexts]
+        self.nearest = embeddings.new_full((count,), -math.inf)
+        self.softplus = embeddings.new_zeros(count) if spec.margin.reduction == "bce" else None
+        self.repelled = embeddings.new_zeros(()) if spec.margin.reduction == "proxy" else None
+        self.penalty = embeddings.new_zeros(()) if spec.row_penalty else None
+
+    def add_penalty(self, weights: Tensor, ids: slice) -> None:
+        """Add the penalty of a tile's (c, …) class weights."""
+        if self.penalty is not None:
+            spec = self.tiles.spec
+            part = spec.penalty(spec.build_rows(weights, ids), self.tiles.classes.compared)
+            self.penalty = self.penalty if part is None else self.penalty + part
+
+    def add(self, cosine: Tensor, ids: slice) -> None:
+        """Add a tile's (B, c) cosines, which it leaves as they are."""
+        spec, targets, log_weights = self.tiles.spec, self.tiles.targets(ids), self.tiles.log_weights(ids)
+        own = targets.take(cosine)
+        targets.fill(cosine, -math.inf)
+        self.nearest = torch.maximum(self.nearest, cosine.amax(1))
+        targets.put(cosine, own)
+        for index, context in enumerate(spec.contexts):
+            logits = spec.logits(cosine, context, self.scale, self.logit_bias)
+            weighted = logits if log_weights is None else logits * log_weights.exp()
+            self.totals[index] += weighted.sum(1) - targets.total(weighted)
+            targets.fill(logits, -math.inf)
+            weighted = logits if log_weights is None else logits + log_weights
+            self.sums[index] = torch.logaddexp(self.sums[index], weighted.logsumexp(1))
+            if self.softplus is not None:
+                terms = -logsigmoid(-logits)
+                self.softplus += (terms if log_weights is None else terms * log_weights.exp()).sum(1)
+            if self.repelled is not None:
+                columns = repelled_columns(logits)
+                self.repelled += (columns if log_weights is None else columns * log_weights.exp()).sum()
+
+
+class _Gradients:
+    """The gradients with respect to the inputs, to which each tile adds its part.
+
+    Args:
+        tiles: Tiles of the forward pass.
+        tensors: Inputs and sums that the forward pass saved.
+        gradients: Gradients with respect to the outputs of the forward pass.
+        of_scale: Compute the gradient with respect to the scale.
+    """
+
+    def __init__(
         self,
-        ids: slice,
-        weights: Tensor,
-        inverse: Tensor | None,
-        cosine: Tensor,
-        by_cosine: Tensor,
-        embeddings: Tensor,
-        by_embeddings: Tensor,
-        out: Tensor,
-        by_penalty: Tensor | None,
+        tiles: _Tiles,
+        tensors: tuple[Tensor, ...],
+        gradients: tuple[Tensor | None, ...],
+        *,
+        of_scale: bool,
     ) -> None:
-        """From the gradient by a tile's (B, c·K) cosines to those by embeddings and, in `out` (c·K, D), by weights."""
-        low = self.spec.low_precision
-        if self.builds_rows:
-            with torch.enable_grad():
-                leaf = weights.detach().requires_grad_()
-                rows = self.spec.built_rows(leaf, ids)
-                penalty = None if by_penalty is None else self.spec.penalty(rows)
-            flat = rows.detach().flatten(0, -2)
-            by_rows = product(by_cosine.T, embeddings.T, low_precision=low).view_as(rows)
-            by_embeddings += product(by_cosine, flat.T, low_precision=low)
-            outputs, gradients = [rows], [by_rows]
-            if penalty is not None and by_penalty is not None:
-                outputs, gradients = [rows, penalty], [by_rows, by_penalty]
-            out.copy_(torch.autograd.grad(outputs, leaf, gradients)[0].flatten(0, -2))
+        self.tiles = tiles
+        self.embeddings, self.class_weights, self.class_bias, self.scale, self.logit_bias, *sums = tensors
+        self.sums = [values.masked_fill(values == -math.inf, 0.0) for values in sums]  # no negatives: exp(−∞ − 0) is 0
+        labels, contexts = len(tiles.classes.places), len(tiles.spec.contexts)
+        self.by_target_weights = gradients[:labels]
+        self.by_sum = gradients[labels : labels + contexts]
+        self.by_total = gradients[labels + contexts : labels + 2 * contexts]
+        self.by_softplus, self.by_repelled, self.by_penalty = gradients[labels + 2 * contexts + 1 :]
+        self.embeddings_gradient = torch.zeros_like(self.embeddings)
+        self.weights_gradient = torch.empty_like(self.class_weights)
+        self.bias_gradient = None if self.class_bias is None else torch.zeros_like(self.class_bias)
+        self.scale_gradient = torch.zeros_like(self.scale) if of_scale else None
+        self.logit_bias_gradient = None if self.logit_bias is None else torch.zeros_like(self.logit_bias)
+
+    def add(self, cosine: Tensor, weights: Tensor, ids: slice, inverse: Tensor | None) -> None:
+        """Add the part of a tile. cosine: (B, c·K); weights: (c, …); inverse: (c·K,) as in `_Tiles`."""
+        by_cosine = self._by_cosine(cosine, ids)
+        out = self.weights_gradient[ids].flatten(0, -2)
+        if self.tiles.builds_rows:
+            self._add_through_rows(by_cosine, weights, ids, out)
             return
-        flat = weights.flatten(0, -2)
+        flat, low = weights.flatten(0, -2), self.tiles.spec.low_precision
         pull = None if inverse is None else torch.einsum("bc,bc->c", by_cosine, cosine) * inverse**2
         by_product = by_cosine if inverse is None else by_cosine.mul_(inverse)
-        if low or out.dtype != embeddings.dtype:
-            by_embeddings += product(by_product, flat.T, low_precision=low)
-            out.copy_(product(by_product.T, embeddings.T, low_precision=low))
+        if low or out.dtype != self.embeddings.dtype:
+            self.embeddings_gradient += product(by_product, flat.T, low_precision=low)
+            out.copy_(product(by_product.T, self.embeddings.T, low_precision=low))
         else:
-            by_embeddings.addmm_(by_product, flat)
-            torch.mm(by_product.T, embeddings, out=out)
+            self.embeddings_gradient.addmm_(by_product, flat)
+            torch.mm(by_product.T, self.embeddings, out=out)
         if pull is not None:  # what points along a class weight changes only its length, which does not count
             out.addcmul_(flat.to(out.dtype), pull.unsqueeze(1).to(out.dtype), value=-1)
 
+    def add_targets(self) -> None:
+        """Add the gradients with respect to the targets' class weights."""
+        for places, gradient in zip(self.tiles.classes.places, self.by_target_weights, strict=True):
+            if gradient is not None:
+                here = (places >= 0).nonzero().squeeze(1)
+                self.weights_gradient.index_add_(0, places[here], gradient[here].to(self.weights_gradient.dtype))
 
-@dataclass
-class _Wanted:
-    """Gradients by what the forward gave, and the sums that it gave."""
+    def _add_through_rows(self, by_cosine: Tensor, weights: Tensor, ids: slice, out: Tensor) -> None:
+        """Add the gradients where autograd builds the rows; the weights' (c·K, D) one is written to `out`."""
+        spec, low = self.tiles.spec, self.tiles.spec.low_precision
+        with torch.enable_grad():
+            leaf = weights.detach().requires_grad_()
+            rows = spec.build_rows(leaf, ids)
+            penalty = None if self.by_penalty is None else spec.penalty(rows, self.tiles.classes.compared)
+        flat = rows.detach().flatten(0, -2)
+        by_rows = product(by_cosine.T, self.embeddings.T, low_precision=low).view_as(rows)
+        self.embeddings_gradient += product(by_cosine, flat.T, low_precision=low)
+        outputs, gradients = [rows], [by_rows]
+        if penalty is not None and self.by_penalty is not None:
+            outputs, gradients = [rows, penalty], [by_rows, self.by_penalty]
+        out.copy_(torch.autograd.grad(outputs, leaf, gradients)[0].flatten(0, -2))
 
-    sums: list[Tensor]
-    by_sum: Sequence[Tensor | None]
-    by_total: Sequence[Tensor | None]
-    softplus: Tensor | None
-    repelled: Tensor | None
-    penalty: Tensor | None
-
-
-@dataclass
-class _Tile:
-    """The elementwise part of the backward pass of one tile."""
-
-    plan: _Plan
-    ids: slice
-    centers: int | None
-    scale: Tensor
-    logit_bias: Tensor | None
-    wanted: _Wanted
-
-    def gradient(
-        self,
-        cosine: Tensor,
-        class_bias: Tensor | None,
-        by_bias: Tensor | None,
-        by_scale: Tensor | None,
-        by_logit_bias: Tensor | None,
-    ) -> Tensor:
-        """(B, c·K) by the cosines; adds to the gradients by biases and scale."""
-        spec = self.plan.spec
-        if self.centers is None and not spec.changes_others():
-            plain = cosine if class_bias is None else cosine + class_bias[self.ids]
-            by_plain = self._by_others(plain, 0, by_scale, by_logit_bias)
-            if by_bias is not None:
-                by_bias[self.ids] = by_plain.sum(0)
+    def _by_cosine(self, cosine: Tensor, ids: slice) -> Tensor:
+        """Return the gradient (B, c·K) with respect to a tile's cosines; add those of biases and scale."""
+        spec = self.tiles.spec
+        if self.class_weights.ndim == 2 and not spec.changes_negatives():
+            by_plain = self._by_negatives(self.tiles.pooled(cosine, self.class_bias, ids), 0, ids)
+            if self.bias_gradient is not None:
+                self.bias_gradient[ids] = by_plain.sum(0)
             return by_plain
         with torch.enable_grad():
             leaf = cosine.detach().requires_grad_()
-            pooled = self.plan.pooled(leaf, self.centers)
-            pooled = pooled if class_bias is None else pooled + class_bias[self.ids].detach()
-            outputs = [spec.others(pooled, context) for context in spec.contexts]
-        by_outputs = [
-            self._by_others(each.detach(), index, by_scale, by_logit_bias) for index, each in enumerate(outputs)
-        ]
-        if by_bias is not None:
+            class_bias = None if self.class_bias is None else self.class_bias.detach()
+            pooled = self.tiles.pooled(leaf, class_bias, ids)
+            outputs = [spec.negatives(pooled, context) for context in spec.contexts]
+        by_outputs = [self._by_negatives(output.detach(), index, ids) for index, output in enumerate(outputs)]
+        if self.bias_gradient is not None:
             (by_pooled,) = torch.autograd.grad(outputs, pooled, by_outputs, retain_graph=True)
-            by_bias[self.ids] = by_pooled.sum(0)
+            self.bias_gradient[ids] = by_pooled.sum(0)
         return torch.autograd.grad(outputs, leaf, by_outputs)[0]
 
-    def _by_others(self, others: Tensor, index: int, by_scale: Tensor | None, by_logit_bias: Tensor | None) -> Tensor:
-        """(B, c) by the other classes' cosines as the loss sees them, in the context of that index."""
-        wanted, scale = self.wanted, per_row(self.scale)
-        logits = others * scale
+    def _by_negatives(self, negatives: Tensor, index: int, ids: slice) -> Tensor:
+        """Return the gradient (B, c) with respect to the negatives' cosines as the loss sees them in a context."""
+        scale = per_row(self.scale)
+        logits = negatives * scale
         if self.logit_bias is not None:
             logits += self.logit_bias
-        by_logits = self._by_logits(logits, index, wanted)
-        if by_scale is not None:
-            per_sample = (by_logits * others).sum(1)
-            by_scale += per_sample if by_scale.ndim else per_sample.sum()
-        if by_logit_bias is not None:
-            by_logit_bias += by_logits.sum()
+        by_logits = self._by_logits(logits, index, ids)
+        if self.scale_gradient is not None:
+            per_sample = (by_logits * negatives).sum(1)
+            self.scale_gradient += per_sample if self.scale_gradient.ndim else per_sample.sum()
+        if self.logit_bias_gradient is not None:
+            self.logit_bias_gradient += by_logits.sum()
         return by_logits.mul_(scale)
 
-    def _by_logits(self, logits: Tensor, index: int, wanted: _Wanted) -> Tensor:
-        spec, targets = self.plan.spec, self.plan.targets(self.ids)
-        log_weights = None if spec.log_weights is None else spec.log_weights[self.ids]
+    def _by_logits(self, logits: Tensor, index: int, ids: slice) -> Tensor:
+        targets, log_weights = self.tiles.targets(ids), self.tiles.log_weights(ids)
         weights = 1.0 if log_weights is None else log_weights.exp()
         gradient = torch.zeros_like(logits)
-        if (by_sum := wanted.by_sum[index]) is not None:
-            shifted = logits - wanted.sums[index].unsqueeze(1)
+        if (by_sum := self.by_sum[index]) is not None:
+            shifted = logits - self.sums[index].unsqueeze(1)
             if log_weights is not None:
                 shifted += log_weights
             gradient = shifted.exp_().mul_(by_sum.unsqueeze(1))
-        if (by_total := wanted.by_total[index]) is not None:
+        if (by_total := self.by_total[index]) is not None:
             gradient += by_total.unsqueeze(1) * weights
-        if wanted.softplus is not None:
-            gradient += logits.sigmoid() * weights * wanted.softplus.unsqueeze(1)
-        if wanted.repelled is not None:
+        if self.by_softplus is not None:
+            gradient += logits.sigmoid() * weights * self.by_softplus.unsqueeze(1)
+        if self.by_repelled is not None:
             targets.fill(logits, -math.inf)
-            gradient += (logits - repelled_columns(logits)).exp() * weights * wanted.repelled
+            gradient += (logits - repelled_columns(logits)).exp() * weights * self.by_repelled
         targets.fill(gradient, 0.0)
         return gradient
 
@@ -209,89 +245,48 @@ class _Tiled(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        plan: _Plan,
+        tiles: _Tiles,
         embeddings: Tensor,
         class_weights: Tensor,
         class_bias: Tensor | None,
         scale: Tensor,
         logit_bias: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        spec, count = plan.spec, len(embeddings)
-        centers = class_weights.shape[1] if class_weights.ndim == 3 else None
-        sums = [embeddings.new_full((count,), -math.inf) for _ in spec.contexts]
-        totals = [embeddings.new_zeros(count) for _ in spec.contexts]
-        nearest = embeddings.new_full((count,), -math.inf)
-        softplus = embeddings.new_zeros(count) if spec.margin.reduction == "bce" else None
-        repelled = embeddings.new_zeros(()) if spec.margin.reduction == "proxy" else None
-        penalty = embeddings.new_zeros(()) if spec.row_penalty else None
-        for ids in plan.slices():
-            weights, targets = class_weights[ids].to(embeddings.dtype), plan.targets(ids)
-            inverse = plan.inverse(weights)
-            cosine = plan.cosine(embeddings, weights, ids, inverse)
+        terms = _RunningTerms(tiles, embeddings, scale, logit_bias)
+        for ids in tiles:
+            weights = class_weights[ids].to(embeddings.dtype)
+            inverse = tiles.inverse(weights)
+            cosine = tiles.cosine(embeddings, weights, ids, inverse)
             if inverse is not None:
-                plan.inverse_lengths.append(inverse)
-            if ids.stop <= plan.keep:
-                plan.kept.append(cosine)
-            if penalty is not None:
-                part = spec.penalty(plan.spec.built_rows(weights, ids))
-                penalty = penalty if part is None else penalty + part
-            pooled = plan.pooled(cosine, centers)
-            pooled = pooled if class_bias is None else pooled + class_bias[ids]
-            own = targets.take(pooled)
-            targets.fill(pooled, -math.inf)
-            nearest = torch.maximum(nearest, pooled.amax(1))
-            targets.put(pooled, own)
-            log_weights = None if spec.log_weights is None else spec.log_weights[ids]
-            for index, context in enumerate(spec.contexts):
-                logits = logits_of_others(spec, pooled, context, scale, logit_bias)
-                weighted = logits if log_weights is None else logits * log_weights.exp()
-                totals[index] += weighted.sum(1) - targets.total(weighted)
-                targets.fill(logits, -math.inf)
-                weighted = logits if log_weights is None else logits + log_weights
-                sums[index] = torch.logaddexp(sums[index], weighted.logsumexp(1))
-                if softplus is not None:
-                    terms = -logsigmoid(-logits)
-                    softplus += (terms if log_weights is None else terms * log_weights.exp()).sum(1)
-                if repelled is not None:
-                    columns = repelled_columns(logits)
-                    repelled += (columns if log_weights is None else columns * log_weights.exp()).sum()
-        ctx.plan, ctx.centers = plan, centers
-        ctx.save_for_backward(embeddings, class_weights, class_bias, scale, logit_bias, *sums)
+                tiles.inverse_lengths.append(inverse)
+            if ids.stop <= tiles.keep:
+                tiles.kept.append(cosine)
+            terms.add_penalty(weights, ids)
+            terms.add(tiles.pooled(cosine, class_bias, ids), ids)
+        ctx.tiles = tiles
+        ctx.save_for_backward(embeddings, class_weights, class_bias, scale, logit_bias, *terms.sums)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(nearest)
-        rows = [rows_at(class_weights, each) for each in spec.targets]
-        return (*rows, *sums, *totals, nearest, softplus, repelled, penalty)
+        ctx.mark_non_differentiable(terms.nearest)
+        rows = [rows_at(class_weights, places) for places in tiles.classes.places]
+        return (*rows, *terms.sums, *terms.totals, terms.nearest, terms.softplus, terms.repelled, terms.penalty)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        plan: _Plan = ctx.plan
-        spec, labels, contexts = plan.spec, len(plan.spec.targets), len(plan.spec.contexts)
-        embeddings, class_weights, class_bias, scale, logit_bias, *sums = ctx.saved_tensors
-        wanted = _Wanted(
-            sums=[each.masked_fill(each == -math.inf, 0.0) for each in sums],  # no others: exp(−∞ − 0) is 0
-            by_sum=gradients[labels : labels + contexts],
-            by_total=gradients[labels + contexts : labels + 2 * contexts],
-            softplus=gradients[labels + 2 * contexts + 1],
-            repelled=gradients[labels + 2 * contexts + 2],
-            penalty=gradients[labels + 2 * contexts + 3],
+        tiles: _Tiles = ctx.tiles
+        result = _Gradients(tiles, ctx.saved_tensors, gradients, of_scale=ctx.needs_input_grad[4])
+        for number, ids in enumerate(tiles):
+            weights = result.class_weights[ids].to(result.embeddings.dtype)
+            inverse = tiles.inverse_lengths[number] if tiles.inverse_lengths else None
+            held = number < len(tiles.kept)
+            cosine = tiles.kept[number] if held else tiles.cosine(result.embeddings, weights, ids, inverse)
+            result.add(cosine, weights, ids, inverse)
+        result.add_targets()
+        return (
+            None,
+            result.embeddings_gradient,
+            result.weights_gradient,
+            result.bias_gradient,
+            result.scale_gradient,
+            result.logit_bias_gradient,
         )
-        by_embeddings = torch.zeros_like(embeddings)
-        by_weights = torch.empty_like(class_weights)
-        by_bias = None if class_bias is None else torch.zeros_like(class_bias)
-        by_scale = torch.zeros_like(scale) if ctx.needs_input_grad[4] else None
-        by_logit_bias = torch.zeros_like(logit_bias) if logit_bias is not None else None
-        for number, ids in enumerate(plan.slices()):
-            weights = class_weights[ids].to(embeddings.dtype)
-            inverse = plan.inverse_lengths[number] if plan.inverse_lengths else None
-            held = number < len(plan.kept)
-            cosine = plan.kept[number] if held else plan.cosine(embeddings, weights, ids, inverse)
-            tile = _Tile(plan, ids, ctx.centers, scale, logit_bias, wanted)
-            by_cosine = tile.gradient(cosine, class_bias, by_bias, by_scale, by_logit_bias)
-            out = by_weights[ids].flatten(0, -2)
-            plan.add_gradients(ids, weights, inverse, cosine, by_cosine, embeddings, by_embeddings, out, wanted.penalty)
-        for target, gradient in zip(spec.targets, gradients[:labels], strict=True):
-            if gradient is not None:
-                here = (target >= 0).nonzero().squeeze(1)
-                by_weights.index_add_(0, target[here], gradient[here].to(by_weights.dtype))
-        return None, by_embeddings, by_weights, by_bias, by_scale, by_logit_bias

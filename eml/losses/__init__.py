@@ -1,4 +1,4 @@
-"""The loss family: from the class head's per-sample terms to one loss per sample."""
+"""The loss family: functions from the class head's per-sample terms to one loss per sample."""
 
 from importlib import import_module
 from pkgutil import iter_modules

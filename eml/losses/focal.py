@@ -19,10 +19,12 @@ class Focal(Loss):
     """
 
     type: Literal["focal"] = "focal"
-    gamma: float = Field(2.0, ge=0, le=10, description="how much easy samples lose weight; 0: cross-entropy")
+    gamma: float = Field(
+        2.0, ge=0, le=10, description="exponent that reduces the weight of easy samples; 0: cross-entropy"
+    )
 
     def per_sample(self, terms: Terms) -> Tensor:
-        """(B,) losses in nats. 1−p is written −expm1(ln p), which keeps its digits near p = 1."""
+        """Return the (B,) losses in nats. 1−p is computed as −expm1(ln p), which is precise near p = 1."""
         loss = terms.log_sum_exp - terms.target_logit
-        missing = (-(-loss).expm1()).clamp_min(1e-12)  # at 0 a γ below 1 would have an infinite gradient
+        missing = (-(-loss).expm1()).clamp_min(1e-12)  # at 0 the gradient would be infinite for γ below 1
         return missing**self.gamma * loss

@@ -1,4 +1,4 @@
-"""The margin family: one file per margin, pure maths. A file put here is a member; nothing else needs an edit."""
+"""The margin family: one file per margin, pure maths. A new file here is a new member, without any other edit."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-EPS = 1e-3  # the released code's: bound of cosines, of angles and of the deviation
+EPS = 1e-3  # of the released code: bound of cosines, angles and standard deviation
 
 
 class AdaFace(Margin):
-    """A margin that follows the embedding's length, cos(θ − m·q) − m·(1+q). Kim 2022, arXiv:2204.00964.
+    """A margin that depends on the embedding's length, cos(θ − m·q) − m·(1+q). Kim 2022, arXiv:2204.00964.
 
-    q = clip(h·(n−μ)/(σ+ε), −1, 1) with n the length clipped to [1e-3, 100], without gradient; μ and σ are running mean
-    and (unbiased) standard deviation of n, updated before use. At q = −1 (short embeddings, poor images) it is
-    ArcFace, at q = 0 CosFace. All cosines are kept within ±(1−ε), so that there is no gradient within 2.6° of a class
-    weight, and the shifted angle within [ε, π−ε], as in the released code.
+    q = clip(h·(n−μ)/(σ+ε), −1, 1), where n is the length clipped to [1e-3, 100], without gradient; μ and σ are the
+    running mean and (unbiased) standard deviation of n, updated before use. At q = −1 (short embeddings, poor images)
+    it is ArcFace, at q = 0 CosFace. As in the released code, all cosines are clipped to ±(1−ε), so there is no gradient
+    within 2.6° of a class weight, and the shifted angle is clipped to [ε, π−ε].
     `alpha` is the weight of the new value: 0.01 in the released configuration, 1 (no memory) in its class.
-    Deviation: a batch of one leaves σ as it is, which the released code turns to NaN for ever.
+    Deviation: a batch of one image does not change σ; in the released code σ becomes NaN for good.
     """
 
     type: Literal["adaface"] = "adaface"
     m: float = Field(0.4, ge=0, lt=1, description="margin (radians where angular, cosine units where additive)")
-    h: float = Field(0.333, ge=0, description="how strongly the length counts: q = h at one standard deviation")
+    h: float = Field(0.333, ge=0, description="effect of the length: q = h at one standard deviation")
     alpha: float = Field(0.01, gt=0, le=1, description="weight of the new batch in the running mean and deviation")
     formula: ClassVar[str] = "cos(θ − m·q) − m·(1+q), q from ‖x‖"
     paper: ClassVar[str] = "Kim 2022, arXiv:2204.00964"
@@ -46,17 +46,17 @@ class AdaFace(Margin):
         return theta.cos() - m * (1 + q)
 
     def negatives(self, cosine: Tensor, context: Context) -> Tensor:
-        """Kept within ±(1−ε)."""
+        """Return the cosines clipped to ±(1−ε)."""
         return _bounded(cosine)
 
     def initial_state(self, num_classes: int, scale: float) -> dict[str, Tensor]:
-        """mean, std: ()."""
+        """Return `mean` and `std` ()."""
         import torch
 
         return {"mean": torch.tensor(20.0), "std": torch.tensor(100.0)}
 
     def before(self, statistics: Statistics, state: State) -> dict[str, Tensor]:
-        """Running mean and deviation of the clipped lengths."""
+        """Return the running mean and standard deviation of the clipped lengths."""
         norms = statistics.norms.clamp(EPS, 100)
         mean = state["mean"].lerp(norms.mean(), self.alpha)
         return {"mean": mean} | ({"std": state["std"].lerp(norms.std(), self.alpha)} if len(norms) > 1 else {})

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class ArcFace(Margin):
     """Additive angular margin, cos(θ+m). Deng 2019, arXiv:1801.07698, eq. 3.
 
-    Past θ = π−m the formula rises again, so that the hardest samples would be pushed the wrong way; the paper is
-    silent there, and its released code has changed its mind. `past_pi` chooses:
-    `smooth` −cos(θ+m)−2, decreasing and continuous with its slope (ours by default);
+    Beyond θ = π−m the formula rises again, which pushes the hardest samples the wrong way. The paper does not treat
+    this case, and its released code has handled it in several ways. `past_pi` chooses:
+    `smooth` −cos(θ+m)−2, decreasing, with continuous value and slope (our default);
     `linear` cos θ − m·sin m (the first MXNet code, pytorch-metric-learning), decreasing with a jump;
     `none` the bare formula (insightface's current code); `easy` the margin only where cos θ > 0.
-    `gradient: detached` gives ∂φ/∂cos θ = 1, as insightface's PyTorch code does since 2022: same value, other gradient.
+    `gradient: detached` sets ∂φ/∂cos θ = 1, as insightface's PyTorch code does since 2022: same value, other gradient.
     """
 
     type: Literal["arcface"] = "arcface"

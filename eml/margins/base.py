@@ -1,4 +1,4 @@
-"""What a margin is: a function of the target cosines, never of the B×C matrix of all cosines."""
+"""The base of the margins: functions of the target cosines, never of the B×C matrix of all cosines."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ if TYPE_CHECKING:
 
 PastPi = Annotated[
     Literal["smooth", "linear", "none", "easy"],
-    Field(description="what the target becomes where the shifted angle passes π and the cosine would rise again"),
+    Field(description="value of the target where the shifted angle exceeds π and the cosine would rise again"),
 ]
 Gradient = Annotated[
     Literal["exact", "detached"],
-    Field(description="exact: through the formula; detached: its offset from the cosine is a constant"),
+    Field(description="exact: of the formula; detached: the formula's offset from the cosine is a constant"),
 ]
 State = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a margin may read besides the cosines it is given; B is the batch.
+    """Values that a margin may read besides the cosines; B is the batch.
 
-    cosine_y: (B,) cosine between each embedding and its own class, before any margin.
-    m: the margin in force where it is not the field `m` (scheduled, per class): one number, or (B,) one per row.
-    norms: (B,) lengths of the embeddings as they came, with their gradient.
-    draws: (B,) standard normal numbers, one per sample and label; None outside training.
-    ranks: (B,) place of each sample when the batch is sorted by cosine_y, the smallest at 0.
-    state: the margin's buffers, already updated by `before`.
+    Attributes:
+        cosine_y: (B,) cosine between each embedding and its own class, before any margin.
+        m: The current margin where it is not the field `m` (scheduled, or per class): one number, or (B,).
+        norms: (B,) lengths of the embeddings before normalisation, with their gradient.
+        draws: (B,) standard normal numbers, one per sample and label; None outside training.
+        ranks: (B,) rank of each sample in the batch by cosine_y, 0 for the smallest.
+        state: The margin's buffers, already updated by `before`.
     """
 
     cosine_y: Tensor
@@ -45,114 +46,115 @@ class Context:
     state: State = field(default_factory=dict)
 
     def margin(self, default: float) -> float | Tensor:
-        """The margin in force: `m`, or the margin's own number."""
+        """Return the current margin: `m`, or the margin's own number `default`."""
         return default if self.m is None else self.m
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a margin's state is updated from, before it is used; all detached. With mixup one for both labels.
+    """Values that a margin's state is updated from, before the state is used; all detached.
 
-    cosine_y: (B,) target cosines without margin (with mixup their mean, weighted as the labels are).
-    norms: (B,) lengths of the embeddings.
-    others: (B,) ln Σ exp(scale·cosine) over the classes that are no target; only if `inputs` asks for it.
+    Attributes:
+        cosine_y: (B,) target cosines without margin; with mixup the mean over both labels by their weights.
+        norms: (B,) lengths of the embeddings.
+        negatives: (B,) ln Σ exp(scale·cosine) over the classes that are not the target; only if `inputs` has it.
     """
 
     cosine_y: Tensor
     norms: Tensor
-    others: Tensor | None = None
+    negatives: Tensor | None = None
 
 
 class Margin(Choice):
-    """A margin over a softmax of cosines: replaces the target's cosine, and nothing else unless it says so.
+    """A margin over a softmax of cosines. It changes the target's cosine and, if it declares so, the other cosines.
 
     A member is a file of this folder with a literal `type` equal to the file's name, its own fields, `formula`, `paper`
-    and `target`. The other methods are hooks that most members leave alone.
+    and `target`. The other methods are hooks that most members do not override.
     """
 
     formula: ClassVar[str]
-    """The target and, where they change, the other cosines, in a line; c = cos θ, c_j another class's."""
+    """The target and, if changed, the other cosines, in a line; c = cos θ, c_j is the cosine to another class."""
     paper: ClassVar[str]
     """First author, year, and arXiv id or venue; the docstring cites it too."""
     normalised: ClassVar[bool] = True
-    """True: works on cosines times the scale. False: on plain dot products plus a learned bias, without scale."""
+    """True: logits are scaled cosines. False: they are dot products plus a learned bias, without scale."""
     paper_scale: ClassVar[float | Literal["auto"]] = 64.0
     """The scale that the paper (or its released code) trains with; auto: √2·ln(C−1)."""
     reduction: ClassVar[Literal["softmax", "bce", "proxy"]] = "softmax"
     """softmax: over the classes of a row. bce: one binary problem per class. proxy: over the rows of a class."""
-    inputs: ClassVar[frozenset[Literal["draws", "ranks", "others", "norms"]]] = frozenset()
-    """What has to be computed for it: draws and ranks of the Context, others of the Statistics; norms: it looks at the
-    lengths of the embeddings, which no neck should have evened out."""
+    inputs: ClassVar[frozenset[Literal["draws", "ranks", "negatives", "norms"]]] = frozenset()
+    """Values that the head must compute for it: draws and ranks of the Context, negatives of the Statistics. norms: the
+    margin uses the lengths of the embeddings, so no neck may normalise them."""
     neutral: ClassVar[Mapping[str, object] | None] = None
-    """Fields with which it equals the normalised softmax at the same scale; None if there are none."""
+    """Fields that make it the normalised softmax at the same scale; None if there are none."""
 
     def target(self, cosine: Tensor, context: Context) -> Tensor:
-        """The target's cosine with the margin applied. cosine: (B,), returns (B,)."""
+        """Return the target's cosine with the margin applied. (B,) → (B,)."""
         raise NotImplementedError
 
     def negatives(self, cosine: Tensor, context: Context) -> Tensor:
-        """The other classes' cosines as the loss sees them, elementwise given the row. cosine: (B, c), c classes."""
+        """Return the other classes' cosines as the loss sees them, elementwise given the row. (B, c) → (B, c)."""
         return cosine
 
     def pool(self, cosine: Tensor) -> Tensor:
-        """From the cosines to a class's centres to the class's: the largest. (B, c, K) → (B, c)."""
+        """Return the cosine to a class from those to its centres: the largest. (B, c, K) → (B, c)."""
         return cosine.max(-1).values
 
     def initial_state(self, num_classes: int, scale: float) -> dict[str, Tensor]:
-        """Buffers that the class head keeps, saves and restores. scale: the head's."""
+        """Return the buffers that the class head keeps, saves and restores. scale: the head's."""
         return {}
 
     def before(self, statistics: Statistics, state: State) -> dict[str, Tensor]:
-        """The buffers after this step's update, made before the step uses them; only called in training."""
+        """Return the buffers updated for this step, before the step uses them; called only in training."""
         return {}
 
     def scale(self, scale: float | Tensor, context: Context) -> float | Tensor:
-        """From the head's scale to the one in force: a number, or (B,) one per row."""
+        """Return the current scale from the head's: one number, or (B,)."""
         return scale
 
     def own_scale(self) -> bool:
-        """Whether `scale` gives another than the head's."""
+        """Return whether `scale` differs from the head's."""
         return not self.normalised
 
     def penalty(self, context: Context) -> Tensor | None:
-        """(B,) added to the losses."""
+        """Return the (B,) penalties added to the losses, None for none."""
         return None
 
     def row_penalty(self, unit_rows: Tensor, num_classes: int) -> Tensor | None:
-        """Added to the loss: a sum over the given classes of num_classes. unit_rows: (c, K, D)."""
+        """Return the penalty () of c of the num_classes classes, summed and added to the loss. unit_rows: (c, K, D)."""
         return None
 
     def loss_factor(self, scale: float | Tensor) -> float | Tensor:
-        """What the loss is multiplied by."""
+        """Return the factor of the loss."""
         return 1.0
 
     def initial_bias(self, num_classes: int, scale: float) -> float:
-        """bce: where the learned number that is added to every logit begins."""
+        """Return, for bce, the initial value of the learned number that is added to every logit."""
         return 0.0
 
     def balance(self) -> tuple[float, float]:
-        """bce: weights of the positive term and of each negative one."""
+        """Return, for bce, the weights of the positive term and of each negative term."""
         return 1.0, 1.0
 
     def prototypes(self) -> Prototypes | None:
-        """How class weights are mixed with remembered embeddings; None: not at all."""
+        """Return how class weights are mixed with remembered embeddings; None for no memory."""
         return None
 
 
 class Prototypes(Strict):
     """Class weights mixed with the class's latest embedding. Deng 2021, CVPR, "Variational Prototype Learning".
 
-    norm((1−λ)·ŵ + λ·q), where λ is `share` once `start` steps are over and if the class was seen in the last `window`
-    steps, else 0. Deviation: a class that was never seen has no prototype to inject (the released code injects random
-    ones if start < window).
+    norm((1−λ)·ŵ + λ·q), where λ is `share` after `start` steps if the class was seen in the last `window` steps, else
+    0. Deviation: a class that was never seen is not mixed (the released code mixes in random prototypes if
+    start < window).
     """
 
     share: float = Field(0.15, ge=0, lt=1, description="weight λ of the remembered embedding")
-    window: int = Field(200, ge=1, description="how long an embedding is remembered (steps)")
-    start: int = Field(8000, ge=0, description="steps before the first use")
+    window: int = Field(200, ge=1, description="how long an embedding is used (steps)")
+    start: int = Field(8000, ge=0, description="steps without memory at the beginning")
 
     def initial_state(self, num_classes: int, embedding_size: int) -> dict[str, Tensor]:
-        """queue: (C, D) unit rows; last: (C,) step that wrote the row, 0 never; steps: taken so far."""
+        """Return `queue`, (C, D) unit rows; `last`, (C,) step that wrote the row, 0 for never; `steps`, () so far."""
         import torch
 
         return {
@@ -162,7 +164,7 @@ class Prototypes(Strict):
         }
 
     def rows(self, unit_rows: Tensor, ids: Tensor | slice, state: State) -> Tensor:
-        """Unit rows with the memory mixed in. unit_rows: (c, D) or (c, K, D), the rows `ids` of all class weights."""
+        """Return unit rows with the memory mixed in. unit_rows: (c, D) or (c, K, D) of the classes `ids`."""
         last, steps = state["last"][ids], state["steps"]
         fresh = (steps > self.start) & (last > 0) & (steps - last <= self.window)
         share = self.share * fresh.to(unit_rows.dtype).view(-1, *[1] * (unit_rows.ndim - 1))
@@ -171,7 +173,7 @@ class Prototypes(Strict):
         return to_unit(mixed)
 
     def after(self, unit_embeddings: Tensor, labels: Tensor, state: State) -> None:
-        """Write the batch into the memory; of several embeddings of a class the last stays. (B, D), (B,)."""
+        """Write the batch into the memory, for each class its last embedding. (B, D), (B,)."""
         order = labels.new_zeros(len(state["last"])).sub_(1)
         order.scatter_reduce_(0, labels, labels.new_ones(len(labels)).cumsum(0) - 1, "amax")
         seen = (order >= 0).nonzero().squeeze(1)
@@ -180,19 +182,19 @@ class Prototypes(Strict):
 
 
 def to_unit(rows: Tensor) -> Tensor:
-    """Rows divided by their length; one shorter than 1e-12 becomes zeros and gets no gradient. rows: (…, D)."""
+    """Return rows (…, D) divided by their length. A row shorter than 1e-12 becomes zeros and gets no gradient."""
     import torch
 
     length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    # Zeros are put into the lengths, not into the rows: no second copy of them. NaN stays NaN.
+    # Zeros go into the lengths, not into the rows, which saves a copy of the rows. NaN stays NaN.
     return rows * torch.where(length <= 1e-12, torch.zeros_like(length), 1 / length.clamp_min(1e-12))
 
 
 def sine(cosine: Tensor) -> Tensor:
     """√(1−c²) with a finite gradient at c = ±1.
 
-    Written as (1−c)(1+c), which keeps its digits near ±1, and held above the dtype's epsilon: inside that
-    (θ < 3.5e-4 in float32) the gradient is 0 instead of infinite.
+    Written as (1−c)(1+c), which is precise near ±1, and clamped to the dtype's epsilon. Below it (θ < 3.5e-4 in
+    float32) the gradient is 0 instead of infinite.
     """
     import torch
 
@@ -200,31 +202,31 @@ def sine(cosine: Tensor) -> Tensor:
 
 
 def angle(cosine: Tensor) -> Tensor:
-    """Arc cosine by atan2, in radians: exact in value and finite in gradient up to c = ±1, as `sine` is."""
+    """Compute the arc cosine in radians by atan2: exact, with a finite gradient up to c = ±1, like `sine`."""
     import torch
 
     return torch.atan2(sine(cosine), cosine)
 
 
 def per_row(value: float | Tensor) -> float | Tensor:
-    """(B,) → (B, 1), so that it goes with (B, c); a number stays one."""
+    """(B,) → (B, 1), to broadcast with (B, c); a number stays a number."""
     return value if isinstance(value, int | float) or value.ndim == 0 else value.unsqueeze(1)
 
 
 def stepped_cosine(total: Tensor) -> Tensor:
-    """(−1)^k·cos x − 2k with k = ⌊x/π⌋: cos x carried on so that it falls for ever. Liu 2017, arXiv:1704.08063, eq. 7.
+    """(−1)^k·cos x − 2k, k = ⌊x/π⌋: cos x continued so that it always falls. Liu 2017, arXiv:1704.08063, eq. 7.
 
-    total: angles x in radians; continuous with its slope at every multiple of π.
+    Value and slope are continuous at every multiple of π. total: angles x in radians.
     """
     k = (total.detach() / math.pi).floor().clamp_min(0)
     return (1 - 2 * k.remainder(2)) * total.cos() - 2 * k
 
 
 def shifted_cosine(cosine: Tensor, m: float | Tensor, past_pi: PastPi) -> Tensor:
-    """cos(θ+m), and past θ = π−m, where that would rise again, what `past_pi` says.
+    """cos(θ+m), continued by `past_pi` beyond θ = π−m, where the cosine would rise again.
 
     smooth: −cos(θ+m)−2. linear: cos θ − m·sin m. none: the bare formula. easy: the margin only where cos θ > 0.
-    cosine: (B,); m: radians, one number or (B,); a negative m has no such place.
+    cosine: (B,); m: radians, one number or (B,). A negative m is never continued.
     """
     m = cosine.new_tensor(m) if isinstance(m, int | float) else m
     shifted = cosine * m.cos() - sine(cosine) * m.sin()
@@ -241,12 +243,12 @@ def shifted_cosine(cosine: Tensor, m: float | Tensor, past_pi: PastPi) -> Tensor
 
 
 def with_gradient(gradient: Gradient, cosine: Tensor, adjusted: Tensor) -> Tensor:
-    """`adjusted` with its own gradient (exact), or with that of `cosine`, ∂φ/∂c = 1 (detached)."""
+    """Return `adjusted` with its own gradient (exact), or with that of `cosine`, ∂φ/∂c = 1 (detached)."""
     return adjusted if gradient == "exact" else cosine + (adjusted - cosine).detach()
 
 
 def elastic(context: Context, m: float | Tensor, sigma: float, *, plus: bool) -> float | Tensor:
-    """Margins m + σ·draw: one per row, in the order drawn or (plus) the larger the smaller the row's cosine."""
+    """m + σ·draw for each row, in the order drawn or, with `plus`, larger for rows with smaller cosines."""
     if context.draws is None:
         return m
     draws = context.draws

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 class Circle(Margin):
     """[1+m−c]₊·(c−(1−m)) for the target, [c_j+m]₊·(c_j−m) for the others. Sun 2020, arXiv:2002.10857.
 
-    The brackets weigh each cosine by how far it is from its optimum, and are constants in the backward pass; this is
-    the classification form, with class weights as the other side of each pair.
+    The brackets weigh each cosine by its distance from the optimum and are constants in the backward pass. This is the
+    classification form: the pairs are embeddings and class weights.
     """
 
     type: Literal["circle"] = "circle"
-    m: float = Field(0.25, ge=0, lt=1, description="relaxation: cosines 1−m and m are good enough (cosine units)")
+    m: float = Field(
+        0.25, ge=0, lt=1, description="relaxation: target cosines of 1−m and other cosines of m suffice (cosine units)"
+    )
     formula: ClassVar[str] = "[1+m−c]₊·(c−(1−m)); [c_j+m]₊·(c_j−m)"
     paper: ClassVar[str] = "Sun 2020, arXiv:2002.10857"
     paper_scale: ClassVar[float | Literal["auto"]] = 256.0

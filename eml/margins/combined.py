@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Combined(Margin):
     """Combined margin, cos(m1·θ+m2) − m3. Deng 2019, arXiv:1801.07698, eq. 4; defaults of its released configuration.
 
-    `past_pi` is ArcFace's, with m1·θ+m2 in the place of θ+m, and m3 subtracted in every branch. There `linear` is
-    cos θ − a·sin a, where a is the angle by which the target is shifted at the branch point; for m1 = 1 that is m2.
+    `past_pi` is ArcFace's, with m1·θ+m2 instead of θ+m; m3 is subtracted in every branch. `linear` is cos θ − a·sin a,
+    where a is the shift of the target's angle at the branch point; for m1 = 1 that is m2.
     """
 
     type: Literal["combined"] = "combined"

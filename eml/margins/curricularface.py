@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class CurricularFace(Margin):
     """ArcFace's target; hard negatives c_j > cos(θ_y+m) become c_j·(t+c_j). Huang 2020, arXiv:2004.00288.
 
-    t is the running mean of the target cosines (without margin), updated before use, so that hard negatives weigh less
-    than others early in training and more later. What is hard is decided by the uncorrected cos(θ_y+m), as in the
-    released code, whatever `past_pi`; that code is `past_pi: linear`.
+    t is the running mean of the target cosines (without margin), updated before use: hard negatives weigh less than
+    others early in training and more later. The threshold for hard negatives is the bare cos(θ_y+m) for every
+    `past_pi`, as in the released code; that code corresponds to `past_pi: linear`.
     `alpha` is the weight of the new value: 0.01 in the first released code, 0.1 in the authors' later one.
     """
 
@@ -40,11 +40,11 @@ class CurricularFace(Margin):
         return (cosine * (context.state["t"] + cosine)).where(cosine > bar, cosine)
 
     def initial_state(self, num_classes: int, scale: float) -> dict[str, Tensor]:
-        """t: ()."""
+        """Return `t` ()."""
         import torch
 
         return {"t": torch.tensor(0.0)}
 
     def before(self, statistics: Statistics, state: State) -> dict[str, Tensor]:
-        """The next t."""
+        """Return the next t."""
         return {"t": state["t"].lerp(statistics.cosine_y.mean(), self.alpha)}

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class ElasticCosFace(Margin):
     """c − m_i, m_i ~ N(m, σ), a new margin for every sample and step. Boutros 2022, arXiv:2109.09416.
 
-    `plus` gives the larger of the batch's margins to the samples farther from their class; the paper then takes
-    σ = 0.025. The released code means to, but sorts by position instead of rank and so deals them out at random; ours
-    deals them by rank. Without draws, as in eval mode, the margin is m.
+    `plus` gives the batch's larger margins to the samples farther from their class; the paper then uses σ = 0.025. The
+    released code intends the same, but sorts by position instead of rank, which assigns the margins at random; ours
+    assigns them by rank. Without draws, as in eval mode, the margin is m.
     """
 
     type: Literal["elastic_cosface"] = "elastic_cosface"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class LiArcFace(Margin):
     """Linear in the angle, (π − 2(θ+m))/π for the target and (π − 2θ_j)/π for the others. Li 2019, arXiv:1907.12256.
 
-    It falls all the way to θ = π, and its gradient with respect to the angle is the same everywhere.
+    It falls up to θ = π, and its gradient with respect to the angle is the same everywhere.
     """
 
     type: Literal["li_arcface"] = "li_arcface"

@@ -17,17 +17,17 @@ class MagFace(Margin):
     """cos(θ + m(a)) with a margin that grows with the length a of the embedding. Meng 2021, arXiv:2103.06627.
 
     m(a) rises linearly from `lower_margin` to `upper_margin` over a in [lower_norm, upper_norm], to which the length is
-    clipped; the gradient goes through it. λ_g·g(a), g = a/upper_norm² + 1/a, is added to the loss, so that good
-    images become long: the length is a quality score. The released code is `past_pi: easy`; its script takes
-    λ_g = 35, its trainer's default of 20 is below the bound that the paper derives (22.6 with these numbers).
+    clipped; the gradient flows through it. λ_g·g(a), g = a/upper_norm² + 1/a, is added to the loss, which makes the
+    embeddings of good images long: the length is a quality score. The released code is `past_pi: easy`; its script
+    uses λ_g = 35. Its trainer's default of 20 is below the bound that the paper derives (22.6 with these numbers).
     """
 
     type: Literal["magface"] = "magface"
-    lower_margin: float = Field(0.45, ge=0, lt=math.pi, description="margin of the shortest (radians)")
-    upper_margin: float = Field(0.8, ge=0, lt=math.pi, description="margin of the longest (radians)")
-    lower_norm: float = Field(10.0, gt=0, description="shortest length that counts")
-    upper_norm: float = Field(110.0, gt=0, description="longest length that counts")
-    lambda_g: float = Field(35.0, ge=0, description="weight of the term that makes embeddings long")
+    lower_margin: float = Field(0.45, ge=0, lt=math.pi, description="margin of the shortest embeddings (radians)")
+    upper_margin: float = Field(0.8, ge=0, lt=math.pi, description="margin of the longest embeddings (radians)")
+    lower_norm: float = Field(10.0, gt=0, description="lengths are clipped to at least this")
+    upper_norm: float = Field(110.0, gt=0, description="lengths are clipped to at most this")
+    lambda_g: float = Field(35.0, ge=0, description="weight of the term that lengthens embeddings")
     past_pi: PastPi = "easy"
     formula: ClassVar[str] = "cos(θ+m(‖x‖)), + λ_g·g(‖x‖)"
     paper: ClassVar[str] = "Meng 2021, arXiv:2103.06627"

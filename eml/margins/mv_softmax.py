@@ -13,18 +13,19 @@ if TYPE_CHECKING:
 
 
 class MVSoftmax(Margin):
-    """A margin on the target, and misclassified classes made harder: c_j → t·c_j + t − 1 where c_j beats the target.
+    """A margin on the target, and harder misclassified classes: c_j → t·c_j + t − 1 where c_j exceeds the target.
 
     Wang 2020, arXiv:1912.00833 (adaptive weights). The target is ArcFace's (`kind: arc`) or CosFace's
-    (`kind: additive`, for which the paper takes m = 0.35), and a class beats it by c_j > cos(θ+m) or c_j > c − m,
-    uncorrected. Our t is 1 more than the paper's, as in the released code, which also is `past_pi: easy`: the margin
-    only where cos θ > 0, for the additive kind where cos θ > m; the other values mean nothing to the additive kind.
+    (`kind: additive`, for which the paper uses m = 0.35). A class exceeds it where c_j > cos(θ+m) or c_j > c − m, by
+    the bare formulas. Our t is 1 more than the paper's, as in the released code. That code corresponds to
+    `past_pi: easy`: the margin only where cos θ > 0, for the additive kind where cos θ > m. The additive kind ignores
+    the other values.
     """
 
     type: Literal["mv_softmax"] = "mv_softmax"
     kind: Literal["arc", "additive"] = Field("arc", description="margin in the angle, or in the cosine")
     m: float = Field(0.5, ge=0, lt=2, description="margin (radians for arc, cosine units for additive)")
-    t: float = Field(1.2, ge=1, description="how much harder misclassified classes get; 1: not at all")
+    t: float = Field(1.2, ge=1, description="factor on misclassified classes; 1: no effect")
     past_pi: PastPi = "smooth"
     formula: ClassVar[str] = "cos(θ+m) or c−m; t·c_j+t−1 where c_j is above"
     paper: ClassVar[str] = "Wang 2020, arXiv:1912.00833"

@@ -22,5 +22,5 @@ class NormFace(Margin):
     neutral = {}  # noqa: RUF012 - never changed
 
     def target(self, cosine: Tensor, context: Context) -> Tensor:
-        """The cosine as it is."""
+        """Return the cosine unchanged."""
         return cosine

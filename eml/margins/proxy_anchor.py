@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 class ProxyAnchor(Margin):
-    """Each class's proxy pulls its samples and pushes the others', hardest first. Kim 2020, arXiv:2003.13911, eq. 4.
+    """A class's proxy attracts its samples and repels the others, hardest first. Kim 2020, arXiv:2003.13911, eq. 4.
 
-    (1/|P⁺|)·Σ_{p∈P⁺} ln(1 + Σ_{x∈p} exp(−α(c−δ))) + (1/C)·Σ_p ln(1 + Σ_{x∉p} exp(α(c+δ))), P⁺ the classes of the batch;
-    α is the head's scale. It is one number per batch, which every sample carries as its loss. Written with logsumexp;
-    the released code's exp overflows for α(1+δ) > 88. The paper trains the proxies at 100 times the network's rate.
+    (1/|P⁺|)·Σ_{p∈P⁺} ln(1 + Σ_{x∈p} exp(−α(c−δ))) + (1/C)·Σ_p ln(1 + Σ_{x∉p} exp(α(c+δ))), where P⁺ are the classes of
+    the batch and α is the head's scale. It is one number per batch, the loss of every sample. It is computed by
+    logsumexp; the released code's exp overflows for α(1+δ) > 88. The paper trains the proxies at 100 times the
+    network's learning rate.
     """
 
     type: Literal["proxy_anchor"] = "proxy_anchor"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
 class SoftTriple(Margin):
     """K centres per class, pooled by a softmax over them; an additive margin. Qian 2019, arXiv:1909.05235.
 
-    S = Σ_k softmax_k(c_k/γ)·c_k, the target S − δ; the scale is the paper's λ. To the loss
-    τ/(C·K·(K−1))·Σ over classes of Σ_{k<l} √(2 − 2·ŵ_k·ŵ_l) is added, which merges centres that are not needed.
+    S = Σ_k softmax_k(c_k/γ)·c_k, and the target is S − δ; the scale is the paper's λ. The term
+    τ/(C·K·(K−1))·Σ over classes of Σ_{k<l} √(2 − 2·ŵ_k·ŵ_l), added to the loss, merges centres that are not needed.
     """
 
     type: Literal["soft_triple"] = "soft_triple"
     centers: int = Field(10, ge=1, le=100, description="centres K per class")
     delta: float = Field(0.01, ge=0, lt=2, description="margin δ, subtracted from the target similarity")
-    gamma: float = Field(0.1, gt=0, description="temperature of the softmax over centres; small: the nearest alone")
+    gamma: float = Field(
+        0.1, gt=0, description="temperature of the softmax over centres; small: only the nearest centre counts"
+    )
     tau: float = Field(0.2, ge=0, description="weight of the term that merges centres")
     formula: ClassVar[str] = "S − δ, S = Σ_k softmax(c_k/γ)·c_k"
     paper: ClassVar[str] = "Qian 2019, arXiv:1909.05235"
@@ -38,7 +41,10 @@ class SoftTriple(Margin):
         return ((cosine / self.gamma).softmax(-1) * cosine).sum(-1)
 
     def row_penalty(self, unit_rows: Tensor, num_classes: int) -> Tensor | None:
-        """unit_rows: (c, K, D). 1e-5 under the root, as in the released code: equal centres keep a finite gradient."""
+        """Return the term that merges centres. unit_rows: (c, K, D).
+
+        1e-5 under the root, as in the released code, keeps the gradient finite for equal centres.
+        """
         if self.tau == 0 or self.centers == 1:
             return None
         first, second = _pairs(self.centers)
@@ -48,6 +54,6 @@ class SoftTriple(Margin):
 
 
 def _pairs(count: int) -> tuple[list[int], list[int]]:
-    """The index pairs k < l, as two lists."""
-    pairs = [(k, other) for k in range(count) for other in range(k + 1, count)]
-    return [k for k, _ in pairs], [other for _, other in pairs]
+    """Return the index pairs k < l as two lists."""
+    pairs = list(itertools.combinations(range(count), 2))
+    return [first for first, _ in pairs], [second for _, second in pairs]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Softmax(Margin):
-    """w·x + b, a linear classifier without normalisation: the baseline that margins are measured against.
+    """w·x + b, a linear classifier without normalisation: the baseline for the margins.
 
     Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
     """
@@ -23,5 +23,5 @@ class Softmax(Margin):
     paper_scale: ClassVar[float | Literal["auto"]] = 1.0
 
     def target(self, cosine: Tensor, context: Context) -> Tensor:
-        """The dot product as it is."""
+        """Return the dot product unchanged."""
         return cosine

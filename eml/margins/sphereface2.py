@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class SphereFace2(Margin):
     """One binary classification per class, on r·(g(c) ∓ m) + b with g = 2·((c+1)/2)^t − 1. Wen 2022, arXiv:2108.01513.
 
-    SphereFace2-C: α·softplus(−z_y) + (1−α)·Σ_{j≠y} softplus(z_j), times loss_weight/r; r is the head's
-    scale. b is learned, beginning where positive and negative terms pull equally at cos θ = 0: α·σ(−(a_y+b)) =
-    (1−α)·(C−1)·σ(a_j+b). The released code (opensphere) is `gradient: detached`.
+    SphereFace2-C: α·softplus(−z_y) + (1−α)·Σ_{j≠y} softplus(z_j), times loss_weight/r; r is the head's scale. b is
+    learned. Its initial value balances the gradients of positive and negative terms at cos θ = 0:
+    α·σ(−(a_y+b)) = (1−α)·(C−1)·σ(a_j+b). The released code (opensphere) is `gradient: detached`.
     """
 
     type: Literal["sphereface2"] = "sphereface2"
@@ -44,14 +44,14 @@ class SphereFace2(Margin):
         return 2 * ((cosine + 1) / 2).clamp_min(0) ** self.t - 1
 
     def initial_bias(self, num_classes: int, scale: float) -> float:
-        """The root of the quadratic in e^(a_j+b) that the balance is, in logarithms."""
+        """Return the b of the balance, a quadratic equation in e^(a_j+b), solved in logarithms."""
         z = self.alpha / ((1 - self.alpha) * (num_classes - 1))
         middle = 2 * math.pow(0.5, self.t) - 1
-        own, other = scale * (middle - self.m), scale * (middle + self.m)
-        root = math.sqrt((1 - z) ** 2 + 4 * z * math.exp(own - other))
+        positive, negative = scale * (middle - self.m), scale * (middle + self.m)
+        root = math.sqrt((1 - z) ** 2 + 4 * z * math.exp(positive - negative))
         if z < 1:
-            return math.log(2 * z) - other - math.log(1 - z + root)
-        return math.log(root - (1 - z)) - math.log(2) - own  # the same, without the difference of near equals
+            return math.log(2 * z) - negative - math.log(1 - z + root)
+        return math.log(root - (1 - z)) - math.log(2) - positive  # the same root, without cancellation
 
     def balance(self) -> tuple[float, float]:
         """α, 1−α."""

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 class SphereFaceR(Margin):
     """`v1`: cos(min(mθ, π)) for the target; `v2`: cos(θ_j/m) for the others. Liu 2022, arXiv:2109.05565.
 
-    SphereFace revived, with its hard feature normalisation: cosines times the head's scale s, and the loss times
-    loss_weight/s.
+    SphereFace with hard feature normalisation: logits are cosines times the head's scale s, and the loss is multiplied
+    by loss_weight/s.
     `gradient: detached` is the paper's characteristic gradient detachment, as in its released code.
     """
 
     type: Literal["sphereface_r"] = "sphereface_r"
-    variant: Literal["v1", "v2"] = Field("v1", description="v1: a larger target angle; v2: smaller other angles")
+    variant: Literal["v1", "v2"] = Field("v1", description="v1: enlarge the target angle; v2: reduce the other angles")
     m: float = Field(1.5, ge=1, le=10, description="factor on the angle")
     loss_weight: float = Field(50.0, gt=0, description="the loss is multiplied by this over the scale")
     gradient: Gradient = "detached"

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class SubcenterArcFace(Margin):
-    """ArcFace on the nearest of K centres of each class, c = max_k x̂·ŵ_k, so that noise gathers at the lesser ones.
+    """ArcFace on the nearest of K centres of each class, c = max_k x̂·ŵ_k; label noise collects at the lesser centres.
 
-    Deng 2020, ECCV, "Sub-center ArcFace: Boosting Face Recognition by Large-scale Noisy Web Faces". The gradient
-    goes to the nearest centre alone. `head: {centers: K}` does the same for any other margin.
+    Deng 2020, ECCV, "Sub-center ArcFace: Boosting Face Recognition by Large-scale Noisy Web Faces". Only the nearest
+    centre gets a gradient. `head: {centers: K}` does the same for any other margin.
     """
 
     type: Literal["subcenter_arcface"] = "subcenter_arcface"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class VPL(Margin):
     """ArcFace on class weights mixed with remembered embeddings, w̃ = norm((1−λ)·ŵ + λ·q).
 
-    Deng 2021, CVPR, "Variational Prototype Learning for Deep Face Recognition"; see `Prototypes` for what is
-    remembered, and when it is used. `head: {prototypes: vpl}` does the same for any other margin.
+    Deng 2021, CVPR, "Variational Prototype Learning for Deep Face Recognition"; see `Prototypes` for
+    what is remembered and when it is used. `head: {prototypes: vpl}` does the same for any other margin.
     """
 
     type: Literal["vpl"] = "vpl"
@@ -34,5 +34,5 @@ class VPL(Margin):
         return with_gradient(self.gradient, cosine, shifted_cosine(cosine, context.margin(self.m), self.past_pi))
 
     def prototypes(self) -> Prototypes:
-        """As the fields say."""
+        """Return the margin's own memory settings."""
         return self.memory

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from eml.head.class_head import ClassHead
 from eml.head.config import HeadConfig
 from eml.head.modes import Sampled
-from eml.head.sampling import sample_of
+from eml.head.sampling import draw_active_classes
 from eml.head.shards import Shard
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
@@ -112,7 +112,8 @@ def of_each_shard(name: str, shard: Shard, *, correction: bool, classes: Tensor 
         head(x, labels, classes=classes)
     )
     losses.mean().backward()
-    (ids, rows), *_ = head._sampled
+    assert head.sampled is not None
+    (ids, rows), *_ = head.sampled.pending
     assert x.grad is not None
     by_weights = torch.zeros_like(head.class_weights).index_copy_(0, ids, rows.grad)
     return {
@@ -176,8 +177,9 @@ def process(rank: int, world: int, folder: Path, these: list[Case]) -> None:
         found[name, -1, False] = of_each_shard(name, shard, correction=False)
     found["cosface", -1, True] = of_each_shard("cosface", shard, correction=True)
     hundred, mode = Shard.of_group(100), Sampled(fraction=0.5, sample="shard")
-    drawn = sample_of(mode, hundred, torch.empty(0, dtype=torch.int64), 3, None, torch.float64)
-    found["drawn", 0, False] = {"places": drawn.ids - hundred.start}
+    weights = torch.zeros(len(hundred), SIZE, dtype=torch.float64)
+    drawn = draw_active_classes(mode, hundred, weights, [torch.empty(0, dtype=torch.int64)], 3, None)
+    found["drawn", 0, False] = {"places": drawn.ids}
     if world == 2:
         found["golden", 0, False] = partial_fc(golden(), Shard.of_group(50))
         found["needed", 0, False] = needed(Shard.of_group(10))

@@ -41,9 +41,11 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_class_margins_fall_with_the_count() -> None:
-    assert Power().of(COUNTS) == pytest.approx([0.55, 0.3, 0.5 / 3 + 0.05, 0.5 / 3 + 0.05])  # n^(−1/4): 1, 1/2, 1/3
-    assert MinMax().of(COUNTS) == pytest.approx([0.5, 0.05 + 0.45 * (1 / 2 - 1 / 3) / (2 / 3), 0.05, 0.05])
-    assert MinMax().of([7, 7]) == [0.5, 0.5]
+    assert Power().margins(COUNTS) == pytest.approx(
+        [0.55, 0.3, 0.5 / 3 + 0.05, 0.5 / 3 + 0.05]
+    )  # n^(−1/4): 1, 1/2, 1/3
+    assert MinMax().margins(COUNTS) == pytest.approx([0.5, 0.05 + 0.45 * (1 / 2 - 1 / 3) / (2 / 3), 0.05, 0.05])
+    assert MinMax().margins([7, 7]) == [0.5, 0.5]
 
 
 def test_class_margins_take_the_place_of_m_row_by_row() -> None:
@@ -51,7 +53,7 @@ def test_class_margins_take_the_place_of_m_row_by_row() -> None:
     head = head_of(CosFace(m=0.35), COUNTS, class_margins=Power())
     plain = head_of(NormFace())
     lowered = (plain.logits(x, labels) - head.logits(x, labels)).diagonal() / 8
-    assert lowered.tolist() == pytest.approx(Power().of(COUNTS))
+    assert lowered.tolist() == pytest.approx(Power().margins(COUNTS))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_a_schedule_goes_from_its_start_to_the_whole_margin(shape: str, middle: 
 
 def test_a_schedule_scales_one_margin_and_class_margins_alike() -> None:
     x, labels = batch()
-    for counts, whole in ((None, [0.35] * 4), (COUNTS, Power().of(COUNTS))):
+    for counts, whole in ((None, [0.35] * 4), (COUNTS, Power().margins(COUNTS))):
         margins = {"class_margins": Power()} if counts else {}
         head = head_of(CosFace(), counts, margin_schedule=MarginSchedule(start=0.2), **margins)
         head.progress = 0.5
@@ -102,7 +104,7 @@ def test_what_does_not_fit_is_an_error(
 def test_a_margin_that_is_a_loss_of_its_own_takes_neither_smoothing_nor_focal_nor_mixup(margin: Margin) -> None:
     check_loss(margin, CrossEntropy())
     for loss in (CrossEntropy(label_smoothing=0.1), Focal()):
-        with pytest.raises(ConfigError, match=f"margin {margin.type} is a loss of its own"):
+        with pytest.raises(ConfigError, match=f"margin {margin.type} has its own loss"):
             check_loss(margin, loss)
     x, labels = batch()
     with pytest.raises(ConfigError, match="mixup does not go with"):
@@ -166,7 +168,7 @@ def test_smoothing_that_opposes_the_margin_is_warned_of() -> None:
     assert text is not None
     assert "10,000 classes at scale 64" in text
     assert "0.18 above the others" in text  # ln((0.9 + 1e-5)·1e5)/64
-    assert "asks for 0.48" in text  # sin 0.5
+    assert "opposes the margin of 0.48" in text  # sin 0.5
     assert smoothing_warning(head, CrossEntropy()) is None
     gentle = ClassHead(ArcFace(m=0.1), 100, 2, HeadConfig(scale=16))
     assert smoothing_warning(gentle, CrossEntropy(label_smoothing=0.1)) is None

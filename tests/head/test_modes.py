@@ -15,10 +15,10 @@ from eml.head.class_head import ClassHead
 from eml.head.class_margins import Power
 from eml.head.config import HeadConfig
 from eml.head.modes import Auto, Sampled, Tiled
-from eml.head.plan import plan_of
+from eml.head.plan import make_plan
 from eml.head.row_optimizers.adamw import AdamW
 from eml.head.row_optimizers.sgd import SGD
-from eml.head.sampling import log_weights, sample_classes, sample_of
+from eml.head.sampling import draw_active_classes, log_weights, sample_classes
 from eml.head.shards import Shard
 from eml.losses import Loss
 from eml.losses.cross_entropy import CrossEntropy
@@ -245,13 +245,13 @@ def test_one_process_samples_its_shard_as_it_does_the_whole_and_shards_do_not_sa
     positives = torch.tensor([4, 50])
     for correction in (False, True):
         whole, shard = (
-            sample_of(
+            draw_active_classes(
                 Sampled(fraction=0.2, sample=spec, correction=correction),
                 Shard.whole(100),
-                positives,
+                torch.zeros(100, SIZE, dtype=torch.float64),
+                [positives],
                 7,
                 None,
-                torch.float64,
             )
             for spec in ("whole", "shard")
         )
@@ -314,7 +314,7 @@ def test_classes_and_counts_that_do_not_fit_are_refused() -> None:
         head_of(ArcFace(), {}, {"type": "sampled"}, torch.float64)(x, LABELS, classes=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="only be given in mode sampled"):
         head_of(ArcFace(), {}, OTHERS[0], torch.float64)(x, LABELS, classes=torch.arange(CLASSES))
-    with pytest.raises(ValueError, match=r"process 0 gives 6 embeddings, counts says \[5\]"):
+    with pytest.raises(ValueError, match=r"process 0 has 6 embeddings, counts says \[5\]"):
         head_of(ArcFace(), {}, OTHERS[0], torch.float64)(x, LABELS, counts=[5])
 
 
@@ -339,19 +339,19 @@ def test_auto_takes_whole_matrices_while_they_are_small() -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_the_plan_of_one_process_of_several_is_that_of_its_part(world: int) -> None:
-    given = {"centers": 1, "embedding_size": 512, "bytes_each": 4, "on_cpu": True, "world": world}
-    plan = plan_of(Tiled(), 256, 200_000, **given)  # type: ignore[arg-type]
+    given = {"centers": 1, "embedding_size": 512, "number_bytes": 4, "on_cpu": True, "world": world}
+    plan = make_plan(Tiled(), 256, 200_000, **given)  # type: ignore[arg-type]
     assert plan.here == plan.compared == math.ceil(200_000 / world)
-    sampled = plan_of(Sampled(fraction=0.1), 256, 200_000, **given)  # type: ignore[arg-type]
+    sampled = make_plan(Sampled(fraction=0.1), 256, 200_000, **given)  # type: ignore[arg-type]
     assert sampled.compared == math.ceil(20_000 / world)
     assert ("in each process" in str(plan)) == (world > 1)
     # 2^20 entries are compared at once: 256 embeddings with the 4,096 classes of a process, not with those of all
-    assert plan_of(Auto(), 256, 4096 * world, **given).tile is None  # type: ignore[arg-type]
-    assert plan_of(Auto(), 256, 4096 * world + 1, **given).tile is not None  # type: ignore[arg-type]
+    assert make_plan(Auto(), 256, 4096 * world, **given).tile is None  # type: ignore[arg-type]
+    assert make_plan(Auto(), 256, 4096 * world + 1, **given).tile is not None  # type: ignore[arg-type]
 
 
 def test_the_line_of_a_plan_says_what_a_process_has() -> None:
-    plan = plan_of(Sampled(), 256, 1_000_000, 1, 512, bytes_each=4, on_cpu=True, world=4)
+    plan = make_plan(Sampled(), 256, 1_000_000, 1, 512, number_bytes=4, on_cpu=True, world=4)
     assert str(plan).startswith(
         "class head: 1,000,000 classes, 250,000 of them in each process, 25,000 of those sampled per step, compared "
     )

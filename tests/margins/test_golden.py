@@ -210,7 +210,9 @@ def test_magface_penalty_is_the_references() -> None:
 
 def test_class_margins_equal_the_papers_formula() -> None:
     golden = read("arcface_dynamic_paper")
-    assert error(torch.tensor(Power().of(golden["counts"].tolist()), dtype=torch.float64), golden["margins"]) < 1e-12
+    assert (
+        error(torch.tensor(Power().margins(golden["counts"].tolist()), dtype=torch.float64), golden["margins"]) < 1e-12
+    )
 
 
 def test_uniface_equals_the_reference_through_its_clamp() -> None:

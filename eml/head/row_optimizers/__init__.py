@@ -1,4 +1,4 @@
-"""The family of optimizers that update some rows of a matrix and leave the others, and their state, alone."""
+"""The family of optimizers that update some rows of a matrix and leave the other rows and their state as they are."""
 
 from importlib import import_module
 from pkgutil import iter_modules

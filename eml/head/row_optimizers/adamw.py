@@ -13,19 +13,18 @@ if TYPE_CHECKING:
 
 
 class AdamW(RowOptimizer):
-    """Adam with decoupled weight decay, as torch.optim.AdamW has it. Loshchilov 2019, arXiv:1711.05101.
+    """Adam with decoupled weight decay, as in torch.optim.AdamW. Loshchilov 2019, arXiv:1711.05101.
 
-    Steps are counted by row, so that the bias correction of a row that is touched for the first time is that of a
-    first step.
+    Steps are counted per row: the bias correction of a row's first update is that of a first step.
     """
 
     type: Literal["adamw"] = "adamw"
     beta1: float = Field(0.9, ge=0, lt=1, description="memory of the mean gradient")
     beta2: float = Field(0.999, ge=0, lt=1, description="memory of the mean squared gradient")
-    eps: float = Field(1e-8, gt=0, description="added to the root of the latter")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the mean squared gradient")
 
     def initial_state(self, class_weights: Tensor) -> dict[str, Tensor]:
-        """mean, square: as class_weights; steps: (C,)."""
+        """Return `mean` and `square`, of the shape of class_weights, and `steps` (C,)."""
         plain = class_weights.detach()
         return {
             "mean": plain.new_zeros(plain.shape),
@@ -36,7 +35,7 @@ class AdamW(RowOptimizer):
     def update(
         self, rows: Tensor, gradient: Tensor, state: dict[str, Tensor], learning_rate: float, weight_decay: float
     ) -> None:
-        """In place."""
+        """Do one step in place."""
         steps = state["steps"].add_(1).view(-1, *[1] * (rows.ndim - 1))
         rows.mul_(1 - learning_rate * weight_decay)
         mean = state["mean"].lerp_(gradient, 1 - self.beta1)

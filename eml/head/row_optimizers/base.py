@@ -1,4 +1,4 @@
-"""What a row-wise optimizer is."""
+"""The base of the row-wise optimizers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class RowOptimizer(Choice):
-    """Updates rows (n, …) in place, given their gradient and their rows of the state."""
+    """An optimizer that updates rows (n, …) in place from their gradient and their rows of the state."""
 
     def initial_state(self, class_weights: Tensor) -> dict[str, Tensor]:
-        """State by name, of C rows each."""
+        """Return the state by name; each tensor has C rows."""
         raise NotImplementedError
 
     def update(
         self, rows: Tensor, gradient: Tensor, state: dict[str, Tensor], learning_rate: float, weight_decay: float
     ) -> None:
-        """One step, in place on rows and state; all of them have n rows."""
+        """Do one step in place on rows and state. All tensors have n rows."""
         raise NotImplementedError

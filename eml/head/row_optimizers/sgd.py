@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 class SGD(RowOptimizer):
-    """b ← μ·b + g + wd·w; w ← w − lr·b, as torch.optim.SGD has it. Sutskever 2013, ICML."""
+    """b ← μ·b + g + wd·w; w ← w − lr·b, as in torch.optim.SGD. Sutskever 2013, ICML."""
 
     type: Literal["sgd"] = "sgd"
-    momentum: float = Field(0.9, ge=0, lt=1, description="weight μ of the steps before")
+    momentum: float = Field(0.9, ge=0, lt=1, description="weight μ of the previous steps")
 
     def initial_state(self, class_weights: Tensor) -> dict[str, Tensor]:
-        """momentum: as class_weights; nothing without."""
+        """Return `momentum`, of the shape of class_weights; nothing if the momentum is 0."""
         return {"momentum": class_weights.detach().new_zeros(class_weights.shape)} if self.momentum else {}
 
     def update(
         self, rows: Tensor, gradient: Tensor, state: dict[str, Tensor], learning_rate: float, weight_decay: float
     ) -> None:
-        """In place."""
+        """Do one step in place."""
         step = gradient.add(rows, alpha=weight_decay) if weight_decay else gradient
         if self.momentum:
             step = state["momentum"].mul_(self.momentum).add_(step)

@@ -1,0 +1,35 @@
+"""Buffers of a module that belong together and are replaced as one."""
+
+import torch
+from torch import Tensor, nn
+
+
+class NamedBuffers:
+    """Buffers of a module that share a prefix, read and replaced by their names without it.
+
+    Registers the initial values as `PREFIX_NAME`, floating-point ones in `dtype`. Keeps the module's dictionary of
+    buffers, not the module, so that no reference cycle holds device memory.
+    """
+
+    def __init__(self, module: nn.Module, prefix: str, initial: dict[str, Tensor], dtype: torch.dtype) -> None:
+        self._buffers = module._buffers
+        self._keys = {name: f"{prefix}_{name}" for name in initial}
+        for name, value in initial.items():
+            module.register_buffer(self._keys[name], value.to(dtype if value.is_floating_point() else value.dtype))
+
+    def read(self) -> dict[str, Tensor]:
+        """Return the buffers by name."""
+        return {name: self[name] for name in self._keys}
+
+    def __getitem__(self, name: str) -> Tensor:
+        buffer = self._buffers[self._keys[name]]
+        assert buffer is not None
+        return buffer
+
+    def replace(self, values: dict[str, Tensor]) -> None:
+        """Put new tensors in place of the named buffers.
+
+        The old tensors stay as they are: the graph of a step that has not gone backward may hold them.
+        """
+        for name, value in values.items():
+            self._buffers[self._keys[name]] = value.detach().to(self[name].dtype)
