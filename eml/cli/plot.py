@@ -26,17 +26,17 @@ def plot(
     Works on runs that are still going.
     """
     from eml.cli.display import console
-    from eml.reports.curves import MADE_BY, best_of, check, draw_comparison, draw_curves, names_of
+    from eml.reports.curves import MADE_BY, check_runs, draw_comparison, draw_curves, find_best, name_runs
     from eml.reports.own_plots import refuse_plot
 
-    check(runs, metric)
+    check_runs(runs, metric)
     if len(runs) == 1 and out is None:
         made = draw_curves(runs[0])
     else:
         target = out or Path("comparison.png")
-        refuse_plot(target, MADE_BY, "--out", overwrite=overwrite)
+        refuse_plot(target, MADE_BY, "out", overwrite=overwrite)
         made = draw_comparison(runs, metric, target)
-    found = {name: best_of(run, metric) for name, run in zip(names_of(runs), runs, strict=True)}
+    found = {name: find_best(run, metric) for name, run in zip(name_runs(runs), runs, strict=True)}
     rows = [
         [name, *("" if value is None else f"{value:.4f}" for value in values), "" if epoch is None else epoch]
         for name, (*values, epoch) in found.items()

@@ -88,24 +88,23 @@ def write_report(
     replaced = write_page(made, page, command=command, overwrite=overwrite, progress=console.progress)
     _show(made)
     console.say(f"{'replaced' if replaced else 'wrote'} {page}")
-    return made.facts
+    return made.to_json()
 
 
 def _show(made: "DataReport") -> None:
     from eml.cli.display import console
 
     facts = made.facts
-    sizes, near, errors = facts["class_sizes"], facts["look_alikes"], facts["errors"]
     rows: list[list[Any]] = [
-        ["images", facts["images"]],
-        ["classes", facts["classes"]],
-        ["classes of one image", sizes["of_one"]],
+        ["images", facts.images],
+        ["classes", facts.classes],
+        ["classes of one image", facts.class_sizes.of_one],
     ]
-    if errors:
-        rows.append(["files that cannot be used", errors["files"]])
-    if near:
-        rows.append(["near-duplicates within a class", near["within_classes"]["images_to_spare"]])
-        rows.append(["images with another label too", near["label_conflicts"]["images"]])
+    if facts.errors:
+        rows.append(["files that cannot be used", facts.errors.files])
+    if counts := facts.look_alikes:
+        rows.append(["near-duplicates within a class", counts.within_classes.images_to_spare])
+        rows.append(["images with another label too", counts.label_conflicts.images])
     console.table("", ["", ""], rows)
-    if facts["not_compared"]:
-        console.warn(facts["not_compared"])
+    if facts.not_compared:
+        console.warn(facts.not_compared)
