@@ -166,8 +166,8 @@ def _suggest_split(facts: DataFacts, arguments: Arguments, *, stale: bool) -> li
     test = round(TEST_RATIO * facts.classes)
     if test < 1 or facts.classes - test < 2:
         return []
-    why = "the split is older than its source" if stale else "no classes are set aside for the test"
-    reason = f"{why}: {test:,} of {facts.classes:,} classes that training never sees give an honest measurement"
+    why = "the split is older than its source" if stale else "no test classes are set aside"
+    reason = f"{why}: {test:,} of {facts.classes:,} classes, never seen in training, would give an honest measurement"
     return [Suggestion(_command("eml", "split", *arguments, "--by", "ratio"), [reason])]
 
 
