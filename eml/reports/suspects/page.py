@@ -149,10 +149,13 @@ def _mixed_classes(suspects: Suspects) -> list[ClassPair]:
         label, second = suspects.names[mixed.label], suspects.names[mixed.other]
         strips = [
             Strip(f"{label}: this part", mixed.rows[:PART].tolist()),
-            Strip(f"{label}: the rest", rest[:PART]),
+            *([Strip(f"{label}: the rest", rest[:PART])] if rest else []),
             Strip(str(second), suspects.beside(first, mixed.other, PART).tolist()),
         ]
-        finding = f"{len(mixed.rows)} of {len(rest) + len(mixed.rows)} {label} are nearer to {second} than to the rest"
+        size = len(rest) + len(mixed.rows)
+        finding = f"{len(mixed.rows)} of {size} images of {label} are nearer to {second} than to the rest of {label}"
+        if not rest:
+            finding = f"all {size} images of {label} are near {second}"
         pairs.append(ClassPair(finding, strips))
     return pairs
 
