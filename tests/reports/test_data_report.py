@@ -5,9 +5,6 @@ import json
 import re
 import shlex
 import shutil
-from base64 import b64decode
-from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,9 @@ from PIL import Image
 from eml.cli.app import main
 from eml.dataset.table import Table
 from eml.errors import OutputError
-from eml.reports.bins import MOST, histogram
-from eml.reports.charts import CHARACTER, WIDTH, bar_chart
 from eml.reports.data import examine, write_page
 from eml.reports.data.look_alikes import find_look_alikes
 from eml.reports.data.page import CLASHES, GROUPS, MEMBERS, shown_names
-from eml.reports.thumbnails import SIDE, thumbnails
 from tests.reports.chromium import PROGRAM, Chromium
 
 EVIL = "<img src=x onerror=alert(1)>&\"'{{7*7}}"  # a class
@@ -195,7 +189,7 @@ def test_a_page_of_the_users_is_not_replaced(root: Path, capsys: pytest.CaptureF
     assert main(["report", str(root)]) == 0
 
 
-def test_a_image_that_broke_since_the_scan_is_shown_as_such(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_that_broke_since_the_scan_is_shown_as_such(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scan", str(root)]) == 0
     (root / "class 0" / "jpeg.jpg").write_bytes(b"broken")
     capsys.readouterr()
@@ -315,29 +309,6 @@ def test_every_conflict_is_shown_with_its_nearest_image_of_another_class(links: 
             assert (values[member.row] ^ values[group.kept]).bit_count() == member.distance <= threshold
 
 
-whole_numbers = st.lists(st.one_of(st.integers(0, 30), st.integers(0, 10**6)), min_size=1, max_size=200)
-
-
-@settings(deadline=None)
-@given(whole_numbers)
-def test_a_histogram_holds_every_value_once_in_adjoining_bins(values: list[int]) -> None:
-    bins = histogram(np.array(values))
-    assert 1 <= len(bins) <= 2 * MOST
-    assert [each.low for each in bins[1:]] == [each.high + 1 for each in bins[:-1]]
-    assert [each.count for each in bins] == [sum(each.low <= value <= each.high for value in values) for each in bins]
-
-
-@settings(deadline=None)
-@given(whole_numbers)
-def test_the_labels_of_an_axis_do_not_touch_and_stay_within_the_chart(values: list[int]) -> None:
-    chart = str(bar_chart(histogram(np.array(values)), horizontal="px", vertical="images", label="sizes"))
-    texts = re.findall(r'<text text-anchor="middle" x="([\d.]+)" y="([\d.]+)">([\d,]+)</text>', chart)
-    assert texts
-    spans = sorted((float(x) - CHARACTER * len(t) / 2, float(x) + CHARACTER * len(t) / 2) for x, _, t in texts)
-    assert spans[-1][1] <= WIDTH + 0.1
-    assert all(end < start for (_, end), (start, _) in pairwise(spans))
-
-
 def test_a_page_of_one_image_in_one_class_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(tmp_path / "data" / "a" / "1.png", 1)
     told = reported(capsys, tmp_path / "data")
@@ -376,16 +347,6 @@ def test_a_browser_shows_the_page_at_any_width_and_runs_nothing_of_the_datas(
         assert commands == [step["command"] for step in told["suggestions"]]
         browser.evaluate("document.querySelector('button.copy').focus(); document.activeElement.click()")
         assert browser.evaluate("getSelection().toString()") == commands[0]
-
-
-def test_the_thumbnails_are_the_decoded_images(root: Path) -> None:
-    draw(root / "class 0" / "large.png", 5, (800, 500))
-    made = thumbnails(root, ["class 0/large.png", "class 0/0.png", "gone.png"])
-    assert [(each.width, each.height) for each in made.values()] == [(80, 64), (160, 100), (SIDE, SIDE)]
-    assert made["gone.png"].problem == "missing"
-    data = BytesIO(b64decode(made["class 0/0.png"].source.partition(",")[2]))
-    with Image.open(data) as small, Image.open(root / "class 0" / "0.png") as whole:
-        assert np.abs(np.asarray(small, float) - np.asarray(whole, float)).mean() < 8
 
 
 def test_of_images_equally_near_the_copy_of_the_file_is_shown(links: Path) -> None:

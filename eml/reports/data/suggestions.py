@@ -77,7 +77,7 @@ def suggest(
     first = FIRST_STEP.get(dataset.stem, 0) if dataset.suffix in SUFFIXES else 0
     states = {state.table.rpartition(".")[0]: state.state for state in facts.tables}
     folder = dataset if dataset.is_dir() else dataset.parent
-    arguments: Arguments = [dataset, *(["--root", root] if root else [])]
+    arguments: Arguments = [dataset, "--root", root] if root else [dataset]
     steps = []
     if first == 0:
         filtered = _read_filtered(folder) if states.get("dataset_info_filtered") == "current" else None
