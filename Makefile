@@ -35,7 +35,7 @@ bench-head: $(READY)
 	$(BIN)/python tests/benchmarks/class_head.py
 
 docs: $(READY)
-	$(BIN)/python -m eml.reports.margins docs
+	$(BIN)/python docs/tools/margins_page.py docs
 
 demo: $(READY)
 	$(BIN)/eml demo demo --overwrite

@@ -1,4 +1,4 @@
-"""Charts as inline SVG, 360 units wide: about the width of a phone, so that their text stays as large as the page's."""
+"""Charts as inline SVG, 360 units wide: about the width of a phone, so that their text is as large as the page's."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,41 +6,57 @@ from typing import Any
 
 from markupsafe import Markup
 
-from eml.reports.bins import round_step
+from eml.reports.bins import Bin, round_step
 
 WIDTH, HEIGHT = 360, 208
 TOP, BOTTOM, RIGHT = 26, 42, 10
-WIDEST = 48  # units, of a bar
-CHARACTER = 6.3  # units: the mean width of one at the size of the labels, rounded up
+WIDEST = 48  # units: the largest width of a bar
+CHARACTER = 6.3  # units: the mean width of a character of a label, rounded up
 
 
-def bar_chart(bins: Sequence[dict[str, int]], *, horizontal: str, vertical: str, label: str) -> Markup:
-    """Bars of {from, to, count}. horizontal, vertical: what the axes are; label: what the chart shows, for readers."""
-    step = round_step(max(each["count"] for each in bins), 4)
-    top = -(-max(each["count"] for each in bins) // step) * step
+def bar_chart(bins: Sequence[Bin], *, horizontal: str, vertical: str, label: str) -> Markup:
+    """Draw one bar per bin.
+
+    Args:
+        bins: The counts, in order.
+        horizontal: Title of the horizontal axis.
+        vertical: Title of the vertical axis.
+        label: Description of the chart, for screen readers.
+    """
+    largest = max(bar.count for bar in bins)
+    step = round_step(largest, 4)
+    top = -(-largest // step) * step
     left = 6 + CHARACTER * len(f"{top:,}")
-    wide = min(WIDEST, (WIDTH - left - RIGHT) / len(bins))
+    width = min(WIDEST, (WIDTH - left - RIGHT) / len(bins))
     parts = [grid(left, [(value / top, f"{value:,}") for value in range(0, top + 1, step)])]
-    for i, each in enumerate(bins):
-        tall = max(each["count"] / top * (HEIGHT - TOP - BOTTOM), 1.5) if each["count"] else 0
-        gap = min(2.0, wide / 6)
-        span = _span(each)
-        parts.append(
-            Markup(
-                '<g class="bar"><rect class="catch" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>'
-                '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/><title>{}: {:,}</title></g>'
-            ).format(
-                *(left + i * wide, TOP, wide, HEIGHT - TOP - BOTTOM),
-                *(left + i * wide + gap / 2, HEIGHT - BOTTOM - tall, wide - gap, tall),
-                *(span, each["count"]),
-            )
-        )
-    parts.append(_bottom_labels(left, wide, bins))
+    parts += [_bar(bar, left + i * width, width, bar.count / top) for i, bar in enumerate(bins)]
+    parts.append(_bottom_labels(left, width, bins))
     return framed(parts, left, horizontal, vertical, label)
 
 
+def _bar(bar: Bin, x: float, width: float, share: float) -> Markup:
+    """Draw a bar that covers a share of the height, at least 1.5 units unless empty, with its count as tooltip."""
+    height = max(share * (HEIGHT - TOP - BOTTOM), 1.5) if bar.count else 0
+    gap = min(2.0, width / 6)
+    return Markup(
+        '<g class="bar"><rect class="catch" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>'
+        '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/><title>{}: {:,}</title></g>'
+    ).format(
+        *(x, TOP, width, HEIGHT - TOP - BOTTOM),
+        *(x + gap / 2, HEIGHT - BOTTOM - height, width - gap, height),
+        *(_span(bar), bar.count),
+    )
+
+
 def curve(points: Sequence[Sequence[float]], mark: tuple[float, float, str], *, label: str, even: str) -> Markup:
-    """A curve over the unit square, with the diagonal to compare with and one point marked and named."""
+    """Draw a curve over the unit square, with the diagonal for comparison.
+
+    Args:
+        points: (x, y) from 0 to 1.
+        mark: The point to mark, x and y, and its name.
+        label: Description of the chart, for screen readers.
+        even: Name of the diagonal.
+    """
     left = 6 + CHARACTER * len("100 %")
     across, up = WIDTH - left - RIGHT, HEIGHT - TOP - BOTTOM
 
@@ -68,17 +84,25 @@ def curve(points: Sequence[Sequence[float]], mark: tuple[float, float, str], *, 
 
 
 def framed(parts: list[Markup], left: float, horizontal: str, vertical: str, label: str) -> Markup:
-    """The chart of these parts, with what its axes are; label: what it shows, for readers."""
-    named = [
+    """Join the parts of a chart and add the titles of its axes.
+
+    Args:
+        parts: SVG elements.
+        left: Where the plotting area begins.
+        horizontal: Title of the horizontal axis.
+        vertical: Title of the vertical axis.
+        label: Description of the chart, for screen readers.
+    """
+    titles = [
         text_at(WIDTH - RIGHT, HEIGHT - 6, horizontal, "end"),
         text_at(0, 10, vertical, "start"),
     ]
     head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, label)
-    return head + Markup("").join([*parts, *named]) + Markup("</svg>")
+    return head + Markup("").join([*parts, *titles]) + Markup("</svg>")
 
 
 def grid(left: float, ticks: Sequence[tuple[float, str]]) -> Markup:
-    """Horizontal lines from `left` on at (share of the height, text)."""
+    """Draw horizontal lines from `left` to the right edge, at each tick (share of the height, text)."""
     lines = []
     for share, text in ticks:
         y = HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
@@ -88,21 +112,21 @@ def grid(left: float, ticks: Sequence[tuple[float, str]]) -> Markup:
     return Markup("").join(lines)
 
 
-def _bottom_labels(left: float, wide: float, bins: Sequence[dict[str, int]]) -> Markup:
-    """The number under each bar, or the lower end at its left edge; as many as there is room for."""
-    single = all(each["from"] == each["to"] for each in bins)
-    ends = [each["from"] for each in bins] + ([] if single else [bins[-1]["to"] + 1])
+def _bottom_labels(left: float, width: float, bins: Sequence[Bin]) -> Markup:
+    """Label the bars with their number, or with the lower end at their left edge, as far as there is room."""
+    single = all(bar.low == bar.high for bar in bins)
+    ends = [bar.low for bar in bins] + ([] if single else [bins[-1].high + 1])
     spans = []
     for i, end in enumerate(ends):
         half = CHARACTER * len(f"{end:,}") / 2
-        middle = min(left + (i + (0.5 if single else 0)) * wide, WIDTH - half)
+        middle = min(left + (i + (0.5 if single else 0)) * width, WIDTH - half)
         spans.append((middle - half, middle + half))
-    shown = _with_room(spans, _roundest(ends))
+    shown = _choose_labels(spans, _rank_by_roundness(ends))
     return Markup("").join(text_at(sum(spans[i]) / 2, HEIGHT - BOTTOM + 18, f"{ends[i]:,}", "middle") for i in shown)
 
 
-def _roundest(ends: Sequence[int]) -> list[int]:
-    """Places of the ends of bins that grow, powers of ten first, then 2, 3 and 5 times these; none for equal bins."""
+def _rank_by_roundness(ends: Sequence[int]) -> list[int]:
+    """Order the ends of growing bins by roundness: powers of ten, then 3, 2 and 5 times these; return none if equal."""
     if len({high - low for low, high in pairwise(ends)}) < 2:
         return []
     digits = {i: str(end).rstrip("0") for i, end in enumerate(ends)}
@@ -110,15 +134,20 @@ def _roundest(ends: Sequence[int]) -> list[int]:
     return sorted((i for i in digits if digits[i] in order), key=lambda i: order.index(digits[i]))
 
 
-def _with_room(spans: Sequence[tuple[float, float]], first: Sequence[int]) -> list[int]:
-    """Places of the labels to show so that a character and a half is between any two: `first` in turn, else every n-th.
+def _choose_labels(spans: Sequence[tuple[float, float]], first: Sequence[int]) -> list[int]:
+    """Choose the labels to show, with a gap of at least 1.5 characters: those of `first` in turn, else every n-th.
 
-    spans: where each would begin and end.
+    Args:
+        spans: Where each label would begin and end.
+        first: Indices of labels in order of preference.
+
+    Returns:
+        Indices of the labels to show, ascending.
     """
     gap = 1.5 * CHARACTER
     if not first:
-        tried = (range(0, len(spans), every) for every in range(1, len(spans) + 1))
-        return list(next(t for t in tried if all(spans[i][1] + gap <= spans[j][0] for i, j in pairwise(t))))
+        choices = (range(0, len(spans), step) for step in range(1, len(spans) + 1))
+        return list(next(c for c in choices if all(spans[i][1] + gap <= spans[j][0] for i, j in pairwise(c))))
     shown: list[int] = []
     for i in first:
         if all(spans[i][1] + gap <= spans[j][0] or spans[j][1] + gap <= spans[i][0] for j in shown):
@@ -126,10 +155,10 @@ def _with_room(spans: Sequence[tuple[float, float]], first: Sequence[int]) -> li
     return sorted(shown)
 
 
-def _span(each: dict[str, int]) -> str:
-    return f"{each['from']:,}" if each["from"] == each["to"] else f"{each['from']:,} to {each['to']:,}"
+def _span(bar: Bin) -> str:
+    return f"{bar.low:,}" if bar.low == bar.high else f"{bar.low:,} to {bar.high:,}"
 
 
 def text_at(x: float, y: float, text: Any, anchor: str) -> Markup:
-    """Text that starts, ends or has its middle at x."""
+    """Draw a text that starts, ends or is centred at x, by `anchor`."""
     return Markup('<text text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(anchor, x, y, text)

@@ -1,4 +1,4 @@
-"""Images in rows and columns under a title: to be looked at."""
+"""A contact sheet: images in rows and columns under a title."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,35 +9,42 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from eml.errors import OutputError
-from eml.files import unwritable, whole_file
+from eml.files import whole_file
+from eml.reports import own_plots
 
-SMALLEST, LARGEST = 96, 256  # sides between which an image is shown (pixels)
+SMALLEST, LARGEST = 96, 256  # pixels: an image is shown with sides between these
 MARGIN, LINE = 8, 20
-PAPER = "#ececec"  # on which a white image shows its edges
+PAPER = "#ececec"  # grey, so that the edges of a white image show
 MADE_BY = "eml contact sheet"
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
-Row = tuple[str, Sequence[NDArray[np.uint8]]]
-"""What stands above a row, and its images, (H, W, 3) uint8 all of one size."""
+SheetRow = tuple[str, Sequence[NDArray[np.uint8]]]
+"""The text above a row and its images, (H, W, 3) uint8, all of one size."""
 
 
 def refuse_sheet(path: Path, *, overwrite: bool) -> None:
-    """Raises OutputError for no name of an image, a file that is no earlier sheet, and what cannot be written."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{path}: an image is written, so its name ends in {', '.join(SUFFIXES)}")
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not overwrite and not _is_sheet(path):
-        raise OutputError(f"{path}: exists and was not made by eml; give --overwrite or another --out")
-    if told := unwritable(path.parent):
-        raise OutputError(f"{told}. Give another --out")
+    """Check before the work that a sheet can be written to `path`.
+
+    Raises:
+        OutputError: The name is not that of an image, is that of a folder or of a file that is not an earlier sheet,
+            or cannot be written.
+    """
+    own_plots.refuse_plot(path, MADE_BY, "out", overwrite=overwrite, suffixes=SUFFIXES)
 
 
-def draw_sheet(path: Path, title: str, columns: Sequence[str], rows: Sequence[Row]) -> Path:
-    """Write the sheet, as PNG or, by its suffix, JPEG; returns `path`.
+def draw_sheet(path: Path, title: str, columns: Sequence[str], rows: Sequence[SheetRow]) -> Path:
+    """Write a sheet as PNG or JPEG, by its suffix.
 
-    Images are enlarged by a whole number where they are small, with their pixels visible, and never cut.
+    Small images are enlarged by a whole number, so that their pixels are visible. Images are never cropped.
+
+    Args:
+        path: The file to write.
+        title: The text at the top, wrapped to the width of the sheet.
+        columns: The name above each column.
+        rows: The rows, each with one image per column.
+
+    Returns:
+        `path`.
     """
     side = rows[0][1][0].shape[0]
     shown = side * max(1, -(-SMALLEST // side)) if side < LARGEST else LARGEST
@@ -54,27 +61,26 @@ def draw_sheet(path: Path, title: str, columns: Sequence[str], rows: Sequence[Ro
         pen.text((MARGIN + column * (shown + MARGIN), top - LINE + 2), name, "black", font)
     for row, (name, images) in enumerate(rows):
         y = top + row * (LINE + shown + MARGIN)
-        pen.text((MARGIN, y + 2), _cut(name, width - 2 * MARGIN, font), "#555555", font)
+        pen.text((MARGIN, y + 2), _shorten(name, width - 2 * MARGIN, font), "#555555", font)
         for column, pixels in enumerate(images):
-            sheet.paste(_resized(pixels, shown), (MARGIN + column * (shown + MARGIN), y + LINE))
+            sheet.paste(_resize(pixels, shown), (MARGIN + column * (shown + MARGIN), y + LINE))
     _save(sheet, path)
     return path
 
 
-def _resized(pixels: NDArray[np.uint8], shown: int) -> Image.Image:
-    larger = shown > pixels.shape[0]
-    how = Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS
-    return Image.fromarray(pixels).resize((shown, shown), how)
+def _resize(pixels: NDArray[np.uint8], side: int) -> Image.Image:
+    method = Image.Resampling.NEAREST if side > pixels.shape[0] else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize((side, side), method)
 
 
 def _font(name: str) -> Any:
-    """matplotlib's own, which has the letters of most labels."""
+    """Load one of matplotlib's own fonts, which have the letters of most labels."""
     import matplotlib
 
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), 13)
 
 
-def _cut(text: str, width: int, font: Any) -> str:
+def _shorten(text: str, width: int, font: Any) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
@@ -85,17 +91,9 @@ def _cut(text: str, width: int, font: Any) -> str:
 def _save(sheet: Image.Image, path: Path) -> None:
     with whole_file(path) as temporary, temporary.open("wb") as file:
         if path.suffix.lower() == ".png":
-            facts = PngImagePlugin.PngInfo()
-            facts.add_text("Software", MADE_BY)
-            sheet.save(file, "PNG", pnginfo=facts, optimize=True)
+            texts = PngImagePlugin.PngInfo()
+            for key, text in own_plots.signature(MADE_BY).items():
+                texts.add_text(key, text)
+            sheet.save(file, "PNG", pnginfo=texts, optimize=True)
         else:
             sheet.save(file, "JPEG", quality=85, optimize=True, comment=MADE_BY)
-
-
-def _is_sheet(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            comment = image.info.get("comment", b"")
-            return image.info.get("Software") == MADE_BY or comment == MADE_BY.encode()
-    except OSError:
-        return False

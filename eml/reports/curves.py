@@ -1,27 +1,39 @@
-"""The curves of training runs: of one, or of several to compare."""
+"""Curves of training runs: of one run, or of several to compare."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from eml.errors import DataError
+from eml.errors import DataError, Problem
 from eml.files import whole_file
 from eml.reports import own_plots
 
 METRICS = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 MADE_BY = "eml plot"
-STYLES = ("-", "--", ":", "-.")  # with the colours, so that lines are told apart without them too
+STYLES = ("-", "--", ":", "-.")  # lines differ by style as well as by colour
+
+
+class BestEpoch(NamedTuple):
+    """A metric of a run: before training, and at its best epoch; None if it was not measured."""
+
+    before: float | None
+    best: float | None
+    epoch: int | None
 
 
 def draw_curves(run: Path) -> Path:
-    """Loss per step and retrieval per validation of a run folder, side by side, into curves.png; returns its path."""
-    steps, validations = _lines(run / "steps.jsonl"), _lines(run / "metrics.jsonl")
+    """Draw the loss per step and the retrieval metrics per validation of a run folder.
+
+    Returns:
+        The path of the image, curves.png in the run folder.
+    """
+    steps, validations = _read_lines(run / "steps.jsonl"), _read_lines(run / "metrics.jsonl")
     figure, left, right = _panels()
     numbers, losses = _column(steps, "step"), _column(steps, "loss")
     left.plot(numbers, losses, color="0.8", linewidth=0.8)
-    left.plot(numbers, _smoothed(losses), color="C0")
-    left.set(xlabel="step", ylabel="training loss", title="Loss, and its running mean")
+    left.plot(numbers, _smooth(losses), color="C0")
+    left.set(xlabel="step", ylabel="training loss", title="Loss and its running mean")
     shown = [
         (key, (prefix + " " if prefix else "") + METRICS[name])
         for key in (validations[0] if validations else {})
@@ -38,26 +50,35 @@ def draw_curves(run: Path) -> Path:
     return _save(figure, run / "curves.png")
 
 
-def check(runs: Sequence[Path], metric: str) -> None:
-    """Raises DataError when a folder is no run, or no run has the metric; a single run may be without validation."""
+def check_runs(runs: Sequence[Path], metric: str) -> None:
+    """Check that the folders are runs and that one of them has the metric; a single run needs no validation.
+
+    Raises:
+        DataError: A folder is not a run, or no run has the metric.
+    """
     if missing := [run for run in runs if not (run / "run.json").is_file()]:
-        raise DataError([f"{run}: is no run folder" for run in missing])
-    known = {key for run in runs for line in _lines(run / "metrics.jsonl") for key in line} - {"epoch", "step"}
+        raise DataError([Problem(f"{run}: is not a run folder", "not-a-run", "runs") for run in missing])
+    known = {key for run in runs for line in _read_lines(run / "metrics.jsonl") for key in line} - {"epoch", "step"}
     if metric not in known and (known or len(runs) > 1):
-        raise DataError(f"no run has the metric {metric!r}; they have {', '.join(sorted(known)) or 'no validation'}")
+        text = f"no run has the metric {metric!r}; known: {', '.join(sorted(known)) or 'none, without validation'}"
+        raise DataError(text, code="unknown-metric", parameter="metric")
 
 
 def draw_comparison(runs: Sequence[Path], metric: str, out: Path) -> Path:
-    """Running means of the losses and one metric of several run folders, in the same two panels; returns `out`.
+    """Draw the running means of the losses and one metric of several run folders.
 
-    Raises what `check` raises.
+    Returns:
+        `out`.
+
+    Raises:
+        DataError: See `check_runs`.
     """
-    check(runs, metric)
+    check_runs(runs, metric)
     figure, left, right = _panels()
-    for index, (run, name) in enumerate(zip(runs, names_of(runs), strict=True)):
-        steps, validations = _lines(run / "steps.jsonl"), _lines(run / "metrics.jsonl")
+    for index, (run, name) in enumerate(zip(runs, name_runs(runs), strict=True)):
+        steps, validations = _read_lines(run / "steps.jsonl"), _read_lines(run / "metrics.jsonl")
         style = {"color": f"C{index % 10}", "linestyle": STYLES[index % len(STYLES)], "label": name}
-        left.plot(_column(steps, "step"), _smoothed(_column(steps, "loss")), **style)
+        left.plot(_column(steps, "step"), _smooth(_column(steps, "loss")), **style)
         lines = [line for line in validations if metric in line]
         right.plot(_column(lines, "epoch"), _column(lines, metric), marker="o", **style)
     left.set(xlabel="step", ylabel="training loss", title="Running mean of the loss")
@@ -66,19 +87,19 @@ def draw_comparison(runs: Sequence[Path], metric: str, out: Path) -> Path:
     return _save(figure, out)
 
 
-def best_of(run: Path, metric: str) -> tuple[float | None, float | None, int | None]:
-    """(value before training, best one, its epoch) of a run folder."""
-    lines = [line for line in _lines(run / "metrics.jsonl") if metric in line]
+def find_best(run: Path, metric: str) -> BestEpoch:
+    """Return the value of a metric before training and at the best epoch of a run folder."""
+    lines = [line for line in _read_lines(run / "metrics.jsonl") if metric in line]
     before = next((line[metric] for line in lines if line["epoch"] == 0), None)
     best = max((line for line in lines if line["epoch"] > 0), key=lambda line: line[metric], default=None)
-    return before, None if best is None else best[metric], None if best is None else best["epoch"]
+    return BestEpoch(before, None, None) if best is None else BestEpoch(before, best[metric], best["epoch"])
 
 
-def names_of(runs: Sequence[Path]) -> list[str]:
-    """What to call each run: as much of the end of its path as tells it from the others."""
-    parts = [run.resolve().parts for run in runs]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
+def name_runs(runs: Sequence[Path]) -> list[str]:
+    """Name each run by the shortest end of its path that no other run shares."""
+    paths = [run.resolve().parts for run in runs]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
         if len(set(names)) == len(names):
             return names
     return [str(run) for run in runs]
@@ -107,8 +128,8 @@ def _column(lines: list[dict[str, Any]], key: str) -> list[float]:
     return [line[key] for line in lines]
 
 
-def _smoothed(values: list[float], weight: float = 0.95) -> list[float]:
-    """Exponential running mean, corrected for its start."""
+def _smooth(values: list[float], weight: float = 0.95) -> list[float]:
+    """Compute the exponential running mean, corrected for its start."""
     total, share, smooth = 0.0, 0.0, []
     for value in values:
         total, share = weight * total + (1 - weight) * value, weight * share + 1 - weight
@@ -116,7 +137,7 @@ def _smoothed(values: list[float], weight: float = 0.95) -> list[float]:
     return smooth
 
 
-def _lines(file: Path) -> list[dict[str, Any]]:
+def _read_lines(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

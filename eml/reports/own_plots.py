@@ -1,4 +1,4 @@
-"""Which PNG files eml may write over: those that say that the same command of eml made them."""
+"""Image files that eml may replace: those that say in the file that the same command wrote them."""
 
 from pathlib import Path
 
@@ -8,29 +8,43 @@ from eml.errors import OutputError
 from eml.files import unwritable
 
 
-def refuse_plot(path: Path, made_by: str, option: str, *, overwrite: bool) -> None:
-    """Raises OutputError when `path` is no name of a PNG, is a file that `made_by` did not make, or cannot be written.
+def refuse_plot(
+    path: Path, made_by: str, parameter: str, *, overwrite: bool, suffixes: tuple[str, ...] = (".png",)
+) -> None:
+    """Check before the work that an image can be written to `path`.
 
-    made_by: a command, and the PNG's text "Software" (`signature`). option: that which named the file.
+    Args:
+        path: The image file to write.
+        made_by: The command that writes it, as in the file's signature (`signature`).
+        parameter: The parameter that named the file.
+        overwrite: Allow `path` to be any existing file.
+        suffixes: Allowed endings of the name, in lower case.
+
+    Raises:
+        OutputError: The name has another suffix, is that of a folder or of a file that `made_by` did not write, or
+            cannot be written.
     """
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"{path}: a PNG is written, so its name ends in .png")
+    if path.suffix.lower() not in suffixes:
+        text = f"{path}: the name of the image must end in {', '.join(suffixes)}"
+        raise OutputError(text, code="wrong-suffix", parameter=parameter)
     if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not overwrite and not _made_by(path, made_by):
-        raise OutputError(f"{path}: exists and was not made by {made_by}; give --overwrite or another {option}")
-    if told := unwritable(path.parent):
-        raise OutputError(f"{told}. Give another {option}")
+        raise OutputError(f"{path}: is a folder; give the name of a file", code="is-a-folder", parameter=parameter)
+    if path.exists() and not overwrite and not _is_made_by(path, made_by):
+        text = f"{path}: exists and was not made by {made_by}"
+        advice = f"set `overwrite` to replace it, or give another `{parameter}`"
+        raise OutputError(f"{text}; {advice}", code="file-exists", parameter=parameter)
+    if problem := unwritable(path.parent):
+        raise OutputError(f"{problem}. Give another `{parameter}`", code="not-writable", parameter=parameter)
 
 
 def signature(made_by: str) -> dict[str, str]:
-    """The PNG's text by which `refuse_plot` knows it again."""
+    """Return the PNG text by which `refuse_plot` recognises a file."""
     return {"Software": made_by}
 
 
-def _made_by(path: Path, made_by: str) -> bool:
+def _is_made_by(path: Path, made_by: str) -> bool:
     try:
         with Image.open(path) as image:
-            return bool(image.info.get("Software") == made_by)
+            return image.info.get("Software") == made_by or image.info.get("comment", b"") == made_by.encode()
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""A page as one HTML file that needs nothing else. Whatever a template prints is escaped by Jinja."""
+"""Pages as one self-contained HTML file. Jinja escapes everything that a template prints."""
 
 import base64
 import hashlib
@@ -12,14 +12,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 SHARED = Path(__file__).parent
+VAGUE = {"pictures", "image", "img", "imgs", "data", "dataset", "images", "photos", "train", "test"}
+"""Folder names that say little about their content."""
 
 
 def render_page(folder: Path, *, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
-    """page.html of the folder; in it the style and script of all pages, and page.css and page.js where it has them.
+    """Render the page.html of a folder, with the common style and script and the folder's own page.css and page.js.
 
-    Templates of this folder can be included. filters: beside number, share and day.
+    Args:
+        folder: The folder of the template. The template can include those of this folder, such as head.html.
+        filters: Jinja filters, in addition to `number`, `share` and `day`.
+        values: Variables of the template.
     """
-    script = _joined(SHARED / "copy.js", folder / "page.js")
+    script = _join(SHARED / "copy.js", folder / "page.js")
     environment = Environment(
         loader=FileSystemLoader([folder, SHARED]),
         autoescape=True,
@@ -29,7 +34,7 @@ def render_page(folder: Path, *, filters: Mapping[str, Callable[..., Any]] | Non
     )
     environment.filters |= {"number": number, "share": share, "day": day, **(filters or {})}
     return environment.get_template("page.html").render(
-        style=Markup(_joined(SHARED / "style.css", folder / "page.css")),  # ours, not the data's
+        style=Markup(_join(SHARED / "style.css", folder / "page.css")),  # from this package, not from the data
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         version=version("easy-metric-learning"),
@@ -38,17 +43,17 @@ def render_page(folder: Path, *, filters: Mapping[str, Callable[..., Any]] | Non
     )
 
 
-def _joined(*files: Path) -> str:
+def _join(*files: Path) -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
 
 
 def number(value: float) -> str:
-    """`12,345`, `2.5`."""
+    """Format a number: `12,345`, `2.5`."""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}".removesuffix(".0")
 
 
 def share(value: float) -> str:
-    """A share as percent with two digits that count; never 0 % or 100 % for what is not."""
+    """Format a share as percent with two significant digits; 0 % and 100 % are exact."""
     percent = 100 * value
     if 99.5 <= percent < 100 or 0 < percent < 0.01:
         return "> 99 %" if percent > 50 else "< 0.01 %"
@@ -56,5 +61,11 @@ def share(value: float) -> str:
 
 
 def day(value: str | None) -> str:
-    """`2025-01-31 12:00` of an ISO time."""
+    """Format an ISO time as `2025-01-31 12:00`."""
     return value[:16].replace("T", " ") if value else ""
+
+
+def dataset_title(root: Path) -> str:
+    """Return the folder's name, with its parent's if the name alone says little: `shop/images`."""
+    parts = root.resolve().parts
+    return "/".join(parts[-2:] if parts[-1].lower() in VAGUE else parts[-1:])

@@ -1,4 +1,4 @@
-"""Small copies of images, within the page itself."""
+"""Small copies of images, embedded in the page."""
 
 import io
 from base64 import b64encode
@@ -16,7 +16,7 @@ SIDE, QUALITY = 160, 75  # pixels of the longer side; JPEG quality
 
 
 class Thumbnail(NamedTuple):
-    """source: a data URI, empty where the image cannot be read any more; then `problem` says why."""
+    """A small JPEG as a data URI; `source` is empty if the image can no longer be read, and `problem` says why."""
 
     source: str
     width: int
@@ -25,7 +25,13 @@ class Thumbnail(NamedTuple):
 
 
 def thumbnail(path: Path, box: tuple[int, int, int, int] | None = None, side: int = SIDE) -> Thumbnail:
-    """The image, or its box, as every other command sees it: at most `side` px wide and high, never enlarged."""
+    """Decode an image as every other command does and shrink it to `side` px; smaller images are not enlarged.
+
+    Args:
+        path: The image file.
+        box: The part to show: x_1, y_1, x_2, y_2 in pixels, right and bottom exclusive.
+        side: Largest width and height, in pixels.
+    """
     try:
         image = decode(path, at_least=(side, side), box=box)
     except ImageError as error:
@@ -39,13 +45,19 @@ def thumbnail(path: Path, box: tuple[int, int, int, int] | None = None, side: in
 def thumbnails(
     root: Path, names: Sequence[str], progress: Callable[[int], None] | None = None, side: int = SIDE
 ) -> dict[str, Thumbnail]:
-    """Of each file name, over threads: Pillow lets go of the interpreter while it decodes."""
-    wanted = sorted(set(names))
-    made = {}
-    for name, small in zip(
-        wanted, in_order(partial(thumbnail, side=side), (root / name for name in wanted)), strict=True
-    ):
-        made[name] = small
+    """Make a thumbnail for each file name, in threads: Pillow releases the interpreter lock while it decodes.
+
+    Args:
+        root: The folder that the names are relative to.
+        names: The file names; one that occurs twice is decoded once.
+        progress: A function called with 1 after each image.
+        side: Largest width and height of a thumbnail, in pixels.
+    """
+    unique = sorted(set(names))
+    images = in_order(partial(thumbnail, side=side), (root / name for name in unique))
+    by_name = {}
+    for name, image in zip(unique, images, strict=True):
+        by_name[name] = image
         if progress:
             progress(1)
-    return made
+    return by_name

@@ -66,7 +66,7 @@ def main() -> None:
             "page_s": round(statistics.median(writing), 2),
             "page_mb": round((root / "page.html").stat().st_size / 1e6, 2),
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            "look_alikes": report.facts["look_alikes"],
+            "look_alikes": report.to_json()["look_alikes"],
         }
     print(json.dumps(told))
 

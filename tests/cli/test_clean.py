@@ -109,7 +109,7 @@ def test_names_and_labels_are_escaped_on_the_page(tmp_path: Path, capsys: pytest
     assert "&lt;script&gt;y" in page
     assert "<script>y" not in page
     assert "<i>0" not in page
-    assert "cannot be read (missing)" in page  # the others
+    assert "can no longer be read (missing)" in page  # the others
 
 
 def test_a_list_that_was_edited_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,9 +40,9 @@ def test_several_runs_are_compared_and_told_apart_by_their_paths(
 def test_what_cannot_be_plotted_is_an_error_that_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = made_run(tmp_path / "run", [1], [0.1])
     assert main(["plot", str(tmp_path / "nothing"), str(run)]) == 2
-    assert "nothing: is no run folder" in capsys.readouterr().err
+    assert "nothing: is not a run folder" in capsys.readouterr().err
     assert main(["plot", str(run), str(run), "--metric", "recall"]) == 2
-    assert "no run has the metric 'recall'; they have map_at_r, recall_at_1" in capsys.readouterr().err
+    assert "no run has the metric 'recall'; known: map_at_r, recall_at_1" in capsys.readouterr().err
     assert main(["plot", str(run), "--metric", "recall"]) == 2
     assert "no run has the metric 'recall'" in capsys.readouterr().err
 
@@ -52,7 +52,7 @@ def test_no_image_is_written_over_but_an_earlier_plot(tmp_path: Path, capsys: py
     Image.new("RGB", (8, 8)).save(photo)
     before = photo.read_bytes()
     assert main(["plot", str(run), "--out", str(photo)]) == 2
-    assert "was not made by eml plot; give --overwrite or another --out" in capsys.readouterr().err
+    assert "was not made by eml plot" in capsys.readouterr().err
     assert photo.read_bytes() == before
     assert main(["plot", str(run), "--out", str(photo), "--overwrite"]) == 0
     assert main(["plot", str(run), "--out", str(photo)]) == 0

@@ -34,8 +34,11 @@ def test_what_is_not_a_sheet_is_not_overwritten(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "mine.png")
     (tmp_path / "config.yaml").write_text("a: 1")
     for name, message in (
-        ("mine.png", r"mine\.png: exists and was not made by eml; give --overwrite or another --out"),
-        ("config.yaml", r"config\.yaml: an image is written, so its name ends in \.png, \.jpg, \.jpeg"),
+        (
+            "mine.png",
+            r"mine\.png: exists and was not made by eml contact sheet; set `overwrite` to replace it",
+        ),
+        ("config.yaml", r"config\.yaml: the name of the image must end in \.png, \.jpg, \.jpeg"),
     ):
         with pytest.raises(OutputError, match=message):
             refuse_sheet(tmp_path / name, overwrite=False)

@@ -1,5 +1,5 @@
-"""The data report: what is in a dataset, what is wrong with it and what to run, as numbers and as one HTML page."""
+"""The data report: what a dataset contains, what is wrong with it and what to run next, as numbers and an HTML page."""
 
-from eml.reports.data.facts import DataReport as DataReport
+from eml.reports.data.page import write_page as write_page
+from eml.reports.data.report import DataReport as DataReport
 from eml.reports.data.report import examine as examine
-from eml.reports.data.report import write_page as write_page

@@ -1,68 +1,181 @@
-"""What a table of images says of itself, without a look at an image: plain numbers, as JSON takes them."""
+"""Numbers about a table of images that need no look at an image."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
 from eml.dataset.scanning.scan import errors_path
-from eml.dataset.sidecar import read_sidecar, sources, written_after, written_by_eml
-from eml.dataset.table import SUFFIXES, Table, read_columns
-from eml.errors import DataError
-from eml.reports.bins import histogram
-from eml.reports.data.near import Near
+from eml.dataset.table import read_columns
+from eml.reports.bins import Bin, histogram
+from eml.reports.data.look_alikes import LookAlikeCounts
+from eml.reports.data.table_states import TableState
 
-SMALL = 32  # pixels of the shorter side: below it little is left to tell images by
+SMALL = 32  # pixels of the shorter side: below it little is left to recognise
 LISTED = 10  # classes, sizes and names shown of a longer list
+CURVE_POINTS = 120
 
-# Where the way of the data leaves its tables, and the command that makes each.
-TABLES = {
-    "dataset_info": "scan",
-    "dataset_info_filtered": "filter",
-    "dataset_train": "split",
-    "dataset_test": "split",
-    "folds": "kfold",
-}
 RATIOS = {  # width : height
     **{"1:4 or taller": 1 / 4, "1:3": 1 / 3, "1:2": 1 / 2, "9:16": 9 / 16, "2:3": 2 / 3, "3:4": 3 / 4, "1:1": 1.0},
     **{"4:3": 4 / 3, "3:2": 3 / 2, "16:9": 16 / 9, "2:1": 2.0, "3:1": 3.0, "4:1 or wider": 4.0},
 }
-SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # the names that phones and Windows give them are right as well
+SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # names that phones and Windows use for the same formats
 
 
-def class_facts(labels: "pd.Series[str]") -> dict[str, Any]:
-    """Class sizes: range, histogram, how uneven they are, the largest and smallest classes."""
+@dataclass(frozen=True)
+class ClassCount:
+    """A class and the number of its images."""
+
+    label: str
+    images: int
+
+
+@dataclass(frozen=True)
+class LargestTenth:
+    """The largest tenth of the classes: their number, and the share of the images in them."""
+
+    classes: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ClassSizes:
+    """The images per class: their range, and how unevenly they are distributed."""
+
+    min: int
+    median: float
+    max: int
+    of_one: int
+    """Classes of one image."""
+    below_five: int
+    """Classes of fewer than five images."""
+    histogram: list[Bin]
+    largest_tenth: LargestTenth
+    for_half: int
+    """Classes that hold half of the images, the largest first."""
+    cumulative: list[list[float]]
+    """[share of the classes, largest first; share of the images in them], from 0 to 1."""
+    largest: list[ClassCount]
+    smallest: list[ClassCount]
+    """Without those among `largest`."""
+
+
+@dataclass(frozen=True)
+class SideLengths:
+    """The range and histogram of a side, in pixels."""
+
+    min: int
+    median: float
+    max: int
+    histogram: list[Bin]
+
+
+@dataclass(frozen=True)
+class SizeCount:
+    """A size in pixels and the number of its images."""
+
+    width: int
+    height: int
+    images: int
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """Sides (pixels) and aspect ratios of the images."""
+
+    short_side: SideLengths
+    long_side: SideLengths
+    below_32: int
+    """Images with a shorter side below 32 px."""
+    ratios: dict[str, int]
+    distinct: int
+    """The number of different sizes."""
+    common: list[SizeCount]
+
+
+@dataclass(frozen=True)
+class ImageFormats:
+    """File formats and pixel modes, and files whose name says another format."""
+
+    formats: dict[str, int]
+    modes: dict[str, int]
+    """Empty if the table has no modes."""
+    misnamed: int
+    misnamed_first: list[str]
+
+
+@dataclass(frozen=True)
+class UnusableFiles:
+    """Files that the scan could not use."""
+
+    list: str
+    """The table that lists them."""
+    files: int
+    reasons: dict[str, int]
+    first: dict[str, Any]
+    """By reason, `file_name` and `detail` of the first files."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The numbers of a data report."""
+
+    dataset: Path
+    """The folder or table, as the user gave it."""
+    table: Path | None
+    root: Path
+    images: int
+    classes: int
+    bytes: int | None
+    """None if the table has no file sizes."""
+    boxes: int | None
+    """None if the table has one row per image."""
+    class_sizes: ClassSizes
+    sizes: ImageSizes | None
+    formats: ImageFormats | None
+    errors: UnusableFiles | None
+    look_alikes: LookAlikeCounts | None
+    not_compared: str | None
+    """Why there are no look-alikes."""
+    tables: list[TableState]
+
+
+def count_classes(labels: "pd.Series[str]") -> ClassSizes:
+    """Count the images of each class."""
     sizes = labels.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     numbers, total = sizes.to_numpy(), len(labels)
     running = np.cumsum(numbers)
     tenth = math.ceil(len(sizes) / 10)
-    named = [{"label": str(label), "images": int(size)} for label, size in sizes.items()]
-    return {
-        **_range(sizes),
-        "of_one": int((numbers == 1).sum()),
-        "below_five": int((numbers < 5).sum()),
-        "histogram": _bins(numbers),
-        "largest_tenth": {"classes": tenth, "share": float(running[tenth - 1] / total)},
-        "for_half": int(np.searchsorted(running, total / 2) + 1),
-        "cumulative": _cumulative(running),
-        "largest": named[:LISTED],
-        "smallest": named[LISTED:][-LISTED:],
-    }
+    classes = [ClassCount(str(label), int(size)) for label, size in sizes.items()]
+    return ClassSizes(
+        min=int(sizes.min()),
+        median=_median(sizes),
+        max=int(sizes.max()),
+        of_one=int((numbers == 1).sum()),
+        below_five=int((numbers < 5).sum()),
+        histogram=histogram(numbers),
+        largest_tenth=LargestTenth(tenth, float(running[tenth - 1] / total)),
+        for_half=int(np.searchsorted(running, total / 2) + 1),
+        cumulative=_cumulative_curve(running),
+        largest=classes[:LISTED],
+        smallest=classes[LISTED:][-LISTED:],
+    )
 
 
-def _cumulative(running: Any, most: int = 120) -> list[list[float]]:
-    """[share of the classes, largest first; share of the images in them], from 0 to 1."""
-    at = np.unique(np.linspace(0, len(running) - 1, min(most, len(running))).round().astype(int))
+def _cumulative_curve(running: NDArray[Any]) -> list[list[float]]:
+    at = np.unique(np.linspace(0, len(running) - 1, min(CURVE_POINTS, len(running))).round().astype(int))
     points = [[round(float(i + 1) / len(running), 4), round(float(running[i] / running[-1]), 4)] for i in at]
     return [[0.0, 0.0], *points]
 
 
-def size_facts(frame: pd.DataFrame) -> dict[str, Any] | None:
-    """Sides (pixels) and aspect ratios; None where the table has no sizes."""
+def measure_sizes(frame: pd.DataFrame) -> ImageSizes | None:
+    """Return the sides and aspect ratios of the images; None if the table has no sizes."""
     if not {"width", "height"} <= set(frame.columns):
         return None
     width, height = frame["width"], frame["height"]
@@ -71,117 +184,79 @@ def size_facts(frame: pd.DataFrame) -> dict[str, Any] | None:
     nearest = np.abs(logs[:, None] - np.log(list(RATIOS.values()))[None, :]).argmin(axis=1)
     counts = np.bincount(nearest, minlength=len(RATIOS))
     common = frame.groupby(["width", "height"]).size().sort_values(ascending=False, kind="stable")
-    return {
-        "short_side": _range(short) | {"histogram": _bins(short.to_numpy())},
-        "long_side": _range(long) | {"histogram": _bins(long.to_numpy())},
-        "below_32": int((short < SMALL).sum()),
-        "ratios": {name: int(count) for name, count in zip(RATIOS, counts, strict=True) if count},
-        "distinct": len(common),
-        "common": [
-            {"width": int(size[0]), "height": int(size[1]), "images": int(count)}  # type: ignore[index]
+    return ImageSizes(
+        short_side=_side_lengths(short),
+        long_side=_side_lengths(long),
+        below_32=int((short < SMALL).sum()),
+        ratios={name: int(count) for name, count in zip(RATIOS, counts, strict=True) if count},
+        distinct=len(common),
+        common=[
+            SizeCount(int(size[0]), int(size[1]), int(count))  # type: ignore[index]
             for size, count in common.head(LISTED).items()
         ],
-    }
+    )
 
 
-def format_facts(frame: pd.DataFrame) -> dict[str, Any] | None:
-    """Formats, modes, and files whose name says another format; None where the table does not have the formats."""
+def _side_lengths(values: "pd.Series[Any]") -> SideLengths:
+    return SideLengths(int(values.min()), _median(values), int(values.max()), histogram(values.to_numpy()))
+
+
+def count_formats(frame: pd.DataFrame) -> ImageFormats | None:
+    """Count formats, modes and misnamed files; return None if the table has no formats."""
     if "format" not in frame.columns:
         return None
     suffix = frame["file_name"].str.extract(r"(\.[^./]+)$", expand=False).str.lower()
     named = suffix.map(Image.registered_extensions()).replace(SAME_FORMAT)
-    other = named.notna() & (named != frame["format"].replace(SAME_FORMAT))
-    return {
-        "formats": _counted(frame["format"]),
-        "modes": _counted(frame["mode"]) if "mode" in frame.columns else {},
-        "misnamed": int(other.sum()),
-        "misnamed_first": sorted(frame["file_name"][other])[:LISTED],
-    }
+    misnamed = named.notna() & (named != frame["format"].replace(SAME_FORMAT))
+    return ImageFormats(
+        formats=_count_values(frame["format"]),
+        modes=_count_values(frame["mode"]) if "mode" in frame.columns else {},
+        misnamed=int(misnamed.sum()),
+        misnamed_first=sorted(frame["file_name"][misnamed])[:LISTED],
+    )
 
 
-def error_facts(source: Path | None, listed: int) -> dict[str, Any] | None:
-    """Files that the scan could not use, by reason; None where no list of them lies beside the table.
+def count_unusable(source: Path | None, listed: int) -> UnusableFiles | None:
+    """Count the files that the scan could not use, by reason.
 
-    files: at most `listed` of each reason.
+    Args:
+        source: The table; the scan's list of errors lies beside it.
+        listed: How many files of each reason to name.
+
+    Returns:
+        None if there is no such list.
     """
     if source is None or not (path := errors_path(source)).is_file():
         return None
     frame = read_columns(path, ["file_name", "reason", "detail"])
-    files = {
-        str(reason): some[["file_name", "detail"]].head(listed).to_dict("records")
-        for reason, some in frame.groupby("reason", sort=True)
+    first = {
+        str(reason): files[["file_name", "detail"]].head(listed).to_dict("records")
+        for reason, files in frame.groupby("reason", sort=True)
     }
-    return {"list": str(path), "files": len(frame), "reasons": _counted(frame["reason"]), "first": files}
+    return UnusableFiles(str(path), len(frame), _count_values(frame["reason"]), first)
 
 
-def table_facts(folder: Path) -> list[dict[str, Any]]:
-    """The tables of the way that lie in a folder, in its order: what made them, what is in them, whether they are true.
-
-    state: current; stale (what it was made from has changed since); edited (since eml wrote it); foreign (no sidecar).
-    """
-    found: dict[Path, dict[str, Any]] = {}
-    for stem, command in TABLES.items():
-        there = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
-        if not there:
-            continue
-        path = max(there, key=lambda path: path.stat().st_mtime)
-        sidecar = read_sidecar(path)
-        try:
-            labels = read_columns(path, ["label"])["label"]
-        except DataError:  # a file of somebody else's that only has the name; whoever reads it is told
-            labels = None
-        found[path] = {
-            "table": path.name,
-            "step": command,
-            "command": sidecar.command if sidecar else None,
-            "created": sidecar.created if sidecar else None,
-            "images": None if labels is None else len(labels),
-            "classes": None if labels is None else int(labels.nunique()),
-            "state": _state(path, [each for each in found if found[each]["step"] != command]),
-        }
-    return list(found.values())
+def to_json(value: Any) -> Any:
+    """Convert dataclasses, paths and lists of them to what JSON takes; a bin is {from, to, count}."""
+    if isinstance(value, Bin):
+        return {"from": value.low, "to": value.high, "count": value.count}
+    if is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [to_json(item) for item in value]
+    return value
 
 
-def _state(path: Path, earlier: list[Path]) -> str:
-    if read_sidecar(path) is None:
-        return "foreign"
-    if not written_by_eml(path):
-        return "edited"
-    used = {source.resolve() for _, source, _ in sources(path)}
-    passed_over = any(each.resolve() not in used and written_after(each, path) for each in earlier)
-    return "stale" if passed_over or any(changed for _, _, changed in sources(path)) else "current"
-
-
-def headline(table: Table) -> dict[str, Any]:
-    """images, classes, bytes (None where the table does not have them)."""
-    frame = table.frame
-    return {
-        "images": len(frame),
-        "classes": int(frame["label"].nunique()),
-        "bytes": int(frame["bytes"].sum()) if "bytes" in frame.columns else None,
-    }
-
-
-def _range(values: "pd.Series[Any]") -> dict[str, float]:
+def _median(values: "pd.Series[Any]") -> float:
     median = float(values.median())
-    whole = int(median) if median.is_integer() else median
-    return {"min": int(values.min()), "median": whole, "max": int(values.max())}
+    return int(median) if median.is_integer() else median
 
 
-def _bins(values: Any) -> list[dict[str, int]]:
-    return [{"from": each.low, "to": each.high, "count": each.count} for each in histogram(values)]
-
-
-def _counted(values: "pd.Series[Any]") -> dict[str, int]:
-    """The most frequent first; equally frequent ones by name."""
+def _count_values(values: "pd.Series[Any]") -> dict[str, int]:
+    """Count each value, the most frequent first and equally frequent ones by name."""
     counts = values.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     return {str(name): int(count) for name, count in counts.items()}
-
-
-@dataclass(frozen=True)
-class DataReport:
-    """facts: plain numbers, as JSON takes them. near: look-alikes; None where the table has none to tell of."""
-
-    table: Table
-    facts: dict[str, Any]
-    near: Near | None

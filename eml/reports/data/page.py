@@ -1,33 +1,37 @@
-"""What the page shows of a report, and how it says it."""
+"""The page of a data report: one HTML file."""
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
+from eml.dataset.sidecar import write_sidecar
+from eml.dataset.table import check_outputs
+from eml.files import whole_file
+from eml.progress import Progress
 from eml.reports.charts import bar_chart, curve
-from eml.reports.data.facts import DataReport
-from eml.reports.data.near import Clash, Group
-from eml.reports.rendering import render_page, share
-from eml.reports.thumbnails import Thumbnail
+from eml.reports.data.facts import DataFacts
+from eml.reports.data.look_alikes import Clash, DuplicateGroup
+from eml.reports.data.report import DataReport
+from eml.reports.rendering import dataset_title, render_page, share
+from eml.reports.thumbnails import Thumbnail, thumbnails
 
 HERE = Path(__file__).parent
-GROUPS, MEMBERS, CLASHES = 24, 7, 48  # shown; the others are counted. 24 × 8 + 48 × 2 thumbnails are about 2 MB
+GROUPS, MEMBERS, CLASHES = 24, 7, 48  # shown; the page counts the rest. 24 × 8 + 48 × 2 thumbnails are about 2 MB
 
 REASONS = {
     "truncated": "The file ends before the image does: an interrupted copy or download. Fetch it again.",
-    "not_an_image": "The bytes are of no known image format, whatever the name says.",
-    "unsupported": "A format that is not read, such as HEIC, SVG or PDF. Convert it to PNG or JPEG.",
-    "unreadable": "The data are broken, or the file may not be read.",
-    "too_large": "More pixels or bytes than are decoded; a decompression bomb, or an image to be scaled down.",
+    "not_an_image": "The bytes are not in a known image format, whatever the name says.",
+    "unsupported": "eml does not read this format, such as HEIC, SVG or PDF. Convert it to PNG or JPEG.",
+    "unreadable": "The data are broken, or you have no permission to read the file.",
+    "too_large": "More pixels or bytes than eml decodes: a decompression bomb, or an image to scale down.",
     "empty": "0 bytes.",
-    "missing": "A link to nothing, or a file that went away while it was read.",
+    "missing": "The link has no target, or the file disappeared while it was read.",
     "not_in_a_class": "The file lies beside the class folders, so it has no class.",
-    "outside_dataset": "A link that leads out of the dataset; such links are not followed.",
-    "linked_folder": "A link to a folder that is read in its own place.",
-    "unusable_name": "The name is not valid UTF-8, or reads like a path out of the dataset.",
+    "outside_dataset": "The link leads out of the dataset; eml does not follow such links.",
+    "linked_folder": "The link leads to a folder that is already part of the dataset.",
+    "unusable_name": "The name is not valid UTF-8, or looks like a path out of the dataset.",
 }
-VAGUE = {"pictures", "image", "img", "imgs", "data", "dataset", "images", "photos", "train", "test"}
 STATES = {
     "current": "current",
     "stale": "out of date",
@@ -36,80 +40,106 @@ STATES = {
 }
 
 
-def shown_groups(report: DataReport) -> list[Group]:
-    """The groups that the page shows, the largest."""
-    return report.near.groups[:GROUPS] if report.near else []
+def write_page(
+    report: DataReport, path: Path, *, command: str, overwrite: bool = False, progress: Progress | None = None
+) -> list[Path]:
+    """Write the page and its sidecar. Reads the images that the page shows.
+
+    Args:
+        report: The report to show.
+        path: The HTML file to write.
+        command: The command line that the sidecar records.
+        overwrite: Allow `path` to be any existing file.
+        progress: Reports the progress of the thumbnails.
+
+    Returns:
+        [path] if it replaced an older page, else [].
+
+    Raises:
+        OutputError: By the rules of `check_outputs`.
+    """
+    table = report.table
+    inputs = [table.path] if table.path and table.path.is_file() else []
+    replaced = check_outputs([path], inputs=inputs, overwrite=overwrite)
+    names = shown_names(report)
+    with progress("thumbnails", len(names)) if progress and names else nullcontext() as advance:
+        images = thumbnails(table.root, names, advance)
+    with whole_file(path) as temporary:
+        temporary.write_text(render(report, images), encoding="utf-8")
+        write_sidecar(path, temporary, command=command, root=table.root, inputs=inputs, notes=None)
+    return replaced
+
+
+def shown_groups(report: DataReport) -> list[DuplicateGroup]:
+    """Return the largest groups, which the page shows."""
+    return report.look_alikes.groups[:GROUPS] if report.look_alikes else []
 
 
 def shown_clashes(report: DataReport) -> list[Clash]:
-    """The conflicts that the page shows, the surest."""
-    return report.near.clashes[:CLASHES] if report.near else []
+    """Return the surest label conflicts, which the page shows."""
+    return report.look_alikes.clashes[:CLASHES] if report.look_alikes else []
 
 
 def shown_names(report: DataReport) -> list[str]:
-    """The file names of the images that the page shows."""
+    """Return the file names of the images that the page shows."""
     rows = [row for clash in shown_clashes(report) for row in clash.rows]
     for group in shown_groups(report):
-        rows += [group.kept, *(member.row for member in group.others[:MEMBERS])]
+        rows += [group.kept, *(duplicate.row for duplicate in group.duplicates[:MEMBERS])]
     return sorted(set(report.table.frame["file_name"].iloc[rows]))
 
 
-def render(report: DataReport, thumbnails: dict[str, Thumbnail]) -> str:
-    """The page's HTML."""
-    facts = report.facts
-    names = report.table.frame["file_name"].tolist()
+def render(report: DataReport, images: dict[str, Thumbnail]) -> str:
+    """Return the HTML of the page, with thumbnails by file name."""
     return render_page(
         HERE,
         filters={"megabytes": _megabytes, "expected": _expected},
-        facts=facts,
-        near=report.near,
-        name=title(report.table.root),
-        charts=_charts(facts),
+        facts=report.facts,
+        suggestions=report.suggestions,
+        name=dataset_title(report.table.root),
+        charts=_charts(report.facts),
         groups=shown_groups(report),
         clashes=shown_clashes(report),
         members=MEMBERS,
-        names=names,
-        thumbnails=thumbnails,
+        names=report.table.frame["file_name"].tolist(),
+        thumbnails=images,
         reasons=REASONS,
         states=STATES,
     )
 
 
-def _charts(facts: dict[str, Any]) -> dict[str, Markup]:
-    sizes, sides = facts["class_sizes"], facts["sizes"]
-    tenth = sizes["largest_tenth"]
+def _charts(facts: DataFacts) -> dict[str, Markup]:
+    sizes, sides = facts.class_sizes, facts.sizes
+    tenth = sizes.largest_tenth
     charts = {
         "classes": bar_chart(
-            sizes["histogram"],
+            sizes.histogram,
             horizontal="images in the class",
             vertical="classes",
-            label="How large the classes are",
+            label="Classes by their number of images",
         ),
         "tail": curve(
-            sizes["cumulative"],
-            (tenth["classes"] / facts["classes"], tenth["share"], share(tenth["share"])),
+            sizes.cumulative,
+            (tenth.classes / facts.classes, tenth.share, share(tenth.share)),
             label="Share of the images in the largest classes",
             even="dashed: all classes equal",
         ),
     }
-    for side in ("short_side", "long_side") if sides else ():
-        charts[side] = bar_chart(
-            sides[side]["histogram"],
-            horizontal=f"{'shorter' if side == 'short_side' else 'longer'} side (px)",
-            vertical="images",
-            label=f"Images by their {'shorter' if side == 'short_side' else 'longer'} side in pixels",
-        )
+    if sides:
+        for key, name, lengths in (
+            ("short_side", "shorter", sides.short_side),
+            ("long_side", "longer", sides.long_side),
+        ):
+            charts[key] = bar_chart(
+                lengths.histogram,
+                horizontal=f"{name} side (px)",
+                vertical="images",
+                label=f"Images by their {name} side in pixels",
+            )
     return charts
 
 
-def title(root: Path) -> str:
-    """The folder's name, with the one above where it says little."""
-    parts = root.resolve().parts
-    return "/".join(parts[-2:] if parts[-1].lower() in VAGUE else parts[-1:])
-
-
 def _expected(pairs: float) -> str:
-    """An expected count: whole when large, with the digits that count when small."""
+    """Format an expected count: whole when large, with one decimal when small."""
     return f"{pairs:,.0f}" if pairs >= 9.5 else f"{pairs:.1f}" if pairs >= 0.1 else "less than 0.1"
 
 

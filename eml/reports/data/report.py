@@ -1,20 +1,41 @@
-"""A table → its report: the numbers, and the page that shows them."""
+"""From a table to its data report."""
 
-from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eml.dataset.filter import THRESHOLD
-from eml.dataset.sidecar import write_sidecar
-from eml.dataset.table import Table, check_outputs
-from eml.files import whole_file
+from eml.dataset.table import Table
 from eml.progress import Progress
-from eml.reports.data.facts import DataReport, class_facts, error_facts, format_facts, headline, size_facts, table_facts
-from eml.reports.data.near import Near, look_alikes
-from eml.reports.data.suggestions import suggest
+from eml.reports.data.facts import (
+    DataFacts,
+    count_classes,
+    count_formats,
+    count_unusable,
+    measure_sizes,
+    to_json,
+)
+from eml.reports.data.look_alikes import LookAlikes, count_look_alikes, find_look_alikes
+from eml.reports.data.suggestions import Suggestion, suggest
+from eml.reports.data.table_states import read_table_states
 
 ERRORS_LISTED = 50  # files of each reason
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """The numbers of a table, its look-alikes, and the commands to run next."""
+
+    table: Table
+    """One row per file."""
+    facts: DataFacts
+    look_alikes: LookAlikes | None
+    """None if the images cannot be compared."""
+    suggestions: list[Suggestion]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts and suggestions as JSON takes them."""
+        return {**to_json(self.facts), "suggestions": to_json(self.suggestions)}
 
 
 def examine(
@@ -25,82 +46,45 @@ def examine(
     threshold: int = THRESHOLD,
     progress: Progress | None = None,
 ) -> DataReport:
-    """All that is to be said of a table. Reads the tables beside it, and no image.
+    """Examine a table and the tables beside it. Of the images, only candidates for duplicates are read.
 
-    dataset, root: as the user would give them to a command. threshold: bits of 64 by which look-alikes may differ.
-    Raises DataError where the table's hashes cannot be used.
+    Args:
+        table: The table.
+        dataset: The folder or table, as the suggested commands name it.
+        root: The folder of the images, as the suggested commands name it; None if they need none.
+        threshold: How many bits of 64 the hashes of look-alikes may differ by.
+        progress: Reports the progress of the comparison.
+
+    Raises:
+        DataError: The table's hashes cannot be used.
     """
-    whole = Table(table.frame.drop_duplicates("file_name").reset_index(drop=True), table.root, table.path)
-    near, why = None, _no_comparison(table)
-    if why is None:
-        near = look_alikes(whole, threshold, progress)
-    facts = {
-        "dataset": str(dataset),
-        "table": str(table.path) if table.path else None,
-        "root": str(table.root),
-        **headline(whole),
-        "boxes": len(table.frame) if len(table.frame) > len(whole.frame) else None,
-        "class_sizes": class_facts(table.frame["label"]),
-        "sizes": size_facts(whole.frame),
-        "formats": format_facts(whole.frame),
-        "errors": error_facts(table.path, ERRORS_LISTED),
-        "look_alikes": near_facts(near) if near else None,
-        "not_compared": why,
-        "tables": table_facts(table.path.parent if table.path else table.root),
-    }
-    facts["suggestions"] = [asdict(each) for each in suggest(whole, near, facts, dataset=dataset, root=root)]
-    return DataReport(table=whole, facts=facts, near=near)
+    frame = table.frame
+    files = Table(frame.drop_duplicates("file_name").reset_index(drop=True), table.root, table.path)
+    not_compared = _reason_not_to_compare(table)
+    look_alikes = find_look_alikes(files, threshold, progress) if not_compared is None else None
+    facts = DataFacts(
+        dataset=dataset,
+        table=table.path or None,
+        root=table.root,
+        images=len(files.frame),
+        classes=int(files.frame["label"].nunique()),
+        bytes=int(files.frame["bytes"].sum()) if "bytes" in files.frame.columns else None,
+        boxes=len(frame) if len(frame) > len(files.frame) else None,
+        class_sizes=count_classes(frame["label"]),
+        sizes=measure_sizes(files.frame),
+        formats=count_formats(files.frame),
+        errors=count_unusable(table.path, ERRORS_LISTED),
+        look_alikes=count_look_alikes(look_alikes) if look_alikes else None,
+        not_compared=not_compared,
+        tables=read_table_states(table.path.parent if table.path else table.root),
+    )
+    return DataReport(files, facts, look_alikes, suggest(files, look_alikes, facts, root))
 
 
-def near_facts(near: Near) -> dict[str, Any]:
-    """The numbers of the look-alikes."""
-    sizes = [len(group.others) + 1 for group in near.groups]
-    return {
-        "threshold": near.threshold,
-        "within_classes": {
-            "images_to_spare": int((near.twin >= 0).sum()),
-            "same_hash": int((near.identical >= 0).sum()),
-            "groups": len(sizes),
-            "largest_group": max(sizes, default=0),
-        },
-        "label_conflicts": {
-            "images": int((near.conflicting >= 0).sum()),
-            "same_bytes": int(near.copied.sum()),
-            "class_pairs": len(near.clashes),
-        },
-        "over_classes": {
-            "pairs_compared": near.chance.compared,
-            "pairs_found": near.chance.found,
-            "pairs_expected_by_chance": near.chance.expected,
-        },
-    }
-
-
-def _no_comparison(table: Table) -> str | None:
-    """Why the images cannot be compared; None where they can."""
+def _reason_not_to_compare(table: Table) -> str | None:
+    """Say why the images cannot be compared; return None if they can."""
     if "hash" not in table.frame.columns:
-        return "The table has no hashes. Run eml scan without --no-hashes to have look-alikes found."
+        return "The table has no hashes to compare. Run eml scan to compute them."
     if table.frame["file_name"].duplicated().any():
-        return "Hashes are of whole images, and some images of this table are there with several boxes."
+        return "Hashes are of whole images, and some images of this table have several boxes."
     return None
-
-
-def write_page(
-    report: DataReport, path: Path, *, command: str, overwrite: bool = False, progress: Progress | None = None
-) -> list[Path]:
-    """Writes the page whole, its sidecar beside it; returns [path] where it replaced an older one.
-
-    Reads the images that it shows. Raises OutputError by the rules of `check_outputs`.
-    """
-    from eml.reports.data.page import render, shown_names
-    from eml.reports.thumbnails import thumbnails
-
-    inputs = [report.table.path] if report.table.path and report.table.path.is_file() else []
-    replaced = check_outputs([path], inputs=inputs, overwrite=overwrite)
-    names = shown_names(report)
-    with progress("thumbnails", len(names)) if progress and names else nullcontext() as advance:
-        small = thumbnails(report.table.root, names, advance)
-    with whole_file(path) as temporary:
-        temporary.write_text(render(report, small), encoding="utf-8")
-        write_sidecar(path, temporary, command=command, root=report.table.root, inputs=inputs, notes=None)
-    return replaced

@@ -1,3 +1,3 @@
-"""Probable label errors to be looked at: each image beside those that speak for its label and against it."""
+"""The page of probable label errors: each image beside images of its own label and of the suggested one."""
 
 from eml.reports.suspects.page import write_page as write_page

@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs nothing else. Whatever the template prints is escaped by Jinja."""
+"""The page of probable label errors: one HTML file."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ import numpy as np
 from eml.dataset.sidecar import write_sidecar
 from eml.files import whole_file
 from eml.progress import Progress
-from eml.reports.data.page import title
-from eml.reports.rendering import render_page
+from eml.reports.rendering import dataset_title, render_page
 from eml.reports.thumbnails import Thumbnail, thumbnails
 from eml.retrieval.label_errors.suspects import Suspects, told
 
@@ -18,12 +17,12 @@ HERE = Path(__file__).parent
 BESIDE = 3  # images of each of the two labels
 PAIRS, PART = 12, 4  # classes shown; images of a class, or of its part
 AMBIGUOUS = 24
-SIDE = 112  # pixels of a thumbnail: seven are in a row
+SIDE = 112  # pixels of a thumbnail: a row holds seven
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Images of one label. rows: of the embeddings."""
+    """Images of one label; `rows` are positions in the embeddings."""
 
     label: str
     rows: list[int]
@@ -31,109 +30,135 @@ class Strip:
 
 @dataclass(frozen=True)
 class Suspect:
-    """An image between those of its own label and of the suggested one."""
+    """An image with images of its own label and of the suggested one."""
 
     row: int
     score: float
-    told: str
+    reason: str
     own: Strip
     suggested: Strip
 
 
 @dataclass(frozen=True)
 class ClassPair:
-    """Strips of two labels; of a label of which a part is nearer to another, of the rest of it between the two."""
+    """Two classes to look at, and images of them: of both, or of two parts of the first and of the second."""
 
-    told: str
+    finding: str
     strips: list[Strip]
 
 
-def write_page(
-    found: Suspects, root: Path, path: Path, *, top: int, command: str, progress: Progress | None = None
-) -> None:
-    """Writes the page whole, its sidecar beside it. Reads the images that it shows, under root.
+@dataclass(frozen=True)
+class SuspectsPage:
+    """The content of the page."""
 
-    top: probable label errors shown, each with six others: about 25 kB.
+    wrong: list[Suspect]
+    pairs: list[ClassPair]
+    ambiguous: list[int]
+    """All ambiguous rows, in order; the page shows the first."""
+
+    def rows(self) -> list[int]:
+        """Return the rows of all images that the page shows."""
+        strips = [strip for suspect in self.wrong for strip in (suspect.own, suspect.suggested)]
+        strips += [strip for pair in self.pairs for strip in pair.strips]
+        shown = [suspect.row for suspect in self.wrong] + self.ambiguous[:AMBIGUOUS]
+        return shown + [row for strip in strips for row in strip.rows]
+
+
+def write_page(
+    suspects: Suspects, root: Path, path: Path, *, top: int, command: str, progress: Progress | None = None
+) -> None:
+    """Write the page and its sidecar. Reads the images that the page shows.
+
+    Args:
+        suspects: The label errors to show.
+        root: The folder of the images.
+        path: The HTML file to write.
+        top: How many probable label errors to show, each with six other images: about 25 kB.
+        command: The command line that the sidecar records.
+        progress: Reports the progress of the thumbnails.
     """
-    wrong = [_suspect(found, int(row)) for row in found.wrong[:top]]
-    outside = found.outliers.tolist()
-    between = [*outside, *(row for row in found.between.tolist() if row not in set(outside))]
-    pairs = [*_one_classes(found), *_mixed_classes(found)]
-    shown = [row for each in wrong for row in (each.row, *each.own.rows, *each.suggested.rows)]
-    shown += [row for pair in pairs for strip in pair.strips for row in strip.rows] + between[:AMBIGUOUS]
-    names = found.images.file_names
-    wanted = sorted({str(names[row]) for row in shown})
-    with progress("thumbnails", len(wanted)) if progress and wanted else nullcontext() as advance:
-        small = thumbnails(root, wanted, advance, SIDE)
-    html = _render(found, root, wrong, pairs, between, small)
+    outliers = suspects.outliers.tolist()
+    page = SuspectsPage(
+        wrong=[_suspect(suspects, int(row)) for row in suspects.wrong[:top]],
+        pairs=[*_indistinguishable_pairs(suspects), *_mixed_classes(suspects)],
+        ambiguous=[*outliers, *(row for row in suspects.between.tolist() if row not in set(outliers))],
+    )
+    file_names = suspects.images.file_names
+    names = sorted({str(file_names[row]) for row in page.rows()})
+    with progress("thumbnails", len(names)) if progress and names else nullcontext() as advance:
+        images = thumbnails(root, names, advance, SIDE)
+    html = _render(suspects, page, root, images)
     with whole_file(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
         write_sidecar(path, temporary, command=command, root=root, inputs=[], notes=None)
 
 
-def _render(
-    found: Suspects,
-    root: Path,
-    wrong: list[Suspect],
-    pairs: list[ClassPair],
-    between: list[int],
-    small: dict[str, Thumbnail],
-) -> str:
+def _render(suspects: Suspects, page: SuspectsPage, root: Path, images: dict[str, Thumbnail]) -> str:
+    def suggested(row: int) -> str | None:
+        label = suspects.errors.suggested[row]
+        return str(suspects.names[label]) if label >= 0 else None
+
     return render_page(
         HERE,
-        found=found,
-        title=title(root),
-        wrong=wrong,
-        pairs=pairs,
-        more_pairs=len(found.one) + len(found.mixed) - len(pairs),
-        between=between[:AMBIGUOUS],
-        ambiguous=len(between),
-        names=found.images.file_names.tolist(),
-        labels=found.images.labels.tolist(),
-        told=lambda row: told(found, row),
-        suggested=lambda row: found.names[found.errors.suggested[row]] if found.errors.suggested[row] >= 0 else None,
-        outliers=set(found.outliers.tolist()),
-        thumbnails=small,
+        title=dataset_title(root),
+        wrong=page.wrong,
+        wrong_count=len(suspects.wrong),
+        min_score=suspects.least,
+        one_class_count=len(suspects.one),
+        mixed_count=len(suspects.mixed),
+        unjudged=suspects.unjudged,
+        pairs=page.pairs,
+        more_pairs=len(suspects.one) + len(suspects.mixed) - len(page.pairs),
+        between=page.ambiguous[:AMBIGUOUS],
+        ambiguous=len(page.ambiguous),
+        names=suspects.images.file_names.tolist(),
+        labels=suspects.images.labels.tolist(),
+        suggested=suggested,
+        outliers=set(suspects.outliers.tolist()),
+        thumbnails=images,
     )
 
 
-def _suspect(found: Suspects, row: int) -> Suspect:
-    own, suggested = int(found.votes.labels[row]), int(found.errors.suggested[row])
-    own_rows, suggested_rows = (found.beside(row, label, BESIDE).tolist() for label in (own, suggested))
+def _suspect(suspects: Suspects, row: int) -> Suspect:
+    own, suggested = int(suspects.votes.labels[row]), int(suspects.errors.suggested[row])
+    own_rows, suggested_rows = (suspects.beside(row, label, BESIDE).tolist() for label in (own, suggested))
     return Suspect(
         row=row,
-        score=float(found.errors.score[row]),
-        told=told(found, row),
-        own=Strip(str(found.names[own]), own_rows),
-        suggested=Strip(str(found.names[suggested]), suggested_rows),
+        score=float(suspects.errors.score[row]),
+        reason=told(suspects, row),
+        own=Strip(str(suspects.names[own]), own_rows),
+        suggested=Strip(str(suspects.names[suggested]), suggested_rows),
     )
 
 
-def _one_classes(found: Suspects) -> list[ClassPair]:
-    made = []
-    for pair in found.one[:PAIRS]:
+def _indistinguishable_pairs(suspects: Suspects) -> list[ClassPair]:
+    pairs = []
+    for pair in suspects.one[:PAIRS]:
         labels = (pair.label, pair.other)
-        strips = [Strip(str(found.names[label]), _members(found, label)[:PART]) for label in labels]
-        text = f"cannot be told apart: mixed {100 * pair.mixing:.0f} % as much as by chance"
-        made.append(ClassPair(text, strips))
-    return made
+        strips = [Strip(str(suspects.names[label]), _members(suspects, label)[:PART]) for label in labels]
+        finding = f"indistinguishable: mixed {100 * pair.mixing:.0f} % as much as by chance"
+        pairs.append(ClassPair(finding, strips))
+    return pairs
 
 
-def _mixed_classes(found: Suspects) -> list[ClassPair]:
-    made = []
-    for mixed in found.mixed[:PAIRS]:
-        rest = [row for row in _members(found, mixed.label) if row not in set(mixed.rows.tolist())]
+def _mixed_classes(suspects: Suspects) -> list[ClassPair]:
+    pairs = []
+    for mixed in suspects.mixed[:PAIRS]:
+        rest = [row for row in _members(suspects, mixed.label) if row not in set(mixed.rows.tolist())]
         first = int(mixed.rows[0])
-        label, other = found.names[mixed.label], found.names[mixed.other]
+        label, second = suspects.names[mixed.label], suspects.names[mixed.other]
         strips = [
             Strip(f"{label}: this part", mixed.rows[:PART].tolist()),
-            Strip(f"{label}: the rest", rest[:PART]),
-            Strip(str(other), found.beside(first, mixed.other, PART).tolist()),
+            *([Strip(f"{label}: the rest", rest[:PART])] if rest else []),
+            Strip(str(second), suspects.beside(first, mixed.other, PART).tolist()),
         ]
-        text = f"{len(mixed.rows)} of {len(rest) + len(mixed.rows)} {label} are nearer to {other} than to the rest"
-        made.append(ClassPair(text, strips))
-    return made
+        size = len(rest) + len(mixed.rows)
+        finding = f"{len(mixed.rows)} of {size} images of {label} are nearer to {second} than to the rest of {label}"
+        if not rest:
+            finding = f"all {size} images of {label} are near {second}"
+        pairs.append(ClassPair(finding, strips))
+    return pairs
 
 
-def _members(found: Suspects, label: int) -> list[int]:
-    return np.flatnonzero(found.votes.labels == label).tolist()
+def _members(suspects: Suspects, label: int) -> list[int]:
+    return np.flatnonzero(suspects.votes.labels == label).tolist()

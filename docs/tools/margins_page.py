@@ -1,4 +1,4 @@
-"""The page on margins, made from the registry by `python -m eml.reports.margins docs`: margins.md and margins.png."""
+"""Write docs/margins.md and docs/margins.png from the registry of margins: `python docs/tools/margins_page.py docs`."""
 
 import inspect
 import math
@@ -16,16 +16,19 @@ from eml.head.modes import Mode
 from eml.head.row_optimizers import RowOptimizer
 from eml.margins import Context, Margin, Prototypes, Statistics
 
-LENGTHS = (10.0, 60.0, 110.0)  # of embeddings, for margins that look at them
+LENGTHS = (10.0, 60.0, 110.0)  # lengths of embeddings, for margins that depend on them
 COLUMNS = 5
 
 INTRODUCTION = """# Margins
 
-Made from the registry by `make docs`; the same list in a terminal: `eml margins`.
+After this page you can choose a margin, set it in a config, and use it in a notebook.
 
-A margin lowers the target's cosine before the softmax, so that an embedding must be nearer to its own class than to the
-others by some distance. c is the cosine between an embedding and its own class weight, θ its angle, c_j the cosine to
-another class. Logits are the scale times what the formula gives; what follows a semicolon is for the other classes.
+`make docs` writes the page from the registry. `eml margins` prints the same list in a terminal.
+
+A margin lowers the target's cosine before the softmax. An embedding must then be nearer to its own class than to the
+others by some distance. c is the cosine between an embedding and its own class weight, θ is its angle, and c_j is the
+cosine to another class. The logits are the scale times the formula. The part after a semicolon applies to the other
+classes.
 
 ```yaml
 margin: {type: arcface, m: 0.3, past_pi: smooth}
@@ -34,10 +37,15 @@ head: {scale: 30}
 
 ![target and gradient of every margin](margins.png)
 
-Over the angle, with default settings. Blue: what the target's cosine becomes. Orange, dashed: how hard it pulls,
-−∂/∂θ; below 0 the hardest samples would be pushed away. Green, dotted: what another class's cosine becomes over its own
-angle where the margin changes it, the target being at 60°. Grey: cosine and pull without margin. Several lines, light
-to dark: embeddings of length 10, 60 and 110, where the length counts. With state: as after a thousand steps.
+Each panel shows a margin with default settings, over the angle:
+
+- Blue: the target cosine with the margin.
+- Orange, dashed: the pull towards the class, −∂/∂θ. Below 0 the hardest samples are pushed away.
+- Green, dotted: another class's cosine over its own angle, if the margin changes it. The target is at 60°.
+- Grey: cosine and pull without a margin.
+
+If the margin depends on the length of the embedding, lines from light to dark show lengths of 10, 60 and 110. A margin
+with state is shown after a thousand steps.
 """
 
 NOTEBOOK = """## In a notebook
@@ -55,7 +63,7 @@ class_weights = torch.randn(100, 128)
 logits = margin_logits(ArcFace(m=0.5), embeddings, class_weights, labels)  # (8, 100)
 losses = margin_loss(ArcFace(m=0.5), embeddings, class_weights, labels)  # (8,)
 
-head = ClassHead(ArcFace(m=0.5), num_classes=100, embedding_size=128)  # keeps weights and state: for training
+head = ClassHead(ArcFace(m=0.5), num_classes=100, embedding_size=128)  # holds weights and state, for training
 loss = CrossEntropy()(head(embeddings, labels)).mean()
 loss.backward()
 ```
@@ -63,24 +71,24 @@ loss.backward()
 
 
 def page() -> str:
-    """The text of margins.md."""
+    """Return the text of margins.md."""
     members = {name: member.model_validate({"type": name}) for name, member in Margin.members().items()}
     rows = [
-        [f"[{name}](#{name})", f"`{each.formula}`", _number(each.paper_scale), _reduction(each), each.paper]
-        for name, each in members.items()
+        [f"[{name}](#{name})", f"`{margin.formula}`", _number(margin.paper_scale), _reduction(margin), margin.paper]
+        for name, margin in members.items()
     ]
     parts = [
         INTRODUCTION,
         _table(["margin", "formula", "scale", "loss", "paper"], rows),
         NOTEBOOK,
-        "## Around any margin\n\nSettings of `head:`.\n\n" + _settings(HeadConfig()),
+        "## With any margin\n\nSettings of `head:`.\n\n" + _settings(HeadConfig()),
         _section("head.margin_schedule", MarginSchedule()),
         _section("head.prototypes", Prototypes()),
         *_family("head.class_margins", ClassMargins),
         *_family("head.mode", Mode),
         *_family("head.mode.optimizer", RowOptimizer),
         "## Every margin",
-        *(f"### {name}\n\n{inspect.getdoc(each)}\n\n{_settings(each)}" for name, each in members.items()),
+        *(f"### {name}\n\n{inspect.getdoc(margin)}\n\n{_settings(margin)}" for name, margin in members.items()),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -95,7 +103,7 @@ def _section(key: str, section: Strict) -> str:
 
 
 def draw(path: Path) -> None:
-    """The image: one panel per margin."""
+    """Draw margins.png, one panel per margin."""
     from matplotlib.figure import Figure
 
     members = Margin.members()
@@ -136,22 +144,22 @@ def _panel(axes: Any, margin: Margin) -> None:
         axes.plot(degrees, target.detach(), color="C0", alpha=shade)
         axes.plot(degrees, -slope, "--", color="C1", alpha=shade)
     own = torch.full((1,), 0.5, dtype=torch.float64)  # cos 60°
-    other = margin.negatives(cosine.detach().unsqueeze(0), Context(own, norms=own * 0 + LENGTHS[0], state=state))[0]
-    if (other - cosine.detach()).abs().max() > 0.01:
-        axes.plot(degrees, other, ":", color="C2")
+    negative = margin.negatives(cosine.detach().unsqueeze(0), Context(own, norms=own * 0 + LENGTHS[0], state=state))[0]
+    if (negative - cosine.detach()).abs().max() > 0.01:
+        axes.plot(degrees, negative, ":", color="C2")
 
 
 def _state(margin: Margin) -> dict[str, Any]:
-    """The margin's buffers after a thousand steps of a middling training."""
+    """Return the margin's buffers after a thousand steps with cosines of 0.5."""
     import torch
 
     def double(state: dict[str, Any]) -> dict[str, Any]:
-        return {name: each.double() if each.is_floating_point() else each for name, each in state.items()}
+        return {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
 
     state, ones = double(margin.initial_state(1000, 30.0)), torch.ones(3, dtype=torch.float64)
-    seen = Statistics(0.5 * ones, torch.tensor(LENGTHS, dtype=torch.float64), 30 * ones)
+    statistics = Statistics(0.5 * ones, torch.tensor(LENGTHS, dtype=torch.float64), 30 * ones)
     for _ in range(1000):
-        state |= margin.before(seen, state)
+        state |= margin.before(statistics, state)
     return state
 
 
@@ -160,27 +168,32 @@ def _reduction(margin: Margin) -> str:
 
 
 def _settings(section: Any) -> str:
-    """A table of a section's fields with default and description; nothing for one without fields."""
+    """Return a table of a section's fields with default and description."""
     rows = []
     for key, field in type(section).model_fields.items():
         if key == "type":
             continue
         value = getattr(section, key)
         if isinstance(value, Choice):
-            rows.append([f"`{key}`", f"`{value.type}`", _told(field)])
+            rows.append([f"`{key}`", f"`{value.type}`", _description(field)])
         elif isinstance(value, Strict):
             inner = type(value).model_fields.items()
-            rows += [[f"`{key}.{name}`", f"`{_number(getattr(value, name))}`", _told(each)] for name, each in inner]
+            rows += [
+                [f"`{key}.{name}`", f"`{_number(getattr(value, name))}`", _description(inner_field)]
+                for name, inner_field in inner
+            ]
         else:
-            rows.append([f"`{key}`", f"`{_number(value)}`", _told(field)])
-    return _table(["setting", "default", ""], rows) if rows else "It has no settings."
+            rows.append([f"`{key}`", f"`{_number(value)}`", _description(field)])
+    return _table(["setting", "default", ""], rows) if rows else "No settings."
 
 
-def _told(field: FieldInfo) -> str:
-    """A field's description, its unit, and what it can be where that is a few words."""
+def _description(field: FieldInfo) -> str:
+    """Return a field's description, its unit and its choices."""
     extra = field.json_schema_extra
     unit = f" ({extra['unit']})" if isinstance(extra, dict) and "unit" in extra else ""
-    choices = [f"`{each}`" for each in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+    choices = (
+        [f"`{choice}`" for choice in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+    )
     return (field.description or "") + unit + (f" [{', '.join(choices)}]" if choices else "")
 
 
