@@ -20,7 +20,7 @@ NO_VERBS = {
     *("What", "Of", "As", "Where", "How", "When", "Whether", "Which", "That", "Those", "This", "It", "They", "There"),
     *("The", "A", "An", "All", "Any", "Each", "Every", "Both", "One", "Some", "Several", "No", "None", "Nothing"),
     *("For", "From", "By", "In", "On", "With", "Without", "Until", "While", "Before", "After", "Between", "Beside"),
-    *("Rows", "Number", "Numbers", "Names", "Only", "Such", "Same", "Like", "Not", "Never", "Perhaps", "Is", "Are"),
+    *("Rows", "Numbers", "Names", "Only", "Such", "Same", "Like", "Not", "Never", "Perhaps", "Is", "Are"),
 }
 """First words of a function's docstring that is no sentence with a verb."""
 
@@ -55,7 +55,8 @@ def fragments(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield the line and text of every function docstring that does not begin with a verb, a shape or a formula."""
     for function in functions(tree):
         text = (ast.get_docstring(function) or "").partition("\n")[0]
-        if text and not is_property(function) and text.split()[0].strip(",:;.") in NO_VERBS:
+        is_command = any("command(" in ast.unparse(d) or "callback(" in ast.unparse(d) for d in function.decorator_list)
+        if text and not is_property(function) and not is_command and text.split()[0].strip(",:;.") in NO_VERBS:
             yield function.lineno, text
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.Module):

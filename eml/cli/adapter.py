@@ -28,7 +28,7 @@ DEVICES_HELP = "Processes on this machine that share the work, one for each GPU.
 
 @dataclass(frozen=True)
 class Terminal:
-    """What only a terminal needs of a command.
+    """A command as a terminal shows it.
 
     Args:
         function: The command.
@@ -163,20 +163,20 @@ def _config_of(
     terminal: Terminal, context: typer.Context, values: Mapping[str, Any], file: Path | None
 ) -> CommandConfig:
     fields = terminal.config_type.model_fields
-    given = {name: value for name, value in values.items() if context.get_parameter_source(name).name != "DEFAULT"}  # type: ignore[union-attr]
+    values_set = {name: value for name, value in values.items() if context.get_parameter_source(name).name != "DEFAULT"}  # type: ignore[union-attr]
     if terminal.others is not None and context.args:
-        given[terminal.others] = [*given.get(terminal.others, []), *_other_options(terminal, context.args)]
+        values_set[terminal.others] = [*values_set.get(terminal.others, []), *_other_options(terminal, context.args)]
     if file is not None:
         from eml.config import load
 
-        return load(terminal.config_type, file, [f"{name}={_as_yaml(value)}" for name, value in given.items()])
-    missing = [name for name, info in fields.items() if info.is_required() and name not in given]
+        return load(terminal.config_type, file, [f"{name}={_as_yaml(value)}" for name, value in values_set.items()])
+    missing = [name for name, info in fields.items() if info.is_required() and name not in values_set]
     if missing:
         hint = ", or --config FILE that says it" if terminal.config_file else ""
         raise ConfigError(
             [Problem(f"Missing argument '{_metavar(terminal, name)}'{hint}", "missing-key", name) for name in missing]
         )
-    return validated(terminal.config_type, given)
+    return validated(terminal.config_type, values_set)
 
 
 def _other_options(terminal: Terminal, words: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The application: commands imported when they are called for, and the one place where errors become exit codes."""
+"""The application: commands imported when they are called, and the one place where errors become exit codes."""
 
 import _thread
 import importlib
@@ -16,11 +16,11 @@ import typer
 from typer.core import TyperGroup
 
 from eml.cli.adapter import Terminal, typer_function
-from eml.cli.help_page import PlainCommand, name_values
+from eml.cli.help_page import PlainCommand
 from eml.errors import EmlError, Interrupted
 
-# Module eml/cli/NAME.py holds the command as an attribute NAME: a function, or a typer.Typer for a group of commands.
-# Its docstring is its help. Listed in the order of the way of the data.
+# Module eml/cli/display/NAME.py has the command as `terminal`: a Terminal, a function, or a typer.Typer for a group of
+# commands. Listed in the order of the pipeline.
 COMMANDS = (
     *("scan", "merge", "filter", "split", "kfold", "audit", "report"),
     *("init", "cache", "train", "plot", "evaluate", "calibrate", "suspects", "demo", "margins", "config"),
@@ -34,54 +34,46 @@ class LazyGroup(TyperGroup):
     """Imports a command's module when it is run or described, so that `--help` stays quick."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """In the order of the way of the data."""
+        """Return the names in the order of the pipeline."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name; a usage error with the nearest names where there is none."""
+        """Return the command of that name, or end with a usage error that names the nearest."""
         if cmd_name not in COMMANDS:
             close = get_close_matches(cmd_name, COMMANDS, 1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             ctx.fail(f"unknown command '{cmd_name}'{hint}; known: {', '.join(COMMANDS)}")
-        made = _command_of(cmd_name)
-        made.name = cmd_name
-        made.short_help = (
-            (made.help or "").partition("\n")[0].partition(". ")[0].rstrip(".")
-        )  # Typer would cut it at the margin
-        return made
+        command = _build_command(cmd_name)
+        command.name = cmd_name
+        help_text = (command.help or "").partition("\n\n")[0].replace("\n", " ")
+        command.short_help = help_text.partition(". ")[0].rstrip(".")  # Typer would cut it at the margin
+        return command
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keeps the whole command line for the sidecars of the files that the command writes."""
+        """Keep the whole command line for the sidecars of the files that the command writes."""
         ctx.meta["eml.command_line"] = shlex.join(["eml", *args])
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command; Ctrl-C and SIGTERM become `Interrupted`, which Typer leaves to `main`."""
+        """Run the command; Ctrl-C and SIGTERM become `Interrupted`, which Typer leaves to `main`."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise Interrupted("interrupted") from error
 
 
-def _command_of(name: str) -> Any:
-    """The command as Typer has it, from its place under eml/cli/display."""
-    try:
-        module = importlib.import_module(f"eml.cli.display.{name}")
-    except ModuleNotFoundError:
-        module = importlib.import_module(f"eml.cli.{name}")
-    if isinstance(terminal := getattr(module, "terminal", None), Terminal):
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        settings = {"ignore_unknown_options": True, "allow_extra_args": True} if terminal.others else {}
-        single.command(name=name, cls=PlainCommand, context_settings=settings)(typer_function(terminal))
-        return typer.main.get_command(single)
-    command = terminal or getattr(module, name)
-    if isinstance(command, typer.Typer):
-        return typer.main.get_command(command)
+def _build_command(name: str) -> Any:
+    """Return the command as Typer has it."""
+    terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+    if isinstance(terminal, typer.Typer):
+        return typer.main.get_command(terminal)
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name=name, cls=PlainCommand)(command)
-    made = typer.main.get_command(single)
-    name_values(made, command)
-    return made
+    function, settings = terminal, {}
+    if isinstance(terminal, Terminal):
+        function = typer_function(terminal)
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True} if terminal.others else {}
+    single.command(name=name, cls=PlainCommand, context_settings=settings)(function)
+    return typer.main.get_command(single)
 
 
 # No rich in the help: it costs 0.2 s, and the plain form reads as well.
@@ -96,21 +88,21 @@ app = typer.Typer(
 
 
 def command_line(context: typer.Context) -> str:
-    """The command as it was typed, to be written beside what it makes."""
+    """Return the command as it was typed, to be written beside the files that it makes."""
     return str(context.meta["eml.command_line"])
 
 
-def _show_help(context: typer.Context, wanted: bool) -> None:
-    if wanted:
-        print(context.get_help())  # noqa: T201 - help is what was asked for: stdout
+def _show_help(context: typer.Context, is_set: bool) -> None:
+    if is_set:
+        print(context.get_help())  # noqa: T201 - the result: stdout
         raise typer.Exit
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_set: bool) -> None:
+    if is_set:
         from importlib.metadata import version
 
-        print(f"eml {version('easy-metric-learning')}")  # noqa: T201 - as above
+        print(f"eml {version('easy-metric-learning')}")  # noqa: T201 - the result: stdout
         raise typer.Exit
 
 
@@ -127,13 +119,14 @@ def eml(
 ) -> None:
     """From a folder of images, one folder per class, to an embedding model that is measured and ready to use.
 
-    The way: scan → filter → split → kfold → init → train → evaluate. Each step takes the folder of images and uses
-    what the steps before it wrote there, or takes the file to use. `eml demo DIR` goes the whole way on drawn images.
+    The pipeline: scan → filter → split → kfold → init → train → evaluate → calibrate. Each step takes the folder of
+    images and uses what the steps before it wrote there, or takes the file to use. `eml demo DIR` runs the whole
+    pipeline on drawn images.
     """
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command in this process as `main` does, but lets its errors out; SystemExit where its code is not 0."""
+    """Run one command in this process as `main` does, but let its errors out; SystemExit where its code is not 0."""
     try:
         typer.main.get_command(app)(args=None if arguments is None else list(arguments), prog_name="eml")
     except SystemExit as stop:  # how Typer ends, without an error too
@@ -142,7 +135,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line (`sys.argv` unless given) and returns its exit code.
+    """Run the command line (`sys.argv` by default) and return its exit code.
 
     0 done; 1 the answer to a check is no; 2 the user can mend it; 70 a bug, with its traceback; 130 interrupted.
     """
@@ -158,6 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         _print_lines([str(error) or "interrupted"])
         return INTERRUPTED
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        return DONE
     except Exception:
         traceback.print_exc()
         _print_lines(["This is a bug in eml, not a mistake of yours. Please report it with the lines above."])
@@ -167,21 +163,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
+def _let_go_of_stdout() -> None:
+    """Point stdout elsewhere: its reader, such as `head`, is gone, and Python would complain when it ends."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def _interrupts_kept() -> Iterator[None]:
-    """No Ctrl-C is lost: Python drops what is raised in a destructor or in a callback of its garbage collector.
+    """Lose no Ctrl-C: Python drops what is raised in a destructor or in a callback of its garbage collector.
 
     The command would go on to its end; so the signal comes once more, a moment later, when that is over.
     """
     before = sys.unraisablehook
 
-    def again(dropped: "sys.UnraisableHookArgs") -> None:
+    def repeat(dropped: "sys.UnraisableHookArgs") -> None:
         if issubclass(dropped.exc_type, KeyboardInterrupt):
             threading.Timer(0.01, _thread.interrupt_main).start()
         else:
             before(dropped)
 
-    sys.unraisablehook = again
+    sys.unraisablehook = repeat
     try:
         yield
     finally:

@@ -1,36 +1,40 @@
-"""Several processes of one command: started, joined, and their error told once."""
+"""Several processes of one command: how they are started, how they meet, and who prints their error."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from eml.cli.app import BUG, FIXABLE, INTERRUPTED
-from eml.cli.display import console
 from eml.errors import ConfigError, EmlError, Interrupted
 
 if TYPE_CHECKING:
     from eml.distributed.processes import Processes
-    from eml.progress import Progress, Report
 
 SAVING = 300  # seconds that the processes have after a stop request to finish their step and save
-TELLING = 10  # seconds that the first process of a machine has to tell of an error
+PRINTING = 10  # seconds that the first process of a machine has to print an error
 
 
 def launch(devices: int) -> None:
-    """Run this same command as so many processes on this machine, by torch's launcher. SystemExit with their code.
+    """Run this same command as several processes on this machine, by torch's launcher; SystemExit with their code.
 
-    Raises ConfigError within a process that a launcher has started.
+    Raises:
+        ConfigError: A launcher has started this process already.
     """
     if "WORLD_SIZE" in os.environ:
-        raise ConfigError("--devices starts processes, and this one was started by a launcher; leave one of them out")
+        raise ConfigError(
+            "--devices starts processes, and this one was started by a launcher; leave one of them out",
+            code="launched-twice",
+            parameter="devices",
+        )
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from eml.cli.app import INTERRUPTED
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SAVING))
@@ -49,7 +53,7 @@ def launch(devices: int) -> None:
         elastic_launch(config, sys.executable)("-m", "eml", *_without_devices(sys.argv[1:]))
     except ChildFailedError as error:
         raise SystemExit(_code([failure.exitcode for failure in error.failures.values()])) from None
-    except SignalException:  # the processes have told of it
+    except SignalException:  # the processes have printed it
         raise SystemExit(INTERRUPTED) from None
 
 
@@ -63,7 +67,7 @@ def _without_devices(arguments: list[str]) -> list[str]:
 
 
 def _silence() -> None:
-    """The launcher's own logs repeat at length what the processes have said."""
+    """Switch the launcher's own logs off, which repeat at length what the processes have printed."""
     import logging
 
     for name in list(logging.root.manager.loggerDict):
@@ -72,10 +76,12 @@ def _silence() -> None:
 
 
 def _code(codes: list[int]) -> int:
-    """Of the run, from those of the processes that failed. One that was killed can be resumed.
+    """Return the exit code of the run from those of the processes that failed; a killed one can be resumed.
 
     Where one has failed the launcher interrupts the others.
     """
+    from eml.cli.app import BUG, FIXABLE, INTERRUPTED
+
     if BUG in codes:
         return BUG
     return INTERRUPTED if set(codes) == {INTERRUPTED} else FIXABLE
@@ -83,17 +89,19 @@ def _code(codes: list[int]) -> int:
 
 @contextmanager
 def report_error_once() -> Iterator[None]:
-    """Before the processes have met: of one error that they all have, the first of this machine tells.
+    """Let the first process of this machine print an error that all have before they meet.
 
     The others wait for it to have done so, when the launcher ends them; one that is not ended is alone with its error.
     """
+    from eml.cli.app import FIXABLE, INTERRUPTED
+
     try:
         yield
     except EmlError as error:
         if _is_first_here():
             raise
         try:
-            time.sleep(TELLING)
+            time.sleep(PRINTING)
         except KeyboardInterrupt:
             raise SystemExit(FIXABLE) from error
         raise
@@ -103,25 +111,14 @@ def report_error_once() -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from error
 
 
-def reporters(processes: Processes) -> tuple[Report, Progress]:
-    """How the work is told of and how far it is, which the first process shows and the others do not."""
-    if processes.first:
-        return console.say, console.progress
-    return (lambda line: None), _unseen
-
-
-@contextmanager
-def _unseen(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    yield lambda done: None
-
-
 def _is_first_here() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 @contextmanager
 def joined(device: str, processes: Processes) -> Iterator[Processes]:
-    """`join`, but an error that another process tells of is only an exit code here."""
+    """Join the processes as `distributed.processes.join` does; an error that another prints is an exit code here."""
+    from eml.cli.app import BUG, FIXABLE, INTERRUPTED
     from eml.distributed.processes import join
 
     try:

@@ -61,7 +61,7 @@ class AuditConfig(CommandConfig):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AuditResult(CommandResult):
-    """What several sides have in common.
+    """The pairs, values and classes that several sides have in common.
 
     Attributes:
         tables: The tables that were compared.

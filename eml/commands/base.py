@@ -1,4 +1,4 @@
-"""What every command is made of: a config, a function of it, and a typed result."""
+"""The parts of every command: a config, a function of it, and a typed result."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ SILENT = Caller()
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CommandResult:
-    """What a command found and wrote.
+    """The base of every command's result.
 
     Attributes:
         written: Files that were written, in the order in which they should be looked at.
@@ -341,7 +341,7 @@ def type_text(annotation: Any) -> str:
     if origin is tuple:
         item = type_text(arguments[0])
         return f"{item} | Sequence[{item}]"
-    return {Path: "str | Path"}.get(annotation, annotation.__name__)
+    return "str | Path" if annotation is Path else str(annotation.__name__)
 
 
 def _signature(config_type: type[CommandConfig], arguments: Sequence[str]) -> inspect.Signature:

@@ -14,14 +14,14 @@ from eml.commands.options import Root
 from eml.errors import DataError
 
 if TYPE_CHECKING:
-    from eml.training.caches import Wanted
+    from eml.training.caches import TableCache
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 OF_TABLE = ("side", "format", "quality", "interpolation", "folder", "root")
 """Parameters for a table, which a training config says itself."""
 
 
-class CacheConfig(CommandConfig):
+class FillCacheConfig(CommandConfig):
     """Keep images decoded and made smaller, so that a training reads them many times faster.
 
     For a training config: what its data.cache asks for (raw where it says nothing), as eml train does at its start.
@@ -76,19 +76,19 @@ class CacheConfig(CommandConfig):
 
 @dataclass(frozen=True)
 class FilledCache:
-    """A cache that is complete. made: images that were not there or had changed."""
+    """A cache that is complete. new_images: that were not there or had changed."""
 
     use: str
     settings: str
     folder: str
     images: int
-    made: int
+    new_images: int
     bytes: int
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class CacheResult(CommandResult):
+class FillCacheResult(CommandResult):
     """Caches that were filled, and folders of caches that were removed."""
 
     caches: tuple[FilledCache, ...]
@@ -101,7 +101,7 @@ class CacheResult(CommandResult):
 
     def summary_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return a row for each cache."""
-        rows = [[cache.use, cache.images, cache.made, f"{cache.bytes / 2**20:,.1f}"] for cache in self.caches]
+        rows = [[cache.use, cache.images, cache.new_images, f"{cache.bytes / 2**20:,.1f}"] for cache in self.caches]
         return ["cache for", "images", "made now", "MiB"], rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,20 +109,20 @@ class CacheResult(CommandResult):
         return {"caches": [asdict(cache) for cache in self.caches], "removed": list(self.removed)}
 
 
-@command(CacheConfig, arguments=("source",), name="cache")
-def fill_cache(config: CacheConfig, caller: Caller) -> CacheResult:
+@command(FillCacheConfig, arguments=("source",), name="cache")
+def fill_cache(config: FillCacheConfig, caller: Caller) -> FillCacheResult:
     """Fill the caches of a run or of a table, or remove them."""
     requests = _of_run(config, caller) if config.is_of_run else [_of_table(config, caller)]
     if config.clear:
         removed = _remove(requests, caller, keep=False)
         if not removed:
             caller.note(f"no cache in {', '.join(map(str, {request.folder: None for request in requests}))}")
-        return CacheResult(caches=(), removed=removed)
+        return FillCacheResult(caches=(), removed=removed)
     filled = tuple(_fill(request, caller, check=config.check) for request in requests)
-    return CacheResult(caches=filled, removed=_remove(requests, caller, keep=True) if config.prune else ())
+    return FillCacheResult(caches=filled, removed=_remove(requests, caller, keep=True) if config.prune else ())
 
 
-def _of_run(config: CacheConfig, caller: Caller) -> list[Wanted]:
+def _of_run(config: FillCacheConfig, caller: Caller) -> list[TableCache]:
     from eml.config import load
     from eml.training.config import RunConfig
 
@@ -139,7 +139,7 @@ def _of_run(config: CacheConfig, caller: Caller) -> list[Wanted]:
     return caches_of_run(run, table_to_train_on(run.data, caller.note, caller.progress))
 
 
-def _of_table(config: CacheConfig, caller: Caller) -> Wanted:
+def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:
     if config.side is None and not config.clear:
         raise DataError(
             f"{config.source}: a table needs `side`, the shorter side (pixels) that a run wants: "
@@ -150,17 +150,17 @@ def _of_table(config: CacheConfig, caller: Caller) -> Wanted:
 
     from eml.dataset.boxes import check_boxes
     from eml.dataset.pipeline import resolve
-    from eml.training.caches import FOLDER, Wanted, images_settings
+    from eml.training.caches import FOLDER, TableCache, images_settings
 
     table = resolve(config.source, "train", config.root, report=caller.note, progress=caller.progress)
     check_boxes(table, caller.progress)
     settings = images_settings(
         config.side or 8, config.interpolation or "bicubic", config.format or "raw", config.quality or 95
     )
-    return Wanted("images", table, table.frame, config.folder or table.root / FOLDER, settings)
+    return TableCache("images", table, table.frame, config.folder or table.root / FOLDER, settings)
 
 
-def _fill(request: Wanted, caller: Caller, *, check: bool) -> FilledCache:
+def _fill(request: TableCache, caller: Caller, *, check: bool) -> FilledCache:
     with ExitStack() as bar:  # there only while images are made: lines would be written into it
         done = 0
         advance: Callable[[int], None] | None = None
@@ -179,13 +179,13 @@ def _fill(request: Wanted, caller: Caller, *, check: bool) -> FilledCache:
         settings=str(request.settings),
         folder=str(request.path),
         images=len(request.frame),
-        made=filled.made,
+        new_images=filled.made,
         bytes=filled.bytes,
         seconds=round(filled.seconds, 2),
     )
 
 
-def _remove(requests: Sequence[Wanted], caller: Caller, *, keep: bool) -> tuple[str, ...]:
+def _remove(requests: Sequence[TableCache], caller: Caller, *, keep: bool) -> tuple[str, ...]:
     """Remove the caches in the folders; keep: all but those of the requests."""
     from eml.images.cache import caches
     from eml.images.cache.store import remove

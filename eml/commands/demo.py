@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandFunction, CommandResult, PathField, command, command_text
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command, command_text
 from eml.errors import OutputError
 
 CONFIG = Path(__file__).with_name("demo.yaml")
@@ -29,7 +29,7 @@ class DemoConfig(CommandConfig):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DemoResult(CommandResult):
-    """What training did on characters that were never trained on.
+    """The effect of training on characters that were never trained on.
 
     Attributes:
         before: Metric → value of the untrained network.
@@ -86,7 +86,7 @@ def demo(config: DemoConfig, caller: Caller) -> DemoResult:
     if not run_config.exists():  # of an older demo it may have been edited: that one is kept
         shutil.copyfile(CONFIG, run_config)
 
-    def step(function: CommandFunction[Any], fields: CommandConfig) -> Any:
+    def step(function: Any, fields: CommandConfig) -> Any:
         line = command_text(function.command, fields, function.arguments)
         caller.note(f"\n$ {line}")
         result = function.run(fields, replace(caller, command=line))
@@ -104,13 +104,14 @@ def demo(config: DemoConfig, caller: Caller) -> DemoResult:
     )
     evaluated = step(evaluate, EvaluateConfig(checkpoints=(str(trained),), data=(test,)))
     before, after = untrained.results[0], evaluated.results[0]
+    summary = after.analysis.evaluation.summary
     return DemoResult(
         folder=config.folder,
-        queries=after.summary.queries,
-        classes=after.classes,
-        before=before.summary.values,
-        after=after.summary.values,
-        shown=after.summary.shown,
+        queries=summary.queries,
+        classes=int(after.analysis.evaluation.retrieval.frame["label"].nunique()),
+        before=before.metrics,
+        after=after.metrics,
+        shown=summary.shown,
         written=(images, run_config, trained, *evaluated.written),
         next_command=evaluated.next_command,
     )

@@ -46,7 +46,7 @@ class DoctorConfig(CommandConfig):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DoctorResult(CommandResult):
-    """What the machine has.
+    """The software and hardware of a machine.
 
     Attributes:
         facts: Name → value, in the order in which they are printed.
@@ -76,9 +76,9 @@ def doctor(config: DoctorConfig, caller: Caller) -> DoctorResult:
     facts["free disk here"] = _free(Path.cwd())
     shared = Path("/dev/shm")
     facts["free /dev/shm"] = _free(shared) if shared.is_dir() else "none"
-    found = [name for name, module in EXTRAS.items() if importlib.util.find_spec(module) is not None]
-    facts["extras found"] = ", ".join(found) or "none"
-    facts["extras not found"] = ", ".join(name for name in EXTRAS if name not in found) or "none"
+    present = [name for name, module in EXTRAS.items() if importlib.util.find_spec(module) is not None]
+    facts["extras found"] = ", ".join(present) or "none"
+    facts["extras not found"] = ", ".join(name for name in EXTRAS if name not in present) or "none"
     if config.hub:
         facts["model hub"] = _hub()
     return DoctorResult(facts=facts)

@@ -80,7 +80,7 @@ class FilterConfig(CommandConfig):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FilterResult(CommandResult):
-    """What stays of a table and what left it.
+    """The rows of a table that stay, and those that left it.
 
     Attributes:
         table: The table that was read.

@@ -1,4 +1,4 @@
-"""How split and kfold group images that must stay together."""
+"""Groups of images that split and kfold keep together."""
 
 from __future__ import annotations
 

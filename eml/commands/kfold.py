@@ -103,7 +103,7 @@ class KFoldResult(CommandResult):
 
 @command(KFoldConfig, arguments=("dataset",))
 def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
-    """Number the folds of a table and write them."""
+    """Assign folds to the rows of a table and write them."""
     from eml.dataset.pipeline import resolve
     from eml.dataset.splits.folds import add_folds, balance
     from eml.dataset.table import check_outputs, write_tables

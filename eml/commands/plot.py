@@ -66,20 +66,20 @@ class PlotResult(CommandResult):
 @command(PlotConfig, arguments=("runs",))
 def plot(config: PlotConfig, caller: Caller) -> PlotResult:
     """Draw one run's curves, or several runs beside each other."""
-    from eml.reports.curves import MADE_BY, best_of, check, draw_comparison, draw_curves, names_of
+    from eml.reports.curves import MADE_BY, check_runs, draw_comparison, draw_curves, find_best, name_runs
     from eml.reports.own_plots import refuse_plot
 
-    check(config.runs, config.metric)
+    check_runs(config.runs, config.metric)
     if len(config.runs) == 1 and config.out is None:
         replaced = (config.runs[0] / "curves.png").exists()
         path = draw_curves(config.runs[0])
     else:
         target = config.out or Path("comparison.png")
-        refuse_plot(target, MADE_BY, "`out`", overwrite=config.overwrite)
+        refuse_plot(target, MADE_BY, "out", overwrite=config.overwrite)
         replaced = target.exists()
         path = draw_comparison(config.runs, config.metric, target)
     best = {
-        name: BestValue(*best_of(run, config.metric))
-        for name, run in zip(names_of(config.runs), config.runs, strict=True)
+        name: BestValue(*find_best(run, config.metric))
+        for name, run in zip(name_runs(config.runs), config.runs, strict=True)
     }
     return PlotResult(metric=config.metric, runs=best, written=(path,), replaced=(path,) if replaced else ())

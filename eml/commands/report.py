@@ -13,6 +13,7 @@ from eml.commands.options import Dataset, Overwrite, Root
 
 if TYPE_CHECKING:
     from eml.dataset.table import Table
+    from eml.reports.data import DataReport
 
 PAGE = "data_report.html"
 
@@ -42,39 +43,39 @@ class ReportResult(CommandResult):
     """The numbers of the page.
 
     Attributes:
-        facts: What the page says, as JSON takes it.
+        examined: What was found in the dataset.
     """
 
-    facts: dict[str, Any]
+    examined: DataReport
 
     def summary(self) -> str:
         """Return the counts and the page."""
-        return f"{self.facts['images']:,} images of {self.facts['classes']:,} classes, {self.written[0]}"
+        facts = self.examined.facts
+        return f"{facts.images:,} images of {facts.classes:,} classes, {self.written[0]}"
 
     def summary_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return the main numbers."""
-        facts = self.facts
-        near, errors = facts["look_alikes"], facts["errors"]
+        facts = self.examined.facts
         rows: list[list[Any]] = [
-            ["images", facts["images"]],
-            ["classes", facts["classes"]],
-            ["classes of one image", facts["class_sizes"]["of_one"]],
+            ["images", facts.images],
+            ["classes", facts.classes],
+            ["classes of one image", facts.class_sizes.of_one],
         ]
-        if errors:
-            rows.append(["files that cannot be used", errors["files"]])
-        if near:
-            rows.append(["near-duplicates within a class", near["within_classes"]["images_to_spare"]])
-            rows.append(["images with another label too", near["label_conflicts"]["images"]])
+        if facts.errors:
+            rows.append(["files that cannot be used", facts.errors.files])
+        if counts := facts.look_alikes:
+            rows.append(["near-duplicates within a class", counts.within_classes.images_to_spare])
+            rows.append(["images with another label too", counts.label_conflicts.images])
         return ["", ""], rows
 
     @property
     def suggestions(self) -> list[str]:
         """The recommended next commands."""
-        return [str(step["command"]) for step in self.facts["suggestions"]]
+        return [str(step["command"]) for step in self.examined.to_json()["suggestions"]]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers and the file."""
-        return self.facts | {"written": [str(path) for path in self.written]}
+        return self.examined.to_json() | {"written": [str(path) for path in self.written]}
 
 
 @command(ReportConfig, arguments=("dataset",))
@@ -127,9 +128,9 @@ def write_report(
     replaced = write_page(
         examined, page, command=caller.command or "eml report", overwrite=overwrite, progress=caller.progress
     )
-    steps = [str(step["command"]) for step in examined.facts["suggestions"]]
+    steps = [str(step["command"]) for step in examined.to_json()["suggestions"]]
     return ReportResult(
-        facts=examined.facts,
+        examined=examined,
         written=(page,),
         replaced=tuple(replaced),
         next_command=steps[0] if steps else None,

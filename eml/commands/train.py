@@ -142,7 +142,7 @@ class TrainFoldsResult(CommandResult):
     def summary_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return each metric by fold, with mean and standard deviation."""
         results = self.folds.folds
-        shown = next(iter(results.values())).shown
+        shown = self.folds.shown
         rows = [
             [
                 shown[key],
@@ -160,18 +160,17 @@ class TrainFoldsResult(CommandResult):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class TrainDryRunResult(CommandResult):
-    """What a run would take."""
+    """The time and memory that a run would take."""
 
     dry_run: DryRunResult
 
     def summary(self) -> str:
         """Return the steps and the time of one."""
-        facts = self.dry_run.facts
-        return f"{facts['steps']:,} steps of {facts['seconds_per_step']} s"
+        return f"{self.dry_run.steps:,} steps of {self.dry_run.seconds_per_step} s"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts and warnings."""
-        return self.dry_run.facts | {"warnings": self.dry_run.warnings}
+        return self.dry_run.to_dict()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

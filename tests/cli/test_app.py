@@ -20,9 +20,9 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], N
     """Makes a function the command `try`."""
 
     def install(function: Callable[[], None]) -> None:
-        module = types.ModuleType("eml.cli.try")
-        setattr(module, "try", function)
-        monkeypatch.setitem(sys.modules, "eml.cli.try", module)
+        module = types.ModuleType("eml.cli.display.try")
+        module.terminal = function  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "eml.cli.display.try", module)
         monkeypatch.setattr(application, "COMMANDS", (*COMMANDS, "try"))
 
     return install

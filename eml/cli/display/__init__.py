@@ -1,1 +1,1 @@
-"""How results look in a terminal."""
+"""The look of results in a terminal."""

@@ -1,4 +1,4 @@
-"""How intervals, slices and comparisons are shown."""
+"""The look of intervals, slices and comparisons."""
 
 from __future__ import annotations
 
@@ -8,31 +8,59 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eml.evaluation.analysis import EvaluationAnalysis
-    from eml.evaluation.comparison import ModelComparison
+    from eml.evaluation.comparison import Comparison
     from eml.evaluation.slices import Slice, Slices
     from eml.retrieval.statistics.interval import Difference, Interval
 
 IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 IF_ROOM = {"global_average_precision": "GAP"}
+MOST_CLASSES = 5  # gained and lost, each
 
 
-def with_interval(value: float, interval: Interval | None) -> str:
-    """`0.633 (0.60–0.66)`; with one more digit where the interval is narrower than 0.02."""
+def metric_text(value: float, interval: Interval | None) -> str:
+    """Return `0.633 (0.60–0.66)`; with one more digit where the interval is narrower than 0.02."""
     if interval is None or interval.low != interval.low:
         return f"{value:.3f}"
     digits = 3 if interval.high - interval.low < 0.02 else 2
     return f"{value:.3f} ({interval.low:.{digits}f}–{interval.high:.{digits}f})"
 
 
-def show_slices(found: Slices, columns: Sequence[str]) -> None:
-    """A table for each column that was asked for, and why there is none."""
+def interval_text(change: Difference) -> str:
+    """Return `-0.042 to -0.022`; nothing where no query changed."""
+    return "" if change.alike else f"{change.interval.low:+.3f} to {change.interval.high:+.3f}"
+
+
+def show_analysis(name: str, analysis: EvaluationAnalysis, columns: Sequence[str]) -> None:
+    """Print what was measured beyond the metrics.
+
+    Args:
+        name: The table; of several models, the model before it.
+        analysis: The model's on the table.
+        columns: The slices to print.
+    """
+    from eml.cli.display import console
+
+    show_slices(analysis.slices, columns)
+    if measured := _verification_and_clustering(analysis):
+        console.table("", [name, ""], measured)
+    if analysis.acceptance:
+        rows = [[key.replace("_", " "), _number(value)] for key, value in analysis.acceptance.items()]
+        console.table("", ["by the calibrated threshold", ""], rows)
+    if analysis.evaluation.is_calibrated_here:
+        console.warn(f"{name}: the threshold was chosen on this table, which flatters what it accepts and refuses")
+    if analysis.comparison:
+        show_comparison(analysis.comparison)
+
+
+def show_slices(slices: Slices, columns: Sequence[str]) -> None:
+    """Print a table for each column, or why there is none."""
     from eml.cli.display import console
 
     for title in dict.fromkeys(columns):
-        if title in found.slices:
-            _show_slice(f"by {title}", found.slices[title])
-        elif title in found.left_out:
-            console.say(f"no slices by {title}: {found.left_out[title]}")
+        if title in slices.slices:
+            _show_slice(f"by {title}", slices.slices[title])
+        elif title in slices.left_out:
+            console.say(f"no slices by {title}: {slices.left_out[title]}")
 
 
 def _show_slice(title: str, parts: Sequence[Slice]) -> None:
@@ -40,97 +68,76 @@ def _show_slice(title: str, parts: Sequence[Slice]) -> None:
 
     for metrics in (IN_SLICES | IF_ROOM, IN_SLICES):
         columns = ["", "queries", "classes", *metrics.values()]
-        rows = [_row(each, list(metrics)) for each in parts]
+        rows = [_slice_row(part, list(metrics)) for part in parts]
         if console.fits(columns, rows):
             break
     console.table(title, columns, rows)
 
 
-def _row(each: Slice, metrics: Sequence[str]) -> list[str | int]:
-    cells = [with_interval(each.values[metric], each.intervals.get(metric)) for metric in metrics]
-    return [each.name, each.queries, each.classes, *cells]
+def _slice_row(part: Slice, metrics: Sequence[str]) -> list[str | int]:
+    cells = [metric_text(part.values[metric], part.intervals.get(metric)) for metric in metrics]
+    return [part.name, part.queries, part.classes, *cells]
 
 
-def show_comparison(found: ModelComparison) -> None:
-    """The difference of every metric, what it says, and the classes that changed most."""
+def show_comparison(comparison: Comparison) -> None:
+    """Print the difference of every metric, its verdict, and the classes that changed most."""
     from eml.cli.display import console
     from eml.evaluation.comparison import verdict_on
 
-    if found.alike:
-        console.say(found.lines()[0])
+    if comparison.alike:
+        console.show(comparison.lines()[0])
         return
     rows = [
         [
-            found.shown[metric],
-            f"{each.before:.3f}",
-            f"{each.after:.3f}",
-            f"{each.value:+.3f}",
-            interval_of(each),
-            verdict_on(each).removeprefix("the data "),
+            comparison.shown[metric],
+            f"{difference.before:.3f}",
+            f"{difference.after:.3f}",
+            f"{difference.value:+.3f}",
+            interval_text(difference),
+            verdict_on(difference).removeprefix("the data "),
         ]
-        for metric, each in found.differences.items()
+        for metric, difference in comparison.differences.items()
     ]
     columns = ["", "against", "this", "change", "95 % interval", ""]
-    console.table(f"{found.name}, against {found.against}", columns, rows)
-    for line in found.lines():
-        console.say(line)
-    for what, classes in (("gained", found.gained), ("lost", found.lost)):
-        if classes:
-            told = ", ".join(f"{each.label} {each.after - each.before:+.2f}" for each in classes[:5])
-            console.say(f"{what} most in MAP@R: {told}")
+    console.table(f"{comparison.name}, against {comparison.against}", columns, rows)
+    for line in comparison.lines():
+        console.show(line)
+    for direction, changes in (("gained", comparison.gained), ("lost", comparison.lost)):
+        if changes:
+            classes = ", ".join(
+                f"{change.label} {change.after - change.before:+.2f}" for change in changes[:MOST_CLASSES]
+            )
+            console.show(f"{direction} most in MAP@R: {classes}")
 
 
-def interval_of(change: Difference) -> str:
-    """`-0.042 to -0.022`; nothing where no query changed."""
-    return "" if change.alike else f"{change.interval.low:+.3f} to {change.interval.high:+.3f}"
-
-
-def show_findings(name: str, found: EvaluationAnalysis, columns: Sequence[str]) -> None:
-    """What there is beyond the metrics. name: of the table, and of several models the model's before it."""
-    from eml.cli.display import console
-
-    show_slices(found.slices, columns)
-    measured = _measured(found)
-    if measured:
-        console.table("", [name, ""], measured)
-    if found.acceptance:
-        rows = [[key.replace("_", " "), _figure(value)] for key, value in found.acceptance.items()]
-        console.table("", ["by the calibrated threshold", ""], rows)
-    if found.evaluation.is_calibrated_here:
-        console.warn(f"{name}: the threshold was chosen on this table, which flatters what it accepts and refuses")
-    if found.comparison:
-        show_comparison(found.comparison)
-
-
-def warnings_of(table: str, found: EvaluationAnalysis) -> list[str]:
-    """What to be careful about, in the figures of a model on a table."""
+def warnings_of(table: str, analysis: EvaluationAnalysis) -> list[str]:
+    """Return the lines that qualify the metrics of a model on a table."""
     from eml.cli.display import console
 
     lines = []
-    if left_out := found.evaluation.summary.queries_without_positive:
-        told = console.count(
+    if left_out := analysis.evaluation.summary.queries_without_positive:
+        queries = console.count(
             left_out, "query has no positive of its class and is", "queries have no positive of their class and are"
         )
-        lines.append(f"{table}: {told} not counted")
-    if any(each.few for each in found.intervals.values()):
-        count = max(each.classes for each in found.intervals.values())
-        told = console.count(count, "class is", "classes are")
-        lines.append(f"{table}: {told} few for intervals over classes; take them as a hint")
+        lines.append(f"{table}: {queries} not counted")
+    if any(interval.few for interval in analysis.intervals.values()):
+        count = max(interval.classes for interval in analysis.intervals.values())
+        classes = console.count(count, "class is", "classes are")
+        lines.append(f"{table}: {classes} few for intervals over classes; take them as a hint")
     return lines
 
 
-def _measured(found: EvaluationAnalysis) -> list[list[str]]:
-    """A row for each value of verification and clustering."""
-    if not found.verification and not found.clustering:
+def _verification_and_clustering(analysis: EvaluationAnalysis) -> list[list[str]]:
+    if not analysis.verification and not analysis.clustering:
         return []
     from eml.retrieval.clustering import SHOWN
     from eml.retrieval.verification.pair_rates import shown
 
-    rows = [[shown(name), _figure(value)] for name, value in found.verification.items()]
-    return rows + [[SHOWN[name], _figure(value)] for name, value in found.clustering.items()]
+    rows = [[shown(name), _number(value)] for name, value in analysis.verification.items()]
+    return rows + [[SHOWN[name], _number(value)] for name, value in analysis.clustering.items()]
 
 
-def _figure(value: float | None) -> str:
+def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -1,10 +1,10 @@
 """`eml cache` in a terminal."""
 
 from eml.cli.adapter import Terminal
-from eml.commands.cache import CacheResult, fill_cache
+from eml.commands.cache import FillCacheResult, fill_cache
 
 
-def show(result: CacheResult) -> None:
+def show(result: FillCacheResult) -> None:
     """Print a row for each cache."""
     from eml.cli.display import console
 

@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, notes and warnings on stderr. rich is imported when it is used."""
+"""The output of commands: results on stdout, notes and warnings on stderr. rich is imported when it is used."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _records(title: str, columns: Sequence[str], rows: list[list[Any]]) -> Itera
 
 
 def fits(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
-    """Whether a table is as narrow as the terminal without folding a cell."""
+    """Return whether a table is as narrow as the terminal without folding a cell."""
     from rich.measure import Measurement
 
     shown = console(stderr=False)
@@ -167,33 +167,33 @@ def _shown(value: Any) -> str:
 
 
 def decimal(value: float) -> str:
-    """A rate to three digits that matter: `0.0131`, `0.965`, `1.3e-05`."""
+    """Return a rate to three digits that matter: `0.0131`, `0.965`, `1.3e-05`."""
     return f"{value:.3g}"
 
 
 def span(low: float | None, high: float | None) -> str:
-    """An interval of rates; empty where it is not known."""
+    """Return an interval of rates; nothing where it is not known."""
     return "" if low is None or high is None else f"{decimal(low)} … {decimal(high)}"
 
 
 def between(low: int, high: int) -> str:
-    """`35 to 143`; `8` where both are 8."""
+    """Return `35 to 143`; `8` where both are 8."""
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def count(number: int, one: str, several: str) -> str:
-    """`1 class`, `2,000 classes`."""
-    return f"{number:,} {one if number == 1 else several}"
+def count(number: int, singular: str, plural: str) -> str:
+    """Return `1 class`, `2,000 classes`."""
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
-def some(names: Sequence[str], one: str, several: str) -> str:
-    """`3 classes: a, b, c`; of many, the first five."""
+def some(names: Sequence[str], singular: str, plural: str) -> str:
+    """Return `3 classes: a, b, c`; of many, the first five."""
     shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-    return f"{count(len(names), one, several)}: {shown}"
+    return f"{count(len(names), singular, plural)}: {shown}"
 
 
 def written(paths: Sequence[Path], replaced: Sequence[Path], following: str | None = None) -> None:
-    """The files a command has written, and the command that usually follows, if there is one."""
+    """Print the files that a command has written, and the command that usually follows, if there is one."""
     for path in paths:
         say(f"{'replaced' if path in replaced else 'wrote'} {path}")
     if following:
@@ -201,6 +201,6 @@ def written(paths: Sequence[Path], replaced: Sequence[Path], following: str | No
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Exactly one JSON object on stdout, in ASCII, so that no locale can break it."""
+    """Print exactly one JSON object on stdout, in ASCII, so that no locale can break it."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What `eml train --dry-run` has found, in words and with units."""
+"""The estimates of `eml train --dry-run`, in words and with units."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,11 +32,11 @@ WORDS = {
 }
 """Fact → what it is called, and its unit."""
 LEAST = {"MiB": 0.1, "minutes": 0.1}
-"""To so much the facts are rounded: less than half of it reads 0."""
+"""The facts are rounded to this: less than half of it reads 0."""
 
 
 def rows_of(facts: Mapping[str, Any]) -> list[list[Any]]:
-    """A row for each fact that there is, in the order of `WORDS`."""
+    """Return a row for each fact that there is, in the order of `WORDS`."""
     return [[words, _with_unit(facts[name], unit)] for name, (words, unit) in WORDS.items() if facts[name] is not None]
 
 

@@ -9,8 +9,8 @@ def show(result: ReportResult) -> None:
     from eml.cli.display import console
 
     console.table("", *result.summary_table())
-    if result.facts["not_compared"]:
-        console.warn(result.facts["not_compared"])
+    if result.examined.facts.not_compared:
+        console.warn(result.examined.facts.not_compared)
     for command in result.suggestions[1:]:
         console.say(f"then: {command}")
 

@@ -34,9 +34,9 @@ def _show_dry_run(result: TrainDryRunResult) -> None:
     from eml.cli.display import console
     from eml.cli.display.dry_run import rows_of
 
-    for line in result.dry_run.facts["recipe"]:
+    for line in result.dry_run.recipe:
         console.say(line)
-    console.table("Two steps were taken, no run folder was made", ["", ""], rows_of(result.dry_run.facts))
+    console.table("Two steps were taken, no run folder was made", ["", ""], rows_of(result.dry_run.to_dict()))
     for line in result.dry_run.warnings:
         console.warn(line)
 

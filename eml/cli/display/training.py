@@ -44,7 +44,7 @@ class TrainingDisplay:
         self.bar.stop()
 
     def observe(self, event: Event) -> None:
-        """Take one event in."""
+        """Show an event."""
         match event:
             case Started():
                 self._say(
@@ -72,10 +72,10 @@ class TrainingDisplay:
                 shown = "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in first)
                 loss = f"loss {self.loss:.3f}  " if event.epoch else "untrained   "
                 self._say(f"epoch {event.epoch:>3}  {loss}{shown}{'  best' if event.best else ''}")
-                others = [key for key in keys if key not in first and key.endswith(("/recall_at_1", "/map_at_r"))]
-                if others:
+                tables = [key for key in keys if key not in first and key.endswith(("/recall_at_1", "/map_at_r"))]
+                if tables:
                     self._say(
-                        "           " + "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in others)
+                        "           " + "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in tables)
                     )
             case Note():
                 self._say(event.text)

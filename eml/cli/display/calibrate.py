@@ -1,0 +1,72 @@
+"""`eml calibrate` in a terminal."""
+
+from eml.cli.adapter import Terminal
+from eml.commands.calibrate import CalibrateResult, calibrate
+
+SHOWN = {
+    "false_accept_rate": "accepted queries of unknown classes",
+    "pair_false_accept_rate": "accepted pairs of different classes",
+    "accepted": "accepted queries of known classes",
+    "precision": "right ones among these",
+    "recognised": "accepted and right, of known classes",
+}
+"""Measured rate → what it is a share of."""
+
+
+def show(result: CalibrateResult) -> None:
+    """Print the threshold, its rates, and how it does on held-out classes."""
+    from eml.cli.display import console
+    from eml.reports.calibration import GOALS
+
+    calibration = result.result.calibration
+    threshold = calibration.threshold
+    spread = "" if threshold.low is None or threshold.high is None else f"{threshold.low:.4f} … {threshold.high:.4f}"
+    rows = [["threshold on the cosine", f"{threshold.value:.4f}", spread]]
+    rows += [
+        [text, console.decimal(rate.value), console.span(rate.low, rate.high)]
+        for name, text in SHOWN.items()
+        if (rate := calibration.measured.get(name)) is not None
+    ]
+    end = ", upper end of the interval" if calibration.strict else ""
+    console.table(f"{calibration.goal_value:g} {GOALS[calibration.goal]}{end}", ["", "", "95 % interval"], rows)
+    console.show(f"protocol: {calibration.protocol}")
+    _show_held_out(result)
+    for note in calibration.notes:
+        console.warn(note)
+    if result.result.trained_classes:
+        console.warn(
+            f"{result.result.trained_classes:,} of {result.result.classes:,} classes were trained on, and are told "
+            "apart better than others will be; calibrate on classes that were not"
+        )
+
+
+def _show_held_out(result: CalibrateResult) -> None:
+    from eml.cli.display import console
+
+    calibration = result.result.calibration
+    rates = [rate for rate in calibration.held_out if rate is not None]
+    if rates and calibration.held_out_mean is not None:
+        console.show(
+            f"held-out classes, {len(rates)} times half of them: {console.decimal(calibration.held_out_mean)} on "
+            f"average, {console.decimal(min(rates))} … {console.decimal(max(rates))} (goal {calibration.goal_value:g})"
+        )
+    if missing := len(calibration.held_out) - len(rates):
+        few = "" if calibration.held_out_mean is not None else ": too many to say how it does on held-out classes"
+        console.warn(
+            f"{missing} of {len(calibration.held_out)} halves of the classes gave no threshold for this goal{few}"
+        )
+
+
+terminal = Terminal(
+    calibrate,
+    show,
+    short={"data": "-d"},
+    metavars={
+        "far": "RATE",
+        "pair_far": "RATE",
+        "precision": "SHARE",
+        "plot": "FILE",
+        "leave_out_same": "COLUMN",
+        "within": "COLUMN",
+    },
+)

@@ -1,0 +1,26 @@
+"""`eml evaluate` in a terminal."""
+
+from eml.cli.adapter import Terminal
+from eml.commands.evaluate import EvaluateResult, evaluate
+
+
+def show(result: EvaluateResult) -> None:
+    """Print the metrics, and what else was measured."""
+    from eml.cli.display.results import show_results
+
+    show_results(result.checkpoints, result.evaluations, result.slices)
+
+
+terminal = Terminal(
+    evaluate,
+    show,
+    short={"data": "-d"},
+    metavars={
+        "checkpoints": "CHECKPOINT",
+        "against": "CHECKPOINT",
+        "slices": "COLUMN",
+        "leave_out_same": "COLUMN",
+        "within": "COLUMN",
+    },
+    devices=True,
+)

@@ -1,0 +1,92 @@
+"""`eml calibrate`: the threshold for accepting an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.options import BatchSize, Device, LeaveOutSame, Within, Workers
+
+if TYPE_CHECKING:
+    from eml.evaluation.calibration import CalibrationResult
+
+
+class CalibrateConfig(CommandConfig):
+    """Find the cosine threshold for accepting an answer, and keep it in the checkpoint.
+
+    For one goal: `far` to turn away images of classes that are not in the gallery, `pair_far` to say whether two
+    images are of one class, `precision` to trust the answers that are accepted. The threshold is chosen so that other
+    classes than these keep to the goal on average; each half of the classes is checked with the threshold of the other
+    half. Writes calibration.json into the checkpoint folder.
+    """
+
+    checkpoint: Annotated[PathField, Field(description="A run folder (its best checkpoint) or a checkpoint folder.")]
+    data: Annotated[PathField, Field(description="Table or folder of classes that were not trained on.")]
+    far: float | None = Field(
+        None,
+        description="Share of the queries of classes that are not in the gallery that may be accepted, such as 0.01.",
+    )
+    pair_far: float | None = Field(
+        None,
+        description="Share of the pairs of images of different classes that may be accepted as the same, such as 1e-3.",
+    )
+    precision: float | None = Field(None, description="Share of the accepted answers that must be right, such as 0.99.")
+    strict: bool = Field(
+        False, description="Take the upper end of the threshold's 95 % interval: the goal is kept more often."
+    )
+    root: Annotated[PathField | None, Field(description="Folder that the table's file names start from.")] = None
+    leave_out_same: LeaveOutSame = None
+    within: Within = None
+    plot: Annotated[
+        PathField | None,
+        Field(description="Draw the histograms of the similarities with the threshold, a PNG."),
+    ] = None
+    random_seed: int = Field(28, description="Of the resamples and splits.")
+    batch_size: BatchSize = 64
+    workers: Workers = 0
+    device: Device = "auto"
+    overwrite: bool = Field(False, description="Replace files that eml did not write.")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CalibrateResult(CommandResult):
+    """A threshold, and how it does on the classes that it was chosen on and on held-out ones."""
+
+    result: CalibrationResult
+
+    @property
+    def threshold(self) -> float:
+        """The cosine from which an answer is accepted."""
+        return self.result.calibration.threshold.value
+
+    def summary(self) -> str:
+        """Return the threshold and its goal."""
+        calibration = self.result.calibration
+        return f"threshold {self.threshold:.4f} for {calibration.goal} {calibration.goal_value:g}, {self.written[0]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the calibration."""
+        return self.result.facts()
+
+
+@command(CalibrateConfig, arguments=("checkpoint",))
+def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
+    """Calibrate a checkpoint."""
+    from eml.evaluation.calibration import CalibrationOptions, calibrate_checkpoint
+    from eml.reports.calibration import draw_calibration, refuse_plot
+
+    fields = {name: getattr(config, name) for name in type(config).model_fields if name != "plot"}
+    options = CalibrationOptions(**fields | {"checkpoint": str(config.checkpoint)})
+    replaced = []
+    if config.plot is not None:
+        refuse_plot(config.plot, overwrite=config.overwrite)
+        replaced += [config.plot] if config.plot.exists() else []
+    result = calibrate_checkpoint(options, report=caller.note, progress=caller.progress)
+    written = [result.path]
+    replaced += [result.path] if result.replaced else []
+    if config.plot is not None:
+        written.append(draw_calibration(result.calibration, config.plot))
+    return CalibrateResult(result=result, written=tuple(written), replaced=tuple(replaced))

@@ -1,0 +1,175 @@
+"""`eml evaluate`: models on tables of images that they were not trained on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, Paths, command, option
+from eml.commands.options import BatchSize, Device, LeaveOutSame, Within, Workers
+
+if TYPE_CHECKING:
+    from eml.evaluation.options import EvaluationOptions
+    from eml.evaluation.runs import EvaluationResult, EvaluationResults
+
+
+class EvaluateConfig(CommandConfig):
+    """Measure retrieval by exact nearest neighbours: R@K, MAP@R, R-Precision, mAP, MRR, GAP.
+
+    Each image is a query among all the others of its table (leave-one-out), or by the columns is_query and is_gallery
+    where the table has them. The query itself is left out; queries whose class has no other image are left out of the
+    means and counted. In parentheses: 95 % intervals over the classes.
+    """
+
+    checkpoints: Annotated[
+        Names,
+        Field(
+            description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME for a pretrained network "
+            "without training, or embeddings made elsewhere (.npz, .npy, .parquet). Several are compared."
+        ),
+    ]
+    data: Annotated[
+        Paths,
+        Field(description="Table or folder to evaluate on. Repeatable. Embeddings with labels need none."),
+    ] = ()
+    root: Annotated[PathField | None, Field(description="Folder that the tables' file names start from.")] = None
+    weights: str = Field("pretrained", description="For timm:NAME: pretrained, none (random), or a file.")
+    image_size: int | None = Field(
+        None, ge=8, le=4096, description="For timm:NAME: side (pixels). Default: the model's own."
+    )
+    leave_out_same: LeaveOutSame = None
+    within: Within = None
+    against: str | None = Field(
+        None, description="Compare with this model on the same images: is the difference more than chance?"
+    )
+    slices: Names = option((), "Show the metrics by this column's values. Repeatable.", name="slice")
+    pairs: Annotated[
+        PathField | None,
+        Field(
+            description="Verification by these pairs (CSV file_name_1, file_name_2, same, perhaps fold; or LFW's "
+            "pairs.txt)."
+        ),
+    ] = None
+    verification: bool = Field(False, description="Verification by all pairs: AUC, EER, TAR@FAR.")
+    clustering: bool = Field(False, description="NMI and AMI of k-means; slow with many classes.")
+    out: Annotated[PathField | None, Field(description="Folder for the results. Default: RUN/evaluations.")] = None
+    save_embeddings: bool = Field(False, description="Write embeddings.npz beside metrics.json.")
+    report: bool = Field(True, description="Write report.html beside metrics.json, to look at.")
+    batch_size: BatchSize = 64
+    workers: Workers = 0
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EvaluateResult(CommandResult):
+    """Models on tables.
+
+    Attributes:
+        checkpoints: The models, as they were named.
+        slices: The columns that the metrics are shown by.
+        evaluations: Every model on every table, and the leaderboards of several models.
+    """
+
+    checkpoints: tuple[str, ...]
+    slices: tuple[str, ...]
+    evaluations: EvaluationResults
+
+    @property
+    def results(self) -> list[EvaluationResult]:
+        """Every model on every table, in the order of the models."""
+        return self.evaluations.results
+
+    def summary(self) -> str:
+        """Return the metrics of each model on each table."""
+        return "\n".join(repr(result) for result in self.results)
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return a row for each model and table."""
+        shown = self.results[0].analysis.evaluation.summary.shown if self.results else {}
+        rows: list[list[Any]] = [
+            [result.model, result.table, *(f"{result.metrics[name]:.3f}" for name in shown)] for result in self.results
+        ]
+        return ["model", "table", *shown.values()], rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what each metrics.json says."""
+        checkpoint = self.checkpoints[0] if len(self.checkpoints) == 1 else list(self.checkpoints)
+        return {"checkpoint": checkpoint, "evaluations": self.evaluations.facts()}
+
+
+@command(EvaluateConfig, arguments=("checkpoints",))
+def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
+    """Evaluate every model on every table."""
+    from eml.distributed.processes import Processes
+    from eml.evaluation.outputs import result_folders
+    from eml.evaluation.runs import evaluate_models
+
+    options = _options(config)
+    with caller.checks():
+        options.check()  # before the processes meet
+        result_folders(options)
+        here = Processes.of_environment()
+        if here.world > 1:
+            here.device(config.device)
+    with caller.join(config.device, here) as processes:
+        evaluations = evaluate_models(
+            options,
+            processes,
+            write_page=_page_writer(caller) if config.report else None,
+            report=caller.note,
+            progress=caller.progress,
+        )
+    results = evaluations.results
+    return EvaluateResult(
+        checkpoints=config.checkpoints,
+        slices=config.slices,
+        evaluations=evaluations,
+        written=tuple(file for result in results for file in result.files),
+        replaced=tuple(file for result in results for file in result.replaced),
+        next_command=_next_command(config, results),
+    )
+
+
+def _options(config: EvaluateConfig) -> EvaluationOptions:
+    from eml.evaluation.options import EvaluationOptions
+
+    fields = {name: getattr(config, name) for name in type(config).model_fields if name != "report"}
+    return EvaluationOptions(**fields)
+
+
+def _page_writer(caller: Caller) -> Callable[[EvaluationResult], None]:
+    from eml.reports.evaluation import write_report
+
+    def write_page(result: EvaluationResult) -> None:
+        write_report(result.analysis, result.page, command=caller.command or "eml evaluate", progress=caller.progress)
+
+    return write_page
+
+
+def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> str | None:
+    """Return the command that finds a threshold for the best model, where its table can support one."""
+    from eml.errors import EmlError
+    from eml.evaluation.calibration import checkpoint_to_calibrate
+    from eml.retrieval.verification.goal_checks import Goal, refuse_hopeless
+
+    if not results or not config.data:
+        return None
+    best = max(results, key=lambda result: result.metrics["map_at_r"])
+    evaluation = best.analysis.evaluation
+    if evaluation.calibration is not None or evaluation.table.path is None:
+        return None
+    options = {"root": config.root, "leave-out-same": config.leave_out_same, "within": config.within}
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    for far in (0.01, 0.05, 0.1):
+        try:
+            checkpoint_to_calibrate(best.model)
+            refuse_hopeless(Goal("far", far), evaluation.retrieval.labels, len(evaluation.retrieval.queries))
+        except EmlError:
+            continue
+        table = str(evaluation.table.path)
+        return shlex.join(["eml", "calibrate", best.model, "--data", table, "--far", f"{far:g}", *words])
+    return None
