@@ -46,11 +46,11 @@ def test_every_margin_with_a_softmax_and_no_memory_trains_on_mixed_images(
 def test_the_other_margins_are_refused_before_anything_is_read(margin: str, config: RunConfig, table: Table) -> None:
     wrong = changed(config, margin={"type": margin}, mix=MIX, device="cuda:9", optimizer={"name": "adamww"})
     with pytest.raises(
-        ConfigError, match=rf"mix: mixup .*margin\.type {margin} .*takes two: adacos, .*arcface"
+        ConfigError, match=rf"mix: mixup .*margin\.type {margin} .*allows two labels: adacos, .*arcface"
     ) as error:
         check(wrong, resume=False, overwrite=False)
     assert len(error.value.problems) == 3, "the other problems are told of too"
-    assert not any(name in str(error.value).partition("takes two")[2] for name in REFUSED)
+    assert not any(name in str(error.value).partition("allows two labels")[2] for name in REFUSED)
     with pytest.raises(ConfigError, match=r"mix: mixup gives every image two labels"):
         Run(build_parts(changed(config, margin={"type": margin}, mix=MIX), table))
 
