@@ -71,3 +71,12 @@ def test_a_run_prints_what_was_chosen_and_keeps_it_in_its_config(table: Table, t
 def test_what_cannot_be_learnt_from_is_an_error() -> None:
     with pytest.raises(DataError, match="1 class, the largest with 3 images"):
         recipe(pd.DataFrame({"label": ["a"] * 3}), "t.csv", pretrained=True)
+
+
+def test_a_recipe_leaves_the_batch_that_the_sampler_can_fill(config: RunConfig, table: Table) -> None:
+    given = RunConfig.model_validate(
+        {"output": config.output, "data": {"table": table.path}, "sampler": {"type": "per_class", "per_class": 32}}
+    )
+    made, told = apply_recipe(given, table)
+    assert made.batch_size == 64, "the recipe's 32 would be one class"
+    assert not any("batch_size" in line for line in told)

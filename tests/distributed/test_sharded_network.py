@@ -17,8 +17,8 @@ from eml.training.checks import run_notes
 from eml.training.config import RunConfig
 from eml.training.fit import fit
 from eml.training.process_checks import check_processes
-from tests.training import process_group
-from tests.training.process_group import task
+from tests.distributed import process_group
+from tests.distributed.process_group import task
 from tests.training.runs import assert_near, changed, left_by, lines, stop_at
 
 from_torch_2_8 = pytest.mark.skipif(not AVAILABLE, reason="torch shares a network out in this way from 2.8 on")

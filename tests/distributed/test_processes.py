@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,14 @@ import pytest
 from eml.cli.app import main
 from eml.config import dump
 from eml.dataset.table import Table
-from eml.distributed.processes import Processes
+from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import AVAILABLE
 from eml.errors import ConfigError
 from eml.training.config import RunConfig
 from eml.training.fit import fit
 from eml.training.process_checks import check_processes, goes_by_rows
-from tests.training import process_group
-from tests.training.process_group import task
+from tests.distributed import process_group
+from tests.distributed.process_group import task
 from tests.training.runs import assert_near, changed, draw, left_by, lines
 
 SGD = {"name": "sgd", "lr": {"backbone": 0.05, "neck": 0.05, "class_weights": 0.5}, "clip": 1.0}
@@ -196,6 +197,20 @@ def test_what_several_processes_cannot_do_is_told_before_anything_is_read(plain:
 def test_optimizers_are_told_apart_by_what_they_do_to_parts_of_a_matrix() -> None:
     names = ("sgd", "adamw", "lion", "rmsprop", "lamb", "lars", "adafactor", "muon")
     assert [name for name in names if goes_by_rows(name)] == ["sgd", "adamw", "lion", "rmsprop"]
+
+
+def test_processes_are_immutable_and_a_single_one_has_no_state_at_all() -> None:
+    with pytest.raises(FrozenInstanceError):
+        SINGLE_PROCESS.rank = 1  # type: ignore[misc]
+    SINGLE_PROCESS.set_resume_hint("resume it")
+    assert SINGLE_PROCESS.meeting is None
+    assert Processes() == SINGLE_PROCESS
+    assert not SINGLE_PROCESS.has_met
+    assert not SINGLE_PROCESS.is_error_reported
+    several = Processes(1, 2)
+    several.set_resume_hint("resume it")
+    assert str(several.lost()).endswith("so process 1 of 2 ends too; resume it")
+    assert Processes(0, 2).meeting is not several.meeting
 
 
 def test_one_process_where_a_launcher_was_to_start_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
