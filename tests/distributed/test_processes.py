@@ -162,7 +162,7 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the others end by themselves alone")
 @pytest.mark.parametrize("rank", [0, 1], ids=["which the others meet at", "another"])
-def test_when_a_process_is_frozen_the_others_end_it_and_themselves(
+def test_when_a_process_is_frozen_the_other_processes_end_it_and_themselves(
     plain: RunConfig, table: Table, tmp_path: Path, rank: int
 ) -> None:
     file = tmp_path / "frozen.yaml"
@@ -176,7 +176,7 @@ def test_when_a_process_is_frozen_the_others_end_it_and_themselves(
     assert f"Resume with: eml train {plain.output / 'config.yaml'} --resume" in ends[1 - rank][1]
 
 
-def test_what_several_processes_cannot_do_is_told_before_anything_is_read(plain: RunConfig) -> None:
+def test_settings_that_several_processes_cannot_use_are_reported_before_anything_is_read(plain: RunConfig) -> None:
     wrong = changed(
         plain,
         precision="float16",
@@ -194,7 +194,7 @@ def test_what_several_processes_cannot_do_is_told_before_anything_is_read(plain:
     check_processes(changed(wrong, precision="float32"), Processes())
 
 
-def test_optimizers_are_told_apart_by_what_they_do_to_parts_of_a_matrix() -> None:
+def test_optimizers_that_treat_rows_apart_are_recognised() -> None:
     names = ("sgd", "adamw", "lion", "rmsprop", "lamb", "lars", "adafactor", "muon")
     assert [name for name in names if goes_by_rows(name)] == ["sgd", "adamw", "lion", "rmsprop"]
 
@@ -225,7 +225,7 @@ def test_one_process_where_a_launcher_was_to_start_several_is_refused(monkeypatc
         Processes.of_environment()
 
 
-def test_an_environment_that_no_launcher_made_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_that_no_launcher_sets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")

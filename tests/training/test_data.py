@@ -60,7 +60,7 @@ def test_a_list_of_tables_is_read_from_a_config_with_paths_from_its_folder(tmp_p
     assert data.labels == "merged"
 
 
-def test_mistakes_in_a_list_of_tables_are_told_with_their_lines(tmp_path: Path) -> None:
+def test_mistakes_in_a_list_of_tables_are_reported_with_their_lines(tmp_path: Path) -> None:
     assert config_errors(tmp_path, "  table:\n    - 5\n    - {tabel: b.csv}\n    - {table: c.csv, root: 3}\n") == [
         "run.yaml:4: data.table.0 must be a path or a section (keys: table, root, name), got 5.",
         "run.yaml:5: unknown key 'data.table.1.tabel' (did you mean 'table'?); known: table, root, name",
@@ -126,7 +126,7 @@ def test_the_validation_of_open_metric_learning_is_never_trained_on_nor_validate
             assert set(sets.validation.frame["label"]) <= {"c0", "c1", "c2"}
 
 
-def test_a_table_whose_folds_are_all_for_training_gets_none_made(tmp_path: Path, table: Table) -> None:
+def test_no_folds_are_added_to_a_table_whose_folds_are_all_for_training(tmp_path: Path, table: Table) -> None:
     path = write_table(table.frame.assign(fold=-1), tmp_path / "t.csv", command="test", root=table.root).source
     with pytest.raises(DataError, match="no image is in fold 0; the folds are -1"):
         training_data(table_to_train_on(DataConfig(table=path)), 0)
@@ -154,7 +154,7 @@ def test_flags_that_are_all_blank_say_nothing(tmp_path: Path, table: Table) -> N
     assert retrieval_set(train, "t").protocol == "leave-one-out"
 
 
-def test_a_box_out_of_its_image_is_told_before_anything_is_trained_or_measured(tmp_path: Path, table: Table) -> None:
+def test_a_box_outside_its_image_is_reported_before_training_and_evaluation(tmp_path: Path, table: Table) -> None:
     boxes = "label,file_name,x_1,y_1,x_2,y_2\nc0,c0/0.png,0,0,20,40\nc1,c1/0.png,0,0,41,40\n"
     (tmp_path / "t.csv").write_text(boxes)
     told = r"t\.csv:3: box 0, 0, 41, 40 is not within the 40 × 40 pixels of 'c1/0\.png'"
@@ -164,7 +164,7 @@ def test_a_box_out_of_its_image_is_told_before_anything_is_trained_or_measured(t
         table_to_evaluate(tmp_path / "t.csv", table.root)
 
 
-def test_a_table_without_folds_gets_those_of_kfold_and_what_looks_alike_stays_together(
+def test_a_table_without_folds_gets_those_of_kfold_and_near_duplicates_stay_together(
     table: Table, config: RunConfig, tmp_path: Path
 ) -> None:
     frame = table.frame.drop(columns="fold").assign(
@@ -208,7 +208,7 @@ def test_too_little_to_train_on_is_an_error(config: RunConfig, table: Table) -> 
         fit(changed(config, data={"table": table.path, "fold": 7}), table)
 
 
-def test_a_table_without_the_column_is_told_which_it_has(config: RunConfig, table: Table) -> None:
+def test_an_error_about_a_missing_category_column_lists_the_columns(config: RunConfig, table: Table) -> None:
     with pytest.raises(DataError) as error:
         Run(build_parts(changed(config, sampler={"type": "per_category", "per_class": 2}), table))
     assert str(error.value) == (

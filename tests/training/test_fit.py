@@ -49,7 +49,7 @@ def test_best_is_the_epoch_with_the_best_metric_and_only_named_checkpoints_stay(
     assert len(list((result.folder / "checkpoints").glob("epoch-*"))) == len({best, 4})
 
 
-def test_a_image_that_cannot_be_read_is_named(config: RunConfig, table: Table, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named(config: RunConfig, table: Table, tmp_path: Path) -> None:
     frame = table.frame.copy()
     frame.loc[frame["fold"] != 0, "file_name"] = "c0/gone.png"
     with pytest.raises(DataError, match=r"c0/gone\.png"):

@@ -41,7 +41,7 @@ def test_adam_is_fused_on_a_cpu_and_equals_the_one_that_is_not(name: str) -> Non
     torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)
 
 
-def test_others_are_as_timm_has_them() -> None:
+def test_other_optimizers_are_those_of_timm() -> None:
     for name in ("sgd", "lamb", "nadamw", "lion"):
         optimizer = new_optimizer(name, group(kernel()), torch.device("cpu"))
         assert not optimizer.param_groups[0].get("fused")

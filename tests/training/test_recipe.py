@@ -32,7 +32,7 @@ def test_a_recipe_fills_in_what_the_config_leaves_open_and_nothing_else(table: T
     assert apply_recipe(made, table) == (made, [])
 
 
-def test_a_margin_that_looks_at_lengths_gets_them_as_the_backbone_gives_them(table: Table) -> None:
+def test_a_margin_that_uses_embedding_norms_gets_no_neck(table: Table) -> None:
     made, _ = apply_recipe(config(margin={"type": "adaface"}), table)
     assert made.model.neck.type == "identity"
 

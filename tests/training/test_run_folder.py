@@ -19,7 +19,7 @@ from eml.training.run_folder import RunFolder
 from tests.training.runs import changed, left_by, stop_at
 
 
-def test_a_run_folder_is_not_overwritten_unasked_nor_a_folder_of_the_users_at_all(
+def test_a_run_folder_is_replaced_only_with_overwrite_and_a_folder_of_the_user_never(
     config: RunConfig, table: Table
 ) -> None:
     config.output.mkdir()

@@ -35,7 +35,7 @@ def test_interrupted_and_resumed_runs_equal_an_uninterrupted_one_byte_for_byte(
 
 
 @pytest.mark.parametrize("margin", ["elastic_arcface", "curricularface", "vpl", "sphereface2"])
-def test_a_margins_state_and_draws_are_taken_up_again(
+def test_a_resumed_run_restores_the_state_and_draws_of_a_margin(
     margin: str, config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
     settings = {"memory": {"start": 2}} if margin == "vpl" else {}
