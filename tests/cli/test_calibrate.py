@@ -105,9 +105,9 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
 @pytest.mark.parametrize(
     "words, told",
     [
-        ("", "no goal is given; give one goal: --far RATE"),
-        ("--far 0.1 --precision 0.9", "--far and --precision are given; give one goal"),
-        ("--far 1.5", "--far must be above 0 and below 1, got 1.5"),
+        ("", "no goal is given; give one goal"),
+        ("--far 0.1 --precision 0.9", "are given; give one goal"),
+        ("--far 1.5", "must be above 0 and below 1, got 1.5"),
         ("--far 0.1 --plot x.jpg", "x.jpg: a PNG is written"),
         ("--pair-far 0.05 --plot /proc/x.png", "/proc: cannot be written"),
         ("--precision 0.85", "these 16 differ: resamples of them give no threshold. Give images of more classes"),
@@ -182,7 +182,7 @@ def test_nothing_of_the_users_is_replaced(
     words = ["calibrate", str(checkpoint), "--data", str(photos), "--pair-far", "0.05"]
     (checkpoint / "calibration.json").write_text("{}")
     assert main(words) == 2
-    assert "calibration.json: is there and was not written by eml calibrate" in capsys.readouterr().err
+    assert "calibration.json: exists and was not written by eml calibrate" in capsys.readouterr().err
     (checkpoint / "calibration.json").unlink()
     Image.new("RGB", (8, 8)).save(tmp_path / "mine.png")
     assert main([*words, "--plot", str(tmp_path / "mine.png")]) == 2
@@ -203,7 +203,7 @@ def test_a_calibration_that_cannot_be_trusted_is_an_error_only_when_it_is_used(
     for change, told in (
         ({"weights_digest": "0" * 32}, "belongs to other weights"),
         ({"format": 2, "eml_version": "9"}, r"written by a newer eml \(9\)"),
-        ({"threshold": 0.5}, r"no calibration \(threshold:"),
+        ({"threshold": 0.5}, r"not a calibration \(threshold:"),
     ):
         file.write_text(json.dumps(good | change))
         model = eml.load(checkpoint)
