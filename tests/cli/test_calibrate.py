@@ -105,7 +105,7 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
 @pytest.mark.parametrize(
     "words, told",
     [
-        ("", "no goal is given; give one goal: --far RATE"),
+        ("", "no goal is given; give one goal: --far (share of"),
         ("--far 0.1 --precision 0.9", "--far and --precision are given; give one goal"),
         ("--far 1.5", "--far must be above 0 and below 1, got 1.5"),
         ("--far 0.1 --plot x.jpg", "x.jpg: the name of the image must end in .png"),
@@ -182,7 +182,7 @@ def test_nothing_of_the_users_is_replaced(
     words = ["calibrate", str(checkpoint), "--data", str(photos), "--pair-far", "0.05"]
     (checkpoint / "calibration.json").write_text("{}")
     assert main(words) == 2
-    assert "calibration.json: is there and was not written by eml calibrate" in capsys.readouterr().err
+    assert "calibration.json: exists and was not written by eml calibrate" in capsys.readouterr().err
     (checkpoint / "calibration.json").unlink()
     Image.new("RGB", (8, 8)).save(tmp_path / "mine.png")
     assert main([*words, "--plot", str(tmp_path / "mine.png")]) == 2
@@ -203,7 +203,7 @@ def test_a_calibration_that_cannot_be_trusted_is_an_error_only_when_it_is_used(
     for change, told in (
         ({"weights_digest": "0" * 32}, "belongs to other weights"),
         ({"format": 2, "eml_version": "9"}, r"written by a newer eml \(9\)"),
-        ({"threshold": 0.5}, r"no calibration \(threshold:"),
+        ({"threshold": 0.5}, r"not a calibration \(threshold:"),
     ):
         file.write_text(json.dumps(good | change))
         model = eml.load(checkpoint)

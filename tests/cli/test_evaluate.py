@@ -183,14 +183,14 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(
     (tmp_path / "mine" / "embeddings").mkdir(parents=True)
     (tmp_path / "mine" / "embeddings" / "embeddings.npz").write_text("mine")
     assert run(*words, tmp_path / "mine", "--save-embeddings") == 2
-    assert "embeddings.npz: is there and was not written by eml evaluate" in capfd.readouterr().err
+    assert "embeddings.npz: exists and was not written by eml evaluate" in capfd.readouterr().err
     assert run(*words, tmp_path / "mine") == 0
 
 
 def test_what_is_missing_is_told(files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", files[0]) == 2
-    assert "has no run folder to write into; say where with --out FOLDER" in capfd.readouterr().err
+    assert "has no run folder to write into" in capfd.readouterr().err
     assert run("evaluate", "timm:test_resnet", "--out", tmp_path) == 2
-    assert "say on which images: --data TABLE" in capfd.readouterr().err
+    assert "give the images to evaluate on as" in capfd.readouterr().err
     assert run("evaluate", files[0], "--out", tmp_path / "out", "--within", "camera") == 2
     assert "has no column 'camera'; it has label, file_name" in capfd.readouterr().err

@@ -168,7 +168,10 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("evaluate {photos}/gone --data {photos}", "does not exist: expected a folder with config.json"),
         ("evaluate {photos}/run --data {photos}/gone.csv", "gone.csv: no such file"),
         ("evaluate {photos}/run --data {photos}/one.csv", "none of 2 queries has a positive"),
-        ("evaluate timm:test_resnet --weights none --data {photos}", "say where with --out FOLDER"),
+        (
+            "evaluate timm:test_resnet --weights none --data {photos}",
+            "has no run folder to write into",
+        ),
         (
             "evaluate timm:test_resnet timm:test_resnett --weights none --data {tmp}/gone --out {tmp}",
             f"timm:test_resnett: timm {timm.__version__} has no model 'test_resnett' (did you mean 'test_resnet'",
@@ -179,7 +182,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
             "evaluate {photos}/run --data {photos} --slice category --slice nope",
             "has no columns 'category', 'nope' to slice by; it has label",
         ),
-        ("evaluate {photos}/run --weights none --data {photos}", "--weights and --image-size are for timm:NAME"),
+        ("evaluate {photos}/run --weights none --data {photos}", "are for timm:NAME"),
         ("train {photos}/config.yaml --accept-changes", "--accept-changes: only with --resume"),
         ("train {photos}/config.yaml --fold first", "--fold must be a number or 'all', got 'first'"),
         ("init {photos}", "config.yaml: is there already"),

@@ -144,7 +144,7 @@ def test_rows_that_are_neither_query_nor_gallery_are_not_embedded(tmp_path: Path
 
 def test_images_of_one_class_measure_nothing(table: Table) -> None:
     one = table.frame[table.frame["label"] == "c1"]
-    with pytest.raises(DataError, match="t: all images are of one class, 'c1', so that every answer is right"):
+    with pytest.raises(DataError, match="t: all images are of one class, 'c1', so every answer is right"):
         build_retrieval_set(one, "t")
 
 
