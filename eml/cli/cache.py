@@ -111,7 +111,7 @@ def _of_config(config: Path, overrides: list[str], *, clear: bool) -> "list[Want
     from eml.config import load
     from eml.training.config import RunConfig
 
-    run = load(RunConfig, config, overrides)
+    run = load(RunConfig, config, overrides, override_name="--set")
 
     from eml.training.caches import caches_of_run
     from eml.training.data import table_to_train_on

@@ -75,7 +75,7 @@ def train(
         from eml.config import load
         from eml.training.config import RunConfig
 
-        run = load(RunConfig, config, overrides)
+        run = load(RunConfig, config, overrides, override_name="--set")
         if preview:
             _preview(run, out or config.with_name("preview.png"), overwrite=overwrite, json=json)
             return
