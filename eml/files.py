@@ -13,6 +13,7 @@ from typing import Any
 
 from eml.errors import OutputError
 
+MIB = 2**20  # bytes
 TEMPORARY_PREFIX = ".eml-tmp-"
 FILE_SUFFIXES = (
     *(".csv", ".tsv", ".parquet", ".xlsx", ".json", ".jsonl", ".yaml", ".yml", ".txt", ".md", ".log"),

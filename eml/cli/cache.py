@@ -174,7 +174,7 @@ def _fill(wanted: "Wanted", *, check: bool) -> dict[str, Any]:
         "settings": str(wanted.settings),
         "folder": str(wanted.path),
         "images": len(wanted.frame),
-        "made": filled.made,
+        "made": filled.added,
         "bytes": filled.bytes,
         "seconds": round(filled.seconds, 2),
     }
@@ -183,9 +183,9 @@ def _fill(wanted: "Wanted", *, check: bool) -> dict[str, Any]:
 def _remove(wanted: "Sequence[Wanted]", *, keep: bool) -> list[str]:
     """Removes the caches in the folders; keep: but those that are wanted."""
     from eml.cli.display import console
+    from eml.files import MIB
     from eml.images.cache import caches
     from eml.images.cache.store import remove
-    from eml.training.caches import MIB
 
     kept = {one.path for one in wanted} if keep else set()
     removed = []

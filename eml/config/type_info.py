@@ -106,7 +106,8 @@ def items(spec: FieldSpec) -> FieldSpec | None:
 def key_paths(model: type[BaseModel], data: object) -> list[Loc]:
     """Return the path to each key that takes a plain value; `data` names the members of families.
 
-    A family counts too, since the name of a member is a value. Where `data` lacks a section, its default counts; an optional section counts as present.
+    A family counts too, since the name of a member is a value.
+    Where `data` lacks a section, its default counts; an optional section counts as present.
     """
     return list(_key_paths(FieldSpec(model), data, (), frozenset()))
 

@@ -10,8 +10,9 @@ import pandas as pd
 from eml.dataset.table import Table
 from eml.errors import ConfigError
 from eml.evaluation.retrieval_set import RetrievalSet
+from eml.files import MIB
 from eml.images.augment import Augmenter
-from eml.images.cache import Filled, Settings, StoredFormat, caches, fill
+from eml.images.cache import CacheSettings, FillResult, StoredFormat, caches, fill
 from eml.images.cache.fill import Advance
 from eml.images.preprocess import Interpolation, Preprocess
 from eml.inference.images import table_files
@@ -22,7 +23,6 @@ from eml.training.data import TrainingSets, training_sets, validation_sets
 from eml.training.recipe import resolved
 
 FOLDER = ".eml_cache"
-MIB = 2**20
 _WHOLE = 1.5
 """What is kept of images that an augmentation wants whole, relative to the network's side: a JPEG's average too."""
 
@@ -35,37 +35,37 @@ class Wanted:
     table: Table
     frame: pd.DataFrame
     folder: Path
-    settings: Settings
+    settings: CacheSettings
 
     @property
     def path(self) -> Path:
         """Of the cache itself."""
         return self.folder / self.settings.name
 
-    def fill(self, report: Report, advance: Advance = lambda done, total: None, *, check: bool = False) -> Filled:
+    def fill(self, report: Report, advance: Advance = lambda done, total: None, *, check: bool = False) -> FillResult:
         """Makes what is missing, and tells what it took."""
         before = caches(self.folder)
         filled = fill(
             self.folder, self.settings, table_files(self.table, self.frame), report=report, advance=advance, check=check
         )
         report(f"cache: {self.use}: {told(filled, len(self.frame))}")
-        if filled.made and self.path not in before:
+        if filled.added and self.path not in before:
             others = {path: of for path, of in before.items() if path.name.startswith(self.settings.kind)}
             for path, (holds, size) in others.items():
                 report(f"cache: {path} is another ({holds}; {size / MIB:,.1f} MiB); eml cache --prune removes it")
         return filled
 
 
-def told(filled: Filled, count: int) -> str:
+def told(filled: FillResult, count: int) -> str:
     """What making the cache of `count` images took."""
-    if not filled.made and not filled.renewed:
+    if not filled.added and not filled.renewed:
         return f"{count:,} images are there, unchanged"
-    parts = [f"made {filled.made:,} of {count:,} images, {filled.bytes / MIB:,.1f} MiB"] if filled.made else []
+    parts = [f"made {filled.added:,} of {count:,} images, {filled.bytes / MIB:,.1f} MiB"] if filled.added else []
     parts += [f"{filled.renewed:,} files have another time and the same content"] if filled.renewed else []
     return f"{'; '.join(parts)}, in {filled.seconds:,.1f} s"
 
 
-def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Augmenter) -> Settings:
+def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Augmenter) -> CacheSettings:
     """Of the images that are trained on. Raises ConfigError for a side below the network's."""
     size = preprocess.size
     if config.side is not None and config.side < size:
@@ -73,13 +73,13 @@ def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Au
             f"data.cache.side must be at least image.size, {size}, else every image is enlarged; got {config.side}"
         )
     cut = augmenter.crop.cut if augmenter.crop else 0.0
-    needed = math.ceil((_WHOLE if augmenter.whole else 1) * size / math.sqrt(1 - cut))
+    needed = math.ceil((_WHOLE if augmenter.before_resize else 1) * size / math.sqrt(1 - cut))
     return images_settings(config.side or needed, preprocess.interpolation, config.format, config.quality)
 
 
-def images_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> Settings:
+def images_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> CacheSettings:
     """Of images whose shorter side is at most `side`."""
-    return Settings("images", side, interpolation, format_, quality if format_ == "jpeg" else None)
+    return CacheSettings("images", side, interpolation, format_, quality if format_ == "jpeg" else None)
 
 
 def wanted_caches(
@@ -93,7 +93,7 @@ def wanted_caches(
     """(None, of the training images), then (name of a validation set, of its images) each."""
     settings = training_settings(config, preprocess, augmenter)
     yield None, Wanted("training", table, sets.frame, _folder(config, table), settings)
-    squares = Settings("squares", preprocess.size, preprocess.interpolation, fit=preprocess.fit)
+    squares = CacheSettings("squares", preprocess.size, preprocess.interpolation, fit=preprocess.fit)
     for name, (own, wanted) in validated.items() if config.validation else ():
         use = f"validation on {name}" if name else "validation"
         yield name, Wanted(use, own, wanted.frame, _folder(config, own), squares)

@@ -97,7 +97,7 @@ def test_what_is_kept_follows_from_what_crops_need() -> None:
         (Augmenter(), 160),
         (Augmenter(crop=Crop(0.3, 1.2)), 192),
         (Augmenter(crop=Crop(0.75, 1.2)), 320),
-        (Augmenter(whole=lambda pixels, seed: pixels), 240),
+        (Augmenter(before_resize=lambda pixels, seed: pixels), 240),
     ):
         assert training_settings(raw, preprocess, augmenter).side == side
     assert training_settings(CacheConfig(side=170), preprocess, Augmenter()).side == 170

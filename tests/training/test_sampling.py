@@ -54,7 +54,7 @@ def test_notes_of_the_sampler_are_told_by_a_run_and_by_a_rehearsal(config: RunCo
     told: list[str] = []
     fit(given, kept, observe=lambda event: told.append(event.text) if isinstance(event, Note) else None)
     expected = Run(given, kept, quiet).sampling_notes()
-    assert expected[0] == "sampler per_class: 5 batches an epoch, 35% of their images are repeats"
+    assert expected[0] == "sampler per_class: 5 batches per epoch, 35% of their images are repeats"
     assert "1 of 5 classes have fewer than per_class 2 images" in expected[1]
     assert set(expected) <= set(told)
     facts, warnings = rehearse(given, kept)
