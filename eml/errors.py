@@ -36,7 +36,7 @@ class EmlError(Exception):
         self.problems = [line if isinstance(line, Problem) else Problem(line, code, parameter) for line in lines]
         super().__init__("\n".join(self.problems))
 
-    def __reduce__(self) -> tuple[type["EmlError"], tuple[list[Problem]]]:
+    def __reduce__(self) -> tuple[type["EmlError"], tuple[object, ...]]:
         """Keep codes and parameters when the error is sent to another process."""
         return type(self), (self.problems,)
 

@@ -13,7 +13,7 @@ from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.evaluation.retrieval_set import RetrievalSet, retrieval_set
 from eml.images.preprocess import Preprocess
-from eml.images.source import Source
+from eml.images.source import ImageSource
 from eml.inference.embed import embed_together
 from eml.inference.images import table_images
 from eml.inference.model import Model
@@ -75,7 +75,7 @@ def evaluate(
     *,
     batch_size: int = 64,
     workers: int = 0,
-    source: Source | None = None,
+    source: ImageSource | None = None,
     progress: Callable[[int], None] | None = None,
     processes: Processes = SINGLE_PROCESS,
 ) -> Summary:
@@ -107,7 +107,7 @@ def evaluation_of(
     *,
     batch_size: int = 64,
     workers: int = 0,
-    source: Source | None = None,
+    source: ImageSource | None = None,
     progress: Callable[[int], None] | None = None,
     processes: Processes = SINGLE_PROCESS,
 ) -> Evaluation:

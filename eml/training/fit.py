@@ -24,7 +24,7 @@ from eml.head.shards import Shard
 from eml.images.loading import EpochBatches, ImageDataset, batches, normalise
 from eml.images.mixes import Mixed
 from eml.images.preprocess import Preprocess
-from eml.images.source import Source
+from eml.images.source import ImageSource
 from eml.inference.images import table_images
 from eml.inference.model import Model
 from eml.losses import Terms
@@ -151,7 +151,7 @@ class Run:
         self.sampled = self.sets.sampled(config.sampler.category_column, table.name)
         config.sampler.check(self.sampled, config.batch_size, table.name)
         self.validation = Validation(config.validation, table, self.sets)
-        self.cached: dict[str | None, Source] = {}  # of the training images (None), and of validation sets by name
+        self.cached: dict[str | None, ImageSource] = {}  # of the training images (None), and of validation sets by name
         torch.manual_seed(config.seed)
         self.embedder: Embedder = build_embedder(
             config.model.model_copy(update={"weights": "none"}) if resume else config.model,  # the state has them

@@ -183,6 +183,21 @@ def test_a_cache_that_does_not_hold_what_its_name_says_is_refused(root: Path) ->
         filled(root, JPEG)
 
 
+@pytest.mark.parametrize("kind", ["pictures", "squares"])
+def test_a_cache_of_0_1_0_is_not_read_but_listed_so_that_it_can_be_removed(root: Path, kind: str) -> None:
+    settings = CacheSettings("squares", 24, "bicubic", fit="squash") if kind == "squares" else RAW
+    old = root / ".eml_cache" / f"{kind}-a79565cb39572960"
+    old.mkdir(parents=True)
+    header = settings.header() | {"kind": kind, "made_as": 1}
+    del header["version"]
+    (old / "header.json").write_text(json.dumps(header))
+    (old / "data.bin").write_bytes(b"old")
+    assert filled(root, settings).added == len(NAMES)
+    listed = caches(root / ".eml_cache")
+    assert set(listed) == {old, CacheStore(root / ".eml_cache", settings).path}
+    assert listed[old][0].startswith(f"{kind}, side 24, ")
+
+
 def test_data_cut_short_are_noticed_and_made_again(root: Path) -> None:
     first = filled(root)
     data = CacheStore(root / ".eml_cache", RAW).data
@@ -348,10 +363,11 @@ def test_a_second_process_waits_for_the_first_and_then_finds_all_there(root: Pat
         assert not results
     waiting.join()
     assert lines[0] == f"cache: waiting for process {os.getpid()}, which is filling {store.path}"
+    assert sum("waiting" in line for line in lines) == 1
     assert results[0].added == len(NAMES)
 
 
-def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(root: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_with_advice(root: Path) -> None:
     (root / ".eml_cache").write_text("in the way")
     with pytest.raises(OutputError, match=r"Set data\.cache\.folder, or give eml cache another `folder`"):
         filled(root)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from eml.images.mixes.mixup_or_cutmix import MixupOrCutMix
 from torch import Tensor
 
 from eml.images.mixes import Mix, Mixed
 from eml.images.mixes.cutmix import CutMix
 from eml.images.mixes.mixup import Mixup
+from eml.images.mixes.mixup_or_cutmix import MixupOrCutMix
 
 SETTINGS = [{}, {"share": "image"}]
 EVERY = [member.model_validate({"type": name, **each}) for name, member in Mix.members().items() for each in SETTINGS]

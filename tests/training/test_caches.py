@@ -68,7 +68,7 @@ def test_a_cache_is_made_with_progress_and_taken_as_it_is_the_next_time(config: 
     fit(run, own, observe=seen.append)
     assert Caching(20, 20) in seen
     notes = [event.text for event in seen if isinstance(event, Note)]
-    assert any("cache: 20 images to make, about " in text for text in notes)
+    assert any("cache: 20 images to add, about " in text for text in notes)
     assert any("cache: training: made 20 of 20 images, " in text for text in notes)
     assert any("cache: validation: made 30 of 30 images, " in text for text in notes)
     seen.clear()
