@@ -68,7 +68,7 @@ def test_mistakes_in_a_list_of_tables_are_told_with_their_lines(tmp_path: Path) 
 def test_an_empty_list_and_a_root_beside_a_list_are_refused(tmp_path: Path) -> None:
     assert config_errors(tmp_path, "  table: []\n") == ["run.yaml:3: data.table must not be empty."]
     assert config_errors(tmp_path, "  table: [a.csv]\n  root: x\n") == [
-        "run.yaml:4: data.root goes with one table; write each of the list as {table: …, root: …}"
+        "run.yaml:4: data.root is for a single table; write the entries of a list as {table: …, root: …}"
     ]
 
 
