@@ -1,11 +1,10 @@
-"""The callbacks by which long work reports what it does and how far it is."""
+"""The callbacks through which long work reports its progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""(description, total) → context manager → function called with the number of items newly done."""
-
+"""(description, total) → context manager → function that receives the number of newly finished items."""
 
 Report = Callable[[str], None]
 """A function called with a line of text."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.images.preprocess import Preprocess
-from eml.images.source import Source
+from eml.images.source import ImageSource
 from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
 from eml.models.calibration import Calibration
@@ -86,7 +86,7 @@ def evaluate_model(
     retrieval: RetrievalSet,
     *,
     batching: Batching | None = None,
-    source: Source | None = None,
+    source: ImageSource | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Embed every image of the set once, rank the gallery for every query and summarise the metrics.

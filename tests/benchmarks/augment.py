@@ -25,7 +25,7 @@ from eml.images.augment._albumentations_adapter import Composed, library
 from eml.images.decode import Box
 from eml.images.loading import ImageDataset
 from eml.images.preprocess import Preprocess
-from eml.images.source import Opened
+from eml.images.source import OpenedImage
 
 Work = Callable[[int], Any]
 LIST = [
@@ -44,10 +44,10 @@ class Decoded:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def whole(self, row: int, side: int) -> Opened:
+    def whole(self, row: int, side: int) -> OpenedImage:
         return self.photos[row]
 
-    def part(self, row: int, side: int, choose: Callable[[float, float], Box]) -> tuple[Opened, Box]:
+    def part(self, row: int, side: int, choose: Callable[[float, float], Box]) -> tuple[OpenedImage, Box]:
         height, width, _ = self.photos[row].shape
         return self.photos[row], choose(width, height)
 

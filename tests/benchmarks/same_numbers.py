@@ -75,6 +75,12 @@ def member(family: Any, settings: Settings) -> Any:
     return family.members()[settings["type"]].model_validate(settings)
 
 
+def random_mix() -> str:
+    """Gives the name of the mix that is mixup or CutMix, batch by batch."""
+    family = found("eml.images.mixes:Mix", "eml.data.mixes:Mix", "eml.mixes:Mix")
+    return "mixup_or_cutmix" if "mixup_or_cutmix" in family.members() else "either"
+
+
 def margin_fields(name: str) -> set[str]:
     """Gives the names of a margin's settings."""
     return set(margin_family().members()[name].model_fields)
@@ -669,7 +675,7 @@ RUNS: dict[str, Settings] = {
     "sampled": {
         "margin": {"type": "elastic_cosface"},
         "head": {"scale": 16, "mode": {"type": "sampled", "fraction": 0.6}},
-        "mix": {"type": "either"},
+        "mix": {"type": random_mix()},
         "sampler": {"type": "balanced"},
         "augment": {"type": "randaugment"},
         "optimizer": {"clip": 5.0, "layer_decay": 0.8, "lr": {"backbone": 1e-3}},
