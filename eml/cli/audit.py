@@ -9,7 +9,7 @@ from eml.cli.app import command_line
 from eml.cli.options import Json, Overwrite
 
 if TYPE_CHECKING:
-    from eml.dataset.splits.leak_audit import Audit
+    from eml.dataset.splits.leak_audit import LeakAudit
 
 SHOWN = 5  # pairs
 
@@ -91,7 +91,7 @@ def audit(
     if strict and found.warnings:
         raise DataError([f"--strict: cannot tell: {line}" for line in found.warnings])
     meant = test is None or same_classes
-    clean = found.clean and (meant or not found.classes)
+    clean = found.clean and (meant or not found.shared_classes)
     _show(found, bits, meant, clean)
     replaced = []
     if out is not None:
@@ -121,29 +121,29 @@ def _threshold(inputs: list[Path]) -> int:
     return found
 
 
-def _facts(found: "Audit", inputs: list[Path], bits: int, clean: bool) -> dict[str, Any]:
+def _facts(found: "LeakAudit", inputs: list[Path], bits: int, clean: bool) -> dict[str, Any]:
     return {
         "tables": [str(path) for path in inputs],
         "threshold": bits,
-        "images": found.sides,
-        "pairs": found.count,
-        "pairs_of_same_content": found.same_content,
-        "images_with_pair": found.look_alikes,
-        "shared_values": found.values,
-        "shared_classes": found.classes,
+        "images": found.images,
+        "pairs": found.num_pairs,
+        "pairs_of_same_content": found.pairs_of_same_content,
+        "images_with_pair": found.images_with_pair,
+        "shared_values": found.shared_values,
+        "shared_classes": found.shared_classes,
         "clean": clean,
     }
 
 
-def _show(found: "Audit", bits: int, meant: bool, clean: bool) -> None:
+def _show(found: "LeakAudit", bits: int, meant: bool, clean: bool) -> None:
     from eml.cli.display import console
 
-    rows = [[name, images, found.look_alikes[name]] for name, images in found.sides.items()]
+    rows = [[name, images, found.images_with_pair[name]] for name, images in found.images.items()]
     console.table("", ["side", "images", "with a look-alike on another side"], rows)
-    if found.count:
-        same = f", {found.same_content:,} of them the same file" if found.same_content else ""
+    if found.num_pairs:
+        same = f", {found.pairs_of_same_content:,} of them the same file" if found.pairs_of_same_content else ""
         apart = f"within {bits} of 64 bits" if not found.warnings else "of equal content"
-        console.warn(f"{console.count(found.count, 'pair looks', 'pairs look')} alike {apart}{same}. The nearest:")
+        console.warn(f"{console.count(found.num_pairs, 'pair looks', 'pairs look')} alike {apart}{same}. The nearest:")
         for pair in found.pairs.head(SHOWN).itertuples():
             where = f"{pair.side}: {pair.file_name} ({pair.label})"
             console.say(
@@ -151,11 +151,11 @@ def _show(found: "Audit", bits: int, meant: bool, clean: bool) -> None:
             )
         if len(found.pairs) > SHOWN:
             console.say("  … all of them with --out pairs.csv")
-    for column, values in found.values.items():
+    for column, values in found.shared_values.items():
         if values:
             console.warn(f"{column} is on both sides for {console.some(values, 'value', 'values')}")
-    if found.classes:
-        told = f"on more than one side: {console.some(found.classes, 'class', 'classes')}"
+    if found.shared_classes:
+        told = f"on more than one side: {console.some(found.shared_classes, 'class', 'classes')}"
         if meant:
             console.say(f"{told} (meant, so no finding)")
         else:

@@ -24,7 +24,7 @@ def demo(
 
     from eml.cli.app import run
     from eml.cli.display import console
-    from eml.demo_data.glyphs import draw
+    from eml.demo_data.demo import draw_images
     from eml.errors import OutputError
 
     images = folder / "images"
@@ -47,7 +47,7 @@ def demo(
 
     console.say(f"drawing characters into {images}", style="bold")
     with console.progress("drawing") as advance:
-        draw(images, progress=advance)
+        draw_images(images, progress=advance)
     marker.touch()
     if not (folder / "config.yaml").exists():  # of an older demo it may have been edited: that one is kept
         shutil.copyfile(CONFIG, folder / "config.yaml")

@@ -1,6 +1,7 @@
 """`eml filter`."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,8 +12,7 @@ from eml.cli.options import Dataset, Json, Out, Overwrite, Root, out_folder
 from eml.errors import DataError
 
 if TYPE_CHECKING:
-    from eml.dataset.filter import Filtered
-    from eml.dataset.table import Table
+    from eml.dataset.filter import FilteredTable
 
 
 def filter(
@@ -101,14 +101,17 @@ def filter(
         raise DataError(f"{', '.join(given)}: only with --dedup")
 
     from eml.cli.display import console
-    from eml.dataset.filter import THRESHOLD, check_options, filter_table
+    from eml.dataset.duplicates.dedup import THRESHOLD, DedupRules
+    from eml.dataset.filter import FilterRules, filter_table
     from eml.dataset.pipeline import resolve
     from eml.dataset.sidecar import written_by_eml
     from eml.dataset.table import check_outputs, read_file_names, write_tables
 
     names = {path: read_file_names(path) for path in exclude or ()}
     bits = THRESHOLD if threshold is None else threshold
-    check_options(names, min_size, max_size, dedup, bits, min_per_class, scope or "class", hash_only)
+    duplicates = DedupRules(bits, scope or "class", keep or "largest", hash_only, conflicts or "remove")
+    rules = FilterRules(names, min_size, max_size, duplicates if dedup else None, min_per_class)
+    rules.check()
     folder = out_folder(dataset, out)
     table = resolve(dataset, "filter", root, out=folder, report=console.say, progress=console.progress)
     suffix = table.source.suffix
@@ -117,60 +120,17 @@ def filter(
         paths.append(folder / "label_conflicts.csv")
     inputs = [table.source, *names]
     check_outputs(paths, inputs=inputs, overwrite=overwrite)  # before the work, not after it
-    filtered = filter_table(
-        table,
-        exclude=names,
-        min_size=min_size,
-        max_size=max_size,
-        dedup=dedup,
-        threshold=bits,
-        scope=scope or "class",
-        keep=keep or "largest",
-        hash_only=hash_only,
-        conflicts=conflicts or "remove",
-        min_per_class=min_per_class,
-        progress=console.progress,
-    )
+    filtered = filter_table(table, rules, console.progress)
     frames = dict(zip(paths, (filtered.kept, filtered.removed, filtered.conflicts), strict=False))
     replaced = write_tables(frames, command=command_line(context), root=table.root, inputs=inputs, overwrite=overwrite)
-    counts = _counts(table, filtered)
+    counts = {"table": str(table.source)} | asdict(filtered.counts)
     _show(counts, filtered, bits, kept=conflicts == "keep", exact=scope != "dataset")
     console.written(paths, replaced, following=shlex.join(["eml", "split", str(folder)]))
     if json:
         console.print_json(counts | {"written": [str(path) for path in paths]})
 
 
-def _counts(table: "Table", filtered: "Filtered") -> dict[str, Any]:
-    from eml.dataset.filter import REASONS
-
-    reasons = filtered.removed["reason"].value_counts()
-    lost = sorted(set(table.frame["label"]) - set(filtered.kept["label"]))
-    return {
-        "table": str(table.source),
-        "images_before": len(table.frame),
-        "classes_before": int(table.frame["label"].nunique()),
-        "removed": {reason: int(reasons[reason]) for reason in REASONS if reason in reasons},
-        "images": len(filtered.kept),
-        "classes": int(filtered.kept["label"].nunique()),
-        "classes_lost": lost,
-        "conflict_groups": int(filtered.conflicts["group"].nunique()),
-        "conflict_images": len(filtered.conflicts),
-        "pairs_across_classes": _across(filtered),
-    }
-
-
-def _across(filtered: "Filtered") -> dict[str, Any] | None:
-    if filtered.collisions is None:
-        return None
-    return {
-        "compared": filtered.collisions.compared,
-        "near": filtered.collisions.found,
-        "near_expected_by_chance": filtered.collisions.pairs,
-        "same_image": filtered.confirmed,
-    }
-
-
-def _show(counts: dict[str, Any], filtered: "Filtered", bits: int, *, kept: bool, exact: bool) -> None:
+def _show(counts: dict[str, Any], filtered: "FilteredTable", bits: int, *, kept: bool, exact: bool) -> None:
     from eml.cli.display import console
 
     rows = [["before", counts["images_before"], counts["classes_before"]]]

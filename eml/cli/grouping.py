@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from eml.errors import DataError
 
 if TYPE_CHECKING:
-    from eml.dataset.splits.groups import Groups
+    from eml.dataset.splits.groups import RowGroups
     from eml.dataset.table import Table
 
 
@@ -23,7 +23,7 @@ def grouped(
     *,
     whole_classes: bool = False,
     within_class: bool = False,
-) -> "Groups":
+) -> "RowGroups":
     """`group_rows` with a progress bar; the user is told its warnings."""
     from eml.cli.display import console
     from eml.dataset.splits.groups import group_rows
@@ -52,6 +52,6 @@ def note(groups: int, images: int, largest: int, total: int) -> None:
         console.say(f"{console.count(groups, 'group', 'groups')} of several hold {of}; the largest has {largest:,}")
 
 
-def notes(groups: "Groups") -> dict[str, int]:
+def notes(groups: "RowGroups") -> dict[str, int]:
     """For the sidecar: the threshold, by which eml audit then looks."""
     return {} if groups.threshold is None else {"threshold": groups.threshold}

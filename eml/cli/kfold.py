@@ -1,6 +1,7 @@
 """`eml kfold`."""
 
 import shlex
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -9,7 +10,7 @@ from eml.cli.app import command_line
 from eml.cli.options import Dataset, GroupBy, Json, NearThreshold, NoNear, Out, Overwrite, Root, out_folder
 
 if TYPE_CHECKING:
-    from eml.dataset.splits.folds import Balance
+    from eml.dataset.splits.folds import FoldBalance
 
 
 def kfold(
@@ -50,8 +51,8 @@ def kfold(
     path = folder / f"folds{table.source.suffix}"
     check_outputs([path], inputs=[table.source], overwrite=overwrite)  # before the work, not after it
     groups = grouped(table, group_by, threshold, no_near, whole_classes=by == "class")
-    frame = add_folds(table, k, random_seed, by, groups.of)
-    found = balance(table, frame, k, by, groups.of)
+    frame = add_folds(table, k, random_seed, by, groups.ids)
+    found = balance(table, frame, k, by, groups.ids)
     replaced = write_tables(
         {path: frame},
         command=command_line(context),
@@ -64,63 +65,52 @@ def kfold(
         kept = " but for its rows of -2" if (table.frame["fold"] == -2).any() else ""
         console.say(f"the column fold of {table.source} was replaced{kept}")
     _show(found)
-    note(found.groups, found.grouped, found.largest, len(frame))
+    note(found.groups.of_several, found.groups.images, found.groups.largest, len(frame))
     _remarks(found, k)
     console.written([path], replaced, following=shlex.join(["eml", "init", str(folder)]))
     if json:
-        facts = {"table": str(table.source), "by": by, "folds": found.folds, "groups": notes(groups) | _facts(found)}
+        facts: dict[str, Any] = {"table": str(table.source), "by": by, "folds": [asdict(fold) for fold in found.folds]}
+        facts["groups"] = notes(groups) | asdict(found.groups)
         console.print_json(facts | {"written": [str(path)]})
 
 
-def _facts(found: "Balance") -> dict[str, Any]:
-    return {
-        "of_several": found.groups,
-        "images": found.grouped,
-        "largest": found.largest,
-        "classes_too_small": found.small,
-        "classes_of_one_group": found.one_group,
-        "classes_in_one_fold": found.one_fold,
-        "classes_joined": found.joined,
-        "taken_to_test": found.taken,
-    }
-
-
-def _show(found: "Balance") -> None:
+def _show(found: "FoldBalance") -> None:
     from eml.cli.display import console
 
     names = {-1: "-1 (always train)", -2: "-2 (always test)"}
     rows: list[list[Any]] = []
     for facts in found.folds:
-        number, images = facts["fold"], facts["images"]
+        number, images = facts.fold, facts.images
         off = f"{images - found.even:+.1f}" if number >= 0 else None
-        per_class = console.between(facts["fewest"], facts["most"])
+        per_class = console.between(facts.fewest, facts.most)
         name = names.get(number, str(number))
-        rows.append([name, images, off, facts["classes"], facts["groups"], per_class])
+        rows.append([name, images, off, facts.classes, facts.groups, per_class])
     console.table("", ["fold", "images", "off even", "classes", "groups", "per class"], rows)
-    if found.worst_class and found.worst_class[1] != found.worst_class[2]:
-        label, held, even = found.worst_class
-        console.say(f"the class furthest from even: {label}, {held:,} in one fold, where {even:.1f} would be even")
+    worst = found.worst_class
+    if worst and worst.images != worst.even:
+        text = f"{worst.label}, {worst.images:,} in one fold, where {worst.even:.1f} would be even"
+        console.say(f"the class furthest from even: {text}")
 
 
-def _remarks(found: "Balance", k: int) -> None:
+def _remarks(found: "FoldBalance", k: int) -> None:
     from eml.cli.display import console
 
-    if found.largest > found.even:
-        told = f"the largest group has {found.largest:,} images, more than an even fold ({found.even:,.0f})"
+    if found.groups.largest > found.even:
+        told = f"the largest group has {found.groups.largest:,} images, more than an even fold ({found.even:,.0f})"
         console.warn(f"{told}; eml filter --dedup thins groups, and a lower --threshold makes them smaller")
-    mixed = " (but for images in a group with other classes)" if found.groups else ""
-    if found.small:
-        small = console.some(found.small, "class", "classes")
+    mixed = " (but for images in a group with other classes)" if found.groups.of_several else ""
+    if found.groups.classes_too_small:
+        small = console.some(found.groups.classes_too_small, "class", "classes")
         console.warn(f"fewer than {k} images, so always trained on{mixed}: {small}")
-    if found.one_group:
-        alone = console.some(found.one_group, "class", "classes")
+    if found.groups.classes_of_one_group:
+        alone = console.some(found.groups.classes_of_one_group, "class", "classes")
         console.warn(f"one single group, so always trained on{mixed}: {alone}")
-    if found.one_fold:
-        whole = console.some(found.one_fold, "class", "classes")
+    if found.groups.classes_in_one_fold:
+        whole = console.some(found.groups.classes_in_one_fold, "class", "classes")
         console.warn(f"wholly in one fold, so not trained on while it is held out, and no use as queries: {whole}")
-    if found.joined:
-        joined = console.count(found.joined, "class shares", "classes share")
+    if found.groups.classes_joined:
+        joined = console.count(found.groups.classes_joined, "class shares", "classes share")
         console.warn(f"{joined} groups with others and went to folds with them; eml filter --scope dataset shows which")
-    if found.taken:
-        taken = console.count(found.taken, "image is", "images are")
+    if found.groups.taken_to_test:
+        taken = console.count(found.groups.taken_to_test, "image is", "images are")
         console.warn(f"{taken} in a group with images of fold -2, and got it too: never trained on")

@@ -1,6 +1,7 @@
 """`eml merge`."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from eml.cli.app import command_line
 from eml.cli.options import Json, Overwrite
 
 if TYPE_CHECKING:
-    from eml.dataset.merge import Merged, Source
+    from eml.dataset.merge import MergedDatasets, MergeSource
 
 
 def merge(
@@ -54,14 +55,14 @@ def merge(
     """
     from eml.cli.display import console
     from eml.dataset.merge import merge_sources
-    from eml.dataset.pipeline import WAY
+    from eml.dataset.pipeline import PIPELINE
     from eml.dataset.table import SUFFIXES, check_outputs, write_tables
     from eml.files import refuse_file_name
 
     sources = _sources(datasets, root or [])
     if out.suffix not in SUFFIXES:
         refuse_file_name(out, "a folder for the table, or the table (NAME.csv or NAME.parquet)")
-    path = out if out.suffix in SUFFIXES else out / f"{WAY['merge']}.csv"
+    path = out if out.suffix in SUFFIXES else out / f"{PIPELINE['merge']}.csv"
     check_outputs([path], overwrite=overwrite)  # before the work, not after it
     merged = merge_sources(sources, labels, step="split", report=console.say, progress=console.progress)
     inputs = list(merged.table.parts)
@@ -76,9 +77,9 @@ def merge(
         console.print_json(counted | {"notes": merged.notes, "written": [str(path)]})
 
 
-def _sources(datasets: list[str], roots: list[str]) -> "list[Source]":
+def _sources(datasets: list[str], roots: list[str]) -> "list[MergeSource]":
     """NAME=PATH or PATH, with the roots of the names; a path that is there is never taken apart."""
-    from eml.dataset.merge import Source
+    from eml.dataset.merge import MergeSource
     from eml.errors import DataError
 
     problems = [f"--root {root}: must be NAME=FOLDER" for root in roots if "=" not in root]
@@ -87,10 +88,10 @@ def _sources(datasets: list[str], roots: list[str]) -> "list[Source]":
     for dataset in datasets:
         name, mark, path = dataset.partition("=")
         given = (name, Path(path)) if mark and name and path and not Path(dataset).exists() else (None, Path(dataset))
-        called = Source(given[1], name=given[0]).called
-        sources.append(Source(given[1], folder_of.pop(called, None), given[0]))
+        called = MergeSource(given[1], name=given[0]).dataset_name
+        sources.append(MergeSource(given[1], folder_of.pop(called, None), given[0]))
     if folder_of:
-        known = ", ".join(source.called for source in sources)
+        known = ", ".join(source.dataset_name for source in sources)
         problems += [
             f"--root {name}={folder}: no dataset has this name; known: {known}" for name, folder in folder_of.items()
         ]
@@ -103,46 +104,42 @@ def _sources(datasets: list[str], roots: list[str]) -> "list[Source]":
 
 def _refuse_mixing(path: Path, inputs: list[Path]) -> None:
     """The folder of a dataset has tables of its own, which the commands after this one would take for the merged."""
-    from eml.dataset.pipeline import WAY
+    from eml.dataset.pipeline import PIPELINE
     from eml.errors import OutputError
 
     for source in inputs:
         if (
-            path.stem == WAY["merge"]
-            and source.stem in WAY.values()
+            path.stem == PIPELINE["merge"]
+            and source.stem in PIPELINE.values()
             and source.resolve().parent == path.resolve().parent
         ):
             told = f"{path.parent}: holds {source.name} of one of the datasets, and the two would be mixed up"
             raise OutputError(f"{told}. Give --out another folder")
 
 
-def _following(path: Path, merged: "Merged") -> str:
-    from eml.dataset.pipeline import WAY
+def _following(path: Path, merged: "MergedDatasets") -> str:
+    from eml.dataset.pipeline import PIPELINE
 
-    place = str(path.parent if path.stem == WAY["merge"] else path)
+    place = str(path.parent if path.stem == PIPELINE["merge"] else path)
     if "hash" not in merged.table.frame.columns:
         return shlex.join(["eml", "split", place])
     scope = ["--scope", "dataset"] if len(merged.shared_images) else []
     return shlex.join(["eml", "filter", place, "--dedup", *scope])
 
 
-def _counts(merged: "Merged") -> dict[str, Any]:
+def _counts(merged: "MergedDatasets") -> dict[str, Any]:
     frame = merged.table.frame
-    by_name = frame.groupby("dataset", sort=False)
-    datasets = [
-        {"dataset": str(name), "images": len(part), "classes": int(part["label"].nunique())} for name, part in by_name
-    ]
     return {
-        "datasets": datasets,
+        "datasets": [asdict(dataset) for dataset in merged.datasets],
         "root": str(merged.table.root),
         "images": len(frame),
         "classes": int(frame["label"].nunique()),
         "shared_labels": len(merged.shared_labels),
-        "shared_images": int(merged.shared_images["content"].nunique()),
+        "shared_images": merged.num_shared_images,
     }
 
 
-def _show(counted: dict[str, Any], merged: "Merged") -> None:
+def _show(counted: dict[str, Any], merged: "MergedDatasets") -> None:
     from eml.cli.display import console
 
     rows = [list(facts.values()) for facts in counted["datasets"]]

@@ -1,6 +1,7 @@
 """`eml scan`."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from eml.cli.options import Json, Overwrite
 from eml.errors import DataError
 
 if TYPE_CHECKING:
-    from eml.dataset.scanning.scan import Scan
+    from eml.dataset.scanning.scan import FolderScan
 
 
 def scan(
@@ -76,13 +77,13 @@ def scan(
         hash_kind="phash-imagehash" if hash_exact else "phash-luma256",
         workers=workers,
         progress=console.progress,
-        keep=table,
+        table_path=table,
         reread=reread,
         report=console.say,
     )
     frames = {errors: scanned.errors, table: scanned.table}
     replaced = write_tables(frames, command=command_line(context), root=dataset, overwrite=overwrite)
-    summary = summarise(scanned)
+    summary = asdict(summarise(scanned))
     _show(scanned, summary)
     following = shlex.join(["eml", "filter", str(table if out else dataset), "--dedup"])
     written = [table, errors]
@@ -97,14 +98,14 @@ def scan(
     console.written([table, errors], replaced, following=following)
     if json:
         rest = {
-            "taken_over": scanned.taken_over,
+            "cached_files": scanned.cached_files,
             "warnings": scanned.warnings,
             "written": [str(path) for path in written],
         }
         console.print_json({"folder": str(dataset)} | summary | rest)
 
 
-def _show(scanned: "Scan", summary: dict[str, Any]) -> None:
+def _show(scanned: "FolderScan", summary: dict[str, Any]) -> None:
     from eml.cli.display import console
 
     formats = ", ".join(f"{name} {count:,}" for name, count in summary["formats"].items())

@@ -1,6 +1,7 @@
 """`eml split`."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,8 +14,8 @@ from eml.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eml.dataset.duplicates.duplicates import Indices
-    from eml.dataset.splits.split import Split
+    from eml.dataset.duplicates.components import Indices
+    from eml.dataset.splits.split import SplitTables
     from eml.dataset.table import Table
 
 By = Literal["counts", "ratio", "alternate", "column"]
@@ -116,7 +117,7 @@ def split(
     check_outputs(paths, inputs=[table.source], overwrite=overwrite)  # before the work, not after it
     groups = grouped(table, group_by, threshold, no_near, whole_classes=True)
     if by == "ratio":
-        options["groups"] = groups.of
+        options["groups"] = groups.ids
     sides = getattr(library, f"split_by_{by}")(table, **options)
     test = sides.test
     if query_gallery:
@@ -124,7 +125,7 @@ def split(
         bits = groups.threshold
         within = group_rows(seen, group_by=group_by or (), near=not no_near, threshold=bits, within_class=True)
         test = mark_query_gallery(
-            test, within.of, query_share, library.RANDOM_SEED if random_seed is None else random_seed
+            test, within.ids, query_share, library.RANDOM_SEED if random_seed is None else random_seed
         )
     counts = [library.class_counts(side) for side in (sides.train, test)]
     frames = dict(zip(paths, (sides.train, test, *counts), strict=True))
@@ -136,7 +137,7 @@ def split(
         overwrite=overwrite,
         notes=notes(groups),
     )
-    counted = _counts(table, sides) | _leaks(table, sides, groups.of) | (_protocol(test) if query_gallery else {})
+    counted = _counts(table, sides) | _leaks(table, sides, groups.ids) | (_protocol(test) if query_gallery else {})
     _show(counted)
     _show_leaks(counted, bool(group_by), table.source)
     console.written(paths, replaced, following=shlex.join(["eml", "kfold", str(folder)]))
@@ -144,35 +145,17 @@ def split(
         console.print_json(counted | {"written": [str(path) for path in paths]})
 
 
-def _leaks(table: "Table", sides: "Split", groups: "Indices") -> dict[str, Any]:
+def _leaks(table: "Table", sides: "SplitTables", groups: "Indices") -> dict[str, Any]:
     """What groups have on both sides."""
-    from eml.dataset.splits.split import leaking
+    from eml.dataset.splits.split import shared_groups
 
-    found = leaking(table, sides, groups)
-    labels = table.frame["label"][found]
-    tests = labels.isin(set(sides.test["label"]))
-    return {
-        "on_both_sides": {
-            "groups": len(set(groups[found])),
-            "train_images": int((~tests).sum()),
-            "test_images": int(tests.sum()),
-            "test_classes": sorted(set(labels[tests])),
-        }
-    }
+    return {"on_both_sides": asdict(shared_groups(table, sides, groups))}
 
 
 def _protocol(test: "pd.DataFrame") -> dict[str, Any]:
-    query, gallery = test["is_query"], test["is_gallery"]
-    without = sorted(set(test["label"]) - set(test["label"][query]))
-    neither = int((~query & ~gallery).sum())
-    return {
-        "protocol": {
-            "queries": int(query.sum()),
-            "gallery": int(gallery.sum()),
-            "neither": neither,
-            "classes_without_query": without,
-        }
-    }
+    from eml.dataset.splits.query_gallery import count_query_gallery
+
+    return {"protocol": asdict(count_query_gallery(test))}
 
 
 def _show_leaks(counted: dict[str, Any], group_by: bool, source: Path) -> None:
@@ -210,18 +193,8 @@ def _options_of(by: By, **given: Any) -> dict[str, Any]:
     return given
 
 
-def _counts(table: "Table", sides: "Split") -> dict[str, Any]:
-    def facts(frame: Any) -> dict[str, int]:
-        sizes = frame["label"].value_counts()
-        return {
-            "images": len(frame),
-            "classes": len(sizes),
-            "smallest_class": int(sizes.min()),
-            "largest_class": int(sizes.max()),
-            "classes_of_one": int((sizes == 1).sum()),
-        }
-
-    return {"table": str(table.source), "train": facts(sides.train), "test": facts(sides.test)}
+def _counts(table: "Table", sides: "SplitTables") -> dict[str, Any]:
+    return {"table": str(table.source), "train": asdict(sides.train_counts), "test": asdict(sides.test_counts)}
 
 
 def _show(counted: dict[str, Any]) -> None:

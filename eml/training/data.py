@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.boxes import check_boxes
 from eml.dataset.columns import ALWAYS_TEST
-from eml.dataset.merge import Source, merge_sources
+from eml.dataset.merge import MergeSource, merge_sources
 from eml.dataset.pipeline import resolve
 from eml.dataset.splits.folds import RANDOM_SEED, K, add_folds
 from eml.dataset.splits.groups import group_rows
@@ -57,7 +57,8 @@ def table_to_train_on(
         table = resolve(config.table, "train", config.root, report=report, progress=progress)
     else:
         sources = [
-            Source(one) if isinstance(one, Path) else Source(one.table, one.root, one.name) for one in config.table
+            MergeSource(one) if isinstance(one, Path) else MergeSource(one.table, one.root, one.name)
+            for one in config.table
         ]
         merged = merge_sources(sources, config.labels, step="train", report=report, progress=progress)
         table = merged.table
@@ -75,7 +76,7 @@ def _with_folds(table: Table, report: Report) -> Table:
         return table
     why = "tells only the test (fold -2) apart" if test.any() else "has no fold column"
     groups = group_rows(table)
-    made = add_folds(table, groups=groups.of)
+    made = add_folds(table, groups=groups.ids)
     for line in groups.warnings:
         report(f"warning: {line}")
     if taken := int((made["fold"] == ALWAYS_TEST).sum() - test.sum()):

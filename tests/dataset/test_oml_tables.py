@@ -66,7 +66,7 @@ def test_absolute_paths_elsewhere_are_told_with_the_folder_that_would_do(tmp_pat
     path = oml(tmp_path / "p", "1,/data/x/a/1.jpg,train,,\n1,/data/x/b/2.jpg,train,,\n", SHORT + "\n")
     assert problems(path) == [
         f"{path}: none of its 2 absolute paths is under {tmp_path}/p (the first: '/data/x/a/1.jpg'). Give the folder "
-        "that holds them, such as /data/x, with --root"
+        "that holds them, such as /data/x, as `root`"
     ]
     path.write_text(path.read_text() + f"1,{tmp_path}/p/a/1.jpg,train,,\n")
     assert problems(path) == [
@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_told_with_its_line(tmp_path: Path) -> None:
     assert problems(path) == [
         f"{path}:2: split must be 'train' or 'validation', got 'val'",
         f"{path}:3: is_query must be blank where split is 'train'",
-        f"{path}:4: is_query must be True, False or nothing, got 'maybe'",
+        f"{path}:4: is_query must be True, False or blank, got 'maybe'",
         f"{path}:4: path must stay under the root: relative and without '..', got '../b/1.jpg'",
         f"{path}:5: path is empty",
     ]

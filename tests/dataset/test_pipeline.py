@@ -108,7 +108,7 @@ def test_files_that_came_or_went_since_the_scan_are_told(folder: Path) -> None:
     image(folder, "c/new.png")
     (folder / "a" / "2.png").unlink()
     told = (
-        f"{folder}/dataset_info.csv: is out of date: since the scan, 1 new (the first: 'c/new.png') and 1 gone "
+        f"{folder}/dataset_info.csv: is out of date: since the scan, 1 new (the first: 'c/new.png') and 1 missing "
         f"(the first: 'a/2.png'). Run: eml scan {folder}"
     )
     assert problem(lambda: resolve(folder, "filter")) == told
@@ -131,4 +131,4 @@ def test_a_users_own_table_in_the_folder_is_read(folder: Path) -> None:
 def test_what_is_not_there_and_a_root_for_a_folder_are_told(folder: Path) -> None:
     assert problem(lambda: resolve(folder / "none", "filter")) == f"{folder}/none: no such file or folder"
     told = problem(lambda: resolve(folder, "filter", folder))
-    assert told == f"--root goes with a table, and {folder} is a folder"
+    assert told == f"`root` goes with a table, and {folder} is a folder"

@@ -96,7 +96,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> Non
 
 def test_one_image_has_one_spelling(tmp_path: Path) -> None:
     path = csv(tmp_path, "label,file_name\na,./a/1.jpg\na,a//1.jpg\na,a/.hidden.jpg\na,a/2..jpg\n")
-    assert problems(path) == [f"{path}:3: 'a/1.jpg' is there more than once"]
+    assert problems(path) == [f"{path}:3: 'a/1.jpg' occurs more than once"]
 
 
 def test_missing_columns_name_those_that_were_found(tmp_path: Path) -> None:
@@ -136,10 +136,10 @@ def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
         f"{path}:7: width must be a whole number, got 'wide'",
         f"{path}:7: {leaves} '/etc/passwd'",
         f"{path}:8: width must be a whole number, got '5.5'",
-        f"{path}:8: is_query must be True, False or nothing, got 'maybe'",
-        f"{path}:8: '1.jpg' is there more than once",
+        f"{path}:8: is_query must be True, False or blank, got 'maybe'",
+        f"{path}:8: '1.jpg' occurs more than once",
         f"{path}:9: width must be a whole number, got ''",
-        f"{path}:9: is_query must be True, False or nothing, got 'no'",
+        f"{path}:9: is_query must be True, False or blank, got 'no'",
         f"{path}:9: {leaves} 'C:\\\\x.jpg'",
         f"{path}:10: {leaves} 'x\\\\..\\\\..\\\\y.jpg'",
         f"{path}:11: file_name is empty",
@@ -157,7 +157,7 @@ def test_a_image_may_stand_once_for_each_of_its_boxes(tmp_path: Path) -> None:
     header = "label,file_name,x_1,y_1,x_2,y_2\n"
     assert len(read_table(csv(tmp_path, header + "a,1.jpg,0,0,5,5\nb,1.jpg,5,0,9,5\nc,2.jpg,,,,\n")).frame) == 3
     twice = csv(tmp_path, header + "a,1.jpg,0,0,5,5\nb,1.jpg,0,0,5,5\n", "twice.csv")
-    assert problems(twice) == [f"{twice}:3: '1.jpg' is there with the same box more than once"]
+    assert problems(twice) == [f"{twice}:3: '1.jpg' occurs more than once with the same box"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_image_may_stand_once_for_each_of_its_boxes(tmp_path: Path) -> None:
         (b"", "is empty; a table has the columns label and file_name"),
         (b"label,file_name\n", "has no rows"),
         (b"label,file_name\n\xff\xfe,1.jpg\n", "is not UTF-8 text (invalid start byte at byte 16); save it as UTF-8"),
-        (b"label,file_name,label\na,1.jpg,b\n", "columns 'label' are there twice"),
+        (b"label,file_name,label\na,1.jpg,b\n", "the header has columns twice: 'label'"),
         (b"label,file_name\na,1.jpg\nb,2.jpg,c\n", "Expected 2 fields in line 3, saw 3"),
         (b"label,file_name\na,1.jpg,c\nb,2.jpg,c\n", "cannot be read as a table"),
         (b"label,file_name\nb\n", "file_name is empty"),
@@ -207,9 +207,9 @@ def test_when_no_image_is_there_the_root_is_questioned(tmp_path: Path) -> None:
     path = csv(tmp_path)
     assert problems(path, check_files=True) == [
         f"{path}: none of its 2 images is under {tmp_path} (the first: 'a/1.jpg'). Give the folder that file_name is "
-        "relative to with --root"
+        "relative to as `root`"
     ]
-    assert problems(path, tmp_path / "none") == [f"--root {tmp_path}/none: no such folder"]
+    assert problems(path, tmp_path / "none") == [f"`root` {tmp_path}/none: no such folder"]
 
 
 def test_a_folder_named_like_a_image_is_no_image(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_the_sidecar_has_the_command_and_the_digests_of_what_was_read(tmp_path: 
 def test_a_damaged_sidecar_is_told(tmp_path: Path) -> None:
     path = csv(tmp_path)
     sidecar_path(path).write_text("{")
-    assert problems(path)[0].startswith(f"{path}.eml.json: no sidecar that this eml understands")
+    assert problems(path)[0].startswith(f"{path}.eml.json: cannot be read as a sidecar of this version of eml")
 
 
 def test_only_emls_own_unchanged_tables_are_replaced(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_only_emls_own_unchanged_tables_are_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as error:
         write_tables({path: frame, tmp_path / "new.csv": frame}, **write)
     assert error.value.problems == [
-        f"{path}: is there and was changed since eml wrote it. Give --overwrite to replace it, or another --out"
+        f"{path}: exists and was changed since eml wrote it. Set `overwrite` to replace it, or give another `out`"
     ]
     assert "mine" in path.read_text()
     assert not (tmp_path / "new.csv").exists()
@@ -280,7 +280,7 @@ def test_only_emls_own_unchanged_tables_are_replaced(tmp_path: Path) -> None:
 
 def test_a_users_file_is_kept_without_overwrite(tmp_path: Path) -> None:
     path = csv(tmp_path)
-    with pytest.raises(OutputError, match="is there and was not written by eml"):
+    with pytest.raises(OutputError, match="exists and was not written by eml"):
         check_outputs([path])
     assert check_outputs([path], overwrite=True) == [path]
 
@@ -291,7 +291,7 @@ def test_what_a_table_was_made_from_is_never_written_over(tmp_path: Path) -> Non
     write_table(table.frame, tmp_path / "x.csv", command="eml filter", root=tmp_path, inputs=[source])
     write_table(table.frame, tmp_path / "y.csv", command="eml split", root=tmp_path, inputs=[tmp_path / "x.csv"])
     for path in (source, tmp_path / "x.csv", tmp_path / "y.csv"):
-        with pytest.raises(OutputError, match="would be written over"):
+        with pytest.raises(OutputError, match="would be overwritten"):
             check_outputs([path], inputs=[tmp_path / "y.csv"], overwrite=True)
 
 
@@ -326,16 +326,16 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: py
     frame = pd.DataFrame({"label": ["a"], "file_name": ["1.jpg"]})
     with pytest.raises(OutputError) as error:
         write_table(frame, tmp_path / "file" / "x" / "t.csv", command="eml scan", root=tmp_path)
-    told = f"{tmp_path}/file/x: cannot be written, since {tmp_path}/file is a file. Give another --out"
+    told = f"{tmp_path}/file/x: cannot be written, since {tmp_path}/file is a file. Give another `out`"
     assert error.value.problems == [told]
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, who may write everywhere
-    with pytest.raises(OutputError, match=r"new: cannot be written \(no permission\)\. Give another --out"):
+    with pytest.raises(OutputError, match=r"new: cannot be written \(no permission\)\. Give another `out`"):
         write_table(frame, tmp_path / "new" / "t.csv", command="eml scan", root=tmp_path)
     monkeypatch.undo()
     with pytest.raises(OutputError, match=r"a table's name ends in \.csv or \.parquet"):
         write_table(frame, tmp_path / "t.txt", command="eml scan", root=tmp_path)
     (tmp_path / "t.csv").mkdir()
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match="is a folder, not a table"):
         check_outputs([tmp_path / "t.csv"], overwrite=True)
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from eml.dataset.duplicates.chance_collisions import expected_collisions
+from eml.dataset.duplicates.chance_collisions import estimate_collisions
 from eml.dataset.duplicates.components import Indices
-from eml.dataset.duplicates.dedup import confirmed_twins
+from eml.dataset.duplicates.dedup import verified_twins
 from eml.dataset.duplicates.duplicates import hash_values, keeping_order, twins
 from eml.dataset.duplicates.hamming import Hashes, near_pairs
 from eml.dataset.duplicates.label_conflicts import conflicts_of
@@ -86,7 +86,7 @@ def look_alikes(table: Table, threshold: int, progress: Progress | None = None) 
     rank = keeping_order(frame)
     content = _contents(frame)
     same = same_images(table, threshold, "all", progress, trust_hash=True)  # the page marks them
-    twin = confirmed_twins(same, rank)
+    twin = verified_twins(same, rank)
     group, conflicting = _conflicts(table, same)
     positive = _positives(values, labels, rank, content, group, threshold)
     copied = (positive >= 0) & (content >= 0) & (content == content[positive])
@@ -113,9 +113,9 @@ def _conflicts(table: Table, same: SameImages) -> tuple[Indices, Indices]:
 
 def _chance(values: Hashes, labels: Indices, threshold: int) -> Chance:
     """How many pairs over classes have near hashes, and how many the dataset's own distances lead to expect."""
-    made = expected_collisions(values, labels, threshold)
+    made = estimate_collisions(values, labels, threshold)
     how = "are to be expected by chance, judged from the distances between classes"
-    return Chance(made.compared, made.found, made.pairs, how)
+    return Chance(made.compared, made.near, made.near_expected_by_chance, how)
 
 
 def _contents(frame: pd.DataFrame) -> Indices:

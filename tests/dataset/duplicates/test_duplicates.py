@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from eml import threads
 from eml.dataset.duplicates import components, duplicates, hamming
-from eml.dataset.duplicates.duplicates import Components, hash_values, keeping_order, near_pairs, twins, twins_of_pairs
-from eml.dataset.duplicates.hamming import near_between
+from eml.dataset.duplicates.components import Components
+from eml.dataset.duplicates.duplicates import hash_values, keeping_order, twins, twins_of_pairs
+from eml.dataset.duplicates.hamming import near_between, near_pairs
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -24,8 +25,8 @@ def small_tiles(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, size in {"ROWS": 3, "TILE": 21, "AREA": 60}.items():
             patch.setattr(hamming, name, size)
-        patch.setattr(duplicates, "FEW", 4)
-        patch.setattr(duplicates, "HELD", 30)
+        patch.setattr(duplicates, "BRUTE_FORCE", 4)
+        patch.setattr(duplicates, "MAX_HELD_PAIRS", 30)
         patch.setattr(components, "MERGE_AT", 20)
         patch.setattr(threads, "cores", lambda: 2)
         cut = hamming.ALL if request.param == "each with each" else None
@@ -189,8 +190,8 @@ def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.Monke
 
     for name, size in {"ROWS": 64, "TILE": 2**16, "AREA": 2**16}.items():
         monkeypatch.setattr(hamming, name, size)
-    monkeypatch.setattr(duplicates, "FEW", 512)
-    monkeypatch.setattr(duplicates, "HELD", 100_000)
+    monkeypatch.setattr(duplicates, "BRUTE_FORCE", 512)
+    monkeypatch.setattr(duplicates, "MAX_HELD_PAIRS", 100_000)
     size = 3000  # 4.5 million pairs, all near: 76 MB if they were held
     values = np.arange(size, dtype=np.uint64)
     tracemalloc.start()
@@ -225,7 +226,7 @@ def test_hashes_of_different_kinds_are_refused() -> None:
 
 
 def test_a_table_without_hashes_says_how_to_get_them() -> None:
-    with pytest.raises(DataError, match=r"t\.csv: has no column 'hash'.*Run eml scan without --no-hashes"):
+    with pytest.raises(DataError, match=r"t\.csv: has no column 'hash'.*Run eml scan with `hashes`"):
         hash_values(table(width=[1]))
 
 

@@ -6,14 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from eml.dataset.scanning.inspect_file import Row
+from eml.dataset.scanning.inspect_file import FileRecord
 from eml.dataset.scanning.listing import list_files
-from eml.dataset.scanning.scan import COLUMNS, Scan, errors_path, scan_folder, summarise
+from eml.dataset.scanning.scan import COLUMNS, FolderScan, errors_path, scan_folder, summarise
 from eml.dataset.table import read_table, write_table
 from eml.errors import DataError
 from eml.files import digest
@@ -35,7 +36,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def reasons(scan: Scan) -> dict[str, str]:
+def reasons(scan: FolderScan) -> dict[str, str]:
     return dict(zip(scan.errors["file_name"], scan.errors["reason"], strict=True))
 
 
@@ -226,7 +227,7 @@ def test_what_is_no_dataset_is_refused_with_what_to_do(tmp_path: Path) -> None:
         "ROOT: no file in it can be used as an image: not_an_image 1. The first:\n"
         "ROOT/cat/1.jpg: its bytes are of no known image format (not_an_image)"
     )
-    for name, start in (("t.csv", "is a table; scan makes one"), ("d.tar.gz", "is an archive. Unpack it")):
+    for name, start in (("t.csv", "is a table; scan makes a table from a folder"), ("d.tar.gz", "is an archive. Unpack it")):
         (tmp_path / name).touch()
         assert problem_of(tmp_path / name).startswith(f"ROOT: {start}")
     (folder / "cat" / "1.jpg").unlink()
@@ -263,8 +264,8 @@ def test_classes_without_or_with_one_image_and_splits_are_warned_of(root: Path) 
     (root / "bird" / "notes.txt").write_text("none yet")
     (root / "cat" / "1.jpg").unlink()
     assert scan_folder(root).warnings == [
-        "1 folder (bird) without a usable image, so no class",
-        "1 class (cat) of one image: no use as a query, nothing to find it by",
+        "1 folder (bird) without a usable image, so not a class",
+        "1 class (cat) with one image, which cannot be a query",
     ]
     for name in ("train/cat/1.jpg", "test/cat/1.jpg"):
         image(root.parent / "split" / name)
@@ -276,7 +277,7 @@ def test_summary_counts(root: Path) -> None:
     image(root / "cat" / "3.jpg", (40, 100))
     (root / "lost.txt").touch()
     scan = scan_folder(root)
-    assert summarise(scan) == {
+    assert asdict(summarise(scan)) == {
         "images": 5,
         "classes": 2,
         "bytes": sum(path.stat().st_size for path in root.glob("*/*")),
@@ -303,8 +304,8 @@ def test_errors_lie_beside_the_table() -> None:
     assert errors_path(Path("x/mine.csv")) == Path("x/mine_errors.csv")
 
 
-def test_every_column_of_the_table_comes_from_the_row() -> None:
-    assert set(COLUMNS) == {*Row._fields, "hash_kind"}
+def test_every_column_of_the_table_comes_from_the_record() -> None:
+    assert set(COLUMNS) - {"label", "hash_kind"} <= {field.name for field in fields(FileRecord)}
 
 
 def test_worker_processes_import_neither_pandas_nor_torch() -> None:
