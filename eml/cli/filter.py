@@ -141,7 +141,7 @@ def _show(counts: dict[str, Any], filtered: "FilteredTable", bits: int, *, kept:
         expected = across["near_expected_by_chance"]
         console.say(f"pairs with different labels within {bits} bits: {across['near']:,}")
         console.say(f"  expected by chance: about {expected:,.0f}" if expected >= 1 else "  expected by chance: none")
-        console.say(f"  the same image at a second look: {across['same_image']:,}")
+        console.say(f"  the same image when compared: {across['same_image']:,}")
     if lost := counts["classes_lost"]:
         console.warn(f"no image is left of {console.some(lost, 'class', 'classes')}")
     if groups := counts["conflict_groups"]:

@@ -227,7 +227,10 @@ def test_what_is_no_dataset_is_refused_with_what_to_do(tmp_path: Path) -> None:
         "ROOT: no file in it can be used as an image: not_an_image 1. The first:\n"
         "ROOT/cat/1.jpg: its bytes are of no known image format (not_an_image)"
     )
-    for name, start in (("t.csv", "is a table; scan makes a table from a folder"), ("d.tar.gz", "is an archive. Unpack it")):
+    for name, start in (
+        ("t.csv", "is a table; scan makes a table from a folder"),
+        ("d.tar.gz", "is an archive. Unpack it"),
+    ):
         (tmp_path / name).touch()
         assert problem_of(tmp_path / name).startswith(f"ROOT: {start}")
     (folder / "cat" / "1.jpg").unlink()
