@@ -80,7 +80,7 @@ def boxed(frame: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def seen_sizes(frame: pd.DataFrame) -> pd.DataFrame | None:
-    """Return `width, height` in pixels of what the network sees: the box, else the image. None where unknown."""
+    """Return `width, height` in pixels of the part that the network sees: the box, else the image. None if unknown."""
     boxes, known = boxed(frame), set(SIZE) <= set(frame.columns)
     if not known and not boxes.all():
         return None

@@ -59,7 +59,7 @@ class MergedDatasets:
     table: Table
     """`label, file_name, …, dataset`."""
     notes: list[str]
-    """What the user should know, a line each."""
+    """Remarks for the user, a line each."""
     shared_labels: list[str]
     """Labels that several datasets have."""
     shared_images: pd.DataFrame

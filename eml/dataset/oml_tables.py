@@ -1,4 +1,4 @@
-"""Tables that were not made for eml: open-metric-learning's are converted, for others the error says what to rename.
+"""Tables that were not made for eml: open-metric-learning's are converted, others get an error that names the columns.
 
 open-metric-learning's columns: `path` (absolute, or relative to the root), `label`, `split` (train or validation; the
 classes of the validation are not trained on), `is_query` and `is_gallery` (blank where split is train), and optionally

@@ -44,7 +44,7 @@ def resolve(
         progress: Shows the progress of a scan.
 
     Raises:
-        DataError: The source does not exist, or the table is older than what it was made from.
+        DataError: The source does not exist, or the table is older than its sources.
     """
     report = report or (lambda line: None)
     if source.is_file():
@@ -136,7 +136,7 @@ def _scan(folder: Path, out: Path, report: Report, progress: Progress | None) ->
 
 
 def _refuse_stale(path: Path) -> None:
-    """Raise a DataError where the table, or one that it came from, is older than what that was made from."""
+    """Raise a DataError where the table, or one that it came from, is older than its sources."""
     used = {path.resolve()}
     for output, source, changed in sources(path):
         used.add(source.resolve())

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import comb
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,8 @@ Hashes = NDArray[np.uint64]
 Advance = Callable[[int], None]
 """Called with the number of items newly done."""
 
-Block = tuple[Indices, Indices, Any]
+Distances = NDArray[np.uint8]
+Block = tuple[Indices, Indices, Distances]
 """(i, j, distance), (P,) each."""
 
 _buffers = threading.local()
@@ -52,9 +52,9 @@ def near_between(values: Hashes, others: Hashes, threshold: int, advance: Advanc
     yield from _near_blocks(values, others, threshold, advance)
 
 
-def distances(rows: Hashes, columns: Hashes) -> NDArray[np.uint8]:
+def distances(rows: Hashes, columns: Hashes) -> Distances:
     """(R, C) number of bits in which (R,) and (C,) values differ."""
-    distance: NDArray[np.uint8] = np.bitwise_count(rows[:, None] ^ columns[None, :])
+    distance: Distances = np.bitwise_count(rows[:, None] ^ columns[None, :])
     return distance
 
 
@@ -140,7 +140,7 @@ class _Join:
                     j = j + columns.start if isinstance(columns, slice) else columns[j]
                     yield from self._new(i, j, near[2])
 
-    def _columns(self, bucket: int, first: int) -> Iterator[Any]:
+    def _columns(self, bucket: int, first: int) -> Iterator[slice | Indices]:
         """Yield the columns that rows of a bucket, from `first` on, are compared with: a slice and an array."""
         end = int(self.columns.end[bucket])
         yield slice(first if self.inner else int(self.columns.start[bucket]), end)
@@ -152,7 +152,7 @@ class _Join:
             which, inside = ragged(size)
             yield self.columns.start[near][which] + inside
 
-    def _new(self, i: Indices, j: Indices, distance: Any) -> Iterator[Block]:
+    def _new(self, i: Indices, j: Indices, distance: Distances) -> Iterator[Block]:
         """Yield pairs in the original order, without those that an earlier part yields."""
         new = j > i if self.inner else np.ones(len(i), dtype=bool)
         differing = self.rows.values[i] ^ self.columns.values[j]

@@ -134,7 +134,7 @@ def _link_problem(name: str, path: str, real_root: str) -> FileProblem | None:
 
 
 def check_folder(root: Path) -> None:
-    """Raise a DataError where `root` is no folder, saying what it is instead."""
+    """Raise a DataError where `root` is not a folder; the message says what it is."""
     if root.is_dir():
         return
     if not root.exists():

@@ -148,7 +148,7 @@ def _from_json(values: list[Any]) -> FileRecord:
 
 
 def _reader(hash_kind: HashKind | None) -> list[str]:
-    """Return what a record depends on besides the file; a change means that the file might be read differently."""
+    """Return the versions that a record depends on; under others the same file might give another record."""
     packages = ["pillow", "imagehash"] if hash_kind == "phash-imagehash" else ["pillow"]
     return [*(f"{name} {version(name)}" for name in packages), f"reader {VERSION}"]
 

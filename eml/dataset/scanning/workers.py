@@ -10,10 +10,10 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from ctypes import c_byte
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any
 
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import FileRecord, inspect_file
@@ -124,10 +124,10 @@ def _interrupts_held() -> Iterator[None]:
 
 _root: Path
 _hash_kind: HashKind | None
-_stop: Any
+_stop: c_byte
 
 
-def _start(root: Path, hash_kind: HashKind | None, stop: Any) -> None:
+def _start(root: Path, hash_kind: HashKind | None, stop: c_byte) -> None:
     global _root, _hash_kind, _stop
     _root, _hash_kind, _stop = root, hash_kind, stop
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -39,7 +39,7 @@ class RowGroups:
     threshold: int | None = None
     """In bits of 64; None where hashes were not compared."""
     warnings: list[str] = field(default_factory=list)
-    """What could not be compared, and by which threshold it was done instead."""
+    """Comparisons that were not possible, and the threshold that was used instead."""
 
 
 def group_rows(

@@ -42,7 +42,7 @@ class LeakAudit:
     shared_classes: list[str]
     """Classes on more than one side, sorted."""
     warnings: list[str]
-    """What could not be compared."""
+    """Comparisons that were not possible."""
 
     @property
     def clean(self) -> bool:
@@ -182,7 +182,7 @@ class _Entries:
     """The number of rows of each entry."""
 
 
-def _entries(side: Indices, values: Any) -> _Entries:
+def _entries(side: Indices, values: Hashes | Indices) -> _Entries:
     keys, of, size = np.unique(
         np.stack([side.astype(np.uint64), values.astype(np.uint64)]), axis=1, return_inverse=True, return_counts=True
     )
