@@ -149,8 +149,8 @@ def _pairs(values: Hashes, threshold: int, advance: Advance) -> tuple[Indices, I
         if count > MAX_HELD_PAIRS:
             return None
         blocks.append((i, j, distance.astype(np.int64)))
-    i, j, distance = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return i, j, distance
+    first, second, bits = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return first, second, bits
 
 
 def _kept(values: Hashes, threshold: int) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.duplicates.duplicates import hash_values
-from eml.dataset.duplicates.hamming import Hashes, near_pairs, ragged
+from eml.dataset.duplicates.hamming import Distances, Hashes, near_pairs, ragged
 from eml.dataset.duplicates.verify_pairs import verify_pairs
 from eml.dataset.table import Table
 from eml.errors import DataError
@@ -128,7 +128,7 @@ def _candidates(
     blocks = [(np.empty(0, dtype=np.int64),) * 3]
     count = 0
 
-    def add(a: Indices, b: Indices, distance: Indices) -> None:
+    def add(a: Indices, b: Indices, distance: Distances | Indices) -> None:
         """Add the pairs of all files of a[n] with all of b[n]; each pair once where these are the same."""
         nonlocal count
         pairs = size[a] * size[b]
@@ -150,8 +150,8 @@ def _candidates(
     if pair_labels != "across":
         several = np.flatnonzero(size > 1)
         add(several, several, np.zeros(len(several), dtype=np.int64))
-    i, j, distance = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return i, j, distance
+    first, second, bits = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return first, second, bits
 
 
 def _too_many_candidates(table: Table, threshold: int) -> DataError:
