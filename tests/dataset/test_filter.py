@@ -136,7 +136,7 @@ def test_identical_content_needs_no_second_look() -> None:
     assert kept(apply(whole, dedup=True)) == ["0", "2", "3"]  # the third has another hash: it is not asked about
 
 
-def test_a_image_that_can_no_longer_be_read_is_told_with_all_others(tmp_path: Path) -> None:
+def test_an_image_that_can_no_longer_be_read_is_reported_with_all_others(tmp_path: Path) -> None:
     whole = drawn(tmp_path, {}, {}, {})
     (tmp_path / "0").write_bytes((tmp_path / "0").read_bytes()[:60])
     (tmp_path / "2").unlink()
@@ -154,8 +154,8 @@ def test_keep_says_which_twin_stays(keep: Any, stays: str) -> None:
 
 
 def test_hash_only_is_refused_over_the_dataset() -> None:
-    told = problems(table({}), dedup=True, scope="dataset", hash_only=True)
-    assert told == [
+    lines = problems(table({}), dedup=True, scope="dataset", hash_only=True)
+    assert lines == [
         '`hash_only` needs `scope="class"`: images of different classes are never removed by the hash alone'
     ]
 
@@ -190,7 +190,7 @@ def test_a_twin_of_the_same_class_as_a_conflict_stays_if_it_is_far_enough_from_t
     assert reasons(filtered) == {"1": "label_conflict", "2": "label_conflict"}
 
 
-def test_a_image_whose_better_twin_leaves_as_a_conflict_stays(tmp_path: Path) -> None:
+def test_an_image_whose_better_twin_leaves_as_a_conflict_stays(tmp_path: Path) -> None:
     rows = [{"bits": bits(8), "width": 500}, {"bits": bits(0)}, {"label": "b", "bits": bits(16)}]
     filtered = apply(drawn(tmp_path, *rows), dedup=True, scope="dataset")
     assert kept(filtered) == ["1"]
@@ -215,10 +215,10 @@ def test_excluded_images_leave_first_so_that_their_twins_stay() -> None:
 def test_a_list_with_names_that_the_table_does_not_have_is_refused_with_their_lines(tmp_path: Path) -> None:
     listed = tmp_path / "bad.csv"
     listed.write_text('rank,file_name,reason\n1,0,"two\nlines"\n\n2,not there,x\n3,1,x\n4,nor this,x\n')
-    told = "is not in images/t.csv. Delete the line, or give the table that the list was made from"
+    message = "is not in images/t.csv. Delete the line, or give the table that the list was made from"
     assert problems(table({}, {}, {}), exclude={listed: ["0", "not there", "1", "nor this"]}) == [
-        f"{listed}:5: `exclude`: 'not there' {told}",
-        f"{listed}:7: `exclude`: 'nor this' {told}",
+        f"{listed}:5: `exclude`: 'not there' {message}",
+        f"{listed}:7: `exclude`: 'nor this' {message}",
     ]
 
 
@@ -314,7 +314,7 @@ def test_nothing_left_says_what_took_it() -> None:
     ]
 
 
-def test_all_options_that_cannot_be_met_are_told_at_once() -> None:
+def test_all_options_that_cannot_be_met_are_reported_at_once() -> None:
     whole = table({})
     bare = Table(whole.frame[["label", "file_name"]], whole.root, whole.path)
     assert problems(bare, min_size=9, max_size=5, min_per_class=0, dedup=True, threshold=64) == [

@@ -59,17 +59,19 @@ def test_every_row_survives_a_merge_and_a_round_trip(
     write_table(merged.frame, folder / name, command="eml merge", root=merged.root)
     read = read_table(folder / name)
     assert read.frame.to_dict("list") == merged.frame.to_dict("list")
-    found = read.frame.to_dict("list")
+    result = read.frame.to_dict("list")
     flat = [(number, n, *row) for number, of_one in enumerate(rows) for n, row in enumerate(of_one)]
-    assert found["dataset"] == [f"n{number}" for number, *_ in flat]
-    assert [(read.root / path).relative_to(folder).as_posix() for path in found["file_name"]] == [
+    assert result["dataset"] == [f"n{number}" for number, *_ in flat]
+    assert [(read.root / path).relative_to(folder).as_posix() for path in result["file_name"]] == [
         f"d {number}/{n}" for number, n, *_ in flat
     ]
-    assert found["note"] == [note if number % 2 == 0 else "" for number, _, _, note in flat]
+    assert result["note"] == [note if number % 2 == 0 else "" for number, _, _, note in flat]
     if labels == "apart":
-        assert [label.partition(MARK)[::2] for label in found["label"]] == [(f"n{n}", label) for n, _, label, _ in flat]
+        assert [label.partition(MARK)[::2] for label in result["label"]] == [
+            (f"n{n}", label) for n, _, label, _ in flat
+        ]
     else:
-        assert found["label"] == [label for _, _, label, _ in flat]
+        assert result["label"] == [label for _, _, label, _ in flat]
 
 
 def test_the_root_is_the_deepest_folder_that_holds_all(tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_the_root_is_the_deepest_folder_that_holds_all(tmp_path: Path) -> None:
     assert inner.table.frame["file_name"].tolist() == ["0.jpg", "1.jpg", "b/0.jpg", "b/1.jpg"]
 
 
-def test_labels_that_several_datasets_have_are_told_either_way(tmp_path: Path) -> None:
+def test_labels_that_several_datasets_have_are_reported_either_way(tmp_path: Path) -> None:
     tables = {"a": table(tmp_path / "a", "xy"), "b": table(tmp_path / "b", "yz")}
     apart, merged = merge_tables(tables), merge_tables(tables, "merged")
     assert apart.shared_labels == merged.shared_labels == ["y"]
@@ -91,7 +93,7 @@ def test_labels_that_several_datasets_have_are_told_either_way(tmp_path: Path) -
     assert merged.notes[0] == "1 label is in more than one dataset ('y'): one class each"
 
 
-def test_a_image_in_two_datasets_is_noticed_by_its_content(tmp_path: Path) -> None:
+def test_an_image_in_two_datasets_is_noticed_by_its_content(tmp_path: Path) -> None:
     tables = {
         "a": table(tmp_path / "a", "xyy", content=["1", "2", "2"]),  # twice in one dataset is not this check's matter
         "b": table(tmp_path / "b", "xz", content=["1", ""]),
@@ -104,11 +106,11 @@ def test_a_image_in_two_datasets_is_noticed_by_its_content(tmp_path: Path) -> No
         "label": ["x", "x", "q"],
         "file_name": ["a/0.jpg", "b/0.jpg", "c/1.jpg"],
     }
-    told = "1 image is in more than one dataset (the first: 'a/0.jpg' and 'b/0.jpg')"
-    assert merged.notes[-1] == f"{told}, 1 with different labels"
-    assert merge_tables(tables).notes[-1] == f"{told}, and labels kept apart put it into two classes"
+    message = "1 image is in more than one dataset (the first: 'a/0.jpg' and 'b/0.jpg')"
+    assert merged.notes[-1] == f"{message}, 1 with different labels"
+    assert merge_tables(tables).notes[-1] == f"{message}, and labels kept apart put it into two classes"
     del tables["c"]
-    assert merge_tables(tables, "merged").notes[-1] == told
+    assert merge_tables(tables, "merged").notes[-1] == message
 
 
 def test_columns_of_which_every_row_has_a_value_are_kept_only_when_all_have_them(tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_hashes_of_two_kinds_are_refused(tmp_path: Path) -> None:
     assert "hash" not in merge_tables({"a": a, "b": table(tmp_path / "b")}).table.frame
 
 
-def test_the_same_file_in_two_tables_is_told_with_both_lines(tmp_path: Path) -> None:
+def test_the_same_file_in_two_tables_is_reported_with_both_lines(tmp_path: Path) -> None:
     one = on_disk(tmp_path, "label,file_name\na,a/1.jpg\nb,b/1.jpg\n", "one.csv")
     two = on_disk(tmp_path / "b", "label,file_name\nc,2.jpg\nc,1.jpg\n", "two.csv")
     assert problems(MergeSource(one), MergeSource(two)) == [
@@ -185,7 +187,7 @@ def test_the_same_image_may_be_in_two_tables_with_different_boxes(tmp_path: Path
     ]
 
 
-def test_the_problems_of_all_tables_are_told_at_once(tmp_path: Path) -> None:
+def test_the_problems_of_all_tables_are_reported_at_once(tmp_path: Path) -> None:
     one = on_disk(tmp_path / "a", "label,file_name,width\na,1.jpg,wide\n")
     two = on_disk(tmp_path / "b", "label,image\na,1.jpg\n", "two.csv")
     three = on_disk(tmp_path / "b" / "c", "label,file_name\na,../1.jpg\n", "three.csv")

@@ -30,7 +30,7 @@ def images(folder: Path) -> dict[str, Image.Image]:
     return {file.name: image(file) for file in sorted(folder.iterdir())}
 
 
-def test_draw_makes_a_folder_per_character_and_a_image_per_font_and_copy(drawn: Path) -> None:
+def test_draw_makes_a_folder_per_character_and_an_image_per_font_and_copy(drawn: Path) -> None:
     assert {folder.name for folder in drawn.iterdir()} == {
         "latin_capital_a",
         "greek_capital_alpha",
@@ -83,7 +83,7 @@ def test_the_widest_and_tallest_characters_stay_inside_the_image() -> None:
                 assert moved.max() < demo.SIDE, (font, character)
 
 
-def test_a_image_does_not_depend_on_the_other_characters(drawn: Path, tmp_path: Path) -> None:
+def test_an_image_does_not_depend_on_the_other_characters(drawn: Path, tmp_path: Path) -> None:
     demo.draw_images(tmp_path / "new", characters="gA", copies=1)
     for name, alone in images(tmp_path / "new" / "latin_small_g").items():
         assert alone.tobytes() == image(drawn / "latin_small_g" / name).tobytes()

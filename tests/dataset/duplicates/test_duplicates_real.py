@@ -56,8 +56,8 @@ def test_every_copy_in_dirty_is_found_and_nothing_else(dirty: Table) -> None:
     print("\nbits  hash: recall precision  verified: recall precision")
     for threshold in range(0, 17, 2):
         line = f"{threshold:4d}"
-        for found in (near(dirty, threshold), verified(dirty, threshold)):
-            known = {tuple(sorted(pair)) for pair in found if pair[0] in shown and pair[1] in shown}
+        for result in (near(dirty, threshold), verified(dirty, threshold)):
+            known = {tuple(sorted(pair)) for pair in result if pair[0] in shown and pair[1] in shown}
             recall, precision = len(known & right) / len(right), len(known & right) / len(known)
             line += f"  {recall:.3f} {precision:.3f}"
             if threshold == 10:

@@ -38,8 +38,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def kept(root: Path, **options: object) -> tuple[FolderScan, list[str]]:
-    told: list[str] = []
-    return scan_folder(root, table_path=root / "t.csv", report=told.append, **options), told  # type: ignore[arg-type]
+    lines: list[str] = []
+    return scan_folder(root, table_path=root / "t.csv", report=lines.append, **options), lines  # type: ignore[arg-type]
 
 
 def same(first: FolderScan, second: FolderScan) -> bool:
@@ -52,16 +52,16 @@ def change_unseen(path: Path, colour: int) -> None:
 
 
 def test_unchanged_files_are_taken_over_and_others_read(root: Path) -> None:
-    first, told = kept(root)
-    assert (first.cached_files, told) == (0, [])
-    again, told = kept(root)
+    first, lines = kept(root)
+    assert (first.cached_files, lines) == (0, [])
+    again, lines = kept(root)
     assert (again.cached_files, same(first, again)) == (7, True)
-    assert told == ["7 of 7 files are unchanged since the last scan and are not read again"]
+    assert lines == ["7 of 7 files are unchanged since the last scan and are not read again"]
     image(root / "cat" / "0.bmp", 201, LONG_AGO + 1)
     image(root / "cat" / "new.bmp", 202)
     (root / "dog" / "notes.txt").write_text("still no image")
     (root / "dog" / "1.bmp").unlink()
-    third, told = kept(root)
+    third, lines = kept(root)
     assert third.cached_files == 4
     assert same(third, scan_folder(root))
     assert kept(root, hash_kind="phash-luma256")[0].cached_files == 6  # notes.txt is as new as the scan
@@ -71,8 +71,8 @@ def test_only_reading_again_sees_a_change_that_leaves_size_and_time(root: Path) 
     first, _ = kept(root)
     change_unseen(root / "cat" / "0.bmp", 255)
     assert same(kept(root)[0], first)
-    again, told = kept(root, reread=True)
-    assert (again.cached_files, told) == (0, [])
+    again, lines = kept(root, reread=True)
+    assert (again.cached_files, lines) == (0, [])
     assert not same(again, first)
     assert same(again, scan_folder(root))
     assert same(kept(root)[0], again)  # and is what is kept from now on
@@ -129,9 +129,9 @@ def test_a_changed_value_is_noticed(root: Path) -> None:
     whole = (root / ".t.csv.eml-scan").read_text()
     assert "12,8" in whole
     (root / ".t.csv.eml-scan").write_text(whole.replace("12,8", "13,8", 1))
-    again, told = kept(root)
+    again, lines = kept(root)
     assert same(again, first)
-    assert told == [
+    assert lines == [
         f"warning: {root}/.t.csv.eml-scan: cannot be used, so more files are read than necessary (it is damaged)"
     ]
 
@@ -168,8 +168,8 @@ def test_after_an_interrupt_a_scan_goes_on_where_it_was(root: Path, workers: int
     assert str(stopped.value) == (
         f"interrupted: {read} of 107 files have been read and saved. Run the same command to continue"
     )
-    scan, told = kept(root, workers=workers)
-    assert told == [f"continuing a scan that was stopped: {read} of 107 files have been read, {107 - read} are left"]
+    scan, lines = kept(root, workers=workers)
+    assert lines == [f"continuing a scan that was stopped: {read} of 107 files have been read, {107 - read} are left"]
     assert scan.cached_files == read
     assert same(scan, scan_folder(root))
     assert sorted(path.name for path in root.iterdir()) == sorted([".t.csv.eml-scan", *before])
@@ -204,8 +204,8 @@ def test_a_killed_scan_loses_nothing_that_was_written(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(Path(__file__).parents[3])], check=False)
     assert done.returncode == -signal.SIGKILL
     (root / ".t.csv.eml-scan.parts" / ".eml-tmp-half").write_text('{"settings"')  # what a kill within a write leaves
-    scan, told = kept(root)
-    assert told == [
+    scan, lines = kept(root)
+    assert lines == [
         "continuing a scan that was stopped: 5 of 15 files have been read, 4 are left",
         "6 of 15 files are unchanged since the last scan and are not read again",
     ]
@@ -231,6 +231,6 @@ def test_a_scan_that_finds_nothing_usable_or_cannot_write_leaves_the_records_as_
 def test_a_folder_given_to_a_later_step_goes_on_too(root: Path) -> None:
     with pytest.raises(Interrupted):
         resolve(root, "split", progress=stopping(3, interrupt))
-    told: list[str] = []
-    assert len(resolve(root, "split", report=told.append).frame) == 6
-    assert told[1] == "continuing a scan that was stopped: 3 of 7 files have been read, 4 are left"
+    lines: list[str] = []
+    assert len(resolve(root, "split", report=lines.append).frame) == 6
+    assert lines[1] == "continuing a scan that was stopped: 3 of 7 files have been read, 4 are left"

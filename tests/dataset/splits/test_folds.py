@@ -91,7 +91,7 @@ def test_the_seed_decides() -> None:
     assert add_folds(whole)["fold"].tolist()[:10] == add_folds(whole, 5, 28)["fold"].tolist()[:10]
 
 
-def test_boxes_of_one_image_are_told_apart_by_their_corners() -> None:
+def test_boxes_of_one_image_are_distinguished_by_their_corners() -> None:
     frame = pd.DataFrame(
         {"label": ["a"] * 4, "file_name": ["1.jpg"] * 4, "x_1": [0, 1, 2, 3]}
         | {c: [9] * 4 for c in ("y_1", "x_2", "y_2")}
@@ -108,7 +108,7 @@ def test_an_earlier_fold_column_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    "sizes, k, by, told",
+    "sizes, k, by, message",
     [
         (
             {"a": 3, "b": 2},
@@ -126,10 +126,10 @@ def test_an_earlier_fold_column_is_replaced() -> None:
         ({"a": 9}, 3, "class", 'has 1 class for 3 folds. Give `by="images"`'),
     ],
 )
-def test_too_few_for_k_folds_says_what_works(sizes: dict[str, int], k: int, by: FoldBy, told: str) -> None:
+def test_too_few_for_k_folds_says_what_works(sizes: dict[str, int], k: int, by: FoldBy, message: str) -> None:
     with pytest.raises(DataError) as error:
         add_folds(table(sizes), k, by=by)
-    assert error.value.problems == [f"images/t.csv: {told}"]
+    assert error.value.problems == [f"images/t.csv: {message}"]
 
 
 def test_one_fold_is_no_fold() -> None:
@@ -192,8 +192,8 @@ def test_a_class_of_one_group_always_trains_and_goes_along_where_another_class_i
     few = frame[frame["label"] == "few"]["fold"].tolist()
     assert few == [ALWAYS_TRAIN, frame["fold"][3]]
     assert few[1] >= 0
-    found = balance(whole, frame, 5, "images", groups)
-    assert found.groups == GroupCounts(
+    result = balance(whole, frame, 5, "images", groups)
+    assert result.groups == GroupCounts(
         of_several=2,
         images=10,
         largest=8,
@@ -203,17 +203,17 @@ def test_a_class_of_one_group_always_trains_and_goes_along_where_another_class_i
         classes_joined=0,
         taken_to_test=0,
     )
-    assert found.folds[-1] == FoldCounts(fold=-1, images=9, classes=2, groups=1, fewest=1, most=8)
+    assert result.folds[-1] == FoldCounts(fold=-1, images=9, classes=2, groups=1, fewest=1, most=8)
 
 
-def test_a_class_that_lies_wholly_in_one_fold_is_told() -> None:
+def test_a_class_that_lies_wholly_in_one_fold_is_reported() -> None:
     rows = [("a", n) for n in range(8)] + [("b", 20)] * 3 + [("b", 21)] * 3 + [("c", 20), ("c", 20), ("c", 20)]
     whole, groups = with_groups(rows)
     frame = add_folds(whole, 3, groups=groups)
-    found = balance(whole, frame, 3, "images", groups)
-    assert found.groups.classes_of_one_group == ["c"]
-    assert found.groups.classes_in_one_fold == ["c"]  # its group holds images of b, which is folded
-    assert found.worst_class == ClassShare("b", 0, 2.0)  # two groups for three folds
+    result = balance(whole, frame, 3, "images", groups)
+    assert result.groups.classes_of_one_group == ["c"]
+    assert result.groups.classes_in_one_fold == ["c"]  # its group holds images of b, which is folded
+    assert result.worst_class == ClassShare("b", 0, 2.0)  # two groups for three folds
 
 
 def test_folds_are_as_even_as_those_of_scikit_learn() -> None:
@@ -242,7 +242,7 @@ def test_folds_are_as_even_as_those_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows, k, by, told",
+    "rows, k, by, message",
     [
         (
             [("a", n % 3) for n in range(9)],
@@ -267,11 +267,13 @@ def test_folds_are_as_even_as_those_of_scikit_learn() -> None:
         ),
     ],
 )
-def test_too_few_groups_for_k_folds_says_what_works(rows: list[tuple[str, int]], k: int, by: FoldBy, told: str) -> None:
+def test_too_few_groups_for_k_folds_says_what_works(
+    rows: list[tuple[str, int]], k: int, by: FoldBy, message: str
+) -> None:
     whole, groups = with_groups(rows)
     with pytest.raises(DataError) as error:
         add_folds(whole, k, by=by, groups=groups)
-    assert error.value.problems == [f"images/t.csv: {told}"]
+    assert error.value.problems == [f"images/t.csv: {message}"]
 
 
 def test_images_of_the_test_stay_there_and_take_their_groups_along() -> None:

@@ -28,7 +28,7 @@ tables = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1", "2
 
 @settings(max_examples=60, deadline=None)
 @given(tables, st.one_of(st.none(), st.floats(0.05, 0.95)), st.integers(0, 99))
-def test_no_query_has_a_image_of_its_class_and_camera_in_the_gallery(
+def test_no_query_has_an_image_of_its_class_and_camera_in_the_gallery(
     rows: list[tuple[str, str]], share: float | None, seed: int
 ) -> None:
     whole = frame(rows)
@@ -37,8 +37,8 @@ def test_no_query_has_a_image_of_its_class_and_camera_in_the_gallery(
     try:
         test = marked(whole, share, seed)
     except DataError as error:
-        told = str(error)
-        assert "there is no query" in told
+        message = str(error)
+        assert "there is no query" in message
         assert not several
         return
     assert test.drop(columns=["is_query", "is_gallery"]).equals(whole)

@@ -63,8 +63,8 @@ def test_every_row_is_on_one_side_every_class_too_and_row_order_is_of_no_account
     try:
         sides = strategy(whole)
     except DataError as error:
-        told = str(error)
-        assert "leaves none to" in told
+        message = str(error)
+        assert "leaves none to" in message
         return
     assert not classes(sides.train) & classes(sides.test)
     assert len(sides.train)
@@ -183,7 +183,7 @@ def test_by_column_a_class_on_both_sides_is_named() -> None:
     )
 
 
-def test_by_column_other_values_an_empty_side_and_a_missing_column_are_told() -> None:
+def test_by_column_other_values_an_empty_side_and_a_missing_column_are_reported() -> None:
     whole = table({"a": 2, "b": 1}, side=["train", "val", ""], same=["test"] * 3)
     assert "must be 'train' or 'test' in every row, found 1 of 'train', 1 of 'val', 1 of ''" in problem(
         lambda: split_by_column(whole, "side")
@@ -221,8 +221,8 @@ def test_by_ratio_classes_that_a_group_joins_are_on_one_side(
     try:
         sides = split_by_ratio(whole, ratio, seed, groups)
     except DataError as error:
-        told = str(error)
-        assert "leaves none to" in told or "groups join" in told
+        message = str(error)
+        assert "leaves none to" in message or "groups join" in message
         return
     assert not rows_on_both_sides(whole, sides, groups).any()
     assert not classes(sides.train) & classes(sides.test)
