@@ -148,7 +148,7 @@ def test_a_check_that_cannot_see_is_no_yes(folder: Path, capsys: pytest.CaptureF
     assert "has no column 'hash', so only images of equal content count as look-alikes" in capsys.readouterr().err
     told = refused(capsys, "audit", folder / "one.csv", folder / "two.csv", "--strict")
     assert "--strict: cannot tell: " in told
-    assert "there is no other to compare with" in refused(capsys, "audit", folder / "one.csv")
+    assert "there is no second fold to compare with" in refused(capsys, "audit", folder / "one.csv")
 
 
 def test_the_audit_writes_over_nothing_of_the_users(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
