@@ -126,7 +126,7 @@ def _of_run(config: FillCacheConfig, caller: Caller) -> list[TableCache]:
     from eml.config import load
     from eml.training.config import RunConfig
 
-    run = load(RunConfig, config.source, config.overrides)
+    run = load(RunConfig, config.source, config.overrides, override_name="`overrides`")
 
     from eml.training.caches import caches_of_run
     from eml.training.data import table_to_train_on

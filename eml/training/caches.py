@@ -10,7 +10,6 @@ import pandas as pd
 from eml.dataset.table import Table
 from eml.errors import ConfigError
 from eml.evaluation.retrieval_set import RetrievalSet
-from eml.files import MIB
 from eml.images.augment import Augmenter
 from eml.images.cache import CacheSettings, FillResult, StoredFormat, caches, fill
 from eml.images.cache.fill import Advance

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from eml.dataset.duplicates.chance_collisions import by_chance
+from eml.dataset.duplicates.chance_collisions import expected_by_chance
 from eml.dataset.duplicates.duplicates import hash_values
 from eml.dataset.duplicates.same_images import same_images
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
 from eml.files import whole_file
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "dataset"))
-from dirty_truth import copies, images
-from test_duplicates_real import confirmed, near
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.dataset.dirty_truth import copies, images
+from tests.dataset.duplicates.test_duplicates_real import near, verified
 
 THRESHOLDS = np.arange(0, 17, 2)
 
@@ -34,18 +34,18 @@ def scanned(data: Path, name: str, folder: Path) -> Table:
 
 
 def draw_recall(axes, table: Table) -> None:
-    """Recall and precision over the threshold, by the hash alone and after the second look."""
+    """Recall and precision over the threshold, by the hash alone and after comparing the images."""
     with (table.root / "labels.csv").open(newline="", encoding="utf-8") as file:
         shown = images(csv.DictReader(file))
     right = copies(shown, table.frame["file_name"])
-    print(f"dirty: {len(right)} pairs of copies; threshold, (recall, precision) by hash and after the second look")
+    print(f"dirty: {len(right)} pairs of copies; threshold, (recall, precision) by hash and after comparing the images")
     rates = []
     for threshold in THRESHOLDS:
-        both = [{tuple(sorted(p)) for p in f(table, threshold) if set(p) <= shown.keys()} for f in (near, confirmed)]
+        both = [{tuple(sorted(p)) for p in f(table, threshold) if set(p) <= shown.keys()} for f in (near, verified)]
         rates.append([(len(found & right) / len(right), len(found & right) / len(found)) for found in both])
         print(threshold, rates[-1])
     rates = np.array(rates)  # (T, way, measure)
-    for way, (name, style) in enumerate((("hash", "-"), ("second look", "--"))):
+    for way, (name, style) in enumerate((("hash", "-"), ("images", "--"))):
         axes.plot(THRESHOLDS, rates[:, way, 0], f"C0o{style}", label=f"recall, {name}", markersize=4)
         axes.plot(THRESHOLDS, rates[:, way, 1], f"C1s{style}", label=f"precision, {name}", markersize=4)
     axes.set(ylim=(0.9, 1.005), title="dirty.tar: copies found", ylabel="share of pairs")
@@ -58,8 +58,8 @@ def draw_across(axes, tables: dict[str, Table]) -> None:
         rows = []
         for threshold in THRESHOLDS:
             same = same_images(table, int(threshold), "across")
-            chance = by_chance(hash_values(table), labels, int(threshold))[0]
-            rows.append((same.found_across, chance, same.confirmed_across()))
+            chance = expected_by_chance(hash_values(table), labels, int(threshold))[0]
+            rows.append((same.near_across, chance, same.count_across()))
             print(f"{name} {threshold}: near {rows[-1][0]}, by chance {chance:.1f}, the same {rows[-1][2]}")
         found, chance, same = (np.where(np.array(each) < 0.1, np.nan, each) for each in zip(*rows, strict=True))
         axes.plot(THRESHOLDS, found, f"C{colour}o-", markersize=4, label=f"{name}: near")

@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 
-from eml.dataset.duplicates.duplicates import near_pairs, twins
+from eml.dataset.duplicates.duplicates import twins
+from eml.dataset.duplicates.hamming import near_pairs
 from eml.threads import cores
 
 THRESHOLD = 10

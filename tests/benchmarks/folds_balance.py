@@ -89,7 +89,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # scikit-learn's, of classes smaller than k
     for path in options.tables:
         table = read_table(path)
-        compare(path.name, table, group_rows(table).of)
+        compare(path.name, table, group_rows(table).ids)
     for rows, classes in ((3000, 100), (20_000, 500)):
         compare("long tail", *drawn(rows, classes))
     if options.million:

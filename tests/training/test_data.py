@@ -173,7 +173,7 @@ def test_a_table_without_folds_gets_those_of_kfold_and_near_duplicates_stay_toge
     written = write_table(frame, tmp_path / "t.csv", command="test", root=table.root)
     told: list[str] = []
     found = table_to_train_on(config.data.model_copy(update={"table": written.path}), told.append)
-    groups = group_rows(written).of
+    groups = group_rows(written).ids
     assert len(set(groups)) == 15
     assert found.frame.equals(add_folds(written, groups=groups))
     assert found.frame["fold"].groupby(groups).nunique().eq(1).all()

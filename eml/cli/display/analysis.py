@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eml.evaluation.analysis import EvaluationAnalysis
-    from eml.evaluation.comparison import Comparison
+    from eml.evaluation.comparison import ModelComparison
     from eml.evaluation.slices import Slice, Slices
     from eml.retrieval.statistics.interval import Difference, Interval
 
@@ -79,7 +79,7 @@ def _slice_row(part: Slice, metrics: Sequence[str]) -> list[str | int]:
     return [part.name, part.queries, part.classes, *cells]
 
 
-def show_comparison(comparison: Comparison) -> None:
+def show_comparison(comparison: ModelComparison) -> None:
     """Print the difference of every metric, its verdict, and the classes that changed most."""
     from eml.cli.display import console
     from eml.evaluation.comparison import verdict_on

@@ -17,9 +17,10 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from eml.errors import DataError, OutputError
-from eml.files import MIB, whole_file, write_json
+from eml.files import whole_file, write_json
 from eml.images.cache.settings import CacheSettings, describe_header
 from eml.progress import Report
+from eml.units import MIB
 
 ENTRY = np.dtype(
     [
