@@ -62,7 +62,7 @@ def oml_readme(task: Task) -> Any:
 
 
 def oml_pipeline(task: Task) -> Any:
-    """Train by the pipeline extractor_inshop: AdamW 1e-5, soft triplet loss, hard triplets, random crops down to a fifth.
+    """Train by the pipeline extractor_inshop: AdamW 1e-5, soft triplet loss, hard triplets, random crops down to .2.
 
     Batch 8 × 4 as above: its 30 × 4 × 5 categories is for GPUs.
     """

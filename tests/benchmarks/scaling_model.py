@@ -98,7 +98,8 @@ def compare(margin: str, mode: str, points: list[dict], rounds: int) -> None:  #
     a, b, c, d = rates
     print(
         f"\n{margin}, {mode}: {a * 1e12:.1f} ps per multiply-add, {b * 1e9:.2f} ns per entry, "
-        f"{c * 1e9:.2f} ns per number, {d * 1e3:.1f} ms per step\n\n| | N | predicted | measured | error |\n|---|---|---|---|---|"
+        f"{c * 1e9:.2f} ns per number, {d * 1e3:.1f} ms per step\n\n"
+        "| | N | predicted | measured | error |\n|---|---|---|---|---|"
     )
     for case, took in zip(small, measured, strict=True):
         line(case, 1, float(rates @ terms(case)), took, "s, fitted")

@@ -260,10 +260,10 @@ def show(case: Case, groups: list[Group]) -> None:
         losses = {round(facts["loss"], 4) for facts in group.first}
         print(f"  N={group.world}: first loss {losses}; {group.first[0]['plan']}")
     print(
-        "| N | MiB, peak | of it weights, gradient, state | × N / one | s per step | / one "
-        "| / one, fastest steps | processor s of the busiest "
+        "| N | MiB, peak | of it weights, gradient, state | × N / one | s per step | / one | / one, fastest steps "
+        "| processor s of the busiest | / one | cores of others | sent by each: ring (KiB) | embeddings alone "
+        "| over loopback |"
     )
-    print("| / one | cores of others | sent by each: ring (KiB) | embeddings alone | over loopback |")
     print("|---" * 13 + "|")
     base = groups[0]
     for group in groups:
