@@ -30,18 +30,18 @@ def random_evaluation(queries: int, classes: int) -> tuple[RetrievalSet, Summary
     labels = np.concatenate([np.arange(classes), random.integers(0, classes, queries - classes)])
     frame = pd.DataFrame({"label": labels.astype(str), "file_name": [f"{row}.jpg" for row in range(queries)]})
     frame["width"], frame["height"] = random.integers(20, 800, queries), 800
-    rows = retrieval_set(frame, "random")
-    counted = np.bincount(rows.labels)[rows.labels] > 1
+    retrieval = retrieval_set(frame, "random")
+    counted = np.bincount(retrieval.labels)[retrieval.labels] > 1
     right = counted & (random.random(queries) < 0.7)
     answers = Answers(random.integers(0, queries, queries), random.random(queries), right, counted)
     shown = {name: text for metric in all_metrics() for name, text in metric.shown().items()}
     per_query = {name: np.where(counted, random.random(queries), np.nan) for name in shown if name != GAP}
     values = {name: float(np.nanmean(metric)) for name, metric in per_query.items()} | {GAP: 0.5}
     summary = Summary(values, shown, int(counted.sum()), int((~counted).sum()), queries, per_query, answers)
-    parts = partition(Table(frame, Path()), rows).parts
+    parts = partition(Table(frame, Path()), retrieval).parts
     parts.append(Parts("near-duplicates", ["with", "without"], random.integers(0, 2, queries)))
     parts.append(by_column("column", pd.Series([f"value {value}" for value in random.integers(0, 12, queries)])))
-    return rows, summary, Partition(parts, {})
+    return retrieval, summary, Partition(parts, {})
 
 
 def processor_time(work: Callable[[], object]) -> float:
@@ -56,12 +56,12 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=11_316)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    rows, summary, parts = random_evaluation(options.queries, options.classes)
-    classes = rows.labels[rows.queries]
+    retrieval, summary, parts = random_evaluation(options.queries, options.classes)
+    classes = retrieval.labels[retrieval.queries]
     whole, slices = [], []
     for _ in range(options.repeat):
         whole.append(processor_time(lambda: intervals_of_summary(summary, classes)))
-        slices.append(processor_time(lambda: sliced_by(parts, rows, summary)))
+        slices.append(processor_time(lambda: sliced_by(parts, retrieval, summary)))
     facts = {
         "queries": options.queries,
         "classes": options.classes,
