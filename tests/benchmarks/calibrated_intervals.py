@@ -53,7 +53,8 @@ class Truth:
         order = np.argsort(-top)
         self.top = top[order]
         self.right = np.cumsum(np.concatenate([answer.right[answer.known] for answer in answers])[order])
-        self.stranger = -np.sort(-np.concatenate([answer.stranger for answer in answers]).astype(float))
+        unknown = np.concatenate([answer.stranger for answer in answers]).astype(float)
+        self.stranger = -np.sort(-unknown)
         self.pairs = pairs
 
     def rates(self, threshold: float) -> dict[str, float]:
