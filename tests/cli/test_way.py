@@ -102,7 +102,7 @@ def test_a_folder_of_images_alone_is_enough_to_train_on(tmp_path: Path, capfd: p
     assert run(f"train {tmp_path}/config.yaml") == 0
     told = capfd.readouterr().err
     assert "scanning it" in told
-    assert "making 5 folds by images, seed 28" in told
+    assert "adding 5 folds by images, seed 28" in told
     assert (photos / "dataset_info.csv").is_file()
     assert run(f"scan {tmp_path}/photos") == 0
     assert run(f"evaluate {tmp_path}/run --data {photos}") == 0
@@ -146,7 +146,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("train {photos}/config.yaml", "already exists; set `resume` to continue the run"),
         (
             "train {photos}/config.yaml --set output={tmp}/r --resume",
-            "/r: is not there, so no run to resume; without --resume one begins there",
+            "/r: does not exist, so there is no run to resume; begin one without `resume`",
         ),
         (
             "train {photos}/config.yaml --set output={photos}/000 --resume",
