@@ -10,7 +10,7 @@ from eml.cli.app import command_line
 from eml.cli.options import Json, Overwrite
 
 if TYPE_CHECKING:
-    from eml.retrieval.label_errors.suspects import Suspects
+    from eml.retrieval.label_errors import Suspects
 
 MANY = 0.15  # of the images
 FILES = ("suspects.csv", "ambiguous.csv", "suspect_classes.csv", "suspects.html")
@@ -57,7 +57,7 @@ def suspects(
     from eml.dataset.table import check_outputs, write_tables
     from eml.files import refuse_file_name
     from eml.reports.suspects import write_page
-    from eml.retrieval.label_errors.suspects import ambiguous_table, class_table, find_suspects, wrong_table
+    from eml.retrieval.label_errors import ambiguous_table, class_table, find_suspects, wrong_table
     from eml.training.out_of_fold import read_embedded
 
     if out is not None:
@@ -89,11 +89,11 @@ def _counts(path: Path, found: "Suspects") -> dict[str, Any]:
         "images": len(found.images.labels),
         "classes": len(found.names),
         "networks": len(found.votes.temperatures),
-        "min_score": found.least,
+        "min_score": found.min_score,
         "probable_label_errors": len(found.wrong),
         "ambiguous": len(between),
         "near_to_nothing": len(found.outliers),
-        "one_class": len(found.one),
+        "one_class": len(found.same),
         "mixed_classes": len(found.mixed),
         "not_judged": found.unjudged,
     }
@@ -105,7 +105,7 @@ def _show(counts: dict[str, Any], found: "Suspects") -> None:
     rows = [
         ["images", counts["images"]],
         ["classes", counts["classes"]],
-        [f"probable label errors (score {found.least} or more)", counts["probable_label_errors"]],
+        [f"probable label errors (score {found.min_score} or more)", counts["probable_label_errors"]],
         ["ambiguous images", counts["ambiguous"]],
         ["pairs of classes that are one class", counts["one_class"]],
         ["mixed classes", counts["mixed_classes"]],

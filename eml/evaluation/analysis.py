@@ -9,11 +9,17 @@ from eml.evaluation.evaluate import Evaluation
 from eml.evaluation.slices import Partition, Slices, partition, sliced_by
 from eml.progress import Progress
 from eml.retrieval.clustering import clustering
-from eml.retrieval.statistics.interval import CONFIDENCE, Interval
-from eml.retrieval.statistics.summary_intervals import as_pair, intervals_of_summary
-from eml.retrieval.verification.open_set import acceptance
-from eml.retrieval.verification.pair_rates import all_pairs, curve, unit_length, verification, verification_of_pairs
-from eml.retrieval.verification.pairs import read_pairs
+from eml.retrieval.similarity import unit_length
+from eml.retrieval.statistics import CONFIDENCE, Interval, as_pair, intervals_of_summary
+from eml.retrieval.verification import (
+    OpenSet,
+    all_pairs,
+    curve,
+    measure_acceptance,
+    read_pairs,
+    verification_metrics,
+    verify_listed_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -94,11 +100,11 @@ def _verification(evaluation: Evaluation, wanted: Wanted) -> tuple[dict[str, flo
     embeddings, of = evaluation.embeddings, evaluation.wanted
     if wanted.pairs is not None:
         pairs = read_pairs(wanted.pairs, of.frame["file_name"].tolist(), evaluation.table.root)
-        values, accepted = verification_of_pairs(embeddings, pairs)
+        values, accepted = verify_listed_pairs(embeddings, pairs)
         return values, curve(accepted)
     if wanted.verification:
         accepted = all_pairs(embeddings, of.labels)
-        return verification(accepted), curve(accepted)
+        return verification_metrics(accepted), curve(accepted)
     return {}, {}
 
 
@@ -106,12 +112,5 @@ def _acceptance(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.threshold is None:
         return {}
     of = evaluation.wanted
-    return acceptance(
-        evaluation.embeddings,
-        of.labels,
-        evaluation.threshold,
-        of.queries,
-        of.gallery,
-        groups=of.groups,
-        within=of.within,
-    )
+    data = OpenSet(evaluation.embeddings, of.labels, of.queries, of.gallery, of.groups, of.within)
+    return measure_acceptance(data, evaluation.threshold)

@@ -18,10 +18,18 @@ from eml.inference.model import Model
 from eml.inference.models import TIMM
 from eml.models.calibration import Calibration, Rate, calibration_path, weights_digest
 from eml.models.pointers import find_checkpoint
-from eml.retrieval.statistics.interval import CONFIDENCE, Estimate
-from eml.retrieval.statistics.summary_intervals import as_pair
-from eml.retrieval.verification.calibration import BINS, RESAMPLES, SEED, Calibrated, OpenSet, calibrate
-from eml.retrieval.verification.goal_checks import OPTIONS, Goal, Kind, refuse_hopeless
+from eml.retrieval.statistics import CONFIDENCE, Estimate, as_pair
+from eml.retrieval.verification import (
+    BINS,
+    RESAMPLES,
+    SEED,
+    Goal,
+    Kind,
+    OpenSet,
+    ThresholdCalibration,
+    calibrate,
+    refuse_hopeless,
+)
 
 
 def checkpoint_to_calibrate(name: str, overwrite: bool = False) -> Path:
@@ -46,13 +54,13 @@ def goal_of(far: float | None, pair_far: float | None, precision: float | None) 
     values: dict[Kind, float | None] = {"far": far, "pair_far": pair_far, "precision": precision}
     given = [Goal(kind, value) for kind, value in values.items() if value is not None]
     if len(given) != 1:
-        told = f"{' and '.join(OPTIONS[each.kind] for each in given)} are given" if given else "no goal is given"
+        told = f"{' and '.join(f'`{each.kind}`' for each in given)} are given" if given else "no goal is given"
         raise ConfigError(
-            f"{told}; give one goal: --far RATE (of queries of unknown classes), --pair-far RATE (of pairs of "
-            "different classes) or --precision SHARE (of accepted answers that are right)"
+            f"{told}; give one goal: `far` RATE (of queries of unknown classes), `pair_far` RATE (of pairs of "
+            "different classes) or `precision` SHARE (of accepted answers that are right)"
         )
     if not 0 < given[0].value < 1:
-        raise ConfigError(f"{OPTIONS[given[0].kind]} must be above 0 and below 1, got {given[0].value:g}")
+        raise ConfigError(f"`{given[0].kind}` must be above 0 and below 1, got {given[0].value:g}")
     return given[0]
 
 
@@ -89,7 +97,7 @@ def calibrate_checkpoint(
 
 
 def _record(
-    found: Calibrated, strict: bool, folder: Path, table: Table, wanted: RetrievalSet, seed: int
+    found: ThresholdCalibration, strict: bool, folder: Path, table: Table, wanted: RetrievalSet, seed: int
 ) -> Calibration:
     held_out = [None if isnan(each) else each for each in found.held_out]
     there = [each for each in held_out if each is not None]

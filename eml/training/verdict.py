@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.retrieval.statistics.jackknife import paired
+from eml.retrieval.statistics import paired
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Verdict:
 
 
 def verdict(metric: str, before: NDArray[np.float64], after: NDArray[np.float64], labels: NDArray[np.int64]) -> Verdict:
-    """Paired, over classes, since images of a class are no independent draws: `jackknife.paired`.
+    """Paired, over classes, since images of a class are no independent draws: `eml.retrieval.statistics.paired`.
 
     before, after: (Q,) values per query, NaN for queries that do not count; labels: (Q,).
     """

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from interval_coverage import by_bootstrap
 
-from eml.retrieval.statistics.interval import Interval
-from eml.retrieval.verification.calibration import OpenSet, chosen, criterion_of, measured
-from eml.retrieval.verification.criteria import Criterion, DifferentPairs, UnknownQueries, drawn, random_halves
-from eml.retrieval.verification.goal_checks import Goal
-from eml.retrieval.verification.open_set import Asked
-from eml.retrieval.verification.pair_rates import Accepted, all_pairs
+from eml.retrieval.statistics import Interval
+from eml.retrieval.verification import AcceptedPairs, Goal, OpenSet, all_pairs
+from eml.retrieval.verification.calibration import choose_threshold, make_criterion, measure_rates
+from eml.retrieval.verification.criteria import Criterion, UnknownQueries, draw_classes, draw_halves
+from eml.retrieval.verification.different_pairs import DifferentPairs
+from eml.retrieval.verification.open_set import OpenSetQueries
 
 CLASSES = (10, 20, 40, 80)
 CENTERS = np.random.default_rng(0).normal(size=(12, 24))
@@ -37,40 +37,39 @@ def drawn_set(classes: int, random: np.random.Generator) -> OpenSet:
     labels = np.repeat(np.arange(classes), 4 + np.minimum(random.geometric(1 / 6, classes), 40))
     spread = 0.85 * random.lognormal(0, 0.25, classes)
     embeddings = centers[labels] + random.normal(size=(len(labels), 24)) * spread[labels, None]
-    everything = np.arange(len(labels))
-    return OpenSet(torch.from_numpy(embeddings).float(), labels, everything, everything)
+    return OpenSet.leave_one_out(torch.from_numpy(embeddings).float(), labels)
 
 
 class Truth:
     """Of very many sets of so many classes: descending cosines of the nearest, and of the nearest of other classes."""
 
-    def __init__(self, classes: int, pairs: Accepted) -> None:
+    def __init__(self, classes: int, pairs: AcceptedPairs) -> None:
         random = np.random.default_rng(1)
-        found = [drawn_set(classes, random).asked() for _ in range(12_000 // classes)]
+        found = [drawn_set(classes, random).search() for _ in range(12_000 // classes)]
         top = np.concatenate([each.top[each.known] for each in found]).astype(float)
         order = np.argsort(-top)
         self.top = top[order]
         self.right = np.cumsum(np.concatenate([each.right[each.known] for each in found])[order])
-        self.stranger = -np.sort(-np.concatenate([each.stranger for each in found]).astype(float))
+        self.nearest_other_class = -np.sort(-np.concatenate([each.nearest_other_class for each in found]).astype(float))
         self.pairs = pairs
 
     def rates(self, threshold: float) -> dict[str, float]:
         top, strange, pair = (
             int(np.searchsorted(-each, -threshold, side="right"))
-            for each in (self.top, self.stranger, self.pairs.threshold)
+            for each in (self.top, self.nearest_other_class, self.pairs.threshold)
         )
         right = self.right[top - 1] if top else 0
         return {
             "accepted": top / len(self.top),
             "recognised": right / len(self.top),
             "precision": right / top if top else np.nan,
-            "false_accept_rate": strange / len(self.stranger),
+            "false_accept_rate": strange / len(self.nearest_other_class),
             "pair_false_accept_rate": self.pairs.different[max(0, pair - 1)] / self.pairs.different[-1],
         }
 
     def threshold(self, goal: Goal) -> float:
         if goal.kind == "far":
-            return float(self.stranger[int(goal.value * len(self.stranger))])
+            return float(self.nearest_other_class[int(goal.value * len(self.nearest_other_class))])
         if goal.kind == "pair_far":
             return float(
                 self.pairs.threshold[np.searchsorted(self.pairs.different, goal.value * self.pairs.different[-1])]
@@ -85,18 +84,20 @@ def percentiles(value: float, again: np.ndarray) -> Interval:
     return Interval(low, high, 0)
 
 
-def rates_by_percentiles(data: OpenSet, found: Asked, threshold: float, seed: int) -> dict[str, Interval]:
+def rates_by_percentiles(data: OpenSet, found: OpenSetQueries, threshold: float, seed: int) -> dict[str, Interval]:
     """Sums over classes that are drawn with replacement; of unknown queries random halves, scaled to the rate."""
-    draws, known = drawn(data.classes, RESAMPLES, seed), found.known
+    draws, known = draw_classes(data.classes, RESAMPLES, seed), found.known
     top = known & (found.top >= threshold)
     made = {}
     for name, some, of in (("accepted", top, known), ("recognised", top & found.right, known)):
-        made[name] = percentiles(0, _sums(draws, found.code[some]) / _sums(draws, found.code[of]))
+        made[name] = percentiles(0, _sums(draws, found.labels[some]) / _sums(draws, found.labels[of]))
     with np.errstate(invalid="ignore"):
-        made["precision"] = percentiles(0, _sums(draws, found.code[top & found.right]) / _sums(draws, found.code[top]))
-    strangers = UnknownQueries.of(found)
+        made["precision"] = percentiles(
+            0, _sums(draws, found.labels[top & found.right]) / _sums(draws, found.labels[top])
+        )
+    strangers = UnknownQueries.from_queries(found)
     value = strangers.rate(threshold)
-    again = np.array([(strangers.within(half) >= threshold).mean() for half in random_halves(*draws.shape[::-1], seed)])
+    again = np.array([(strangers.within(half) >= threshold).mean() for half in draw_halves(*draws.shape[::-1], seed)])
     made["false_accept_rate"] = percentiles(value, again * value / again.mean() if again.any() else again)
     pairs = DifferentPairs.above(data.embeddings, data.labels, threshold, 0)
     again = np.array([pairs.rates(np.array([threshold]), each)[0] for each in draws])
@@ -108,32 +109,34 @@ def _sums(draws: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return draws @ np.bincount(codes, minlength=draws.shape[1])
 
 
-def rates_by_bootstrap(found: Asked, threshold: float, seed: int) -> dict[str, Interval]:
+def rates_by_bootstrap(found: OpenSetQueries, threshold: float, seed: int) -> dict[str, Interval]:
     known = found.known
     top = known & (found.top >= threshold)
     right = top & found.right
     made = {}
     for name, some, of in (("accepted", top, known), ("recognised", right, known), ("precision", right, top)):
         if of.any():
-            made[name] = by_bootstrap(some[of].astype(float), found.code[of], 1000, seed)[0]
+            made[name] = by_bootstrap(some[of].astype(float), found.labels[of], 1000, seed)[0]
     return made
 
 
-def of_rates(sets: int, pairs: Accepted) -> None:
+def of_rates(sets: int, pairs: AcceptedPairs) -> None:
     print("| classes | rate, mean truth | as eml does | by percentiles | studentised bootstrap | sets |")
     print("|---|---|---|---|---|---|")
     goal = Goal("far", 0.1)
     for classes in CLASSES:
         truth, cells, means = Truth(classes, pairs), {}, []
         for seed, data, found, criterion in sets_of(classes, goal, sets):
-            threshold = chosen(criterion, goal, RESAMPLES, seed).threshold.value
+            threshold = choose_threshold(criterion, goal, RESAMPLES, seed).threshold.value
             if np.isnan(threshold):
                 continue
             means.append(true := truth.rates(threshold))
             made = {
                 "eml": {
                     name: each.interval
-                    for name, each in measured(data, found, all_pairs(data.embeddings, data.labels), threshold).items()
+                    for name, each in measure_rates(
+                        data, found, all_pairs(data.embeddings, data.labels), threshold
+                    ).items()
                 },
                 "percentiles": rates_by_percentiles(data, found, threshold, seed),
                 "bootstrap": rates_by_bootstrap(found, threshold, seed),
@@ -147,16 +150,16 @@ def of_rates(sets: int, pairs: Accepted) -> None:
             print(f"| {classes} | {name}, {mean:.2g} | {told} | {len(means)} |", flush=True)
 
 
-def of_thresholds(sets: int, pairs: Accepted) -> None:
+def of_thresholds(sets: int, pairs: AcceptedPairs) -> None:
     print("\n| goal | classes | as eml does | by percentiles | sets |\n|---|---|---|---|---|")
     for goal in (Goal("far", 0.1), Goal("pair_far", 0.01), Goal("precision", 0.98)):
         for classes in CLASSES:
             needed, cells = Truth(classes, pairs).threshold(goal), {"eml": [], "percentiles": []}
             for seed, _, _, criterion in sets_of(classes, goal, sets):
-                found = chosen(criterion, goal, RESAMPLES, seed).threshold
+                found = choose_threshold(criterion, goal, RESAMPLES, seed).threshold
                 if np.isnan(found.value):
                     continue
-                again = criterion.resampled(np.array([goal.value]), RESAMPLES, seed).thresholds[:, 0]
+                again = criterion.resample(np.array([goal.value]), RESAMPLES, seed).thresholds[:, 0]
                 moved = again + found.value - np.nanmedian(again)
                 cells["eml"].append((found.interval, needed))
                 cells["percentiles"].append((percentiles(found.value, moved), needed))
@@ -164,11 +167,11 @@ def of_thresholds(sets: int, pairs: Accepted) -> None:
             print(f"| {goal.kind} {goal.value:g} | {classes} | {told} | {len(cells['eml'])} |", flush=True)
 
 
-def sets_of(classes: int, goal: Goal, sets: int) -> Iterator[tuple[int, OpenSet, Asked, Criterion]]:
+def sets_of(classes: int, goal: Goal, sets: int) -> Iterator[tuple[int, OpenSet, OpenSetQueries, Criterion]]:
     for seed in range(sets):
         data = drawn_set(classes, np.random.default_rng((seed, classes)))
-        found = data.asked()
-        yield seed, data, found, criterion_of(goal, data, found)
+        found = data.search()
+        yield seed, data, found, make_criterion(goal, data, found)
 
 
 def summary(several: list[tuple[Interval, float]]) -> str:

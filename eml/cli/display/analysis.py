@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from eml.evaluation.analysis import EvaluationAnalysis
     from eml.evaluation.comparison import Comparison
     from eml.evaluation.slices import Slice, Slices
-    from eml.retrieval.statistics.interval import Difference, Interval
+    from eml.retrieval.statistics import Difference, Interval
 
 IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 IF_ROOM = {"global_average_precision": "GAP"}
@@ -124,7 +124,7 @@ def _measured(found: EvaluationAnalysis) -> list[list[str]]:
     if not found.verification and not found.clustering:
         return []
     from eml.retrieval.clustering import SHOWN
-    from eml.retrieval.verification.pair_rates import shown
+    from eml.retrieval.verification import shown
 
     rows = [[shown(name), _figure(value)] for name, value in found.verification.items()]
     return rows + [[SHOWN[name], _figure(value)] for name, value in found.clustering.items()]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eml.reports.evaluation.evaluated import Evaluated
-from eml.retrieval.verification.open_set import answers
+from eml.retrieval.verification import OpenSet, find_answers
 
 SAMPLE = 3000  # queries looked at
 
@@ -25,7 +25,7 @@ def nearest_own_and_other(evaluation: Evaluated) -> Nearest:
     counted = wanted.queries[evaluation.summary.answers.has_positive]
     if len(counted) > SAMPLE:
         counted = counted[np.linspace(0, len(counted) - 1, SAMPLE).astype(int)]
-    found = answers(
-        evaluation.embeddings, wanted.labels, counted, wanted.gallery, groups=wanted.groups, within=wanted.within
+    found = find_answers(
+        OpenSet(evaluation.embeddings, wanted.labels, counted, wanted.gallery, wanted.groups, wanted.within)
     )
-    return Nearest(found.positive.astype(np.float64), found.stranger.astype(np.float64))
+    return Nearest(found.nearest_positive.astype(np.float64), found.nearest_other_class.astype(np.float64))

@@ -12,7 +12,7 @@ from eml.progress import Progress
 from eml.reports.data.page import title
 from eml.reports.rendering import render_page
 from eml.reports.thumbnails import Thumbnail, thumbnails
-from eml.retrieval.label_errors.suspects import Suspects, told
+from eml.retrieval.label_errors import Suspects, describe_neighbours
 
 HERE = Path(__file__).parent
 BESIDE = 3  # images of each of the two labels
@@ -85,12 +85,12 @@ def _render(
         title=title(root),
         wrong=wrong,
         pairs=pairs,
-        more_pairs=len(found.one) + len(found.mixed) - len(pairs),
+        more_pairs=len(found.same) + len(found.mixed) - len(pairs),
         between=between[:AMBIGUOUS],
         ambiguous=len(between),
         names=found.images.file_names.tolist(),
         labels=found.images.labels.tolist(),
-        told=lambda row: told(found, row),
+        told=lambda row: describe_neighbours(found, row),
         suggested=lambda row: found.names[found.errors.suggested[row]] if found.errors.suggested[row] >= 0 else None,
         outliers=set(found.outliers.tolist()),
         thumbnails=small,
@@ -103,7 +103,7 @@ def _suspect(found: Suspects, row: int) -> Suspect:
     return Suspect(
         row=row,
         score=float(found.errors.score[row]),
-        told=told(found, row),
+        told=describe_neighbours(found, row),
         own=Strip(str(found.names[own]), own_rows),
         suggested=Strip(str(found.names[suggested]), suggested_rows),
     )
@@ -111,8 +111,8 @@ def _suspect(found: Suspects, row: int) -> Suspect:
 
 def _one_classes(found: Suspects) -> list[ClassPair]:
     made = []
-    for pair in found.one[:PAIRS]:
-        labels = (pair.label, pair.other)
+    for pair in found.same[:PAIRS]:
+        labels = (pair.label, pair.other_label)
         strips = [Strip(str(found.names[label]), _members(found, label)[:PART]) for label in labels]
         text = f"cannot be told apart: mixed {100 * pair.mixing:.0f} % as much as by chance"
         made.append(ClassPair(text, strips))
@@ -124,11 +124,11 @@ def _mixed_classes(found: Suspects) -> list[ClassPair]:
     for mixed in found.mixed[:PAIRS]:
         rest = [row for row in _members(found, mixed.label) if row not in set(mixed.rows.tolist())]
         first = int(mixed.rows[0])
-        label, other = found.names[mixed.label], found.names[mixed.other]
+        label, other = found.names[mixed.label], found.names[mixed.other_label]
         strips = [
             Strip(f"{label}: this part", mixed.rows[:PART].tolist()),
             Strip(f"{label}: the rest", rest[:PART]),
-            Strip(str(other), found.beside(first, mixed.other, PART).tolist()),
+            Strip(str(other), found.beside(first, mixed.other_label, PART).tolist()),
         ]
         text = f"{len(mixed.rows)} of {len(rest) + len(mixed.rows)} {label} are nearer to {other} than to the rest"
         made.append(ClassPair(text, strips))
