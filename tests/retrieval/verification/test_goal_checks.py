@@ -26,8 +26,10 @@ from tests.retrieval.verification.image_sets import classes
     ],
 )
 def test_a_goal_that_the_images_cannot_support_is_refused(goal: Goal, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=told) as error:
         calibrate(classes(20, 6, 1.2), goal, resamples=40, splits=1)
+    assert error.value.code in {"goal-too-strict", "goal-unreachable", "too-few-classes"}
+    assert error.value.parameter == goal.kind
 
 
 def test_a_precision_that_is_not_reached_is_told_of_cosines_that_are_accepted_together() -> None:

@@ -74,5 +74,6 @@ def test_lfws_own_file(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_a_list_of_pairs_is_told_with_its_lines(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "pairs.csv").write_text(text)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=told) as error:
         read_pairs(tmp_path / "pairs.csv", NAMES)
+    assert {problem.parameter for problem in error.value.problems} == {"pairs"}  # type: ignore[union-attr]
