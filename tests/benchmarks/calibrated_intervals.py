@@ -22,11 +22,11 @@ import torch
 from interval_coverage import by_bootstrap
 
 from eml.retrieval.statistics.interval import Interval
-from eml.retrieval.verification.calibration import OpenSet, chosen, criterion_of, measured
-from eml.retrieval.verification.criteria import Criterion, DifferentPairs, UnknownQueries, drawn, random_halves
+from eml.retrieval.verification.calibration import OpenSet, make_criterion
+from eml.retrieval.verification.criteria import Criterion, DifferentPairs, UnknownQueries, draw_halves
 from eml.retrieval.verification.goal_checks import Goal
-from eml.retrieval.verification.open_set import Asked
-from eml.retrieval.verification.pair_rates import Accepted, all_pairs
+from eml.retrieval.verification.open_set import OpenSetQueries
+from eml.retrieval.verification.pair_rates import AcceptedPairs, all_pairs
 
 CLASSES = (10, 20, 40, 80)
 CENTERS = np.random.default_rng(0).normal(size=(12, 24))
@@ -39,41 +39,40 @@ def drawn_set(classes: int, random: np.random.Generator) -> OpenSet:
     labels = np.repeat(np.arange(classes), 4 + np.minimum(random.geometric(1 / 6, classes), 40))
     spread = 0.85 * random.lognormal(0, 0.25, classes)
     embeddings = centers[labels] + random.normal(size=(len(labels), 24)) * spread[labels, None]
-    everything = np.arange(len(labels))
-    return OpenSet(torch.from_numpy(embeddings).float(), labels, everything, everything)
+    return OpenSet.leave_one_out(torch.from_numpy(embeddings).float(), labels)
 
 
 class Truth:
     """The rates of very many sets of `classes` classes, from the descending cosines of their nearest images."""
 
-    def __init__(self, classes: int, pairs: Accepted) -> None:
+    def __init__(self, classes: int, pairs: AcceptedPairs) -> None:
         random = np.random.default_rng(1)
-        answers = [drawn_set(classes, random).asked() for _ in range(12_000 // classes)]
+        answers = [drawn_set(classes, random).search() for _ in range(12_000 // classes)]
         top = np.concatenate([answer.top[answer.known] for answer in answers]).astype(float)
         order = np.argsort(-top)
         self.top = top[order]
         self.right = np.cumsum(np.concatenate([answer.right[answer.known] for answer in answers])[order])
-        unknown = np.concatenate([answer.stranger for answer in answers]).astype(float)
-        self.stranger = -np.sort(-unknown)
+        unknown = np.concatenate([answer.nearest_other_class for answer in answers]).astype(float)
+        self.nearest_other_class = -np.sort(-unknown)
         self.pairs = pairs
 
     def rates(self, threshold: float) -> dict[str, float]:
         top, strange, pair = (
             int(np.searchsorted(-cosines, -threshold, side="right"))
-            for cosines in (self.top, self.stranger, self.pairs.threshold)
+            for cosines in (self.top, self.nearest_other_class, self.pairs.threshold)
         )
         right = self.right[top - 1] if top else 0
         return {
             "accepted": top / len(self.top),
             "recognised": right / len(self.top),
             "precision": right / top if top else np.nan,
-            "false_accept_rate": strange / len(self.stranger),
+            "false_accept_rate": strange / len(self.nearest_other_class),
             "pair_false_accept_rate": self.pairs.different[max(0, pair - 1)] / self.pairs.different[-1],
         }
 
     def threshold(self, goal: Goal) -> float:
         if goal.kind == "far":
-            return float(self.stranger[int(goal.value * len(self.stranger))])
+            return float(self.nearest_other_class[int(goal.value * len(self.nearest_other_class))])
         if goal.kind == "pair_far":
             return float(
                 self.pairs.threshold[np.searchsorted(self.pairs.different, goal.value * self.pairs.different[-1])]
@@ -88,20 +87,20 @@ def percentiles(value: float, again: np.ndarray) -> Interval:
     return Interval(low, high, 0)
 
 
-def rates_by_percentiles(data: OpenSet, queries: Asked, threshold: float, seed: int) -> dict[str, Interval]:
+def rates_by_percentiles(data: OpenSet, queries: OpenSetQueries, threshold: float, seed: int) -> dict[str, Interval]:
     """Resample classes with replacement; for unknown queries take random halves, scaled to the rate."""
-    draws, known = drawn(data.classes, RESAMPLES, seed), queries.known
+    draws, known = draw_classes(data.classes, RESAMPLES, seed), queries.known
     top = known & (queries.top >= threshold)
     by_rate = {}
     for name, some, of in (("accepted", top, known), ("recognised", top & queries.right, known)):
-        by_rate[name] = percentiles(0, _sums(draws, queries.code[some]) / _sums(draws, queries.code[of]))
+        by_rate[name] = percentiles(0, _sums(draws, queries.labels[some]) / _sums(draws, queries.labels[of]))
     with np.errstate(invalid="ignore"):
         by_rate["precision"] = percentiles(
-            0, _sums(draws, queries.code[top & queries.right]) / _sums(draws, queries.code[top])
+            0, _sums(draws, queries.labels[top & queries.right]) / _sums(draws, queries.labels[top])
         )
-    strangers = UnknownQueries.of(queries)
+    strangers = UnknownQueries.from_queries(queries)
     value = strangers.rate(threshold)
-    again = np.array([(strangers.within(half) >= threshold).mean() for half in random_halves(*draws.shape[::-1], seed)])
+    again = np.array([(strangers.within(half) >= threshold).mean() for half in draw_halves(*draws.shape[::-1], seed)])
     by_rate["false_accept_rate"] = percentiles(value, again * value / again.mean() if again.any() else again)
     pairs = DifferentPairs.above(data.embeddings, data.labels, threshold, 0)
     again = np.array([pairs.rates(np.array([threshold]), draw)[0] for draw in draws])
@@ -113,29 +112,29 @@ def _sums(draws: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return draws @ np.bincount(codes, minlength=draws.shape[1])
 
 
-def rates_by_bootstrap(queries: Asked, threshold: float, seed: int) -> dict[str, Interval]:
+def rates_by_bootstrap(queries: OpenSetQueries, threshold: float, seed: int) -> dict[str, Interval]:
     known = queries.known
     top = known & (queries.top >= threshold)
     right = top & queries.right
     by_rate = {}
     for name, some, of in (("accepted", top, known), ("recognised", right, known), ("precision", right, top)):
         if of.any():
-            by_rate[name] = by_bootstrap(some[of].astype(float), queries.code[of], 1000, seed)[0]
+            by_rate[name] = by_bootstrap(some[of].astype(float), queries.labels[of], 1000, seed)[0]
     return by_rate
 
 
-def of_rates(sets: int, pairs: Accepted) -> None:
+def of_rates(sets: int, pairs: AcceptedPairs) -> None:
     print("| classes | rate, mean true value | eml | percentiles | studentised bootstrap | sets |")
     print("|---|---|---|---|---|---|")
     goal = Goal("far", 0.1)
     for classes in CLASSES:
         truth, cells, means = Truth(classes, pairs), {}, []
         for seed, data, queries, criterion in sets_of(classes, goal, sets):
-            threshold = chosen(criterion, goal, RESAMPLES, seed).threshold.value
+            threshold = choose_threshold(criterion, goal, RESAMPLES, seed).threshold.value
             if np.isnan(threshold):
                 continue
             means.append(true := truth.rates(threshold))
-            rates = measured(data, queries, all_pairs(data.embeddings, data.labels), threshold)
+            rates = measure_rates(data, queries, all_pairs(data.embeddings, data.labels), threshold)
             methods = {
                 "eml": {name: rate.interval for name, rate in rates.items()},
                 "percentiles": rates_by_percentiles(data, queries, threshold, seed),
@@ -150,16 +149,16 @@ def of_rates(sets: int, pairs: Accepted) -> None:
             print(f"| {classes} | {name}, {mean:.2g} | {row} | {len(means)} |", flush=True)
 
 
-def of_thresholds(sets: int, pairs: Accepted) -> None:
+def of_thresholds(sets: int, pairs: AcceptedPairs) -> None:
     print("\n| goal | classes | eml | percentiles | sets |\n|---|---|---|---|---|")
     for goal in (Goal("far", 0.1), Goal("pair_far", 0.01), Goal("precision", 0.98)):
         for classes in CLASSES:
             needed, cells = Truth(classes, pairs).threshold(goal), {"eml": [], "percentiles": []}
             for seed, _, _, criterion in sets_of(classes, goal, sets):
-                threshold = chosen(criterion, goal, RESAMPLES, seed).threshold
+                threshold = choose_threshold(criterion, goal, RESAMPLES, seed).threshold
                 if np.isnan(threshold.value):
                     continue
-                again = criterion.resampled(np.array([goal.value]), RESAMPLES, seed).thresholds[:, 0]
+                again = criterion.resample(np.array([goal.value]), RESAMPLES, seed).thresholds[:, 0]
                 moved = again + threshold.value - np.nanmedian(again)
                 cells["eml"].append((threshold.interval, needed))
                 cells["percentiles"].append((percentiles(threshold.value, moved), needed))
@@ -167,11 +166,11 @@ def of_thresholds(sets: int, pairs: Accepted) -> None:
             print(f"| {goal.kind} {goal.value:g} | {classes} | {row} | {len(cells['eml'])} |", flush=True)
 
 
-def sets_of(classes: int, goal: Goal, sets: int) -> Iterator[tuple[int, OpenSet, Asked, Criterion]]:
+def sets_of(classes: int, goal: Goal, sets: int) -> Iterator[tuple[int, OpenSet, OpenSetQueries, Criterion]]:
     for seed in range(sets):
         data = drawn_set(classes, np.random.default_rng((seed, classes)))
-        queries = data.asked()
-        yield seed, data, queries, criterion_of(goal, data, queries)
+        queries = data.search()
+        yield seed, data, queries, make_criterion(goal, data, queries)
 
 
 def summary(several: list[tuple[Interval, float]]) -> str:

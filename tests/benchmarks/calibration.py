@@ -27,9 +27,10 @@ from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
 from eml.inference.embed import embed_table
 from eml.inference.load import load
-from eml.retrieval.verification.calibration import OpenSet, chosen, class_halves, criterion_of, part_of
-from eml.retrieval.verification.criteria import Criterion, DifferentPairs, TopAnswers, UnknownQueries
-from eml.retrieval.verification.goal_checks import Goal
+from eml.retrieval.verification import Goal, OpenSet
+from eml.retrieval.verification.calibration import choose_threshold, make_criterion, restrict_criterion, split_classes
+from eml.retrieval.verification.criteria import Criterion, TopAnswers, UnknownQueries
+from eml.retrieval.verification.different_pairs import DifferentPairs
 
 GOALS = {
     "orl_faces": [Goal("far", 0.05), Goal("pair_far", 0.01), Goal("pair_far", 0.001)],
@@ -51,19 +52,18 @@ def embedded(images: Path, weights: Path, cache: Path) -> OpenSet:
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(file, embeddings=rows.numpy(), labels=labels)
     kept = np.load(file)
-    everything = np.arange(len(kept["labels"]))
-    return OpenSet(torch.from_numpy(kept["embeddings"]), kept["labels"], everything, everything)
+    return OpenSet.leave_one_out(torch.from_numpy(kept["embeddings"]), kept["labels"])
 
 
 def on_splits(name: str, data: OpenSet, goal: Goal, splits: int) -> None:
-    answers, start = data.asked(), time.perf_counter()
-    whole = criterion_of(goal, data, answers)
+    answers, start = data.search(), time.perf_counter()
+    whole = make_criterion(goal, data, answers)
     ratios, plain, strict, covered, refused = [], [], [], [], 0
     error = 1 - goal.value if goal.kind == "precision" else goal.value
-    for number, both in enumerate(class_halves(data.classes, splits, 0)):
-        first, second = (part_of(whole, goal, data, answers, codes) for codes in both)
+    for number, both in enumerate(split_classes(data.classes, splits, 0)):
+        first, second = (restrict_criterion(whole, goal, data, answers, codes) for codes in both)
         for here, there in ((first, second), (second, first)):
-            choice = chosen(here, goal, RESAMPLES, number)
+            choice = choose_threshold(here, goal, RESAMPLES, number)
             if np.isnan(choice.threshold.value):
                 refused += 1
                 continue
@@ -94,8 +94,7 @@ def drawn_classes(count: int, per_class: int, random: np.random.Generator) -> Op
     centers = families[random.integers(12, size=count)] + random.normal(0, 0.8, (count, 24))
     labels = np.repeat(np.arange(count), per_class)
     embeddings = centers[labels] + random.normal(0, 0.7, (len(labels), 24))
-    everything = np.arange(len(labels))
-    return OpenSet(torch.from_numpy(embeddings).float(), labels, everything, everything)
+    return OpenSet.leave_one_out(torch.from_numpy(embeddings).float(), labels)
 
 
 def truths(goal: Goal, classes: int, per_class: int) -> Iterator[Criterion]:
@@ -103,7 +102,7 @@ def truths(goal: Goal, classes: int, per_class: int) -> Iterator[Criterion]:
     random = np.random.default_rng(1)
     for _ in range(300 if goal.kind != "pair_far" else 1):
         data = drawn_classes(classes if goal.kind != "pair_far" else 2500, per_class, random)
-        yield criterion_of(goal, data, data.asked())
+        yield make_criterion(goal, data, data.search())
 
 
 def simulated(goal: Goal, repeats: int, classes: int = 60, per_class: int = 8) -> None:
@@ -114,8 +113,8 @@ def simulated(goal: Goal, repeats: int, classes: int = 60, per_class: int = 8) -
     covered, ratios, plain, strict = [], [], [], []
     for seed in range(repeats):
         data = drawn_classes(classes, per_class, np.random.default_rng(1000 + seed))
-        criterion = criterion_of(goal, data, data.asked())
-        choice = chosen(criterion, goal, RESAMPLES, seed)
+        criterion = make_criterion(goal, data, data.search())
+        choice = choose_threshold(criterion, goal, RESAMPLES, seed)
         if np.isnan(choice.threshold.value):
             continue
         covered.append(choice.threshold.interval.low <= needed <= choice.threshold.interval.high)
@@ -140,11 +139,11 @@ def pooled(many: list[Criterion]) -> Criterion:
         return many[0]
     similarity = np.concatenate([criterion.similarity for criterion in many])
     order = np.argsort(-similarity, kind="stable")
-    code = np.zeros(len(order), np.int64)
+    labels = np.zeros(len(order), np.int64)
     if isinstance(many[0], TopAnswers):
         right = np.concatenate([criterion.right for criterion in many])[order]
-        return TopAnswers(similarity[order], right, many[0].positive, code, 1, many[0].near)
-    return UnknownQueries(similarity[order], code, 1, many[0].near)
+        return TopAnswers(similarity[order], right, many[0].nearest_positive, labels, 1, many[0].nearest_classes)
+    return UnknownQueries(similarity[order], labels, 1, many[0].nearest_classes)
 
 
 def main() -> None:

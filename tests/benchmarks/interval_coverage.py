@@ -17,10 +17,10 @@ from functools import partial
 import numpy as np
 from scipy import special
 
-from eml.retrieval.metrics.base import Answers
+from eml.retrieval.metrics.base import QueryAnswers
 from eml.retrieval.metrics.global_average_precision import GlobalAveragePrecision
-from eml.retrieval.statistics.interval import DIFFERENCE, UNIT, Interval, of_alike, within_bounds
-from eml.retrieval.statistics.jackknife import Statistic, intervals, intervals_of, paired
+from eml.retrieval.statistics import Statistic, intervals, intervals_of, paired
+from eml.retrieval.statistics.interval import DIFFERENCE, UNIT, Interval, bounded_interval, interval_of_alike_classes
 
 Random = np.random.Generator
 CLASSES = (5, 10, 20, 40, 200)
@@ -63,14 +63,14 @@ def by_bootstrap(
 
     [mean], [variance] = means(s[None], n[None])
     if variance <= 1e-14:
-        return 2 * (of_alike(mean, count, TAIL, bounds),)
+        return 2 * (interval_of_alike_classes(mean, count, TAIL, bounds),)
     drawn = random.integers(count, size=(resamples, count))
     again, spread = means(s[drawn], n[drawn])
     if count >= FROM:
         spread = (count * spread + SMOOTHING * variance) / (count + SMOOTHING)
     t = (again - mean) / np.sqrt(np.maximum(spread, 1e-14))
     low, high = mean - np.sqrt(variance) * np.quantile(t, [1 - TAIL, TAIL])
-    return within_bounds(low, high, mean, bounds, count), Interval(*np.quantile(again, [TAIL, 1 - TAIL]), count)
+    return bounded_interval(low, high, mean, bounds, count), Interval(*np.quantile(again, [TAIL, 1 - TAIL]), count)
 
 
 def by_percentiles(statistic: Statistic, classes: np.ndarray, resamples: int, seed: int) -> Interval:
@@ -140,12 +140,12 @@ def differences(sets: int, resamples: int) -> None:
             show_row(f"{0.575 + gain * 0.425 - 0.6:+.4f}, {count}", 0.575 + gain * 0.425 - 0.6, methods)
 
 
-def answers(random: Random, of: np.ndarray, count: int, mean: float) -> tuple[Answers, np.ndarray]:
+def answers(random: Random, of: np.ndarray, count: int, mean: float) -> tuple[QueryAnswers, np.ndarray]:
     right = values(random, rates(random, count, mean)[of], True) > 0
     similarity = random.normal(size=len(of)) + right + 0.7 * random.normal(size=count)[of]
     order = np.argsort(-similarity, kind="stable")
     nothing = np.zeros(len(of), int)
-    return Answers(nothing, similarity[order], right[order], np.ones(len(of), bool)), order
+    return QueryAnswers(nothing, similarity[order], right[order], np.ones(len(of), bool)), order
 
 
 def gap(sets: int, resamples: int) -> None:

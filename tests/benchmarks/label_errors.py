@@ -32,8 +32,8 @@ from sklearn.metrics import average_precision_score
 
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table, write_table
-from eml.retrieval.label_errors.label_votes import votes
-from eml.retrieval.label_errors.suspects import EmbeddedImages, find_suspects, wrong_table
+from eml.retrieval.label_errors import EmbeddedImages, find_suspects, wrong_table
+from eml.retrieval.label_errors.label_votes import collect_votes
 from eml.training.out_of_fold import read_embedded
 
 WAYS = ["untrained", "out-of-fold"]
@@ -142,7 +142,7 @@ def drawn(number: int, size: int = 512, per_class: int = 10) -> None:
     labels[wrong] = random.integers(0, len(centres), len(wrong))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()
-    votes(embeddings, labels)
+    collect_votes(embeddings, labels)
     search = time.process_time() - started
     result = find_suspects(EmbeddedImages(embeddings, np.arange(number).astype(str), labels.astype(str)))
     whole = time.process_time() - started - search

@@ -19,8 +19,8 @@ import pandas as pd
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.slices import Partition, Parts, by_column, measure_slices, partition
-from eml.retrieval.metrics import Answers, Summary, all_metrics
-from eml.retrieval.statistics.summary_intervals import intervals_of_summary
+from eml.retrieval.metrics import QueryAnswers, Summary, all_metrics
+from eml.retrieval.statistics import intervals_of_summary
 
 GAP = "global_average_precision"
 
@@ -33,7 +33,7 @@ def random_evaluation(queries: int, classes: int) -> tuple[RetrievalSet, Summary
     retrieval = build_retrieval_set(frame, "random")
     counted = np.bincount(retrieval.labels)[retrieval.labels] > 1
     right = counted & (random.random(queries) < 0.7)
-    answers = Answers(random.integers(0, queries, queries), random.random(queries), right, counted)
+    answers = QueryAnswers(random.integers(0, queries, queries), random.random(queries), right, counted)
     shown = {name: text for metric in all_metrics() for name, text in metric.shown().items()}
     per_query = {name: np.where(counted, random.random(queries), np.nan) for name in shown if name != GAP}
     values = {name: float(np.nanmean(metric)) for name, metric in per_query.items()} | {GAP: 0.5}
