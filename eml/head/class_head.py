@@ -33,8 +33,8 @@ from eml.margins import Context, Margin, Statistics
 class ClassHead(ClassWeights):
     """Class weights and a margin, as a module for training: embeddings (B, D) and labels (B,) → per-sample `Terms`.
 
-    A loss makes (B,) losses of the terms: `CrossEntropy()(head(embeddings, labels)).mean()`. No B×C matrix is held
-    unless the mode is `dense`.
+    A loss turns the terms into (B,) losses: `CrossEntropy()(head(embeddings, labels)).mean()`. A matrix B×C is held
+    only in mode `dense`, or in mode `auto` while it is small.
 
     Cosines and margins are computed in float32 with autocast off, in float64 if the embeddings are float64. The
     margin's state is kept in buffers: each call in training mode updates it; eval mode freezes it and uses no random

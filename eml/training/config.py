@@ -1,4 +1,4 @@
-"""The config of a training run, composed of the families' and rooms' own configs."""
+"""The config of a training run, composed of the configs of families and rooms."""
 
 from typing import Annotated, Literal, Self
 
@@ -23,8 +23,10 @@ class DataSource(Strict):
     """One of several datasets."""
 
     table: ConfigPath = Field(description="a table, or a folder of images or tables")
-    root: ConfigPath | None = Field(None, description="folder that the table's file names start from; null: its own")
-    name: str | None = Field(None, description="of the dataset; null: its folder's, or its table's")
+    root: ConfigPath | None = Field(
+        None, description="folder that the table's file names are relative to; null: the table's own"
+    )
+    name: str | None = Field(None, description="name of the dataset; null: that of its folder or table")
 
 
 class CacheConfig(Strict):
@@ -32,17 +34,20 @@ class CacheConfig(Strict):
 
     format: Literal["raw", "jpeg"] = Field(
         "raw",
-        description="raw: quickest, 3 bytes a pixel; jpeg: a fifth of the room, decoded in every epoch",
+        description="raw: fastest, 3 bytes per pixel; jpeg: a fifth of the space, decoded in every epoch",
     )
-    quality: int = Field(95, ge=50, le=100, description="of jpeg")
+    quality: int = Field(95, ge=50, le=100, description="quality of jpeg")
     side: int | None = Field(
-        None, ge=8, le=4096, description="longest that a shorter side is kept (pixels); null: what crops need, "
-        "image.size / √(1 − crop)"
+        None, ge=8, le=4096, description="the shorter side of a stored image is at most this (pixels); null: what "
+        "crops need, image.size / √(1 − crop)"
     )  # fmt: skip
     validation: bool = Field(
-        True, description="keep what validation sees too, raw squares of image.size, the same as without a cache"
+        True,
+        description="also store the images of the validation, as raw squares of image.size; its results stay the same",
     )
-    folder: ConfigPath | None = Field(None, description="null: .eml_cache in the folder that file names start from")
+    folder: ConfigPath | None = Field(
+        None, description="folder of caches; null: .eml_cache in the folder that file names are relative to"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -58,30 +63,31 @@ class DataConfig(Strict):
         "{table: …, root: …, name: …}"
     )
     root: ConfigPath | None = Field(
-        None, description="folder that the table's file names start from; null: the table's"
+        None, description="folder that the table's file names are relative to; null: the table's own"
     )
     labels: Literal["apart", "merged"] = Field(
-        "apart", description="of a list of tables. apart: NAME:LABEL, no class is in two; merged: a label is one class"
+        "apart",
+        description="for a list of tables. apart: classes are named NAME:LABEL; merged: equal labels are one class",
     )
     fold: int | None = Field(
         0, ge=0, description="the fold held out for validation; null: train on all images, without validation"
     )
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        "auto", description="processes that decode images; auto: 0 on a CPU, where they would take training's cores"
+        "auto", description="processes that decode images; auto: 0 on a CPU, where they would compete with training"
     )
     cache: CacheConfig | None = Field(
-        None, description="null: files are decoded in every epoch; raw, jpeg, or {format: raw, …}, see docs/images.md"
+        None, description="null: decode the files in every epoch; or raw, jpeg, {format: raw, …}, see docs/images.md"
     )
 
     @model_validator(mode="after")
     def _one_root_each(self) -> Self:
         if self.root is not None and isinstance(self.table, list):
-            raise ValueError("root goes with one table; write each of the list as {table: …, root: …}")
+            raise ValueError("root is for a single table; write the entries of a list as {table: …, root: …}")
         return self
 
 
 class ImageConfig(Strict):
-    """The square that the network sees; null: what the backbone's weights were trained with."""
+    """The square image that the network sees; null: as the backbone's weights were trained."""
 
     size: int | None = Field(None, ge=8, le=4096, description="side (pixels)")
     fit: Literal["squash", "crop", "pad"] = Field(
@@ -93,23 +99,25 @@ class ImageConfig(Strict):
 
 
 class LearningRates(Strict):
-    """Peak learning rates; the newer a part, the larger."""
+    """Peak learning rates; parts that start at random need larger ones."""
 
-    backbone: float = Field(1e-4, ge=0, description="of the backbone; 0 freezes it")
-    neck: float = Field(1e-3, ge=0, description="of the neck")
-    class_weights: float = Field(1e-2, ge=0, description="of the class weights, which start at random")
+    backbone: float = Field(1e-4, ge=0, description="rate of the backbone; 0 freezes it")
+    neck: float = Field(1e-3, ge=0, description="rate of the neck")
+    class_weights: float = Field(1e-2, ge=0, description="rate of the class weights, which start at random")
 
 
 class OptimizerConfig(Strict):
-    """The optimizer, one for all parts."""
+    """One optimizer for all parts."""
 
-    name: str = Field("adamw", description="any of timm's optimizers, see timm.optim.list_optimizers()")
+    name: str = Field("adamw", description="one of timm's optimizers, see timm.optim.list_optimizers()")
     lr: LearningRates = LearningRates()
     layer_decay: float = Field(
-        1.0, gt=0, le=1, description="rate of a backbone stage relative to that of the next, deeper one"
+        1.0, gt=0, le=1, description="rate of a backbone stage relative to that of the next, deeper stage"
     )
-    weight_decay: float = Field(0.05, ge=0, description="of backbone and neck; biases and norms have none")
-    class_weight_decay: float = Field(0.0, ge=0, description="of the class weights, whose length a margin ignores")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay of backbone and neck, but for biases and norms")
+    class_weight_decay: float = Field(
+        0.0, ge=0, description="weight decay of the class weights, whose length a margin ignores"
+    )
     clip: float | None = Field(
         None, gt=0, description="largest norm of the whole gradient, class weights included; null: not clipped"
     )
@@ -124,57 +132,60 @@ class ScheduleConfig(Strict):
     )
     warmup_epochs: float = Field(0.5, ge=0, description="length of the warm-up (epochs)")
     final: float = Field(
-        0.0, ge=0, le=1, description="factor that cosine and linear would reach one step after the last"
+        0.0, ge=0, le=1, description="factor that cosine and linear approach; reached one step after the last"
     )
     step_at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.5, 0.75), description="for steps: shares of the training after which the rate falls"
     )
-    step_factor: float = Field(0.1, gt=0, lt=1, description="for steps: what the rate is multiplied by")
+    step_factor: float = Field(0.1, gt=0, lt=1, description="for steps: factor that the rate is multiplied by")
 
 
 class ValidationConfig(Strict):
-    """Retrieval on the held-out fold, and on other tables if given, after epochs and before the first."""
+    """Retrieval on the held-out fold and on other tables, before the first epoch and after epochs."""
 
     metric: str = Field(
         "map_at_r",
-        description="what `best` goes by: a name from metrics.json, higher is better; NAME/map_at_r: one of `tables`",
+        description="metric that chooses the best checkpoint: a name from metrics.json, higher is better; "
+        "NAME/map_at_r: that of one of `tables`",
     )
-    every: int = Field(1, ge=1, description="validate every so many epochs, and after the last")
-    batch_size: int = Field(64, ge=1, description="images embedded at once")
+    every: int = Field(1, ge=1, description="epochs between validations; the last epoch is always validated")
+    batch_size: int = Field(64, ge=1, description="images per batch")
     tables: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], ConfigPath] = Field(
-        {}, description="name → table of other images to validate on, by its is_query and is_gallery or leave-one-out"
+        {}, description="name → table of other images to validate on, with is_query and is_gallery or leave-one-out"
     )
-    keep: int = Field(1, ge=1, description="how many of the best checkpoints stay, besides the last")
+    keep: int = Field(1, ge=1, description="number of best checkpoints to keep, besides the last one")
     patience: int | None = Field(
-        None, ge=1, description="training ends after so many validations without a new best; null: it goes to its end"
+        None, ge=1, description="end training after this many validations without a new best; null: never"
     )
 
 
 class EmaConfig(Strict):
-    """A running mean of the network's weights, which is what is validated and saved. Polyak 1992; arXiv:2411.18704."""
+    """A running mean of the network's weights, validated and saved in their place. Polyak 1992; arXiv:2411.18704."""
 
-    decay: float = Field(0.999, gt=0, lt=1, description="weight of the mean before, per step")
+    decay: float = Field(0.999, gt=0, lt=1, description="weight of the previous mean, per step")
     warmup: bool = Field(
-        True, description="a shorter memory in the first steps, 1−(1+step)^(−2/3) up to `decay`, so that the start is "
-        "forgotten"
+        True, description="a shorter memory in the first steps, 1−(1+step)^(−2/3) up to `decay`, which forgets the "
+        "start"
     )  # fmt: skip
 
 
 class SavingConfig(Strict):
-    """When the state to resume from is saved, besides the ends of epochs and on Ctrl-C or SIGTERM."""
+    """When the state is saved, besides the ends of epochs and on Ctrl-C or SIGTERM."""
 
-    minutes: float | None = Field(10.0, gt=0, description="at most so long after the last time; null: never by time")
-    steps: int | None = Field(None, ge=1, description="every so many steps; null: never by steps")
+    minutes: float | None = Field(
+        10.0, gt=0, description="longest time between saves (minutes); null: do not save by time"
+    )
+    steps: int | None = Field(None, ge=1, description="steps between saves; null: do not save by steps")
 
 
 class RunConfig(Strict):
-    """Everything that decides what a training run does."""
+    """All settings of a training run."""
 
-    output: ConfigPath = Field(description="run folder that is made")
+    output: ConfigPath = Field(description="run folder to create")
     recipe: Literal["auto", "none"] = Field(
         "auto",
         description="auto: rates, freezing, neck, margin, scale, sizes and length follow from the data where this file "
-        "says nothing, and are printed; none: the defaults written here",
+        "does not set them, and are printed; none: the defaults written here",
     )
     data: DataConfig
     image: ImageConfig = ImageConfig()
@@ -182,7 +193,7 @@ class RunConfig(Strict):
     sampler: Sampler = Shuffle()
     mix: Mix | None = Field(
         None,
-        description="each image of a batch mixed with another, and their labels: mixup, cutmix, either; null: off",
+        description="mix each image of a batch, and its label, with another: mixup, cutmix, either; null: off",
     )
     model: ModelConfig = ModelConfig()
     margin: Margin = ArcFace()
@@ -190,33 +201,35 @@ class RunConfig(Strict):
     loss: Loss = CrossEntropy()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    epochs: int = Field(10, ge=1, description="passes over the training images, as long as the sampler makes them")
+    epochs: int = Field(10, ge=1, description="passes over the training images; the sampler decides how long one is")
     batch_size: int = Field(64, ge=2, description="images per step")
     accumulate: int = Field(
         1,
         ge=1,
-        description="parts in which a batch goes through the network, to save memory: the step is that of the whole "
-        "batch for every margin, at the price of a second forward pass; only BatchNorm sees the parts",
+        description="parts in which a batch goes through the network, to save memory: the step equals that of the "
+        "whole batch for every margin, at the cost of a second forward pass; only BatchNorm sees the parts",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="of the network's products (autocast); auto: bfloat16 on a GPU that has it, else float32; the "
-        "class head has its own, see head.product",
+        description="precision of the network's products (autocast); auto: bfloat16 on a GPU that supports it, else "
+        "float32; the class head has its own, see head.product",
     )
     shard_network: bool = Field(
         False,
-        description="of several processes each holds a part of the network's weights, gradients and optimizer state, "
-        "for networks that one device cannot hold; slower, the result is the same (docs/several_devices.md)",
+        description="each of several processes holds a part of the network's weights, gradients and optimizer state, "
+        "for networks that do not fit on one device; slower, with the same result (docs/several_devices.md)",
     )
-    compile: bool = Field(False, description="torch.compile the network: minutes to start, then faster on a GPU")
+    compile: bool = Field(
+        False, description="compile the network with torch.compile: takes minutes to start, then runs faster on a GPU"
+    )
     ema: EmaConfig | None = Field(None, description="a running mean of the weights, validated and saved in their place")
     validation: ValidationConfig = ValidationConfig()
     saving: SavingConfig = SavingConfig()
     trackers: tuple[Tracker, ...] = Field(
-        (), description="where the run's numbers go besides its folder, such as [{type: tensorboard}]"
+        (), description="trackers that get the run's numbers besides its folder, such as [{type: tensorboard}]"
     )
-    seed: int = Field(28, ge=0, lt=2**63, description="of the weights, the order and the augmentation")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto takes the first there is")
+    seed: int = Field(28, ge=0, lt=2**63, description="seed of the weights, the order and the augmentation")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto: the first device found")
 
     @model_validator(mode="after")
     def _batches_the_sampler_can_fill(self) -> Self:

@@ -54,7 +54,7 @@ def fit(
         resume: Continue from the state in the run folder; the result is the same bit for bit.
         accept_changes: Resume with a config that changes the result.
         overwrite: Replace a run in the run folder.
-        observe: Receives events while the run goes on.
+        observe: Receives the events of the run.
         processes: That have met; all of them call this with the same arguments, and the first one writes and is
             observed.
 
@@ -77,7 +77,7 @@ class Run:
 
     Args:
         parts: Everything that the run works with.
-        observe: Receives events while the run goes on.
+        observe: Receives the events of the run.
     """
 
     def __init__(self, parts: RunParts, observe: Observer = lambda event: None) -> None:

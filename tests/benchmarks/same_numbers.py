@@ -740,8 +740,10 @@ def small_tables(shop: Workshop) -> None:
 def saved_step(run: Path) -> int:
     """Gives the step that a stopped run goes on from."""
     file = run / "state.pt"
-    step = torch.load(file, map_location="cpu", weights_only=True)["progress"]["step"] if file.exists() else -1
-    return int(step)
+    if not file.exists():
+        return -1
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return int(state.get("training", state.get("progress"))["step"])
 
 
 def add_run(facts: Facts, name: str, folder: Path) -> None:

@@ -28,7 +28,7 @@ from scipy.optimize import nnls
 from sharded_head import MODES, Case, head_and_step
 
 from eml.head.modes import Mode
-from eml.head.plan import Plan, plan_of
+from eml.head.plan import ClassPlan, make_plan
 from eml.head.shards import Shard
 
 SMALL = {
@@ -57,9 +57,9 @@ LARGE = {
 }
 
 
-def plan(case: Case, world: int = 1) -> Plan:
+def plan(case: Case, world: int = 1) -> ClassPlan:
     mode = Mode.members()[str(MODES[case.mode]["type"])].model_validate(MODES[case.mode])
-    return plan_of(mode, case.batch, case.classes, 1, case.size, bytes_each=4, on_cpu=True, world=world)
+    return make_plan(mode, case.batch, case.classes, 1, case.size, number_bytes=4, on_cpu=True, world=world)
 
 
 def terms(case: Case, world: int = 1) -> list[float]:
@@ -142,7 +142,7 @@ def arithmetic(classes: int, world: int, share: float, each_batch: int = 128, si
     """A line of the table; share: of the classes in a step, 1 for mode tiled."""
     device, batch = Device(), each_batch * world
     mode = Mode.members()["tiled"]() if share == 1 else Mode.members()["sampled"].model_validate({"fraction": share})
-    spec = plan_of(mode, batch, classes, 1, size, bytes_each=4, on_cpu=False, world=world)
+    spec = make_plan(mode, batch, classes, 1, size, number_bytes=4, on_cpu=False, world=world)
     weights, rows, entries = 4 * spec.here * size, 4 * spec.compared * size, batch * spec.compared
     gradient, state = (weights, 2 * weights) if share == 1 else (2 * rows, 2 * weights + 4 * spec.here)
     held = weights + gradient + state + spec.work()

@@ -1,4 +1,4 @@
-"""Training steps of a class head, by one process or by several; what test_head_shards.py compares."""
+"""Training steps of a class head, by one process or by several; for test_shards.py to compare."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ from eml.head.shards import Shard
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.margins.cosface import CosFace
-from tests.head.test_modes import CLASSES, COUNTS, LABELS, LABELS_B, SETTINGS, SIZE
+from tests.head.heads import CLASSES, COUNTS, LABELS, LABELS_B, SETTINGS, SIZE
 
 BATCH = 7  # 7 is shared unevenly by 2 and by 4 processes
 LABELS, LABELS_B = (torch.cat([each, each[2:3]]) for each in (LABELS, LABELS_B))

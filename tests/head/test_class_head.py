@@ -1,13 +1,22 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from eml.errors import ConfigError
 from eml.head.class_head import ClassHead
 from eml.head.config import HeadConfig
+from eml.losses.cross_entropy import CrossEntropy
+from eml.margins import Margin
+from eml.margins.adacos import AdaCos
 from eml.margins.arcface import ArcFace
+from eml.margins.cosface import CosFace
+from eml.margins.normface import NormFace
 from eml.margins.softmax import Softmax
+from tests.head.heads import CLASSES, FOUR_COUNTS, LABELS, MODES, batch_of_four, embeddings, head_of, head_of_four
 
 
 def test_scale_is_the_papers_or_automatic_or_a_number() -> None:
@@ -47,3 +56,113 @@ def test_autocast_does_not_lower_the_heads_precision() -> None:
         terms = head(x, labels)
     assert terms.log_sum_exp.dtype == torch.float32
     torch.testing.assert_close(terms.log_sum_exp, head(x, labels).log_sum_exp)
+
+
+def test_classes_and_counts_that_do_not_fit_are_refused() -> None:
+    x = embeddings(torch.float64, 0)
+    with pytest.raises(ValueError, match="must contain all labels"):
+        head_of(ArcFace(), {}, {"type": "sampled"}, torch.float64)(x, LABELS, classes=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="only be given in mode sampled"):
+        head_of(ArcFace(), {}, MODES[0], torch.float64)(x, LABELS, classes=torch.arange(CLASSES))
+    with pytest.raises(ValueError, match=r"process 0 has 6 embeddings, counts says \[5\]"):
+        head_of(ArcFace(), {}, MODES[0], torch.float64)(x, LABELS, counts=[5])
+
+
+def test_mixup_updates_adacos_once_and_leaves_both_labels_out_of_its_negatives() -> None:
+    head = head_of_four(AdaCos(), scale=2)
+    x, labels = batch_of_four()
+    other = labels.roll(1)
+    cosine = torch.nn.functional.normalize(x) @ torch.nn.functional.normalize(head.class_weights).T
+    keep = torch.ones(4, 4, dtype=torch.bool).scatter(1, torch.stack([labels, other], 1), False)
+    mean = torch.stack([(2 * cosine[i][keep[i]]).exp().sum() for i in range(4)]).mean()
+    target = 0.3 * cosine[range(4), labels] + 0.7 * cosine[range(4), other]
+    expected = mean.log() / target.acos().median().clamp_max(math.pi / 4).cos()
+    head.mixed(x, labels, other, 0.3)
+    assert head.scale == pytest.approx(max(1, expected.item()))
+
+
+def test_loss_weights_fall_with_the_count_and_are_one_over_the_images() -> None:
+    head = head_of_four(CosFace(), FOUR_COUNTS, loss_weight_power=0.5)
+    assert head.loss_weights is not None
+    weights = head.loss_weights.tolist()
+    assert weights[0] / weights[1] == pytest.approx(4)
+    assert sum(w * n for w, n in zip(weights, FOUR_COUNTS, strict=True)) == pytest.approx(sum(FOUR_COUNTS))
+    x, labels = batch_of_four()
+    terms = head(x, labels)
+    torch.testing.assert_close(CrossEntropy()(terms), head.loss_weights * CrossEntropy().per_sample(terms))
+
+
+def test_a_learned_scale_starts_at_the_papers_and_gets_a_gradient() -> None:
+    head = head_of_four(NormFace(), scale="learned")
+    assert head.scale == pytest.approx(64)
+    CrossEntropy()(head(*batch_of_four())).mean().backward()
+    assert head.log_scale is not None
+    assert head.log_scale.grad is not None
+    assert head.log_scale.grad.item() != 0
+
+
+STATES = Path(__file__).parent.parent / "fixtures" / "v0_1_0" / "head_states.safetensors"
+SAVED_CONFIGS: dict[str, dict[str, object]] = {
+    "": {},
+    "class_margins": {"class_margins": {"type": "power"}},
+    "learned_scale": {"scale": "learned"},
+    "sampled": {"mode": {"type": "sampled"}},
+    "vpl_and_centers": {"prototypes": "vpl", "centers": 2},
+}
+
+
+SAVED_LOSSES = {
+    "adacos": 1.9714,
+    "adaface": 64.0538,
+    "arcface": 43.0484,
+    "arcface+class_margins": 75.447,
+    "arcface+learned_scale": 58.6839,
+    "arcface+sampled": 51.2063,
+    "arcface+vpl_and_centers": 59.5322,
+    "circle": 429.502,
+    "combined": 25.5316,
+    "cosface": 59.9221,
+    "curricularface": 48.1188,
+    "elastic_arcface": 47.3287,
+    "elastic_cosface": 84.5311,
+    "li_arcface": 58.5872,
+    "magface": 55.1095,
+    "mv_softmax": 61.3574,
+    "normface": 44.2589,
+    "proxy_anchor": 31.5005,
+    "soft_triple": 1.97572,
+    "softmax": 1.37327,
+    "sphereface": 1.92638,
+    "sphereface2": 24.5654,
+    "sphereface_r": 46.4882,
+    "subcenter_arcface": 73.365,
+    "uniface": 108.442,
+    "vpl": 45.9523,
+}
+"""Mean loss that 0.1.0 computes with each saved state, in eval mode."""
+
+
+def saved_states() -> dict[str, dict[str, Tensor]]:
+    """Return the tensors by margin and setting, and by key of `state_dict`."""
+    states: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in load_file(STATES).items():
+        setting, key = name.split("/")
+        states.setdefault(setting, {})[key] = tensor
+    return states
+
+
+def test_saved_states_of_version_0_1_0_cover_every_margin() -> None:
+    settings = saved_states().keys()
+    assert {setting.split("+")[0] for setting in settings} == Margin.members().keys()
+    assert settings == SAVED_LOSSES.keys()
+
+
+@pytest.mark.parametrize("setting", SAVED_LOSSES)
+def test_a_saved_state_of_version_0_1_0_loads_and_gives_its_loss(setting: str) -> None:
+    name, _, config = setting.partition("+")
+    margin = Margin.members()[name].model_validate({"type": name})
+    head = ClassHead(margin, 5, 4, HeadConfig.model_validate(SAVED_CONFIGS[config]), counts=[1, 2, 3, 4, 5])
+    head.load_state_dict(saved_states()[setting])
+    x = torch.linspace(-2, 2, 20).reshape(5, 4).cos()
+    loss = CrossEntropy()(head.eval()(x, torch.arange(5))).mean().item()
+    assert loss == pytest.approx(SAVED_LOSSES[setting], rel=1e-5)

@@ -38,7 +38,7 @@ def both(margin: Margin, own: float, other: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("own, other", list(itertools.product(ANGLES, ANGLES)))
-def test_targets_and_others_are_the_papers_formulas(own: float, other: float) -> None:
+def test_targets_and_negatives_are_the_papers_formulas(own: float, other: float) -> None:
     c, cj = math.cos(own), math.cos(other)
     hard = cj > math.cos(own + 0.5)
     expected = math.cos(own + 0.5) if own + 0.5 <= math.pi else -math.cos(own + 0.5) - 2
@@ -139,10 +139,19 @@ def test_elastic_margins_are_drawn_anew_for_every_sample_and_step_and_plus_gives
     assert CrossEntropy()(first).isfinite().all()
 
 
-def test_functions_take_centres_from_the_shape_of_the_weights() -> None:
-    torch.manual_seed(0)
-    x, weights, labels = torch.randn(3, 4), torch.randn(5, 2, 4), torch.tensor([0, 4, 2])
-    logits = margin_logits(LiArcFace(m=0), x, weights, labels)
-    units = weights / weights.norm(dim=-1, keepdim=True)
-    cosine = torch.einsum("bd,ckd->bck", x / x.norm(dim=1, keepdim=True), units).amax(-1)
-    torch.testing.assert_close(logits, 64 * (1 - 2 * cosine.acos() / math.pi))
+def test_sphereface2_bias_balances_positive_and_negative_gradients_at_right_angles() -> None:
+    """Brute force over the definition: α·σ(−(a_y+b)) = (1−α)(C−1)·σ(a_j+b) at cos θ = 0."""
+    for classes, alpha, scale in ((4, 0.7, 8), (50, 0.7, 40), (2, 0.9, 3), (100_000, 0.5, 40)):
+        margin = SphereFace2(alpha=alpha)
+        b, middle = margin.initial_bias(classes, scale), 2 * 0.5**3 - 1
+        pull = alpha / (1 + math.exp(scale * (middle - 0.4) + b))
+        push = (1 - alpha) * (classes - 1) / (1 + math.exp(-(scale * (middle + 0.4) + b)))
+        assert pull == pytest.approx(push, rel=1e-9)
+
+
+def test_circle_is_the_papers_formula() -> None:
+    """Sun 2020 with α_p = [1+m−c]₊, α_n = [c+m]₊, Δ_p = 1−m, Δ_n = m, on two cosines by hand."""
+    weights = torch.eye(2, dtype=torch.float64)
+    x = torch.tensor([[0.6, 0.8]], dtype=torch.float64)
+    logits = margin_logits(Circle(m=0.25), x, weights, torch.tensor([0]), config=HeadConfig(scale=256))
+    assert logits[0].tolist() == pytest.approx([256 * 0.65 * (0.6 - 0.75), 256 * 1.05 * (0.8 - 0.25)])

@@ -110,13 +110,13 @@ def test_gradients_equal_finite_differences_with_state_draws_and_detached_factor
     draws, recorded = torch.randn(5, dtype=torch.float64), list[Tensor]()
     numbers = {key: value for key, value in head.named_parameters() if key != "class_weights"}
 
-    def of_all(x: Tensor, weights: Tensor, *others: Tensor) -> Tensor:
+    def losses_of(x: Tensor, weights: Tensor, *others: Tensor) -> Tensor:
         given = {"class_weights": weights} | dict(zip(numbers, others, strict=True))
         with same_detached(recorded):
             return CrossEntropy()(torch.func.functional_call(head, given, (x, labels), {"draws": draws}))
 
     x.requires_grad_()
-    assert torch.autograd.gradcheck(of_all, (x, head.class_weights, *numbers.values()))
+    assert torch.autograd.gradcheck(losses_of, (x, head.class_weights, *numbers.values()))
 
 
 @pytest.mark.parametrize("name", DETACHED)

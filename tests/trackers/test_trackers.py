@@ -99,7 +99,7 @@ class FailingLog:
 
 
 @pytest.mark.parametrize(("after", "why"), [(0, "no route to host"), (2, "disk full")])
-def test_a_tracker_that_fails_is_told_of_once_and_left_alone(after: int, why: str, tmp_path: Path) -> None:
+def test_a_failing_tracker_is_reported_once_and_not_used_again(after: int, why: str, tmp_path: Path) -> None:
     assert write(Failing(after=after), tmp_path) == [f"warning: tracker failing failed and is not used again: {why}"]
 
 

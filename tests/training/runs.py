@@ -13,9 +13,18 @@ from PIL import Image
 
 from eml.dataset.table import Table
 from eml.errors import Interrupted
+from eml.margins import Margin
 from eml.training.config import RunConfig
 from eml.training.events import Event, Stepped
 from eml.training.fit import fit
+
+MARGINS_WITHOUT_MIX = {
+    name
+    for name, member in Margin.members().items()
+    for margin in [member.model_validate({"type": name})]
+    if margin.reduction != "softmax" or margin.prototypes() is not None
+}
+"""Margins that cannot train on mixed images: they take one label per image, or remember prototypes."""
 
 
 def draw(root: Path, classes: int, per_class: int, size: int = 40) -> pd.DataFrame:

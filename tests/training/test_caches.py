@@ -64,7 +64,7 @@ def test_validation_sees_the_same_with_and_without_a_cache_and_training_other_pi
     assert not (own.root / ".eml_cache").exists()
 
 
-def test_a_cache_is_made_with_progress_and_taken_as_it_is_the_next_time(config: RunConfig, own: Table) -> None:
+def test_a_cache_is_filled_with_progress_and_reused_the_next_time(config: RunConfig, own: Table) -> None:
     run = with_cache(config, own, "raw", epochs=1)
     seen: list[Event] = []
     fit(run, own, observe=seen.append)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eml.config import load
@@ -13,9 +14,11 @@ from eml.errors import CheckpointError, ConfigError, DataError, Interrupted
 from eml.evaluation.evaluate import evaluate_model
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.inference.load import load as load_model
+from eml.training.build import build_parts
 from eml.training.config import DataConfig, RunConfig
 from eml.training.data import table_to_train_on, training_data
-from eml.training.fit import fit
+from eml.training.fit import Run, fit
+from tests.training.runs import changed
 
 
 def config_errors(folder: Path, data: str) -> list[str]:
@@ -57,7 +60,7 @@ def test_a_list_of_tables_is_read_from_a_config_with_paths_from_its_folder(tmp_p
     assert data.labels == "merged"
 
 
-def test_mistakes_in_a_list_of_tables_are_told_with_their_lines(tmp_path: Path) -> None:
+def test_mistakes_in_a_list_of_tables_are_reported_with_their_lines(tmp_path: Path) -> None:
     assert config_errors(tmp_path, "  table:\n    - 5\n    - {tabel: b.csv}\n    - {table: c.csv, root: 3}\n") == [
         "run.yaml:4: data.table.0 must be a path or a section (keys: table, root, name), got 5.",
         "run.yaml:5: unknown key 'data.table.1.tabel' (did you mean 'table'?); known: table, root, name",
@@ -68,7 +71,7 @@ def test_mistakes_in_a_list_of_tables_are_told_with_their_lines(tmp_path: Path) 
 def test_an_empty_list_and_a_root_beside_a_list_are_refused(tmp_path: Path) -> None:
     assert config_errors(tmp_path, "  table: []\n") == ["run.yaml:3: data.table must not be empty."]
     assert config_errors(tmp_path, "  table: [a.csv]\n  root: x\n") == [
-        "run.yaml:4: data.root goes with one table; write each of the list as {table: …, root: …}"
+        "run.yaml:4: data.root is for a single table; write the entries of a list as {table: …, root: …}"
     ]
 
 
@@ -123,7 +126,7 @@ def test_the_validation_of_open_metric_learning_is_never_trained_on_nor_validate
             assert set(sets.validation.frame["label"]) <= {"c0", "c1", "c2"}
 
 
-def test_a_table_whose_folds_are_all_for_training_gets_none_made(tmp_path: Path, table: Table) -> None:
+def test_no_folds_are_added_to_a_table_whose_folds_are_all_for_training(tmp_path: Path, table: Table) -> None:
     path = write_table(table.frame.assign(fold=-1), tmp_path / "t.csv", command="test", root=table.root).source
     with pytest.raises(DataError, match="no image is in fold 0; the folds are -1"):
         training_data(table_to_train_on(DataConfig(table=path)), 0)
@@ -151,7 +154,7 @@ def test_flags_that_are_all_blank_say_nothing(tmp_path: Path, table: Table) -> N
     assert build_retrieval_set(train, "t").protocol == "leave-one-out"
 
 
-def test_a_box_out_of_its_image_is_told_before_anything_is_trained_or_measured(tmp_path: Path, table: Table) -> None:
+def test_a_box_outside_its_image_is_reported_before_training_and_evaluation(tmp_path: Path, table: Table) -> None:
     boxes = "label,file_name,x_1,y_1,x_2,y_2\nc0,c0/0.png,0,0,20,40\nc1,c1/0.png,0,0,41,40\n"
     (tmp_path / "t.csv").write_text(boxes)
     told = r"t\.csv:3: box 0, 0, 41, 40 is not within the 40 × 40 pixels of 'c1/0\.png'"
@@ -161,7 +164,7 @@ def test_a_box_out_of_its_image_is_told_before_anything_is_trained_or_measured(t
         table_to_evaluate(tmp_path / "t.csv", table.root)
 
 
-def test_a_table_without_folds_gets_those_of_kfold_and_what_looks_alike_stays_together(
+def test_a_table_without_folds_gets_those_of_kfold_and_near_duplicates_stay_together(
     table: Table, config: RunConfig, tmp_path: Path
 ) -> None:
     frame = table.frame.drop(columns="fold").assign(
@@ -178,3 +181,46 @@ def test_a_table_without_folds_gets_those_of_kfold_and_what_looks_alike_stays_to
     bare = write_table(frame.drop(columns="hash"), tmp_path / "bare.csv", command="test", root=table.root)
     table_to_train_on(config.data.model_copy(update={"table": bare.path}), told.append)
     assert "has no column 'hash'" in told[-2]
+
+
+def test_fold_by_class_is_validated_leave_one_out_among_its_own_images(config: RunConfig, table: Table) -> None:
+    by_class = table.frame.assign(fold=(table.frame["label"] < "c2").map({True: 0, False: 1}))
+    run = Run(build_parts(config, Table(by_class, table.root)))
+    assert run.parts.data.classes == ["c2", "c3", "c4"]
+    assert run.parts.data.validation is not None
+    assert run.parts.data.validation.protocol == "leave-one-out"
+    assert len(run.parts.data.validation.queries) == len(run.parts.data.validation.gallery) == 12
+
+
+def test_fold_minus_two_is_never_looked_at(config: RunConfig, table: Table) -> None:
+    hidden = table.frame.assign(fold=table.frame["fold"].where(table.frame["label"] != "c0", -2))
+    run = Run(build_parts(config, Table(hidden, table.root)))
+    assert "c0" not in {*run.parts.data.classes, *run.parts.data.validation.frame["label"]}  # type: ignore[union-attr]
+
+
+def test_too_little_to_train_on_is_an_error(config: RunConfig, table: Table) -> None:
+    one = table.frame[table.frame["label"] == "c0"]
+    single = table.frame.groupby("label").head(1)
+    for frame, message in ((one, "1 class to train on"), (single, "every class has one image")):
+        with pytest.raises(DataError, match=message):
+            fit(changed(config, data={"table": table.path, "fold": None}), Table(frame, table.root))
+    with pytest.raises(DataError, match="no image is in fold 7; the folds are 0, 1, 2"):
+        fit(changed(config, data={"table": table.path, "fold": 7}), table)
+
+
+def test_an_error_about_a_missing_category_column_lists_the_columns(config: RunConfig, table: Table) -> None:
+    with pytest.raises(DataError) as error:
+        Run(build_parts(changed(config, sampler={"type": "per_category", "per_class": 2}), table))
+    assert str(error.value) == (
+        f"{table.name}: has no column 'category' by which the sampler groups classes; set sampler.column to one "
+        "of its columns: label, file_name, fold"
+    )
+
+
+def test_blank_categories_are_none(table: Table) -> None:
+    shop = np.where(table.frame["label"] == "c1", "", np.where(table.frame["label"] == "c2", None, "north"))
+    data = training_data(Table(table.frame.assign(shop=shop), table.root), None)
+    categories = data.sampler_classes("shop", "folds.csv").categories
+    assert categories is not None
+    assert set(categories[np.isin(data.labels, [1, 2])]) == {-1}
+    assert set(categories[~np.isin(data.labels, [1, 2])]) == {0}

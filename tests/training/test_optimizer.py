@@ -9,14 +9,9 @@ import torch
 from eml.dataset.table import Table
 from eml.training.build import build_parts
 from eml.training.config import RunConfig
-from eml.training.events import Event
 from eml.training.fit import Run
-from eml.training.optimizer import load_optimizer, new_optimizer
+from eml.training.optimizer import learning_rate_factor, load_optimizer, new_optimizer
 from tests.training.runs import changed, stop_at
-
-
-def quiet(event: Event) -> None:
-    """Nobody looks."""
 
 
 def group(*parameters: torch.Tensor) -> list[dict[str, object]]:
@@ -46,7 +41,7 @@ def test_adam_is_fused_on_a_cpu_and_equals_the_one_that_is_not(name: str) -> Non
     torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)
 
 
-def test_others_are_as_timm_has_them() -> None:
+def test_other_optimizers_are_those_of_timm() -> None:
     for name in ("sgd", "lamb", "nadamw", "lion"):
         optimizer = new_optimizer(name, group(kernel()), torch.device("cpu"))
         assert not optimizer.param_groups[0].get("fused")
@@ -83,17 +78,12 @@ def test_a_run_resumed_with_other_rates_has_them(config: RunConfig, table: Table
     run.step(*next(run.batches.of_epoch(1, 3)))
 
 
-def test_float16_leaves_a_fused_step_out_and_takes_the_next(config: RunConfig, table: Table) -> None:
-    run = Run(build_parts(changed(config, precision="float16"), table))
-    before = [each.detach().clone() for each in run.parts.embedder.parameters()]
-    pixels, rows = next(run.batches.of_epoch(1, 0))
-    line = run.step(pixels, rows)  # at the first scale, 65,536, it overflows
-    assert line["gradient_norm"] is None
-    assert all(torch.equal(each, old) for each, old in zip(run.parts.embedder.parameters(), before, strict=True))
-    assert {float(held["step"]) for held in run.parts.optimizer.state.values()} == {0.0}
-    while line["gradient_norm"] is None:
-        line = run.step(pixels, rows)
-    assert {float(held["step"]) for held in run.parts.optimizer.state.values()} == {1.0}
-    for each, old in zip(run.parts.embedder.parameters(), before, strict=True):
-        assert each.grad is not None
-        assert not torch.equal(each, old) or not each.grad.any()  # weights that end as zeros have no way back yet
+def test_schedules_by_hand(config: RunConfig) -> None:
+    def factors(**settings: object) -> list[float]:
+        schedule = changed(config, schedule=settings).schedule
+        return [round(learning_rate_factor(schedule, step, 10, 5), 4) for step in range(10)]
+
+    assert factors(shape="constant", warmup_epochs=0.4) == [0.3333, 0.6667, *[1.0] * 8]
+    assert factors(shape="linear", warmup_epochs=0, final=0.5) == [1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55]
+    assert factors(shape="steps", warmup_epochs=0, step_at=[0.3, 0.8]) == [*[1.0] * 3, *[0.1] * 5, *[0.01] * 2]
+    assert factors(warmup_epochs=0)[5] == 0.5

@@ -32,7 +32,7 @@ def test_a_recipe_fills_in_what_the_config_leaves_open_and_nothing_else(table: T
     assert apply_recipe(made, table) == (made, [])
 
 
-def test_a_margin_that_looks_at_lengths_gets_them_as_the_backbone_gives_them(table: Table) -> None:
+def test_a_margin_that_uses_embedding_norms_gets_no_neck(table: Table) -> None:
     made, _ = apply_recipe(config(margin={"type": "adaface"}), table)
     assert made.model.neck.type == "identity"
 
@@ -71,3 +71,12 @@ def test_a_run_prints_what_was_chosen_and_keeps_it_in_its_config(table: Table, t
 def test_what_cannot_be_learnt_from_is_an_error() -> None:
     with pytest.raises(DataError, match="1 class, the largest with 3 images"):
         recipe(pd.DataFrame({"label": ["a"] * 3}), "t.csv", pretrained=True)
+
+
+def test_a_recipe_leaves_the_batch_that_the_sampler_can_fill(config: RunConfig, table: Table) -> None:
+    given = RunConfig.model_validate(
+        {"output": config.output, "data": {"table": table.path}, "sampler": {"type": "per_class", "per_class": 32}}
+    )
+    made, told = apply_recipe(given, table)
+    assert made.batch_size == 64, "the recipe's 32 would be one class"
+    assert not any("batch_size" in line for line in told)

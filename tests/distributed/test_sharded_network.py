@@ -17,8 +17,8 @@ from eml.training.checks import run_notes
 from eml.training.config import RunConfig
 from eml.training.fit import fit
 from eml.training.process_checks import check_processes
-from tests.training import process_group
-from tests.training.process_group import task
+from tests.distributed import process_group
+from tests.distributed.process_group import task
 from tests.training.runs import assert_near, changed, left_by, lines, stop_at
 
 from_torch_2_8 = pytest.mark.skipif(not AVAILABLE, reason="torch shares a network out in this way from 2.8 on")
@@ -102,7 +102,7 @@ def test_the_blocks_of_a_network_are_gathered_one_by_one(name: str, expected: li
     assert [names[each] for each in units(network)] == expected
 
 
-def test_a_block_with_a_weight_that_others_use_too_is_not_gathered_by_itself() -> None:
+def test_a_block_that_shares_a_weight_is_not_gathered_by_itself() -> None:
     blocks = [nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(3)]
     blocks[2][0].weight = blocks[0][0].weight
     assert units(nn.Sequential(nn.Sequential(*blocks))) == [blocks[1]]
@@ -117,7 +117,7 @@ def test_the_rows_of_all_processes_are_those_of_torch_chunk(rows: int, world: in
     assert parts == chunks + [[]] * (world - len(chunks))
 
 
-def test_one_process_has_nobody_to_share_with_and_says_so(config: RunConfig, table: Table) -> None:
+def test_a_single_process_notes_that_it_holds_the_whole_network(config: RunConfig, table: Table) -> None:
     notes = run_notes(build_parts(changed(config, shard_network=True), table))
     assert notes == ["shard_network: one process holds the whole network; start several to shard it, with `devices=N`"]
 

@@ -1,4 +1,4 @@
-"""Runs with mixed images: with every margin that takes two labels, refused with the others, resumed to the byte."""
+"""An optimizer step: mixed images, float16, frozen layers."""
 
 import math
 from pathlib import Path
@@ -7,21 +7,56 @@ import pytest
 import torch
 
 from eml.dataset.table import Table
-from eml.errors import ConfigError
 from eml.images.loading import normalise
 from eml.margins import Margin
-from eml.training import fit as training_fit
 from eml.training.build import build_parts
 from eml.training.config import RunConfig
-from eml.training.dry_run import dry_run
-from eml.training.fit import Run, check, fit
+from eml.training.fit import Run, fit
 from eml.training.nan_check import NotFiniteError
-from tests.training.runs import changed, left_by, stop_at
+from tests.training.runs import MARGINS_WITHOUT_MIX, changed, left_by, stop_at
 
-DEFAULTS = {name: member.model_validate({"type": name}) for name, member in Margin.members().items()}
-REFUSED = {name for name, each in DEFAULTS.items() if each.reduction != "softmax" or each.prototypes() is not None}
 MIX = {"type": "mixup", "alpha": 8}
 CUT = {"type": "cutmix", "share": "image"}
+
+
+def test_frozen_stages_and_batchnorm_statistics_do_not_move(config: RunConfig, table: Table) -> None:
+    model = {**config.model.model_dump(), "freeze": 2, "batch_norm": "frozen"}
+    run = Run(build_parts(changed(config, model=model), table))
+    before = {name: value.clone() for name, value in run.parts.embedder.backbone.state_dict().items()}
+    for pixels, rows in run.batches.of_epoch(1, 0):
+        run.step(pixels, rows)
+    moved = {
+        name for name, value in run.parts.embedder.backbone.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert not {name for name in moved if "running" in name or "num_batches" in name}
+    assert not {name for name in moved if name.startswith(("conv1", "bn1", "layer1"))}
+    assert any(name.startswith("layer4") for name in moved)
+
+
+def test_a_frozen_backbone_does_not_move_at_all(config: RunConfig, table: Table) -> None:
+    rates = {"lr": {"backbone": 0, "neck": 1e-3, "class_weights": 1e-2}}
+    run = Run(build_parts(changed(config, optimizer=rates), table))
+    before = {name: value.clone() for name, value in run.parts.embedder.state_dict().items()}
+    run.step(*next(run.batches.of_epoch(1, 0)))
+    moved = {name for name, value in run.parts.embedder.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith("neck") for name in moved)
+
+
+def test_float16_leaves_a_fused_step_out_and_takes_the_next(config: RunConfig, table: Table) -> None:
+    run = Run(build_parts(changed(config, precision="float16"), table))
+    before = [each.detach().clone() for each in run.parts.embedder.parameters()]
+    pixels, rows = next(run.batches.of_epoch(1, 0))
+    line = run.step(pixels, rows)  # at the first scale, 65,536, it overflows
+    assert line["gradient_norm"] is None
+    assert all(torch.equal(each, old) for each, old in zip(run.parts.embedder.parameters(), before, strict=True))
+    assert {float(held["step"]) for held in run.parts.optimizer.state.values()} == {0.0}
+    while line["gradient_norm"] is None:
+        line = run.step(pixels, rows)
+    assert {float(held["step"]) for held in run.parts.optimizer.state.values()} == {1.0}
+    for each, old in zip(run.parts.embedder.parameters(), before, strict=True):
+        assert each.grad is not None
+        assert not torch.equal(each, old) or not each.grad.any()  # weights that end as zeros have no way back yet
 
 
 def losses(config: RunConfig, table: Table, steps: int = 2) -> list[float]:
@@ -30,7 +65,7 @@ def losses(config: RunConfig, table: Table, steps: int = 2) -> list[float]:
     return [run.step(*next(batches))["loss"] for _ in range(steps)]
 
 
-@pytest.mark.parametrize("margin", sorted(Margin.members().keys() - REFUSED))
+@pytest.mark.parametrize("margin", sorted(Margin.members().keys() - MARGINS_WITHOUT_MIX))
 def test_every_margin_with_a_softmax_and_no_memory_trains_on_mixed_images(
     margin: str, config: RunConfig, table: Table
 ) -> None:
@@ -42,49 +77,11 @@ def test_every_margin_with_a_softmax_and_no_memory_trains_on_mixed_images(
         assert mixed[1] != plain[1]
 
 
-@pytest.mark.parametrize("margin", sorted(REFUSED))
-def test_the_other_margins_are_refused_before_anything_is_read(margin: str, config: RunConfig, table: Table) -> None:
-    wrong = changed(config, margin={"type": margin}, mix=MIX, device="cuda:9", optimizer={"name": "adamww"})
-    with pytest.raises(
-        ConfigError, match=rf"mix: mixup .*margin\.type {margin} .*takes two: adacos, .*arcface"
-    ) as error:
-        check(wrong, resume=False, overwrite=False)
-    assert len(error.value.problems) == 3, "the other problems are told of too"
-    assert not any(name in str(error.value).partition("takes two")[2] for name in REFUSED)
-    with pytest.raises(ConfigError, match=r"mix: mixup gives every image two labels"):
-        Run(build_parts(changed(config, margin={"type": margin}, mix=MIX), table))
-
-
-def test_the_margins_that_are_refused_are_at_least_these() -> None:
-    assert {"proxy_anchor", "sphereface2", "uniface", "vpl"} <= REFUSED
-
-
-def test_the_heads_memory_is_refused_too_and_said_to_be_the_reason(config: RunConfig) -> None:
-    remembering = changed(config, head={"prototypes": "vpl"}, mix=CUT)
-    with pytest.raises(ConfigError, match=r"mix: cutmix .* head\.prototypes remembers .*or head\.prototypes: none$"):
-        check(remembering, resume=False, overwrite=False)
-    check(changed(remembering, mix=None), resume=False, overwrite=False)
-
-
 def test_a_chance_of_zero_is_the_unmixed_run_to_the_byte(config: RunConfig, table: Table, tmp_path: Path) -> None:
     fit(config, table)
     other = changed(config, mix={**MIX, "chance": 0}, output=tmp_path / "never")
     fit(other, table)
     assert left_by(other.output) == left_by(config.output)
-
-
-def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_byte(
-    config: RunConfig, table: Table, tmp_path: Path
-) -> None:
-    model = {**config.model.model_dump(), "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
-    mix = {"type": "either", "chance": 0.8, "until": 0.9, "share": "image"}
-    whole = changed(config, model=model, margin={"type": "elastic_arcface"}, mix=mix)
-    fit(whole, table)
-    other = changed(whole, output=tmp_path / "stopped")
-    stop_at(other, table, 3)
-    fit(other, table, resume=True)
-    assert left_by(other.output) == left_by(whole.output)
-    assert left_by(other.output)["steps.jsonl"] != b""
 
 
 def test_mixed_images_go_through_the_network_in_parts_to_the_same_loss(config: RunConfig, table: Table) -> None:
@@ -130,21 +127,24 @@ def test_a_mixed_batch_that_is_not_finite_names_its_images(config: RunConfig, ta
         run.step(*next(run.batches.of_epoch(1, 0)))
 
 
-def test_a_dry_run_mixes_its_steps_whatever_the_chance(
-    config: RunConfig, table: Table, monkeypatch: pytest.MonkeyPatch
+def test_float16_scales_its_gradient_and_saves_the_scale(config: RunConfig, table: Table) -> None:
+    half = changed(config, precision="float16", optimizer={"clip": 1.0})
+    run = Run(build_parts(half, table))
+    lines = [run.step(pixels, rows) for epoch in range(1, 5) for pixels, rows in run.batches.of_epoch(epoch, 0)]
+    norms = [line["gradient_norm"] for line in lines if line["gradient_norm"] is not None]  # None: it overflowed
+    assert norms
+    assert max(norms) < 1e4, "unscaled before it is measured"
+    stop_at(half, table, 3)
+    fit(half, table, resume=True)
+
+
+def test_a_gradient_that_overflows_in_float16_moves_nothing_sampled_class_weights_included(
+    config: RunConfig, table: Table
 ) -> None:
-    calls = []
-    mix = training_fit.mix_images
-
-    def recorded(*arguments):
-        images, mixed = mix(*arguments)
-        calls.append(mixed)
-        return images, mixed
-
-    monkeypatch.setattr(training_fit, "mix_images", recorded)
-    for chance, taken in ((0.01, 2), (0, 0)):
-        calls.clear()
-        result = dry_run(changed(config, mix={**MIX, "chance": chance, "until": 0.01}), table)
-        assert len(calls) == 2
-        assert sum(each is not None for each in calls) == taken
-        assert result.steps == 10
+    sampled = {"scale": 16, "mode": {"type": "sampled", "fraction": 0.8}}
+    run = Run(build_parts(changed(config, precision="float16", head=sampled), table))
+    before = run.parts.head.class_weights.clone()
+    line = run.step(*next(run.batches.of_epoch(1, 0)))  # at the first scale, 65,536, it overflows
+    assert line["gradient_norm"] is None
+    assert torch.equal(run.parts.head.class_weights, before)
+    assert run.parts.head.sampled_rows() == []

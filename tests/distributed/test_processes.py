@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,14 @@ import pytest
 from eml.cli.app import main
 from eml.config import dump
 from eml.dataset.table import Table
-from eml.distributed.processes import Processes
+from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import AVAILABLE
 from eml.errors import ConfigError
 from eml.training.config import RunConfig
 from eml.training.fit import fit
 from eml.training.process_checks import check_processes, goes_by_rows
-from tests.training import process_group
-from tests.training.process_group import task
+from tests.distributed import process_group
+from tests.distributed.process_group import task
 from tests.training.runs import assert_near, changed, draw, left_by, lines
 
 SGD = {"name": "sgd", "lr": {"backbone": 0.05, "neck": 0.05, "class_weights": 0.5}, "clip": 1.0}
@@ -161,7 +162,7 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the others end by themselves alone")
 @pytest.mark.parametrize("rank", [0, 1], ids=["which the others meet at", "another"])
-def test_when_a_process_is_frozen_the_others_end_it_and_themselves(
+def test_when_a_process_is_frozen_the_other_processes_end_it_and_themselves(
     plain: RunConfig, table: Table, tmp_path: Path, rank: int
 ) -> None:
     file = tmp_path / "frozen.yaml"
@@ -175,7 +176,7 @@ def test_when_a_process_is_frozen_the_others_end_it_and_themselves(
     assert f"Resume with: eml train {plain.output / 'config.yaml'} --resume" in ends[1 - rank][1]
 
 
-def test_what_several_processes_cannot_do_is_told_before_anything_is_read(plain: RunConfig) -> None:
+def test_settings_that_several_processes_cannot_use_are_reported_before_anything_is_read(plain: RunConfig) -> None:
     wrong = changed(
         plain,
         precision="float16",
@@ -193,9 +194,23 @@ def test_what_several_processes_cannot_do_is_told_before_anything_is_read(plain:
     check_processes(changed(wrong, precision="float32"), Processes())
 
 
-def test_optimizers_are_told_apart_by_what_they_do_to_parts_of_a_matrix() -> None:
+def test_optimizers_that_treat_rows_apart_are_recognised() -> None:
     names = ("sgd", "adamw", "lion", "rmsprop", "lamb", "lars", "adafactor", "muon")
     assert [name for name in names if goes_by_rows(name)] == ["sgd", "adamw", "lion", "rmsprop"]
+
+
+def test_processes_are_immutable_and_a_single_one_has_no_state_at_all() -> None:
+    with pytest.raises(FrozenInstanceError):
+        SINGLE_PROCESS.rank = 1  # type: ignore[misc]
+    SINGLE_PROCESS.set_resume_hint("resume it")
+    assert SINGLE_PROCESS.meeting is None
+    assert Processes() == SINGLE_PROCESS
+    assert not SINGLE_PROCESS.has_met
+    assert not SINGLE_PROCESS.is_error_reported
+    several = Processes(1, 2)
+    several.set_resume_hint("resume it")
+    assert str(several.lost()).endswith("so process 1 of 2 ends too; resume it")
+    assert Processes(0, 2).meeting is not several.meeting
 
 
 def test_one_process_where_a_launcher_was_to_start_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +225,7 @@ def test_one_process_where_a_launcher_was_to_start_several_is_refused(monkeypatc
         Processes.of_environment()
 
 
-def test_an_environment_that_no_launcher_made_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_that_no_launcher_sets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -1,0 +1,5 @@
+"""The data set and config of tests/training."""
+
+from tests.training.conftest import config, table
+
+__all__ = ["config", "table"]

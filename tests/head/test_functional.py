@@ -1,0 +1,34 @@
+import math
+
+import torch
+
+from eml.head.config import HeadConfig
+from eml.head.functional import margin_logits, margin_loss
+from eml.losses.cross_entropy import CrossEntropy
+from eml.margins import Margin
+from eml.margins.li_arcface import LiArcFace
+from tests.head.heads import batch_of_four, head_of_four
+
+
+def test_the_functions_equal_the_module_and_let_gradients_through() -> None:
+    x, labels = batch_of_four()
+    for name, member in Margin.members().items():
+        head = head_of_four(member.model_validate({"type": name})).eval()
+        weights = head.class_weights.detach().clone().requires_grad_()
+        config = HeadConfig(scale=8)
+        logits = margin_logits(head.margin, x, weights, labels, config=config)
+        torch.testing.assert_close(logits, head.logits(x, labels))
+        losses = margin_loss(head.margin, x, weights, labels, config=config)
+        torch.testing.assert_close(losses, CrossEntropy()(head(x, labels)))
+        losses.sum().backward()
+        assert weights.grad is not None
+        assert weights.grad.any(), name
+
+
+def test_functions_read_the_centres_from_the_shape_of_the_weights() -> None:
+    torch.manual_seed(0)
+    x, weights, labels = torch.randn(3, 4), torch.randn(5, 2, 4), torch.tensor([0, 4, 2])
+    logits = margin_logits(LiArcFace(m=0), x, weights, labels)
+    units = weights / weights.norm(dim=-1, keepdim=True)
+    cosine = torch.einsum("bd,ckd->bck", x / x.norm(dim=1, keepdim=True), units).amax(-1)
+    torch.testing.assert_close(logits, 64 * (1 - 2 * cosine.acos() / math.pi))

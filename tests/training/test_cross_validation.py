@@ -1,0 +1,35 @@
+"""A run for every fold."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from eml.dataset.table import Table
+from eml.training.config import RunConfig
+from eml.training.cross_validation import fit_folds
+from tests.training.runs import changed
+
+
+def test_every_fold_in_one_command_leaves_an_embedding_of_every_image_by_a_network_that_has_not_seen_it(
+    config: RunConfig, table: Table
+) -> None:
+    short = changed(config, epochs=1)
+    seen: list[bool] = []
+    done = fit_folds(short, table, observe=lambda event: seen.append((short.output / "folds.json").is_file()))
+    assert all(seen), "from the start: by it a scan knows that the folder is no class"
+    facts = json.loads((short.output / "folds.json").read_text())
+    values = [facts["folds"][str(fold)]["best"]["map_at_r"] for fold in range(3)]
+    assert facts["metrics"]["map_at_r"]["mean"] == pytest.approx(np.mean(values))
+    assert facts["metrics"]["map_at_r"]["std"] == pytest.approx(np.std(values, ddof=1))
+    found = np.load(short.output / "out_of_fold.npz")
+    assert sorted(found["file_name"]) == sorted(table.frame["file_name"])
+    assert found["embeddings"].shape == (30, 16)
+    before = {fold: (result.folder / "state.pt").stat().st_mtime_ns for fold, result in done.folds.items()}
+    shutil.rmtree(done.folds[2].folder)
+    again = fit_folds(short, table, resume=True)
+    assert again.metrics == done.metrics
+    assert {fold: (again.folds[fold].folder / "state.pt").stat().st_mtime_ns for fold in (0, 1)} == {
+        fold: before[fold] for fold in (0, 1)
+    }, "what was done is not touched"

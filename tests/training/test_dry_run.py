@@ -1,0 +1,53 @@
+"""The dry run."""
+
+import pytest
+
+from eml.dataset.table import Table
+from eml.training import fit as training_fit
+from eml.training.config import RunConfig
+from eml.training.dry_run import dry_run
+from tests.training.runs import changed
+
+MIX = {"type": "mixup", "alpha": 8}
+
+
+def test_a_dry_run_writes_nothing(config: RunConfig, table: Table) -> None:
+    result = dry_run(config, table)
+    assert (result.steps, result.facts.train_images, result.facts.train_classes) == (10, 20, 5)
+    assert not config.output.exists()
+
+
+def test_a_dry_run_mixes_its_steps_whatever_the_chance(
+    config: RunConfig, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    mix = training_fit.mix_images
+
+    def recorded(*arguments):
+        images, mixed = mix(*arguments)
+        calls.append(mixed)
+        return images, mixed
+
+    monkeypatch.setattr(training_fit, "mix_images", recorded)
+    for chance, taken in ((0.01, 2), (0, 0)):
+        calls.clear()
+        result = dry_run(changed(config, mix={**MIX, "chance": chance, "until": 0.01}), table)
+        assert len(calls) == 2
+        assert sum(each is not None for each in calls) == taken
+        assert result.steps == 10
+
+
+def test_a_dry_run_warns_of_likely_mistakes(config: RunConfig, table: Table) -> None:
+    frame = table.frame[(table.frame["label"] != "c0") | (table.frame["fold"] == 1)].assign(width=10, height=10)
+    frame = frame[(frame["label"] != "c0") | ~frame["label"].duplicated()]
+    wrong = changed(
+        config,
+        optimizer={"lr": {"backbone": 1e-2, "class_weights": 1e-3}},
+        accumulate=2,
+        loss={"type": "cross_entropy", "label_smoothing": 0.3},
+    )
+    result = dry_run(wrong, Table(frame, table.root, table.path))
+    assert result.network_and_optimizer_mib > 1
+    for part in ("1 of 5 classes have one image", "class_weights 0.001 is below", "enlarged more than 2", "BatchNorm",
+                 "label_smoothing"):  # fmt: skip
+        assert any(part in line for line in result.warnings), (part, result.warnings)

@@ -1,0 +1,189 @@
+"""A resumed run equals an uninterrupted one, byte for byte."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from eml.config import dump, load
+from eml.dataset.table import Table
+from eml.errors import CheckpointError, OutputError
+from eml.models.checkpoint import load_checkpoint
+from eml.training.config import RunConfig
+from eml.training.events import Note, Validating
+from eml.training.fit import fit
+from tests.training.runs import changed, left_by, stop_at
+
+PAIRS = {"type": "per_class", "per_class": 2}
+
+
+def test_interrupted_and_resumed_runs_equal_an_uninterrupted_one_byte_for_byte(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    fit(config, table)
+    expected = left_by(config.output)
+    assert "checkpoints/epoch-002/model.safetensors" in expected
+    for place, when in {"first": 1, "epoch end": 5, "middle": 7, "validation": Validating(30, 30)}.items():
+        other = changed(config, output=tmp_path / place)
+        stop_at(other, table, when)
+        fit(other, table, resume=True)
+        assert left_by(other.output) == expected, place
+
+
+@pytest.mark.parametrize("margin", ["elastic_arcface", "curricularface", "vpl", "sphereface2"])
+def test_a_resumed_run_restores_the_state_and_draws_of_a_margin(
+    margin: str, config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    settings = {"memory": {"start": 2}} if margin == "vpl" else {}
+    schedule = {"margin_schedule": {"shape": "cosine"}, "scale": 16}
+    changes = {"margin": {"type": margin, **settings}, "head": schedule, "epochs": 1, "validation": {"batch_size": 64}}
+    whole = changed(config, **changes)
+    fit(whole, table)
+    other = changed(config, **changes, output=tmp_path / "other")
+    stop_at(other, table, 3)
+    fit(other, table, resume=True)
+    assert left_by(other.output) == left_by(whole.output)
+
+
+def test_resuming_with_another_config_says_what_differs(config: RunConfig, table: Table) -> None:
+    stop_at(config, table, 3)
+    other = changed(config, batch_size=5, margin={"type": "arcface", "m": 0.3})
+    with pytest.raises(CheckpointError, match=r"(?s)batch_size: 4 → 5.*margin\.m: 0\.5 → 0\.3.*`accept_changes`"):
+        fit(other, table, resume=True)
+    fit(other, table, resume=True, accept_changes=True)
+    assert json.loads((config.output / "run.json").read_text())["changes"] == [
+        {"step": 3, "changes": ["batch_size: 4 → 5", "margin.m: 0.5 → 0.3"]}
+    ]
+    assert load(RunConfig, config.output / "config.yaml").batch_size == 5
+
+
+def test_a_full_disk_stops_the_run_with_a_message_and_leaves_the_last_state_whole(
+    config: RunConfig, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    stop_at(config, table, 3)
+    before = (config.output / "state.pt").read_bytes()
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that grows past the limit is then an OSError
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"state\.pt: cannot be written: .*is the disk full\?"):
+            fit(config, table, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (config.output / "state.pt").read_bytes() == before
+    fit(config, table, resume=True)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_with_dropout(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    model = {**config.model.model_dump(), "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
+    fit(changed(config, model=model), table)
+    other = changed(config, model=model, output=tmp_path / "stopped")
+    stop_at(other, table, 3)
+    fit(other, table, resume=True)
+    assert left_by(other.output) == left_by(config.output)
+
+
+def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_byte(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    model = {**config.model.model_dump(), "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
+    mix = {"type": "either", "chance": 0.8, "until": 0.9, "share": "image"}
+    whole = changed(config, model=model, margin={"type": "elastic_arcface"}, mix=mix)
+    fit(whole, table)
+    other = changed(whole, output=tmp_path / "stopped")
+    stop_at(other, table, 3)
+    fit(other, table, resume=True)
+    assert left_by(other.output) == left_by(whole.output)
+    assert left_by(other.output)["steps.jsonl"] != b""
+
+
+@pytest.mark.parametrize("sampler", [PAIRS, {"type": "balanced", "images": 18}], ids=lambda each: each["type"])
+def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
+    sampler: dict[str, object], config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    whole = changed(config, sampler=sampler)
+    fit(whole, table)
+    stopped = changed(whole, output=tmp_path / "stopped", data={"table": table.path, "workers": 1})
+    stop_at(stopped, table, 6)
+    fit(stopped, table, resume=True)
+    assert left_by(stopped.output) == left_by(whole.output)
+
+
+def test_a_running_mean_of_the_weights_is_what_is_saved_and_survives_a_stop(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    mean = changed(config, ema={"decay": 0.9})
+    fit(mean, table)
+    fit(changed(config, output=tmp_path / "plain"), table)
+    saved = (load_checkpoint(folder).embedder.state_dict() for folder in (mean.output, tmp_path / "plain"))
+    assert not all(torch.equal(one, other) for one, other in zip(*(each.values() for each in saved), strict=True))
+    other = changed(mean, output=tmp_path / "stopped")
+    stop_at(other, table, 7)
+    fit(other, table, resume=True)
+    assert left_by(other.output) == left_by(mean.output)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from eml.config import load
+from eml.dataset.table import read_table
+from eml.training.config import RunConfig
+from eml.training.events import Stepped, Validating
+from eml.training.fit import fit
+from eml.training.run_folder import RunFolder
+
+def observe(event):
+    if isinstance(event, Stepped) and event.step == 4:
+        save = RunFolder.save_state
+        def half(self, state):
+            self.state.with_name(".eml-tmp-half-state.pt").write_bytes(b"PK")
+            os.kill(os.getpid(), signal.SIGKILL)
+        RunFolder.save_state = half
+
+config = load(RunConfig, Path(sys.argv[1]))
+fit(config, read_table(config.data.table), observe=observe)
+"""
+
+
+def test_a_run_killed_while_it_saves_resumes_to_the_same_bytes(config: RunConfig, table: Table, tmp_path: Path) -> None:
+    settings = {"saving": {"steps": 1}, "margin": {"type": "elastic_arcface"}, "ema": {"decay": 0.9}}
+    whole = changed(config, **settings)
+    fit(whole, table)
+    other = changed(whole, output=tmp_path / "killed")
+    (tmp_path / "config.yaml").write_text(dump(other))
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "config.yaml")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert len((other.output / "steps.jsonl").read_text().splitlines()) == 4, "the log is ahead of the state"
+    fit(other, table, resume=True)
+    assert left_by(other.output) == left_by(whole.output)
+    assert not list(other.output.rglob(".eml-tmp-*"))
+
+
+def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    fit(config, table)
+    other = changed(config, output=tmp_path / "other", saving={"steps": 2})
+    stop_at(other, table, 3)
+    state = other.output / "state.pt"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit
+    state.write_bytes(content)
+    told: list[str] = []
+    fit(other, table, resume=True, observe=lambda event: told.append(event.text) if isinstance(event, Note) else None)
+    assert any("state.pt: damaged" in line and "resuming from state.previous.pt" in line for line in told)
+    assert "resumed at step 2 of 10" in told
+    assert left_by(other.output) == left_by(config.output)
+    for name in ("state.pt", "state.previous.pt"):
+        (other.output / name).write_bytes(b"no")
+    with pytest.raises(CheckpointError, match=r"(?s)state\.pt: damaged.*state\.previous\.pt: damaged"):
+        fit(other, table, resume=True)
