@@ -141,7 +141,7 @@ def test_what_cannot_be_used_is_told(run: Path, tmp_path: Path, capsys: pytest.C
     assert "no such file or folder" in refused(capsys, "suspects", tmp_path / "none.npz")[0]
     assert "none of its 120 images is under" in refused(capsys, "suspects", run, "--root", tmp_path)[0]
     np.savez(tmp_path / "e.npz", embeddings=np.eye(3), label=["a", "b", "a"])
-    assert "has no file_name" in refused(capsys, "suspects", tmp_path / "e.npz")[0]
+    assert "has no column file_name" in refused(capsys, "suspects", tmp_path / "e.npz")[0]
     (tmp_path / "e.npy").write_bytes(b"")
     assert "an .npz or .parquet" in refused(capsys, "suspects", tmp_path / "e.npy")[0]
 
