@@ -6,70 +6,88 @@ They are made from the fields of the commands' configs; a test says when the fil
 """
 
 import inspect
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import eml
-from eml.commands.base import type_text
+from eml.commands.base import CommandFunction, type_text
 
 STUB = Path(eml.__file__).with_name("__init__.pyi")
+LINE_LENGTH = 120
 HEAD = '''"""Made by docs/tools/make_stub.py from the commands' configs: do not edit."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
-
-from eml.progress import Progress
 '''
 
 
 def stub() -> str:
-    """Return what eml/__init__.pyi should hold."""
-    imports: dict[str, set[str]] = {}
+    """Return what eml/__init__.pyi should hold, as ruff formats it."""
+    imports: set[tuple[str, str]] = {("eml.progress", "Progress")}
     parts = []
     names = [name for name in eml.__all__ if name != "__version__"]
     for name in names:
         thing = getattr(eml, name)
         if not hasattr(thing, "config_type"):
-            imports.setdefault(eml._PLACES[name], set()).add(f"{name} as {name}")
+            imports.add((eml._PLACES[name], f"{name} as {name}"))
             continue
         result = inspect.signature(thing.run).return_annotation
-        imports.setdefault(thing.__module__, set()).update({thing.config_type.__name__, result})
-        parts.append(_overloads(name, thing, result))
-    lines = [f"from {module} import {', '.join(sorted(imports[module]))}" for module in sorted(imports)]
-    exported = "\n".join(["__version__: str", f"__all__ = {['__version__', *names]!r}".replace("'", '"')])
-    return "\n".join([HEAD + "\n".join(lines), "", exported, "", *parts])
+        imports |= {(thing.__module__, thing.config_type.__name__), (thing.__module__, result)}
+        parts += _overloads(name, thing, result)
+    exported = ["__version__: str", *_exploded("__all__ = [", [f'"{name}"' for name in sorted(eml.__all__)], "]")]
+    return "\n".join([HEAD, *_import_lines(imports), "", *exported, "", *parts, ""])
 
 
-def _overloads(name: str, function: object, result: str) -> str:
+def _import_lines(imports: set[tuple[str, str]]) -> list[str]:
+    """Return the imports sorted; `name as name`, which exports a name, stands on a line of its own."""
+    lines = []
+    for module in sorted({module for module, _ in imports}):
+        names = sorted(name for place, name in imports if place == module)
+        plain = [name for name in names if " as " not in name]
+        lines += [f"from {module} import {', '.join(plain)}"] if plain else []
+        lines += [f"from {module} import {name}" for name in names if " as " in name]
+    return lines
+
+
+def _overloads(name: str, function: CommandFunction[Any], result: str) -> list[str]:
     """Return the two ways to call a command: with a config, or with its fields."""
-    config_type = function.config_type
+    config = [f"config: {function.config_type.__name__}", "/"]
     progress = "progress: Progress | bool | None = None"
-    fields, positional = [], True
-    ordered = [*function.arguments, *(field for field in config_type.model_fields if field not in function.arguments)]
-    required = [field for field in ordered if config_type.model_fields[field].is_required()]
-    optional = [field for field in ordered if field not in required]
-    for field in [*required, *optional]:
-        info = config_type.model_fields[field]
-        if positional and field not in function.arguments:
-            fields.append("*")
-            positional = False
-        default = "" if info.is_required() else " = ..."
-        fields.append(f"{field}: {type_text(info.annotation)}{default}")
-    if positional:
-        fields.append("*")
+    fields = _parameters(function)
+    keywords = [] if "*" in fields else ["*"]
     others = ["**others: Any"] if function.others else []
-    return "\n".join(
-        [
-            "@overload",
-            f"def {name}(config: {config_type.__name__}, /, *, {progress}) -> {result}: ...",
-            "@overload",
-            f"def {name}({', '.join([*fields, progress, *others])}) -> {result}: ...",
-        ]
-    )
+    return [
+        "@overload",
+        *_definition(name, [*config, "*", progress, *(["**changes: Any"] if fields else [])], result),
+        "@overload",
+        *_definition(name, [*fields, *keywords, progress, *others], result),
+    ]
+
+
+def _parameters(function: CommandFunction[Any]) -> list[str]:
+    """Return a command's fields as parameters; those that are no arguments follow a `*`."""
+    fields = function.config_type.model_fields
+    names = [*function.arguments, *(name for name in fields if name not in function.arguments)]
+    parameters = []
+    for name in names:
+        if name not in function.arguments and "*" not in parameters:
+            parameters.append("*")
+        default = "" if fields[name].is_required() else " = ..."
+        parameters.append(f"{name}: {type_text(fields[name].annotation)}{default}")
+    return parameters
+
+
+def _definition(name: str, parameters: Sequence[str], result: str) -> list[str]:
+    line = f"def {name}({', '.join(parameters)}) -> {result}: ..."
+    return [line] if len(line) <= LINE_LENGTH else _exploded(f"def {name}(", parameters, f") -> {result}: ...")
+
+
+def _exploded(head: str, items: Sequence[str], tail: str) -> list[str]:
+    """Return one line for each item, as ruff writes what is too long for a line."""
+    return [head, *(f"    {item}," for item in items), tail]
 
 
 if __name__ == "__main__":
-    for module in set(eml._PLACES.values()):
-        import_module(module)
     STUB.write_text(stub(), encoding="utf-8")

@@ -332,7 +332,8 @@ def type_text(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " | ".join(type_text(branch) for branch in arguments)
     if origin is Literal:
-        return f"Literal[{', '.join(repr(choice) for choice in arguments)}]"
+        choices = ", ".join(json.dumps(choice) for choice in arguments)
+        return f"Literal[{choices}]"
     if origin is tuple:
         item = type_text(arguments[0])
         return f"{item} | Sequence[{item}]"

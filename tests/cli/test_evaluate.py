@@ -8,6 +8,7 @@ import pytest
 
 from eml.cli.app import main
 from eml.evaluation.outputs import folder_names
+from tests.cli.terminal import shown_on_terminal
 
 
 def run(*arguments: object) -> int:
@@ -30,14 +31,15 @@ def files(tmp_path: Path) -> list[Path]:
 def test_several_models_are_compared_each_in_a_folder_of_its_own(
     files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("evaluate", *files[::-1], "--out", tmp_path / "out", "--save-embeddings", "--json") == 0
-    out, err = capfd.readouterr()
-    told = json.loads(out)["evaluations"]
+    words = ("evaluate", *files[::-1], "--out", tmp_path / "out", "--save-embeddings")
+    assert run(*words) == 0
+    shown = capfd.readouterr().out
+    assert run(*words, "--json") == 0
+    told = json.loads(capfd.readouterr().out)["evaluations"]
     assert [each["checkpoint"] for each in told] == [str(files[1]), str(files[0])]
     assert told[0]["metrics"]["map_at_r"] < told[1]["metrics"]["map_at_r"] == 1
-    order = [line.split()[0] for line in err.splitlines() if line.rstrip().endswith(" 8")]
-    assert len(order) == 2
-    assert str(files[0]).startswith(order[0]), "the best comes first"
+    order = [line.split()[0] for line in shown.splitlines() if line.endswith(" 8")]
+    assert order == [str(files[0]), str(files[1])], "the best comes first"
     for folder, each in zip(("two-e", "one-e"), told, strict=True):
         written = json.loads((tmp_path / "out" / folder / "embeddings" / "metrics.json").read_text())
         assert written == each
@@ -59,17 +61,17 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_models_are_shown_with_intervals_as_far_as_the_width_allows(
-    models: list[str], width: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    models: list[str], width: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
-    assert run("evaluate", *models[::-1], "--out", "out", "--no-report", "--json") == 0
-    out, err = capfd.readouterr()
-    told = {each["checkpoint"]: each for each in json.loads(out)["evaluations"]}
-    lines = err.splitlines()
+    words = ["evaluate", *models[::-1], "--out", "out", "--no-report"]
+    assert run(*words, "--json") == 0
+    told = {each["checkpoint"]: each for each in json.loads(capfd.readouterr().out)["evaluations"]}
+    lines = [line.rstrip() for line in shown_on_terminal(words, width)]
+    err = capfd.readouterr().err
     assert all(len(line) <= width for line in lines)
     header = next(line.split() for line in lines if line.rstrip().endswith(" D"))
     assert header == (["R@1", "MAP@R", "D"] if width == 80 else ["R@1", "R@10", "MAP@R", "mAP", "D"])
-    assert ("no room for mAP, R@10: in metrics.json, or in a wider terminal" in lines) == (width == 80)
+    assert ("no room for mAP, R@10: in metrics.json, or in a wider terminal" in err.splitlines()) == (width == 80)
     for name in models[:3]:
         [line] = [line for line in lines if line.split()[:1] == [name] and line.rstrip().endswith(" 16")]
         for metric in ("recall_at_1", "map_at_r"):
@@ -80,11 +82,13 @@ def test_models_are_shown_with_intervals_as_far_as_the_width_allows(
 def test_models_that_the_data_cannot_tell_from_the_best_are_named(
     models: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("evaluate", *models[::-1], "--out", "out", "--no-report", "--json") == 0
-    out, err = capfd.readouterr()
-    told = {each["checkpoint"]: each for each in json.loads(out)["evaluations"]}
+    words = ("evaluate", *models[::-1], "--out", "out", "--no-report")
+    assert run(*words) == 0
+    shown = capfd.readouterr().out
+    assert run(*words, "--json") == 0
+    told = {each["checkpoint"]: each for each in json.loads(capfd.readouterr().out)["evaluations"]}
     best, second = sorted(models, key=lambda name: -told[name]["metrics"]["map_at_r"])[:2]
-    assert f"The data cannot tell {best} and {second} apart in MAP@R." in err
+    assert f"The data cannot tell {best} and {second} apart in MAP@R.\n" in shown
     assert {best, second} == {"a.npz", "b.npz"}
     assert [told[name]["standing"]["place"] for name in (best, second, *models[2:])] == [1, 2, 3, 4]
     verdicts = [told[name]["standing"]["verdict"] for name in (best, second, *models[2:])]
@@ -99,7 +103,7 @@ def test_models_that_the_data_cannot_tell_from_the_best_are_named(
             assert standing["difference"] == pytest.approx(values[0] - values[1])
     capfd.readouterr()
     assert run("evaluate", "b.npz", "c.npz", "--out", "other", "--no-report") == 0
-    assert "b.npz is better than the other in MAP@R." in capfd.readouterr().err
+    assert "b.npz is better than the other in MAP@R.\n" in capfd.readouterr().out
 
 
 def test_models_of_different_images_are_listed_and_not_compared(
@@ -108,26 +112,27 @@ def test_models_of_different_images_are_listed_and_not_compared(
     fewer = np.load("a.npz")
     np.savez("fewer.npz", embeddings=fewer["embeddings"][:100], label=fewer["label"][:100])
     assert run("evaluate", "b.npz", "fewer.npz", "--out", "out", "--no-report") == 0
-    err = capfd.readouterr().err
-    assert "The models are not compared with one another: a comparison needs the same images for both" in err
-    assert "against the best" not in err
+    out = capfd.readouterr().out
+    assert "The models are not compared with one another: a comparison needs the same images for both" in out
+    assert "against the best" not in out
 
 
 def test_verification_and_clustering_are_told_by_name_and_kept_by_key(
     files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--out", tmp_path / "out", "--verification", "--clustering", "--json")
-    assert run("evaluate", files[0], *words) == 0
+    words = ("evaluate", files[0], "--out", tmp_path / "out", "--verification", "--clustering")
+    assert run(*words, "--json") == 0
+    (told,) = json.loads(capfd.readouterr().out)["evaluations"]
+    assert run(*words) == 0
     out, err = capfd.readouterr()
-    (told,) = json.loads(out)["evaluations"]
     assert {"auc", "eer", "eer_threshold", "tar_at_far_1e-1", "same_pairs"} <= set(told["verification"])
     assert set(told["clustering"]) == {"nmi", "ami"}
     page = (tmp_path / "out" / "embeddings" / "report.html").read_text(encoding="utf-8")
     for name in ("AUC", "EER", "threshold at EER", "TAR@FAR=1e-1", "pairs of the same class", "NMI", "AMI"):
-        assert f"\n {name}  " in err
+        assert f"\n {name}  " in out
         assert f">{name}<" in page
     for key in (*told["verification"], *told["clustering"]):
-        assert f" {key} " not in err
+        assert f" {key} " not in out + err
         assert f">{key}<" not in page
 
 
@@ -183,14 +188,14 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(
     (tmp_path / "mine" / "embeddings").mkdir(parents=True)
     (tmp_path / "mine" / "embeddings" / "embeddings.npz").write_text("mine")
     assert run(*words, tmp_path / "mine", "--save-embeddings") == 2
-    assert "embeddings.npz: exists and was not written by eml evaluate" in capfd.readouterr().err
+    assert "embeddings.npz: exists and was not written by eml evaluate; give another --out" in capfd.readouterr().err
     assert run(*words, tmp_path / "mine") == 0
 
 
 def test_what_is_missing_is_told(files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", files[0]) == 2
-    assert "has no run folder to write into" in capfd.readouterr().err
+    assert "has no run folder to write into; give a folder as --out" in capfd.readouterr().err
     assert run("evaluate", "timm:test_resnet", "--out", tmp_path) == 2
-    assert "give the images to evaluate on as" in capfd.readouterr().err
+    assert "say on which images: --data TABLE" in capfd.readouterr().err
     assert run("evaluate", files[0], "--out", tmp_path / "out", "--within", "camera") == 2
     assert "has no column 'camera'; it has label, file_name" in capfd.readouterr().err

@@ -103,7 +103,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     from rich.measure import Measurement
 
     cells = [list(row) for row in rows]
-    terminal, grid = console(stderr=False), _grid(title, columns, cells, plain=plain)
+    if title:
+        show(title, "bold")  # not the grid's, which would break it where the table is narrower
+    terminal, grid = console(stderr=False), _grid(columns, cells, plain=plain)
     wide = terminal.options.update(max_width=UNLIMITED)
     if Measurement.get(terminal, wide, grid).minimum <= terminal.width:
         if terminal.is_terminal:
@@ -113,13 +115,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
             terminal.print(grid)
         sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
         return
-    for line in _records(title, columns, cells):
+    for line in _records(columns, cells):
         terminal.print(line, soft_wrap=True)
 
 
-def _records(title: str, columns: Sequence[str], rows: list[list[Any]]) -> Iterator[str]:
-    if title:
-        yield title
+def _records(columns: Sequence[str], rows: list[list[Any]]) -> Iterator[str]:
     width = max((len(name) for name in columns), default=0)
     for row in rows:
         yield ""
@@ -134,16 +134,15 @@ def fits(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
 
     shown = console(stderr=False)
     wide = shown.options.update(max_width=10_000)
-    return Measurement.get(shown, wide, _grid("", columns, [list(row) for row in rows])).maximum <= shown.width
+    return Measurement.get(shown, wide, _grid(columns, [list(row) for row in rows])).maximum <= shown.width
 
 
-def _grid(title: str, columns: Sequence[str], rows: list[list[Any]], *, plain: bool = False) -> Table:
+def _grid(columns: Sequence[str], rows: list[list[Any]], *, plain: bool = False) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    heading = Text(title, style="bold") if title else None
-    grid = Table(title=heading, title_justify="left", box=None if plain else SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=None if plain else SIMPLE_HEAD, pad_edge=False)
     if plain:
         grid.padding = (0, 2, 0, 0)
     for index, name in enumerate(columns):

@@ -1,0 +1,340 @@
+"""Made by docs/tools/make_stub.py from the commands' configs: do not edit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from eml.commands.audit import AuditConfig, AuditResult
+from eml.commands.cache import FillCacheConfig, FillCacheResult
+from eml.commands.calibrate import CalibrateConfig, CalibrateResult
+from eml.commands.demo import DemoConfig, DemoResult
+from eml.commands.doctor import DoctorConfig, DoctorResult
+from eml.commands.evaluate import EvaluateConfig, EvaluateResult
+from eml.commands.filter import FilterConfig, FilterResult
+from eml.commands.init import InitConfig, InitResult
+from eml.commands.kfold import KFoldConfig, KFoldResult
+from eml.commands.margins import MarginsConfig, MarginsResult
+from eml.commands.merge import MergeConfig, MergeResult
+from eml.commands.plot import PlotConfig, PlotResult
+from eml.commands.report import ReportConfig, ReportResult
+from eml.commands.scan import ScanConfig, ScanResult
+from eml.commands.split import SplitConfig, SplitResult
+from eml.commands.suspects import SuspectsConfig, SuspectsResult
+from eml.commands.train import Outcome, TrainConfig
+from eml.errors import EmlError as EmlError
+from eml.head.class_head import ClassHead as ClassHead
+from eml.head.functional import margin_logits as margin_logits
+from eml.head.functional import margin_loss as margin_loss
+from eml.inference.load import load as load
+from eml.inference.model import Model as Model
+from eml.progress import Progress
+from eml.training.config import RunConfig as RunConfig
+
+__version__: str
+__all__ = [
+    "ClassHead",
+    "EmlError",
+    "Model",
+    "RunConfig",
+    "__version__",
+    "audit",
+    "calibrate",
+    "demo",
+    "doctor",
+    "evaluate",
+    "fill_cache",
+    "filter",
+    "init",
+    "kfold",
+    "list_margins",
+    "load",
+    "margin_logits",
+    "margin_loss",
+    "merge",
+    "plot",
+    "report",
+    "scan",
+    "split",
+    "suspects",
+    "train",
+]
+
+@overload
+def scan(config: ScanConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> ScanResult: ...
+@overload
+def scan(
+    dataset: str | Path,
+    *,
+    hashes: bool = ...,
+    hash_exact: bool = ...,
+    workers: int | None = ...,
+    out: str | Path | None = ...,
+    report: bool = ...,
+    reread: bool = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> ScanResult: ...
+@overload
+def merge(config: MergeConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> MergeResult: ...
+@overload
+def merge(
+    datasets: str | Sequence[str],
+    *,
+    out: str | Path,
+    labels: Literal["apart", "merged"] = ...,
+    root: str | Sequence[str] = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> MergeResult: ...
+@overload
+def filter(config: FilterConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> FilterResult: ...
+@overload
+def filter(
+    dataset: str | Path,
+    *,
+    dedup: bool = ...,
+    threshold: int | None = ...,
+    scope: Literal["class", "dataset"] | None = ...,
+    keep: Literal["largest", "most-bytes", "first", "last"] | None = ...,
+    hash_only: bool = ...,
+    conflicts: Literal["remove", "keep"] | None = ...,
+    min_size: int | None = ...,
+    max_size: int | None = ...,
+    min_per_class: int | None = ...,
+    exclude: str | Path | Sequence[str | Path] = ...,
+    root: str | Path | None = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> FilterResult: ...
+@overload
+def split(config: SplitConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> SplitResult: ...
+@overload
+def split(
+    dataset: str | Path,
+    column: str | None = ...,
+    *,
+    by: Literal["counts", "ratio", "alternate", "column"] = ...,
+    min_n_samples: int | None = ...,
+    max_n_samples: int | None = ...,
+    test_ratio: float | None = ...,
+    random_seed: int | None = ...,
+    group_by: str | Sequence[str] = ...,
+    threshold: int | None = ...,
+    near: bool = ...,
+    query_gallery: bool = ...,
+    query_share: float | None = ...,
+    root: str | Path | None = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> SplitResult: ...
+@overload
+def kfold(config: KFoldConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> KFoldResult: ...
+@overload
+def kfold(
+    dataset: str | Path,
+    *,
+    k: int = ...,
+    random_seed: int = ...,
+    by: Literal["images", "class"] = ...,
+    group_by: str | Sequence[str] = ...,
+    threshold: int | None = ...,
+    near: bool = ...,
+    root: str | Path | None = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> KFoldResult: ...
+@overload
+def audit(config: AuditConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> AuditResult: ...
+@overload
+def audit(
+    train: str | Path,
+    test: str | Path | None = ...,
+    *,
+    group_by: str | Sequence[str] = ...,
+    threshold: int | None = ...,
+    same_classes: bool = ...,
+    root: str | Path | None = ...,
+    test_root: str | Path | None = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    strict: bool = ...,
+    progress: Progress | bool | None = None,
+) -> AuditResult: ...
+@overload
+def report(config: ReportConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> ReportResult: ...
+@overload
+def report(
+    dataset: str | Path,
+    *,
+    threshold: int | None = ...,
+    root: str | Path | None = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> ReportResult: ...
+@overload
+def init(config: InitConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> InitResult: ...
+@overload
+def init(
+    dataset: str | Path,
+    *,
+    root: str | Path | None = ...,
+    out: str | Path | None = ...,
+    backbone: str = ...,
+    weights: str = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> InitResult: ...
+@overload
+def fill_cache(
+    config: FillCacheConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> FillCacheResult: ...
+@overload
+def fill_cache(
+    source: str | Path,
+    *,
+    overrides: str | Sequence[str] = ...,
+    root: str | Path | None = ...,
+    side: int | None = ...,
+    format: Literal["raw", "jpeg"] | None = ...,
+    quality: int | None = ...,
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = ...,
+    folder: str | Path | None = ...,
+    check: bool = ...,
+    prune: bool = ...,
+    clear: bool = ...,
+    progress: Progress | bool | None = None,
+) -> FillCacheResult: ...
+@overload
+def train(config: TrainConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> Outcome: ...
+@overload
+def train(
+    config: Any,
+    *,
+    overrides: str | Sequence[str] = ...,
+    resume: bool = ...,
+    accept_changes: bool = ...,
+    overwrite: bool = ...,
+    fold: str | None = ...,
+    device: str | None = ...,
+    dry_run: bool = ...,
+    preview: bool = ...,
+    out: str | Path | None = ...,
+    progress: Progress | bool | None = None,
+    **others: Any,
+) -> Outcome: ...
+@overload
+def plot(config: PlotConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> PlotResult: ...
+@overload
+def plot(
+    runs: str | Path | Sequence[str | Path],
+    *,
+    metric: str = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> PlotResult: ...
+@overload
+def evaluate(
+    config: EvaluateConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> EvaluateResult: ...
+@overload
+def evaluate(
+    checkpoints: str | Sequence[str],
+    *,
+    data: str | Path | Sequence[str | Path] = ...,
+    root: str | Path | None = ...,
+    weights: str = ...,
+    image_size: int | None = ...,
+    leave_out_same: str | None = ...,
+    within: str | None = ...,
+    against: str | None = ...,
+    slices: str | Sequence[str] = ...,
+    pairs: str | Path | None = ...,
+    verification: bool = ...,
+    clustering: bool = ...,
+    out: str | Path | None = ...,
+    save_embeddings: bool = ...,
+    report: bool = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    progress: Progress | bool | None = None,
+) -> EvaluateResult: ...
+@overload
+def calibrate(
+    config: CalibrateConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> CalibrateResult: ...
+@overload
+def calibrate(
+    checkpoint: str | Path,
+    *,
+    data: str | Path,
+    far: float | None = ...,
+    pair_far: float | None = ...,
+    precision: float | None = ...,
+    strict: bool = ...,
+    root: str | Path | None = ...,
+    leave_out_same: str | None = ...,
+    within: str | None = ...,
+    plot: str | Path | None = ...,
+    random_seed: int = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> CalibrateResult: ...
+@overload
+def suspects(
+    config: SuspectsConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> SuspectsResult: ...
+@overload
+def suspects(
+    source: str | Path,
+    *,
+    min_score: float = ...,
+    top: int = ...,
+    root: str | Path | None = ...,
+    one_network: bool = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> SuspectsResult: ...
+@overload
+def demo(config: DemoConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> DemoResult: ...
+@overload
+def demo(folder: str | Path, *, overwrite: bool = ..., progress: Progress | bool | None = None) -> DemoResult: ...
+@overload
+def list_margins(
+    config: MarginsConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> MarginsResult: ...
+@overload
+def list_margins(name: str | None = ..., *, progress: Progress | bool | None = None) -> MarginsResult: ...
+@overload
+def doctor(config: DoctorConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> DoctorResult: ...
+@overload
+def doctor(*, hub: bool = ..., progress: Progress | bool | None = None) -> DoctorResult: ...
