@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from interval_coverage import by_bootstrap
 
-from eml.retrieval.statistics.interval import Interval
-from eml.retrieval.verification.calibration import OpenSet, make_criterion
-from eml.retrieval.verification.criteria import Criterion, DifferentPairs, UnknownQueries, draw_halves
-from eml.retrieval.verification.goal_checks import Goal
+from eml.retrieval.statistics import Interval
+from eml.retrieval.verification import AcceptedPairs, Goal, OpenSet, all_pairs
+from eml.retrieval.verification.calibration import choose_threshold, make_criterion, measure_rates
+from eml.retrieval.verification.criteria import Criterion, UnknownQueries, draw_classes, draw_halves
+from eml.retrieval.verification.different_pairs import DifferentPairs
 from eml.retrieval.verification.open_set import OpenSetQueries
-from eml.retrieval.verification.pair_rates import AcceptedPairs, all_pairs
 
 CLASSES = (10, 20, 40, 80)
 CENTERS = np.random.default_rng(0).normal(size=(12, 24))
