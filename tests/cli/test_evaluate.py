@@ -196,6 +196,6 @@ def test_what_is_missing_is_told(files: list[Path], tmp_path: Path, capfd: pytes
     assert run("evaluate", files[0]) == 2
     assert "has no run folder to write into; give a folder as --out" in capfd.readouterr().err
     assert run("evaluate", "timm:test_resnet", "--out", tmp_path) == 2
-    assert "say on which images: --data TABLE" in capfd.readouterr().err
+    assert "give the images to evaluate on as --data" in capfd.readouterr().err
     assert run("evaluate", files[0], "--out", tmp_path / "out", "--within", "camera") == 2
     assert "has no column 'camera'; it has label, file_name" in capfd.readouterr().err

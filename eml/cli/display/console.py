@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+LONGEST_WORD = 20  # characters; what is longer is a name or a path
 UNLIMITED = 100_000  # columns of output that is piped: nothing is wrapped there
 
 
@@ -94,7 +95,8 @@ def paragraph(text: str) -> None:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, plain: bool = False) -> None:
     """Print a table on stdout; columns of numbers are set to the right, whole numbers get thousands separators.
 
-    Where its words do not fit side by side, each row is printed as a list of its cells. plain: no line under the head,
+    Where its words do not fit side by side, each row is printed as a list of its cells; only a name or path longer than
+    a word is broken. plain: no line under the head,
     no empty lines around.
     """
     if _hidden.get():
@@ -107,7 +109,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         show(title, "bold")  # not the grid's, which would break it where the table is narrower
     terminal, grid = console(stderr=False), _grid(columns, cells, plain=plain)
     wide = terminal.options.update(max_width=UNLIMITED)
-    if Measurement.get(terminal, wide, grid).minimum <= terminal.width:
+    words = _grid(columns, [[_short_words(value) for value in row] for row in cells], plain=plain)
+    if Measurement.get(terminal, wide, words).minimum <= terminal.width:
         if terminal.is_terminal:
             terminal.print(grid)
             return
@@ -117,6 +120,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         return
     for line in _records(columns, cells):
         terminal.print(line, soft_wrap=True)
+
+
+def _short_words(value: Any) -> str:
+    """Return a cell with its words cut to the longest that is never broken."""
+    return " ".join(word[:LONGEST_WORD] for word in _shown(value).split(" "))
 
 
 def _records(columns: Sequence[str], rows: list[list[Any]]) -> Iterator[str]:
