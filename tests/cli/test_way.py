@@ -176,7 +176,10 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
             f"timm:test_resnett: timm {timm.__version__} has no model 'test_resnett' (did you mean 'test_resnet'",
         ),
         ("evaluate timm: --data {photos} --out {tmp}", "timm: names no model; write timm:NAME, such as timm:resnet50"),
-        ("evaluate timm:test_resnet --weights {tmp}/gone.pt --data {photos} --out {tmp}", "there is no file {tmp}/gone.pt; allowed: pretrained, none, "),
+        (
+            "evaluate timm:test_resnet --weights {tmp}/gone.pt --data {photos} --out {tmp}",
+            "there is no file {tmp}/gone.pt; allowed: pretrained, none, ",
+        ),
         (
             "evaluate {photos}/run --data {photos} --slice category --slice nope",
             "has no columns 'category', 'nope' to slice by; it has label",

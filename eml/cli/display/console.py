@@ -100,14 +100,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     if _hidden.get():
         return
 
-    from rich.measure import Measurement
-
     cells = [list(row) for row in rows]
     if title:
         show(title, "bold")  # not the grid's, which would break it where the table is narrower
     terminal, grid = console(stderr=False), _grid(columns, cells, plain=plain)
-    wide = terminal.options.update(max_width=UNLIMITED)
-    if Measurement.get(terminal, wide, grid).minimum <= terminal.width:
+    if _keep_words_whole(terminal, grid):
         if terminal.is_terminal:
             terminal.print(grid)
             return
@@ -117,6 +114,31 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         return
     for line in _records(columns, cells):
         terminal.print(line, soft_wrap=True)
+
+
+def _keep_words_whole(terminal: Console, grid: Table) -> bool:
+    """Set the widths of the columns so that no word is broken; return whether there is room for that.
+
+    rich makes the widest column narrower first, whatever the length of its words. The columns that need least beyond
+    their longest word get it first.
+    """
+    from rich.measure import Measurement
+
+    wide = terminal.options.update(max_width=UNLIMITED)
+    needs = [
+        [max(sizes) for sizes in zip(*(Measurement.get(terminal, wide, cell) for cell in cells), strict=True)]
+        for cells in ([column.header, *column.cells] for column in grid.columns)
+    ]
+    room = terminal.width - (Measurement.get(terminal, wide, grid).maximum - sum(most for _, most in needs))
+    room -= sum(least for least, _ in needs)
+    if room < 0:
+        return False
+    for column, (least, most) in sorted(
+        zip(grid.columns, needs, strict=True), key=lambda pair: pair[1][1] - pair[1][0]
+    ):
+        column.width = least + min(room, most - least)
+        room -= column.width - least
+    return True
 
 
 def _records(columns: Sequence[str], rows: list[list[Any]]) -> Iterator[str]:
