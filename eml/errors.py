@@ -1,4 +1,4 @@
-"""The one exception tree: what a user can mend is an EmlError, everything else is a bug."""
+"""The exceptions: an EmlError is a problem that the user can solve, any other exception is a bug."""
 
 from collections.abc import Iterable
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 class Problem(str):
     """One line that says where, what was found, what is allowed and what to do.
 
-    Parameters of functions stand in it in backquotes, `overwrite` or `by="ratio"`; the command line writes them as its
-    options, `--overwrite` and `--by ratio`.
+    The text names parameters of functions in backquotes, `overwrite` or `by="ratio"`. The command line replaces them
+    by its options, `--overwrite` and `--by ratio`.
     """
 
     code: str
-    """The kind of the problem, stable from version to version: `file-exists`."""
+    """The kind of the problem, such as `file-exists`; it does not change between versions."""
     parameter: str | None
-    """The parameter, or dotted config key, that is to blame, if it is one."""
+    """The parameter or dotted config key that causes the problem, if there is a single one."""
 
     def __new__(cls, text: str, code: str = "invalid", parameter: str | None = None) -> "Problem":
         """Return the text with its code and parameter."""
@@ -23,18 +23,22 @@ class Problem(str):
 
 
 class EmlError(Exception):
-    """One or more problems the user can mend; the command line prints them without a traceback and exits with 2.
+    """One or more problems that the user can solve. The command line prints them without a traceback and exits with 2.
 
     Args:
-        problems: Lines of text; those that are a Problem already keep their code and parameter.
-        code: Of the lines that are plain text.
-        parameter: Of the lines that are plain text.
+        problems: Lines of text. A line that is a Problem keeps its code and parameter.
+        code: Code of the lines that are plain text.
+        parameter: Parameter of the lines that are plain text.
     """
 
     def __init__(self, problems: str | Iterable[str], *, code: str = "invalid", parameter: str | None = None) -> None:
         lines = [problems] if isinstance(problems, str) else list(problems)
         self.problems = [line if isinstance(line, Problem) else Problem(line, code, parameter) for line in lines]
         super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type["EmlError"], tuple[object, ...]]:
+        """Keep codes and parameters when the error is sent to another process."""
+        return type(self), (self.problems,)
 
     @property
     def code(self) -> str:
@@ -60,8 +64,11 @@ class CheckpointError(EmlError):
 
 
 class OutputError(EmlError):
-    """A file or folder that cannot be written, or that would overwrite something of the user's."""
+    """A file or folder that cannot be written, or that would overwrite a file of the user."""
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error: the user asked for it
-    """Ctrl-C or SIGTERM after everything worth keeping was saved; the message says how to go on. Exit code 130."""
+class Interrupted(Exception):  # noqa: N818 - not an error: the user requested it
+    """Ctrl-C or SIGTERM, raised after everything worth keeping is saved; the message says how to continue.
+
+    The exit code is 130.
+    """

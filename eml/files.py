@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and digests of what was read."""
+"""Files that are written whole or not at all, and digests."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ FILE_SUFFIXES = (
     *(".csv", ".tsv", ".parquet", ".xlsx", ".json", ".jsonl", ".yaml", ".yml", ".txt", ".md", ".log"),
     *(".html", ".htm", ".pdf", ".png", ".jpg", ".jpeg", ".npz", ".npy", ".pt", ".pth", ".safetensors", ".onnx", ".zip"),
 )
-"""By which a name is that of a file, and no folder of that name is meant."""
+"""A name with one of these suffixes means a file, not a folder."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; moved over `path` (after fsync) when the block ends without an error.
+    """Yield a temporary path in the same folder; when the block ends without an error, it replaces `path` after fsync.
 
-    Raises OutputError when the folder cannot be written or the disk is full; `path` is then what it was before.
+    Raises OutputError when the folder cannot be written or the disk is full; `path` is then unchanged.
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
@@ -35,17 +35,17 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}", code="not-writable") from error
     finally:
-        with suppress(OSError):  # the folder may not be one; the first error says so
+        with suppress(OSError):  # the parent may not be a folder; the first error says so
             temporary.unlink()
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`; renamed to `path` when the block ends without an error.
+    """Yield a temporary folder beside `path`; when the block ends without an error, it is renamed to `path`.
 
-    An existing `path` is replaced (moved aside first, so that one of the two is always whole).
+    An existing `path` is replaced. It is moved aside first, so that one of the two is always complete.
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}")
     aside = temporary.with_name(temporary.name + "-old")
@@ -59,7 +59,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}", code="not-writable") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if aside.exists():
@@ -70,53 +70,54 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON with a final newline; NaN is refused, since it is no JSON."""
+    """Write `value` as indented JSON with a final newline; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def unwritable(folder: Path) -> str | None:
-    """Why nothing can be written there, before the work is done. The folder need not be there yet; nothing is left."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        return f"{folder}: cannot be written, since {there} is a file"
-    if not os.access(there, os.W_OK | os.X_OK):
+    """Return why a folder cannot be written, or None. It need not exist yet; nothing is left behind."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        return f"{folder}: cannot be written, since {existing} is a file"
+    if not os.access(existing, os.W_OK | os.X_OK):
         return f"{folder}: cannot be written (no permission)"
     try:
-        with TemporaryFile(dir=there):
+        with TemporaryFile(dir=existing):
             return None
-    except OSError as error:  # of a file system that takes no files, whatever the permissions say
+    except OSError as error:  # a file system can refuse files, whatever the permissions are
         return f"{folder}: cannot be written: {error.strerror or error}"
 
 
-def refuse_file_name(folder: Path, what: str) -> None:
-    """Raises OutputError for a folder to be made that is named like a file. what: that --out is, `a folder for …`."""
+def refuse_file_name(folder: Path, purpose: str) -> None:
+    """Raise OutputError when the name of a new folder is that of a file. purpose: what `out` is, `a folder for …`."""
     if folder.suffix.lower() in FILE_SUFFIXES and not folder.is_dir():
-        raise OutputError(f"{folder}: --out is {what}; no folder is made with {folder.suffix} at its end")
+        text = f"{folder}: `out` is {purpose}; no folder is made with {folder.suffix} at its end"
+        raise OutputError(text, code="not-a-folder-name", parameter="out")
 
 
 def is_json_with(path: Path, keys: set[str]) -> bool:
-    """Whether the file is a JSON object that has these keys, as what a command of ours has written there."""
+    """Return whether the file is a JSON object with these keys, as our commands write it."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and keys <= set(found)
+    return isinstance(value, dict) and keys <= set(value)
 
 
 def digest(path: Path) -> str:
-    """blake2b-128 of the file's bytes, 32 hex digits."""
+    """Return blake2b-128 of the file's bytes as 32 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def text_digest(text: str) -> str:
-    """blake2b-128 of the text as UTF-8, 32 hex digits."""
+    """Return blake2b-128 of the text as UTF-8, as 32 hex digits."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -1,14 +1,25 @@
-"""The callbacks by which long work reports what it does and how far it is."""
+"""The callbacks through which long work reports its progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""(description, total) → context manager → function called with the number of items newly done."""
+
+class Progress(Protocol):
+    """Makes a progress bar: a context manager that gives the function to call with newly finished items."""
+
+    def __call__(self, description: str, total: int | None = None, /) -> AbstractContextManager[Callable[[int], None]]:
+        """Show what is done, out of how many; total: None where that is not known."""
 
 
 Report = Callable[[str], None]
 """A function called with a line of text."""
+
+
+@contextmanager
+def no_progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show nothing."""
+    yield lambda count: None
 
 
 @contextmanager
@@ -18,7 +29,8 @@ def bars(description: str, total: int | None = None) -> Iterator[Callable[[int],
     Nothing is shown where stderr is no terminal.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
+    from rich.progress import Progress as ProgressBars
     from rich.progress import TimeRemainingColumn as TimeLeft
     from rich.text import Text
 
@@ -30,6 +42,6 @@ def bars(description: str, total: int | None = None) -> Iterator[Callable[[int],
 
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeLeft())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with ProgressBars(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda done: bar.advance(task, done)

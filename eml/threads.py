@@ -1,4 +1,4 @@
-"""Work spread over threads, its results in the order of the tasks."""
+"""Work on several threads, with results in the order of the tasks."""
 
 import os
 from collections import deque
@@ -7,24 +7,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Task = TypeVar("Task")
-Result = TypeVar("Result")
+Output = TypeVar("Output")
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int | None = None) -> Iterator[Result]:
-    """As `map`, over as many threads as there are cores; few results wait for those before them, so memory stays flat.
+def in_order(function: Callable[[Task], Output], tasks: Iterable[Task], workers: int | None = None) -> Iterator[Output]:
+    """Yield results as `map` does, computed by one thread per core; few results are kept, so that memory stays flat.
 
-    It pays where `function` spends its time in numpy or Pillow, which let other threads run.
+    It helps where `function` spends its time in numpy or Pillow, which let other threads run.
     """
     workers = workers or cores()
     if workers == 1:
         yield from map(function, tasks)
         return
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[Future[Output]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for task in tasks:
@@ -33,6 +33,6 @@ def in_order(function: Callable[[Task], Result], tasks: Iterable[Task], workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:  # the caller has enough, or was interrupted
+        finally:  # the caller stops early, or is interrupted
             for future in waiting:
                 future.cancel()

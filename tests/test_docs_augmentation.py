@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eml.config import Strict, load
 from eml.images.augment import Augment
-from eml.images.augment._presets import Photographic
+from eml.images.augment._presets import PhotographicPreset
 from eml.images.augment._transform_list import usable
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -20,9 +20,9 @@ def test_the_table_of_presets_has_their_defaults() -> None:
     header, _, *rows = [
         [cell.strip(" `") for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("|")
     ]
-    presets = {name for name, each in Augment.members().items() if issubclass(each, Photographic)}
+    presets = {name for name, each in Augment.members().items() if issubclass(each, PhotographicPreset)}
     assert set(header[1:]) == presets
-    assert [row[0] for row in rows] == list(Photographic.model_fields)
+    assert [row[0] for row in rows] == list(PhotographicPreset.model_fields)
     for key, *cells in rows:
         for name, cell in zip(header[1:], cells, strict=True):
             shown = float(cell) if cell else (1 if key == "aspect" else 0)

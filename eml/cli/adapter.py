@@ -169,7 +169,12 @@ def _config_of(
     if file is not None:
         from eml.config import load
 
-        return load(terminal.config_type, file, [f"{name}={_as_yaml(value)}" for name, value in values_set.items()])
+        return load(
+            terminal.config_type,
+            file,
+            [f"{name}={_as_yaml(value)}" for name, value in values_set.items()],
+            override_name="option",
+        )
     missing = [name for name, info in fields.items() if info.is_required() and name not in values_set]
     if missing:
         hint = ", or --config FILE that says it" if terminal.config_file else ""

@@ -13,7 +13,7 @@ from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathF
 from eml.commands.options import Overwrite
 
 if TYPE_CHECKING:
-    from eml.dataset.splits.leak_audit import Audit
+    from eml.dataset.splits.leak_audit import LeakAudit
 
 
 class AuditConfig(CommandConfig):
@@ -73,17 +73,17 @@ class AuditResult(CommandResult):
 
     tables: tuple[Path, ...]
     threshold: int
-    audit: Audit
+    audit: LeakAudit
     classes_meant: bool
     clean: bool
 
     def summary(self) -> str:
         """Return whether the sides are clean, and the number of pairs."""
-        return f"{'clean' if self.clean else 'not clean'}, {self.audit.count:,} pairs look alike"
+        return f"{'clean' if self.clean else 'not clean'}, {self.audit.num_pairs:,} pairs look alike"
 
     def summary_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return the images of each side, and how many have a look-alike elsewhere."""
-        rows = [[name, images, self.audit.look_alikes[name]] for name, images in self.audit.sides.items()]
+        rows = [[name, images, self.audit.images_with_pair[name]] for name, images in self.audit.images.items()]
         return ["side", "images", "with a look-alike on another side"], rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,12 +92,12 @@ class AuditResult(CommandResult):
         return {
             "tables": [str(path) for path in self.tables],
             "threshold": self.threshold,
-            "images": audit.sides,
-            "pairs": audit.count,
-            "pairs_of_same_content": audit.same_content,
-            "images_with_pair": audit.look_alikes,
-            "shared_values": audit.values,
-            "shared_classes": audit.classes,
+            "images": audit.images,
+            "pairs": audit.num_pairs,
+            "pairs_of_same_content": audit.pairs_of_same_content,
+            "images_with_pair": audit.images_with_pair,
+            "shared_values": audit.shared_values,
+            "shared_classes": audit.shared_classes,
             "clean": self.clean,
             "written": [str(path) for path in self.written],
         }
@@ -140,7 +140,7 @@ def audit(config: AuditConfig, caller: Caller) -> AuditResult:
         threshold=bits,
         audit=findings,
         classes_meant=meant,
-        clean=findings.clean and (meant or not findings.classes),
+        clean=findings.clean and (meant or not findings.shared_classes),
         written=(config.out,) if config.out else (),
         replaced=tuple(replaced),
     )

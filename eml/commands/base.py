@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from eml.errors import ConfigError, Problem
-from eml.progress import Progress, Report
+from eml.progress import Progress, Report, no_progress
 
 if TYPE_CHECKING:
     from eml.distributed.processes import Processes
@@ -40,11 +40,11 @@ def as_path(value: object, info: ValidationInfo) -> object:
         return value
     if not str(value).strip():
         raise ValueError("must not be empty")
-    from eml.config.paths import OverrideText, Source
+    from eml.config.paths import ConfigFolder, OverrideText
 
     path = Path(value).expanduser()
-    if isinstance(info.context, Source) and not isinstance(value, OverrideText):
-        return info.context.folder / path
+    if isinstance(info.context, ConfigFolder) and not isinstance(value, OverrideText):
+        return info.context.path / path
     return path
 
 
@@ -72,11 +72,6 @@ def option_name(name: str, field: FieldInfo) -> str:
     extra = field.json_schema_extra
     own = extra.get("option") if isinstance(extra, Mapping) else None
     return "--" + str(own or name).replace("_", "-")
-
-
-@contextmanager
-def _no_progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    yield lambda done: None
 
 
 @contextmanager
@@ -109,7 +104,7 @@ class Caller:
 
     note: Report = lambda line: None
     warn: Report = lambda line: None
-    progress: Progress = _no_progress
+    progress: Progress = no_progress
     command: str | None = None
     live: Callable[[], AbstractContextManager[Observer]] | None = None
     step: Callable[[str, CommandResult], None] = lambda name, result: None
@@ -322,7 +317,7 @@ def _bars(progress: Progress | bool | None) -> Progress:
         from eml.progress import bars
 
         return bars
-    return _no_progress
+    return no_progress
 
 
 def type_text(annotation: Any) -> str:

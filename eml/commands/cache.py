@@ -76,13 +76,13 @@ class FillCacheConfig(CommandConfig):
 
 @dataclass(frozen=True)
 class FilledCache:
-    """A cache that is complete. new_images: that were not there or had changed."""
+    """A cache that is complete. added: that were not there or had changed."""
 
     use: str
     settings: str
     folder: str
     images: int
-    new_images: int
+    added: int
     bytes: int
     seconds: float
 
@@ -101,7 +101,7 @@ class FillCacheResult(CommandResult):
 
     def summary_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return a row for each cache."""
-        rows = [[cache.use, cache.images, cache.new_images, f"{cache.bytes / 2**20:,.1f}"] for cache in self.caches]
+        rows = [[cache.use, cache.images, cache.added, f"{cache.bytes / 2**20:,.1f}"] for cache in self.caches]
         return ["cache for", "images", "made now", "MiB"], rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _of_run(config: FillCacheConfig, caller: Caller) -> list[TableCache]:
     from eml.config import load
     from eml.training.config import RunConfig
 
-    run = load(RunConfig, config.source, config.overrides)
+    run = load(RunConfig, config.source, config.overrides, override_name="`overrides`")
 
     from eml.training.caches import caches_of_run
     from eml.training.data import table_to_train_on
@@ -179,7 +179,7 @@ def _fill(request: TableCache, caller: Caller, *, check: bool) -> FilledCache:
         settings=str(request.settings),
         folder=str(request.path),
         images=len(request.frame),
-        new_images=filled.made,
+        added=filled.added,
         bytes=filled.bytes,
         seconds=round(filled.seconds, 2),
     )

@@ -119,7 +119,7 @@ def demo(config: DemoConfig, caller: Caller) -> DemoResult:
 
 def _draw(config: DemoConfig, images: Path, caller: Caller) -> None:
     """Draw the characters, in place of those of an older demo."""
-    from eml.demo_data.glyphs import draw
+    from eml.demo_data.demo import draw_images
 
     folder, marker = config.folder, images / ".eml-demo"
     try:
@@ -134,7 +134,7 @@ def _draw(config: DemoConfig, images: Path, caller: Caller) -> None:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}", code="unwritable") from error
     caller.note(f"drawing characters into {images}")
     with caller.progress("drawing") as advance:
-        draw(images, progress=advance)
+        draw_images(images, progress=advance)
     marker.touch()
 
 

@@ -154,7 +154,7 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
     """Return the command that finds a threshold for the best model, where its table can support one."""
     from eml.errors import EmlError
     from eml.evaluation.calibration import checkpoint_to_calibrate
-    from eml.retrieval.verification.goal_checks import Goal, refuse_hopeless
+    from eml.retrieval.verification import Goal, refuse_hopeless
 
     if not results or not config.data:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -13,7 +13,8 @@ from eml.commands.base import Caller, CommandConfig, CommandResult, Paths, comma
 from eml.commands.options import Dataset, Out, Overwrite, Root, out_folder
 
 if TYPE_CHECKING:
-    from eml.dataset.filter import Filtered
+    from eml.dataset.duplicates.dedup import DedupRules
+    from eml.dataset.filter import FilteredTable, FilterRules
     from eml.dataset.table import Table
 
 OF_DEDUP = ("threshold", "scope", "keep", "hash_only", "conflicts")
@@ -84,97 +85,52 @@ class FilterResult(CommandResult):
 
     Attributes:
         table: The table that was read.
-        filtered: The rows that stay, that left and that conflict.
+        filtered: The rows that stay, that left and that conflict, with their counts.
         threshold: Bits within which hashes were compared.
         scope: Whether twins were looked for in each class or in the whole dataset.
         conflicts_kept: Whether images with different labels stayed.
     """
 
     table: Table
-    filtered: Filtered
+    filtered: FilteredTable
     threshold: int
     scope: str
     conflicts_kept: bool
 
-    @property
-    def counts(self) -> dict[str, Any]:
-        """Images and classes before and after, and why images left."""
-        from eml.dataset.filter import REASONS
-
-        filtered = self.filtered
-        reasons = filtered.removed["reason"].value_counts()
-        return {
-            "table": str(self.table.source),
-            "images_before": len(self.table.frame),
-            "classes_before": int(self.table.frame["label"].nunique()),
-            "removed": {reason: int(reasons[reason]) for reason in REASONS if reason in reasons},
-            "images": len(filtered.kept),
-            "classes": int(filtered.kept["label"].nunique()),
-            "classes_lost": sorted(set(self.table.frame["label"]) - set(filtered.kept["label"])),
-            "conflict_groups": int(filtered.conflicts["group"].nunique()),
-            "conflict_images": len(filtered.conflicts),
-            "pairs_across_classes": self._pairs_across_classes(),
-        }
-
-    def _pairs_across_classes(self) -> dict[str, Any] | None:
-        if (collisions := self.filtered.collisions) is None:
-            return None
-        return {
-            "compared": collisions.compared,
-            "near": collisions.found,
-            "near_expected_by_chance": collisions.pairs,
-            "same_image": self.filtered.confirmed,
-        }
-
     def summary(self) -> str:
         """Return the images before and after."""
-        counts = self.counts
-        return f"{counts['images']:,} of {counts['images_before']:,} images stay, of {counts['classes']:,} classes"
+        counts = self.filtered.counts
+        return f"{counts.images:,} of {counts.images_before:,} images stay, of {counts.classes:,} classes"
 
     def summary_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return the images before, removed by each reason, and after."""
-        counts = self.counts
-        rows: list[list[Any]] = [["before", counts["images_before"], counts["classes_before"]]]
-        rows += [[f"  {reason}", -count, None] for reason, count in counts["removed"].items()]
-        rows += [["after", counts["images"], counts["classes"]]]
+        counts = self.filtered.counts
+        rows: list[list[Any]] = [["before", counts.images_before, counts.classes_before]]
+        rows += [[f"  {reason}", -count, None] for reason, count in counts.removed.items()]
+        rows += [["after", counts.images, counts.classes]]
         return ["", "images", "classes"], rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts and files."""
-        return self.counts | {"written": [str(path) for path in self.written]}
+        counts = {"table": str(self.table.source)} | asdict(self.filtered.counts)
+        return counts | {"written": [str(path) for path in self.written]}
 
 
 @command(FilterConfig, arguments=("dataset",))
 def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     """Filter a table and write what stays and what left."""
-    from eml.dataset.filter import THRESHOLD, check_options, filter_table
+    from eml.dataset.filter import filter_table
     from eml.dataset.pipeline import resolve
     from eml.dataset.table import check_outputs, read_file_names, write_tables
 
     excluded = {path: read_file_names(path) for path in config.exclude}
-    bits = THRESHOLD if config.threshold is None else config.threshold
-    scope = config.scope or "class"
-    check_options(
-        excluded, config.min_size, config.max_size, config.dedup, bits, config.min_per_class, scope, config.hash_only
-    )
+    duplicates, rules = _rules(config, excluded)
+    rules.check()
     folder = out_folder(config.dataset, config.out)
     table = resolve(config.dataset, "filter", config.root, out=folder, report=caller.note, progress=caller.progress)
     paths, inputs = _outputs(config, folder, table.source.suffix), [table.source, *excluded]
     check_outputs(paths, inputs=inputs, overwrite=config.overwrite)  # before the work, not after it
-    filtered = filter_table(
-        table,
-        exclude=excluded,
-        min_size=config.min_size,
-        max_size=config.max_size,
-        dedup=config.dedup,
-        threshold=bits,
-        scope=scope,
-        keep=config.keep or "largest",
-        hash_only=config.hash_only,
-        conflicts=config.conflicts or "remove",
-        min_per_class=config.min_per_class,
-        progress=caller.progress,
-    )
+    filtered = filter_table(table, rules, caller.progress)
     frames = dict(zip(paths, (filtered.kept, filtered.removed, filtered.conflicts), strict=False))
     replaced = write_tables(
         frames, command=caller.command or "eml filter", root=table.root, inputs=inputs, overwrite=config.overwrite
@@ -182,13 +138,30 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     return FilterResult(
         table=table,
         filtered=filtered,
-        threshold=bits,
-        scope=scope,
+        threshold=duplicates.threshold,
+        scope=duplicates.scope,
         conflicts_kept=config.conflicts == "keep",
         written=tuple(paths),
         replaced=tuple(replaced),
         next_command=shlex.join(["eml", "split", str(folder)]),
     )
+
+
+def _rules(config: FilterConfig, excluded: dict[Path, list[str]]) -> tuple[DedupRules, FilterRules]:
+    from eml.dataset.duplicates.dedup import THRESHOLD, DedupRules
+    from eml.dataset.filter import FilterRules
+
+    duplicates = DedupRules(
+        THRESHOLD if config.threshold is None else config.threshold,
+        config.scope or "class",
+        config.keep or "largest",
+        config.hash_only,
+        config.conflicts or "remove",
+    )
+    rules = FilterRules(
+        excluded, config.min_size, config.max_size, duplicates if config.dedup else None, config.min_per_class
+    )
+    return duplicates, rules
 
 
 def _outputs(config: FilterConfig, folder: Path, suffix: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Groups of images that split and kfold keep together."""
+"""RowGroups of images that split and kfold keep together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from eml.commands.base import Caller
 
 if TYPE_CHECKING:
-    from eml.dataset.splits.groups import Groups
+    from eml.dataset.splits.groups import RowGroups
     from eml.dataset.table import Table
 
 
@@ -28,7 +28,7 @@ def group_images(
     near: bool,
     threshold: int | None,
     whole_classes: bool = False,
-) -> Groups:
+) -> RowGroups:
     """Group a table's rows, with a progress bar; pass the warnings on."""
     from eml.dataset.splits.groups import group_rows
 
@@ -41,6 +41,6 @@ def group_images(
     return groups
 
 
-def sidecar_notes(groups: Groups) -> dict[str, int]:
+def sidecar_notes(groups: RowGroups) -> dict[str, int]:
     """Return what the sidecar keeps: the threshold, within which eml audit then looks."""
     return {} if groups.threshold is None else {"threshold": groups.threshold}

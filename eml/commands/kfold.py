@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,7 +15,7 @@ from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Ove
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eml.dataset.splits.folds import Balance
+    from eml.dataset.splits.folds import FoldBalance
     from eml.dataset.table import Table
 
 FOLD_NAMES = {-1: "-1 (always train)", -2: "-2 (always test)"}
@@ -65,40 +65,33 @@ class KFoldResult(CommandResult):
     frame: pd.DataFrame
     k: int
     by: str
-    balance: Balance
+    balance: FoldBalance
     threshold: int | None
 
     def summary(self) -> str:
         """Return the number of folds, and of images in each."""
-        sizes = ", ".join(f"{fold['images']:,}" for fold in self.balance.folds if fold["fold"] >= 0)
+        sizes = ", ".join(f"{fold.images:,}" for fold in self.balance.folds if fold.fold >= 0)
         return f"{self.k} folds of {sizes} images"
 
     def summary_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return a row for each fold."""
         rows = []
         for fold in self.balance.folds:
-            number, images = fold["fold"], fold["images"]
-            off = f"{images - self.balance.even:+.1f}" if number >= 0 else None
-            per_class = span_text(fold["fewest"], fold["most"])
-            rows.append([FOLD_NAMES.get(number, str(number)), images, off, fold["classes"], fold["groups"], per_class])
+            off = f"{fold.images - self.balance.even:+.1f}" if fold.fold >= 0 else None
+            name, per_class = FOLD_NAMES.get(fold.fold, str(fold.fold)), span_text(fold.fewest, fold.most)
+            rows.append([name, fold.images, off, fold.classes, fold.groups, per_class])
         return ["fold", "images", "off even", "classes", "groups", "per class"], rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return the folds, what their groups hold, and the files."""
-        balance = self.balance
-        groups: dict[str, Any] = {} if self.threshold is None else {"threshold": self.threshold}
-        groups |= {
-            "of_several": balance.groups,
-            "images": balance.grouped,
-            "largest": balance.largest,
-            "classes_too_small": balance.small,
-            "classes_of_one_group": balance.one_group,
-            "classes_in_one_fold": balance.one_fold,
-            "classes_joined": balance.joined,
-            "taken_to_test": balance.taken,
+        threshold = {} if self.threshold is None else {"threshold": self.threshold}
+        return {
+            "table": str(self.table.source),
+            "by": self.by,
+            "folds": [asdict(fold) for fold in self.balance.folds],
+            "groups": threshold | asdict(self.balance.groups),
+            "written": [str(path) for path in self.written],
         }
-        facts = {"table": str(self.table.source), "by": self.by, "folds": balance.folds, "groups": groups}
-        return facts | {"written": [str(path) for path in self.written]}
 
 
 @command(KFoldConfig, arguments=("dataset",))
@@ -120,7 +113,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         threshold=config.threshold,
         whole_classes=config.by == "class",
     )
-    frame = add_folds(table, config.k, config.random_seed, config.by, groups.of)
+    frame = add_folds(table, config.k, config.random_seed, config.by, groups.ids)
     replaced = write_tables(
         {path: frame},
         command=caller.command or "eml kfold",
@@ -137,7 +130,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         frame=frame,
         k=config.k,
         by=config.by,
-        balance=balance(table, frame, config.k, config.by, groups.of),
+        balance=balance(table, frame, config.k, config.by, groups.ids),
         threshold=groups.threshold,
         written=(path,),
         replaced=tuple(replaced),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from eml.commands.options import Overwrite
 from eml.errors import DataError, OutputError
 
 if TYPE_CHECKING:
-    from eml.dataset.merge import Merged, Source
+    from eml.dataset.merge import MergedDatasets, MergeSource
 
 
 class MergeConfig(CommandConfig):
@@ -49,38 +49,29 @@ class MergeConfig(CommandConfig):
 class MergeResult(CommandResult):
     """One table of several datasets."""
 
-    merged: Merged
-
-    @property
-    def datasets(self) -> list[dict[str, Any]]:
-        """Name, images and classes of each dataset."""
-        by_name = self.merged.table.frame.groupby("dataset", sort=False)
-        return [
-            {"dataset": str(name), "images": len(rows), "classes": int(rows["label"].nunique())}
-            for name, rows in by_name
-        ]
+    merged: MergedDatasets
 
     def summary(self) -> str:
         """Return the number of datasets, images and classes."""
         frame = self.merged.table.frame
-        return f"{len(self.datasets)} datasets, {len(frame):,} images of {frame['label'].nunique():,} classes"
+        return f"{len(self.merged.datasets)} datasets, {len(frame):,} images of {frame['label'].nunique():,} classes"
 
     def summary_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return a row for each dataset, and one for all."""
         frame = self.merged.table.frame
-        rows = [list(dataset.values()) for dataset in self.datasets]
+        rows = [list(asdict(dataset).values()) for dataset in self.merged.datasets]
         return ["dataset", "images", "classes"], [*rows, ["all", len(frame), int(frame["label"].nunique())]]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts, notes and files."""
         merged = self.merged
         return {
-            "datasets": self.datasets,
+            "datasets": [asdict(dataset) for dataset in merged.datasets],
             "root": str(merged.table.root),
             "images": len(merged.table.frame),
             "classes": int(merged.table.frame["label"].nunique()),
             "shared_labels": len(merged.shared_labels),
-            "shared_images": int(merged.shared_images["content"].nunique()),
+            "shared_images": merged.num_shared_images,
             "notes": merged.notes,
             "written": [str(path) for path in self.written],
         }
@@ -90,14 +81,14 @@ class MergeResult(CommandResult):
 def merge(config: MergeConfig, caller: Caller) -> MergeResult:
     """Merge the datasets and write the table."""
     from eml.dataset.merge import merge_sources
-    from eml.dataset.pipeline import WAY
+    from eml.dataset.pipeline import PIPELINE
     from eml.dataset.table import SUFFIXES, check_outputs, write_tables
     from eml.files import refuse_file_name
 
     sources = _sources(config.datasets, config.root)
     if config.out.suffix not in SUFFIXES:
         refuse_file_name(config.out, "a folder for the table, or the table (NAME.csv or NAME.parquet)")
-    path = config.out if config.out.suffix in SUFFIXES else config.out / f"{WAY['merge']}.csv"
+    path = config.out if config.out.suffix in SUFFIXES else config.out / f"{PIPELINE['merge']}.csv"
     check_outputs([path], overwrite=config.overwrite)  # before the work, not after it
     merged = merge_sources(sources, config.labels, step="split", report=caller.note, progress=caller.progress)
     inputs = list(merged.table.parts)
@@ -114,9 +105,9 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
     )
 
 
-def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[Source]:
+def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[MergeSource]:
     """Return the sources of NAME=PATH or PATH, with the roots of the names; an existing path is never taken apart."""
-    from eml.dataset.merge import Source
+    from eml.dataset.merge import MergeSource
 
     problems = [f"`root`: must be NAME=FOLDER, got {root}" for root in roots if "=" not in root]
     folder_of = {name: Path(folder) for name, _, folder in (root.partition("=") for root in roots if "=" in root)}
@@ -125,10 +116,10 @@ def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[Source]:
         name, mark, path = dataset.partition("=")
         is_named = bool(mark and name and path) and not Path(dataset).exists()
         name_of, place = (name, Path(path)) if is_named else (None, Path(dataset))
-        called = Source(place, name=name_of).called
-        sources.append(Source(place, folder_of.pop(called, None), name_of))
+        called = MergeSource(place, name=name_of).dataset_name
+        sources.append(MergeSource(place, folder_of.pop(called, None), name_of))
     if folder_of:
-        known = ", ".join(source.called for source in sources)
+        known = ", ".join(source.dataset_name for source in sources)
         problems += [
             f"`root`: no dataset is called {name} (of {name}={folder}); known: {known}"
             for name, folder in folder_of.items()
@@ -142,19 +133,19 @@ def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[Source]:
 
 def _refuse_mixing(path: Path, inputs: Sequence[Path]) -> None:
     """Refuse a dataset's own folder: the commands after this one would take its tables for the merged one."""
-    from eml.dataset.pipeline import WAY
+    from eml.dataset.pipeline import PIPELINE
 
     for source in inputs:
         same_folder = source.resolve().parent == path.resolve().parent
-        if path.stem == WAY["merge"] and source.stem in WAY.values() and same_folder:
+        if path.stem == PIPELINE["merge"] and source.stem in PIPELINE.values() and same_folder:
             reason = f"{path.parent}: holds {source.name} of one of the datasets, and the two would be mixed up"
             raise OutputError(f"{reason}. Give another folder as `out`", code="mixed-tables", parameter="out")
 
 
-def _next_command(path: Path, merged: Merged) -> str:
-    from eml.dataset.pipeline import WAY
+def _next_command(path: Path, merged: MergedDatasets) -> str:
+    from eml.dataset.pipeline import PIPELINE
 
-    place = str(path.parent if path.stem == WAY["merge"] else path)
+    place = str(path.parent if path.stem == PIPELINE["merge"] else path)
     if "hash" not in merged.table.frame.columns:
         return shlex.join(["eml", "split", place])
     scope = ["--scope", "dataset"] if len(merged.shared_images) else []

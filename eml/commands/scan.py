@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -13,7 +13,7 @@ from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, c
 from eml.commands.options import Overwrite
 
 if TYPE_CHECKING:
-    from eml.dataset.scanning.scan import Scan
+    from eml.dataset.scanning.scan import FolderScan, ScanSummary
     from eml.dataset.table import Table
 
 
@@ -51,29 +51,29 @@ class ScanResult(CommandResult):
     """The images of a folder and the files that cannot be used."""
 
     table: Table
-    scan: Scan
-    facts: dict[str, Any]
+    scan: FolderScan
+    facts: ScanSummary
 
     def summary(self) -> str:
         """Return the counts and where the table is."""
-        images = f"{self.facts['images']:,} images of {self.facts['classes']:,} classes"
+        images = f"{self.facts.images:,} images of {self.facts.classes:,} classes"
         return f"{images}, {len(self.scan.errors):,} unusable files, {self.table.path}"
 
     def summary_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return the ranges of class and image sizes."""
         ranges = {
-            "images per class": self.facts["images_per_class"],
-            "shorter side (pixels)": self.facts["short_side"],
-            "longer side (pixels)": self.facts["long_side"],
+            "images per class": self.facts.images_per_class,
+            "shorter side (pixels)": self.facts.short_side,
+            "longer side (pixels)": self.facts.long_side,
         }
-        return ["", *self.facts["short_side"]], [[name, *values.values()] for name, values in ranges.items()]
+        return ["", "min", "median", "max"], [[name, of.min, of.median, of.max] for name, of in ranges.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts, warnings and files."""
         return {
             "folder": str(self.scan.root),
-            **self.facts,
-            "taken_over": self.scan.taken_over,
+            **asdict(self.facts),
+            "cached_files": self.scan.cached_files,
             "warnings": self.scan.warnings,
             "written": [str(path) for path in self.written],
         }
@@ -96,7 +96,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
         hash_kind="phash-imagehash" if config.hash_exact else "phash-luma256",
         workers=config.workers,
         progress=caller.progress,
-        keep=path,
+        table_path=path,
         reread=config.reread,
         report=caller.note,
     )

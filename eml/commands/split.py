@@ -15,8 +15,9 @@ from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Ove
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eml.dataset.splits.groups import Groups
-    from eml.dataset.splits.split import Split
+    from eml.dataset.splits.groups import RowGroups
+    from eml.dataset.splits.query_gallery import QueryGalleryCounts
+    from eml.dataset.splits.split import SharedGroups, SideCounts, SplitTables
     from eml.dataset.table import Table
 
 STRATEGY_OF = {
@@ -98,37 +99,6 @@ class SplitConfig(CommandConfig):
         return options
 
 
-@dataclass(frozen=True)
-class SideCounts:
-    """The size of one side of a split."""
-
-    images: int
-    classes: int
-    smallest_class: int
-    largest_class: int
-    classes_of_one: int
-
-
-@dataclass(frozen=True)
-class SharedGroups:
-    """Groups of images that look alike, or share a value, with images on both sides."""
-
-    groups: int
-    train_images: int
-    test_images: int
-    test_classes: list[str]
-
-
-@dataclass(frozen=True)
-class QueryGalleryCounts:
-    """The queries and the gallery of the test."""
-
-    queries: int
-    gallery: int
-    neither: int
-    classes_without_query: list[str]
-
-
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SplitResult(CommandResult):
     """Two tables with other classes."""
@@ -167,7 +137,8 @@ class SplitResult(CommandResult):
 def split(config: SplitConfig, caller: Caller) -> SplitResult:
     """Split a table by classes and write both sides."""
     from eml.dataset.pipeline import resolve
-    from eml.dataset.splits.split import class_counts
+    from eml.dataset.splits.query_gallery import count_query_gallery
+    from eml.dataset.splits.split import class_counts, shared_groups
     from eml.dataset.table import check_outputs, write_tables
 
     folder = out_folder(config.dataset, config.out)
@@ -193,9 +164,9 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
         table=table,
         train=sides.train,
         test=test,
-        counts={"train": _side_counts(sides.train), "test": _side_counts(sides.test)},
-        on_both_sides=_shared_groups(table, sides, groups),
-        protocol=_protocol_counts(test) if config.query_gallery else None,
+        counts={"train": sides.train_counts, "test": sides.test_counts},
+        on_both_sides=shared_groups(table, sides, groups.ids),
+        protocol=count_query_gallery(test) if config.query_gallery else None,
         grouped_by_column=bool(config.group_by),
         written=tuple(paths),
         replaced=tuple(replaced),
@@ -203,7 +174,7 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
     )
 
 
-def _sides(config: SplitConfig, table: Table, groups: Groups) -> Split:
+def _sides(config: SplitConfig, table: Table, groups: RowGroups) -> SplitTables:
     from eml.dataset.splits import split as strategies
 
     options = config._strategy_options()
@@ -211,14 +182,14 @@ def _sides(config: SplitConfig, table: Table, groups: Groups) -> Split:
         case "counts":
             return strategies.split_by_counts(table, **options)
         case "ratio":
-            return strategies.split_by_ratio(table, groups=groups.of, **options)
+            return strategies.split_by_ratio(table, groups=groups.ids, **options)
         case "alternate":
             return strategies.split_by_alternate(table)
         case "column":
             return strategies.split_by_column(table, **options)
 
 
-def _with_protocol(config: SplitConfig, table: Table, test: pd.DataFrame, groups: Groups) -> pd.DataFrame:
+def _with_protocol(config: SplitConfig, table: Table, test: pd.DataFrame, groups: RowGroups) -> pd.DataFrame:
     """Return the test table with the columns is_query and is_gallery."""
     from eml.dataset.splits.groups import group_rows
     from eml.dataset.splits.query_gallery import mark_query_gallery
@@ -233,29 +204,4 @@ def _with_protocol(config: SplitConfig, table: Table, test: pd.DataFrame, groups
         within_class=True,
     )
     seed = RANDOM_SEED if config.random_seed is None else config.random_seed
-    return mark_query_gallery(test, within.of, config.query_share, seed)
-
-
-def _side_counts(frame: pd.DataFrame) -> SideCounts:
-    sizes = frame["label"].value_counts()
-    return SideCounts(len(frame), len(sizes), int(sizes.min()), int(sizes.max()), int((sizes == 1).sum()))
-
-
-def _shared_groups(table: Table, sides: Split, groups: Groups) -> SharedGroups:
-    from eml.dataset.splits.split import leaking
-
-    rows = leaking(table, sides, groups.of)
-    labels = table.frame["label"][rows]
-    in_test = labels.isin(set(sides.test["label"]))
-    return SharedGroups(
-        groups=len(set(groups.of[rows])),
-        train_images=int((~in_test).sum()),
-        test_images=int(in_test.sum()),
-        test_classes=sorted(set(labels[in_test])),
-    )
-
-
-def _protocol_counts(test: pd.DataFrame) -> QueryGalleryCounts:
-    query, gallery = test["is_query"], test["is_gallery"]
-    without = sorted(set(test["label"]) - set(test["label"][query]))
-    return QueryGalleryCounts(int(query.sum()), int(gallery.sum()), int((~query & ~gallery).sum()), without)
+    return mark_query_gallery(test, within.ids, config.query_share, seed)

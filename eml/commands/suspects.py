@@ -13,7 +13,7 @@ from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, c
 from eml.commands.options import Overwrite
 
 if TYPE_CHECKING:
-    from eml.retrieval.label_errors.suspects import Suspects
+    from eml.retrieval.label_errors import Suspects
 
 FILES = ("suspects.csv", "ambiguous.csv", "suspect_classes.csv", "suspects.html")
 
@@ -71,11 +71,11 @@ class SuspectsResult(CommandResult):
             "images": len(suspects.images.labels),
             "classes": len(suspects.names),
             "networks": len(suspects.votes.temperatures),
-            "min_score": suspects.least,
+            "min_score": suspects.min_score,
             "probable_label_errors": len(suspects.wrong),
             "ambiguous": len(between),
             "near_to_nothing": len(suspects.outliers),
-            "one_class": len(suspects.one),
+            "one_class": len(suspects.same),
             "mixed_classes": len(suspects.mixed),
             "not_judged": suspects.unjudged,
         }
@@ -108,7 +108,7 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
     from eml.dataset.table import check_outputs, write_tables
     from eml.files import refuse_file_name
     from eml.reports.suspects import write_page
-    from eml.retrieval.label_errors.suspects import ambiguous_table, class_table, find_suspects, wrong_table
+    from eml.retrieval.label_errors import ambiguous_table, class_table, find_suspects, wrong_table
     from eml.training.out_of_fold import read_embedded
 
     if config.out is not None:

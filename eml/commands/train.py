@@ -230,9 +230,9 @@ def _run_config(config: TrainConfig, caller: Caller) -> tuple[Path | None, RunCo
             return None, config.config
         with tempfile.TemporaryDirectory() as folder:
             (file := Path(folder, CONFIG_NAME)).write_text(dump(config.config), encoding="utf-8")
-            return None, load(RunConfig, file, overrides)
+            return None, load(RunConfig, file, overrides, override_name="`overrides`")
     path = _config_file(config, caller)
-    return path, load(RunConfig, path, overrides)
+    return path, load(RunConfig, path, overrides, override_name="`overrides`")
 
 
 def _config_file(config: TrainConfig, caller: Caller) -> Path:

@@ -1,7 +1,7 @@
 """Config files: frozen pydantic sections, families picked by `type`, and errors that name file and line.
 
-Knows no domain. A section is a `Strict`, a family a direct subclass of `Choice`; `load` reads YAML and `--set`
-overrides into one of them, `dump` and `document` write it back, `schema` describes it to editors.
+Knows no domain. A section is a `Strict`, a family a direct subclass of `Choice`. `load` reads YAML and overrides into
+one of them, `dump` and `document` write it back, and `schema` describes it to editors.
 """
 
 from eml.config.loading import load

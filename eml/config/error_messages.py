@@ -10,11 +10,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
-from eml.config.locations import Loc, Origins, Problem, dotted, nearest
-from eml.config.text import closest, did_you_mean, listed, number, shown
-from eml.config.type_info import FieldSpec, child, described, fields, literals, spot, unit
+from eml.config.locations import ConfigProblem, Loc, Locations, dotted, nearest_location
+from eml.config.text import alternatives, closest, did_you_mean, listed, normalised, number, shown
+from eml.config.type_info import FieldSpec, child, described, fields, find_field, key_paths, literals, unit
 
-# The value is of another kind than the type: said in one way, from the type.
+# The value is of another kind than the type; the message is made from the type.
 _WRONG_KIND = set(
     """
     int_type int_parsing int_parsing_size int_from_float float_type float_parsing bool_type bool_parsing
@@ -36,9 +36,15 @@ _LENGTHS = {
 }
 
 
+MOST_PATHS = 3  # keys elsewhere in the config that the hint for an unknown key names
+
+_CODES = {"missing": "missing-key", "extra_forbidden": "unknown-key", "choice_unknown": "unknown-choice"}
+_CODES |= {"choice_missing": "missing-key"}
+
+
 @dataclass(frozen=True)
-class Finding:
-    """One of pydantic's errors: where it is in the file's terms, and through which branches of unions it came."""
+class FieldError:
+    """One of pydantic's errors: its place in the file, and the branches of unions through which it came."""
 
     loc: Loc
     kind: str
@@ -48,23 +54,24 @@ class Finding:
     unions: tuple[tuple[Loc, str | int], ...] = ()
 
 
-def explain(error: ValidationError | None, model: type[BaseModel], data: object, origins: Origins) -> list[Problem]:
-    """A problem for each thing that is wrong with `data`, also where pydantic would take true for 1."""
-    explainer = _Explainer(model, data, origins)
-    found = [explainer.finding(details) for details in error.errors(include_url=False)] if error else []
+def explain_errors(
+    error: ValidationError | None, model: type[BaseModel], data: object, locations: Locations
+) -> list[ConfigProblem]:
+    """Return a problem for each error in `data`, including those where pydantic accepts true for 1."""
+    explainer = _Explainer(model, data, locations)
+    errors = [explainer.field_error(details) for details in error.errors(include_url=False)] if error else []
     flags = explainer.flags()
     flagged = {flag.loc for flag in flags}
-    settled = [finding for finding in _settle(found, 0) if finding.loc not in flagged]
-    findings = explainer.without_misspelt(settled + flags)
-    return [explainer.problem(finding) for finding in findings]
+    settled = [entry for entry in _settle(errors, 0) if entry.loc not in flagged]
+    return [explainer.problem(entry) for entry in explainer.without_misspelt(settled + flags)]
 
 
 class _Explainer:
-    def __init__(self, model: type[BaseModel], data: object, origins: Origins) -> None:
-        self.model, self.data, self.origins = model, data, origins
+    def __init__(self, model: type[BaseModel], data: object, locations: Locations) -> None:
+        self.model, self.data, self.locations = model, data, locations
 
-    def spot(self, loc: Loc) -> FieldSpec | None:
-        return spot(self.model, loc, self.data)
+    def spec(self, loc: Loc) -> FieldSpec | None:
+        return find_field(self.model, loc, self.data)
 
     def value(self, loc: Loc) -> object:
         value = self.data
@@ -73,130 +80,150 @@ class _Explainer:
         return value
 
     def known(self, loc: Loc) -> list[str]:
-        return list(fields(self.spot(loc), self.value(loc)))
+        return list(fields(self.spec(loc), self.value(loc)))
 
-    def finding(self, details: ErrorDetails) -> Finding:
-        """Parts of pydantic's loc that are no key of the file are the names of branches of unions."""
-        here: Loc = ()
+    def field_error(self, details: ErrorDetails) -> FieldError:
+        """Split pydantic's loc: its parts that are not keys of the file are the names of branches of unions."""
+        loc: Loc = ()
         unions: list[tuple[Loc, str | int]] = []
         for index, part in enumerate(details["loc"]):
             missing = details["type"] == "missing" and index == len(details["loc"]) - 1
-            value = self.value(here)
-            given = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
-            if given or missing or part in self.known(here):
-                here = (*here, part)
+            value = self.value(loc)
+            present = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+            if present or missing or part in self.known(loc):
+                loc = (*loc, part)
             elif part != "[key]":
-                unions.append((here, part))
-        return Finding(here, details["type"], details["input"], details["msg"], details.get("ctx"), tuple(unions))
+                unions.append((loc, part))
+        return FieldError(loc, details["type"], details["input"], details["msg"], details.get("ctx"), tuple(unions))
 
-    def flags(self) -> list[Finding]:
-        """true and false where only a number may stand, which pydantic takes for 1 and 0."""
-        found = []
+    def flags(self) -> list[FieldError]:
+        """Return an error for each true or false where only a number is allowed; pydantic accepts them as 1 and 0."""
+        errors = []
         for loc, value in _leaves(self.data, ()):
-            here = self.spot(loc) if isinstance(value, bool) else None
-            if here and here.only_numbers:
-                found.append(Finding(loc, "wrong_kind", value))
-        return found
+            spec = self.spec(loc) if isinstance(value, bool) else None
+            if spec and spec.only_numbers:
+                errors.append(FieldError(loc, "wrong_kind", value))
+        return errors
 
-    def without_misspelt(self, findings: list[Finding]) -> list[Finding]:
-        """Without `data is required` where `dta` was reported and suggests it."""
-        missing = {f.loc for f in findings if f.kind == "missing"}
-        meant = set()
-        for f in findings:
-            near = closest(str(f.loc[-1]), self.known(f.loc[:-1])) if f.kind == "extra_forbidden" else None
-            meant |= {(*f.loc[:-1], near)} if near else set()
-        return [f for f in findings if f.loc not in missing & meant]
+    def without_misspelt(self, errors: list[FieldError]) -> list[FieldError]:
+        """Drop `data is required` where the error for `dta` already suggests `data`."""
+        missing = {error.loc for error in errors if error.kind == "missing"}
+        suggested = set()
+        for error in errors:
+            match = closest(str(error.loc[-1]), self.known(error.loc[:-1])) if error.kind == "extra_forbidden" else None
+            suggested |= {(*error.loc[:-1], match)} if match else set()
+        return [error for error in errors if error.loc not in missing & suggested]
 
-    def problem(self, finding: Finding) -> Problem:
-        loc, kind = finding.loc, finding.kind
+    def problem(self, error: FieldError) -> ConfigProblem:
+        loc, kind = error.loc, error.kind
         if kind == "missing" and isinstance(loc[-1], int):  # a tuple with too few items
             loc, kind = loc[:-1], "too_short"
-            finding = replace(finding, loc=loc, value=self.value(loc))
-        say: Callable[[Finding], str] | None = {
-            "missing": lambda f: f"{dotted(f.loc)} is required.",
+            error = replace(error, loc=loc, value=self.value(loc))
+        describe: Callable[[FieldError], str] | None = {
+            "missing": lambda e: f"{dotted(e.loc)} is required.",
             "extra_forbidden": self.unknown_key,
-            "choice_unknown": lambda f: f.message,
-            "choice_missing": lambda f: f"{dotted(f.loc)} {f.message}".lstrip(),
+            "choice_unknown": lambda e: e.message,
+            "choice_missing": lambda e: f"{dotted(e.loc)} {e.message}".lstrip(),
         }.get(kind)
-        if say is None and kind in get_args(ErrorType) and kind not in ("value_error", "assertion_error"):
-            say = self.out_of_range
+        code = _CODES.get(kind, "out-of-range")
+        if describe is None and kind in get_args(ErrorType) and kind not in ("value_error", "assertion_error"):
+            describe = self.out_of_range
         if kind in _WRONG_KIND:
-            say = self.wrong_kind
-        if say is None:
-            return self.ours(finding)
+            describe, code = self.wrong_kind, "wrong-type"
+        if describe is None:
+            return self.raised_by_validator(error)
         place = (*loc, "type") if kind == "choice_unknown" else loc
-        return Problem(nearest(self.origins, place), say(finding))
+        return ConfigProblem(nearest_location(self.locations, place), describe(error), code, dotted(loc) or None)
 
-    def unknown_key(self, finding: Finding) -> str:
-        *section, key = finding.loc
-        known = self.known(tuple(section))
-        return f"unknown key {dotted(finding.loc)!r}{did_you_mean(key, known)}; known: {listed(known)}"
+    def unknown_key(self, error: FieldError) -> str:
+        *section, key = error.loc
+        known, text = self.known(tuple(section)), f"unknown key {dotted(error.loc)!r}"
+        near_elsewhere = [] if closest(str(key), known) else self.similar_keys(str(key))
+        if paths := self.keys_ending_with(str(key)) or near_elsewhere:
+            return f"{text} (did you mean {alternatives(paths)}?)"
+        return f"{text}{did_you_mean(key, known)}; known: {listed(known)}"
 
-    def wrong_kind(self, finding: Finding) -> str:
-        here, value = self.spot(finding.loc), finding.value
-        wanted = described(here) if here else "another kind of value"
-        text = f"{dotted(finding.loc)} must be {wanted}, got {shown(value)}".lstrip()
-        if here is None:
+    def keys_ending_with(self, key: str) -> list[str]:
+        """Return up to three dotted keys, anywhere in the config, whose last part is `key`.
+
+        If there is none, the keys of a section that is called `key`, or keys whose last parts are joined differently:
+        `image_size` finds `image.size`.
+        """
+        paths = key_paths(self.model, self.data)
+        ending = [path for path in paths if path[-1] == key]
+        inside = [path for path in paths if key in path[:-1]]
+        joined = [path for path in paths if f"_{'_'.join(map(str, path))}".endswith(f"_{normalised(key)}")]
+        return [dotted(path) for path in (ending or inside or joined)[:MOST_PATHS]]
+
+    def similar_keys(self, key: str) -> list[str]:
+        """Return up to three dotted keys, anywhere in the config, whose last part is close to `key`."""
+        paths = key_paths(self.model, self.data)
+        match = closest(key, [str(path[-1]) for path in paths])
+        return [dotted(path) for path in paths if path[-1] == match][:MOST_PATHS]
+
+    def wrong_kind(self, error: FieldError) -> str:
+        spec, value = self.spec(error.loc), error.value
+        allowed = described(spec) if spec else "another kind of value"
+        text = f"{dotted(error.loc)} must be {allowed}, got {shown(value)}".lstrip()
+        if spec is None:
             return f"{text}."
-        for family in here.families:
-            names = family.members()
-            near = closest(value, names) if isinstance(value, str) else None
-            key = f"{finding.loc[-1]}: " if finding.loc and isinstance(finding.loc[-1], str) else ""
-            return f"{text}. Write {key}{{type: {near}}}." if near else f"{text}; known: {listed(sorted(names))}"
-        if str in here.branches and isinstance(value, int | float):
+        for family in spec.families:
+            return f"{text}; known: {listed(sorted(family.members()))}"
+        if str in spec.branches and isinstance(value, int | float):
             return f"{text}. Put it in quotes."
-        return f"{text}{did_you_mean(value, literals(here))}."
+        return f"{text}{did_you_mean(value, literals(spec))}."
 
-    def out_of_range(self, finding: Finding) -> str:
-        name, context, value = dotted(finding.loc), finding.context or {}, finding.value
-        here = self.spot(finding.loc)
+    def out_of_range(self, error: FieldError) -> str:
+        name, context, value = dotted(error.loc), error.context or {}, error.value
+        spec = self.spec(error.loc)
         got = f"got {shown(value)}."
-        if finding.kind in _BOUNDS:
-            return f"{name} {_bound(finding, unit(here.field) if here else '')}"
-        if finding.kind in _LENGTHS or finding.kind == "missing":
-            return f"{name} {_length(finding, here)}"
-        if finding.kind == "finite_number":
+        if error.kind in _BOUNDS:
+            return f"{name} {_bound(error, unit(spec.field) if spec else '')}"
+        if error.kind in _LENGTHS or error.kind == "missing":
+            return f"{name} {_length(error, spec)}"
+        if error.kind == "finite_number":
             return f"{name} must be a finite number, {got}"
-        if finding.kind == "multiple_of":
+        if error.kind == "multiple_of":
             return f"{name} must be a multiple of {number(context['multiple_of'])}, {got}"
-        if finding.kind == "string_pattern_mismatch":
+        if error.kind == "string_pattern_mismatch":
             return f"{name} must match the pattern {context['pattern']}, {got}"
-        return f"{name}: {finding.message}, {got}".removeprefix(": ")
+        return f"{name}: {error.message}, {got}".removeprefix(": ")
 
-    def ours(self, finding: Finding) -> Problem:
-        """A validator's own message, after the name of its field; a section's validator names the field to blame."""
-        loc, raised = finding.loc, (finding.context or {}).get("error")
-        message = str(raised) if isinstance(raised, Exception) else finding.message
-        here = self.spot(loc)
-        section = self.known(loc) if here else []
-        if not section:
-            return Problem(nearest(self.origins, loc), f"{dotted(loc)} {message}".lstrip())
+    def raised_by_validator(self, error: FieldError) -> ConfigProblem:
+        """Return a validator's own message after its field's name; a section's validator names the field to blame."""
+        loc, raised = error.loc, (error.context or {}).get("error")
+        message = str(raised) if isinstance(raised, Exception) else error.message
+        section = self.known(loc) if self.spec(loc) else []
         word = re.match(r"[\w.]+", message)
         blamed = tuple(word[0].rstrip(".").split(".")) if word else ()
-        if blamed and blamed[0] in section:
-            return Problem(nearest(self.origins, (*loc, *blamed)), f"{dotted((*loc, ''))}{message}")
-        return Problem(nearest(self.origins, loc), f"{dotted(loc)}: {message}".removeprefix(": "))
+        if not section:
+            text = f"{dotted(loc)} {message}".lstrip()
+        elif blamed and blamed[0] in section:
+            text, loc = f"{dotted((*loc, ''))}{message}", (*loc, *blamed)
+        else:
+            text = f"{dotted(loc)}: {message}".removeprefix(": ")
+        return ConfigProblem(nearest_location(self.locations, loc), text, "invalid-value", dotted(loc) or None)
 
 
-def _settle(findings: list[Finding], depth: int) -> list[Finding]:
-    """One branch's errors for each union: of those branches that the value's kind fits, the one with the fewest."""
-    settled = [f for f in findings if len(f.unions) <= depth]
-    groups: dict[Loc, dict[str | int, list[Finding]]] = {}
-    for f in findings:
-        if len(f.unions) > depth:
-            place, branch = f.unions[depth]
-            groups.setdefault(place, {}).setdefault(branch, []).append(f)
-    for place, branches in groups.items():
+def _settle(errors: list[FieldError], depth: int) -> list[FieldError]:
+    """Keep one branch's errors of each union: of the branches that fit the value's kind, the one with the fewest."""
+    settled = [error for error in errors if len(error.unions) <= depth]
+    unions: dict[Loc, dict[str | int, list[FieldError]]] = {}
+    for error in errors:
+        if len(error.unions) > depth:
+            place, branch = error.unions[depth]
+            unions.setdefault(place, {}).setdefault(branch, []).append(error)
+    for place, branches in unions.items():
         fitting = [
-            found
-            for found in (_settle(each, depth + 1) for each in branches.values())
-            if not any(f.kind in _WRONG_KIND and f.loc == place for f in found)
+            inner
+            for inner in (_settle(branch_errors, depth + 1) for branch_errors in branches.values())
+            if not any(error.kind in _WRONG_KIND and error.loc == place for error in inner)
         ]
         if fitting:
             settled += sorted(fitting, key=len)[0]
         else:
             first = next(iter(branches.values()))[0]
-            settled.append(Finding(place, "wrong_kind", first.value))
+            settled.append(FieldError(place, "wrong_kind", first.value))
     return settled
 
 
@@ -208,27 +235,27 @@ def _leaves(value: object, loc: Loc) -> list[tuple[Loc, object]]:
     return [(loc, value)]
 
 
-def _bound(finding: Finding, name: str) -> str:
-    word, key = _BOUNDS[finding.kind]
-    limit, value = (finding.context or {})[key], finding.value
+def _bound(error: FieldError, name: str) -> str:
+    word, key = _BOUNDS[error.kind]
+    limit, value = (error.context or {})[key], error.value
     text = f"must be {word} {number(limit)}{f' ({name})' if name else ''}, got {shown(value)}."
     try:
-        given = float(str(value))
+        degrees = float(str(value))
     except ValueError:
         return text
-    turned = math.radians(given)
-    if name == "radians" and finding.kind.startswith("less") and given > math.pi and turned < limit:
-        text += f" {given:g} degrees is {turned:.3g}."
+    radians = math.radians(degrees)
+    if name == "radians" and error.kind.startswith("less") and degrees > math.pi and radians < limit:
+        text += f" {degrees:g} degrees is {radians:.3g}."
     return text
 
 
-def _length(finding: Finding, here: FieldSpec | None) -> str:
-    got = f"got {len(finding.value)}." if isinstance(finding.value, list | str | dict) else ""
-    exact = [get_args(b) for b in here.branches if getattr(b, "__origin__", None) is tuple] if here else []
+def _length(error: FieldError, spec: FieldSpec | None) -> str:
+    got = f"got {len(error.value)}." if isinstance(error.value, list | str | dict) else ""
+    exact = [get_args(b) for b in spec.branches if getattr(b, "__origin__", None) is tuple] if spec else []
     if exact and exact[0][-1] is not Ellipsis:
         return f"must have {len(exact[0])} items, {got}"
-    word, key, things = _LENGTHS[finding.kind]
-    limit = (finding.context or {})[key]
+    word, key, things = _LENGTHS[error.kind]
+    limit = (error.context or {})[key]
     if limit == 1 and word == "at least":
         return "must not be empty."
     return f"must have {word} {limit} {things if limit != 1 else things[:-1]}, {got}"

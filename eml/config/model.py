@@ -1,6 +1,7 @@
 """Sections and families."""
 
 import builtins
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import ClassVar, Literal, Self, get_args, get_origin
 
@@ -18,24 +19,34 @@ class Strict(BaseModel):
     """A section of a config: frozen, refuses unknown keys, infinities and NaN.
 
     A field's unit is the bracketed word with which its description begins or ends, `"(radians) added to …"`, or
-    `json_schema_extra={"unit": "radians"}`; it is then named in every error about the field's range.
+    `json_schema_extra={"unit": "radians"}`; every error about the field's range names it.
     A validator raises ValueError with a message that continues the field's name: `must be divisible by 32, got 100`.
-    One that looks at several fields begins its message with the field to blame, which gives the error its line.
+    A validator of several fields begins its message with the field to blame, which gives the error its line.
+
+    `renamed_keys` and `renamed_values` list what a section's keys and values were called in earlier versions, so that
+    an old config gets an error with the new name. Entries of base classes count too, those of a family for all of its
+    members; a renamed member stands in its family's `renamed_values["type"]`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {}
+    """Old key → new key."""
+    renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """Key → (old value → new value)."""
+
 
 def is_family(cls: type) -> bool:
-    """Whether `cls` is a direct subclass of Choice."""
+    """Return whether `cls` is a direct subclass of Choice."""
     return Choice in cls.__bases__
 
 
 class Choice(Strict):
-    """A direct subclass is a family; the family's direct subclasses are its members, picked by their literal `type`.
+    """The base of families: a direct subclass is a family, whose direct subclasses are its members.
 
-    The annotation stays plain, `margin: Margin`, and takes `{type: arcface, m: 0.5}` or an instance of a member. The
-    members are looked up when a value is validated, so one that is defined later counts too.
+    A member is picked by its literal `type`. The annotation stays plain, `margin: Margin`, and accepts
+    `{type: arcface, m: 0.5}`, the short form `arcface` for the member with its defaults, or an instance of a member.
+    The members are looked up when a value is validated, so a member that is defined later counts too.
     Raises TypeError when a member is defined without `type: Literal["name"] = "name"`, with a `type` that is taken, or
     as a subclass of another member. Defining the same class again (a notebook's cell, a reload) replaces it.
     """
@@ -46,7 +57,7 @@ class Choice(Strict):
 
     @classmethod
     def members(cls) -> dict[str, builtins.type[Self]]:
-        """The family's members by their `type`."""
+        """Return the family's members by their `type`."""
         return {name: member for name, member in cls._registry.items() if issubclass(member, cls)}
 
     @classmethod
@@ -59,18 +70,18 @@ class Choice(Strict):
         if not any(is_family(base) for base in cls.__bases__):
             raise TypeError(f"{cls.__qualname__} extends a member; extend its family instead")
         name = _literal_type(cls)
-        others = {other: member for other, member in cls._registry.items() if not _same_place(member, cls)}
-        if name in others:
-            raise TypeError(f"{cls.__qualname__}: type {name!r} is taken by {_place(others[name])}")
-        others[name] = cls
+        members = {key: member for key, member in cls._registry.items() if _place(member) != _place(cls)}
+        if name in members:
+            raise TypeError(f"{cls.__qualname__}: type {name!r} is taken by {_place(members[name])}")
+        members[name] = cls
         cls._registry.clear()
-        cls._registry.update(others)
+        cls._registry.update(members)
 
     @classmethod
     def __get_pydantic_core_schema__(
         cls, source: builtins.type[BaseModel], handler: GetCoreSchemaHandler, /
     ) -> CoreSchema:
-        """A member as pydantic has it; a family as a function that picks the member."""
+        """Return pydantic's own schema for a member, and for a family a function that picks the member."""
         if Strict in cls.__bases__ or not is_family(cls):
             return handler(source)
         return core_schema.with_info_plain_validator_function(
@@ -79,7 +90,7 @@ class Choice(Strict):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
-        """A member with `type` required; a family as `oneOf` its members."""
+        """Return a member with `type` required; a family as one of its members, or the name of one with defaults."""
         if not is_family(cls):
             written = handler(core)
             member = handler.resolve_ref_schema(written)
@@ -90,18 +101,24 @@ class Choice(Strict):
         try:
             cores = {name: member.__pydantic_core_schema__ for name, member in cls.members().items()}
             choices = {name: _reference(core) if cls in outer else core for name, core in cores.items()}
-            return handler(core_schema.tagged_union_schema(choices, discriminator="type")) if choices else {"not": {}}
+            if not choices:
+                return {"not": {}}
+            members = handler(core_schema.tagged_union_schema(choices, discriminator="type"))
         finally:
             _in_progress.reset(token)
+        complete = [name for name, member in cls.members().items() if not _required_keys(member)]
+        return {"anyOf": [members, {"enum": complete, "type": "string"}]} if complete else members
 
     @classmethod
     def _pick(cls, value: object, info: ValidationInfo) -> BaseModel:
-        """The member that `value` names, validated by the member itself; its errors keep their place in the whole."""
+        """Return the member that `value` names, validated by the member itself; errors keep their place."""
         if isinstance(value, cls):
             return value
         members, known = cls.members(), listed(sorted(cls.members()))
+        if isinstance(value, str):
+            value = {"type": value}
         if not isinstance(value, dict):
-            text = "must be a section with a 'type', got {got}; known: {known}"
+            text = "must be a name or a section with a 'type', got {got}; known: {known}"
             raise PydanticCustomError("choice_section", text, {"got": shown(value), "known": known})
         name = value.get("type")
         if name is None:
@@ -122,8 +139,8 @@ def _literal_type(member: type[BaseModel]) -> str:
     raise TypeError(f"{member.__qualname__} needs a literal type, for example type: Literal['name'] = 'name'")
 
 
-def _same_place(one: type, other: type) -> bool:
-    return _place(one) == _place(other)
+def _required_keys(member: type[BaseModel]) -> list[str]:
+    return [key for key, field in member.model_fields.items() if field.is_required()]
 
 
 def _place(cls: type) -> str:
@@ -131,7 +148,7 @@ def _place(cls: type) -> str:
 
 
 def _reference(core: CoreSchema) -> CoreSchema:
-    """A reference to a model's schema, which is being written further out."""
+    """Return a reference to a model's schema, which an outer call is writing."""
     inner = core["schema"] if core["type"] == "definitions" else core
     ref = inner.get("schema_ref") or inner.get("ref")
     assert isinstance(ref, str)  # pydantic gives every model one

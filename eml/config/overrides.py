@@ -1,64 +1,84 @@
-"""`--set a.b=c`: one value of a config, given on the command line."""
+"""Overrides: `a.b=c` sets one value of a config."""
 
 from typing import Any
 
 from pydantic import BaseModel
 
-from eml.config.locations import Loc, Origins, Problem, SourceLocation, dotted
+from eml.config.locations import ConfigProblem, Loc, Locations, SourceLocation, dotted, forget_below
 from eml.config.paths import OverrideText
 from eml.config.text import shown
-from eml.config.type_info import FieldSpec, fields, plain, spot
-from eml.config.yaml_reader import read
-from eml.errors import ConfigError
+from eml.config.type_info import as_section, fields, find_field, plain
+from eml.config.yaml_reader import read_yaml
+from eml.errors import ConfigError, Problem
 
 
 class Overrides:
-    """Applies overrides to a document's values and origins, in the order given; gathers what is wrong with them."""
+    """Applies overrides to a document's values and locations, in order, and collects their problems.
 
-    def __init__(self, model: type[BaseModel], data: dict[str, Any], origins: Origins) -> None:
-        self.model, self.data, self.origins = model, data, origins
-        self.problems: list[Problem] = []
+    Args:
+        model: The config's model.
+        data: The values of the file; changed in place.
+        locations: The locations of the values; changed in place.
+        name: What an error calls an override: `override`, or `--set` on the command line.
+    """
+
+    def __init__(self, model: type[BaseModel], data: dict[str, Any], locations: Locations, name: str) -> None:
+        self.model, self.data, self.locations, self.name = model, data, locations, name
+        self.problems: list[ConfigProblem] = []
         self.count = 0
 
     def apply(self, item: str) -> None:
-        """Put the value of `a.b=c` in its place; a `type` clears the rest of its section."""
+        """Set the value of `a.b=c`. A `type` clears the rest of its section."""
         self.count += 1
-        origin = SourceLocation(self.count, 0, f"--set {item}")
+        location = SourceLocation(self.count, 0, f"{self.name} {item}")
         dotted_key, equals, text = item.partition("=")
         parts = dotted_key.strip().split(".")
         try:
             if not equals:
-                raise ConfigError("must be key=value, for example section.key=value")
+                raise ConfigError("must be key=value, for example section.key=value", code="not-an-override")
             if not all(parts):
-                raise ConfigError("a part of the key is empty" if any(parts) else "the key is empty")
-            document = read(text, lambda line: origin, OverrideText)
+                message = "a part of the key is empty" if any(parts) else "the key is empty"
+                raise ConfigError(message, code="not-an-override")
+            document = read_yaml(text, lambda line: location, OverrideText)
             self.problems += document.problems
-            self._put(parts, document.value, origin)
+            self._put(parts, document.value, location)
         except ConfigError as error:
-            self.problems += [Problem(origin, text.removeprefix(f"{origin.text}: ")) for text in error.problems]
+            for problem in error.problems:
+                message = problem.removeprefix(f"{location.text}: ")
+                self.problems.append(ConfigProblem(location, message, problem.code, dotted_key.strip() or None))
 
-    def _put(self, parts: list[str], value: object, origin: SourceLocation) -> None:
+    def _put(self, parts: list[str], value: object, location: SourceLocation) -> None:
         container: Any = self.data
         loc: Loc = ()
         for part in parts[:-1]:
             key = _key(container, part, loc)
-            here: Loc = (*loc, key)
-            if isinstance(container, dict) and container.get(key) is None:
-                container[key] = self._missing(here, written=key in container)
-                self.origins[here] = origin
-            container, loc = container[key], here
+            inner: Loc = (*loc, key)
+            self._make_section(container, inner, location)
+            container, loc = container[key], inner
         key = _key(container, parts[-1], loc)
+        target: Loc = (*loc, key)
         if key == "type" and self._is_family(loc):
-            self._clear(loc, origin)
+            self._refuse_undone(loc, location, "give the type first")
             container.clear()
-            self.origins[loc] = origin
+            forget_below(self.locations, loc)
+            self.locations[loc] = location
+        self._refuse_undone(target, location, "give the whole section first")
         container[key] = value
-        self._forget((*loc, key))
-        self.origins[*loc, key] = origin
+        forget_below(self.locations, target)
+        self.locations[target] = location
+
+    def _make_section(self, container: Any, loc: Loc, location: SourceLocation) -> None:
+        """Put a section at `loc` where the file has nothing, or only the name of a family's member."""
+        key = loc[-1]
+        if isinstance(container, dict) and container.get(key) is None:
+            container[key] = self._missing(loc, written=key in container)
+            self.locations[loc] = location
+        elif section := as_section(find_field(self.model, loc, self.data), container[key]):
+            container[key] = section
 
     def _missing(self, loc: Loc, *, written: bool) -> Any:
-        """What an override changes where the file has nothing: the default section, or an empty one."""
-        parent = spot(self.model, loc[:-1], self.data)
+        """Return the section that an override changes where the file has nothing: the default one, or an empty one."""
+        parent = find_field(self.model, loc[:-1], self.data)
         field = fields(parent, _at(self.data, loc[:-1])).get(str(loc[-1]))
         if field is None or written or field.is_required():
             return {}
@@ -66,29 +86,29 @@ class Overrides:
         return {} if default is None else default
 
     def _is_family(self, loc: Loc) -> bool:
-        here: FieldSpec | None = spot(self.model, loc, self.data)
-        return bool(here and here.families)
+        spec = find_field(self.model, loc, self.data)
+        return bool(spec and spec.families)
 
-    def _clear(self, loc: Loc, origin: SourceLocation) -> None:
-        for key, earlier in list(self.origins.items()):
-            if earlier.override and len(key) > len(loc) and key[: len(loc)] == loc and key[len(loc)] != "type":
-                self.problems.append(Problem(earlier, f"is undone by the later {origin.text}; give the type first"))
-        self._forget(loc)
-
-    def _forget(self, loc: Loc) -> None:
-        for key in [key for key in self.origins if len(key) > len(loc) and key[: len(loc)] == loc]:
-            del self.origins[key]
+    def _refuse_undone(self, loc: Loc, location: SourceLocation, advice: str) -> None:
+        """Report earlier overrides of the keys of a section that is now replaced."""
+        for key, earlier in self.locations.items():
+            inside = len(key) > len(loc) and key[: len(loc)] == loc and key[len(loc)] != "type"
+            if earlier.override and inside and earlier != location:
+                message = f"is undone by the later {location.text}; {advice}"
+                self.problems.append(ConfigProblem(earlier, message, "undone-override", dotted(key)))
 
 
 def _key(container: object, part: str, loc: Loc) -> str | int:
-    """`part` as a key of the container, checked if that is a list. Raises ConfigError."""
+    """Return `part` as a key of the container, or as an index of a list. Raises ConfigError when there is none."""
     if isinstance(container, dict):
         return part
     if not isinstance(container, list):
-        raise ConfigError(f"{dotted(loc)} is {shown(container)}, which has no key {part!r}")
+        text = f"{dotted(loc)} is {shown(container)}, which has no key {part!r}"
+        raise ConfigError(Problem(text, "unknown-key", dotted((*loc, part))))
     allowed = f"from 0 to {len(container) - 1}" if container else "but it is empty"
     if not (part.isascii() and part.isdigit() and int(part) < len(container)):
-        raise ConfigError(f"{dotted(loc)} is a list and needs an index {allowed}, got {part!r}")
+        text = f"{dotted(loc)} is a list and needs an index {allowed}, got {part!r}"
+        raise ConfigError(Problem(text, "unknown-key", dotted((*loc, part))))
     return int(part)
 
 

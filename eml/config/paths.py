@@ -1,4 +1,4 @@
-"""Paths in configs: relative to the file that holds them, or to the current folder when given on the command line."""
+"""Paths in configs: relative to the file that contains them, or to the current folder in an override."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +8,20 @@ from pydantic import BeforeValidator, ValidationInfo
 
 
 @dataclass(frozen=True)
-class Source:
-    """The validation context: the folder of the config file that is being read."""
+class ConfigFolder:
+    """The validation context: the folder of the config file that is read."""
 
-    folder: Path
+    path: Path
 
 
 class OverrideText(str):
-    """Text from a `--set`, not from the file."""
+    """Text from an override, not from the file."""
 
     __slots__ = ()
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root; links stay unless it holds `..`, which after a link leads elsewhere than it looks."""
+    """Make a path absolute. Links stay, unless it contains `..`, which after a link leads elsewhere than it looks."""
     path = path.absolute()
     return path.resolve() if ".." in path.parts else path
 
@@ -34,15 +34,15 @@ def _absolute(value: object, info: ValidationInfo) -> object:
     try:
         path = Path(value).expanduser()
     except RuntimeError:
-        raise ValueError(f"names a home folder that is not known, got {str(value)!r}") from None
-    if isinstance(info.context, Source) and not isinstance(value, OverrideText):
-        path = info.context.folder / path
+        raise ValueError(f"names an unknown home folder, got {str(value)!r}") from None
+    if isinstance(info.context, ConfigFolder) and not isinstance(value, OverrideText):
+        path = info.context.path / path
     return absolute(path)
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_absolute)]
 """A path that is absolute once read; the field is a plain Path to the type checker.
 
-In a file it is relative to the file's folder, in a `--set` or in Python to the current folder; `~` is the home folder.
-A default that is not None counts as written in the file, unless a default section holds it.
+In a file it is relative to the file's folder, in an override or in Python to the current folder; `~` is the home
+folder. A default other than None is relative to the file's folder, unless it stands in a default section.
 """

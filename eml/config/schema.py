@@ -8,5 +8,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:
-    """JSON schema (2020-12) of what `load` takes; a family is `oneOf` its members, told apart by `type`."""
+    """Return the JSON schema (2020-12) of what `load` accepts.
+
+    A family is one of its members, distinguished by `type`, or the name of a member whose keys all have defaults.
+    """
     return {"$schema": DIALECT, **model.model_json_schema()}

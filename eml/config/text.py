@@ -1,4 +1,4 @@
-"""How values, names and alternatives are written in messages."""
+"""Values, names and alternatives as text for messages."""
 
 import math
 import re
@@ -9,33 +9,36 @@ LONGEST_QUOTE = 60  # characters of a wrong value that are shown
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` most likely misspells, or alone begins so; case and hyphens do not count."""
-    plain = {_plain(other): other for other in known}
-    found = get_close_matches(_plain(word), plain, 1)
-    if not found and len(word) > 1:
-        found = [other for other in plain if other.startswith(_plain(word))]
-    return plain[found[0]] if len(found) == 1 else None
+    """Return the known word that `word` most likely misspells, or that alone begins with it.
+
+    Case is ignored, and a hyphen equals an underscore.
+    """
+    by_plain = {normalised(name): name for name in known}
+    matches = get_close_matches(normalised(word), by_plain, 1)
+    if not matches and len(word) > 1:
+        matches = [plain for plain in by_plain if plain.startswith(normalised(word))]
+    return by_plain[matches[0]] if len(matches) == 1 else None
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """` (did you mean 'arcface'?)`, or nothing where no known word is close."""
-    found = closest(word, known) if isinstance(word, str) else None
-    return f" (did you mean {found!r}?)" if found else ""
+    """Return ` (did you mean 'arcface'?)`, or nothing when no known word is close."""
+    match = closest(word, known) if isinstance(word, str) else None
+    return f" (did you mean {match!r}?)" if match else ""
 
 
 def listed(known: Iterable[str]) -> str:
-    """`a, b, c`, or `none`."""
+    """Return `a, b, c`, or `none`."""
     return ", ".join(known) or "none"
 
 
 def alternatives(words: Iterable[str]) -> str:
-    """`a, b or c`, each once."""
+    """Return `a, b or c` without duplicates."""
     *first, last = dict.fromkeys(words)
     return f"{', '.join(first)} or {last}" if first else last
 
 
 def shown(value: object) -> str:
-    """A value as one would write it in YAML; sections and long lists are only named."""
+    """Return a value as YAML writes it; sections and long lists are only described."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -52,16 +55,17 @@ def shown(value: object) -> str:
 
 
 def number(value: object) -> str:
-    """A bound, to five digits: 3.1416, 0.0001, 100000."""
+    """Return a bound with five digits: 3.1416, 0.0001, 100000."""
     if not isinstance(value, float):
         return str(value)
     return str(int(value)) if value.is_integer() else f"{value:.5g}"
 
 
 def spaced(name: str) -> str:
-    """`LearningRate` as `learning rate`."""
+    """Return `learning rate` for `LearningRate`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
 
 
-def _plain(word: str) -> str:
+def normalised(word: str) -> str:
+    """Return the word in lower case, with underscores for hyphens."""
     return word.lower().replace("-", "_")

@@ -1,4 +1,4 @@
-"""What a config's types say: which keys stand where, what a value may be, in which unit."""
+"""Facts from a config's types: which keys a section has, what a value may be, and its unit."""
 
 import re
 import types
@@ -29,72 +29,111 @@ _SCALARS: dict[object, str] = {
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """A place in a config: the type of its value, and the field that declares it (a list's, for its items)."""
+    """The type of a value and the field that declares it; the items of a list have the list's field."""
 
     annotation: object
     field: FieldInfo | None = None
 
     @property
     def branches(self) -> list[object]:
-        """The types a value may have, unions taken apart."""
+        """The allowed types, with unions split."""
         return list(_branches(self.annotation))
 
     @property
     def only_numbers(self) -> bool:
-        """Whether a number may stand here, but not true or false."""
+        """Whether a number is allowed here, but not true or false."""
         branches = self.branches
         flags = any(isinstance(v, bool) for b in branches for v in _values(b))
         return (int in branches or float in branches) and not flags and not {bool, Any, object} & set(branches)
 
     @property
     def families(self) -> list[type[Choice]]:
-        """The families a value may belong to."""
+        """The families of the value."""
         return [b for b in self.branches if isinstance(b, type) and issubclass(b, Choice) and is_family(b)]
 
 
-def spot(model: type[BaseModel], loc: Loc, data: object) -> FieldSpec | None:
-    """What the types say about `loc`; `data` says which member of a family stands on the way. None if nothing."""
-    here: FieldSpec | None = FieldSpec(model)
+def find_field(model: type[BaseModel], loc: Loc, data: object) -> FieldSpec | None:
+    """Return the type and field at `loc`, or None when the types do not know it.
+
+    data: the config's values, which name the members of the families on the way.
+    """
+    spec: FieldSpec | None = FieldSpec(model)
     for part in loc:
-        if here is None:
+        if spec is None:
             return None
-        here = _step(here, part, data)
+        spec = step_into(spec, part, data)
         data = child(data, part)
-    return here
+    return spec
 
 
 def child(data: object, part: str | int) -> object:
-    """The value under a key or index, None if there is none."""
+    """Return the value under a key or index, or None if there is none."""
     if isinstance(data, dict):
         return data.get(part)
     return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
 
 
-def sections(here: FieldSpec, data: object) -> Iterator[type[BaseModel]]:
-    """The sections that may stand here; of a family the member that `data` names."""
-    for branch in here.branches:
+def as_section(spec: FieldSpec | None, value: object) -> dict[str, Any] | None:
+    """Return `{"type": value}` where `value` is the short form of a family's member, its name alone; else None."""
+    if spec is None or not isinstance(value, str) or value in literals(spec):
+        return None
+    return {"type": value} if any(value in family.members() for family in spec.families) else None
+
+
+def sections(spec: FieldSpec, data: object) -> Iterator[type[BaseModel]]:
+    """Yield the sections that are allowed here; of a family the member that `data` names."""
+    for branch in spec.branches:
         if isinstance(branch, type) and issubclass(branch, BaseModel):
             if not (issubclass(branch, Choice) and is_family(branch)):
                 yield branch
-            elif isinstance(name := child(data, "type"), str) and name in branch.members():
-                yield branch.members()[name]
+            elif isinstance(name := data if isinstance(data, str) else child(data, "type"), str):
+                yield from [member for key, member in branch.members().items() if key == name]
 
 
-def fields(here: FieldSpec | None, data: object) -> dict[str, FieldInfo]:
-    """The keys that a section may have; in a family those of the member that `data` names."""
+def fields(spec: FieldSpec | None, data: object) -> dict[str, FieldInfo]:
+    """Return the keys that a section may have; in a family those of the member that `data` names."""
     known: dict[str, FieldInfo] = {}
-    for section in sections(here, data) if here else ():
+    for section in sections(spec, data) if spec else ():
         known |= section.model_fields
     return known
 
 
-def items(here: FieldSpec) -> FieldSpec | None:
-    """What the items of a list may be; None where no list may stand."""
-    return _step(here, 0, None)
+def items(spec: FieldSpec) -> FieldSpec | None:
+    """Return the type of a list's items, or None where a list is not allowed."""
+    return step_into(spec, 0, None)
+
+
+def key_paths(model: type[BaseModel], data: object) -> list[Loc]:
+    """Return the path to each key that takes a plain value; `data` names the members of families.
+
+    A family counts too, since the name of a member is a value.
+    Where `data` lacks a section, its default counts; an optional section counts as present.
+    """
+    return list(_key_paths(FieldSpec(model), data, (), frozenset()))
+
+
+def _key_paths(spec: FieldSpec, data: object, loc: Loc, outer: frozenset[type]) -> Iterator[Loc]:
+    inside = list(sections(spec, data))
+    if outer & set(inside):  # a section that contains itself
+        return
+    for section in inside:
+        for key, field in section.model_fields.items():
+            value = child(data, key)
+            if value is None and not field.is_required():
+                value = plain(field.get_default(call_default_factory=True, validated_data={}))
+            inner = FieldSpec(field.annotation, field)
+            nested = list(sections(inner, value))
+            if inner.families or not nested:
+                yield (*loc, key)
+            if nested:
+                yield from _key_paths(inner, value, (*loc, key), outer | set(inside))
 
 
 def plain(value: object) -> Any:
-    """A config, or what it holds, as YAML can hold it. Not by pydantic: 2.10 writes a section as the text of a path."""
+    """Return a config, or a part of it, as the values that YAML has.
+
+    Pydantic's own conversion does not do: 2.10 writes a section as the text of a path.
+    """
     if isinstance(value, BaseModel):
         return {key: plain(getattr(value, key)) for key in type(value).model_fields}
     if isinstance(value, Mapping):
@@ -105,25 +144,25 @@ def plain(value: object) -> Any:
 
 
 def unit(field: FieldInfo | None) -> str:
-    """`radians`, or nothing."""
+    """Return `radians`, or an empty text."""
     extra = field.json_schema_extra if field else None
     if isinstance(extra, Mapping) and "unit" in extra:
         return str(extra["unit"])
-    found = re.search(r"^\(([^()]+)\)|\((\w+)\)$", (field.description if field else None) or "")
-    return found[1] or found[2] if found else ""
+    match = re.search(r"^\(([^()]+)\)|\((\w+)\)$", (field.description if field else None) or "")
+    return match[1] or match[2] if match else ""
 
 
-def described(here: FieldSpec) -> str:
-    """What a value may be, as `a number or 'auto'`."""
-    branches = here.branches
+def described(spec: FieldSpec) -> str:
+    """Return the allowed kinds of a value, as `a number or 'auto'`."""
+    branches = spec.branches
     if float in branches:
         branches = [branch for branch in branches if branch is not int]
     return alternatives(word for branch in branches for word in _described(branch))
 
 
-def literals(here: FieldSpec) -> list[str]:
-    """The texts that a value may be."""
-    return [v for b in here.branches for v in _values(b) if isinstance(v, str)]
+def literals(spec: FieldSpec) -> list[str]:
+    """Return the texts that are allowed as a value."""
+    return [v for b in spec.branches for v in _values(b) if isinstance(v, str)]
 
 
 def _branches(annotation: object) -> Iterator[object]:
@@ -137,18 +176,19 @@ def _branches(annotation: object) -> Iterator[object]:
         yield annotation
 
 
-def _step(here: FieldSpec, part: str | int, data: object) -> FieldSpec | None:
-    if isinstance(part, str) and (field := fields(here, data).get(part)):
+def step_into(spec: FieldSpec, part: str | int, data: object) -> FieldSpec | None:
+    """Return the type and field under a key or index of a section or list with the values `data`, or None."""
+    if isinstance(part, str) and (field := fields(spec, data).get(part)):
         return FieldSpec(field.annotation, field)
-    for branch in here.branches:
+    for branch in spec.branches:
         args, origin = get_args(branch), get_origin(branch)
         if not args or not isinstance(origin, type):
             continue
         if isinstance(part, str) and issubclass(origin, Mapping):
-            return FieldSpec(args[1], here.field)
+            return FieldSpec(args[1], spec.field)
         if isinstance(part, int) and issubclass(origin, Sequence | AbstractSet):
             item = args[part] if origin is tuple and args[-1] is not Ellipsis and part < len(args) else args[0]
-            return FieldSpec(item, here.field)
+            return FieldSpec(item, spec.field)
     return None
 
 
@@ -167,7 +207,7 @@ def _described(branch: object) -> list[str]:
     if not isinstance(origin, type):
         return ["another kind of value"]
     if issubclass(origin, Choice) and is_family(origin):
-        return ["a section with a 'type'"]
+        return ["a name", "a section with a 'type'"]
     if issubclass(origin, BaseModel):
         return [f"a section (keys: {listed(origin.model_fields)})"]
     if issubclass(origin, Mapping):

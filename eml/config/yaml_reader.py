@@ -1,4 +1,4 @@
-"""YAML text as plain values, each with its origin. Scalars follow the YAML 1.2 core schema, so 1e-4 is a float."""
+"""YAML text as plain values with their locations. Scalars follow the YAML 1.2 core schema, so 1e-4 is a float."""
 
 import re
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from typing import Any
 
 import yaml
 
-from eml.config.locations import Loc, Origins, Problem, SourceLocation, dotted
+from eml.config.locations import ConfigProblem, Loc, Locations, SourceLocation, dotted
 from eml.errors import ConfigError
 
 MOST_VALUES = 10_000  # aliases of aliases can multiply a small file beyond any memory
 
 _CORE = "tag:yaml.org,2002:"
-# The core schema, but a leading zero makes text: 007 is somebody's label.
+# The core schema, except that a leading zero makes text: 007 can be a label.
 _SCALARS = {
     f"{_CORE}bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     f"{_CORE}int": (r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
@@ -34,31 +34,39 @@ def add_core_scalars(resolver: type[yaml.resolver.BaseResolver]) -> None:
 
 @dataclass
 class Document:
-    """What a YAML text holds; `value` is usable even when there are problems."""
+    """The content of a YAML text; `value` is usable even when there are problems."""
 
     value: Any = None
-    origins: Origins = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    locations: Locations = field(default_factory=dict)
+    problems: list[ConfigProblem] = field(default_factory=list)
 
 
-def read(text: str, place: Callable[[int], SourceLocation], string: type[str] = str) -> Document:
-    """The values of one YAML document; `place` gives the origin of a line (from 1), `string` is the class of texts.
+def read_yaml(text: str, place: Callable[[int], SourceLocation], string: type[str] = str) -> Document:
+    """Read the values of one YAML document.
 
-    Raises ConfigError when the text is no YAML; all other problems are returned, so that they can be told together.
+    Args:
+        text: The document.
+        place: Returns the location of a line, counted from 1.
+        string: The class of text values.
+
+    Raises:
+        ConfigError: The text is not YAML. All other problems are returned, so that they can be reported together.
     """
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{place(line).text}: not YAML: the control character U+{error.character:04X}") from None
+        message = f"{place(line).text}: not YAML: the control character U+{error.character:04X}"
+        raise ConfigError(message, code="not-yaml") from None
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(_not_yaml(error, place)) from None
+        raise ConfigError(_not_yaml(error, place), code="not-yaml") from None
     except RecursionError:
-        raise ConfigError(f"{place(1).text}: is nested too deeply") from None
-    document = Document(origins={(): place(1 if root is None else root.start_mark.line + 1)})
+        raise ConfigError(f"{place(1).text}: is nested too deeply", code="not-yaml") from None
+    document = Document(locations={(): place(1 if root is None else root.start_mark.line + 1)})
     document.problems += [
-        Problem(place(line), f"the tag {tag} is not supported; write the plain value") for line, tag in loader.tags
+        ConfigProblem(place(line), f"the tag {tag} is not supported; write the plain value", "unsupported-yaml")
+        for line, tag in loader.tags
     ]
     if root is not None:
         document.value = _Builder(document, place, string).build(root, ())
@@ -66,7 +74,7 @@ def read(text: str, place: Callable[[int], SourceLocation], string: type[str] = 
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own attribute
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -84,7 +92,7 @@ add_core_scalars(_Loader)
 
 @dataclass
 class _Builder:
-    """Turns nodes into values; the nodes around the current one are kept, to see an alias that holds itself."""
+    """Turns nodes into values. Keeps the nodes around the current one, to detect an alias that contains itself."""
 
     document: Document
     place: Callable[[int], SourceLocation]
@@ -93,9 +101,9 @@ class _Builder:
 
     def build(self, node: yaml.Node, loc: Loc) -> Any:
         if id(node) in self.around:
-            return self.report(self.document.origins[loc], f"{dotted(loc)} is an alias of a section that holds it")
-        if len(self.document.origins) > MOST_VALUES:
-            return self.report(self.document.origins[loc], f"aliases make more than {MOST_VALUES} values of this file")
+            return self.report(loc, f"{dotted(loc)} is an alias of a section that contains it", "unsupported-yaml")
+        if len(self.document.locations) > MOST_VALUES:
+            return self.report(loc, f"aliases make more than {MOST_VALUES} values of this file", "unsupported-yaml")
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, loc)
         self.around.append(id(node))
@@ -107,24 +115,24 @@ class _Builder:
         values: dict[str, Any] = {}
         first: dict[str, int] = {}
         for key, value in node.value:
-            origin = self.place(key.start_mark.line + 1)
+            location = self.place(key.start_mark.line + 1)
             if not isinstance(key, yaml.ScalarNode):
-                self.report(origin, "a key must be a plain word")
+                self.report(location, "a key must be a plain word", "unsupported-yaml")
             elif key.value == "<<" and key.style is None:
-                self.report(origin, "merge keys (<<) are not supported; write the keys out")
+                self.report(location, "merge keys (<<) are not supported; write the keys out", "unsupported-yaml")
             elif key.value in values:
                 name = dotted((*loc, key.value))
-                self.report(origin, f"{name} is given twice, first on line {first[key.value]}")
+                self.report(location, f"{name} is given twice, first on line {first[key.value]}", "duplicate-key", name)
             else:
                 first[key.value] = key.start_mark.line + 1
-                self.document.origins[*loc, key.value] = origin
+                self.document.locations[*loc, key.value] = location
                 values[key.value] = self.build(value, (*loc, key.value))
         return values
 
     def sequence(self, node: yaml.Node, loc: Loc) -> list[Any]:
         values = []
         for index, value in enumerate(node.value):
-            self.document.origins[*loc, index] = self.place(value.start_mark.line + 1)
+            self.document.locations[*loc, index] = self.place(value.start_mark.line + 1)
             values.append(self.build(value, (*loc, index)))
         return values
 
@@ -139,12 +147,13 @@ class _Builder:
                 return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
             if kind == "float":
                 return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
-        except ValueError:  # more digits than Python reads, or a tag that says what the text is not
-            return self.report(self.document.origins[loc], f"{dotted(loc)} is no usable number")
+        except ValueError:  # more digits than Python reads, or a tag that contradicts the text
+            return self.report(loc, f"{dotted(loc)} is no usable number", "wrong-type", dotted(loc))
         return self.string(text)
 
-    def report(self, origin: SourceLocation, message: str) -> None:
-        self.document.problems.append(Problem(origin, message))
+    def report(self, place: SourceLocation | Loc, message: str, code: str, key: str | None = None) -> None:
+        location = place if isinstance(place, SourceLocation) else self.document.locations[place]
+        self.document.problems.append(ConfigProblem(location, message, code, key))
 
 
 def _not_yaml(error: yaml.MarkedYAMLError, place: Callable[[int], SourceLocation]) -> str:

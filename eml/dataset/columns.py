@@ -1,4 +1,4 @@
-"""The known columns of a table and their types; every other column is carried along untouched (from CSV as text)."""
+"""The known columns of a table and their types. Every other column is carried along unchanged (from CSV as text)."""
 
 import posixpath
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from eml.dataset.problems import RowProblems
+from eml.errors import Problem
 
 REQUIRED = ("label", "file_name")
 WHOLE_NUMBERS = ("width", "height", "bytes", "fold")  # every row has one
@@ -15,11 +18,14 @@ FLAGS = ("is_query", "is_gallery")  # may be blank
 
 ALWAYS_TRAIN, ALWAYS_TEST = -1, -2  # in `fold`: in no fold's validation; never looked at while training
 
-Problems = list[tuple[int, str]]  # (row, text); row −1: the table as a whole
 
+def parse_columns(frame: pd.DataFrame, problems: RowProblems) -> pd.DataFrame:
+    """Return the table with the known columns in their types.
 
-def parse_columns(frame: pd.DataFrame, problems: Problems) -> pd.DataFrame:
-    """The known columns in their types; what does not fit is added to `problems`, with the row's index."""
+    Args:
+        frame: A table with at least the required columns.
+        problems: Receives the values that do not fit, with the row's index.
+    """
     frame = frame.copy()
     for name in REQUIRED:
         frame[name] = _as_text(frame[name], problems)
@@ -35,42 +41,46 @@ def parse_columns(frame: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     return frame
 
 
-def _box_problems(frame: pd.DataFrame) -> Problems:
-    """A box that is none must not be taken for the whole image."""
+def _box_problems(frame: pd.DataFrame) -> RowProblems:
+    """Return the boxes that are not valid; they must not be taken for the whole image."""
     present = [name for name in BOX if name in frame.columns]
     if not present:
         return []
     if len(present) < len(BOX):
-        return [(-1, f"a box needs the columns {', '.join(BOX)}; found only {', '.join(present)}")]
+        text = f"a box needs the columns {', '.join(BOX)}; found only {', '.join(present)}"
+        return [(-1, Problem(text, "missing-column"))]
     box = frame[present]
-    given = box.notna()
+    filled = box.notna()
     numbers = box.fillna(0).astype("int64")
     ordered = (numbers["x_1"] < numbers["x_2"]) & (numbers["y_1"] < numbers["y_2"])
-    right = given.all(axis=1) & (numbers >= 0).all(axis=1) & ordered
-    bad = given.any(axis=1) & ~right
-    told = "a box must have 0 ≤ x_1 < x_2 and 0 ≤ y_1 < y_2, or all four blank, got"
-    problems = [(row, f"{told} {', '.join(map(str, box.loc[row]))}") for row in frame.index[bad]]
+    valid = filled.all(axis=1) & (numbers >= 0).all(axis=1) & ordered
+    rule = "a box must have 0 ≤ x_1 < x_2 and 0 ≤ y_1 < y_2, or all four blank, got"
+    problems: RowProblems = [
+        (row, Problem(f"{rule} {', '.join(map(str, box.loc[row]))}", "invalid-box"))
+        for row in frame.index[filled.any(axis=1) & ~valid]
+    ]
     if {"width", "height"} <= set(frame.columns):
-        known = right & (frame["width"] > 0) & (frame["height"] > 0)  # others have been reported
+        known = valid & (frame["width"] > 0) & (frame["height"] > 0)  # sizes that are wrong are reported elsewhere
         beyond = known & ((numbers["x_2"] > frame["width"]) | (numbers["y_2"] > frame["height"]))
         for row in frame.index[beyond]:
-            problems.append((row, beyond_image(frame, row, frame["width"][row], frame["height"][row])))
+            problems.append((row, box_beyond_image(frame, row, frame["width"][row], frame["height"][row])))
     return problems
 
 
-def beyond_image(frame: pd.DataFrame, row: int, width: int, height: int) -> str:
-    """What is said of a box that reaches out of its image."""
+def box_beyond_image(frame: pd.DataFrame, row: int, width: int, height: int) -> Problem:
+    """Return the problem of a box that reaches out of its image of `width` × `height` pixels."""
     box = ", ".join(str(frame[name][row]) for name in BOX)
-    return f"box {box} is not within the {width} × {height} pixels of {frame['file_name'][row]!r}"
+    text = f"box {box} is not within the {width} × {height} pixels of {frame['file_name'][row]!r}"
+    return Problem(text, "box-outside-image")
 
 
 def boxed(frame: pd.DataFrame) -> "pd.Series[bool]":
-    """(N,) which rows are a box of an image; the others are whole images."""
+    """Return (N,) whether a row is a box of an image; the other rows are whole images."""
     return frame[BOX[0]].notna() if set(BOX) <= set(frame.columns) else pd.Series(False, index=frame.index)
 
 
 def seen_sizes(frame: pd.DataFrame) -> pd.DataFrame | None:
-    """`width, height` in pixels of what the network sees: the box's, else the image's. None where unknown."""
+    """Return `width, height` in pixels of the part that the network sees: the box, else the image. None if unknown."""
     boxes, known = boxed(frame), set(SIZE) <= set(frame.columns)
     if not known and not boxes.all():
         return None
@@ -82,47 +92,51 @@ def seen_sizes(frame: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def has_query_gallery(frame: pd.DataFrame) -> bool:
-    """Whether is_query and is_gallery are there and say anything."""
+    """Return whether the table has is_query and is_gallery, and a value in at least one row."""
     return set(FLAGS) <= set(frame) and bool(frame[list(FLAGS)].notna().any(axis=None))
 
 
 def query_or_gallery_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """(N,) which rows are query or gallery; all where the flags say nothing."""
+    """Return (N,) whether a row is query or gallery; True for all rows of a table without these values."""
     if not has_query_gallery(frame):
         return np.ones(len(frame), bool)
     return frame[list(FLAGS)].fillna(False).any(axis=1).to_numpy(bool)
 
 
-def _as_text(column: "pd.Series[Any]", problems: Problems) -> "pd.Series[Any]":
+def _as_text(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any]":
     if pd.api.types.is_float_dtype(column):
-        told = f"column '{column.name}' holds decimal numbers, and 7.0 may have been 7 or 007; write it as text"
-        problems.append((-1, told))
+        text = f"column '{column.name}' holds decimal numbers, and 7.0 may have been 7 or 007; write it as text"
+        problems.append((-1, Problem(text, "invalid-value")))
     return column.astype(str).where(column.notna(), "")
 
 
-def _as_whole(column: "pd.Series[Any]", problems: Problems, *, blank: bool) -> "pd.Series[Any]":
+def _as_whole(column: "pd.Series[Any]", problems: RowProblems, *, blank: bool) -> "pd.Series[Any]":
     numbers = pd.to_numeric(column.replace("", None), errors="coerce")
     empty = column.isna() | (column.astype(str) == "")
     wrong = (numbers.isna() & ~empty) | (numbers % 1 != 0) & numbers.notna() | (False if blank else empty)
-    kind = "a whole number or nothing" if blank else "a whole number"
-    problems += [(row, f"{column.name} must be {kind}, got {column[row]!r}") for row in column.index[wrong]]
+    kind = "a whole number or blank" if blank else "a whole number"
+    problems += [
+        (row, Problem(f"{column.name} must be {kind}, got {column[row]!r}", "invalid-value"))
+        for row in column.index[wrong]
+    ]
     numbers = numbers.mask(wrong)
     return numbers.astype("Int64") if blank else numbers.fillna(0).astype("int64")
 
 
-def _as_flags(column: "pd.Series[Any]", problems: Problems) -> "pd.Series[Any]":
+def _as_flags(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any]":
     meaning = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
     text = column.astype(str).str.lower().where(column.notna(), "")
     wrong = ~text.isin([*meaning, ""])
     problems += [
-        (row, f"{column.name} must be True, False or nothing, got {column[row]!r}") for row in column.index[wrong]
+        (row, Problem(f"{column.name} must be True, False or blank, got {column[row]!r}", "invalid-value"))
+        for row in column.index[wrong]
     ]
     return text.map(meaning).astype("boolean")
 
 
-def repeated(frame: pd.DataFrame) -> Problems:
-    """An image stands once, or once for each of its boxes."""
-    boxed = set(BOX) <= set(frame.columns)
-    again = frame.duplicated(["file_name", *BOX] if boxed else ["file_name"])
-    what = "with the same box " if boxed else ""
-    return [(row, f"{frame['file_name'][row]!r} is there {what}more than once") for row in frame.index[again]]
+def repeated_rows(frame: pd.DataFrame) -> RowProblems:
+    """Return the rows that repeat an image; an image stands once, or once for each of its boxes."""
+    has_boxes = set(BOX) <= set(frame.columns)
+    again = frame.duplicated(["file_name", *BOX] if has_boxes else ["file_name"])
+    same = "occurs more than once with the same box" if has_boxes else "occurs more than once"
+    return [(row, Problem(f"{frame['file_name'][row]!r} {same}", "repeated-image")) for row in frame.index[again]]

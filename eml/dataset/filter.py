@@ -1,161 +1,202 @@
-"""Removing images by list, by size, as duplicates, and as classes too small; nothing on disk is touched."""
+"""Removing images by list, by size, as duplicates, and in classes that are too small; no file is changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from eml.dataset.columns import seen_sizes
-from eml.dataset.duplicates.chance_collisions import Expected
-from eml.dataset.duplicates.dedup import Duplicates, OnConflict, Scope, find_duplicates
-from eml.dataset.duplicates.duplicates import Keep
+from eml.dataset.duplicates.chance_collisions import PairsAcrossClasses
+from eml.dataset.duplicates.dedup import MAX_THRESHOLD, DedupRules, Duplicates, find_duplicates
+from eml.dataset.duplicates.dedup import THRESHOLD as THRESHOLD
 from eml.dataset.problems import at_lines
 from eml.dataset.table import Table
-from eml.errors import DataError
+from eml.errors import DataError, Problem
 from eml.progress import Progress
-
-THRESHOLD = 10  # bits of 64: re-encoded, resized and lightly retouched copies are nearly always within it
-MAX_THRESHOLD = 63
 
 EXCLUDED, TOO_SMALL, TOO_LARGE = "excluded", "too_small", "too_large"
 CONFLICT, DUPLICATE, SMALL_CLASS = "label_conflict", "duplicate", "small_class"
-REASONS = (EXCLUDED, TOO_SMALL, TOO_LARGE, CONFLICT, DUPLICATE, SMALL_CLASS)  # in the order in which they are applied
+REASONS = (EXCLUDED, TOO_SMALL, TOO_LARGE, CONFLICT, DUPLICATE, SMALL_CLASS)
+"""In the order in which they are applied."""
+
+_NO_DUPLICATES = Duplicates(pd.Series(dtype=str), pd.DataFrame(columns=["group", "file_name", "label", "distance"]))
 
 
 @dataclass(frozen=True)
-class Filtered:
-    """What stays, what goes and why."""
+class FilterRules:
+    """Which images to remove."""
+
+    exclude: Mapping[Path, Sequence[str]] = field(default_factory=dict)
+    """The file_names to leave out, by the table that lists them; each must be in the filtered table."""
+    min_size: int | None = None
+    """Fewest pixels of the shorter side."""
+    max_size: int | None = None
+    """Most pixels of the longer side."""
+    dedup: DedupRules | None = None
+    """How duplicates are removed; None keeps them."""
+    min_per_class: int | None = None
+    """Fewest images of a class, after all other removals."""
+
+    def check(self) -> None:
+        """Raise a DataError where the rules contradict each other or remove nothing; needs no table."""
+        problems = []
+        rules = (self.min_size, self.max_size, self.dedup, self.min_per_class)
+        if not self.exclude and all(rule is None for rule in rules):
+            names = "`dedup`, `min_size`, `max_size`, `min_per_class`, `exclude`"
+            problems.append(Problem(f"no rule to filter by. Give at least one of {names}", "missing-parameter"))
+        problems += self._range_problems()
+        if self.dedup and self.dedup.hash_only and self.dedup.scope == "dataset":
+            text = '`hash_only` needs `scope="class"`: images of different classes are never removed by the hash alone'
+            problems.append(Problem(text, "conflicting-parameters", "hash_only"))
+        if problems:
+            raise DataError(problems)
+
+    def _range_problems(self) -> list[Problem]:
+        problems = []
+        for name in ("min_size", "max_size", "min_per_class"):
+            value: int | None = getattr(self, name)
+            if value is not None and value < 1:
+                problems.append(Problem(f"`{name}` must be at least 1, got {value}", "out-of-range", name))
+        if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
+            text = f"`min_size` {self.min_size} is above `max_size` {self.max_size}: no image could stay"
+            problems.append(Problem(text, "conflicting-parameters", "min_size"))
+        if self.dedup and not 0 <= self.dedup.threshold <= MAX_THRESHOLD:
+            text = f"`threshold` must be between 0 and {MAX_THRESHOLD} (bits of 64), got {self.dedup.threshold}"
+            problems.append(Problem(text, "out-of-range", "threshold"))
+        return problems
+
+
+@dataclass(frozen=True)
+class FilterCounts:
+    """Images and classes before and after a filter."""
+
+    images_before: int
+    classes_before: int
+    removed: dict[str, int]
+    """Images by reason, in the order of `REASONS`."""
+    images: int
+    classes: int
+    classes_lost: list[str]
+    """Classes without an image left, sorted."""
+    conflict_groups: int
+    conflict_images: int
+    pairs_across_classes: PairsAcrossClasses | None
+    """None where the classes were not compared."""
+
+
+@dataclass(frozen=True)
+class FilteredTable:
+    """The rows that a filter keeps and removes."""
 
     kept: pd.DataFrame
     """The rows that stay, in their order."""
     removed: pd.DataFrame
-    """The others, with `reason` (one of `REASONS`) and, for duplicates, `kept`: the file_name of the twin that stayed.
-    """
+    """The rows that leave, with `reason` (one of `REASONS`) and, for duplicates, `kept`: the file_name of the twin
+    that stays."""
     conflicts: pd.DataFrame
-    """`group, file_name, label, distance`: images that are there with another label too; bits to the nearest."""
-    collisions: Expected | None = None
-    """Pairs over classes with near hashes, and how many chance would make; where the classes were compared."""
-    confirmed: int = 0
-    """Those of these pairs that a second look confirmed."""
+    """`group, file_name, label, distance`: images that occur with another label too; bits to the nearest."""
+    counts: FilterCounts
 
 
-def filter_table(
-    table: Table,
-    *,
-    exclude: Mapping[Path, Sequence[str]] | None = None,
-    min_size: int | None = None,
-    max_size: int | None = None,
-    dedup: bool = False,
-    threshold: int = THRESHOLD,
-    scope: Scope = "class",
-    keep: Keep = "largest",
-    hash_only: bool = False,
-    conflicts: OnConflict = "remove",
-    min_per_class: int | None = None,
-    progress: Progress | None = None,
-) -> Filtered:
-    """The images worth training on, in this order: exclude, sizes, label conflicts, duplicates, classes.
+def filter_table(table: Table, rules: FilterRules, progress: Progress | None = None) -> FilteredTable:
+    """Remove images in this order: exclude, sizes, label conflicts, duplicates, small classes.
 
-    exclude: file_names to leave out, each of which must be there, by the table whose rows they are.
-    min_size, max_size: pixels of the shorter, of the longer side. dedup: one image stays of those within `threshold`
-    bits (0..63) and with the same label; `keep` says which, see `keeping_order`.
-    Images that are there with different labels are label conflicts, and all of them leave, unless `conflicts` is
-    "keep": with scope class only identical files, with scope dataset also near-duplicates. Every pair is confirmed by a
-    second look at the images; hash_only removes within classes without it (scope class only).
-    min_per_class: counted after all other removals.
-    progress: (description, total) → context manager → function told how many are newly done.
-    Raises DataError when an option cannot be applied, when nothing is asked for, when nothing would be left, and when
-    an image to be looked at cannot be read.
+    Of images within the threshold of one another and with the same label one stays. Images that occur with different
+    labels are label conflicts, and all of them leave. Each pair is verified by comparing the images.
+
+    Args:
+        table: The rows to filter.
+        rules: Which images to remove.
+        progress: Shows the comparison of hashes and images.
+
+    Raises:
+        DataError: A rule cannot be applied, no rule is given, no image would be left, or an image that must be
+            compared cannot be read.
     """
-    check_options(exclude, min_size, max_size, dedup, threshold, min_per_class, scope, hash_only)
-    _check_table(table, exclude or {}, min_size or max_size, dedup)
+    rules.check()
+    _check_table(table, rules)
     frame = table.frame
-    reason = pd.Series("", index=frame.index)
+    reason = _reasons_by_row(frame, rules)
     twin = pd.Series("", index=frame.index)
-    for names in (exclude or {}).values():
-        reason[frame["file_name"].isin(list(names))] = EXCLUDED
-    sizes = seen_sizes(frame)
-    if min_size is not None and sizes is not None:
-        reason[(reason == "") & (sizes.min(axis=1) < min_size)] = TOO_SMALL
-    if max_size is not None and sizes is not None:
-        reason[(reason == "") & (sizes.max(axis=1) > max_size)] = TOO_LARGE
-    found = Duplicates()
-    if dedup:
+    duplicates = _NO_DUPLICATES
+    if rules.dedup:
         rest = Table(frame[reason == ""], table.root, table.path)
-        found = find_duplicates(rest, threshold, scope, keep, hash_only, conflicts, progress)
-        if conflicts == "remove":
-            reason[found.conflicts.index] = CONFLICT
-        reason[found.twins.index] = DUPLICATE
-        twin[found.twins.index] = found.twins
-    if min_per_class is not None:
+        duplicates = find_duplicates(rest, rules.dedup, progress)
+        if rules.dedup.conflicts == "remove":
+            reason[duplicates.conflicts.index] = CONFLICT
+        reason[duplicates.twins.index] = DUPLICATE
+        twin[duplicates.twins.index] = duplicates.twins
+    if rules.min_per_class is not None:
         left = frame["label"][reason == ""]
-        small = left.map(left.value_counts()) < min_per_class
+        small = left.map(left.value_counts()) < rules.min_per_class
         reason[small.index[small]] = SMALL_CLASS
     gone = reason != ""
     if gone.all():
-        raise DataError(_nothing_left(table, reason))
+        raise DataError(_nothing_left(table, reason), code="nothing-left")
     removed = frame[gone].assign(reason=reason[gone], kept=twin[gone])
-    kept, removed, listed = (part.reset_index(drop=True) for part in (frame[~gone], removed, found.conflicts))
-    return Filtered(kept, removed, listed, found.collisions, found.confirmed)
+    kept, removed, conflicts = (part.reset_index(drop=True) for part in (frame[~gone], removed, duplicates.conflicts))
+    return FilteredTable(kept, removed, conflicts, _counts(frame, kept, removed, duplicates))
 
 
-def check_options(
-    exclude: Mapping[Path, Sequence[str]] | None,
-    min_size: int | None,
-    max_size: int | None,
-    dedup: bool,
-    threshold: int,
-    min_per_class: int | None,
-    scope: Scope = "class",
-    hash_only: bool = False,
-) -> None:
-    """DataError when they contradict each other or ask for nothing: known before there is a table."""
-    problems = []
-    if not dedup and all(option is None for option in (exclude or None, min_size, max_size, min_per_class)):
-        problems.append(
-            "nothing to filter by. Give at least one of --dedup, --min-size, --max-size, --min-per-class, --exclude"
-        )
-    for name, value in (("--min-size", min_size), ("--max-size", max_size), ("--min-per-class", min_per_class)):
-        if value is not None and value < 1:
-            problems.append(f"{name} must be at least 1, got {value}")
-    if min_size is not None and max_size is not None and min_size > max_size:
-        problems.append(f"--min-size {min_size} is above --max-size {max_size}: no image could stay")
-    if not 0 <= threshold <= MAX_THRESHOLD:
-        problems.append(f"--threshold must be within 0..{MAX_THRESHOLD} (bits of 64), got {threshold}")
-    if hash_only and scope == "dataset":
-        problems.append("--hash-only goes with --scope class: over classes, nothing is removed on the hash alone")
+def _reasons_by_row(frame: pd.DataFrame, rules: FilterRules) -> "pd.Series[str]":
+    """Return (N,) the reason to remove a row by list or size, "" for the others."""
+    reason = pd.Series("", index=frame.index)
+    for names in rules.exclude.values():
+        reason[frame["file_name"].isin(list(names))] = EXCLUDED
+    sizes = seen_sizes(frame)
+    if rules.min_size is not None and sizes is not None:
+        reason[(reason == "") & (sizes.min(axis=1) < rules.min_size)] = TOO_SMALL
+    if rules.max_size is not None and sizes is not None:
+        reason[(reason == "") & (sizes.max(axis=1) > rules.max_size)] = TOO_LARGE
+    return reason
+
+
+def _counts(frame: pd.DataFrame, kept: pd.DataFrame, removed: pd.DataFrame, duplicates: Duplicates) -> FilterCounts:
+    reasons = removed["reason"].value_counts()
+    return FilterCounts(
+        images_before=len(frame),
+        classes_before=int(frame["label"].nunique()),
+        removed={name: int(reasons[name]) for name in REASONS if name in reasons},
+        images=len(kept),
+        classes=int(kept["label"].nunique()),
+        classes_lost=sorted(set(frame["label"]) - set(kept["label"])),
+        conflict_groups=int(duplicates.conflicts["group"].nunique()),
+        conflict_images=len(duplicates.conflicts),
+        pairs_across_classes=duplicates.pairs_across_classes,
+    )
+
+
+def _check_table(table: Table, rules: FilterRules) -> None:
+    problems: list[str] = []
+    if (rules.min_size or rules.max_size) and seen_sizes(table.frame) is None:
+        text = f"{table.name}: has no columns 'width' and 'height' to compare"
+        problems.append(Problem(f"{text}. eml scan FOLDER makes a table that has them", "missing-column"))
+    for source, names in rules.exclude.items():
+        problems += _unknown_names(table, names, source)
+    if rules.dedup and "hash" in table.frame.columns and table.frame["file_name"].duplicated().any():
+        text = f"{table.name}: `dedup` compares whole images, and some occur with several boxes"
+        problems.append(Problem(text, "several-boxes", "dedup"))
     if problems:
         raise DataError(problems)
 
 
-def _check_table(table: Table, exclude: Mapping[Path, Sequence[str]], sizes: int | None, dedup: bool) -> None:
-    names, columns, problems = table.frame["file_name"], table.frame.columns, []
-    if sizes and seen_sizes(table.frame) is None:
-        told = "has no columns 'width' and 'height' to compare"
-        problems.append(f"{table.name}: {told}. eml scan FOLDER makes a table that has them")
-    for source, listed in exclude.items():
-        problems += _unknown(table, listed, source)
-    if dedup and "hash" in columns and names.duplicated().any():
-        problems.append(f"{table.name}: --dedup compares whole images, and some are there with several boxes")
-    if problems:
-        raise DataError(problems)
-
-
-def _unknown(table: Table, exclude: Sequence[str], source: Path) -> list[str]:
-    """Names that are in no row: a list for another table, or a slip that would leave an image in unseen."""
-    there = set(table.frame["file_name"])
-    unknown = [(row, name) for row, name in enumerate(exclude) if name not in there]
+def _unknown_names(table: Table, names: Sequence[str], source: Path) -> list[str]:
+    """Return problems for names in no row: a list for another table, or a typo that would keep an image unnoticed."""
+    known = set(table.frame["file_name"])
+    unknown = [(row, name) for row, name in enumerate(names) if name not in known]
     if not unknown:
         return []
-    if len(unknown) == len(exclude):
-        told = f"{source}: --exclude: none of its {len(exclude):,} images is in {table.name}"
-        return [f"{told}. Are its file names spelt as there?"]
-    told = f"is not in {table.name}. Delete the line, or give the table that the list was made from"
-    return at_lines(source, [(row, f"--exclude: {name!r} {told}") for row, name in unknown])
+    if len(unknown) == len(names):
+        text = f"{source}: `exclude`: none of its {len(names):,} images is in {table.name}"
+        return [Problem(f"{text}. Check that its file names are spelt as there", "unknown-image", "exclude")]
+    text = f"is not in {table.name}. Delete the line, or give the table that the list was made from"
+    return at_lines(
+        source, [(row, Problem(f"`exclude`: {name!r} {text}", "unknown-image", "exclude")) for row, name in unknown]
+    )
 
 
 def _nothing_left(table: Table, reason: "pd.Series[str]") -> str:
     counts = reason.value_counts()
-    told = ", ".join(f"{counts[name]:,} {name}" for name in REASONS if name in counts)
-    return f"{table.name}: no image would be left of {len(reason):,} ({told}). Filter less strictly"
+    removed = ", ".join(f"{counts[name]:,} {name}" for name in REASONS if name in counts)
+    return f"{table.name}: no image would be left of {len(reason):,} ({removed}). Filter less strictly"

@@ -1,4 +1,4 @@
-"""Several tables with roots of their own → one table, whose root is the deepest folder that holds them all."""
+"""Several tables, each with its own root → one table, whose root is the deepest folder that holds them all."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,63 +9,89 @@ from typing import Any, Literal
 import pandas as pd
 
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, WHOLE_NUMBERS
-from eml.dataset.pipeline import WAY, resolve
+from eml.dataset.pipeline import PIPELINE, resolve
 from eml.dataset.problems import SHOWN, places
 from eml.dataset.table import SUFFIXES, Table
-from eml.errors import DataError
+from eml.errors import DataError, Problem
 from eml.progress import Progress, Report
 
 Labels = Literal["apart", "merged"]
 
-MARK = ":"  # between a dataset's name and a label that is kept apart; in no name, so that it can be taken off again
+MARK = ":"  # between a dataset's name and its label when labels are kept apart; in no name, so that it can be removed
 
 # Columns with a value in every row or in none: kept only when all tables have them.
 WHOLE_COLUMNS = (*WHOLE_NUMBERS, "split", *FLAGS, "hash", "hash_kind", "content", "format", "mode")
-
 
 NAMING = "Give it as NAME=PATH, in a config as {table: PATH, name: NAME}"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A table, or a folder of images or tables. root: of a table. name: of the dataset, None for that of the path."""
+class MergeSource:
+    """A table, or a folder of images or tables, to merge."""
 
     path: Path
     root: Path | None = None
+    """The folder of a table's images."""
     name: str | None = None
+    """The dataset's name; None derives it from the path."""
 
     @property
-    def called(self) -> str:
-        """Its name, else the folder's; a table's own, unless it is one that eml gives to every dataset's."""
-        path, ours = self.path.absolute(), (*WAY.values(), "dataset_test")
+    def dataset_name(self) -> str:
+        """The name, else the folder's; a table's own, unless it is a name that eml gives to tables of any dataset."""
+        path, ours = self.path.absolute(), (*PIPELINE.values(), "dataset_test")
         table = path.suffix in SUFFIXES
         return self.name or (path.name if not table else path.parent.name if path.stem in ours else path.stem)
 
 
 @dataclass(frozen=True)
-class Merged:
-    """table: `label, file_name, …, dataset`. notes: what the user should know, a line each.
+class DatasetCounts:
+    """Images and classes of one dataset."""
 
-    shared_labels: labels that several datasets have. shared_images: `content, dataset, label, file_name` of images
-    that are in several datasets with the same bytes, those of one content together.
-    """
+    dataset: str
+    images: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class MergedDatasets:
+    """Several datasets in one table."""
 
     table: Table
+    """`label, file_name, …, dataset`."""
     notes: list[str]
+    """Remarks for the user, a line each."""
     shared_labels: list[str]
+    """Labels that several datasets have."""
     shared_images: pd.DataFrame
+    """`content, dataset, label, file_name` of images that are in several datasets with the same bytes, those of the
+    same content together."""
+
+    @property
+    def datasets(self) -> list[DatasetCounts]:
+        """Images and classes of each dataset, in the order of the tables."""
+        parts = self.table.frame.groupby("dataset", sort=False)
+        return [DatasetCounts(str(name), len(part), int(part["label"].nunique())) for name, part in parts]
+
+    @property
+    def num_shared_images(self) -> int:
+        """Number of images that several datasets have."""
+        return int(self.shared_images["content"].nunique())
 
 
 def merge_sources(
-    sources: Sequence[Source],
+    sources: Sequence[MergeSource],
     labels: Labels = "apart",
     *,
     step: str,
     report: Report | None = None,
     progress: Progress | None = None,
-) -> Merged:
-    """Reads each source as `resolve` does for `step`, and merges them. DataError: with the problems of all sources."""
-    names = _names(sources)  # before anything is scanned
+) -> MergedDatasets:
+    """Read each source as `resolve` does for `step`, and merge them.
+
+    Raises:
+        DataError: With the problems of all sources.
+    """
+    names = _dataset_names(sources)  # before anything is scanned
     problems: list[str] = []
     tables: dict[str, Table] = {}
     for name, source in zip(names, sources, strict=True):
@@ -78,14 +104,20 @@ def merge_sources(
     return merge_tables(tables, labels)
 
 
-def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merged:
-    """One table of all rows, in the order of the tables, by the name of each dataset.
+def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> MergedDatasets:
+    """Return one table of all rows, in the order of the tables.
 
-    labels apart: `shoes:007`, the dataset's name before each label, so that no class is in two datasets. merged: a
-    label is the same class wherever it stands. `dataset` holds the name. Columns of which every row has a value (sizes,
-    hashes, fold, split, …) are kept when all tables have them; others are blank where a table has none. Fold −2, the
-    test, is never lost: where some tables have no folds, all other rows get −1.
-    Raises DataError when tables hold the same file (the same box of it), or hashes of different kinds.
+    The column `dataset` holds the names. Columns with a value in every row (sizes, hashes, fold, split, …) are kept
+    when all tables have them; other columns are blank where a table has none. Fold −2, the test, is never lost: where
+    some tables have no folds, all other rows get −1.
+
+    Args:
+        tables: The tables by the name of their dataset.
+        labels: `apart` puts the dataset's name before each label, `shoes:007`, so that no class is in two datasets;
+            `merged` makes a label the same class in all datasets.
+
+    Raises:
+        DataError: Tables hold the same file (the same box of it), or hashes of different kinds.
     """
     _check_hash_kinds(tables)
     root = _common_root(tables)
@@ -98,27 +130,29 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
     _check_repeated(frame, tables)
     shared_labels = _shared_labels(tables)
     if shared_labels:
-        notes.append(_told_of_labels(shared_labels, labels))
+        notes.append(_shared_labels_note(shared_labels, labels))
     shared = _shared_images(frame)
     if len(shared):
-        notes.append(_told_of_images(shared, labels))
+        notes.append(_shared_images_note(shared, labels))
     elif "content" not in frame.columns:
-        notes.append("without the column content, images that are in two datasets cannot be noticed; eml scan makes it")
+        notes.append(
+            "without the column content, images that are in two datasets cannot be detected; eml scan writes it"
+        )
     files = tuple(file for table in tables.values() for file in (table.parts or ((table.path,) if table.path else ())))
-    return Merged(Table(frame, root, parts=files), notes, shared_labels, shared)
+    return MergedDatasets(Table(frame, root, parts=files), notes, shared_labels, shared)
 
 
-def _names(sources: Sequence[Source]) -> list[str]:
+def _dataset_names(sources: Sequence[MergeSource]) -> list[str]:
     problems: list[str] = []
-    names = [source.called for source in sources]
+    names = [source.dataset_name for source in sources]
     for name, source in zip(names, sources, strict=True):
         if MARK in name or not name.strip():
-            problems.append(
-                f"{source.path}: a dataset's name must not be empty or hold '{MARK}', got {name!r}. {NAMING}"
-            )
+            text = f"{source.path}: a dataset's name must not be empty or hold '{MARK}', got {name!r}. {NAMING}"
+            problems.append(Problem(text, "invalid-name", "datasets"))
     for name in sorted({name for name in names if names.count(name) > 1}):
-        same = ", ".join(str(source.path) for source, its in zip(sources, names, strict=True) if its == name)
-        problems.append(f"{same}: each dataset needs a name of its own, and these are called {name!r}. {NAMING}")
+        same = ", ".join(str(source.path) for source, own in zip(sources, names, strict=True) if own == name)
+        text = f"{same}: each dataset needs a different name, and these are called {name!r}. {NAMING}"
+        problems.append(Problem(text, "repeated-name", "datasets"))
     if problems:
         raise DataError(problems)
     return names
@@ -131,10 +165,10 @@ def _check_hash_kinds(tables: Mapping[str, Table]) -> None:
         name: sorted(table.frame["hash_kind"].unique()) if "hash_kind" in table.frame.columns else ["an unknown kind"]
         for name, table in tables.items()
     }
-    if len({kind for found in kinds.values() for kind in found}) > 1:
-        told = [f"{tables[name].name}: its hashes are of {' and '.join(found)}" for name, found in kinds.items()]
+    if len({kind for of_table in kinds.values() for kind in of_table}) > 1:
+        lines = [f"{tables[name].name}: its hashes are of {' and '.join(of_table)}" for name, of_table in kinds.items()]
         advice = "Hashes of different kinds cannot be compared: scan all with, or all without, eml scan --hash-exact"
-        raise DataError([*told, advice])
+        raise DataError([*lines, advice], code="mixed-hash-kinds")
 
 
 def _common_root(tables: Mapping[str, Table]) -> Path:
@@ -142,11 +176,12 @@ def _common_root(tables: Mapping[str, Table]) -> Path:
     try:
         return Path(os.path.commonpath(roots))
     except ValueError as error:  # drives, on Windows
-        raise DataError(f"no folder holds all of {', '.join(roots)}: move them to one drive") from error
+        text = f"no folder holds all of {', '.join(roots)}: move them to one drive"
+        raise DataError(text, code="no-common-folder") from error
 
 
 def _with_tests(tables: Mapping[str, Table]) -> tuple[dict[str, Table], list[str]]:
-    """Where only some tables have folds: without them, but what one sets aside for the test (−2) stays so in all."""
+    """Return the tables with only the test (fold −2) of those that have folds, where some have none; and a note."""
     folded = [name for name, table in tables.items() if "fold" in table.frame.columns]
     tested = [name for name in folded if (tables[name].frame["fold"] == ALWAYS_TEST).any()]
     if not tested or len(folded) == len(tables):
@@ -157,20 +192,19 @@ def _with_tests(tables: Mapping[str, Table]) -> tuple[dict[str, Table], list[str
         test = frame["fold"] == ALWAYS_TEST if "fold" in frame.columns else pd.Series(False, index=frame.index)
         return replace(table, frame=frame.assign(fold=test.map({True: ALWAYS_TEST, False: ALWAYS_TRAIN})))
 
-    others = [name for name in tables if name not in folded]
-    note = (
-        f"{' and '.join(others)} {_has(others)} no folds: of those of {' and '.join(folded)} only -2, the test, is kept"
-    )
+    without = [name for name in tables if name not in folded]
+    names = f"{' and '.join(without)} {_has(without)}"
+    note = f"{names} no folds: of the folds of {' and '.join(folded)} only -2, the test, is kept"
     return {name: only_tests(table) for name, table in tables.items()}, [note]
 
 
 def _columns(tables: Mapping[str, Table]) -> tuple[list[str], list[str]]:
-    """The columns of the merged table in the order in which they are met, and a line on those left out."""
+    """Return the columns of the merged table, in the order of first occurrence, and notes on those left out."""
     columns = list(dict.fromkeys(str(column) for table in tables.values() for column in table.frame.columns))
     notes = []
     if "dataset" in columns:
         columns.remove("dataset")
-        notes.append("the column dataset that was there is replaced by the names of these datasets")
+        notes.append("the existing column dataset is replaced by the names of these datasets")
     lacking = {
         column: [name for name, table in tables.items() if column not in table.frame.columns]
         for column in columns
@@ -178,8 +212,8 @@ def _columns(tables: Mapping[str, Table]) -> tuple[list[str], list[str]]:
     }
     left_out = {column: names for column, names in lacking.items() if names}
     for names in dict.fromkeys(map(tuple, left_out.values())):
-        some = [column for column, lack in left_out.items() if tuple(lack) == names]
-        notes.append(f"left out, since {' and '.join(names)} {_has(names)} none: {', '.join(some)}")
+        dropped = [column for column, lack in left_out.items() if tuple(lack) == names]
+        notes.append(f"left out, since {' and '.join(names)} {_has(names)} none: {', '.join(dropped)}")
     return [column for column in columns if column not in left_out], notes
 
 
@@ -188,7 +222,7 @@ def _has(names: Sequence[str]) -> str:
 
 
 def _moved(name: str, table: Table, root: Path, labels: Labels) -> pd.DataFrame:
-    """The rows with file names from the common root, and labels as they shall be."""
+    """Return the rows with file names relative to the common root, and their labels in the merged table."""
     folder = Path(os.path.normpath(table.root.absolute())).relative_to(root).as_posix()
     frame = table.frame.copy()
     if folder != ".":
@@ -199,23 +233,23 @@ def _moved(name: str, table: Table, root: Path, labels: Labels) -> pd.DataFrame:
 
 
 def _joined(column: str, parts: Sequence[pd.DataFrame]) -> "pd.Series[Any]":
-    """The column of all rows: in its type where all have the same, else as text; blank where a table has none."""
+    """Return the column of all rows: in its type where all tables agree, else as text; blank where a table has none."""
     if column in BOX:
         whole = [part[column] if column in part else pd.Series(pd.NA, part.index, dtype="Int64") for part in parts]
         return pd.concat(whole, ignore_index=True)
-    there = [part.get(column) for part in parts]
-    given = [values for values in there if values is not None]
-    if len(given) == len(parts) and len({str(values.dtype) for values in given}) == 1:
-        return pd.concat(given, ignore_index=True)
+    by_part = [part.get(column) for part in parts]
+    present = [values for values in by_part if values is not None]
+    if len(present) == len(parts) and len({str(values.dtype) for values in present}) == 1:
+        return pd.concat(present, ignore_index=True)
     texts = [
         pd.Series("", part.index, dtype=str) if values is None else values.astype(str).where(values.notna(), "")
-        for values, part in zip(there, parts, strict=True)
+        for values, part in zip(by_part, parts, strict=True)
     ]
     return pd.concat(texts, ignore_index=True)
 
 
 def _check_repeated(frame: pd.DataFrame, tables: Mapping[str, Table]) -> None:
-    """An image stands once, or once for each of its boxes, in all tables together."""
+    """Raise a DataError where an image, or the same box of it, is in two of the tables."""
     key = ["file_name", *(name for name in BOX if name in frame.columns)]
     again = frame.index[frame.duplicated(key)]
     if again.empty:
@@ -223,25 +257,25 @@ def _check_repeated(frame: pd.DataFrame, tables: Mapping[str, Table]) -> None:
     shown = frame.loc[again[:SHOWN], key]
     first = frame[key].drop_duplicates().reset_index().merge(shown, on=key, how="right")["index"].tolist()
     place = _places({*shown.index, *first}, tables)
-    told = [
-        f"{place[row]}: {frame['file_name'][row]!r} is in {place[there]} already. Merge tables of different images"
-        for row, there in zip(shown.index, first, strict=True)
+    lines = [
+        f"{place[row]}: {frame['file_name'][row]!r} is in {place[earlier]} already. Merge tables of different images"
+        for row, earlier in zip(shown.index, first, strict=True)
     ]
     if len(again) > SHOWN:
-        told.append(f"and {len(again) - SHOWN:,} more images that are in two of the tables")
-    raise DataError(told)
+        lines.append(f"and {len(again) - SHOWN:,} more images that are in two of the tables")
+    raise DataError(lines, code="repeated-image", parameter="datasets")
 
 
 def _places(rows: set[int], tables: Mapping[str, Table]) -> dict[int, str]:
-    """Where rows of the merged table stand in the tables that it was made from."""
-    found: dict[int, str] = {}
+    """Return the place of rows of the merged table in the tables that it was made from."""
+    by_row: dict[int, str] = {}
     start = 0
     for table in tables.values():
         own = {row - start for row in rows if start <= row < start + len(table.frame)}
         lines = places(table.path, own) if table.path and own else {}
-        found |= {row + start: lines.get(row, table.name) for row in own}
+        by_row |= {row + start: lines.get(row, table.name) for row in own}
         start += len(table.frame)
-    return found
+    return by_row
 
 
 def _shared_labels(tables: Mapping[str, Table]) -> list[str]:
@@ -258,18 +292,18 @@ def _shared_images(frame: pd.DataFrame) -> pd.DataFrame:
     return known.loc[several, columns].sort_values(["content", "file_name"], kind="stable").reset_index(drop=True)
 
 
-def _told_of_labels(shared: list[str], labels: Labels) -> str:
-    some = ", ".join(map(repr, shared[:5])) + (" …" if len(shared) > 5 else "")
+def _shared_labels_note(shared: list[str], labels: Labels) -> str:
+    names = ", ".join(map(repr, shared[:5])) + (" …" if len(shared) > 5 else "")
     count = f"{len(shared):,} label is" if len(shared) == 1 else f"{len(shared):,} labels are"
-    what = "kept apart, a class for each dataset" if labels == "apart" else "one class each"
-    return f"{count} in more than one dataset ({some}): {what}"
+    effect = "kept apart, a class for each dataset" if labels == "apart" else "one class each"
+    return f"{count} in more than one dataset ({names}): {effect}"
 
 
-def _told_of_images(shared: pd.DataFrame, labels: Labels) -> str:
+def _shared_images_note(shared: pd.DataFrame, labels: Labels) -> str:
     by_content = shared.groupby("content")
     count, differing = by_content.ngroups, int((by_content["label"].nunique() > 1).sum())
     first = " and ".join(map(repr, shared["file_name"][shared["content"] == shared["content"][0]][:2]))
-    told = f"{count:,} {'image is' if count == 1 else 'images are'} in more than one dataset (the first: {first})"
+    text = f"{count:,} {'image is' if count == 1 else 'images are'} in more than one dataset (the first: {first})"
     if labels == "apart":
-        return f"{told}, and labels kept apart put {'it' if count == 1 else 'each'} into two classes"
-    return f"{told}, {differing:,} with different labels" if differing else told
+        return f"{text}, and labels kept apart put {'it' if count == 1 else 'each'} into two classes"
+    return f"{text}, {differing:,} with different labels" if differing else text

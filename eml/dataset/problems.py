@@ -1,4 +1,4 @@
-"""What can be wrong with the rows of a table: (row, text) pairs, and how they are told with the file's lines."""
+"""Problems with the rows of a table: (row, text) pairs, and the lines of the file that they become."""
 
 import csv
 import os
@@ -8,24 +8,36 @@ from typing import Any
 
 import pandas as pd
 
-SHOWN = 20  # problems listed; the others are counted
+from eml.errors import Problem
+
+RowProblems = list[tuple[int, str]]
+"""(row, text), the text as a rule a `Problem` with its code. Row −1 is the table as a whole."""
+
+SHOWN = 20  # problems listed; the rest are counted
 
 # A component "..", a leading "/", a drive: none of them stays under the root (backslashes, for tables from Windows).
 LEAVES_ROOT = r"^/|^\\|^[A-Za-z]:[\\/]|(?:^|[/\\])\.\.(?:$|[/\\])"
 
 
-def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> list[tuple[int, str]]:
-    """File names that are empty, absolute, or lead out of the root. column: what the file calls them."""
-    found = [(row, f"{column} is empty") for row in names.index[names == ""]]
+def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> RowProblems:
+    """Return the file names that are empty, absolute, or lead out of the root.
+
+    Args:
+        names: The file names.
+        column: The column's name in the file.
+    """
+    problems: RowProblems = [(row, Problem(f"{column} is empty", "empty-value")) for row in names.index[names == ""]]
     for row in names.index[names.str.contains(LEAVES_ROOT, regex=True)]:
-        found.append((row, f"{column} must stay under the root: relative and without '..', got {names[row]!r}"))
-    return found
+        text = f"{column} must stay under the root: relative and without '..', got {names[row]!r}"
+        problems.append((row, Problem(text, "path-outside-root")))
+    return problems
 
 
-def file_problems(source: Path, names: "pd.Series[Any]", root: Path) -> list[tuple[int, str]]:
-    """Images that are not there; one problem at row -1 when none of them is, since then the root is wrong."""
+def file_problems(source: Path, names: "pd.Series[Any]", root: Path) -> RowProblems:
+    """Return the images that do not exist; one problem at row −1 when none exists, since then the root is wrong."""
     if not root.is_dir():
-        return [(-1, f"the folder of its images, {root}, is not there. Give the right one with --root")]
+        text = f"the folder of its images, {root}, does not exist. Give the right folder as `root`"
+        return [(-1, Problem(text, "missing-folder", "root"))]
     listed: dict[str, set[str]] = {}
     missing = []
     for row, name in enumerate(names):
@@ -35,9 +47,10 @@ def file_problems(source: Path, names: "pd.Series[Any]", root: Path) -> list[tup
         if last not in listed[folder] and not (root / name).is_file():  # the disk may know it in another spelling
             missing.append(row)
     if len(missing) == len(names):
-        return [(-1, f"none of its {len(names):,} images is under {root} (the first: {names.iloc[0]!r}). "
-                     "Give the folder that file_name is relative to with --root")]  # fmt: skip
-    return [(row, f"no such image under {root}: {names.iloc[row]!r}") for row in missing]
+        text = f"none of its {len(names):,} images is under {root} (the first: {names.iloc[0]!r})"
+        advice = "Give the folder that file_name is relative to as `root`"
+        return [(-1, Problem(f"{text}. {advice}", "missing-image", "root"))]
+    return [(row, Problem(f"no such image under {root}: {names.iloc[row]!r}", "missing-image")) for row in missing]
 
 
 def _files_in(folder: Path) -> set[str]:
@@ -48,30 +61,44 @@ def _files_in(folder: Path) -> set[str]:
         return set()
 
 
-def at_lines(source: Path, problems: Sequence[tuple[int, str]]) -> list[str]:
-    """`file.csv:LINE: text`, in the order of the rows; at most `SHOWN` and a count of the others. Row -1: the file."""
+def at_lines(source: Path | None, problems: Sequence[tuple[int, str]]) -> list[str]:
+    """Return `file.csv:LINE: text` for each problem, in the order of the rows; at most `SHOWN`, then a count.
+
+    Args:
+        source: The table's file. None for a table that is not on disk: its problems have no place.
+        problems: (row, text) pairs; a `Problem` keeps its code and parameter.
+    """
     ordered = sorted(problems, key=lambda problem: problem[0])[:SHOWN]
+    if source is None:
+        return [text for _, text in ordered]
     place = places(source, {row for row, _ in ordered if row >= 0})
-    told = [f"{place.get(row, str(source))}: {text}" for row, text in ordered]
-    return told + and_more(source, len(problems))
+    lines = [_with_place(place.get(row, str(source)), text) for row, text in ordered]
+    return lines + and_more(source, len(problems))
+
+
+def _with_place(place: str, text: str) -> str:
+    line = f"{place}: {text}"
+    return Problem(line, text.code, text.parameter) if isinstance(text, Problem) else line
 
 
 def and_more(source: Path, count: int) -> list[str]:
-    """A line that says how many of so many problems are not shown, or none."""
-    return [f"{source}: and {count - SHOWN:,} more problems like these"] if count > SHOWN else []
+    """Return a line on the problems that are not shown, or no line where all of `count` are."""
+    if count <= SHOWN:
+        return []
+    return [Problem(f"{source}: and {count - SHOWN:,} more problems like these", "more-problems")]
 
 
 def places(source: Path, rows: set[int]) -> dict[int, str]:
-    """`file.csv:LINE` of each row."""
+    """Return `file.csv:LINE` of each row."""
     if source.suffix != ".csv":
         return {row: f"{source}: row {row + 1}" for row in rows}
-    found, row, line = {}, -1, 1  # the header is row -1 at line 1; a quoted field may hold line ends
+    lines, row, line = {}, -1, 1  # the header is row -1 at line 1; a quoted field may hold line ends
     with source.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         for record in reader:
             if record:
                 if row in rows:
-                    found[row] = f"{source}:{line}"
+                    lines[row] = f"{source}:{line}"
                 row += 1
             line = reader.line_num + 1
-    return found
+    return lines

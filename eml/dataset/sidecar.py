@@ -15,44 +15,48 @@ from eml.files import digest, write_json
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What is known of a table that eml wrote.
-
-    root: the images' folder, relative to the table's folder where one lies in the other, else absolute.
-    inputs: path (likewise) and digest of every file that was read for it. digest: of the table itself.
-    replaces: digest of eml's own table that was at this place before; so a kill between the sidecar and the table
-    leaves a table that is still known as eml's.
-    """
+    """The facts recorded about a table that eml wrote."""
 
     command: str
     eml_version: str
     created: str
     root: str
+    """The images' folder; relative to the table's folder where one lies within the other, else absolute."""
     inputs: list[dict[str, str]]
+    """Path (relative or absolute, likewise) and digest of every file that was read for the table."""
     digest: str
+    """Of the table itself."""
     replaces: str | None = None
+    """Digest of eml's own table that this one replaced; a kill between the writing of the sidecar and of the table
+    then leaves a table that is still known as eml's."""
     notes: dict[str, Any] = field(default_factory=dict)
 
 
 def sidecar_path(table: Path) -> Path:
-    """`dataset_info.csv` → `dataset_info.csv.eml.json`."""
+    """Return `dataset_info.csv.eml.json` for `dataset_info.csv`."""
     return table.with_name(f"{table.name}.eml.json")
 
 
 def read_sidecar(table: Path) -> Sidecar | None:
-    """The sidecar beside `table`; None where there is none. Raises DataError where it cannot be understood."""
+    """Return the sidecar beside `table`, None where there is none.
+
+    Raises:
+        DataError: The sidecar cannot be understood.
+    """
     path = sidecar_path(table)
     try:
         return Sidecar(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: no sidecar that this eml understands ({error}). Delete it, or give --root") from error
+        text = f"{path}: cannot be read as a sidecar of this version of eml ({error}). Delete it, or give `root`"
+        raise DataError(text, code="damaged-sidecar", parameter="root") from error
 
 
 def write_sidecar(
     table: Path, written: Path, *, command: str, root: Path, inputs: Iterable[Path], notes: Mapping[str, Any] | None
 ) -> None:
-    """Describes `written`, the bytes that are about to be moved to `table`."""
+    """Write the sidecar of `table`, whose bytes lie in `written` and are moved there next."""
     folder = table.parent
     before = digest(table) if written_by_eml(table) else None
     sidecar = Sidecar(
@@ -69,44 +73,44 @@ def write_sidecar(
 
 
 def written_by_eml(table: Path) -> bool:
-    """Whether the file is there with exactly the bytes that eml wrote."""
+    """Return whether the file has exactly the bytes that eml wrote."""
     if not table.is_file() or (sidecar := read_sidecar(table)) is None:
         return False
     return digest(table) in (sidecar.digest, sidecar.replaces)
 
 
-def written_after(table: Path, other: Path) -> bool:
-    """Whether eml wrote `table` later than `other`; by the sidecars, since a copy changes the files' own times."""
-    this, that = read_sidecar(table), read_sidecar(other)
-    return this is not None and that is not None and this.created > that.created
+def written_after(table: Path, earlier: Path) -> bool:
+    """Return whether eml wrote `table` after `earlier`, by their sidecars: copying changes the times of files."""
+    first, second = read_sidecar(earlier), read_sidecar(table)
+    return first is not None and second is not None and second.created > first.created
 
 
 def recorded_root(table: Path) -> Path | None:
-    """The images' folder as the sidecar has it; None without a sidecar."""
+    """Return the images' folder that the sidecar records, None without a sidecar."""
     sidecar = read_sidecar(table)
     return None if sidecar is None else _resolved(sidecar.root, table.parent)
 
 
 def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:
-    """(table, input, changed) for every recorded input of the table, of its inputs, and so on back to the scan.
+    """Yield (table, input, changed) for every recorded input of the table, of its inputs, and so on back to the scan.
 
-    changed: the input is there with other bytes than were read. One that is gone counts as unchanged: nothing newer
-    could be used in its place.
+    `changed` is True where the input exists with bytes other than those that were read. An input that no longer
+    exists counts as unchanged: nothing newer could be used in its place.
     """
     seen, waiting = {table.resolve()}, [table]
     while waiting:
-        made = waiting.pop(0)
-        sidecar = read_sidecar(made)
+        output = waiting.pop(0)
+        sidecar = read_sidecar(output)
         for recorded in sidecar.inputs if sidecar else []:
-            path = _resolved(recorded["path"], made.parent)
-            yield made, path, path.is_file() and digest(path) != recorded["digest"]
+            path = _resolved(recorded["path"], output.parent)
+            yield output, path, path.is_file() and digest(path) != recorded["digest"]
             if path.resolve() not in seen:
                 seen.add(path.resolve())
                 waiting.append(path)
 
 
 def from_folder(path: Path, folder: Path) -> str:
-    """Relative where one lies within the other, since they are then moved together."""
+    """Return `path` relative to `folder` where one lies within the other, since they are then moved together."""
     path, folder = path.resolve(), folder.resolve()
     if path.is_relative_to(folder) or folder.is_relative_to(path):
         return Path(os.path.relpath(path, folder)).as_posix()

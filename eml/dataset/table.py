@@ -12,34 +12,34 @@ from typing import Any
 
 import pandas as pd
 
-from eml.dataset.columns import BOX as BOX
-from eml.dataset.columns import REQUIRED, Problems, parse_columns, repeated
+from eml.dataset.columns import REQUIRED, parse_columns, repeated_rows
 from eml.dataset.oml_tables import OML_NOTE, from_oml, is_oml, missing_columns
-from eml.dataset.problems import at_lines, file_problems, path_problems
+from eml.dataset.problems import RowProblems, at_lines, file_problems, path_problems
 from eml.dataset.sidecar import recorded_root, sidecar_path, sources, write_sidecar, written_by_eml
-from eml.errors import DataError, OutputError
+from eml.errors import DataError, OutputError, Problem
 from eml.files import digest, text_digest, unwritable, whole_file
 
 SUFFIXES = (".csv", ".parquet")
+_NO_PYARROW = "Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of images. root: the folder that `file_name` is relative to. path: None while it is not on disk.
-
-    parts: the files of a table that was merged from several and is not on disk. notes: what was read otherwise than it
-    stands in the file, a line each.
-    """
+    """Rows of images."""
 
     frame: pd.DataFrame
     root: Path
+    """The folder that `file_name` is relative to."""
     path: Path | None = None
+    """None while the table is not on disk."""
     parts: tuple[Path, ...] = ()
+    """The files of a table that was merged from several and is not on disk."""
     notes: tuple[str, ...] = ()
+    """How the table differs from its file, a line each."""
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """The name for messages."""
         if self.parts:
             more = f" and {len(self.parts) - 1:,} more" if len(self.parts) > 1 else ""
             return f"the table merged from {self.parts[0]}{more}"
@@ -47,37 +47,42 @@ class Table:
 
     @property
     def source(self) -> Path:
-        """The file, of a table that was read or written."""
+        """The file of a table that was read or written."""
         assert self.path is not None
         return self.path
 
     @property
     def digest(self) -> str | None:
-        """Of the file, or of all the files that it was merged from; None of a table that is in no file."""
+        """The digest of the file, or of all the files that it was merged from; None for a table in no file."""
         if self.parts:
             return text_digest("\n".join(digest(part) for part in self.parts))
         return digest(self.path) if self.path else None
 
 
 def read_table(source: Path, root: Path | None = None, *, check_files: bool = False) -> Table:
-    """Reads and checks a table; its images are under `root`, else where its sidecar says, else beside it.
+    """Read and check a table.
 
-    check_files: every image must be there. Raises DataError with all problems (20 at most are listed), each with
-    the table's line.
+    Args:
+        source: A CSV or Parquet file.
+        root: The folder of the images; None takes it from the sidecar, else the table's own folder.
+        check_files: Require that every image exists.
+
+    Raises:
+        DataError: All problems (20 at most are listed), each with the table's line.
     """
     frame = _read_frame(source)
     if not (oml := is_oml(frame)) and not set(REQUIRED) <= set(frame.columns):
-        raise DataError(f"{source}:1: {missing_columns(list(map(str, frame.columns)))}")
+        raise DataError(f"{source}:1: {missing_columns(list(map(str, frame.columns)))}", code="missing-column")
     if frame.empty:
-        raise DataError(f"{source}: has no rows")
-    problems: Problems = []
+        raise DataError(f"{source}: has no rows", code="empty-table")
+    problems: RowProblems = []
     folder = _root(source, root)
     if oml:
         frame = from_oml(frame, folder, problems)
     frame = parse_columns(frame, problems)
-    problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
+    problems += [(row, Problem("label is empty", "empty-value")) for row in frame.index[frame["label"] == ""]]
     problems += path_problems(frame["file_name"], "path" if oml else "file_name")
-    problems += repeated(frame)
+    problems += repeated_rows(frame)
     table = Table(frame, folder, source, notes=(f"{source}: {OML_NOTE}",) if oml else ())
     if check_files and not problems:
         problems = file_problems(source, frame["file_name"], table.root)
@@ -87,20 +92,20 @@ def read_table(source: Path, root: Path | None = None, *, check_files: bool = Fa
 
 
 def read_file_names(source: Path) -> list[str]:
-    """The `file_name` column of a list of images, which needs no other column."""
+    """Return the `file_name` column of a list of images, which needs no other column."""
     frame = _read_frame(source)
     if "file_name" not in frame.columns:
-        found = ", ".join(map(str, frame.columns)) or "none"
-        raise DataError(f"{source}:1: column 'file_name' is missing; columns found: {found}")
+        text = f"{source}:1: column 'file_name' is missing; columns found: {_names(frame)}"
+        raise DataError(text, code="missing-column")
     return [str(name) for name in frame["file_name"]]
 
 
 def read_columns(source: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """These columns of any file that eml writes as a table, the list of errors too, as text and unchecked."""
+    """Return columns of any file that eml writes as a table, the list of errors too, as text and unchecked."""
     frame = _read_frame(source)
     if missing := [name for name in columns if name not in frame.columns]:
-        found = ", ".join(map(str, frame.columns)) or "none"
-        raise DataError(f"{source}:1: no column {' or '.join(map(repr, missing))}; columns found: {found}")
+        text = f"{source}:1: no column {' or '.join(map(repr, missing))}; columns found: {_names(frame)}"
+        raise DataError(text, code="missing-column")
     return frame[list(columns)].astype(str)
 
 
@@ -114,7 +119,7 @@ def write_table(
     overwrite: bool = False,
     notes: Mapping[str, Any] | None = None,
 ) -> Table:
-    """Writes the table whole, its sidecar beside it. Raises OutputError by the rules of `check_outputs`."""
+    """Write the table whole, with its sidecar beside it. Raises OutputError by the rules of `check_outputs`."""
     check_outputs([path], inputs=inputs, overwrite=overwrite)
     with whole_file(path) as temporary:
         _write_frame(frame, temporary, path)
@@ -131,7 +136,7 @@ def write_tables(
     overwrite: bool = False,
     notes: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Writes several tables of one command, none before all may be written. Returns those that were replaced."""
+    """Write several tables of one command, none unless all may be written. Returns the paths that were replaced."""
     replaced = check_outputs(list(frames), inputs=inputs, overwrite=overwrite)
     for path, frame in frames.items():
         write_table(frame, path, command=command, root=root, inputs=inputs, overwrite=overwrite, notes=notes)
@@ -139,28 +144,31 @@ def write_tables(
 
 
 def check_outputs(paths: Sequence[Path], *, inputs: Sequence[Path] = (), overwrite: bool = False) -> list[Path]:
-    """Which of `paths` are there and may be replaced: eml's own unchanged tables, or any with `overwrite`.
+    """Return those of `paths` that exist and may be replaced: eml's own unchanged tables, or any with `overwrite`.
 
-    Raises OutputError for the others, for a folder that cannot be written, and, whatever `overwrite` says, for a path
-    that is an input or what an input was made from.
+    Raises:
+        OutputError: A path exists and may not be replaced, its folder cannot be written, or, whatever `overwrite`
+            says, it is an input or a file that an input was made from.
     """
-    kept = {path.resolve() for path in inputs}
-    kept |= {source.resolve() for path in inputs for _, source, _ in sources(path)}
-    problems, replaced = [], []
+    read = {path.resolve() for path in inputs}
+    read |= {source.resolve() for path in inputs for _, source, _ in sources(path)}
+    problems: list[str] = []
+    replaced = []
     for path in paths:
-        if path.resolve() in kept:
-            problems.append(
-                f"{path}: would be written over, but the table to be read comes from it. Give another --out"
-            )
+        if path.resolve() in read:
+            text = f"{path}: would be overwritten, but the input is this file or was made from it"
+            problems.append(Problem(f"{text}. Give another `out`", "overwrites-input", "out"))
         elif path.is_dir():
-            problems.append(f"{path}: is a folder; a table is to be written there. Give another --out")
+            problems.append(Problem(f"{path}: is a folder, not a table. Give another `out`", "not-a-file", "out"))
         elif path.exists() and not overwrite and not written_by_eml(path):
-            why = "was changed since eml wrote it" if sidecar_path(path).exists() else "was not written by eml"
-            problems.append(f"{path}: is there and {why}. Give --overwrite to replace it, or another --out")
+            reason = "was changed since eml wrote it" if sidecar_path(path).exists() else "was not written by eml"
+            text = f"{path}: exists and {reason}. Set `overwrite` to replace it, or give another `out`"
+            problems.append(Problem(text, "file-exists", "overwrite"))
         elif path.exists():
             replaced.append(path)
-    folders = dict.fromkeys(path.parent for path in paths)
-    problems += [f"{told}. Give another --out" for folder in folders if (told := unwritable(folder))]
+    for folder in dict.fromkeys(path.parent for path in paths):
+        if obstacle := unwritable(folder):
+            problems.append(Problem(f"{obstacle}. Give another `out`", "not-writable", "out"))
     if problems:
         raise OutputError(problems)
     return replaced
@@ -168,34 +176,41 @@ def check_outputs(paths: Sequence[Path], *, inputs: Sequence[Path] = (), overwri
 
 def _root(source: Path, root: Path | None) -> Path:
     if root is not None and not root.is_dir():
-        raise DataError(f"--root {root}: no such folder")
+        raise DataError(f"`root` {root}: no such folder", code="missing-folder", parameter="root")
     return root or recorded_root(source) or source.parent
+
+
+def _names(frame: pd.DataFrame) -> str:
+    return ", ".join(map(str, frame.columns)) or "none"
 
 
 def _read_frame(source: Path) -> pd.DataFrame:
     if source.suffix not in SUFFIXES:
-        raise DataError(f"{source}: a table's name ends in {' or '.join(SUFFIXES)}")
+        raise DataError(f"{source}: a table's name ends in {' or '.join(SUFFIXES)}", code="not-a-table")
+    if not source.exists():
+        raise DataError(f"{source}: no such file", code="missing-file")
     if not source.is_file():
-        raise DataError(f"{source}: no such file" if not source.exists() else f"{source}: is a folder, not a table")
+        raise DataError(f"{source}: is a folder, not a table", code="not-a-file")
     try:
         return _read_csv(source) if source.suffix == ".csv" else pd.read_parquet(source).reset_index(drop=True)
     except ImportError as error:
-        raise DataError(f"{source}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'") from error
+        raise DataError(f"{source}: {_NO_PYARROW}", code="missing-package") from error
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{source}: is not UTF-8 text ({error.reason} at byte {error.start:,}); save it as UTF-8"
-        ) from error
+        text = f"{source}: is not UTF-8 text ({error.reason} at byte {error.start:,}); save it as UTF-8"
+        raise DataError(text, code="not-utf-8") from error
     except pd.errors.EmptyDataError as error:
-        raise DataError(f"{source}: is empty; a table has the columns label and file_name") from error
+        text = f"{source}: is empty; a table has the columns label and file_name"
+        raise DataError(text, code="empty-table") from error
     except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
-        raise DataError(f"{source}: cannot be read as a table: {str(error).strip()}") from error
+        raise DataError(f"{source}: cannot be read as a table: {str(error).strip()}", code="not-a-table") from error
 
 
 def _read_csv(source: Path) -> pd.DataFrame:
     with source.open(encoding="utf-8-sig", newline="") as file:
         header = next(csv.reader(file), [])
     if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise DataError(f"{source}:1: columns {', '.join(map(repr, twice))} are there twice")
+        text = f"{source}:1: the header has columns twice: {', '.join(map(repr, twice))}"
+        raise DataError(text, code="repeated-column")
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header: pandas only warns
         frame = pd.read_csv(source, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
@@ -207,7 +222,7 @@ def _write_frame(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
         try:
             frame.to_parquet(temporary, index=False)
         except ImportError as error:
-            raise OutputError(f"{path}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'") from error
+            raise OutputError(f"{path}: {_NO_PYARROW}", code="missing-package") from error
     elif path.suffix == ".csv":
         # A bare carriage return is not quoted by Python 3.11's csv, and ends the line for every reader.
         if any(frame[name].astype(str).str.contains("\r", regex=False).any() for name in _texts(frame)):
@@ -215,7 +230,8 @@ def _write_frame(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
         else:
             frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
     else:
-        raise OutputError(f"{path}: a table's name ends in {' or '.join(SUFFIXES)}")
+        text = f"{path}: a table's name ends in {' or '.join(SUFFIXES)}"
+        raise OutputError(text, code="not-a-table", parameter="out")
 
 
 def _texts(frame: pd.DataFrame) -> list[Any]:

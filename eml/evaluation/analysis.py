@@ -9,11 +9,17 @@ from eml.evaluation.options import EvaluationOptions
 from eml.evaluation.slices import Partition, Slices, measure_slices, partition
 from eml.progress import Progress
 from eml.retrieval.clustering import clustering
-from eml.retrieval.statistics.interval import CONFIDENCE, Interval
-from eml.retrieval.statistics.summary_intervals import as_pair, intervals_of_summary
-from eml.retrieval.verification.open_set import acceptance
-from eml.retrieval.verification.pair_rates import all_pairs, curve, unit_length, verification, verification_of_pairs
-from eml.retrieval.verification.pairs import read_pairs
+from eml.retrieval.similarity import unit_length
+from eml.retrieval.statistics import CONFIDENCE, Interval, as_pair, intervals_of_summary
+from eml.retrieval.verification import (
+    OpenSet,
+    all_pairs,
+    curve,
+    measure_acceptance,
+    read_pairs,
+    verification_metrics,
+    verify_listed_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -106,11 +112,11 @@ def _verify(evaluation: Evaluation, options: EvaluationOptions) -> tuple[dict[st
     embeddings, retrieval = evaluation.embeddings, evaluation.retrieval
     if options.pairs is not None:
         pairs = read_pairs(options.pairs, retrieval.frame["file_name"].tolist(), evaluation.table.root)
-        rates, accepted = verification_of_pairs(embeddings, pairs)
+        rates, accepted = verify_listed_pairs(embeddings, pairs)
         return rates, curve(accepted)
     if options.verification:
         accepted = all_pairs(embeddings, retrieval.labels)
-        return verification(accepted), curve(accepted)
+        return verification_metrics(accepted), curve(accepted)
     return {}, {}
 
 
@@ -119,12 +125,12 @@ def _accept(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.threshold is None:
         return {}
     retrieval = evaluation.retrieval
-    return acceptance(
+    images = OpenSet(
         evaluation.embeddings,
         retrieval.labels,
-        evaluation.threshold,
         retrieval.queries,
         retrieval.gallery,
-        groups=retrieval.groups,
-        within=retrieval.within,
+        retrieval.groups,
+        retrieval.within,
     )
+    return measure_acceptance(images, evaluation.threshold)

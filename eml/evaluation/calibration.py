@@ -1,7 +1,6 @@
 """Calibration of a checkpoint: from a table to the threshold in calibration.json."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,11 +19,18 @@ from eml.inference.embed import Batching, embed_table
 from eml.inference.load import TIMM, load
 from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
 from eml.models.pointers import find_checkpoint
-from eml.progress import Progress, Report
-from eml.retrieval.statistics.interval import CONFIDENCE, Estimate
-from eml.retrieval.statistics.summary_intervals import as_pair
-from eml.retrieval.verification.calibration import BINS, RESAMPLES, SEED, Calibrated, OpenSet, calibrate
-from eml.retrieval.verification.goal_checks import Goal, refuse_hopeless
+from eml.progress import Progress, Report, no_progress
+from eml.retrieval.statistics import CONFIDENCE, Estimate, as_pair
+from eml.retrieval.verification import (
+    BINS,
+    RESAMPLES,
+    SEED,
+    Goal,
+    OpenSet,
+    ThresholdCalibration,
+    calibrate,
+    refuse_hopeless,
+)
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ def calibrate_checkpoint(
     options: CalibrationOptions,
     *,
     report: Report = lambda line: None,
-    progress: Progress = lambda text, total: nullcontext(lambda count: None),
+    progress: Progress = no_progress,
 ) -> CalibrationResult:
     """Choose the threshold for a goal on a table and write it as calibration.json into the checkpoint folder.
 
@@ -184,7 +190,7 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
 
 
 def _describe(
-    calibrated: Calibrated, options: CalibrationOptions, folder: Path, table: Table, retrieval: RetrievalSet
+    calibrated: ThresholdCalibration, options: CalibrationOptions, folder: Path, table: Table, retrieval: RetrievalSet
 ) -> Calibration:
     held_out = [None if isnan(rate) else rate for rate in calibrated.held_out]
     rates = [rate for rate in held_out if rate is not None]

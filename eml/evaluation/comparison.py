@@ -10,10 +10,8 @@ from eml.errors import DataError
 from eml.evaluation.class_changes import ClassChange, gained_and_lost
 from eml.evaluation.evaluate import Evaluation
 from eml.inference.embeddings_file import is_embeddings_file
-from eml.retrieval.metrics import Answers
-from eml.retrieval.statistics.interval import Difference
-from eml.retrieval.statistics.jackknife import paired, paired_of
-from eml.retrieval.statistics.summary_intervals import as_pair, statistic_of
+from eml.retrieval.metrics import QueryAnswers
+from eml.retrieval.statistics import Difference, as_pair, paired, paired_of, statistic_of
 from eml.retrieval.worst_classes import METRIC
 
 BETTER, WORSE, UNKNOWN, ALIKE = "better", "worse", "the data cannot tell", "no query changed"
@@ -193,13 +191,15 @@ def _has_same_rows(evaluation: Evaluation, against: Evaluation) -> bool:
     return columns and all(x is None or y is None or np.array_equal(x, y) for x, y in arrays)
 
 
-def _differences_of_answers(before: Answers, after: Answers, classes: NDArray[np.int64]) -> dict[str, Difference]:
+def _differences_of_answers(
+    before: QueryAnswers, after: QueryAnswers, classes: NDArray[np.int64]
+) -> dict[str, Difference]:
     """Return the differences of the metrics of all answers together, which are no means over queries."""
     differences = paired_of(statistic_of(before), statistic_of(after), classes)
     alike = np.array_equal(before.right, after.right) and np.array_equal(_ranks(before), _ranks(after))
     return {name: replace(difference, alike=alike) for name, difference in differences.items()}
 
 
-def _ranks(answers: Answers) -> NDArray[np.int64]:
+def _ranks(answers: QueryAnswers) -> NDArray[np.int64]:
     """(Q,) rank of each similarity, equal for equal ones: all that the metrics of the answers together depend on."""
     return np.unique(answers.similarity, return_inverse=True)[1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.images.preprocess import Preprocess
-from eml.images.source import Source
+from eml.images.source import ImageSource
 from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
 from eml.models.calibration import Calibration
@@ -46,6 +47,11 @@ class Evaluation:
         """The embedding size D."""
         return self.embeddings.shape[1]
 
+    @cached_property
+    def table_digest(self) -> str | None:
+        """The digest of the table's file, read once."""
+        return self.table.digest
+
     @property
     def threshold(self) -> float | None:
         """The calibrated threshold, the lowest cosine that is accepted."""
@@ -55,11 +61,13 @@ class Evaluation:
     def is_calibrated_here(self) -> bool:
         """Whether the threshold was chosen on this very table, which flatters its rates."""
         digest = self.calibration.table_digest if self.calibration else None
-        return digest is not None and digest == self.table.digest
+        return digest is not None and digest == self.table_digest
 
     def without_embeddings(self) -> "Evaluation":
         """Return a copy without the embeddings, which take most of the memory."""
-        return replace(self, embeddings=self.embeddings[:0].clone())
+        released = replace(self, embeddings=self.embeddings[:0].clone())
+        released.__dict__["table_digest"] = self.table_digest  # the file is not read again, as it may change
+        return released
 
     def facts(self) -> dict[str, Any]:
         """Return the part of metrics.json with the protocol, the counts and the metrics."""
@@ -67,7 +75,7 @@ class Evaluation:
         return {
             "checkpoint": self.name,
             "table": str(path),
-            "table_digest": self.table.digest,
+            "table_digest": self.table_digest,
             "protocol": self.retrieval.protocol,
             "images": len(self.retrieval.frame),
             "classes": int(self.retrieval.frame["label"].nunique()),
@@ -86,7 +94,7 @@ def evaluate_model(
     retrieval: RetrievalSet,
     *,
     batching: Batching | None = None,
-    source: Source | None = None,
+    source: ImageSource | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Embed every image of the set once, rank the gallery for every query and summarise the metrics.

@@ -7,9 +7,7 @@ from typing import Any
 from eml.errors import DataError
 from eml.evaluation.analysis import EvaluationAnalysis
 from eml.evaluation.comparison import ALIKE, UNKNOWN, check_same_set, verdict_on
-from eml.retrieval.statistics.interval import Difference
-from eml.retrieval.statistics.jackknife import paired
-from eml.retrieval.statistics.summary_intervals import as_pair
+from eml.retrieval.statistics import Difference, as_pair, paired
 from eml.retrieval.worst_classes import METRIC
 
 BEST = "best"

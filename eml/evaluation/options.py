@@ -86,5 +86,5 @@ class EvaluationOptions:
             text = f"`weights` and `image_size` are for {TIMM}NAME, and none is given; a checkpoint has its own"
             yield Problem(text, "does-not-apply", "weights")
         if self.weights not in ("pretrained", "none") and not Path(self.weights).exists():
-            text = f"`weights`: there is no file {self.weights}; allowed: pretrained, none, or a weights file"
+            text = f"`weights` {self.weights}: there is no such file; allowed: pretrained, none, or a weights file"
             yield Problem(text, "file-not-found", "weights")

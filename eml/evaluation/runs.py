@@ -1,7 +1,6 @@
 """Models on tables: evaluate each, write its results, and compare several with the best."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from eml.inference.embed import Batching
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
 from eml.inference.load import TIMM, load
 from eml.inference.model import Model
-from eml.progress import Progress, Report
+from eml.progress import Progress, Report, no_progress
 
 NO_TABLE = "embeddings"  # the name of the images of an embeddings file with labels
 
@@ -101,7 +100,7 @@ def evaluate_models(
     *,
     write_page: Callable[[EvaluationResult], None] | None = None,
     report: Report = lambda line: None,
-    progress: Progress = lambda text, total: nullcontext(lambda count: None),
+    progress: Progress = no_progress,
 ) -> EvaluationResults:
     """Evaluate every model on every table and write metrics.json, and what else is asked for, for each.
 

@@ -16,9 +16,7 @@ from eml.errors import DataError
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.progress import Progress
 from eml.retrieval.metrics import Summary
-from eml.retrieval.statistics.interval import Interval
-from eml.retrieval.statistics.jackknife import intervals, intervals_of
-from eml.retrieval.statistics.summary_intervals import as_pair, statistic_of
+from eml.retrieval.statistics import Interval, as_pair, intervals, intervals_of, statistic_of
 from eml.retrieval.worst_classes import WorstClass, worst_classes
 
 CATEGORY = "category"

@@ -8,28 +8,35 @@ from eml.images.decode import Box
 from eml.images.preprocess import Fit
 
 DRAWS = 4
-"""Random numbers that a crop takes."""
+"""Random numbers that a crop needs."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Inception's crop (Szegedy 2014, arXiv:1409.4842, section 6) within what evaluation looks at.
+    """Inception's crop (Szegedy 2014, arXiv:1409.4842, section 6) of the part of the image that evaluation sees.
 
-    cut: largest share of the area that is cut off; the share that stays is uniform in [1 − cut, 1]. aspect: largest
-    factor by which the part is wider or higher than what evaluation would resize, log-uniform.
-    The share always holds: an aspect ratio for which the part would leave the image is limited, where other
-    libraries draw again or fall back to the middle.
+    Deviation: the share of the area always holds. An aspect ratio for which the part would leave the image is limited;
+    other libraries draw again or fall back to the centre.
+
+    Args:
+        cut: Largest share of the area that is cut off. The share that remains is uniform in [1 − cut, 1].
+        aspect: Largest factor by which the part is wider or higher than the part that evaluation resizes;
+            log-uniform.
     """
 
     cut: float
     aspect: float
 
     def part(self, width: float, height: float, fit: Fit, draws: Sequence[float]) -> Box:
-        """The part of an image of width × height pixels.
+        """Return the part of an image of width × height pixels.
 
-        fit: as evaluation does it. squash, pad: the part has the image's own aspect ratio, changed by `aspect`;
-        crop: that of a square, and `cut` is of the largest square, which lies anywhere in the image. draws:
-        DRAWS numbers in [0, 1).
+        Args:
+            width: Width of the image.
+            height: Height of the image.
+            fit: How evaluation fits the image. With squash and pad the part has the image's own aspect ratio, changed
+                by `aspect`; with crop that of a square, and `cut` is a share of the largest square, which may lie
+                anywhere in the image.
+            draws: DRAWS random numbers in [0, 1).
         """
         base_width, base_height = (min(width, height),) * 2 if fit == "crop" else (width, height)
         share = 1 - self.cut * draws[0]

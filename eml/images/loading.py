@@ -17,10 +17,10 @@ from eml.images.crop import DRAWS, Crop
 from eml.images.decode import Box
 from eml.images.preprocess import Pixels, Preprocess, flipped
 from eml.images.random import key_of, uniform
-from eml.images.source import Opened, Source
+from eml.images.source import ImageSource, OpenedImage
 
 Batch = tuple[Tensor, Tensor]
-"""pixels (B, 3, H, W) uint8, channels last in memory; rows (B,) int64: which image each is."""
+"""pixels (B, 3, H, W) uint8, channels last in memory; rows (B,) int64: the images' rows in the table."""
 
 
 Key = tuple[int, int, int]
@@ -28,10 +28,10 @@ Key = tuple[int, int, int]
 
 
 class ImageDataset(Dataset[tuple[Tensor | str, Tensor]]):
-    """Batches of images by (epoch, position, row) each; the pixels depend on the seed and those three alone."""
+    """Batches of images by keys (epoch, position, row); the pixels depend only on the seed and the keys."""
 
     def __init__(
-        self, source: Source, preprocess: Preprocess, *, augmenter: Augmenter | None = None, seed: int = 0
+        self, source: ImageSource, preprocess: Preprocess, *, augmenter: Augmenter | None = None, seed: int = 0
     ) -> None:
         self.source, self.preprocess = source, preprocess
         self.augmenter, self.seed = augmenter or Augmenter(), seed
@@ -40,41 +40,41 @@ class ImageDataset(Dataset[tuple[Tensor | str, Tensor]]):
         return len(self.source)
 
     def __getitem__(self, key: Key) -> tuple[Tensor | str, Tensor]:
-        """One image as a batch of one."""
+        """Return one image as a batch of one."""
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor | str, Tensor]:
-        """Pixels (B, 3, H, W) uint8 and the rows; a message instead of pixels, which survives the way out of a worker.
+        """Return pixels (B, 3, H, W) uint8 and the rows; all keys are of one epoch.
 
-        The keys are of one epoch.
+        On an error a message takes the place of the pixels, since an exception would lose its text in a worker.
         """
         side = self.preprocess.size
         rows = torch.tensor([row for _, _, row in keys])
         draws = uniform(key_of(self.seed, keys[0][0]), np.array([position for _, position, _ in keys]), DRAWS + 2)
         pixels = np.empty((len(keys), side, side, 3), np.uint8)
         try:
-            for place, ((_, _, row), drawn) in enumerate(zip(keys, draws.tolist(), strict=True)):
-                pixels[place] = self._pixels(row, drawn)
+            for place, ((_, _, row), numbers) in enumerate(zip(keys, draws.tolist(), strict=True)):
+                pixels[place] = self._pixels(row, numbers)
         except DataError as error:
-            return str(error), rows
+            return error.problems[0], rows
         return torch.from_numpy(pixels).permute(0, 3, 1, 2), rows
 
     def _pixels(self, row: int, draws: list[float]) -> Pixels:
-        """(H, W, 3) of one image: whole, crop, flip, change, as in Augmenter."""
-        augmenter, (*for_crop, for_flip, for_change) = self.augmenter, draws
-        seed = int(for_change * 2**32)
+        """Return (H, W, 3) of one image after the augmenter's steps."""
+        augmenter, (*for_crop, for_flip, for_seed) = self.augmenter, draws
+        seed = int(for_seed * 2**32)
         opened, part = self._open(row, augmenter.crop, for_crop)
-        if augmenter.whole is not None:
-            pixels = self.preprocess(augmenter.whole(np.asarray(opened), seed))
+        if augmenter.before_resize is not None:
+            pixels = self.preprocess(augmenter.before_resize(np.asarray(opened), seed))
         else:
             pixels = self.preprocess(opened) if part is None else self.preprocess.resized(opened, part)
         if for_flip < augmenter.flip:
             pixels = flipped(pixels)
-        return pixels if augmenter.change is None else augmenter.change(pixels, seed)
+        return pixels if augmenter.after_resize is None else augmenter.after_resize(pixels, seed)
 
-    def _open(self, row: int, crop: Crop | None, draws: list[float]) -> tuple[Opened, Box | None]:
-        """An image and which part of it is wanted; None for what evaluation takes."""
-        if crop is None or self.augmenter.whole is not None:
+    def _open(self, row: int, crop: Crop | None, draws: list[float]) -> tuple[OpenedImage, Box | None]:
+        """Return an image and its cropped part; None for the part that evaluation uses."""
+        if crop is None or self.augmenter.before_resize is not None:
             return self.source.whole(row, self.preprocess.size), None
         fit = self.preprocess.fit
         return self.source.part(row, self.preprocess.size, lambda width, height: crop.part(width, height, fit, draws))
@@ -83,8 +83,8 @@ class ImageDataset(Dataset[tuple[Tensor | str, Tensor]]):
 class InOrder:
     """Every row once, in order: the batches of an evaluation. A batch sampler of (epoch, position, row) keys.
 
-    Of `world` processes the one of number `rank` has every world-th batch, whole: what is computed of a batch is the
-    same to the last bit.
+    Of `world` processes, process `rank` has every world-th batch. Batches stay whole, so that their embeddings are the
+    same to the last bit with any number of processes.
     """
 
     def __init__(self, num_rows: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
@@ -102,8 +102,14 @@ class InOrder:
 class EpochBatches:
     """An epoch's batches from any step on, or one process's share of each. A batch sampler of keys.
 
-    order: (steps, B) rows, a sampler's. The positions in the keys are those of the whole epoch, whatever the share. Of
-    `world` processes the one of number `rank` takes a stretch of every batch: together they have each batch once.
+    Of `world` processes, process `rank` has a contiguous part of every batch; together they have each batch once.
+
+    Args:
+        order: (steps, B) rows, from a sampler.
+        epoch: The epoch, from 1.
+        first_step: The step to begin with.
+        rank: Number of this process.
+        world: Number of processes. The positions in the keys are those of the whole epoch, whatever the share.
     """
 
     def __init__(
@@ -111,7 +117,7 @@ class EpochBatches:
     ) -> None:
         size = order.shape[1]
         self.order, self.epoch, self.first_step = order, epoch, first_step
-        bounds = [each * size // world for each in range(world + 1)]
+        bounds = [process * size // world for process in range(world + 1)]
         self.first, self.last = bounds[rank : rank + 2]
         self.counts = [last - first for first, last in itertools.pairwise(bounds)]  # of each process, in every batch
 
@@ -126,7 +132,7 @@ class EpochBatches:
 
 
 def batches(images: ImageDataset, sampler: InOrder | EpochBatches, workers: int = 0) -> Iterator[Batch]:
-    """Batches in the sampler's order, whatever the number of worker processes.
+    """Yield batches in the sampler's order, whatever the number of worker processes.
 
     Raises DataError naming the file when an image cannot be read.
     """
@@ -134,9 +140,9 @@ def batches(images: ImageDataset, sampler: InOrder | EpochBatches, workers: int 
         images,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         worker_init_fn=_leave_signals_to_the_parent,
-        generator=torch.Generator(),  # else each iterator takes a number from torch's own, from which dropout draws
+        generator=torch.Generator(),  # without it, each iterator draws from torch's global generator, as dropout does
     )
     for pixels, rows in loader:
         if isinstance(pixels, str):
@@ -144,12 +150,12 @@ def batches(images: ImageDataset, sampler: InOrder | EpochBatches, workers: int 
         yield pixels, rows
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch  # it was made as a whole
+def _unchanged(batch: Any) -> Any:
+    return batch  # the dataset returns whole batches
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """A stop request for the whole process group is the parent's to answer; it ends its workers itself."""
+    """Ignore stop signals in a worker: the parent answers them, and ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

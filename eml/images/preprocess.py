@@ -1,4 +1,4 @@
-"""From a decoded image to the network's input size, the same way in training, evaluation and use."""
+"""Preprocessing: a decoded image is brought to the network's input size, the same way in training and inference."""
 
 from typing import Literal
 
@@ -24,25 +24,25 @@ _GREY = (124, 116, 104)  # the ImageNet mean
 
 
 class Preprocess(Strict):
-    """How an image becomes a square of `size` pixels; saved in every checkpoint."""
+    """The settings that turn an image into a square of `size` pixels; every checkpoint contains them."""
 
-    size: int = Field(ge=8, le=4096, description="side of the square that the network sees (pixels)")
+    size: int = Field(ge=8, le=4096, description="side of the network's input square (pixels)")
     fit: Fit = Field(
         "squash",
-        description="squash: both sides resized, aspect ratio lost, nothing cut off; "
-        "crop: short side resized, middle kept; pad: long side resized, grey borders",
+        description="squash: resize both sides, which changes the aspect ratio and cuts nothing off; "
+        "crop: resize the shorter side and keep the centre; pad: resize the longer side and add grey borders",
     )
     interpolation: Interpolation = Field("bicubic", description="antialiased resampling")
-    mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="subtracted, RGB in [0, 1]")
-    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="divided by, RGB in [0, 1]")
+    mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="subtracted from RGB in [0, 1]")
+    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="divides RGB in [0, 1]")
 
     def __call__(self, image: Image.Image | Pixels) -> Pixels:
-        """(size, size, 3) uint8 of a whole image; normalisation happens later, on the device."""
+        """Return (size, size, 3) uint8 of a whole image; normalisation follows on the device."""
         width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
-        return self.resized(image, self.seen(width, height))
+        return self.resized(image, self.visible_box(width, height))
 
-    def seen(self, width: float, height: float) -> Box:
-        """The part of an image of width × height pixels that is resized: the middle square for crop, else all."""
+    def visible_box(self, width: float, height: float) -> Box:
+        """Return the resized part of an image of width × height pixels: the central square for crop, else all."""
         if self.fit != "crop":
             return 0, 0, width, height
         cut = min(width, height)
@@ -50,10 +50,11 @@ class Preprocess(Strict):
         return left, top, left + cut, top + cut
 
     def resized(self, image: Image.Image | Pixels, part: Box) -> Pixels:
-        """(size, size, 3) uint8 of a part of an image; (H, W, 3) uint8 pixels are resized by OpenCV, which is quicker.
+        """Resize a part of an image to (size, size, 3) uint8.
 
-        OpenCV's bicubic has another curve than Pillow's and knows no antialiasing, so that where more than a third is
-        lost, areas are averaged: for training alone, whose crops are drawn anyway.
+        OpenCV resizes pixels (H, W, 3) uint8, since it is faster than Pillow. Its bicubic curve differs from Pillow's
+        and it has no antialiasing, so areas are averaged where more than a third is lost. Only training uses this,
+        where crops are random anyway.
         """
         side = self.size
         if self.fit != "pad":
@@ -68,23 +69,23 @@ class Preprocess(Strict):
 
 
 def reduced(image: Image.Image, side: int, interpolation: Interpolation) -> Image.Image:
-    """The image with its shorter side brought down to `side`, its aspect ratio kept; never enlarged."""
+    """Reduce an image so that its shorter side is at most `side`. The aspect ratio stays; nothing is enlarged."""
     scale = side / min(image.size)
     if scale >= 1:
         return image
-    width, height = (max(side, round(scale * each)) for each in image.size)
+    width, height = (max(side, round(scale * length)) for length in image.size)
     return image.resize((width, height), _FILTERS[interpolation])
 
 
 def flipped(pixels: Pixels) -> Pixels:
-    """Left and right exchanged; (H, W, 3) uint8."""
+    """Exchange left and right of (H, W, 3) uint8 pixels."""
     import cv2
 
     return np.asarray(cv2.flip(pixels, 1), np.uint8)  # thirty times as fast as a copy of a reversed view
 
 
 def _resized(image: Image.Image | Pixels, part: Box, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
-    """(height, width, 3) uint8 for a size of (width, height)."""
+    """Return (height, width, 3) uint8 for a size of (width, height)."""
     if isinstance(image, Image.Image):
         return np.asarray(image.resize(size, _FILTERS[interpolation], box=part))
     if image.shape[1::-1] == size and part == (0, 0, *size):
@@ -94,5 +95,5 @@ def _resized(image: Image.Image | Pixels, part: Box, size: tuple[int, int], inte
     left, top = int(part[0]), int(part[1])
     right, bottom = max(left + 1, round(part[2])), max(top + 1, round(part[3]))
     shrinks = max((right - left) / size[0], (bottom - top) / size[1]) > 4 / 3
-    how = cv2.INTER_AREA if shrinks else getattr(cv2, _OPENCV[interpolation])
-    return np.asarray(cv2.resize(image[top:bottom, left:right], size, interpolation=how), np.uint8)
+    method = cv2.INTER_AREA if shrinks else getattr(cv2, _OPENCV[interpolation])
+    return np.asarray(cv2.resize(image[top:bottom, left:right], size, interpolation=method), np.uint8)

@@ -1,4 +1,4 @@
-"""Random numbers that are a pure function of where they are used, without a generator that would have to be kept."""
+"""Random numbers as a pure function of their position, without the state of a generator."""
 
 import hashlib
 
@@ -9,10 +9,10 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def uniform(key: int, positions: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """(len(positions), count) numbers in [0, 1). Each depends on the key, its position and its column alone.
+    """Return (len(positions), count) numbers in [0, 1) that depend only on the key, the position and the column.
 
-    SplitMix64 (Steele 2014, OOPSLA, fig. 14) started at a mix of key and position: a whole batch in a few vector
-    operations, where a generator for each image would take longer than a small image's crop.
+    SplitMix64 (Steele 2014, OOPSLA, fig. 14) started at a mix of key and position: a whole batch takes a few vector
+    operations, while a generator for each image takes longer than a small image's crop.
     """
     start = _mix(np.uint64(key % 2**64) + (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN)  # (B,)
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
@@ -21,19 +21,19 @@ def uniform(key: int, positions: NDArray[np.int64], count: int) -> NDArray[np.fl
 
 
 def key_of(*numbers: int) -> int:
-    """One key of several numbers that are not negative, such as a seed and an epoch."""
+    """Derive one key from several non-negative numbers, such as a seed and an epoch."""
     first, second = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
     return int(first) << 32 | int(second)
 
 
 class Bits(np.random.PCG64):
-    """A bit generator that is started anew for each image: by its state, a seventh of the time of a new one."""
+    """A bit generator that is restarted for each image. Setting its state takes a seventh of the time of a new one."""
 
     def start(self, seed: int) -> None:
-        """To where it is for this seed, whatever was drawn before."""
+        """Set the state that belongs to this seed, whatever was drawn before."""
         digest = hashlib.blake2b(seed.to_bytes(8, "little"), digest_size=16).digest()
         self.state = {
-            "bit_generator": type(self).__name__,  # which numpy compares
+            "bit_generator": type(self).__name__,  # numpy checks it
             "state": {"state": int.from_bytes(digest, "little"), "inc": 1},
             "has_uint32": 0,
             "uinteger": 0,

@@ -1,4 +1,4 @@
-"""Where the images of a table's rows come from: their files."""
+"""The images of a table's rows, read from their files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,38 +9,42 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from eml.errors import DataError
-from eml.images.decode import Box, Choose, decode, decode_part
+from eml.images.decode import Box, ChoosePart, decode, decode_part, outside_image
 from eml.images.preprocess import Pixels
 
-Opened = Image.Image | Pixels
-"""RGB, upright, perhaps smaller than in its file: a Pillow image, or (H, W, 3) uint8."""
+OpenedImage = Image.Image | Pixels
+"""An RGB image, upright, possibly smaller than in its file: a Pillow image, or (H, W, 3) uint8."""
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """Images by row."""
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
 
-    def whole(self, row: int, side: int) -> Opened:
-        """The image of a row, or its box; no side below `side` pixels unless the image is smaller itself.
+    def whole(self, row: int, side: int) -> OpenedImage:
+        """Return a row's image, or its box; no side is below `side` pixels unless the image itself is smaller.
 
         Raises DataError, naming the file, when it cannot be read.
         """
 
-    def part(self, row: int, side: int, choose: Choose) -> tuple[Opened, Box]:
-        """An image and where in it the part lies that `choose` wants of (width, height) of the row's image or box.
+    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[OpenedImage, Box]:
+        """Return an image and the box in it that `choose` picks from the (width, height) of the row's image or box.
 
-        No side of the part is below `side` unless the image is too small itself. Raises DataError as `whole` does.
+        No side of the part is below `side` unless the image itself is too small. Raises DataError as `whole` does.
         """
 
 
 class FileSource:
-    """Images from their files.
+    """Images read from their files.
 
-    Paths and boxes are a few tensors, which spawned workers get as shared memory: none grows with the number of rows.
-    boxes: (N, 4) left, top, right, bottom in pixels, right and bottom exclusive; negative for the whole image.
+    Paths and boxes are a few tensors, which spawned workers share: a worker's memory does not grow with the number of
+    rows.
+
+    Args:
+        root: Folder that the file names start from.
+        file_names: The N files.
+        boxes: (N, 4) left, top, right, bottom in pixels, right and bottom exclusive; negative for the whole image.
     """
 
     def __init__(self, root: Path, file_names: Sequence[str], boxes: NDArray[np.int64] | None = None) -> None:
@@ -63,7 +67,7 @@ class FileSource:
         self._view()
 
     def _view(self) -> None:
-        """The tensors as arrays, whose parts are taken in a tenth of the time."""
+        """Keep the tensors as arrays too, which are sliced in a tenth of the time."""
         arrays = {name: tensor.numpy() for name, tensor in self._tensors.items()}
         self.offsets, self.names, self.boxes = arrays["offsets"], arrays["names"], arrays.get("boxes")
 
@@ -71,31 +75,31 @@ class FileSource:
         return len(self.offsets) - 1
 
     def path(self, row: int) -> Path:
-        """Where the image of a row lies."""
+        """Return the path of a row's image."""
         return self.root / self.names[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
 
     def box(self, row: int) -> tuple[int, int, int, int] | None:
-        """Of the row, None for the whole image."""
+        """Return the row's box, or None for the whole image."""
         if self.boxes is None:
             return None
         left, top, right, bottom = self.boxes[row].tolist()
         return None if left < 0 else (left, top, right, bottom)
 
     def whole(self, row: int, side: int) -> Image.Image:
-        """See Source."""
+        """Implement ImageSource."""
         return decode(self.path(row), at_least=(side, side), box=self.box(row))
 
-    def part(self, row: int, side: int, choose: Choose) -> tuple[Image.Image, Box]:
-        """See Source."""
+    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[Image.Image, Box]:
+        """Implement ImageSource."""
         path, box = self.path(row), self.box(row)
         if box is None:
             return decode_part(path, choose, at_least=(side, side))
         left, top, right, bottom = box
         inner = choose(right - left, bottom - top)
 
-        def moved(width: int, height: int) -> Box:
+        def choose_in_image(width: int, height: int) -> Box:
             if not (left < right <= width and 0 <= top < bottom <= height):
-                raise DataError(f"{path}: box {box} is not within the image's {width} × {height} pixels")
+                raise outside_image(path, box, width, height)
             return inner[0] + left, inner[1] + top, inner[2] + left, inner[3] + top
 
-        return decode_part(path, moved, at_least=(side, side))
+        return decode_part(path, choose_in_image, at_least=(side, side))

@@ -12,7 +12,7 @@ from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import is_sharded
 from eml.images.loading import ImageDataset, InOrder, batches
-from eml.images.source import Source
+from eml.images.source import ImageSource
 from eml.inference.images import table_images
 from eml.inference.model import Model
 
@@ -38,7 +38,7 @@ def embed_table(
     frame: pd.DataFrame,
     *,
     batching: Batching | None = None,
-    source: Source | None = None,
+    source: ImageSource | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Return embeddings of unit length, (N, D) float32 on the CPU, of rows of a table.

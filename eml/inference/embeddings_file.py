@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.dataset.columns import FLAGS, Problems, has_query_gallery, parse_columns, query_or_gallery_rows
-from eml.dataset.problems import SHOWN, and_more
+from eml.dataset.columns import FLAGS, has_query_gallery, parse_columns, query_or_gallery_rows
+from eml.dataset.problems import SHOWN, RowProblems, and_more
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.files import whole_file
@@ -82,7 +82,7 @@ def _build_frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
         frame["file_name"] = columns["file_name"].astype(str)
     else:
         frame.insert(1, "file_name", _numbered(len(frame)))
-    problems: Problems = []
+    problems: RowProblems = []
     frame = parse_columns(frame, problems)
     problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
     if problems:

@@ -16,7 +16,7 @@ def table_images(
     frame: pd.DataFrame,
     preprocess: Preprocess,
     *,
-    source: images.Source | None = None,
+    source: images.ImageSource | None = None,
     augmenter: Augmenter | None = None,
     seed: int = 0,
 ) -> ImageDataset:

@@ -1,1 +1,1 @@
-"""Exact nearest neighbours → ranks of the right answers → metrics."""
+"""Exact search and ranking of embeddings, metrics, and what can be concluded from them."""

@@ -1,4 +1,4 @@
-"""How well k-means finds the classes again: NMI and AMI. Slow, and off unless asked for."""
+"""Agreement of k-means clusters with the classes: NMI and AMI. It is slow, and computed only on request."""
 
 from typing import Any
 
@@ -6,36 +6,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eml.errors import DataError
+from eml.retrieval.arrays import Integers
 
 SEED = 28
 SHOWN = {"nmi": "NMI", "ami": "AMI"}
-"""What the values of `clustering` are called in tables."""
+"""Name of a value of `clustering` → its name in tables."""
 FULL_WORK = 1 << 32
-"""Above so many images × clusters × dimensions a round, k-means goes by mini-batches."""
+"""Images × clusters × dimensions of one round above which k-means uses mini-batches."""
 
 
-def clustering(embeddings: NDArray[np.float32], labels: NDArray[np.int64], seed: int = SEED) -> dict[str, float]:
-    """nmi and ami of k-means with as many clusters as there are classes, over all images, singletons too.
+def clustering(embeddings: NDArray[np.float32], labels: Integers, seed: int = SEED) -> dict[str, float]:
+    """Compute nmi and ami of k-means with as many clusters as classes, over all images, classes of one image included.
 
-    nmi: I(class; cluster) / ½(H(class) + H(cluster)), the arithmetic mean as scikit-learn has it (Oh Song 2016,
-    arXiv:1511.06452, takes the same; some older papers the geometric mean, which is larger). It grows with
-    the number of clusters even for random ones. ami: the same less what chance gives, 0 for random clusters (Vinh
-    2010, JMLR 11). Both in [0, 1], ami slightly below 0 at worst. embeddings: (N, D) of unit length.
+    nmi: I(class; cluster) / ½(H(class) + H(cluster)), with the arithmetic mean as in scikit-learn and in Oh Song 2016
+    (arXiv:1511.06452); some older papers use the geometric mean, which is larger. It grows with the number of clusters
+    even for random ones. ami: the same with the value expected by chance subtracted, 0 for random clusters (Vinh 2010,
+    JMLR 11). Both are in [0, 1]; ami may be slightly below 0.
 
-    k-means++ with one start and the seed; mini-batches (Sculley 2010) where `FULL_WORK` is exceeded, whose NMI is a
-    little lower. A run with 10,000 clusters takes minutes. Raises DataError for NaN and for fewer than two classes.
+    k-means++ with one start; mini-batches (Sculley 2010) above `FULL_WORK`, with a slightly lower NMI. A run with
+    10,000 clusters takes minutes.
+
+    Args:
+        embeddings: (N, D) of unit length.
+        labels: (N,) integers.
+        seed: Of k-means.
+
+    Raises:
+        DataError: Embeddings are NaN or infinite, or there are fewer than two classes.
     """
     from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
     if not np.isfinite(embeddings).all():
-        raise DataError(f"{int((~np.isfinite(embeddings).all(axis=1)).sum())} embeddings are NaN or infinite")
+        bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
+        raise DataError(f"{bad} embeddings are NaN or infinite", code="unusable-embeddings")
     classes = len(np.unique(labels))
     if classes < 2:
-        raise DataError(f"clustering needs two classes or more; there is {classes}")
-    found = _k_means(embeddings, classes, seed).fit_predict(embeddings)
+        text = f"clustering needs two classes or more; there is {classes}"
+        raise DataError(text, code="too-few-classes", parameter="clustering")
+    clusters = _k_means(embeddings, classes, seed).fit_predict(embeddings)
     return {
-        "nmi": float(normalized_mutual_info_score(labels, found, average_method="arithmetic")),
-        "ami": float(adjusted_mutual_info_score(labels, found, average_method="arithmetic")),
+        "nmi": float(normalized_mutual_info_score(labels, clusters, average_method="arithmetic")),
+        "ami": float(adjusted_mutual_info_score(labels, clusters, average_method="arithmetic")),
     }
 
 

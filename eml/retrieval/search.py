@@ -1,9 +1,9 @@
-"""The k nearest gallery images of each query: exact, by whichever engine makes the first choice.
+"""The k nearest gallery images of each query: exact, with any engine.
 
-An engine chooses more images than are wanted, by similarities that may be rounded. These are compared anew in
-float64; where what was not chosen could still belong to the nearest, products in float64 choose again, and more. So
-every engine gives the same neighbours in the same order, equal similarities by gallery index, also where a network maps
-all images to nearly the same point.
+An engine selects more candidates than are needed, by similarities that may be rounded. The candidates are compared
+again in float64. Where an image that was not selected could still be among the nearest, products in float64 select
+again, and more. So every engine gives the same neighbours in the same order, with equal similarities by gallery index,
+even for a network that maps all images to nearly the same point.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,22 +16,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import ConfigError
-from eml.retrieval.similarity import TILE, UnitRows, check_sizes, similarities
+from eml.retrieval.arrays import Integers
+from eml.retrieval.similarity import TILE, UnitRows, check_sizes, similarity_tiles
 
 Engine = Literal["exact", "bfloat16", "faiss"]
-AS_NEAR = 128  # images that may be nearly as near as the k-th, before all of the gallery is put in order
+AS_NEAR = 128  # images that may be nearly as near as the k-th, before the whole gallery is sorted
 EXACT = torch.finfo(torch.float64).eps
 PAIRS = 1 << 17  # compared in float64 at once: 1 MiB for each value of an embedding
 
-Chooser = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+Selector = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""(T, D) queries, n → (T, n) similarities and gallery indices of the n most similar images, descending."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """indices: (Q, k) in the gallery, −1 where there are fewer; similarities: (Q, k) float32 cosines, −inf there."""
+    """The nearest gallery images of Q queries, best first.
 
-    indices: NDArray[np.int64]
+    Attributes:
+        indices: (Q, k) gallery indices, −1 where the gallery has fewer images.
+        similarities: (Q, k) float32 cosines, −inf there.
+    """
+
+    indices: Integers
     similarities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CandidateSearch:
+    """A search for the `count` most similar images, by similarities that may be off by `bound`."""
+
+    select: Selector
+    count: int
+    bound: float
 
 
 def nearest(
@@ -39,148 +55,150 @@ def nearest(
     gallery: Tensor,
     k: int,
     *,
-    itself: NDArray[np.int64] | None = None,
+    itself: Integers | None = None,
     engine: Engine | None = None,
     device: torch.device | None = None,
 ) -> Neighbours:
-    """The k gallery images of the highest cosine, best first, for each query.
+    """Find the k gallery images of the highest cosine for each query.
 
-    queries: (Q, D), gallery: (N, D), of any length. itself: (Q,) the gallery index that is the query's own image and
-    is left out, −1 for none. engine: what chooses before the comparison in float64: exact (products in the embeddings'
-    precision, in tiles), bfloat16 (by default on a GPU) or faiss (its flat index; needs the package faiss-cpu or
-    faiss-gpu). device: where to compute, by default where the gallery is.
-    Raises DataError on NaN, infinite or zero embeddings, ConfigError without faiss.
+    Args:
+        queries: (Q, D) embeddings, of any length but 0.
+        gallery: (N, D) embeddings, of any length but 0.
+        k: Neighbours of each query.
+        itself: (Q,) gallery index of the query's own image, which is left out; −1 for none.
+        engine: What selects the candidates: `exact` (products in the embeddings' precision, in tiles), `bfloat16` (the
+            default on a GPU) or `faiss` (its flat index; needs the package faiss-cpu or faiss-gpu).
+        device: Where to compute, by default where the gallery is.
+
+    Returns:
+        The same neighbours with every engine.
+
+    Raises:
+        DataError: Embeddings are NaN, infinite, zero or of two sizes.
+        ConfigError: The engine is faiss, which is not installed.
     """
     check_sizes(queries, gallery)
-    asking, asked = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
+    query_rows, gallery_rows = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
     itself = np.full(len(queries), -1) if itself is None else itself
-    engine = engine or ("bfloat16" if asked.device.type == "cuda" else "exact")
-    wanted = min(k, len(gallery))
-    choices = [_first_choice(engine, asked, queries.dtype, k), _second_choice(asked, k)]
+    engine = engine or ("bfloat16" if gallery_rows.device.type == "cuda" else "exact")
+    searches = [_first_search(engine, gallery_rows, queries.dtype, k), _second_search(gallery_rows, k)]
     indices = np.full((len(queries), k), -1)
     values = np.full((len(queries), k), -np.inf, np.float32)
-    if not wanted:
+    count = min(k, len(gallery))
+    if not count:
         return Neighbours(indices, values)
     for first in range(0, len(queries), TILE):
         part = slice(first, first + TILE)
-        found = _nearest(asking[part], asked, torch.from_numpy(itself[part]).to(asked.device), wanted, choices)
-        indices[part, :wanted], values[part, :wanted] = found
+        own = torch.from_numpy(itself[part]).to(gallery_rows.device)
+        indices[part, :count], values[part, :count] = _nearest(query_rows[part], gallery_rows, own, count, searches)
     return Neighbours(indices, values)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The `count` images of the highest similarity, by similarities that may be off by `bound`."""
-
-    choose: Chooser
-    count: int
-    bound: float
-
-
-def _first_choice(engine: Engine, asked: UnitRows, dtype: torch.dtype, k: int) -> Choice:
+def _first_search(engine: Engine, gallery: UnitRows, dtype: torch.dtype, k: int) -> CandidateSearch:
     full = torch.promote_types(dtype, torch.float32) if engine == "exact" else torch.float32
-    bound = asked.size * torch.finfo(full).eps  # of a sum of D products
-    count = min(len(asked), k + max(8, k // 8) + 1)
+    bound = gallery.size * torch.finfo(full).eps  # of a sum of D products
+    count = min(len(gallery), k + max(8, k // 8) + 1)
     match engine:
         case "exact":
-            return Choice(_in_tiles(asked, full), count, bound)
+            return CandidateSearch(_select_in_tiles(gallery, full), count, bound)
         case "faiss":
-            return Choice(_faiss(asked), count, bound)
+            return CandidateSearch(_select_by_faiss(gallery), count, bound)
         case "bfloat16":
             bound += torch.finfo(torch.bfloat16).eps  # of the factors
-            return Choice(_in_tiles(asked, torch.bfloat16), min(len(asked), 4 * k + 64), bound)
+            return CandidateSearch(_select_in_tiles(gallery, torch.bfloat16), min(len(gallery), 4 * k + 64), bound)
 
 
-def _second_choice(asked: UnitRows, k: int) -> Choice:
-    """For queries with many neighbours that are nearly as near."""
-    return Choice(_in_tiles(asked, torch.float64), min(len(asked), k + AS_NEAR), asked.size * EXACT)
+def _second_search(gallery: UnitRows, k: int) -> CandidateSearch:
+    """Return the search for queries with many neighbours that are nearly as near."""
+    count = min(len(gallery), k + AS_NEAR)
+    return CandidateSearch(_select_in_tiles(gallery, torch.float64), count, gallery.size * EXACT)
 
 
 def _nearest(
-    tile: Tensor, asked: UnitRows, itself: Tensor, k: int, choices: Sequence[Choice]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(T, k) indices and similarities of the nearest, by the first choice that is surely complete, query by query."""
-    values = torch.empty(len(tile), k, dtype=torch.float64, device=tile.device)
-    indices = torch.empty(len(tile), k, dtype=torch.int64, device=tile.device)
-    rest = torch.arange(len(tile), device=tile.device)
-    for choice in choices:
-        about, chosen = choice.choose(tile[rest], choice.count)
-        values[rest], indices[rest] = _compared(tile[rest], asked, chosen, itself[rest], k)
-        if choice.count == len(asked):
+    queries: Tensor, gallery: UnitRows, itself: Tensor, k: int, searches: Sequence[CandidateSearch]
+) -> tuple[Integers, NDArray[np.float32]]:
+    """Return (T, k) indices and similarities, for each query by the first search that is certainly complete."""
+    values = torch.empty(len(queries), k, dtype=torch.float64, device=queries.device)
+    indices = torch.empty(len(queries), k, dtype=torch.int64, device=queries.device)
+    rest = torch.arange(len(queries), device=queries.device)
+    for search in searches:
+        rounded, candidates = search.select(queries[rest], search.count)
+        values[rest], indices[rest] = _compare(queries[rest], gallery, candidates, itself[rest], k)
+        if search.count == len(gallery):
             break
-        rest = rest[values[rest, -1] <= about[:, -1].double() + choice.bound]  # of what was not chosen none is above
+        # No image that was not selected is above the last candidate's rounded similarity plus the bound.
+        rest = rest[values[rest, -1] <= rounded[:, -1].double() + search.bound]
         if not len(rest):
             break
     else:
-        values[rest], indices[rest] = _ordered(tile[rest], asked, itself[rest], k)
+        values[rest], indices[rest] = _sort_gallery(queries[rest], gallery, itself[rest], k)
     indices[values == -torch.inf] = -1
     return indices.cpu().numpy(), values.float().cpu().numpy()
 
 
-def _ordered(tile: Tensor, asked: UnitRows, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(T, k) float64 cosines and indices of the nearest of all of the gallery, equal ones by index; −inf for itself.
+def _sort_gallery(queries: Tensor, gallery: UnitRows, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return (T, k) float64 cosines and indices of the nearest of the whole gallery, equal ones by index.
 
-    For queries with more than AS_NEAR images that are as near as the k-th to within rounding: copies, as a rule.
+    For queries with more than AS_NEAR images that are as near as the k-th to within rounding: usually copies.
+    The image `itself` gets −inf.
     """
-    values = torch.empty(len(tile), 0, dtype=torch.float64, device=tile.device)
-    indices = torch.empty(len(tile), 0, dtype=torch.int64, device=tile.device)
-    found = torch.empty(len(tile), asked.width, dtype=torch.float64, device=tile.device)
-    for first, block in asked.blocks():
-        similarities(tile.double(), block.double(), found)
-        places = torch.arange(first, first + asked.width, device=tile.device)
-        found[places == itself.unsqueeze(1)] = -torch.inf
-        both = torch.cat([values, found], 1)
-        where = torch.cat([indices, places.expand(len(tile), -1)], 1)
-        both, order = both.sort(dim=1, descending=True, stable=True)
-        values, indices = both[:, :k], where.gather(1, order[:, :k])
+    values = torch.empty(len(queries), 0, dtype=torch.float64, device=queries.device)
+    indices = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    for first, tile in similarity_tiles(queries, gallery, dtype=torch.float64):
+        places = torch.arange(first, first + tile.shape[1], device=queries.device)
+        tile[places == itself.unsqueeze(1)] = -torch.inf
+        values = torch.cat([values, tile], 1)
+        indices = torch.cat([indices, places.expand(len(queries), -1)], 1)
+        values, order = values.sort(dim=1, descending=True, stable=True)
+        values, indices = values[:, :k], indices.gather(1, order[:, :k])
     return values, indices
 
 
-def _compared(tile: Tensor, asked: UnitRows, chosen: Tensor, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(T, k) float64 cosines and indices of the best of the chosen (T, n), equal ones by index; −inf for itself."""
-    values = torch.empty(chosen.shape, dtype=torch.float64, device=tile.device)
-    ordered = chosen.sort(1)[0]
-    for rows in torch.arange(len(tile), device=tile.device).split(max(1, PAIRS // chosen.shape[1])):
-        for columns in torch.arange(chosen.shape[1], device=tile.device).split(PAIRS):
-            there = ordered[rows][:, columns]
-            vectors = asked[there.flatten().to(asked.embeddings.device)].double().view(*there.shape, asked.size)
-            values[rows[:, None], columns] = (vectors * tile[rows].double().unsqueeze(1)).sum(2)
+def _compare(queries: Tensor, gallery: UnitRows, candidates: Tensor, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return (T, k) float64 cosines and indices of the best candidates (T, n), equal ones by index.
+
+    The image `itself` gets −inf.
+    """
+    values = torch.empty(candidates.shape, dtype=torch.float64, device=queries.device)
+    ordered = candidates.sort(1)[0]
+    for rows in torch.arange(len(queries), device=queries.device).split(max(1, PAIRS // candidates.shape[1])):
+        for columns in torch.arange(candidates.shape[1], device=queries.device).split(PAIRS):
+            part = ordered[rows][:, columns]
+            vectors = gallery[part.flatten().to(gallery.embeddings.device)].double().view(*part.shape, gallery.size)
+            values[rows[:, None], columns] = (vectors * queries[rows].double().unsqueeze(1)).sum(2)
     values[ordered == itself.unsqueeze(1)] = -torch.inf
     values, order = values.sort(dim=1, descending=True, stable=True)
     return values[:, :k], ordered.gather(1, order)[:, :k]
 
 
-def _in_tiles(asked: UnitRows, precision: torch.dtype) -> Chooser:
-    """By products of that precision; running top k over blocks of the gallery."""
+def _select_in_tiles(gallery: UnitRows, precision: torch.dtype) -> Selector:
+    """Return a selector by products of that precision, which keeps the top n over the blocks of the gallery."""
 
-    def choose(tile: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        values = torch.full((len(tile), 0), -torch.inf, device=tile.device, dtype=precision)
-        indices = torch.zeros(len(tile), 0, dtype=torch.int64, device=tile.device)
-        found = torch.empty(len(tile), asked.width, dtype=precision, device=tile.device)
-        for first, block in asked.blocks():
-            similarities(tile.to(precision), block.to(precision), found)
-            best, places = found.topk(min(count, len(block)), dim=1)
+    def select(queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        values = torch.full((len(queries), 0), -torch.inf, device=queries.device, dtype=precision)
+        indices = torch.zeros(len(queries), 0, dtype=torch.int64, device=queries.device)
+        for first, tile in similarity_tiles(queries, gallery, dtype=precision):
+            best, places = tile.topk(min(count, tile.shape[1], len(gallery) - first), dim=1)
             values, indices = torch.cat([values, best], 1), torch.cat([indices, places + first], 1)
             values, order = values.topk(min(count, values.shape[1]), dim=1)
             indices = indices.gather(1, order)
         return values, indices
 
-    return choose
+    return select
 
 
-def _faiss(asked: UnitRows) -> Chooser:
+def _select_by_faiss(gallery: UnitRows) -> Selector:
     try:
         import faiss
     except ImportError as error:
-        raise ConfigError(
-            "engine 'faiss' needs the faiss package: pip install 'easy-metric-learning[faiss]'"
-        ) from error
-    index = faiss.IndexFlatIP(asked.size)
-    for _, block in asked.blocks():
+        text = "engine 'faiss' needs the faiss package: pip install 'easy-metric-learning[faiss]'"
+        raise ConfigError(text, code="missing-package", parameter="engine") from error
+    index = faiss.IndexFlatIP(gallery.size)
+    for block in gallery.blocks():
         index.add(np.ascontiguousarray(block.float().cpu().numpy()))
 
-    def choose(tile: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        values, indices = index.search(np.ascontiguousarray(tile.float().cpu().numpy()), count)
-        return torch.from_numpy(values).to(tile.device), torch.from_numpy(indices).to(tile.device)
+    def select(queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        values, indices = index.search(np.ascontiguousarray(queries.float().cpu().numpy()), count)
+        return torch.from_numpy(values).to(queries.device), torch.from_numpy(indices).to(queries.device)
 
-    return choose
+    return select

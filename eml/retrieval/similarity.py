@@ -1,4 +1,4 @@
-"""Similarities of queries to a gallery, tile by tile, so that memory is bounded whatever the gallery."""
+"""Similarities of queries to a gallery, one tile at a time, so that memory is bounded for a gallery of any size."""
 
 from collections.abc import Iterator
 
@@ -8,21 +8,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import DataError
+from eml.retrieval.arrays import Integers
 
 TILE, BLOCK = 1024, 1024  # queries, gallery images: 4 MiB of similarities at once in float32
-KERNEL = 64  # columns of a product that are surely computed alike: a multiple of what matrix kernels take at once
-UNIT = 1e-6  # how far a length may be from 1 to be left as it is
+KERNEL = 64  # a multiple of the columns that matrix kernels compute at once, so that all columns go the same way
+UNIT = 1e-6  # vectors whose length is within this of 1 are not divided by it
+PAIR_ENTRIES = 1 << 22  # similarities of pairs at once: 16 MiB in float32, some 100 MiB with what counting needs
 
 
 class UnitRows:
-    """The rows of a matrix as unit vectors, made when they are asked for. embeddings: (N, D), of any length but 0.
+    """The rows of a matrix as unit vectors, normalised when they are read.
 
-    Raises DataError on NaN, infinite or zero embeddings; name: what to call them there.
+    Args:
+        embeddings: (N, D), of any length but 0.
+        name: What to call the embeddings in errors.
+        device: Where to compute, by default where the embeddings are.
+
+    Raises:
+        DataError: The embeddings are not a matrix, or some are NaN, infinite or zero.
     """
 
     def __init__(self, embeddings: Tensor, name: str, device: torch.device | None = None) -> None:
         if embeddings.ndim != 2:
-            raise DataError(f"{name} embeddings must be (N, D), got {tuple(embeddings.shape)}")
+            raise DataError(f"{name} embeddings must be (N, D), got {tuple(embeddings.shape)}", code="wrong-shape")
         self.embeddings = embeddings
         self.dtype = torch.promote_types(embeddings.dtype, torch.float32)  # half precision holds no unit vector
         self.device = embeddings.device if device is None else device
@@ -31,7 +39,8 @@ class UnitRows:
         bad = torch.nonzero(~torch.isfinite(lengths) | (lengths == 0)).flatten().tolist()
         if bad:
             raise DataError(
-                f"{len(bad)} of {len(embeddings)} {name} embeddings are NaN, infinite or zero, first: row {bad[0]}"
+                f"{len(bad)} of {len(embeddings)} {name} embeddings are NaN, infinite or zero, first: row {bad[0]}",
+                code="unusable-embeddings",
             )
         are_unit = len(lengths) == 0 or bool((lengths - 1).abs().max() < UNIT)
         self.lengths = None if are_unit else lengths.unsqueeze(1)
@@ -41,45 +50,128 @@ class UnitRows:
 
     @property
     def size(self) -> int:
-        """D."""
+        """The embedding size D."""
         return self.embeddings.shape[1]
-
-    def __getitem__(self, which: slice | Tensor) -> Tensor:
-        """(n, D) unit vectors, on the device; of half precision or whole numbers in float32."""
-        part = self.embeddings[which].to(self.dtype)
-        return (part if self.lengths is None else part / self.lengths[which]).to(self.device)
-
-    def chosen(self, which: NDArray[np.int64]) -> Tensor:
-        """(n, D), by position."""
-        return self[torch.from_numpy(which).to(self.embeddings.device)]
 
     @property
     def width(self) -> int:
-        """Of the products that its blocks are part of."""
+        """The columns of a tile of similarities to these rows: a multiple of KERNEL, at most BLOCK."""
         return min(BLOCK, max(1, -(-len(self) // KERNEL)) * KERNEL)
 
-    def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """Position of the first row, and (BLOCK, D) unit vectors; fewer in the last."""
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Return (n, D) unit vectors on the device; those of half precision or integers in float32."""
+        part = self.embeddings[rows].to(self.dtype)
+        return (part if self.lengths is None else part / self.lengths[rows]).to(self.device)
+
+    def select(self, positions: Integers) -> Tensor:
+        """Return the (n, D) unit vectors at some positions (n,)."""
+        return self[torch.tensor(positions, device=self.embeddings.device)]
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield all unit vectors in order, (BLOCK, D) at a time; the last block may have fewer."""
         for first in range(0, len(self), BLOCK):
-            yield first, self[first : first + BLOCK]
+            yield self[first : first + BLOCK]
 
 
 def check_sizes(queries: Tensor, gallery: Tensor) -> None:
-    """Raises DataError where their embeddings are not of one size."""
+    """Raise DataError unless the embeddings of queries and gallery have the same size D."""
     if queries.shape[1:] != gallery.shape[1:]:
-        sizes = " and ".join(str(tuple(each.shape)) for each in (queries, gallery))
-        raise DataError(f"query and gallery embeddings must be of one size, got {sizes}")
+        shapes = f"{tuple(queries.shape)} and {tuple(gallery.shape)}"
+        raise DataError(f"query and gallery embeddings must be of one size, got {shapes}", code="wrong-shape")
 
 
-def similarities(tile: Tensor, block: Tensor, into: Tensor) -> None:
-    """(T, W) cosines of unit vectors (T, D) and (n, D), −inf in the columns beyond n.
+def unit_length(embeddings: Tensor) -> Tensor:
+    """Return embeddings (N, D) scaled to length 1; the same tensor if they have it.
 
-    With the same W, a multiple of KERNEL, equal vectors have equal cosines to the last bit wherever they stand: they go
-    through the same kernel.
+    Raises:
+        DataError: Some embeddings are NaN, infinite or zero.
     """
-    beyond = into.shape[1] - len(block)
+    return UnitRows(embeddings, "image")[:]
+
+
+def similarity_tiles(
+    queries: Tensor,
+    gallery: UnitRows,
+    *,
+    positions: Integers | None = None,
+    dtype: torch.dtype | None = None,
+    columns: int | None = None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield the cosines of a few queries to the gallery, block by block.
+
+    Each tile is `gallery.width` wide, and −inf in the columns beyond the last image: products of one width go through
+    the same kernel, so equal vectors have equal cosines to the last bit, wherever they stand in the gallery.
+
+    Args:
+        queries: (T, D) unit vectors.
+        gallery: The images to compare with.
+        positions: (n,) positions of the only gallery images to compare with, in this order; by default all in theirs.
+        dtype: The precision of the products, by default that of the queries.
+        columns: The width of a tile instead of `gallery.width`. The last tile is then narrower instead of padded, and
+            equal vectors may differ in the last bit.
+
+    Yields:
+        The index of the tile's first column, and (T, W) cosines. The caller may change them in place; the next tile
+        may overwrite them.
+    """
+    dtype = queries.dtype if dtype is None else dtype
+    queries, count = queries.to(dtype), len(gallery) if positions is None else len(positions)
+    width = gallery.width if columns is None else columns
+    tile = queries.new_empty(len(queries), gallery.width) if columns is None else None  # new memory costs page faults
+    for first in range(0, count, width):
+        rows = slice(first, first + width)
+        block = (gallery[rows] if positions is None else gallery.select(positions[rows])).to(dtype)
+        if tile is None:
+            yield first, queries @ block.T
+        else:
+            _multiply(queries, block, tile)
+            yield first, tile
+
+
+def _multiply(queries: Tensor, block: Tensor, tile: Tensor) -> None:
+    """Write the cosines of queries (T, D) and block (n, D) into tile (T, W), and −inf into the columns beyond n."""
+    beyond = tile.shape[1] - len(block)
     if beyond:
         block = torch.cat([block, block.new_zeros(beyond, block.shape[1])])
-    torch.mm(tile, block.T, out=into)
+    torch.mm(queries, block.T, out=tile)
     if beyond:
-        into[:, -beyond:] = -torch.inf
+        tile[:, -beyond:] = -torch.inf
+
+
+def pair_tiles(unit: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield the cosines of all pairs of rows of unit (N, D), a few rows at a time.
+
+    Yields:
+        The index of the tile's first row, and (T, N − first) cosines of T rows to themselves and all rows after the
+        first. Strictly above the diagonal every pair occurs once. The caller may change the cosines in place.
+    """
+    first, total = 0, len(unit)
+    while first < total - 1:
+        rows = min(max(1, PAIR_ENTRIES // (total - first)), total - first)
+        yield first, unit[first : first + rows] @ unit[first:].T
+        first += rows
+
+
+def pair_similarities(
+    embeddings: Tensor, first: Integers, second: Integers, chunk: int = 1 << 16
+) -> NDArray[np.float32]:
+    """Return the cosines of listed pairs of images.
+
+    Args:
+        embeddings: (N, D), of any length but 0.
+        first: (P,) positions of the pairs' first images.
+        second: (P,) positions of the pairs' second images.
+        chunk: Pairs computed at once.
+
+    Returns:
+        (P,) float32 cosines.
+
+    Raises:
+        DataError: Some embeddings are NaN, infinite or zero.
+    """
+    unit = unit_length(embeddings)
+    parts = [
+        (unit[first[start : start + chunk]] * unit[second[start : start + chunk]]).sum(1)
+        for start in range(0, len(first), chunk)
+    ]
+    return torch.cat(parts).float().cpu().numpy() if parts else np.zeros(0, np.float32)

@@ -1,11 +1,11 @@
-"""The classes that are found worst, and what they are taken for."""
+"""The classes whose queries are answered worst, and the classes that they are confused with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from eml.retrieval.arrays import Integers
 from eml.retrieval.metrics import Summary
 
 MOST = 20
@@ -14,9 +14,14 @@ METRIC = "map_at_r"
 
 @dataclass(frozen=True)
 class WorstClass:
-    """queries: that count. values: mean of each metric over them. taken_for: the class of most of its wrong answers.
+    """A class with low MAP@R.
 
-    times: how many of its wrong answers are of that class; (None, 0) where none is wrong.
+    Attributes:
+        label: The name of the class.
+        queries: Number of its queries that have a positive.
+        values: Mean of each metric over these queries.
+        taken_for: The class of most of its wrong answers, None if no answer is wrong.
+        times: How many of its wrong answers are of that class.
     """
 
     label: str
@@ -28,33 +33,38 @@ class WorstClass:
 
 def worst_classes(
     summary: Summary,
-    labels: NDArray[np.int64],
+    labels: Integers,
     names: Sequence[str],
-    queries: NDArray[np.int64],
-    gallery: NDArray[np.int64],
+    queries: Integers,
+    gallery: Integers,
     most: int = MOST,
 ) -> list[WorstClass]:
-    """The classes of the lowest mean MAP@R, lowest first; of equal ones the larger first, then by label.
+    """Return the classes of the lowest mean MAP@R, lowest first; of equal ones the larger first, then by label.
 
-    labels: (N,) of the set's images, and names: (N,) of their classes; queries (Q,), gallery (G,): positions among
-    them, in the order of the summary.
+    Args:
+        summary: Of the queries, in their order.
+        labels: (N,) integers from 0, of the set's images.
+        names: (N,) names of the images' classes.
+        queries: (Q,) positions of the queries among the images.
+        gallery: (G,) positions of the gallery among the images.
+        most: Most classes returned.
     """
     counted = np.flatnonzero(summary.answers.has_positive)
-    of = np.unique(labels[queries[counted]], return_inverse=True)[1]
-    sizes = np.bincount(of)
-    means = {name: np.bincount(of, values[counted]) / sizes for name, values in summary.per_query.items()}
-    worst = np.lexsort((-sizes, means[METRIC]))[:most]  # stable: equal ones stay in the order of their labels
-    found = []
-    for index in worst.tolist():
-        mine = counted[of == index]
-        other, times = summary.answers.taken_for(mine, labels[gallery])
-        found.append(
+    codes = np.unique(labels[queries[counted]], return_inverse=True)[1]
+    sizes = np.bincount(codes)
+    means = {name: np.bincount(codes, values[counted]) / sizes for name, values in summary.per_query.items()}
+    order = np.lexsort((-sizes, means[METRIC]))[:most]  # stable: equal ones stay in the order of their labels
+    worst = []
+    for index in order.tolist():
+        own = counted[codes == index]
+        confused, times = summary.answers.most_frequent_error(own, labels[gallery])
+        worst.append(
             WorstClass(
-                str(names[queries[mine[0]]]),
-                len(mine),
-                {name: float(each[index]) for name, each in means.items()},
-                None if other is None else str(names[int(np.flatnonzero(labels == other)[0])]),
-                times,
+                label=str(names[queries[own[0]]]),
+                queries=len(own),
+                values={name: float(mean[index]) for name, mean in means.items()},
+                taken_for=None if confused is None else str(names[int(np.flatnonzero(labels == confused)[0])]),
+                times=times,
             )
         )
-    return found
+    return worst

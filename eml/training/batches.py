@@ -7,7 +7,7 @@ from torch import Tensor
 
 from eml.distributed.sharded_network import is_sharded
 from eml.images.loading import EpochBatches, ImageDataset, batches
-from eml.images.source import Source
+from eml.images.source import ImageSource
 from eml.inference.images import table_images
 from eml.training.build import RunParts
 from eml.training.caches import planned_caches
@@ -25,7 +25,7 @@ class TrainingBatches:
 
     def __init__(self, parts: RunParts) -> None:
         self.parts = parts
-        self.sources: dict[str | None, Source] = {}
+        self.sources: dict[str | None, ImageSource] = {}
         self.counts: list[int] | None = None
 
     def fill_caches(self, observe: Observer) -> None:

@@ -11,7 +11,7 @@ from eml.dataset.table import Table
 from eml.errors import ConfigError
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.images.augment import Augmenter
-from eml.images.cache import Filled, Settings, StoredFormat, caches, fill
+from eml.images.cache import CacheSettings, FillResult, StoredFormat, caches, fill
 from eml.images.cache.fill import Advance
 from eml.images.preprocess import Interpolation, Preprocess
 from eml.inference.images import table_files
@@ -43,21 +43,21 @@ class TableCache:
     table: Table
     frame: pd.DataFrame
     folder: Path
-    settings: Settings
+    settings: CacheSettings
 
     @property
     def path(self) -> Path:
         """The folder of this cache."""
         return self.folder / self.settings.name
 
-    def fill(self, report: Report, advance: Advance = lambda done, total: None, *, check: bool = False) -> Filled:
+    def fill(self, report: Report, advance: Advance = lambda done, total: None, *, check: bool = False) -> FillResult:
         """Cache the images that are missing, and report how many and how long it took."""
         before = caches(self.folder)
         filled = fill(
             self.folder, self.settings, table_files(self.table, self.frame), report=report, advance=advance, check=check
         )
         report(f"cache: {self.use}: {fill_summary(filled, len(self.frame))}")
-        if filled.made and self.path not in before:
+        if filled.added and self.path not in before:
             for path, (contents, size) in before.items():
                 if path.name.startswith(self.settings.kind):
                     report(
@@ -67,16 +67,16 @@ class TableCache:
         return filled
 
 
-def fill_summary(filled: Filled, count: int) -> str:
+def fill_summary(filled: FillResult, count: int) -> str:
     """Return a line about filling a cache of `count` images."""
-    if not filled.made and not filled.renewed:
+    if not filled.added and not filled.renewed:
         return f"{count:,} images are cached, unchanged"
-    parts = [f"added {filled.made:,} of {count:,} images, {filled.bytes / MIB:,.1f} MiB"] if filled.made else []
+    parts = [f"added {filled.added:,} of {count:,} images, {filled.bytes / MIB:,.1f} MiB"] if filled.added else []
     parts += [f"{filled.renewed:,} files have a new time and the same content"] if filled.renewed else []
     return f"{'; '.join(parts)}, in {filled.seconds:,.1f} s"
 
 
-def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Augmenter) -> Settings:
+def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Augmenter) -> CacheSettings:
     """Return the settings of the training images' cache.
 
     Raises:
@@ -90,13 +90,13 @@ def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Au
             parameter="data.cache.side",
         )
     cut = augmenter.crop.cut if augmenter.crop else 0.0
-    needed = math.ceil((_WHOLE if augmenter.whole else 1) * size / math.sqrt(1 - cut))
+    needed = math.ceil((_WHOLE if augmenter.before_resize else 1) * size / math.sqrt(1 - cut))
     return images_settings(config.side or needed, preprocess.interpolation, config.format, config.quality)
 
 
-def images_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> Settings:
+def images_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> CacheSettings:
     """Return the settings of a cache of images whose shorter side is at most `side`."""
-    return Settings("images", side, interpolation, format_, quality if format_ == "jpeg" else None)
+    return CacheSettings("images", side, interpolation, format_, quality if format_ == "jpeg" else None)
 
 
 def planned_caches(
@@ -110,7 +110,7 @@ def planned_caches(
     """Yield (None, cache of the training images), then (name, cache) for each validation set."""
     settings = training_settings(config, preprocess, augmenter)
     yield None, TableCache("training", table, data.frame, _folder(config, table), settings)
-    squares = Settings("squares", preprocess.size, preprocess.interpolation, fit=preprocess.fit)
+    squares = CacheSettings("squares", preprocess.size, preprocess.interpolation, fit=preprocess.fit)
     for name, (validation_table, images) in validation.items() if config.validation else ():
         use = f"validation on {name}" if name else "validation"
         yield name, TableCache(use, validation_table, images.frame, _folder(config, validation_table), squares)

@@ -193,7 +193,7 @@ class RunConfig(Strict):
     sampler: Sampler = Shuffle()
     mix: Mix | None = Field(
         None,
-        description="mix each image of a batch, and its label, with another: mixup, cutmix, either; null: off",
+        description="mix each image of a batch, and its label, with another: mixup, cutmix, mixup_or_cutmix; null: off",
     )
     model: ModelConfig = ModelConfig()
     margin: Margin = ArcFace()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.boxes import check_boxes
 from eml.dataset.columns import ALWAYS_TEST
-from eml.dataset.merge import Source, merge_sources
+from eml.dataset.merge import MergeSource, merge_sources
 from eml.dataset.pipeline import resolve
 from eml.dataset.splits.folds import RANDOM_SEED, K, add_folds
 from eml.dataset.splits.groups import group_rows
@@ -77,7 +77,7 @@ def table_to_train_on(
         table = resolve(config.table, "train", config.root, report=report, progress=progress)
     else:
         sources = [
-            Source(source) if isinstance(source, Path) else Source(source.table, source.root, source.name)
+            MergeSource(source) if isinstance(source, Path) else MergeSource(source.table, source.root, source.name)
             for source in config.table
         ]
         merged = merge_sources(sources, config.labels, step="train", report=report, progress=progress)
@@ -96,7 +96,7 @@ def _add_folds_if_none(table: Table, report: Report) -> Table:
         return table
     reason = "has no fold but the test's (-2)" if test.any() else "has no fold column"
     groups = group_rows(table)
-    with_folds = add_folds(table, groups=groups.of)
+    with_folds = add_folds(table, groups=groups.ids)
     for line in groups.warnings:
         report(f"warning: {line}")
     if excluded := int((with_folds["fold"] == ALWAYS_TEST).sum() - test.sum()):

@@ -10,7 +10,7 @@ from eml.dataset.problems import file_problems
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
-from eml.retrieval.label_errors.suspects import EmbeddedImages
+from eml.retrieval.label_errors import EmbeddedImages
 from eml.training.cross_validation import FOLDS, OUT_OF_FOLD
 
 

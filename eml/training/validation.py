@@ -12,7 +12,7 @@ from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import ConfigError
 from eml.evaluation.evaluate import evaluate_model
 from eml.evaluation.retrieval_set import RetrievalSet
-from eml.images.source import Source
+from eml.images.source import ImageSource
 from eml.inference.embed import Batching
 from eml.inference.model import Model
 from eml.retrieval.metrics import all_metrics
@@ -64,7 +64,7 @@ class Validation:
         model: Model,
         *,
         workers: int,
-        sources: Mapping[str | None, Source],
+        sources: Mapping[str | None, ImageSource],
         progress: Callable[[int], None],
         processes: Processes = SINGLE_PROCESS,
     ) -> ValidationMetrics:

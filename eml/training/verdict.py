@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.retrieval.statistics.jackknife import paired
+from eml.retrieval.statistics import paired
 
 
 @dataclass(frozen=True)

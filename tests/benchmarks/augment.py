@@ -1,11 +1,11 @@
-"""Images a second of each augmentation, one thread, on decoded images, against torchvision v2's equivalents.
+"""Images per second of each augmentation, one thread, on decoded images, against torchvision v2's equivalents.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/augment.py --images grocery160/images [--side 128 --count 400]
 
-All take the same images, decoded beforehand, and give (side, side, 3) or (3, side, side) uint8; in turns, the median
-of the rounds. torchvision's `standard` has the same crop, flip and changes of colour at the same chance, on Pillow's
-images and on tensors, both made beforehand. "seeding": what a list of transforms costs that do nothing, with our
-seeding and with albumentations' own.
+All augmentations get the same decoded images and return (side, side, 3) or (3, side, side) uint8. They run in turns;
+the result is the median of the rounds. torchvision's `standard` has the same crop, flip and colour changes with the
+same probabilities, on Pillow images and on tensors. "seeding" is the cost of a list of transforms that do nothing,
+with eml's seeding and with albumentations' own.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from eml.images.augment._albumentations_adapter import Composed, library
 from eml.images.decode import Box
 from eml.images.loading import ImageDataset
 from eml.images.preprocess import Preprocess
-from eml.images.source import Opened
+from eml.images.source import OpenedImage
 
 Work = Callable[[int], Any]
 LIST = [
@@ -44,10 +44,10 @@ class Decoded:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def whole(self, row: int, side: int) -> Opened:
+    def whole(self, row: int, side: int) -> OpenedImage:
         return self.photos[row]
 
-    def part(self, row: int, side: int, choose: Callable[[float, float], Box]) -> tuple[Opened, Box]:
+    def part(self, row: int, side: int, choose: Callable[[float, float], Box]) -> tuple[OpenedImage, Box]:
         height, width, _ = self.photos[row].shape
         return self.photos[row], choose(width, height)
 
@@ -79,7 +79,7 @@ def torchvision_work(photos: list[Any], side: int, *, randaugment: bool = False)
 
 
 def seeding(ours: bool) -> float:
-    """Microseconds of a list of three transforms that do nothing."""
+    """Return the microseconds of a list of three transforms that do nothing."""
     pixels, module = np.zeros((8, 8, 3), np.uint8), library()
     compose = module.Compose([module.NoOp(p=1) for _ in range(3)])
     composed = Composed(["NoOp"] * 3, 8)
@@ -103,11 +103,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
 
-    files = sorted(options.photos.rglob("*.jpg"))
+    files = sorted(options.images.rglob("*.jpg"))
     files = files[:: max(1, len(files) // options.count)][: options.count]
     photos = [np.array(Image.open(file).convert("RGB")) for file in files]
-    tensors = [torch.from_numpy(each).permute(2, 0, 1).contiguous() for each in photos]
-    pillow = [Image.fromarray(each) for each in photos]
+    tensors = [torch.from_numpy(pixels).permute(2, 0, 1).contiguous() for pixels in photos]
+    pillow = [Image.fromarray(pixels) for pixels in photos]
     source = Decoded(photos)
     works = {f"eml {name}": eml_work(source, name, options.side, options.batch) for name in sorted(Augment.members())}
     works["torchvision, as standard, Pillow"] = torchvision_work(pillow, options.side)
@@ -118,16 +118,16 @@ def main() -> None:
         for name, work in works.items():
             started = time.perf_counter()
             work(turn)
-            if turn:  # the first one warms up
+            if turn:  # the first round warms up
                 seconds[name].append(time.perf_counter() - started)
     reference = seconds["torchvision, as standard, Pillow"]
     print(f"{len(files)} images to {options.side} pixels, medians of {options.rounds} rounds in turns")
-    print("| | images a second | torchvision's time over its own |\n|---|---|---|")
+    print("| | images per second | times torchvision's rate |\n|---|---|---|")
     for name, times in seconds.items():
         ratio = median(theirs / ours for theirs, ours in zip(reference, times, strict=True))
         print(f"| {name} | {len(files) / median(times):,.0f} | {ratio:.2f} |")
     ours, own = (median(seeding(which) for _ in range(5)) for which in (True, False))
-    print(f"seeding and calling three transforms that do nothing: {ours:.0f} µs, by albumentations' own {own:.0f} µs")
+    print(f"seeding and calling three transforms that do nothing: {ours:.0f} µs, with albumentations' own {own:.0f} µs")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The class head against its floor and other ways to write it: time of forward + backward, and extra peak memory.
+"""Time of forward + backward and extra peak memory of the class head, against its floor and other implementations.
 
-Run with `make bench-head`; `--classes`, `--batch` and `--only` narrow it. In one run, in turns, medians of several:
-the floor (the three large products alone), eml dense, tiled and sampled at 0.1, pytorch-metric-learning's loss if that
-package is installed and has the margin, and a plain head with a one-hot matrix. Extra memory is the peak of the
-resident set during a step less what class weights, their gradient and the inputs take, each in a process of its own.
-Two ways are whole steps in tiles, with torch's AdamW as it comes and in one pass ("fused", as eml takes it); their
-extra memory does not count the optimizer's state.
+Run `make bench-head`; `--classes`, `--batch` and `--only` narrow it. In one run, in turns, medians of several rounds:
+the floor (only the three large products), eml's dense, tiled and sampled mode at 0.1, pytorch-metric-learning's loss if
+that package is installed and has the margin, and a plain head with a one-hot matrix. Extra memory is the peak of the
+resident set during a step beyond class weights, their gradient and the inputs, measured in a process of its own. Two
+rows are whole steps in tiles, with torch's default AdamW and the fused one ("fused", which eml uses); their extra
+memory excludes the optimizer's state.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PML = {"arcface": "ArcFaceLoss", "curricularface": None, "adaface": None, "subce
 
 
 def class_weights(margin: str, classes: int) -> Tensor:
-    """(C, D), or (C, K, D): one tensor for all ways that take it, as a million classes are 2 GB."""
+    """Return (C, D) or (C, K, D): one tensor for all ways that use it, as a million classes take 2 GB."""
     return torch.nn.Parameter(torch.randn(classes, *([3] if margin == "subcenter_arcface" else []), SIZE))
 
 
@@ -54,7 +54,7 @@ def eml_head(margin: str, weights: Tensor, mode: dict[str, object], batch: Tenso
 
 
 def whole_step(way: str, weights: Tensor, batch: Tensor, labels: Tensor) -> Step:
-    """ArcFace in tiles, forward, backward and AdamW."""
+    """Build a step of ArcFace in tiles: forward, backward and AdamW."""
     head = ClassHead(
         Margin.members()["arcface"](),
         len(weights),
@@ -99,7 +99,7 @@ def peer(margin: str, classes: int, batch: Tensor, labels: Tensor) -> Step | Non
 
 
 def plain_head(margin: str, weights: Tensor, batch: Tensor, labels: Tensor) -> Step:
-    """The margin over the whole of B×C, picked by a one-hot matrix: the way that most repositories have it."""
+    """Build a step that applies the margin to all of B×C with a one-hot matrix, as most repositories do."""
     classes, centers = len(weights), 3 if margin == "subcenter_arcface" else 1
     state = {"t": torch.zeros(()), "mean": torch.tensor(20.0), "std": torch.tensor(100.0)}
 
@@ -169,17 +169,17 @@ def resident() -> int:
 
 
 def measure_memory(way: str, margin: str, classes: int, count: int) -> None:
-    """Prints the peak of one step over what stood before, in bytes, sampled every 2 ms."""
+    """Print the peak of one step beyond the memory before it, in bytes, sampled every 2 ms."""
     batch, labels = inputs(count, classes)
     weights = class_weights(margin, classes)
     step = build(way, margin, weights, batch, labels)
     assert step is not None
     if way in STEPS:
-        step()  # the state is there
+        step()  # creates the state
         weights.grad = None
     small = build("dense", "arcface", class_weights("arcface", 100), *inputs(2, 100))
     assert small is not None
-    small()  # threads and libraries are there
+    small()  # starts threads and loads libraries
     before, peak, done = resident(), 0, threading.Event()
 
     def watch() -> None:
@@ -196,7 +196,7 @@ def measure_memory(way: str, margin: str, classes: int, count: int) -> None:
 
 
 def extra_memory(way: str, margin: str, classes: int, count: int) -> float:
-    """MiB beyond the gradient of the class weights (of the sampled rows and their copy)."""
+    """Return the MiB beyond the gradient of the class weights (in mode sampled: of the rows and their copy)."""
     command = [sys.executable, __file__, "--memory-of", way, "--margin", margin]
     command += ["--classes", str(classes), "--batch", str(count)]
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -215,7 +215,7 @@ def compare(margin: str, classes: int, count: int, rounds: int, ways: list[str])
             batch.grad = weights.grad = None
             started = time.perf_counter()
             step()
-            if turn:  # the first one warms up
+            if turn:  # the first round warms up
                 times[way].append(time.perf_counter() - started)
     machine = f"{torch.get_num_threads()} threads of {processor()}, torch {torch.__version__}"
     print(f"\n{margin}, C={classes:,}, B={count}, D={SIZE}; {machine}")

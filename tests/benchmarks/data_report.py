@@ -2,9 +2,9 @@
 
     python tests/benchmarks/data_report.py grocery160/images --images 60000
 
-The images of the folder are repeated under new names (hard links), in 200 classes, until there are as many as asked
-for; each name's hash gets random bits flipped, 0 to 32 of them, so that some per cent are near-duplicates of another of
-their class. Prints one JSON line with the median times of `--repeat` runs.
+The images of the folder are repeated under new names (hard links), in 200 classes, until there are `--images` of them.
+Each hash gets 0 to 32 random bits flipped, so that some per cent are near-duplicates of another image of their class.
+Prints one JSON line with the median times of `--repeat` runs.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main() -> None:
             start = time.perf_counter()
             write_page(report, root / "page.html", command="benchmark", overwrite=True)
             writing.append(time.perf_counter() - start)
-        told = {
+        facts = {
             "images": len(table.frame),
             "examine_s": round(statistics.median(examining), 2),
             "page_s": round(statistics.median(writing), 2),
@@ -68,7 +68,7 @@ def main() -> None:
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "look_alikes": report.to_json()["look_alikes"],
         }
-    print(json.dumps(told))
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

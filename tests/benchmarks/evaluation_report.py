@@ -1,8 +1,8 @@
-"""Time, memory and size of the report of an evaluation of many images, beside the evaluation itself: see README.md.
+"""Time, memory and size of the report of an evaluation of many images, and time of the evaluation: see README.md.
 
     python tests/benchmarks/evaluation_report.py grocery160/images --images 60502 --classes 11316
 
-Embeddings are random around the middle of their class; the images of the folder are repeated under their own names.
+Embeddings are random around the centre of their class; the images of the folder are repeated under their own names.
 Prints one JSON line with the median times of `--repeat` runs.
 """
 
@@ -28,9 +28,9 @@ def evaluation(folder: Path, images: int, classes: int, size: int) -> Evaluation
     random = np.random.default_rng(0)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.[jp][pn]g"))
     labels = np.concatenate([np.arange(classes), random.integers(0, classes, images - classes)])
-    made = torch.Generator().manual_seed(0)
-    middles = torch.randn(classes, size, generator=made)
-    embeddings = middles[labels] + 3 * torch.randn(images, size, generator=made)
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(classes, size, generator=generator)
+    embeddings = centres[labels] + 3 * torch.randn(images, size, generator=generator)
     frame = pd.DataFrame({"label": [f"class {label}" for label in labels]})
     frame["file_name"] = [files[i] for i in random.integers(0, len(files), images)]
     return evaluate_embeddings("random", embeddings, Table(frame, folder))
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     start = time.perf_counter()
-    made = evaluation(options.folder, options.images, options.classes, options.size)
+    evaluated = evaluation(options.folder, options.images, options.classes, options.size)
     evaluating = time.perf_counter() - start
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     writing = []
@@ -53,18 +53,18 @@ def main() -> None:
         page = Path(place) / "report.html"
         for _ in range(options.repeat):
             start = time.perf_counter()
-            write_report(EvaluationAnalysis(made), page, command="benchmark")
+            write_report(EvaluationAnalysis(evaluated), page, command="benchmark")
             writing.append(time.perf_counter() - start)
-        told = {
+        facts = {
             "images": options.images,
             "classes": options.classes,
-            "recall_at_1": round(made.summary.values["recall_at_1"], 3),
+            "recall_at_1": round(evaluated.summary.values["recall_at_1"], 3),
             "evaluation_s": round(evaluating, 1),
             "page_s": round(statistics.median(writing), 1),
             "page_mb": round(page.stat().st_size / 1e6, 2),
             "more_memory_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024,
         }
-    print(json.dumps(told))
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Folds with groups kept together: eml's against scikit-learn's StratifiedGroupKFold, in one run, on the same rows.
+"""Folds that keep groups together: eml's against scikit-learn's StratifiedGroupKFold, in one run, on the same rows.
 
     python tests/benchmarks/folds_balance.py [TABLE.csv ...] [--million]
 
-For each table (as eml scan writes it), and for drawn long tails: seconds (medians of 3, in turns), the mean and the
-largest distance of a class's share in a fold from even (in shares of the class), and the difference between the
-largest and the smallest fold (in images). --million: eml's time alone on a million drawn rows.
+For each table (as written by eml scan) and for drawn long tails it prints seconds (medians of 3, in turns), the mean
+and the largest distance of a class's share in a fold from an even distribution (in shares of the class), and the
+difference between the largest and the smallest fold (in images). --million: eml's time alone on a million drawn rows.
 """
 
 import argparse
@@ -26,7 +26,7 @@ K, ROUNDS = 5, 3
 
 
 def drawn(rows: int, classes: int, seed: int = 0) -> tuple[Table, np.ndarray]:
-    """A long tail of classes (1/rank); half of the images in groups of 2 and more, one group in 20 over classes."""
+    """Draw a long tail of classes (1/rank); half of the images in groups of 2 or more, one group in 20 over classes."""
     random = np.random.default_rng(seed)
     share = 1 / np.arange(1, classes + 1)
     labels = np.sort(random.choice(classes, rows, p=share / share.sum()))
@@ -44,7 +44,7 @@ def unevenness(labels: np.ndarray, fold: np.ndarray) -> str:
     count = count[(size := count.sum(axis=1)) >= K] / size[size >= K, None]
     total = np.bincount(fold[used], minlength=K)
     off = np.abs(count - 1 / K)
-    return f"class off even: mean {off.mean():.4f}, most {off.max():.3f}; folds differ by {np.ptp(total)}"
+    return f"class distance from even: mean {off.mean():.4f}, most {off.max():.3f}; folds differ by {np.ptp(total)}"
 
 
 def compare(name: str, table: Table, groups: np.ndarray) -> None:
@@ -59,22 +59,22 @@ def compare(name: str, table: Table, groups: np.ndarray) -> None:
     def sklearns() -> None:
         nonlocal theirs
         theirs = np.full(len(groups), -1)
-        used = np.flatnonzero(fold >= 0)  # classes too small for k folds are for neither
+        used = np.flatnonzero(fold >= 0)  # neither uses classes that are too small for k folds
         splitter = StratifiedGroupKFold(K, shuffle=True, random_state=28)
         for number, (_, held) in enumerate(splitter.split(used, labels[used], groups[used])):
             theirs[used[held]] = number
 
-    taken: dict[Callable[[], None], list[float]] = {ours: [], sklearns: []}
+    times: dict[Callable[[], None], list[float]] = {ours: [], sklearns: []}
     for _ in range(ROUNDS):
-        for way, seconds in taken.items():
+        for way, seconds in times.items():
             start = time.perf_counter()
             way()
             seconds.append(time.perf_counter() - start)
-    one, other = (statistics.median(seconds) for seconds in taken.values())
+    eml_time, sklearn_time = (statistics.median(seconds) for seconds in times.values())
     print(f"{name}: {len(groups):,} images, {labels.max() + 1:,} classes, {groups_of_several(groups):,} groups")
-    print(f"  eml      {one:7.2f} s  {unevenness(labels, fold)}")
-    print(f"  sklearn  {other:7.2f} s  {unevenness(labels, theirs)}")
-    print(f"  eml is {other / one:.0f} times as fast")
+    print(f"  eml      {eml_time:7.2f} s  {unevenness(labels, fold)}")
+    print(f"  sklearn  {sklearn_time:7.2f} s  {unevenness(labels, theirs)}")
+    print(f"  eml is {sklearn_time / eml_time:.0f} times as fast")
 
 
 def groups_of_several(groups: np.ndarray) -> int:
@@ -86,10 +86,10 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", type=Path)
     parser.add_argument("--million", action="store_true")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # scikit-learn's, of classes smaller than k
+    warnings.simplefilter("ignore")  # scikit-learn warns about classes smaller than k
     for path in options.tables:
         table = read_table(path)
-        compare(path.name, table, group_rows(table).of)
+        compare(path.name, table, group_rows(table).ids)
     for rows, classes in ((3000, 100), (20_000, 500)):
         compare("long tail", *drawn(rows, classes))
     if options.million:

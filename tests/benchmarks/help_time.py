@@ -1,4 +1,4 @@
-"""How long `eml --help` and each `eml COMMAND --help` take: median wall time of seven runs, against a bare Python."""
+"""Time of `eml --help` and of each `eml COMMAND --help`: median wall time of seven runs, against a bare Python."""
 
 import statistics
 import subprocess
@@ -9,13 +9,13 @@ from eml.cli.app import COMMANDS
 
 
 def median(arguments: list[str]) -> float:
-    """Seconds."""
-    taken = []
+    """Return the median of seven runs in seconds."""
+    seconds = []
     for _ in range(7):
         started = time.perf_counter()
         subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
 
 
 print(f"{'python -c pass':24s} {median(['-c', 'pass']):.3f} s")

@@ -1,8 +1,8 @@
-"""Twenty SIGKILLs at random moments of a training run, each resumed: the end is the same, byte by byte.
+"""Kill a training run by SIGKILL twenty times at random moments and resume it: it ends with the same bytes.
 
     python tests/benchmarks/kill_train.py --images DIR/CLASS/… --kills 20
 
-Trains test_resnet on the images twice: once undisturbed, once killed and resumed again and again; then compares the
+Trains test_resnet on the images twice, once undisturbed and once killed and resumed again and again, then compares the
 weights and the logs.
 """
 
@@ -39,9 +39,9 @@ def main() -> None:
     parser.add_argument("--precision", default="float32")
     options = parser.parse_args()
     moments, killed = random.Random(options.seed), 0
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        subprocess.run([sys.executable, "-m", "eml", "kfold", str(options.images), "--out", made], check=True)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        subprocess.run([sys.executable, "-m", "eml", "kfold", str(options.images), "--out", place], check=True)
         for name, workers in (("whole", 0), ("killed", 1)):
             text = CONFIG.format(
                 name=name,
@@ -70,11 +70,11 @@ def main() -> None:
             assert code == 0, f"exit code {code}"
             if killed >= options.kills:
                 break
-            resume = ["--overwrite"]  # it came to its end before enough kills: once more from the start
-        one, other = (contents(folder / name) for name in ("whole", "killed"))
-        assert one.keys() == other.keys(), set(one) ^ set(other)
-        different = [name for name, content in one.items() if content != other[name]]
-        print(f"killed {killed} times; {len(one)} files compared, different: {different or 'none'}")
+            resume = ["--overwrite"]  # it ended before enough kills: start again
+        whole_files, killed_files = (contents(folder / name) for name in ("whole", "killed"))
+        assert whole_files.keys() == killed_files.keys(), set(whole_files) ^ set(killed_files)
+        different = [name for name, content in whole_files.items() if content != killed_files[name]]
+        print(f"killed {killed} times; {len(whole_files)} files compared, different: {different or 'none'}")
         sys.exit(bool(different))
 
 

@@ -1,19 +1,19 @@
-"""How well are wrong labels found? Some labels of real images are changed, then looked for.
+"""Change some labels of real images and measure how well `eml suspects` finds them.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/label_errors.py --images DIR --weights FILE --out FOLDER [--seed 0]
         [--ways untrained]
 
-5 % of the labels become those of other classes, drawn at random. `eml suspects` then ranks the images, by embeddings
-of networks trained with the wrong labels, each on the images that it has not seen (a short recipe, three folds), and
-by those of the untrained network. Told are precision at the number of changed labels and average precision over all
-images, also of other orders (by other figures of the same votes, by class centres); of the suspects, how many there
-are and which share had been changed. Those of the first that had not are listed in FOLDER/WAY/unchanged.csv, to be
-looked at. What is in FOLDER already is taken as it is. Ten minutes of one core for grocery160, the search for the
-errors a few seconds of them.
+5 % of the labels become those of other classes, drawn at random. `eml suspects` then ranks the images, once by
+embeddings of networks trained on the wrong labels, each embedding the images that it was not trained on (a short
+recipe, three folds), and once by embeddings of the untrained network. Prints precision at the number of changed labels
+and average precision over all images, also for other orders (other scores of the same votes, class centres), and the
+number of suspects with the share whose label was changed. FOLDER/WAY/unchanged.csv lists the first images whose label
+was not changed, for inspection. Files that exist in FOLDER are reused. Ten minutes of one core for grocery160, of which
+the search for the errors takes a few seconds.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/label_errors.py --drawn 60000
 
-Seconds of the search alone, on drawn embeddings of 512 values, and what finding the neighbours takes of it.
+Prints the seconds of the search alone, on drawn embeddings of size 512, and the share of finding the neighbours.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from sklearn.metrics import average_precision_score
 
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table, write_table
-from eml.retrieval.label_errors.label_votes import votes
-from eml.retrieval.label_errors.suspects import EmbeddedImages, find_suspects, wrong_table
+from eml.retrieval.label_errors import EmbeddedImages, find_suspects, wrong_table
+from eml.retrieval.label_errors.label_votes import collect_votes
 from eml.training.out_of_fold import read_embedded
 
 WAYS = ["untrained", "out-of-fold"]
@@ -51,13 +51,13 @@ RECIPE = {
 
 
 def eml(*words: object) -> str:
-    """Standard output of a command."""
+    """Run a command and return its standard output."""
     command = [sys.executable, "-m", "eml", *map(str, words)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def flipped(images: Path, share: float, seed: int, path: Path) -> Table:
-    """Writes the table with that share of the labels changed, and what they were in the column true_label."""
+    """Write the table with this share of the labels changed; the column true_label has the original ones."""
     scan = scan_folder(images, hashes=False)
     frame = scan.table
     random = np.random.default_rng(seed)
@@ -71,21 +71,21 @@ def flipped(images: Path, share: float, seed: int, path: Path) -> Table:
 
 
 def out_of_fold(table: Path, weights: Path, out: Path, epochs: int, seed: int) -> Path:
-    """The folder of the run."""
+    """Train the folds and return the folder of the run."""
     run = out / "run"
     if not (run / "out_of_fold.npz").exists():
         eml("kfold", table, "--k", 3, "--no-near", "--out", out)
         model = RECIPE["model"] | {"weights": str(weights)}  # type: ignore[operator]
         data = {"table": str(out / "folds.csv"), "cache": {"format": "raw", "folder": str(out / "cache")}}
-        given = RECIPE | {"output": str(run), "model": model, "data": data, "epochs": epochs, "seed": seed}
+        settings = RECIPE | {"output": str(run), "model": model, "data": data, "epochs": epochs, "seed": seed}
         config = out / "config.yaml"
-        config.write_text(json.dumps(given), encoding="utf-8")  # JSON is YAML
+        config.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
         eml("train", config, "--fold", "all", "--resume")
     return run
 
 
 def untrained(table: Table, weights: Path, path: Path) -> Path:
-    """An .npz with the embeddings of the network as it comes."""
+    """Write an .npz with the embeddings of the pretrained network."""
     from eml.inference.embed import embed_table
     from eml.inference.load import load
 
@@ -98,18 +98,18 @@ def untrained(table: Table, weights: Path, path: Path) -> Path:
 
 
 def measure(way: str, source: Path, table: Table, out: Path) -> None:
-    """One line of the result; writes unchanged.csv and the command's files."""
+    """Print one line of the result; write unchanged.csv and the command's files."""
     eml("suspects", source, "--root", table.root, "--out", out / way)
-    found = find_suspects(read_embedded(source, table.root)[2])
-    frame = table.frame.set_index("file_name").loc[found.photos.file_names]
+    result = find_suspects(read_embedded(source, table.root)[2])
+    frame = table.frame.set_index("file_name").loc[result.photos.file_names]
     changed = (frame["label"] != frame["true_label"]).to_numpy()
-    number, errors = int(changed.sum()), found.errors
+    number, errors = int(changed.sum()), result.errors
     first = errors.suspects(0.0)[:number]
-    right = found.names[errors.suggested[first]] == frame["true_label"].to_numpy()[first]
-    wrong_table(replace(found, wrong=first[~changed[first]])).to_csv(out / way / "unchanged.csv", index=False)
-    listed = changed[found.wrong]
+    right = result.names[errors.suggested[first]] == frame["true_label"].to_numpy()[first]
+    wrong_table(replace(result, wrong=first[~changed[first]])).to_csv(out / way / "unchanged.csv", index=False)
+    listed = changed[result.wrong]
     print(
-        f"| {way} | {number} | {told(changed, errors.place)} | {right[changed[first]].mean():.3f} "
+        f"| {way} | {number} | {scores_of(changed, errors.place)} | {right[changed[first]].mean():.3f} "
         f"| {len(listed)} | {listed.mean():.3f} | {listed.sum() / number:.3f} |",
         flush=True,
     )
@@ -119,20 +119,20 @@ def measure(way: str, source: Path, table: Table, out: Path) -> None:
         "difference of the shares": errors.other - errors.own,
         "own share alone": -errors.own,
     }.items():
-        print(f"| {way}, {name} | {number} | {told(changed, score)} | | | | |", flush=True)
+        print(f"| {way}, {name} | {number} | {scores_of(changed, score)} | | | | |", flush=True)
 
 
-def told(changed: NDArray[np.bool_], score: NDArray[np.float64]) -> str:
-    """Precision at the number changed, and average precision."""
+def scores_of(changed: NDArray[np.bool_], score: NDArray[np.float64]) -> str:
+    """Return precision at the number of changed labels, and average precision."""
     score = np.nan_to_num(score, nan=-np.inf)
     first = np.argsort(-score, kind="stable")[: changed.sum()]
-    ranks = np.empty(len(score))  # ties by row, as in the list; average_precision_score takes no infinities
+    ranks = np.empty(len(score))  # ties by row, as in the list; average_precision_score accepts no infinities
     ranks[np.argsort(-score, kind="stable")] = np.arange(len(score), 0, -1)
     return f"{changed[first].mean():.3f} | {average_precision_score(changed, ranks):.3f}"
 
 
 def drawn(number: int, size: int = 512, per_class: int = 10) -> None:
-    """Seconds of the whole and of its parts, on clouds of which 5 % of the labels are others."""
+    """Print the seconds of the search and of its parts, on clouds of points with 5 % wrong labels."""
     random = np.random.default_rng(0)
     labels = np.arange(number) // per_class
     centres = random.normal(size=(number // per_class, size)).astype(np.float32)
@@ -142,12 +142,12 @@ def drawn(number: int, size: int = 512, per_class: int = 10) -> None:
     labels[wrong] = random.integers(0, len(centres), len(wrong))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()
-    votes(embeddings, labels)
+    collect_votes(embeddings, labels)
     search = time.process_time() - started
-    found = find_suspects(EmbeddedImages(embeddings, np.arange(number).astype(str), labels.astype(str)))
+    result = find_suspects(EmbeddedImages(embeddings, np.arange(number).astype(str), labels.astype(str)))
     whole = time.process_time() - started - search
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    listed = np.isin(found.wrong, wrong)
+    listed = np.isin(result.wrong, wrong)
     print(
         f"{number:,} x {size}: {whole:.1f} s, of which the neighbours' votes {search:.1f} s; {len(listed):,} suspects, "
         f"{listed.sum():,} of {len(wrong):,} changed; peak memory {memory / 1024:.0f} MiB beyond the embeddings"
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--drawn", type=int, help="number of drawn embeddings, to tell the time")
+    parser.add_argument("--drawn", type=int, help="number of drawn embeddings, to measure the time only")
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
@@ -180,7 +180,7 @@ def main() -> None:
     if "out-of-fold" in options.ways:
         sources["out of fold"] = out_of_fold(table.path, weights, out, options.epochs, options.seed)
     print("| embeddings | labels changed | precision at that number | average precision | right label suggested "
-          "| suspects | of these changed | of the changed found |")  # fmt: skip
+          "| suspects | share of them changed | share of the changed found |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
     for way, source in sources.items():
         measure(way, source, table, out)

@@ -1,11 +1,11 @@
-"""A training step whose images are loaded, against the same step on pixels that are there.
+"""A training step that loads its images, against the same step on pixels in memory.
 
     python tests/benchmarks/loading_step.py --table photos/folds.csv [--backbone mobilenetv2_100 --side 128 --batch 32]
 
-In turns: a step on the next batch of the table's images (files, then the raw cache; augmentation `standard`), loading
-included, and a step on a batch that was loaded before. Printed are medians and the median ratio of neighbours. With
---workers 1 another process loads while this one trains. The cache is made in a temporary folder, its time not counted.
-On a GPU: --backbone resnet50 --side 224 --batch 256 --precision bfloat16 --workers 8.
+In turns: a step on the next batch of the table's images (from files, then from the raw cache; augmentation `standard`),
+including loading, and a step on a batch that was loaded before. Prints medians and the median ratio of neighbouring
+pairs. With --workers 1 another process loads while this one trains. The cache is filled in a temporary folder; its time
+does not count. On a GPU: --backbone resnet50 --side 224 --batch 256 --precision bfloat16 --workers 8.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from eml.training.config import RunConfig
 from eml.training.fit import Run
 
 
-def made(options: argparse.Namespace, table: Table, folder: Path, cache: bool) -> Run:
+def new_run(options: argparse.Namespace, table: Table, folder: Path, cache: bool) -> Run:
     config = RunConfig.model_validate(
         {
             "output": folder / "run",
@@ -74,18 +74,18 @@ def main() -> None:
     table = read_table(options.table, check_files=True)
     print(f"{options.backbone}, {options.side} px, B={options.batch}, {options.workers} workers, "
           f"{torch.get_num_threads()} threads")  # fmt: skip
-    print("| images from | step, loading included, ms | step on ready pixels, ms | ratio |\n|---|---|---|---|")
+    print("| images from | step including loading, ms | step on ready pixels, ms | ratio |\n|---|---|---|---|")
     for name in ("files", "raw cache"):
         with tempfile.TemporaryDirectory() as folder:
-            run = made(options, table, Path(folder), cache=name == "raw cache")
+            run = new_run(options, table, Path(folder), cache=name == "raw cache")
             batches = endless(run)
             ready = next(batches)
             for _ in range(3):
                 run.step(*ready)
             pairs = [(seconds(run, batches), seconds(run, ready)) for _ in range(options.rounds)]
-            ratio = median(one / other for one, other in pairs)
-            one, other = (1000 * median(column) for column in zip(*pairs, strict=True))
-            print(f"| {name} | {one:.1f} | {other:.1f} | {ratio:.3f} |", flush=True)
+            ratio = median(loading / ready for loading, ready in pairs)
+            loading, memory = (1000 * median(column) for column in zip(*pairs, strict=True))
+            print(f"| {name} | {loading:.1f} | {memory:.1f} | {ratio:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

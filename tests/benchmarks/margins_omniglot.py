@@ -1,9 +1,9 @@
-"""Every margin with its defaults on omniglot, alphabets disjoint: a short training from scratch, three seeds.
+"""Train every margin with its defaults on omniglot with disjoint alphabets: a short training from scratch, three seeds.
 
     python tests/benchmarks/margins_omniglot.py --data omniglot/images [--margins arcface,cosface] [--seeds 3]
 
-Half of the alphabets (every other by name) train, the others are measured leave-one-out. The network is the same for
-all margins, the loss and the scale are the margin's own. Prints a Markdown table: R@1 and MAP@R, mean ± std over seeds.
+Half of the alphabets (every second by name) train, the others are measured leave-one-out. The network is the same for
+all margins; loss and scale are the margin's own. Prints a Markdown table: R@1 and MAP@R, mean ± std over seeds.
 """
 
 import argparse
@@ -33,7 +33,7 @@ EPOCHS, BATCH, SIZE = 3, 64, 64
 
 
 def read(folder: Path) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """Pixels (N, 3, 40, 40) uint8, labels (N,) and alphabets (N,), as integers."""
+    """Return pixels (N, 3, 40, 40) uint8, and labels (N,) and alphabets (N,) as integers."""
     files = sorted(folder.glob("*/*.png"))
     pixels = np.stack([PREPROCESS(Image.open(file).convert("RGB")) for file in files])
     labels = np.unique([file.parent.name for file in files], return_inverse=True)[1]
@@ -42,7 +42,7 @@ def read(folder: Path) -> tuple[Tensor, np.ndarray, np.ndarray]:
 
 
 def measure(embedder: Embedder, pixels: Tensor, labels: np.ndarray) -> tuple[float, float]:
-    """R@1 and MAP@R, leave-one-out."""
+    """Return R@1 and MAP@R, leave-one-out."""
     embedder.eval()
     with torch.inference_mode():
         rows = torch.cat([embedder(normalise(part, PREPROCESS)) for part in pixels.split(256)])
@@ -51,7 +51,7 @@ def measure(embedder: Embedder, pixels: Tensor, labels: np.ndarray) -> tuple[flo
 
 
 def train(margin: Margin, pixels: Tensor, labels: np.ndarray, seed: int) -> tuple[Embedder, float]:
-    """The embedder and the last loss."""
+    """Train and return the embedder and the last loss."""
     torch.manual_seed(seed)
     config = {
         "backbone": "test_resnet",
@@ -81,7 +81,7 @@ def train(margin: Margin, pixels: Tensor, labels: np.ndarray, seed: int) -> tupl
 
 
 def main() -> None:
-    """Train and print."""
+    """Train with each margin and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--margins", default=",".join(Margin.members()))
@@ -94,7 +94,7 @@ def main() -> None:
     print(f"{len(seen)} images of {train_labels.max() + 1} characters train, {len(unseen)} are measured", flush=True)
     print("\n| margin | R@1 | MAP@R | last loss | seconds |\n|---|---|---|---|---|", flush=True)
     for name in ["untrained", *options.margins.split(",")]:
-        found, losses, started = [], [], time.perf_counter()
+        measures, losses, started = [], [], time.perf_counter()
         for seed in range(options.seeds):
             if name == "untrained":
                 torch.manual_seed(seed)
@@ -103,9 +103,9 @@ def main() -> None:
             else:
                 margin = Margin.members()[name].model_validate({"type": name})
                 embedder, loss = train(margin, seen, train_labels, seed)
-            found.append(measure(embedder, unseen, labels[~known]))
+            measures.append(measure(embedder, unseen, labels[~known]))
             losses.append(loss)
-        shown = [f"{statistics.mean(v):.3f} ± {statistics.pstdev(v):.3f}" for v in zip(*found, strict=True)]
+        shown = [f"{statistics.mean(v):.3f} ± {statistics.pstdev(v):.3f}" for v in zip(*measures, strict=True)]
         seconds = (time.perf_counter() - started) / options.seeds
         print(f"| {name} | {' | '.join(shown)} | {statistics.mean(losses):.3f} | {seconds:.0f} |", flush=True)
 

@@ -1,11 +1,11 @@
-"""Training with a million classes within 6 GB: `eml train` with a sampled head, killed twice and resumed each time.
+"""Train with a million classes within 6 GB: `eml train` with a sampled head, ended twice and resumed each time.
 
     python tests/benchmarks/million_classes.py --out DIR
 
-Makes a long tail in DIR: an image per class, and 200 more of each of the first thousand (a class is a pattern of 20
+Creates a long tail in DIR: an image per class, and 200 more of each of the first thousand (a class is a pattern of 20
 bits; 5 GB of small files). Trains one epoch, ends it with SIGTERM and later with SIGKILL, resumes each time, and prints
-losses, time and peak memory. A step that knows nothing of its images has a loss of about ln n, n classes compared;
-only the head of the tail, a sixth of the images, comes often enough to be learned.
+losses, time and peak memory. A step that knows nothing of its images has a loss of about ln n, for n compared classes.
+Only the classes with many images, a sixth of all images, are shown often enough to be learned.
 """
 
 import argparse
@@ -42,7 +42,7 @@ batch_size: 1000
 
 
 def make(folder: Path, classes: int) -> None:
-    """Images of 5×4 black and white fields with a little noise on them, and the table."""
+    """Write images of 5×4 black and white fields with a little noise, and the table."""
     random, rows = np.random.default_rng(0), []
     for number in [*range(classes), *(list(range(classes // 1000)) * 200)]:
         bits = (number >> np.arange(20)) & 1
@@ -58,7 +58,7 @@ def make(folder: Path, classes: int) -> None:
 
 
 def train(folder: Path, *options: str, end_after: float | None = None, by: signal.Signals = signal.SIGTERM) -> float:
-    """Runs `eml train`; by a signal's end if asked, seconds after its first step is due. Returns its seconds."""
+    """Run `eml train`, ended by the signal `by` after `end_after` seconds if given, and return its seconds."""
     command = [sys.executable, "-m", "eml", "train", str(folder / "config.yaml"), *options]
     started = time.monotonic()
     process = subprocess.Popen(command)
@@ -90,7 +90,7 @@ def main() -> None:
         loss, cosine = mean(line["loss"] for line in part), mean(line["target_cosine"] for line in part)
         accuracy = mean(line["accuracy"] for line in part)
         print(f"{name}: loss {loss:.2f}, target cosine {cosine:.3f}, batch accuracy {accuracy:.1%}")
-    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1)), "every step is there once"
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1)), "every step must be logged once"
     print(f"ln n = {math.log(max(0.01 * options.classes, 1000)):.2f}, steps {len(lines)}")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"peak memory of the training process: {peak:.2f} GiB")

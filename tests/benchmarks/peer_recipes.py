@@ -1,13 +1,13 @@
-"""open-metric-learning's and pytorch-metric-learning's documented recipes, to compare configs/*.yaml with. No eml here.
+"""Documented recipes of open-metric-learning and pytorch-metric-learning, to compare configs/*.yaml with; no eml here.
 
     python -m venv peer && peer/bin/pip install open-metric-learning omegaconf pytorch-metric-learning timm
     peer/bin/python tests/benchmarks/peer_recipes.py train RECIPE --images DIR --weights FILE --side 160 --seconds 300 \
         --out peer.npz
     python tests/benchmarks/peer_recipes.py measure peer.npz …
 
-`train` trains mobilenetv2_100 for so many seconds of processor time and embeds the images of the classes that it has
-not seen: of the sorted names every second one (with --group-by SEPARATOR of what stands before it in the names).
-`measure` runs where eml is installed (the two libraries need an older numpy than eml): one line of JSON per file.
+`train` trains mobilenetv2_100 for --seconds of processor time and embeds the images of the unseen classes: every second
+one of the sorted names (with --group-by SEPARATOR, of the parts of the names before it). `measure` runs where eml is
+installed (the two libraries need an older numpy than eml) and prints one line of JSON per file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass
 class Task:
-    """What is the same for all recipes. files: of the training classes, labels: 0, 1, 2, …"""
+    """The settings that all recipes share. files: of the training classes, labels: 0, 1, 2, …"""
 
     files: list[Path]
     labels: list[int]
@@ -45,9 +45,9 @@ class Task:
 
 
 def oml_readme(task: Task) -> Any:
-    """README's image example: Adam 1e-4, triplet loss with margin 0.1 over all triplets of a balanced batch.
+    """Train by the README's image example: Adam 1e-4, triplet loss with margin 0.1, all triplets of a balanced batch.
 
-    The batch is that of its CUB pipeline, 8 × 4: the example's 2 × 2 is for a handful of mock images. Augmentation:
+    The batch is that of its CUB pipeline, 8 × 4: the example's 2 × 2 is for a few mock images. Augmentation:
     get_augs_torch, as in its other examples.
     """
     from oml.losses import TripletLossWithMiner
@@ -56,11 +56,13 @@ def oml_readme(task: Task) -> Any:
     from torch.optim import Adam
 
     criterion = TripletLossWithMiner(0.1, AllTripletsMiner())
-    return _oml(task, get_augs_torch(task.side), criterion, lambda given: Adam(given, lr=task.rate or 1e-4), (8, 4))
+    return _oml(
+        task, get_augs_torch(task.side), criterion, lambda parameters: Adam(parameters, lr=task.rate or 1e-4), (8, 4)
+    )
 
 
 def oml_pipeline(task: Task) -> Any:
-    """extractor_inshop's pipeline: AdamW 1e-5, soft triplet loss over hard triplets, random crops down to a fifth.
+    """Train by the pipeline extractor_inshop: AdamW 1e-5, soft triplet loss, hard triplets, random crops down to .2.
 
     Batch 8 × 4 as above: its 30 × 4 × 5 categories is for GPUs.
     """
@@ -70,7 +72,9 @@ def oml_pipeline(task: Task) -> Any:
     from torch.optim import AdamW
 
     criterion = TripletLossWithMiner(None, HardTripletsMiner())
-    return _oml(task, get_augs_hypvit(task.side), criterion, lambda given: AdamW(given, lr=task.rate or 1e-5), (8, 4))
+    return _oml(
+        task, get_augs_hypvit(task.side), criterion, lambda parameters: AdamW(parameters, lr=task.rate or 1e-5), (8, 4)
+    )
 
 
 def _oml(task: Task, augment: Any, criterion: Any, optimizer_for: Any, batch: tuple[int, int]) -> Any:
@@ -111,8 +115,10 @@ def _oml(task: Task, augment: Any, criterion: Any, optimizer_for: Any, batch: tu
 
 
 def pml_metric_loss(task: Task) -> Any:
-    """examples/notebooks/MetricLossOnly: trunk (Adam 1e-5) and a linear embedder of 64 (1e-4), triplet loss with
-    margin 0.1, MultiSimilarityMiner, four images a class, batch 32, random crops down to .16."""
+    """Train by examples/notebooks/MetricLossOnly: trunk (Adam 1e-5) and linear embedder of size 64 (1e-4).
+
+    Triplet loss with margin 0.1, MultiSimilarityMiner, four images per class, batch 32, random crops down to .16.
+    """
     import torch
     from pytorch_metric_learning import losses, miners, samplers, trainers
 
@@ -139,9 +145,11 @@ def pml_metric_loss(task: Task) -> Any:
 
 
 def pml_arcface(task: Task) -> Any:
-    """ArcFaceLoss at its defaults (28.6 degrees, scale 64) with SGD 0.01 for its weights, as the page on losses says;
-    the network and its batches as in the notebook SubCenterArcFaceMNIST (shuffled, 64, Adam), but at rate 1e-4: its
-    0.01 is for a network from scratch."""
+    """Train with ArcFaceLoss at its defaults (28.6 degrees, scale 64) and SGD 0.01 for its weights.
+
+    The loss is as on the page about losses; network and batches are as in the notebook SubCenterArcFaceMNIST (shuffled,
+    64, Adam), but with rate 1e-4: its 0.01 is for a network from scratch.
+    """
     import torch
     from pytorch_metric_learning import losses
     from torch.utils.data import DataLoader
@@ -164,7 +172,7 @@ def pml_arcface(task: Task) -> Any:
 
 
 def _pml_augment(task: Task) -> Any:
-    """Of the notebook MetricLossOnly."""
+    """Return the augmentation of the notebook MetricLossOnly."""
     from torchvision import transforms
 
     augment = transforms.Compose(
@@ -180,7 +188,7 @@ def _pml_augment(task: Task) -> Any:
 
 
 class SpentError(Exception):
-    """The processor time is spent; pytorch-metric-learning's trainers end by epochs alone."""
+    """The processor time is used up; pytorch-metric-learning's trainers end only by epochs."""
 
 
 def _stop(task: Task) -> None:
@@ -192,7 +200,7 @@ def _stop(task: Task) -> None:
 
 
 class ImageDataset:
-    """A map-style dataset of (tensor, label), decoded at every draw as eml does."""
+    """A map-style dataset of (tensor, label) that decodes at every access, as eml does."""
 
     def __init__(self, files: list[Path], labels: list[int], transform: Any) -> None:
         self.files, self.labels, self.transform = files, labels, transform
@@ -208,7 +216,7 @@ class ImageDataset:
 
 
 def none(task: Task) -> Any:
-    """The untrained network."""
+    """Return the untrained network."""
     return task.trunk
 
 
@@ -230,17 +238,17 @@ def _without_flip(augment: Any, flip: bool) -> Any:
 
 
 def sides(images: Path, separator: str | None, parity: int) -> tuple[list[Path], list[int]]:
-    """The images, and their labels 0, 1, 2, …, of every second class or group of classes, by sorted name."""
+    """Return the images and labels 0, 1, 2, … of every second class or group of classes, by sorted name."""
     names = sorted(folder.name for folder in images.iterdir() if folder.is_dir())
     groups = [name.partition(separator)[0] if separator else name for name in names]
     chosen = sorted(set(groups))[parity::2]
     classes = [name for name, group in zip(names, groups, strict=True) if group in chosen]
-    found = [(file, label) for label, name in enumerate(classes) for file in sorted((images / name).iterdir())]
-    return [file for file, _ in found], [label for _, label in found]
+    pairs = [(file, label) for label, name in enumerate(classes) for file in sorted((images / name).iterdir())]
+    return [file for file, _ in pairs], [label for _, label in pairs]
 
 
 def embed(model: Any, files: list[Path], side: int) -> Any:
-    """(N, D) of images squashed to the square, as eml's `fit: squash` does."""
+    """Return (N, D) embeddings of images squashed to the square, as eml's `fit: squash` does."""
     import torch
     from torchvision import transforms
 
@@ -262,7 +270,7 @@ def embed(model: Any, files: list[Path], side: int) -> Any:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train by the recipe and leave the embeddings of the unseen classes, with labels and what was spent."""
+    """Train by the recipe and save the embeddings of the unseen classes, with labels, seconds and steps."""
     import timm
     import torch
 
@@ -290,7 +298,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Leave-one-out retrieval by cosine, with eml's code as for eml's own runs."""
+    """Print leave-one-out retrieval by cosine, with the code that measures eml's own runs."""
     import torch
 
     from eml.retrieval.metrics.base import summarise
@@ -304,7 +312,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Read the command line and do what it says."""
+    """Parse the command line and run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     training = commands.add_parser("train")
@@ -312,13 +320,13 @@ def main() -> None:
     add = training.add_argument
     add("recipe", choices=RECIPES)
     add("--images", type=Path, required=True, help="folder with one folder of images per class")
-    add("--group-by", metavar="SEPARATOR", help="whole groups of classes train: what stands before it in their names")
+    add("--group-by", metavar="SEPARATOR", help="split whole groups of classes: the part of their names before it")
     add("--weights", type=Path, required=True, help="mobilenetv2_100 ImageNet weights (safetensors)")
     add("--side", type=int, required=True, help="pixels")
-    add("--seconds", type=float, default=0, help="processor time of the training; its last step is finished")
+    add("--seconds", type=float, default=0, help="processor time of the training; the last step is completed")
     add("--seed", type=int, default=0)
     add("--rate", type=float, help="learning rate of the network, in place of the recipe's own")
-    add("--no-flip", action="store_true", help="leave the recipe's mirroring out, as for characters")
+    add("--no-flip", action="store_true", help="omit the recipe's mirroring, as for characters")
     add("--out", type=Path, required=True, help="embeddings of the unseen classes (.npz)")
     measuring = commands.add_parser("measure")
     measuring.set_defaults(run=measure)

@@ -1,12 +1,12 @@
-"""Does `recipe: auto` help? Untrained against trained network on classes never seen, on several datasets.
+"""Measure whether `recipe: auto` helps: untrained against trained network on unseen classes, on several datasets.
 
     python tests/benchmarks/recipes.py --data DIR --weights FILE [--only NAME …] [--seeds 0 1 2] [--config FILE]
 
 DIR holds grocery160, omniglot, emoji and orl_faces unpacked, each with images/CLASS/…. Half of the classes train (of
-omniglot the alphabets at even places), the other half is measured leave-one-out; `NAME-8` trains on eight of the
-classes alone and is measured on the same others. Nothing is set but the table, the weights and the seed, unless
---config names a recipe to measure in the place of auto. One line each: metric before and after, difference with its
-95 % interval over classes, seconds of everything, processor seconds of the steps alone.
+omniglot every second alphabet), the other half is measured leave-one-out; `NAME-8` trains on only eight of the classes
+and is measured on the same others. The config sets only the table, the weights and the seed, unless --config names a
+recipe to measure instead of auto. One line each: metric before and after, difference with its 95 % interval over
+classes, seconds of everything, processor seconds of the steps alone.
 """
 
 import argparse
@@ -29,7 +29,7 @@ DATASETS = ("grocery160", "omniglot", "emoji", "orl_faces")
 
 
 def sides(name: str, table: Table) -> tuple[Table, Table]:
-    """Training classes and others."""
+    """Split a table into training classes and unseen classes."""
     labels = table.frame["label"]
     groups = labels.str.partition("__")[0] if name == "omniglot" else labels
     test = groups.isin(sorted(set(groups))[1::2])
@@ -57,11 +57,11 @@ def measure(
         for side, table in (("train", train), ("test", test)):
             path = Path(folder) / f"{side}.csv"
             paths[side] = write_table(table.frame, path, command="benchmark", root=table.root).path
-        given = yaml.safe_load(base.read_text(encoding="utf-8")) if base else {}
-        values = given | {
+        recipe = yaml.safe_load(base.read_text(encoding="utf-8")) if base else {}
+        values = recipe | {
             "output": Path(folder) / "run",
             "data": {"table": paths["train"], "fold": None},
-            "model": given.get("model", {}) | {"weights": weights},
+            "model": recipe.get("model", {}) | {"weights": weights},
             "validation": {"tables": {"unseen": paths["test"]}, "metric": "unseen/map_at_r", "every": 1000},
             "seed": seed,
         }
@@ -71,15 +71,15 @@ def measure(
         table = Table(train.frame, train.root, paths["train"])
         result = fit(load(RunConfig, config, settings), table, observe=clock.observe)
         seconds = time.monotonic() - started
-        told, before, after = result.verdict, result.before, result.best
-        assert told is not None
+        verdict, before, after = result.verdict, result.before, result.best
+        assert verdict is not None
         assert before is not None
         assert after is not None
         recall = f"{before['unseen/recall_at_1']:.3f} → {after['unseen/recall_at_1']:.3f}"
         print(
             f"| {name} | {train.frame['label'].nunique()} | {len(train.frame):,} "
-            f"| {told.before:.4f} | {told.after:.4f} "
-            f"| {told.difference:+.4f} ({told.low:+.4f} to {told.high:+.4f}) | {recall} | {seed} "
+            f"| {verdict.before:.4f} | {verdict.after:.4f} "
+            f"| {verdict.difference:+.4f} ({verdict.low:+.4f} to {verdict.high:+.4f}) | {recall} | {seed} "
             f"| {seconds:.0f} | {clock.seconds:.0f} |",
             flush=True,
         )
@@ -91,8 +91,8 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--only", nargs="*", default=[*DATASETS, *(f"{name}-8" for name in DATASETS)])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
-    parser.add_argument("--config", type=Path, help="a recipe in the place of auto")
-    parser.add_argument("--set", nargs="*", default=[], help="KEY=VALUE, to try something else")
+    parser.add_argument("--config", type=Path, help="a recipe to measure instead of auto")
+    parser.add_argument("--set", nargs="*", default=[], help="KEY=VALUE, further settings")
     options = parser.parse_args()
     weights = options.weights if options.weights == "none" else str(Path(options.weights).absolute())
     print(

@@ -75,6 +75,12 @@ def member(family: Any, settings: Settings) -> Any:
     return family.members()[settings["type"]].model_validate(settings)
 
 
+def random_mix() -> str:
+    """Gives the name of the mix that is mixup or CutMix, batch by batch."""
+    family = found("eml.images.mixes:Mix", "eml.data.mixes:Mix", "eml.mixes:Mix")
+    return "mixup_or_cutmix" if "mixup_or_cutmix" in family.members() else "either"
+
+
 def margin_fields(name: str) -> set[str]:
     """Gives the names of a margin's settings."""
     return set(margin_family().members()[name].model_fields)
@@ -180,19 +186,19 @@ class Facts:
         """Records one value, or all that a dict or list holds."""
         match value:
             case dict():
-                for key, each in value.items():
+                for key, item in value.items():
                     if not VOLATILE.search(str(key)):
-                        self.add(f"{path}/{str(key).replace(str(self.folder), 'WORK')}", each)
+                        self.add(f"{path}/{str(key).replace(str(self.folder), 'WORK')}", item)
                 if not value:
                     self._add(path, "{}")
             case list() | tuple():
-                if all(isinstance(each, int | float) for each in value):
+                if all(isinstance(item, int | float) for item in value):
                     self._add(path, "[" + " ".join(map(repr, value)) + "]")
                 else:
-                    for index, each in enumerate(value):
-                        self.add(f"{path}/{index}", each)
+                    for index, item in enumerate(value):
+                        self.add(f"{path}/{index}", item)
             case str():
-                self._add(path, self._told(value))
+                self._add(path, self._shortened(value))
             case _:
                 self._add(path, repr(value))
 
@@ -201,7 +207,7 @@ class Facts:
             raise ValueError(f"{path} is recorded twice")
         self.values[path] = value
 
-    def _told(self, text: str) -> str:
+    def _shortened(self, text: str) -> str:
         """Gives a name as it is and a sentence as the numbers in it."""
         text = text.replace(str(self.folder), "WORK")
         return "sentence: " + " ".join(NUMBER.findall(text)) if any(map(str.isspace, text)) else text
@@ -209,11 +215,11 @@ class Facts:
 
 def digest(*parts: str | bytes) -> str:
     """Hashes texts and bytes."""
-    made = hashlib.sha256()
+    sha = hashlib.sha256()
     for part in parts:
-        made.update(part.encode() if isinstance(part, str) else part)
-        made.update(b"\0")
-    return made.hexdigest()[:24]
+        sha.update(part.encode() if isinstance(part, str) else part)
+        sha.update(b"\0")
+    return sha.hexdigest()[:24]
 
 
 def tensor_digest(tensor: Tensor) -> str:
@@ -224,7 +230,7 @@ def tensor_digest(tensor: Tensor) -> str:
 
 def sorted_digests(tensors: Iterable[Tensor]) -> str:
     """Hashes each tensor; in order of the hashes, so that names do not matter."""
-    return " ".join(sorted(tensor_digest(each)[:16] for each in tensors))
+    return " ".join(sorted(tensor_digest(tensor)[:16] for tensor in tensors))
 
 
 def tensors_within(value: object) -> Iterator[Tensor]:
@@ -232,8 +238,8 @@ def tensors_within(value: object) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from tensors_within(each)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from tensors_within(item)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -322,11 +328,11 @@ def record_margins(facts: Facts) -> None:
 def optimised(margin: str, variant: Variant, mode: Settings) -> dict[str, str]:
     """Takes 20 steps of a linear layer under a class head; gives losses and hashes."""
     torch.manual_seed(3)
-    made = member(margin_family(), {"type": margin} | variant.margin)
-    head = new_head(made, CLASSES, SIZE, variant.head | {"mode": mode}, COUNTS, torch.float32)
+    built = member(margin_family(), {"type": margin} | variant.margin)
+    head = new_head(built, CLASSES, SIZE, variant.head | {"mode": mode}, COUNTS, torch.float32)
     loss, random = member(loss_family(), variant.loss), torch.Generator().manual_seed(4)
     layer = torch.nn.Parameter(4 * torch.eye(SIZE))
-    trained = [each for each in head.parameters() if each.requires_grad]
+    trained = [weight for weight in head.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW([layer, *trained], lr=0.02, weight_decay=0.01)
     values, seen = [], []
     for step in range(STEPS):
@@ -339,7 +345,7 @@ def optimised(margin: str, variant: Variant, mode: Settings) -> dict[str, str]:
         step_sampled_rows(head, 0.02, 0.01)
         values.append(float(losses.mean().detach()).hex())
         seen.append(" ".join(sorted(map(tensor_digest, [losses, *terms]))))
-    state = [*head.state_dict().values(), *(each for each in head.buffers())]
+    state = [*head.state_dict().values(), *head.buffers()]
     return {
         "losses": " ".join(values),
         "terms": digest(*seen),
@@ -363,8 +369,8 @@ def losses_of(head: Any, loss: Any, x: Tensor, random: torch.Generator, *, mixed
 
 def tensors_of(terms: Any) -> list[Tensor]:
     """Gives the tensors among the fields of a dataclass."""
-    values = (getattr(terms, each.name) for each in fields(terms))
-    return [each for each in values if isinstance(each, Tensor)]
+    values = (getattr(terms, entry.name) for entry in fields(terms))
+    return [value for value in values if isinstance(value, Tensor)]
 
 
 def evaluated(head: Any, loss: Any, layer: Tensor, random: torch.Generator) -> str:
@@ -383,7 +389,7 @@ def evaluated(head: Any, loss: Any, layer: Tensor, random: torch.Generator) -> s
 
 @dataclass(frozen=True)
 class Golden:
-    """How ours is set up for a golden file."""
+    """The setup of eml's margin for a golden file."""
 
     margin: Settings
     scale: float = 64
@@ -455,13 +461,13 @@ def golden_head(name: str, golden: Golden, arrays: dict[str, Tensor], mode: str)
     if parameter(head, "bias") is not None:
         parameter(head, "bias").data = arrays["bias"].clone()
     if golden.margin["type"] == "sphereface" and state_of(head):
-        for each in state_of(head).values():
-            each.fill_(10**7)
-    if "state_init" in arrays:  # mean before std, as the reference has it; one number in the other files
-        for each, value in zip(state_of(head).values(), arrays["state_init"], strict=True):
-            each.fill_(value.item())
+        for buffer in state_of(head).values():
+            buffer.fill_(10**7)
+    if "state_init" in arrays:  # mean before std, as in the reference; one number in the other files
+        for buffer, value in zip(state_of(head).values(), arrays["state_init"], strict=True):
+            buffer.fill_(value.item())
     if "queue_init" in arrays:
-        next(each for each in state_of(head, "memory").values() if each.ndim == 2).copy_(arrays["queue_init"])
+        next(buffer for buffer in state_of(head, "memory").values() if buffer.ndim == 2).copy_(arrays["queue_init"])
     return head
 
 
@@ -484,12 +490,14 @@ def golden_results(name: str, golden: Golden, arrays: dict[str, Tensor], mode: s
             classes = arrays["weight_index" + ("2" if step else "")] if steps == 2 else None
             losses = loss(terms_of(head, x, own, draws, classes))
         losses.mean().backward()
-        gradients = [x.grad, *(each.grad for each in (*head.parameters(), *sampled_rows(head)))]
+        gradients = [x.grad, *(weight.grad for weight in (*head.parameters(), *sampled_rows(head)))]
         found_values["losses"].append(float(losses.mean().detach()).hex())
-        found_values["gradients"].append(digest(sorted_digests(each for each in gradients if each is not None)))
+        found_values["gradients"].append(
+            digest(sorted_digests(gradient for gradient in gradients if gradient is not None))
+        )
         found_values["logits"].append(tensor_digest(logits_of(head, x, own, draws)))
         step_sampled_rows(head, 0.1, 5e-4)
-    return {key: ",".join(each) for key, each in found_values.items()} | {"state": golden_state(head)}
+    return {key: ",".join(words) for key, words in found_values.items()} | {"state": golden_state(head)}
 
 
 def golden_state(head: Any) -> str:
@@ -558,20 +566,20 @@ def columns_of(file: Path) -> dict[str, Any]:
     """Gives the place of each column and a hash of its values; of few distinct values, how often each is there."""
     with file.open(encoding="utf-8", newline="") as text:
         header, *rows = list(csv.reader(text))
-    made: dict[str, Any] = {"rows": len(rows)}
+    columns: dict[str, Any] = {"rows": len(rows)}
     for place, name in enumerate(header):
         values = [row[place] for row in rows]
         counts = Counter(values)
-        made[f"column/{name}"] = {"place": place}
+        columns[f"column/{name}"] = {"place": place}
         if len(counts) < FEW:
             order = {value: index for index, value in enumerate(counts)}  # of first appearance
-            made[f"column/{name}"]["pattern"] = digest(*(str(order[value]) for value in values))
+            columns[f"column/{name}"]["pattern"] = digest(*(str(order[value]) for value in values))
             for value, count in counts.items():
                 words = f"sentence-{order[value]}:{'_'.join(NUMBER.findall(value))}" if " " in value else value
-                made[f"column/{name}"][f"value/{words or '(empty)'}"] = count
+                columns[f"column/{name}"][f"value/{words or '(empty)'}"] = count
         else:
-            made[f"column/{name}"]["text"] = digest(*values)
-    return made
+            columns[f"column/{name}"]["text"] = digest(*values)
+    return columns
 
 
 def write_rows(file: Path, header: list[str], rows: Iterable[Iterable[object]]) -> None:
@@ -669,7 +677,7 @@ RUNS: dict[str, Settings] = {
     "sampled": {
         "margin": {"type": "elastic_cosface"},
         "head": {"scale": 16, "mode": {"type": "sampled", "fraction": 0.6}},
-        "mix": {"type": "either"},
+        "mix": {"type": random_mix()},
         "sampler": {"type": "balanced"},
         "augment": {"type": "randaugment"},
         "optimizer": {"clip": 5.0, "layer_decay": 0.8, "lr": {"backbone": 1e-3}},
@@ -758,7 +766,7 @@ def add_run(facts: Facts, name: str, folder: Path) -> None:
         elif file.suffix in (".yaml", ".yml"):
             facts.add(path, yaml.safe_load(file.read_text(encoding="utf-8")))
         elif file.suffix == ".safetensors":
-            facts.add(path, {key: tensor_digest(each) for key, each in load_file(file).items()})
+            facts.add(path, {key: tensor_digest(tensor) for key, tensor in load_file(file).items()})
         elif file.name == "state.pt":
             tensors = list(tensors_within(torch.load(file, map_location="cpu", weights_only=True)))
             facts.values[path] = sorted_digests(tensors)
@@ -781,18 +789,18 @@ def initial_config(shop: Workshop) -> None:
 def record_evaluations(shop: Workshop) -> None:
     """Records metrics of runs and of a pretrained network, thresholds and suspects."""
     write_pairs(shop)
-    other, full = ("--data", "grocery160/other.csv", "--no-report", "--json"), ("--verification", "--clustering")
+    data, full = ("--data", "grocery160/other.csv", "--no-report", "--json"), ("--verification", "--clustering")
     pretrained = ("timm:mobilenetv2_100", "--weights", shop.source / WEIGHTS, "--image-size", "64")
-    shop.eml("evaluate/whole", "evaluate", "whole", *other, *full, "--slice", "coarse", "--out", "evaluations/whole")
+    shop.eml("evaluate/whole", "evaluate", "whole", *data, *full, "--slice", "coarse", "--out", "evaluations/whole")
     more = ("--leave-out-same", "camera", "--pairs", "grocery160/pairs.csv", "--against", "sampled")
-    shop.eml("evaluate/tiled", "evaluate", "tiled", *other, *more, "--out", "evaluations/tiled")
+    shop.eml("evaluate/tiled", "evaluate", "tiled", *data, *more, "--out", "evaluations/tiled")
     noisy = ("--data", "grocery160/noisy.csv", "--within", "camera", "--no-report", "--json", "--save-embeddings")
     shop.eml("evaluate/pretrained", "evaluate", *pretrained, *noisy, *full, "--out", "evaluations/pretrained")
-    data = ("--data", "grocery160/other.csv", "--json")
-    shop.eml("calibrate/far", "calibrate", "whole", *data, "--far", "0.1")
-    shop.eml("calibrate/pair_far", "calibrate", "sampled", *data, "--pair-far", "0.02", "--strict")
-    shop.eml("calibrate/precision", "calibrate", "tiled", *data, "--precision", "0.5", "--within", "camera")
-    shop.eml("evaluate/calibrated", "evaluate", "whole", *other, "--out", "evaluations/calibrated")
+    calibration = ("--data", "grocery160/other.csv", "--json")
+    shop.eml("calibrate/far", "calibrate", "whole", *calibration, "--far", "0.1")
+    shop.eml("calibrate/pair_far", "calibrate", "sampled", *calibration, "--pair-far", "0.02", "--strict")
+    shop.eml("calibrate/precision", "calibrate", "tiled", *calibration, "--precision", "0.5", "--within", "camera")
+    shop.eml("evaluate/calibrated", "evaluate", "whole", *data, "--out", "evaluations/calibrated")
     shop.eml("suspects/folds", "suspects", "folds", "--min-score", "0.5", "--out", "suspects_folds", "--json")
     for index, file in enumerate(sorted((shop.runs / "evaluations/pretrained").rglob("*.npz"))):
         with np.load(file) as stored:
@@ -813,8 +821,8 @@ def write_pairs(shop: Workshop) -> None:
         rows = list(csv.DictReader(text))
     pairs = []
     for index in range(len(rows) - 1):
-        one, two = rows[index], rows[(index + 1) if index % 2 else (index * 5 + 31) % len(rows)]
-        pairs.append([one["file_name"], two["file_name"], int(one["label"] == two["label"])])
+        first, second = rows[index], rows[(index + 1) if index % 2 else (index * 5 + 31) % len(rows)]
+        pairs.append([first["file_name"], second["file_name"], int(first["label"] == second["label"])])
     write_rows(shop.runs / "grocery160" / "pairs.csv", ["file_name_1", "file_name_2", "same"], pairs)
 
 
@@ -854,11 +862,11 @@ def record(out: Path, work: Path, source: Path, sections: Iterable[str]) -> None
 def machine() -> dict[str, str]:
     """Tells what the last bits depend on besides eml."""
     packages = ("torch", "numpy", "timm", "pandas", "pillow", "albumentations", "scikit-learn", "scipy")
-    told = {"python": platform.python_version(), "cpu": torch.backends.cpu.get_cpu_capability()}
+    versions = {"python": platform.python_version(), "cpu": torch.backends.cpu.get_cpu_capability()}
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     features = sorted({line for line in lines if line.startswith(("model name", "flags"))})
-    return told | {"processor": digest(*features)} | {name: version(name) for name in packages}
+    return versions | {"processor": digest(*features)} | {name: version(name) for name in packages}
 
 
 class Renames:
@@ -871,19 +879,19 @@ class Renames:
 
     def path(self, old: str) -> str | None:
         """Gives the new path, None where it is dropped; of several rules the one with the most parts holds."""
-        parts, made, place = old.split("/"), [], 0
+        parts, renamed_parts, place = old.split("/"), [], 0
         while place < len(parts):
             for rule, new in self.rules.items():
                 if tuple(parts[place : place + len(rule)]) == rule:
                     if new is None:
                         return None
-                    made.append(new)
+                    renamed_parts.append(new)
                     place += len(rule)
                     break
             else:
-                made.append(parts[place])
+                renamed_parts.append(parts[place])
                 place += 1
-        return "/".join(made)
+        return "/".join(renamed_parts)
 
     def value(self, old: str) -> str:
         """Gives a value in new words: a name, or the parts of a path of a file."""
@@ -925,15 +933,15 @@ def of_sections(recording: Settings, sections: list[str]) -> dict[str, str]:
 
 def renamed(facts: dict[str, str], renames: Renames) -> tuple[dict[str, str], list[str]]:
     """Gives the facts under their new paths, and the paths that were given twice."""
-    made: dict[str, str] = {}
+    kept: dict[str, str] = {}
     twice = []
     for path, value in facts.items():
         new = renames.path(path)
-        if new in made:
+        if new in kept:
             twice.append(f"{path} → {new}")
         elif new is not None:
-            made[new] = value
-    return made, twice
+            kept[new] = value
+    return kept, twice
 
 
 def difference(path: str, old: str, new: str) -> str:

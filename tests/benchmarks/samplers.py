@@ -1,11 +1,11 @@
-"""An epoch's order, made for millions of images: seconds, peak memory, and how much of the data it shows.
+"""The order of an epoch of millions of images: seconds, peak memory, and the share of the data that it shows.
 
     python tests/benchmarks/samplers.py [--images 2000000] [--classes 200000] [--batch 256] [--peers]
 
-Two sets of labels: all classes alike, and a long tail (sizes ∝ rank^-0.9, beside two images each). Every way runs in
-a process of its own, `--rounds` times: median of the seconds, largest peak of the resident set above that with the
-labels and the imports (Linux). `--peers` adds, once, MPerClassSampler of pytorch-metric-learning and BalanceSampler of
-open-metric-learning with the batch size and the K of per_class, as long as an epoch of theirs is.
+Two sets of labels: classes of equal size, and a long tail (sizes ∝ rank^-0.9, plus two images each). Every sampler runs
+in a process of its own, `--rounds` times: median of the seconds, largest peak of the resident set beyond labels and
+imports (Linux). `--peers` adds, once, MPerClassSampler of pytorch-metric-learning and BalanceSampler of
+open-metric-learning with the batch size and the K of per_class, for an epoch of their own length.
 """
 
 import argparse
@@ -38,18 +38,18 @@ OURS: dict[str, Sampler] = {
 PEERS = ["pytorch-metric-learning MPerClassSampler", "open-metric-learning BalanceSampler"]
 
 
-def labels_of(shape: str, photos: int, classes: int) -> NDArray[np.int64]:
-    """(images,) of every class at least two."""
+def labels_of(shape: str, images: int, classes: int) -> NDArray[np.int64]:
+    """Return (images,) labels, at least two of every class."""
     random = np.random.default_rng(0)
     if shape == "equal":
-        return random.permutation(np.arange(photos) % classes)
+        return random.permutation(np.arange(images) % classes)
     weights = 1 / np.arange(1, classes + 1) ** 0.9
-    draw_batches = random.choice(classes, photos - 2 * classes, p=weights / weights.sum())
-    return random.permutation(np.concatenate([np.arange(2 * classes) % classes, draw_batches]))
+    further = random.choice(classes, images - 2 * classes, p=weights / weights.sum())
+    return random.permutation(np.concatenate([np.arange(2 * classes) % classes, further]))
 
 
-def made_by(way: str, labels: NDArray[np.int64], batch: int) -> Callable[[], Iterable[int]]:
-    """The way as a function that gives an epoch's rows; a thousand classes share a category."""
+def sampler_of(way: str, labels: NDArray[np.int64], batch: int) -> Callable[[], Iterable[int]]:
+    """Return a function that gives an epoch's rows; a thousand classes share a category."""
     if way in OURS:
         classes = Classes(labels, labels % 200)
         return lambda: OURS[way].epoch(classes, batch, seed=0, epoch=1)
@@ -62,21 +62,21 @@ def made_by(way: str, labels: NDArray[np.int64], batch: int) -> Callable[[], Ite
     return lambda: [row for rows in BalanceSampler(labels.tolist(), batch // K, K) for row in rows]
 
 
-def resident(what: str) -> float:
-    """MiB of VmRSS, the resident set, or VmHWM, the largest one."""
+def resident(field: str) -> float:
+    """Return the MiB of a field of /proc/self/status: VmRSS, the resident set, or VmHWM, its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(what)).split()[1]) / 1024
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 
 
-def one(way: str, shape: str, photos: int, classes: int, batch: int) -> dict[str, float]:
-    """Of one epoch in this process; setting the sampler up counts."""
-    labels = labels_of(shape, photos, classes)
-    make = made_by(way, labels, batch)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+def measure(way: str, shape: str, images: int, classes: int, batch: int) -> dict[str, float]:
+    """Measure one epoch in this process, including the setup of the sampler."""
+    labels = labels_of(shape, images, classes)
+    make = sampler_of(way, labels, batch)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, started = resident("VmRSS"), time.perf_counter()
     rows = np.asarray(make())
     seconds, memory = time.perf_counter() - started, resident("VmHWM") - before
-    numbers = np.bincount(rows.reshape(-1), minlength=photos)
+    numbers = np.bincount(rows.reshape(-1), minlength=images)
     return {
         "seconds": seconds,
         "mib": memory,
@@ -96,25 +96,25 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "SHAPE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    sizes = options.photos, options.classes, options.batch
+    sizes = options.images, options.classes, options.batch
     if options.one:
-        print(json.dumps(one(*options.one, *sizes)))
+        print(json.dumps(measure(*options.one, *sizes)))
         return
-    given = ["--images", str(sizes[0]), "--classes", str(sizes[1]), "--batch", str(sizes[2])]
+    arguments = ["--images", str(sizes[0]), "--classes", str(sizes[1]), "--batch", str(sizes[2])]
     for shape in ("equal", "long tail"):
-        print(f"\n| {shape} | seconds | extra MiB | batches | images that come | repeats | one image at most |")
+        print(f"\n| {shape} | seconds | extra MiB | batches | images shown | repeats | most often shown |")
         print("|---|---|---|---|---|---|---|")
         ways = [*OURS, *(PEERS if options.peers else [])]
-        found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+        results: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
         for turn in range(options.rounds):
             for way in ways if turn == 0 else OURS:
-                command = [sys.executable, str(Path(__file__)), *given, "--one", way, shape]
+                command = [sys.executable, str(Path(__file__)), *arguments, "--one", way, shape]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
-                found[way].append(json.loads(done.stdout.splitlines()[-1]))
-        for way, each in found.items():
-            last = each[-1]
+                results[way].append(json.loads(done.stdout.splitlines()[-1]))
+        for way, runs in results.items():
+            last = runs[-1]
             print(
-                f"| {way} | {median(run['seconds'] for run in each):.2f} | {max(run['mib'] for run in each):,.0f} | "
+                f"| {way} | {median(run['seconds'] for run in runs):.2f} | {max(run['mib'] for run in runs):,.0f} | "
                 f"{last['batches']:,.0f} | {last['coverage']:.1%} | {last['repeats']:.0%} | {last['most']:,.0f}× |"
             )
 

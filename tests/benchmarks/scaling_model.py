@@ -1,16 +1,16 @@
-"""A model of the class head's step and memory, fitted on single processes, against what was measured elsewhere.
+"""A model of the class head's step and memory, fitted on single processes and compared with other measurements.
 
-Processor seconds of a step = a · products + b · entries + c · numbers + d. Products: multiply-adds of the large
-matrices, with those that are taken twice; entries: B·n cosines with the n classes compared here; numbers: n·D of their
-weights. a, b, c, d ≥ 0 by least squares of the relative error on small heads of one process. Predicted are larger
-heads, and the processes of sharded_head.py, of which the model knows only how many they are. Bytes are those of
-`ClassHead.memory_needed`, nothing fitted, and what AdamW makes on the way: two tensors like the weights, or in mode
-sampled four like its rows.
+Processor seconds of a step = a · products + b · entries + c · numbers + d. Products are the multiply-adds of the large
+matrices, including those computed twice; entries the B·n cosines with the n classes compared by a process; numbers the
+n·D of their weights. a, b, c, d ≥ 0 minimise the squared relative error on small heads in one process. The model
+predicts larger heads, and the processes of sharded_head.py, of which it knows only the number. Bytes are those of
+`ClassHead.memory_needed`, without any fit, plus AdamW's temporary tensors: two like the weights, or in mode sampled
+four like its rows.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/sharded_head.py --out points.json
     OMP_NUM_THREADS=1 python tests/benchmarks/scaling_model.py --points points.json
 
-`--table` needs no measurement: the arithmetic of docs/scaling.md for GPUs, from published peaks.
+`--table` needs no measurement: it prints the arithmetic of docs/scaling.md for GPUs, from published peaks.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def plan(case: Case, world: int = 1) -> ClassPlan:
 
 
 def terms(case: Case, world: int = 1) -> list[float]:
-    """Products, entries, numbers and 1."""
+    """Return products, entries, numbers and 1."""
     spec = plan(case, world)
     entries = case.batch * spec.compared
     again = 0.0 if spec.tile is None else 1 - min(1.0, spec.kept / spec.compared)
@@ -71,7 +71,7 @@ def terms(case: Case, world: int = 1) -> list[float]:
 
 
 def seconds(case: Case, rounds: int) -> float:
-    """Of processor, median of several steps."""
+    """Return the processor seconds of a step, the median of several."""
     head, step = head_and_step(case, Shard.whole(case.classes))
     took = []
     for turn in range(rounds + 1):
@@ -90,37 +90,38 @@ def line(case: Case, world: int, predicted: float, measured: float, unit: str) -
 
 
 def compare(margin: str, mode: str, points: list[dict], rounds: int) -> None:  # type: ignore[type-arg]
-    small = [Case(margin, mode, *each) for each in SMALL[mode]]
-    measured = [seconds(each, rounds) for each in small]
-    rows = np.array([terms(each) for each in small]) / np.array(measured)[:, None]
+    small = [Case(margin, mode, *sizes) for sizes in SMALL[mode]]
+    measured = [seconds(case, rounds) for case in small]
+    rows = np.array([terms(case) for case in small]) / np.array(measured)[:, None]
     size = rows.max(0)
     rates = nnls(rows / size, np.ones(len(small)))[0] / size
     a, b, c, d = rates
     print(
-        f"\n{margin}, {mode}: {a * 1e12:.1f} ps a multiply-add, {b * 1e9:.2f} ns an entry, {c * 1e9:.2f} ns a number, "
-        f"{d * 1e3:.1f} ms a step\n\n| | N | predicted | measured | error |\n|---|---|---|---|---|"
+        f"\n{margin}, {mode}: {a * 1e12:.1f} ps per multiply-add, {b * 1e9:.2f} ns per entry, "
+        f"{c * 1e9:.2f} ns per number, {d * 1e3:.1f} ms per step\n\n"
+        "| | N | predicted | measured | error |\n|---|---|---|---|---|"
     )
-    for each, took in zip(small, measured, strict=True):
-        line(each, 1, float(rates @ terms(each)), took, "s, fitted")
-    for given in LARGE[mode]:
-        case = Case(margin, mode, *given)
+    for case, took in zip(small, measured, strict=True):
+        line(case, 1, float(rates @ terms(case)), took, "s, fitted")
+    for sizes in LARGE[mode]:
+        case = Case(margin, mode, *sizes)
         line(case, 1, float(rates @ terms(case)), seconds(case, 3), "s")
         sys.stdout.flush()
     for point in points:
         case = Case(**{name: point[name] for name in Case.__dataclass_fields__ if name in point})
         if (case.margin, case.mode, case.fused) == (margin, mode, False):
-            for each in point["points"]:
-                line(case, each["world"], float(rates @ terms(case, each["world"])), each["cpu_seconds"], "s")
-            for each in point["points"]:
-                needed = each["needed_mib"]
-                passing = 2 * needed["weights"] if mode == "auto" else 2 * needed["gradient"]
-                line(case, each["world"], sum(needed.values()) + passing, each["peak_mib"], "MiB")
+            for group in point["points"]:
+                line(case, group["world"], float(rates @ terms(case, group["world"])), group["cpu_seconds"], "s")
+            for group in point["points"]:
+                needed = group["needed_mib"]
+                temporary = 2 * needed["weights"] if mode == "auto" else 2 * needed["gradient"]
+                line(case, group["world"], sum(needed.values()) + temporary, group["peak_mib"], "MiB")
     sys.stdout.flush()
 
 
 @dataclass(frozen=True)
 class Device:
-    """Published peaks of an H100 SXM, and how much of them is taken to be reached: an assumption, not a measurement."""
+    """Published peaks of an H100 SXM, and the assumed (not measured) share of them that is reached."""
 
     memory: float = 80e9
     bfloat16: float = 989e12  # operations a second, dense
@@ -134,12 +135,12 @@ class Device:
 
 
 PASSES, PASSES_AGAIN = 32, 3
-"""Reads and writes of a B×tile matrix in a step of mode tiled, counted in eml/head/tiled.py for a margin that leaves
-the other classes alone: 13 forward and 19 backward; and for cosines that are taken twice."""
+"""Reads and writes of a B×tile matrix in a step of mode tiled, counted in eml/head/tiled.py for a margin that does not
+change the other classes: 13 forward and 19 backward; and additional ones for cosines that are computed twice."""
 
 
 def arithmetic(classes: int, world: int, share: float, each_batch: int = 128, size: int = 512) -> str:
-    """A line of the table; share: of the classes in a step, 1 for mode tiled."""
+    """Return a line of the table. share: share of the classes in a step, 1 for mode tiled."""
     device, batch = Device(), each_batch * world
     mode = Mode.members()["tiled"]() if share == 1 else Mode.members()["sampled"].model_validate({"fraction": share})
     spec = make_plan(mode, batch, classes, 1, size, number_bytes=4, on_cpu=False, world=world)
@@ -151,7 +152,7 @@ def arithmetic(classes: int, world: int, share: float, each_batch: int = 128, si
     products = operations / (device.bfloat16 * device.products_reached)
     exact = operations / (device.float32 * device.products_reached)
     passes = (PASSES + PASSES_AGAIN * again) * 4 * entries / (device.hbm * device.hbm_reached)
-    moved = 7 * rows if share == 1 else 14 * rows  # AdamW reads four and writes three; rows are gathered and put back
+    moved = 7 * rows if share == 1 else 14 * rows  # AdamW reads four and writes three; rows are gathered and scattered
     optimizer = moved / (device.hbm * device.hbm_reached)
     sent = 3 * batch * size * 4 * (world - 1) / world
     wire = sent / (device.network if world > device.per_node else device.nvlink)
@@ -163,7 +164,7 @@ def arithmetic(classes: int, world: int, share: float, each_batch: int = 128, si
         f"{batch:,}",
         f"{weights / 1e9:,.2f}",
         f"{held / 1e9:,.1f}" + ("" if held < 0.9 * device.memory else " (too much)"),
-        *(f"{1e3 * each:,.1f}" for each in (products, exact, passes, optimizer)),
+        *(f"{1e3 * duration:,.1f}" for duration in (products, exact, passes, optimizer)),
         f"{sent / 1e6:,.0f}",
         f"{1e3 * wire:,.2f}",
         f"{1e3 * total:,.0f}",
@@ -173,8 +174,8 @@ def arithmetic(classes: int, world: int, share: float, each_batch: int = 128, si
 
 def table() -> None:
     print(
-        "| classes | mode | N | B | weights (GB) | held (GB) | products, bfloat16 (ms) | float32 (ms) | passes (ms) "
-        "| AdamW (ms) | sent (MB) | network (ms) | step (ms) |"
+        "| classes | mode | N | B | weights (GB) | memory (GB) | products, bfloat16 (ms) | the same in float32 (ms) "
+        "| passes (ms) | AdamW (ms) | sent (MB) | network (ms) | step (ms) |"
     )
     print("|---" * 13 + "|")
     for classes, worlds in ((1_000_000, (1, 8, 64)), (10_000_000, (8, 64, 256)), (100_000_000, (8, 64, 256))):
@@ -185,7 +186,7 @@ def table() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=Path, help="what sharded_head.py left")
+    parser.add_argument("--points", type=Path, help="the JSON file that sharded_head.py wrote")
     parser.add_argument("--margins", nargs="*", default=["arcface", "curricularface"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--table", action="store_true")

@@ -1,9 +1,9 @@
-"""A scan of a million files, killed half way with SIGKILL and run again: memory, rate, what was taken over.
+"""A scan of a million files, killed half way with SIGKILL and resumed: memory, rate, and the share that is reused.
 
     python tests/benchmarks/scan_million.py --images grocery160/images --folder /tmp/million
 
-The files are hard links to the first images found, in 1,000 classes; they take no room but names (about 250 MB of
-directories and inodes' links per million on ext4). The folder is left for another run; delete it yourself.
+The files are hard links to the first images of the folder, in 1,000 classes; they take no space but names (about 250 MB
+of directories and inodes' links per million on ext4). The folder is kept for another run; delete it yourself.
 """
 
 import argparse
@@ -21,10 +21,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def link(images: Path, folder: Path, count: int, distinct: int) -> None:
-    """`count` hard links to `distinct` images; what is there already stays."""
+    """Create `count` hard links to `distinct` images; existing links stay."""
     sources = sorted(path for path in images.glob("*/*") if path.is_file())[:distinct]
     folder.mkdir(parents=True, exist_ok=True)
-    originals = folder / ".originals"  # a link to the given files would fail on another disk; hidden from the scan
+    originals = folder / ".originals"  # links to files on another disk would fail; hidden from the scan
     originals.mkdir(exist_ok=True)
     for number, source in enumerate(sources):
         if not (originals / f"{number}{source.suffix}").exists():
@@ -40,7 +40,7 @@ def link(images: Path, folder: Path, count: int, distinct: int) -> None:
 
 
 def resident(process: int) -> int:
-    """Bytes of memory of a process and its children."""
+    """Return the resident bytes of a process and its children."""
     total = 0
     for pid in [process, *children(process)]:
         try:
@@ -59,16 +59,16 @@ def children(process: int) -> Iterator[int]:
 
 
 def read_so_far(folder: Path) -> int:
-    """Bytes of the parts, which grow with the files that are read."""
+    """Return the bytes of the parts, which grow with the number of files read."""
     parts = folder / ".dataset_info.csv.eml-scan.parts"
     return sum(path.stat().st_size for path in parts.glob("[!.]*")) if parts.is_dir() else 0
 
 
 def scan(folder: Path, workers: int, kill_at: int | None = None) -> tuple[float, str]:
-    """Seconds and what was said. kill_at: bytes of parts at which the scan is killed."""
+    """Scan and return the seconds and the messages. kill_at: bytes of parts at which the scan is killed."""
     command = [sys.executable, "-m", "eml", "scan", str(folder), "--workers", str(workers)]
     start = time.monotonic()
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     shown, peak, alone, seconds = 0.0, 0, 0, 0.0
     while process.poll() is None:
         time.sleep(0.5)
@@ -82,16 +82,16 @@ def scan(folder: Path, workers: int, kill_at: int | None = None) -> tuple[float,
             os.kill(process.pid, signal.SIGKILL)
             print(f"  killed after {seconds:.0f} s")
             break
-    told = (process.stderr.read() if process.stderr else "") or ""
+    messages = (process.stdout.read() if process.stdout else "") or ""
     process.wait()
     seconds = time.monotonic() - start
     print(f"  ended after {seconds:.0f} s with {process.returncode}")
     print(f"  peak {alone / 1e6:.0f} MB, with workers {peak / 1e6:.0f} MB")
-    return seconds, told
+    return seconds, messages
 
 
 def resident_alone(process: int) -> int:
-    """Bytes of memory of the process itself."""
+    """Return the resident bytes of the process itself."""
     try:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE
     except (OSError, IndexError):
@@ -99,28 +99,28 @@ def resident_alone(process: int) -> int:
 
 
 def main() -> None:
-    """Links, scans, kills, resumes, and scans once more."""
+    """Link, scan, kill, resume, and rescan."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="folder of small images, one folder per class")
-    parser.add_argument("--folder", type=Path, required=True, help="where the links are made")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for the links")
     parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--distinct", type=int, default=300, help="images that are linked to")
+    parser.add_argument("--distinct", type=int, default=300, help="number of images that the links point to")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     link(options.images, options.folder, options.count, options.distinct)
     for path in options.folder.glob(".dataset_info.csv.*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    print(f"{options.count:,} files, {options.workers} processes\nfirst, to be killed half way:")
-    record = 125  # bytes of a record in a part, about
+    print(f"{options.count:,} files, {options.workers} processes\nfirst scan, killed half way:")
+    record = 125  # approximate bytes of a record in a part
     first, _ = scan(options.folder, options.workers, kill_at=options.count // 2 * record)
-    print("again:")
-    second, told = scan(options.folder, options.workers)
-    going = re.search(r"going on .*", told)
-    print(f"  {going[0] if going else told}")
+    print("resumed:")
+    second, messages = scan(options.folder, options.workers)
+    going = re.search(r"going on .*", messages)
+    print(f"  {going[0] if going else messages}")
     left = going[0].split()[-2] if going else options.count
-    print("once more, unchanged:")
-    third, told = scan(options.folder, options.workers)
-    print("  " + (re.search(r".*unchanged.*", told) or [told])[0])
+    print("rescan without changes:")
+    third, messages = scan(options.folder, options.workers)
+    print("  " + (re.search(r".*unchanged.*", messages) or [messages])[0])
     print(f"seconds: {first:.0f} to the kill, {second:.0f} resumed ({left} files read), {third:.0f} unchanged")
     for path in sorted(options.folder.glob("*dataset_*")):
         print(f"  {path.name}: {path.stat().st_size / 1e6:.0f} MB")

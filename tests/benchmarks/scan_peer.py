@@ -1,11 +1,12 @@
-"""Scan with hashes against easy_metric_learning's way, an imagesize loop and then imagededup's PHash, in alternation.
+"""Scan with hashes against easy_metric_learning's way, an imagesize loop followed by imagededup's PHash, in turns.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install imagesize imagededup
     python tests/benchmarks/scan_peer.py --images grocery160/images --peer /tmp/peer/bin/python
 
-JPEGs of three sizes are made by tiling real photos. Both sides get the same number of processes. What is timed, in each
-side's own process, is the work alone, without imports and start: for the peer sizes and hashes; for eml sizes, format,
-mode, hash of the bytes, a decode to the end of the file, hashes. Wall time and processor time with that of children.
+JPEGs of three sizes are created by tiling real photos. Both sides use the same number of processes. Each side times its
+work in its own process, without imports and start. The peer computes sizes and hashes; eml computes sizes, format,
+mode, hash of the bytes, a decode to the end of the file, and hashes. Measured are wall time and processor time,
+including child processes.
 """
 
 import argparse
@@ -22,7 +23,7 @@ SIZES = {(348, 348): 1000, (500, 375): 800, (2048, 1536): 80}  # pixels: images
 
 
 def tile(sources: list[Path], folder: Path, size: tuple[int, int], count: int, enlarged: int = 1) -> None:
-    """JPEGs of quality 90, each tiled from the next few photos, as they are or enlarged."""
+    """Write JPEGs of quality 90, each tiled from the next few photos, `enlarged` times as large."""
     from PIL import Image
 
     following = 0
@@ -42,14 +43,14 @@ def tile(sources: list[Path], folder: Path, size: tuple[int, int], count: int, e
 
 
 def eml_side(folder: Path, workers: int) -> int:
-    """Images with a hash."""
+    """Return the number of images with a hash."""
     from eml.dataset.scanning.scan import scan_folder
 
     return len(scan_folder(folder, workers=workers).table)
 
 
 def peer_side(folder: Path, workers: int) -> int:
-    """Images with a hash."""
+    """Return the number of images with a hash."""
     import imagesize
     from imagededup.methods import PHash
 
@@ -59,7 +60,7 @@ def peer_side(folder: Path, workers: int) -> int:
 
 
 def measure(side: str, folder: Path, workers: int) -> None:
-    """Runs one side in this process, after its imports, and prints its times."""
+    """Run one side in this process, after its imports, and print its times."""
     if side == "eml":
         import eml.dataset.scanning.scan  # noqa: F401
     else:
@@ -72,20 +73,22 @@ def measure(side: str, folder: Path, workers: int) -> None:
 
 
 def main() -> None:
-    """Makes the images, runs both sides in turn, prints a table."""
+    """Create the images, run both sides in turns, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="real photos, one folder per class")
     parser.add_argument("--peer", help="a Python that has imagesize and imagededup")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=1, help="processes of either side")
-    parser.add_argument("--enlarge", type=int, default=1, help="the photos before tiling: fewer bytes a pixel")
+    parser.add_argument("--workers", type=int, default=1, help="processes of each side")
+    parser.add_argument(
+        "--enlarge", type=int, default=1, help="enlarge the photos before tiling: fewer bytes per pixel"
+    )
     parser.add_argument("--measure", nargs=2, metavar=("SIDE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         measure(options.measure[0], Path(options.measure[1]), options.workers)
         return
     sources = sorted(options.images.glob("*/*.jpg"))[::7]
-    print(f"processes of either side: {options.workers}; medians of {options.rounds} rounds; images a second")
+    print(f"processes of each side: {options.workers}; medians of {options.rounds} rounds; images per second")
     print("| size | images | peer | eml | faster | by processor time |\n|---|---|---|---|---|---|")
     for size, count in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,11 @@
-"""All retrieval metrics against faiss' flat search alone, pytorch-metric-learning and open-metric-learning, in one run.
+"""All retrieval metrics against faiss' flat search, pytorch-metric-learning and open-metric-learning, in one run.
 
     python tests/benchmarks/search.py [--peers pytorch_metric_learning open_metric_learning] [--queries 60502]
 
-60,502 × 512 embeddings of 11,316 classes, as many as in the test of Stanford Online Products. faiss looks for the 1,000
-nearest, which R@1000 needs; ours are R@1, 10, 100, 1000, MAP@R, R-Precision, mAP, MRR and GAP over the whole gallery.
-Needs faiss-cpu; peers that are not installed are left out. Each in a process of its own, in turn.
+60,502 × 512 embeddings of 11,316 classes, as many as in the test of Stanford Online Products. faiss searches the 1,000
+nearest, which R@1000 needs; eml computes R@1, 10, 100, 1000, MAP@R, R-Precision, mAP, MRR and GAP over the whole
+gallery. Needs faiss-cpu; peers that are not installed are left out, and `--peers` without names leaves out both. Each
+engine runs in a process of its own, in turns.
 """
 
 import argparse
@@ -21,8 +22,8 @@ import torch
 N, D, C, SPREAD = 60_502, 512, 11_316, 2.2
 
 
-def made() -> tuple[torch.Tensor, np.ndarray]:
-    """Unit vectors around a centre for each class, R@1 about .80."""
+def embeddings_and_labels() -> tuple[torch.Tensor, np.ndarray]:
+    """Return unit vectors around a centre for each class, R@1 about .80, and their labels."""
     random = torch.Generator().manual_seed(0)
     labels = np.sort(np.random.default_rng(0).integers(0, C, N))
     centres = torch.nn.functional.normalize(torch.randn(C, D, generator=random))
@@ -35,7 +36,7 @@ def eml(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float
     from eml.retrieval.metrics.recall_at_k import RecallAtK
     from eml.retrieval.ranking import rank
 
-    metrics = [RecallAtK(k=(1, 10, 100, 1000)), *(one for one in all_metrics() if one.type != "recall_at_k")]
+    metrics = [RecallAtK(k=(1, 10, 100, 1000)), *(metric for metric in all_metrics() if metric.type != "recall_at_k")]
     itself = np.arange(queries)
     return summarise(rank(rows[:queries], labels[:queries], rows, labels, itself=itself), metrics).values
 
@@ -46,8 +47,8 @@ def faiss(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, flo
     library.omp_set_num_threads(torch.get_num_threads())
     index = library.IndexFlatIP(D)
     index.add(rows.numpy())
-    _, found = index.search(rows[:queries].numpy(), 1001)
-    return {"recall_at_1": float((labels[found[:, 1]] == labels[:queries]).mean())}
+    _, neighbours = index.search(rows[:queries].numpy(), 1001)
+    return {"recall_at_1": float((labels[neighbours[:, 1]] == labels[:queries]).mean())}
 
 
 def pytorch_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
@@ -56,8 +57,8 @@ def pytorch_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int
     # k: "max_bin_count", its default for these, is the size of the largest class.
     which = ("precision_at_1", "mean_average_precision_at_r", "r_precision")
     calculator = AccuracyCalculator(include=which, k="max_bin_count", device=torch.device("cpu"))
-    told = torch.from_numpy(labels)
-    return calculator.get_accuracy(rows[:queries], told[:queries], rows, told, ref_includes_query=True)
+    targets = torch.from_numpy(labels)
+    return calculator.get_accuracy(rows[:queries], targets[:queries], rows, targets, ref_includes_query=True)
 
 
 def open_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
@@ -65,72 +66,73 @@ def open_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int) -
     from oml.functional.metrics import calc_retrieval_metrics
 
     everyone = torch.arange(len(rows))
-    _, found, truth = batched_knn(rows, everyone[:queries], everyone, 1000, labels_gt=torch.from_numpy(labels))
-    told = calc_retrieval_metrics(
-        found, truth, cmc_top_k=(1, 10, 100, 1000), precision_top_k=(), map_top_k=(), verbose=False
+    _, neighbours, truth = batched_knn(rows, everyone[:queries], everyone, 1000, labels_gt=torch.from_numpy(labels))
+    values = calc_retrieval_metrics(
+        neighbours, truth, cmc_top_k=(1, 10, 100, 1000), precision_top_k=(), map_top_k=(), verbose=False
     )
-    return {f"cmc@{k}": value for k, value in told["cmc"].items()}
+    return {f"cmc@{k}": value for k, value in values["cmc"].items()}
 
 
-ENGINES = {each.__name__: each for each in (faiss, eml, pytorch_metric_learning, open_metric_learning)}
+ENGINES = {engine.__name__: engine for engine in (faiss, eml, pytorch_metric_learning, open_metric_learning)}
 
 
-def resident(what: str) -> float:
-    """MiB of this process: VmRSS now, VmHWM at its peak (Linux)."""
+def resident(field: str) -> float:
+    """Return the MiB of this process: VmRSS now, VmHWM at its peak (Linux)."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[what].split()[0]) / 1024
+    return int(lines[field].split()[0]) / 1024
 
 
 def measure(name: str, queries: int, threads: int) -> None:
     """Print seconds, processor seconds, extra MiB and metrics of one engine."""
     torch.set_num_threads(threads)
-    rows, labels = made()
-    ENGINES[name](rows[:4096], labels[:4096], 256)  # what is loaded at first use
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of before
+    rows, labels = embeddings_and_labels()
+    ENGINES[name](rows[:4096], labels[:4096], 256)  # load what is loaded at first use
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident("VmRSS")
     started, used = time.perf_counter(), time.process_time()
-    told = ENGINES[name](rows, labels, queries)
+    values = ENGINES[name](rows, labels, queries)
     seconds, used = time.perf_counter() - started, time.process_time() - used
     extra = resident("VmHWM") - before
-    print(seconds, used, extra, {key: round(float(value), 4) for key, value in told.items()}, sep="\t")
+    print(seconds, used, extra, {key: round(float(value), 4) for key, value in values.items()}, sep="\t")
 
 
 def main() -> None:
-    """Medians and ratios."""
+    """Run each engine several times and print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=ENGINES)
     parser.add_argument("--peers", nargs="*", default=["pytorch_metric_learning", "open_metric_learning"])
-    parser.add_argument("--queries", type=int, default=N, help="the first so many of the images ask")
+    parser.add_argument("--queries", type=int, default=N, help="number of images, from the first, that are queries")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
-    given = parser.parse_args()
-    if given.engine:
-        measure(given.engine, given.queries, given.threads)
+    options = parser.parse_args()
+    if options.engine:
+        measure(options.engine, options.queries, options.threads)
         return
     packages = {"pytorch_metric_learning": "pytorch_metric_learning", "open_metric_learning": "oml"}
-    names = ["faiss", "eml", *(name for name in given.peers if find_spec(packages[name]))]
+    names = ["faiss", "eml", *(name for name in options.peers if find_spec(packages[name]))]
     seconds: dict[str, list[float]] = {name: [] for name in names}
     processor: dict[str, list[float]] = {name: [] for name in names}
-    for run in range(given.runs):
-        for name in names if run == 0 else names[:2]:  # the peers once: they take long
-            command = [sys.executable, __file__, "--engine", name, "--queries", str(given.queries)]
-            command += ["--threads", str(given.threads)]
+    for run in range(options.runs):
+        for name in names if run == 0 else names[:2]:  # the peers take long: once
+            command = [sys.executable, __file__, "--engine", name, "--queries", str(options.queries)]
+            command += ["--threads", str(options.threads)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 print(f"{name}: {done.stderr.strip().splitlines()[-1]}")
                 continue
-            took, used, extra, told = done.stdout.strip().split("\n")[-1].split("\t")
+            took, used, extra, values = done.stdout.strip().split("\n")[-1].split("\t")
             seconds[name].append(float(took))
             processor[name].append(float(used))
             print(
-                f"{name:24} {float(took):7.1f} s  {float(used):7.1f} processor s  {float(extra):6.0f} MiB more  {told}",
+                f"{name:24} {float(took):7.1f} s  {float(used):7.1f} processor s  "
+                f"{float(extra):6.0f} MiB more  {values}",
                 flush=True,
             )
-    for what, taken in (("time", seconds), ("processor time", processor)):
-        floor = statistics.median(taken["faiss"])
+    for kind, times in (("time", seconds), ("processor time", processor)):
+        floor = statistics.median(times["faiss"])
         for name in names:
-            if taken[name]:
-                print(f"{name:24} {statistics.median(taken[name]) / floor:.2f} times the {what} of faiss' flat search")
+            if times[name]:
+                print(f"{name:24} {statistics.median(times[name]) / floor:.2f} times the {kind} of faiss' flat search")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """The class head shared by 1, 2 and 4 processes of one thread: memory of each, time of a step, bytes exchanged.
 
 A step is forward, backward and the optimizer's: torch's AdamW of all class weights in mode auto, the head's own AdamW
-of the sampled rows in mode sampled. All groups of processes stand ready and take their steps in turns, medians of
-several. Wall time is that of the slowest process; processor time is what each took by itself, which is what it would
-take where every process has a core. What other work did on the machine meanwhile is printed too. Memory is the growth
-of the resident set since just before the head was made. Bytes are counted at the calls, turned into what a ring of
-processes must send, and compared with what went over the loopback device (which other processes may use too).
+of the sampled rows in mode sampled. All groups of processes take their steps in turns, medians of several rounds. Wall
+time is that of the slowest process. Processor time is what each process uses by itself, which is what it would take if
+every process had a core. The processor use of other work meanwhile is printed too. Memory is the growth of the resident
+set since just before the head was created. Bytes are counted at the calls, converted into what a ring of processes must
+send, and compared with the traffic of the loopback device (which other processes may use too).
 
     OMP_NUM_THREADS=1 python tests/benchmarks/sharded_head.py --classes 200000 --size 512 --batch 256
 
-`--start` measures instead what one process of several takes to make its part of the head, against one alone.
+`--start` instead measures how long one process of several takes to create its part of the head, against one alone.
 """
 
 import argparse
@@ -45,7 +45,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained; fused: torch's AdamW in one pass, without tensors of its own on the way."""
+    """The head to train. fused: torch's AdamW in one pass, without temporary tensors."""
 
     margin: str
     mode: str
@@ -61,7 +61,7 @@ def resident() -> int:
 
 @contextmanager
 def watched(peak: list[int]) -> Iterator[None]:
-    """Keeps the largest resident set in peak[0], looking every 2 ms."""
+    """Keep the largest resident set in peak[0], sampled every 2 ms."""
     done = threading.Event()
 
     def watch() -> None:
@@ -78,16 +78,16 @@ def watched(peak: list[int]) -> Iterator[None]:
 
 @contextmanager
 def counted(sizes: dict[str, list[int]]) -> Iterator[None]:
-    """Notes the bytes of what each call gives all processes: of the whole for a gather."""
+    """Record the bytes that each call gives all processes: of the whole for a gather."""
     gather, reduce = dist.all_gather, dist.all_reduce
 
-    def all_gather(parts: list[torch.Tensor], *given: Any, **more: Any) -> Any:
-        sizes["all_gather"].append(sum(each.numel() * each.element_size() for each in parts))
-        return gather(parts, *given, **more)
+    def all_gather(parts: list[torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        sizes["all_gather"].append(sum(part.numel() * part.element_size() for part in parts))
+        return gather(parts, *args, **kwargs)
 
-    def all_reduce(tensor: torch.Tensor, *given: Any, **more: Any) -> Any:
+    def all_reduce(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         sizes["all_reduce"].append(tensor.numel() * tensor.element_size())
-        return reduce(tensor, *given, **more)
+        return reduce(tensor, *args, **kwargs)
 
     dist.all_gather, dist.all_reduce = all_gather, all_reduce
     try:
@@ -97,12 +97,12 @@ def counted(sizes: dict[str, list[int]]) -> Iterator[None]:
 
 
 def head_and_step(case: Case, shard: Shard) -> tuple[ClassHead, Callable[[], float]]:
-    """The head and a training step on this process's part of a batch, which gives the mean loss."""
+    """Build the head and a training step on this process's part of a batch, which returns the mean loss."""
     torch.manual_seed(0)
     margin = Margin.members()[case.margin].model_validate({"type": case.margin})
     config = HeadConfig.model_validate({"mode": MODES[case.mode]})
     head, loss = ClassHead(margin, case.classes, case.size, config, shard=shard), CrossEntropy()
-    trained = [each for each in head.parameters() if each.requires_grad]
+    trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=case.fused or None) if trained else None
     random = torch.Generator().manual_seed(1)
     x = torch.randn(case.batch, case.size, generator=random).tensor_split(shard.world)[shard.rank].requires_grad_()
@@ -122,11 +122,11 @@ def head_and_step(case: Case, shard: Shard) -> tuple[ClassHead, Callable[[], flo
 
 
 def process(rank: int, world: int, case: Case, meet: str, pipe: Connection) -> None:
-    """Makes the head, takes two steps, says what it needs, then takes a step whenever it is told to."""
+    """Create the head, take two steps, send the memory needed, then take a step at each signal."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=world)
     small = Case(case.margin, case.mode, 100, case.size, case.batch)
-    head_and_step(small, shard_of(small, world))[1]()  # libraries and connections are there
+    head_and_step(small, shard_of(small, world))[1]()  # loads libraries and connects
     before = resident()
     peak, sizes = [before], defaultdict[str, list[int]](list)
     with watched(peak):
@@ -151,7 +151,7 @@ def shard_of(case: Case, world: int) -> Shard:
 
 @dataclass
 class Group:
-    """The processes that share a head, and what they took."""
+    """The processes that share a head, and their measurements."""
 
     world: int
     pipes: list[Connection]
@@ -169,10 +169,10 @@ class Group:
         for rank in range(world):
             here, there = spawn.Pipe()
             meet = f"{folder}/{case.margin}-{case.mode}-{world}"
-            each = spawn.Process(target=process, args=(rank, world, case, meet, there), daemon=True)
-            each.start()
+            child = spawn.Process(target=process, args=(rank, world, case, meet, there), daemon=True)
+            child.start()
             pipes.append(here)
-            processes.append(each)
+            processes.append(child)
         group = cls(world, pipes, processes)
         group.facts = [pipe.recv() for pipe in pipes]
         group.first = [pipe.recv() for pipe in pipes]
@@ -192,14 +192,14 @@ class Group:
             self.loopback.append(loopback() - sent)
 
     def end(self) -> None:
-        for pipe, each in zip(self.pipes, self.processes, strict=True):
+        for pipe, child in zip(self.pipes, self.processes, strict=True):
             pipe.send(False)
-            each.join()
+            child.join()
 
 
 def busy_seconds() -> float:
-    """Of all processors of the machine, since it started."""
-    fields = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    """Return the busy seconds of all processors of the machine since it started."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     return (sum(fields[:3]) + sum(fields[5:8])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -209,13 +209,13 @@ def loopback() -> int:
 
 
 def ring(sizes: dict[str, list[int]], world: int) -> float:
-    """Bytes that each process sends in a step: (N−1)/N of what is gathered, twice that of what is reduced."""
+    """Return the bytes that each process sends per step: (N−1)/N of gathered ones, twice that of reduced ones."""
     share = (world - 1) / world
     return share * (sum(sizes.get("all_gather", [])) + 2 * sum(sizes.get("all_reduce", [])))
 
 
 def theory(case: Case, world: int) -> float:
-    """The large ones alone: embeddings gathered on the way forward, their gradients summed on the way back."""
+    """Return the bytes of embeddings gathered in the forward pass and their gradients summed in the backward pass."""
     return (world - 1) / world * 3 * case.batch * case.size * 4
 
 
@@ -233,19 +233,19 @@ def measure(case: Case, worlds: list[int], rounds: int) -> dict[str, Any]:
         **vars(case),
         "points": [
             {
-                "world": each.world,
-                "peak_mib": max(fact["peak"] for fact in each.facts) / MIB,
-                "stands_mib": max(fact["stands"] for fact in each.facts) / MIB,
-                "needed_mib": {name: size / MIB for name, size in each.facts[0]["needed"].items()},
-                "seconds": median(each.walls),
-                "cpu_seconds": median(max(cpu) for cpu in each.cpus),
-                "ratio": median(own / one for own, one in zip(each.walls, base.walls, strict=True)),
-                "others": median(each.others),
-                "payload": {name: sum(sizes) for name, sizes in each.facts[0]["sizes"].items()},
-                "ring": ring(each.facts[0]["sizes"], each.world),
-                "loopback": median(each.loopback) / each.world,
+                "world": group.world,
+                "peak_mib": max(fact["peak"] for fact in group.facts) / MIB,
+                "stands_mib": max(fact["stands"] for fact in group.facts) / MIB,
+                "needed_mib": {name: size / MIB for name, size in group.facts[0]["needed"].items()},
+                "seconds": median(group.walls),
+                "cpu_seconds": median(max(cpu) for cpu in group.cpus),
+                "ratio": median(own / single for own, single in zip(group.walls, base.walls, strict=True)),
+                "others": median(group.others),
+                "payload": {name: sum(sizes) for name, sizes in group.facts[0]["sizes"].items()},
+                "ring": ring(group.facts[0]["sizes"], group.world),
+                "loopback": median(group.loopback) / group.world,
             }
-            for each in groups
+            for group in groups
         ],
     }
 
@@ -253,38 +253,40 @@ def measure(case: Case, worlds: list[int], rounds: int) -> dict[str, Any]:
 def show(case: Case, groups: list[Group]) -> None:
     fused = ", fused AdamW" if case.fused else ""
     print(
-        f"\n{case.margin}, {case.mode}{fused}: C={case.classes:,}, D={case.size}, B={case.batch}, one thread a process"
+        f"\n{case.margin}, {case.mode}{fused}: C={case.classes:,}, D={case.size}, B={case.batch}, "
+        "one thread per process"
     )
     for group in groups:
-        losses = {round(each["loss"], 4) for each in group.first}
+        losses = {round(facts["loss"], 4) for facts in group.first}
         print(f"  N={group.world}: first loss {losses}; {group.first[0]['plan']}")
     print(
-        "| N | MiB, peak | of it weights, gradient, state | × N / one | s a step | / one | processor s of the busiest "
+        "| N | MiB, peak | of it weights, gradient, state | × N / one | s per step | / one | / one, fastest steps "
+        "| processor s of the busiest | / one | cores of others | sent by each: ring (KiB) | embeddings alone "
+        "| over loopback |"
     )
-    print("| / one | cores of others | sent by each: ring (KiB) | embeddings alone | over loopback |")
     print("|---" * 13 + "|")
     base = groups[0]
-    for each in groups:
-        needed = each.facts[0]["needed"]
-        peak, one = (max(fact["peak"] for fact in group.facts) / MIB for group in (each, base))
-        pairs = zip(each.walls, base.walls, strict=True)
-        cpu, cpu_one = (median(max(took) for took in group.cpus) for group in (each, base))
+    for group in groups:
+        needed = group.facts[0]["needed"]
+        peak, single = (max(fact["peak"] for fact in part.facts) / MIB for part in (group, base))
+        pairs = zip(group.walls, base.walls, strict=True)
+        cpu, cpu_single = (median(max(took) for took in part.cpus) for part in (group, base))
         print(
-            f"| {each.world} | {peak:,.0f} | {sum(needed[name] for name in needed if name != 'work') / MIB:,.0f} "
-            f"| {peak * each.world / one:.2f} | {median(each.walls):.3f} | {median(a / b for a, b in pairs):.2f} "
-            f"| {min(each.walls) / min(base.walls):.2f} "
-            f"| {cpu:.3f} | {cpu / cpu_one:.2f} | {median(each.others):.2f} "
-            f"| {ring(each.facts[0]['sizes'], each.world) / 1024:,.0f} | {theory(case, each.world) / 1024:,.0f} "
-            f"| {median(each.loopback) / each.world / 1024:,.0f} |"
+            f"| {group.world} | {peak:,.0f} | {sum(needed[name] for name in needed if name != 'work') / MIB:,.0f} "
+            f"| {peak * group.world / single:.2f} | {median(group.walls):.3f} | {median(a / b for a, b in pairs):.2f} "
+            f"| {min(group.walls) / min(base.walls):.2f} "
+            f"| {cpu:.3f} | {cpu / cpu_single:.2f} | {median(group.others):.2f} "
+            f"| {ring(group.facts[0]['sizes'], group.world) / 1024:,.0f} | {theory(case, group.world) / 1024:,.0f} "
+            f"| {median(group.loopback) / group.world / 1024:,.0f} |"
         )
-    for each in groups[1:]:
-        calls = ", ".join(f"{len(sizes)} {name} of {sizes}" for name, sizes in each.facts[0]["sizes"].items())
-        print(f"  N={each.world}: {calls} bytes")
+    for group in groups[1:]:
+        calls = ", ".join(f"{len(sizes)} {name} of {sizes}" for name, sizes in group.facts[0]["sizes"].items())
+        print(f"  N={group.world}: {calls} bytes")
     sys.stdout.flush()
 
 
 def start(classes: int, size: int, worlds: list[int], rounds: int) -> None:
-    """Seconds to make the head of the last process of each number, in turns; no process waits for another there."""
+    """Print the seconds to create the head in the last of N processes, in turns; no process waits for another."""
     margin, took = Margin.members()["arcface"](), defaultdict[int, list[float]](list)
     for turn in range(rounds + 1):
         for world in worlds:
@@ -292,10 +294,10 @@ def start(classes: int, size: int, worlds: list[int], rounds: int) -> None:
             ClassHead(margin, classes, size, shard=Shard(classes, (world - 1) * classes // world, classes))
             if turn:
                 took[world].append(time.process_time() - began)
-    one = took[worlds[0]]
-    print(f"\nmaking the head, C={classes:,}, D={size}\n| N | processor s | / N={worlds[0]} |\n|---|---|---|")
+    single = took[worlds[0]]
+    print(f"\ncreating the head, C={classes:,}, D={size}\n| N | processor s | / N={worlds[0]} |\n|---|---|---|")
     for world, seconds in took.items():
-        ratio = median(own / other for own, other in zip(seconds, one, strict=True))
+        ratio = median(own / alone for own, alone in zip(seconds, single, strict=True))
         print(f"| {world} | {median(seconds):.3f} | {ratio:.2f} |")
 
 
@@ -310,19 +312,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--fused", action="store_true", help="torch's AdamW in one pass")
     parser.add_argument("--out", type=Path, help="JSON for scaling_model.py")
-    parser.add_argument("--start", action="store_true", help="only how long making the head takes")
+    parser.add_argument("--start", action="store_true", help="measure only the time to create the head")
     options = parser.parse_args()
-    print(f"load {', '.join(f'{each:.2f}' for each in os.getloadavg())} of {os.cpu_count()} cores at the start")
+    print(f"load {', '.join(f'{load:.2f}' for load in os.getloadavg())} of {os.cpu_count()} cores at the start")
     if options.start:
         start(options.classes, options.size, options.worlds, options.rounds)
         return
-    found = []
+    results = []
     for margin in options.margins:
         for mode in options.modes:
             case = Case(margin, mode, options.classes, options.size, options.batch, options.fused)
-            found.append(measure(case, options.worlds, options.rounds))
+            results.append(measure(case, options.worlds, options.rounds))
             if options.out:
-                options.out.write_text(json.dumps(found, indent=1))
+                options.out.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

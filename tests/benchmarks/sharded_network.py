@@ -1,10 +1,10 @@
-"""A network by itself, held whole by each of two processes, and shared out over them: memory of each, time of a step.
+"""A network in one process, whole in each of two processes, and sharded over them: memory of each, time of a step.
 
-A step is forward, backward, exchange of gradients and AdamW, as the engine puts them together; the loss is the mean
-square of the embeddings. Bytes of weights, gradients and optimizer state are counted tensor by tensor after a step.
-The peak is the largest resident set of the second and third step, beyond that of just before the network was made. All
-groups of processes of one thread stand ready and take their steps in turns, medians of several. Wall time is that of
-the slowest process, processor time that of the busiest.
+A step is forward, backward, exchange of gradients and AdamW, as in a training run; the loss is the mean square of the
+embeddings. Bytes of weights, gradients and optimizer state are counted tensor by tensor after a step. The peak is the
+largest resident set of the second and third step, beyond that of just before the network was created. All groups of
+processes of one thread take their steps in turns, medians of several rounds. Wall time is that of the slowest process,
+processor time that of the busiest.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/sharded_network.py --backbone vit_base_patch16_224 --side 64 --batch 2
 """
@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained, by how many processes, shared out or not. batch: images of each process."""
+    """A network to train in `world` processes, sharded (`shared`) or not. batch: images per process."""
 
     backbone: str
     side: int
@@ -53,7 +53,7 @@ def resident() -> int:
 
 
 def peak() -> int:
-    """Largest resident set since `forget_peak`."""
+    """Return the largest resident set since `forget_peak`."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
@@ -63,7 +63,7 @@ def forget_peak() -> None:
 
 
 def bytes_of(tensors: list[Tensor]) -> int:
-    """Of what is in this process."""
+    """Return the bytes of these tensors that are in this process."""
     return sum(part.numel() * part.element_size() for part in map(own_part, tensors))
 
 
@@ -94,10 +94,10 @@ def facts(case: Case, rank: int) -> tuple[dict[str, int], Callable[[], None]]:
     network, optimizer, step = network_and_step(case, rank)
     weights, gradients = list(network.parameters()), list[Tensor]()
     optimizer.register_step_pre_hook(
-        lambda *_: gradients.extend(each.grad for each in weights if each.grad is not None)
+        lambda *_: gradients.extend(weight.grad for weight in weights if weight.grad is not None)
     )
     step()
-    state = [each for values in optimizer.state.values() for each in values.values()]
+    state = [tensor for values in optimizer.state.values() for tensor in values.values()]
     held = {"weights": bytes_of(weights), "gradients": bytes_of(gradients), "state": bytes_of(state)}
     optimizer._optimizer_step_pre_hooks.clear()
     gradients.clear()
@@ -110,13 +110,13 @@ def facts(case: Case, rank: int) -> tuple[dict[str, int], Callable[[], None]]:
 
 
 def process(rank: int, case: Case, meet: str, pipe: Connection) -> None:
-    """Makes the network, says what it needs, then takes a step whenever it is told to."""
+    """Create the network, send the memory needed, then take a step at each signal."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=case.world)
-    facts(Case("test_vit", 32, case.batch, case.world, case.shared), rank)  # libraries and connections are there
+    facts(Case("test_vit", 32, case.batch, case.world, case.shared), rank)  # loads libraries and connects
     gc.collect()
-    told, step = facts(case, rank)
-    pipe.send(told)
+    needed, step = facts(case, rank)
+    pipe.send(needed)
     while pipe.recv():
         wall, cpu = time.perf_counter(), time.process_time()
         step()
@@ -126,7 +126,7 @@ def process(rank: int, case: Case, meet: str, pipe: Connection) -> None:
 
 @dataclass
 class Group:
-    """The processes that train a network, and what they took."""
+    """The processes that train a network, and their measurements."""
 
     case: Case
     pipes: list[Connection]
@@ -154,12 +154,12 @@ class Group:
         self.cpus.append(max(cpu for _, cpu in took))
 
     def end(self) -> None:
-        for pipe, each in zip(self.pipes, self.processes, strict=True):
+        for pipe, child in zip(self.pipes, self.processes, strict=True):
             pipe.send(False)
-            each.join()
+            child.join()
 
-    def told(self) -> dict[str, Any]:
-        most = {key: round(max(each[key] for each in self.facts) / MIB, 1) for key in self.facts[0] if key != "units"}
+    def summary(self) -> dict[str, Any]:
+        most = {key: round(max(facts[key] for facts in self.facts) / MIB, 1) for key in self.facts[0] if key != "units"}
         times = {"wall_s": round(median(self.walls), 3), "processor_s": round(median(self.cpus), 3)}
         return {
             "processes": self.case.world,
@@ -174,20 +174,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="vit_base_patch16_224")
     parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=2, help="images of each process")
+    parser.add_argument("--batch", type=int, default=2, help="images per process")
     parser.add_argument("--worlds", type=int, nargs="+", default=[2])
     parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
-    kinds = [(1, False), *((world, shared) for world in given.worlds for shared in (False, True))]
+    options = parser.parse_args()
+    kinds = [(1, False), *((world, shared) for world in options.worlds for shared in (False, True))]
     with tempfile.TemporaryDirectory() as folder:
-        cases = [Case(given.backbone, given.side, given.batch, world, shared) for world, shared in kinds]
+        cases = [Case(options.backbone, options.side, options.batch, world, shared) for world, shared in kinds]
         groups = [Group.started(case, folder) for case in cases]
-        for _ in range(given.rounds):
+        for _ in range(options.rounds):
             for group in groups:
                 group.step()
         for group in groups:
             group.end()
-            print(json.dumps(group.told()))
+            print(json.dumps(group.summary()))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/step_overhead.py [--backbone NAME --side 128 --batch 32 --classes 100 --rounds 60]
 
-Same network, precision, loss (ArcFace), optimizer and learning rates; the bare loop is what one would write by hand:
-forward, class logits, cross-entropy, backward, AdamW. Prints the medians of both and of the ratio of neighbours. On a
-GPU the same, in bf16 with --precision bfloat16, with and without --compile.
+Both use the same network, precision, loss (ArcFace), optimizer and learning rates. The bare loop is written by hand:
+forward, class logits, cross-entropy, backward, AdamW. Prints the medians of both and of the ratio of neighbouring
+pairs. It also runs on a GPU, in bf16 with --precision bfloat16, with and without --compile.
 """
 
 import argparse
@@ -57,8 +57,12 @@ def bare_loop(options: argparse.Namespace, run: Run):
     weights = torch.nn.Parameter(torch.randn(options.classes, run.parts.embedder.size, device=device))
     rates = run.parts.config.optimizer
     groups = [
-        {"params": [each for each in model.parameters() if each.ndim > 1], "lr": rates.lr.backbone},
-        {"params": [each for each in model.parameters() if each.ndim < 2], "lr": rates.lr.backbone, "weight_decay": 0},
+        {"params": [weight for weight in model.parameters() if weight.ndim > 1], "lr": rates.lr.backbone},
+        {
+            "params": [weight for weight in model.parameters() if weight.ndim < 2],
+            "lr": rates.lr.backbone,
+            "weight_decay": 0,
+        },
         {"params": [weights], "lr": rates.lr.class_weights, "weight_decay": 0},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=rates.weight_decay)
@@ -107,12 +111,12 @@ def main() -> None:
                 run.step(pixels, rows) if name == "eml" else bare(pixels, labels)
                 if turn >= 5:
                     times[name].append(time.perf_counter() - started)
-    ratio = median(one / other for one, other in zip(times["eml"], times["bare"], strict=True))
+    ratio = median(ours / bare for ours, bare in zip(times["eml"], times["bare"], strict=True))
     facts = f"{options.backbone}, {options.side} px, B={options.batch}, C={options.classes}, {options.precision}"
     print(f"{facts}{', compiled' if options.compile else ''}, {run.device}, {torch.get_num_threads()} threads")
     rates = ", ".join(
-        f"{name} {median(each) * 1000:.1f} ms a step ({options.batch / median(each):.0f} images/s)"
-        for name, each in times.items()
+        f"{name} {median(seconds) * 1000:.1f} ms per step ({options.batch / median(seconds):.0f} images/s)"
+        for name, seconds in times.items()
     )
     print(f"{rates}; eml / bare, median of {options.rounds} pairs: {ratio:.3f}")
 

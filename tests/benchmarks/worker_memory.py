@@ -2,9 +2,9 @@
 
     python tests/benchmarks/worker_memory.py --images grocery160/images [--rows 2000 2000000] [--method fork spawn]
 
-Rows are drawn over the images of the folder, in a table as a run holds it (pandas, in the parent). Printed per
-worker, after --batches batches: the memory that is its own (private pages; what fork shares counts once it was written
-to), and its resident memory, in which shared pages count in full. Linux only (/proc).
+Rows are drawn over the images of the folder, in a table as a run holds it (pandas, in the parent). Prints, per worker
+and after --batches batches, its private memory (pages that fork shares count once they are written to) and its resident
+memory, in which shared pages count in full. Linux only (/proc).
 """
 
 import argparse
@@ -26,7 +26,7 @@ MIB = 2**20
 
 
 def memory(process: int) -> tuple[float, float]:
-    """(private, resident) MiB."""
+    """Return (private, resident) MiB."""
     sizes: dict[str, int] = {}
     for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]:
         name, size, *_ = line.split()
@@ -81,12 +81,12 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = sorted(str(path.relative_to(options.photos)) for path in options.photos.rglob("*.jpg"))
-    print("| workers started by | rows | private MiB a worker | resident MiB a worker |\n|---|---|---|---|")
+    names = sorted(str(path.relative_to(options.images)) for path in options.images.rglob("*.jpg"))
+    print("| workers started by | rows | private MiB per worker | resident MiB per worker |\n|---|---|---|---|")
     for method in options.method:
         for rows in options.rows:
-            found = measure(options.photos, names, rows, method, options.workers, options.batches)
-            private, resident = (statistics.median(column) for column in zip(*found, strict=True))
+            memories = measure(options.images, names, rows, method, options.workers, options.batches)
+            private, resident = (statistics.median(column) for column in zip(*memories, strict=True))
             print(f"| {method} | {rows:,} | {private:.0f} | {resident:.0f} |", flush=True)
 
 

@@ -162,7 +162,7 @@ def test_options_that_would_be_ignored_are_refused(folder: Path, capsys: pytest.
     assert refused(capsys, "filter", folder, "--threshold", "3", "--scope", "dataset", "--min-size", "9") == [
         "--threshold, --scope: only with --dedup"
     ]
-    assert "nothing to filter by" in refused(capsys, "filter", folder)[0]
+    assert "no rule to filter by" in refused(capsys, "filter", folder)[0]
     assert not (folder / "dataset_info.csv").exists()
 
 
@@ -178,7 +178,7 @@ TABLES = {
     ],
     "label,file_name\n007,007/0.png\n,007/0.png\n": [
         "{t}:3: label is empty",
-        "{t}:3: '007/0.png' is there more than once",
+        "{t}:3: '007/0.png' occurs more than once",
     ],
 }
 
@@ -249,7 +249,7 @@ def test_a_users_file_is_replaced_only_with_overwrite(
     before = sorted(folder.rglob("*"))
     capsys.readouterr()
     assert refused(capsys, command[0], folder / "dataset_info.csv", *command[1:]) == [
-        f"{folder}/{output}: is there and was not written by eml. Give --overwrite to replace it, or another --out"
+        f"{folder}/{output}: exists and was not written by eml. Set --overwrite to replace it, or give another --out"
     ]
     assert (folder / output).read_text() == "mine"
     assert sorted(folder.rglob("*")) == before
@@ -262,7 +262,7 @@ def test_a_command_never_writes_over_its_input(folder: Path, capsys: pytest.Capt
     eml(capsys, "kfold", folder, "--k", 2)
     told = refused(capsys, "kfold", folder / "folds.csv", "--overwrite")
     assert told == [
-        f"{folder}/folds.csv: would be written over, but the table to be read comes from it. Give another --out"
+        f"{folder}/folds.csv: would be overwritten, but the input is this file or was made from it. Give another --out"
     ]
 
 
@@ -272,7 +272,7 @@ def test_a_table_elsewhere_is_read_with_its_root(
     table = tmp_path / "elsewhere" / "mine.csv"
     table.parent.mkdir()
     table.write_text("label,file_name\n007,007/0.png\n🍎,🍎/0.png\n")
-    assert "Give the folder that file_name is relative to with --root" in refused(capsys, "split", table)[0]
+    assert "Give the folder that file_name is relative to as --root" in refused(capsys, "split", table)[0]
     eml(capsys, "split", table, "--by", "alternate", "--root", folder)
     assert read_table(table.parent / "dataset_test.csv", check_files=True).frame["label"].tolist() == ["🍎"]
     assert refused(capsys, "kfold", table, "--root", folder / "none") == [f"--root {folder}/none: no such folder"]
@@ -282,10 +282,7 @@ def test_dedup_without_hashes_says_how_to_get_them(folder: Path, capsys: pytest.
     assert main(["scan", str(folder), "--no-hashes"]) == 0
     capsys.readouterr()
     told = refused(capsys, "filter", folder, "--dedup")[-1]
-    assert (
-        told
-        == f"{folder}/dataset_info.csv: has no column 'hash' to find duplicates by. Run eml scan without --no-hashes"
-    )
+    assert told == f"{folder}/dataset_info.csv: has no column 'hash' to find duplicates by. Run eml scan with --hashes"
 
 
 def test_one_class_and_one_image_per_class_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,7 @@ def test_images_of_one_camera_stay_together_and_the_audit_names_cameras_that_do_
     found = eml(capsys, "audit", folder, "--group-by", "camera", "--strict", code=1)
     assert found["shared_values"]["camera"] == sorted(set(table["camera"]))
     assert (found["pairs"], found["clean"]) == (0, False)
-    assert "--group-by: has no column 'cam'" in refused(capsys, "kfold", folder / "mine.csv", "--group-by", "cam")
+    assert "--group-by: no column 'cam'" in refused(capsys, "kfold", folder / "mine.csv", "--group-by", "cam")
 
 
 def test_the_audit_looks_as_near_as_the_folds_did(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,10 +145,10 @@ def test_a_check_that_cannot_see_is_no_yes(folder: Path, capsys: pytest.CaptureF
     table.assign(fold=0).to_csv(folder / "one.csv", index=False)
     table.iloc[:3].to_csv(folder / "two.csv", index=False)
     assert main(["audit", str(folder / "one.csv"), str(folder / "two.csv"), "--same-classes"]) == 0
-    assert "has no column 'hash', so that images of equal content are known to look alike" in capsys.readouterr().err
+    assert "has no column 'hash', so only images of equal content count as look-alikes" in capsys.readouterr().err
     told = refused(capsys, "audit", folder / "one.csv", folder / "two.csv", "--strict")
     assert "--strict: cannot tell: " in told
-    assert "there is no other to compare with" in refused(capsys, "audit", folder / "one.csv")
+    assert "there is no second fold to compare with" in refused(capsys, "audit", folder / "one.csv")
 
 
 def test_the_audit_writes_over_nothing_of_the_users(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +156,7 @@ def test_the_audit_writes_over_nothing_of_the_users(folder: Path, capsys: pytest
     (folder / "pairs.csv").write_text("mine")
     assert "was not written by eml" in refused(capsys, "audit", folder, "--out", folder / "pairs.csv")
     assert (folder / "pairs.csv").read_text() == "mine"
-    assert "would be written over" in refused(capsys, "audit", folder, "--out", folder / "folds.csv", "--overwrite")
+    assert "would be overwritten" in refused(capsys, "audit", folder, "--out", folder / "folds.csv", "--overwrite")
     assert refused(capsys, "audit", folder, "--out", "pairs.txt").startswith("--out: a table's name ends in")
     told = refused(capsys, "kfold", folder, "--no-near", "--threshold", "4")
     assert told == "--threshold says what looks alike, and --no-near that it does not matter: give one of them"

@@ -116,7 +116,7 @@ def test_what_cannot_be_merged_is_told_and_nothing_is_written(folder: Path, caps
         f"--root: no dataset is called b (of b={bags}); known: shoes",
         "a merge needs two datasets or more: eml merge A B --out FOLDER",
     ]
-    same = "each dataset needs a name of its own, and these are called 'shoes'"
+    same = "each dataset needs a different name, and these are called 'shoes'"
     assert refused(capsys, "merge", shoes, shoes, "--out", folder / "x")[0].startswith(f"{shoes}, {shoes}: {same}")
     assert not (shoes / "dataset_info.csv").exists()  # told before the scan
     assert refused(capsys, "merge", shoes, bags, "--out", folder / "mg.txt") == [
@@ -126,8 +126,8 @@ def test_what_cannot_be_merged_is_told_and_nothing_is_written(folder: Path, caps
     (folder / "mine").mkdir()
     (folder / "mine" / "dataset_merged.csv").write_text("precious")
     assert refused(capsys, "merge", shoes, bags, "--out", folder / "mine") == [
-        f"{folder}/mine/dataset_merged.csv: is there and was not written by eml. Give --overwrite to replace it, or "
-        "another --out"
+        f"{folder}/mine/dataset_merged.csv: exists and was not written by eml. Set --overwrite to replace it, or "
+        "give another --out"
     ]
     assert refused(capsys, "merge", shoes, bags, "--out", shoes)[-1] == (
         f"{shoes}: holds dataset_info.csv of one of the datasets, and the two would be mixed up. "

@@ -54,7 +54,7 @@ def test_scan_writes_the_table_and_the_errors_and_tells_all_in_json(
         "long_side": {"min": 20, "median": 20, "max": 20},
         "formats": {"PNG": 4},
         "errors": {"not_an_image": 1},
-        "taken_over": 0,
+        "cached_files": 0,
         "warnings": [],
         "written": [f"{root}/dataset_info.csv", f"{root}/dataset_errors.csv"],
     }
@@ -90,7 +90,7 @@ def test_out_takes_a_folder_or_a_table(root: Path, capsys: pytest.CaptureFixture
 def test_a_file_of_the_users_is_not_replaced_unless_wanted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "dataset_errors.csv").write_text("mine")
     assert refused(capsys, root) == (
-        f"{root}/dataset_errors.csv: is there and was not written by eml. Give --overwrite to replace it, or another "
+        f"{root}/dataset_errors.csv: exists and was not written by eml. Set --overwrite to replace it, or give another "
         "--out"
     )
     assert (root / "dataset_errors.csv").read_text() == "mine"
@@ -123,7 +123,7 @@ def test_ctrl_c_stops_at_once_and_leaves_earlier_tables_whole(root: Path, capsys
     timer.join()
     told = capsys.readouterr().err
     assert re.fullmatch(
-        r"(interrupted: \d+ of 506 files are read, and kept\. .* goes on from there|interrupted)\n", told
+        r"(interrupted: \d+ of 506 files have been read and saved\. .* to continue|interrupted)\n", told
     )
     assert {path: path.read_bytes() for path in root.glob("dataset_*")} == earlier
     assert len(earlier) == 4

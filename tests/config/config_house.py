@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, field_validator, model_validator
 
 from eml.config import Choice, ConfigPath, Strict, load
-from eml.errors import ConfigError
+from eml.errors import ConfigError, Problem
 
 
 class Margin(Choice):
@@ -95,9 +95,9 @@ class Reader:
     def load(self, text: str | bytes, *overrides: str) -> House:
         path = self.folder / "run.yaml"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return load(House, "run.yaml", overrides)
+        return load(House, "run.yaml", overrides, override_name="--set")
 
-    def problems(self, text: str | bytes, *overrides: str) -> list[str]:
+    def problems(self, text: str | bytes, *overrides: str) -> list[Problem]:
         with pytest.raises(ConfigError) as caught:
             self.load(text, *overrides)
         return caught.value.problems

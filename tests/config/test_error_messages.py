@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.config.config_house import Reader
+from eml.config import load
+from eml.errors import ConfigError
+from tests.config.config_house import House, Reader
 
 KEYS = "data, margin, extra, transforms, optimizer, schedule, sections, weights, kind, size, name, fast, notes"
 OPTIMIZER = "a section (keys: lr, betas, epochs, warmup)"
@@ -78,6 +80,19 @@ OPTIMIZER = "a section (keys: lr, betas, epochs, warmup)"
             "run.yaml:4: unknown key 'extra.mm' (did you mean 'm'?); known: type, m",
         ),
         ("transforms:\n- type: one_of", "run.yaml:3: transforms.0.transforms is required."),
+        ("transforms:\n- one_of", "run.yaml:3: transforms.0.transforms is required."),
+        # keys that stand elsewhere
+        ("lr: 1", "run.yaml:2: unknown key 'lr' (did you mean optimizer.lr or schedule.lr?)"),
+        ("optimizer: {m: 1}", "run.yaml:2: unknown key 'optimizer.m' (did you mean margin.m?)"),
+        ("optimizer: {size: 64}", "run.yaml:2: unknown key 'optimizer.size' (did you mean size?)"),
+        ("optimizer_warmup: 3", "run.yaml:2: unknown key 'optimizer_warmup' (did you mean optimizer.warmup?)"),
+        ("optimizer: {extra: cosface}", "run.yaml:2: unknown key 'optimizer.extra' (did you mean extra?)"),
+        ("epocs: 3", "run.yaml:2: unknown key 'epocs' (did you mean optimizer.epochs or schedule.epochs?)"),
+        (
+            "margin: {optimizer: 3, type: cosface}",
+            "run.yaml:2: unknown key 'margin.optimizer' (did you mean optimizer.lr, optimizer.betas or "
+            "optimizer.epochs?)",
+        ),
         # families
         (
             "margin:\n  m: 1\n  type: arcfce",
@@ -95,15 +110,15 @@ OPTIMIZER = "a section (keys: lr, betas, epochs, warmup)"
         ("margin: {type: [arcface]}", "run.yaml:2: unknown margin ['arcface']; known: arcface, cosface"),
         ("margin:\n  m: 1", "run.yaml:2: margin needs a 'type'; known: arcface, cosface"),
         ("margin: {type: }", "run.yaml:2: margin needs a 'type'; known: arcface, cosface"),
+        ("margin: arcfce", "run.yaml:2: unknown margin 'arcfce' (did you mean 'arcface'?); known: arcface, cosface"),
+        ("margin: 3", "run.yaml:2: margin must be a name or a section with a 'type', got 3; known: arcface, cosface"),
         (
-            "margin: arcface",
-            "run.yaml:2: margin must be a section with a 'type', got 'arcface'. Write margin: {type: arcface}.",
+            "margin:",
+            "run.yaml:2: margin must be a name or a section with a 'type', got nothing; known: arcface, cosface",
         ),
-        ("margin: 3", "run.yaml:2: margin must be a section with a 'type', got 3; known: arcface, cosface"),
-        ("margin:", "run.yaml:2: margin must be a section with a 'type', got nothing; known: arcface, cosface"),
         (
             "extra: cosfase",
-            "run.yaml:2: extra must be a section with a 'type' or null, got 'cosfase'. Write extra: {type: cosface}.",
+            "run.yaml:2: unknown margin 'cosfase' (did you mean 'cosface'?); known: arcface, cosface",
         ),
         (
             "extra: {type: cosfce}",
@@ -114,8 +129,8 @@ OPTIMIZER = "a section (keys: lr, betas, epochs, warmup)"
             "run.yaml:4: unknown transform 'flp' (did you mean 'flip'?); known: flip, one_of",
         ),
         (
-            "transforms: [flip]",
-            "run.yaml:2: transforms.0 must be a section with a 'type', got 'flip'. Write {type: flip}.",
+            "transforms: [flp]",
+            "run.yaml:2: unknown transform 'flp' (did you mean 'flip'?); known: flip, one_of",
         ),
         (
             "transforms:\n- type: one_of\n  transforms:\n  - type: flip\n    p: 2",
@@ -145,7 +160,7 @@ def test_section_that_may_also_be_a_path_is_explained_as_a_section(reader: Reade
     ]
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_the_file(reader: Reader):
+def test_all_problems_are_reported_at_once_in_the_order_of_the_file(reader: Reader):
     text = """\
 size: 3
 name: a b
@@ -168,11 +183,11 @@ optimizer: {epochs: true, warmup: x}
     ]
 
 
-def test_required_key_that_was_misspelt_is_told_once(reader: Reader):
+def test_required_key_that_was_misspelt_is_reported_once(reader: Reader):
     assert reader.problems("dta: a") == [f"run.yaml:1: unknown key 'dta' (did you mean 'data'?); known: {KEYS}"]
 
 
-def test_flag_beyond_the_end_of_a_tuple_is_told_beside_the_length(reader: Reader):
+def test_flag_beyond_the_end_of_a_tuple_is_reported_beside_the_length(reader: Reader):
     assert reader.problems("data: a\noptimizer: {betas: [1, 2, true]}") == [
         "run.yaml:2: optimizer.betas must have 2 items, got 3.",
         "run.yaml:2: optimizer.betas.2 must be a number, got true.",
@@ -182,3 +197,47 @@ def test_flag_beyond_the_end_of_a_tuple_is_told_beside_the_length(reader: Reader
 def test_long_values_are_cut(reader: Reader):
     (problem,) = reader.problems(f"data: a\nfast: {'x' * 500}")
     assert problem == f"run.yaml:2: fast must be true or false, got '{'x' * 60}…'."
+
+
+@pytest.mark.parametrize(
+    "text, code, key",
+    [
+        ("margin: {type: arcface, m: 4}", "out-of-range", "margin.m"),
+        ("optimizer: {betas: [1]}", "out-of-range", "optimizer.betas"),
+        ("optimizer: {epochs: ten}", "wrong-type", "optimizer.epochs"),
+        ("optimizer: {epochs: true}", "wrong-type", "optimizer.epochs"),
+        ("margin: 3", "wrong-type", "margin"),
+        ("margin: arcfce", "unknown-choice", "margin"),
+        ("margin: {type: arcfce}", "unknown-choice", "margin"),
+        ("margin: {m: 1}", "missing-key", "margin"),
+        ("data: {table: a}", "missing-key", "data.root"),
+        ("optimizer: {epoch: 1}", "unknown-key", "optimizer.epoch"),
+        ("optimizer: {epochs: 1, warmup: 2}", "invalid-value", "optimizer.warmup"),
+        ("name: a b", "invalid-value", "name"),
+        ("name: a\nname: b", "duplicate-key", "name"),
+    ],
+)
+def test_problem_has_a_code_and_the_dotted_key(reader: Reader, text: str, code: str, key: str):
+    (problem,) = reader.problems(text if text.startswith("data") else f"data: a\n{text}")
+    assert (problem.code, problem.parameter) == (code, key)
+
+
+@pytest.mark.parametrize(
+    "override, code, key",
+    [
+        ("margin.m=4", "out-of-range", "margin.m"),
+        ("margin.m.x=1", "unknown-key", "margin.m.x"),
+        ("lr=1", "unknown-key", "lr"),
+        ("name=[a", "not-yaml", "name"),
+        ("name", "not-an-override", "name"),
+    ],
+)
+def test_problem_of_an_override_has_a_code_and_the_dotted_key(reader: Reader, override: str, code: str, key: str):
+    (problem,) = reader.problems("data: a\nmargin: {type: arcface, m: 0.3}", override)
+    assert (problem.code, problem.parameter) == (code, key)
+
+
+def test_an_override_is_called_so_unless_the_caller_has_another_name_for_it(reader: Reader):
+    (reader.folder / "run.yaml").write_text("data: a")
+    with pytest.raises(ConfigError, match=r"^override size=3: size must be a multiple of 32, got 3\.$"):
+        load(House, "run.yaml", ["size=3"])

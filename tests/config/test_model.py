@@ -25,6 +25,15 @@ def test_member_is_picked_by_its_type():
     assert Config.model_validate({"sampler": {"type": "shuffle", "seed": 3}}).sampler == Shuffle(seed=3)
 
 
+def test_name_of_a_member_is_its_short_form():
+    config = Config.model_validate({"sampler": "shuffle", "more": ["shuffle", {"type": "shuffle", "seed": 2}]})
+    assert config == Config(sampler=Shuffle(), more=[Shuffle(), Shuffle(seed=2)])
+    assert config.model_dump()["sampler"] == {"type": "shuffle", "seed": 0}
+    assert TypeAdapter(Sampler | None).validate_python("shuffle") == Shuffle()
+    with pytest.raises(ValidationError, match="unknown sampler 'shufle' \\(did you mean 'shuffle'\\?\\)"):
+        Config.model_validate({"sampler": "shufle"})
+
+
 def test_instance_of_a_member_is_taken_as_it_is():
     sampler = Shuffle(seed=3)
     assert Config(sampler=sampler).sampler is sampler
@@ -37,7 +46,7 @@ def test_instance_of_another_family_is_refused():
     class Gem(Pooling):
         type: Literal["gem"] = "gem"
 
-    with pytest.raises(ValidationError, match="must be a section with a 'type', got Gem"):
+    with pytest.raises(ValidationError, match="must be a name or a section with a 'type', got Gem"):
         Config(sampler=Gem())
 
 

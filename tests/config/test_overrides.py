@@ -29,6 +29,10 @@ optimizer: {lr: 1.0}
         ("transforms.0={type: flip}", "transforms", [Flip(), Flip(p=0.2)]),
         ("margin={type: cosface, m: .2}", "margin", CosFace(m=0.2)),
         ("extra.type=cosface", "extra", CosFace()),
+        ("margin=cosface", "margin", CosFace()),
+        ("margin=arcface", "margin", ArcFace()),
+        ("transforms.0=flip", "transforms", [Flip(), Flip(p=0.2)]),
+        ("transforms=[flip]", "transforms", [Flip()]),
         ("schedule.lr=2", "schedule", Optimizer(lr=2)),
         ("notes.a.b=[1, x]", "notes", {"a": {"b": [1, "x"]}}),
         ("schedule=", "schedule", None),
@@ -59,6 +63,19 @@ def test_type_clears_the_rest_of_its_section(reader: Reader):
     assert reader.load(FILE, "transforms.0.type=flip").transforms[0] == Flip()
 
 
+def test_override_inside_a_short_form_changes_the_member(reader: Reader):
+    assert reader.load("data: a\nmargin: cosface", "margin.m=.2").margin == CosFace(m=0.2)
+    assert reader.load("data: a", "margin=cosface", "margin.m=.2").margin == CosFace(m=0.2)
+    assert reader.load("data: a\ntransforms: [flip]", "transforms.0.p=1").transforms == [Flip(p=1)]
+    assert reader.load("data: a\nmargin: cosface", "margin.type=arcface", "margin.m=2").margin == ArcFace(m=2)
+
+
+def test_override_that_a_later_short_form_replaces_is_an_error(reader: Reader):
+    assert reader.problems(FILE, "margin.m=.2", "margin=cosface") == [
+        "--set margin.m=.2: is undone by the later --set margin=cosface; give the whole section first"
+    ]
+
+
 def test_type_outside_of_a_family_is_an_ordinary_key(reader: Reader):
     assert reader.load("data: a\nnotes: {a: 1}", "notes.type=x").notes == {"a": 1, "type": "x"}
 
@@ -69,6 +86,8 @@ def test_type_outside_of_a_family_is_an_ordinary_key(reader: Reader):
         (["margin.m=28"], "margin.m must be below 3.1416 (radians), got 28. 28 degrees is 0.489."),
         (["margin.type=cosfce"], "unknown margin 'cosfce' (did you mean 'cosface'?); known: arcface, cosface"),
         (["extra.m=1"], "extra needs a 'type'; known: arcface, cosface"),
+        (["margin=cosfce"], "unknown margin 'cosfce' (did you mean 'cosface'?); known: arcface, cosface"),
+        (["m=1"], "unknown key 'm' (did you mean margin.m?)"),
         (["margin={m: 1}"], "margin needs a 'type'; known: arcface, cosface"),
         (["margin={type: cosface, m: 3}"], "margin.m must be at most 1 (cosine), got 3."),
         (["transforms.0.type=one_of"], "transforms.0.transforms is required."),

@@ -9,7 +9,7 @@ SCHEMA = schema(House)
 
 
 def fits(value: Any, part: dict[str, Any]) -> bool:
-    """Whether a value fits a JSON schema; only the keywords that describe a config's structure."""
+    """Return whether a value fits a JSON schema; only the keywords that describe a config's structure count."""
     if "$ref" in part:
         return fits(value, SCHEMA["$defs"][part["$ref"].removeprefix("#/$defs/")])
     kinds = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool}
@@ -35,6 +35,7 @@ def test_every_valid_config_fits():
     )
     assert fits(config.model_dump(mode="json"), SCHEMA)
     assert fits({"data": {"table": "t", "root": "r"}}, SCHEMA)
+    assert fits({"data": "x", "margin": "arcface", "extra": "cosface", "transforms": ["flip"]}, SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,8 @@ def test_every_valid_config_fits():
         {"data": "x", "margin": {"m": 1}},
         {"data": "x", "margin": {"type": "arcfce"}},
         {"data": "x", "margin": {"type": "arcface", "mm": 1}},
-        {"data": "x", "extra": "arcface"},
+        {"data": "x", "extra": "arcfce"},
+        {"data": "x", "transforms": ["one_of"]},
         {"data": "x", "transforms": [{"type": "arcface"}]},
         {"data": "x", "transforms": [{"type": "one_of", "transforms": [{}]}]},
         {"data": "x", "optimizer": {"lr": "fast"}},
@@ -55,8 +57,10 @@ def test_wrong_config_does_not_fit(wrong: dict[str, Any]):
     assert not fits(wrong, SCHEMA)
 
 
-def test_family_is_one_of_its_members_told_apart_by_type():
-    margin = SCHEMA["properties"]["margin"]
+def test_family_is_one_of_its_members_by_type_or_by_name():
+    margin, name = SCHEMA["properties"]["margin"]["anyOf"]
+    assert name == {"enum": ["arcface", "cosface"], "type": "string"}
+    assert SCHEMA["$defs"]["OneOf"]["properties"]["transforms"]["items"]["anyOf"][1]["enum"] == ["flip"]
     assert margin["oneOf"] == [{"$ref": "#/$defs/ArcFace"}, {"$ref": "#/$defs/CosFace"}]
     assert margin["discriminator"]["propertyName"] == "type"
     assert SCHEMA["$defs"]["ArcFace"]["required"] == ["type"]
@@ -84,4 +88,4 @@ def test_member_defined_later_is_in_the_schema():
     class Late(Family):
         type: Literal["late"] = "late"
 
-    assert schema(Outer)["properties"]["inner"]["oneOf"] == [{"$ref": "#/$defs/Late"}]
+    assert schema(Outer)["properties"]["inner"]["anyOf"][0]["oneOf"] == [{"$ref": "#/$defs/Late"}]

@@ -5,13 +5,13 @@ import pytest
 
 from eml.config import load
 from eml.config.locations import SourceLocation
-from eml.config.yaml_reader import read
+from eml.config.yaml_reader import read_yaml
 from eml.errors import ConfigError
 from tests.config.config_house import House, Reader
 
 
 def value(text: str) -> object:
-    return read(text, lambda line: SourceLocation(0, line, str(line))).value
+    return read_yaml(text, lambda line: SourceLocation(0, line, str(line))).value
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_alias_repeats_a_value_without_sharing_it():
         ("data: a\nname: b\ndata: c\n", "run.yaml:3: data is given twice, first on line 1"),
         ("data: a\nmargin:\n  type: arcface\n  m: 1\n  m: 2", "run.yaml:5: margin.m is given twice, first on line 4"),
         ("data: a\n<<: {name: b}", "run.yaml:2: merge keys (<<) are not supported; write the keys out"),
-        ("data: a\nnotes: &n\n  self: *n", "run.yaml:3: notes.self is an alias of a section that holds it"),
+        ("data: a\nnotes: &n\n  self: *n", "run.yaml:3: notes.self is an alias of a section that contains it"),
         (
             "data: a\nnotes: {a: !!python/name:os.system x}",
             "run.yaml:2: the tag !!python/name:os.system is not supported; write the plain value",

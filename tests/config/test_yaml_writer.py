@@ -175,6 +175,16 @@ def test_document_writes_every_key_under_its_description(tmp_path: Path):
     assert load(House, path) == expected
 
 
+def test_short_forms_are_written_in_full(tmp_path: Path):
+    path = tmp_path / "short.yaml"
+    path.write_text("data: /x\nmargin: cosface\ntransforms: [flip]")
+    config = load(House, path)
+    assert config == House(data=Path("/x"), margin=CosFace(), transforms=[Flip()])
+    assert yaml.safe_load(dump(config))["margin"] == {"type": "cosface", "m": 0.35}
+    text = document(House, {"data": "/x", "margin": "cosface", "transforms": ["flip"]})
+    assert text == document(House, {"data": "/x", "margin": CosFace(), "transforms": [Flip()]})
+
+
 def test_document_describes_a_family_by_the_chosen_members_docstring():
     class Pooling(Choice):
         """What a developer reads."""

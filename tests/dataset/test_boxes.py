@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from PIL import Image
 
 from eml.dataset.boxes import check_boxes
-from eml.dataset.columns import seen_sizes
 from eml.dataset.table import read_table
 from eml.errors import DataError
 from eml.images.decode import decode, shown_size
@@ -61,14 +59,3 @@ def test_without_sizes_the_images_are_asked(root: Path) -> None:
 @pytest.mark.parametrize("name", ["wide.png", "turned.jpg", "turned.tif", "turned.webp", "turned.png"])
 def test_the_size_from_the_header_is_that_of_the_decoded_image(root: Path, name: str) -> None:
     assert shown_size(root / name) == decode(root / name).size == (60, 40)
-
-
-def test_the_size_that_counts_is_the_boxs() -> None:
-    boxes = dict(zip(("x_1", "y_1", "x_2", "y_2"), ([1, None], [2, None], [10, None], [7, None]), strict=True))
-    frame = pd.DataFrame({name: pd.array(values, dtype="Int64") for name, values in boxes.items()})
-    assert seen_sizes(frame) is None  # of the second row nothing is known
-    assert seen_sizes(frame.iloc[:1]).to_dict("list") == {"width": [9], "height": [5]}  # type: ignore[union-attr]
-    sizes = seen_sizes(frame.assign(width=[60, 60], height=[40, 40]))
-    assert sizes is not None
-    assert sizes.to_dict("list") == {"width": [9, 60], "height": [5, 40]}
-    assert seen_sizes(pd.DataFrame({"label": ["a"]})) is None

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN
-from eml.dataset.merge import MARK, Labels, Source, merge_sources, merge_tables
+from eml.dataset.merge import MARK, Labels, MergeSource, merge_sources, merge_tables
 from eml.dataset.table import Table, read_table, write_table
 from eml.errors import DataError
 
@@ -31,7 +31,7 @@ def on_disk(root: Path, text: str, name: str = "t.csv") -> Path:
     return root / name
 
 
-def problems(*sources: Source, labels: Labels = "apart") -> list[str]:
+def problems(*sources: MergeSource, labels: Labels = "apart") -> list[str]:
     with pytest.raises(DataError) as error:
         merge_sources(sources, labels, step="train")
     return error.value.problems
@@ -59,17 +59,19 @@ def test_every_row_survives_a_merge_and_a_round_trip(
     write_table(merged.frame, folder / name, command="eml merge", root=merged.root)
     read = read_table(folder / name)
     assert read.frame.to_dict("list") == merged.frame.to_dict("list")
-    found = read.frame.to_dict("list")
+    result = read.frame.to_dict("list")
     flat = [(number, n, *row) for number, of_one in enumerate(rows) for n, row in enumerate(of_one)]
-    assert found["dataset"] == [f"n{number}" for number, *_ in flat]
-    assert [(read.root / path).relative_to(folder).as_posix() for path in found["file_name"]] == [
+    assert result["dataset"] == [f"n{number}" for number, *_ in flat]
+    assert [(read.root / path).relative_to(folder).as_posix() for path in result["file_name"]] == [
         f"d {number}/{n}" for number, n, *_ in flat
     ]
-    assert found["note"] == [note if number % 2 == 0 else "" for number, _, _, note in flat]
+    assert result["note"] == [note if number % 2 == 0 else "" for number, _, _, note in flat]
     if labels == "apart":
-        assert [label.partition(MARK)[::2] for label in found["label"]] == [(f"n{n}", label) for n, _, label, _ in flat]
+        assert [label.partition(MARK)[::2] for label in result["label"]] == [
+            (f"n{n}", label) for n, _, label, _ in flat
+        ]
     else:
-        assert found["label"] == [label for _, _, label, _ in flat]
+        assert result["label"] == [label for _, _, label, _ in flat]
 
 
 def test_the_root_is_the_deepest_folder_that_holds_all(tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_the_root_is_the_deepest_folder_that_holds_all(tmp_path: Path) -> None:
     assert inner.table.frame["file_name"].tolist() == ["0.jpg", "1.jpg", "b/0.jpg", "b/1.jpg"]
 
 
-def test_labels_that_several_datasets_have_are_told_either_way(tmp_path: Path) -> None:
+def test_labels_that_several_datasets_have_are_reported_either_way(tmp_path: Path) -> None:
     tables = {"a": table(tmp_path / "a", "xy"), "b": table(tmp_path / "b", "yz")}
     apart, merged = merge_tables(tables), merge_tables(tables, "merged")
     assert apart.shared_labels == merged.shared_labels == ["y"]
@@ -91,7 +93,7 @@ def test_labels_that_several_datasets_have_are_told_either_way(tmp_path: Path) -
     assert merged.notes[0] == "1 label is in more than one dataset ('y'): one class each"
 
 
-def test_a_image_in_two_datasets_is_noticed_by_its_content(tmp_path: Path) -> None:
+def test_an_image_in_two_datasets_is_noticed_by_its_content(tmp_path: Path) -> None:
     tables = {
         "a": table(tmp_path / "a", "xyy", content=["1", "2", "2"]),  # twice in one dataset is not this check's matter
         "b": table(tmp_path / "b", "xz", content=["1", ""]),
@@ -104,11 +106,11 @@ def test_a_image_in_two_datasets_is_noticed_by_its_content(tmp_path: Path) -> No
         "label": ["x", "x", "q"],
         "file_name": ["a/0.jpg", "b/0.jpg", "c/1.jpg"],
     }
-    told = "1 image is in more than one dataset (the first: 'a/0.jpg' and 'b/0.jpg')"
-    assert merged.notes[-1] == f"{told}, 1 with different labels"
-    assert merge_tables(tables).notes[-1] == f"{told}, and labels kept apart put it into two classes"
+    message = "1 image is in more than one dataset (the first: 'a/0.jpg' and 'b/0.jpg')"
+    assert merged.notes[-1] == f"{message}, 1 with different labels"
+    assert merge_tables(tables).notes[-1] == f"{message}, and labels kept apart put it into two classes"
     del tables["c"]
-    assert merge_tables(tables, "merged").notes[-1] == told
+    assert merge_tables(tables, "merged").notes[-1] == message
 
 
 def test_columns_of_which_every_row_has_a_value_are_kept_only_when_all_have_them(tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_columns_of_which_every_row_has_a_value_are_kept_only_when_all_have_them
     assert merged.table.frame["price"].tolist() == ["1", "2", "1.50", "x"]
     assert merged.table.frame["dataset"].tolist() == ["a", "a", "b", "b"]
     assert merged.notes[:2] == [
-        "the column dataset that was there is replaced by the names of these datasets",
+        "the existing column dataset is replaced by the names of these datasets",
         "left out, since b has none: fold, split",
     ]
     both = merge_tables({"a": a, "b": table(tmp_path / "b", fold=[2, -1], split=["test", "train"])}).table.frame
@@ -133,7 +135,7 @@ def test_what_one_dataset_sets_aside_for_the_test_is_never_trained_on(tmp_path: 
     tables = {"a": table(tmp_path / "a", "xyz", fold=[0, ALWAYS_TEST, 1]), "b": table(tmp_path / "b")}
     merged = merge_tables(tables)
     assert merged.table.frame["fold"].tolist() == [ALWAYS_TRAIN, ALWAYS_TEST, ALWAYS_TRAIN, ALWAYS_TRAIN, ALWAYS_TRAIN]
-    assert merged.notes[0] == "b has no folds: of those of a only -2, the test, is kept"
+    assert merged.notes[0] == "b has no folds: of the folds of a only -2, the test, is kept"
 
 
 def test_boxes_are_blank_where_a_dataset_has_none(tmp_path: Path) -> None:
@@ -166,10 +168,10 @@ def test_hashes_of_two_kinds_are_refused(tmp_path: Path) -> None:
     assert "hash" not in merge_tables({"a": a, "b": table(tmp_path / "b")}).table.frame
 
 
-def test_the_same_file_in_two_tables_is_told_with_both_lines(tmp_path: Path) -> None:
+def test_the_same_file_in_two_tables_is_reported_with_both_lines(tmp_path: Path) -> None:
     one = on_disk(tmp_path, "label,file_name\na,a/1.jpg\nb,b/1.jpg\n", "one.csv")
     two = on_disk(tmp_path / "b", "label,file_name\nc,2.jpg\nc,1.jpg\n", "two.csv")
-    assert problems(Source(one), Source(two)) == [
+    assert problems(MergeSource(one), MergeSource(two)) == [
         f"{two}:3: 'b/1.jpg' is in {one}:3 already. Merge tables of different images"
     ]
 
@@ -178,18 +180,18 @@ def test_the_same_image_may_be_in_two_tables_with_different_boxes(tmp_path: Path
     header = "label,file_name,x_1,y_1,x_2,y_2\n"
     one = on_disk(tmp_path, f"{header}a,1.jpg,0,0,5,5\n", "one.csv")
     two = on_disk(tmp_path, f"{header}b,1.jpg,5,0,9,5\n", "two.csv")
-    assert len(merge_sources([Source(one), Source(two)], step="train").table.frame) == 2
+    assert len(merge_sources([MergeSource(one), MergeSource(two)], step="train").table.frame) == 2
     two.write_text(f"{header}b,1.jpg,0,0,5,5\n")
-    assert problems(Source(one), Source(two)) == [
+    assert problems(MergeSource(one), MergeSource(two)) == [
         f"{two}:2: '1.jpg' is in {one}:2 already. Merge tables of different images"
     ]
 
 
-def test_the_problems_of_all_tables_are_told_at_once(tmp_path: Path) -> None:
+def test_the_problems_of_all_tables_are_reported_at_once(tmp_path: Path) -> None:
     one = on_disk(tmp_path / "a", "label,file_name,width\na,1.jpg,wide\n")
     two = on_disk(tmp_path / "b", "label,image\na,1.jpg\n", "two.csv")
     three = on_disk(tmp_path / "b" / "c", "label,file_name\na,../1.jpg\n", "three.csv")
-    assert problems(Source(one), Source(two), Source(three), Source(tmp_path / "none")) == [
+    assert problems(MergeSource(one), MergeSource(two), MergeSource(three), MergeSource(tmp_path / "none")) == [
         f"{one}:2: width must be a whole number, got 'wide'",
         f"{two}:1: column 'file_name' is missing (is it 'image'? Rename that to 'file_name'); columns found: label, "
         "image",
@@ -199,15 +201,15 @@ def test_the_problems_of_all_tables_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_names_come_from_folders_and_tables_and_must_differ(tmp_path: Path) -> None:
-    assert Source(Path("x/shoes")).called == "shoes"
-    assert Source(Path("x/shoes/dataset_train.csv")).called == "shoes"
-    assert Source(Path("x/shoes/mine.csv")).called == "mine"
-    assert Source(Path("x/shoes/mine.csv"), name="y").called == "y"
+    assert MergeSource(Path("x/shoes")).dataset_name == "shoes"
+    assert MergeSource(Path("x/shoes/dataset_train.csv")).dataset_name == "shoes"
+    assert MergeSource(Path("x/shoes/mine.csv")).dataset_name == "mine"
+    assert MergeSource(Path("x/shoes/mine.csv"), name="y").dataset_name == "y"
     advice = "Give it as NAME=PATH, in a config as {table: PATH, name: NAME}"
-    assert problems(Source(Path("x/shoes")), Source(Path("y/shoes/folds.csv"))) == [
-        f"x/shoes, y/shoes/folds.csv: each dataset needs a name of its own, and these are called 'shoes'. {advice}"
+    assert problems(MergeSource(Path("x/shoes")), MergeSource(Path("y/shoes/folds.csv"))) == [
+        f"x/shoes, y/shoes/folds.csv: each dataset needs a different name, and these are called 'shoes'. {advice}"
     ]
-    assert problems(Source(Path("x"), name="a:b"), Source(Path("y"), name=" ")) == [
+    assert problems(MergeSource(Path("x"), name="a:b"), MergeSource(Path("y"), name=" ")) == [
         f"x: a dataset's name must not be empty or hold ':', got 'a:b'. {advice}",
         f"y: a dataset's name must not be empty or hold ':', got ' '. {advice}",
     ]
@@ -216,7 +218,7 @@ def test_names_come_from_folders_and_tables_and_must_differ(tmp_path: Path) -> N
 def test_the_digest_of_a_merged_table_changes_with_any_of_its_files(tmp_path: Path) -> None:
     one = on_disk(tmp_path / "a", "label,file_name\na,1.jpg\n")
     two = on_disk(tmp_path / "b", "label,file_name\na,1.jpg\n", "two.csv")
-    sources = [Source(one), Source(two)]
+    sources = [MergeSource(one), MergeSource(two)]
     table = merge_sources(sources, step="train").table
     assert table.parts == (one, two)
     assert table.name == f"the table merged from {one} and 1 more"

@@ -29,8 +29,8 @@ def problems(path: Path, root: Path | None = None) -> list[str]:
 
 
 def test_it_is_read_as_a_table_of_ours_and_a_line_says_so(tmp_path: Path) -> None:
-    told: list[str] = []
-    frame = resolve(oml(tmp_path), "train", report=told.append).frame
+    lines: list[str] = []
+    frame = resolve(oml(tmp_path), "train", report=lines.append).frame
     assert frame["file_name"].tolist() == ["a/1.jpg", "a/2.jpg", "b/1.jpg"]
     assert frame["label"].tolist() == ["3", "3", "12"]
     assert frame["split"].tolist() == ["train", "train", "test"]
@@ -39,7 +39,7 @@ def test_it_is_read_as_a_table_of_ours_and_a_line_says_so(tmp_path: Path) -> Non
     assert frame["x_1"].isna().tolist() == [False, True, True]
     assert frame["is_query"].fillna(False).tolist() == [False, False, True]
     assert frame["category"].tolist() == ["hat", "hat", "cap"]
-    assert told == [
+    assert lines == [
         f"{tmp_path}/df.csv: has open-metric-learning's columns: path is read as file_name, split 'validation' as "
         "'test' with fold -2, never trained on"
     ]
@@ -62,11 +62,11 @@ def test_absolute_paths_under_the_root_become_relative(tmp_path: Path) -> None:
     assert read_table(tmp_path / "link" / "df.csv", tmp_path).frame["file_name"][0] == "images/a/1.jpg"
 
 
-def test_absolute_paths_elsewhere_are_told_with_the_folder_that_would_do(tmp_path: Path) -> None:
+def test_absolute_paths_elsewhere_are_reported_with_the_folder_that_would_do(tmp_path: Path) -> None:
     path = oml(tmp_path / "p", "1,/data/x/a/1.jpg,train,,\n1,/data/x/b/2.jpg,train,,\n", SHORT + "\n")
     assert problems(path) == [
         f"{path}: none of its 2 absolute paths is under {tmp_path}/p (the first: '/data/x/a/1.jpg'). Give the folder "
-        "that holds them, such as /data/x, with --root"
+        "that holds them, such as /data/x, as `root`"
     ]
     path.write_text(path.read_text() + f"1,{tmp_path}/p/a/1.jpg,train,,\n")
     assert problems(path) == [
@@ -75,13 +75,13 @@ def test_absolute_paths_elsewhere_are_told_with_the_folder_that_would_do(tmp_pat
     ]
 
 
-def test_what_does_not_fit_is_told_with_its_line(tmp_path: Path) -> None:
+def test_what_does_not_fit_is_reported_with_its_line(tmp_path: Path) -> None:
     rows = "1,a/1.jpg,val,,,\n1,a/2.jpg,train,1,,\n2,../b/1.jpg,validation,maybe,1,\n2,,validation,1,1,\n"
     path = oml(tmp_path, rows, SHORT + ",category" + "\n")
     assert problems(path) == [
         f"{path}:2: split must be 'train' or 'validation', got 'val'",
         f"{path}:3: is_query must be blank where split is 'train'",
-        f"{path}:4: is_query must be True, False or nothing, got 'maybe'",
+        f"{path}:4: is_query must be True, False or blank, got 'maybe'",
         f"{path}:4: path must stay under the root: relative and without '..', got '../b/1.jpg'",
         f"{path}:5: path is empty",
     ]

@@ -39,16 +39,16 @@ def problem(call: Callable[[], Table]) -> str:
 
 
 def test_a_folder_without_a_table_is_scanned_first(folder: Path) -> None:
-    told: list[str] = []
-    table = resolve(folder, "filter", report=told.append)
+    lines: list[str] = []
+    table = resolve(folder, "filter", report=lines.append)
     assert table.frame["file_name"].tolist() == ["a/1.png", "a/2.png", "b/1.png"]
     assert table.path == folder / "dataset_info.csv"
-    assert told[0] == f"no table in {folder}: scanning it"
-    assert f"warning: files that cannot be used: 1, see {folder}/dataset_errors.csv" in told
-    assert told[-1] == f"table: {folder}/dataset_info.csv"
-    told.clear()
-    assert resolve(folder, "split", report=told.append).frame.equals(table.frame)
-    assert told == [f"table: {folder}/dataset_info.csv"]
+    assert lines[0] == f"no table in {folder}: scanning it"
+    assert f"warning: files that cannot be used: 1, see {folder}/dataset_errors.csv" in lines
+    assert lines[-1] == f"table: {folder}/dataset_info.csv"
+    lines.clear()
+    assert resolve(folder, "split", report=lines.append).frame.equals(table.frame)
+    assert lines == [f"table: {folder}/dataset_info.csv"]
 
 
 def test_a_folder_that_is_not_to_be_written_into_is_scanned_into_out(folder: Path, tmp_path: Path) -> None:
@@ -56,12 +56,12 @@ def test_a_folder_that_is_not_to_be_written_into_is_scanned_into_out(folder: Pat
     assert table.path == tmp_path / "out" / "dataset_info.csv"
     assert table.root == folder
     assert not (folder / "dataset_info.csv").exists()
-    told: list[str] = []
-    resolve(folder, "split", out=tmp_path / "out", report=told.append)
-    assert told == [f"table: {tmp_path}/out/dataset_info.csv"]
+    lines: list[str] = []
+    resolve(folder, "split", out=tmp_path / "out", report=lines.append)
+    assert lines == [f"table: {tmp_path}/out/dataset_info.csv"]
     image(tmp_path, "other/c/1.png")  # its table in out is of another folder
-    told.clear()
-    other = resolve(tmp_path / "other", "split", out=tmp_path / "out", report=told.append)
+    lines.clear()
+    other = resolve(tmp_path / "other", "split", out=tmp_path / "out", report=lines.append)
     assert other.frame["label"].tolist() == ["c"]
 
 
@@ -102,17 +102,17 @@ def test_a_newer_table_that_was_passed_by_is_not_overlooked(folder: Path) -> Non
     )
 
 
-def test_files_that_came_or_went_since_the_scan_are_told(folder: Path) -> None:
+def test_files_that_came_or_went_since_the_scan_are_reported(folder: Path) -> None:
     info = resolve(folder, "filter")
     train = step(info, "dataset_train.csv", "eml split")
     image(folder, "c/new.png")
     (folder / "a" / "2.png").unlink()
-    told = (
-        f"{folder}/dataset_info.csv: is out of date: since the scan, 1 new (the first: 'c/new.png') and 1 gone "
+    message = (
+        f"{folder}/dataset_info.csv: is out of date: since the scan, 1 new (the first: 'c/new.png') and 1 missing "
         f"(the first: 'a/2.png'). Run: eml scan {folder}"
     )
-    assert problem(lambda: resolve(folder, "filter")) == told
-    assert problem(lambda: resolve(folder, "kfold")) == told
+    assert problem(lambda: resolve(folder, "filter")) == message
+    assert problem(lambda: resolve(folder, "kfold")) == message
     assert problem(lambda: resolve(train, "kfold")) == f"{train}:3: no such image under {folder}: 'a/2.png'"
 
 
@@ -128,7 +128,7 @@ def test_a_users_own_table_in_the_folder_is_read(folder: Path) -> None:
     assert resolve(folder, "filter").frame["label"].tolist() == ["007"]
 
 
-def test_what_is_not_there_and_a_root_for_a_folder_are_told(folder: Path) -> None:
+def test_what_is_not_there_and_a_root_for_a_folder_are_reported(folder: Path) -> None:
     assert problem(lambda: resolve(folder / "none", "filter")) == f"{folder}/none: no such file or folder"
-    told = problem(lambda: resolve(folder, "filter", folder))
-    assert told == f"--root goes with a table, and {folder} is a folder"
+    message = problem(lambda: resolve(folder, "filter", folder))
+    assert message == f"`root` goes with a table, and {folder} is a folder"

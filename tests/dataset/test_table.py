@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eml.dataset.sidecar import read_sidecar, sidecar_path, sources, written_by_eml
+from eml.dataset.sidecar import sidecar_path
 from eml.dataset.table import Table, check_outputs, read_file_names, read_table, write_table, write_tables
 from eml.errors import DataError, OutputError
 
@@ -96,7 +96,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> Non
 
 def test_one_image_has_one_spelling(tmp_path: Path) -> None:
     path = csv(tmp_path, "label,file_name\na,./a/1.jpg\na,a//1.jpg\na,a/.hidden.jpg\na,a/2..jpg\n")
-    assert problems(path) == [f"{path}:3: 'a/1.jpg' is there more than once"]
+    assert problems(path) == [f"{path}:3: 'a/1.jpg' occurs more than once"]
 
 
 def test_missing_columns_name_those_that_were_found(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_missing_columns_name_those_that_were_found(tmp_path: Path) -> None:
     ]
 
 
-def test_a_column_of_another_name_is_told_to_be_renamed(tmp_path: Path) -> None:
+def test_a_column_of_another_name_is_suggested_for_renaming(tmp_path: Path) -> None:
     path = csv(tmp_path, "image,Class,split\n1.jpg,a,train\n")
     assert problems(path) == [
         f"{path}:1: column 'label' is missing (is it 'Class'? Rename that to 'label') and column 'file_name' is "
@@ -115,7 +115,7 @@ def test_a_column_of_another_name_is_told_to_be_renamed(tmp_path: Path) -> None:
     ]
 
 
-def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
+def test_every_problem_is_reported_with_its_line(tmp_path: Path) -> None:
     text = (
         "label,file_name,width,is_query\n"
         '"a\nb",1.jpg,5,True\n'  # a quoted line end: the next row is at line 4
@@ -136,10 +136,10 @@ def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
         f"{path}:7: width must be a whole number, got 'wide'",
         f"{path}:7: {leaves} '/etc/passwd'",
         f"{path}:8: width must be a whole number, got '5.5'",
-        f"{path}:8: is_query must be True, False or nothing, got 'maybe'",
-        f"{path}:8: '1.jpg' is there more than once",
+        f"{path}:8: is_query must be True, False or blank, got 'maybe'",
+        f"{path}:8: '1.jpg' occurs more than once",
         f"{path}:9: width must be a whole number, got ''",
-        f"{path}:9: is_query must be True, False or nothing, got 'no'",
+        f"{path}:9: is_query must be True, False or blank, got 'no'",
         f"{path}:9: {leaves} 'C:\\\\x.jpg'",
         f"{path}:10: {leaves} 'x\\\\..\\\\..\\\\y.jpg'",
         f"{path}:11: file_name is empty",
@@ -148,36 +148,36 @@ def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
 
 def test_of_many_problems_twenty_are_listed_and_the_others_counted(tmp_path: Path) -> None:
     path = csv(tmp_path, "label,file_name\n" + "".join(f"a,../{n}.jpg\n" for n in range(1234)))
-    told = problems(path)
-    assert len(told) == 21
-    assert told[-1] == f"{path}: and 1,214 more problems like these"
+    lines = problems(path)
+    assert len(lines) == 21
+    assert lines[-1] == f"{path}: and 1,214 more problems like these"
 
 
-def test_a_image_may_stand_once_for_each_of_its_boxes(tmp_path: Path) -> None:
+def test_an_image_may_stand_once_for_each_of_its_boxes(tmp_path: Path) -> None:
     header = "label,file_name,x_1,y_1,x_2,y_2\n"
     assert len(read_table(csv(tmp_path, header + "a,1.jpg,0,0,5,5\nb,1.jpg,5,0,9,5\nc,2.jpg,,,,\n")).frame) == 3
     twice = csv(tmp_path, header + "a,1.jpg,0,0,5,5\nb,1.jpg,0,0,5,5\n", "twice.csv")
-    assert problems(twice) == [f"{twice}:3: '1.jpg' is there with the same box more than once"]
+    assert problems(twice) == [f"{twice}:3: '1.jpg' occurs more than once with the same box"]
 
 
 @pytest.mark.parametrize(
-    "content, told",
+    "content, message",
     [
         (b"", "is empty; a table has the columns label and file_name"),
         (b"label,file_name\n", "has no rows"),
         (b"label,file_name\n\xff\xfe,1.jpg\n", "is not UTF-8 text (invalid start byte at byte 16); save it as UTF-8"),
-        (b"label,file_name,label\na,1.jpg,b\n", "columns 'label' are there twice"),
+        (b"label,file_name,label\na,1.jpg,b\n", "the header has columns twice: 'label'"),
         (b"label,file_name\na,1.jpg\nb,2.jpg,c\n", "Expected 2 fields in line 3, saw 3"),
         (b"label,file_name\na,1.jpg,c\nb,2.jpg,c\n", "cannot be read as a table"),
         (b"label,file_name\nb\n", "file_name is empty"),
     ],
 )
-def test_files_that_are_no_table_are_told_apart(tmp_path: Path, content: bytes, told: str) -> None:
+def test_files_that_are_no_table_are_distinguished(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     (line,) = problems(path)
     assert line.startswith(str(path))
-    assert told in line
+    assert message in line
 
 
 def test_a_table_must_be_there_and_be_a_csv_or_parquet_file(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_list_of_images_needs_only_their_names(tmp_path: Path) -> None:
         read_file_names(csv(tmp_path, "image\n1.jpg\n"))
 
 
-def test_images_that_are_not_there_are_told(tmp_path: Path) -> None:
+def test_images_that_are_not_there_are_reported(tmp_path: Path) -> None:
     images(tmp_path, "a/1.jpg")
     path = csv(tmp_path)
     assert problems(path, check_files=True) == [f"{path}:3: no such image under {tmp_path}: 'b/1.jpg'"]
@@ -207,57 +207,16 @@ def test_when_no_image_is_there_the_root_is_questioned(tmp_path: Path) -> None:
     path = csv(tmp_path)
     assert problems(path, check_files=True) == [
         f"{path}: none of its 2 images is under {tmp_path} (the first: 'a/1.jpg'). Give the folder that file_name is "
-        "relative to with --root"
+        "relative to as `root`"
     ]
-    assert problems(path, tmp_path / "none") == [f"--root {tmp_path}/none: no such folder"]
+    assert problems(path, tmp_path / "none") == [f"`root` {tmp_path}/none: no such folder"]
 
 
-def test_a_folder_named_like_a_image_is_no_image(tmp_path: Path) -> None:
+def test_a_folder_named_like_an_image_is_no_image(tmp_path: Path) -> None:
     images(tmp_path, "a/1.jpg", "b/1.jpg/inner")
     assert problems(csv(tmp_path), check_files=True) == [
         f"{tmp_path}/t.csv:3: no such image under {tmp_path}: 'b/1.jpg'"
     ]
-
-
-def test_the_sidecar_says_where_the_images_are(tmp_path: Path) -> None:
-    root, inside, elsewhere = tmp_path / "images", tmp_path / "images" / "tables", tmp_path / "out"
-    images(root, "a/1.jpg", "b/1.jpg")
-    frame = read_table(csv(root)).frame
-    for folder, recorded in ((root, "."), (inside, ".."), (tmp_path, "images"), (elsewhere, str(root.resolve()))):
-        write_table(frame, folder / "x.csv", command="eml scan", root=root)
-        sidecar = read_sidecar(folder / "x.csv")
-        assert sidecar is not None
-        assert sidecar.root == recorded
-        assert read_table(folder / "x.csv", check_files=True).root.resolve() == root.resolve()
-    moved = tmp_path / "moved"
-    root.rename(moved)
-    assert read_table(moved / "x.csv", check_files=True).root == moved
-    assert "the folder of its images, " in problems(elsewhere / "x.csv", check_files=True)[0]
-    assert read_table(elsewhere / "x.csv", moved, check_files=True).root == moved
-
-
-def test_the_sidecar_has_the_command_and_the_digests_of_what_was_read(tmp_path: Path) -> None:
-    source = csv(tmp_path, name="source.csv")
-    table = read_table(source)
-    write_table(table.frame, tmp_path / "x.csv", command="eml filter x", root=tmp_path, inputs=[source], notes={"n": 1})
-    sidecar = read_sidecar(tmp_path / "x.csv")
-    assert sidecar is not None
-    assert (sidecar.command, sidecar.notes, [i["path"] for i in sidecar.inputs]) == (
-        "eml filter x",
-        {"n": 1},
-        ["source.csv"],
-    )
-    assert [changed for _, _, changed in sources(tmp_path / "x.csv")] == [False]
-    csv(tmp_path, ROWS + "c,c.jpg\n", "source.csv")
-    assert [changed for _, _, changed in sources(tmp_path / "x.csv")] == [True]
-    source.unlink()
-    assert [changed for _, _, changed in sources(tmp_path / "x.csv")] == [False]
-
-
-def test_a_damaged_sidecar_is_told(tmp_path: Path) -> None:
-    path = csv(tmp_path)
-    sidecar_path(path).write_text("{")
-    assert problems(path)[0].startswith(f"{path}.eml.json: no sidecar that this eml understands")
 
 
 def test_only_emls_own_unchanged_tables_are_replaced(tmp_path: Path) -> None:
@@ -270,7 +229,7 @@ def test_only_emls_own_unchanged_tables_are_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as error:
         write_tables({path: frame, tmp_path / "new.csv": frame}, **write)
     assert error.value.problems == [
-        f"{path}: is there and was changed since eml wrote it. Give --overwrite to replace it, or another --out"
+        f"{path}: exists and was changed since eml wrote it. Set `overwrite` to replace it, or give another `out`"
     ]
     assert "mine" in path.read_text()
     assert not (tmp_path / "new.csv").exists()
@@ -280,7 +239,7 @@ def test_only_emls_own_unchanged_tables_are_replaced(tmp_path: Path) -> None:
 
 def test_a_users_file_is_kept_without_overwrite(tmp_path: Path) -> None:
     path = csv(tmp_path)
-    with pytest.raises(OutputError, match="is there and was not written by eml"):
+    with pytest.raises(OutputError, match="exists and was not written by eml"):
         check_outputs([path])
     assert check_outputs([path], overwrite=True) == [path]
 
@@ -291,51 +250,25 @@ def test_what_a_table_was_made_from_is_never_written_over(tmp_path: Path) -> Non
     write_table(table.frame, tmp_path / "x.csv", command="eml filter", root=tmp_path, inputs=[source])
     write_table(table.frame, tmp_path / "y.csv", command="eml split", root=tmp_path, inputs=[tmp_path / "x.csv"])
     for path in (source, tmp_path / "x.csv", tmp_path / "y.csv"):
-        with pytest.raises(OutputError, match="would be written over"):
+        with pytest.raises(OutputError, match="would be overwritten"):
             check_outputs([path], inputs=[tmp_path / "y.csv"], overwrite=True)
 
 
-def test_a_kill_between_sidecar_and_table_leaves_a_table_that_is_still_emls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "t.csv"
-    frame = pd.DataFrame({"label": ["a"], "file_name": ["1.jpg"]})
-    write_table(frame, path, command="eml scan", root=tmp_path)
-    before = path.read_bytes()
-    moved: list[str] = []
-    replace = Path.replace
-
-    def stop_at_the_table(self: Path, target: Path) -> Path:
-        moved.append(Path(target).name)
-        if Path(target) == path:
-            raise KeyboardInterrupt
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", stop_at_the_table)
-    with pytest.raises(KeyboardInterrupt):
-        write_table(frame.assign(label="b"), path, command="eml scan", root=tmp_path)
-    monkeypatch.undo()
-    assert moved == ["t.csv.eml.json", "t.csv"]
-    assert path.read_bytes() == before
-    assert written_by_eml(path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.csv.eml.json"]
-
-
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     frame = pd.DataFrame({"label": ["a"], "file_name": ["1.jpg"]})
     with pytest.raises(OutputError) as error:
         write_table(frame, tmp_path / "file" / "x" / "t.csv", command="eml scan", root=tmp_path)
-    told = f"{tmp_path}/file/x: cannot be written, since {tmp_path}/file is a file. Give another --out"
-    assert error.value.problems == [told]
+    message = f"{tmp_path}/file/x: cannot be written, since {tmp_path}/file is a file. Give another `out`"
+    assert error.value.problems == [message]
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, who may write everywhere
-    with pytest.raises(OutputError, match=r"new: cannot be written \(no permission\)\. Give another --out"):
+    with pytest.raises(OutputError, match=r"new: cannot be written \(no permission\)\. Give another `out`"):
         write_table(frame, tmp_path / "new" / "t.csv", command="eml scan", root=tmp_path)
     monkeypatch.undo()
     with pytest.raises(OutputError, match=r"a table's name ends in \.csv or \.parquet"):
         write_table(frame, tmp_path / "t.txt", command="eml scan", root=tmp_path)
     (tmp_path / "t.csv").mkdir()
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match="is a folder, not a table"):
         check_outputs([tmp_path / "t.csv"], overwrite=True)
 
 

@@ -68,7 +68,7 @@ def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_sta
     memory = {"margin": {"type": "vpl", "memory": {"start": 2}}, "optimizer": adam, "model": neck, "ema": {}}
     sampled = {"mode": {"type": "sampled", "fraction": 0.6}, "scale": 16}
     per_class = {"sampler": {"type": "per_class", "per_class": 2}, "batch_size": 6}
-    mix = {"type": "either", "chance": 0.7, "share": "image"}
+    mix = {"type": "mixup_or_cutmix", "chance": 0.7, "share": "image"}
     runs = {
         "dropout": changed(plain, **memory),
         "mixed": changed(plain, **per_class, mix=mix, head=sampled),

@@ -14,9 +14,9 @@ from PIL import Image
 
 from eml.config import Strict, load
 from eml.errors import ConfigError, DataError
-from eml.images.augment import Augment, Augmenter, Change
+from eml.images.augment import Augment, Augmenter, PixelTransform
 from eml.images.augment._albumentations_adapter import Composed
-from eml.images.augment._presets import Photographic
+from eml.images.augment._presets import PhotographicPreset
 from eml.images.augment._transform_list import REFUSED, flaws, usable
 from eml.images.augment.albumentations import Albumentations
 from eml.images.augment.light import Light
@@ -36,15 +36,15 @@ LIST = [
 REQUIRED = {"albumentations": {"transforms": LIST}}
 MEMBERS = sorted(Augment.members())
 CHANGING = [name for name in MEMBERS if name != "none"]
-PRESETS = [name for name in MEMBERS if issubclass(Augment.members()[name], Photographic)]
+PRESETS = [name for name in MEMBERS if issubclass(Augment.members()[name], PhotographicPreset)]
 
 
 def member(name: str, **settings: object) -> Augment:
     return Augment.members()[name].model_validate({"type": name} | REQUIRED.get(name, {}) | settings)
 
 
-def changes(augmenter: Augmenter) -> list[Change]:
-    return [each for each in (augmenter.whole, augmenter.change) if each is not None]
+def changes(augmenter: Augmenter) -> list[PixelTransform]:
+    return [each for each in (augmenter.before_resize, augmenter.after_resize) if each is not None]
 
 
 @pytest.fixture(scope="module")
@@ -151,22 +151,22 @@ def test_worker_processes_give_the_same_pixels(name: str, root: Path) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_with_everything_at_0_is_no_augmentation(name: str, root: Path) -> None:
-    settings = {key: 1 if key == "aspect" else 0 for key in Photographic.model_fields}
+    settings = {key: 1 if key == "aspect" else 0 for key in PhotographicPreset.model_fields}
     augment = member(name, **settings)
     assert augment.build(PREPROCESS) == Augmenter()
     torch.testing.assert_close(drawn(source(root, augment), 5), drawn(source(root, member("none")), 0), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("key", sorted(Photographic.model_fields.keys() - {"aspect"}))
+@pytest.mark.parametrize("key", sorted(PhotographicPreset.model_fields.keys() - {"aspect"}))
 def test_each_setting_of_a_preset_changes_images_by_itself(key: str, root: Path) -> None:
-    settings = {each: 1 if each == "aspect" else 0 for each in Photographic.model_fields}
+    settings = {each: 1 if each == "aspect" else 0 for each in PhotographicPreset.model_fields}
     plain = drawn(source(root, member("none")), 0)
     photos = source(root, member("light", **settings | {key: 0.5}))
     assert sum(not torch.equal(drawn(photos, epoch), plain) for epoch in range(10)) >= 2
 
 
 def test_presets_extend_the_same_settings_and_differ_in_their_defaults() -> None:
-    settings = [tuple(getattr(member(name), key) for key in Photographic.model_fields) for name in PRESETS]
+    settings = [tuple(getattr(member(name), key) for key in PhotographicPreset.model_fields) for name in PRESETS]
     assert {"light", "standard", "strong", "faces", "products"} <= set(PRESETS)
     assert len(set(settings)) == len(PRESETS)
 
@@ -184,7 +184,7 @@ def test_chances_of_transforms_are_independent_of_each_other() -> None:
 
 def test_randaugment_erases_a_rectangle_of_noise_as_often_as_it_is_told() -> None:
     flat = np.full((48, 48, 3), 128, np.uint8)
-    change = RandAugment(policy="rand-m0-n1-p0", erase=0.25).build(PREPROCESS).change
+    change = RandAugment(policy="rand-m0-n1-p0", erase=0.25).build(PREPROCESS).after_resize
     assert change is not None
     differs = [(change(flat, seed) != 128).any(axis=2) for seed in range(400)]
     erased = [each for each in differs if each.any()]
@@ -199,7 +199,7 @@ def test_randaugment_erases_a_rectangle_of_noise_as_often_as_it_is_told() -> Non
 @pytest.mark.parametrize("policy", ["rand-m10-n6-p1-inc1", "rand-m0-n6-p1", "rand-m25-mmax30-n6-p1-mstdinf-inc1"])
 def test_randaugment_bears_every_strength_of_every_operation(policy: str) -> None:
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    change = RandAugment(policy=policy).build(PREPROCESS).change
+    change = RandAugment(policy=policy).build(PREPROCESS).after_resize
     assert change is not None
     assert all(change(image, seed).shape == (16, 16, 3) for seed in range(60))
 
@@ -207,7 +207,7 @@ def test_randaugment_bears_every_strength_of_every_operation(policy: str) -> Non
 def test_randaugments_check_asks_timm() -> None:
     RandAugment().check()
     wrong = RandAugment.model_construct(policy="rand-m9-q3")
-    with pytest.raises(ConfigError, match=r"augment\.policy: timm cannot take 'rand-m9-q3'"):
+    with pytest.raises(ConfigError, match=r"augment\.policy: timm does not accept 'rand-m9-q3'"):
         wrong.check()
 
 
@@ -248,31 +248,30 @@ def test_a_list_of_transforms_is_checked_to_the_last_argument(tmp_path: Path) ->
 """
     jitter = "augment.transforms.1.ColorJitter"
     assert problems(tmp_path, text).splitlines() == [
-        "run.yaml:4: augment.transforms.0 is no transform of albumentations: 'HorizonalFlip' "
+        "run.yaml:4: augment.transforms.0 is not a transform of albumentations: 'HorizonalFlip' "
         "(did you mean 'HorizontalFlip'?).",
-        f"run.yaml:5: {jitter}.brightnes is no argument of ColorJitter (did you mean 'brightness'?); known: "
+        f"run.yaml:5: {jitter}.brightnes is not an argument of ColorJitter (did you mean 'brightness'?); known: "
         "brightness, contrast, saturation, hue, p.",
         f"run.yaml:5: {jitter}.p must be a chance from 0 to 1, got 1.8.",
         "run.yaml:8: augment.transforms.2.OneOf.transforms.0.GaussianBlur.blur_limit must be a valid integer, "
         "got [3, 'x'].",
-        "run.yaml:9: augment.transforms.2.OneOf.transforms.1 cannot be used: Normalize gives numbers that are no "
+        "run.yaml:9: augment.transforms.2.OneOf.transforms.1 cannot be used: Normalize does not return "
         "pixels; eml normalises later.",
-        "run.yaml:10: augment.transforms.3.ToGray gives uint8 of 64 × 64, which is no RGB image of whole numbers "
-        "from 0 to 255.",
-        "run.yaml:11: augment.transforms.4 must be one transform, got ColorJitter, brightness. Indent what belongs to "
-        "ColorJitter further than it.",
+        "run.yaml:10: augment.transforms.3.ToGray returns uint8 of 64 × 64, not an RGB image of whole numbers from 0 "
+        "to 255.",
+        "run.yaml:11: augment.transforms.4 must be one transform, got ColorJitter, brightness. Indent the arguments of "
+        "ColorJitter further.",
         "run.yaml:13: augment.transforms.5 lacks an argument: RandomSizedCrop needs 'min_max_height'.",
-        "run.yaml:14: augment.transforms.6 cannot be used: Mosaic needs other images beside the one, which it is not "
-        "given.",
+        "run.yaml:14: augment.transforms.6 cannot be used: Mosaic needs several images, and only one is available.",
         "run.yaml:15: augment.transforms.7.GaussNoise.std_range must be a valid tuple, got 0.1.",
         "run.yaml:16: augment.transforms.8.SomeOf.n must be at most 1, the number of transforms, got 5.",
         "run.yaml:17: augment.transforms.9.Blur is refused by albumentations: blur_limit: Non-zero kernel sizes must "
         "be odd. Range (3, 4) automatically adjusted to (3, 5).",
-        f"run.yaml:18: augment.transforms.10 is no transform of albumentations: 'Whatever'; docs/augmentation.md lists "
-        f"the {len(usable())} that can be used.",
+        f"run.yaml:18: augment.transforms.10 is not a transform of albumentations: 'Whatever'; docs/augmentation.md "
+        f"lists the {len(usable())} that can be used.",
         "run.yaml:19: augment.transforms.11.Affine.interpolation must be 0, 1, 2, 3 or 4, got 'INTER_FOO'.",
         "run.yaml:20: augment.transforms.12.Blur must be a section with Blur's arguments, got 7.",
-        "run.yaml:21: augment.transforms.13 must be the name of a transform or {NAME: {its arguments}}, got 3.",
+        "run.yaml:21: augment.transforms.13 must be the name of a transform or {NAME: {arguments}}, got 3.",
     ]
 
 
@@ -282,7 +281,7 @@ def test_a_list_of_transforms_is_checked_to_the_last_argument(tmp_path: Path) ->
         ("  {type: albumentations}", "run.yaml:1: augment.transforms is required."),
         (
             "  {type: albumentations, transforms: []}",
-            "run.yaml:2: augment.transforms must hold at least one transform.",
+            "run.yaml:2: augment.transforms must contain at least one transform.",
         ),
         ("  {type: albumentations, transforms: Blur}", "run.yaml:2: augment.transforms must be a list, got 'Blur'."),
         (
@@ -358,7 +357,10 @@ def test_every_transform_that_can_be_used_is_a_pure_function_of_pixels_and_seed(
     for name, arguments in all_transforms():
         assert list(flaws([{name: arguments}])) == [], name
         augment = Albumentations(transforms=({name: arguments},))
-        first, second = augment.build(PREPROCESS).whole, pickle.loads(pickle.dumps(augment.build(PREPROCESS).whole))
+        first, second = (
+            augment.build(PREPROCESS).before_resize,
+            pickle.loads(pickle.dumps(augment.build(PREPROCESS).before_resize)),
+        )
         assert first is not None
         expected = [first(photo, seed) for seed in range(4)]
         random.seed(5)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from eml.errors import DataError, OutputError
 from eml.images.augment.base import Augmenter
-from eml.images.cache import CachedSource, Filled, Settings, Store, caches, fill
+from eml.images.cache import CachedSource, CacheSettings, CacheStore, FillResult, caches, fill
 from eml.images.cache import source as source_module
 from eml.images.cache import store as store_module
 from eml.images.crop import Crop
@@ -29,8 +29,8 @@ from eml.images.loading import EpochBatches, ImageDataset, InOrder, batches
 from eml.images.preprocess import Fit, Preprocess, reduced
 from eml.images.source import FileSource
 
-RAW = Settings("images", 24, "bicubic")
-JPEG = Settings("images", 24, "bicubic", "jpeg", 95)
+RAW = CacheSettings("images", 24, "bicubic")
+JPEG = CacheSettings("images", 24, "bicubic", "jpeg", 95)
 NAMES = [f"{number} é.{suffix}" for number, suffix in enumerate(["png", "jpg"] * 6)]
 SIZES = [(60, 40), (30, 90), (24, 24), (100, 20), (10, 12), (33, 47)] * 2
 
@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def filled(root: Path, settings: Settings = RAW, **options: Any) -> Filled:
+def filled(root: Path, settings: CacheSettings = RAW, **options: Any) -> FillResult:
     return fill(root / ".eml_cache", settings, FileSource(root, NAMES), **options)
 
 
@@ -62,8 +62,8 @@ def same(source: CachedSource, other: CachedSource) -> bool:
 def test_raw_images_come_back_as_they_were_reduced(root: Path) -> None:
     lines: list[str] = []
     done = filled(root, report=lines.append)
-    assert done.made == len(NAMES)
-    assert lines[0].startswith("cache: 12 images to make, about ")
+    assert done.added == len(NAMES)
+    assert lines[0].startswith("cache: 12 images to add, about ")
     for row, (name, size) in enumerate(zip(NAMES, SIZES, strict=True)):
         expected = np.asarray(reduced(decode(root / name, at_least=(24, 24)), 24, "bicubic"))
         np.testing.assert_array_equal(done.source.pixels(row), expected)
@@ -85,7 +85,7 @@ def test_jpeg_images_come_back_nearly_and_take_less_room(root: Path) -> None:
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 def test_squares_are_what_evaluation_makes_of_the_files_bit_for_bit(root: Path, fit: Fit) -> None:
     preprocess = Preprocess(size=24, fit=fit)
-    source = filled(root, Settings("squares", 24, "bicubic", fit=fit)).source
+    source = filled(root, CacheSettings("squares", 24, "bicubic", fit=fit)).source
     cached, files = (ImageDataset(each, preprocess) for each in (source, FileSource(root, NAMES)))
     for (pixels, rows), (expected, _) in zip(
         *(batches(each, InOrder(len(NAMES), 5)) for each in (cached, files)), strict=True
@@ -118,15 +118,15 @@ def test_crops_of_a_cached_image_are_those_of_its_file_but_for_resampling(root: 
 
 def test_nothing_is_made_again_until_a_image_changes_and_then_that_one_alone(root: Path) -> None:
     first = filled(root)
-    assert filled(root).made == 0
+    assert filled(root).added == 0
     draw(root / NAMES[3], (50, 50), seed=99)
     again = filled(root)
-    assert again.made == 1
+    assert again.added == 1
     expected = reduced(decode(root / NAMES[3], at_least=(24, 24)), 24, "bicubic")
     np.testing.assert_array_equal(again.source.pixels(3), np.asarray(expected))
     assert np.array_equal(again.source.pixels(4), first.source.pixels(4))
     (root / "new.png").write_bytes((root / NAMES[0]).read_bytes())
-    assert fill(root / ".eml_cache", RAW, FileSource(root, [*NAMES[::-1], "new.png"])).made == 1
+    assert fill(root / ".eml_cache", RAW, FileSource(root, [*NAMES[::-1], "new.png"])).added == 1
 
 
 def test_a_file_with_another_time_and_the_same_bytes_is_not_made_again(root: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_file_with_another_time_and_the_same_bytes_is_not_made_again(root: Pat
     for name in NAMES:
         os.utime(root / name, ns=(1, 1))
     again = filled(root)
-    assert (again.made, again.renewed) == (0, len(NAMES))
+    assert (again.added, again.renewed) == (0, len(NAMES))
     assert filled(root).renewed == 0
     assert same(first.source, again.source)
 
@@ -142,50 +142,65 @@ def test_a_file_with_another_time_and_the_same_bytes_is_not_made_again(root: Pat
 def test_a_cache_moves_with_its_images(root: Path) -> None:
     filled(root)
     moved = root.rename(root.with_name("moved"))
-    assert filled(moved).made == 0
+    assert filled(moved).added == 0
 
 
 @pytest.mark.parametrize(
     "other",
     [
         JPEG,
-        Settings("images", 24, "bicubic", "jpeg", 80),
-        Settings("images", 25, "bicubic"),
-        Settings("images", 24, "bilinear"),
-        Settings("squares", 24, "bicubic", fit="squash"),
-        Settings("squares", 24, "bicubic", fit="pad"),
+        CacheSettings("images", 24, "bicubic", "jpeg", 80),
+        CacheSettings("images", 25, "bicubic"),
+        CacheSettings("images", 24, "bilinear"),
+        CacheSettings("squares", 24, "bicubic", fit="squash"),
+        CacheSettings("squares", 24, "bicubic", fit="pad"),
     ],
     ids=str,
 )
-def test_other_settings_have_another_cache(root: Path, other: Settings) -> None:
+def test_other_settings_have_another_cache(root: Path, other: CacheSettings) -> None:
     filled(root)
-    assert filled(root, other).made == len(NAMES)
+    assert filled(root, other).added == len(NAMES)
     assert [text for text, _ in caches(root / ".eml_cache").values()] in (
         [str(RAW), str(other)],
         [str(other), str(RAW)],
     )
-    assert filled(root).made == 0
+    assert filled(root).added == 0
 
 
 def test_a_cache_that_does_not_hold_what_its_name_says_is_refused(root: Path) -> None:
     filled(root)
     filled(root, JPEG)
-    header, other = Store(root / ".eml_cache", RAW).header, Store(root / ".eml_cache", JPEG)
+    header, other = CacheStore(root / ".eml_cache", RAW).header, CacheStore(root / ".eml_cache", JPEG)
     header.write_bytes(other.header.read_bytes())
-    with pytest.raises(DataError, match=r"says it holds images, side 24, bicubic, jpeg of quality 95, which is not"):
+    with pytest.raises(DataError, match=r"describes images, side 24, bicubic, jpeg of quality 95, which differs"):
         filled(root)
     header.write_text('{"side": 24')
     with pytest.raises(DataError, match=r"header\.json: is damaged, so the cache is not read"):
         filled(root)
-    found = json.loads(other.header.read_text())
-    other.header.write_text(json.dumps(found | {"pillow": "0.1"}))
+    header_of_jpeg = json.loads(other.header.read_text())
+    other.header.write_text(json.dumps(header_of_jpeg | {"pillow": "0.1"}))
     with pytest.raises(DataError, match="so the cache is not read"):
         filled(root, JPEG)
 
 
+@pytest.mark.parametrize("kind", ["pictures", "squares"])
+def test_a_cache_of_0_1_0_is_not_read_but_listed_so_that_it_can_be_removed(root: Path, kind: str) -> None:
+    settings = CacheSettings("squares", 24, "bicubic", fit="squash") if kind == "squares" else RAW
+    old = root / ".eml_cache" / f"{kind}-a79565cb39572960"
+    old.mkdir(parents=True)
+    header = settings.header() | {"kind": kind, "made_as": 1}
+    del header["version"]
+    (old / "header.json").write_text(json.dumps(header))
+    (old / "data.bin").write_bytes(b"old")
+    assert filled(root, settings).added == len(NAMES)
+    listed = caches(root / ".eml_cache")
+    assert set(listed) == {old, CacheStore(root / ".eml_cache", settings).path}
+    assert listed[old][0].startswith(f"{kind}, side 24, ")
+
+
 def test_data_cut_short_are_noticed_and_made_again(root: Path) -> None:
     first = filled(root)
-    data = Store(root / ".eml_cache", RAW).data
+    data = CacheStore(root / ".eml_cache", RAW).data
     size = data.stat().st_size
     os.truncate(data, size - 2000)
     with pytest.raises(
@@ -194,53 +209,53 @@ def test_data_cut_short_are_noticed_and_made_again(root: Path) -> None:
         first.source._open()
     lines: list[str] = []
     again = filled(root, report=lines.append)
-    assert 0 < again.made < len(NAMES)
-    assert "are damaged or cut off, and are made again" in lines[0]
+    assert 0 < again.added < len(NAMES)
+    assert "are damaged or cut off, and are stored again" in lines[0]
     data.unlink()
-    assert filled(root).made == len(NAMES)
+    assert filled(root).added == len(NAMES)
 
 
 def test_a_damaged_image_is_found_by_a_check_and_made_again(root: Path) -> None:
     for settings in (RAW, JPEG):
         first = filled(root, settings)
         expected = [first.source.pixels(row).copy() for row in range(len(NAMES))]
-        data = Store(root / ".eml_cache", settings).data
+        data = CacheStore(root / ".eml_cache", settings).data
         with data.open("r+b") as file:
             file.seek(500)
             file.write(b"damage")
         if settings is JPEG:
-            with pytest.raises(DataError, match=r"row 0 is damaged. Run: eml cache"):
+            with pytest.raises(DataError, match=r"row 0 is damaged. Run eml cache"):
                 filled(root, settings).source.pixels(0)
         again = filled(root, settings, check=True)
-        assert again.made == 1
+        assert again.added == 1
         assert all(np.array_equal(again.source.pixels(row), pixels) for row, pixels in enumerate(expected))
 
 
 def test_an_index_cut_anywhere_loses_whole_blocks_and_nothing_else(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "COMMIT_BYTES", 0)
     first = filled(root)
-    store = Store(root / ".eml_cache", RAW)
+    store = CacheStore(root / ".eml_cache", RAW)
     whole = store.index.read_bytes()
     for cut in (0, 5, 80, 81, 200, len(whole) - 1):
         store.index.write_bytes(whole[:cut])
         again = filled(root)
-        assert 0 < again.made <= len(NAMES)
+        assert 0 < again.added <= len(NAMES)
         assert same(first.source, again.source)
     store.index.write_bytes(whole[:40] + b"?" + whole[41:])
-    assert filled(root).made == len(NAMES)
+    assert filled(root).added == len(NAMES)
 
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from eml.images.cache import Settings, fill, store
+from eml.images.cache import CacheSettings, fill, store
 from eml.images.source import FileSource
 store.COMMIT_BYTES = 30_000
 root = Path(sys.argv[1])
 names = sorted(path.name for path in root.iterdir() if path.is_file())
 for line in sys.stdin:
     if (pid := os.fork()) == 0:
-        fill(root / ".eml_cache", Settings("images", 24, "bicubic"), FileSource(root, names))
+        fill(root / ".eml_cache", CacheSettings("images", 24, "bicubic"), FileSource(root, names))
         os._exit(0)
     print(pid, flush=True)
     os.waitpid(pid, 0)
@@ -253,7 +268,7 @@ def test_a_process_killed_at_any_moment_leaves_what_the_next_one_goes_on_from(ro
         draw(root / f"more {number}.png", (40, 30 + number % 9), number)
     names = sorted(path.name for path in root.iterdir() if path.is_file())
     expected = fill(root / "undisturbed", RAW, FileSource(root, names))
-    store, kept, draws = Store(root / ".eml_cache", RAW), [0], random.Random(0)
+    store, kept, draws = CacheStore(root / ".eml_cache", RAW), [0], random.Random(0)
     child = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -275,7 +290,7 @@ def test_a_process_killed_at_any_moment_leaves_what_the_next_one_goes_on_from(ro
     child.communicate()
     assert kept == sorted(kept)
     done = fill(root / ".eml_cache", RAW, FileSource(root, names))
-    assert done.made == len(names) - kept[-1]
+    assert done.added == len(names) - kept[-1]
     assert same(done.source, expected.source)
 
 
@@ -287,7 +302,7 @@ def test_images_that_cannot_be_read_are_all_named_and_the_others_kept(root: Path
     assert [NAMES[2] in caught.value.problems[0], NAMES[7] in caught.value.problems[1]] == [True, True]
     draw(root / NAMES[2], (30, 30), 2)
     draw(root / NAMES[7], (30, 30), 7)
-    assert filled(root).made == 2
+    assert filled(root).added == 2
 
 
 @pytest.mark.parametrize("commit_bytes", [0, 1000, 10**9])
@@ -296,7 +311,7 @@ def test_a_full_disk_stops_with_a_message_and_keeps_what_is_there(
 ) -> None:
     """The index, which comes last, finds no room either, but where images have given some up."""
     free = 15_000
-    make_room = store_module.Writer._make_room
+    make_room = store_module.CacheWriter._make_room
 
     def full(file: Any, data: bytes) -> None:
         nonlocal free
@@ -306,7 +321,7 @@ def test_a_full_disk_stops_with_a_message_and_keeps_what_is_there(
             free = 0
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def making_room(writer: store_module.Writer) -> None:
+    def making_room(writer: store_module.CacheWriter) -> None:
         nonlocal free
         before = writer._end
         make_room(writer)
@@ -315,31 +330,31 @@ def test_a_full_disk_stops_with_a_message_and_keeps_what_is_there(
     monkeypatch.setattr(store_module, "COMMIT_BYTES", commit_bytes)
     monkeypatch.setattr(store_module, "INDEX_ROOM", 1000)
     monkeypatch.setattr(store_module, "_write_all", full)
-    monkeypatch.setattr(store_module.Writer, "_make_room", making_room)
-    with pytest.raises(OutputError, match=r"No space left on device\. The images that are kept stay"):
+    monkeypatch.setattr(store_module.CacheWriter, "_make_room", making_room)
+    with pytest.raises(OutputError, match=r"No space left on device\. The stored images remain"):
         filled(root)
     monkeypatch.undo()
-    store = Store(root / ".eml_cache", RAW)
+    store = CacheStore(root / ".eml_cache", RAW)
     assert 2 <= len(store.entries()) < len(NAMES)
     assert not store._differ(store.entries()).any()
     done = filled(root)
-    assert done.made <= len(NAMES) - 2
+    assert done.added <= len(NAMES) - 2
     assert same(done.source, fill(root / "other", RAW, FileSource(root, NAMES)).source)
 
 
 def test_what_will_not_fit_is_refused_before_it_is_begun(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10_000}))
-    with pytest.raises(OutputError, match=r"12 images would take about .* MiB \(images, side 24, bicubic, raw\)"):
+    with pytest.raises(OutputError, match=r"12 images need about .* MiB \(images, side 24, bicubic, raw\)"):
         filled(root)
-    assert not Store(root / ".eml_cache", RAW).data.exists()
+    assert not CacheStore(root / ".eml_cache", RAW).data.exists()
 
 
 def test_a_second_process_waits_for_the_first_and_then_finds_all_there(root: Path) -> None:
-    store = Store(root / ".eml_cache", RAW)
+    store = CacheStore(root / ".eml_cache", RAW)
     store.folder.mkdir()
     store.create()
     lines: list[str] = []
-    results: list[Filled] = []
+    results: list[FillResult] = []
     with store.locked(lambda line: None):
         waiting = threading.Thread(target=lambda: results.append(filled(root, report=lines.append)))
         waiting.start()
@@ -348,12 +363,13 @@ def test_a_second_process_waits_for_the_first_and_then_finds_all_there(root: Pat
         assert not results
     waiting.join()
     assert lines[0] == f"cache: waiting for process {os.getpid()}, which is filling {store.path}"
-    assert results[0].made == len(NAMES)
+    assert sum("waiting" in line for line in lines) == 1
+    assert results[0].added == len(NAMES)
 
 
-def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(root: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_with_advice(root: Path) -> None:
     (root / ".eml_cache").write_text("in the way")
-    with pytest.raises(OutputError, match=r"data\.cache\.folder, or eml cache --folder, puts the cache elsewhere"):
+    with pytest.raises(OutputError, match=r"Set data\.cache\.folder, or give eml cache another `folder`"):
         filled(root)
 
 
@@ -365,12 +381,12 @@ def test_a_pickled_cache_is_small_and_opens_the_file_itself(root: Path) -> None:
         assert same(pickle.loads(pickled), source)
 
 
-def test_letting_go_of_what_was_looked_at_changes_no_pixel(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_letting_go_of_what_was_bytes_read_changes_no_pixel(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = filled(root).source
     expected = [source.pixels(row).copy() for row in range(len(NAMES))]
-    monkeypatch.setattr(source_module, "LET_GO", 3000)
+    monkeypatch.setattr(source_module, "RELEASE_BYTES", 3000)
     views = [source.pixels(row) for row in range(len(NAMES))]
-    assert source._looked_at < sum(each.size for each in expected)
+    assert source._bytes_read < sum(each.size for each in expected)
     assert all(np.array_equal(view, pixels) for view, pixels in zip(views, expected, strict=True))
 
 

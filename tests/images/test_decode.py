@@ -15,7 +15,8 @@ from PIL import Image
 
 from eml.errors import DataError
 from eml.images import decode as module
-from eml.images.decode import MAX_PIXELS, ImageError, decode, open_image
+from eml.images.decode import ImageError, decode, open_image
+from eml.images.identify import MAX_PIXELS
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 RED, GREEN, BLUE, YELLOW = (230, 20, 20), (20, 200, 20), (20, 20, 230), (230, 230, 20)

@@ -175,7 +175,7 @@ def test_without_a_cut_the_crop_is_what_evaluation_sees_but_for_where_its_square
     draws = [0.3, 0.9, 0.5, 0.5]
     for fit in ("squash", "crop", "pad"):
         preprocess = Preprocess(size=8, fit=fit)
-        assert Crop(0, 1).part(90, 60, fit, draws) == preprocess.seen(90, 60)
+        assert Crop(0, 1).part(90, 60, fit, draws) == preprocess.visible_box(90, 60)
 
 
 def test_draws_are_uniform_and_depend_on_key_position_and_column_alone() -> None:

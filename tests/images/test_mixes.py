@@ -7,8 +7,8 @@ from torch import Tensor
 
 from eml.images.mixes import Mix, Mixed
 from eml.images.mixes.cutmix import CutMix
-from eml.images.mixes.either import Either
 from eml.images.mixes.mixup import Mixup
+from eml.images.mixes.mixup_or_cutmix import MixupOrCutMix
 
 SETTINGS = [{}, {"share": "image"}]
 EVERY = [member.model_validate({"type": name, **each}) for name, member in Mix.members().items() for each in SETTINGS]
@@ -155,6 +155,6 @@ def test_either_takes_its_two_ways_by_chance() -> None:
     def cut(mix: Mix) -> list[bool]:
         return [torch.equal(done, done.round()) for step in range(200) for done in [mixed(mix, images, step).images]]
 
-    assert all(cut(Either(cutmix=1)))
-    assert sum(cut(Either(cutmix=0, mixup_alpha=1))) < 5
-    assert 35 < sum(cut(Either(cutmix=0.25, mixup_alpha=1))) < 70
+    assert all(cut(MixupOrCutMix(cutmix=1)))
+    assert sum(cut(MixupOrCutMix(cutmix=0, mixup_alpha=1))) < 5
+    assert 35 < sum(cut(MixupOrCutMix(cutmix=0.25, mixup_alpha=1))) < 70

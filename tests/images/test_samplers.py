@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from eml.errors import DataError
 from eml.images.loading import EpochBatches
 from eml.images.samplers import Classes, Sampler
-from eml.images.samplers._class_batches import allocate_counts, timetable
+from eml.images.samplers._class_batches import allocate_counts, schedule_items
 from eml.images.samplers.balanced import Balanced
 from eml.images.samplers.per_category import PerCategory, category_of_classes
 from eml.images.samplers.per_class import PerClass
@@ -199,7 +199,7 @@ def test_a_large_class_is_spread_over_the_epoch() -> None:
     assert np.diff(batches).max() < 12
 
 
-def test_a_timetable_holds_each_item_as_often_as_asked_and_never_twice_in_a_batch() -> None:
+def test_a_schedule_holds_each_item_as_often_as_asked_and_never_twice_in_a_batch() -> None:
     random = np.random.default_rng(0)
     for _ in range(200):
         steps, per_batch = int(random.integers(1, 12)), int(random.integers(1, 9))
@@ -207,7 +207,7 @@ def test_a_timetable_holds_each_item_as_often_as_asked_and_never_twice_in_a_batc
         while total:
             counts.append(int(random.integers(1, min(total, steps) + 1)))
             total -= counts[-1]
-        table = timetable(np.array(counts), per_batch, random)
+        table = schedule_items(np.array(counts), per_batch, random)
         assert np.bincount(table.reshape(-1)).tolist() == counts
         assert all(len(set(batch)) == per_batch for batch in table.tolist())
 
@@ -268,14 +268,14 @@ def test_the_classes_of_a_batch_share_a_category() -> None:
         assert set(kinds.reshape(-1)) == {0, 1, 2, 3}
 
 
-def test_categories_with_too_few_classes_share_batches_as_wholes_and_are_told() -> None:
+def test_categories_with_too_few_classes_share_batches_as_wholes_and_are_reported() -> None:
     labels = np.repeat(np.arange(20), 6)
     category = np.array([0] * 8 + [1] * 8 + [2, 2, 3, -1])[labels]
     sampler, classes = PerCategory(per_class=3), Classes(labels, category)
     kinds = category[::6][groups(sampler, classes, 1)[:, :, 0]]
     assert {frozenset(batch) for batch in kinds.tolist()} == {frozenset({0}), frozenset({1}), frozenset({2, 3, -1})}
     _, small, blank = sampler.notes(classes, BATCH, [f"c{label}" for label in range(20)])
-    assert small.startswith("2 of 4 categories have fewer than the 4 classes that a batch takes of one")
+    assert small.startswith("2 of 4 categories have fewer than the 4 classes that a batch uses of a category")
     assert blank == "1 of 20 classes have no category and are taken as one more"
     labels = np.repeat(np.arange(32), np.repeat([3, 6, 9, 12], 8))  # pairs of classes, of which eight make two batches
     classes = Classes(labels, labels // 2)
@@ -313,15 +313,15 @@ def test_an_epoch_taken_up_in_its_middle_goes_on_with_the_same_keys(sampler: Sam
     assert positions == Counter(range(len(keys) * BATCH))
 
 
-def test_notes_tell_repeats_and_a_limit_that_makes_them_fewer() -> None:
+def test_notes_report_repeats_and_a_limit_that_reduces_them() -> None:
     classes = of([300, *[6] * 30, 2])
-    told = PerClass(per_class=3).notes(classes, BATCH, [f"c{label}" for label in range(32)])
-    assert told == [
-        "sampler per_class: 100 batches an epoch, 60% of their images are repeats",
-        "1 of 32 classes have fewer than per_class 3 images, which come several times in a batch. "
+    notes = PerClass(per_class=3).notes(classes, BATCH, [f"c{label}" for label in range(32)])
+    assert notes == [
+        "sampler per_class: 100 batches per epoch, 60% of their images are repeats",
+        "1 of 32 classes have fewer than per_class 3 images, which occur several times in a batch. "
         "Leave them out with: eml filter --min-per-class 3",
-        "sampler.max_per_class: 48 takes at most so many images of a class an epoch, others in the next, and has 4% "
-        "repeats: in classes of uneven size the small ones repeat while the large last",
+        "sampler.max_per_class: 48 uses at most 48 images of a class per epoch, other ones in the next, and has 4% "
+        "repeats: small classes repeat until the largest is used up",
     ]
     order = PerClass(per_class=3).epoch(classes, BATCH, 0, 1)
     assert len(np.unique(order)) / order.size == pytest.approx(0.4, abs=0.005)
@@ -330,7 +330,7 @@ def test_notes_tell_repeats_and_a_limit_that_makes_them_fewer() -> None:
     assert Shuffle().notes(classes, BATCH, []) == []
 
 
-def test_too_few_classes_are_told_with_what_to_do() -> None:
+def test_too_few_classes_are_reported_with_advice() -> None:
     with pytest.raises(DataError) as error:
         PerClass().check(of([9] * 10), 64, "folds.csv")
     assert str(error.value) == (

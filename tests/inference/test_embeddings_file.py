@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path, images: Table) -> None:
         ("null.parquet", None, "row 1: label is empty"),
         ("hole.parquet", None, "1 of 6 rows have no embedding"),
         ("gap.parquet", None, "has embedding_2 but no embedding_1"),
-        ("flags.npz", None, "row 0: is_query must be True, False or nothing, got 'yes'"),
+        ("flags.npz", None, "row 0: is_query must be True, False or blank, got 'yes'"),
         ("some.npz", images, r"has no embedding for 1 of 6 images of .*, first: 5\.png"),
         ("broken.npz", None, r"cannot be read as \.npz"),
         ("text.npz", None, r"text\.npz: cannot be read as \.npz: it is no array of numbers$"),

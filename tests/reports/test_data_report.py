@@ -182,7 +182,7 @@ def test_a_page_of_the_users_is_not_replaced(root: Path, capsys: pytest.CaptureF
     (root / "data_report.html").write_text("mine")
     for command in (["report", str(root)], ["scan", str(root), "--report"]):
         assert main(command) == 2
-        assert f"{root}/data_report.html: is there and was not written by eml." in capsys.readouterr().err
+        assert f"{root}/data_report.html: exists and was not written by eml." in capsys.readouterr().err
     assert (root / "data_report.html").read_text() == "mine"
     assert not (root / "dataset_info.csv").exists()
     assert main(["report", str(root), "--overwrite"]) == 0

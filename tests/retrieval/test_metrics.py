@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eml.errors import DataError
-from eml.retrieval import ranking
+from eml.retrieval import positive_counts, ranking
 from eml.retrieval import similarity as similarity_module
 from eml.retrieval.metrics import summarise
 from eml.retrieval.ranking import rank
@@ -76,7 +76,7 @@ def test_leave_one_out_equals_the_loop(name, rows, labels, monkeypatch) -> None:
         (9, 8, 99, 1, 2),
     ):
         for name, value in zip(("KERNEL", *names), (8, *sizes), strict=True):
-            for module in (ranking, similarity_module):
+            for module in (ranking, positive_counts, similarity_module):
                 if hasattr(module, name):
                     monkeypatch.setattr(module, name, value)
         assert summarise(rank(rows, labels)).values == pytest.approx(expected), sizes
@@ -96,7 +96,7 @@ def test_positives_of_the_querys_own_group_are_left_out(block, monkeypatch) -> N
 
 @pytest.mark.parametrize("sparse", [1 << 30, 1e-3])
 def test_copies_in_other_classes_and_blocks_are_ranked_by_index_in_float32(sparse, monkeypatch) -> None:
-    monkeypatch.setattr(ranking, "SPARSE", sparse)
+    monkeypatch.setattr(positive_counts, "SPARSE", sparse)
     monkeypatch.setattr(ranking, "BLOCK", 64)
     monkeypatch.setattr(similarity_module, "BLOCK", 64)
     random = torch.Generator().manual_seed(3)

@@ -70,7 +70,7 @@ def test_a_cache_is_filled_with_progress_and_reused_the_next_time(config: RunCon
     fit(run, own, observe=seen.append)
     assert Caching(20, 20) in seen
     notes = [event.text for event in seen if isinstance(event, Note)]
-    assert any("cache: 20 images to make, about " in text for text in notes)
+    assert any("cache: 20 images to add, about " in text for text in notes)
     assert any("cache: training: added 20 of 20 images, " in text for text in notes)
     assert any("cache: validation: added 30 of 30 images, " in text for text in notes)
     seen.clear()
@@ -99,7 +99,7 @@ def test_what_is_kept_follows_from_what_crops_need() -> None:
         (Augmenter(), 160),
         (Augmenter(crop=Crop(0.3, 1.2)), 192),
         (Augmenter(crop=Crop(0.75, 1.2)), 320),
-        (Augmenter(whole=lambda pixels, seed: pixels), 240),
+        (Augmenter(before_resize=lambda pixels, seed: pixels), 240),
     ):
         assert training_settings(raw, preprocess, augmenter).side == side
     assert training_settings(CacheConfig(side=170), preprocess, Augmenter()).side == 170

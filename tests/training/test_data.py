@@ -144,7 +144,7 @@ def test_rows_that_are_neither_query_nor_gallery_are_not_embedded(tmp_path: Path
 
 def test_images_of_one_class_measure_nothing(table: Table) -> None:
     one = table.frame[table.frame["label"] == "c1"]
-    with pytest.raises(DataError, match="t: all images are of one class, 'c1', so that every answer is right"):
+    with pytest.raises(DataError, match="t: all images are of one class, 'c1', so every answer is right"):
         build_retrieval_set(one, "t")
 
 
@@ -173,7 +173,7 @@ def test_a_table_without_folds_gets_those_of_kfold_and_near_duplicates_stay_toge
     written = write_table(frame, tmp_path / "t.csv", command="test", root=table.root)
     told: list[str] = []
     found = table_to_train_on(config.data.model_copy(update={"table": written.path}), told.append)
-    groups = group_rows(written).of
+    groups = group_rows(written).ids
     assert len(set(groups)) == 15
     assert found.frame.equals(add_folds(written, groups=groups))
     assert found.frame["fold"].groupby(groups).nunique().eq(1).all()

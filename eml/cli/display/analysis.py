@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eml.evaluation.analysis import EvaluationAnalysis
-    from eml.evaluation.comparison import Comparison
+    from eml.evaluation.comparison import ModelComparison
     from eml.evaluation.slices import Slice, Slices
-    from eml.retrieval.statistics.interval import Difference, Interval
+    from eml.retrieval.statistics import Difference, Interval
 
 IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 IF_ROOM = {"global_average_precision": "GAP"}
@@ -79,7 +79,7 @@ def _slice_row(part: Slice, metrics: Sequence[str]) -> list[str | int]:
     return [part.name, part.queries, part.classes, *cells]
 
 
-def show_comparison(comparison: Comparison) -> None:
+def show_comparison(comparison: ModelComparison) -> None:
     """Print the difference of every metric, its verdict, and the classes that changed most."""
     from eml.cli.display import console
     from eml.evaluation.comparison import verdict_on
@@ -131,7 +131,7 @@ def _verification_and_clustering(analysis: EvaluationAnalysis) -> list[list[str]
     if not analysis.verification and not analysis.clustering:
         return []
     from eml.retrieval.clustering import SHOWN
-    from eml.retrieval.verification.pair_rates import shown
+    from eml.retrieval.verification import shown
 
     rows = [[shown(name), _number(value)] for name, value in analysis.verification.items()]
     return rows + [[SHOWN[name], _number(value)] for name, value in analysis.clustering.items()]

@@ -12,13 +12,13 @@ def show(result: AuditResult) -> None:
 
     findings = result.audit
     console.table("", *result.summary_table())
-    if findings.count:
+    if findings.num_pairs:
         _show_pairs(result)
-    for column, values in findings.values.items():
+    for column, values in findings.shared_values.items():
         if values:
             console.warn(f"{column} is on both sides for {console.some(values, 'value', 'values')}")
-    if findings.classes:
-        classes = f"on more than one side: {console.some(findings.classes, 'class', 'classes')}"
+    if findings.shared_classes:
+        classes = f"on more than one side: {console.some(findings.shared_classes, 'class', 'classes')}"
         if result.classes_meant:
             console.show(f"{classes} (meant, so no finding)")
         else:
@@ -33,9 +33,9 @@ def _show_pairs(result: AuditResult) -> None:
     from eml.cli.display import console
 
     findings = result.audit
-    same = f", {findings.same_content:,} of them the same file" if findings.same_content else ""
+    same = f", {findings.pairs_of_same_content:,} of them the same file" if findings.pairs_of_same_content else ""
     apart = f"within {result.threshold} of 64 bits" if not findings.warnings else "of equal content"
-    console.warn(f"{console.count(findings.count, 'pair looks', 'pairs look')} alike {apart}{same}. The nearest:")
+    console.warn(f"{console.count(findings.num_pairs, 'pair looks', 'pairs look')} alike {apart}{same}. The nearest:")
     for pair in findings.pairs.head(SHOWN).itertuples():
         first = f"{pair.side}: {pair.file_name} ({pair.label})"
         second = f"{pair.other_side}: {pair.other_file_name} ({pair.other_label})"

@@ -9,13 +9,13 @@ def show(result: ScanResult) -> None:
     from eml.cli.display import console
 
     facts, scanned = result.facts, result.scan
-    formats = ", ".join(f"{name} {count:,}" for name, count in facts["formats"].items())
-    classes = console.count(facts["classes"], "class", "classes")
-    console.show(f"{facts['images']:,} images in {classes}, {facts['bytes'] / 1e6:,.1f} MB: {formats}")
+    formats = ", ".join(f"{name} {count:,}" for name, count in facts.formats.items())
+    classes = console.count(facts.classes, "class", "classes")
+    console.show(f"{facts.images:,} images in {classes}, {facts.bytes / 1e6:,.1f} MB: {formats}")
     console.table("", *result.summary_table())
     if len(scanned.errors):
         first = scanned.errors.drop_duplicates("reason").set_index("reason")["file_name"]
-        rows = [[reason, count, first[reason]] for reason, count in facts["errors"].items()]
+        rows = [[reason, count, first[reason]] for reason, count in facts.errors.items()]
         console.table("files that cannot be used", ["reason", "files", "the first"], rows)
     for line in scanned.warnings:
         console.warn(line)

@@ -1,4 +1,4 @@
-"""Connected components of pairs that come block by block, so that the pairs need not be held."""
+"""Connected components of pairs that arrive block by block, so that the pairs need not be held."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,14 @@ class Components:
         self._count = 0
 
     def add(self, i: Indices, j: Indices) -> None:
-        """Connects i[n] and j[n] for every n."""
+        """Connect i[n] and j[n] for every n."""
         self._held.append((i, j))
         self._count += len(i)
         if self._count >= MERGE_AT:
             self._merge()
 
     def labels(self) -> Indices:
-        """(N,) the smallest item of each one's component."""
+        """Return (N,) the smallest item of each item's component."""
         self._merge()
         return self._root
 
@@ -34,8 +34,8 @@ class Components:
         i, j = (np.concatenate(side) for side in zip(*self._held, strict=True))
         while (apart := self._root[i] != self._root[j]).any():
             i, j = i[apart], j[apart]
-            one, other = self._root[i], self._root[j]
-            np.minimum.at(self._root, np.maximum(one, other), np.minimum(one, other))
+            first, second = self._root[i], self._root[j]
+            np.minimum.at(self._root, np.maximum(first, second), np.minimum(first, second))
             while ((up := self._root[self._root]) != self._root).any():
                 self._root = up
         self._held, self._count = [], 0

@@ -1,14 +1,14 @@
-"""What `filter` does about duplicates: images with contradictory labels go, and of every other group one stays."""
+"""Duplicates as `filter` treats them: images with contradictory labels leave, and of every other group one stays."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.duplicates.chance_collisions import Expected, by_chance
+from eml.dataset.duplicates.chance_collisions import PairsAcrossClasses, expected_by_chance
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.duplicates.duplicates import Keep, hash_values, keeping_order, twins, twins_of_pairs
 from eml.dataset.duplicates.label_conflicts import conflicts_of, exact_conflicts
@@ -19,69 +19,74 @@ from eml.progress import Progress
 Scope = Literal["class", "dataset"]
 OnConflict = Literal["remove", "keep"]
 
+THRESHOLD = 10  # bits of 64: re-encoded, resized and lightly retouched copies are nearly always within it
+MAX_THRESHOLD = 63
 
-def _no_conflicts() -> pd.DataFrame:
-    return pd.DataFrame(columns=["group", "file_name", "label", "distance"])
+
+@dataclass(frozen=True)
+class DedupRules:
+    """Which images count as duplicates, and which of them stay."""
+
+    threshold: int = THRESHOLD
+    """Largest distance of two duplicates' hashes, in bits of 64 (0..63)."""
+    scope: Scope = "class"
+    """Compare images within each class, or all images with one another."""
+    keep: Keep = "largest"
+    """The image of a group that stays; see `keeping_order`."""
+    hash_only: bool = False
+    """Remove by the hash alone, without comparing the images (scope class only)."""
+    conflicts: OnConflict = "remove"
+    """Whether images that occur with different labels are removed or only listed: in scope class identical files, in
+    scope dataset near-duplicates too."""
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Both by the index of the table's rows."""
+    """The duplicates of a table, by the index of its rows."""
 
-    twins: "pd.Series[str]" = field(default_factory=lambda: pd.Series(dtype=str))
-    """Of rows that are to go, the file_name of the twin that stays."""
-    conflicts: pd.DataFrame = field(default_factory=_no_conflicts)
+    twins: "pd.Series[str]"
+    """For rows that are to be removed: the file_name of the twin that stays."""
+    conflicts: pd.DataFrame
     """`group, file_name, label, distance`."""
-    collisions: Expected | None = None
-    confirmed: int = 0
-    """Pairs over classes."""
+    pairs_across_classes: PairsAcrossClasses | None = None
+    """None where the classes were not compared."""
 
 
-def find_duplicates(
-    table: Table,
-    threshold: int,
-    scope: Scope,
-    keep: Keep,
-    hash_only: bool,
-    on_conflict: OnConflict,
-    progress: Progress | None,
-) -> Duplicates:
-    """Conflicts and twins, as `filter_table` describes them. Twins are not sought among conflicts that are to go."""
-    if scope == "dataset":
-        return _over_the_dataset(table, threshold, keep, on_conflict, progress)
+def find_duplicates(table: Table, rules: DedupRules, progress: Progress | None = None) -> Duplicates:
+    """Return conflicts and twins. Images that leave as conflicts are nobody's twins."""
+    if rules.scope == "dataset":
+        return _over_the_dataset(table, rules, progress)
     conflicts = exact_conflicts(table)
     gone = np.zeros(len(table.frame), dtype=bool)
-    if on_conflict == "remove":
+    if rules.conflicts == "remove":
         gone = table.frame.index.isin(conflicts.index)
     rest = Table(table.frame[~gone], table.root, table.path)
-    rank = keeping_order(rest.frame, keep)
-    if hash_only:
+    rank = keeping_order(rest.frame, rules.keep)
+    if rules.hash_only:
         labels = pd.factorize(rest.frame["label"])[0].astype(np.int64)
         with progress("comparing hashes", len(rank)) if progress else nullcontext() as advance:
-            twin = twins(hash_values(rest), labels, rank, threshold, advance)
+            twin = twins(hash_values(rest), labels, rank, rules.threshold, advance)
     else:
-        same = same_images(rest, threshold, "within", progress)
-        twin = confirmed_twins(same, rank)
-    return Duplicates(_named(rest.frame, twin), conflicts)
+        same = same_images(rest, rules.threshold, "within", progress)
+        twin = verified_twins(same, rank)
+    return Duplicates(_names_of(rest.frame, twin), conflicts)
 
 
-def _over_the_dataset(
-    table: Table, threshold: int, keep: Keep, on_conflict: OnConflict, progress: Progress | None
-) -> Duplicates:
-    same = same_images(table, threshold, "all", progress)
+def _over_the_dataset(table: Table, rules: DedupRules, progress: Progress | None) -> Duplicates:
+    same = same_images(table, rules.threshold, "all", progress)
     conflicts = conflicts_of(table, same)
     gone = np.zeros(len(table.frame), dtype=bool)
-    if on_conflict == "remove":
+    if rules.conflicts == "remove":
         gone = table.frame.index.isin(conflicts.index)
-    twin = confirmed_twins(same, keeping_order(table.frame, keep), gone)
+    twin = verified_twins(same, keeping_order(table.frame, rules.keep), gone)
     values, labels = hash_values(table), pd.factorize(table.frame["label"])[0].astype(np.int64)
-    pairs, compared = by_chance(values, labels, threshold)
-    collisions = Expected(pairs, same.found_across, compared)
-    return Duplicates(_named(table.frame, twin), conflicts, collisions, same.confirmed_across())
+    expected, compared = expected_by_chance(values, labels, rules.threshold)
+    pairs = PairsAcrossClasses(compared, same.near_across, expected, same.count_across())
+    return Duplicates(_names_of(table.frame, twin), conflicts, pairs)
 
 
-def confirmed_twins(same: SameImages, rank: Indices, gone: NDArray[np.bool_] | None = None) -> Indices:
-    """(N,) of each row the row of its class that stays in its place, −1 for those that stay or are gone already."""
+def verified_twins(same: SameImages, rank: Indices, gone: NDArray[np.bool_] | None = None) -> Indices:
+    """(N,) for each row the row of its class that stays in its place, −1 for rows that stay or are already gone."""
     gone = np.zeros(len(rank), dtype=bool) if gone is None else gone
     files = same.files
     best = np.full(len(files.row), len(rank))
@@ -94,6 +99,6 @@ def confirmed_twins(same: SameImages, rank: Indices, gone: NDArray[np.bool_] | N
     return np.where(gone | (owner == np.arange(len(rank))), -1, owner)
 
 
-def _named(frame: pd.DataFrame, twin: Indices) -> "pd.Series[str]":
+def _names_of(frame: pd.DataFrame, twin: Indices) -> "pd.Series[str]":
     names = frame["file_name"].to_numpy()
     return pd.Series(names[twin[twin >= 0]], index=frame.index[twin >= 0], dtype=frame["file_name"].dtype)

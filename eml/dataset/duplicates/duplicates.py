@@ -1,7 +1,7 @@
-"""Near-duplicates by the Hamming distance of 64-bit perceptual hashes, exactly and tile by tile: memory stays flat.
+"""Near-duplicates by the Hamming distance of 64-bit perceptual hashes: exact, tile by tile, in constant memory.
 
-Distances of a perceptual hash with a median threshold are nearly always even: half of its bits are set, so that two
-hashes differ by as many bits set as cleared.
+Distances between perceptual hashes with a median threshold are nearly always even: half of the bits are set, so two
+hashes differ by as many set bits as cleared bits.
 """
 
 from typing import Literal
@@ -10,14 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.duplicates.components import Components as Components
-from eml.dataset.duplicates.components import Indices as Indices
-from eml.dataset.duplicates.hamming import Hashes as Hashes
-from eml.dataset.duplicates.hamming import Progress, distances, near_between
-from eml.dataset.duplicates.hamming import near_pairs as near_pairs
+from eml.dataset.duplicates.components import Indices
+from eml.dataset.duplicates.hamming import Advance, Hashes, distances, near_between, near_pairs
 from eml.dataset.problems import at_lines
 from eml.dataset.table import Table
-from eml.errors import DataError
+from eml.errors import DataError, Problem
 
 Keep = Literal["largest", "most-bytes", "first", "last"]
 _KEYS = {
@@ -27,33 +24,42 @@ _KEYS = {
     "last": ["file_name"],
 }
 
-FEW = 512  # values that are compared each with each at once
-HELD = 2_000_000  # near pairs; of more, as dense clusters have, none is held
+BRUTE_FORCE = 512  # at most so many values are compared by brute force
+MAX_HELD_PAIRS = 2_000_000  # near pairs; more, as in dense clusters, are not held
 
 
 def hash_values(table: Table) -> Hashes:
-    """The table's hashes as numbers, (N,). Raises DataError where there are none, or of several kinds, or malformed."""
+    """Return (N,) the table's hashes as numbers.
+
+    Raises:
+        DataError: The table has no hashes, hashes of several kinds, or malformed ones.
+    """
     frame = table.frame
     if "hash" not in frame.columns:
-        raise DataError(f"{table.name}: has no column 'hash' to find duplicates by. Run eml scan without --no-hashes")
+        text = f"{table.name}: has no column 'hash' to find duplicates by. Run eml scan with `hashes`"
+        raise DataError(text, code="missing-hashes", parameter="hashes")
     if "hash_kind" in frame.columns:
         kinds = frame["hash_kind"].value_counts()
         if len(kinds) > 1:
-            found = ", ".join(f"{count:,} of {kind!r}" for kind, count in kinds.items())
-            raise DataError(f"{table.name}: hashes of different kinds cannot be compared: {found}. Run eml scan again")
+            counts = ", ".join(f"{count:,} of {kind!r}" for kind, count in kinds.items())
+            text = f"{table.name}: hashes of different kinds cannot be compared: {counts}. Run eml scan again"
+            raise DataError(text, code="mixed-hash-kinds")
     wrong = frame.index[~frame["hash"].str.fullmatch("[0-9a-fA-F]{16}")]
     if len(wrong):
-        problems = [(int(row), f"hash must be 16 hex digits, got {frame['hash'][row]!r}") for row in wrong]
-        raise DataError(at_lines(table.path, problems) if table.path else [text for _, text in problems[:20]])
+        problems = [
+            (int(row), Problem(f"hash must be 16 hex digits, got {frame['hash'][row]!r}", "invalid-value"))
+            for row in wrong
+        ]
+        raise DataError(at_lines(table.path, problems))
     return np.frombuffer(bytes.fromhex("".join(frame["hash"])), dtype=">u8").astype(np.uint64)
 
 
-def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, progress: Progress | None = None) -> Indices:
-    """For each image the kept one it duplicates, −1 for those that stay; (N,) each.
+def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, advance: Advance | None = None) -> Indices:
+    """Return for each image the kept image that it duplicates, −1 for images that stay; (N,) each.
 
-    Greedy in the order of `rank` within a group: an image stays unless one that stays is within `threshold` bits, and
-    its twin is then the nearest of those (the earlier one on a tie). So every removed image lies within the threshold
-    of a kept one, and no two kept ones of a group do: a chain of look-alikes is thinned, not swallowed.
+    Greedy in the order of `rank` within a group: an image stays unless an image that stays is within `threshold` bits;
+    its twin is then the nearest of these (the earlier one on a tie). So every removed image is within the threshold
+    of a kept one, and no two kept images of a group are: a chain of look-alikes is thinned, not removed as a whole.
     """
     twin = np.full(len(values), -1, dtype=np.int64)
     order = np.lexsort((rank, groups))
@@ -62,23 +68,23 @@ def twins(values: Hashes, groups: Indices, rank: Indices, threshold: int, progre
         _, first, inverse = np.unique(values[members], return_index=True, return_inverse=True)
         by_rank = np.sort(first)  # the best of each hash, best first
         best = members[by_rank]
-        kept_by = _kept_by(values[best], threshold, progress)
+        kept_by = _kept_by(values[best], threshold, advance)
         position = np.searchsorted(by_rank, first)[inverse]  # of each member's hash among the best
         owner = best[kept_by[position]]
-        # Later ones of a hash that was covered may have a nearer one, kept in the meantime.
+        # Later images of a hash that was covered may be nearer to an image that is kept since.
         stays = kept_by == np.arange(len(best))
         later = np.flatnonzero((by_rank[position] != np.arange(len(members))) & ~stays[position])
         if len(later):
             earlier = np.searchsorted(by_rank[stays], later)
             owner[later] = best[stays][_nearest(values[members[later]], values[best[stays]], earlier, threshold)]
         twin[members] = np.where(owner == members, -1, owner)
-        if progress:
-            progress(len(members) - len(best))
+        if advance:
+            advance(len(members) - len(best))
     return twin
 
 
 def twins_of_pairs(rank: Indices, i: Indices, j: Indices, distance: Indices) -> Indices:
-    """As `twins`, where only the pairs (i[n], j[n]) are near each other; (N,) of rank."""
+    """Return the twins where only the pairs (i[n], j[n]) are near each other; as `twins`, (N,) of rank."""
     swap = rank[i] > rank[j]
     first, second = np.where(swap, j, i), np.where(swap, i, j)
     kept, undecided = np.zeros(len(rank), dtype=bool), np.ones(len(rank), dtype=bool)
@@ -101,25 +107,28 @@ def twins_of_pairs(rank: Indices, i: Indices, j: Indices, distance: Indices) -> 
     return twin
 
 
-def _kept_by(values: Hashes, threshold: int, progress: Progress | None) -> Indices:
-    """Index of the kept value that covers each, its own where it is kept; distinct (N,) values, best first."""
-    if len(values) <= FEW:
+def _kept_by(values: Hashes, threshold: int, advance: Advance | None) -> Indices:
+    """Return the index of the kept value that covers each value, its own where it is kept.
+
+    values: (N,) distinct, best first.
+    """
+    if len(values) <= BRUTE_FORCE:
         distance = distances(values, values)
         kept = _first_kept(distance <= threshold)
-        distance[~(np.tri(len(values), dtype=bool).T & kept[:, None])] = 65  # only by kept ones, at least as good
-        if progress:
-            progress(len(values))
+        distance[~(np.tri(len(values), dtype=bool).T & kept[:, None])] = 65  # only kept values that are no worse cover
+        if advance:
+            advance(len(values))
         covered: Indices = distance.argmin(axis=0)
         return covered
-    told = 0
+    reported = 0
 
-    def tell(done: int) -> None:
-        nonlocal told
-        told += done
-        if progress:
-            progress(done)
+    def report(done: int) -> None:
+        nonlocal reported
+        reported += done
+        if advance:
+            advance(done)
 
-    pairs = _pairs(values, threshold, tell)
+    pairs = _pairs(values, threshold, report)
     if pairs is not None:
         twin = twins_of_pairs(np.arange(len(values)), *pairs)
         return np.where(twin >= 0, twin, np.arange(len(values)))
@@ -127,26 +136,26 @@ def _kept_by(values: Hashes, threshold: int, progress: Progress | None) -> Indic
     best, gone = np.flatnonzero(kept), np.flatnonzero(~kept)
     covered = np.arange(len(values))
     covered[gone] = best[_nearest(values[gone], values[best], np.searchsorted(best, gone), threshold)]
-    tell(len(values) - told)
+    report(len(values) - reported)
     return covered
 
 
-def _pairs(values: Hashes, threshold: int, progress: Progress) -> tuple[Indices, Indices, Indices] | None:
-    """All near pairs, None where they are more than can be held."""
-    found = [(np.empty(0, dtype=np.int64),) * 3]
+def _pairs(values: Hashes, threshold: int, advance: Advance) -> tuple[Indices, Indices, Indices] | None:
+    """Return (i, j, distance) of all near pairs, None where there are too many to hold."""
+    blocks = [(np.empty(0, dtype=np.int64),) * 3]
     count = 0
-    for i, j, distance in near_pairs(values, threshold, progress):
+    for i, j, distance in near_pairs(values, threshold, advance):
         count += len(i)
-        if count > HELD:
+        if count > MAX_HELD_PAIRS:
             return None
-        found.append((i, j, distance.astype(np.int64)))
-    i, j, distance = (np.concatenate(each) for each in zip(*found, strict=True))
-    return i, j, distance
+        blocks.append((i, j, distance.astype(np.int64)))
+    first, second, bits = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return first, second, bits
 
 
 def _kept(values: Hashes, threshold: int) -> NDArray[np.bool_]:
-    """Which values stay: the better half decides alone, and what it does not cover of the other half by itself."""
-    if len(values) <= FEW:
+    """(N,) whether a value stays: first the better half by itself, then what it does not cover of the other half."""
+    if len(values) <= BRUTE_FORCE:
         return _first_kept(distances(values, values) <= threshold)
     half = len(values) // 2
     kept = np.zeros(len(values), dtype=bool)
@@ -160,7 +169,7 @@ def _kept(values: Hashes, threshold: int) -> NDArray[np.bool_]:
 
 
 def _first_kept(near: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,) which stay where each that stays removes the later ones near it; (N, N)."""
+    """(N,) whether a value stays, where a value that stays removes the later ones near it; near: (N, N)."""
     kept = np.ones(len(near), dtype=bool)
     for row in range(len(near)):
         if kept[row]:
@@ -169,7 +178,10 @@ def _first_kept(near: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _nearest(values: Hashes, kept: Hashes, before: Indices, threshold: int) -> Indices:
-    """Of each value, the index of the nearest among kept[:before[n]], the first on a tie; one is within threshold."""
+    """Return for each value the index of the nearest among kept[:before[n]], the first on a tie.
+
+    At least one of them is within the threshold.
+    """
     least = np.full(len(values), 2**62)  # distance and index as one number
     for i, j, distance in near_between(values, kept, threshold):
         allowed = j < before[i]
@@ -178,10 +190,12 @@ def _nearest(values: Hashes, kept: Hashes, before: Indices, threshold: int) -> I
 
 
 def keeping_order(frame: pd.DataFrame, keep: Keep = "largest") -> Indices:
-    """(N,) rank of each row, 0 for the first to be kept.
+    """Return (N,) the rank of each row, 0 for the first to be kept.
 
-    largest: most pixels, then most bytes, then the first by file_name. most-bytes: most bytes, then most pixels, then
-    the first by file_name. first, last: by file_name. Columns that the table does not have do not count.
+    Args:
+        frame: The table. Columns that it does not have are ignored.
+        keep: `largest` prefers most pixels, then most bytes, then the first file_name; `most-bytes` most bytes, then
+            most pixels, then the first file_name; `first` and `last` go by file_name.
     """
     keys = pd.DataFrame({"file_name": frame["file_name"]})
     keys["pixels"] = -frame["width"] * frame["height"] if {"width", "height"} <= set(frame.columns) else 0

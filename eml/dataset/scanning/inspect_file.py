@@ -1,85 +1,76 @@
-"""One file → one row. This runs in the worker processes, so it imports no pandas."""
+"""One file → one record. This runs in the worker processes, so it imports no pandas."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from eml.dataset.scanning.hashing import HashKind, content_hash, open_and_hash
-from eml.images.decode import ImageError, read
+from eml.dataset.scanning.hashing import HashKind, content_hash, decode_size, image_hash
+from eml.images.decode import ImageError, open_image, read
 
 UNSETTLED = -1
-_TICK = 2_000_000_000  # ns; the coarsest clock of a file system, FAT's
+_CLOCK_TICK = 2_000_000_000  # ns; the coarsest clock of a file system, FAT's
+_MAY_CHANGE_UNSEEN = ("missing", "unreadable")  # mended by chmod or a mount, which leave size and time
 
 
-class Problem(NamedTuple):
-    """A row of dataset_errors.csv."""
+@dataclass(slots=True)
+class FileRecord:
+    """The facts that one reading of a file gives: of an image, or of a file that cannot be used (`reason` is set)."""
 
     file_name: str
-    """POSIX, relative to the root; bytes that are no UTF-8 as \\xNN."""
-    reason: str
-    """eml.images.decode.Reason, or not_in_a_class, outside_dataset, linked_folder, unusable_name."""
-    detail: str
+    """POSIX, relative to the root."""
+    mtime: int = UNSETTLED
+    """Time of the last change (ns); UNSETTLED where an equal time later would not prove the file unchanged."""
+    bytes: int = 0
+    content: str = ""
+    """blake2b-128 of the bytes."""
+    width: int = 0
+    """As shown, after EXIF orientation (pixels)."""
+    height: int = 0
+    format: str = ""
+    mode: str = ""
+    hash: str = ""
+    """Perceptual hash, "" where none is computed."""
+    reason: str = ""
+    """A `Reason` of eml.images.decode, "" for an image."""
+    detail: str = ""
 
 
-class Row(NamedTuple):
-    """What one read of an image tells."""
-
-    label: str
-    file_name: str
-    width: int
-    height: int
-    hash: str
-    content: str
-    bytes: int
-    format: str
-    mode: str
-
-
-class Inspected(NamedTuple):
-    """What one read of a file tells, and how to know later that the file is still the same."""
-
-    mtime: int
-    """Of the file before it was read (ns); UNSETTLED where its being the same later would prove nothing."""
-    bytes: int
-    found: Row | Problem
-
-
-def inspect(root: Path, file_name: str, hash_kind: HashKind | None) -> Row | Problem:
-    """Reads the file once and decodes it to its end; width and height are as shown, after EXIF orientation."""
-    path = root / file_name
+def inspect_file(root: Path, file_name: str, hash_kind: HashKind | None) -> FileRecord:
+    """Read a file once, decode it to its end and hash it."""
+    record, path = FileRecord(file_name), root / file_name
+    settled = _record_state(record, path)
     try:
         data = read(path)
-        image, hash_ = open_and_hash(data, path, hash_kind)
+        _record_image(record, data, path, hash_kind)
     except ImageError as error:
-        return Problem(file_name, error.reason, error.detail)
-    return Row(
-        label=file_name.partition("/")[0],
-        file_name=file_name,
-        width=image.width,
-        height=image.height,
-        hash=hash_,
-        content=content_hash(data),
-        bytes=len(data),
-        format=image.format,
-        mode=image.mode,
-    )
+        record.reason, record.detail = error.reason, error.detail
+        settled = settled and error.reason not in _MAY_CHANGE_UNSEEN
+    else:
+        settled = settled and len(data) == record.bytes
+        record.bytes, record.content = len(data), content_hash(data)
+    if not settled:
+        record.mtime = UNSETTLED
+    return record
 
 
-def inspect_with_time(root: Path, file_name: str, hash_kind: HashKind | None) -> Inspected:
-    """`inspect`, with the time and size that tell a later scan that it need not read the file again.
+def _record_state(record: FileRecord, path: Path) -> bool:
+    """Write the file's size and time, by which a later scan need not read it again; return whether they can be used.
 
-    There is no such time for a file that was written within two seconds of being read (it may be written once more
-    within one tick of the clock), that grew meanwhile, or that could not be read, which may be mended without
-    touching it (chmod, a disk that is mounted).
+    They cannot for a file that was written within two seconds of now: it may be written again within the same tick of
+    the clock.
     """
     try:
-        state = (root / file_name).stat()
+        state = path.stat()
     except OSError:
-        return Inspected(UNSETTLED, 0, inspect(root, file_name, hash_kind))
-    settled = abs(time.time_ns() - state.st_mtime_ns) > _TICK
-    found = inspect(root, file_name, hash_kind)
-    if isinstance(found, Row):
-        settled = settled and found.bytes == state.st_size
-    else:
-        settled = settled and found.reason not in ("missing", "unreadable")
-    return Inspected(state.st_mtime_ns if settled else UNSETTLED, state.st_size, found)
+        return False
+    record.mtime, record.bytes = state.st_mtime_ns, state.st_size
+    return abs(time.time_ns() - state.st_mtime_ns) > _CLOCK_TICK
+
+
+def _record_image(record: FileRecord, data: bytes, path: Path, hash_kind: HashKind | None) -> None:
+    """Decode the bytes; write size, format, mode and perceptual hash. Raises ImageError."""
+    at_least = decode_size(hash_kind)
+    decoded = open_image(data, path, at_least=at_least, luma=at_least is not None)
+    record.width, record.height = decoded.width, decoded.height
+    record.format, record.mode = decoded.format, decoded.mode
+    record.hash = image_hash(decoded.image, hash_kind)

@@ -1,16 +1,16 @@
-"""Which files of a folder are to be read as images: one class per first-level folder, nothing outside the folder."""
+"""The files of a folder to read as images: one class per first-level folder, nothing outside the folder."""
 
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from eml.dataset.problems import LEAVES_ROOT
-from eml.dataset.scanning.inspect_file import Problem
-from eml.errors import DataError
+from eml.errors import DataError, Problem
 
-# What systems leave in folders; besides names with a leading dot.
+# Files that operating systems leave in folders, besides those with a leading dot.
 _LITTER = {
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"),
     *("$recycle.bin", "system volume information", "lost+found"),
@@ -19,6 +19,17 @@ _SIDECAR = ".eml.json"
 _CONFIGS = (".yaml", ".yml")
 _RUN = ("run.json", "config.yaml", "state.pt")
 _FOLDS = "folds.json"  # of a training of every fold
+_GIVE_CLASS_FOLDERS = "Give the folder that holds one folder of images per class"
+
+
+class FileProblem(NamedTuple):
+    """A row of dataset_errors.csv: a file that cannot be used."""
+
+    file_name: str
+    """POSIX, relative to the root; bytes that are not UTF-8 as \\xNN."""
+    reason: str
+    """eml.images.decode.Reason, or not_in_a_class, outside_dataset, linked_folder, unusable_name."""
+    detail: str
 
 
 @dataclass
@@ -28,20 +39,22 @@ class Listing:
     classes: list[str] = field(default_factory=list)
     """First-level folders."""
     files: list[str] = field(default_factory=list)
-    """POSIX, relative to the root; all that lies in a class, image or not."""
-    problems: list[Problem] = field(default_factory=list)
+    """POSIX, relative to the root; every file in a class, image or not."""
+    problems: list[FileProblem] = field(default_factory=list)
 
 
 def list_files(root: Path) -> Listing:
-    """Walks the folder. Raises DataError when it, or a folder in it, cannot be listed, and when it has no class.
+    """Walk the folder and list its files.
 
-    Passed over in silence: hidden files, what operating systems leave behind, eml's own tables, configs and run
-    folders.
-    Links to files within the folder are read, links that lead out of it are not; links to folders are not followed,
-    since a folder within is read in its own place.
+    Hidden files, files that operating systems leave behind, and eml's own tables, configs and run folders are ignored
+    without a message. Links to files within the folder are read, links that lead out of it are not. Links to folders
+    are not followed, since a folder within is read in its own place.
+
+    Raises:
+        DataError: The folder, or a folder in it, cannot be listed, or it has no class.
     """
     check_folder(root)
-    listing, refused = Listing(), []
+    listing, refused = Listing(), list[str]()
     real_root = os.path.realpath(root)
     waiting = [""]
     while waiting:
@@ -49,9 +62,8 @@ def list_files(root: Path) -> Listing:
         try:
             entries = list(_entries(root, folder))
         except OSError as error:
-            refused.append(
-                f"{root / folder}: cannot be listed: {error.strerror}. Make it readable (chmod u+rx) or move it out"
-            )
+            text = f"{root / folder}: cannot be listed: {error.strerror}. Make it readable (chmod u+rx) or move it out"
+            refused.append(Problem(text, "not-readable"))
             continue
         for entry in entries:
             name = folder + entry.name
@@ -78,73 +90,79 @@ def _entries(root: Path, folder: str) -> Iterator["os.DirEntry[str]"]:
     own = {entry.name.removesuffix(_SIDECAR) for entry in entries if entry.name.endswith(_SIDECAR)}
     for entry in entries:
         name = entry.name
-        passed_over = name.startswith(".") or name.lower() in _LITTER or name in own or name.endswith(_SIDECAR)
-        if not passed_over and not (folder == "" and _is_ours(entry)):
+        ignored = name.startswith(".") or name.lower() in _LITTER or name in own or name.endswith(_SIDECAR)
+        if not ignored and not (folder == "" and _is_ours(entry)):
             yield entry
 
 
 def _is_ours(entry: "os.DirEntry[str]") -> bool:
-    """A config, or the folder that a training left beside the classes."""
+    """Return whether it is a config, or a run folder beside the classes."""
     if entry.is_dir():
         # os.path, since a Path for each class is slow
-        there = {name for name in (*_RUN, _FOLDS) if os.path.isfile(os.path.join(entry.path, name))}  # noqa: PTH118, PTH113
-        return _FOLDS in there or there.issuperset(_RUN)
+        names = {name for name in (*_RUN, _FOLDS) if os.path.isfile(os.path.join(entry.path, name))}  # noqa: PTH118, PTH113
+        return _FOLDS in names or names.issuperset(_RUN)
     return entry.name.endswith(_CONFIGS)
 
 
-def _problem(entry: "os.DirEntry[str]", name: str, real_root: str) -> Problem | None:
+def _problem(entry: "os.DirEntry[str]", name: str, real_root: str) -> FileProblem | None:
     shown = os.fsencode(name).decode("utf-8", "backslashreplace")
     if shown != name:
-        return Problem(shown, "unusable_name", "its name is not valid UTF-8; rename it")
+        return FileProblem(shown, "unusable_name", "its name is not valid UTF-8; rename it")
     if re.search(LEAVES_ROOT, name):
-        return Problem(shown, "unusable_name", "its name reads like a path out of the dataset; rename it")
+        return FileProblem(shown, "unusable_name", "its name reads like a path out of the dataset; rename it")
     if entry.is_symlink() and (problem := _link_problem(name, entry.path, real_root)):
         return problem
     if entry.is_dir():
         return None
     if not entry.is_file():
-        return Problem(name, "not_an_image", "no file but a pipe, socket or device")
+        return FileProblem(name, "not_an_image", "a pipe, socket or device, not a file")
     if "/" not in name:
-        return Problem(name, "not_in_a_class", "lies beside the class folders; move it into one to use it")
+        return FileProblem(name, "not_in_a_class", "lies beside the class folders; move it into one to use it")
     return None
 
 
-def _link_problem(name: str, path: str, real_root: str) -> Problem | None:
+def _link_problem(name: str, path: str, real_root: str) -> FileProblem | None:
     target = Path(os.path.realpath(path))  # not Path.resolve, which fails on links in a circle
     if not target.is_relative_to(real_root):
-        return Problem(name, "outside_dataset", "a link that leads out of the dataset; put a copy here to use it")
+        return FileProblem(name, "outside_dataset", "a link that leads out of the dataset; put a copy here to use it")
     if target.is_dir():
         where = target.relative_to(real_root).as_posix()
-        return Problem(name, "linked_folder", f"a link to the folder {where}, which is read in its own place")
+        return FileProblem(name, "linked_folder", f"a link to the folder {where}, which is read in its own place")
     if not target.exists():
-        return Problem(name, "missing", "a link to nothing")
+        return FileProblem(name, "missing", "a link to nothing")
     return None
 
 
 def check_folder(root: Path) -> None:
-    """Raises DataError where `root` is no folder, saying what is there instead."""
+    """Raise a DataError where `root` is not a folder; the message says what it is."""
     if root.is_dir():
         return
     if not root.exists():
-        raise DataError(f"{root}: no such folder. Give the folder that holds one folder of images per class")
-    if root.suffix in (".csv", ".parquet"):
-        raise DataError(f"{root}: is a table; scan makes one from a folder. Tables go to eml filter, split and kfold")
-    if root.suffix in (".tar", ".gz", ".tgz", ".zip", ".bz2", ".xz", ".7z", ".rar"):
-        raise DataError(f"{root}: is an archive. Unpack it, then give the folder that holds one folder per class")
-    raise DataError(f"{root}: is a file, not a folder. Give the folder that holds one folder of images per class")
+        text, code = f"{root}: no such folder. {_GIVE_CLASS_FOLDERS}", "missing-folder"
+    elif root.suffix in (".csv", ".parquet"):
+        advice = "scan makes a table from a folder. Tables go to eml filter, split and kfold"
+        text, code = f"{root}: is a table; {advice}", "not-a-folder"
+    elif root.suffix in (".tar", ".gz", ".tgz", ".zip", ".bz2", ".xz", ".7z", ".rar"):
+        advice = "Unpack it, then give the folder that holds one folder per class"
+        text, code = f"{root}: is an archive. {advice}", "not-a-folder"
+    else:
+        text, code = f"{root}: is a file, not a folder. {_GIVE_CLASS_FOLDERS}", "not-a-folder"
+    raise DataError(text, code=code, parameter="dataset")
 
 
 def _check_content(root: Path, listing: Listing) -> None:
-    layout = "A dataset has one folder per class: CLASS/image.jpg"
-    reasons = [problem.reason for problem in listing.problems]
     if listing.files:
         return
+    layout = "A dataset has one folder per class: CLASS/image.jpg"
+    reasons = [problem.reason for problem in listing.problems]
     if outside := reasons.count("outside_dataset"):
-        raise DataError(f"{root}: holds only links that lead out of it ({outside:,}), which are not followed. Copy the "
-                        "images here, or scan the folder that they are in")  # fmt: skip
-    if beside := reasons.count("not_in_a_class"):
-        raise DataError(f"{root}: no class folder, only files ({beside:,}). {layout}. Sort the images into folders, "
-                        "or give the folder above if this is one class")  # fmt: skip
-    if listing.classes:
-        raise DataError(f"{root}: no images found: only empty folders ({len(listing.classes):,}). {layout}")
-    raise DataError(f"{root}: is empty. {layout}")
+        text = f"holds only links that lead out of it ({outside:,}), which are not followed. Copy the images here, or "
+        text, code = text + "scan the folder that they are in", "no-images"
+    elif beside := reasons.count("not_in_a_class"):
+        advice = "Sort the images into folders, or give the folder above if this is one class"
+        text, code = f"no class folder, only files ({beside:,}). {layout}. {advice}", "no-classes"
+    elif listing.classes:
+        text, code = f"no images found: only empty folders ({len(listing.classes):,}). {layout}", "no-images"
+    else:
+        text, code = f"is empty. {layout}", "no-images"
+    raise DataError(f"{root}: {text}", code=code, parameter="dataset")

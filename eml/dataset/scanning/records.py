@@ -1,27 +1,23 @@
-"""What a scan has found so far, in some 60 bytes a file: a million images as objects would take a gigabyte."""
+"""The records of a scan, packed into some 60 bytes a file: a million images as objects would take a gigabyte."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.scanning.hashing import HashKind
-from eml.dataset.scanning.inspect_file import UNSETTLED, Inspected, Problem
+from eml.dataset.scanning.inspect_file import UNSETTLED, FileRecord
+from eml.dataset.scanning.listing import FileProblem
 
 COLUMNS = ("label", "file_name", "width", "height", "hash", "hash_kind", "content", "bytes", "format", "mode")
 _HASH, _CONTENT = 8, 16  # bytes
 _UNREAD, _IMAGE, _PROBLEM = range(3)
 
-Record = list[Any]
-"""As JSON takes it: name, mtime, bytes, then width, height, hash, content, format, mode of an image, or reason and
-detail of a problem."""
-
 
 class ScanRecords:
-    """For each file of a list sorted by name: its row, its problem, or nothing yet. Files go by their position."""
+    """The record of each file of a sorted list, or nothing yet. Files are addressed by their position."""
 
     def __init__(self, files: Sequence[str], hash_kind: HashKind | None) -> None:
         self.files, self.hash_kind = files, hash_kind
@@ -34,46 +30,48 @@ class ScanRecords:
         self._content = memoryview(bytearray(_CONTENT * count))
         self._kind = array("H", bytes(2 * count))
         self._kinds: dict[tuple[str, str], int] = {}  # (format, mode)
-        self._problems: dict[int, Problem] = {}
+        self._problems: dict[int, FileProblem] = {}
 
     def unread(self) -> Sequence[int]:
-        """Positions of which nothing is known yet."""
+        """Return the positions without a record."""
         return array("q", (position for position, state in enumerate(self._state) if state == _UNREAD))
 
     def is_read(self, position: int) -> bool:
-        """Whether the row or the problem of that file is known."""
+        """Return whether the file at that position has a record."""
         return self._state[position] != _UNREAD
 
-    def put(self, position: int, inspected: Inspected) -> None:
-        """Adds what was found in the file at that position."""
-        mtime, size, found = inspected
-        if isinstance(found, Problem):
-            self._put_problem(position, mtime, size, found.reason, found.detail)
-        else:
-            self._put_image(position, mtime, size, *found[2:6], found.format, found.mode)
+    def put(self, position: int, record: FileRecord) -> None:
+        """Store the record of the file at that position."""
+        self._mtime[position], self._bytes[position] = record.mtime, record.bytes
+        if record.reason:
+            self._problems[position] = FileProblem(self.files[position], record.reason, record.detail)
+            self._state[position] = _PROBLEM
+            return
+        self._width[position], self._height[position] = record.width, record.height
+        if self.hash_kind:
+            self._hash[_HASH * position : _HASH * (position + 1)] = bytes.fromhex(record.hash)
+        self._content[_CONTENT * position : _CONTENT * (position + 1)] = bytes.fromhex(record.content)
+        self._kind[position] = self._kinds.setdefault((record.format, record.mode), len(self._kinds))
+        self._state[position] = _IMAGE
 
-    def put_record(self, position: int, record: Record) -> None:
-        """Adds one of `records`."""
-        _, mtime, size, *rest = record
-        put = self._put_problem if len(rest) == 2 else self._put_image
-        put(position, mtime, size, *rest)
-
-    def records(self, positions: Iterable[int]) -> Iterator[Record]:
-        """Records of those of the files that a later scan may take over when time and size are what they were."""
+    def settled(self, positions: Iterable[int]) -> Iterator[FileRecord]:
+        """Yield the records that a later scan may use again while the file's time and size are unchanged."""
+        kinds = list(self._kinds)
         for position in positions:
             if self._state[position] == _UNREAD or self._mtime[position] == UNSETTLED:
                 continue
-            record = [self.files[position], self._mtime[position], self._bytes[position]]
+            record = FileRecord(self.files[position], self._mtime[position], self._bytes[position])
             if problem := self._problems.get(position):
-                yield [*record, problem.reason, problem.detail]
-                continue
-            hash_ = self._hash[_HASH * position : _HASH * (position + 1)].hex()
-            content = self._content[_CONTENT * position : _CONTENT * (position + 1)].hex()
-            kind = list(self._kinds)[self._kind[position]]
-            yield [*record, self._width[position], self._height[position], hash_, content, *kind]
+                record.reason, record.detail = problem.reason, problem.detail
+            else:
+                record.width, record.height = self._width[position], self._height[position]
+                record.hash = self._hash[_HASH * position : _HASH * (position + 1)].hex()
+                record.content = self._content[_CONTENT * position : _CONTENT * (position + 1)].hex()
+                record.format, record.mode = kinds[self._kind[position]]
+            yield record
 
     def table(self) -> pd.DataFrame:
-        """The rows of all images, in the order of their names; the two columns of the hash where there is one."""
+        """Return the rows of all images, in the order of their names; without a hash kind, without its two columns."""
         at = np.flatnonzero(np.frombuffer(self._state, np.uint8) == _IMAGE)
         names = [self.files[position] for position in at.tolist()]
         kinds = list(self._kinds) or [("", "")]
@@ -92,34 +90,9 @@ class ScanRecords:
         }
         return pd.DataFrame({name: columns[name] for name in COLUMNS if columns[name] is not None})
 
-    def problems(self) -> list[Problem]:
-        """Of all files that cannot be used, in no fixed order."""
+    def problems(self) -> list[FileProblem]:
+        """Return the problems of all files that cannot be used, in no fixed order."""
         return list(self._problems.values())
-
-    def _put_image(
-        self,
-        position: int,
-        mtime: int,
-        size: int,
-        width: int,
-        height: int,
-        hash_: str,
-        content: str,
-        format_: str,
-        mode: str,
-    ) -> None:
-        self._mtime[position], self._bytes[position] = mtime, size
-        self._width[position], self._height[position] = width, height
-        if self.hash_kind:
-            self._hash[_HASH * position : _HASH * (position + 1)] = bytes.fromhex(hash_)
-        self._content[_CONTENT * position : _CONTENT * (position + 1)] = bytes.fromhex(content)
-        self._kind[position] = self._kinds.setdefault((format_, mode), len(self._kinds))
-        self._state[position] = _IMAGE
-
-    def _put_problem(self, position: int, mtime: int, size: int, reason: str, detail: str) -> None:
-        self._mtime[position], self._bytes[position] = mtime, size
-        self._problems[position] = Problem(self.files[position], reason, detail)
-        self._state[position] = _PROBLEM
 
 
 def _digits(packed: memoryview, at: NDArray[np.intp], width: int) -> list[str]:

@@ -1,10 +1,10 @@
-"""A folder of images → the table of its images and the list of what could not be used."""
+"""A folder of images → the table of its images and the list of files that cannot be used."""
 
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,34 +12,59 @@ from typing import Any
 import pandas as pd
 
 from eml.dataset.scanning.hashing import HashKind
-from eml.dataset.scanning.inspect_file import Inspected, Problem
-from eml.dataset.scanning.listing import list_files
+from eml.dataset.scanning.listing import FileProblem, list_files
 from eml.dataset.scanning.records import COLUMNS as COLUMNS
 from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.scanning.scan_cache import CacheHits, ScanCache
 from eml.dataset.scanning.workers import read_files
-from eml.errors import DataError, Interrupted
+from eml.errors import DataError, Interrupted, Problem
 from eml.progress import Progress, Report
 
-"""Is told a line."""
-
-KEEP_EVERY = 5.0  # seconds of reading that a kill can cost
+SAVE_EVERY = 5.0  # seconds of reading that a kill can cost
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "query", "gallery", "eval"}
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What is in a folder, in the order of the file names."""
+class FolderScan:
+    """The images of a folder and the files that cannot be used, in the order of the file names."""
 
     root: Path
     table: pd.DataFrame
-    """label, file_name, width, height, hash, hash_kind, content, bytes, format, mode; the two of the hash on wish."""
+    """label, file_name, width, height, hash, hash_kind, content, bytes, format, mode; hash and hash_kind if wanted."""
     errors: pd.DataFrame
     """file_name, reason, detail."""
     warnings: list[str] = field(default_factory=list)
-    """What should be looked at before going on, a line each."""
-    taken_over: int = 0
-    """Files that were not read, since an earlier scan did and they are as they were."""
+    """Things to check before continuing, a line each."""
+    cached_files: int = 0
+    """Files that were not read, since an earlier scan read them and they are unchanged."""
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """The range of a number over images or classes."""
+
+    min: int
+    median: float
+    """A whole number is an int."""
+    max: int
+
+
+@dataclass(frozen=True)
+class ScanSummary:
+    """Counts and ranges of a scan."""
+
+    images: int
+    classes: int
+    bytes: int
+    images_per_class: ValueRange
+    short_side: ValueRange
+    """Pixels."""
+    long_side: ValueRange
+    """Pixels."""
+    formats: dict[str, int]
+    """Images by format, the most frequent first."""
+    errors: dict[str, int]
+    """Files that cannot be used, by reason, the most frequent first."""
 
 
 def scan_folder(
@@ -49,69 +74,79 @@ def scan_folder(
     hash_kind: HashKind = "phash-luma256",
     workers: int | None = None,
     progress: Progress | None = None,
-    keep: Path | None = None,
+    table_path: Path | None = None,
     reread: bool = False,
     report: Report | None = None,
-) -> Scan:
-    """Reads every file of the folder once: size as shown, format, integrity, hash of the bytes, perceptual hash.
+) -> FolderScan:
+    """Read every file of the folder once: size as shown, format, integrity, hash of the bytes, perceptual hash.
 
-    One class per first-level folder; deeper folders belong to it. The result does not depend on `workers`: processes;
-    1 for none but this one; None for one per core if there is enough to do.
-    keep: the table that the caller will write. What is read is then kept beside it (see scan_cache.py): a scan that
-    was stopped, by whatever, goes on where it was, and files of unchanged size and time are not read again, but for
-    `reread`. Without it nothing is written. report: is told in a line what was taken over.
-    Raises DataError when the folder cannot be scanned or holds no image, Interrupted after Ctrl-C with `keep`.
+    Each first-level folder is a class; deeper folders belong to it. The result does not depend on `workers`.
+
+    Args:
+        root: The folder.
+        hashes: Compute perceptual hashes.
+        hash_kind: Their kind.
+        workers: Processes. 1 reads in this process; None takes one per core if there is enough to do.
+        progress: Shows the progress.
+        table_path: The table that the caller will write. Records are then kept beside it (see scan_cache.py): a scan
+            that was stopped continues where it was, and files of unchanged size and time are not read again. Without
+            it nothing is written.
+        reread: Read all files again.
+        report: Receives lines on the records that are used again.
+
+    Raises:
+        DataError: The folder cannot be scanned or holds no image.
+        Interrupted: Ctrl-C, with `table_path`.
     """
     listing = list_files(root)
     kind = hash_kind if hashes else None
-    collected = ScanRecords(listing.files, kind)
+    records = ScanRecords(listing.files, kind)
     report = report or (lambda line: None)
-    kept = ScanCache(keep, root, kind, report) if keep else None
-    if kept and not reread:
+    cache = ScanCache(table_path, root, kind, report) if table_path else None
+    if cache and not reread:
         with _shown(progress, "comparing", len(listing.files)) as advance:
-            taken = kept.take_over(collected, advance)
-        for line in _told(taken, len(listing.files)):
+            hits = cache.load(records, advance)
+        for line in _cache_lines(hits, len(listing.files)):
             report(line)
-    read = _read(root, collected, kept, workers, progress)
-    problems = sorted(listing.problems + collected.problems())
-    table = collected.table()
+    read = _read(root, records, cache, workers, progress)
+    problems = sorted(listing.problems + records.problems())
+    table = records.table()
     if table.empty:
-        raise DataError(_nothing_usable(root, problems))
-    if kept:
-        kept.finish(collected, read=read)
-    errors = pd.DataFrame(problems, columns=Problem._fields, dtype=str)
-    return Scan(root, table, errors, _warnings(root, table, listing.classes), len(listing.files) - read)
+        raise DataError(_nothing_usable(root, problems), code="no-images", parameter="dataset")
+    if cache:
+        cache.finish(records, read=read)
+    errors = pd.DataFrame(problems, columns=FileProblem._fields, dtype=str)
+    return FolderScan(root, table, errors, _warnings(root, table, listing.classes), len(listing.files) - read)
 
 
 def _read(
-    root: Path, collected: ScanRecords, kept: ScanCache | None, workers: int | None, progress: Progress | None
+    root: Path, records: ScanRecords, cache: ScanCache | None, workers: int | None, progress: Progress | None
 ) -> int:
-    """Reads the files of which nothing is known yet; every few seconds what was found is kept. Returns their number."""
-    positions = collected.unread()
-    files = [collected.files[position] for position in positions]
-    fresh: list[int] = []  # positions read but not kept yet
+    """Read the files without a record, saving records every few seconds. Returns the number of files read."""
+    positions = records.unread()
+    files = [records.files[position] for position in positions]
+    unsaved: list[int] = []  # positions
     saved = time.monotonic()
-    with _shown(progress, "reading", len(files)) as advance:
-
-        def take(first: int, found: Sequence[Inspected]) -> None:
-            nonlocal saved
-            for position, inspected in zip(positions[first : first + len(found)], found, strict=True):
-                collected.put(position, inspected)
-                fresh.append(position)
-            if kept and time.monotonic() - saved > KEEP_EVERY:
-                kept.add(collected, fresh)
-                fresh.clear()
-                saved = time.monotonic()
-            advance(len(found))
-
-        try:
-            read_files(root, files, collected.hash_kind, workers, take)
-        except BaseException as error:
-            if kept and fresh:
-                kept.add(collected, fresh)
-            if kept and isinstance(error, KeyboardInterrupt):
-                raise Interrupted(_interrupted(collected)) from error
-            raise
+    try:
+        with (
+            _shown(progress, "reading", len(files)) as advance,
+            closing(read_files(root, files, records.hash_kind, workers)) as blocks,
+        ):
+            for first, block in blocks:
+                for position, record in zip(positions[first : first + len(block)], block, strict=True):
+                    records.put(position, record)
+                    unsaved.append(position)
+                if cache and time.monotonic() - saved > SAVE_EVERY:
+                    cache.add(records, unsaved)
+                    unsaved.clear()
+                    saved = time.monotonic()
+                advance(len(block))
+    except BaseException as error:
+        if cache and unsaved:
+            cache.add(records, unsaved)
+        if cache and isinstance(error, KeyboardInterrupt):
+            raise Interrupted(_interrupted(records)) from error
+        raise
     return len(files)
 
 
@@ -119,74 +154,73 @@ def _shown(progress: Progress | None, description: str, total: int) -> AbstractC
     return progress(description, total) if progress and total else nullcontext(lambda done: None)
 
 
-def _told(taken: CacheHits, files: int) -> list[str]:
-    left = files - taken.unchanged - taken.resumed
-    told = []
-    if taken.resumed:
-        told.append(
-            f"going on where an earlier scan stopped: {taken.resumed:,} of {files:,} files are read, {left:,} left"
+def _cache_lines(hits: CacheHits, files: int) -> list[str]:
+    left = files - hits.unchanged - hits.resumed
+    lines = []
+    if hits.resumed:
+        lines.append(
+            f"continuing a scan that was stopped: {hits.resumed:,} of {files:,} files have been read, {left:,} are left"
         )
-    if taken.unchanged:
-        told.append(f"{taken.unchanged:,} of {files:,} files are unchanged since the last scan and taken over from it")
-    return told
+    if hits.unchanged:
+        lines.append(f"{hits.unchanged:,} of {files:,} files are unchanged since the last scan and are not read again")
+    return lines
 
 
-def _interrupted(collected: ScanRecords) -> str:
-    files = len(collected.files)
-    read = files - len(collected.unread())
-    return f"interrupted: {read:,} of {files:,} files are read, and kept. The same command goes on from there"
+def _interrupted(records: ScanRecords) -> str:
+    files = len(records.files)
+    read = files - len(records.unread())
+    return f"interrupted: {read:,} of {files:,} files have been read and saved. Run the same command to continue"
 
 
-def summarise(scan: Scan) -> dict[str, Any]:
-    """Counts and ranges, as JSON takes them; sides in pixels, most frequent formats and reasons first."""
+def summarise(scan: FolderScan) -> ScanSummary:
+    """Return counts and ranges of a scan."""
     table = scan.table
     sides = table[["width", "height"]]
-    return {
-        "images": len(table),
-        "classes": int(table["label"].nunique()),
-        "bytes": int(table["bytes"].sum()),
-        "images_per_class": _range(table["label"].value_counts()),
-        "short_side": _range(sides.min(axis=1)),
-        "long_side": _range(sides.max(axis=1)),
-        "formats": dict(Counter(table["format"]).most_common()),
-        "errors": dict(Counter(scan.errors["reason"]).most_common()),
-    }
+    return ScanSummary(
+        images=len(table),
+        classes=int(table["label"].nunique()),
+        bytes=int(table["bytes"].sum()),
+        images_per_class=_range(table["label"].value_counts()),
+        short_side=_range(sides.min(axis=1)),
+        long_side=_range(sides.max(axis=1)),
+        formats=dict(Counter(table["format"]).most_common()),
+        errors=dict(Counter(scan.errors["reason"]).most_common()),
+    )
 
 
 def errors_path(table: Path) -> Path:
-    """Where the errors of a scan go: dataset_errors.csv beside dataset_info.csv, X_errors.csv beside any X.csv."""
+    """Return where a scan writes its errors: dataset_errors.csv for dataset_info.csv, X_errors.csv for any X.csv."""
     return table.with_stem("dataset_errors" if table.stem == "dataset_info" else f"{table.stem}_errors")
 
 
-def _range(values: "pd.Series[Any]") -> dict[str, float]:
+def _range(values: "pd.Series[Any]") -> ValueRange:
     median = float(values.median())
-    return {
-        "min": int(values.min()),
-        "median": int(median) if median.is_integer() else median,
-        "max": int(values.max()),
-    }
+    return ValueRange(int(values.min()), int(median) if median.is_integer() else median, int(values.max()))
 
 
-def _nothing_usable(root: Path, problems: list[Problem]) -> list[str]:
+def _nothing_usable(root: Path, problems: list[FileProblem]) -> list[str]:
     counts = Counter(problem.reason for problem in problems).most_common()
-    told = ", ".join(f"{reason} {count:,}" for reason, count in counts)
-    lines = [f"{root}: no file in it can be used as an image: {told}. The first:"]
-    return lines + [f"{root / problem.file_name}: {problem.detail} ({problem.reason})" for problem in problems[:5]]
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
+    lines: list[str] = [f"{root}: no file in it can be used as an image: {reasons}. The first:"]
+    for problem in problems[:5]:
+        text = f"{root / problem.file_name}: {problem.detail} ({problem.reason})"
+        lines.append(Problem(text, problem.reason.replace("_", "-")))
+    return lines
 
 
 def _warnings(root: Path, table: pd.DataFrame, classes: list[str]) -> list[str]:
     sizes = table["label"].value_counts()
-    told = []
+    lines = []
     if empty := sorted(set(classes) - set(sizes.index)):
-        told.append(f"{_some(empty, 'folder')} without a usable image, so no class")
+        lines.append(f"{_some(empty, 'folder', 'folders')} without a usable image, so not a class")
     if len(sizes) == 1:
-        told.append(f"only one class, {sizes.index[0]!r}; training needs two. {_where_classes_are(root, table)}")
+        lines.append(f"only one class, {sizes.index[0]!r}; training needs two. {_where_classes_are(root, table)}")
     elif SPLITS.issuperset(name.lower() for name in sizes.index):
-        parts = " or ".join(_command(root / name) for name in sizes.index)
-        told.append(f"the folders {', '.join(sizes.index)} look like splits, not classes. If so, run: {parts}")
+        commands = " or ".join(_command(root / name) for name in sizes.index)
+        lines.append(f"the folders {', '.join(sizes.index)} look like splits, not classes. If so, run: {commands}")
     elif alone := sorted(sizes.index[sizes == 1]):
-        told.append(f"{_some(alone, 'class')} of one image: no use as a query, nothing to find it by")
-    return told
+        lines.append(f"{_some(alone, 'class', 'classes')} with one image, which cannot be a query")
+    return lines
 
 
 def _where_classes_are(root: Path, table: pd.DataFrame) -> str:
@@ -200,7 +234,6 @@ def _command(folder: Path) -> str:
     return f"eml scan {shlex.quote(str(folder))}"
 
 
-def _some(names: list[str], what: str) -> str:
-    several = {"class": "classes", "folder": "folders"}[what]
+def _some(names: list[str], singular: str, plural: str) -> str:
     shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-    return f"{len(names):,} {what if len(names) == 1 else several} ({shown})"
+    return f"{len(names):,} {singular if len(names) == 1 else plural} ({shown})"

@@ -1,9 +1,10 @@
-"""What scans have read, kept on disk: a scan that was stopped goes on where it was, a later one reads what changed.
+"""The records of scans on disk: a stopped scan continues where it was, a later one reads only what changed.
 
-Beside the table NAME, and hidden: `.NAME.eml-scan`, what the last whole scan read, and the work folder
-`.NAME.eml-scan.parts`, what one that was stopped has read; that goes when the scan is done. Both hold lines: a digest
-of the rest, JSON of settings and records. A record is used only under the settings it was made with (hash kind, the
-code that reads, the folder of the images) and only if the file's size and time (ns) are what they were.
+They lie hidden beside the table NAME: `.NAME.eml-scan` holds the records of the last completed scan, and the work
+folder `.NAME.eml-scan.parts` those of a scan that was stopped; it is removed when the scan is done. Both hold lines: a
+digest of the rest of the line, and JSON of settings and records. A record is used only under the settings that it was
+made with (hash kind, version of the reader, folder of the images) and only if the file's size and time (ns) are
+unchanged.
 """
 
 import hashlib
@@ -20,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from eml.dataset.scanning.hashing import HashKind
-from eml.dataset.scanning.records import Record, ScanRecords
+from eml.dataset.scanning.inspect_file import FileRecord
+from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.sidecar import from_folder
 from eml.files import whole_file
 
 _LINE = 10_000  # records; a line is parsed as a whole
-VERSION = 1
-"""To be raised when the same file might be read with another result: records of other versions are not used."""
+_PROBLEM = ("file_name", "mtime", "bytes", "reason", "detail")
+VERSION = 2
+"""Raise it when the same file might be read with another result: records of other versions are not used."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,20 @@ class CacheHits:
     """Numbers of files that need not be read."""
 
     unchanged: int
-    """Since the last whole scan."""
+    """Files that are unchanged since the last completed scan."""
     resumed: int
-    """Read by a scan that was stopped."""
+    """Files that a stopped scan has read."""
 
 
 class ScanCache:
-    """The records beside one table. report: is told a line where they cannot be used."""
+    """The records beside one table.
+
+    Args:
+        table: The table that the scan will write.
+        root: The folder of the images.
+        hash_kind: The hash of the scan.
+        report: Receives a line where records cannot be used.
+    """
 
     def __init__(self, table: Path, root: Path, hash_kind: HashKind | None, report: Callable[[str], None]) -> None:
         self.whole = table.with_name(f".{table.name}.eml-scan")
@@ -53,47 +63,47 @@ class ScanCache:
         }
         self._current = False  # whether `whole` has just the records it should have
 
-    def take_over(self, collected: ScanRecords, advance: Callable[[int], None]) -> CacheHits:
-        """Puts the records of unchanged files into `collected`. advance: told how many records are newly looked at."""
+    def load(self, records: ScanRecords, advance: Callable[[int], None]) -> CacheHits:
+        """Put the records of unchanged files into `records`; `advance` is called with the number of records checked."""
         parts = sorted(self.parts.glob("[!.]*"), reverse=True) if self.parts.is_dir() else []
-        resumed, _ = self._take(parts, collected, advance)  # first, since they are newer
-        unchanged, found = self._take([self.whole] if self.whole.is_file() else [], collected, advance)
-        self._current = resumed == 0 and 0 < unchanged == found
+        resumed, _ = self._load(parts, records, advance)  # first, since they are newer
+        unchanged, total = self._load([self.whole] if self.whole.is_file() else [], records, advance)
+        self._current = resumed == 0 and 0 < unchanged == total
         return CacheHits(unchanged, resumed)
 
-    def add(self, collected: ScanRecords, positions: Sequence[int]) -> None:
-        """Writes what was found in these files as one more part, whole or not at all."""
+    def add(self, records: ScanRecords, positions: Sequence[int]) -> None:
+        """Write the records of these files as one more part, whole or not at all."""
         self._current = False
         with whole_file(self.parts / f"{time.time_ns():020}-{os.getpid()}") as temporary:
-            self._write(temporary, collected.records(positions))
+            self._write(temporary, records.settled(positions))
 
-    def finish(self, collected: ScanRecords, *, read: int) -> None:
-        """Writes what was found in all files (read: how many were not taken over), and removes the parts."""
+    def finish(self, records: ScanRecords, *, read: int) -> None:
+        """Write the records of all files (read: the number that were not loaded), and remove the parts."""
         if read or not self._current:
             with whole_file(self.whole) as temporary:
-                self._write(temporary, collected.records(range(len(collected.files))))
+                self._write(temporary, records.settled(range(len(records.files))))
         shutil.rmtree(self.parts, ignore_errors=True)
 
-    def _write(self, path: Path, records: Iterator[Record]) -> None:
+    def _write(self, path: Path, records: Iterator[FileRecord]) -> None:
         with path.open("w", encoding="ascii") as file:
-            while line := list(islice(records, _LINE)):
+            while line := [_as_json(record) for record in islice(records, _LINE)]:
                 text = json.dumps({"settings": self._settings, "records": line}, separators=(",", ":"))
                 file.write(f"{_digest(text.encode())} {text}\n")
 
-    def _take(self, paths: Sequence[Path], collected: ScanRecords, advance: Callable[[int], None]) -> tuple[int, int]:
-        """How many records were taken and how many there were."""
-        taken = found = 0
+    def _load(self, paths: Sequence[Path], records: ScanRecords, advance: Callable[[int], None]) -> tuple[int, int]:
+        """Return the number of records that were used, and of all."""
+        used = total = 0
         for path in paths:
             try:
-                for records in self._lines(path):
-                    found += len(records)
-                    taken += self._take_unchanged(records, collected)
-                    advance(len(records))
+                for line in self._lines(path):
+                    total += len(line)
+                    used += self._put_unchanged(line, records)
+                    advance(len(line))
             except (OSError, ValueError) as error:
-                self._report(f"warning: {path}: cannot be used, so more is read than need be ({error})")
-        return taken, found
+                self._report(f"warning: {path}: cannot be used, so more files are read than necessary ({error})")
+        return used, total
 
-    def _lines(self, path: Path) -> Iterator[list[Record]]:
+    def _lines(self, path: Path) -> Iterator[list[list[Any]]]:
         with path.open(encoding="ascii") as file:
             for line in file:
                 digest, _, text = line.rstrip("\n").partition(" ")
@@ -104,30 +114,43 @@ class ScanCache:
                     return
                 yield content["records"]
 
-    def _take_unchanged(self, records: list[Record], collected: ScanRecords) -> int:
-        files, taken, position = collected.files, 0, -1
-        for record in records:
-            name, mtime, size = record[:3]
+    def _put_unchanged(self, line: list[list[Any]], records: ScanRecords) -> int:
+        """Put the records whose files are unchanged; return their number."""
+        files, used, position = records.files, 0, -1
+        for values in line:
+            name, mtime, size = values[:3]
             position += 1  # records are in the order of the files too
             if position >= len(files) or files[position] != name:
                 position = bisect_left(files, name)
-            if position == len(files) or files[position] != name or collected.is_read(position):
+            if position == len(files) or files[position] != name or records.is_read(position):
                 continue
             try:
                 state = os.stat(f"{self._root}/{name}")  # noqa: PTH116 - a Path for each of a million is slow
             except OSError:
                 continue
             if (state.st_mtime_ns, state.st_size) == (mtime, size):
-                collected.put_record(position, record)
-                taken += 1
-        return taken
+                records.put(position, _from_json(values))
+                used += 1
+        return used
+
+
+def _as_json(record: FileRecord) -> list[Any]:
+    start = [record.file_name, record.mtime, record.bytes]
+    if record.reason:
+        return [*start, record.reason, record.detail]
+    return [*start, record.content, record.width, record.height, record.format, record.mode, record.hash]
+
+
+def _from_json(values: list[Any]) -> FileRecord:
+    if len(values) > len(_PROBLEM):
+        return FileRecord(*values)
+    return FileRecord(**dict(zip(_PROBLEM, values, strict=True)))
 
 
 def _reader(hash_kind: HashKind | None) -> list[str]:
-    """Changes whenever the same file might be read with another result."""
+    """Return the versions that a record depends on; under others the same file might give another record."""
     packages = ["pillow", "imagehash"] if hash_kind == "phash-imagehash" else ["pillow"]
-    made_with = [f"{name} {version(name)}" for name in packages]
-    return [*made_with, f"reader {VERSION}"]
+    return [*(f"{name} {version(name)}" for name in packages), f"reader {VERSION}"]
 
 
 def _digest(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Many files → many rows: in this process when they are few, else in worker processes, with the same result."""
+"""Many files → many records: in this process when they are few, else in worker processes, with the same result."""
 
 import multiprocessing
 import os
@@ -6,17 +6,17 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from ctypes import c_byte
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any
 
 from eml.dataset.scanning.hashing import HashKind
-from eml.dataset.scanning.inspect_file import Inspected, inspect_with_time
+from eml.dataset.scanning.inspect_file import FileRecord, inspect_file
 from eml.errors import DataError
 from eml.threads import cores
 
@@ -24,69 +24,67 @@ CHUNK = 32  # files that a worker takes at a time: a fraction of a second even f
 SAMPLE = 64  # files read before deciding whether worker processes would pay
 WORTH_WORKERS = 2.0  # seconds of reading left; starting the workers takes about one
 
-Take = Callable[[int, Sequence[Inspected]], None]
-"""Is given what was found in some files that follow one another, and the index of the first."""
+Block = tuple[int, list[FileRecord]]
+"""The position of a file, and the records of it and the files after it."""
 
 
-def read_files(root: Path, files: Sequence[str], hash_kind: HashKind | None, workers: int | None, take: Take) -> None:
-    """What is found in each file goes to `take`, in no fixed order; nothing is gathered here.
+def read_files(
+    root: Path, files: Sequence[str], hash_kind: HashKind | None, workers: int | None
+) -> Generator[Block, None, None]:
+    """Yield the records of all files in blocks, in no fixed order. Close the generator to stop the workers early.
 
-    workers: processes; 1 reads in this one; None takes one per core if there is enough to do.
-    Raises DataError when a worker process dies.
+    Args:
+        root: The folder of the images.
+        files: File names, relative to `root`.
+        hash_kind: The perceptual hash to compute, None for none.
+        workers: Processes. 1 reads in this process; None takes one per core if there is enough to do.
+
+    Raises:
+        DataError: A worker process died.
     """
     first = 0
     if workers is None:
         start = time.monotonic()
         first = min(SAMPLE, len(files))
-        _read_here(root, files, range(first), hash_kind, take)
+        yield from _read_here(root, files, range(first), hash_kind)
         seconds = (time.monotonic() - start) / SAMPLE * (len(files) - first)
         workers = cores() if seconds > WORTH_WORKERS else 1
     rest = range(first, len(files))
     if workers > 1 and rest:
-        _read_in_processes(root, files, rest, hash_kind, take, min(workers, -(-len(rest) // CHUNK)))
+        yield from _read_in_processes(root, files, rest, hash_kind, min(workers, -(-len(rest) // CHUNK)))
     else:
-        _read_here(root, files, rest, hash_kind, take)
+        yield from _read_here(root, files, rest, hash_kind)
 
 
-def _read_here(
-    root: Path,
-    files: Sequence[str],
-    which: range,
-    hash_kind: HashKind | None,
-    take: Take,
-) -> None:
-    for index in which:
-        take(index, [inspect_with_time(root, files[index], hash_kind)])
+def _read_here(root: Path, files: Sequence[str], positions: range, hash_kind: HashKind | None) -> Iterator[Block]:
+    for position in positions:
+        yield position, [inspect_file(root, files[position], hash_kind)]
 
 
 def _read_in_processes(
-    root: Path,
-    files: Sequence[str],
-    which: range,
-    hash_kind: HashKind | None,
-    take: Take,
-    workers: int,
-) -> None:
+    root: Path, files: Sequence[str], positions: range, hash_kind: HashKind | None, workers: int
+) -> Iterator[Block]:
     # Spawned, not forked: the caller may have threads (a progress bar, torch) whose locks a fork would copy.
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue("b", 0)  # without a lock, which a killed worker might hold
     pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(root, hash_kind, stop))
-    chunks = (which[first : first + CHUNK] for first in range(0, len(which), CHUNK))
-    pending: dict[Future[list[Inspected]], range] = {}
+    chunks = (positions[first : first + CHUNK] for first in range(0, len(positions), CHUNK))
+    pending: dict[Future[list[FileRecord]], range] = {}
     nothing_done = True
     try:
         for chunk in islice(chunks, 2 * workers):
             pending[_submit(pool, files, chunk)] = chunk
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                found = future.result()
-                take(pending.pop(future)[0], found)
+                records = future.result()
+                yield pending.pop(future)[0], records
                 nothing_done = False
                 for chunk in islice(chunks, 1):
                     pending[_submit(pool, files, chunk)] = chunk
     except BrokenProcessPool as error:
         unread = [files[chunk[0]] for chunk in pending.values()], [files[chunk[-1]] for chunk in pending.values()]
-        raise DataError(_died(root, min(unread[0]), max(unread[1]), nothing_done=nothing_done)) from error
+        text = _died(root, min(unread[0]), max(unread[1]), nothing_done=nothing_done)
+        raise DataError(text, code="worker-died", parameter="workers") from error
     finally:
         stop.value = 1
         pool.shutdown(cancel_futures=True)
@@ -95,23 +93,23 @@ def _read_in_processes(
 def _died(root: Path, first: str, last: str, *, nothing_done: bool) -> str:
     if nothing_done:
         return (
-            f"{root}: the processes that read images cannot start, or die at once. In a script of your own, call "
-            "scan_folder under `if __name__ == '__main__':`, or with workers=1"
+            f"{root}: the worker processes do not start, or die at once. In a script of your own, call the scan under "
+            "`if __name__ == '__main__':`, or set `workers=1`"
         )
     return (
-        f"{root}: a process that reads images was killed, perhaps for want of memory, while reading files from "
-        f"{first} to {last}. No table was written. Run: eml scan {shlex.quote(str(root))} --workers 1"
+        f"{root}: a worker process was killed, perhaps for lack of memory, while reading files from {first} to {last}. "
+        f"No table was written. Run: eml scan {shlex.quote(str(root))} --workers 1"
     )
 
 
-def _submit(pool: ProcessPoolExecutor, files: Sequence[str], chunk: range) -> Future[list[Inspected]]:
+def _submit(pool: ProcessPoolExecutor, files: Sequence[str], chunk: range) -> Future[list[FileRecord]]:
     with _interrupts_held():
         return pool.submit(_inspect_chunk, files[chunk.start : chunk.stop])
 
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until after the block; processes started in it never see one: it is this process that stops them."""
+    """Delay Ctrl-C until after the block. Processes started in it never see one: this process stops them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -126,21 +124,21 @@ def _interrupts_held() -> Iterator[None]:
 
 _root: Path
 _hash_kind: HashKind | None
-_stop: Any
+_stop: c_byte
 
 
-def _start(root: Path, hash_kind: HashKind | None, stop: Any) -> None:
+def _start(root: Path, hash_kind: HashKind | None, stop: c_byte) -> None:
     global _root, _hash_kind, _stop
     _root, _hash_kind, _stop = root, hash_kind, stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Without this, workers of a killed process would wait for work for ever."""
+    """End this process when its parent is killed; otherwise it would wait for work forever."""
     if parent := multiprocessing.parent_process():
         wait_for([parent.sentinel])
         os._exit(1)
 
 
-def _inspect_chunk(files: Sequence[str]) -> list[Inspected]:
-    return [inspect_with_time(_root, name, _hash_kind) for name in files if not _stop.value]
+def _inspect_chunk(files: Sequence[str]) -> list[FileRecord]:
+    return [inspect_file(_root, name, _hash_kind) for name in files if not _stop.value]

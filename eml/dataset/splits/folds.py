@@ -1,4 +1,4 @@
-"""Folds for validation: the column `fold`, the same whatever the order of the rows, and no group in two folds."""
+"""Folds for validation: the column `fold`, independent of the order of the rows, and no group in two folds."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,26 +14,33 @@ from eml.dataset.splits.groups import joined_classes
 from eml.dataset.table import Table
 from eml.errors import DataError
 
-By = Literal["images", "class"]
+FoldBy = Literal["images", "class"]
 Codes = NDArray[np.int64]  # 0, 1, 2, … without gaps
 
 K, RANDOM_SEED = 5, 28
 
 
 def add_folds(
-    table: Table, k: int = K, random_seed: int = RANDOM_SEED, by: By = "images", groups: Codes | None = None
+    table: Table, k: int = K, random_seed: int = RANDOM_SEED, by: FoldBy = "images", groups: Codes | None = None
 ) -> pd.DataFrame:
-    """The rows with `fold`: 0..k−1, −1 (always train) or −2 (always test).
+    """Return the rows with `fold`: 0..k−1, −1 (always train) or −2 (always test).
 
-    groups: (N,) numbers, as `group_rows` gives them; rows of one group get one fold. None: every row by itself.
-    by images: every class is spread over all folds as evenly as its groups allow. Classes of fewer than k images and
-    classes that are one single group get −1; their images in a group with those of other classes go with these.
-    by class: every class is in one fold, together with the classes that a group joins to it.
-    A column `fold` that was there is replaced, but for rows of −2: they keep it, and it takes their groups along.
-    Raises DataError when there are too few classes, images or groups for k folds.
+    An existing column `fold` is replaced, except for rows of −2: they keep it, and the rows of their groups get it too.
+
+    Args:
+        table: The rows.
+        k: The number of folds.
+        random_seed: Draws the folds.
+        by: `images` spreads each class over all folds as evenly as its groups allow. Classes of fewer than k images
+            and classes of one single group get −1; their images in a group with images of other classes go with these.
+            `class` puts each class into one fold, together with the classes that a group joins to it.
+        groups: (N,) numbers, as from `group_rows`; rows of one group get one fold. None: each row is its own group.
+
+    Raises:
+        DataError: There are too few classes, images or groups for k folds.
     """
     if k < 2:
-        raise DataError(f"--k must be at least 2, got {k}")
+        raise DataError(f"`k` must be at least 2, got {k}", code="out-of-range", parameter="k")
     order = row_order(table.frame)
     labels = pd.factorize(table.frame["label"].iloc[order], sort=True)[0].astype(np.int64)
     of = np.arange(len(order)) if groups is None else pd.factorize(groups[order])[0].astype(np.int64)
@@ -41,18 +48,19 @@ def add_folds(
     if "fold" in table.frame.columns:
         tests = np.isin(of, of[table.frame["fold"].to_numpy()[order] == ALWAYS_TEST])
     if tests.all():
-        raise DataError(f"{table.name}: every image is always in the test (fold -2) or looks like one that is")
+        text = f"{table.name}: every image is always in the test (fold -2) or looks like one that is"
+        raise DataError(text, code="too-few-images")
     fold = np.full(len(order), ALWAYS_TEST, dtype=np.int64)
     rest = np.flatnonzero(~tests)
-    make = _by_images if by == "images" else _by_class
-    fold[rest] = make(table, _dense(labels[rest]), _dense(of[rest]), k, np.random.default_rng(random_seed))
+    assign = _by_images if by == "images" else _by_class
+    fold[rest] = assign(table, _dense(labels[rest]), _dense(of[rest]), k, np.random.default_rng(random_seed))
     column = np.empty(len(order), dtype=np.int64)
     column[order] = fold
     return table.frame.assign(fold=column)
 
 
 def row_order(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """Positions of the rows by file name (and box): draws that go through them do not depend on the rows' order."""
+    """Return the positions of the rows by file name (and box); draws in this order do not depend on the rows' order."""
     columns = ["file_name", *(name for name in BOX if name in frame.columns)]
     return frame[columns].reset_index(drop=True).sort_values(columns, kind="stable").index.to_numpy(np.int64)
 
@@ -65,15 +73,17 @@ def _by_images(table: Table, labels: Codes, groups: Codes, k: int, random: np.ra
     counts = np.bincount(labels)
     largest = int(counts.max())
     if largest == 1:
-        raise DataError(f"{table.name}: every class has one image, which no fold can be made of. Give --by class")
+        text = f'{table.name}: every class has one image, which cannot be spread over folds. Give `by="class"`'
+        raise DataError(text, code="too-few-images", parameter="by")
     if largest < k:
-        told = f"no class has {k} images, one for each fold; the largest has {largest:,}"
-        raise DataError(f"{table.name}: {told}. Give --k {largest} or less, or --by class")
+        text = f"{table.name}: no class has {k} images, one for each fold; the largest has {largest:,}"
+        advice = f'Give `k={largest}` or less, or `by="class"`'
+        raise DataError(f"{text}. {advice}", code="too-few-images", parameter="k")
     foldable = (counts >= k) & (_groups_of_each_class(labels, groups) > 1)
     held_out = np.zeros(int(groups.max()) + 1, dtype=bool)  # groups
     held_out[groups[foldable[labels]]] = True
     if held_out.sum() < k:
-        raise DataError(_too_few_groups(table, int(held_out.sum()), groups, k))
+        raise DataError(_too_few_groups(table, int(held_out.sum()), groups, k), code="too-few-groups", parameter="k")
     fold = np.full(len(labels), ALWAYS_TRAIN, dtype=np.int64)
     rows = np.flatnonzero(held_out[groups])
     fold[rows] = _spread(_dense(labels[rows]), _dense(groups[rows]), k, random)
@@ -86,12 +96,12 @@ def _groups_of_each_class(labels: Codes, groups: Codes) -> Codes:
 
 
 def _spread(labels: Codes, groups: Codes, k: int, random: np.random.Generator) -> Codes:
-    """A fold for every group, so that each class, and the whole, has as equal a share in each fold as can be.
+    """Give every group a fold, so that each class, and the whole table, is spread as evenly as possible.
 
-    Groups of several go first, the largest before the others, each to the fold that holds the least of its classes
-    and of the whole, in shares of their images. Images by themselves then level what that left uneven, class by
-    class; without groups, classes and folds are even to one image. As even as scikit-learn's StratifiedGroupKFold,
-    whose time grows with groups times classes (tests/benchmarks/folds_balance.py).
+    Groups of several images go first, from the largest to the smallest, each to the fold that holds the least of its
+    classes and of the whole, in shares of their images. Single images then level the rest, class by class; without
+    groups, classes and folds are even to one image. The result is as even as that of scikit-learn's
+    StratifiedGroupKFold, whose time grows with groups times classes (tests/benchmarks/folds_balance.py).
     """
     fold = np.empty(len(labels), dtype=np.int64)
     count = [[0] * k for _ in range(int(labels.max()) + 1)]  # of each class, in each fold
@@ -102,7 +112,7 @@ def _spread(labels: Codes, groups: Codes, k: int, random: np.random.Generator) -
         cost = [len(rows) / len(labels) * images for images in total]
         for label, images in held.items():
             share = images / sizes[label]
-            cost = [so_far + share * there for so_far, there in zip(cost, count[label], strict=True)]
+            cost = [so_far + share * in_fold for so_far, in_fold in zip(cost, count[label], strict=True)]
         chosen = min(range(k), key=lambda number: (round(cost[number], 9), total[number]))
         fold[rows] = chosen
         total[chosen] += len(rows)
@@ -117,7 +127,7 @@ def _spread(labels: Codes, groups: Codes, k: int, random: np.random.Generator) -
 
 
 def _groups_of_several(groups: Codes, random: np.random.Generator) -> list[Codes]:
-    """The rows of each, the largest first, equal ones shuffled."""
+    """Return the rows of each group of several images, the largest first, equal ones shuffled."""
     size = np.bincount(groups)
     shuffled = random.permutation(len(size))
     rank = np.empty(len(size), dtype=np.int64)
@@ -128,7 +138,7 @@ def _groups_of_several(groups: Codes, random: np.random.Generator) -> list[Codes
 
 
 def _level(fold: Codes, rows: Codes, count: list[int], total: list[int]) -> None:
-    """Each of the rows goes to the fold with the fewest of its class, of equal ones to that with the fewest of all."""
+    """Put each row into the fold with the fewest images of its class; among equal folds, with the fewest of all."""
     heap = list(zip(count, total, range(len(total)), strict=True))
     heapify(heap)
     for row in rows:
@@ -140,16 +150,16 @@ def _level(fold: Codes, rows: Codes, count: list[int], total: list[int]) -> None
 
 
 def _by_class(table: Table, labels: Codes, groups: Codes, k: int, random: np.random.Generator) -> Codes:
-    """Classes, joined ones as one, from the largest to the smallest (equal ones shuffled).
+    """Give every class a fold, joined classes as one, from the largest to the smallest (equal ones shuffled).
 
-    Each goes to the fold with the fewest classes, of equal ones to that with the fewest images: the folds are even
+    Each goes to the fold with the fewest classes, among equal folds to that with the fewest images: the folds are even
     in classes and in images.
     """
     unit = joined_classes(labels, groups)  # of each class
     sizes = np.bincount(unit[labels])
     classes = np.bincount(unit)
     if len(sizes) < k:
-        raise DataError(_too_few_classes(table, len(unit), len(sizes), k))
+        raise DataError(_too_few_classes(table, len(unit), len(sizes), k), code="too-few-classes", parameter="k")
     shuffled = random.permutation(len(sizes))
     held, images = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=np.int64)
     fold = np.empty(len(sizes), dtype=np.int64)
@@ -162,63 +172,95 @@ def _by_class(table: Table, labels: Codes, groups: Codes, k: int, random: np.ran
 
 
 def _too_few_groups(table: Table, held_out: int, groups: Codes, k: int) -> str:
+    fewer = "fewer columns as `group_by`, a lower `threshold`, or `near=False`"
     if held_out < 2:
-        told = f"{table.name}: every class of at least {k} images is one single group, of which no fold can be made"
-        return f"{told}. Give --by class, fewer columns to --group-by, a lower --threshold, or --no-near"
+        text = f"every class of at least {k} images is one single group, which cannot be spread over folds"
+        return f'{table.name}: {text}. Give `by="class"`, {fewer}'
     largest = f"the largest holds {np.bincount(groups).max():,} of {len(groups):,} images"
-    advice = f"Give --k {held_out} or less, fewer columns to --group-by, a lower --threshold, or --no-near"
-    return f"{table.name}: its images are in {held_out} groups, for {k} folds; {largest}. {advice}"
+    text = f"its images are in {held_out} groups, for {k} folds; {largest}"
+    return f"{table.name}: {text}. Give `k={held_out}` or less, {fewer}"
 
 
 def _too_few_classes(table: Table, classes: int, units: int, k: int) -> str:
+    by_images = '`by="images"`'
     if units < classes:
-        joined = f"its {classes:,} classes are joined to {units:,} by groups that they share, for {k} folds"
-        fewer = f"--k {units} or less, " if units > 1 else ""
-        return f"{table.name}: {joined}. Give {fewer}--by images, fewer columns to --group-by, or --no-near"
-    advice = f"Give --k {classes} or less, or --by images" if classes > 1 else "Give --by images"
+        text = f"its {classes:,} classes are joined to {units:,} by groups that they share, for {k} folds"
+        fewer = f"`k={units}` or less, " if units > 1 else ""
+        return f"{table.name}: {text}. Give {fewer}{by_images}, fewer columns as `group_by`, or `near=False`"
+    advice = f"Give `k={classes}` or less, or {by_images}" if classes > 1 else f"Give {by_images}"
     return f"{table.name}: has {'1 class' if classes == 1 else f'{classes:,} classes'} for {k} folds. {advice}"
 
 
 @dataclass(frozen=True)
-class Balance:
-    """How even folds are, and what kept them from it."""
+class FoldCounts:
+    """Images and classes of one fold."""
 
-    folds: list[dict[str, int]]
-    """Of every fold that there is, −1 and −2 last: fold, images, classes, groups (of several images), fewest and
-    most images of a class in it."""
-    even: float
-    """Images of a fold, were all of 0..k−1 even."""
-    worst_class: tuple[str, int, float] | None
-    """(label, images in one fold, its even share) of the class furthest from even; None by class."""
+    fold: int
+    images: int
+    classes: int
     groups: int
     """Groups of several images."""
-    grouped: int
-    """Images in those."""
+    fewest: int
+    """Images of a class in it, of the classes that it holds."""
+    most: int
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """A class and its images in one fold."""
+
+    label: str
+    images: int
+    even: float
+    """Images if the class were spread evenly."""
+
+
+@dataclass(frozen=True)
+class GroupCounts:
+    """Groups of several images, and their effect on the folds."""
+
+    of_several: int
+    """Groups of several images."""
+    images: int
+    """Images in them."""
     largest: int
     """Images of the largest group."""
-    small: list[str]
+    classes_too_small: list[str]
     """Classes of fewer than k images (by images)."""
-    one_group: list[str]
+    classes_of_one_group: list[str]
     """Other classes that are one single group (by images)."""
-    one_fold: list[str]
-    """Classes of several images wholly in one fold's validation (by images): unknown when that is held out."""
-    joined: int
+    classes_in_one_fold: list[str]
+    """Classes of several images wholly in one fold (by images): unknown to the model while that is held out."""
+    classes_joined: int
     """Classes that a group joins to others (by class)."""
-    taken: int
-    """Images that are always in the test since one of their group is."""
+    taken_to_test: int
+    """Images that are always in the test because an image of their group is."""
 
 
-def balance(table: Table, frame: pd.DataFrame, k: int, by: By, groups: Codes) -> Balance:
-    """table: as it was; frame: with the folds that `add_folds` gave it; groups: those that it was given."""
-    fold, size = frame["fold"].to_numpy(), np.bincount(groups)
-    several = pd.Series(np.where(size[groups] > 1, groups, -1))
-    counted = []
-    for number in [*range(k), ALWAYS_TRAIN, ALWAYS_TEST]:
-        of_class = frame["label"][fold == number].value_counts()
-        if len(of_class):
-            facts = {"fold": number, "images": int(of_class.sum()), "classes": len(of_class)}
-            facts["groups"] = several[(fold == number) & (several >= 0).to_numpy()].nunique()
-            counted.append(facts | {"fewest": int(of_class.min()), "most": int(of_class.max())})
+@dataclass(frozen=True)
+class FoldBalance:
+    """The evenness of folds, and what limits it."""
+
+    folds: list[FoldCounts]
+    """Of every fold with images, −1 and −2 last."""
+    even: float
+    """Images of a fold, if folds 0..k−1 were equal."""
+    worst_class: ClassShare | None
+    """The class furthest from even in a fold; None by class."""
+    groups: GroupCounts
+
+
+def balance(table: Table, frame: pd.DataFrame, k: int, by: FoldBy, groups: Codes) -> FoldBalance:
+    """Count the images, classes and groups of folds.
+
+    Args:
+        table: The table before `add_folds`.
+        frame: Its result.
+        k: The number of folds.
+        by: As for `add_folds`.
+        groups: As for `add_folds`.
+    """
+    fold = frame["fold"].to_numpy()
     rest = frame[fold != ALWAYS_TEST]
     codes, labels = pd.factorize(rest["label"], sort=True)
     codes, of = codes.astype(np.int64), _dense(groups[fold != ALWAYS_TEST])
@@ -227,29 +269,46 @@ def balance(table: Table, frame: pd.DataFrame, k: int, by: By, groups: Codes) ->
     images, in_groups = held.sum(axis=1), _groups_of_each_class(codes, of)
     by_images = by == "images"
     small, one_group = images < k, (images >= k) & (in_groups == 1)
-    one_fold = (held[:, :k] == images[:, None]).any(axis=1) & (images > 1) & by_images
+    one_fold = (held[:, :k] == images[:, None]).any(axis=1) & (images > 1)
+    joined = 0 if by_images else int((np.bincount(unit := joined_classes(codes, of)) > 1)[unit].sum())
     before = (table.frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in table.frame.columns else np.zeros(len(fold))
-    return Balance(
-        folds=counted,
+    size = np.bincount(groups)
+    return FoldBalance(
+        folds=_fold_counts(frame, k, groups),
         even=int((fold >= 0).sum()) / k,
         worst_class=_worst(labels, held[:, :k], ~small & ~one_group) if by_images else None,
-        groups=int((size > 1).sum()),
-        grouped=int(size[size > 1].sum()),
-        largest=int(size.max()),
-        small=[str(label) for label in labels[small & by_images]],
-        one_group=[str(label) for label in labels[one_group & by_images]],
-        one_fold=[str(label) for label in labels[one_fold]],
-        joined=0 if by_images else int((np.bincount(unit := joined_classes(codes, of)) > 1)[unit].sum()),
-        taken=int((fold == ALWAYS_TEST).sum() - before.sum()),
+        groups=GroupCounts(
+            of_several=int((size > 1).sum()),
+            images=int(size[size > 1].sum()),
+            largest=int(size.max()),
+            classes_too_small=[str(label) for label in labels[small & by_images]],
+            classes_of_one_group=[str(label) for label in labels[one_group & by_images]],
+            classes_in_one_fold=[str(label) for label in labels[one_fold & by_images]],
+            classes_joined=joined,
+            taken_to_test=int((fold == ALWAYS_TEST).sum() - before.sum()),
+        ),
     )
 
 
-def _worst(labels: Any, held: Codes, which: NDArray[np.bool_]) -> tuple[str, int, float] | None:
-    """(label, images in one fold, its even share) of the class furthest from its even share in a fold."""
-    held, labels = held[which], labels[which]
+def _fold_counts(frame: pd.DataFrame, k: int, groups: Codes) -> list[FoldCounts]:
+    fold, size = frame["fold"].to_numpy(), np.bincount(groups)
+    several = pd.Series(np.where(size[groups] > 1, groups, -1))
+    counts = []
+    for number in [*range(k), ALWAYS_TRAIN, ALWAYS_TEST]:
+        of_class = frame["label"][fold == number].value_counts()
+        if len(of_class):
+            in_fold = several[(fold == number) & (several >= 0).to_numpy()].nunique()
+            sizes = int(of_class.min()), int(of_class.max())
+            counts.append(FoldCounts(number, int(of_class.sum()), len(of_class), in_fold, *sizes))
+    return counts
+
+
+def _worst(labels: Any, held: Codes, among: NDArray[np.bool_]) -> ClassShare | None:
+    """Return the class furthest from its even share in a fold, None without classes."""
+    held, labels = held[among], labels[among]
     share = held.mean(axis=1)
     off = np.abs(held - share[:, None])
     if not off.size:
         return None
     row, column = np.unravel_index(off.argmax(), off.shape)
-    return str(labels[row]), int(held[row, column]), float(share[row])
+    return ClassShare(str(labels[row]), int(held[row, column]), float(share[row]))

@@ -1,29 +1,50 @@
-"""Query and gallery: the flags of a test table, so that no query finds an image that is nearly itself."""
+"""Query and gallery: the flags of a test table, set so that no query finds an image that is nearly itself."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from eml.dataset.duplicates.duplicates import Indices
+from eml.dataset.duplicates.components import Indices
 from eml.dataset.splits.folds import RANDOM_SEED, row_order
 from eml.errors import DataError
+
+
+@dataclass(frozen=True)
+class QueryGalleryCounts:
+    """Images of a test table by their flags."""
+
+    queries: int
+    gallery: int
+    neither: int
+    classes_without_query: list[str]
+    """Classes of one single group, sorted; their images are gallery."""
 
 
 def mark_query_gallery(
     frame: pd.DataFrame, groups: Indices, share: float | None = None, random_seed: int = RANDOM_SEED
 ) -> pd.DataFrame:
-    """The rows with `is_query` and `is_gallery`; columns of these names are replaced.
+    """Return the rows with `is_query` and `is_gallery`; columns of these names are replaced.
 
-    groups: (N,) numbers of groups within classes, as `group_rows(…, within_class=True)` gives them. The queries of a
-    class are drawn group by group, and none of their groups' images is in the gallery: of the class a query can only
-    find what does not look like it or, for groups by camera, was not taken by its camera. Images of other classes
-    stay in the gallery whatever their group.
-    share: of a class's images that are queries (within 0 and 1), all images of the drawn groups; as near as groups
-    allow, at least one group and all but one at most. None: one query of each class, and the rest of its group is
-    neither query nor gallery. A class of one single group has no query: its images are gallery.
-    Raises DataError for a share out of range and when no class has a query.
+    The queries of a class are drawn group by group, and no image of their groups is in the gallery: within the class,
+    a query can only find images that do not look like it or, with groups by camera, that another camera took. Images of
+    other classes stay in the gallery whatever their group. A class of one single group has no query: its images are
+    gallery.
+
+    Args:
+        frame: The test table.
+        groups: (N,) numbers of groups within classes, as from `group_rows(…, within_class=True)`.
+        share: Share of a class's images that are queries, between 0 and 1: all images of the drawn groups, as near as
+            groups allow, at least one group and at most all but one. None marks one query per class, and the rest of
+            its group is neither query nor gallery.
+        random_seed: Draws the queries.
+
+    Raises:
+        DataError: The share is out of range, or no class has a query.
     """
     if share is not None and not 0 < share < 1:
-        raise DataError(f"--query-share must be within 0 and 1 (a share of each class's images), got {share}")
+        text = f"`query_share` must be between 0 and 1 (a share of each class's images), got {share}"
+        raise DataError(text, code="out-of-range", parameter="query_share")
     order = row_order(frame)
     random = np.random.default_rng(random_seed)
     order = order[random.permutation(len(order))]
@@ -40,14 +61,22 @@ def mark_query_gallery(
             gallery[members[0]] = False
             query[members[0][0]] = True
         else:
-            drawn = np.concatenate(_drawn(members, share * len(rows)))
+            drawn = np.concatenate(_draw_groups(members, share * len(rows)))
             gallery[drawn], query[drawn] = False, True
     if not query.any():
-        raise DataError("--query-gallery: every test class is one single image or group, so there is no query")
+        text = "`query_gallery`: every test class is one single image or group, so there is no query"
+        raise DataError(text, code="no-queries", parameter="query_gallery")
     return frame.assign(is_query=query, is_gallery=gallery)
 
 
-def _drawn(members: list[Indices], wanted: float) -> list[Indices]:
-    """The first groups that come nearest to `wanted` images together; one at least, all but one at most."""
+def count_query_gallery(test: pd.DataFrame) -> QueryGalleryCounts:
+    """Count the images of a table that `mark_query_gallery` has marked."""
+    query, gallery = test["is_query"], test["is_gallery"]
+    without = sorted(set(test["label"]) - set(test["label"][query]))
+    return QueryGalleryCounts(int(query.sum()), int(gallery.sum()), int((~query & ~gallery).sum()), without)
+
+
+def _draw_groups(members: list[Indices], images: float) -> list[Indices]:
+    """Return the first groups that together come nearest to `images`; at least one, at most all but one."""
     together = np.cumsum([len(rows) for rows in members])[:-1]
-    return members[: int(np.abs(together - wanted).argmin()) + 1]
+    return members[: int(np.abs(together - images).argmin()) + 1]

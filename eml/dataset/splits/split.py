@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.duplicates.duplicates import Indices
+from eml.dataset.duplicates.components import Indices
 from eml.dataset.splits.groups import joined_classes
 from eml.dataset.table import Table
-from eml.errors import DataError
+from eml.errors import DataError, Problem
 
 MIN_N_SAMPLES, MAX_N_SAMPLES = 3, 50
 TEST_RATIO = 0.2
@@ -18,50 +18,103 @@ RANDOM_SEED = 28
 
 
 @dataclass(frozen=True)
-class Split:
+class SideCounts:
+    """Images and classes of one side of a split."""
+
+    images: int
+    classes: int
+    smallest_class: int
+    """Images."""
+    largest_class: int
+    """Images."""
+    classes_of_one: int
+    """Classes of one image."""
+
+
+@dataclass(frozen=True)
+class SplitTables:
     """The rows of both sides, in the order of the table."""
 
     train: pd.DataFrame
     test: pd.DataFrame
 
+    @property
+    def train_counts(self) -> SideCounts:
+        """Images and classes to train on."""
+        return _side_counts(self.train)
+
+    @property
+    def test_counts(self) -> SideCounts:
+        """Images and classes of the test."""
+        return _side_counts(self.test)
+
+
+@dataclass(frozen=True)
+class SharedGroups:
+    """Groups with images on both sides of a split."""
+
+    groups: int
+    train_images: int
+    test_images: int
+    test_classes: list[str]
+    """Sorted."""
+
 
 def class_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """`label, count` of every class, sorted by label."""
+    """Return `label, count` of every class, sorted by label."""
     counts = frame["label"].value_counts().sort_index()
     return pd.DataFrame({"label": counts.index, "count": counts.to_numpy()})
 
 
-def split_by_counts(table: Table, min_n_samples: int = MIN_N_SAMPLES, max_n_samples: int = MAX_N_SAMPLES) -> Split:
-    """Classes with min_n_samples to max_n_samples images train, the rest are the test. DataError: a side is empty."""
+def split_by_counts(
+    table: Table, min_n_samples: int = MIN_N_SAMPLES, max_n_samples: int = MAX_N_SAMPLES
+) -> SplitTables:
+    """Train on classes with min_n_samples to max_n_samples images; the others are the test.
+
+    Raises:
+        DataError: A bound is out of range, or a side is empty.
+    """
     if not 1 <= min_n_samples <= max_n_samples:
-        raise DataError(
-            f"--min-n-samples {min_n_samples} and --max-n-samples {max_n_samples}: "
+        text = (
+            f"`min_n_samples` {min_n_samples} and `max_n_samples` {max_n_samples}: "
             "the first must be at least 1 and at most the second"
         )
+        raise DataError(text, code="out-of-range", parameter="min_n_samples")
     counts = class_counts(table.frame)
     trains = counts["count"].between(min_n_samples, max_n_samples)
     if trains.all() or not trains.any():
-        raise DataError(_empty_side_by_counts(table, counts["count"], min_n_samples, max_n_samples))
+        text = _empty_side_by_counts(table, counts["count"], min_n_samples, max_n_samples)
+        raise DataError(text, code="empty-side", parameter="min_n_samples")
     return _split(table, set(counts["label"][~trains]))
 
 
 def split_by_ratio(
     table: Table, test_ratio: float = TEST_RATIO, random_seed: int = RANDOM_SEED, groups: Indices | None = None
-) -> Split:
-    """A share of the classes is the test, stratified by class size. DataError: a side is empty.
+) -> SplitTables:
+    """Draw a share of the classes as the test, stratified by class size.
 
-    The classes, sorted by size, are cut into as many runs as the smaller side has classes, and one of each run is
-    drawn for that side. groups: (N,) numbers, as `group_rows` gives them; classes that a group joins go to one side,
-    before the others are drawn, the most classes first, each time to the side that is further from its share.
+    The classes, sorted by size, are cut into as many runs as the smaller side has classes, and one class of each run
+    is drawn for that side. Classes that a group joins go to one side before the others are drawn, the most classes
+    first, each time to the side that is further from its share.
+
+    Args:
+        table: The rows.
+        test_ratio: Share of the classes, between 0 and 1.
+        random_seed: Draws the classes.
+        groups: (N,) numbers, as from `group_rows`.
+
+    Raises:
+        DataError: The ratio is out of range, or a side is empty.
     """
     if not 0 < test_ratio < 1:
-        raise DataError(f"--test-ratio must be within 0 and 1 (a share of the classes), got {test_ratio}")
+        text = f"`test_ratio` must be between 0 and 1 (a share of the classes), got {test_ratio}"
+        raise DataError(text, code="out-of-range", parameter="test_ratio")
     counts = class_counts(table.frame)
     test_size = round(test_ratio * len(counts))
     if not 0 < test_size < len(counts):
         side = "test" if test_size == 0 else "train"
-        told = f"{table.name}: --test-ratio {test_ratio:g} of {_classes(len(counts))} leaves none to {side}"
-        raise DataError(f"{told}. {_ratio_advice(len(counts))}")
+        text = f"{table.name}: `test_ratio` {test_ratio:g} of {_classes(len(counts))} leaves none to {side}"
+        raise DataError(f"{text}. {_ratio_advice(len(counts))}", code="empty-side", parameter="test_ratio")
     random = np.random.default_rng(random_seed)
     by_size = counts["label"].to_numpy()[np.lexsort((random.permutation(len(counts)), counts["count"]))]
     test: set[str] = set()
@@ -73,77 +126,104 @@ def split_by_ratio(
     drawn = {run[random.integers(len(run))] for run in np.array_split(by_size, smaller)} if smaller else set()
     test |= drawn if smaller == test_size else set(by_size) - drawn
     if not 0 < len(test) < len(counts):
-        raise DataError(_one_joined_whole(table, len(counts), side="train" if test else "test"))
+        text = _all_joined(table, len(counts), side="train" if test else "test")
+        raise DataError(text, code="empty-side", parameter="test_ratio")
     return _split(table, test)
 
 
 def _draw_joined(
     table: Table, groups: Indices, ratio: float, test_size: int, random: np.random.Generator
 ) -> tuple[set[str], set[str]]:
-    """(those of the test, all) of the classes that groups join to others; at most test_size are the test."""
+    """Return (test classes, all classes) among those that groups join to others; at most test_size are the test."""
     codes, labels = pd.factorize(table.frame["label"], sort=True)
     unit = joined_classes(codes.astype(np.int64), groups)
     size = np.bincount(unit)
     several = random.permutation(np.flatnonzero(size > 1))
-    test, seen, taken = set[str](), 0, 0
+    test, seen, drawn = set[str](), 0, 0
     for number in several[np.argsort(-size[several], kind="stable")]:
         seen += size[number]
-        if taken + size[number] <= test_size and abs(taken + size[number] - ratio * seen) < abs(taken - ratio * seen):
-            taken += size[number]
+        if drawn + size[number] <= test_size and abs(drawn + size[number] - ratio * seen) < abs(drawn - ratio * seen):
+            drawn += size[number]
             test |= set(labels[unit == number])
     return test, set(labels[size[unit] > 1])
 
 
-def split_by_alternate(table: Table) -> Split:
-    """Of the sorted class names, those at even indices train and those at odd ones are the test."""
+def split_by_alternate(table: Table) -> SplitTables:
+    """Train on the classes at even indices of the sorted names; those at odd indices are the test.
+
+    Raises:
+        DataError: There is only one class.
+    """
     labels = sorted(set(table.frame["label"]))
     if len(labels) < 2:
-        raise DataError(f"{table.name}: has {_classes(len(labels))}, which leaves none to test; a split needs two")
+        text = f"{table.name}: has {_classes(len(labels))}, which leaves none to test; a split needs two"
+        raise DataError(text, code="too-few-classes")
     return _split(table, labels[1::2])
 
 
-def split_by_column(table: Table, column: str) -> Split:
-    """The column says `train` or `test` in every row. DataError: other values, a class on both sides, an empty one."""
+def split_by_column(table: Table, column: str) -> SplitTables:
+    """Split by a column that says `train` or `test` in every row.
+
+    Raises:
+        DataError: The column does not exist or has other values, a class is on both sides, or a side is empty.
+    """
     frame = table.frame
     if column not in frame.columns:
-        raise DataError(f"{table.name}: has no column '{column}'; it has {', '.join(map(str, frame.columns))}")
+        text = f"{table.name}: has no column '{column}'; it has {', '.join(map(str, frame.columns))}"
+        raise DataError(text, code="unknown-column", parameter="column")
     side = frame[column].astype(str)
-    found = ", ".join(f"{count:,} of {value!r}" for value, count in side.value_counts().items())
+    counts = ", ".join(f"{count:,} of {value!r}" for value, count in side.value_counts().items())
     problems = []
     if not side.isin(["train", "test"]).all():
-        problems.append(f"{table.name}: column '{column}' must be 'train' or 'test' in every row, found {found}")
+        text = f"{table.name}: column '{column}' must be 'train' or 'test' in every row, found {counts}"
+        problems.append(Problem(text, "invalid-value", "column"))
     elif side.nunique() < 2:
-        problems.append(f"{table.name}: column '{column}' leaves a side empty, found {found}")
+        text = f"{table.name}: column '{column}' leaves a side empty, found {counts}"
+        problems.append(Problem(text, "empty-side", "column"))
     both = sorted(set(frame["label"][side == "train"]) & set(frame["label"][side == "test"]))
     if both:
         named = ", ".join(map(repr, both[:10])) + (f" and {len(both) - 10:,} more" if len(both) > 10 else "")
-        advice = "A model is tested on classes that it has not seen: give each class one side"
-        problems.append(f"{table.name}: column '{column}' puts {_classes(len(both))} on both sides: {named}. {advice}")
+        text = f"{table.name}: column '{column}' puts {_classes(len(both))} on both sides: {named}"
+        advice = "The test measures classes that the model has not seen: put each class on one side"
+        problems.append(Problem(f"{text}. {advice}", "class-on-both-sides", "column"))
     if problems:
         raise DataError(problems)
     return _split(table, set(frame["label"][side == "test"]))
 
 
-def leaking(table: Table, sides: Split, groups: Indices) -> NDArray[np.bool_]:
-    """(N,) the rows of `table` whose group has rows on both sides."""
+def rows_on_both_sides(table: Table, sides: SplitTables, groups: Indices) -> NDArray[np.bool_]:
+    """Return (N,) whether the group of a row of `table` has rows on both sides."""
     tests = table.frame["label"].isin(set(sides.test["label"])).to_numpy()
     count = int(groups.max()) + 1
     both = (np.bincount(groups[tests], minlength=count) > 0) & (np.bincount(groups[~tests], minlength=count) > 0)
     return np.asarray(both[groups])
 
 
-def _split(table: Table, test: Collection[str]) -> Split:
+def shared_groups(table: Table, sides: SplitTables, groups: Indices) -> SharedGroups:
+    """Count what groups have on both sides of a split of `table`; groups: (N,), as from `group_rows`."""
+    rows = rows_on_both_sides(table, sides, groups)
+    labels = table.frame["label"][rows]
+    tests = labels.isin(set(sides.test["label"]))
+    return SharedGroups(len(set(groups[rows])), int((~tests).sum()), int(tests.sum()), sorted(set(labels[tests])))
+
+
+def _side_counts(frame: pd.DataFrame) -> SideCounts:
+    sizes = frame["label"].value_counts()
+    return SideCounts(len(frame), len(sizes), int(sizes.min()), int(sizes.max()), int((sizes == 1).sum()))
+
+
+def _split(table: Table, test: Collection[str]) -> SplitTables:
     tests = table.frame["label"].isin(list(test))
-    return Split(table.frame[~tests].reset_index(drop=True), table.frame[tests].reset_index(drop=True))
+    return SplitTables(table.frame[~tests].reset_index(drop=True), table.frame[tests].reset_index(drop=True))
 
 
 def _classes(count: int) -> str:
     return f"{count:,} class" if count == 1 else f"{count:,} classes"
 
 
-def _one_joined_whole(table: Table, classes: int, side: str) -> str:
-    told = f"{table.name}: groups join {_classes(classes)} so that none is left to {side}"
-    return f"{told}. Give another --test-ratio, fewer columns to --group-by, a lower --threshold, or --no-near"
+def _all_joined(table: Table, classes: int, side: str) -> str:
+    text = f"{table.name}: groups join {_classes(classes)}, which leaves none to {side}"
+    return f"{text}. Give another `test_ratio`, fewer columns as `group_by`, a lower `threshold`, or `near=False`"
 
 
 def _ratio_advice(classes: int) -> str:
@@ -154,16 +234,16 @@ def _ratio_advice(classes: int) -> str:
 
 def _empty_side_by_counts(table: Table, counts: "pd.Series[int]", least: int, most: int) -> str:
     all_train = bool(counts.between(least, most).all())
-    which, side = ("every", "test") if all_train else ("no", "train")
-    told = f"{table.name}: {which} class has {least:,} to {most:,} images, which leaves none to {side}"
+    number, side = ("every", "test") if all_train else ("no", "train")
+    text = f"{table.name}: {number} class has {least:,} to {most:,} images, which leaves none to {side}"
     if len(counts) < 2:
-        return f"{told}; its only class has {counts.iloc[0]:,}. A split needs two classes"
-    told += f"; its {len(counts):,} classes have {counts.min():,} to {counts.max():,} images."
-    advice = ["--by alternate"]
+        return f"{text}; its only class has {counts.iloc[0]:,}. A split needs two classes"
+    text += f"; its {len(counts):,} classes have {counts.min():,} to {counts.max():,} images."
+    advice = ['`by="alternate"`']
     if round(TEST_RATIO * len(counts)) > 0:
-        advice.insert(0, "--by ratio")
+        advice.insert(0, '`by="ratio"`')
     if counts.min() < counts.max():  # about half of the classes train, the largest never
         bound = min(counts.sort_values().iloc[(len(counts) - 1) // 2], counts[counts < counts.max()].max())
         low = least if counts.between(least, bound).any() else counts.min()
-        advice.insert(0, f"--min-n-samples {low} --max-n-samples {bound}")
-    return f"{told} These would work: {'; '.join(advice)}"
+        advice.insert(0, f"`min_n_samples={low}` `max_n_samples={bound}`")
+    return f"{text} These would work: {'; '.join(advice)}"

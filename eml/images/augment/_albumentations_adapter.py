@@ -1,4 +1,4 @@
-"""The adapter to albumentations: the only file that may import it, for it is no longer maintained."""
+"""The adapter to albumentations. No other file imports it, since it is no longer maintained."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from eml.images.preprocess import Pixels
 from eml.images.random import Bits
 
 Written = str | Mapping[str, Any]
-"""A transform as YAML has it: its name, or {name: its arguments}; of a composition, `transforms` are such again."""
+"""A transform in YAML: its name, or {name: arguments}; the `transforms` of a composition have the same form."""
 
 _SIDES = {"size", "height", "width", "max_size", "min_height", "min_width"}
-"""Arguments that are the network's side where none is given and they have no default, or None or 1024."""
+"""Arguments that become the network's side if they are not set and their default is missing, None or 1024."""
 
 
 def library() -> Any:
-    """The module, imported as it should be."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks a registry for a newer version
+    """Import albumentations without a search for updates, without torch, and with one thread."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # without it, a registry is asked for a newer version
     torch_part = "albumentations.pytorch"
     hidden = torch_part not in sys.modules
     if hidden:
-        sys.modules[torch_part] = None  # type: ignore[assignment] # it imports torch, which no config's check should
+        sys.modules[torch_part] = None  # type: ignore[assignment] # it imports torch, which checking a config must not
     try:
         import albumentations
     finally:
@@ -36,12 +36,12 @@ def library() -> Any:
             del sys.modules[torch_part]
     import cv2
 
-    cv2.setNumThreads(0)  # each worker is one thread; OpenCV's own pool would fight the others for the cores
+    cv2.setNumThreads(0)  # each worker is one thread; OpenCV's own pool would compete for the cores
     return albumentations
 
 
 def named(written: Written) -> tuple[str, dict[str, Any]]:
-    """The name of a transform and its arguments."""
+    """Return the name of a transform and its arguments."""
     if isinstance(written, str):
         return written, {}
     ((name, arguments),) = written.items()
@@ -49,16 +49,16 @@ def named(written: Written) -> tuple[str, dict[str, Any]]:
 
 
 def filled(cls: type, arguments: Mapping[str, Any], side: int) -> dict[str, Any]:
-    """Arguments with the network's side where a size is needed and none was given; INTER_… and BORDER_… as numbers."""
+    """Add the network's side where a required size is missing, and replace INTER_… and BORDER_… by numbers."""
     import cv2
 
-    given = {name: getattr(cv2, value, value) if _is_constant(value) else value for name, value in arguments.items()}
+    complete = {name: getattr(cv2, value, value) if _is_constant(value) else value for name, value in arguments.items()}
     for name, parameter in inspect.signature(cls.__init__).parameters.items():  # type: ignore[misc]
-        needed = parameter.default in (inspect.Parameter.empty, None, 1024)
-        instead = {f"{name}_hw", name.replace("min_", "pad_") + "_divisor"}  # PadIfNeeded takes one of the two
-        if name in _SIDES and needed and not {name, *instead} & given.keys():
-            given[name] = (side, side) if name == "size" else side
-    return given
+        required = parameter.default in (inspect.Parameter.empty, None, 1024)
+        substitutes = {f"{name}_hw", name.replace("min_", "pad_") + "_divisor"}  # PadIfNeeded accepts one of the two
+        if name in _SIDES and required and not {name, *substitutes} & complete.keys():
+            complete[name] = (side, side) if name == "size" else side
+    return complete
 
 
 def _is_constant(value: object) -> bool:
@@ -66,25 +66,25 @@ def _is_constant(value: object) -> bool:
 
 
 def make(written: Sequence[Written], side: int) -> list[Any]:
-    """The transforms, for a network that sees `side` pixels."""
-    module, made = library(), []
-    for each in written:
-        name, arguments = named(each)
+    """Build the transforms for a network whose input has a side of `side` pixels."""
+    module, transforms = library(), []
+    for entry in written:
+        name, arguments = named(entry)
         cls = getattr(module, name)
         if "transforms" in arguments:
             arguments["transforms"] = make(arguments["transforms"], side)
-        with warnings.catch_warnings(action="ignore"):  # what matters of them was told when the config was checked
-            made.append(cls(**filled(cls, arguments, side)))
-    return made
+        with warnings.catch_warnings(action="ignore"):  # checking the config has reported the important ones
+            transforms.append(cls(**filled(cls, arguments, side)))
+    return transforms
 
 
 class Composed:
-    """Transforms one after the other, as a pure function of pixels and seed.
+    """A sequence of transforms, as a pure function of pixels and seed.
 
-    One pair of generators for all of them, seeded anew for each image. albumentations' own `set_random_seed` gives
-    each transform generators of one and the same seed: their draws are then equal, so that of two flips of chance
-    0.5 both happen or neither; and it takes 35 µs a transform, as long as the work itself on small images.
-    A class and no closure, and pickled as it was written: worker processes that are spawned make their own.
+    All transforms share one pair of generators, which is seeded anew for each image. albumentations' own
+    `set_random_seed` gives the generators of all transforms the same seed: their draws are then equal, so that of two
+    flips of chance 0.5 both happen or neither. It also takes 35 µs per transform, as long as the work itself on small
+    images. Pickling keeps only the written form, from which spawned worker processes build their own transforms.
     """
 
     def __init__(self, written: Sequence[Written], side: int) -> None:
@@ -92,21 +92,21 @@ class Composed:
         self.transforms: list[Any] = make(written, side)
         self._python, self._bits = random.Random(), Bits()
         numbers = np.random.Generator(self._bits)
-        for each in self.transforms:
-            each.set_random_state(numbers, self._python)
+        for transform in self.transforms:
+            transform.set_random_state(numbers, self._python)
 
     def __reduce__(self) -> tuple[type[Composed], tuple[list[Written], int]]:
         return type(self), (self.written, self.side)
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
-        """(H, W, 3) uint8, a pure function of both; the argument stays as it was."""
+        """Return the transformed pixels (H, W, 3) uint8; the argument is not changed."""
         self.seed(seed)
         data = {"image": pixels}
-        for each in self.transforms:
-            data = each(**data)
+        for transform in self.transforms:
+            data = transform(**data)
         return data["image"]
 
     def seed(self, seed: int) -> None:
-        """Both generators to where they are for this seed."""
+        """Set both generators to the state that belongs to this seed."""
         self._python.seed(seed)
         self._bits.start(seed)

@@ -1,4 +1,4 @@
-"""What may happen to an image between the thing and the file: the steps of which the presets choose."""
+"""The steps from which the presets choose: changes between the photographed object and the image file."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -22,23 +22,23 @@ Flip = Annotated[float, Field(ge=0, le=1, description="chance of a left-right fl
 Degrees = Annotated[float, Field(ge=0, le=180, description="largest rotation", json_schema_extra={"unit": "degrees"})]
 Shift = Annotated[float, Field(ge=0, le=0.5, description="largest shift (share of the side)")]
 Zoom = Annotated[float, Field(ge=0, le=0.5, description="largest change of size (share)")]
-Perspective = Annotated[float, Field(ge=0, le=0.5, description="how far a corner moves inwards (share of the side)")]
+Perspective = Annotated[float, Field(ge=0, le=0.5, description="largest inward shift of a corner (share of the side)")]
 Brightness = Annotated[float, Field(ge=0, le=1, description="largest change of brightness and contrast (share)")]
 Saturation = Annotated[float, Field(ge=0, le=1, description="largest change of saturation (share)")]
 Hue = Annotated[float, Field(ge=0, le=0.5, description="largest change of hue (share of the circle)")]
-Grey = Annotated[float, _chance("all colour being taken away")]
-Downscale = Annotated[float, _chance("an image from afar: 0.3 to 0.8 of its pixels a side, then enlarged")]
+Grey = Annotated[float, _chance("a conversion to grey")]
+Downscale = Annotated[float, _chance("lower resolution: reduced to 0.3 to 0.8 of its side, then enlarged")]
 Blur = Annotated[float, _chance("a Gaussian blur of up to 1 % of the side (one standard deviation)")]
-Noise = Annotated[float, _chance("a sensor's noise of 1 to 5 % of the range (one standard deviation)")]
+Noise = Annotated[float, _chance("sensor noise of 1 to 5 % of the range (one standard deviation)")]
 Jpeg = Annotated[float, _chance("JPEG compression of quality 25 to 80")]
-Erase = Annotated[float, _chance("a rectangle being blotted out")]
+Erase = Annotated[float, _chance("a rectangle that is filled with noise")]
 
 
-class Photographic(Strict):
-    """The settings of a preset, each left out at 0. Their ranges are those that leave the thing recognisable.
+class PhotographicPreset(Strict):
+    """The settings of a preset; a step is off at 0. The ranges keep the object recognisable.
 
-    The steps come in the order in which a camera does them: the view, the light, then the sensor's and the file's
-    losses, at the network's size. A preset extends this beside its family and gives those it uses another default.
+    The steps follow the order of a camera: view, light, then the losses of sensor and file, at the network's size.
+    A preset extends this class along with its family, and gives the steps that it uses another default.
     """
 
     crop: Cut = 0
@@ -59,7 +59,7 @@ class Photographic(Strict):
     erase: Erase = 0
 
     def build(self, preprocess: Preprocess) -> Augmenter:
-        """The steps whose settings are not 0."""
+        """Build the steps whose settings are not 0."""
         steps = [*self._view(), *self._light(), *self._losses(preprocess.size)]
         if self.erase:
             patch = {"hole_height_range": (0.1, 0.4), "hole_width_range": (0.1, 0.4)}
@@ -68,7 +68,7 @@ class Photographic(Strict):
         return Augmenter(
             crop=Crop(self.crop, self.aspect) if self.crop else None,
             flip=self.flip,
-            change=Composed(steps, preprocess.size) if steps else None,
+            after_resize=Composed(steps, preprocess.size) if steps else None,
         )
 
     def _view(self) -> Iterator[dict[str, Any]]:
@@ -80,16 +80,16 @@ class Photographic(Strict):
 
     def _light(self) -> Iterator[dict[str, Any]]:
         if self.brightness or self.saturation or self.hue:
-            change = {"brightness": self.brightness, "contrast": self.brightness}
-            yield {"ColorJitter": {**change, "saturation": self.saturation, "hue": self.hue, "p": 0.8}}
+            light = {"brightness": self.brightness, "contrast": self.brightness}
+            yield {"ColorJitter": {**light, "saturation": self.saturation, "hue": self.hue, "p": 0.8}}
         if self.grey:
             yield {"ToGray": {"p": self.grey}}
 
     def _losses(self, side: int) -> Iterator[dict[str, Any]]:
-        """Strengths that depend on the size: what is a blur at 64 pixels is nothing at 512."""
+        """Yield losses whose strengths depend on the size: a blur at 64 pixels is invisible at 512."""
         if self.downscale:
-            ways = {"downscale": 3, "upscale": 1}  # areas averaged as by a lens, then bilinear as by a viewer
-            yield {"Downscale": {"scale_range": (0.3, 0.8), "interpolation_pair": ways, "p": self.downscale}}
+            interpolation = {"downscale": 3, "upscale": 1}  # area averages as in a lens, then bilinear as in a viewer
+            yield {"Downscale": {"scale_range": (0.3, 0.8), "interpolation_pair": interpolation, "p": self.downscale}}
         if self.blur:
             yield {"GaussianBlur": {"sigma_limit": (0.3, max(0.4, 0.01 * side)), "p": self.blur}}
         if self.noise:

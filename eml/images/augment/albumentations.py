@@ -13,61 +13,69 @@ from eml.images.augment._transform_list import flaws
 from eml.images.augment.base import Augment
 from eml.images.preprocess import Pixels, Preprocess
 
-SMALL = "PadIfNeeded before them makes small images as large as the network's"
+SMALL = "Put PadIfNeeded first, which enlarges small images to the network's size"
 
 
 class Albumentations(Augment):
-    """albumentations' transforms in the order given, on the decoded image; the network's size comes afterwards."""
+    """A list of albumentations' transforms, applied to the decoded image before it is resized to the network's size."""
 
     type: Literal["albumentations"] = "albumentations"
     transforms: tuple[str | dict[str, Any], ...] = Field(
-        description="each NAME or NAME: {its arguments}; a size that is needed and not given is the network's, see "
+        description="each NAME or NAME: {arguments}; a required size that is missing is the network's; see "
         "docs/augmentation.md"
     )
 
     @field_validator("transforms", mode="wrap")
     @classmethod
     def _usable(cls, written: object, handler: ValidatorFunctionWrapHandler) -> object:
-        """Each flaw at its own place in the file."""
-        found: list[InitErrorDetails] = [
+        """Report each flaw at its own place in the file."""
+        errors: list[InitErrorDetails] = [
             {"type": PydanticCustomError("transform", "{text}", {"text": message}), "loc": loc, "input": None}
             for loc, message in (flaws(written) if isinstance(written, list | tuple) else ())
         ]
-        if found:
-            raise ValidationError.from_exception_data("transforms", found)
+        if errors:
+            raise ValidationError.from_exception_data("transforms", errors)
         return handler(written)
 
     def build(self, preprocess: Preprocess) -> Augmenter:
-        """Raises ConfigError when they cannot be done to an image of the network's size."""
-        whole = Whole(self.transforms, preprocess.size)
-        whole.rehearse()
-        return Augmenter(whole=whole)
+        """Build the transforms. Raises ConfigError when they fail on an image of the network's size."""
+        transforms = UserTransforms(self.transforms, preprocess.size)
+        transforms.try_out()
+        return Augmenter(before_resize=transforms)
 
 
-class Whole(Composed):
-    """What the user wrote, whose failures are the user's to mend."""
+class UserTransforms(Composed):
+    """The transforms of a config; their failures are reported to the user."""
 
-    def rehearse(self) -> None:
-        """Try the transforms on images as small as they come. Raises ConfigError."""
+    def try_out(self) -> None:
+        """Try the transforms on images of the smallest size. Raises ConfigError when one fails."""
         image = np.random.default_rng(0).integers(0, 256, (self.side, self.side, 3), np.uint8)
         for seed in range(3):
             self.seed(seed)
             data = {"image": image}
-            for each, written in zip(self.transforms, self.written, strict=True):
+            for transform, written in zip(self.transforms, self.written, strict=True):
                 try:
-                    data = each(**data, force_apply=True)
+                    data = transform(**data, force_apply=True)
                 except Exception as error:
                     name = written if isinstance(written, str) else next(iter(written))
-                    raise ConfigError(f"augment.transforms: {name} fails on {_told(data['image'], error)}") from error
+                    raise ConfigError(
+                        f"augment.transforms: {name} fails on {_failure(data['image'], error)}",
+                        code="transform-failed",
+                        parameter="augment.transforms",
+                    ) from error
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
-        """(H, W, 3) uint8 of any size. Raises DataError when a transform cannot take an image of this size."""
+        """Return (H, W, 3) uint8 of any size. Raises DataError when a transform fails on an image of this size."""
         try:
             return super().__call__(pixels, seed)
         except Exception as error:
-            raise DataError(f"augment.transforms: they fail on {_told(pixels, error)}. {SMALL}") from error
+            raise DataError(
+                f"augment.transforms: they fail on {_failure(pixels, error)}. {SMALL}",
+                code="transform-failed",
+                parameter="augment.transforms",
+            ) from error
 
 
-def _told(pixels: Pixels, error: Exception) -> str:
+def _failure(pixels: Pixels, error: Exception) -> str:
     height, width, *_ = pixels.shape
     return f"an image of {width} × {height} pixels: {(str(error).splitlines() or [type(error).__name__])[0]}"

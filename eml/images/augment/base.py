@@ -6,11 +6,11 @@ from eml.images.preprocess import Preprocess
 
 
 class Augment(Choice):
-    """What is done to a training image."""
+    """The augmentation of training images."""
 
     def check(self) -> None:
-        """Raises ConfigError for what is wrong beyond the config's own rules, such as a library's."""
+        """Raise ConfigError for problems beyond the config's own rules, such as a library's."""
 
     def build(self, preprocess: Preprocess) -> Augmenter:
-        """For images that `preprocess` brings to the network's size."""
+        """Build the augmenter for images that `preprocess` resizes to the network's size."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Faces that were found and aligned, from cameras good and bad."""
+"""The preset for detected and aligned faces."""
 
 from typing import Literal
 
@@ -6,13 +6,14 @@ from eml.images.augment import _presets as of
 from eml.images.augment.base import Augment
 
 
-class Faces(of.Photographic, Augment):
-    """Aligned faces: a flip, the detector's small errors, and the losses of bad cameras.
+class Faces(of.PhotographicPreset, Augment):
+    """Aligned faces: a flip, the small errors of a detector, and the losses of low-quality cameras.
 
-    Crop and rotation are no larger than the errors of a detector and of its landmarks: what is always in one place is
-    not to be learnt in all. A fifth of the images are made coarse, as the published training of AdaFace does (Kim
-    2022, arXiv:2204.00964; there a larger crop and light come at the same chance); blur, compression and grey stand for
-    the cameras of such images. No hue: it is no light that turns skin green. Little erasing, for masks and glasses.
+    Crop and rotation are as small as the errors of a detector and its landmarks, since aligned faces are always in the
+    same place. A fifth of the images get a lower resolution, as in the published training of AdaFace (Kim 2022,
+    arXiv:2204.00964, which uses a larger crop and light changes with the same chance). Blur, compression and grey
+    imitate the cameras of such images. Hue stays, since no light turns skin green. Some erasing imitates masks and
+    glasses.
     """
 
     type: Literal["faces"] = "faces"

@@ -6,8 +6,8 @@ from eml.images.augment import _presets as of
 from eml.images.augment.base import Augment
 
 
-class Light(of.Photographic, Augment):
-    """A small crop and a flip: for images that are alike already, short runs, and colours that tell things apart."""
+class Light(of.PhotographicPreset, Augment):
+    """A small crop and a flip: for uniform images, short runs, and classes that differ by colour."""
 
     type: Literal["light"] = "light"
     crop: of.Cut = 0.1

@@ -8,10 +8,10 @@ from eml.images.preprocess import Preprocess
 
 
 class NoAugment(Augment):
-    """Training images as they are."""
+    """Training images without augmentation."""
 
     type: Literal["none"] = "none"
 
     def build(self, preprocess: Preprocess) -> Augmenter:
-        """Nothing."""
+        """Return an augmenter without steps."""
         return Augmenter()

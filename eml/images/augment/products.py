@@ -1,4 +1,4 @@
-"""From the catalogue's photo to that of a shelf or a customer."""
+"""The preset for products: catalogue photos against photos of shelves or customers."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ from eml.images.augment import _presets as of
 from eml.images.augment.base import Augment
 
 
-class Products(of.Photographic, Augment):
-    """Catalogue photos against those of shelves and customers: another view, other light, something in front.
+class Products(of.PhotographicPreset, Augment):
+    """Catalogue photos against photos of shelves or customers: changes of view and light, and occlusion.
 
-    No flip: packages bear text, and a mirrored one is a package that does not exist; set flip: 0.5 for clothes and
-    furniture. Hue moves by 7 degrees as a camera's white balance does, not more: flavours differ by colour alone.
+    No flip, since packages carry text and a mirrored package does not exist; set flip: 0.5 for clothes and furniture.
+    Hue changes by 7 degrees, as a camera's white balance does, and not more, since flavours can differ only by colour.
     """
 
     type: Literal["products"] = "products"

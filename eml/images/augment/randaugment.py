@@ -24,17 +24,18 @@ _SECTION = re.compile(r"m\d+|n\d+|p(0?\.\d+|0|1|1\.0)|mstd(\d+\.?\d*|inf)|mmax\d
 
 
 class RandAugment(Augment):
-    """RandAugment, a few of fifteen operations drawn for each image, and random erasing, both timm's.
+    """RandAugment, which draws a few of fifteen operations for each image, and random erasing, both from timm.
 
-    Cubuk 2020, arXiv:1909.13719; Zhong 2017, arXiv:1708.04896. Some operations invert, solarise or posterise: where
-    colour tells classes apart, take `strong`.
+    Cubuk 2020, arXiv:1909.13719; Zhong 2017, arXiv:1708.04896. Some operations invert, solarise or posterise: use
+    `strong` where classes differ by colour.
     """
 
     type: Literal["randaugment"] = "randaugment"
     policy: str = Field(
         "rand-m9-mstd0.5-inc1",
-        description="timm's own notation: m strength 0 to 10, n operations an image, p chance of each, mstd spread of "
-        "the strength, mmax its bound, inc1 all operations stronger with m, tweights, t3a or t3aw other sets of them",
+        description="in timm's notation: m strength from 0 to 10, n operations per image, p chance of each, mstd "
+        "spread of the strength, mmax its maximum, inc1 every operation is stronger with larger m, tweights, t3a "
+        "or t3aw another set of operations",
     )
     crop: of.Cut = 0.3
     aspect: of.Aspect = 1.33
@@ -43,7 +44,7 @@ class RandAugment(Augment):
 
     @field_validator("policy")
     @classmethod
-    def _timms_notation(cls, policy: str) -> str:
+    def _check_notation(cls, policy: str) -> str:
         first, *sections = policy.split("-")
         unknown = [] if first == "rand" else [first]
         unknown += [section for section in sections if not _SECTION.fullmatch(section)]
@@ -55,24 +56,28 @@ class RandAugment(Augment):
         return policy
 
     def check(self) -> None:
-        """Raises ConfigError when the timm at hand does not take the policy."""
+        """Raise ConfigError when the installed version of timm does not accept the policy."""
         try:
-            Policies(self.policy, 0, 224)
-        except Exception as error:  # an assertion, a KeyError, as its parser has it
-            raise ConfigError(f"augment.policy: timm cannot take {self.policy!r}: {error}") from error
+            TimmPolicy(self.policy, 0, 224)
+        except Exception as error:  # timm's parser raises AssertionError, KeyError and others
+            raise ConfigError(
+                f"augment.policy: timm does not accept {self.policy!r}: {error}",
+                code="invalid-value",
+                parameter="augment.policy",
+            ) from error
 
     def build(self, preprocess: Preprocess) -> Augmenter:
-        """Crop and flip as the presets have them, then the policy, then the erasing."""
+        """Build crop and flip as in the presets, then the policy, then random erasing."""
         crop = Crop(self.crop, self.aspect) if self.crop else None
-        change = Policies(self.policy, self.erase, preprocess.size)
-        return Augmenter(crop=crop, flip=self.flip, change=change)
+        policy = TimmPolicy(self.policy, self.erase, preprocess.size)
+        return Augmenter(crop=crop, flip=self.flip, after_resize=policy)
 
 
-class Policies:
-    """timm's policy and its erasing, whose random numbers come from the process's generators.
+class TimmPolicy:
+    """timm's policy and random erasing, which draw from the process's global generators.
 
-    These are seeded for each image and put back afterwards, so that nobody else's numbers depend on it; numpy's is
-    exchanged for one of our own meanwhile, since a copy of its state would take 100 µs.
+    The generators are seeded for each image and restored afterwards, so that other code's random numbers do not depend
+    on it. numpy's generator is replaced meanwhile, since copying its state would take 100 µs.
     """
 
     def __init__(self, policy: str, erase: float, side: int) -> None:
@@ -80,17 +85,17 @@ class Policies:
 
         self.written = (policy, erase, side)
         self.erase, self.bits = erase, Bits()
-        grey = (124, 116, 104)  # ImageNet's mean, as timm's own training has it
+        grey = (124, 116, 104)  # ImageNet's mean, as in timm's own training
         self.policy: Policy = rand_augment_transform(policy, {"translate_const": int(0.45 * side), "img_mean": grey})
         for operation in self.policy.ops:
             if operation.name.startswith("Posterize"):
                 operation.level_fn = _one_bit_at_least(operation.level_fn)
 
-    def __reduce__(self) -> tuple[type["Policies"], tuple[Any, ...]]:
-        return Policies, self.written
+    def __reduce__(self) -> tuple[type["TimmPolicy"], tuple[Any, ...]]:
+        return TimmPolicy, self.written
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
-        """(H, W, 3) uint8, a pure function of both; the argument stays as it was."""
+        """Return the transformed pixels (H, W, 3) uint8; the argument is not changed."""
         from PIL import Image
 
         before, before_numpy = random.getstate(), mtrand.get_bit_generator()
@@ -106,14 +111,14 @@ class Policies:
 
 
 def _one_bit_at_least(level_fn: Callable[[float, Any], tuple[int]]) -> Callable[[float, Any], tuple[int]]:
-    """timm asks for 0 bits at full strength, which Pillow 13 refuses; earlier ones gave a black image."""
+    """Keep at least 1 bit: at full strength timm posterises to 0, which Pillow 13 refuses (earlier: a black image)."""
     return lambda level, hparams: (max(1, level_fn(level, hparams)[0]),)
 
 
 def _erased(pixels: Pixels, seed: int) -> Pixels:
-    """A rectangle full of noise. timm erases normalised images; its noise on zeros tells where, and with what.
+    """Fill a rectangle with noise. timm erases normalised images; its noise on zeros gives the place and the values.
 
-    Normal noise of ImageNet's spread about ImageNet's mean, as it is where the image is normalised afterwards.
+    The noise is normal, with the mean and standard deviation of ImageNet, as after normalisation.
     """
     import torch
     from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -121,7 +126,7 @@ def _erased(pixels: Pixels, seed: int) -> Pixels:
 
     height, width, _ = pixels.shape
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's alone
+        torch.default_generator.manual_seed(seed)  # only the CPU's
         noise = RandomErasing(1, mode="pixel", device="cpu")(torch.zeros(3, height, width)).permute(1, 2, 0).numpy()
     filling = 255 * (np.array(IMAGENET_DEFAULT_MEAN) + np.array(IMAGENET_DEFAULT_STD) * noise)
     return np.where(noise != 0, filling.clip(0, 255).astype(np.uint8), pixels)

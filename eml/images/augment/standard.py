@@ -6,8 +6,8 @@ from eml.images.augment import _presets as of
 from eml.images.augment.base import Augment
 
 
-class Standard(of.Photographic, Augment):
-    """Crop, flip, small rotation and colour changes: what most photographs bear. Set a field to 0 to leave one out."""
+class Standard(of.PhotographicPreset, Augment):
+    """Crop, flip and small colour changes, which suit most photographs. A step is off when its field is 0."""
 
     type: Literal["standard"] = "standard"
     crop: of.Cut = 0.3

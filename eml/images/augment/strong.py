@@ -1,4 +1,4 @@
-"""Much of everything."""
+"""The preset with strong changes of every kind."""
 
 from typing import Literal
 
@@ -6,11 +6,12 @@ from eml.images.augment import _presets as of
 from eml.images.augment.base import Augment
 
 
-class Strong(of.Photographic, Augment):
-    """Much of everything: for long runs, large networks and few images, where `standard` is learnt by heart.
+class Strong(of.PhotographicPreset, Augment):
+    """Strong changes of every kind: for long runs, large networks and few images, which `standard` overfits.
 
-    Half of the area and Inception's aspect ratios (4/3). Hue moves by 18 degrees, since one class's colour is another's
-    beyond that. Each loss has a small chance, so that two thirds of the images have at most one.
+    Crops keep at least half of the area, with Inception's aspect ratios (4/3). Hue changes by at most 18 degrees, since
+    beyond that the colour of one class becomes that of another. Each loss has a small chance, so that two thirds of
+    the images have at most one.
     """
 
     type: Literal["strong"] = "strong"

@@ -1,16 +1,17 @@
-"""Images that were decoded once and are kept in the form that a run reads them in.
+"""A cache of decoded images, in the form in which a run reads them.
 
-A folder holds any number of caches, each in a folder named after a digest of its settings:
+A folder contains any number of caches, each in a folder named after a digest of its settings:
 
 header.json   the settings
-data.bin      one image after the other, only ever appended to
-index.bin     which image lies where: blocks of entries, each block with a checksum, written after its images
-lock          held by the process that fills the cache
+data.bin      the images one after the other; it is only ever appended to
+index.bin     the place of each image: blocks of entries, each with a checksum and written after its images
+lock          locked by the process that fills the cache
+owner         the number of that process
 """
 
-from eml.images.cache.fill import Filled, fill
-from eml.images.cache.settings import Kind, Settings, StoredFormat
+from eml.images.cache.fill import FillResult, fill
+from eml.images.cache.settings import CacheKind, CacheSettings, StoredFormat
 from eml.images.cache.source import CachedSource
-from eml.images.cache.store import Store, caches
+from eml.images.cache.store import CacheStore, caches
 
-__all__ = ["CachedSource", "Filled", "Kind", "Settings", "Store", "StoredFormat", "caches", "fill"]
+__all__ = ["CacheKind", "CacheSettings", "CacheStore", "CachedSource", "FillResult", "StoredFormat", "caches", "fill"]

@@ -1,4 +1,4 @@
-"""Files → cache: what is there and unchanged is kept, the rest is made."""
+"""Files → cache: images that are stored and unchanged stay, the others are added."""
 
 import hashlib
 import os
@@ -11,31 +11,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.errors import DataError, OutputError
-from eml.images.cache.settings import Settings
+from eml.errors import DataError, OutputError, Problem
+from eml.images.cache.settings import CacheSettings
 from eml.images.cache.source import CachedSource
-from eml.images.cache.store import ENTRY, Entries, Store, Writer
+from eml.images.cache.store import ENTRY, CacheStore, CacheWriter, Entries
 from eml.images.decode import read
 from eml.images.source import FileSource
+from eml.progress import Report
 from eml.threads import in_order
 from eml.units import MIB
 
-SHOWN = 20  # images that cannot be read
-WORTH_TELLING = 256 * MIB  # of what changed images have left behind
-SAMPLE = 24  # images made to know how much room the others take
+MOST_NAMED = 20  # unreadable images that an error names
+WORTH_REPORTING = 256 * MIB  # unused bytes that replaced images leave behind
+SAMPLE = 24  # images that are encoded to estimate the size of the others
 
-Report = Callable[[str], None]
-"""Is told a line."""
 Advance = Callable[[int, int], None]
-"""Is told how many images of how many are made."""
+"""A function called with the number of finished images and their total."""
 
 
 @dataclass(frozen=True)
-class Filled:
-    """source: of all rows, in the files' order. made, bytes: what was added. renewed: files of another time alone."""
+class FillResult:
+    """The result of filling a cache.
+
+    source: the images of all rows, in the files' order. added, bytes: number and size of the images that were added.
+    renewed: number of files with a new time and the same content.
+    """
 
     source: CachedSource
-    made: int
+    added: int
     renewed: int
     bytes: int
     seconds: float
@@ -43,66 +46,77 @@ class Filled:
 
 def fill(
     folder: Path,
-    settings: Settings,
+    settings: CacheSettings,
     files: FileSource,
     *,
     report: Report = lambda line: None,
     advance: Advance = lambda done, total: None,
     check: bool = False,
-) -> Filled:
-    """The cache of these files in a folder of caches, after what is missing or was changed has been made.
+) -> FillResult:
+    """Add the missing and changed images of these files to their cache, and return its images.
 
-    A file whose size and time are what they were is taken as unchanged. A stop at any moment loses the last seconds of
-    work. check: first compare all that is kept with its checksums. Raises DataError with all images that cannot be
-    read (20 at most are named), the others being kept, and OutputError when there is no room.
+    A file whose size and time are the same counts as unchanged. Stopping at any moment loses only the last seconds of
+    work.
+
+    Args:
+        folder: The folder of caches.
+        settings: The cache's settings.
+        files: The images.
+        report: Receives lines for the user.
+        advance: Receives the progress.
+        check: First compare all stored images with their checksums.
+
+    Raises:
+        DataError: Images cannot be read (at most 20 are named); the others are stored.
+        OutputError: There is not enough room.
     """
-    store, started = Store(folder, settings), time.monotonic()
-    wanted = _Wanted(files, _keys(files, folder), _states(files))
-    made = renewed = size = 0
+    store, started = CacheStore(folder, settings), time.monotonic()
+    rows = _CachedRows(files, _keys(files, folder), _states(files))
+    added = renewed = size = 0
     entries = store.entries() if store.exists() else np.zeros(0, ENTRY)
-    if check or not wanted.current(entries).all():
+    if check or not rows.current(entries).all():
         _begin(store)
         with store.locked(report):
             if lost := store.mend(thorough=check):
-                report(f"warning: {store.path}: {lost:,} images are damaged or cut off, and are made again")
-            made, renewed, size = _make(store, wanted, report, advance)
+                report(f"warning: {store.path}: {lost:,} images are damaged or cut off, and are stored again")
+            added, renewed, size = _add_missing(store, rows, report, advance)
         entries = store.entries()
-        if (left := _left_over(entries)) > WORTH_TELLING:
+        if (unused := _unused_bytes(entries)) > WORTH_REPORTING:
             report(
-                f"cache: {left / MIB:,.0f} MiB of {store.path} are of images that have changed since; to have them "
-                "back, make it anew after eml cache --clear"
+                f"cache: {unused / MIB:,.0f} MiB of {store.path} belong to images that have changed since; to free "
+                "them, run eml cache --clear, then fill the cache again"
             )
-    source = CachedSource(store.data, entries[wanted.places(entries)], jpeg=settings.format == "jpeg")
-    return Filled(source, made, renewed, size, time.monotonic() - started)
+    source = CachedSource(store.data, entries[rows.places(entries)], jpeg=settings.format == "jpeg")
+    return FillResult(source, added, renewed, size, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """files: of N rows. keys: (N,) uint64, of where an image lies and its box. states: (N, 2) bytes and time (ns)."""
+class _CachedRows:
+    """N rows. keys: (N,) uint64, digests of path and box. states: (N, 2) the file's bytes and time (ns)."""
 
     files: FileSource
     keys: NDArray[np.uint64]
     states: NDArray[np.int64]
 
     def places(self, entries: Entries) -> NDArray[np.int64]:
-        """(N,) in the entries, the last of each key; −1: not there."""
+        """Return each row's index in the entries, the last one of its key; −1: none. (N,)."""
         order = np.argsort(entries["key"], kind="stable")
         inside = np.searchsorted(entries["key"], self.keys, side="right", sorter=order) - 1
         places = np.where(inside >= 0, order[inside], -1) if len(entries) else inside
         return np.where((places >= 0) & (entries["key"][places] == self.keys), places, -1) if len(entries) else places
 
     def current(self, entries: Entries) -> NDArray[np.bool_]:
-        """(N,) which rows' files are as they were when their images were made."""
+        """Return which rows' files have not changed since their images were stored, (N,)."""
         places = self.places(entries)
         if not len(entries):
             return places >= 0
-        found = entries[places]
-        same = (found["bytes"] == self.states[:, 0]) & (found["mtime_ns"] == self.states[:, 1])
+        stored = entries[places]
+        same = (stored["bytes"] == self.states[:, 0]) & (stored["mtime_ns"] == self.states[:, 1])
         return np.asarray((places >= 0) & same)
 
 
 def _keys(files: FileSource, folder: Path) -> NDArray[np.uint64]:
-    """Paths are taken from the folder of caches: one that lies with the images can be moved with them."""
+    """Return digests of paths relative to the folder of caches, so that it can be moved along with the images."""
     try:
         root = os.path.relpath(files.root.resolve(), folder.resolve())
     except ValueError:  # another drive
@@ -126,34 +140,34 @@ def _states(files: FileSource) -> NDArray[np.int64]:
 
 
 def _state(path: Path | bytes) -> tuple[int, int]:
-    """Bytes and time (ns)."""
+    """Return the file's bytes and time (ns)."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - a Path for each of a million is slow
+        status = os.stat(path)  # noqa: PTH116 - a Path for each of a million is slow
     except OSError:
-        return -1, -1  # what is wrong with it is told when it is read
-    return found.st_size, found.st_mtime_ns
+        return -1, -1  # reading it later reports the problem
+    return status.st_size, status.st_mtime_ns
 
 
-def _left_over(entries: Entries) -> int:
-    """Bytes of images that later ones have taken the place of."""
+def _unused_bytes(entries: Entries) -> int:
+    """Return the bytes of images that later ones replace."""
     last = len(entries) - 1 - np.unique(entries["key"][::-1], return_index=True)[1]
     return int(entries["length"].sum() - entries["length"][last].sum())
 
 
-def _begin(store: Store) -> None:
+def _begin(store: CacheStore) -> None:
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
         store.create()
     except (OSError, OutputError) as error:
-        told = (
-            error.problems[0] if isinstance(error, OutputError) else f"{store.folder}: cannot be made: {error.strerror}"
-        )
-        raise OutputError(f"{told}. data.cache.folder, or eml cache --folder, puts the cache elsewhere") from error
+        problem = f"{store.folder}: cannot be created"
+        text = error.problems[0] if isinstance(error, OutputError) else f"{problem}: {error.strerror}"
+        advice = "Set data.cache.folder, or give eml cache another `folder`"
+        raise OutputError(f"{text}. {advice}", code="not-writable", parameter="data.cache.folder") from error
 
 
 @dataclass(frozen=True)
-class _Made:
-    """content: of the file. data: as kept; None where the content is what it was."""
+class _EncodedImage:
+    """content: digest of the file. data: the bytes to store, or None when the content has not changed."""
 
     state: tuple[int, int]
     content: bytes
@@ -161,60 +175,62 @@ class _Made:
     shape: tuple[int, ...]
 
 
-def _make(store: Store, wanted: _Wanted, report: Report, advance: Advance) -> tuple[int, int, int]:
-    """The images that are missing or were changed. How many were made, how many only have another time; bytes."""
+def _add_missing(store: CacheStore, requested: _CachedRows, report: Report, advance: Advance) -> tuple[int, int, int]:
+    """Add missing and changed images; return how many were added, how many only have a new time, and the bytes."""
     entries = store.entries()
-    rows = np.flatnonzero(~wanted.current(entries))
-    rows = rows[np.sort(np.unique(wanted.keys[rows], return_index=True)[1])]
-    places = wanted.places(entries)
+    rows = np.flatnonzero(~requested.current(entries))
+    rows = rows[np.sort(np.unique(requested.keys[rows], return_index=True)[1])]
+    places = requested.places(entries)
 
-    def made(row: int) -> _Made | DataError:
+    def encode(row: int) -> _EncodedImage | DataError:
         earlier = entries[places[row]]["content"].tobytes() if places[row] >= 0 else None
         try:
-            return _made(store.settings, wanted.files, row, earlier)
+            return _encode(store.settings, requested.files, row, earlier)
         except DataError as error:
             return error
 
-    _check_room(store, len(rows), [made(row) for row in rows[:: -(-len(rows) // SAMPLE) or 1].tolist()], report)
-    problems: list[str] = []
+    _check_room(store, len(rows), [encode(row) for row in rows[:: -(-len(rows) // SAMPLE) or 1].tolist()], report)
+    problems: list[Problem] = []
     renewed = 0
-    with Writer(store) as writer:
-        for done, (row, found) in enumerate(zip(rows, in_order(made, rows.tolist()), strict=True), 1):
-            if isinstance(found, DataError):
-                problems += found.problems
-            elif found.data is None:
-                writer.renew(entries[places[row]], found.state)
+    with CacheWriter(store) as writer:
+        for done, (row, image) in enumerate(zip(rows, in_order(encode, rows.tolist()), strict=True), 1):
+            if isinstance(image, DataError):
+                problems += image.problems
+            elif image.data is None:
+                writer.renew(entries[places[row]], image.state)
                 renewed += 1
             else:
-                writer.add(int(wanted.keys[row]), found.state, found.content, found.data, found.shape)
+                writer.add(int(requested.keys[row]), image.state, image.content, image.data, image.shape)
             advance(done, len(rows))
     if problems:
-        more = [f"and {len(problems) - SHOWN:,} more"] if len(problems) > SHOWN else []
-        raise DataError([*problems[:SHOWN], *more, f"{store.path}: holds the other images. eml scan lists bad files"])
+        more = [f"and {len(problems) - MOST_NAMED:,} more"] if len(problems) > MOST_NAMED else []
+        rest = f"{store.path}: contains the other images. eml scan lists bad files"
+        raise DataError([*problems[:MOST_NAMED], *more, rest], code="unreadable-image")
     return writer.count, renewed, writer.bytes
 
 
-def _made(settings: Settings, files: FileSource, row: int, earlier: bytes | None) -> _Made:
-    """earlier: the content of the row's file when its image was made. Raises DataError when it cannot be read."""
+def _encode(settings: CacheSettings, files: FileSource, row: int, earlier: bytes | None) -> _EncodedImage:
+    """Encode a row's image, unless the file still has the content `earlier`. Raises DataError when it is unreadable."""
     path = files.path(row)
-    state = _state(path)  # before it is read: a change meanwhile is seen the next time
+    state = _state(path)  # before reading: a change meanwhile is noticed the next time
     data = read(path)
     content = hashlib.blake2b(data, digest_size=16).digest()
     if content == earlier:
-        return _Made(state, content, None, ())
-    pixels = settings.made(data, path, files.box(row))
-    return _Made(state, content, settings.encoded(pixels), pixels.shape)
+        return _EncodedImage(state, content, None, ())
+    pixels = settings.decode(data, path, files.box(row))
+    return _EncodedImage(state, content, settings.encode(pixels), pixels.shape)
 
 
-def _check_room(store: Store, count: int, sample: list[_Made | DataError], report: Report) -> None:
-    """Tells what room `count` images will take, by a sample. Raises OutputError when there is less."""
-    sizes = [len(each.data or b"") for each in sample if isinstance(each, _Made)]
+def _check_room(store: CacheStore, count: int, sample: list[_EncodedImage | DataError], report: Report) -> None:
+    """Report the size of `count` images, estimated from a sample. Raises OutputError when there is less room."""
+    sizes = [len(image.data or b"") for image in sample if isinstance(image, _EncodedImage)]
     needed = round(count * float(np.mean(sizes))) if sizes else 0
     free = shutil.disk_usage(store.path).free
     if needed > free:
         raise OutputError(
-            f"{store.path}: {count:,} images would take about {needed / MIB:,.0f} MiB ({store.settings}), and "
-            f"{free / MIB:,.0f} MiB are free. Make room, choose another folder or a smaller side, or format jpeg"
+            f"{store.path}: {count:,} images need about {needed / MIB:,.0f} MiB ({store.settings}), and "
+            f"{free / MIB:,.0f} MiB are free. Make room, choose another folder or a smaller side, or format jpeg",
+            code="disk-full",
         )
     if needed:
-        report(f"cache: {count:,} images to make, about {needed / MIB:,.0f} MiB ({store.settings}), in {store.path}")
+        report(f"cache: {count:,} images to add, about {needed / MIB:,.0f} MiB ({store.settings}), in {store.path}")

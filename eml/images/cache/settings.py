@@ -1,4 +1,4 @@
-"""What a cache holds: everything that decides its bytes, besides the images themselves."""
+"""The settings of a cache: everything, besides the images themselves, that determines its bytes."""
 
 import io
 from dataclasses import asdict, dataclass
@@ -13,22 +13,28 @@ from eml.files import text_digest
 from eml.images.decode import decode_bytes
 from eml.images.preprocess import Fit, Interpolation, Pixels, Preprocess, reduced
 
-Kind = Literal["images", "squares"]
+CacheKind = Literal["images", "squares"]
 StoredFormat = Literal["raw", "jpeg"]
 
-_MADE_AS = 1  # raised whenever the same file would be kept with other bytes
+CACHE_VERSION = 2
+"""Raised whenever the same file would be stored with other bytes, or the header changes."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Of one cache.
+class CacheSettings:
+    """The settings of one cache.
 
-    kind: images, their own aspect ratio, the shorter side brought down to `side` where it is longer, for training,
-    which takes parts of them; squares, of `side` pixels, bit for bit what evaluation makes of a file. format: raw RGB,
-    or JPEG of a quality. fit: of squares alone, which are raw.
+    Args:
+        kind: images: the aspect ratio is kept and the shorter side reduced to `side` where it is longer; for
+            training, which crops them. squares: images of `side` pixels, bit for bit the input of an evaluation.
+        side: Side in pixels.
+        interpolation: The resampling.
+        format: Raw RGB, or JPEG.
+        quality: The quality of JPEG.
+        fit: How squares are fitted; squares are raw.
     """
 
-    kind: Kind
+    kind: CacheKind
     side: int
     interpolation: Interpolation
     format: StoredFormat = "raw"
@@ -41,28 +47,28 @@ class Settings:
         assert (self.format == "jpeg") == (self.quality is not None)
 
     def header(self) -> dict[str, Any]:
-        """As it is written into a cache: with the versions of what makes pixels of files."""
+        """Return the cache's header: the settings, and the versions of the code that turns files into pixels."""
         jpeg = features.version("libjpeg_turbo") or features.version("jpg")
-        return asdict(self) | {"made_as": _MADE_AS, "pillow": PIL.__version__, "libjpeg": jpeg}
+        return asdict(self) | {"version": CACHE_VERSION, "pillow": PIL.__version__, "libjpeg": jpeg}
 
     @property
     def name(self) -> str:
-        """Of the cache's folder: caches of other settings have others."""
+        """The name of the cache's folder, different for different settings."""
         text = ", ".join(f"{key}={value}" for key, value in sorted(self.header().items()))
         return f"{self.kind}-{text_digest(text)[:16]}"
 
     def __str__(self) -> str:
-        return described(self.header())
+        return describe_header(self.header())
 
-    def made(self, data: bytes, path: Path, box: tuple[int, int, int, int] | None) -> Pixels:
-        """(H, W, 3) of the bytes of a file. Raises DataError, which names it, when it cannot be used."""
+    def decode(self, data: bytes, path: Path, box: tuple[int, int, int, int] | None) -> Pixels:
+        """Return (H, W, 3) pixels of the bytes of a file. Raises DataError, which names it, when it is unusable."""
         image = decode_bytes(data, path, at_least=(self.side, self.side), box=box)
         if self.fit is not None:
             return Preprocess(size=self.side, fit=self.fit, interpolation=self.interpolation)(image)
         return np.asarray(reduced(image, self.side, self.interpolation))
 
-    def encoded(self, pixels: Pixels) -> bytes:
-        """As they are kept."""
+    def encode(self, pixels: Pixels) -> bytes:
+        """Return the bytes that the cache stores."""
         if self.quality is None:
             return pixels.tobytes()
         file = io.BytesIO()
@@ -70,8 +76,8 @@ class Settings:
         return file.getvalue()
 
 
-def described(header: dict[str, Any]) -> str:
-    """A header for people: `images, side 192, bicubic, jpeg of quality 95`."""
-    kept = f"jpeg of quality {header.get('quality')}" if header.get("format") == "jpeg" else str(header.get("format"))
-    parts = [f"side {header.get('side')}", header.get("fit"), header.get("interpolation"), kept]
+def describe_header(header: dict[str, Any]) -> str:
+    """Describe a header for people: `images, side 192, bicubic, jpeg of quality 95`."""
+    stored = f"jpeg of quality {header.get('quality')}" if header.get("format") == "jpeg" else str(header.get("format"))
+    parts = [f"side {header.get('side')}", header.get("fit"), header.get("interpolation"), stored]
     return ", ".join([str(header.get("kind")), *(str(part) for part in parts if part)])

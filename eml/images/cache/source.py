@@ -1,4 +1,4 @@
-"""Images by row, from a cache."""
+"""Images by row, read from a cache."""
 
 import io
 import mmap
@@ -12,17 +12,22 @@ from PIL import Image
 
 from eml.errors import DataError
 from eml.images.cache.store import Entries
-from eml.images.decode import Box, Choose
+from eml.images.decode import Box, ChoosePart
 from eml.images.preprocess import Pixels
 
-LET_GO = 16 * 2**20
-"""Bytes that a process looks at before it lets go of them: what it has mapped would be counted as its memory."""
+RELEASE_BYTES = 16 * 2**20
+"""Bytes that a process reads before it releases their pages, which would otherwise count as its memory."""
 
 
 class CachedSource:
-    """A Source. Rows are a few tensors and the images a mapped file: nothing grows in a worker with their number.
+    """An ImageSource that reads a cache.
 
-    entries: (N,) of each row, in the cache whose data.bin is `data`. jpeg: whether that is what it holds.
+    Rows are a few tensors and the images a mapped file, so that a worker's memory does not grow with their number.
+
+    Args:
+        data: The cache's data.bin.
+        entries: (N,) the entry of each row.
+        jpeg: Whether the images are stored as JPEG.
     """
 
     def __init__(self, data: Path, entries: Entries, *, jpeg: bool) -> None:
@@ -49,43 +54,49 @@ class CachedSource:
             with self.path.open("rb") as file:
                 self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.path}: cannot be read: {error}. Begin the run again, or run eml cache") from error
+            raise DataError(
+                f"{self.path}: cannot be read: {error}. Start the run again, or run eml cache", code="unreadable-file"
+            ) from error
         if len(self._mapped) < self._needed:
             raise DataError(
                 f"{self.path}: has {len(self._mapped):,} bytes of at least {self._needed:,}: it was cut short. "
-                "Begin the run again, or run eml cache: what is lost is made again"
+                "Start the run again, or run eml cache, which restores the lost images",
+                code="damaged-cache",
             )
-        self._data, self._looked_at = np.frombuffer(self._mapped, np.uint8), 0
+        self._data, self._bytes_read = np.frombuffer(self._mapped, np.uint8), 0
 
     def __len__(self) -> int:
         return len(self._tensors["offset"])
 
     def pixels(self, row: int) -> Pixels:
-        """(H, W, 3), not to be written to."""
+        """Return (H, W, 3) pixels, which must not be written to."""
         arrays = self._arrays
         offset, height, width = arrays["offset"].item(row), arrays["height"].item(row), arrays["width"].item(row)
         length = arrays["length"].item(row) if self.jpeg else 3 * height * width
-        self._looked_at += length
-        if self._looked_at > LET_GO:
-            self._let_go()
+        self._bytes_read += length
+        if self._bytes_read > RELEASE_BYTES:
+            self._release()
         if not self.jpeg:
             return self._data[offset : offset + length].reshape(height, width, 3)
         data = self._data[offset : offset + length].tobytes()
         if zlib.crc32(data) != arrays["crc"].item(row):
-            raise DataError(f"{self.path}: row {row} is damaged. Run: eml cache with --check, which makes it again")
+            raise DataError(
+                f"{self.path}: row {row} is damaged. Run eml cache --check, which restores it",
+                code="damaged-cache",
+            )
         return np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)))
 
-    def _let_go(self) -> None:
-        """Pages looked at stay with the system, which drops them when it likes, and are no longer this process's."""
+    def _release(self) -> None:
+        """Return the pages to the system's page cache, so that they no longer count as memory of this process."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._mapped.madvise(mmap.MADV_DONTNEED)
-        self._looked_at = 0
+        self._bytes_read = 0
 
     def whole(self, row: int, side: int) -> Pixels:
-        """See Source."""
+        """Implement ImageSource."""
         return self.pixels(row)
 
-    def part(self, row: int, side: int, choose: Choose) -> tuple[Pixels, Box]:
-        """See Source."""
+    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[Pixels, Box]:
+        """Implement ImageSource."""
         pixels = self.pixels(row)
         return pixels, choose(pixels.shape[1], pixels.shape[0])

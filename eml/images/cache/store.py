@@ -1,4 +1,4 @@
-"""A cache on disk: appended to, never changed, so that a kill at any moment leaves it whole as far as it goes."""
+"""A cache on disk. It is only appended to, so that a process killed at any moment leaves a valid cache."""
 
 import json
 import os
@@ -6,83 +6,94 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from eml.errors import DataError, OutputError
 from eml.files import whole_file, write_json
-from eml.images.cache.settings import Settings, described
+from eml.images.cache.settings import CacheSettings, describe_header
+from eml.progress import Report
+from eml.units import MIB
 
 ENTRY = np.dtype(
     [
-        ("key", "<u8"),  # digest of where the image lies and its box
-        ("bytes", "<i8"),  # of the file, by which with its time is known that it has not changed
+        ("key", "<u8"),  # digest of the image's path and box
+        ("bytes", "<i8"),  # size of the file; with its time it shows that the file has not changed
         ("mtime_ns", "<i8"),
         ("content", "V16"),  # blake2b of the file
         ("offset", "<i8"),  # in data.bin
         ("length", "<i8"),
         ("height", "<i4"),
         ("width", "<i4"),
-        ("crc", "<u4"),  # CRC-32 of what lies there
+        ("crc", "<u4"),  # CRC-32 of the stored bytes
     ]
 )
 Entries = NDArray[np.void]
-"""(M,) of ENTRY; of several with one key the last counts."""
+"""(M,) of ENTRY; of several entries with the same key the last one counts."""
 
 _BLOCK = struct.Struct("<4sII")  # mark, number of entries, CRC-32 of their bytes
 _MARK = b"eml\1"
 
-COMMIT_BYTES = 256 * 2**20
-"""Images are entered into the index, and are then safe, at most so many bytes after they were made …"""
+PREFIXES = ("images-", "squares-", "pictures-")
+"""Names of caches begin so; `pictures-` in version 0.1.0."""
+VERSION_KEYS = {"version", "made_as"}
+"""A header has one of these keys; `made_as` in version 0.1.0."""
+
+COMMIT_BYTES = 256 * MIB
+"""Images are entered into the index, and are then safe, after at most this many bytes …"""
 COMMIT_SECONDS = 5.0
-"""… and at most so long."""
-INDEX_ROOM = 2**20
-"""Bytes of images given up on a full disk, more than the entries of one commit take unless images are tiny."""
+"""… and after at most this many seconds."""
+INDEX_ROOM = MIB
+"""Bytes of images that are dropped on a full disk to make room for the entries of one commit."""
+POLL_SECONDS = 0.2  # between two attempts to lock the cache
 
 
-class Store:
-    """The cache of some settings in a folder of caches."""
+class CacheStore:
+    """The cache for some settings in a folder of caches."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: CacheSettings) -> None:
         self.folder, self.settings = folder, settings
         self.path = folder / settings.name
         self.data, self.index, self.header = (self.path / name for name in ("data.bin", "index.bin", "header.json"))
 
     def exists(self) -> bool:
-        """Whether it was begun. Raises DataError when its header has other settings: it is not read then."""
+        """Return whether the cache exists. Raises DataError when its header has other settings, and it is not read."""
         if not self.header.exists():
             return False
-        found = read_header(self.path)
-        if found != self.settings.header():
-            wrong = "is damaged" if found is None else f"says it holds {described(found)}, which is not what its name"
-            told = f"{wrong} and this run stand for ({self.settings})" if found is not None else wrong
-            raise DataError(
-                f"{self.header}: {told}, so the cache is not read. Remove its folder, or run eml cache with --clear"
-            )
-        return True
+        header = read_header(self.path)
+        if header == self.settings.header():
+            return True
+        problem = "is damaged"
+        if header is not None:
+            problem = f"describes {describe_header(header)}, which differs from its name and this run ({self.settings})"
+        raise DataError(
+            f"{self.header}: {problem}, so the cache is not read. Remove its folder, or run eml cache --clear",
+            code="damaged-cache",
+        )
 
     def create(self) -> None:
-        """An empty one, if it was not begun."""
+        """Create an empty cache, if there is none."""
         if not self.exists():
             write_json(self.header, self.settings.header())
 
     def entries(self) -> Entries:
-        """All whose images are there. Raises DataError when it cannot be read."""
+        """Return the entries whose images are complete. Raises DataError when the index cannot be read."""
         entries = self._read()[0]
         return entries[self._within(entries)]
 
     def _read(self) -> tuple[Entries, int]:
-        """The entries of all whole blocks, and where these end; what a killed process left after them is no block."""
+        """Return the entries of all complete blocks and their end; a killed process may leave an incomplete block."""
         try:
             raw = self.index.read_bytes() if self.index.exists() else b""
         except OSError as error:
-            raise DataError(f"{self.index}: cannot be read: {error.strerror}") from error
+            raise DataError(f"{self.index}: cannot be read: {error.strerror}", code="unreadable-file") from error
         blocks, end = [np.zeros(0, ENTRY)], 0
         while end + _BLOCK.size <= len(raw):
             mark, count, crc = _BLOCK.unpack_from(raw, end)
@@ -98,9 +109,10 @@ class Store:
         return np.asarray(entries["offset"] + entries["length"] <= size)
 
     def mend(self, *, thorough: bool = False) -> int:
-        """Forgets entries whose images are not what was written, so that they are made again; how many.
+        """Remove entries whose images are damaged, so that they are stored again; return their number.
 
-        Looks at the size of the data and at the last block's images, thorough: at all. For the holder of the lock.
+        Checks the size of the data and the images of the last block, or with `thorough` all images. The caller holds
+        the lock.
         """
         entries, end = self._read()
         good = self._within(entries)
@@ -115,45 +127,36 @@ class Store:
         return lost
 
     def _differ(self, entries: Entries) -> NDArray[np.bool_]:
-        """(M,) whose bytes have another checksum than when they were written."""
+        """Return which entries' bytes do not have the checksum with which they were written, (M,)."""
         with self.data.open("rb") if len(entries) else open(os.devnull, "rb") as file:  # noqa: PTH123 - no Path
-            return np.array([zlib.crc32(_bytes_at(file, each)) != each["crc"] for each in entries], bool)
+            return np.array([zlib.crc32(_bytes_at(file, entry)) != entry["crc"] for entry in entries], bool)
 
     @contextmanager
-    def locked(self, report: Callable[[str], None]) -> Iterator[None]:
-        """While this process may write; waits for another that does, and says so. A killed one holds no lock."""
+    def locked(self, report: Report) -> Iterator[None]:
+        """Hold the lock of the cache; report and wait while another process holds it. A killed process holds none."""
+        lock, owner = FileLock(self.path / "lock"), self.path / "owner"
         try:
-            import fcntl
-        except ImportError:  # Windows: two processes must not fill one cache at once
-            yield
-            return
-        lock = self.path / "lock"
-        try:
-            file = lock.open("a+", encoding="ascii")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                report(f"cache: waiting for process {_read_owner(owner)}, which is filling {self.path}")
+                lock.acquire(poll_interval=POLL_SECONDS)
+            owner.write_text(str(os.getpid()), encoding="ascii")
         except OSError as error:
-            raise OutputError(f"{lock}: cannot be written: {error.strerror}") from error
-        with file:
-            told = False
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if not told:
-                        file.seek(0)
-                        report(f"cache: waiting for process {file.read().strip() or '?'}, which is filling {self.path}")
-                    told = True
-                    time.sleep(0.2)
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            lock.release(force=True)
+            raise OutputError(
+                f"{self.path}: cannot be locked: {error.strerror or error}", code="not-writable"
+            ) from error
+        try:
             yield
+        finally:
+            lock.release()
 
 
-class Writer:
-    """Appends to a store; the caller holds its lock. What is not committed when the process dies is made again."""
+class CacheWriter:
+    """Appends to a store; the caller holds its lock. Images that are not committed when the process dies are lost."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: CacheStore) -> None:
         self.store = store
         self.count = self.bytes = 0
         self._pending: list[tuple[Any, ...]] = []
@@ -163,7 +166,7 @@ class Writer:
             entries, self._index_end = self.store._read()
             self._end = int((entries["offset"] + entries["length"]).max(initial=0))
             self._data, self._index = (path.open("ab", buffering=0) for path in (self.store.data, self.store.index))
-            self._data.truncate(self._end)  # what follows was never committed
+            self._data.truncate(self._end)  # the rest was never committed
             self._index.truncate(self._index_end)
         self._begin()
         return self
@@ -176,14 +179,14 @@ class Writer:
                 self._make_room()
             self.commit()
         except OutputError:
-            if error is None:  # else that one is told
+            if error is None:  # otherwise the first error is raised
                 raise
         finally:
             self._data.close()
             self._index.close()
 
     def add(self, key: int, state: tuple[int, int], content: bytes, data: bytes, shape: tuple[int, ...]) -> None:
-        """One image. Raises OutputError when the disk is full; those before are kept."""
+        """Append an image. Raises OutputError when the disk is full; earlier images are kept."""
         with _written(self.store):
             _write_all(self._data, data)
         place = (self._end, len(data), shape[0], shape[1], zlib.crc32(data))
@@ -192,7 +195,7 @@ class Writer:
         self.count, self.bytes = self.count + 1, self.bytes + len(data)
 
     def renew(self, entry: Any, state: tuple[int, int]) -> None:
-        """An image whose file has another time and the same content."""
+        """Record a new time of a file with the same content."""
         place = tuple(entry[name] for name in ("offset", "length", "height", "width", "crc"))
         self._enter(entry["key"], state, entry["content"].tobytes(), place)
 
@@ -202,12 +205,12 @@ class Writer:
             self.commit()
 
     def commit(self) -> None:
-        """Images first, then the entries that say where they are."""
+        """Write the images first, then their entries."""
         if self._pending:
             with _written(self.store):
                 os.fsync(self._data.fileno())
                 block = _block(np.array(self._pending, ENTRY))
-                self._index.truncate(self._index_end)  # an earlier try may have been cut off by a full disk
+                self._index.truncate(self._index_end)  # a full disk may have interrupted an earlier attempt
                 _write_all(self._index, block)
                 os.fsync(self._index.fileno())
             self._index_end += len(block)
@@ -215,10 +218,10 @@ class Writer:
         self._begin()
 
     def _make_room(self) -> None:
-        """On a full disk: the last images go, so that the entries of those before them can be written."""
-        wanted, committed = self._end - INDEX_ROOM, self._began[0]
-        while self._pending and self._end > wanted:
-            if (offset := self._pending.pop()[4]) >= committed:  # else a renewed entry, of an earlier image
+        """Drop the last images on a full disk, so that the entries of the earlier ones can be written."""
+        target, committed = self._end - INDEX_ROOM, self._began[0]
+        while self._pending and self._end > target:
+            if (offset := self._pending.pop()[4]) >= committed:  # otherwise a renewed entry of an earlier image
                 self._end = offset
         with _written(self.store):
             self._data.truncate(self._end)
@@ -228,31 +231,39 @@ class Writer:
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """Of a cache's folder; None where there is none that can be read."""
+    """Read the header in a cache's folder; None when there is no readable header."""
     try:
-        found = json.loads((path / "header.json").read_text(encoding="utf-8"))
+        header = json.loads((path / "header.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and "made_as" in found else None
+    return header if isinstance(header, dict) and VERSION_KEYS & header.keys() else None
 
 
 def caches(folder: Path) -> dict[Path, tuple[str, int]]:
-    """The caches in a folder: what each holds, and its bytes."""
-    found = {}
+    """Return the caches in a folder, also those of earlier versions, with a description and their bytes."""
+    descriptions = {}
     for path in sorted(folder.glob("*-*")) if folder.is_dir() else []:
-        if path.name.startswith(("images-", "squares-")) and (header := read_header(path)) is not None:
-            found[path] = described(header), sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-    return found
+        if path.name.startswith(PREFIXES) and (header := read_header(path)) is not None:
+            size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+            descriptions[path] = describe_header(header), size
+    return descriptions
 
 
 def remove(path: Path) -> None:
-    """A cache's folder; its parent too when nothing else is in it."""
+    """Remove a cache's folder, and its parent when that is a folder of caches and empty."""
     try:
         shutil.rmtree(path)
         if path.parent.name == ".eml_cache" and not any(path.parent.iterdir()):
             path.parent.rmdir()
     except OSError as error:
-        raise OutputError(f"{path}: cannot be removed: {error.strerror}") from error
+        raise OutputError(f"{path}: cannot be removed: {error.strerror}", code="not-writable") from error
+
+
+def _read_owner(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip() or "?"
+    except (OSError, ValueError):
+        return "?"
 
 
 def _block(entries: Entries) -> bytes:
@@ -261,7 +272,7 @@ def _block(entries: Entries) -> bytes:
 
 
 def _last_block(index: Path, end: int) -> int:
-    """Number of entries of the last whole block."""
+    """Return the number of entries of the last complete block."""
     position = count = 0
     with index.open("rb") if end else open(os.devnull, "rb") as file:  # noqa: PTH123 - no Path
         while position < end:
@@ -284,11 +295,12 @@ def _write_all(file: Any, data: bytes) -> None:
 
 
 @contextmanager
-def _written(store: Store) -> Iterator[None]:
+def _written(store: CacheStore) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise OutputError(
-            f"{store.path}: cannot be written: {error.strerror or error}. The images that are kept stay; it goes on "
-            "from there"
+            f"{store.path}: cannot be written: {error.strerror or error}. The stored images remain, and the next run "
+            "continues from there",
+            code="not-writable",
         ) from error

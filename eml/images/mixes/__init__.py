@@ -1,4 +1,4 @@
-"""The mix family: from a batch of images to one in which each is mixed with another."""
+"""The mix family: each image of a batch is mixed with another image of the batch."""
 
 from importlib import import_module
 from pkgutil import iter_modules

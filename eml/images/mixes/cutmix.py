@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 class CutMix(Mix):
-    """A box of the positive over the image, labels weighted by exact area. Yun 2019, arXiv:1905.04899, eq. 1–2."""
+    """Put a box of the positive over the image; labels are weighted by area. Yun 2019, arXiv:1905.04899, eq. 1–2."""
 
     type: Literal["cutmix"] = "cutmix"
     alpha: float = Field(
-        1.0, ge=0.01, le=100, description="of λ ~ Beta(α, α), the area kept before the box is cut off at the edges"
+        1.0,
+        ge=0.01,
+        le=100,
+        description="α of λ ~ Beta(α, α), the share of the area that is kept before the box is clipped at the edges",
     )
 
     def mix(self, images: Tensor, positives: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """With a box of the positives."""
+        """Put boxes of the positives over the images."""
         return pasted(images, positives, random, alpha=self.alpha, draws=self.draws(images))

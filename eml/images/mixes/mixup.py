@@ -19,9 +19,9 @@ class Mixup(Mix):
 
     type: Literal["mixup"] = "mixup"
     alpha: float = Field(
-        0.2, ge=0.01, le=100, description="of λ ~ Beta(α, α): small, mostly one of the two images; 1, any λ alike"
+        0.2, ge=0.01, le=100, description="α of λ ~ Beta(α, α); small: mostly one of the two images, 1: λ is uniform"
     )
 
     def mix(self, images: Tensor, positives: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Blended with the positives."""
+        """Blend the images with the positives."""
         return blended(images, positives, random, alpha=self.alpha, draws=self.draws(images))

@@ -1,4 +1,4 @@
-"""The sampler family: which images are trained on together, and how often each."""
+"""The sampler family: which images form a batch, and how often each image is used."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,5 +1,6 @@
-"""Batches of P distinct classes with K images each: how many there must be, who is in which, and which images."""
+"""Batches of P distinct classes with K images each: the number of batches, their classes and their images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -8,146 +9,158 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from eml.config import Strict
-from eml.images.samplers.base import UNLIMITED, Classes, Counts, Rows, at_most, epochs_share, percent, random_of
+from eml.images.samplers.base import (
+    UNLIMITED,
+    Classes,
+    Counts,
+    RowIndices,
+    epoch_generator,
+    limit_counts,
+    percent,
+    select_epoch_rows,
+)
 
-WORTH_TELLING = 0.1  # share of repeats that a limit must save to be named
+WORTH_A_NOTE = 0.1  # share of repeats that a limit must save to be recommended
 
 
 @dataclass(frozen=True)
-class Plan:
-    """steps: batches of an epoch. wanted, limit: (n,) in how many of them each item comes at least and at most.
+class BatchPlan:
+    """The number of batches of an epoch, and how often each of n items occurs.
 
-    most: more batches than these cannot be made within the limits.
+    steps: number of batches. minimum, maximum: (n,) number of batches that contain the item at least and at most.
+    most_steps: largest number of batches that the maxima allow.
     """
 
     steps: int
-    wanted: Counts
-    limit: Counts
-    most: int
+    minimum: Counts
+    maximum: Counts
+    most_steps: int
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Images come in groups of `size` of one class; max_per_class, max_repeats: as in the samplers' configs."""
+class ClassGroups:
+    """Groups of `size` images of one class; max_per_class and max_repeats are those of the samplers' configs."""
 
     size: int
     max_per_class: int | None
     max_repeats: int | None
 
-    def taken(self, counts: Counts) -> Counts:
-        """(C,) images of each class that an epoch goes by."""
-        return at_most(counts, self.max_per_class)
+    def per_epoch(self, counts: Counts) -> Counts:
+        """Return the number of different images of each class in an epoch, (C,)."""
+        return limit_counts(counts, self.max_per_class)
 
-    def plan(self, counts: Counts, per_batch: int) -> Plan:
-        """Of batches of `per_batch` classes that have `counts` images."""
-        wanted = _ceil(self.taken(counts), self.size)
-        return plan(wanted, self.limit(counts, wanted), per_batch)
+    def plan(self, counts: Counts, per_batch: int) -> BatchPlan:
+        """Plan batches of `per_batch` classes that have `counts` images."""
+        minimum = _ceil_divide(self.per_epoch(counts), self.size)
+        return plan_batches(minimum, self.maximum(counts, minimum), per_batch)
 
-    def limit(self, counts: Counts, wanted: Counts) -> Counts:
-        """(C,) groups of each class at most; those that its images fill once are always granted."""
+    def maximum(self, counts: Counts, minimum: Counts) -> Counts:
+        """Return the largest number of groups of each class, (C,), at least those that its images fill once."""
         if self.max_repeats is None:
             return np.full(len(counts), UNLIMITED)
-        return np.maximum(wanted, self.taken(counts) * self.max_repeats // self.size)
+        return np.maximum(minimum, self.per_epoch(counts) * self.max_repeats // self.size)
 
     def repeats(self, counts: Counts, places: int) -> float:
-        """Share of an epoch's places that have an image which was there before."""
-        return max(0.0, 1 - int(self.taken(counts).sum()) / places)
+        """Return the share of an epoch's places whose image has occurred before in the epoch."""
+        return max(0.0, 1 - int(self.per_epoch(counts).sum()) / places)
 
-    def rows(self, classes: Classes, table: NDArray[np.int64], seed: int, epoch: int) -> Rows:
-        """(steps, P·size) rows for a table (steps, P) of classes.
+    def rows(self, classes: Classes, table: NDArray[np.int64], seed: int, epoch: int) -> RowIndices:
+        """Return (steps, P·size) rows for a table (steps, P) of classes.
 
-        A class's images come in an order drawn for the epoch, and again in the same when it comes oftener: any n_c
-        that follow one another are all of them, so that none is twice in a group before all are in it.
+        The images of a class occur in an order drawn for the epoch, and again in the same order when the class needs
+        more: any n_c successive ones are all its images, so that none is twice in a group before all are in it.
         """
-        share, taken = epochs_share(classes, self.taken(classes.counts), seed, epoch), self.taken(classes.counts)
-        order = classes.grouped(share[random_of(seed, epoch).permutation(len(share))])
+        numbers = self.per_epoch(classes.counts)
+        rows = select_epoch_rows(classes, numbers, seed, epoch)
+        order = classes.grouped(rows[epoch_generator(seed, epoch).permutation(len(rows))])
         label = table.reshape(-1)
-        first, nth = np.cumsum(taken) - taken, occurrence_index(label) * self.size
-        number = (nth[:, None] + np.arange(self.size)) % taken[label][:, None]
-        return order[first[label][:, None] + number].reshape(len(table), -1)
+        first, nth = np.cumsum(numbers) - numbers, occurrence_index(label) * self.size
+        place = (nth[:, None] + np.arange(self.size)) % numbers[label][:, None]
+        return order[first[label][:, None] + place].reshape(len(table), -1)
 
 
 class InGroups(Strict):
-    """What the samplers of classes in groups of images share; each stands beside their family."""
+    """The settings of samplers whose batches consist of groups; each extends this class along with the family."""
 
     per_class: int = Field(4, ge=2, description="images of each class in a batch")
     max_per_class: int | None = Field(
-        None, ge=1, description="at most so many images of a class an epoch, others in the next; null: all"
+        None, ge=1, description="largest number of images of a class per epoch, other ones in the next; null: all"
     )
     max_repeats: int | None = Field(
         None,
         ge=1,
-        description="an image comes at most so often an epoch, but to fill the last group of its class, and the epoch "
-        "is as short as that needs; null: as often as the largest class's turn takes",
+        description="how often an image is used at most per epoch, except to fill the last group of its class; a limit "
+        "shortens the epoch; null: as often as the largest class requires",
     )
 
-    def groups(self) -> Groups:
-        """Those of these settings."""
-        return Groups(self.per_class, self.max_per_class, self.max_repeats)
+    def groups(self) -> ClassGroups:
+        """Return the groups of these settings."""
+        return ClassGroups(self.per_class, self.max_per_class, self.max_repeats)
 
     def limited(self, limit: int) -> Self:
-        """With another max_per_class."""
+        """Return the sampler with another max_per_class."""
         return self.model_copy(update={"max_per_class": limit})
 
 
-def plan(wanted: Counts, limit: Counts, per_batch: int) -> Plan:
-    """The fewest batches of `per_batch` distinct items in which each comes as often as wanted.
+def plan_batches(minimum: Counts, maximum: Counts, per_batch: int) -> BatchPlan:
+    """Plan the fewest batches of `per_batch` distinct items in which each item reaches its minimum.
 
-    Σ wanted / per_batch, or as many as the item wanted most needs: then the others come oftener, and where their limits
-    do not allow it, the batches are fewer and not all that is wanted has its place.
+    These are Σ minimum / per_batch, or as many as the item with the largest minimum needs. In the second case the
+    other items occur more often; where their maxima do not allow it, there are fewer batches, and some minima are not
+    reached.
     """
-    fewest = max(-int(-wanted.sum() // per_batch), int(wanted.max()))
-    most = _most_steps(limit, per_batch)
-    return Plan(min(fewest, most), wanted, limit, most)
+    fewest = max(-int(-minimum.sum() // per_batch), int(minimum.max()))
+    most = _most_steps(maximum, per_batch)
+    return BatchPlan(min(fewest, most), minimum, maximum, most)
 
 
-def _most_steps(limit: Counts, per_batch: int) -> int:
-    """The largest S with Σ min(limit, S) ≥ per_batch·S, by bisection: the difference is concave in S."""
-    low, high = 1, int(limit.sum()) // per_batch + 1
+def _most_steps(maximum: Counts, per_batch: int) -> int:
+    """Return the largest S with Σ min(maximum, S) ≥ per_batch·S, by bisection: the difference is concave in S."""
+    low, high = 1, int(maximum.sum()) // per_batch + 1
     while low + 1 < high:
         middle = (low + high) // 2
-        low, high = (middle, high) if np.minimum(limit, middle).sum() >= per_batch * middle else (low, middle)
+        low, high = (middle, high) if np.minimum(maximum, middle).sum() >= per_batch * middle else (low, middle)
     return low
 
 
 def draw_batches(
-    made: Plan, steps: int, per_batch: int, weight: Counts, random: np.random.Generator
+    plan: BatchPlan, steps: int, per_batch: int, weight: Counts, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """(steps, per_batch) items by a plan, but for so many steps. weight: (n,) images of each item."""
-    wanted, limit = np.minimum(made.wanted, steps), np.minimum(made.limit, steps)
-    return timetable(allocate_counts(wanted, limit, steps * per_batch, weight, random), per_batch, random)
+    """Draw (steps, per_batch) items by a plan, for this number of steps. weight: (n,) images of each item."""
+    minimum, maximum = np.minimum(plan.minimum, steps), np.minimum(plan.maximum, steps)
+    return schedule_items(allocate_counts(minimum, maximum, steps * per_batch, weight, random), per_batch, random)
 
 
 def allocate_counts(
-    wanted: Counts, limit: Counts, total: int, weight: NDArray[np.int64], random: np.random.Generator
+    minimum: Counts, maximum: Counts, total: int, weight: NDArray[np.int64], random: np.random.Generator
 ) -> Counts:
-    """(n,) how often each item comes, `total` together: at least as wanted, at most `limit`, the rest by weight.
+    """Return how often each item occurs, (n,): between `minimum` and `maximum`, `total` together, the rest by weight.
 
-    The same multiple of its weight for each, as far as the bounds allow, so that images repeat alike. Where more is
-    wanted than `total`, each gets less in proportion.
+    Each item occurs the same multiple of its weight, as far as the bounds allow, so that all images repeat equally
+    often. If the minima exceed `total`, each is reduced in proportion.
     """
-    if (most := int(wanted.sum())) > total:
-        wanted, limit = wanted * total // most, wanted
+    if (least := int(minimum.sum())) > total:
+        minimum, maximum = minimum * total // least, minimum
     low, high = 0.0, float(total + 1)
     for _ in range(60):
         middle = (low + high) / 2
-        enough = np.clip((middle * weight).astype(np.int64), wanted, limit).sum() > total
+        enough = np.clip((middle * weight).astype(np.int64), minimum, maximum).sum() > total
         low, high = (low, middle) if enough else (middle, high)
-    assert limit.sum() >= total
-    counts = np.clip((low * weight).astype(np.int64), wanted, limit)
+    assert maximum.sum() >= total
+    counts = np.clip((low * weight).astype(np.int64), minimum, maximum)
     while rest := total - int(counts.sum()):
-        free = np.flatnonzero(counts < limit)
+        free = np.flatnonzero(counts < maximum)
         counts[random.permutation(free)[:rest]] += 1
     return counts
 
 
-def timetable(counts: Counts, per_batch: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """(S, per_batch) items: item i is in counts[i] of the S batches and nowhere twice, else at random.
+def schedule_items(counts: Counts, per_batch: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Return (S, per_batch) items: item i is in counts[i] of the S batches, at random, and in none of them twice.
 
-    Σ counts must be S·per_batch and no count above S. The wrap-around rule, McNaughton 1959, doi:10.1287/mnsc.6.1.1:
-    the items, each as often as it comes, are laid in a line in random order and cut into per_batch pieces of S, piece p
-    filling place p of the batches. A piece is shuffled; only the item across a cut must keep out of the batches that
-    it has in the piece before.
+    Σ counts must be S·per_batch, and no count may exceed S. The wrap-around rule, McNaughton 1959,
+    doi:10.1287/mnsc.6.1.1: the items, each repeated by its count, form a line in random order, which is cut into
+    per_batch pieces of length S; piece p fills place p of the batches. Each piece is shuffled, except that an item
+    across a cut must avoid the batches that it has in the piece before.
     """
     order = random.permutation(len(counts))
     line = np.repeat(order, counts[order]).reshape(per_batch, -1)
@@ -165,37 +178,38 @@ def timetable(counts: Counts, per_batch: int, random: np.random.Generator) -> ND
 
 
 def occurrence_index(items: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) how often the same item stands before each."""
+    """Return for each position how often its item occurs before it, (n,)."""
     order, counts = np.argsort(items, kind="stable"), np.bincount(items)
-    found = np.empty_like(items)
-    found[order] = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return found
+    index = np.empty_like(items)
+    index[order] = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return index
 
 
-def few_images(small: int, classes: int, size: int) -> str:
-    """The note on classes that do not fill a group."""
-    return (
-        f"{small:,} of {classes:,} classes have fewer than per_class {size} images, which come several times in a "
-        f"batch. Leave them out with: eml filter --min-per-class {size}"
-    )
+def repeat_notes(
+    counts: Counts, groups: ClassGroups, repeats: float, repeats_with: Callable[[int], float]
+) -> list[str]:
+    """Return notes on classes that do not fill a group, and on a max_per_class that reduces repeats.
 
-
-def limits_to_try(size: int, largest: int) -> list[int]:
-    """Values of max_per_class, in doublings, below the largest class."""
-    return [size << power for power in range(32) if size << power < largest]
-
-
-def fewer_repeats(repeats: float, by_limit: dict[int, float]) -> list[str]:
-    """The note on a max_per_class that is worth it: the largest with about as few repeats as any. None: nothing."""
+    repeats: share of repeats in an epoch. repeats_with: the same for another max_per_class.
+    """
+    lines = []
+    if small := int(np.count_nonzero(counts < groups.size)):
+        lines.append(
+            f"{small:,} of {len(counts):,} classes have fewer than per_class {groups.size} images, which occur several "
+            f"times in a batch. Leave them out with: eml filter --min-per-class {groups.size}"
+        )
+    largest = int(groups.per_epoch(counts).max())
+    doublings = [groups.size << power for power in range(32) if groups.size << power < largest]
+    by_limit = {limit: repeats_with(limit) for limit in doublings}
     least = min(by_limit.values(), default=repeats)
-    if repeats - least < WORTH_TELLING:
-        return []
-    limit = max(each for each, share in by_limit.items() if share <= least + WORTH_TELLING / 2)
-    return [
-        f"sampler.max_per_class: {limit} takes at most so many images of a class an epoch, others in the next, and "
-        f"has {percent(by_limit[limit])} repeats: in classes of uneven size the small ones repeat while the large last"
-    ]
+    if repeats - least >= WORTH_A_NOTE:
+        best = max(limit for limit, share in by_limit.items() if share <= least + WORTH_A_NOTE / 2)
+        lines.append(
+            f"sampler.max_per_class: {best} uses at most {best} images of a class per epoch, other ones in the next, "
+            f"and has {percent(by_limit[best])} repeats: small classes repeat until the largest is used up"
+        )
+    return lines
 
 
-def _ceil(counts: Counts, size: int) -> Counts:
+def _ceil_divide(counts: Counts, size: int) -> Counts:
     return -(-counts // size)

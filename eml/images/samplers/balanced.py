@@ -1,40 +1,53 @@
-"""Classes drawn by a power of their size."""
+"""Classes that are used in proportion to a power of their size."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from eml.images.samplers._class_batches import occurrence_index
-from eml.images.samplers.base import UNLIMITED, Classes, Counts, Rows, Sampler, at_most, in_turn, percent, random_of
+from eml.images.samplers.base import (
+    UNLIMITED,
+    Classes,
+    Counts,
+    RowIndices,
+    Sampler,
+    epoch_generator,
+    limit_counts,
+    percent,
+    take_turns,
+)
 
-GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many are taken
+GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, whatever their number
 
 
 class Balanced(Sampler):
-    """A class comes as often as (number of its images)^power. Mahajan 2018, arXiv:1805.00932, section 2.2, power ½.
+    """A class is used in proportion to (number of its images)^power.
 
-    Deviation: the numbers are exact to one, not drawn; and any n_c draws of a class that follow one another, over
-    epochs too, are all of its images.
+    Mahajan 2018, arXiv:1805.00932, section 2.2, with power ½.
+    Deviation: the numbers are exact to one, not drawn; and any n_c successive draws of a class, across epochs too, are
+    all of its images.
     """
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"pictures": "images"}
+
     type: Literal["balanced"] = "balanced"
-    power: float = Field(0.5, ge=0, le=1, description="0: every class as often as another; 1: every image so")
+    power: float = Field(0.5, ge=0, le=1, description="0: all classes are used equally often; 1: all images are")
     images: int | None = Field(
-        None, ge=1, description="images an epoch; null: as many as there are, of each class up to max_per_class"
+        None, ge=1, description="images per epoch; null: the number of images, of each class up to max_per_class"
     )
-    max_per_class: int | None = Field(None, ge=1, description="at most so many images of a class an epoch")
-    max_repeats: int | None = Field(None, ge=1, description="an image comes at most so often an epoch")
+    max_per_class: int | None = Field(None, ge=1, description="largest number of images of a class per epoch")
+    max_repeats: int | None = Field(None, ge=1, description="how often an image is used at most per epoch")
 
     def steps(self, classes: Classes, batch_size: int) -> int:
-        """Whole batches."""
+        """Return the number of full batches."""
         total = self._total(classes.counts)
         return total // min(batch_size, total)
 
-    def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> Rows:
-        """(steps, B) rows."""
+    def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> RowIndices:
+        """Return (steps, B) rows."""
         total = self._total(classes.counts)
         size, steps = min(batch_size, total), self.steps(classes, batch_size)
         expected = self.expected(classes.counts, steps * size)
@@ -42,13 +55,13 @@ class Balanced(Sampler):
         for earlier_epoch in range(1, epoch):
             before += _numbers(expected, seed, earlier_epoch)
         numbers = _numbers(expected, seed, epoch)
-        label = random_of(seed, epoch).permutation(np.repeat(np.arange(len(numbers)), numbers))
-        rows = in_turn(classes, seed, before, numbers)
+        label = epoch_generator(seed, epoch).permutation(np.repeat(np.arange(len(numbers)), numbers))
+        rows = take_turns(classes, seed, before, numbers)
         place: NDArray[np.int64] = (np.cumsum(numbers) - numbers)[label] + occurrence_index(label)
         return rows[place.reshape(steps, size)]
 
     def expected(self, counts: Counts, total: int) -> NDArray[np.float64]:
-        """(C,) draws of each class an epoch, in proportion to n^power as far as the limits allow, `total` together."""
+        """Return each class's draws per epoch, (C,): in proportion to n^power within the limits, `total` together."""
         limit = self._limit(counts).astype(np.float64)
         weight = counts.astype(np.float64) ** self.power
         full = np.zeros(len(counts), bool)
@@ -61,14 +74,14 @@ class Balanced(Sampler):
             full |= beyond
 
     def notes(self, classes: Classes, batch_size: int, names: Sequence[str]) -> list[str]:
-        """How much of the data an epoch shows, and how often it shows the same."""
+        """Report the share of the data that an epoch uses, and how often images repeat."""
         counts = classes.counts
         expected = self.expected(counts, self.steps(classes, batch_size) * min(batch_size, self._total(counts)))
         often, seen = expected / counts, np.minimum(expected, counts).sum() / counts.sum()
         most = int(often.argmax())
         return [
-            f"sampler balanced: an epoch has {percent(float(seen))} of the images; one of {names[most]!r} "
-            f"({counts[most]:,} images) comes {often[most]:.2g} times on average, one of the largest class "
+            f"sampler balanced: an epoch uses {percent(float(seen))} of the images; an image of {names[most]!r} "
+            f"({counts[most]:,} images) occurs {often[most]:.2g} times on average, an image of the largest class "
             f"{often[counts.argmax()]:.2g} times"
         ]
 
@@ -77,18 +90,18 @@ class Balanced(Sampler):
         return limit if self.max_repeats is None else np.minimum(limit, counts * self.max_repeats)
 
     def _total(self, counts: Counts) -> int:
-        return min(self.images or int(at_most(counts, self.max_per_class).sum()), int(self._limit(counts).sum()))
+        return min(self.images or int(limit_counts(counts, self.max_per_class).sum()), int(self._limit(counts).sum()))
 
 
 def _numbers(expected: NDArray[np.float64], seed: int, epoch: int) -> Counts:
-    """(C,) whole draws, each the expected number rounded up or down, their sum the same: systematic sampling.
+    """Round the expected numbers up or down to whole draws with the same sum, (C,): systematic sampling.
 
-    A class lies on a line with its expected number as length, and gets the whole numbers that its stretch holds; the
-    line is shifted from epoch to epoch, so that over epochs each class comes to its fraction.
+    A class is an interval on a line, as long as its expected number, and gets the whole numbers within the interval.
+    The line is shifted from epoch to epoch, so that over epochs each class reaches its expected number.
     """
-    shift = (random_of(seed).random() + epoch * GOLDEN) % 1
+    shift = (epoch_generator(seed).random() + epoch * GOLDEN) % 1
     numbers = np.floor(expected).astype(np.int64)
-    broken = np.flatnonzero(numbers < expected)  # whole numbers, as all limits are, stay what they are
+    broken = np.flatnonzero(numbers < expected)  # whole numbers, such as the limits, do not change
     if len(broken):
         ends = np.cumsum(expected[broken] - numbers[broken])
         ends[-1] = round(ends[-1])

@@ -1,4 +1,4 @@
-"""P classes of K images, from the same category."""
+"""P classes of K images from the same category."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,112 +10,113 @@ from pydantic import Field
 
 from eml.errors import DataError
 from eml.images.samplers._class_batches import (
+    BatchPlan,
     InGroups,
-    Plan,
     draw_batches,
-    few_images,
-    fewer_repeats,
-    limits_to_try,
     occurrence_index,
-    plan,
+    plan_batches,
+    repeat_notes,
 )
-from eml.images.samplers.base import Classes, Counts, Rows, Sampler, percent, random_of
+from eml.images.samplers.base import Classes, Counts, RowIndices, Sampler, epoch_generator, percent
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Classes that are in a batch together. members: (n,) classes. plan: of batches with one block of the shelf."""
+class ClassPool:
+    """Classes that share batches. members: (n,) classes. plan: batches with one block of classes from the pool."""
 
     members: NDArray[np.int64]
-    plan: Plan
+    plan: BatchPlan
 
 
 class PerCategory(InGroups, Sampler):
-    """P×K with classes that are hard to tell apart: the classes of a batch are of few categories, of one by default.
+    """P×K with similar classes: the classes of a batch come from few categories, by default from one.
 
-    As with per_class every image comes at least once an epoch, and none again before all of its class have come.
-    Categories with too few classes for a batch are joined to one another as wholes; a class with images of several
-    categories counts to that of most of them.
+    As with per_class, an epoch uses every image at least once, and none again before all of its class are used.
+    Whole categories with too few classes for a batch are merged. A class with images of several categories belongs to
+    the category of most of them.
     """
 
     type: Literal["per_category"] = "per_category"
     column: str = Field(
-        "category", description="of the table: what the classes of a batch share; `dataset` in a merged one"
+        "category", description="the table's column that the classes of a batch share; `dataset` in a merged table"
     )
-    categories: int = Field(1, ge=1, description="categories in a batch, with as many classes each")
+    categories: int = Field(1, ge=1, description="number of categories in a batch, with equally many classes")
 
     @property
     def category_column(self) -> str | None:
-        """That of the config."""
+        """The config's column."""
         return self.column
 
     def check_batch_size(self, batch_size: int) -> None:
-        """Whole groups, as many of each category, at least two of each."""
+        """Require full groups, equally many of each category, at least two."""
         unit = self.per_class * self.categories
         if batch_size % unit or batch_size < 2 * unit:
             lower = max(2, batch_size // unit) * unit
-            wanted = f"{lower}" if batch_size < 2 * unit else f"{lower} or {lower + unit}"
+            nearest = f"{lower}" if batch_size < 2 * unit else f"{lower} or {lower + unit}"
             raise ValueError(
                 f"batch_size must be a multiple of {unit}, sampler.per_class {self.per_class} × categories "
-                f"{self.categories}, and at least twice that, got {batch_size}; set it to {wanted}"
+                f"{self.categories}, and at least twice that, got {batch_size}; set it to {nearest}"
             )
 
     def check(self, classes: Classes, batch_size: int, where: str) -> None:
-        """Raises DataError with fewer classes, or fewer categories, than a batch has."""
+        """Raise DataError when there are fewer classes or categories than a batch needs."""
         needed, available = self._per_block(batch_size), len(classes.counts)
         if available < needed * self.categories:
             raise DataError(
                 f"{where}: {available} classes to train on; sampler 'per_category' needs {needed * self.categories} in "
                 f"a batch (batch_size / per_class {self.per_class}). Set a smaller batch_size or a larger "
-                "sampler.per_class"
+                "sampler.per_class",
+                code="too-few-classes",
+                parameter="batch_size",
             )
-        found = len(self._shelves(classes, batch_size)[0])
-        if found < self.categories:
+        count = len(self._pools(classes, batch_size)[0])
+        if count < self.categories:
             raise DataError(
-                f"{where}: {found} categories (column {self.column!r}) have the {needed} classes that a batch takes of "
-                f"each, smaller ones taken together; sampler 'per_category' needs {self.categories}. Set "
-                f"sampler.categories: {found}, or a smaller batch_size"
+                f"{where}: {count} categories (column {self.column!r}) have the {needed} classes that a batch uses of "
+                f"each, with smaller categories merged; sampler 'per_category' needs {self.categories}. Set "
+                f"sampler.categories: {count}, or a smaller batch_size",
+                code="too-few-categories",
+                parameter="sampler.categories",
             )
 
     def steps(self, classes: Classes, batch_size: int) -> int:
-        """Batches in which every image has its place."""
-        return self._outer(self._shelves(classes, batch_size)[0]).steps
+        """Return the number of batches in which every image has a place."""
+        return self._pool_plan(self._pools(classes, batch_size)[0]).steps
 
-    def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> Rows:
-        """(steps, P·K) rows; those of a category stand together, and within it those of a class."""
-        shelves, random, groups = self._shelves(classes, batch_size)[0], random_of(seed, epoch), self.groups()
-        outer, weight = self._outer(shelves), groups.taken(classes.counts)
-        sizes = np.array([weight[shelf.members].sum() for shelf in shelves])
-        shelf_of = draw_batches(outer, outer.steps, self.categories, sizes, random)  # (steps, categories)
+    def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> RowIndices:
+        """Return (steps, P·K) rows; the rows of a category are neighbours, and within it the rows of a class."""
+        pools, random, groups = self._pools(classes, batch_size)[0], epoch_generator(seed, epoch), self.groups()
+        outer, weight = self._pool_plan(pools), groups.per_epoch(classes.counts)
+        sizes = np.array([weight[pool.members].sum() for pool in pools])
+        pool_of = draw_batches(outer, outer.steps, self.categories, sizes, random)  # (steps, categories)
         per_block = self._per_block(batch_size)
-        blocks = np.bincount(shelf_of.reshape(-1), minlength=len(shelves))
-        made = [
-            shelf.members[draw_batches(shelf.plan, int(number), per_block, weight[shelf.members], random)]
-            for shelf, number in zip(shelves, blocks, strict=True)
+        blocks = np.bincount(pool_of.reshape(-1), minlength=len(pools))
+        drawn = [
+            pool.members[draw_batches(pool.plan, int(number), per_block, weight[pool.members], random)]
+            for pool, number in zip(pools, blocks, strict=True)
             if number
         ]
-        place = (np.cumsum(blocks) - blocks)[shelf_of.reshape(-1)] + occurrence_index(shelf_of.reshape(-1))
-        table = np.concatenate(made)[place].reshape(outer.steps, -1)
+        place = (np.cumsum(blocks) - blocks)[pool_of.reshape(-1)] + occurrence_index(pool_of.reshape(-1))
+        table = np.concatenate(drawn)[place].reshape(outer.steps, -1)
         return groups.rows(classes, table, seed, epoch)
 
     def notes(self, classes: Classes, batch_size: int, names: Sequence[str]) -> list[str]:
-        """Repeats, and which categories could not have batches of their own."""
-        pooled, counts = self._shelves(classes, batch_size)[1], classes.counts
+        """Report repeats, and categories that have no batches of their own."""
+        merged, counts = self._pools(classes, batch_size)[1], classes.counts
         steps, repeats = self.steps(classes, batch_size), self._repeats(classes, batch_size)
-        lines = [f"sampler per_category: {steps:,} batches an epoch, {percent(repeats)} of their images are repeats"]
+        lines = [f"sampler per_category: {steps:,} batches per epoch, {percent(repeats)} of their images are repeats"]
         category = category_of_classes(classes)
-        if pooled:
+        if merged:
             lines.append(
-                f"{pooled:,} of {len(np.unique(category[category >= 0])):,} categories have fewer than the "
-                f"{self._per_block(batch_size)} classes that a batch takes of one, and share batches with each other. "
-                "A larger sampler.categories or sampler.per_class, or a smaller batch_size, takes fewer of each"
+                f"{merged:,} of {len(np.unique(category[category >= 0])):,} categories have fewer than the "
+                f"{self._per_block(batch_size)} classes that a batch uses of a category, and share batches. "
+                "With a larger sampler.categories or sampler.per_class, or a smaller batch_size, it uses fewer of each"
             )
         if blank := int(np.count_nonzero(category < 0)):
-            lines.append(f"{blank:,} of {len(counts):,} classes have no {self.column} and are taken as one more")
-        if small := int(np.count_nonzero(counts < self.per_class)):
-            lines.append(few_images(small, len(counts), self.per_class))
-        caps = limits_to_try(self.per_class, int(self.groups().taken(counts).max()))
-        return lines + fewer_repeats(repeats, {cap: self.limited(cap)._repeats(classes, batch_size) for cap in caps})
+            lines.append(f"{blank:,} of {len(counts):,} classes have no {self.column} and form a category of their own")
+        return lines + repeat_notes(
+            classes.counts, self.groups(), repeats, lambda limit: self.limited(limit)._repeats(classes, batch_size)
+        )
 
     def _repeats(self, classes: Classes, batch_size: int) -> float:
         return self.groups().repeats(classes.counts, self.steps(classes, batch_size) * batch_size)
@@ -123,50 +124,51 @@ class PerCategory(InGroups, Sampler):
     def _per_block(self, batch_size: int) -> int:
         return batch_size // self.per_class // self.categories
 
-    def _outer(self, shelves: list[Shelf]) -> Plan:
-        """Of batches out of blocks."""
-        wanted, limit = (np.array([getattr(one.plan, what) for one in shelves]) for what in ("steps", "most"))
-        return plan(wanted, limit, self.categories)
+    def _pool_plan(self, pools: list[ClassPool]) -> BatchPlan:
+        """Plan batches of blocks from the pools."""
+        minimum = np.array([pool.plan.steps for pool in pools])
+        maximum = np.array([pool.plan.most_steps for pool in pools])
+        return plan_batches(minimum, maximum, self.categories)
 
-    def _shelves(self, classes: Classes, batch_size: int) -> tuple[list[Shelf], int]:
-        """The shelves, and how many categories were too small for one of their own."""
+    def _pools(self, classes: Classes, batch_size: int) -> tuple[list[ClassPool], int]:
+        """Return the pools, and the number of categories that are too small for a pool of their own."""
         per_block, groups = self._per_block(batch_size), self.groups()
         category = category_of_classes(classes)
         order = np.argsort(category, kind="stable")
-        found, first = np.unique(category[order], return_index=True)
+        names, first = np.unique(category[order], return_index=True)
         members = np.split(order, first[1:])
-        apart = _put_together(members, classes.counts, per_block)
-        shelves = [Shelf(each, groups.plan(classes.counts[each], per_block)) for each in apart]
-        return shelves, sum(1 for name, each in zip(found, members, strict=True) if len(each) < per_block and name >= 0)
+        merged = _merge_small(members, classes.counts, per_block)
+        pools = [ClassPool(numbers, groups.plan(classes.counts[numbers], per_block)) for numbers in merged]
+        return pools, sum(1 for name, own in zip(names, members, strict=True) if len(own) < per_block and name >= 0)
 
 
-def _put_together(members: list[NDArray[np.int64]], counts: Counts, per_block: int) -> list[NDArray[np.int64]]:
-    """The categories' classes, those of categories with fewer than a block joined until they are twice as many."""
-    shelves = [each for each in members if len(each) >= per_block]
-    small = [each for each in members if len(each) < per_block]
-    small.sort(key=lambda each: float(counts[each].mean()))  # classes of like size together repeat less
-    open_shelf: list[NDArray[np.int64]] = []
-    for each in small:
-        open_shelf.append(each)
-        if sum(map(len, open_shelf)) >= 2 * per_block:
-            shelves.append(np.concatenate(open_shelf))
-            open_shelf = []
-    if open_shelf:
-        rest = np.concatenate(open_shelf)
-        least = min(range(len(shelves)), key=lambda index: len(shelves[index]), default=None)
+def _merge_small(members: list[NDArray[np.int64]], counts: Counts, per_block: int) -> list[NDArray[np.int64]]:
+    """Return the categories' classes; categories smaller than a block are merged until they have twice as many."""
+    pools = [numbers for numbers in members if len(numbers) >= per_block]
+    small = [numbers for numbers in members if len(numbers) < per_block]
+    small.sort(key=lambda numbers: float(counts[numbers].mean()))  # classes of similar size repeat less together
+    pending: list[NDArray[np.int64]] = []
+    for numbers in small:
+        pending.append(numbers)
+        if sum(map(len, pending)) >= 2 * per_block:
+            pools.append(np.concatenate(pending))
+            pending = []
+    if pending:
+        rest = np.concatenate(pending)
+        least = min(range(len(pools)), key=lambda index: len(pools[index]), default=None)
         if len(rest) >= per_block or least is None:
-            shelves.append(rest)
+            pools.append(rest)
         else:
-            shelves[least] = np.concatenate([shelves[least], rest])
-    return shelves
+            pools[least] = np.concatenate([pools[least], rest])
+    return pools
 
 
 def category_of_classes(classes: Classes) -> NDArray[np.int64]:
-    """(C,) the category of most of a class's images, of equals the first; −1: of none."""
+    """Return the category of most of a class's images, on a tie the first, (C,); −1: no category."""
     assert classes.categories is not None
     kinds = int(classes.categories.max()) + 2
     pairs, numbers = np.unique(classes.labels * kinds + classes.categories + 1, return_counts=True)
-    order = np.lexsort((-pairs, numbers, pairs // kinds))  # the last of each class is the one
+    order = np.lexsort((-pairs, numbers, pairs // kinds))  # the last of each class has the most images
     last = order[np.flatnonzero(np.diff(pairs[order] // kinds, append=-1))]
     category: NDArray[np.int64] = pairs[last] % kinds - 1
     return category

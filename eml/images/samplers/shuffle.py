@@ -1,4 +1,4 @@
-"""Shuffled."""
+"""All images, shuffled."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,36 +6,44 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from eml.images.samplers.base import Classes, Rows, Sampler, at_most, epochs_share, percent, random_of
+from eml.images.samplers.base import (
+    Classes,
+    RowIndices,
+    Sampler,
+    epoch_generator,
+    limit_counts,
+    percent,
+    select_epoch_rows,
+)
 
 
 class Shuffle(Sampler):
     """Every image at most once, in random order.
 
-    Those that do not fill the last batch are left out, others in each epoch; with fewer images than a batch, the
-    batch is all of them.
+    The images that do not fill the last batch are left out, different ones in each epoch. With fewer images than a
+    batch, the batch consists of all of them.
     """
 
     type: Literal["shuffle"] = "shuffle"
     max_per_class: int | None = Field(
-        None, ge=1, description="at most so many images of a class an epoch, others in the next; null: all"
+        None, ge=1, description="largest number of images of a class per epoch, other ones in the next; null: all"
     )
 
     def steps(self, classes: Classes, batch_size: int) -> int:
-        """Whole batches."""
-        total = int(at_most(classes.counts, self.max_per_class).sum())
+        """Return the number of full batches."""
+        total = int(limit_counts(classes.counts, self.max_per_class).sum())
         return total // min(batch_size, total)
 
-    def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> Rows:
-        """(steps, B) rows, none twice."""
-        rows = epochs_share(classes, at_most(classes.counts, self.max_per_class), seed, epoch)
-        order = rows[random_of(seed, epoch).permutation(len(rows))]
+    def epoch(self, classes: Classes, batch_size: int, seed: int, epoch: int) -> RowIndices:
+        """Return (steps, B) rows, none twice."""
+        rows = select_epoch_rows(classes, limit_counts(classes.counts, self.max_per_class), seed, epoch)
+        order = rows[epoch_generator(seed, epoch).permutation(len(rows))]
         size, steps = min(batch_size, len(rows)), self.steps(classes, batch_size)
         return order[: steps * size].reshape(steps, size)
 
     def notes(self, classes: Classes, batch_size: int, names: Sequence[str]) -> list[str]:
-        """How much a limit leaves for later epochs."""
-        left = 1 - at_most(classes.counts, self.max_per_class).sum() / len(classes.labels)
+        """Report how much a limit leaves for later epochs."""
+        left = 1 - limit_counts(classes.counts, self.max_per_class).sum() / len(classes.labels)
         if not left:
             return []
         above = int(np.count_nonzero(classes.counts > (self.max_per_class or 0)))

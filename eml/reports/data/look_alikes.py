@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.duplicates.chance_collisions import expected_collisions
+from eml.dataset.duplicates.chance_collisions import estimate_collisions
 from eml.dataset.duplicates.components import Indices
-from eml.dataset.duplicates.dedup import confirmed_twins
+from eml.dataset.duplicates.dedup import verified_twins
 from eml.dataset.duplicates.duplicates import hash_values, keeping_order, twins
 from eml.dataset.duplicates.hamming import Hashes, near_pairs
 from eml.dataset.duplicates.label_conflicts import conflicts_of
@@ -136,12 +136,12 @@ def find_look_alikes(table: Table, threshold: int, progress: Progress | None = N
     rank = keeping_order(frame)
     content = _number_contents(frame)
     same = same_images(table, threshold, "all", progress, trust_hash=True)  # the page marks them
-    twin = confirmed_twins(same, rank)
+    twin = verified_twins(same, rank)
     group, conflicting = _conflicts(table, same)
     nearest = _nearest_of_other_classes(values, labels, rank, group, threshold)
     nearest = _prefer_copies(nearest, np.flatnonzero(group >= 0), rank, labels, content)
     copied = (nearest >= 0) & (content >= 0) & (content == content[nearest])
-    expected = expected_collisions(values, labels, threshold)
+    expected = estimate_collisions(values, labels, threshold)
     return LookAlikes(
         threshold=threshold,
         twin=twin,
@@ -150,7 +150,7 @@ def find_look_alikes(table: Table, threshold: int, progress: Progress | None = N
         conflicting=conflicting,
         copied=copied,
         clashes=_clashes(frame, nearest, conflicting, copied),
-        pairs=ClassPairs(expected.compared, expected.found, expected.pairs),
+        pairs=ClassPairs(expected.compared, expected.near, expected.near_expected_by_chance),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.dataset.duplicates.duplicates import Indices
+from eml.dataset.duplicates.components import Indices
 from eml.dataset.filter import THRESHOLD
 from eml.dataset.scanning.scan import SPLITS
 from eml.dataset.splits.folds import K

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eml.reports.charts import BOTTOM, CHARACTER, HEIGHT, RIGHT, TOP, WIDTH, framed, grid, text_at
 from eml.reports.evaluation.similarity import NearestSimilarities
-from eml.retrieval.verification.pair_rates import TAR
+from eml.retrieval.verification import TAR
 
 Floats = NDArray[np.float64]
 MOST_POINTS = 200  # of a curve

@@ -22,8 +22,8 @@ from eml.reports.evaluation.similarity import nearest_similarities
 from eml.reports.rendering import render_page
 from eml.reports.thumbnails import SIDE, Thumbnail, thumbnail
 from eml.retrieval.clustering import SHOWN as CLUSTERING
-from eml.retrieval.statistics.interval import Interval
-from eml.retrieval.verification.pair_rates import shown as shown_name
+from eml.retrieval.statistics import Interval
+from eml.retrieval.verification import shown as shown_name
 from eml.retrieval.worst_classes import WorstClass, worst_classes
 from eml.threads import in_order
 

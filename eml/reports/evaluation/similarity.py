@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eml.evaluation.evaluate import Evaluation
-from eml.retrieval.verification.open_set import answers
+from eml.retrieval.verification import OpenSet, find_answers
 
 SAMPLE = 3000  # queries
 
@@ -30,12 +30,10 @@ def nearest_similarities(evaluation: Evaluation) -> NearestSimilarities:
     queries = retrieval.queries[evaluation.summary.answers.has_positive]
     if len(queries) > SAMPLE:
         queries = queries[np.linspace(0, len(queries) - 1, SAMPLE).astype(int)]
-    nearest = answers(
-        evaluation.embeddings,
-        retrieval.labels,
-        queries,
-        retrieval.gallery,
-        groups=retrieval.groups,
-        within=retrieval.within,
+    images = OpenSet(
+        evaluation.embeddings, retrieval.labels, queries, retrieval.gallery, retrieval.groups, retrieval.within
     )
-    return NearestSimilarities(nearest.positive.astype(np.float64), nearest.stranger.astype(np.float64))
+    nearest = find_answers(images)
+    return NearestSimilarities(
+        nearest.nearest_positive.astype(np.float64), nearest.nearest_other_class.astype(np.float64)
+    )

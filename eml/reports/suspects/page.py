@@ -11,7 +11,7 @@ from eml.files import whole_file
 from eml.progress import Progress
 from eml.reports.rendering import dataset_title, render_page
 from eml.reports.thumbnails import Thumbnail, thumbnails
-from eml.retrieval.label_errors.suspects import Suspects, told
+from eml.retrieval.label_errors import Suspects, describe_neighbours
 
 HERE = Path(__file__).parent
 BESIDE = 3  # images of each of the two labels
@@ -103,12 +103,12 @@ def _render(suspects: Suspects, page: SuspectsPage, root: Path, images: dict[str
         title=dataset_title(root),
         wrong=page.wrong,
         wrong_count=len(suspects.wrong),
-        min_score=suspects.least,
-        one_class_count=len(suspects.one),
+        min_score=suspects.min_score,
+        one_class_count=len(suspects.same),
         mixed_count=len(suspects.mixed),
         unjudged=suspects.unjudged,
         pairs=page.pairs,
-        more_pairs=len(suspects.one) + len(suspects.mixed) - len(page.pairs),
+        more_pairs=len(suspects.same) + len(suspects.mixed) - len(page.pairs),
         between=page.ambiguous[:AMBIGUOUS],
         ambiguous=len(page.ambiguous),
         names=suspects.images.file_names.tolist(),
@@ -125,7 +125,7 @@ def _suspect(suspects: Suspects, row: int) -> Suspect:
     return Suspect(
         row=row,
         score=float(suspects.errors.score[row]),
-        reason=told(suspects, row),
+        reason=describe_neighbours(suspects, row),
         own=Strip(str(suspects.names[own]), own_rows),
         suggested=Strip(str(suspects.names[suggested]), suggested_rows),
     )
@@ -133,8 +133,8 @@ def _suspect(suspects: Suspects, row: int) -> Suspect:
 
 def _indistinguishable_pairs(suspects: Suspects) -> list[ClassPair]:
     pairs = []
-    for pair in suspects.one[:PAIRS]:
-        labels = (pair.label, pair.other)
+    for pair in suspects.same[:PAIRS]:
+        labels = (pair.label, pair.other_label)
         strips = [Strip(str(suspects.names[label]), _members(suspects, label)[:PART]) for label in labels]
         finding = f"indistinguishable: mixed {100 * pair.mixing:.0f} % as much as by chance"
         pairs.append(ClassPair(finding, strips))
@@ -146,11 +146,11 @@ def _mixed_classes(suspects: Suspects) -> list[ClassPair]:
     for mixed in suspects.mixed[:PAIRS]:
         rest = [row for row in _members(suspects, mixed.label) if row not in set(mixed.rows.tolist())]
         first = int(mixed.rows[0])
-        label, second = suspects.names[mixed.label], suspects.names[mixed.other]
+        label, second = suspects.names[mixed.label], suspects.names[mixed.other_label]
         strips = [
             Strip(f"{label}: this part", mixed.rows[:PART].tolist()),
             *([Strip(f"{label}: the rest", rest[:PART])] if rest else []),
-            Strip(str(second), suspects.beside(first, mixed.other, PART).tolist()),
+            Strip(str(second), suspects.beside(first, mixed.other_label, PART).tolist()),
         ]
         size = len(rest) + len(mixed.rows)
         finding = f"{len(mixed.rows)} of {size} images of {label} are nearer to {second} than to the rest of {label}"

@@ -1,4 +1,4 @@
-"""What is probably wrong with the labels of embedded images, as tables of names."""
+"""The labels of embedded images that are probably wrong, as tables of names."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.retrieval.label_errors.label_errors import LabelErrors, find_label_errors, most_similar
-from eml.retrieval.label_errors.label_votes import Votes, votes
+from eml.retrieval.arrays import Integers
+from eml.retrieval.label_errors.label_errors import COUNTED, LabelErrors, find_label_errors, most_similar
+from eml.retrieval.label_errors.label_votes import Votes, collect_votes
 from eml.retrieval.label_errors.suspect_classes import MixedClass, OneClass, mixed_classes, one_classes
 
 MIN_SCORE = 0.9  # odds of nine to one against the label
@@ -21,126 +22,150 @@ LISTED = 5  # file names of a part
 
 @dataclass(frozen=True)
 class EmbeddedImages:
-    """embeddings: (N, D). file_names, labels: (N,) text.
+    """Embedded images with their labels.
 
-    spaces: (N,) number of the network that made each embedding, None where one made all.
+    Attributes:
+        embeddings: (N, D), of any length but 0.
+        file_names: (N,) text.
+        labels: (N,) text.
+        spaces: (N,) number of the network that made each embedding; None if one made all.
     """
 
     embeddings: Tensor
     file_names: NDArray[np.str_]
     labels: NDArray[np.str_]
-    spaces: NDArray[np.int64] | None = None
+    spaces: Integers | None = None
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """names: (C,) of the labels, in order; the numbers in the other fields are places in it.
+    """Images and labels to look at.
 
-    wrong, between: rows of images in the order of their ranks. least: score of `wrong`.
+    Attributes:
+        images: The N images that were judged.
+        names: (C,) names of the labels in order; labels in the other fields are places in it.
+        votes: The votes of the images nearby.
+        errors: What these say about each image.
+        min_score: The lowest score of a probable label error.
+        wrong: Rows of probable label errors, the most probable first.
+        between: Rows of images between two labels, the most undecided first.
+        outliers: Rows of images that are near to nothing and not among the probable label errors.
+        same: Pairs of labels that are one class.
+        mixed: Labels of which a part belongs to another.
     """
 
     images: EmbeddedImages
     names: NDArray[np.str_]
     votes: Votes
     errors: LabelErrors
-    least: float
-    wrong: NDArray[np.int64]
-    between: NDArray[np.int64]
-    outliers: NDArray[np.int64]
-    one: list[OneClass]
+    min_score: float
+    wrong: Integers
+    between: Integers
+    outliers: Integers
+    same: list[OneClass]
     mixed: list[MixedClass]
 
     @property
     def unjudged(self) -> int:
-        """Images that are the only one of their label among those that they may be compared with."""
+        """The number of images that are the only one of their label among those that they may be compared with."""
         return int(np.isnan(self.errors.score).sum())
 
-    def beside(self, row: int, label: int, count: int) -> NDArray[np.int64]:
-        """The images of a label that are nearest to an image, at most `count`; suspects only where all are."""
-        rows = np.setdiff1d(np.flatnonzero(self.votes.labels == label), self.wrong)
-        first = most_similar(self.images.embeddings, self.votes, row, rows, count)
-        every = np.flatnonzero(self.votes.labels == label)
-        return first if len(first) else most_similar(self.images.embeddings, self.votes, row, every, count)
+    def beside(self, row: int, label: int, count: int) -> Integers:
+        """Return rows of a label that are nearest to an image, at most `count`; suspects only if all of them are."""
+        rows = np.flatnonzero(self.votes.labels == label)
+        trusted = np.setdiff1d(rows, self.wrong)
+        nearest = most_similar(self.images.embeddings, self.votes, row, trusted, count)
+        return nearest if len(nearest) else most_similar(self.images.embeddings, self.votes, row, rows, count)
 
 
-def find_suspects(images: EmbeddedImages, least: float = MIN_SCORE) -> Suspects:
-    """Label errors with a score of at least `least` (0.5 to 1), ambiguous images, classes to look at.
+def find_suspects(images: EmbeddedImages, min_score: float = MIN_SCORE) -> Suspects:
+    """Find probable label errors, ambiguous images and labels to look at.
 
-    Raises DataError on NaN, infinite or zero embeddings.
+    Args:
+        images: Embedded by networks that were not trained on them.
+        min_score: The lowest score of a probable label error, from 0.5 to 1; see `LabelErrors.score`.
+
+    Raises:
+        DataError: Embeddings are NaN, infinite or zero.
     """
     names, labels = np.unique(images.labels, return_inverse=True)
-    voted = votes(images.embeddings, labels.astype(np.int64), images.spaces)
-    errors = find_label_errors(voted, images.embeddings)
-    one = one_classes(voted)
-    wrong = errors.suspects(least)
+    votes = collect_votes(images.embeddings, labels.astype(np.int64), images.spaces)
+    errors = find_label_errors(votes, images.embeddings)
+    same = one_classes(votes)
+    wrong = errors.suspects(min_score)
     return Suspects(
         images=images,
         names=names,
-        votes=voted,
+        votes=votes,
         errors=errors,
-        least=least,
+        min_score=min_score,
         wrong=wrong,
-        between=errors.ambiguous(least),
+        between=errors.ambiguous(min_score),
         outliers=np.setdiff1d(errors.outliers(), wrong, assume_unique=True),
-        one=one,
-        mixed=mixed_classes(images.embeddings, voted, one),
+        same=same,
+        mixed=mixed_classes(images.embeddings, votes, same),
     )
 
 
-def wrong_table(found: Suspects) -> pd.DataFrame:
-    """Columns IMAGES, one row a probable label error. nearest_…: the nearest image with that label."""
-    return _table(found, [(int(row), told(found, int(row))) for row in found.wrong])
+def wrong_table(suspects: Suspects) -> pd.DataFrame:
+    """Return the probable label errors, one a row, with the columns of suspects.csv.
 
-
-def ambiguous_table(found: Suspects) -> pd.DataFrame:
-    """As `wrong_table`: first the images that are near to nothing, then those between two labels."""
-    alone = [(int(row), f"near to nothing: mean cosine {found.errors.near[row]:.2f}") for row in found.outliers]
-    outside = set(found.outliers.tolist())
-    between = [(int(row), told(found, int(row))) for row in found.between if int(row) not in outside]
-    return _table(found, alone + between)
-
-
-def class_table(found: Suspects) -> pd.DataFrame:
-    """Columns CLASSES. one_class: the two labels cannot be told apart, strength is their mixing.
-
-    mixed: `images` of the label, some of which file_names lists one a line, are nearer to the other label; strength
-    is the share of their votes for it.
+    nearest_own and nearest_suggested are the nearest images with these labels.
     """
-    sizes = np.bincount(found.votes.labels, minlength=len(found.names))
-    rows: list[list[Any]] = [
-        ["one_class", found.names[pair.label], found.names[pair.other], int(sizes[pair.label] + sizes[pair.other]),
-         round(pair.mixing, 3), ""]
-        for pair in found.one
-    ]  # fmt: skip
-    for mixed in found.mixed:
-        listed = "\n".join(found.images.file_names[mixed.rows[:LISTED]])
-        rows.append(["mixed", found.names[mixed.label], found.names[mixed.other], len(mixed.rows),
-                     round(mixed.toward, 3), listed])  # fmt: skip
+    return _table(suspects, [(int(row), describe_neighbours(suspects, int(row))) for row in suspects.wrong])
+
+
+def ambiguous_table(suspects: Suspects) -> pd.DataFrame:
+    """Return the images that are near to nothing, then those between two labels, with the columns of `wrong_table`."""
+    near = suspects.errors.near
+    outliers = [(int(row), f"near to nothing: mean cosine {near[row]:.2f}") for row in suspects.outliers]
+    listed = set(suspects.outliers.tolist())
+    rows = [row for row in suspects.between.tolist() if row not in listed]
+    between = [(row, describe_neighbours(suspects, row)) for row in rows]
+    return _table(suspects, outliers + between)
+
+
+def class_table(suspects: Suspects) -> pd.DataFrame:
+    """Return the labels to look at, with the columns of suspect_classes.csv.
+
+    The reason is one_class (the two labels cannot be told apart; strength is their mixing) or mixed (`images` of the
+    label are nearer to the other label; strength is the share of their votes for it, and file_names lists some of them,
+    one a line).
+    """
+    names, sizes = suspects.names, np.bincount(suspects.votes.labels, minlength=len(suspects.names))
+    rows: list[list[Any]] = []
+    for pair in suspects.same:
+        images = int(sizes[pair.label] + sizes[pair.other_label])
+        rows.append(["one_class", names[pair.label], names[pair.other_label], images, round(pair.mixing, 3), ""])
+    for mixed in suspects.mixed:
+        listed = "\n".join(suspects.images.file_names[mixed.rows[:LISTED]])
+        labels = [names[mixed.label], names[mixed.other_label]]
+        rows.append(["mixed", *labels, len(mixed.rows), round(mixed.toward, 3), listed])
     return pd.DataFrame(rows, columns=CLASSES)
 
 
-def told(found: Suspects, row: int) -> str:
-    """`8 of the 10 nearest images are suggested, 0 its own`, with the labels' names."""
-    errors = found.errors
-    asked = int((found.votes.nearest[row, :10] >= 0).sum())
-    suggested, own = found.names[errors.suggested[row]], found.names[found.votes.labels[row]]
-    return f"of the {asked} nearest {errors.nearest_suggested[row]} are {suggested}, {errors.nearest_own[row]} {own}"
+def describe_neighbours(suspects: Suspects, row: int) -> str:
+    """Return `of the 10 nearest 8 are SUGGESTED, 0 OWN`, with the names of the labels."""
+    errors, names = suspects.errors, suspects.names
+    count = int((suspects.votes.nearest[row, :COUNTED] >= 0).sum())
+    suggested, own = names[errors.suggested[row]], names[suspects.votes.labels[row]]
+    return f"of the {count} nearest {errors.nearest_suggested[row]} are {suggested}, {errors.nearest_own[row]} {own}"
 
 
-def _table(found: Suspects, rows: list[tuple[int, str]]) -> pd.DataFrame:
-    names, errors, own = found.images.file_names, found.errors, found.votes.labels
+def _table(suspects: Suspects, rows: list[tuple[int, str]]) -> pd.DataFrame:
+    names, errors, labels = suspects.images.file_names, suspects.errors, suspects.votes.labels
 
-    def first(row: int, label: int) -> str:
-        beside = found.beside(row, label, 1)
+    def nearest(row: int, label: int) -> str:
+        beside = suspects.beside(row, label, 1)
         return str(names[beside[0]]) if len(beside) else ""
 
-    made = [
+    lines = [
         [
-            *(rank, str(names[row]), str(found.names[own[row]])),
-            str(found.names[errors.suggested[row]]) if errors.suggested[row] >= 0 else "",
+            *(rank, str(names[row]), str(suspects.names[labels[row]])),
+            str(suspects.names[errors.suggested[row]]) if errors.suggested[row] >= 0 else "",
             round(float(errors.score[row]), 4),
-            *(reason, first(row, own[row]), first(row, errors.suggested[row])),
+            *(reason, nearest(row, labels[row]), nearest(row, errors.suggested[row])),
         ]
         for rank, (row, reason) in enumerate(rows, 1)
     ]
-    return pd.DataFrame(made, columns=IMAGES)
+    return pd.DataFrame(lines, columns=IMAGES)

@@ -1,4 +1,4 @@
-"""What a metric is, and how values per query become one number."""
+"""The base class of metrics, and the way from values per query to one number."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,32 +9,40 @@ from numpy.typing import NDArray
 
 from eml.config import Choice
 from eml.errors import DataError
+from eml.retrieval.arrays import Booleans, Floats, Integers
 from eml.retrieval.ranking import Ranking
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The first neighbour of each query, as its answer. All (Q,).
+class QueryAnswers:
+    """The nearest gallery image of each of Q queries, as its answer.
 
-    nearest: gallery index, −1 where there is none. similarity: its cosine, −inf where there is none. right: whether it
-    is a positive. has_positive: whether there was one to find.
+    Attributes:
+        nearest: (Q,) gallery index, −1 without any image.
+        similarity: (Q,) cosine of the nearest image, −inf without any.
+        right: (Q,) whether the nearest image is a positive.
+        has_positive: (Q,) whether the query has a positive at all.
     """
 
-    nearest: NDArray[np.int64]
-    similarity: Values
-    right: NDArray[np.bool_]
-    has_positive: NDArray[np.bool_]
+    nearest: Integers
+    similarity: Floats
+    right: Booleans
+    has_positive: Booleans
 
-    def of(self, queries: NDArray[np.int64]) -> "Answers":
-        """Those of some queries. queries: positions."""
-        return Answers(self.nearest[queries], self.similarity[queries], self.right[queries], self.has_positive[queries])
+    def of(self, queries: Integers) -> "QueryAnswers":
+        """Return the answers of some queries, by position."""
+        right, has_positive = self.right[queries], self.has_positive[queries]
+        return QueryAnswers(self.nearest[queries], self.similarity[queries], right, has_positive)
 
-    def taken_for(self, queries: NDArray[np.int64], gallery_labels: NDArray[np.int64]) -> tuple[int | None, int]:
-        """The label of most of the wrong answers of some queries of one class, and of how many; the lowest of equals.
+    def most_frequent_error(self, queries: Integers, gallery_labels: Integers) -> tuple[int | None, int]:
+        """Return the label of most wrong answers of some queries, and how many have it; the lowest of equal ones.
 
-        queries: positions. gallery_labels: (N,) of whole numbers from 0. (None, 0) where none is wrong.
+        Args:
+            queries: Positions of queries, as a rule all of one class.
+            gallery_labels: (N,) integers from 0.
+
+        Returns:
+            (None, 0) if no answer is wrong.
         """
         wrong = self.nearest[queries][~self.right[queries]]
         counts = np.bincount(gallery_labels[wrong[wrong >= 0]])
@@ -42,32 +50,51 @@ class Answers:
 
 
 class Metric(Choice):
-    """One or more values per query, whose mean is the metric; or one value of all answers together.
+    """A retrieval metric: the mean of one or more values per query, or one value of all answers together.
 
-    Queries without a positive get NaN per query and are left out of the mean.
+    A member overrides `per_query` or `together`, and `shown`.
     """
 
     place: ClassVar[int] = 100
-    """Where the metric stands in tables, small first."""
+    """The position of the metric in tables; small ones come first."""
 
-    def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """Name in metrics.json → (T,) values in [0, 1], of the ranking's queries."""
+    def per_query(self, ranking: Ranking) -> dict[str, Floats]:
+        """Compute the values of the ranking's queries.
+
+        Returns:
+            Name in metrics.json → (T,) values in [0, 1]; NaN for a query without a positive, which the mean leaves out.
+        """
         return {}
 
-    def together(self, answers: Answers, weights: Values) -> dict[str, float]:
-        """Name in metrics.json → value in [0, 1], of all queries; weights: (Q,) how often each of them counts."""
+    def together(self, answers: QueryAnswers, weights: Floats) -> dict[str, float]:
+        """Compute values of all answers together.
+
+        Args:
+            answers: The answers of all Q queries.
+            weights: (Q,) how often each query counts.
+
+        Returns:
+            Name in metrics.json → value in [0, 1].
+        """
         return {}
 
     def shown(self) -> dict[str, str]:
-        """Name in metrics.json → name in tables."""
+        """Return name in metrics.json → name in tables."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Metrics over the queries that have a positive, and how many there were.
+    """Metrics over the queries that have a positive.
 
-    per_query: (Q,) values of every metric that is a mean, NaN for a query without a positive.
+    Attributes:
+        values: Name in metrics.json → value in [0, 1].
+        shown: Name in metrics.json → name in tables.
+        queries: Number of queries that have a positive.
+        queries_without_positive: Number of queries that have none.
+        gallery: Most images that a query was compared with.
+        per_query: Name → (Q,) values of each metric that is a mean; NaN for a query without a positive.
+        answers: The nearest image of each query.
     """
 
     values: dict[str, float]
@@ -75,95 +102,104 @@ class Summary:
     queries: int
     queries_without_positive: int
     gallery: int
-    per_query: dict[str, Values]
-    answers: Answers
+    per_query: dict[str, Floats]
+    answers: QueryAnswers
 
 
 def summarise(rankings: Iterable[Ranking], metrics: Sequence[Metric] | None = None) -> Summary:
-    """Every metric (by default all with their defaults) over the queries of the rankings, which are 0…Q−1 in any order.
+    """Compute metrics over all queries of the rankings.
 
-    Raises DataError when no query has a positive.
+    Args:
+        rankings: Rankings that together hold the queries 0…Q−1 once each, in any order.
+        metrics: By default all, with their defaults.
+
+    Raises:
+        DataError: No query has a positive.
     """
     metrics = all_metrics() if metrics is None else metrics
-    kept, names, gallery = _Kept(), set[str](), 0
+    store, names, gallery = _QueryValues(), set[str](), 0
     for ranking in rankings:
-        values = {name: each for metric in metrics for name, each in metric.per_query(ranking).items()}
-        kept.add(values)
-        kept.add({name: getattr(ranking, name) for name in KEPT} | {"has_positive": ranking.positives > 0})
+        values = {name: array for metric in metrics for name, array in metric.per_query(ranking).items()}
+        store.add(values)
+        store.add({name: getattr(ranking, name) for name in STORED} | {"has_positive": ranking.positives > 0})
         names, gallery = set(values), max(gallery, ranking.gallery_size)
-    answers = kept.answers()
+    answers = store.answers()
     if not answers.has_positive.any():
         raise DataError(
             f"none of {len(answers.has_positive)} queries has a positive of its class in the gallery; "
-            "retrieval needs classes with at least 2 images"
+            "retrieval needs classes with at least 2 images",
+            code="no-positives",
         )
-    per_query = {name: kept.in_order(name) for name in kept.parts if name in names}
-    means = {name: float(each[answers.has_positive].mean()) for name, each in per_query.items()}
+    per_query = {name: store.in_order(name) for name in store.parts if name in names}
     once = np.ones(len(answers.right))
-    together = {name: each for metric in metrics for name, each in metric.together(answers, once).items()}
-    values_of = means | together
+    values_of = {name: float(array[answers.has_positive].mean()) for name, array in per_query.items()}
+    values_of |= {name: value for metric in metrics for name, value in metric.together(answers, once).items()}
     shown = {name: text for metric in metrics for name, text in metric.shown().items()}
     counted = int(answers.has_positive.sum())
     return Summary(
-        {name: values_of[name] for name in shown},
-        shown,
-        counted,
-        len(answers.right) - counted,
-        gallery,
-        per_query,
-        answers,
+        values={name: values_of[name] for name in shown},
+        shown=shown,
+        queries=counted,
+        queries_without_positive=len(answers.right) - counted,
+        gallery=gallery,
+        per_query=per_query,
+        answers=answers,
     )
 
 
-KEPT = ("queries", "nearest", "nearest_similarity", "nearest_is_positive")
+STORED = ("queries", "nearest", "nearest_similarity", "nearest_is_positive")
+"""Fields of rankings that a summary keeps."""
 
 
-class _Kept:
+class _QueryValues:
     """Values of queries, (T,) at a time, each kind in one growing block of memory.
 
-    As arrays of their own they would lie between the large ones of the rankings, whose memory the allocator then cannot
-    use again: 1.2 GiB for one class of 12,000 images.
+    As arrays of their own they would lie between the large arrays of the rankings, whose memory the allocator then
+    cannot use again: 1.2 GiB for one class of 12,000 images.
     """
 
     def __init__(self) -> None:
         self.parts: dict[str, bytearray] = {}
-        self.kinds: dict[str, np.dtype[Any]] = {}
+        self.dtypes: dict[str, np.dtype[Any]] = {}
 
     def add(self, values: Mapping[str, NDArray[Any]]) -> None:
-        for name, each in values.items():
-            self.parts.setdefault(name, bytearray()).extend(each.tobytes())
-            self.kinds[name] = each.dtype
+        for name, array in values.items():
+            self.parts.setdefault(name, bytearray()).extend(array.tobytes())
+            self.dtypes[name] = array.dtype
 
     def in_order(self, name: str) -> NDArray[Any]:
-        """(Q,) with each value at its query's place."""
-        values = np.frombuffer(self.parts[name], self.kinds[name])
+        """Return (Q,) values in the order of the queries."""
+        values = np.frombuffer(self.parts[name], self.dtypes[name])
         ordered = np.empty_like(values)
-        ordered[np.frombuffer(self.parts["queries"], self.kinds["queries"])] = values
+        ordered[np.frombuffer(self.parts["queries"], self.dtypes["queries"])] = values
         return ordered
 
-    def answers(self) -> Answers:
+    def answers(self) -> QueryAnswers:
         if not self.parts:
-            nothing = np.zeros(0)
-            return Answers(nothing.astype(np.int64), nothing, nothing.astype(bool), nothing.astype(bool))
-        return Answers(*(self.in_order(name) for name in (*KEPT[1:], "has_positive")))
+            empty = np.zeros(0)
+            return QueryAnswers(empty.astype(np.int64), empty, empty.astype(bool), empty.astype(bool))
+        return QueryAnswers(*(self.in_order(name) for name in (*STORED[1:], "has_positive")))
 
 
 def all_metrics() -> list[Metric]:
-    """Every metric with its defaults, in the order of tables."""
+    """Return every metric with its defaults, in the order of tables."""
     return [member.model_validate({}) for member in sorted(Metric.members().values(), key=lambda member: member.place)]
 
 
-def mean_per_query(ranking: Ranking, contributions: Values, divisor: Values) -> Values:
-    """Sum of each positive's contribution over its query, divided; NaN for a query without a positive.
+def mean_per_query(ranking: Ranking, contributions: Floats, divisor: Floats) -> Floats:
+    """Sum the contributions of each query's positives and divide; (T,) values, NaN for a query without a positive.
 
-    contributions: (sum of positives,), divisor: (T,).
+    Args:
+        ranking: Of T queries.
+        contributions: (sum of positives,) in the order of the ranking's ranks.
+        divisor: (T,).
     """
     total = np.bincount(ranking.query_of_rank, weights=contributions, minlength=len(ranking.positives))
     return np.where(ranking.positives > 0, total / np.maximum(divisor, 1), np.nan)
 
 
-def best_rank(ranking: Ranking) -> Values:
-    """(T,) rank of each query's first positive, NaN for a query without one."""
+def best_rank(ranking: Ranking) -> Floats:
+    """Return (T,) the rank of each query's first positive, NaN for a query without one."""
     best = np.full(len(ranking.positives), np.nan)
     first = ranking.order_of_rank == 1
     best[ranking.query_of_rank[first]] = ranking.ranks[first]

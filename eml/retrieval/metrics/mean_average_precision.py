@@ -1,8 +1,9 @@
-"""mAP."""
+"""The metric mAP."""
 
 from typing import ClassVar, Literal
 
-from eml.retrieval.metrics.base import Metric, Values, mean_per_query
+from eml.retrieval.arrays import Floats
+from eml.retrieval.metrics.base import Metric, mean_per_query
 from eml.retrieval.ranking import Ranking
 
 
@@ -15,11 +16,11 @@ class MeanAveragePrecision(Metric):
     type: Literal["mean_average_precision"] = "mean_average_precision"
     place: ClassVar[int] = 3
 
-    def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """mean_average_precision → (T,) average precisions."""
+    def per_query(self, ranking: Ranking) -> dict[str, Floats]:
+        """Compute mean_average_precision, (T,) average precisions."""
         precision = ranking.order_of_rank / ranking.ranks
         return {"mean_average_precision": mean_per_query(ranking, precision, ranking.positives.astype(float))}
 
     def shown(self) -> dict[str, str]:
-        """mAP."""
+        """Return the metric's name in tables, mAP."""
         return {"mean_average_precision": "mAP"}

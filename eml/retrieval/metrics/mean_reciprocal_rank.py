@@ -1,8 +1,9 @@
-"""MRR."""
+"""The metric MRR."""
 
 from typing import ClassVar, Literal
 
-from eml.retrieval.metrics.base import Metric, Values, best_rank
+from eml.retrieval.arrays import Floats
+from eml.retrieval.metrics.base import Metric, best_rank
 from eml.retrieval.ranking import Ranking
 
 
@@ -12,10 +13,10 @@ class MeanReciprocalRank(Metric):
     type: Literal["mean_reciprocal_rank"] = "mean_reciprocal_rank"
     place: ClassVar[int] = 4
 
-    def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """mean_reciprocal_rank → (T,)."""
+    def per_query(self, ranking: Ranking) -> dict[str, Floats]:
+        """Compute mean_reciprocal_rank, (T,)."""
         return {"mean_reciprocal_rank": 1 / best_rank(ranking)}
 
     def shown(self) -> dict[str, str]:
-        """MRR."""
+        """Return the metric's name in tables, MRR."""
         return {"mean_reciprocal_rank": "MRR"}

@@ -1,10 +1,11 @@
-"""R-Precision."""
+"""The metric R-Precision."""
 
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from eml.retrieval.metrics.base import Metric, Values, mean_per_query
+from eml.retrieval.arrays import Floats
+from eml.retrieval.metrics.base import Metric, mean_per_query
 from eml.retrieval.ranking import Ranking
 
 
@@ -14,11 +15,11 @@ class RPrecision(Metric):
     type: Literal["r_precision"] = "r_precision"
     place: ClassVar[int] = 2
 
-    def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """r_precision → (T,)."""
+    def per_query(self, ranking: Ranking) -> dict[str, Floats]:
+        """Compute r_precision, (T,)."""
         within = ranking.ranks <= np.repeat(ranking.positives, ranking.positives)
         return {"r_precision": mean_per_query(ranking, within.astype(float), ranking.positives.astype(float))}
 
     def shown(self) -> dict[str, str]:
-        """R-Precision."""
+        """Return the metric's name in tables, R-Precision."""
         return {"r_precision": "R-Precision"}

@@ -1,18 +1,19 @@
-"""Recall@K."""
+"""The metric Recall@K."""
 
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from eml.retrieval.metrics.base import Metric, Values, best_rank
+from eml.retrieval.arrays import Floats
+from eml.retrieval.metrics.base import Metric, best_rank
 from eml.retrieval.ranking import Ranking
 
 
 class RecallAtK(Metric):
-    """Whether one of the K nearest neighbours is a positive: 1[min rank ≤ K]. Jégou 2011, Song 2016 (arXiv:1511.06452).
+    """1[min rank ≤ K]: whether one of the K nearest neighbours is a positive. Jégou 2011, Song 2016 (arXiv:1511.06452).
 
-    The field's "recall" of metric learning, called CMC rank-K in re-identification; not the share of positives found.
+    This is recall as metric learning defines it, CMC rank-K in re-identification, not the share of positives found.
     A K larger than the gallery counts as the whole gallery.
     """
 
@@ -20,11 +21,11 @@ class RecallAtK(Metric):
     place: ClassVar[int] = 0
     k: tuple[int, ...] = Field((1, 5, 10), min_length=1, description="the Ks")
 
-    def per_query(self, ranking: Ranking) -> dict[str, Values]:
-        """recall_at_K → (T,) of 0 and 1."""
+    def per_query(self, ranking: Ranking) -> dict[str, Floats]:
+        """Compute recall_at_K, (T,) values of 0 and 1."""
         best = best_rank(ranking)
         return {f"recall_at_{k}": np.where(np.isnan(best), np.nan, best <= k) for k in self.k}
 
     def shown(self) -> dict[str, str]:
-        """R@K."""
+        """Return the metric's name in tables, R@K."""
         return {f"recall_at_{k}": f"R@{k}" for k in self.k}

@@ -1,1 +1,35 @@
-"""Confidence intervals."""
+"""Confidence intervals over classes: how much a number would vary with other classes of the same kind.
+
+`intervals` and `paired` are for means over queries, `intervals_of` and `paired_of` for other statistics,
+`intervals_of_summary` for everything that an evaluation measured.
+"""
+
+from eml.retrieval.statistics.interval import CONFIDENCE, FEW_CLASSES, Difference, Estimate, Interval
+from eml.retrieval.statistics.jackknife import (
+    Statistic,
+    interval_of_share,
+    intervals,
+    intervals_of,
+    paired,
+    paired_of,
+    shares_without_each,
+)
+from eml.retrieval.statistics.summary_intervals import as_pair, intervals_of_summary, statistic_of
+
+__all__ = [
+    "CONFIDENCE",
+    "FEW_CLASSES",
+    "Difference",
+    "Estimate",
+    "Interval",
+    "Statistic",
+    "as_pair",
+    "interval_of_share",
+    "intervals",
+    "intervals_of",
+    "intervals_of_summary",
+    "paired",
+    "paired_of",
+    "shares_without_each",
+    "statistic_of",
+]

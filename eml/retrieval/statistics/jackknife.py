@@ -1,97 +1,130 @@
-"""Intervals by the jackknife over classes: how far a number moves when one of the classes is not there.
+"""Intervals by the jackknife over classes: how far a number moves when one class is left out.
 
-A class goes out with all its queries (Tukey 1958; Efron & Tibshirani 1993, eq. 11.5), since images of one class are
-no independent draws. Resamples of the classes with replacement, the bootstrap, take longer and give intervals that are
-far too wide, or do not hold the truth, where classes are few: tests/benchmarks/interval_coverage.py. For the rates of a
-threshold they would also have a gallery of 63 % of the classes: tests/benchmarks/calibrated_intervals.py.
+A class is left out with all its queries (Tukey 1958; Efron & Tibshirani 1993, eq. 11.5), since images of one class are
+not independent draws. Resampling the classes with replacement, the bootstrap, takes longer. With few classes its
+intervals are far too wide or do not cover the truth: tests/benchmarks/interval_coverage.py. For the rates of a
+threshold its gallery would also have only 63 % of the classes: tests/benchmarks/calibrated_intervals.py.
 """
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from eml.retrieval.arrays import Floats, Integers
 from eml.retrieval.statistics.interval import CONFIDENCE, DIFFERENCE, TINY, Difference, Interval, t_interval
 
-Values = NDArray[np.float64]
-Statistic = Callable[[Values], Mapping[str, float]]
+Statistic = Callable[[Floats], Mapping[str, float]]
 """weights (Q,), how often each query counts → {metric: value}."""
 
-UNSEEN = 0.25  # of a class that is right or wrong as a whole, in the spread of means
-GROUPS = 400  # of classes that a metric is computed without, one after the other
+UNSEEN = 0.25  # weight, in the spread of means, of an unseen class that is right or wrong as a whole
+GROUPS = 400  # most groups of classes that are left out in turn
 
 
 def intervals(
-    per_query: Mapping[str, Values], classes: NDArray[np.int64], *, confidence: float = CONFIDENCE
+    per_query: Mapping[str, Floats], classes: Integers, *, confidence: float = CONFIDENCE
 ) -> dict[str, Interval]:
-    """Of the mean of each metric over its queries; {} without a query that counts.
+    """Compute the interval of the mean of each metric over its queries.
 
-    per_query: (Q,) values in [0, 1], NaN for a query that does not count; classes: (Q,) of the queries.
+    It is `t_interval` with (ΣN)²/ΣN² − 1 degrees of freedom for classes of N queries, as many as equally large classes
+    of the same information would give. Its variance is (C·se² + ¼·θ(1 − θ)/C)/(C + ¼), with the mean θ and the
+    jackknife's standard error se: few classes with a mean near 0 or 1 often include none that differs, and se alone
+    would be far too small. θ(1 − θ)/C is the largest possible variance of classes of one size.
 
-    `t_interval`, with (ΣN)²/ΣN² − 1 degrees of freedom for classes of N queries: as many equally large ones would say
-    as much. Its variance is (C·se² + ¼·θ(1 − θ)/C)/(C + ¼): of few classes with a mean near 0 or 1 often none is among
-    them that differs, and se by itself would be far too small. With classes of one
-    size θ(1 − θ)/C is the largest that it can be.
+    Args:
+        per_query: Metric → (Q,) values in [0, 1], NaN for a query that does not count.
+        classes: (Q,) integers, the classes of the queries.
+        confidence: In (0, 1).
+
+    Returns:
+        Metric → interval; {} if no query counts.
     """
-    return {name: _of_share(*each, confidence) for name, each in _of_classes(per_query, classes).items()}
-
-
-def paired(
-    before: Mapping[str, Values],
-    after: Mapping[str, Values],
-    classes: NDArray[np.int64],
-    *,
-    confidence: float = CONFIDENCE,
-) -> dict[str, Difference]:
-    """How much each metric's mean has changed, over the queries that count in both; metrics without any are left out.
-
-    before, after: the same metrics with (Q,) values in [0, 1] of the same queries. As `intervals`, with se² alone.
-    """
-    changes = {name: after[name] - before[name] for name in before}
-    found = {}
-    for name, (value, without, sizes) in _of_classes(changes, classes).items():
-        both = np.isfinite(changes[name])
-        was, now = before[name][both], after[name][both]
-        if len(was):
-            interval = _of_difference(value, without, sizes, confidence)
-            found[name] = Difference(float(was.mean()), float(now.mean()), interval, np.array_equal(was, now))
-    return found
-
-
-def intervals_of(
-    statistic: Statistic, classes: NDArray[np.int64], *, confidence: float = CONFIDENCE
-) -> dict[str, Interval]:
-    """Of metrics in [0, 1] that are no means over queries, otherwise as `intervals`. classes: (Q,) of the queries.
-
-    The statistic gets weights 0 and 1. More than 400 classes go out in 400 groups, drawn at random.
-    """
-    at_hand, without, sizes = _without_classes(statistic, classes)
-    return {name: _of_share(value, without[name], sizes, confidence) for name, value in at_hand.items()}
-
-
-def paired_of(
-    before: Statistic, after: Statistic, classes: NDArray[np.int64], *, confidence: float = CONFIDENCE
-) -> dict[str, Difference]:
-    """How much metrics that are no means have changed, as `paired`; whether no query changed is not looked at."""
-
-    def change(weights: Values) -> dict[str, float]:
-        was, now = before(weights), after(weights)
-        return {name: now[name] - was[name] for name in now}
-
-    once = np.ones(len(classes))
-    was, now = before(once), after(once)
-    at_hand, without, sizes = _without_classes(change, classes)
     return {
-        name: Difference(was[name], now[name], _of_difference(value, without[name], sizes, confidence))
-        for name, value in at_hand.items()
+        name: _interval_of_share(value, without, sizes, confidence)
+        for name, (value, without, sizes) in _means_without_classes(per_query, classes).items()
     }
 
 
-def interval_of_share(value: float, without: Values, confidence: float = CONFIDENCE) -> Interval:
-    """Of a rate that may be very small, or is no sum over classes. value: in [0, 1].
+def paired(
+    before: Mapping[str, Floats],
+    after: Mapping[str, Floats],
+    classes: Integers,
+    *,
+    confidence: float = CONFIDENCE,
+) -> dict[str, Difference]:
+    """Compute how much the mean of each metric has changed, over the queries that count in both.
 
-    without: (C,) the share without each of the classes, NaN for one that plays no part. `t_interval` with se² and
-    C − 1 degrees of freedom. NaN with fewer than two classes.
+    The interval is that of `intervals` with the variance se².
+
+    Args:
+        before: Metric → (Q,) values in [0, 1], NaN for a query that does not count.
+        after: The same metrics of the same queries.
+        classes: (Q,) integers, the classes of the queries.
+        confidence: In (0, 1).
+
+    Returns:
+        Metric → difference, without the metrics for which no query counts.
+    """
+    changes = {name: after[name] - before[name] for name in before}
+    differences = {}
+    for name, (value, without, sizes) in _means_without_classes(changes, classes).items():
+        both = np.isfinite(changes[name])
+        old, new = before[name][both], after[name][both]
+        if len(old):
+            interval = _interval_of_difference(value, without, sizes, confidence)
+            differences[name] = Difference(float(old.mean()), float(new.mean()), interval, np.array_equal(old, new))
+    return differences
+
+
+def intervals_of(statistic: Statistic, classes: Integers, *, confidence: float = CONFIDENCE) -> dict[str, Interval]:
+    """Compute the intervals of metrics that are not means over queries, otherwise like `intervals`.
+
+    Args:
+        statistic: weights (Q,) → {metric: value in [0, 1]}. It is called with weights of 0 and 1, once for each class;
+            more than 400 classes are left out in 400 random groups.
+        classes: (Q,) integers, the classes of the queries.
+        confidence: In (0, 1).
+    """
+    values, without, sizes = _values_without_classes(statistic, classes)
+    return {name: _interval_of_share(value, without[name], sizes, confidence) for name, value in values.items()}
+
+
+def paired_of(
+    before: Statistic, after: Statistic, classes: Integers, *, confidence: float = CONFIDENCE
+) -> dict[str, Difference]:
+    """Compute how much metrics that are not means have changed, like `paired`; `alike` is always False.
+
+    Args:
+        before: weights (Q,) → {metric: value in [0, 1]}.
+        after: The same metrics of the same queries.
+        classes: (Q,) integers, the classes of the queries.
+        confidence: In (0, 1).
+    """
+
+    def change(weights: Floats) -> dict[str, float]:
+        old, new = before(weights), after(weights)
+        return {name: new[name] - old[name] for name in new}
+
+    once = np.ones(len(classes))
+    old, new = before(once), after(once)
+    values, without, sizes = _values_without_classes(change, classes)
+    return {
+        name: Difference(old[name], new[name], _interval_of_difference(value, without[name], sizes, confidence))
+        for name, value in values.items()
+    }
+
+
+def interval_of_share(value: float, without: Floats, confidence: float = CONFIDENCE) -> Interval:
+    """Return the interval of a rate that may be very small or is not a sum over classes.
+
+    It is `t_interval` with the jackknife's variance se² and C − 1 degrees of freedom.
+
+    Args:
+        value: The rate, in [0, 1].
+        without: (C,) the rate without each class; NaN for a class that plays no part.
+        confidence: In (0, 1).
+
+    Returns:
+        An interval of NaN with fewer than two classes.
     """
     without = without[np.isfinite(without)]
     classes = len(without)
@@ -100,22 +133,27 @@ def interval_of_share(value: float, without: Values, confidence: float = CONFIDE
     return t_interval(value, _variance(without), classes - 1, classes, confidence=confidence)
 
 
-def without_each(some: Values, of: Values) -> Values:
-    """(C,) Σ some / Σ of over all classes but one; NaN for a class with none. some, of: (C,) sums of each class."""
-    left = of.sum() - of
-    there = (of > 0) & (left > 0)
-    found = np.full(len(of), np.nan)
-    np.divide(some.sum() - some, left, out=found, where=there)
-    return found
+def shares_without_each(parts: Floats, totals: Floats) -> Floats:
+    """Return (C,) Σ parts / Σ totals over all classes but one, for each class; NaN for a class of total 0.
+
+    Args:
+        parts: (C,) sum of each class.
+        totals: (C,) sum of each class that its part is a share of.
+    """
+    rest = totals.sum() - totals
+    defined = (totals > 0) & (rest > 0)
+    shares = np.full(len(totals), np.nan)
+    np.divide(parts.sum() - parts, rest, out=shares, where=defined)
+    return shares
 
 
-def _variance(without: NDArray[np.float64]) -> float:
-    """(C − 1)/C·Σ(θ₍c₎ − θ̄)². without: (C,) θ₍c₎, the value without each class. 0 with fewer than two."""
+def _variance(without: Floats) -> float:
+    """Return (C − 1)/C·Σ(θ₍c₎ − θ̄)², 0 with fewer than two classes. without: (C,) θ₍c₎, the value without class c."""
     count = len(without)
     return (count - 1) / count * float(((without - without.mean()) ** 2).sum()) if count > 1 else 0.0
 
 
-def _of_share(value: float, without: Values, sizes: Values, confidence: float) -> Interval:
+def _interval_of_share(value: float, without: Floats, sizes: Floats, confidence: float) -> Interval:
     classes = len(sizes)
     variance = _variance(without)
     if variance > TINY:
@@ -123,42 +161,47 @@ def _of_share(value: float, without: Values, sizes: Values, confidence: float) -
     return t_interval(value, variance, _degrees(sizes, without), classes, confidence=confidence)
 
 
-def _of_difference(value: float, without: Values, sizes: Values, confidence: float) -> Interval:
+def _interval_of_difference(value: float, without: Floats, sizes: Floats, confidence: float) -> Interval:
     degrees = _degrees(sizes, without)
     return t_interval(value, _variance(without), degrees, len(sizes), confidence=confidence, bounds=DIFFERENCE)
 
 
-def _degrees(sizes: Values, without: Values) -> float:
-    """Of freedom: one less than equally large classes would say as much; at least one."""
+def _degrees(sizes: Floats, without: Floats) -> float:
+    """Return the degrees of freedom: the number of equally informative classes less one, at least one."""
     alike = sizes.sum() ** 2 / (sizes @ sizes) if len(sizes) else 0.0
     return max(1.0, float(min(alike, len(without))) - 1)
 
 
-def _of_classes(per_query: Mapping[str, Values], classes: NDArray[np.int64]) -> dict[str, tuple[float, Values, Values]]:
-    """{metric: its mean; that without each class that has queries; (C,) how many these have}; {} without any query."""
-    of, found = np.unique(classes, return_inverse=True)[1], {}
+def _means_without_classes(
+    per_query: Mapping[str, Floats], classes: Integers
+) -> dict[str, tuple[float, Floats, Floats]]:
+    """Return {metric: (mean, (C,) means without each class, (C,) sizes)}, of the classes with queries that count.
+
+    Returns {} if no query counts in any metric.
+    """
+    codes, means = np.unique(classes, return_inverse=True)[1], {}
     for name, values in per_query.items():
-        which = np.isfinite(values)
-        sizes: Values = np.bincount(of[which]).astype(np.float64)
-        sums: Values = np.bincount(of[which], values[which]).astype(np.float64)
-        there = sizes > 0
-        sums, sizes = sums[there], sizes[there]
-        value = float(sums.sum() / sizes.sum()) if len(sizes) else np.nan
-        found[name] = value, without_each(sums, sizes), sizes
-    return found if any(len(sizes) for *_, sizes in found.values()) else {}
+        counts = np.isfinite(values)
+        sizes: Floats = np.bincount(codes[counts]).astype(np.float64)
+        sums: Floats = np.bincount(codes[counts], values[counts]).astype(np.float64)
+        present = sizes > 0
+        sums, sizes = sums[present], sizes[present]
+        mean = float(sums.sum() / sizes.sum()) if len(sizes) else np.nan
+        means[name] = mean, shares_without_each(sums, sizes), sizes
+    return means if any(len(sizes) for *_, sizes in means.values()) else {}
 
 
-def _without_classes(
-    statistic: Statistic, classes: NDArray[np.int64]
-) -> tuple[Mapping[str, float], dict[str, Values], Values]:
-    """The metrics; what is left of them without each class or group, where anything is; (C,) sizes of the classes."""
-    of = np.unique(classes, return_inverse=True)[1]
-    sizes = np.bincount(of).astype(np.float64)
+def _values_without_classes(
+    statistic: Statistic, classes: Integers
+) -> tuple[Mapping[str, float], dict[str, Floats], Floats]:
+    """Return the metrics, their finite values without each class or group of classes, and the (C,) sizes of classes."""
+    codes = np.unique(classes, return_inverse=True)[1]
+    sizes = np.bincount(codes).astype(np.float64)
     groups = np.arange(len(sizes))
     if len(sizes) > GROUPS:
         groups = np.random.default_rng(0).permutation(len(sizes)) % GROUPS
-    group = groups[of]
-    at_hand = statistic(np.ones(len(of)))
-    left = [statistic((group != one).astype(np.float64)) for one in np.unique(groups)] if len(sizes) > 1 else []
-    without = {name: np.array([each[name] for each in left]) for name in at_hand}
-    return at_hand, {name: each[np.isfinite(each)] for name, each in without.items()}, sizes
+    group = groups[codes]
+    values = statistic(np.ones(len(codes)))
+    rest = [statistic((group != number).astype(np.float64)) for number in np.unique(groups)] if len(sizes) > 1 else []
+    without = {name: np.array([metrics[name] for metrics in rest]) for name in values}
+    return values, {name: array[np.isfinite(array)] for name, array in without.items()}, sizes

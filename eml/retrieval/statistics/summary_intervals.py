@@ -3,32 +3,40 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from eml.retrieval.metrics import Answers, Metric, Summary, all_metrics
+from eml.retrieval.arrays import Floats, Integers
+from eml.retrieval.metrics import Metric, QueryAnswers, Summary, all_metrics
 from eml.retrieval.statistics.interval import Interval
-from eml.retrieval.statistics.jackknife import Statistic, Values, intervals, intervals_of
+from eml.retrieval.statistics.jackknife import Statistic, intervals, intervals_of
 
 
 def intervals_of_summary(
-    summary: Summary, classes: NDArray[np.int64], metrics: Sequence[Metric] | None = None
+    summary: Summary, classes: Integers, metrics: Sequence[Metric] | None = None
 ) -> dict[str, Interval]:
-    """{metric: its 95 % interval over classes}, of means and of metrics of all answers together.
+    """Compute the 95 % interval over classes of every metric of a summary.
 
-    classes: (Q,) of the summary's queries. metrics: that the summary was made of, by default all with their defaults.
+    Args:
+        summary: Of Q queries.
+        classes: (Q,) integers, the classes of the queries.
+        metrics: The metrics that the summary was made of, by default all with their defaults.
     """
-    found = intervals(summary.per_query, classes)
-    found |= intervals_of(statistic_of(summary.answers, metrics), classes)
-    return {name: found[name] for name in summary.values if name in found}
+    computed = intervals(summary.per_query, classes)
+    computed |= intervals_of(statistic_of(summary.answers, metrics), classes)
+    return {name: computed[name] for name in summary.values if name in computed}
 
 
-def statistic_of(answers: Answers, metrics: Sequence[Metric] | None = None) -> Statistic:
-    """The metrics of all answers together, for weights (Q,) in the order of the queries."""
+def statistic_of(answers: QueryAnswers, metrics: Sequence[Metric] | None = None) -> Statistic:
+    """Return the function weights (Q,) → {metric: value} of the metrics of all answers together.
+
+    Args:
+        answers: Of Q queries.
+        metrics: By default all, with their defaults.
+    """
     metrics = all_metrics() if metrics is None else metrics
-    order = np.argsort(-answers.similarity, kind="stable")  # so that what sorts once for each class finds it sorted
+    order = np.argsort(-answers.similarity, kind="stable")  # sorted once, so that the sort for each class is quick
     ordered = answers.of(order)
 
-    def statistic(weights: Values) -> dict[str, float]:
+    def statistic(weights: Floats) -> dict[str, float]:
         weights = weights[order]
         return {name: value for metric in metrics for name, value in metric.together(ordered, weights).items()}
 
@@ -36,5 +44,5 @@ def statistic_of(answers: Answers, metrics: Sequence[Metric] | None = None) -> S
 
 
 def as_pair(interval: Interval) -> list[float | None]:
-    """[low, high] for JSON; null where there is none."""
+    """Return [low, high] for JSON, with null for NaN."""
     return [float(end) if np.isfinite(end) else None for end in (interval.low, interval.high)]

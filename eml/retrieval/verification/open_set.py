@@ -1,9 +1,10 @@
-"""Answers of a gallery that may be refused: the nearest image counts only if its cosine is at least a threshold.
+"""Open-set answers: a query is answered by its nearest gallery image only if their cosine is at least a threshold.
 
-A known query has a positive (another image of its class) in the gallery. As an unknown query it is asked once more
-with all of its class taken out of the gallery, so that whatever is accepted is wrong. Queries of classes with one
-image are unknown only. Copies of an image are images. Terms as in ISO/IEC 19795-1 and Phillips 2011 (Handbook of
-Face Recognition, ch. 21): what is accepted of unknown queries is the false-positive identification rate.
+A query is known if a positive (another image of its class) is in the gallery. Each query is also searched as an
+unknown query, with all images of its class taken out of the gallery, so that whatever is accepted is wrong. Queries of
+classes with one image are unknown only. Copies of an image are images. Terms as in ISO/IEC 19795-1 and Phillips 2011
+(Handbook of Face Recognition, ch. 21): the share of unknown queries that are accepted is the false-positive
+identification rate, here the false-accept rate.
 """
 
 from dataclasses import dataclass
@@ -14,200 +15,279 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.retrieval.verification.pair_rates import pairs_at_least, unit_length
+from eml.retrieval.arrays import Booleans, Integers
+from eml.retrieval.similarity import UnitRows, similarity_tiles
+from eml.retrieval.verification.pair_counts import count_pairs_at
 
 QUERIES, BLOCK = 512, 8192
 """Queries and gallery images compared at once: 16 MiB in float32, some 80 MiB with what is needed to tell classes."""
 
 LISTED = 48
-"""Classes kept of each query: in a quarter of the classes, drawn at random, there is one of them but once in 10⁶."""
+"""Classes kept for each query: in a random quarter of the classes all of them are missing only once in 10⁶."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Of each query: the cosine of its nearest positive, and of the nearest image of another class; −inf: none.
+class OpenSetAnswers:
+    """The nearest images of Q queries.
 
-    right: (Q,) whether the nearest of all is a positive; equal cosines go by gallery index, as everywhere.
+    Attributes:
+        nearest_positive: (Q,) cosine of the nearest image of the query's class, −inf without any.
+        nearest_other_class: (Q,) cosine of the nearest image of another class, −inf without any.
+        right: (Q,) whether the nearest image of all is a positive; equal cosines are ranked by gallery index.
     """
 
-    positive: NDArray[np.float32]
-    stranger: NDArray[np.float32]
-    right: NDArray[np.bool_]
+    nearest_positive: NDArray[np.float32]
+    nearest_other_class: NDArray[np.float32]
+    right: Booleans
 
     @property
-    def known(self) -> NDArray[np.bool_]:
-        """(Q,) whether it has a positive."""
-        return self.positive > -np.inf
+    def known(self) -> Booleans:
+        """(Q,) whether the query has a positive."""
+        return self.nearest_positive > -np.inf
 
     @property
     def top(self) -> NDArray[np.float32]:
-        """(Q,) cosine of the nearest of all."""
-        return np.maximum(self.positive, self.stranger)
-
-
-def answers(
-    embeddings: Tensor,
-    labels: NDArray[np.int64],
-    queries: NDArray[np.int64] | None = None,
-    gallery: NDArray[np.int64] | None = None,
-    *,
-    groups: NDArray[np.int64] | None = None,
-    within: NDArray[np.int64] | None = None,
-) -> Answers:
-    """The nearest of its own and of another class for each query, exactly, in tiles.
-
-    embeddings: (N, D), labels: (N,); queries, gallery: positions among them, by default all (leave-one-out). An image
-    is never its own answer. groups: (N,), −1 for none: gallery images of the query's class and group do not count.
-    within: (N,): only gallery images of the query's value count. Raises DataError for NaN, infinite or zero
-    embeddings.
-    """
-    unit = unit_length(embeddings)
-    everyone = np.arange(len(labels))
-    asking = torch.tensor(everyone if queries is None else queries)
-    asked = torch.tensor(everyone if gallery is None else gallery)
-    facts = [None if each is None else torch.tensor(each) for each in (labels, groups, within)]
-    found = [_nearest_of_both(unit, facts, some, asked) for some in asking.split(QUERIES)]
-    positive, stranger, right = (torch.cat([each[place] for each in found]).cpu().numpy() for place in range(3))
-    return Answers(positive, stranger, right)
-
-
-def _nearest_of_both(
-    unit: Tensor, facts: list[Tensor | None], asking: Tensor, asked: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    labels, groups, within = facts
-    assert labels is not None
-    best = torch.full((2, len(asking)), -torch.inf, dtype=unit.dtype)
-    place = torch.zeros(2, len(asking), dtype=torch.int64)
-    for first in range(0, len(asked), BLOCK):
-        block = asked[first : first + BLOCK]
-        similarity = unit[asking] @ unit[block].T  # (T, B)
-        same = labels[asking, None] == labels[block]
-        similarity.masked_fill_(asking[:, None] == block, -torch.inf)
-        if groups is not None:
-            together = (groups[asking, None] == groups[block]) & (groups[block] >= 0)
-            similarity.masked_fill_(same & together, -torch.inf)
-        if within is not None:
-            similarity.masked_fill_(within[asking, None] != within[block], -torch.inf)
-        for kind, other in enumerate((~same, same)):
-            values, places = similarity.masked_fill(other, -torch.inf).max(1)
-            better = values > best[kind]
-            best[kind], place[kind] = best[kind].maximum(values), torch.where(better, places + first, place[kind])
-    positive, stranger = best
-    right = (positive > stranger) | ((positive == stranger) & (positive > -torch.inf) & (place[0] < place[1]))
-    return positive, stranger, right
+        """(Q,) cosine of the nearest image of all, −inf without any."""
+        return np.maximum(self.nearest_positive, self.nearest_other_class)
 
 
 @dataclass(frozen=True)
 class NearestClasses:
-    """Of each query the classes nearest to it, its own aside: cosine of the nearest image of each, descending.
+    """The L classes nearest to each of Q queries, its own class left out, by the nearest image of each.
 
-    similarity: (Q, L), −inf where there are fewer classes; code: (Q, L) their labels. L is `LISTED`, or one less than
-    there are classes.
+    Attributes:
+        similarity: (Q, L) cosine of the nearest image of each class, descending, −inf where there are fewer classes.
+            L is `LISTED`, or one less than the number of classes.
+        labels: (Q, L) the classes, 0…C−1.
     """
 
     similarity: NDArray[np.float32]
-    code: NDArray[np.int64]
+    labels: Integers
 
-    def among(self, number: NDArray[np.int64]) -> "NearestClasses":
-        """Those that are left when only some classes are there. number: (classes,) their new labels, −1: not there."""
-        there = (number[self.code] >= 0) & (self.similarity > -np.inf)
-        order = np.argsort(~there, axis=1, kind="stable")
-        left = np.where(there, self.similarity, np.float32(-np.inf))
-        return NearestClasses(*(np.take_along_axis(each, order, 1) for each in (left, number[self.code])))
+    def of(self, queries: Integers) -> "NearestClasses":
+        """Return the classes nearest to some queries, by position."""
+        return NearestClasses(self.similarity[queries], self.labels[queries])
+
+    def among(self, new_labels: Integers) -> "NearestClasses":
+        """Return the classes that are left when only some are present.
+
+        Args:
+            new_labels: (C,) new label of each class, −1 for one that is absent.
+        """
+        present = (new_labels[self.labels] >= 0) & (self.similarity > -np.inf)
+        order = np.argsort(~present, axis=1, kind="stable")
+        similarity = np.where(present, self.similarity, np.float32(-np.inf))
+        labels = new_labels[self.labels]
+        return NearestClasses(np.take_along_axis(similarity, order, 1), np.take_along_axis(labels, order, 1))
+
+    def nearest_within(self, queries: Integers, present: Booleans) -> NDArray[np.float32]:
+        """Return (n,) cosine of the nearest image of a class that is present, for some queries; −inf without any.
+
+        Args:
+            queries: (n,) positions.
+            present: (C,) whether the class is present.
+        """
+        inside = present[self.labels[queries]]
+        similarity = np.where(inside, self.similarity[queries], np.float32(-np.inf))
+        nearest: NDArray[np.float32] = np.take_along_axis(similarity, inside.argmax(1)[:, None], 1)[:, 0]
+        return nearest
 
 
 @dataclass(frozen=True)
-class Asked(Answers):
-    """Queries and what answers them. code: (Q,) their labels, 0…classes−1; near: what comes after the stranger too."""
+class OpenSetQueries(OpenSetAnswers):
+    """The answers of Q queries, with what is needed to answer them from a part of the classes.
 
-    code: NDArray[np.int64]
+    Attributes:
+        labels: (Q,) classes of the queries, 0…C−1.
+        classes: C.
+        nearest_classes: Of each query; the first is that of `nearest_other_class`.
+    """
+
+    labels: Integers
     classes: int
-    near: NearestClasses
+    nearest_classes: NearestClasses
 
-    def among(self, codes: NDArray[np.int64]) -> "Asked":
-        """Queries and gallery of some classes alone, which are numbered anew in the order given."""
-        number = np.full(self.classes, -1)
-        number[codes] = np.arange(len(codes))
-        kept = np.flatnonzero(number[self.code] >= 0)
-        near = NearestClasses(self.near.similarity[kept], self.near.code[kept]).among(number)
-        positive, stranger = self.positive[kept], near.similarity[:, 0]
-        right = (positive > stranger) | ((positive == stranger) & self.right[kept])
-        return Asked(positive, stranger, right, number[self.code[kept]], len(codes), near)
+    def among(self, codes: Integers) -> "OpenSetQueries":
+        """Return the queries of some classes, answered by a gallery of these classes alone.
 
-
-def asked(
-    embeddings: Tensor,
-    labels: NDArray[np.int64],
-    queries: NDArray[np.int64],
-    gallery: NDArray[np.int64],
-    *,
-    groups: NDArray[np.int64] | None = None,
-    within: NDArray[np.int64] | None = None,
-) -> Asked:
-    """Both searches, `answers` and `nearest_classes`, of the same queries. labels: (N,) 0…C−1, C at least 2."""
-    found = answers(embeddings, labels, queries, gallery, groups=groups, within=within)
-    near = nearest_classes(embeddings, labels, queries, gallery, within=within)
-    stranger = near.similarity[:, 0]  # of the search that `Asked.among` goes by
-    return Asked(found.positive, stranger, found.right, labels[queries], int(labels.max()) + 1, near)
+        Args:
+            codes: Distinct classes; they get new labels in this order, from 0.
+        """
+        new_labels = renumber(codes, self.classes)
+        rows = np.flatnonzero(new_labels[self.labels] >= 0)
+        near = self.nearest_classes.of(rows).among(new_labels)
+        positive, nearest = self.nearest_positive[rows], near.similarity[:, 0]
+        right = (positive > nearest) | ((positive == nearest) & self.right[rows])
+        return OpenSetQueries(positive, nearest, right, new_labels[self.labels[rows]], len(codes), near)
 
 
-def nearest_classes(
-    embeddings: Tensor,
-    labels: NDArray[np.int64],
-    queries: NDArray[np.int64],
-    gallery: NDArray[np.int64],
-    *,
-    within: NDArray[np.int64] | None = None,
-) -> NearestClasses:
-    """What `answers` calls stranger, and those that come next if that class is not there. labels: (N,) 0…C−1.
+@dataclass(frozen=True)
+class OpenSet:
+    """Embedded images with their roles in retrieval. An image is never its own answer.
 
-    Groups play no part, since they are about images of the query's class.
+    Attributes:
+        embeddings: (N, D), of any length but 0.
+        labels: (N,) integers; 0…C−1 where classes are counted.
+        queries: (Q,) positions of the queries among the images.
+        gallery: (G,) positions of the gallery among the images.
+        groups: (N,) a group such as the camera, −1 for none. Gallery images of the query's class and group are left
+            out.
+        within: (N,) integers. Only gallery images of the query's value are compared with it.
     """
-    unit, classes = unit_length(embeddings), int(labels.max()) + 1
-    codes, some = torch.tensor(labels), None if within is None else torch.tensor(within)
-    asking, asked, count = torch.tensor(queries), torch.tensor(gallery), min(LISTED, classes - 1)
-    found = []
-    for tile in asking.split(max(1, min(QUERIES, BLOCK * QUERIES // classes))):
-        best = torch.full((len(tile), classes), -torch.inf, dtype=unit.dtype)
-        for block in asked.split(BLOCK):
-            similarity = unit[tile] @ unit[block].T
-            if some is not None:
-                similarity.masked_fill_(some[tile, None] != some[block], -torch.inf)
-            best.scatter_reduce_(1, codes[block].expand(len(tile), -1), similarity, "amax")
-        best[torch.arange(len(tile)), codes[tile]] = -torch.inf
-        found.append(best.topk(count, dim=1))
-    similarities, nearest = (torch.cat([each[place] for each in found]).numpy() for place in range(2))
-    return NearestClasses(similarities, nearest)
+
+    embeddings: Tensor
+    labels: Integers
+    queries: Integers
+    gallery: Integers
+    groups: Integers | None = None
+    within: Integers | None = None
+
+    @classmethod
+    def leave_one_out(cls, embeddings: Tensor, labels: Integers) -> "OpenSet":
+        """Return the set in which each image is a query to all others."""
+        return cls(embeddings, labels, np.arange(len(labels)), np.arange(len(labels)))
+
+    @property
+    def classes(self) -> int:
+        """The number of classes C."""
+        return int(self.labels.max()) + 1
+
+    def search(self) -> OpenSetQueries:
+        """Search the queries' nearest images and nearest classes. Labels must be 0…C−1, C at least 2.
+
+        Raises:
+            DataError: Embeddings are NaN, infinite or zero.
+        """
+        answers, near = find_answers(self), find_nearest_classes(self)
+        nearest = near.similarity[:, 0]  # of the search that `OpenSetQueries.among` uses
+        return OpenSetQueries(
+            answers.nearest_positive, nearest, answers.right, self.labels[self.queries], self.classes, near
+        )
+
+    def among(self, codes: Integers) -> "OpenSet":
+        """Return the images of some classes.
+
+        Args:
+            codes: Distinct classes; they get new labels in this order, from 0.
+        """
+        new_labels = renumber(codes, self.classes)
+        rows = np.flatnonzero(new_labels[self.labels] >= 0)
+        place = np.full(len(self.labels), -1)
+        place[rows] = np.arange(len(rows))
+        queries, gallery = place[self.queries], place[self.gallery]
+        return OpenSet(
+            self.embeddings[rows],
+            new_labels[self.labels[rows]],
+            queries[queries >= 0],
+            gallery[gallery >= 0],
+            None if self.groups is None else self.groups[rows],
+            None if self.within is None else self.within[rows],
+        )
 
 
-def acceptance(
-    embeddings: Tensor,
-    labels: NDArray[np.int64],
-    threshold: float,
-    queries: NDArray[np.int64] | None = None,
-    gallery: NDArray[np.int64] | None = None,
-    *,
-    groups: NDArray[np.int64] | None = None,
-    within: NDArray[np.int64] | None = None,
-) -> dict[str, Any]:
-    """What a threshold accepts and refuses of a set; arguments as of `answers`.
+def renumber(codes: Integers, classes: int) -> Integers:
+    """Return (classes,) the place of each class in codes, −1 for a class that is not in it."""
+    places = np.full(classes, -1)
+    places[codes] = np.arange(len(codes))
+    return places
 
-    accepted: share of known queries whose nearest is accepted. precision: share of those accepted that are right (None:
-    nothing is accepted). recognised: share of known queries that are accepted and right. false_accept_rate: share of
-    unknown queries accepted. pair_true_accept_rate, pair_false_accept_rate: of all two images of the same class, of
-    different ones. known_queries, unknown_queries, same_pairs, different_pairs: how many there are; a share of none is
-    None.
+
+def find_answers(data: OpenSet) -> OpenSetAnswers:
+    """Find the nearest image of its own and of another class for each query, exactly, in tiles.
+
+    Raises:
+        DataError: Embeddings are NaN, infinite or zero.
     """
-    found = answers(embeddings, labels, queries, gallery, groups=groups, within=within)
-    known, unknown = found.known, found.stranger > -np.inf
-    accepted = known & (found.top >= threshold)
-    pairs = pairs_at_least(embeddings, labels, threshold)
+    unit = UnitRows(data.embeddings, "image")
+    parts = [_find_answers(data, unit, queries) for queries in _split(data.queries, QUERIES)]
+    positive, nearest, right = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
+    return OpenSetAnswers(positive, nearest, right)
+
+
+def _split(positions: Integers, size: int) -> list[Integers]:
+    return [positions[first : first + size] for first in range(0, max(1, len(positions)), size)]
+
+
+def _find_answers(data: OpenSet, unit: UnitRows, positions: Integers) -> tuple[Tensor, Tensor, Tensor]:
+    labels, groups, within = (
+        None if values is None else torch.tensor(values) for values in (data.labels, data.groups, data.within)
+    )
+    assert labels is not None
+    queries, gallery = torch.tensor(positions), torch.tensor(data.gallery)
+    best = torch.full((2, len(queries)), -torch.inf, dtype=unit.dtype)
+    place = torch.zeros(2, len(queries), dtype=torch.int64)
+    for first, tile in similarity_tiles(unit.select(positions), unit, positions=data.gallery, columns=BLOCK):
+        block = gallery[first : first + BLOCK]
+        same = labels[queries, None] == labels[block]
+        tile.masked_fill_(queries[:, None] == block, -torch.inf)
+        if groups is not None:
+            together = (groups[queries, None] == groups[block]) & (groups[block] >= 0)
+            tile.masked_fill_(same & together, -torch.inf)
+        if within is not None:
+            tile.masked_fill_(within[queries, None] != within[block], -torch.inf)
+        for kind, hidden in enumerate((~same, same)):
+            values, places = tile.masked_fill(hidden, -torch.inf).max(1)
+            better = values > best[kind]
+            best[kind], place[kind] = best[kind].maximum(values), torch.where(better, places + first, place[kind])
+    positive, nearest = best
+    right = (positive > nearest) | ((positive == nearest) & (positive > -torch.inf) & (place[0] < place[1]))
+    return positive, nearest, right
+
+
+def find_nearest_classes(data: OpenSet) -> NearestClasses:
+    """Find the classes nearest to each query, exactly, in tiles. Labels must be 0…C−1, C at least 2.
+
+    The first is the class of `nearest_other_class`; the next ones answer the query if that class is taken out of the
+    gallery. Groups play no part, since they concern images of the query's class.
+
+    Raises:
+        DataError: Embeddings are NaN, infinite or zero.
+    """
+    unit, classes = UnitRows(data.embeddings, "image"), data.classes
+    labels, within = torch.tensor(data.labels), None if data.within is None else torch.tensor(data.within)
+    gallery, count = torch.tensor(data.gallery), min(LISTED, classes - 1)
+    similarities, nearest = [], []
+    for positions in _split(data.queries, max(1, min(QUERIES, BLOCK * QUERIES // classes))):
+        queries = torch.tensor(positions)
+        best = torch.full((len(queries), classes), -torch.inf, dtype=unit.dtype)
+        for first, tile in similarity_tiles(unit.select(positions), unit, positions=data.gallery, columns=BLOCK):
+            block = gallery[first : first + BLOCK]
+            if within is not None:
+                tile.masked_fill_(within[queries, None] != within[block], -torch.inf)
+            best.scatter_reduce_(1, labels[block].expand(len(queries), -1), tile, "amax")
+        best[torch.arange(len(queries)), labels[queries]] = -torch.inf
+        values, codes = best.topk(count, dim=1)
+        similarities.append(values)
+        nearest.append(codes)
+    return NearestClasses(torch.cat(similarities).numpy(), torch.cat(nearest).numpy())
+
+
+def measure_acceptance(data: OpenSet, threshold: float) -> dict[str, Any]:
+    """Measure what a threshold accepts and refuses.
+
+    Args:
+        data: The images, their labels any integers.
+        threshold: A cosine; an answer or a pair is accepted from it upwards.
+
+    Returns:
+        threshold, and rates in [0, 1], None for a share of nothing. accepted: share of the known queries whose nearest
+        image is accepted. precision: share of the accepted ones that are right. recognised: share of the known queries
+        that are accepted and right. false_accept_rate: share of the unknown queries that are accepted.
+        pair_true_accept_rate, pair_false_accept_rate: share of all pairs of images of the same class, and of different
+        classes, that are accepted. known_queries, unknown_queries, same_pairs, different_pairs: how many there are.
+
+    Raises:
+        DataError: Embeddings are NaN, infinite or zero.
+    """
+    answers, pairs = find_answers(data), count_pairs_at(data.embeddings, data.labels, threshold)
+    known, unknown = answers.known, answers.nearest_other_class > -np.inf
+    accepted = known & (answers.top >= threshold)
     return {
         "threshold": threshold,
         "accepted": _share(accepted, known),
-        "precision": _share(accepted & found.right, accepted),
-        "recognised": _share(accepted & found.right, known),
-        "false_accept_rate": _share(unknown & (found.stranger >= threshold), unknown),
+        "precision": _share(accepted & answers.right, accepted),
+        "recognised": _share(accepted & answers.right, known),
+        "false_accept_rate": _share(unknown & (answers.nearest_other_class >= threshold), unknown),
         "pair_true_accept_rate": pairs.same / pairs.all_same if pairs.all_same else None,
         "pair_false_accept_rate": pairs.different / pairs.all_different if pairs.all_different else None,
         "known_queries": int(known.sum()),
@@ -217,5 +297,5 @@ def acceptance(
     }
 
 
-def _share(some: NDArray[np.bool_], of: NDArray[np.bool_]) -> float | None:
-    return float(some.sum() / of.sum()) if of.any() else None
+def _share(part: Booleans, whole: Booleans) -> float | None:
+    return float(part.sum() / whole.sum()) if whole.any() else None

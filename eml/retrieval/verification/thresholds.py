@@ -1,30 +1,46 @@
-"""The lowest threshold that keeps to a goal, of similarities in descending order, and what a threshold accepts."""
+"""The lowest threshold that meets a goal, among similarities in descending order, and what a threshold accepts.
+
+A similarity is accepted if it is at least the threshold, so equal similarities are accepted together.
+"""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from eml.retrieval.arrays import Booleans, Floats, Integers
 
 
-def lowest_precise(similarity: Floats, right: NDArray[np.bool_], weights: Floats, goals: Floats) -> Floats:
-    """For each goal the lowest similarity (descending) with at least that share of right ones from it upwards.
+def lowest_precise(similarity: Floats, right: Booleans, weights: Floats, goals: Floats) -> Floats:
+    """Return the lowest threshold of each precision.
 
-    Among at least 1 / (1 − goal), since fewer could not show it; NaN where there is none.
+    Args:
+        similarity: (M,) descending.
+        right: (M,) whether accepting it is right.
+        weights: (M,) how much each counts.
+        goals: (G,) precisions in (0, 1).
+
+    Returns:
+        (G,) similarities from which upwards at least that share is right, among a weight of at least 1/(1 − goal),
+        since less could not show the goal; NaN if there is none.
     """
     total, good = np.cumsum(weights), np.cumsum(weights * right)
     end = ends_of_ties(similarity) & (weights > 0)
-    found = np.full(len(goals), np.nan)
+    lowest = np.full(len(goals), np.nan)
     for number, goal in enumerate(goals):
         places = np.flatnonzero(end & (good >= goal * total * (1 - 1e-12)) & (total * (1 - goal) >= 1 - 1e-9))
         if len(places):
-            found[number] = similarity[places[-1]]
-    return found
+            lowest[number] = similarity[places[-1]]
+    return lowest
 
 
 def lowest_within(similarity: Floats, weights: Floats, allowed: Floats) -> Floats:
-    """For each allowed sum the lowest similarity (descending) from which upwards the weights sum up to no more.
+    """Return the lowest threshold that accepts at most an allowed weight.
 
-    Just above the highest where even that is too much; NaN where there are none that weigh.
+    Args:
+        similarity: (M,) descending.
+        weights: (M,) how much each counts.
+        allowed: (G,) sums of weights.
+
+    Returns:
+        (G,) similarities; just above the highest if even that is too much, NaN if all weights are 0.
     """
     places = np.flatnonzero(ends_of_ties(similarity) & (weights > 0))
     if not len(places):
@@ -34,25 +50,25 @@ def lowest_within(similarity: Floats, weights: Floats, allowed: Floats) -> Float
     return np.where(last < 0, above, similarity[places[np.maximum(last, 0)]])
 
 
-def accepted(similarity: Floats, thresholds: Floats) -> NDArray[np.int64]:
-    """(T,) how many of the similarities (descending) are at least each threshold; none of NaN."""
+def count_accepted(similarity: Floats, thresholds: Floats) -> Integers:
+    """Return (T,) how many of the similarities (M,), descending, are at least each threshold; 0 for NaN."""
     number = np.searchsorted(-similarity, -thresholds, side="right")
     return np.where(np.isnan(thresholds), 0, number)
 
 
-def summed(weights: Floats, number: NDArray[np.int64]) -> Floats:
-    """(T,) sum of the first so many weights."""
+def sum_first(weights: Floats, number: Integers) -> Floats:
+    """Return (T,) sums of the first `number` (T,) weights."""
     total: Floats = np.append(0.0, np.cumsum(weights))[number]
     return total
 
 
-def ends_of_ties(similarity: Floats) -> NDArray[np.bool_]:
-    """(M,) whether the next one is lower."""
+def ends_of_ties(similarity: Floats) -> Booleans:
+    """Return (M,) whether the next similarity is lower, or there is none."""
     return np.append(similarity[1:] != similarity[:-1], np.ones(min(1, len(similarity)), bool))
 
 
-def shares(some: Floats, of: Floats | np.float64 | float) -> Floats:
-    """some / of; NaN where `of` is 0."""
-    found = np.full(len(some), np.nan)
-    np.divide(some, of, out=found, where=np.broadcast_to(of, some.shape) > 0)
-    return found
+def divide(parts: Floats, totals: Floats | np.float64 | float) -> Floats:
+    """Return parts / totals; NaN where the total is 0."""
+    shares = np.full(len(parts), np.nan)
+    np.divide(parts, totals, out=shares, where=np.broadcast_to(totals, parts.shape) > 0)
+    return shares

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from eml import threads
 from eml.dataset.duplicates import components, duplicates, hamming
-from eml.dataset.duplicates.duplicates import Components, hash_values, keeping_order, near_pairs, twins, twins_of_pairs
-from eml.dataset.duplicates.hamming import near_between
+from eml.dataset.duplicates.components import Components
+from eml.dataset.duplicates.duplicates import hash_values, keeping_order, twins, twins_of_pairs
+from eml.dataset.duplicates.hamming import near_between, near_pairs
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -24,8 +25,8 @@ def small_tiles(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, size in {"ROWS": 3, "TILE": 21, "AREA": 60}.items():
             patch.setattr(hamming, name, size)
-        patch.setattr(duplicates, "FEW", 4)
-        patch.setattr(duplicates, "HELD", 30)
+        patch.setattr(duplicates, "BRUTE_FORCE", 4)
+        patch.setattr(duplicates, "MAX_HELD_PAIRS", 30)
         patch.setattr(components, "MERGE_AT", 20)
         patch.setattr(threads, "cores", lambda: 2)
         cut = hamming.ALL if request.param == "each with each" else None
@@ -62,7 +63,7 @@ awkward = st.one_of(
 @settings(max_examples=150, deadline=None)
 @given(awkward, st.integers(0, 63))
 def test_near_pairs_are_those_of_a_loop_over_all_pairs(values: list[int], threshold: int) -> None:
-    found = [
+    result = [
         (int(i), int(j), int(d))
         for block in near_pairs(np.array(values, dtype=np.uint64), threshold)
         for i, j, d in zip(*block, strict=True)
@@ -73,19 +74,19 @@ def test_near_pairs_are_those_of_a_loop_over_all_pairs(values: list[int], thresh
         for j in range(i + 1, len(values))
         if bits_apart(values[i], values[j]) <= threshold
     ]
-    assert sorted(found) == expected
+    assert sorted(result) == expected
 
 
 @settings(max_examples=100, deadline=None)
 @given(awkward, awkward, st.sampled_from([0, 2, 10, 16, 63]))
 def test_near_between_finds_the_pairs_of_a_loop_over_both(values: list[int], others: list[int], threshold: int) -> None:
-    found = [
+    result = [
         (int(i), int(j), int(d))
         for block in near_between(np.array(values, dtype=np.uint64), np.array(others, dtype=np.uint64), threshold)
         for i, j, d in zip(*block, strict=True)
     ]
     pairs = [(i, j, bits_apart(one, other)) for i, one in enumerate(values) for j, other in enumerate(others)]
-    assert sorted(found) == [pair for pair in pairs if pair[2] <= threshold]
+    assert sorted(result) == [pair for pair in pairs if pair[2] <= threshold]
 
 
 def test_blocks_come_in_the_same_order_on_one_thread_and_on_several(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,12 +98,12 @@ def test_blocks_come_in_the_same_order_on_one_thread_and_on_several(monkeypatch:
 
 def test_progress_tells_every_value_once() -> None:
     values = np.random.default_rng(0).integers(0, 2**63, 300, dtype=np.uint64)
-    told: list[int] = []
-    assert list(near_pairs(values, 3, told.append)) == []
-    assert sum(told) == 300
-    told.clear()
-    twins(values, np.repeat([0, 1, 2], 100), np.arange(300), 3, told.append)
-    assert sum(told) == 300
+    counts: list[int] = []
+    assert list(near_pairs(values, 3, counts.append)) == []
+    assert sum(counts) == 300
+    counts.clear()
+    twins(values, np.repeat([0, 1, 2], 100), np.arange(300), 3, counts.append)
+    assert sum(counts) == 300
 
 
 def loop_twins(values: list[int], groups: list[int], rank: list[int], threshold: int) -> list[int]:
@@ -128,8 +129,8 @@ def test_twins_are_those_of_a_loop_that_keeps_the_best_first(
     groups = [random.randrange(group_count) for _ in values]
     rank = random.sample(range(len(values)), len(values))
     # A loop over images finds the nearest kept one among equal hashes too: of those, only the best is ever kept.
-    found = twins(np.array(values, dtype=np.uint64), np.array(groups, dtype=np.int64), np.array(rank), threshold)
-    assert found.tolist() == loop_twins(values, groups, rank, threshold)
+    result = twins(np.array(values, dtype=np.uint64), np.array(groups, dtype=np.int64), np.array(rank), threshold)
+    assert result.tolist() == loop_twins(values, groups, rank, threshold)
 
 
 @settings(max_examples=100, deadline=None)
@@ -145,11 +146,11 @@ def test_twins_of_given_pairs_are_those_of_the_hashes_that_make_them(
         if bits_apart(values[i], values[j]) <= threshold
     ]
     i, j, distance = np.array(near, dtype=np.int64).reshape(-1, 3).T
-    found = twins_of_pairs(np.array(rank, dtype=np.int64), i, j, distance)
-    assert found.tolist() == loop_twins(values, [0] * len(values), rank, threshold)
+    result = twins_of_pairs(np.array(rank, dtype=np.int64), i, j, distance)
+    assert result.tolist() == loop_twins(values, [0] * len(values), rank, threshold)
 
 
-def test_a_chain_of_look_alikes_is_thinned_and_not_swallowed() -> None:
+def test_a_chain_of_look_alikes_is_thinned_and_not_removed_as_a_whole() -> None:
     values = np.array(chain(17, 4), dtype=np.uint64)  # 0, 4, 8, … bits set: neighbours are 4 bits apart
     twin = twins(values, np.zeros(17, dtype=np.int64), np.arange(17), 10)
     assert np.flatnonzero(twin < 0).tolist() == [0, 3, 6, 9, 12, 15]  # 12 bits apart: the nearest that is above 10
@@ -189,8 +190,8 @@ def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.Monke
 
     for name, size in {"ROWS": 64, "TILE": 2**16, "AREA": 2**16}.items():
         monkeypatch.setattr(hamming, name, size)
-    monkeypatch.setattr(duplicates, "FEW", 512)
-    monkeypatch.setattr(duplicates, "HELD", 100_000)
+    monkeypatch.setattr(duplicates, "BRUTE_FORCE", 512)
+    monkeypatch.setattr(duplicates, "MAX_HELD_PAIRS", 100_000)
     size = 3000  # 4.5 million pairs, all near: 76 MB if they were held
     values = np.arange(size, dtype=np.uint64)
     tracemalloc.start()
@@ -210,8 +211,8 @@ def table(**columns: Any) -> Table:
 
 
 def test_hashes_are_read_as_64_bit_numbers() -> None:
-    found = hash_values(table(hash=["0000000000000001", "ffffffffffffffff", "8000000000000000"]))
-    assert found.tolist() == [1, 2**64 - 1, 2**63]
+    result = hash_values(table(hash=["0000000000000001", "ffffffffffffffff", "8000000000000000"]))
+    assert result.tolist() == [1, 2**64 - 1, 2**63]
 
 
 def test_hashes_of_different_kinds_are_refused() -> None:
@@ -225,11 +226,11 @@ def test_hashes_of_different_kinds_are_refused() -> None:
 
 
 def test_a_table_without_hashes_says_how_to_get_them() -> None:
-    with pytest.raises(DataError, match=r"t\.csv: has no column 'hash'.*Run eml scan without --no-hashes"):
+    with pytest.raises(DataError, match=r"t\.csv: has no column 'hash'.*Run eml scan with `hashes`"):
         hash_values(table(width=[1]))
 
 
-def test_a_malformed_hash_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_malformed_hash_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("label,file_name,hash\na,1.jpg,0123456789abcdef\na,2.jpg,12\n")
     frame = pd.read_csv(path, dtype=str)

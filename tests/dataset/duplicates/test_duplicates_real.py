@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from eml.dataset.duplicates.chance_collisions import expected_collisions
+from eml.dataset.duplicates.chance_collisions import estimate_collisions
+from eml.dataset.duplicates.dedup import DedupRules
 from eml.dataset.duplicates.duplicates import hash_values
 from eml.dataset.duplicates.hamming import near_pairs
 from eml.dataset.duplicates.label_conflicts import exact_conflicts
 from eml.dataset.duplicates.same_images import same_images
-from eml.dataset.filter import filter_table
+from eml.dataset.filter import FilterRules, filter_table
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
 from tests.dataset.dirty_truth import copies, images
@@ -39,7 +40,7 @@ def near(table: Table, threshold: int) -> Pairs:
     return {(names[i], names[j]) for block in pairs for i, j in zip(block[0], block[1], strict=True)}
 
 
-def confirmed(table: Table, threshold: int) -> Pairs:
+def verified(table: Table, threshold: int) -> Pairs:
     """With identical files, which are one to `same_images`."""
     same = same_images(table, threshold, "all")
     rows = pd.Series(table.frame["file_name"].to_numpy()).groupby(same.files.of_row).agg(list)
@@ -52,11 +53,11 @@ def test_every_copy_in_dirty_is_found_and_nothing_else(dirty: Table) -> None:
         shown = images(csv.DictReader(file))
     right = copies(shown, dirty.frame["file_name"])
     assert len(right) > 300
-    print("\nbits  hash: recall precision  second look: recall precision")
+    print("\nbits  hash: recall precision  verified: recall precision")
     for threshold in range(0, 17, 2):
         line = f"{threshold:4d}"
-        for found in (near(dirty, threshold), confirmed(dirty, threshold)):
-            known = {tuple(sorted(pair)) for pair in found if pair[0] in shown and pair[1] in shown}
+        for result in (near(dirty, threshold), verified(dirty, threshold)):
+            known = {tuple(sorted(pair)) for pair in result if pair[0] in shown and pair[1] in shown}
             recall, precision = len(known & right) / len(right), len(known & right) / len(known)
             line += f"  {recall:.3f} {precision:.3f}"
             if threshold == 10:
@@ -65,7 +66,7 @@ def test_every_copy_in_dirty_is_found_and_nothing_else(dirty: Table) -> None:
 
 
 def test_exif_copies_are_one_image_to_filter(dirty: Table) -> None:
-    kept = filter_table(dirty, dedup=True).kept["file_name"]
+    kept = filter_table(dirty, FilterRules(dedup=DedupRules())).kept["file_name"]
     assert kept.str.contains("exif_orientation/Landscape_").sum() == 1
     assert kept.str.contains("exif_orientation/Portrait_").sum() == 1
 
@@ -74,18 +75,20 @@ def test_identical_files_of_emoji_are_conflicts(tmp_path: Path) -> None:
     emoji = scanned("emoji", "emoji/images", tmp_path)
     exact = exact_conflicts(emoji)
     assert exact["group"].nunique() == 38
-    near_too = filter_table(emoji, dedup=True, scope="dataset").conflicts
+    near_too = filter_table(emoji, FilterRules(dedup=DedupRules(scope="dataset"))).conflicts
     assert set(exact["file_name"]) <= set(near_too["file_name"])
 
 
 def test_near_hashes_over_classes_of_groceries_are_chance(tmp_path: Path) -> None:
     groceries = scanned("grocery160", "grocery160/images", tmp_path)
-    filtered = filter_table(groceries, dedup=True, scope="dataset")
+    filtered = filter_table(groceries, FilterRules(dedup=DedupRules(scope="dataset")))
     labels = pd.factorize(groceries.frame["label"])[0]
-    expected = expected_collisions(hash_values(groceries), labels, 14)
-    print(f"\ngrocery160, up to 14 bits over classes: {expected.found} pairs, {expected.pairs:.0f} expected by chance")
-    assert filtered.collisions is not None
-    assert filtered.collisions.found > 12
-    assert filtered.confirmed == 0
+    expected = estimate_collisions(hash_values(groceries), labels, 14)
+    chance = expected.near_expected_by_chance
+    print(f"\ngrocery160, up to 14 bits over classes: {expected.near} pairs, {chance:.0f} expected by chance")
+    pairs = filtered.counts.pairs_across_classes
+    assert pairs is not None
+    assert pairs.near > 12
+    assert pairs.same_image == 0
     assert filtered.conflicts.empty
-    assert 0.5 < expected.pairs / expected.found < 1.5
+    assert 0.5 < chance / expected.near < 1.5

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from eml.dataset.duplicates.label_conflicts import exact_conflicts, label_conflicts
-from eml.dataset.duplicates.verify_pairs import confirmed, same_image, thumbnails
+from eml.dataset.duplicates.verify_pairs import is_same_image, read_thumbnails, verify_pairs
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -27,7 +27,7 @@ def same(folder: Path, *images: Image.Image) -> bool:
     for n, image in enumerate(images):
         image.save(folder / f"{n}.png")
     names = [f"{n}.png" for n in range(len(images))]
-    return bool(same_image(thumbnails(folder, names), np.array([0]), np.array([1]))[0])
+    return bool(is_same_image(read_thumbnails(folder, names), np.array([0]), np.array([1]))[0])
 
 
 def test_copies_are_the_same_image(photo: Image.Image, tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_near_hashes_are_conflicts_only_where_the_images_are_the_same(photo: Ima
     photo.resize((80, 60)).save(tmp_path / "b.jpg")
     photo.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "c.png")
     names, hashes = ["a.png", "b.jpg", "c.png"], ["0" * 16, "0" * 15 + "3", "0" * 16]
-    found = label_conflicts(table(tmp_path, label=["x", "y", "z"], file_name=names, hash=hashes), 10)
-    assert found.to_dict("list") == {
+    result = label_conflicts(table(tmp_path, label=["x", "y", "z"], file_name=names, hash=hashes), 10)
+    assert result.to_dict("list") == {
         "group": [1, 1],
         "file_name": ["a.png", "b.jpg"],
         "label": ["x", "y"],
@@ -96,22 +96,22 @@ def test_identical_files_are_conflicts_unread() -> None:
 
 def test_images_with_several_boxes_are_refused(tmp_path: Path) -> None:
     twice = table(tmp_path, label=["x", "y"], file_name=["1", "1"], hash=["0" * 16] * 2)
-    with pytest.raises(DataError, match="whole images are compared, and some are there with several boxes"):
+    with pytest.raises(DataError, match="whole images are compared, and some occur with several boxes"):
         label_conflicts(twice, 10)
 
 
-def test_each_image_is_read_once_and_told(photo: Image.Image, tmp_path: Path) -> None:
+def test_each_image_is_read_once_and_counted(photo: Image.Image, tmp_path: Path) -> None:
     from contextlib import contextmanager
 
-    told: list[tuple[str, int]] = []
+    calls: list[tuple[str, int]] = []
 
     @contextmanager
-    def progress(what: str, total: int):  # type: ignore[no-untyped-def]
-        told.append((what, total))
+    def progress(description: str, total: int):  # type: ignore[no-untyped-def]
+        calls.append((description, total))
         yield lambda done: None
 
     for n in range(3):
         photo.save(tmp_path / f"{n}.png")
     names = ["0.png", "not asked about", "1.png", "2.png"]
-    assert confirmed(tmp_path, names, np.array([0, 0, 2]), np.array([2, 3, 3]), progress).all()
-    assert told == [("second look", 3)]
+    assert verify_pairs(tmp_path, names, np.array([0, 0, 2]), np.array([2, 3, 3]), progress).all()
+    assert calls == [("verifying pairs", 3)]

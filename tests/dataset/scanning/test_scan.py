@@ -6,14 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from eml.dataset.scanning.inspect_file import Row
-from eml.dataset.scanning.listing import list_files
-from eml.dataset.scanning.scan import COLUMNS, Scan, errors_path, scan_folder, summarise
+from eml.dataset.scanning.inspect_file import FileRecord
+from eml.dataset.scanning.scan import COLUMNS, FolderScan, errors_path, scan_folder, summarise
 from eml.dataset.table import read_table, write_table
 from eml.errors import DataError
 from eml.files import digest
@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def reasons(scan: Scan) -> dict[str, str]:
+def reasons(scan: FolderScan) -> dict[str, str]:
     return dict(zip(scan.errors["file_name"], scan.errors["reason"], strict=True))
 
 
@@ -60,7 +60,7 @@ def test_hashes_are_of_the_wanted_kind_or_left_out(root: Path) -> None:
     assert without.equals(scan_folder(root).table[without.columns])
 
 
-def test_files_that_are_no_use_are_listed_with_the_reason(root: Path) -> None:
+def test_files_that_are_unusable_are_listed_with_the_reason(root: Path) -> None:
     (root / "cat" / "empty.jpg").touch()
     (root / "cat" / "text.jpg").write_text("no image")
     whole = (root / "dog" / "1.jpg").read_bytes()
@@ -77,7 +77,7 @@ def test_files_that_are_no_use_are_listed_with_the_reason(root: Path) -> None:
     assert len(scan.table) == 4
 
 
-def test_litter_hidden_files_and_emls_own_are_passed_over(root: Path) -> None:
+def test_litter_hidden_files_and_emls_own_are_ignored(root: Path) -> None:
     before = scan_folder(root)
     write_table(before.table, root / "any name.csv", command="eml scan", root=root)
     for name in ("config.yaml", ".hidden.jpg", "Thumbs.db", "cat/.DS_Store", "cat/desktop.ini"):
@@ -158,20 +158,20 @@ def many(root: Path, count: int) -> None:
 def test_result_does_not_depend_on_the_number_of_processes(root: Path) -> None:
     many(root, 70)
     (root / "dog" / "text.jpg").write_text("no image")
-    told: list[object] = []
+    counts: list[object] = []
 
     @contextmanager
     def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-        told.append(total)
-        yield told.append
+        counts.append(total)
+        yield counts.append
 
     alone, together = scan_folder(root, workers=1), scan_folder(root, workers=2, progress=progress)
     assert alone.table.equals(together.table)
     assert alone.errors.equals(together.errors)
-    assert (told[0], sum(told[1:])) == (75, 75)
+    assert (counts[0], sum(counts[1:])) == (75, 75)
 
 
-def test_a_killed_process_is_told_and_leaves_none_behind(root: Path) -> None:
+def test_a_killed_process_is_reported_and_leaves_none_behind(root: Path) -> None:
     many(root, 200)
 
     @contextmanager
@@ -226,7 +226,10 @@ def test_what_is_no_dataset_is_refused_with_what_to_do(tmp_path: Path) -> None:
         "ROOT: no file in it can be used as an image: not_an_image 1. The first:\n"
         "ROOT/cat/1.jpg: its bytes are of no known image format (not_an_image)"
     )
-    for name, start in (("t.csv", "is a table; scan makes one"), ("d.tar.gz", "is an archive. Unpack it")):
+    for name, start in (
+        ("t.csv", "is a table; scan makes a table from a folder"),
+        ("d.tar.gz", "is an archive. Unpack it"),
+    ):
         (tmp_path / name).touch()
         assert problem_of(tmp_path / name).startswith(f"ROOT: {start}")
     (folder / "cat" / "1.jpg").unlink()
@@ -247,7 +250,7 @@ def test_folders_and_files_that_may_not_be_read(root: Path) -> None:
         (root / "cat").chmod(0o700)
 
 
-def test_one_class_only_is_warned_of_with_the_folder_to_give(tmp_path: Path) -> None:
+def test_one_class_only_is_reported_with_the_folder_to_give(tmp_path: Path) -> None:
     image(tmp_path / "my images" / "1.jpg")
     assert scan_folder(tmp_path).warnings == [
         "only one class, 'my images'; training needs two. A dataset has one folder per class; if this is one of them, "
@@ -258,13 +261,13 @@ def test_one_class_only_is_warned_of_with_the_folder_to_give(tmp_path: Path) -> 
     assert warning.endswith(f"If its own folders are the classes, run: eml scan '{tmp_path}/my images'")
 
 
-def test_classes_without_or_with_one_image_and_splits_are_warned_of(root: Path) -> None:
+def test_classes_without_or_with_one_image_and_splits_are_reported(root: Path) -> None:
     (root / "bird").mkdir()
     (root / "bird" / "notes.txt").write_text("none yet")
     (root / "cat" / "1.jpg").unlink()
     assert scan_folder(root).warnings == [
-        "1 folder (bird) without a usable image, so no class",
-        "1 class (cat) of one image: no use as a query, nothing to find it by",
+        "1 folder (bird) without a usable image, so not a class",
+        "1 class (cat) with one image, which cannot be a query",
     ]
     for name in ("train/cat/1.jpg", "test/cat/1.jpg"):
         image(root.parent / "split" / name)
@@ -276,7 +279,7 @@ def test_summary_counts(root: Path) -> None:
     image(root / "cat" / "3.jpg", (40, 100))
     (root / "lost.txt").touch()
     scan = scan_folder(root)
-    assert summarise(scan) == {
+    assert asdict(summarise(scan)) == {
         "images": 5,
         "classes": 2,
         "bytes": sum(path.stat().st_size for path in root.glob("*/*")),
@@ -288,23 +291,13 @@ def test_summary_counts(root: Path) -> None:
     }
 
 
-def test_files_are_listed_in_the_order_of_their_names(root: Path) -> None:
-    for name in ("b", "a/z", "a b", "a", "c"):
-        image(root / name / "1.jpg")
-        image(root / name / "0.jpg")
-    listing = list_files(root)
-    assert len(listing.files) == 14
-    assert listing.files == sorted(listing.files)
-    assert listing.classes == ["a", "a b", "b", "c", "cat", "dog"]
-
-
 def test_errors_lie_beside_the_table() -> None:
     assert errors_path(Path("x/dataset_info.parquet")) == Path("x/dataset_errors.parquet")
     assert errors_path(Path("x/mine.csv")) == Path("x/mine_errors.csv")
 
 
-def test_every_column_of_the_table_comes_from_the_row() -> None:
-    assert set(COLUMNS) == {*Row._fields, "hash_kind"}
+def test_every_column_of_the_table_comes_from_the_record() -> None:
+    assert set(COLUMNS) - {"label", "hash_kind"} <= {field.name for field in fields(FileRecord)}
 
 
 def test_worker_processes_import_neither_pandas_nor_torch() -> None:

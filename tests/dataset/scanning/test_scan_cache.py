@@ -14,7 +14,7 @@ from PIL import Image
 
 from eml.dataset.pipeline import resolve
 from eml.dataset.scanning import scan as scanning
-from eml.dataset.scanning.scan import Scan, scan_folder
+from eml.dataset.scanning.scan import FolderScan, scan_folder
 from eml.errors import DataError, Interrupted, OutputError
 
 LONG_AGO = 1_600_000_000
@@ -37,12 +37,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def kept(root: Path, **options: object) -> tuple[Scan, list[str]]:
-    told: list[str] = []
-    return scan_folder(root, keep=root / "t.csv", report=told.append, **options), told  # type: ignore[arg-type]
+def kept(root: Path, **options: object) -> tuple[FolderScan, list[str]]:
+    lines: list[str] = []
+    return scan_folder(root, table_path=root / "t.csv", report=lines.append, **options), lines  # type: ignore[arg-type]
 
 
-def same(first: Scan, second: Scan) -> bool:
+def same(first: FolderScan, second: FolderScan) -> bool:
     return first.table.equals(second.table) and first.errors.equals(second.errors)
 
 
@@ -52,27 +52,27 @@ def change_unseen(path: Path, colour: int) -> None:
 
 
 def test_unchanged_files_are_taken_over_and_others_read(root: Path) -> None:
-    first, told = kept(root)
-    assert (first.taken_over, told) == (0, [])
-    again, told = kept(root)
-    assert (again.taken_over, same(first, again)) == (7, True)
-    assert told == ["7 of 7 files are unchanged since the last scan and taken over from it"]
+    first, lines = kept(root)
+    assert (first.cached_files, lines) == (0, [])
+    again, lines = kept(root)
+    assert (again.cached_files, same(first, again)) == (7, True)
+    assert lines == ["7 of 7 files are unchanged since the last scan and are not read again"]
     image(root / "cat" / "0.bmp", 201, LONG_AGO + 1)
     image(root / "cat" / "new.bmp", 202)
     (root / "dog" / "notes.txt").write_text("still no image")
     (root / "dog" / "1.bmp").unlink()
-    third, told = kept(root)
-    assert third.taken_over == 4
+    third, lines = kept(root)
+    assert third.cached_files == 4
     assert same(third, scan_folder(root))
-    assert kept(root, hash_kind="phash-luma256")[0].taken_over == 6  # notes.txt is as new as the scan
+    assert kept(root, hash_kind="phash-luma256")[0].cached_files == 6  # notes.txt is as new as the scan
 
 
 def test_only_reading_again_sees_a_change_that_leaves_size_and_time(root: Path) -> None:
     first, _ = kept(root)
     change_unseen(root / "cat" / "0.bmp", 255)
     assert same(kept(root)[0], first)
-    again, told = kept(root, reread=True)
-    assert (again.taken_over, told) == (0, [])
+    again, lines = kept(root, reread=True)
+    assert (again.cached_files, lines) == (0, [])
     assert not same(again, first)
     assert same(again, scan_folder(root))
     assert same(kept(root)[0], again)  # and is what is kept from now on
@@ -83,7 +83,7 @@ def test_a_file_as_new_as_its_scan_is_read_again(root: Path) -> None:
     for name in ("cat/0.bmp", "dog/notes.txt"):
         os.utime(root / name)
     kept(root)
-    assert kept(root)[0].taken_over == 5
+    assert kept(root)[0].cached_files == 5
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
@@ -98,22 +98,22 @@ def test_what_was_read_in_another_way_or_elsewhere_is_not_taken_over(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept(root)
-    assert kept(root, hash_kind="phash-imagehash")[0].taken_over == 0
-    assert kept(root, hash_kind="phash-imagehash")[0].taken_over == 7
-    assert kept(root, hashes=False)[0].taken_over == 0
+    assert kept(root, hash_kind="phash-imagehash")[0].cached_files == 0
+    assert kept(root, hash_kind="phash-imagehash")[0].cached_files == 7
+    assert kept(root, hashes=False)[0].cached_files == 0
     other = shutil.copytree(root, root.parent / "other" / "data")  # times are copied too
     shutil.copy(root / ".t.csv.eml-scan", root.parent)
-    assert scan_folder(other, keep=root.parent / "t.csv", hashes=False).taken_over == 0
-    assert kept(root)[0].taken_over == 0
+    assert scan_folder(other, table_path=root.parent / "t.csv", hashes=False).cached_files == 0
+    assert kept(root)[0].cached_files == 0
     monkeypatch.setattr("eml.dataset.scanning.scan_cache.version", lambda name: "0.1")  # of Pillow
-    assert kept(root)[0].taken_over == 0
+    assert kept(root)[0].cached_files == 0
 
 
 def test_a_data_set_copied_with_its_times_is_not_read_again(root: Path) -> None:
     first, _ = kept(root)
     copy = shutil.copytree(root, root.parent / "copy")
     again, _ = kept(copy)
-    assert (again.taken_over, again.table.equals(first.table)) == (7, True)
+    assert (again.cached_files, again.table.equals(first.table)) == (7, True)
 
 
 @pytest.mark.parametrize("damage", ["", "{", "0 []\n", "\x00\xff"])
@@ -121,7 +121,7 @@ def test_damaged_records_cost_only_time(root: Path, damage: str) -> None:
     first, _ = kept(root)
     (root / ".t.csv.eml-scan").write_text(damage, encoding="latin-1")
     assert same(kept(root)[0], first)
-    assert kept(root)[0].taken_over == 7
+    assert kept(root)[0].cached_files == 7
 
 
 def test_a_changed_value_is_noticed(root: Path) -> None:
@@ -129,9 +129,11 @@ def test_a_changed_value_is_noticed(root: Path) -> None:
     whole = (root / ".t.csv.eml-scan").read_text()
     assert "12,8" in whole
     (root / ".t.csv.eml-scan").write_text(whole.replace("12,8", "13,8", 1))
-    again, told = kept(root)
+    again, lines = kept(root)
     assert same(again, first)
-    assert told == [f"warning: {root}/.t.csv.eml-scan: cannot be used, so more is read than need be (it is damaged)"]
+    assert lines == [
+        f"warning: {root}/.t.csv.eml-scan: cannot be used, so more files are read than necessary (it is damaged)"
+    ]
 
 
 def stopping(after: int, stop: Callable[[], None]) -> scanning.Progress:
@@ -164,11 +166,11 @@ def test_after_an_interrupt_a_scan_goes_on_where_it_was(root: Path, workers: int
     read = int(str(stopped.value).split()[1])
     assert 40 <= read < 107
     assert str(stopped.value) == (
-        f"interrupted: {read} of 107 files are read, and kept. The same command goes on from there"
+        f"interrupted: {read} of 107 files have been read and saved. Run the same command to continue"
     )
-    scan, told = kept(root, workers=workers)
-    assert told == [f"going on where an earlier scan stopped: {read} of 107 files are read, {107 - read} left"]
-    assert scan.taken_over == read
+    scan, lines = kept(root, workers=workers)
+    assert lines == [f"continuing a scan that was stopped: {read} of 107 files have been read, {107 - read} are left"]
+    assert scan.cached_files == read
     assert same(scan, scan_folder(root))
     assert sorted(path.name for path in root.iterdir()) == sorted([".t.csv.eml-scan", *before])
 
@@ -176,8 +178,8 @@ def test_after_an_interrupt_a_scan_goes_on_where_it_was(root: Path, workers: int
 def test_a_scan_stopped_after_its_last_file_keeps_all(root: Path) -> None:
     with pytest.raises(Interrupted, match="7 of 7 files"):
         kept(root, progress=stopping(7, interrupt))
-    assert kept(root)[0].taken_over == 7
-    assert kept(root)[1] == ["7 of 7 files are unchanged since the last scan and taken over from it"]
+    assert kept(root)[0].cached_files == 7
+    assert kept(root)[1] == ["7 of 7 files are unchanged since the last scan and are not read again"]
 
 
 KILLED = """
@@ -186,10 +188,10 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from eml.dataset.scanning import scan
 from tests.dataset.scanning.test_scan_cache import stopping
-scan.KEEP_EVERY = 0.0
+scan.SAVE_EVERY = 0.0
 root = Path(sys.argv[1])
 kill = stopping(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
-scan.scan_folder(root, keep=root / "t.csv", workers=1, progress=kill)
+scan.scan_folder(root, table_path=root / "t.csv", workers=1, progress=kill)
 """
 
 
@@ -202,14 +204,14 @@ def test_a_killed_scan_loses_nothing_that_was_written(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(Path(__file__).parents[3])], check=False)
     assert done.returncode == -signal.SIGKILL
     (root / ".t.csv.eml-scan.parts" / ".eml-tmp-half").write_text('{"settings"')  # what a kill within a write leaves
-    scan, told = kept(root)
-    assert told == [
-        "going on where an earlier scan stopped: 5 of 15 files are read, 4 left",
-        "6 of 15 files are unchanged since the last scan and taken over from it",
+    scan, lines = kept(root)
+    assert lines == [
+        "continuing a scan that was stopped: 5 of 15 files have been read, 4 are left",
+        "6 of 15 files are unchanged since the last scan and are not read again",
     ]
     assert same(scan, scan_folder(root))
     assert not (root / ".t.csv.eml-scan.parts").exists()
-    assert kept(root)[0].taken_over == 15
+    assert kept(root)[0].cached_files == 15
 
 
 def test_a_scan_that_finds_nothing_usable_or_cannot_write_leaves_the_records_as_they_were(root: Path) -> None:
@@ -229,6 +231,6 @@ def test_a_scan_that_finds_nothing_usable_or_cannot_write_leaves_the_records_as_
 def test_a_folder_given_to_a_later_step_goes_on_too(root: Path) -> None:
     with pytest.raises(Interrupted):
         resolve(root, "split", progress=stopping(3, interrupt))
-    told: list[str] = []
-    assert len(resolve(root, "split", report=told.append).frame) == 6
-    assert told[1] == "going on where an earlier scan stopped: 3 of 7 files are read, 4 left"
+    lines: list[str] = []
+    assert len(resolve(root, "split", report=lines.append).frame) == 6
+    assert lines[1] == "continuing a scan that was stopped: 3 of 7 files have been read, 4 are left"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from eml.dataset.scanning.hashing import open_and_hash
-from eml.dataset.scanning.scan import Scan, scan_folder
+from eml.dataset.scanning.scan import FolderScan, scan_folder
+from tests.dataset.scanning.test_hashing import open_and_hash
 
 pytestmark = pytest.mark.wide
 
@@ -46,7 +46,7 @@ def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scanned(dirty: Path) -> Scan:
+def scanned(dirty: Path) -> FolderScan:
     return scan_folder(dirty)
 
 
@@ -72,7 +72,7 @@ def distance(first: str, second: str) -> int:
 
 
 def test_every_labelled_file_is_a_row_or_an_error_with_the_right_reason(
-    scanned: Scan, labels: list[dict[str, str]], dirty: Path
+    scanned: FolderScan, labels: list[dict[str, str]], dirty: Path
 ) -> None:
     rows = scanned.table.set_index("file_name")
     reasons = dict(zip(scanned.errors["file_name"], scanned.errors["reason"], strict=True))
@@ -90,7 +90,7 @@ def test_every_labelled_file_is_a_row_or_an_error_with_the_right_reason(
             assert (row["width"], row["height"]) == (stored[::-1] if turned else stored), label
 
 
-def test_exif_copies_are_one_image(scanned: Scan, labels: list[dict[str, str]]) -> None:
+def test_exif_copies_are_one_image(scanned: FolderScan, labels: list[dict[str, str]]) -> None:
     rows = scanned.table.set_index("file_name")
     groups = defaultdict(list)
     for label in labels:
@@ -145,7 +145,7 @@ def test_fast_hashes_are_within_two_bits_of_imagehashs_on_upscaled_photos(
         with Image.open(source) as image:
             image.resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
         data = path.read_bytes()
-        hashes = [open_and_hash(data, path, kind)[1] for kind in ("phash-luma256", "phash-imagehash")]
+        hashes = [open_and_hash(data, kind)[1] for kind in ("phash-luma256", "phash-imagehash")]
         distances[distance(*hashes)] += 1
     print(f"\nbits between the kinds, upscaled to {size}: {dict(sorted(distances.items()))}")
     assert max(distances) <= 2

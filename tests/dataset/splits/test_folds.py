@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eml.dataset.splits.folds import ALWAYS_TEST, ALWAYS_TRAIN, By, add_folds, balance
+from eml.dataset.splits.folds import (
+    ALWAYS_TEST,
+    ALWAYS_TRAIN,
+    ClassShare,
+    FoldBy,
+    FoldCounts,
+    GroupCounts,
+    add_folds,
+    balance,
+)
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -26,7 +35,7 @@ class_sizes = st.dictionaries(st.text("abcäß01🍎", min_size=1, max_size=4), 
 @settings(max_examples=40, deadline=None)
 @given(class_sizes, st.integers(2, 6), st.integers(0, 1000), st.sampled_from(["images", "class"]))
 def test_every_row_has_a_fold_that_does_not_depend_on_the_order_of_rows(
-    sizes: dict[str, int], k: int, seed: int, by: By
+    sizes: dict[str, int], k: int, seed: int, by: FoldBy
 ) -> None:
     whole = table(sizes)
     try:
@@ -82,7 +91,7 @@ def test_the_seed_decides() -> None:
     assert add_folds(whole)["fold"].tolist()[:10] == add_folds(whole, 5, 28)["fold"].tolist()[:10]
 
 
-def test_boxes_of_one_image_are_told_apart_by_their_corners() -> None:
+def test_boxes_of_one_image_are_distinguished_by_their_corners() -> None:
     frame = pd.DataFrame(
         {"label": ["a"] * 4, "file_name": ["1.jpg"] * 4, "x_1": [0, 1, 2, 3]}
         | {c: [9] * 4 for c in ("y_1", "x_2", "y_2")}
@@ -99,27 +108,32 @@ def test_an_earlier_fold_column_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    "sizes, k, by, told",
+    "sizes, k, by, message",
     [
         (
             {"a": 3, "b": 2},
             5,
             "images",
-            "no class has 5 images, one for each fold; the largest has 3. Give --k 3 or less, or --by class",
+            'no class has 5 images, one for each fold; the largest has 3. Give `k=3` or less, or `by="class"`',
         ),
-        ({"a": 1, "b": 1}, 2, "images", "every class has one image, which no fold can be made of. Give --by class"),
-        ({"a": 9, "b": 9}, 3, "class", "has 2 classes for 3 folds. Give --k 2 or less, or --by images"),
-        ({"a": 9}, 3, "class", "has 1 class for 3 folds. Give --by images"),
+        (
+            {"a": 1, "b": 1},
+            2,
+            "images",
+            'every class has one image, which cannot be spread over folds. Give `by="class"`',
+        ),
+        ({"a": 9, "b": 9}, 3, "class", 'has 2 classes for 3 folds. Give `k=2` or less, or `by="images"`'),
+        ({"a": 9}, 3, "class", 'has 1 class for 3 folds. Give `by="images"`'),
     ],
 )
-def test_too_few_for_k_folds_says_what_works(sizes: dict[str, int], k: int, by: By, told: str) -> None:
+def test_too_few_for_k_folds_says_what_works(sizes: dict[str, int], k: int, by: FoldBy, message: str) -> None:
     with pytest.raises(DataError) as error:
         add_folds(table(sizes), k, by=by)
-    assert error.value.problems == [f"images/t.csv: {told}"]
+    assert error.value.problems == [f"images/t.csv: {message}"]
 
 
 def test_one_fold_is_no_fold() -> None:
-    with pytest.raises(DataError, match="--k must be at least 2, got 1"):
+    with pytest.raises(DataError, match="`k` must be at least 2, got 1"):
         add_folds(table({"a": 3}), 1)
 
 
@@ -141,7 +155,7 @@ earlier_folds = st.one_of(st.none(), st.lists(st.sampled_from([-2, -1, 0, 1]), m
 @settings(max_examples=100, deadline=None)
 @given(rows_in_groups, st.integers(2, 4), st.integers(0, 99), st.sampled_from(["images", "class"]), earlier_folds)
 def test_no_group_is_in_two_folds_whatever_the_order_of_rows(
-    rows: list[tuple[str, int]], k: int, seed: int, by: By, earlier: list[int] | None
+    rows: list[tuple[str, int]], k: int, seed: int, by: FoldBy, earlier: list[int] | None
 ) -> None:
     whole, groups = with_groups(rows)
     if earlier is not None:
@@ -178,20 +192,28 @@ def test_a_class_of_one_group_always_trains_and_goes_along_where_another_class_i
     few = frame[frame["label"] == "few"]["fold"].tolist()
     assert few == [ALWAYS_TRAIN, frame["fold"][3]]
     assert few[1] >= 0
-    found = balance(whole, frame, 5, "images", groups)
-    assert (found.small, found.one_group, found.one_fold) == (["few"], ["alike"], [])
-    assert (found.groups, found.grouped, found.largest) == (2, 10, 8)
-    assert found.folds[-1] == {"fold": -1, "images": 9, "classes": 2, "groups": 1, "fewest": 1, "most": 8}
+    result = balance(whole, frame, 5, "images", groups)
+    assert result.groups == GroupCounts(
+        of_several=2,
+        images=10,
+        largest=8,
+        classes_too_small=["few"],
+        classes_of_one_group=["alike"],
+        classes_in_one_fold=[],
+        classes_joined=0,
+        taken_to_test=0,
+    )
+    assert result.folds[-1] == FoldCounts(fold=-1, images=9, classes=2, groups=1, fewest=1, most=8)
 
 
-def test_a_class_that_lies_wholly_in_one_fold_is_told() -> None:
+def test_a_class_that_lies_wholly_in_one_fold_is_reported() -> None:
     rows = [("a", n) for n in range(8)] + [("b", 20)] * 3 + [("b", 21)] * 3 + [("c", 20), ("c", 20), ("c", 20)]
     whole, groups = with_groups(rows)
     frame = add_folds(whole, 3, groups=groups)
-    found = balance(whole, frame, 3, "images", groups)
-    assert found.one_group == ["c"]
-    assert found.one_fold == ["c"]  # its group holds images of b, which is folded
-    assert found.worst_class == ("b", 0, 2.0)  # two groups for three folds
+    result = balance(whole, frame, 3, "images", groups)
+    assert result.groups.classes_of_one_group == ["c"]
+    assert result.groups.classes_in_one_fold == ["c"]  # its group holds images of b, which is folded
+    assert result.worst_class == ClassShare("b", 0, 2.0)  # two groups for three folds
 
 
 def test_folds_are_as_even_as_those_of_scikit_learn() -> None:
@@ -220,36 +242,38 @@ def test_folds_are_as_even_as_those_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows, k, by, told",
+    "rows, k, by, message",
     [
         (
             [("a", n % 3) for n in range(9)],
             5,
             "images",
-            "its images are in 3 groups, for 5 folds; the largest holds 3 of 9 images. Give --k 3 or less, fewer "
-            "columns to --group-by, a lower --threshold, or --no-near",
+            "its images are in 3 groups, for 5 folds; the largest holds 3 of 9 images. Give `k=3` or less, fewer "
+            "columns as `group_by`, a lower `threshold`, or `near=False`",
         ),
         (
             [("a", 1)] * 9,
             5,
             "images",
-            "every class of at least 5 images is one single group, of which no fold can be made. Give --by class, "
-            "fewer columns to --group-by, a lower --threshold, or --no-near",
+            "every class of at least 5 images is one single group, which cannot be spread over folds. Give "
+            '`by="class"`, fewer columns as `group_by`, a lower `threshold`, or `near=False`',
         ),
         (
             [("a", 1), ("b", 1), ("c", 2), ("d", 3)],
             4,
             "class",
-            "its 4 classes are joined to 3 by groups that they share, for 4 folds. Give --k 3 or less, --by images, "
-            "fewer columns to --group-by, or --no-near",
+            "its 4 classes are joined to 3 by groups that they share, for 4 folds. Give `k=3` or less, "
+            '`by="images"`, fewer columns as `group_by`, or `near=False`',
         ),
     ],
 )
-def test_too_few_groups_for_k_folds_says_what_works(rows: list[tuple[str, int]], k: int, by: By, told: str) -> None:
+def test_too_few_groups_for_k_folds_says_what_works(
+    rows: list[tuple[str, int]], k: int, by: FoldBy, message: str
+) -> None:
     whole, groups = with_groups(rows)
     with pytest.raises(DataError) as error:
         add_folds(whole, k, by=by, groups=groups)
-    assert error.value.problems == [f"images/t.csv: {told}"]
+    assert error.value.problems == [f"images/t.csv: {message}"]
 
 
 def test_images_of_the_test_stay_there_and_take_their_groups_along() -> None:
@@ -257,7 +281,7 @@ def test_images_of_the_test_stay_there_and_take_their_groups_along() -> None:
     whole = Table(whole.frame.assign(fold=[-2, -1] + [0] * 22), whole.root, whole.path)
     frame = add_folds(whole, 5, groups=groups)
     assert frame.index[frame["fold"] == ALWAYS_TEST].tolist() == [0, 12]
-    assert balance(whole, frame, 5, "images", groups).taken == 1
+    assert balance(whole, frame, 5, "images", groups).groups.taken_to_test == 1
     assert add_folds(whole, 5)["fold"].tolist().count(ALWAYS_TEST) == 1
     everything = Table(whole.frame.assign(fold=-2), whole.root, whole.path)
     with pytest.raises(DataError, match=r"every image is always in the test \(fold -2\)"):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eml.dataset.splits import leak_audit as module
-from eml.dataset.splits.leak_audit import COLUMNS, Audit, audit_folds, audit_tables
+from eml.dataset.splits.leak_audit import COLUMNS, LeakAudit, audit_folds, audit_tables
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -22,7 +22,7 @@ def table(name: str = "t", root: str = "images", **columns: list[Any]) -> Table:
     return Table(pd.DataFrame(names | columns), Path(root), Path(f"{root}/{name}.csv"))
 
 
-def problem(call: Callable[[], Audit]) -> str:
+def problem(call: Callable[[], LeakAudit]) -> str:
     with pytest.raises(DataError) as error:
         call()
     return str(error.value)
@@ -35,23 +35,23 @@ small_hashes = st.lists(st.integers(0, 63).map(lambda bits: f"{bits:016x}"), min
 @given(small_hashes, small_hashes, st.integers(0, 3))
 def test_pairs_between_two_tables_are_those_of_brute_force(one: list[str], other: list[str], threshold: int) -> None:
     train, test = table("train", hash=one, content=one), table("test", hash=other, content=other)
-    found = audit_tables(train, test, threshold=threshold)
+    result = audit_tables(train, test, threshold=threshold)
     expected = [
         (f"train{i}.jpg", f"test{j}.jpg", distance)
         for (i, a), (j, b) in product(enumerate(one), enumerate(other))
         if (distance := (int(a, 16) ^ int(b, 16)).bit_count()) <= threshold
     ]
-    listed = found.pairs[["file_name", "other_file_name", "distance"]].itertuples(index=False, name=None)
+    listed = result.pairs[["file_name", "other_file_name", "distance"]].itertuples(index=False, name=None)
     assert sorted(listed) == sorted(expected)
-    assert found.pairs["distance"].is_monotonic_increasing
-    assert found.count == len(expected)
-    assert found.same_content == sum(distance == 0 for *_, distance in expected)
-    assert found.pairs["same_content"].equals(found.pairs["distance"] == 0)
-    assert found.look_alikes == {
+    assert result.pairs["distance"].is_monotonic_increasing
+    assert result.num_pairs == len(expected)
+    assert result.pairs_of_same_content == sum(distance == 0 for *_, distance in expected)
+    assert result.pairs["same_content"].equals(result.pairs["distance"] == 0)
+    assert result.images_with_pair == {
         "train": len({a for a, _, _ in expected}),
         "test": len({b for _, b, _ in expected}),
     }
-    assert found.clean == (not expected)
+    assert result.clean == (not expected)
 
 
 @settings(max_examples=40, deadline=None)
@@ -62,65 +62,65 @@ def test_pairs_between_the_folds_of_a_table_are_those_of_brute_force(
     folds = [fold for _, fold in rows]
     whole = table(hash=[f"{bits:016x}" for bits, _ in rows], fold=folds)
     if len(set(folds)) < 2:
-        assert "there is no other to compare with" in problem(lambda: audit_folds(whole))
+        assert "there is no second fold to compare with" in problem(lambda: audit_folds(whole))
         return
-    found = audit_folds(whole, threshold=threshold)
+    result = audit_folds(whole, threshold=threshold)
     expected = {
         frozenset({f"t{i}.jpg", f"t{j}.jpg"})
         for i, j in product(range(len(rows)), repeat=2)
         if folds[i] != folds[j] and (rows[i][0] ^ rows[j][0]).bit_count() <= threshold
     }
-    listed = [frozenset(pair) for pair in found.pairs[["file_name", "other_file_name"]].to_numpy().tolist()]
-    assert len(listed) == found.count == len(expected)
+    listed = [frozenset(pair) for pair in result.pairs[["file_name", "other_file_name"]].to_numpy().tolist()]
+    assert len(listed) == result.num_pairs == len(expected)
     assert set(listed) == expected
-    assert sum(found.sides.values()) == len(rows)
+    assert sum(result.images.values()) == len(rows)
     again = audit_folds(
         Table(whole.frame.iloc[::-1].reset_index(drop=True), whole.root, whole.path), threshold=threshold
     )
-    assert again.pairs.equals(found.pairs)
+    assert again.pairs.equals(result.pairs)
 
 
 def test_a_pair_says_where_its_images_are_and_what_they_are_called() -> None:
     train = table("train", hash=["0" * 16, "f" * 16], content=["x", "y"], label=["apple", "pear"])
     test = table("test", hash=["0" * 15 + "3"], content=["z"], label=["plum"])
-    found = audit_tables(train, test)
-    assert tuple(found.pairs.columns) == COLUMNS
-    assert found.pairs.to_numpy().tolist() == [["train", "train0.jpg", "apple", "test", "test0.jpg", "plum", 2, False]]
-    assert found.classes == []
-    assert found.sides == {"train": 2, "test": 1}
+    result = audit_tables(train, test)
+    assert tuple(result.pairs.columns) == COLUMNS
+    assert result.pairs.to_numpy().tolist() == [["train", "train0.jpg", "apple", "test", "test0.jpg", "plum", 2, False]]
+    assert result.shared_classes == []
+    assert result.images == {"train": 2, "test": 1}
 
 
 def test_shared_values_and_classes_are_named_and_blanks_are_no_value() -> None:
     train = table("train", hash=["0" * 16] * 3, camera=["1", "", "3"], label=["a", "b", "c"])
     test = table("test", hash=["f" * 16] * 3, camera=["3", "", "1"], label=["c", "d", "a"])
-    found = audit_tables(train, test, group_by=["camera"])
-    assert found.values == {"camera": ["1", "3"]}
-    assert found.classes == ["a", "c"]
-    assert found.count == 0
-    assert not found.clean
+    result = audit_tables(train, test, group_by=["camera"])
+    assert result.shared_values == {"camera": ["1", "3"]}
+    assert result.shared_classes == ["a", "c"]
+    assert result.num_pairs == 0
+    assert not result.clean
     assert audit_tables(train, test).clean  # classes are for the caller to judge
 
 
 def test_without_hashes_the_same_file_is_found_by_content_or_by_its_place() -> None:
     train = table("train", content=["x", "y", "x"])
-    found = audit_tables(train, table("test", content=["x", "z"]))
-    assert (found.count, found.same_content, found.look_alikes) == (2, 2, {"train": 2, "test": 1})
-    assert found.pairs["distance"].tolist() == [0, 0]
-    assert len(found.warnings) == 2
+    result = audit_tables(train, table("test", content=["x", "z"]))
+    assert (result.num_pairs, result.pairs_of_same_content, result.images_with_pair) == (2, 2, {"train": 2, "test": 1})
+    assert result.pairs["distance"].tolist() == [0, 0]
+    assert len(result.warnings) == 2
     bare = table("bare", file_name=["train0.jpg", "new.jpg"])
     assert audit_tables(train, bare).pairs["other_file_name"].tolist() == ["train0.jpg"]
-    assert audit_tables(train, table("bare", root="elsewhere", file_name=["train0.jpg"])).count == 0
+    assert audit_tables(train, table("bare", root="elsewhere", file_name=["train0.jpg"])).num_pairs == 0
     four = table(content=["x", "x", "x", "y"], fold=[0, 1, -1, 2])
-    assert audit_folds(four).count == 3
+    assert audit_folds(four).num_pairs == 3
 
 
 def test_of_very_many_pairs_the_nearest_are_listed_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LISTED", 10)
+    monkeypatch.setattr(module, "MAX_LISTED", 10)
     train = table("train", hash=["0" * 15 + "1"] * 30 + ["0" * 16] * 3)
-    found = audit_tables(train, table("test", hash=["0" * 16] * 3))
-    assert found.count == 99
-    assert found.pairs["distance"].tolist() == [0] * 9 + [1]
-    assert found.look_alikes == {"train": 33, "test": 3}
+    result = audit_tables(train, table("test", hash=["0" * 16] * 3))
+    assert result.num_pairs == 99
+    assert result.pairs["distance"].tolist() == [0] * 9 + [1]
+    assert result.images_with_pair == {"train": 33, "test": 3}
 
 
 def test_rows_that_are_never_trained_on_do_not_leak() -> None:
@@ -137,8 +137,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         "hashes of different kinds cannot be compared: 'phash-luma256' in images/one.csv, 'phash-imagehash' in "
         "images/other.csv. Run eml scan again with one kind"
     )
-    assert problem(lambda: audit_tables(one, one)).startswith("images/one.csv: is given twice")
+    assert problem(lambda: audit_tables(one, one)).startswith("images/one.csv: is both tables")
     assert "has no column 'fold'" in problem(lambda: audit_folds(one))
     assert problem(lambda: audit_tables(one, other, group_by=["camera"])).startswith(
-        "images/one.csv: --group-by: has no column 'camera'"
+        "images/one.csv: `group_by`: no column 'camera'"
     )

@@ -25,25 +25,25 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_folds_have_no_look_alikes_in_common_and_plain_ones_have(data: tuple[str, Table]) -> None:
     name, table = data
     k, some = (5, 40) if name == "grocery160" else (3, 400)
-    groups = group_rows(table).of
+    groups = group_rows(table).ids
     plain = audit_folds(Table(add_folds(table, k), table.root, table.path))
-    assert plain.count > some
+    assert plain.num_pairs > some
     folds = add_folds(table, k, groups=groups)
     assert audit_folds(Table(folds, table.root, table.path)).clean
     images = folds["fold"].value_counts()
     assert images.max() - images.min() <= 3
     if name == "grocery160":
-        found = balance(table, folds, k, "images", groups)
-        assert found.worst_class is not None
-        assert abs(found.worst_class[1] - found.worst_class[2]) < 1  # as even as without groups
+        result = balance(table, folds, k, "images", groups)
+        assert result.worst_class is not None
+        assert abs(result.worst_class.images - result.worst_class.even) < 1  # as even as without groups
 
 
 def test_a_split_by_ratio_has_no_look_alikes_on_both_sides(data: tuple[str, Table]) -> None:
     _, table = data
-    sides = split_by_ratio(table, groups=group_rows(table).of)
+    sides = split_by_ratio(table, groups=group_rows(table).ids)
     train, test = (Table(side, table.root, Path(f"{name}.csv")) for name, side in vars(sides).items())
-    found = audit_tables(train, test)
-    assert found.clean
-    assert found.classes == []
+    result = audit_tables(train, test)
+    assert result.clean
+    assert result.shared_classes == []
     assert len(set(test.frame["label"])) == round(0.2 * table.frame["label"].nunique())
     assert np.isin(test.frame["label"], train.frame["label"]).sum() == 0

@@ -20,7 +20,7 @@ def frame(rows: list[tuple[str, str]]) -> pd.DataFrame:
 
 def marked(some: pd.DataFrame, share: float | None = None, seed: int = 28) -> pd.DataFrame:
     groups = group_rows(Table(some, Path()), group_by=["camera"], near=False, within_class=True)
-    return mark_query_gallery(some, groups.of, share, seed)
+    return mark_query_gallery(some, groups.ids, share, seed)
 
 
 tables = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1", "2", "3"])), min_size=1, max_size=25)
@@ -28,7 +28,7 @@ tables = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1", "2
 
 @settings(max_examples=60, deadline=None)
 @given(tables, st.one_of(st.none(), st.floats(0.05, 0.95)), st.integers(0, 99))
-def test_no_query_has_a_image_of_its_class_and_camera_in_the_gallery(
+def test_no_query_has_an_image_of_its_class_and_camera_in_the_gallery(
     rows: list[tuple[str, str]], share: float | None, seed: int
 ) -> None:
     whole = frame(rows)
@@ -37,8 +37,8 @@ def test_no_query_has_a_image_of_its_class_and_camera_in_the_gallery(
     try:
         test = marked(whole, share, seed)
     except DataError as error:
-        told = str(error)
-        assert "there is no query" in told
+        message = str(error)
+        assert "there is no query" in message
         assert not several
         return
     assert test.drop(columns=["is_query", "is_gallery"]).equals(whole)
@@ -75,7 +75,7 @@ def test_the_seed_decides_and_other_cameras_of_the_class_stay() -> None:
 
 @pytest.mark.parametrize("share", [0, 1, -0.5, float("nan")])
 def test_a_share_out_of_range_is_refused(share: float) -> None:
-    with pytest.raises(DataError, match="--query-share must be within 0 and 1"):
+    with pytest.raises(DataError, match="`query_share` must be between 0 and 1"):
         mark_query_gallery(frame([("a", ""), ("a", "")]), np.arange(2), share)
 
 

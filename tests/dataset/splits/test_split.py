@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eml.dataset.splits.split import (
-    Split,
+    SplitTables,
     class_counts,
-    leaking,
+    rows_on_both_sides,
     split_by_alternate,
     split_by_column,
     split_by_counts,
@@ -39,14 +39,14 @@ def classes(frame: pd.DataFrame) -> set[str]:
     return set(frame["label"])
 
 
-def problem(call: Callable[[], Split]) -> str:
+def problem(call: Callable[[], SplitTables]) -> str:
     with pytest.raises(DataError) as error:
         call()
     return str(error.value)
 
 
 class_sizes = st.dictionaries(st.text("abcäß01🍎", min_size=1, max_size=4), st.integers(1, 12), min_size=2, max_size=25)
-STRATEGIES: list[Callable[[Table], Split]] = [
+STRATEGIES: list[Callable[[Table], SplitTables]] = [
     split_by_alternate,
     lambda whole: split_by_ratio(whole, 0.5),
     lambda whole: split_by_ratio(whole, 0.3, random_seed=5),
@@ -57,14 +57,14 @@ STRATEGIES: list[Callable[[Table], Split]] = [
 @settings(max_examples=40, deadline=None)
 @given(class_sizes, st.sampled_from(STRATEGIES), st.integers(0, 1000))
 def test_every_row_is_on_one_side_every_class_too_and_row_order_is_of_no_account(
-    sizes: dict[str, int], strategy: Callable[[Table], Split], seed: int
+    sizes: dict[str, int], strategy: Callable[[Table], SplitTables], seed: int
 ) -> None:
     whole = table(sizes)
     try:
         sides = strategy(whole)
     except DataError as error:
-        told = str(error)
-        assert "leaves none to" in told
+        message = str(error)
+        assert "leaves none to" in message
         return
     assert not classes(sides.train) & classes(sides.test)
     assert len(sides.train)
@@ -92,7 +92,7 @@ def test_by_counts_an_empty_side_shows_the_sizes_and_options_that_work() -> None
     whole = table({"a": 60, "b": 70, "c": 70, "d": 90, "e": 90, "f": 90})
     assert problem(lambda: split_by_counts(whole)) == (
         "images/t.csv: no class has 3 to 50 images, which leaves none to train; its 6 classes have 60 to 90 "
-        "images. These would work: --min-n-samples 3 --max-n-samples 70; --by ratio; --by alternate"
+        'images. These would work: `min_n_samples=3` `max_n_samples=70`; `by="ratio"`; `by="alternate"`'
     )
     assert classes(split_by_counts(whole, 3, 70).train) == {"a", "b", "c"}
     assert "every class has 3 to 90 images, which leaves none to test" in problem(lambda: split_by_counts(whole, 3, 90))
@@ -108,18 +108,18 @@ def test_by_counts_the_options_it_advises_do_work(sizes: dict[str, int], least: 
         advised = str(error).partition("These would work: ")[2].split("; ")
         for option in advised:
             match option.split():
-                case ["--min-n-samples", low, "--max-n-samples", high]:
-                    split_by_counts(whole, int(low), int(high))
-                case ["--by", "ratio"]:
+                case [low, high] if low.startswith("`min_n_samples=") and high.startswith("`max_n_samples="):
+                    split_by_counts(whole, *(int(bound.strip("`").partition("=")[2]) for bound in (low, high)))
+                case ['`by="ratio"`']:
                     split_by_ratio(whole)
-                case ["--by", "alternate"]:
+                case ['`by="alternate"`']:
                     split_by_alternate(whole)
                 case _:
                     pytest.fail(f"advice that is not understood: {option}")
 
 
 def test_by_counts_equal_classes_are_not_advised_other_counts() -> None:
-    assert problem(lambda: split_by_counts(table({"a": 4, "b": 4}))).endswith("These would work: --by alternate")
+    assert problem(lambda: split_by_counts(table({"a": 4, "b": 4}))).endswith('These would work: `by="alternate"`')
 
 
 def test_one_class_cannot_be_split() -> None:
@@ -153,15 +153,15 @@ def test_by_ratio_the_seed_decides() -> None:
 def test_by_ratio_too_few_classes_say_which_ratio_works() -> None:
     few = table({"a": 3, "b": 3, "c": 3})
     assert problem(lambda: split_by_ratio(few, 0.1)) == (
-        "images/t.csv: --test-ratio 0.1 of 3 classes leaves none to test. Give a ratio from 0.33 to 0.67"
+        "images/t.csv: `test_ratio` 0.1 of 3 classes leaves none to test. Give a ratio from 0.33 to 0.67"
     )
     assert problem(lambda: split_by_ratio(few, 0.9)).startswith(
-        "images/t.csv: --test-ratio 0.9 of 3 classes leaves none to train"
+        "images/t.csv: `test_ratio` 0.9 of 3 classes leaves none to train"
     )
     split_by_ratio(few, 0.33)
     split_by_ratio(few, 0.67)
     for ratio in (0, 1, -0.5, 20, float("nan")):
-        assert "--test-ratio must be within 0 and 1" in problem(lambda ratio=ratio: split_by_ratio(few, ratio))
+        assert "`test_ratio` must be between 0 and 1" in problem(lambda ratio=ratio: split_by_ratio(few, ratio))
 
 
 def test_by_alternate_is_by_the_sorted_names() -> None:
@@ -178,12 +178,12 @@ def test_by_column_rows_go_where_it_says() -> None:
 def test_by_column_a_class_on_both_sides_is_named() -> None:
     whole = table({"a": 2, "b": 2, "c": 1}, side=["train", "test", "test", "train", "test"])
     assert problem(lambda: split_by_column(whole, "side")) == (
-        "images/t.csv: column 'side' puts 2 classes on both sides: 'a', 'b'. A model is tested on classes that it "
-        "has not seen: give each class one side"
+        "images/t.csv: column 'side' puts 2 classes on both sides: 'a', 'b'. The test measures classes that "
+        "the model has not seen: put each class on one side"
     )
 
 
-def test_by_column_other_values_an_empty_side_and_a_missing_column_are_told() -> None:
+def test_by_column_other_values_an_empty_side_and_a_missing_column_are_reported() -> None:
     whole = table({"a": 2, "b": 1}, side=["train", "val", ""], same=["test"] * 3)
     assert "must be 'train' or 'test' in every row, found 1 of 'train', 1 of 'val', 1 of ''" in problem(
         lambda: split_by_column(whole, "side")
@@ -221,10 +221,10 @@ def test_by_ratio_classes_that_a_group_joins_are_on_one_side(
     try:
         sides = split_by_ratio(whole, ratio, seed, groups)
     except DataError as error:
-        told = str(error)
-        assert "leaves none to" in told or "groups join" in told
+        message = str(error)
+        assert "leaves none to" in message or "groups join" in message
         return
-    assert not leaking(whole, sides, groups).any()
+    assert not rows_on_both_sides(whole, sides, groups).any()
     assert not classes(sides.train) & classes(sides.test)
     assert Counter(sides.train["file_name"]) + Counter(sides.test["file_name"]) == Counter(whole.frame["file_name"])
     assert len(classes(sides.test)) <= round(ratio * len({label for label, _ in rows}))
@@ -241,18 +241,18 @@ def test_by_ratio_groups_within_classes_change_nothing_and_a_few_joined_ones_kee
     joined = np.where(alone < 10, 0, np.where(alone < 15, 10, alone))  # ten classes are one, and five are
     sides = split_by_ratio(whole, groups=joined)
     assert len(classes(sides.test)) == len(classes(plain.test)) == 8
-    assert not leaking(whole, sides, joined).any()
+    assert not rows_on_both_sides(whole, sides, joined).any()
 
 
 def test_by_ratio_one_group_over_all_classes_leaves_no_side() -> None:
     whole, groups = in_groups([(label, 1) for label in "abcd"])
     assert problem(lambda: split_by_ratio(whole, 0.5, groups=groups)) == (
-        "images/t.csv: groups join 4 classes so that none is left to test. Give another --test-ratio, fewer columns "
-        "to --group-by, a lower --threshold, or --no-near"
+        "images/t.csv: groups join 4 classes, which leaves none to test. Give another `test_ratio`, fewer columns "
+        "as `group_by`, a lower `threshold`, or `near=False`"
     )
 
 
 def test_what_leaks_is_counted_on_both_sides() -> None:
     whole, groups = in_groups([("a", 1), ("a", 2), ("b", 1), ("b", 1), ("c", 2), ("d", 3)])
     sides = split_by_alternate(whole)
-    assert leaking(whole, sides, groups).tolist() == [True, False, True, True, False, False]
+    assert rows_on_both_sides(whole, sides, groups).tolist() == [True, False, True, True, False, False]

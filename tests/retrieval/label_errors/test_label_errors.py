@@ -10,7 +10,7 @@ from torch import Tensor
 from eml.errors import DataError
 from eml.retrieval.label_errors import label_errors
 from eml.retrieval.label_errors.label_errors import LabelErrors, find_label_errors, most_similar, toward_other_centres
-from eml.retrieval.label_errors.label_votes import Votes, votes
+from eml.retrieval.label_errors.label_votes import Votes, collect_votes
 from eml.retrieval.label_errors.suspect_classes import mixed_classes, one_classes
 
 Labels = NDArray[np.int64]
@@ -51,22 +51,22 @@ def by_hand(embeddings: Tensor, labels: Labels, temperature: float, k: int) -> l
 
 
 def found(embeddings: Tensor, labels: Labels, spaces: Labels | None = None) -> tuple[Votes, LabelErrors]:
-    voted = votes(embeddings, labels, spaces)
+    voted = collect_votes(embeddings, labels, spaces)
     return voted, find_label_errors(voted, embeddings)
 
 
 def test_shares_are_those_of_a_loop_over_all_images() -> None:
     embeddings, labels = clusters([9, 7, 5, 3], spread=2.0)
-    voted = votes(embeddings, labels, k=8)
+    voted = collect_votes(embeddings, labels, k=8)
     errors = find_label_errors(voted, embeddings)
     wanted = by_hand(embeddings, labels, voted.temperatures[0], 8)
     assert errors.own == pytest.approx([own for own, _, _ in wanted], abs=1e-5)
-    assert errors.other == pytest.approx([other for _, other, _ in wanted], abs=1e-5)
+    assert errors.rival == pytest.approx([other for _, other, _ in wanted], abs=1e-5)
     assert errors.suggested.tolist() == [suggested for _, _, suggested in wanted]
 
 
 def test_nearness_to_other_centres_is_that_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_errors, "HELD", 12)
+    monkeypatch.setattr(label_errors, "ENTRIES", 12)
     embeddings, labels = clusters([6, 5, 4, 1], spread=2.0)
     spaces = np.arange(16) % 2
     unit = (embeddings.double() / embeddings.double().norm(dim=1, keepdim=True)).numpy()
@@ -99,7 +99,7 @@ def test_of_equal_scores_the_image_that_is_nearer_to_another_centre_comes_first(
 
 def test_a_vote_amounts_to_fifteen_images_whatever_the_similarities_are_spread_over() -> None:
     for spread in (0.02, 0.3, 3.0):
-        voted = votes(*clusters([60, 60, 60], spread=spread))
+        voted = collect_votes(*clusters([60, 60, 60], spread=spread))
         weights = np.maximum(voted.weights, 1e-300)
         assert np.median(np.exp(-(weights * np.log(weights)).sum(1))) == pytest.approx(15, rel=0.01)
 
@@ -177,9 +177,9 @@ def test_a_image_half_way_between_two_labels_is_ambiguous() -> None:
 def test_one_class_under_two_labels_is_told_and_two_classes_are_not() -> None:
     embeddings, labels = clusters([60, 60, 60])
     split = np.where((labels == 1) & (np.arange(len(labels)) % 3 == 0), 3, labels)  # a third of class 1
-    assert one_classes(votes(embeddings, labels)) == []
-    one = one_classes(votes(embeddings, split, np.arange(len(labels)) // 2 % 2))
-    assert [(pair.label, pair.other) for pair in one] == [(1, 3)]
+    assert one_classes(collect_votes(embeddings, labels)) == []
+    one = one_classes(collect_votes(embeddings, split, np.arange(len(labels)) // 2 % 2))
+    assert [(pair.label, pair.other_label) for pair in one] == [(1, 3)]
     assert one[0].mixing > 0.8
 
 
@@ -187,10 +187,10 @@ def test_a_class_with_a_part_of_another_is_mixed() -> None:
     embeddings, labels = clusters([60, 60, 60, 60])
     wrong = labels.copy()
     wrong[60:80] = 0  # a third of class 1 is labelled 0
-    voted = votes(embeddings, wrong)
+    voted = collect_votes(embeddings, wrong)
     mixed = mixed_classes(embeddings, voted, one_classes(voted))
-    assert [(each.label, each.other, each.rows.tolist()) for each in mixed] == [(0, 1, list(range(60, 80)))]
-    voted = votes(embeddings, labels)
+    assert [(each.label, each.other_label, each.rows.tolist()) for each in mixed] == [(0, 1, list(range(60, 80)))]
+    voted = collect_votes(embeddings, labels)
     assert mixed_classes(embeddings, voted, one_classes(voted)) == []
 
 
@@ -201,20 +201,20 @@ def test_a_part_that_is_between_the_rest_and_another_class_is_not_mixed() -> Non
     places = [*np.eye(24)[[0] * 30 + [1] * 30], *[toward / np.linalg.norm(toward)] * 8]
     embeddings = torch.from_numpy(np.stack(places) + 0.15 * random.normal(size=(68, 24)))
     labels = np.array([0] * 30 + [1] * 30 + [0] * 8)
-    voted = votes(embeddings, labels)
+    voted = collect_votes(embeddings, labels)
     assert mixed_classes(embeddings, voted, []) == []
 
 
 def test_most_similar_are_of_the_rows_asked_for_and_of_the_same_space() -> None:
     embeddings = torch.tensor([[1.0, 0], [1, 0.1], [1, 0.3], [1, 0.2], [1, 0.05]])
-    voted = votes(embeddings, np.zeros(5, np.int64), np.array([0, 0, 0, 0, 1]))
+    voted = collect_votes(embeddings, np.zeros(5, np.int64), np.array([0, 0, 0, 0, 1]))
     assert most_similar(embeddings, voted, 0, np.arange(5), 2).tolist() == [1, 3]
 
 
 def test_unusable_embeddings_are_refused() -> None:
     embeddings, labels = clusters([4, 4])
     with pytest.raises(DataError, match="8 embeddings and 7 labels"):
-        votes(embeddings, labels[:7])
+        collect_votes(embeddings, labels[:7])
     embeddings[3] = torch.nan
     with pytest.raises(DataError, match="NaN, infinite or zero, first: row 3"):
-        votes(embeddings, labels)
+        collect_votes(embeddings, labels)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eml.retrieval.metrics.base import Answers
+from eml.retrieval.metrics.base import QueryAnswers
 from eml.retrieval.metrics.global_average_precision import GlobalAveragePrecision
-from eml.retrieval.statistics.interval import FEW, Interval, t_interval
+from eml.retrieval.statistics.interval import FEW_CLASSES, Interval, t_interval
 from eml.retrieval.statistics.jackknife import (
     GROUPS,
     interval_of_share,
@@ -17,7 +17,7 @@ from eml.retrieval.statistics.jackknife import (
     intervals_of,
     paired,
     paired_of,
-    without_each,
+    shares_without_each,
 )
 
 
@@ -63,7 +63,7 @@ def test_ten_classes_get_an_interval_that_covers_the_truth_and_says_something(me
     assert coverage(found, mean) > 0.93
     assert median_width(found) < width
     assert all(each.few for each in found)
-    values, of = drawn(0, FEW)
+    values, of = drawn(0, FEW_CLASSES)
     assert not intervals({"m": values}, of)["m"].few
 
 
@@ -186,11 +186,11 @@ def test_many_classes_go_out_in_groups() -> None:
     assert found.high - found.low == pytest.approx(one_by_one.high - one_by_one.low, rel=0.15)
 
 
-def answers(seed: int, classes: int) -> tuple[Answers, np.ndarray]:
+def answers(seed: int, classes: int) -> tuple[QueryAnswers, np.ndarray]:
     right, of = drawn(seed, classes)
     random = np.random.default_rng(seed)
     similarity = random.normal(size=len(of)) + right + 0.7 * random.normal(size=classes)[of]
-    return Answers(np.zeros(len(of), np.int64), similarity, right > 0, np.ones(len(of), bool)), of
+    return QueryAnswers(np.zeros(len(of), np.int64), similarity, right > 0, np.ones(len(of), bool)), of
 
 
 def test_the_interval_of_gap_has_its_value_in_it_and_grows_with_confidence() -> None:
@@ -235,17 +235,17 @@ def test_a_value_at_a_bound_has_no_log_odds_and_the_interval_of_alike_classes() 
 
 def test_the_shares_without_each_class_are_those_of_a_plain_loop() -> None:
     some, of = np.array([1, 0, 3, 0.0]), np.array([4, 2, 3, 0.0])
-    found = without_each(some, of)
+    found = shares_without_each(some, of)
     assert found[:3].tolist() == [3 / 5, 4 / 7, 1 / 6]
     assert np.isnan(found[3])  # plays no part
-    assert np.isnan(without_each(np.array([1.0, 0]), np.array([2.0, 0]))).all()  # nothing is left without it
+    assert np.isnan(shares_without_each(np.array([1.0, 0]), np.array([2.0, 0]))).all()  # nothing is left without it
 
 
 def test_of_classes_of_one_size_the_spread_is_that_of_their_shares() -> None:
     """Classes of equal size: θ₍c₎ − θ̄ = (θ̄ − θc)/(C − 1), so that se is the standard error of a mean."""
     shares = np.random.default_rng(0).beta(2, 5, 15)
     value = float(shares.mean())
-    found = interval_of_share(value, without_each(8 * shares, np.full(15, 8.0)))
+    found = interval_of_share(value, shares_without_each(8 * shares, np.full(15, 8.0)))
     assert [found.low, found.high] == pytest.approx(expected(value, float(stats.sem(shares)), 14), abs=1e-9)
     assert found.classes == 15
 
@@ -271,7 +271,7 @@ def test_intervals_of_a_rare_rate_hold_it_where_percentiles_do_not() -> None:
     for seed in range(200):
         random = np.random.default_rng(seed)
         some, of = random.binomial(5, random.beta(1, 9, 10)).astype(float), np.full(10, 5.0)
-        found = interval_of_share(some.sum() / 50, without_each(some, of))
+        found = interval_of_share(some.sum() / 50, shares_without_each(some, of))
         draws = random.multinomial(10, np.full(10, 0.1), 300)
         low, high = np.quantile(draws @ some / 50, [0.025, 0.975])
         held["jackknife"] += found.low <= 0.1 <= found.high

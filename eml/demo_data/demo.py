@@ -1,4 +1,4 @@
-"""A small real data set drawn with the fonts that matplotlib ships: one class per character."""
+"""A small data set to try eml with: characters drawn in the fonts that matplotlib ships, one class per character."""
 
 import hashlib
 import shutil
@@ -30,9 +30,9 @@ GREEK = "ΓΔΘΛΞΠΣΦΨΩαβγδεζηθιλμξπρςστφχψω" + "ϑϖ
 CYRILLIC = "БДИЛУЦЧШЪЫЬЭЮЯбвджзлмнфцчшъыьэюя" + "ЂЄЉЊђљњҐѢЋџ"
 DIGITS = "0123456789"
 SIGNS = "!#$%&()+/<=>?@[^{}" + "£¤¥§©®±¶¿×«»€№™∂†‡…¼½¾“„"
-# The same image with three labels: the trap that `eml filter --dedup --scope dataset --threshold 0` must find. Each
-# is drawn as its group's first: STIX's outlines differ by some thousandths of an em, which can flip a bit of the hash.
-# Left out: other homoglyphs (B/Β/В, c/с, κ/к, З/3, I/l …) and what turns into another in italics (п/n, т/m).
+# The same image with three labels: the trap that `eml filter --dedup --scope dataset --threshold 0` must find. All of a
+# group are drawn as its first: STIX's outlines differ by some thousandths of an em, which can flip a bit of the hash.
+# Left out: other homoglyphs (B/Β/В, c/с, κ/к, З/3, I/l …) and characters that look alike in italics (п/n, т/m).
 HOMOGLYPHS = ("AΑА", "OΟО")
 
 FONTS = (
@@ -44,7 +44,7 @@ FONTS = (
 
 @dataclass(frozen=True)
 class Jitter:
-    """What sets one copy of one font apart; the same for every character."""
+    """The changes that set one copy of one font apart; the same for every character."""
 
     matrix: NDArray[np.float64]  # (2, 2), applied to outlines around the image's middle
     shift: NDArray[np.float64]  # (2,), pixels
@@ -54,21 +54,33 @@ class Jitter:
     blur: float  # pixels
 
 
-def draw(
+def draw_images(
     folder: Path,
     *,
     characters: Iterable[str] | None = None,
     copies: int = COPIES,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Draw a folder per character into `folder` and return the number of images.
+    """Draw a folder per character into `folder`.
 
-    An image is a function of character, font, style and copy alone, and the same for homoglyphs. `progress` is called
-    with the number of images just drawn. Raises OutputError when `folder` holds something, DataError when matplotlib
-    lacks a font.
+    An image depends on character, font, style and copy alone, and is the same for homoglyphs.
+
+    Args:
+        folder: A new or empty folder.
+        characters: The characters to draw; None draws all.
+        copies: Images of a character per font and style.
+        progress: Called with the number of images newly drawn.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        OutputError: `folder` is not empty.
+        DataError: matplotlib lacks a font.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: is no empty folder; images are drawn into a new one only. Name another.")
+        text = f"{folder}: is not an empty folder. Give another `folder`; images are drawn only into a new one"
+        raise OutputError(text, code="folder-not-empty", parameter="folder")
     chosen = list(characters) if characters is not None else all_characters()
     fonts = font_files()
     with _new_folder(folder) as temporary:
@@ -87,33 +99,33 @@ def draw(
 
 
 def all_characters() -> list[str]:
-    """Every character that is drawn, each once."""
+    """Return all characters, without repetition."""
     return list(dict.fromkeys(LATIN + GREEK + CYRILLIC + DIGITS + SIGNS + "".join(HOMOGLYPHS)))
 
 
 def class_name(character: str) -> str:
-    """The character's Unicode name as a folder name safe everywhere: 'A' is latin_capital_a, 'a' latin_small_a."""
+    """Return the character's Unicode name as a folder name for any system: 'A' is latin_capital_a."""
     name = unicodedata.name(character).replace(" LETTER", "")
     return name.lower().replace(" ", "_").replace("-", "_")
 
 
 def font_files() -> dict[str, Path]:
-    """The fonts by name. Raises DataError naming those that matplotlib's data folder lacks."""
+    """Return the font files by name. Raises DataError for fonts that matplotlib's data folder lacks."""
     from matplotlib import get_data_path
 
     folder = Path(get_data_path()) / "fonts" / "ttf"
     files = {font: folder / f"{font}.ttf" for font in FONTS}
     missing = [file for file in files.values() if not file.is_file()]
     if missing:
+        advice = "Run: pip install --force-reinstall matplotlib"
         raise DataError(
-            f"{file}: this font of matplotlib's is missing. Run: pip install --force-reinstall matplotlib"
-            for file in missing
+            (f"{file}: this font of matplotlib is missing. {advice}" for file in missing), code="missing-font"
         )
     return files
 
 
 def jitter_of(font: str, copy: int) -> Jitter:
-    """The changes of one copy of one font, from a generator seeded by a hash of both (equal on every machine)."""
+    """Draw the changes of one copy of one font, seeded by a hash of both (equal on every machine)."""
     seed = hashlib.blake2b(f"{font}/{copy}".encode(), digest_size=8).digest()
     random = np.random.default_rng(int.from_bytes(seed, "big"))
     angle, shear = np.radians(random.uniform(-10, 10)), random.uniform(-0.15, 0.15)
@@ -131,7 +143,7 @@ def jitter_of(font: str, copy: int) -> Jitter:
 
 @contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, renamed to it at the end; not synced file by file, which takes 3 ms each."""
+    """Yield a temporary folder beside `path`, renamed to it at the end; files are not synced, which takes 3 ms each."""
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         temporary.mkdir(parents=True)
@@ -140,13 +152,13 @@ def _new_folder(path: Path) -> Iterator[Path]:
             path.rmdir()
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}", code="not-writable") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _outline(character: str, font: Path) -> "Outline":
-    """The character's outline in pixels, unhinted, centred across on its ink and down on a fixed baseline."""
+    """Return the character's outline in pixels, unhinted, its ink centred horizontally, on a fixed baseline."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
     from matplotlib.transforms import Affine2D
@@ -158,14 +170,14 @@ def _outline(character: str, font: Path) -> "Outline":
 
 
 def _image(outline: "Outline", jitter: Jitter) -> Image.Image:
-    """RGB, SIDE × SIDE."""
+    """Draw an outline in RGB, SIDE × SIDE."""
     ink = _coverage(outline, jitter)[..., None]
     mixed = jitter.paper * (1 - ink) + jitter.ink * ink + jitter.grain
     return Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
 def _coverage(outline: "Outline", jitter: Jitter) -> NDArray[np.float64]:
-    """The share of each pixel that is ink, (SIDE, SIDE) in [0, 1]."""
+    """(SIDE, SIDE) share of each pixel that is ink, in [0, 1]."""
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.transforms import Affine2D
 

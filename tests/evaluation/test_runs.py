@@ -1,0 +1,79 @@
+"""Models on tables: results are typed, say what metrics.json says, and let go of the embeddings."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eml.errors import ConfigError, OutputError
+from eml.evaluation.options import EvaluationOptions
+from eml.evaluation.runs import EvaluationResult, evaluate_models
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Embeddings of two models."""
+    names = []
+    for name, noise in (("good", 0.1), ("bad", 3.0)):
+        rows = np.repeat(np.eye(4, 8), 5, 0) + noise * np.random.default_rng(0).standard_normal((20, 8))
+        names.append(str(tmp_path / f"{name}.npz"))
+        np.savez(names[-1], embeddings=rows, label=np.repeat(["a", "b", "c", "d"], 5))
+    return names
+
+
+def test_results_say_what_the_files_say_and_hold_no_embeddings(files: list[str], tmp_path: Path) -> None:
+    sizes = []
+
+    def write_page(result: EvaluationResult) -> None:
+        sizes.append(tuple(result.analysis.evaluation.embeddings.shape))
+        result.page.write_text('<meta name="generator" content="eml 0">')
+
+    options = EvaluationOptions(files, against=files[1], out=tmp_path / "out", save_embeddings=True, clustering=True)
+    done = evaluate_models(options, write_page=write_page)
+    assert sizes == [(20, 8), (20, 8)]
+    assert [result.model for result in done.results] == files
+    for result in done.results:
+        assert [file.name for file in result.files] == ["metrics.json", "embeddings.npz", "report.html"]
+        assert all(file.exists() for file in result.files)
+        assert result.replaced == []
+        assert json.loads(result.files[0].read_text()) == json.loads(json.dumps(result.facts()))
+        evaluation = result.analysis.evaluation
+        assert (len(evaluation.embeddings), evaluation.size) == (0, 8)
+    assert [facts["standing"]["place"] for facts in done.facts()] == [1, 2]
+    assert [result.facts()["comparison"]["alike"] for result in done.results] == [False, True]
+    assert repr(done.results[0]).startswith(f"<EvaluationResult {files[0]} on embeddings: R@1 1.000, ")
+    again = evaluate_models(options, write_page=write_page)
+    assert [result.replaced for result in again.results] == [result.files for result in again.results]
+
+
+def test_one_model_has_no_leaderboard(files: list[str], tmp_path: Path) -> None:
+    done = evaluate_models(EvaluationOptions(files[:1], out=tmp_path))
+    assert done.leaderboards == {}
+    assert "standing" not in done.results[0].facts()
+
+
+def test_all_problems_of_the_options_are_told_at_once(tmp_path: Path) -> None:
+    options = EvaluationOptions(
+        ["runs/x", "timm:test_resnett"], pairs=tmp_path / "pairs.csv", verification=True, weights="gone.pt"
+    )
+    with pytest.raises(ConfigError) as caught:
+        evaluate_models(options)
+    problems = caught.value.problems
+    assert [(problem.code, problem.parameter) for problem in problems] == [
+        ("missing-value", "data"),
+        ("exclusive-options", "pairs"),
+        ("unknown-backbone", None),
+        ("file-not-found", "weights"),
+    ]
+
+
+def test_a_page_of_the_users_stops_the_work_before_it_begins(files: list[str], tmp_path: Path) -> None:
+    page = tmp_path / "embeddings" / "report.html"
+    page.parent.mkdir()
+    page.write_text("mine")
+    with pytest.raises(OutputError, match="was not written by eml") as caught:
+        evaluate_models(EvaluationOptions(files[:1], out=tmp_path), write_page=lambda result: None)
+    assert (caught.value.code, caught.value.parameter) == ("file-exists", "out")
+    assert not (page.parent / "metrics.json").exists()
+    evaluate_models(EvaluationOptions(files[:1], out=tmp_path))

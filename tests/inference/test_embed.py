@@ -1,0 +1,54 @@
+"""A table's images are embedded as single images are, whatever the batches."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import eml
+from eml.dataset.table import Table
+from eml.inference.embed import Batching, embed_table
+from eml.inference.images import table_files
+
+
+class Repeated:
+    """A source of images whose rows all are the first."""
+
+    def __init__(self, table: Table, frame: pd.DataFrame) -> None:
+        self.files = table_files(table, frame)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def whole(self, row: int, side: int) -> Image.Image:
+        return self.files.whole(0, side)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    random = np.random.default_rng(0)
+    names = [f"{number}.png" for number in range(7)]
+    for name in names:
+        Image.fromarray(random.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / name)
+    return Table(pd.DataFrame({"label": "a", "file_name": names}), tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_rows_are_embedded_in_order_with_progress(table: Table, workers: int) -> None:
+    model = eml.load("timm:test_resnet", weights="none", image_size=32, device="cpu")
+    frame, counts = table.frame.iloc[::-1], list[int]()
+    embeddings = embed_table(model, table, frame, batching=Batching(3, workers), progress=counts.append)
+    expected = model.embed([table.root / name for name in frame["file_name"]], batch_size=3)
+    assert np.array_equal(embeddings.numpy(), expected)
+    assert counts == [3, 3, 1]
+    assert embed_table(model, table, frame[:0]).shape == (0, model.size)
+
+
+def test_a_cache_replaces_the_files(table: Table) -> None:
+    model = eml.load("timm:test_resnet", weights="none", image_size=32, device="cpu")
+    source = Repeated(table, table.frame)
+    embeddings = embed_table(model, table, table.frame, source=source)  # type: ignore[arg-type]
+    torch.testing.assert_close(embeddings, embeddings[:1].expand(7, -1))

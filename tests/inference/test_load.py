@@ -1,0 +1,72 @@
+"""Models by name: a checkpoint or timm:NAME, and what does not apply to which."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import eml
+from eml.errors import CheckpointError, ConfigError
+from eml.images.preprocess import Preprocess
+from eml.models.checkpoint import save_checkpoint
+from eml.models.config import ModelConfig
+from eml.models.embedder import build_embedder
+from eml.models.necks.linear import Linear
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+
+
+def test_a_timm_model_loads_by_name_with_the_same_random_weights_each_time() -> None:
+    torch.manual_seed(1)
+    first = eml.load("timm:test_resnet", weights="none", image_size=32, device="cpu")
+    drawn = torch.rand(1)
+    second = eml.load("timm:test_resnet", weights="none", image_size=32, device="cpu")
+    np.testing.assert_array_equal(first.embed(PIXELS), second.embed(PIXELS))
+    assert first.preprocess.size == 32
+    assert first.folder is None
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn), "loading leaves the random numbers of the caller alone"
+
+
+def test_a_timm_model_takes_weights_from_a_file(tmp_path: Path) -> None:
+    first = eml.load("timm:test_resnet", weights="none", device="cpu")
+    for module in first.embedder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.bias)
+    torch.save(first.embedder.backbone.state_dict(), tmp_path / "weights.pth")
+    again = eml.load("timm:test_resnet", weights=tmp_path / "weights.pth", device="cpu")
+    np.testing.assert_array_equal(again.embed(PIXELS), first.embed(PIXELS))
+    with pytest.raises(CheckpointError, match="is neither a file nor a folder"):
+        eml.load("timm:test_resnet", weights=tmp_path / "gone.pth")
+
+
+def test_a_file_that_lacks_tensors_does_not_fit(tmp_path: Path) -> None:
+    tensors = eml.load("timm:test_resnet", weights="none", device="cpu").embedder.backbone.state_dict()
+    del tensors["conv1.0.weight"]
+    torch.save(tensors, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=r"1 of its tensors are missing in the file, first 'conv1\.0\.weight'"):
+        eml.load("timm:test_resnet", weights=tmp_path / "weights.pth")
+    model = eml.load("timm:test_resnet", weights="none", device="cpu")
+    assert not any(module._load_state_dict_post_hooks for module in model.embedder.modules())
+
+
+def test_the_models_say_what_they_are(tmp_path: Path) -> None:
+    config = ModelConfig(backbone="test_resnet", weights="none", neck=Linear(size=16))
+    save_checkpoint(tmp_path / "made", build_embedder(config), config, Preprocess(size=32), ["a"], {})
+    model = eml.load(tmp_path / "made", device="cpu")
+    assert repr(model) == f"<Model test_resnet: 32×32 pixels to 16 numbers, on cpu, from {tmp_path}/made>"
+    model = eml.load("timm:test_resnet", weights="none", image_size=32, device="cpu")
+    assert repr(model) == f"<Model test_resnet: 32×32 pixels to {model.size} numbers, on cpu, from timm:test_resnet>"
+    for options in ({"weights": "none"}, {"image_size": 32}):
+        with pytest.raises(ConfigError, match="a checkpoint has its own") as caught:
+            eml.load(tmp_path / "made", **options)
+        assert caught.value.code == "does-not-apply"
+        assert caught.value.parameter == next(iter(options))
+
+
+def test_unknown_timm_models_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"timm:test_resnett: timm .* has no model .* \(did you mean 'test_resnet'"):
+        eml.load("timm:test_resnett")
+    with pytest.raises(ConfigError, match="timm: names no model"):
+        eml.load("timm:")
