@@ -34,7 +34,8 @@ def give_others(words: Sequence[str], known: Mapping[str, bool], option: str) ->
         known: Option → whether it takes a value.
         option: The option that takes `key=value`.
     """
-    result, rest = [], list(words)
+    result: list[str] = []
+    rest = list(words)
     while rest:
         word = rest.pop(0)
         if word == "--":
