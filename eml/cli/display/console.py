@@ -54,8 +54,21 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a line on stderr that should not be overlooked."""
-    say(f"warning: {text}", style="yellow")
+    """Print a line on stderr that should not be overlooked; on a terminal it is wrapped between words."""
+    say(_wrapped(f"warning: {text}", console()), style="yellow")
+
+
+def _wrapped(text: str, terminal: Console) -> str:
+    """Return the text in lines as wide as the terminal, which would break words; longer words stay whole."""
+    import textwrap
+
+    from rich.cells import cell_len
+
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    wrap = textwrap.TextWrapper(
+        terminal.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, tabsize=1
+    )
+    return "\n".join(wrap.fill(line) if cell_len(line) > terminal.width else line for line in text.split("\n"))
 
 
 _hidden = ContextVar("_hidden", default=False)
@@ -72,10 +85,11 @@ def results_hidden() -> Iterator[None]:
 
 
 def show(text: str = "", style: str | None = None) -> None:
-    """Print a line of the result on stdout."""
+    """Print a line of the result on stdout; on a terminal it is wrapped between words."""
     if _hidden.get():
         return
-    console(stderr=False).print(text, style=style, soft_wrap=True)
+    terminal = console(stderr=False)
+    terminal.print(_wrapped(text, terminal), style=style, soft_wrap=True)
 
 
 def width() -> int:
