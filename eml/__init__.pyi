@@ -78,7 +78,7 @@ def scan(
 def merge(config: MergeConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> MergeResult: ...
 @overload
 def merge(
-    datasets: str | Sequence[str],
+    datasets: str | Path | Sequence[str | Path],
     *,
     out: str | Path,
     labels: Literal["apart", "merged"] = ...,
@@ -251,7 +251,7 @@ def evaluate(
 ) -> EvaluateResult: ...
 @overload
 def evaluate(
-    checkpoints: str | Sequence[str],
+    checkpoints: str | Path | Sequence[str | Path],
     *,
     data: str | Path | Sequence[str | Path] = ...,
     root: str | Path | None = ...,
@@ -259,7 +259,7 @@ def evaluate(
     image_size: int | None = ...,
     leave_out_same: str | None = ...,
     within: str | None = ...,
-    against: str | None = ...,
+    against: str | Path | None = ...,
     slices: str | Sequence[str] = ...,
     pairs: str | Path | None = ...,
     verification: bool = ...,

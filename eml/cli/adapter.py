@@ -6,10 +6,9 @@ import json
 import os
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -53,6 +52,10 @@ class Terminal:
     def config_type(self) -> type[CommandConfig]:
         """The command's config."""
         return self.function.config_type
+
+    def option(self, name: str) -> str:
+        """Return the option of a field: `--set` of `overrides`."""
+        return option_name(name, self.config_type.model_fields[name])
 
 
 def typer_function(terminal: Terminal) -> Callable[..., None]:
@@ -164,9 +167,7 @@ def _config_of(
 ) -> CommandConfig:
     fields = terminal.config_type.model_fields
     values_set = {name: value for name, value in values.items() if context.get_parameter_source(name).name != "DEFAULT"}  # type: ignore[union-attr]
-    if terminal.others is not None and context.args:
-        values_set[terminal.others] = [*values_set.get(terminal.others, []), *_other_options(terminal, context.args)]
-    if file is not None:
+    if file is not None and not _is_empty(file):
         from eml.config import load
 
         return load(
@@ -184,20 +185,13 @@ def _config_of(
     return validated(terminal.config_type, values_set)
 
 
-def _other_options(terminal: Terminal, words: Sequence[str]) -> list[str]:
-    """Return `--key value` and `--key=value` as `key=value`. Raises ConfigError for words that are neither."""
-    pairs, rest = [], list(words)
-    while rest:
-        word = rest.pop(0)
-        key, mark, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not key or (not mark and (not rest or rest[0].startswith("--"))):
-            options = [option_name(name, info) for name, info in terminal.config_type.model_fields.items()]
-            close = get_close_matches(word, options, 1)
-            raise ConfigError(
-                f"No such option: {word}{f' (did you mean {close[0]}?)' if close else ''}", code="unknown-option"
-            )
-        pairs.append(f"{key.replace('-', '_')}={value if mark else rest.pop(0)}")
-    return pairs
+def _is_empty(file: Path) -> bool:
+    """Return whether a YAML file has no line but comments; one that cannot be read is left to its reader."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return all(line.partition("#")[0].strip() in ("", "---", "{}") for line in lines)
 
 
 def _as_yaml(value: object) -> str:

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from eml.cli.adapter import Terminal, typer_function
 from eml.cli.exit_codes import BUG, DONE, FIXABLE, INTERRUPTED
 from eml.cli.help_page import PlainCommand
+from eml.cli.other_options import takes_others
 from eml.errors import EmlError, Interrupted
 
 # Module eml/cli/display/NAME.py has the command as `terminal`: a Terminal, a function, or a typer.Typer for a group of
@@ -67,11 +68,11 @@ def _build_command(name: str) -> Any:
     if isinstance(terminal, typer.Typer):
         return typer.main.get_command(terminal)
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    function, settings = terminal, {}
+    function, kind = terminal, PlainCommand
     if isinstance(terminal, Terminal):
         function = typer_function(terminal)
-        settings = {"ignore_unknown_options": True, "allow_extra_args": True} if terminal.others else {}
-    single.command(name=name, cls=PlainCommand, context_settings=settings)(function)
+        kind = takes_others(terminal.option(terminal.others)) if terminal.others else PlainCommand
+    single.command(name=name, cls=kind)(function)
     return typer.main.get_command(single)
 
 

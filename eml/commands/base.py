@@ -55,10 +55,18 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str | Path) else value
 
 
+def _as_text(value: object) -> object:
+    """Return a path as text."""
+    return str(value) if isinstance(value, Path) else value
+
+
 PathField = Annotated[Path, BeforeValidator(as_path)]
 """A path: relative to the current folder, or to the folder of the file that it is read from."""
 Paths = Annotated[tuple[PathField, ...], BeforeValidator(_several)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
+PathText = Annotated[str, BeforeValidator(_as_text)]
+"""A path, or a name such as timm:resnet50 or NAME=DATASET."""
+PathTexts = Annotated[tuple[PathText, ...], BeforeValidator(_several)]
 
 
 def option(default: Any, description: str, *, name: str | None = None, **constraints: Any) -> Any:
@@ -281,9 +289,10 @@ def _config_of(
         if not fields:
             return positional[0]
         return validated(config_type, {**dict(positional[0]), **fields})
-    several = bool(arguments) and config_type.model_fields[arguments[-1]].annotation in (tuple[str, ...],)
-    if len(positional) > len(arguments) and not several:
-        raise TypeError(f"{name}() takes {len(arguments)} positional arguments, got {len(positional)}")
+    if len(positional) > len(arguments):
+        several = bool(arguments) and get_origin(config_type.model_fields[arguments[-1]].annotation) is tuple
+        hint = f"; give `{arguments[-1]}` as a list" if several else ""
+        raise TypeError(f"{name}() takes {len(arguments)} positional arguments, got {len(positional)}{hint}")
     values = dict(zip(arguments, positional, strict=False))
     if twice := sorted(values.keys() & fields.keys()):
         raise TypeError(f"{name}() got {', '.join(twice)} twice")
@@ -328,7 +337,7 @@ def type_text(annotation: Any) -> str:
         return "None"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return type_text(arguments[0])
+        return "str | Path" if annotation == PathText else type_text(arguments[0])
     if origin in (Union, types.UnionType):
         return " | ".join(type_text(branch) for branch in arguments)
     if origin is Literal:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, Paths, command, option
+from eml.commands.base import (
+    Caller,
+    CommandConfig,
+    CommandResult,
+    Names,
+    PathField,
+    Paths,
+    PathText,
+    PathTexts,
+    command,
+    option,
+)
 from eml.commands.options import BatchSize, Device, LeaveOutSame, Within, Workers
 
 if TYPE_CHECKING:
@@ -26,7 +37,7 @@ class EvaluateConfig(CommandConfig):
     """
 
     checkpoints: Annotated[
-        Names,
+        PathTexts,
         Field(
             description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME for a pretrained network "
             "without training, or embeddings made elsewhere (.npz, .npy, .parquet). Several are compared."
@@ -37,13 +48,13 @@ class EvaluateConfig(CommandConfig):
         Field(description="Table or folder to evaluate on. Repeatable. Embeddings with labels need none."),
     ] = ()
     root: Annotated[PathField | None, Field(description="Folder that the tables' file names start from.")] = None
-    weights: str = Field("pretrained", description="For timm:NAME: pretrained, none (random), or a file.")
+    weights: PathText = Field("pretrained", description="For timm:NAME: pretrained, none (random), or a file.")
     image_size: int | None = Field(
         None, ge=8, le=4096, description="For timm:NAME: side (pixels). Default: the model's own."
     )
     leave_out_same: LeaveOutSame = None
     within: Within = None
-    against: str | None = Field(
+    against: PathText | None = Field(
         None, description="Compare with this model on the same images: is the difference more than chance?"
     )
     slices: Names = option((), "Show the metrics by this column's values. Repeatable.", name="slice")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, PathText, command
 from eml.commands.options import Dataset, Root
 from eml.errors import ConfigError, OutputError
 
@@ -30,7 +30,7 @@ class InitConfig(CommandConfig):
         None
     )
     backbone: str = Field(BACKBONE, description="Name of a timm model.")
-    weights: str = Field("pretrained", description="pretrained, none (from scratch), or a weights file.")
+    weights: PathText = Field("pretrained", description="pretrained, none (from scratch), or a weights file.")
     overwrite: bool = Field(False, description="Replace a config that is there.")
 
 

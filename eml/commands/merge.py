@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, command
+from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, PathTexts, command
 from eml.commands.options import Overwrite
 from eml.errors import DataError, OutputError
 
@@ -27,7 +27,7 @@ class MergeConfig(CommandConfig):
     """
 
     datasets: Annotated[
-        Names,
+        PathTexts,
         Field(description="Folders of images, one folder per class, or tables of them; NAME=DATASET gives one a name."),
     ]
     out: Annotated[

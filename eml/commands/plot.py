@@ -20,7 +20,7 @@ class PlotConfig(CommandConfig):
     """
 
     runs: Annotated[Paths, Field(description="Run folders.")]
-    metric: str = Field("map_at_r", description="What to compare: a name from metrics.jsonl, such as recall_at_1 or R@1.")
+    metric: str = Field("map_at_r", description="What to compare, such as map_at_r, recall_at_1 or R@1.")
     out: Annotated[
         PathField | None, Field(description="The image. Default: RUN/curves.png, of several comparison.png.")
     ] = None
@@ -81,7 +81,6 @@ def plot(config: PlotConfig, caller: Caller) -> PlotResult:
         replaced = target.exists()
         path = draw_comparison(config.runs, metric, target)
     best = {
-        name: BestValue(*find_best(run, metric))
-        for name, run in zip(name_runs(config.runs), config.runs, strict=True)
+        name: BestValue(*find_best(run, metric)) for name, run in zip(name_runs(config.runs), config.runs, strict=True)
     }
     return PlotResult(metric=metric, runs=best, written=(path,), replaced=(path,) if replaced else ())

@@ -55,8 +55,21 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a line on stderr that should not be overlooked."""
-    say(f"warning: {text}", style="yellow")
+    """Print a line on stderr that should not be overlooked; on a terminal it is wrapped between words."""
+    say(_wrapped(f"warning: {text}", console()), style="yellow")
+
+
+def _wrapped(text: str, terminal: Console) -> str:
+    """Return the text in lines as wide as the terminal, which would break words; longer words stay whole."""
+    import textwrap
+
+    from rich.cells import cell_len
+
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    wrap = textwrap.TextWrapper(
+        terminal.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, tabsize=1
+    )
+    return "\n".join(wrap.fill(line) if cell_len(line) > terminal.width else line for line in text.split("\n"))
 
 
 _hidden = ContextVar("_hidden", default=False)
@@ -73,10 +86,11 @@ def results_hidden() -> Iterator[None]:
 
 
 def show(text: str = "", style: str | None = None) -> None:
-    """Print a line of the result on stdout."""
+    """Print a line of the result on stdout; on a terminal it is wrapped between words."""
     if _hidden.get():
         return
-    console(stderr=False).print(text, style=style, soft_wrap=True)
+    terminal = console(stderr=False)
+    terminal.print(_wrapped(text, terminal), style=style, soft_wrap=True)
 
 
 def width() -> int:
@@ -96,21 +110,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     """Print a table on stdout; columns of numbers are set to the right, whole numbers get thousands separators.
 
     Where its words do not fit side by side, each row is printed as a list of its cells; only a name or path longer than
-    a word is broken. plain: no line under the head,
-    no empty lines around.
+    any word is broken. plain: no line under the head, no empty lines around.
     """
     if _hidden.get():
         return
-
-    from rich.measure import Measurement
 
     cells = [list(row) for row in rows]
     if title:
         show(title, "bold")  # not the grid's, which would break it where the table is narrower
     terminal, grid = console(stderr=False), _grid(columns, cells, plain=plain)
-    wide = terminal.options.update(max_width=UNLIMITED)
-    words = _grid(columns, [[_short_words(value) for value in row] for row in cells], plain=plain)
-    if Measurement.get(terminal, wide, words).minimum <= terminal.width:
+    if _keep_words_whole(terminal, grid) or _keep_words_whole(terminal, grid, LONGEST_WORD):
         if terminal.is_terminal:
             terminal.print(grid)
             return
@@ -122,9 +131,32 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         terminal.print(line, soft_wrap=True)
 
 
-def _short_words(value: Any) -> str:
-    """Return a cell with its words cut to the longest that is never broken."""
-    return " ".join(word[:LONGEST_WORD] for word in _shown(value).split(" "))
+def _keep_words_whole(terminal: Console, grid: Table, longest: int = UNLIMITED) -> bool:
+    """Set the widths of the columns so that no word is broken; return whether there is room for that.
+
+    longest: of a word that is kept whole; what is longer is a name or a path.
+
+    rich makes the widest column narrower first, whatever the length of its words. The columns that need least beyond
+    their longest word get it first.
+    """
+    from rich.measure import Measurement
+
+    wide = terminal.options.update(max_width=UNLIMITED)
+    sizes_of = [
+        [max(sizes) for sizes in zip(*(Measurement.get(terminal, wide, cell) for cell in cells), strict=True)]
+        for cells in ([column.header, *column.cells] for column in grid.columns)
+    ]
+    needs = [(min(least, longest), most) for least, most in sizes_of]
+    room = terminal.width - (Measurement.get(terminal, wide, grid).maximum - sum(most for _, most in needs))
+    room -= sum(least for least, _ in needs)
+    if room < 0:
+        return False
+    for column, (least, most) in sorted(
+        zip(grid.columns, needs, strict=True), key=lambda pair: pair[1][1] - pair[1][0]
+    ):
+        column.width = least + min(room, most - least)
+        room -= column.width - least
+    return True
 
 
 def _records(columns: Sequence[str], rows: list[list[Any]]) -> Iterator[str]:

@@ -1,0 +1,117 @@
+"""What stands where: whole words on a terminal of 80 columns, plain lines in a pipe."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.cells import cell_len
+
+from eml.cli.app import main
+from eml.margins import Margin
+from tests.cli.terminal import CODES, shown_on_terminal
+
+LABEL = "a_rather_long_name_of_a_product"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten classes of six images, a copy in two classes, a file that is no image, and embeddings."""
+    root, random = tmp_path_factory.mktemp("output"), np.random.default_rng(0)
+    for label in range(10):
+        (root / "photos" / f"{LABEL}_{label}").mkdir(parents=True)
+        for number in range(6):
+            image = Image.fromarray(random.integers(0, 255, (8, 8), dtype=np.uint8)).resize((40, 40))
+            image.save(root / "photos" / f"{LABEL}_{label}" / f"{number}.png")
+    image.save(root / "photos" / f"{LABEL}_0" / "copy.png")
+    (root / "photos" / f"{LABEL}_0" / "notes.txt").write_text("no image")
+    centers = random.standard_normal((30, 16))
+    rows = np.repeat(centers, 5, 0) + random.standard_normal((150, 16))
+    for name in ("first", "second"):
+        np.savez(root / f"{name}.npz", embeddings=rows, label=np.repeat(np.arange(30).astype(str), 5))
+    assert main(["scan", str(root / "photos")]) == 0
+    return root
+
+
+COMMANDS = [
+    "scan {photos}",
+    "filter {photos}/dataset_info.csv --dedup --min-size 8",
+    "split {photos}/dataset_info.csv --by ratio",
+    "split {photos}/dataset_info.csv --by ratio --query-gallery",
+    "kfold {photos}/dataset_info.csv --k 3",
+    "audit {photos} --threshold 0",
+    "report {photos}",
+    "init {photos} --weights none --overwrite",
+    "margins",
+    "margins circle",
+    "evaluate {root}/first.npz --out {root}/out --verification",
+    "evaluate {root}/first.npz {root}/second.npz --out {root}/out --no-report",
+    "evaluate {root}/first.npz --against {root}/second.npz --out {root}/out --no-report",
+]
+
+
+def words_of(lines: list[str]) -> set[str]:
+    """Return the words without the punctuation after them and the lines under the heads of tables."""
+    return {word.strip(",;") for word in " ".join(lines).split() if not word.startswith("─")}
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=lambda line: line.split()[0])
+def test_no_word_is_broken_at_80_columns_and_a_pipe_has_plain_lines(
+    line: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = line.format(root=folder, photos=folder / "photos").split()
+    assert main(arguments) == 0
+    piped = capsys.readouterr().out
+    assert piped
+    assert not CODES.search(piped)
+    assert all(row == row.rstrip() for row in piped.splitlines())
+    shown = shown_on_terminal(arguments, 80)
+    assert [row for row in shown if cell_len(row) > 80 and len(row.split()) > 1] == []
+    assert words_of(shown) <= words_of(piped.splitlines()), "a word that the pipe has not was broken"
+
+
+def test_the_list_of_margins_fits_on_a_screen_of_80_by_24() -> None:
+    shown = shown_on_terminal(["margins"], 80)
+    assert len(shown) <= 23, "and the prompt"
+    assert all(cell_len(row) <= 80 for row in shown)
+    assert {row.split()[0] for row in shown[1:]} == set(Margin.members())
+
+
+def test_every_column_of_the_margins_is_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["margins"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["margin", "formula", "defaults", "scale", "paper"]
+    assert sum("arcface" in row.split() for row in rows) == 1
+    assert len(rows) == len(Margin.members())
+
+
+def test_colours_are_off_where_the_user_says_so(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colours = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
+    words = ["split", str(folder / "photos" / "dataset_info.csv"), "--by", "ratio"]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not colours.search("\n".join(shown_on_terminal(words, codes=True)))
+    assert not colours.search(capfd.readouterr().err)
+
+
+def test_a_pipe_that_is_closed_early_is_no_error(folder: Path) -> None:
+    shell = f"{sys.executable} -m eml margins | head -n 1; echo ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    head, code = ended.stdout.splitlines()
+    assert head.split()[0] == "margin"
+    assert (code, ended.stderr) == ("0", "")
+
+
+def test_a_warning_is_on_stderr_and_json_alone_on_stdout(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["audit", str(folder / "photos" / "folds.csv"), "--json"]
+    assert main(["kfold", str(folder / "photos" / "dataset_info.csv"), "--k", "2", "--no-near"]) == 0
+    capsys.readouterr()
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("{\n")
+    assert out.endswith("}\n")
+    assert "─" not in out + err

@@ -1,0 +1,266 @@
+"""What every command has: how it is called, what it refuses, and that the command line says the same."""
+
+import importlib
+import inspect
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+import eml
+from eml.cli.adapter import Terminal
+from eml.cli.app import COMMANDS, main
+from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, Paths, command, command_text
+from eml.commands.kfold import KFoldConfig
+from eml.commands.scan import ScanConfig
+from eml.commands.split import SplitConfig
+from eml.errors import ConfigError, DataError
+
+TERMINALS = {
+    name: terminal
+    for name in COMMANDS
+    if isinstance(terminal := importlib.import_module(f"eml.cli.display.{name}").terminal, Terminal)
+}
+
+
+class WeighConfig(CommandConfig):
+    """Weigh images.
+
+    They are put on scales.
+    """
+
+    images: PathField = Field(description="The images.")
+    scale: int = Field(3, ge=1, description="The scale.")
+    exact: bool = Field(False, description="Weigh twice.")
+    by: Names = Field((), description="Columns.")
+    tables: Paths = Field((), description="Tables.")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class WeighResult(CommandResult):
+    config: WeighConfig
+    line: str | None
+
+    def summary(self) -> str:
+        return "<2 kg>"
+
+    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+        return ["image", "grams"], [["a<b", 1234], ["c", None]]
+
+
+@command(WeighConfig, arguments=("images", "scale"), name="weigh")
+def weigh_images(config: WeighConfig, caller: Caller) -> WeighResult:
+    """Weigh."""
+    caller.note("a note")
+    caller.warn("a warning")
+    with caller.progress("weighing", 2) as advance:
+        advance(2)
+    return WeighResult(config=config, line=caller.command)
+
+
+def test_fields_are_parameters_and_arguments_may_stand_by_position() -> None:
+    config = weigh_images("photos", 5, by="camera", tables=[Path("a.csv"), "b.csv"]).config
+    assert config == WeighConfig(images=Path("photos"), scale=5, by=("camera",), tables=(Path("a.csv"), Path("b.csv")))
+    assert weigh_images(images="photos").config.scale == 3
+
+
+def test_a_config_may_stand_for_the_fields_and_be_changed_by_some() -> None:
+    config = WeighConfig(images=Path("photos"), scale=5)
+    assert weigh_images(config).config is config
+    assert weigh_images(config, exact=True).config == config.model_copy(update={"exact": True})
+    with pytest.raises(ConfigError, match="`scale` must be greater than or equal to 1, got 0"):
+        weigh_images(config, scale=0)
+
+
+def test_calls_that_no_function_takes_are_type_errors() -> None:
+    with pytest.raises(TypeError, match=r"weigh_images\(\) takes 2 positional arguments, got 3"):
+        weigh_images("a", 2, True)
+    with pytest.raises(TypeError, match=r"weigh_images\(\) got images twice"):
+        weigh_images("a", images="b")
+    with pytest.raises(TypeError, match="takes a WeighConfig and fields by name"):
+        weigh_images(WeighConfig(images=Path("a")), 2)
+
+
+def test_every_problem_names_its_parameter_and_has_a_code() -> None:
+    with pytest.raises(ConfigError) as caught:
+        weigh_images(scale="many", exct=True)
+    problems = [(problem.code, problem.parameter) for problem in caught.value.problems]
+    assert sorted(problems, key=str) == [
+        ("missing-key", "images"),
+        ("unknown-key", None),
+        ("wrong-value", "scale"),
+    ]
+    unknown = next(problem for problem in caught.value.problems if problem.code == "unknown-key")
+    assert unknown == ("unknown parameter `exct` (did you mean 'exact'?); known: images, scale, exact, by, tables")
+    with pytest.raises(ConfigError, match="`images` must not be empty") as empty:
+        weigh_images(" ")
+    assert empty.value.parameter == "images"
+
+
+def test_nothing_is_printed_and_the_messages_are_collected(capfd: pytest.CaptureFixture[str]) -> None:
+    assert weigh_images("photos").messages == ("a note", "a warning")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_shown_on_stderr_or_given_to_a_function(capfd: pytest.CaptureFixture[str]) -> None:
+    steps: list[tuple[str, int | None, int]] = []
+
+    @contextmanager
+    def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        yield lambda done: steps.append((description, total, done))
+
+    weigh_images("photos", progress=progress)
+    assert steps == [("weighing", 2, 2)]
+    assert weigh_images("photos", progress=True).messages == ("a note", "a warning")
+    assert capfd.readouterr().out == ""
+
+
+def test_the_result_has_a_repr_and_a_table_for_notebooks() -> None:
+    result = weigh_images("photos")
+    assert repr(result) == "WeighResult(<2 kg>)"
+    assert result._repr_html_() == (
+        "<p><code>WeighResult(&lt;2 kg&gt;)</code></p><table><thead><tr><th>image</th><th>grams</th></tr></thead>"
+        "<tbody><tr><td>a&lt;b</td><td>1,234</td></tr><tr><td>c</td><td></td></tr></tbody></table>"
+    )
+
+
+def test_the_signature_and_the_docstring_are_made_from_the_config() -> None:
+    signature = inspect.signature(weigh_images)
+    assert str(signature) == (
+        "(images: 'str | Path', scale: 'int' = 3, *, exact: 'bool' = False, by: 'str | Sequence[str]' = (), "
+        "tables: 'str | Path | Sequence[str | Path]' = (), progress=None)"
+    )
+    assert inspect.getdoc(weigh_images) == (
+        "Weigh images.\n\nThey are put on scales.\n\nArgs:\n    images: The images.\n    scale: The scale.\n"
+        "    exact: Weigh twice.\n    by: Columns.\n    tables: Tables.\n"
+        "    progress: True shows bars on stderr; or a function that makes them.\n\nReturns:\n    WeighResult."
+    )
+    assert weigh_images.__name__ == "weigh_images"
+
+
+def test_the_command_is_written_as_it_would_be_typed() -> None:
+    line = weigh_images("my photos", 5, exact=True, by=["a", "b"], tables=["x.csv"]).line
+    assert line == "eml weigh 'my photos' 5 --exact --by a --by b --tables x.csv"
+
+
+CONFIGS: dict[str, list[dict[str, Any]]] = {
+    "scan": [{"dataset": "my photos", "hashes": False, "workers": 2, "out": "x", "report": True, "reread": True}],
+    "merge": [{"datasets": ["a", "b c"], "out": "all", "labels": "merged", "root": ["a=x"], "overwrite": True}],
+    "filter": [
+        {"dataset": "x", "dedup": True, "threshold": 0, "scope": "dataset", "keep": "most-bytes", "hash_only": True},
+        {"dataset": "x", "dedup": True, "conflicts": "keep", "exclude": ["a.csv", "b.csv"], "min_per_class": 2},
+    ],
+    "split": [
+        {"dataset": "x", "column": "side", "by": "column", "group_by": ["camera", "my track"], "threshold": 3},
+        {"dataset": "x", "by": "ratio", "test_ratio": 0.25, "near": False, "query_gallery": True, "query_share": 0.5},
+        {"dataset": "x", "min_n_samples": 2, "max_n_samples": 9, "root": "r", "out": "o", "overwrite": True},
+    ],
+    "kfold": [{"dataset": "x", "k": 3, "by": "class", "random_seed": 0, "near": False}],
+    "audit": [{"train": "a", "test": "b", "same_classes": True, "test_root": "r", "strict": True, "threshold": 0}],
+    "report": [{"dataset": "x", "threshold": 3, "out": "page.html"}],
+    "init": [{"dataset": "x", "backbone": "resnet18", "weights": "none", "overwrite": True}],
+    "cache": [
+        {"source": "run.yaml", "overrides": ["image.size=32", "data.cache=raw"], "prune": True},
+        {"source": "x", "side": 32, "format": "jpeg", "quality": 90, "interpolation": "lanczos", "check": True},
+    ],
+    "train": [
+        {"config": "run.yaml", "overrides": ["epochs=3", "margin=arcface"], "resume": True, "accept_changes": True},
+        {"config": "run.yaml", "fold": "all", "device": "cpu", "overwrite": True},
+        {"config": "run.yaml", "preview": True, "out": "sheet.png", "dry_run": True},
+    ],
+    "plot": [{"runs": ["a", "b"], "metric": "recall_at_1", "out": "x.png", "overwrite": True}],
+    "evaluate": [
+        {"checkpoints": ["a", "timm:x"], "data": ["t.csv", "u"], "slices": ["camera"], "report": False, "pairs": "p"},
+        {"checkpoints": "a", "against": "b", "image_size": 32, "verification": True, "clustering": True, "workers": 2},
+    ],
+    "calibrate": [{"checkpoint": "a", "data": "x", "far": 0.01, "strict": True, "plot": "p.png", "batch_size": 3}],
+    "suspects": [{"source": "x", "min_score": 0.75, "top": 5, "one_network": True, "out": "o"}],
+    "demo": [{"folder": "x", "overwrite": True}],
+    "margins": [{}, {"name": "arcface"}],
+    "doctor": [{}, {"hub": False}],
+}
+
+
+@pytest.mark.parametrize("name", TERMINALS)
+def test_the_command_line_reads_the_text_of_a_command_as_the_same_config(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, read = TERMINALS[name], []
+
+    @command(terminal.config_type, arguments=terminal.function.arguments, name=name, others=terminal.function.others)
+    def record(config: Any, caller: Caller) -> CommandResult:
+        read.append((config, caller.command))
+        return CommandResult()
+
+    recording = replace(terminal, function=record, show=lambda result: None, says_no=lambda config, result: False)
+    monkeypatch.setattr(importlib.import_module(f"eml.cli.display.{name}"), "terminal", recording)
+    for values in CONFIGS[name]:
+        config = terminal.config_type(**values)
+        text = command_text(name, config, terminal.function.arguments)
+        assert main(shlex.split(text)[1:]) == 0, text
+        assert read.pop() == (config, text)
+
+
+@pytest.mark.parametrize("name", TERMINALS)
+def test_every_field_is_described_and_named_alike_in_python_and_on_the_command_line(name: str) -> None:
+    terminal = TERMINALS[name]
+    assert terminal.function.command == name
+    assert terminal.others == terminal.function.others
+    for field, info in terminal.config_type.model_fields.items():
+        assert info.description, field
+        assert info.description.rstrip().endswith((".", "?")), field
+        assert "--" not in info.description.replace("--fold all", "").replace("--exclude", ""), field
+    assert set(terminal.short) | set(terminal.metavars) | set(terminal.function.arguments) <= set(
+        terminal.config_type.model_fields
+    )
+
+
+def test_an_exported_command_prints_nothing(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    result = eml.split(SplitConfig(dataset=photos, by="ratio"), threshold=0)
+    assert result.messages == (f"table: {photos}/dataset_info.csv",)
+    eml.kfold(KFoldConfig(dataset=photos, k=2))
+    eml.scan(ScanConfig(dataset=photos))
+    eml.init(photos, overwrite=True, weights="none")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_training_evaluating_and_drawing_print_nothing(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = {"image": {"size": 32}, "epochs": 1, "batch_size": 8, "output": str(tmp_path / "run")}
+    run = eml.train(photos, **small).folder
+    eml.evaluate(run, data=photos)
+    eml.plot(run)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_command_in_python_writes_beside_its_files_what_would_be_typed(photos: Path) -> None:
+    from eml.dataset.sidecar import read_sidecar
+
+    eml.kfold(photos, k=2)
+    sidecar = read_sidecar(photos / "folds.csv")
+    assert sidecar is not None
+    assert sidecar.command == f"eml kfold {photos} --k 2"
+
+
+def test_the_library_speaks_of_parameters_and_the_command_line_of_options(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "dataset_test.csv").write_text("mine")
+    with pytest.raises(Exception, match="`overwrite`") as caught:
+        eml.split(photos / "dataset_info.csv")
+    assert getattr(caught.value, "code", None) == "file-exists"
+    assert main(["split", str(photos / "dataset_info.csv")]) == 2
+    err = capsys.readouterr().err
+    assert "--overwrite" in err
+    assert "`" not in err
+
+
+def test_a_missing_dataset_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        eml.kfold(tmp_path / "none")
