@@ -73,8 +73,9 @@ def typer_function(terminal: Terminal) -> Callable[..., None]:
             config = _config_of(terminal, context, values, file)
             result = _run(terminal, context, config)
         except EmlError as error:
-            texts = [Problem(in_options(line, terminal), line.code, line.parameter) for line in error.problems]
-            raise type(error)(texts) from error
+            error.problems = [Problem(in_options(line, terminal), line.code, line.parameter) for line in error.problems]
+            error.args = ("\n".join(error.problems),)
+            raise
         if _is_first():
             print_result(terminal, result, as_json=as_json)
         if terminal.says_no(config, result):
