@@ -31,3 +31,9 @@ def test_every_file_that_the_page_names_is_there() -> None:
 def test_every_folder_that_the_page_names_is_there() -> None:
     names = set(re.findall(r"`([a-z_]+/[a-z_]+/)`", PAGE))
     assert not {name for name in names if not (PACKAGE / name).is_dir()}
+
+
+def test_the_names_that_the_page_gives_for_what_is_looked_for_are_there() -> None:
+    table = PAGE.partition("## Where is …")[2] + PAGE.partition("## Where to add what")[2]
+    for name, file in re.findall(r"`([A-Z_a-z]+)` (?:in|of) `([a-z_/]+\.py)`", table):
+        assert name in (PACKAGE / file).read_text(encoding="utf-8"), (name, file)

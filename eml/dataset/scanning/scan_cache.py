@@ -14,7 +14,7 @@ import shutil
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,8 @@ from eml.dataset.sidecar import from_folder
 from eml.files import whole_file
 
 _LINE = 10_000  # records; a line is parsed as a whole
-_PROBLEM = ("file_name", "mtime", "bytes", "reason", "detail")
+_PROBLEM = ("file_name", "mtime", "bytes", "reason", "detail")  # fields of the record of an unusable file
+_IMAGE = tuple(field.name for field in fields(FileRecord) if field.name not in ("reason", "detail"))
 VERSION = 2
 """Raise it when the same file might be read with another result: records of other versions are not used."""
 
@@ -135,16 +136,14 @@ class ScanCache:
 
 
 def _as_json(record: FileRecord) -> list[Any]:
-    start = [record.file_name, record.mtime, record.bytes]
-    if record.reason:
-        return [*start, record.reason, record.detail]
-    return [*start, record.content, record.width, record.height, record.format, record.mode, record.hash]
+    """Return the fields that the record sets: of an unusable file few, of an image all but the problem's."""
+    names = _PROBLEM if record.reason else _IMAGE
+    return [getattr(record, name) for name in names]
 
 
 def _from_json(values: list[Any]) -> FileRecord:
-    if len(values) > len(_PROBLEM):
-        return FileRecord(*values)
-    return FileRecord(**dict(zip(_PROBLEM, values, strict=True)))
+    names = _IMAGE if len(values) == len(_IMAGE) else _PROBLEM
+    return FileRecord(**dict(zip(names, values, strict=True)))
 
 
 def _reader(hash_kind: HashKind | None) -> list[str]:
