@@ -9,8 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).resolve().parents[1] / "eml"
 
 FILLERS = {*("each", "found", "told", "wanted", "asked", "made", "given", "taken", "one", "other", "how", "what")}
@@ -91,12 +89,10 @@ def twice_named_classes() -> dict[str, list[str]]:
     return {name: files for name, files in places.items() if len(files) > 1}
 
 
-@pytest.mark.xfail(reason="the rooms are being renamed one after another")
 def test_names_are_nouns_and_docstrings_are_sentences() -> None:
     assert not (lines := problems([PACKAGE])), "\n".join(lines)
 
 
-@pytest.mark.xfail(reason="the rooms are being renamed one after another")
 def test_a_class_name_occurs_once_in_the_package() -> None:
     assert not twice_named_classes()
 

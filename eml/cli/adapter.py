@@ -15,10 +15,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from eml.cli.exit_codes import CHECK_SAYS_NO
 from eml.commands.base import Caller, CommandConfig, CommandFunction, CommandResult, option_name, validated
 from eml.errors import ConfigError, EmlError, Problem
-
-DONE, CHECK_SAYS_NO = 0, 1
 
 CONFIG_HELP = "YAML file with any of these options, such as `by: ratio`; what stands on the command line wins."
 JSON_HELP = "Print the result as one JSON object on stdout."
@@ -126,11 +125,12 @@ def in_options(text: str, terminal: Terminal) -> str:
 
 
 def _run(terminal: Terminal, context: typer.Context, config: CommandConfig) -> Any:
-    from eml.cli.app import command_line
     from eml.cli.display import console
     from eml.cli.launching import joined, report_error_once
 
-    caller = Caller(command=command_line(context), checks=report_error_once, join=joined, live=_live_view)
+    caller = Caller(
+        command=str(context.meta["eml.command_line"]), checks=report_error_once, join=joined, live=_live_view
+    )
     if _is_first():
         caller = replace(
             caller,

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from eml.cli.adapter import Terminal, typer_function
+from eml.cli.exit_codes import BUG, DONE, FIXABLE, INTERRUPTED
 from eml.cli.help_page import PlainCommand
 from eml.cli.other_options import takes_others
 from eml.errors import EmlError, Interrupted
@@ -27,8 +28,6 @@ COMMANDS = (
     *("init", "cache", "train", "plot", "evaluate", "calibrate", "suspects", "demo", "margins", "config"),
     *("doctor", "version"),
 )
-
-DONE, FIXABLE, BUG, INTERRUPTED = 0, 2, 70, 130
 
 
 class LazyGroup(TyperGroup):
@@ -86,11 +85,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-
-
-def command_line(context: typer.Context) -> str:
-    """Return the command as it was typed, to be written beside the files that it makes."""
-    return str(context.meta["eml.command_line"])
 
 
 def _show_help(context: typer.Context, is_set: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from eml.cli.exit_codes import BUG, FIXABLE, INTERRUPTED
 from eml.errors import ConfigError, EmlError, Interrupted
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def launch(devices: int) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    from eml.cli.app import INTERRUPTED
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SAVING))
@@ -80,8 +79,6 @@ def _code(codes: list[int]) -> int:
 
     Where one has failed the launcher interrupts the others.
     """
-    from eml.cli.app import BUG, FIXABLE, INTERRUPTED
-
     if BUG in codes:
         return BUG
     return INTERRUPTED if set(codes) == {INTERRUPTED} else FIXABLE
@@ -93,8 +90,6 @@ def report_error_once() -> Iterator[None]:
 
     The others wait for it to have done so, when the launcher ends them; one that is not ended is alone with its error.
     """
-    from eml.cli.app import FIXABLE, INTERRUPTED
-
     try:
         yield
     except EmlError as error:
@@ -118,7 +113,6 @@ def _is_first_here() -> bool:
 @contextmanager
 def joined(device: str, processes: Processes) -> Iterator[Processes]:
     """Join the processes as `distributed.processes.join` does; an error that another prints is an exit code here."""
-    from eml.cli.app import BUG, FIXABLE, INTERRUPTED
     from eml.distributed.processes import join
 
     try:

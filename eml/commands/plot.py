@@ -20,7 +20,9 @@ class PlotConfig(CommandConfig):
     """
 
     runs: Annotated[Paths, Field(description="Run folders.")]
-    metric: str = Field("map_at_r", description="What to compare: a name from metrics.jsonl, such as recall_at_1.")
+    metric: str = Field(
+        "map_at_r", description="What to compare: a name from metrics.jsonl, such as recall_at_1 or R@1."
+    )
     out: Annotated[
         PathField | None, Field(description="The image. Default: RUN/curves.png, of several comparison.png.")
     ] = None
@@ -68,8 +70,10 @@ def plot(config: PlotConfig, caller: Caller) -> PlotResult:
     """Draw one run's curves, or several runs beside each other."""
     from eml.reports.curves import MADE_BY, check_runs, draw_comparison, draw_curves, find_best, name_runs
     from eml.reports.own_plots import refuse_plot
+    from eml.retrieval.metrics import metric_key
 
-    check_runs(config.runs, config.metric)
+    metric = metric_key(config.metric)
+    check_runs(config.runs, metric)
     if len(config.runs) == 1 and config.out is None:
         replaced = (config.runs[0] / "curves.png").exists()
         path = draw_curves(config.runs[0])
@@ -77,9 +81,8 @@ def plot(config: PlotConfig, caller: Caller) -> PlotResult:
         target = config.out or Path("comparison.png")
         refuse_plot(target, MADE_BY, "out", overwrite=config.overwrite)
         replaced = target.exists()
-        path = draw_comparison(config.runs, config.metric, target)
+        path = draw_comparison(config.runs, metric, target)
     best = {
-        name: BestValue(*find_best(run, config.metric))
-        for name, run in zip(name_runs(config.runs), config.runs, strict=True)
+        name: BestValue(*find_best(run, metric)) for name, run in zip(name_runs(config.runs), config.runs, strict=True)
     }
-    return PlotResult(metric=config.metric, runs=best, written=(path,), replaced=(path,) if replaced else ())
+    return PlotResult(metric=metric, runs=best, written=(path,), replaced=(path,) if replaced else ())

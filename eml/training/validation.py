@@ -15,7 +15,7 @@ from eml.evaluation.retrieval_set import RetrievalSet
 from eml.images.source import ImageSource
 from eml.inference.embed import Batching
 from eml.inference.model import Model
-from eml.retrieval.metrics import all_metrics
+from eml.retrieval.metrics import all_metrics, metric_key
 from eml.training.config import RunConfig, ValidationConfig
 from eml.training.data import TrainingData, validation_sets
 from eml.training.state import TrainingState
@@ -52,8 +52,8 @@ class Validation:
         self.config = config
         self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(validation_sets(config, table, data))
         self.shown = shown_metrics(self.sets)
-        self.metric = config.metric
-        self.decides = config.metric.rpartition("/")[0]  # the name of the set whose metric chooses the best checkpoint
+        self.metric = metric_key(config.metric)
+        self.decides = self.metric.rpartition("/")[0]  # the name of the set whose metric chooses the best checkpoint
         self.images = sum(len(images.frame) for _, images in self.sets.values())
 
     def __bool__(self) -> bool:
@@ -122,7 +122,7 @@ def check_metric(config: RunConfig) -> None:
     """Raise ConfigError when no set of the run has the metric that chooses the best checkpoint."""
     names = [*([""] if config.data.fold is not None else []), *config.validation.tables]
     known = list(shown_metrics(names))
-    if known and config.validation.metric not in known:
+    if known and metric_key(config.validation.metric) not in known:
         raise ConfigError(
             f"validation.metric: unknown metric {config.validation.metric!r}; known: {', '.join(known)}",
             code="unknown-metric",

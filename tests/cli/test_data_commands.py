@@ -282,7 +282,9 @@ def test_dedup_without_hashes_says_how_to_get_them(folder: Path, capsys: pytest.
     assert main(["scan", str(folder), "--no-hashes"]) == 0
     capsys.readouterr()
     told = refused(capsys, "filter", folder, "--dedup")[-1]
-    assert told == f"{folder}/dataset_info.csv: has no column 'hash' to find duplicates by. Run eml scan with --hashes"
+    assert (
+        told == f"{folder}/dataset_info.csv: has no column 'hash' to find duplicates by. Run: eml scan FOLDER --hashes"
+    )
 
 
 def test_one_class_and_one_image_per_class_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,7 +178,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ("evaluate timm: --data {photos} --out {tmp}", "timm: names no model; write timm:NAME, such as timm:resnet50"),
         (
             "evaluate timm:test_resnet --weights {tmp}/gone.pt --data {photos} --out {tmp}",
-            "there is no file {tmp}/gone.pt; allowed: pretrained, none, ",
+            "gone.pt: there is no such file; allowed: pretrained",
         ),
         (
             "evaluate {photos}/run --data {photos} --slice category --slice nope",

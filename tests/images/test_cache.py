@@ -369,7 +369,10 @@ def test_a_second_process_waits_for_the_first_and_then_finds_all_there(root: Pat
 
 def test_a_folder_that_cannot_be_written_is_reported_with_advice(root: Path) -> None:
     (root / ".eml_cache").write_text("in the way")
-    with pytest.raises(OutputError, match=r"Set data\.cache\.folder, or give eml cache another `folder`"):
+    with pytest.raises(
+        OutputError,
+        match=r"Set data\.cache\.folder, or give eml cache another folder: eml cache SOURCE --folder FOLDER",
+    ):
         filled(root)
 
 

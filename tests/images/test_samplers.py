@@ -276,7 +276,7 @@ def test_categories_with_too_few_classes_share_batches_as_wholes_and_are_reporte
     assert {frozenset(batch) for batch in kinds.tolist()} == {frozenset({0}), frozenset({1}), frozenset({2, 3, -1})}
     _, small, blank = sampler.notes(classes, BATCH, [f"c{label}" for label in range(20)])
     assert small.startswith("2 of 4 categories have fewer than the 4 classes that a batch uses of a category")
-    assert blank == "1 of 20 classes have no category and are taken as one more"
+    assert blank == "1 of 20 classes have no category and form a category of their own"
     labels = np.repeat(np.arange(32), np.repeat([3, 6, 9, 12], 8))  # pairs of classes, of which eight make two batches
     classes = Classes(labels, labels // 2)
     kinds = groups(sampler, classes, 1)[:, :, 0] // 2

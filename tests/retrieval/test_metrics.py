@@ -10,7 +10,7 @@ import torch
 from eml.errors import DataError
 from eml.retrieval import positive_counts, ranking
 from eml.retrieval import similarity as similarity_module
-from eml.retrieval.metrics import summarise
+from eml.retrieval.metrics import all_metrics, metric_key, summarise
 from eml.retrieval.ranking import rank
 
 
@@ -197,7 +197,7 @@ def test_labels_and_groups_that_are_not_one_for_each_image_are_told() -> None:
 
 LARGE_CLASS = """
 import resource, numpy as np, torch
-from eml.retrieval.metrics import summarise
+from eml.retrieval.metrics import all_metrics, metric_key, summarise
 from eml.retrieval.ranking import rank
 rows, labels = torch.randn(8000, 16), np.zeros(8000, np.int64)
 summarise(rank(rows[:200], np.arange(200) // 2))
@@ -217,3 +217,11 @@ def test_a_class_of_most_of_the_gallery_is_not_ranked_query_by_query(monkeypatch
     monkeypatch.setattr(ranking, "BLOCK", 4)
     rows = unit(torch.randn(60, 8, generator=torch.Generator().manual_seed(0)))
     assert len(list(rank(rows, np.zeros(60, np.int64)))) == 1
+
+
+def test_a_metric_may_be_named_as_in_tables_or_as_in_metrics_json() -> None:
+    for metric in all_metrics():
+        for key, shown in metric.shown().items():
+            assert metric_key(shown) == metric_key(key) == key
+    assert metric_key("unseen/R@5") == "unseen/recall_at_5"
+    assert metric_key("recall") == "recall"

@@ -17,7 +17,10 @@ def test_mistakes_in_names_come_with_suggestions(config: RunConfig, table: Table
         ({"optimizer": {"name": "adamww"}}, "did you mean 'adamw'"),
         ({"validation": {"metric": "recall"}}, "unknown metric 'recall'; known: recall_at_1"),
         ({"device": "cuda:9"}, "not on this machine|counted from 0"),
-        ({"model": {"backbone": "test_resnet", "weights": "none", "freeze": 99}}, "stages, so at most"),
+        (
+            {"model": {"backbone": "test_resnet", "weights": "none", "freeze": 99}},
+            "must be at most 4, since test_resnet has 5 stages",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             build_parts(changed(config, **values), table)

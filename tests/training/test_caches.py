@@ -131,7 +131,7 @@ def test_eml_cache_makes_what_the_run_reads(
     file.write_text(dump(run), encoding="utf-8")
     assert main(["cache", str(file), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)["caches"]
-    assert [(each["use"], each["made"]) for each in made] == [("training", 20), ("validation", 30)]
+    assert [(each["use"], each["added"]) for each in made] == [("training", 20), ("validation", 30)]
     seen: list[Event] = []
     TrainingBatches(build_parts(run, own)).fill_caches(seen.append)
     assert [str(event) for event in seen if isinstance(event, Caching)] == []

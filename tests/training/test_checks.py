@@ -25,11 +25,11 @@ PAIRS = {"type": "per_class", "per_class": 2}
 def test_the_other_margins_are_refused_before_anything_is_read(margin: str, config: RunConfig, table: Table) -> None:
     wrong = changed(config, margin={"type": margin}, mix=MIX, device="cuda:9", optimizer={"name": "adamww"})
     with pytest.raises(
-        ConfigError, match=rf"mix: mixup .*margin\.type {margin} .*takes two: adacos, .*arcface"
+        ConfigError, match=rf"mix: mixup .*margin\.type {margin} .*allows two labels: adacos, .*arcface"
     ) as error:
         check(wrong, resume=False, overwrite=False)
     assert len(error.value.problems) == 3, "the other problems are told of too"
-    assert not any(name in str(error.value).partition("takes two")[2] for name in MARGINS_WITHOUT_MIX)
+    assert not any(name in str(error.value).partition("allows two labels")[2] for name in MARGINS_WITHOUT_MIX)
     with pytest.raises(ConfigError, match=r"mix: mixup gives every image two labels"):
         build_parts(changed(config, margin={"type": margin}, mix=MIX), table)
 
@@ -52,7 +52,7 @@ def test_a_run_and_a_dry_run_report_the_notes_of_the_sampler(config: RunConfig, 
     told: list[str] = []
     fit(given, kept, observe=lambda event: told.append(event.text) if isinstance(event, Note) else None)
     expected = run_notes(build_parts(given, kept))
-    assert expected[0] == "sampler per_class: 5 batches an epoch, 35% of their images are repeats"
+    assert expected[0] == "sampler per_class: 5 batches per epoch, 35% of their images are repeats"
     assert "1 of 5 classes have fewer than per_class 2 images" in expected[1]
     assert set(expected) <= set(told)
     result = dry_run(given, kept)

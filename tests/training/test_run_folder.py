@@ -9,7 +9,7 @@ import torch
 import eml
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
-from eml.reports.curves import best_of, draw_comparison, draw_curves
+from eml.reports.curves import draw_comparison, draw_curves, find_best
 from eml.training.build import build_parts
 from eml.training.checks import check
 from eml.training.config import RunConfig
@@ -81,7 +81,7 @@ def test_a_run_of_0_1_0_is_loaded_plotted_and_its_weights_begin_another_run(
     draw_curves(old_run)
     draw_comparison([old_run], "map_at_r", old_run / "compared.png")
     assert (old_run / "curves.png").is_file()
-    assert best_of(old_run, "map_at_r")[2] is not None
+    assert find_best(old_run, "map_at_r").epoch is not None
     neck = {"type": "linear", "size": 8}
     begun = changed(config, model={"backbone": "test_efficientnet", "weights": old_run, "neck": neck}, epochs=1)
     weights = build_parts(begun, table).embedder.state_dict()

@@ -95,7 +95,7 @@ def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_by
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
     model = {**config.model.model_dump(), "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
-    mix = {"type": "either", "chance": 0.8, "until": 0.9, "share": "image"}
+    mix = {"type": "mixup_or_cutmix", "chance": 0.8, "until": 0.9, "share": "image"}
     whole = changed(config, model=model, margin={"type": "elastic_arcface"}, mix=mix)
     fit(whole, table)
     other = changed(whole, output=tmp_path / "stopped")

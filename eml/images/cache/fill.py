@@ -161,7 +161,7 @@ def _begin(store: CacheStore) -> None:
     except (OSError, OutputError) as error:
         problem = f"{store.folder}: cannot be created"
         text = error.problems[0] if isinstance(error, OutputError) else f"{problem}: {error.strerror}"
-        advice = "Set data.cache.folder, or give eml cache another `folder`"
+        advice = "Set data.cache.folder, or give eml cache another folder: eml cache SOURCE --folder FOLDER"
         raise OutputError(f"{text}. {advice}", code="not-writable", parameter="data.cache.folder") from error
 
 

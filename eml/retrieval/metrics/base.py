@@ -186,6 +186,16 @@ def all_metrics() -> list[Metric]:
     return [member.model_validate({}) for member in sorted(Metric.members().values(), key=lambda member: member.place)]
 
 
+def metric_key(name: str) -> str:
+    """Return the key in metrics.json of a metric's name in tables: `R@1` is `recall_at_1`; any other text as it is.
+
+    The name may have the name of a table before it: `unseen/MAP@R`.
+    """
+    keys = {shown: key for metric in all_metrics() for key, shown in metric.shown().items()}
+    table, slash, metric = name.rpartition("/")
+    return table + slash + keys.get(metric, metric)
+
+
 def mean_per_query(ranking: Ranking, contributions: Floats, divisor: Floats) -> Floats:
     """Sum the contributions of each query's positives and divide; (T,) values, NaN for a query without a positive.
 
