@@ -47,11 +47,19 @@ def pasting(capsys: pytest.CaptureFixture[str]) -> Pasting:
     return Pasting(capsys)
 
 
-def test_the_next_commands_lead_from_a_folder_to_a_threshold(pasting: Pasting, tmp_path: Path) -> None:
-    photos = draw(tmp_path / "it's my photos", classes=24, per_class=8)
+def test_the_next_commands_lead_from_a_folder_to_an_evaluation(pasting: Pasting, tmp_path: Path) -> None:
+    photos = draw(tmp_path / "it's my photos", classes=8, per_class=8)
     names = pasting.follow(f"eml scan {shlex.quote(str(photos))}")
-    assert names[:7] == ["scan", "filter", "split", "kfold", "init", "train", "evaluate"]
-    assert names[7:] in ([], ["calibrate"])
+    assert names == ["scan", "filter", "split", "kfold", "init", "train", "evaluate"]
+    again = pasting.follow(f"eml scan {shlex.quote(str(photos))}")
+    assert again == ["scan", "filter", "split", "kfold"], "no config or run is replaced"
+
+
+def test_with_enough_classes_a_threshold_follows_the_evaluation(pasting: Pasting, tmp_path: Path) -> None:
+    photos = draw(tmp_path / "photos", classes=40, per_class=8)
+    for line in (f"scan {photos}", f"init {photos}", f"train {photos}"):
+        pasting.run(f"eml {line}")
+    assert pasting.follow(f"eml evaluate {photos}/run --data {photos}") == ["evaluate", "calibrate"]
 
 
 def test_they_do_so_from_relative_folders_too(
@@ -78,6 +86,37 @@ def test_those_after_all_folds_lead_to_a_table_without_suspects(pasting: Pasting
     assert pasting.run(suspects) == f"eml filter {photos} --exclude {photos}/run/suspects.csv"
 
 
+@pytest.mark.parametrize(
+    "sizes, after_filter, after_split",
+    [
+        ([8] * 10, "--by ratio", ""),
+        ([8, 8, 8, 2, 2], "", ""),
+        ([3] * 12, "--by ratio", "--by class"),
+        ([3] * 5, "--by ratio", "--k 3"),
+        ([8, 8], None, None),
+    ],
+)
+def test_the_options_are_those_that_the_data_allow(
+    sizes: list[int], after_filter: str | None, after_split: str | None, pasting: Pasting, tmp_path: Path
+) -> None:
+    photos = draw(tmp_path / "photos", classes=len(sizes), per_class=8)
+    for label, size in enumerate(sizes):
+        for number in range(size, 8):
+            (photos / f"{label:03d}" / f"{number}.jpg").unlink()
+    pasting.run(f"eml scan {photos}")
+    splitting = pasting.run(f"eml filter {photos} --min-size 8")
+    assert splitting == (None if after_filter is None else f"eml split {photos} {after_filter}".rstrip())
+    if splitting is not None:
+        folding = pasting.run(splitting)
+        assert folding == f"eml kfold {photos} {after_split}".rstrip()
+        assert pasting.run(folding) == f"eml init {photos}"
+
+
+def test_without_hashes_there_is_nothing_to_filter_by(pasting: Pasting, tmp_path: Path) -> None:
+    photos = draw(tmp_path / "photos", classes=5)
+    assert pasting.run(f"eml scan {photos} --no-hashes") == f"eml split {photos} --by ratio"
+
+
 def test_those_after_merge_lead_to_a_split(pasting: Pasting, tmp_path: Path) -> None:
     one, two = draw(tmp_path / "one", classes=4), tmp_path / "two"
     two.mkdir()
@@ -85,4 +124,4 @@ def test_those_after_merge_lead_to_a_split(pasting: Pasting, tmp_path: Path) -> 
         (one / label).rename(two / label)
     filtering = pasting.run(f"eml merge {one} {two} --out {tmp_path}/all")
     assert filtering == f"eml filter {tmp_path}/all --dedup"
-    assert pasting.run(filtering) == f"eml split {tmp_path}/all"
+    assert pasting.run(filtering) == f"eml split {tmp_path}/all --by ratio"
