@@ -20,9 +20,7 @@ class PlotConfig(CommandConfig):
     """
 
     runs: Annotated[Paths, Field(description="Run folders.")]
-    metric: str = Field(
-        "map_at_r", description="What to compare: a name from metrics.jsonl, such as recall_at_1 or R@1."
-    )
+    metric: str = Field("map_at_r", description="What to compare, such as map_at_r, recall_at_1 or R@1.")
     out: Annotated[
         PathField | None, Field(description="The image. Default: RUN/curves.png, of several comparison.png.")
     ] = None

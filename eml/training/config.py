@@ -145,8 +145,8 @@ class ValidationConfig(Strict):
 
     metric: str = Field(
         "map_at_r",
-        description="metric that chooses the best checkpoint, higher is better: a name from metrics.json (recall_at_1) or "
-        "from tables (R@1); NAME/map_at_r: that of one of `tables`",
+        description="metric that chooses the best checkpoint, higher is better: a name from metrics.json (recall_at_1) "
+        "or from tables (R@1); NAME/map_at_r: that of one of `tables`",
     )
     every: int = Field(1, ge=1, description="epochs between validations; the last epoch is always validated")
     batch_size: int = Field(64, ge=1, description="images per batch")

@@ -59,24 +59,34 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [70, 80, 120])
 def test_models_are_shown_with_intervals_as_far_as_the_width_allows(
     models: list[str], width: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["evaluate", *models[::-1], "--out", "out", "--no-report"]
+    words = ["evaluate", *models[2::-1], "--out", "out", "--no-report"]
     assert run(*words, "--json") == 0
     told = {each["checkpoint"]: each for each in json.loads(capfd.readouterr().out)["evaluations"]}
     lines = [line.rstrip() for line in shown_on_terminal(words, width)]
     err = capfd.readouterr().err
     assert all(len(line) <= width for line in lines)
-    header = next(line.split() for line in lines if line.rstrip().endswith(" D"))
-    assert header == (["R@1", "MAP@R", "D"] if width == 80 else ["R@1", "R@10", "MAP@R", "mAP", "D"])
-    assert ("no room for mAP, R@10: in metrics.json, or in a wider terminal" in err.splitlines()) == (width == 80)
+    header = next(line.split() for line in lines if line.endswith(" D"))
+    shown = {70: ["R@1", "MAP@R", "D"], 80: ["R@1", "MAP@R", "mAP", "D"], 120: ["R@1", "R@10", "MAP@R", "mAP", "D"]}
+    assert header == shown[width]
+    left_out = {70: "mAP, R@10", 80: "R@10", 120: None}[width]
+    assert [line for line in err.splitlines() if line.startswith("no room")] == (
+        [f"no room for {left_out}: in metrics.json, or in a wider terminal"] if left_out else []
+    )
     for name in models[:3]:
-        [line] = [line for line in lines if line.split()[:1] == [name] and line.rstrip().endswith(" 16")]
+        [line] = [line for line in lines if line.split()[:1] == [name] and line.endswith(" 16")]
         for metric in ("recall_at_1", "map_at_r"):
             low, high = told[name]["intervals"][metric]
             assert f"{told[name]['metrics'][metric]:.3f} ({low:.2f}–{high:.2f})" in line
+
+
+def test_a_long_name_is_not_broken_in_a_narrow_terminal(models: list[str]) -> None:
+    lines = shown_on_terminal(["evaluate", *models, "--out", "out", "--no-report"], 80)
+    assert all(len(line) <= 80 for line in lines)
+    assert sum(models[3] in line for line in lines) == 2, "once with its metrics, once against the best"
 
 
 def test_models_that_the_data_cannot_tell_from_the_best_are_named(
@@ -196,6 +206,6 @@ def test_what_is_missing_is_told(files: list[Path], tmp_path: Path, capfd: pytes
     assert run("evaluate", files[0]) == 2
     assert "has no run folder to write into; give a folder as --out" in capfd.readouterr().err
     assert run("evaluate", "timm:test_resnet", "--out", tmp_path) == 2
-    assert "give the images to evaluate on as --data" in capfd.readouterr().err
+    assert "give the images to evaluate on as --data: a table or a folder" in capfd.readouterr().err
     assert run("evaluate", files[0], "--out", tmp_path / "out", "--within", "camera") == 2
     assert "has no column 'camera'; it has label, file_name" in capfd.readouterr().err

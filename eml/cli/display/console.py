@@ -110,8 +110,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     """Print a table on stdout; columns of numbers are set to the right, whole numbers get thousands separators.
 
     Where its words do not fit side by side, each row is printed as a list of its cells; only a name or path longer than
-    a word is broken. plain: no line under the head,
-    no empty lines around.
+    any word is broken. plain: no line under the head, no empty lines around.
     """
     if _hidden.get():
         return
@@ -120,7 +119,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     if title:
         show(title, "bold")  # not the grid's, which would break it where the table is narrower
     terminal, grid = console(stderr=False), _grid(columns, cells, plain=plain)
-    if _keep_words_whole(terminal, grid):
+    if _keep_words_whole(terminal, grid) or _keep_words_whole(terminal, grid, LONGEST_WORD):
         if terminal.is_terminal:
             terminal.print(grid)
             return
@@ -132,36 +131,32 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         terminal.print(line, soft_wrap=True)
 
 
-def _keep_words_whole(terminal: Console, grid: Table) -> bool:
+def _keep_words_whole(terminal: Console, grid: Table, longest: int = UNLIMITED) -> bool:
     """Set the widths of the columns so that no word is broken; return whether there is room for that.
 
+    longest: of a word that is kept whole; what is longer is a name or a path.
+
     rich makes the widest column narrower first, whatever the length of its words. The columns that need least beyond
-    their longest word get it first. A word longer than LONGEST_WORD, a name or path, may be broken.
+    their longest word get it first.
     """
     from rich.measure import Measurement
-    from rich.text import Text
 
     wide = terminal.options.update(max_width=UNLIMITED)
-    needs = []
-    for column in grid.columns:
-        texts = [cell.plain for cell in (column.header, *column.cells) if isinstance(cell, Text)]
-        least = max(Measurement.get(terminal, wide, Text(_short_words(text))).minimum for text in texts)
-        needs.append((least, max(Measurement.get(terminal, wide, Text(text)).maximum for text in texts)))
+    sizes_of = [
+        [max(sizes) for sizes in zip(*(Measurement.get(terminal, wide, cell) for cell in cells), strict=True)]
+        for cells in ([column.header, *column.cells] for column in grid.columns)
+    ]
+    needs = [(min(least, longest), most) for least, most in sizes_of]
     room = terminal.width - (Measurement.get(terminal, wide, grid).maximum - sum(most for _, most in needs))
     room -= sum(least for least, _ in needs)
     if room < 0:
         return False
-    for index in sorted(range(len(needs)), key=lambda index: needs[index][1] - needs[index][0]):
-        least, most = needs[index]
-        extra = min(room, most - least)
-        grid.columns[index].width = least + extra
-        room -= extra
+    for column, (least, most) in sorted(
+        zip(grid.columns, needs, strict=True), key=lambda pair: pair[1][1] - pair[1][0]
+    ):
+        column.width = least + min(room, most - least)
+        room -= column.width - least
     return True
-
-
-def _short_words(text: str) -> str:
-    """Return the text with its words cut to the longest that is never broken."""
-    return " ".join(word[:LONGEST_WORD] for word in text.split(" "))
 
 
 def _records(columns: Sequence[str], rows: list[list[Any]]) -> Iterator[str]:

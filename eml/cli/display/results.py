@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 COMPARED = ("map_at_r", "recall_at_1", "mean_average_precision", "recall_at_10")
 """The metrics that compare several models; where there is no room, the last is left out first."""
-LONGEST = 30  # characters of a name that are kept in one line at the cost of a metric
 
 
 def show_results(checkpoints: Sequence[str], evaluations: EvaluationResults, slices: Sequence[str]) -> None:
@@ -84,7 +83,7 @@ def _metrics_that_fit(entries: Sequence[LeaderboardEntry]) -> list[str]:
     compared = [metric for metric in COMPARED if metric in shown]
     for count in range(len(compared), 1, -1):
         metrics = [metric for metric in shown if metric in compared[:count]]
-        rows = [_row(entry, metrics, entry.name[:LONGEST]) for entry in entries]
+        rows = [_row(entry, metrics, entry.name) for entry in entries]
         if console.fits(["", *(shown[metric] for metric in metrics), "D"], rows):
             return metrics
     return compared[:1]
