@@ -20,7 +20,7 @@ from eml.commands.report import ReportConfig, ReportResult
 from eml.commands.scan import ScanConfig, ScanResult
 from eml.commands.split import SplitConfig, SplitResult
 from eml.commands.suspects import SuspectsConfig, SuspectsResult
-from eml.commands.train import Outcome, TrainConfig
+from eml.commands.train import Outcome, TrainConfig, TrainResult
 from eml.errors import EmlError as EmlError
 from eml.head.class_head import ClassHead as ClassHead
 from eml.head.functional import margin_logits as margin_logits
@@ -214,6 +214,22 @@ def fill_cache(
 ) -> FillCacheResult: ...
 @overload
 def train(config: TrainConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> Outcome: ...
+@overload
+def train(
+    config: Any,
+    *,
+    overrides: str | Sequence[str] = ...,
+    resume: bool = ...,
+    accept_changes: bool = ...,
+    overwrite: bool = ...,
+    fold: None = ...,
+    device: str | None = ...,
+    dry_run: Literal[False] = ...,
+    preview: Literal[False] = ...,
+    out: str | Path | None = ...,
+    progress: Progress | bool | None = None,
+    **others: Any,
+) -> TrainResult: ...
 @overload
 def train(
     config: Any,

@@ -3,7 +3,9 @@
 import importlib
 import inspect
 import json
+import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -145,8 +147,28 @@ def test_the_types_are_part_of_the_package() -> None:
     import tomllib
 
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    assert {"py.typed", "*.pyi"} <= set(project["tool"]["setuptools"]["package-data"]["eml"])
+    tools = project["tool"]["setuptools"]
+    assert {"py.typed", "*.pyi"} <= set(tools["package-data"]["eml"])
+    assert tools["package-dir"] == {"": "."}, "else an editable install is an import hook, which type checkers ignore"
     assert make_stub.STUB.with_name("py.typed").is_file()
+
+
+@pytest.mark.wide
+def test_a_type_checker_knows_what_the_functions_return(tmp_path: Path) -> None:
+    calls = {
+        'eml.scan("x")': "eml.commands.scan.ScanResult",
+        'eml.split("x", by="ratio")': "eml.commands.split.SplitResult",
+        'eml.train("x", epochs=3)': "eml.commands.train.TrainResult",
+        'eml.load("x")': "eml.inference.model.Model",
+        "eml.__version__": "str",
+    }
+    (tmp_path / "use.py").write_text("import eml\n" + "".join(f"reveal_type({call})\n" for call in calls))
+    command = [sys.executable, "-m", "mypy", "--config-file", "", "--cache-dir", str(tmp_path), "use.py"]
+    path = str(Path(eml.__file__).parent.parent)
+    checked = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | {"MYPYPATH": path}
+    )
+    assert re.findall('Revealed type is "(.*)"', checked.stdout) == list(calls.values()), checked.stdout
 
 
 def test_every_result_can_be_written_as_json() -> None:

@@ -6,7 +6,7 @@ They are made from the fields of the commands' configs; a test says when the fil
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from eml.commands.base import CommandFunction, type_text
 
 STUB = Path(eml.__file__).with_name("__init__.pyi")
 LINE_LENGTH = 120
+USUAL = {"train": ({"fold": "None", "dry_run": "Literal[False]", "preview": "Literal[False]"}, "TrainResult")}
+"""Function of several results → the fields, with their types, of the usual call, and its result."""
+
 HEAD = '''"""Made by docs/tools/make_stub.py from the commands' configs: do not edit."""
 
 from collections.abc import Sequence
@@ -35,6 +38,7 @@ def stub() -> str:
             continue
         result = inspect.signature(thing.run).return_annotation
         imports |= {(thing.__module__, thing.config_type.__name__), (thing.__module__, result)}
+        imports |= {(thing.__module__, USUAL[name][1])} if name in USUAL else set()
         parts += _overloads(name, thing, result)
     exported = ["__version__: str", *_exploded("__all__ = [", [f'"{name}"' for name in sorted(eml.__all__)], "]")]
     return "\n".join([HEAD, *_import_lines(imports), "", *exported, "", *parts, ""])
@@ -52,22 +56,22 @@ def _import_lines(imports: set[tuple[str, str]]) -> list[str]:
 
 
 def _overloads(name: str, function: CommandFunction[Any], result: str) -> list[str]:
-    """Return the two ways to call a command: with a config, or with its fields."""
-    config = [f"config: {function.config_type.__name__}", "/"]
+    """Return the ways to call a command: with a config, with its fields, and where there is one the usual way."""
     progress = "progress: Progress | bool | None = None"
-    fields = _parameters(function)
-    keywords = [] if "*" in fields else ["*"]
     others = ["**others: Any"] if function.others else []
-    return [
-        "@overload",
-        *_definition(name, [*config, "*", progress, *(["**changes: Any"] if fields else [])], result),
-        "@overload",
-        *_definition(name, [*fields, *keywords, progress, *others], result),
-    ]
+    changes = ["**changes: Any"] if function.config_type.model_fields else []
+    config = [f"config: {function.config_type.__name__}", "/", "*", progress, *changes]
+    lines = ["@overload", *_definition(name, config, result)]
+    calls: list[tuple[dict[str, str], str]] = [*([USUAL[name]] if name in USUAL else []), ({}, result)]
+    for types, returned in calls:
+        fields = _parameters(function, types)
+        parameters = [*fields, *([] if "*" in fields else ["*"]), progress, *others]
+        lines += ["@overload", *_definition(name, parameters, returned)]
+    return lines
 
 
-def _parameters(function: CommandFunction[Any]) -> list[str]:
-    """Return a command's fields as parameters; those that are no arguments follow a `*`."""
+def _parameters(function: CommandFunction[Any], types: Mapping[str, str]) -> list[str]:
+    """Return a command's fields as parameters; those that are no arguments follow a `*`. types: of some fields."""
     fields = function.config_type.model_fields
     names = [*function.arguments, *(name for name in fields if name not in function.arguments)]
     parameters = []
@@ -75,7 +79,7 @@ def _parameters(function: CommandFunction[Any]) -> list[str]:
         if name not in function.arguments and "*" not in parameters:
             parameters.append("*")
         default = "" if fields[name].is_required() else " = ..."
-        parameters.append(f"{name}: {type_text(fields[name].annotation)}{default}")
+        parameters.append(f"{name}: {types.get(name) or type_text(fields[name].annotation)}{default}")
     return parameters
 
 

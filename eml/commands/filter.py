@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, Paths, command
+from eml.commands.next_steps import split_command
 from eml.commands.options import Dataset, Out, Overwrite, Root, out_folder
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
         conflicts_kept=config.conflicts == "keep",
         written=tuple(paths),
         replaced=tuple(replaced),
-        next_command=shlex.join(["eml", "split", str(folder)]),
+        next_command=split_command(folder, replace(table, frame=filtered.kept)),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -10,6 +9,7 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, command, span_text
 from eml.commands.grouping import check_near, group_images, sidecar_notes
+from eml.commands.next_steps import init_command
 from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Overwrite, Root, out_folder
 
 if TYPE_CHECKING:
@@ -134,5 +134,5 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         threshold=groups.threshold,
         written=(path,),
         replaced=tuple(replaced),
-        next_command=shlex.join(["eml", "init", str(folder)]),
+        next_command=init_command(folder),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, PathTexts, command
+from eml.commands.next_steps import split_command
 from eml.commands.options import Overwrite
 from eml.errors import DataError, OutputError
 
@@ -142,11 +143,11 @@ def _refuse_mixing(path: Path, inputs: Sequence[Path]) -> None:
             raise OutputError(f"{reason}. Give another folder as `out`", code="mixed-tables", parameter="out")
 
 
-def _next_command(path: Path, merged: MergedDatasets) -> str:
+def _next_command(path: Path, merged: MergedDatasets) -> str | None:
     from eml.dataset.pipeline import PIPELINE
 
-    place = str(path.parent if path.stem == PIPELINE["merge"] else path)
+    place = path.parent if path.stem == PIPELINE["merge"] else path
     if "hash" not in merged.table.frame.columns:
-        return shlex.join(["eml", "split", place])
+        return split_command(place, merged.table)
     scope = ["--scope", "dataset"] if len(merged.shared_images) else []
-    return shlex.join(["eml", "filter", place, "--dedup", *scope])
+    return shlex.join(["eml", "filter", str(place), "--dedup", *scope])

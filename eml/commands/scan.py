@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.next_steps import split_command
 from eml.commands.options import Overwrite
 
 if TYPE_CHECKING:
@@ -105,7 +106,10 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
         frames, command=caller.command or "eml scan", root=config.dataset, overwrite=config.overwrite
     )
     table, source = Table(scanned.table, config.dataset, path), path if config.out else config.dataset
-    following, pages = shlex.join(["eml", "filter", str(source), "--dedup"]), []
+    following: str | None = shlex.join(["eml", "filter", str(source), "--dedup"])
+    pages: list[Path] = []
+    if not config.hashes:
+        following = split_command(source, table)
     if config.report:
         from eml.commands.report import write_report
 

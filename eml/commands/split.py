@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -10,6 +9,7 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, command, span_text
 from eml.commands.grouping import check_near, group_images, sidecar_notes
+from eml.commands.next_steps import kfold_command, rows_of
 from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Overwrite, Root, out_folder
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
         grouped_by_column=bool(config.group_by),
         written=tuple(paths),
         replaced=tuple(replaced),
-        next_command=shlex.join(["eml", "kfold", str(folder)]),
+        next_command=kfold_command(folder, *rows_of(table, sides.train, groups.ids)),
     )
 
 

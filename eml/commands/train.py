@@ -23,6 +23,7 @@ from eml.commands.base import (
     command,
     option,
 )
+from eml.commands.next_steps import CONFIG_NAME
 from eml.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from eml.training.preview import Preview
 
 ALL_FOLDS = "all"
-CONFIG_NAME = "config.yaml"
 
 
 def _path_or_run_config(value: object, info: ValidationInfo) -> object:

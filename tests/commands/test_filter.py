@@ -12,7 +12,7 @@ def test_filter_returns_what_stays_and_what_json_prints(
     result = eml.filter(photos, dedup=True, min_size=2)
     assert isinstance(result, FilterResult)
     assert (len(result.filtered.kept), result.filtered.counts.removed) == (32, {})
-    assert result.next_command == f"eml split {photos}"
+    assert result.next_command == f"eml split {photos} --by ratio"
     assert printed_json("filter", photos, "--dedup", "--min-size", 2) == result.to_dict()
 
 

@@ -1,0 +1,127 @@
+"""Each `next:` that a command prints can be pasted, from scan on."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from eml.cli.app import main
+from tests.cli.test_way import draw
+
+SMALL = "--set epochs=1 --set image.size=32 --set batch_size=16"
+WITHOUT_A_HUB = {"init": "--backbone test_resnet --weights none", "train": SMALL}
+"""What a command gets besides, so that nothing is downloaded and the training is short."""
+
+
+class Pasting:
+    """A user who pastes the command that is printed as the next one."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+        self.names: list[str] = []
+
+    def run(self, line: str) -> str | None:
+        """Run a command and return the next one, if any."""
+        words = shlex.split(line)
+        assert words.pop(0) == "eml"
+        self.capsys.readouterr()
+        code = main([*words, *shlex.split(WITHOUT_A_HUB.get(words[0], ""))])
+        err = self.capsys.readouterr().err
+        assert code == 0, f"{line}\n{err}"
+        self.names.append(words[0])
+        lines = re.findall(r"^next: (.*)$", err, flags=re.MULTILINE)
+        assert len(lines) <= 1
+        return lines[0] if lines else None
+
+    def follow(self, line: str | None) -> list[str]:
+        """Run a command and those that are printed as the next ones, until there is none; return their names."""
+        self.names = []
+        while line is not None:
+            line = self.run(line)
+        return self.names
+
+
+@pytest.fixture
+def pasting(capsys: pytest.CaptureFixture[str]) -> Pasting:
+    return Pasting(capsys)
+
+
+def test_the_next_commands_lead_from_a_folder_to_an_evaluation(pasting: Pasting, tmp_path: Path) -> None:
+    photos = draw(tmp_path / "it's my photos", classes=8, per_class=8)
+    names = pasting.follow(f"eml scan {shlex.quote(str(photos))}")
+    assert names == ["scan", "filter", "split", "kfold", "init", "train", "evaluate"]
+    again = pasting.follow(f"eml scan {shlex.quote(str(photos))}")
+    assert again == ["scan", "filter", "split", "kfold"], "no config or run is replaced"
+
+
+def test_with_enough_classes_a_threshold_follows_the_evaluation(pasting: Pasting, tmp_path: Path) -> None:
+    photos = draw(tmp_path / "photos", classes=40, per_class=8)
+    for line in (f"scan {photos}", f"init {photos}", f"train {photos}"):
+        pasting.run(f"eml {line}")
+    assert pasting.follow(f"eml evaluate {photos}/run --data {photos}") == ["evaluate", "calibrate"]
+
+
+def test_they_do_so_from_relative_folders_too(
+    pasting: Pasting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw(Path("photos"), classes=8, per_class=8)
+    assert pasting.follow("eml scan photos")[:7] == ["scan", "filter", "split", "kfold", "init", "train", "evaluate"]
+
+
+def test_they_do_so_with_tables_elsewhere(pasting: Pasting, tmp_path: Path) -> None:
+    photos, out = draw(tmp_path / "photos", classes=8, per_class=8), tmp_path / "out"
+    names = pasting.follow(f"eml scan {photos} --out {out}/images.csv")
+    assert names[:7] == ["scan", "filter", "split", "kfold", "init", "train", "evaluate"]
+    assert not list(photos.glob("*.csv"))
+
+
+def test_those_after_all_folds_lead_to_a_table_without_suspects(pasting: Pasting, tmp_path: Path) -> None:
+    photos = draw(tmp_path / "photos", classes=4, per_class=8)
+    for line in (f"scan {photos}", f"kfold {photos} --k 2", f"init {photos}"):
+        pasting.run(f"eml {line}")
+    suspects = pasting.run(f"eml train {photos} --fold all")
+    assert suspects == f"eml suspects {photos}/run"
+    assert pasting.run(suspects) == f"eml filter {photos} --exclude {photos}/run/suspects.csv"
+
+
+@pytest.mark.parametrize(
+    "sizes, after_filter, after_split",
+    [
+        ([8] * 10, "--by ratio", ""),
+        ([8, 8, 8, 2, 2], "", ""),
+        ([3] * 12, "--by ratio", "--by class"),
+        ([3] * 5, "--by ratio", "--k 3"),
+        ([8, 8], None, None),
+    ],
+)
+def test_the_options_are_those_that_the_data_allow(
+    sizes: list[int], after_filter: str | None, after_split: str | None, pasting: Pasting, tmp_path: Path
+) -> None:
+    photos = draw(tmp_path / "photos", classes=len(sizes), per_class=8)
+    for label, size in enumerate(sizes):
+        for number in range(size, 8):
+            (photos / f"{label:03d}" / f"{number}.jpg").unlink()
+    pasting.run(f"eml scan {photos}")
+    splitting = pasting.run(f"eml filter {photos} --min-size 8")
+    assert splitting == (None if after_filter is None else f"eml split {photos} {after_filter}".rstrip())
+    if splitting is not None:
+        folding = pasting.run(splitting)
+        assert folding == f"eml kfold {photos} {after_split}".rstrip()
+        assert pasting.run(folding) == f"eml init {photos}"
+
+
+def test_without_hashes_there_is_nothing_to_filter_by(pasting: Pasting, tmp_path: Path) -> None:
+    photos = draw(tmp_path / "photos", classes=5)
+    assert pasting.run(f"eml scan {photos} --no-hashes") == f"eml split {photos} --by ratio"
+
+
+def test_those_after_merge_lead_to_a_split(pasting: Pasting, tmp_path: Path) -> None:
+    one, two = draw(tmp_path / "one", classes=4), tmp_path / "two"
+    two.mkdir()
+    for label in ("002", "003"):
+        (one / label).rename(two / label)
+    filtering = pasting.run(f"eml merge {one} {two} --out {tmp_path}/all")
+    assert filtering == f"eml filter {tmp_path}/all --dedup"
+    assert pasting.run(filtering) == f"eml split {tmp_path}/all --by ratio"
