@@ -2,8 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+LOWEST := .venv-lowest/bin
 
-.PHONY: setup check fix test test-all bench bench-head docs demo clean
+# Tests on every core, in groups: those marked `xdist_group` never run beside each other.
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
+
+.PHONY: setup check fix test-fast test test-all test-lowest bench bench-head docs dist demo clean
 
 setup: $(READY)
 
@@ -21,11 +25,21 @@ fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+test-fast: $(READY)
+	$(PYTEST) -m 'not wide and not slow'
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ''
+
+# The lowest versions that pyproject.toml allows; PYTHON=python3.11 is the lowest Python.
+test-lowest:
+	test -x $(LOWEST)/uv || ($(PYTHON) -m venv .venv-lowest && $(LOWEST)/pip install --quiet uv)
+	$(LOWEST)/uv pip compile --quiet --extra dev --resolution lowest-direct -o .venv-lowest/lowest.txt pyproject.toml
+	$(LOWEST)/pip install --quiet -r .venv-lowest/lowest.txt -e .
+	$(LOWEST)/python -m pytest
 
 bench: $(READY)
 	@cat tests/benchmarks/README.md
@@ -36,9 +50,13 @@ bench-head: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/tools/margins_page.py docs
+	$(BIN)/python docs/tools/make_stub.py
+
+dist: $(READY)
+	$(BIN)/python -m build
 
 demo: $(READY)
 	$(BIN)/eml demo demo --overwrite
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo
+	rm -rf .venv .venv-lowest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo

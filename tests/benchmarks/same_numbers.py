@@ -985,7 +985,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "compare":
         sys.exit(compare(options.old, options.new, options.renames, options.limit))
-    places = [Path(os.environ.get("EML_TEST_DATA", "")), Path("../shared/data"), Path("/work/shared/data")]
+    places = [Path(os.environ.get("EML_TEST_DATA", "")), Path("../shared/data")]
     source = options.source or next(place for place in places if (place / "grocery160.tar").exists())
     with tempfile.TemporaryDirectory() as temporary:
         record(options.out, (options.work or Path(temporary)).resolve(), source.resolve(), options.only)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from itertools import combinations
 
-BRIDGE = ("near_dup", "mode_variant_same_image")  # two kinds, one photo
+BRIDGE = ("near_dup", "mode_variant_same_picture")  # two kinds, one photo
 UNKNOWN = ("odd_file", "cleanvision_quality")  # the labels do not say which are copies: some are, too dark or blurred
 
 
@@ -16,7 +16,7 @@ def images(labels: Iterable[dict[str, str]]) -> dict[str, str]:
         numbered = re.fullmatch(r"(ukbench\d+)(_resize)?", path.rpartition("/")[2].partition(".")[0])
         if kind in BRIDGE or path.endswith("bridge-1-original.jpg"):
             shown[path] = "bridge"
-        elif kind == "exif_orientation_same_image":
+        elif kind == "exif_orientation_same_picture":
             shown[path] = label["group"]
         elif kind not in UNKNOWN:
             shown[path] = numbered[1] if numbered else path

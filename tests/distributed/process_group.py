@@ -31,6 +31,9 @@ from eml.training.events import Event, Stepped
 from eml.training.fit import Run, fit
 from eml.training.run_folder import Line
 
+PRELOADED = ["eml.cli.app", "eml.training.fit", "eml.evaluation.runs", "eml.reports.curves", "eml.reports.evaluation"]
+"""What the forked processes need; one name that does not exist would be passed over in silence."""
+
 Task = dict[str, Any]
 """A run: config, and table (a path), and perhaps resume (bool), stop (the step after which it is interrupted), fails
 (what the error says that ends it) and spoiled (of which process the first weights are no numbers from step 2 on); or
@@ -50,7 +53,7 @@ def run(world: int, tasks: Sequence[Task], folder: Path, timeout: float = 150) -
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["eml.training.fit", "eml.cli.train", "eml.cli.evaluate", "eml.reports.curves"])
+    context.set_forkserver_preload(PRELOADED)
     started = []
     for rank in range(world):
         here = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}

@@ -15,8 +15,8 @@ from eml.dataset.duplicates.same_images import same_images
 from eml.dataset.filter import FilterRules, filter_table
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table
+from tests.dataset.archives import unpacked
 from tests.dataset.dirty_truth import copies, images
-from tests.dataset.scanning.test_scan_real import unpacked
 
 pytestmark = pytest.mark.wide
 

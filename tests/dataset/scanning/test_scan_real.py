@@ -1,10 +1,8 @@
 """scan on the real images of ../shared/data: awkward files with known labels, and the grocery photos."""
 
 import csv
-import os
 import subprocess
 import sys
-import tarfile
 import warnings
 from collections import Counter, defaultdict
 from itertools import combinations
@@ -14,6 +12,7 @@ import pytest
 from PIL import Image
 
 from eml.dataset.scanning.scan import FolderScan, scan_folder
+from tests.dataset.archives import unpacked
 from tests.dataset.scanning.test_hashing import open_and_hash
 
 pytestmark = pytest.mark.wide
@@ -27,17 +26,6 @@ REASONS = {  # of the files that labels.csv says no program opens
     "odd_files/truncated_jpeg.jpg": "truncated",
     "odd_files/zero_width.gif": "unreadable",
 }
-
-
-def unpacked(name: str, folder: Path) -> Path:
-    given = os.environ.get("EML_TEST_DATA")
-    archive = (Path(given) if given else Path(__file__).parents[3] / "shared" / "data") / f"{name}.tar"
-    if not archive.is_file():
-        pytest.skip(f"{archive} is not there; EML_TEST_DATA can name its folder")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    (inside,) = folder.iterdir()
-    return inside
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +82,7 @@ def test_exif_copies_are_one_image(scanned: FolderScan, labels: list[dict[str, s
     rows = scanned.table.set_index("file_name")
     groups = defaultdict(list)
     for label in labels:
-        if label["kind"] == "exif_orientation_same_image":
+        if label["kind"] == "exif_orientation_same_picture":
             groups[label["group"]].append(label["path"])
     for number in range(2, 9):
         for suffix in ("jpg", "webp"):

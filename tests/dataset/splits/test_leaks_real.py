@@ -11,7 +11,7 @@ from eml.dataset.splits.groups import group_rows
 from eml.dataset.splits.leak_audit import audit_folds, audit_tables
 from eml.dataset.splits.split import split_by_ratio
 from eml.dataset.table import Table
-from tests.dataset.scanning.test_scan_real import unpacked
+from tests.dataset.archives import unpacked
 
 pytestmark = pytest.mark.wide
 

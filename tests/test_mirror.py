@@ -1,0 +1,150 @@
+"""`tests/ROOM/test_NAME.py` tests the module `eml/ROOM/NAME.py`, or the whole folder `eml/ROOM/NAME`."""
+
+from pathlib import Path
+
+import eml
+
+PACKAGE = Path(eml.__file__).parent
+TESTS = Path(__file__).parent
+
+# Test files of several modules: whole commands as typed (tests/cli), whole families, steps in a row, real data.
+OF_SEVERAL_MODULES = {
+    "cli",
+    "dataset/duplicates/test_duplicates_real",
+    "dataset/scanning/test_scan_real",
+    "dataset/splits/test_leaks_real",
+    "dataset/test_error_codes",
+    "dataset/test_round_trip",
+    "dataset/test_v0_1_0",
+    "inference/test_v0_1_0",
+    "margins/test_formulas",
+    "margins/test_golden",
+    "margins/test_properties",
+    "retrieval/test_peers",
+}
+
+# Modules, or folders of them, without a test file of their own, and the one that tests them.
+TESTED_THROUGH = {
+    "cli/adapter": "commands/test_base",
+    "cli/display": "cli/test_output",
+    "cli/exit_codes": "cli/test_app",
+    "cli/help_page": "cli/test_help",
+    "cli/launching": "cli/test_way",
+    "cli/other_options": "cli/test_way",
+    "commands/grouping": "cli/test_leaks",
+    "commands/next_steps": "cli/test_next_commands",
+    "commands/options": "commands/test_base",
+    "commands/suspects": "cli/test_clean",
+    "config/loading": "config/test_overrides",
+    "config/locations": "config/test_yaml_reader",
+    "config/text": "config/test_error_messages",
+    "config/type_info": "config/test_error_messages",
+    "dataset/duplicates/components": "dataset/duplicates/test_duplicates",
+    "dataset/duplicates/dedup": "dataset/test_filter",
+    "dataset/duplicates/hamming": "dataset/duplicates/test_duplicates",
+    "dataset/duplicates/label_conflicts": "dataset/duplicates/test_verify_pairs",
+    "dataset/duplicates/same_images": "dataset/test_filter",
+    "dataset/problems": "dataset/test_error_codes",
+    "dataset/scanning/records": "dataset/scanning/test_scan_cache",
+    "dataset/scanning/workers": "dataset/scanning/test_scan",
+    "distributed/heartbeat": "distributed/test_processes",
+    "evaluation/analysis": "reports/test_evaluation",
+    "evaluation/calibration": "cli/test_calibrate",
+    "evaluation/class_changes": "reports/test_evaluation",
+    "evaluation/evaluate": "evaluation/test_comparison",
+    "evaluation/leaderboard": "evaluation/test_runs",
+    "evaluation/options": "evaluation/test_runs",
+    "evaluation/outputs": "cli/test_evaluate",
+    "evaluation/retrieval_set": "cli/test_evaluate",
+    "files": "dataset/test_sidecar",
+    "head/active_classes": "head/test_sampled_rows",
+    "head/margin_state": "margins/test_properties",
+    "head/memory": "margins/test_golden",
+    "head/modes": "head/test_plan",
+    "head/negatives": "head/test_tiled",
+    "head/reduction": "head/test_class_head",
+    "head/row_optimizers": "head/test_sampled_rows",
+    "images/crop": "images/test_loading",
+    "images/identify": "images/test_decode",
+    "images/preprocess": "images/test_loading",
+    "images/random": "images/test_loading",
+    "images/source": "images/test_loading",
+    "inference/images": "inference/test_embed",
+    "inference/model": "models/test_checkpoint",
+    "losses/base": "margins/test_properties",
+    "margins": "margins/test_properties",
+    "models/calibration": "cli/test_calibrate",
+    "models/config": "models/test_checkpoint",
+    "models/device": "training/test_checks",
+    "models/necks": "models/test_embedder",
+    "models/pointers": "models/test_checkpoint",
+    "models/pooling": "models/test_embedder",
+    "models/weights": "models/test_embedder",
+    "progress": "dataset/scanning/test_scan",
+    "reports/calibration": "cli/test_calibrate",
+    "reports/curves": "cli/test_plot",
+    "reports/rendering": "reports/test_data",
+    "reports/suspects": "cli/test_clean",
+    "retrieval/arrays": "retrieval/test_search",
+    "retrieval/label_errors/label_votes": "retrieval/label_errors/test_label_errors",
+    "retrieval/label_errors/suspect_classes": "retrieval/label_errors/test_label_errors",
+    "retrieval/label_errors/suspects": "cli/test_clean",
+    "retrieval/positive_counts": "retrieval/test_metrics",
+    "retrieval/ranking": "retrieval/test_metrics",
+    "retrieval/statistics/interval": "retrieval/statistics/test_jackknife",
+    "retrieval/statistics/summary_intervals": "retrieval/statistics/test_jackknife",
+    "threads": "dataset/duplicates/test_duplicates",
+    "training/config_changes": "training/test_run_state",
+    "training/data_parallel": "distributed/test_processes",
+    "training/distributed_state": "distributed/test_processes",
+    "training/events": "training/test_fit",
+    "training/facts": "training/test_dry_run",
+    "training/out_of_fold": "cli/test_clean",
+    "training/process_checks": "distributed/test_processes",
+    "training/results": "training/test_fit",
+    "training/state": "training/test_run_state",
+    "training/stop_signals": "cli/test_way",
+    "units": "images/test_cache",
+}
+
+
+def stems(folder: Path, pattern: str) -> set[str]:
+    return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob(pattern)}
+
+
+MODULES = {name for name in stems(PACKAGE, "*.py") if not name.endswith("__")}
+TEST_FILES = stems(TESTS, "test_*.py")
+
+
+def and_folders(name: str) -> list[str]:
+    """Return `a/b/c`, `a/b` and `a` of `a/b/c`."""
+    return [name, *(str(folder) for folder in Path(name).parents[:-1])]
+
+
+def own_test_file(name: str) -> str:
+    """Return the name that the test file of a module or a folder has."""
+    return str(Path(name).with_name(f"test_{Path(name).name}"))
+
+
+def test_every_test_file_of_a_room_is_named_after_its_module() -> None:
+    targets = {own_test_file(part) for name in MODULES for part in and_folders(name)}
+    in_rooms = {name for name in TEST_FILES if "/" in name}
+    astray = {name for name in in_rooms - targets if not OF_SEVERAL_MODULES.intersection(and_folders(name))}
+    assert not astray, f"rename them after a module of eml, or name them in OF_SEVERAL_MODULES: {sorted(astray)}"
+
+
+def test_every_module_has_a_test_file_or_names_the_one_that_tests_it() -> None:
+    untested = {
+        name
+        for name in MODULES
+        if not any(own_test_file(part) in TEST_FILES or part in TESTED_THROUGH for part in and_folders(name))
+    }
+    assert not untested, f"give them a test file, or name one in TESTED_THROUGH: {sorted(untested)}"
+
+
+def test_the_exceptions_are_needed_and_exist() -> None:
+    folders = {part for name in MODULES for part in and_folders(name)}
+    assert set(TESTED_THROUGH) <= folders
+    assert set(TESTED_THROUGH.values()) <= TEST_FILES
+    assert not {name for name in TESTED_THROUGH if own_test_file(name) in TEST_FILES}
+    assert {part for name in TEST_FILES for part in and_folders(name)} >= OF_SEVERAL_MODULES
