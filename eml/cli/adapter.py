@@ -194,7 +194,7 @@ def _other_options(terminal: Terminal, words: Sequence[str]) -> list[str]:
             options = [option_name(name, info) for name, info in terminal.config_type.model_fields.items()]
             close = get_close_matches(word, options, 1)
             raise ConfigError(
-                f"No such option: {word}{f' (did you mean {close[0]}?)' if close else ''}", code="unknown-option"
+                f"No such option: {word}{f' (did you mean {close[0]}?)' if close else ''}", code="unknown-key"
             )
         pairs.append(f"{key.replace('-', '_')}={value if mark else rest.pop(0)}")
     return pairs

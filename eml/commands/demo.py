@@ -131,7 +131,7 @@ def _draw(config: DemoConfig, images: Path, caller: Caller) -> None:
                 shutil.rmtree(older, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}", code="unwritable") from error
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}", code="not-writable") from error
     caller.note(f"drawing characters into {images}")
     with caller.progress("drawing") as advance:
         draw_images(images, progress=advance)

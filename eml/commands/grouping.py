@@ -1,4 +1,4 @@
-"""RowGroups of images that split and kfold keep together."""
+"""Groups of images that split and kfold keep together."""
 
 from __future__ import annotations
 

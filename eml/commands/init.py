@@ -94,7 +94,7 @@ def _check(config: InitConfig, target: Path) -> None:
     if config.weights not in ("pretrained", "none") and not Path(config.weights).exists():
         raise ConfigError(
             f"`weights`: there is no file {config.weights}; allowed: pretrained, none, or a weights file",
-            code="no-such-file",
+            code="missing-file",
             parameter="weights",
         )
     if config.backbone != BACKBONE:

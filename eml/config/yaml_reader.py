@@ -122,7 +122,7 @@ class _Builder:
                 self.report(location, "merge keys (<<) are not supported; write the keys out", "unsupported-yaml")
             elif key.value in values:
                 name = dotted((*loc, key.value))
-                self.report(location, f"{name} is given twice, first on line {first[key.value]}", "duplicate-key", name)
+                self.report(location, f"{name} is given twice, first on line {first[key.value]}", "repeated-key", name)
             else:
                 first[key.value] = key.start_mark.line + 1
                 self.document.locations[*loc, key.value] = location

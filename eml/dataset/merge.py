@@ -148,7 +148,7 @@ def _dataset_names(sources: Sequence[MergeSource]) -> list[str]:
     for name, source in zip(names, sources, strict=True):
         if MARK in name or not name.strip():
             text = f"{source.path}: a dataset's name must not be empty or hold '{MARK}', got {name!r}. {NAMING}"
-            problems.append(Problem(text, "invalid-name", "datasets"))
+            problems.append(Problem(text, "invalid-value", "datasets"))
     for name in sorted({name for name in names if names.count(name) > 1}):
         same = ", ".join(str(source.path) for source, own in zip(sources, names, strict=True) if own == name)
         text = f"{same}: each dataset needs a different name, and these are called {name!r}. {NAMING}"

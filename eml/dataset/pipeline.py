@@ -56,7 +56,7 @@ def resolve(
         raise DataError(f"{source}: no such file or folder", code="missing-file", parameter="dataset")
     if root is not None:
         text = f"`root` goes with a table, and {source} is a folder"
-        raise DataError(text, code="conflicting-parameters", parameter="root")
+        raise DataError(text, code="conflicting-settings", parameter="root")
     path = _newest_table(source, step, out)
     if path is None:
         path = _scan(source, out or source, report, progress)

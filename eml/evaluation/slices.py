@@ -180,7 +180,7 @@ def check_columns(table: Table, columns: Sequence[str]) -> None:
         names = ", ".join(map(str, table.frame))
         which = f"column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
         raise DataError(
-            f"{table.name}: has no {which} to slice by; it has {names}", code="unknown-column", parameter="slices"
+            f"{table.name}: has no {which} to slice by; it has {names}", code="missing-column", parameter="slices"
         )
 
 
@@ -302,7 +302,7 @@ def near_duplicates(table: Table, retrieval: RetrievalSet, progress: Progress | 
     """
     if retrieval.groups is not None:
         raise DataError(
-            f"{table.name}: near-duplicates may be among those left out ({retrieval.protocol})", code="does-not-apply"
+            f"{table.name}: near-duplicates may be among those left out ({retrieval.protocol})", code="conflicting-settings"
         )
     same = same_images(replace(table, frame=retrieval.frame), THRESHOLD, "within", progress, trust_hash=True)
     file_of_row = same.files.of_row
