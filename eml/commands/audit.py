@@ -112,7 +112,11 @@ def audit(config: AuditConfig, caller: Caller) -> AuditResult:
     from eml.errors import DataError, OutputError
 
     if config.out is not None and config.out.suffix not in SUFFIXES:
-        raise OutputError(f"`out`: a table's name ends in {' or '.join(SUFFIXES)}, got {config.out}", code="wrong-suffix", parameter="out")
+        raise OutputError(
+            f"`out`: a table's name ends in {' or '.join(SUFFIXES)}, got {config.out}",
+            code="wrong-suffix",
+            parameter="out",
+        )
     tables = [resolve(config.train, "audit", config.root, report=caller.note, progress=caller.progress)]
     if config.test is not None:
         tables.append(resolve(config.test, "audit", config.test_root, report=caller.note, progress=caller.progress))

@@ -123,9 +123,7 @@ def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[MergeSource]
     if folder_of:
         known = ", ".join(source.dataset_name for source in sources)
         problems += [
-            Problem(
-                f"`root` {name}={folder}: there is no dataset {name}; known: {known}", "unknown-choice", "root"
-            )
+            Problem(f"`root` {name}={folder}: there is no dataset {name}; known: {known}", "unknown-choice", "root")
             for name, folder in folder_of.items()
         ]
     if len(sources) < 2:

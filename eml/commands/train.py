@@ -254,7 +254,9 @@ def _config_file(config: TrainConfig, caller: Caller) -> Path:
             parameter="config",
         )
     if not inside.is_file() and config.resume:
-        raise ConfigError(f"{path}: has no {CONFIG_NAME}, so there is no run to resume", code="not-a-run", parameter="config")
+        raise ConfigError(
+            f"{path}: has no {CONFIG_NAME}, so there is no run to resume", code="not-a-run", parameter="config"
+        )
     if not inside.is_file():
         from eml.commands.init import InitConfig, init
 

@@ -153,7 +153,7 @@ def _refuse_stale(path: Path) -> None:
 
 
 def _stale(table: Path, reason: str) -> DataError:
-    return DataError(f"{table}: is out of date: {reason}", code="stale-table")
+    return DataError(f"{table}: is out of date: {reason}", code="out-of-date")
 
 
 def _command_of(table: Path) -> str:

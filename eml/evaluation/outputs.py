@@ -61,7 +61,9 @@ def check_outputs(folders: Sequence[Path], *, embeddings: bool, page: bool) -> N
         OutputError: They cannot, with all problems.
     """
     if problems := [reason for folder in folders if (reason := unwritable(folder))]:
-        raise OutputError([f"{reason}. Give another `out`" for reason in problems], code="not-writable", parameter="out")
+        raise OutputError(
+            [f"{reason}. Give another `out`" for reason in problems], code="not-writable", parameter="out"
+        )
     for folder in folders:
         if problems := [*_foreign_results(folder, embeddings), *(_foreign_pages(folder / PAGE) if page else ())]:
             raise OutputError(problems)

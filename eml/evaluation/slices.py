@@ -302,7 +302,8 @@ def near_duplicates(table: Table, retrieval: RetrievalSet, progress: Progress | 
     """
     if retrieval.groups is not None:
         raise DataError(
-            f"{table.name}: near-duplicates may be among those left out ({retrieval.protocol})", code="conflicting-settings"
+            f"{table.name}: near-duplicates may be among those left out ({retrieval.protocol})",
+            code="conflicting-settings",
         )
     same = same_images(replace(table, frame=retrieval.frame), THRESHOLD, "within", progress, trust_hash=True)
     file_of_row = same.files.of_row

@@ -129,7 +129,9 @@ def training_data(table: Table, fold: int | None) -> TrainingData:
         if not held_out.any():
             known = ", ".join(map(str, sorted(frame["fold"].unique())))
             raise DataError(
-                f"{name}: no image is in fold {fold}; the folds are {known}", code="unknown-choice", parameter="data.fold"
+                f"{name}: no image is in fold {fold}; the folds are {known}",
+                code="unknown-choice",
+                parameter="data.fold",
             )
     else:
         raise DataError(

@@ -33,11 +33,14 @@ def read_embedded(
         problem = f"{source}: has no {OUT_OF_FOLD}" if source.is_dir() else f"{source}: there is no such file or folder"
         raise DataError(
             f"{problem}. Run: eml train CONFIG --fold all, which writes one, or give a file of embeddings",
-            code="missing-file", parameter="source",
+            code="missing-file",
+            parameter="source",
         )
     if not is_embeddings_file(path.name) or path.suffix == ".npy":
         raise DataError(
-            f"{path}: must be an .npz or .parquet file with embeddings, file_name and label", code="wrong-suffix", parameter="source"
+            f"{path}: must be an .npz or .parquet file with embeddings, file_name and label",
+            code="wrong-suffix",
+            parameter="source",
         )
     table, embeddings = read_embeddings(path)
     frame = table.frame

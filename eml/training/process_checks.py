@@ -70,7 +70,7 @@ def check_parts(batch_size: int, accumulate: int, processes: Processes) -> None:
             f"batch_size {batch_size} gives {processes.world} processes {share} or fewer images each, which cannot be "
             f"divided into {accumulate} {'parts' if accumulate > 1 else 'part'}; make it at least "
             f"{processes.world * accumulate}",
-            code="batch-too-small",
+            code="out-of-range",
             parameter="batch_size",
         )
 
@@ -113,4 +113,4 @@ def batch_norm_note(embedder: Embedder, processes: Processes) -> Iterator[str]:
 def sharding_note(config: RunConfig, processes: Processes) -> Iterator[str]:
     """Yield a note when there is only one process to hold the network."""
     if config.shard_network and processes.world == 1:
-        yield "shard_network: one process holds the whole network; start several to shard it, with `devices=N`"
+        yield "shard_network: one process holds the whole network; start several to shard it, with eml train CONFIG --devices N"

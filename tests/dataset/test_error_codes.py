@@ -129,7 +129,7 @@ def test_a_table_that_cannot_be_read_or_found_has_a_code(tmp_path: Path) -> None
     (tmp_path / "folder.csv").mkdir()
     assert codes(lambda: read_table(tmp_path / "t.csv")) == [("not-utf-8", None)]
     assert codes(lambda: read_table(tmp_path / "none.csv")) == [("missing-file", None)]
-    assert codes(lambda: read_table(tmp_path / "t.xlsx")) == [("not-a-table", None)]
+    assert codes(lambda: read_table(tmp_path / "t.xlsx")) == [("wrong-suffix", None)]
     assert codes(lambda: read_table(tmp_path / "folder.csv")) == [("not-a-file", None)]
     (tmp_path / "t.csv").write_text("name\n1\n")
     assert codes(lambda: read_file_names(tmp_path / "t.csv")) == [("missing-column", None)]
@@ -191,4 +191,4 @@ def test_a_stale_table_has_a_code(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a" / "1.png")
     resolve(tmp_path, "filter")
     Image.new("RGB", (4, 4)).save(tmp_path / "a" / "2.png")
-    assert codes(lambda: resolve(tmp_path, "filter")) == [("stale-table", None)]
+    assert codes(lambda: resolve(tmp_path, "filter")) == [("out-of-date", None)]
