@@ -113,7 +113,7 @@ def audit(config: AuditConfig, caller: Caller) -> AuditResult:
 
     if config.out is not None and config.out.suffix not in SUFFIXES:
         raise OutputError(
-            f"`out`: a table's name ends in {' or '.join(SUFFIXES)}, got {config.out}",
+            f"`out` must end in {' or '.join(SUFFIXES)}, got {config.out}",
             code="wrong-suffix",
             parameter="out",
         )
@@ -159,5 +159,7 @@ def _threshold(inputs: Sequence[Path], caller: Caller) -> int:
     sidecars = [sidecar for path in inputs if (sidecar := read_sidecar(path))]
     bits = min([sidecar.notes["threshold"] for sidecar in sidecars if "threshold" in sidecar.notes], default=THRESHOLD)
     if bits != THRESHOLD:
-        caller.note(f"looking within {bits} bits, as the table was made by; `threshold` chooses others")
+        caller.note(
+            f"comparing within {bits} bits, as in the command that made the table; set `threshold` to change it"
+        )
     return int(bits)

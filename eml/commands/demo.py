@@ -125,7 +125,11 @@ def _draw(config: DemoConfig, images: Path, caller: Caller) -> None:
     try:
         if folder.exists() and any(folder.iterdir()):
             if not (config.overwrite and marker.is_file()):
-                reason = "is not an older demo" if config.overwrite else "is not empty; give another or `overwrite`"
+                reason = (
+                    "is not an older demo. Give another `folder`"
+                    if config.overwrite
+                    else "is not empty. Set `overwrite`"
+                )
                 raise OutputError(f"{folder}: {reason}", code="folder-not-empty", parameter="folder")
             for older in (images, folder / "run", folder / "untrained"):
                 shutil.rmtree(older, ignore_errors=True)

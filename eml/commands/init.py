@@ -87,7 +87,7 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
 def _check(config: InitConfig, target: Path) -> None:
     if target.exists() and not config.overwrite:
         raise OutputError(
-            f"{target}: is there already. Give `overwrite` to replace it, or another `out`",
+            f"{target}: exists. Set `overwrite` to replace it, or give another `out`",
             code="file-exists",
             parameter="overwrite",
         )

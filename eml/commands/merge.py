@@ -123,7 +123,7 @@ def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[MergeSource]
     if folder_of:
         known = ", ".join(source.dataset_name for source in sources)
         problems += [
-            Problem(f"`root` {name}={folder}: there is no dataset {name}; known: {known}", "unknown-choice", "root")
+            Problem(f"`root` {name}={folder}: no dataset is called {name}; known: {known}", "unknown-choice", "root")
             for name, folder in folder_of.items()
         ]
     if len(sources) < 2:
@@ -141,7 +141,9 @@ def _refuse_mixing(path: Path, inputs: Sequence[Path]) -> None:
     for source in inputs:
         same_folder = source.resolve().parent == path.resolve().parent
         if path.stem == PIPELINE["merge"] and source.stem in PIPELINE.values() and same_folder:
-            reason = f"{path.parent}: holds {source.name} of one of the datasets, which later commands would confuse with the merged table"
+            reason = (
+                f"{path.parent}: holds {source.name} of a dataset, which later commands would read as the merged one"
+            )
             raise OutputError(f"{reason}. Give another folder as `out`", code="folder-not-empty", parameter="out")
 
 

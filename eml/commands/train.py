@@ -86,9 +86,7 @@ class TrainConfig(CommandConfig):
         if self.accept_changes and not self.resume:
             raise ValueError("`accept_changes`: only with `resume`")
         if self.out is not None and not self.preview:
-            raise ValueError(
-                "`out` is the sheet of `preview`; where a run goes is the config's: `overrides=output=FOLDER`"
-            )
+            raise ValueError("`out` is for the sheet of `preview`; set the run's folder with `overrides=output=FOLDER`")
         return self
 
 

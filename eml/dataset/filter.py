@@ -189,7 +189,7 @@ def _unknown_names(table: Table, names: Sequence[str], source: Path) -> list[str
         return []
     if len(unknown) == len(names):
         text = f"{source}: `exclude`: none of its {len(names):,} images is in {table.name}"
-        return [Problem(f"{text}. Check that its file names are spelt as there", "unknown-image", "exclude")]
+        return [Problem(f"{text}. Check the spelling of its file names", "unknown-image", "exclude")]
     text = f"is not in {table.name}. Delete the line, or give the table that the list was made from"
     return at_lines(
         source, [(row, Problem(f"`exclude`: {name!r} {text}", "unknown-image", "exclude")) for row, name in unknown]

@@ -97,7 +97,8 @@ class Processes:
                 return cls(rank, world, local_rank, max(local_world, local_rank + 1))
         raise ConfigError(
             f"the environment has {', '.join(wrong) or f'RANK={rank} of WORLD_SIZE={world}'}, which no launcher sets; "
-            "unset WORLD_SIZE for one process, or start several with torchrun, accelerate launch or eml train --devices N",
+            "unset WORLD_SIZE for one process, or start several with torchrun, accelerate launch or eml train CONFIG "
+            "--devices N",
             code="wrong-launch",
         )
 
@@ -290,7 +291,8 @@ def _meet(processes: Processes, device: torch.device) -> None:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"WORLD_SIZE is {processes.world}, and this process ({processes.rank}) cannot meet the others: {first}. "
-            "Start them with torchrun, accelerate launch or eml train --devices N; or unset WORLD_SIZE for one process",
+            "Start them with torchrun, accelerate launch or eml train CONFIG --devices N; or unset WORLD_SIZE for one "
+            "process",
             code="processes-cannot-meet",
         ) from error
 

@@ -164,7 +164,7 @@ def measure_slices(division: Partition, retrieval: RetrievalSet, summary: Summar
     slices = {parts.title: measure_parts(parts, summary, classes) for parts in division.parts}
     for title in [title for title, rows in slices.items() if len(rows) < 2]:
         names = ", ".join(part.name for part in slices.pop(title))
-        left_out[title] = f"all queries that count are in one part: {names}"
+        left_out[title] = f"all counted queries are in one part: {names}"
     names_of_rows = retrieval.frame["label"].tolist()
     worst = worst_classes(summary, retrieval.labels, names_of_rows, retrieval.queries, retrieval.gallery)
     return Slices(slices, worst, left_out)

@@ -118,7 +118,7 @@ class HeadConfig(Strict):
                     type(margin).model_validate(margin.model_dump() | {"m": value})
                 except ValidationError as error:
                     reason = error.errors()[0]["msg"]
-                    text = f"makes margin.m {value:.4g}, which {margin.type} does not take: {reason}"
+                    text = f"makes margin.m {value:.4g}, which {margin.type} does not allow: {reason}"
                     yield _problem(adapting[0], text, "out-of-range")
 
     def _scale_problems(self, margin: Margin, num_classes: int) -> Iterator[Problem]:

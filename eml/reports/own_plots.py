@@ -25,7 +25,7 @@ def refuse_plot(
             cannot be written.
     """
     if path.suffix.lower() not in suffixes:
-        text = f"{path}: the name of a plot ends in {', '.join(suffixes)}"
+        text = f"{path}: the name of the file must end in {', '.join(suffixes)}"
         raise OutputError(text, code="wrong-suffix", parameter=parameter)
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give the name of a file", code="not-a-file", parameter=parameter)

@@ -113,4 +113,4 @@ def batch_norm_note(embedder: Embedder, processes: Processes) -> Iterator[str]:
 def sharding_note(config: RunConfig, processes: Processes) -> Iterator[str]:
     """Yield a note when there is only one process to hold the network."""
     if config.shard_network and processes.world == 1:
-        yield "shard_network: one process holds the whole network; start several to shard it, with eml train CONFIG --devices N"
+        yield "shard_network: one process holds the whole network; start several: eml train CONFIG --devices N"

@@ -175,7 +175,10 @@ def test_folders_without_images_and_unusable_files_have_codes(tmp_path: Path) ->
 def test_boxes_of_files_that_are_no_images_have_their_reason_as_code(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_text("no image")
     (tmp_path / "t.csv").write_text("label,file_name,x_1,y_1,x_2,y_2\na,1.jpg,0,0,5,5\na,2.jpg,0,0,5,5\n")
-    assert codes(lambda: check_boxes(read_table(tmp_path / "t.csv"))) == [("not-an-image", None), ("missing", None)]
+    assert codes(lambda: check_boxes(read_table(tmp_path / "t.csv"))) == [
+        ("not-an-image", None),
+        ("missing-image", None),
+    ]
 
 
 def test_the_lines_after_the_twentieth_are_counted_with_a_code_of_their_own(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def _look_up(
     """
     names = [str(PurePosixPath(name).with_suffix("")) for name in file_names] if lfw else file_names
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        message = f"{source}: images are told apart by their names, and {len(twice):,} names are of several images"
+        message = f"{source}: images are identified by name, and {len(twice):,} names belong to several images"
         raise DataError([_problem(f"{message}, first: {twice[0]!r}", "repeated-image")])
     if lfw:
         return {name: place for place, name in enumerate(names)}.get
