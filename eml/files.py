@@ -98,7 +98,7 @@ def refuse_file_name(folder: Path, purpose: str) -> None:
     """Raise OutputError when the name of a new folder is that of a file. purpose: what `out` is, `a folder for …`."""
     if folder.suffix.lower() in FILE_SUFFIXES and not folder.is_dir():
         text = f"{folder}: `out` is {purpose}; no folder is made with {folder.suffix} at its end"
-        raise OutputError(text, code="not-a-folder-name", parameter="out")
+        raise OutputError(text, code="wrong-suffix", parameter="out")
 
 
 def is_json_with(path: Path, keys: set[str]) -> bool:

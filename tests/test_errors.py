@@ -59,8 +59,8 @@ def test_error_keeps_its_problems_on_the_way_between_processes(kind: type[EmlErr
 
 def test_errors_of_images_have_a_code_for_each_reason() -> None:
     assert ImageError("a.jpg", "not_an_image", "text").code == "not-an-image"
-    assert ImageError("a.jpg", "missing", "text").code == "missing-file"
-    assert pickle.loads(pickle.dumps(ImageError("a.jpg", "empty", "0 bytes"))).code == "empty-file"
+    assert ImageError("a.jpg", "missing", "text").code == "missing-image"
+    assert pickle.loads(pickle.dumps(ImageError("a.jpg", "empty", "0 bytes"))).code == "empty-image"
 
 
 def test_an_interruption_is_no_problem_of_the_user() -> None:

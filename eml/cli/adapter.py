@@ -179,7 +179,7 @@ def _config_of(
         )
     missing = [name for name, info in fields.items() if info.is_required() and name not in values_set]
     if missing:
-        hint = ", or --config FILE that says it" if terminal.config_file else ""
+        hint = ", or a --config FILE that has it" if terminal.config_file else ""
         raise ConfigError(
             [Problem(f"Missing argument '{_metavar(terminal, name)}'{hint}", "missing-key", name) for name in missing]
         )

@@ -28,7 +28,7 @@ def launch(devices: int) -> None:
     if "WORLD_SIZE" in os.environ:
         raise ConfigError(
             "--devices starts processes, and this one was started by a launcher; leave one of them out",
-            code="launched-twice",
+            code="wrong-launch",
             parameter="devices",
         )
     from torch.distributed.elastic.multiprocessing.api import SignalException

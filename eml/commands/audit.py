@@ -49,7 +49,7 @@ class AuditConfig(CommandConfig):
     test_root: Annotated[PathField | None, Field(description="The same for `test`.")] = None
     out: Annotated[PathField | None, Field(description="Table (.csv, .parquet) for the pairs that look alike.")] = None
     overwrite: Overwrite = False
-    strict: bool = Field(False, description="Exit with 1 when anything is findings.")
+    strict: bool = Field(False, description="Exit with 1 when the sides have anything in common.")
 
     @model_validator(mode="after")
     def _options_of_two_tables(self) -> Self:
@@ -68,7 +68,7 @@ class AuditResult(CommandResult):
         threshold: Bits within which images look alike.
         audit: The pairs, values and classes on several sides.
         classes_meant: Whether classes on both sides are no finding.
-        clean: Whether nothing was findings.
+        clean: Whether the sides have nothing in common.
     """
 
     tables: tuple[Path, ...]
@@ -112,7 +112,11 @@ def audit(config: AuditConfig, caller: Caller) -> AuditResult:
     from eml.errors import DataError, OutputError
 
     if config.out is not None and config.out.suffix not in SUFFIXES:
-        raise OutputError(f"`out`: a table's name ends in {' or '.join(SUFFIXES)}, got {config.out}", parameter="out")
+        raise OutputError(
+            f"`out` must end in {' or '.join(SUFFIXES)}, got {config.out}",
+            code="wrong-suffix",
+            parameter="out",
+        )
     tables = [resolve(config.train, "audit", config.root, report=caller.note, progress=caller.progress)]
     if config.test is not None:
         tables.append(resolve(config.test, "audit", config.test_root, report=caller.note, progress=caller.progress))
@@ -124,7 +128,8 @@ def audit(config: AuditConfig, caller: Caller) -> AuditResult:
         options: dict[str, Any] = {"group_by": config.group_by, "threshold": bits, "progress": advance}
         findings = audit_folds(tables[0], **options) if config.test is None else audit_tables(*tables, **options)
     if config.strict and findings.warnings:
-        raise DataError([f"`strict`: cannot tell: {line}" for line in findings.warnings], parameter="strict")
+        lines = [f"`strict`: cannot tell: {line}" for line in findings.warnings]
+        raise DataError(lines, code="not-comparable", parameter="strict")
     replaced: Sequence[Path] = []
     if config.out is not None:
         replaced = write_tables(
@@ -154,5 +159,7 @@ def _threshold(inputs: Sequence[Path], caller: Caller) -> int:
     sidecars = [sidecar for path in inputs if (sidecar := read_sidecar(path))]
     bits = min([sidecar.notes["threshold"] for sidecar in sidecars if "threshold" in sidecar.notes], default=THRESHOLD)
     if bits != THRESHOLD:
-        caller.note(f"looking within {bits} bits, as the table was made by; `threshold` chooses others")
+        caller.note(
+            f"comparing within {bits} bits, as in the command that made the table; set `threshold` to change it"
+        )
     return int(bits)

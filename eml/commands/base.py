@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shlex
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,14 @@ from pydantic.fields import FieldInfo
 
 from eml.errors import ConfigError, Problem
 from eml.progress import Progress, Report, no_progress
+
+_CODES = {  # of pydantic's errors; all others are of the type
+    "literal_error": "unknown-choice",
+    "greater_than": "out-of-range",
+    "greater_than_equal": "out-of-range",
+    "less_than": "out-of-range",
+    "less_than_equal": "out-of-range",
+}
 
 if TYPE_CHECKING:
     from eml.distributed.processes import Processes
@@ -314,9 +323,17 @@ def _problems(config_type: type[CommandConfig], details: Any) -> list[Problem]:
         return [Problem(f"`{name}` is missing", "missing-key", name)]
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if details["type"] == "value_error":
-        lines = message.splitlines()
-        return [Problem(line if name is None else f"`{name}` {line}", "invalid-options", name) for line in lines]
-    return [Problem(f"`{name}` must be {message}, got {details['input']!r}", "wrong-value", name)]
+        if name is not None:
+            return [Problem(f"`{name}` {message}", "invalid-value", name)]
+        return [Problem(line, "conflicting-settings", _first_parameter(line)) for line in message.splitlines()]
+    code = _CODES.get(details["type"], "wrong-type")
+    return [Problem(f"`{name}` must be {message}, got {details['input']!r}", code, name)]
+
+
+def _first_parameter(text: str) -> str | None:
+    """Return the first parameter that a text names in backquotes."""
+    match = re.search(r"`(\w+)", text)
+    return match[1] if match else None
 
 
 def _bars(progress: Progress | bool | None) -> Progress:

@@ -65,10 +65,10 @@ class FillCacheConfig(CommandConfig):
     def _options_of_the_source(self) -> Self:
         names = [f"`{name}`" for name in OF_TABLE if getattr(self, name) is not None]
         if self.is_of_run and names:
-            raise ValueError(f"{', '.join(names)}: for a table. A config says it under data.cache; use `overrides`")
+            raise ValueError(f"{', '.join(names)}: only for a table; for a config set data.cache with `overrides`")
         if not self.is_of_run and self.overrides:
             others = ", ".join(f"`{name}`" for name in OF_TABLE if name != "root")
-            raise ValueError(f"`overrides`: for a config; a table has {others}")
+            raise ValueError(f"`overrides`: only for a config; for a table set {others}")
         if self.quality is not None and self.format != "jpeg":
             raise ValueError('`quality` goes with `format="jpeg"`')
         return self
@@ -142,8 +142,8 @@ def _of_run(config: FillCacheConfig, caller: Caller) -> list[TableCache]:
 def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:
     if config.side is None and not config.clear:
         raise DataError(
-            f"{config.source}: a table needs `side`, the shorter side (pixels) that a run wants: "
-            "image.size / √(1 − crop), such as 192 for 160 and a crop of 0.3. A config knows it: eml cache CONFIG",
+            f"{config.source}: a table needs `side`, the shorter side (pixels) that a run needs: "
+            "image.size / √(1 − crop), such as 192 for 160 and a crop of 0.3. Or give the config: eml cache CONFIG",
             code="missing-key",
             parameter="side",
         )

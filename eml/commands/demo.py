@@ -125,13 +125,17 @@ def _draw(config: DemoConfig, images: Path, caller: Caller) -> None:
     try:
         if folder.exists() and any(folder.iterdir()):
             if not (config.overwrite and marker.is_file()):
-                reason = "is not an older demo" if config.overwrite else "is not empty; give another or `overwrite`"
+                reason = (
+                    "is not an older demo. Give another `folder`"
+                    if config.overwrite
+                    else "is not empty. Set `overwrite`"
+                )
                 raise OutputError(f"{folder}: {reason}", code="folder-not-empty", parameter="folder")
             for older in (images, folder / "run", folder / "untrained"):
                 shutil.rmtree(older, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}", code="unwritable") from error
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}", code="not-writable") from error
     caller.note(f"drawing characters into {images}")
     with caller.progress("drawing") as advance:
         draw_images(images, progress=advance)

@@ -1,4 +1,4 @@
-"""RowGroups of images that split and kfold keep together."""
+"""Groups of images that split and kfold keep together."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 def check_near(near: bool, threshold: int | None) -> None:
     """Raise ValueError for a threshold of a comparison that is not made."""
     if not near and threshold is not None:
-        raise ValueError(
-            "`threshold` says what looks alike, and `near=False` that it does not matter: give one of them"
-        )
+        raise ValueError("`threshold` has no effect with `near=False`; leave one of them out")
 
 
 def group_images(

@@ -87,14 +87,14 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
 def _check(config: InitConfig, target: Path) -> None:
     if target.exists() and not config.overwrite:
         raise OutputError(
-            f"{target}: is there already. Give `overwrite` to replace it, or another `out`",
+            f"{target}: exists. Set `overwrite` to replace it, or give another `out`",
             code="file-exists",
             parameter="overwrite",
         )
     if config.weights not in ("pretrained", "none") and not Path(config.weights).exists():
         raise ConfigError(
             f"`weights`: there is no file {config.weights}; allowed: pretrained, none, or a weights file",
-            code="no-such-file",
+            code="missing-file",
             parameter="weights",
         )
     if config.backbone != BACKBONE:

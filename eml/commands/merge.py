@@ -13,7 +13,7 @@ from pydantic import Field
 from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, PathTexts, command
 from eml.commands.next_steps import split_command
 from eml.commands.options import Overwrite
-from eml.errors import DataError, OutputError
+from eml.errors import DataError, OutputError, Problem
 
 if TYPE_CHECKING:
     from eml.dataset.merge import MergedDatasets, MergeSource
@@ -110,7 +110,9 @@ def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[MergeSource]
     """Return the sources of NAME=PATH or PATH, with the roots of the names; an existing path is never taken apart."""
     from eml.dataset.merge import MergeSource
 
-    problems = [f"`root`: must be NAME=FOLDER, got {root}" for root in roots if "=" not in root]
+    problems = [
+        Problem(f"`root` must be NAME=FOLDER, got {root}", "invalid-value", "root") for root in roots if "=" not in root
+    ]
     folder_of = {name: Path(folder) for name, _, folder in (root.partition("=") for root in roots if "=" in root)}
     sources = []
     for dataset in datasets:
@@ -122,13 +124,14 @@ def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[MergeSource]
     if folder_of:
         known = ", ".join(source.dataset_name for source in sources)
         problems += [
-            f"`root`: no dataset is called {name} (of {name}={folder}); known: {known}"
+            Problem(f"`root` {name}={folder}: no dataset is called {name}; known: {known}", "unknown-choice", "root")
             for name, folder in folder_of.items()
         ]
     if len(sources) < 2:
-        problems.append("a merge needs two datasets or more: eml merge A B --out FOLDER")
+        text = "a merge needs two datasets or more: eml merge A B --out FOLDER"
+        problems.append(Problem(text, "too-few-datasets", "datasets"))
     if problems:
-        raise DataError(problems, code="bad-datasets")
+        raise DataError(problems)
     return sources
 
 
@@ -139,8 +142,10 @@ def _refuse_mixing(path: Path, inputs: Sequence[Path]) -> None:
     for source in inputs:
         same_folder = source.resolve().parent == path.resolve().parent
         if path.stem == PIPELINE["merge"] and source.stem in PIPELINE.values() and same_folder:
-            reason = f"{path.parent}: holds {source.name} of one of the datasets, and the two would be mixed up"
-            raise OutputError(f"{reason}. Give another folder as `out`", code="mixed-tables", parameter="out")
+            reason = (
+                f"{path.parent}: holds {source.name} of a dataset, which later commands would read as the merged one"
+            )
+            raise OutputError(f"{reason}. Give another folder as `out`", code="folder-not-empty", parameter="out")
 
 
 def _next_command(path: Path, merged: MergedDatasets) -> str | None:

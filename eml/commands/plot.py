@@ -22,7 +22,7 @@ class PlotConfig(CommandConfig):
     runs: Annotated[Paths, Field(description="Run folders.")]
     metric: str = Field("map_at_r", description="What to compare, such as map_at_r, recall_at_1 or R@1.")
     out: Annotated[
-        PathField | None, Field(description="The image. Default: RUN/curves.png, of several comparison.png.")
+        PathField | None, Field(description="The plot. Default: RUN/curves.png, of several comparison.png.")
     ] = None
     overwrite: Overwrite = False
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from eml.commands.base import (
     Caller,
@@ -74,16 +74,19 @@ class TrainConfig(CommandConfig):
         ),
     ] = None
 
+    @field_validator("fold")
+    @classmethod
+    def _is_fold(cls, fold: str | None) -> str | None:
+        if fold is not None and fold not in (ALL_FOLDS, "null") and not fold.isdecimal():
+            raise ValueError(f"must be a number, all or null, got {fold!r}")
+        return fold
+
     @model_validator(mode="after")
     def _options_go_together(self) -> Self:
         if self.accept_changes and not self.resume:
             raise ValueError("`accept_changes`: only with `resume`")
-        if self.fold is not None and self.fold not in (ALL_FOLDS, "null") and not self.fold.isdecimal():
-            raise ValueError(f"`fold` must be a number or 'all', got {self.fold!r}")
         if self.out is not None and not self.preview:
-            raise ValueError(
-                "`out` is the sheet of `preview`; where a run goes is the config's: `overrides=output=FOLDER`"
-            )
+            raise ValueError("`out` is for the sheet of `preview`; set the run's folder with `overrides=output=FOLDER`")
         return self
 
 
@@ -249,7 +252,9 @@ def _config_file(config: TrainConfig, caller: Caller) -> Path:
             parameter="config",
         )
     if not inside.is_file() and config.resume:
-        raise ConfigError(f"{path}: has no {CONFIG_NAME}, so there is no run to resume", code="no-such-file")
+        raise ConfigError(
+            f"{path}: has no {CONFIG_NAME}, so there is no run to resume", code="not-a-run", parameter="config"
+        )
     if not inside.is_file():
         from eml.commands.init import InitConfig, init
 

@@ -62,7 +62,7 @@ def _read_file(path: Path) -> Document:
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file", code="missing-file") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", code="unreadable-file") from None
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", code="not-readable") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -122,7 +122,7 @@ class _Builder:
                 self.report(location, "merge keys (<<) are not supported; write the keys out", "unsupported-yaml")
             elif key.value in values:
                 name = dotted((*loc, key.value))
-                self.report(location, f"{name} is given twice, first on line {first[key.value]}", "duplicate-key", name)
+                self.report(location, f"{name} is given twice, first on line {first[key.value]}", "repeated-key", name)
             else:
                 first[key.value] = key.start_mark.line + 1
                 self.document.locations[*loc, key.value] = location
@@ -148,7 +148,7 @@ class _Builder:
             if kind == "float":
                 return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
         except ValueError:  # more digits than Python reads, or a tag that contradicts the text
-            return self.report(loc, f"{dotted(loc)} is no usable number", "wrong-type", dotted(loc))
+            return self.report(loc, f"{dotted(loc)} is not a number that can be read", "wrong-type", dotted(loc))
         return self.string(text)
 
     def report(self, place: SourceLocation | Loc, message: str, code: str, key: str | None = None) -> None:

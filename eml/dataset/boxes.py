@@ -43,7 +43,7 @@ def _problems(boxes: pd.DataFrame, sizes: ImageSizes) -> RowProblems:
     for row, name, right, bottom in boxes[["file_name", *BOX[2:]]].itertuples():
         size = sizes[name]
         if isinstance(size, ImageError):
-            problems.append((row, Problem(f"{name!r}: {size.detail} ({size.reason})", size.reason.replace("_", "-"))))
+            problems.append((row, Problem(f"{name!r}: {size.detail} ({size.reason})", size.code)))
         elif right > size[0] or bottom > size[1]:
             problems.append((row, box_beyond_image(boxes, row, *size)))
     return problems

@@ -71,7 +71,7 @@ def box_beyond_image(frame: pd.DataFrame, row: int, width: int, height: int) -> 
     """Return the problem of a box that reaches out of its image of `width` × `height` pixels."""
     box = ", ".join(str(frame[name][row]) for name in BOX)
     text = f"box {box} is not within the {width} × {height} pixels of {frame['file_name'][row]!r}"
-    return Problem(text, "box-outside-image")
+    return Problem(text, "invalid-box")
 
 
 def boxed(frame: pd.DataFrame) -> "pd.Series[bool]":

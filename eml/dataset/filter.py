@@ -44,11 +44,11 @@ class FilterRules:
         rules = (self.min_size, self.max_size, self.dedup, self.min_per_class)
         if not self.exclude and all(rule is None for rule in rules):
             names = "`dedup`, `min_size`, `max_size`, `min_per_class`, `exclude`"
-            problems.append(Problem(f"no rule to filter by. Give at least one of {names}", "missing-parameter"))
+            problems.append(Problem(f"no rule to filter by. Give at least one of {names}", "missing-key"))
         problems += self._range_problems()
         if self.dedup and self.dedup.hash_only and self.dedup.scope == "dataset":
             text = '`hash_only` needs `scope="class"`: images of different classes are never removed by the hash alone'
-            problems.append(Problem(text, "conflicting-parameters", "hash_only"))
+            problems.append(Problem(text, "conflicting-settings", "hash_only"))
         if problems:
             raise DataError(problems)
 
@@ -60,7 +60,7 @@ class FilterRules:
                 problems.append(Problem(f"`{name}` must be at least 1, got {value}", "out-of-range", name))
         if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
             text = f"`min_size` {self.min_size} is above `max_size` {self.max_size}: no image could stay"
-            problems.append(Problem(text, "conflicting-parameters", "min_size"))
+            problems.append(Problem(text, "conflicting-settings", "min_size"))
         if self.dedup and not 0 <= self.dedup.threshold <= MAX_THRESHOLD:
             text = f"`threshold` must be between 0 and {MAX_THRESHOLD} (bits of 64), got {self.dedup.threshold}"
             problems.append(Problem(text, "out-of-range", "threshold"))
@@ -189,7 +189,7 @@ def _unknown_names(table: Table, names: Sequence[str], source: Path) -> list[str
         return []
     if len(unknown) == len(names):
         text = f"{source}: `exclude`: none of its {len(names):,} images is in {table.name}"
-        return [Problem(f"{text}. Check that its file names are spelt as there", "unknown-image", "exclude")]
+        return [Problem(f"{text}. Check the spelling of its file names", "unknown-image", "exclude")]
     text = f"is not in {table.name}. Delete the line, or give the table that the list was made from"
     return at_lines(
         source, [(row, Problem(f"`exclude`: {name!r} {text}", "unknown-image", "exclude")) for row, name in unknown]

@@ -148,7 +148,7 @@ def _dataset_names(sources: Sequence[MergeSource]) -> list[str]:
     for name, source in zip(names, sources, strict=True):
         if MARK in name or not name.strip():
             text = f"{source.path}: a dataset's name must not be empty or hold '{MARK}', got {name!r}. {NAMING}"
-            problems.append(Problem(text, "invalid-name", "datasets"))
+            problems.append(Problem(text, "invalid-value", "datasets"))
     for name in sorted({name for name in names if names.count(name) > 1}):
         same = ", ".join(str(source.path) for source, own in zip(sources, names, strict=True) if own == name)
         text = f"{same}: each dataset needs a different name, and these are called {name!r}. {NAMING}"
@@ -194,7 +194,7 @@ def _with_tests(tables: Mapping[str, Table]) -> tuple[dict[str, Table], list[str
 
     without = [name for name in tables if name not in folded]
     names = f"{' and '.join(without)} {_has(without)}"
-    note = f"{names} no folds: of the folds of {' and '.join(folded)} only -2, the test, is kept"
+    note = f"{names} no folds: only fold -2 (the test) of {' and '.join(folded)} is kept"
     return {name: only_tests(table) for name, table in tables.items()}, [note]
 
 
@@ -213,7 +213,7 @@ def _columns(tables: Mapping[str, Table]) -> tuple[list[str], list[str]]:
     left_out = {column: names for column, names in lacking.items() if names}
     for names in dict.fromkeys(map(tuple, left_out.values())):
         dropped = [column for column, lack in left_out.items() if tuple(lack) == names]
-        notes.append(f"left out, since {' and '.join(names)} {_has(names)} none: {', '.join(dropped)}")
+        notes.append(f"columns left out, since {' and '.join(names)} {_has(names)} none: {', '.join(dropped)}")
     return [column for column in columns if column not in left_out], notes
 
 

@@ -56,7 +56,7 @@ def resolve(
         raise DataError(f"{source}: no such file or folder", code="missing-file", parameter="dataset")
     if root is not None:
         text = f"`root` goes with a table, and {source} is a folder"
-        raise DataError(text, code="conflicting-parameters", parameter="root")
+        raise DataError(text, code="conflicting-settings", parameter="root")
     path = _newest_table(source, step, out)
     if path is None:
         path = _scan(source, out or source, report, progress)
@@ -153,7 +153,7 @@ def _refuse_stale(path: Path) -> None:
 
 
 def _stale(table: Path, reason: str) -> DataError:
-    return DataError(f"{table}: is out of date: {reason}", code="stale-table")
+    return DataError(f"{table}: is out of date: {reason}", code="out-of-date")
 
 
 def _command_of(table: Path) -> str:

@@ -50,7 +50,7 @@ def read_sidecar(table: Path) -> Sidecar | None:
         return None
     except (OSError, TypeError, ValueError) as error:
         text = f"{path}: cannot be read as a sidecar of this version of eml ({error}). Delete it, or give `root`"
-        raise DataError(text, code="damaged-sidecar", parameter="root") from error
+        raise DataError(text, code="damaged-file", parameter="root") from error
 
 
 def write_sidecar(

@@ -186,7 +186,7 @@ def _names(frame: pd.DataFrame) -> str:
 
 def _read_frame(source: Path) -> pd.DataFrame:
     if source.suffix not in SUFFIXES:
-        raise DataError(f"{source}: a table's name ends in {' or '.join(SUFFIXES)}", code="not-a-table")
+        raise DataError(f"{source}: a table's name ends in {' or '.join(SUFFIXES)}", code="wrong-suffix")
     if not source.exists():
         raise DataError(f"{source}: no such file", code="missing-file")
     if not source.is_file():
@@ -231,7 +231,7 @@ def _write_frame(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
             frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
     else:
         text = f"{path}: a table's name ends in {' or '.join(SUFFIXES)}"
-        raise OutputError(text, code="not-a-table", parameter="out")
+        raise OutputError(text, code="wrong-suffix", parameter="out")
 
 
 def _texts(frame: pd.DataFrame) -> list[Any]:

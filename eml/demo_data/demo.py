@@ -119,7 +119,7 @@ def font_files() -> dict[str, Path]:
     if missing:
         advice = "Run: pip install --force-reinstall matplotlib"
         raise DataError(
-            (f"{file}: this font of matplotlib is missing. {advice}" for file in missing), code="missing-font"
+            (f"{file}: this font of matplotlib is missing. {advice}" for file in missing), code="missing-file"
         )
     return files
 

@@ -97,8 +97,9 @@ class Processes:
                 return cls(rank, world, local_rank, max(local_world, local_rank + 1))
         raise ConfigError(
             f"the environment has {', '.join(wrong) or f'RANK={rank} of WORLD_SIZE={world}'}, which no launcher sets; "
-            "unset WORLD_SIZE for one process, or start several with `devices=N`, torchrun or accelerate launch",
-            code="bad-launcher-environment",
+            "unset WORLD_SIZE for one process, or start several with torchrun, accelerate launch or eml train CONFIG "
+            "--devices N",
+            code="wrong-launch",
         )
 
     @property
@@ -141,7 +142,7 @@ class Processes:
             )
         else:
             return torch.device("cuda", self.local_rank)
-        raise ConfigError(f"device {name!r}: {problem}", code="bad-device", parameter="device")
+        raise ConfigError(f"device {name!r}: {problem}", code="unusable-device", parameter="device")
 
     def any_rank(self, *flags: bool) -> list[bool]:
         """Return for each flag whether it is set in any process."""
@@ -226,7 +227,7 @@ def _refuse_unknown_launchers() -> None:
         raise ConfigError(
             "accelerate launch started one process in place of several, as it does without GPUs; add --multi_gpu, "
             "which starts several on CPUs too, or use torchrun",
-            code="unknown-launcher",
+            code="wrong-launch",
         )
     for key in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
         if os.environ.get(key, "1") != "1":
@@ -234,7 +235,7 @@ def _refuse_unknown_launchers() -> None:
                 f"{key} is {os.environ[key]} and WORLD_SIZE is not set, as when started by mpirun or srun; let it "
                 f"start torchrun once on each machine, or set WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and "
                 f"MASTER_PORT; for one process, unset {key}",
-                code="unknown-launcher",
+                code="wrong-launch",
             )
 
 
@@ -290,7 +291,8 @@ def _meet(processes: Processes, device: torch.device) -> None:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"WORLD_SIZE is {processes.world}, and this process ({processes.rank}) cannot meet the others: {first}. "
-            "Start them with `devices=N`, torchrun or accelerate launch; or unset WORLD_SIZE for one process",
+            "Start them with torchrun, accelerate launch or eml train CONFIG --devices N; or unset WORLD_SIZE for one "
+            "process",
             code="processes-cannot-meet",
         ) from error
 

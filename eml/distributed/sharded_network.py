@@ -119,7 +119,7 @@ def _check_forward(embedder: Embedder, device: torch.device, side: int) -> None:
         first = shorten(str(error) or type(error).__name__, 80, placeholder=" …")
         raise ConfigError(
             f"shard_network: {type(embedder.backbone).__name__} cannot be sharded ({first}); set it to false",
-            code="cannot-shard-network",
+            code="unsupported-by-backbone",
             parameter="shard_network",
         ) from error
     embedder.train(training)

@@ -85,7 +85,7 @@ class CalibrationOptions:
                 f"{f'{names} are given' if goals else 'no goal is given'}; give one goal: `far` (share of queries of "
                 "unknown classes that may be accepted), `pair_far` (share of pairs of different classes) or "
                 "`precision` (share of accepted answers that are right)",
-                code="exclusive-options" if goals else "missing-value",
+                code="conflicting-settings" if goals else "missing-key",
                 parameter=goals[1].kind if goals else "far",
             )
         goal = goals[0]
@@ -185,7 +185,7 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
         problem = f"{file}: exists and was not written by eml calibrate; set `overwrite` to replace it"
         raise OutputError(problem, code="file-exists", parameter="overwrite")
     if reason := unwritable(folder):
-        raise OutputError(reason, code="unwritable")
+        raise OutputError(reason, code="not-writable")
     return folder
 
 

@@ -174,7 +174,7 @@ def check_same_set(evaluation: Evaluation, against: Evaluation) -> None:
         return
     raise DataError(
         f"a comparison needs the same images for both; {problem}. Give both the same `data`",
-        code="other-images",
+        code="different-images",
         parameter="against",
     )
 

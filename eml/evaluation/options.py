@@ -72,10 +72,10 @@ class EvaluationOptions:
 
     def _problems(self) -> Iterator[Problem]:
         if not self.data and self.needs_images:
-            yield Problem("give the images to evaluate on as `data`: a table or a folder", "missing-value", "data")
+            yield Problem("give the images to evaluate on as `data`: a table or a folder", "missing-key", "data")
         if self.pairs and self.verification:
             text = "`verification` is by all pairs, `pairs` by those of a file; give one of them"
-            yield Problem(text, "exclusive-options", "pairs")
+            yield Problem(text, "conflicting-settings", "pairs")
         for model in self.models:
             try:
                 check_timm(model)
@@ -84,7 +84,7 @@ class EvaluationOptions:
         set_for_timm = self.weights != "pretrained" or self.image_size is not None
         if set_for_timm and not any(model.startswith(TIMM) for model in self.models):
             text = f"`weights` and `image_size` are for {TIMM}NAME, and none is given; a checkpoint has its own"
-            yield Problem(text, "does-not-apply", "weights")
+            yield Problem(text, "conflicting-settings", "weights")
         if self.weights not in ("pretrained", "none") and not Path(self.weights).exists():
             text = f"`weights` {self.weights}: there is no such file; allowed: pretrained, none, or a weights file"
-            yield Problem(text, "file-not-found", "weights")
+            yield Problem(text, "missing-file", "weights")

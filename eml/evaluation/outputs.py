@@ -41,12 +41,12 @@ def evaluations_folder(checkpoint: str, out: Path | None) -> Path:
         return out
     if checkpoint.startswith(TIMM) or is_embeddings_file(checkpoint):
         problem = f"{checkpoint} has no run folder to write into; give a folder as `out`"
-        raise ConfigError(problem, code="missing-value", parameter="out")
+        raise ConfigError(problem, code="missing-key", parameter="out")
     for folder in (Path(checkpoint), *find_checkpoint(Path(checkpoint)).parents[:2]):
         if (folder / "run.json").is_file():
             return Path(os.path.normpath(folder / "evaluations"))
     problem = f"{checkpoint} is in no run folder; give a folder to write into as `out`"
-    raise ConfigError(problem, code="missing-value", parameter="out")
+    raise ConfigError(problem, code="missing-key", parameter="out")
 
 
 def check_outputs(folders: Sequence[Path], *, embeddings: bool, page: bool) -> None:
@@ -61,7 +61,9 @@ def check_outputs(folders: Sequence[Path], *, embeddings: bool, page: bool) -> N
         OutputError: They cannot, with all problems.
     """
     if problems := [reason for folder in folders if (reason := unwritable(folder))]:
-        raise OutputError([f"{reason}. Give another `out`" for reason in problems], code="unwritable", parameter="out")
+        raise OutputError(
+            [f"{reason}. Give another `out`" for reason in problems], code="not-writable", parameter="out"
+        )
     for folder in folders:
         if problems := [*_foreign_results(folder, embeddings), *(_foreign_pages(folder / PAGE) if page else ())]:
             raise OutputError(problems)

@@ -62,7 +62,7 @@ def build_retrieval_set(
         raise DataError(
             f"{table}: all images are of one class, {labels[0]!r}, so every answer is right and nothing is "
             "measured; give images of two classes or more",
-            code="one-class",
+            code="too-few-classes",
             parameter="data",
         )
     groups = categories = None
@@ -86,7 +86,7 @@ def _column_codes(frame: pd.DataFrame, column: str, table: str, parameter: str) 
     if column not in frame:
         names = ", ".join(map(str, frame))
         raise DataError(
-            f"{table}: has no column {column!r}; it has {names}", code="unknown-column", parameter=parameter
+            f"{table}: has no column {column!r}; it has {names}", code="missing-column", parameter=parameter
         )
     values = frame[column]
     return pd.factorize(values.mask(values == ""), sort=True)[0].astype(np.int64)

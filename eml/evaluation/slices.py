@@ -164,7 +164,7 @@ def measure_slices(division: Partition, retrieval: RetrievalSet, summary: Summar
     slices = {parts.title: measure_parts(parts, summary, classes) for parts in division.parts}
     for title in [title for title, rows in slices.items() if len(rows) < 2]:
         names = ", ".join(part.name for part in slices.pop(title))
-        left_out[title] = f"all queries that count are in one part: {names}"
+        left_out[title] = f"all counted queries are in one part: {names}"
     names_of_rows = retrieval.frame["label"].tolist()
     worst = worst_classes(summary, retrieval.labels, names_of_rows, retrieval.queries, retrieval.gallery)
     return Slices(slices, worst, left_out)
@@ -180,7 +180,7 @@ def check_columns(table: Table, columns: Sequence[str]) -> None:
         names = ", ".join(map(str, table.frame))
         which = f"column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
         raise DataError(
-            f"{table.name}: has no {which} to slice by; it has {names}", code="unknown-column", parameter="slices"
+            f"{table.name}: has no {which} to slice by; it has {names}", code="missing-column", parameter="slices"
         )
 
 
@@ -302,7 +302,8 @@ def near_duplicates(table: Table, retrieval: RetrievalSet, progress: Progress | 
     """
     if retrieval.groups is not None:
         raise DataError(
-            f"{table.name}: near-duplicates may be among those left out ({retrieval.protocol})", code="does-not-apply"
+            f"{table.name}: near-duplicates may be among those left out ({retrieval.protocol})",
+            code="conflicting-settings",
         )
     same = same_images(replace(table, frame=retrieval.frame), THRESHOLD, "within", progress, trust_hash=True)
     file_of_row = same.files.of_row

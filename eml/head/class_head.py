@@ -159,7 +159,7 @@ class ClassHead(ClassWeights):
             loss = self.margin.reduction != "softmax"
             part = f"{self.margin.reduction} loss" if loss else "memory of embeddings"
             text = f"mixup does not go with the {part} of margin {self.margin.type}"
-            raise ConfigError(text, code="incompatible-settings", parameter="margin" if loss else "head.prototypes")
+            raise ConfigError(text, code="conflicting-settings", parameter="margin" if loss else "head.prototypes")
         first, second = self._terms(embeddings, [labels, labels_b], share, [None, None], None, counts)
         return first, second
 

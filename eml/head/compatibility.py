@@ -18,7 +18,7 @@ def check_loss(margin: Margin, loss: Loss) -> None:
         raise ConfigError(
             f"loss: margin {margin.type} has its own loss ({margin.reduction}, no softmax over classes), which allows "
             "neither smoothing nor another loss; set loss: {type: cross_entropy, label_smoothing: 0}",
-            code="incompatible-settings",
+            code="conflicting-settings",
             parameter="loss",
         )
 
@@ -41,7 +41,7 @@ def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None) -> None:
     if head.prototypes != "none":
         problems.append(f"{text} head.prototypes {memory}; set mix: null, or head.prototypes: none")
     if problems:
-        raise ConfigError(problems, code="incompatible-settings", parameter="mix")
+        raise ConfigError(problems, code="conflicting-settings", parameter="mix")
 
 
 def _allows_two_labels(margin: Margin) -> bool:

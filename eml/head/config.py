@@ -99,10 +99,10 @@ class HeadConfig(Strict):
             if not getattr(self, key):
                 continue
             if counts is None:
-                yield _problem(key, "needs the number of images of each class (counts)", "missing-counts")
+                yield _problem(key, "needs the number of images of each class (counts)", "missing-key")
             elif min(counts) < 1:
                 yield _problem(
-                    key, f"class {list(counts).index(min(counts))} has no image; leave it out", "empty-class"
+                    key, f"class {list(counts).index(min(counts))} has no image; leave it out", "too-few-images"
                 )
 
     def _margin_problems(self, margin: Margin, counts: Sequence[int] | None) -> Iterator[Problem]:
@@ -118,7 +118,7 @@ class HeadConfig(Strict):
                     type(margin).model_validate(margin.model_dump() | {"m": value})
                 except ValidationError as error:
                     reason = error.errors()[0]["msg"]
-                    text = f"makes margin.m {value:.4g}, which {margin.type} does not take: {reason}"
+                    text = f"makes margin.m {value:.4g}, which {margin.type} does not allow: {reason}"
                     yield _problem(adapting[0], text, "out-of-range")
 
     def _scale_problems(self, margin: Margin, num_classes: int) -> Iterator[Problem]:
@@ -160,6 +160,6 @@ class HeadConfig(Strict):
         return self.scale
 
 
-def _problem(key: str, text: str, code: str = "incompatible-settings") -> Problem:
+def _problem(key: str, text: str, code: str = "conflicting-settings") -> Problem:
     """Return the problem of a key of the head."""
     return Problem(f"head.{key}: {text}", code, f"head.{key}")

@@ -38,6 +38,21 @@ _HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _END = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
 
 
+_REASON_CODES = {
+    "missing": "missing-image",
+    "empty": "empty-image",
+    "truncated": "truncated-image",
+    "too_large": "image-too-large",
+    "unsupported": "unsupported-format",
+    "unreadable": "unreadable-image",
+}
+
+
+def reason_code(reason: str) -> str:
+    """Return the error code of a reason, as in dataset_errors.csv: `not_an_image` is `not-an-image`."""
+    return _REASON_CODES.get(reason, reason.replace("_", "-"))
+
+
 class ImageError(DataError):
     """A file that is not a usable image.
 
@@ -48,8 +63,7 @@ class ImageError(DataError):
     """
 
     def __init__(self, path: Path | str, reason: Reason, detail: str) -> None:
-        code = f"{reason}-file" if reason in ("missing", "empty") else reason.replace("_", "-")
-        super().__init__(f"{path}: {detail} ({reason})", code=code)
+        super().__init__(f"{path}: {detail} ({reason})", code=reason_code(reason))
         self.path, self.reason, self.detail = path, reason, detail
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[Path | str, Reason, str]]:

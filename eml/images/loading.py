@@ -146,7 +146,7 @@ def batches(images: ImageDataset, sampler: InOrder | EpochBatches, workers: int 
     )
     for pixels, rows in loader:
         if isinstance(pixels, str):
-            raise DataError(pixels)
+            raise DataError(pixels, code="unreadable-image")
         yield pixels, rows
 
 

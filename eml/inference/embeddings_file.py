@@ -61,7 +61,7 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
         raise DataError(
             f"{path}: has no labels, so it is unknown which embeddings are of one class; give the table of their "
             "images as `data`",
-            code="no-labels",
+            code="missing-labels",
             parameter="data",
         )
     frame = _build_frame(path, columns)
@@ -87,7 +87,7 @@ def _build_frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
     problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
     if problems:
         lines = [f"{path}: row {row}: {text}" if row >= 0 else f"{path}: {text}" for row, text in problems[:SHOWN]]
-        raise DataError(lines + and_more(path, len(problems)), code="invalid-rows")
+        raise DataError(lines + and_more(path, len(problems)), code="invalid-value")
     return frame
 
 
@@ -156,7 +156,7 @@ def _read(path: Path) -> tuple[Array, dict[str, Array]]:
     except DataError:
         raise
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file", code="file-not-found") from error
+        raise DataError(f"{path}: there is no such file", code="missing-file") from error
     except ImportError as error:
         raise DataError(
             f"{path}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'", code="missing-package"
@@ -202,13 +202,13 @@ def _rows_of_images(path: Path, count: int, columns: dict[str, Array], table: Ta
             raise DataError(
                 f"{path}: {count:,} embeddings without file names, and {table.name} has {len(table.frame):,} rows; "
                 "they must be the same rows in the same order",
-                code="other-images",
+                code="different-images",
             )
         return torch.from_numpy(np.flatnonzero(used))
     names = pd.Index(columns["file_name"].astype(str))
     if names.has_duplicates:
         problem = f"{path}: file_name {names[names.duplicated()][0]!r} is there more than once"
-        raise DataError(problem, code="duplicate-file-name")
+        raise DataError(problem, code="repeated-image")
     required = table.frame["file_name"][used]
     rows = names.get_indexer(pd.Index(required))
     missing = required[rows < 0].tolist()
@@ -216,6 +216,6 @@ def _rows_of_images(path: Path, count: int, columns: dict[str, Array], table: Ta
         raise DataError(
             f"{path}: has no embedding for {len(missing):,} of {len(rows):,} images of {table.name}, "
             f"first: {missing[0]}",
-            code="other-images",
+            code="different-images",
         )
     return torch.from_numpy(rows)

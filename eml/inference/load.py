@@ -47,7 +47,7 @@ def load(
     if os.fspath(weights) != "pretrained" or image_size is not None:
         raise ConfigError(
             f"{name}: `weights` and `image_size` are for {TIMM}NAME; a checkpoint has its own",
-            code="does-not-apply",
+            code="conflicting-settings",
             parameter="image_size" if image_size is not None else "weights",
         )
     stored = load_checkpoint(Path(name))
@@ -59,7 +59,7 @@ def load(
 def check_timm(name: str) -> None:
     """Raise a ConfigError for a `timm:NAME` that timm does not have. Any other name passes."""
     if name == TIMM:
-        raise ConfigError(f"{TIMM} names no model; write {TIMM}NAME, such as {TIMM}resnet50", code="unknown-backbone")
+        raise ConfigError(f"{TIMM} names no model; write {TIMM}NAME, such as {TIMM}resnet50", code="unknown-choice")
     if name.startswith(TIMM):
         check_backbone(name.removeprefix(TIMM), name)
 

@@ -111,5 +111,5 @@ def read_calibration(folder: Path) -> Calibration | None:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read: {error}; {advice}", code="damaged-file") from error
     if calibration.weights_digest != weights_digest(folder):
-        raise CheckpointError(f"{file}: belongs to other weights than those beside it; {advice}", code="other-weights")
+        raise CheckpointError(f"{file}: belongs to other weights than those beside it; {advice}", code="out-of-date")
     return calibration

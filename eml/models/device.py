@@ -18,13 +18,13 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise _error(f"device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:N, mps", "unknown-device") from None
+        raise _error(f"device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:N, mps", "unusable-device") from None
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(device.type, False):
-        raise _error(f"device {name!r} is not on this machine; use auto or cpu", "no-such-device")
+        raise _error(f"device {name!r} is not on this machine; use auto or cpu", "unusable-device")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise _error(f"device {name!r}: this machine has {count} CUDA devices, counted from 0", "no-such-device")
+        raise _error(f"device {name!r}: this machine has {count} CUDA devices, counted from 0", "unusable-device")
     return device
 
 

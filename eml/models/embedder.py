@@ -167,7 +167,8 @@ def check_backbone(name: str, where: str = "model.backbone") -> None:
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), 3)
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
-        raise ConfigError(f"{where}: timm {timm.__version__} has no model {name!r}{hint}", code="unknown-backbone")
+        text = f"{where}: timm {timm.__version__} has no model {name!r}{hint}"
+        raise ConfigError(text, code="unknown-choice", parameter=where.strip("`"))
 
 
 def _create(config: ModelConfig, image_size: int | None) -> nn.Module:
@@ -180,7 +181,7 @@ def _create(config: ModelConfig, image_size: int | None) -> nn.Module:
         _check_pooling(name, options)
     if isinstance(weights, Path) and not weights.exists():
         raise CheckpointError(
-            f"model.weights: {weights} is neither a file nor a folder", code="file-not-found", parameter="model.weights"
+            f"model.weights: {weights} is neither a file nor a folder", code="missing-file", parameter="model.weights"
         )
     logging.getLogger("timm").setLevel(logging.ERROR)
     try:

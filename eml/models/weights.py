@@ -29,7 +29,7 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path) -> No
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise _error(f"{folder}: damaged: {error}", "damaged-file") from error
     if stored_backbone != backbone:
-        problem = f"{folder} has backbone {stored_backbone}, the config asks for {backbone}"
+        problem = f"{folder} has backbone {stored_backbone}, the config has {backbone}"
         raise _error(problem, "weights-do-not-fit")
     own = embedder.state_dict()
     neck = {name: tensor.shape for name, tensor in own.items() if name.startswith("neck.")}

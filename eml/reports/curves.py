@@ -26,7 +26,7 @@ def draw_curves(run: Path) -> Path:
     """Draw the loss per step and the retrieval metrics per validation of a run folder.
 
     Returns:
-        The path of the image, curves.png in the run folder.
+        The path of the plot, curves.png in the run folder.
     """
     steps, validations = _read_lines(run / "steps.jsonl"), _read_lines(run / "metrics.jsonl")
     figure, left, right = _panels()
@@ -61,7 +61,7 @@ def check_runs(runs: Sequence[Path], metric: str) -> None:
     known = {key for run in runs for line in _read_lines(run / "metrics.jsonl") for key in line} - {"epoch", "step"}
     if metric not in known and (known or len(runs) > 1):
         text = f"no run has the metric {metric!r}; known: {', '.join(sorted(known)) or 'none, without validation'}"
-        raise DataError(text, code="unknown-metric", parameter="metric")
+        raise DataError(text, code="unknown-choice", parameter="metric")
 
 
 def draw_comparison(runs: Sequence[Path], metric: str, out: Path) -> Path:

@@ -14,7 +14,7 @@ def refuse_plot(
     """Check before the work that an image can be written to `path`.
 
     Args:
-        path: The image file to write.
+        path: The plot to write.
         made_by: The command that writes it, as in the file's signature (`signature`).
         parameter: The parameter that named the file.
         overwrite: Allow `path` to be any existing file.
@@ -25,10 +25,10 @@ def refuse_plot(
             cannot be written.
     """
     if path.suffix.lower() not in suffixes:
-        text = f"{path}: the name of the image must end in {', '.join(suffixes)}"
+        text = f"{path}: the name of the file must end in {', '.join(suffixes)}"
         raise OutputError(text, code="wrong-suffix", parameter=parameter)
     if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file", code="is-a-folder", parameter=parameter)
+        raise OutputError(f"{path}: is a folder; give the name of a file", code="not-a-file", parameter=parameter)
     if path.exists() and not overwrite and not _is_made_by(path, made_by):
         text = f"{path}: exists and was not made by {made_by}"
         advice = f"set `overwrite` to replace it, or give another `{parameter}`"

@@ -38,7 +38,7 @@ def clustering(embeddings: NDArray[np.float32], labels: Integers, seed: int = SE
 
     if not np.isfinite(embeddings).all():
         bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
-        raise DataError(f"{bad} embeddings are NaN or infinite", code="unusable-embeddings")
+        raise DataError(f"{bad} embeddings are NaN or infinite", code="invalid-embeddings")
     classes = len(np.unique(labels))
     if classes < 2:
         text = f"clustering needs two classes or more; there is {classes}"

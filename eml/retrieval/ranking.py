@@ -112,7 +112,7 @@ def _check_lengths(name: str, count: int, **arrays: Integers | None) -> None:
     for kind, values in arrays.items():
         if values is not None and len(values) != count:
             text = f"{count:,} {name} embeddings and {len(values):,} {kind}: one for each is needed"
-            raise DataError(text, code="length-mismatch")
+            raise DataError(text, code="wrong-shape")
 
 
 class _RankingProblem:

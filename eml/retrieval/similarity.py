@@ -40,7 +40,7 @@ class UnitRows:
         if bad:
             raise DataError(
                 f"{len(bad)} of {len(embeddings)} {name} embeddings are NaN, infinite or zero, first: row {bad[0]}",
-                code="unusable-embeddings",
+                code="invalid-embeddings",
             )
         are_unit = len(lengths) == 0 or bool((lengths - 1).abs().max() < UNIT)
         self.lengths = None if are_unit else lengths.unsqueeze(1)

@@ -79,7 +79,7 @@ def fit_folds(
         count = "1 fold" if len(numbers) == 1 else "no folds"
         raise DataError(
             f'{table.name}: has {count}, and `fold="all"` needs at least two. Run: eml kfold',
-            code="no-folds",
+            code="too-few-folds",
             parameter="fold",
         )
     if processes.first and not (config.output / FOLDS).exists():

@@ -50,7 +50,7 @@ class TrainingData:
             raise DataError(
                 f"{table_name}: has no column {category_column!r} by which the sampler groups classes; set "
                 f"sampler.column to one of its columns: {', '.join(map(str, self.frame))}",
-                code="unknown-column",
+                code="missing-column",
                 parameter="sampler.column",
             )
         column = self.frame[category_column]
@@ -129,12 +129,14 @@ def training_data(table: Table, fold: int | None) -> TrainingData:
         if not held_out.any():
             known = ", ".join(map(str, sorted(frame["fold"].unique())))
             raise DataError(
-                f"{name}: no image is in fold {fold}; the folds are {known}", code="unknown-fold", parameter="data.fold"
+                f"{name}: no image is in fold {fold}; the folds are {known}",
+                code="unknown-choice",
+                parameter="data.fold",
             )
     else:
         raise DataError(
             f"{name}: has no fold column; run: eml kfold, or set data.fold: null to train without validation",
-            code="no-folds",
+            code="missing-column",
             parameter="data.fold",
         )
     excluded = (frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in frame else np.zeros(len(frame), bool)
@@ -142,12 +144,15 @@ def training_data(table: Table, fold: int | None) -> TrainingData:
     classes, labels = np.unique(train["label"].to_numpy(str), return_inverse=True)
     if len(classes) < 2:
         raise DataError(
-            f"{name}: {len(classes)} class to train on; metric learning needs at least 2", code="too-few-classes"
+            f"{name}: {len(classes)} class to train on; metric learning needs at least 2",
+            code="too-few-classes",
+            parameter="data.table",
         )
     if len(labels) == len(classes):
         raise DataError(
             f"{name}: every class has one image; nothing can be learnt about what the images of a class share",
             code="too-few-images",
+            parameter="data.table",
         )
     validation = _validation(train, frame[held_out].reset_index(drop=True), name) if fold is not None else None
     return TrainingData(train, labels.astype(np.int64), [str(label) for label in classes], validation)

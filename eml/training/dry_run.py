@@ -197,9 +197,9 @@ def _warnings(parts: RunParts) -> Iterator[str]:
         if small > 0.05:
             yield (
                 f"{small:.0%} of the images are enlarged more than {UPSCALED:g} times to {parts.preprocess.size} "
-                "pixels: a smaller image.size is quicker and loses nothing"
+                "pixels: a smaller image.size is faster and keeps all detail"
             )
     if config.accumulate > 1 and config.model.batch_norm == "train" and batch_norms(parts.embedder):
         yield "accumulate: BatchNorm sees the parts of a batch; model.batch_norm: frozen makes the step exact"
     if config.data.cache is not None:
-        yield "data.cache: these steps read the files and were slower for it; a dry run fills no cache"
+        yield "data.cache: these steps read the files, which is slower than the cache; a dry run fills none"

@@ -76,7 +76,7 @@ def check_optimizer(name: str) -> None:
         close = get_close_matches(name.lower(), list_optimizers(), 3)
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
         raise ConfigError(
-            f"optimizer.name: timm has no optimizer {name!r}{hint}", code="unknown-name", parameter="optimizer.name"
+            f"optimizer.name: timm has no optimizer {name!r}{hint}", code="unknown-choice", parameter="optimizer.name"
         )
 
 

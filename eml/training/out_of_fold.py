@@ -30,14 +30,17 @@ def read_embedded(
     """
     path = source / OUT_OF_FOLD if source.is_dir() else source
     if not path.is_file():
-        problem = f"{source}: has no {OUT_OF_FOLD}" if source.is_dir() else f"{source}: no such file or folder"
+        problem = f"{source}: has no {OUT_OF_FOLD}" if source.is_dir() else f"{source}: there is no such file or folder"
         raise DataError(
             f"{problem}. Run: eml train CONFIG --fold all, which writes one, or give a file of embeddings",
-            code="no-embeddings",
+            code="missing-file",
+            parameter="source",
         )
     if not is_embeddings_file(path.name) or path.suffix == ".npy":
         raise DataError(
-            f"{path}: must be an .npz or .parquet file with embeddings, file_name and label", code="no-embeddings"
+            f"{path}: must be an .npz or .parquet file with embeddings, file_name and label",
+            code="wrong-suffix",
+            parameter="source",
         )
     table, embeddings = read_embeddings(path)
     frame = table.frame
@@ -46,7 +49,7 @@ def read_embedded(
     root = root or _recorded_root(path) or path.parent
     missing = file_problems(path, frame["file_name"], root)
     if problems := [text for row, text in missing if row < 0]:
-        raise DataError([f"{path}: {text}" for text in problems], code="missing-images", parameter="root")
+        raise DataError([f"{path}: {text}" for text in problems], code="missing-image", parameter="root")
     spaces = None if one_network or "fold" not in frame else _spaces(path, table)
     names, labels = (frame[column].to_numpy(str) for column in ("file_name", "label"))
     return path, root, EmbeddedImages(embeddings, names, labels, spaces)
@@ -65,6 +68,6 @@ def _spaces(path: Path, table: Table) -> NDArray[np.int64]:
     if folds.dtype.kind not in "iu":
         raise DataError(
             f"{path}: fold must have whole numbers that say which network computed each embedding, got {folds.dtype}",
-            code="bad-column",
+            code="invalid-value",
         )
     return folds.astype(np.int64)

@@ -115,5 +115,5 @@ def _spread_rows(labels: NDArray[np.int64], count: int) -> list[int]:
 def _pixels(source: ImageDataset, epoch: int, position: int, row: int) -> Pixels:
     pixels, _ = source[(epoch, position, row)]
     if not isinstance(pixels, torch.Tensor):
-        raise DataError(pixels, code="not-an-image")
+        raise DataError(pixels, code="unreadable-image")
     return pixels[0].permute(1, 2, 0).numpy()

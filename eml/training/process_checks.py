@@ -7,7 +7,7 @@ from torch import nn
 
 from eml.distributed.processes import Processes
 from eml.distributed.sharded_network import AVAILABLE
-from eml.errors import ConfigError, EmlError
+from eml.errors import ConfigError, EmlError, Problem
 from eml.head.modes import Sampled
 from eml.models.embedder import Embedder
 from eml.training.config import RunConfig
@@ -15,12 +15,13 @@ from eml.training.data_parallel import batch_norms
 from eml.training.optimizer import new_optimizer
 
 
-def sharding_problems(config: RunConfig) -> Iterator[str]:
+def sharding_problems(config: RunConfig) -> Iterator[Problem]:
     """Yield the problems of a config with `shard_network`, a line each."""
     if not AVAILABLE:
-        yield f"shard_network: needs torch 2.8 or later, this is {torch.__version__}; set it to false"
+        yield _problem("shard_network", f"needs torch 2.8 or later, this is {torch.__version__}; set it to false")
     if config.compile:
-        yield "shard_network: does not work with compile, since the combination is untested; set one of them to false"
+        text = "does not work with compile, since the combination is untested; set one of them to false"
+        yield _problem("shard_network", text)
 
 
 def check_processes(config: RunConfig, processes: Processes) -> None:
@@ -33,9 +34,11 @@ def check_processes(config: RunConfig, processes: Processes) -> None:
     except EmlError:  # reported elsewhere
         on_cpu = False
     if config.precision == "float16":
-        problems.append("precision: float16 is for one process; with several use bfloat16 or float32")
+        text = "float16 is for one process; with several use bfloat16 or float32"
+        problems.append(_problem("precision", text))
     if on_cpu and config.model.batch_norm == "synced":
-        problems.append("model.batch_norm: synced is for GPUs, since torch has it only there; use frozen")
+        text = "synced is for GPUs, since torch has it only there; use frozen"
+        problems.append(_problem("model.batch_norm", text))
     try:
         check_parts(config.batch_size, config.accumulate, processes)
     except ConfigError as error:
@@ -46,12 +49,17 @@ def check_processes(config: RunConfig, processes: Processes) -> None:
     if (config.shard_network or not sampled) and not goes_by_rows(config.optimizer.name):
         matrices = "matrices of the network" if sampled else "all class weights"
         alternative = "" if config.shard_network else ", or head.mode: sampled, which has an optimizer of its own"
-        problems.append(
-            f"optimizer.name: {config.optimizer.name} needs {matrices} at once, and each of several processes has "
-            f"only a part of them; use adamw or sgd{alternative}"
+        text = (
+            f"{config.optimizer.name} needs {matrices} at once, and each of several processes has only a part of "
+            f"them; use adamw or sgd{alternative}"
         )
+        problems.append(_problem("optimizer.name", text))
     if problems:
-        raise ConfigError(problems, code="unsupported-by-processes")
+        raise ConfigError(problems)
+
+
+def _problem(key: str, text: str) -> Problem:
+    return Problem(f"{key}: {text}", "unsupported-by-processes", key)
 
 
 def check_parts(batch_size: int, accumulate: int, processes: Processes) -> None:
@@ -62,7 +70,7 @@ def check_parts(batch_size: int, accumulate: int, processes: Processes) -> None:
             f"batch_size {batch_size} gives {processes.world} processes {share} or fewer images each, which cannot be "
             f"divided into {accumulate} {'parts' if accumulate > 1 else 'part'}; make it at least "
             f"{processes.world * accumulate}",
-            code="batch-too-small",
+            code="out-of-range",
             parameter="batch_size",
         )
 
@@ -105,4 +113,4 @@ def batch_norm_note(embedder: Embedder, processes: Processes) -> Iterator[str]:
 def sharding_note(config: RunConfig, processes: Processes) -> Iterator[str]:
     """Yield a note when there is only one process to hold the network."""
     if config.shard_network and processes.world == 1:
-        yield "shard_network: one process holds the whole network; start several to shard it, with `devices=N`"
+        yield "shard_network: one process holds the whole network; start several: eml train CONFIG --devices N"

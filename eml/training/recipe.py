@@ -50,6 +50,7 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool) -> Recipe:
             f"{name}: {many}, the largest with {counts.max()} {'images' if counts.max() > 1 else 'image'}; "
             "metric learning needs at least 2 classes and images of the same thing",
             code="too-few-classes",
+            parameter="data.table",
         )
     images, classes, size = len(frame), len(counts), _image_size(frame)
     seen = IMAGES_SEEN if pretrained else IMAGES_SEEN_FROM_SCRATCH

@@ -78,7 +78,7 @@ class RunFolder:
             ) from error
         except OSError as error:
             raise OutputError(
-                f"{self.path / LOCK}: cannot be written: {error.strerror}", code="cannot-write"
+                f"{self.path / LOCK}: cannot be written: {error.strerror}", code="not-writable"
             ) from error
 
     def create(self, config: RunConfig, facts: dict[str, Any], *, overwrite: bool) -> None:
@@ -120,7 +120,7 @@ class RunFolder:
         if not (self.path / "run.json").is_file():
             raise OutputError(
                 f"{self.path}: is not a run folder of eml, so `overwrite` does not replace it",
-                code="not-a-run-folder",
+                code="not-a-run",
                 parameter="output",
             )
         for name in (
@@ -148,7 +148,7 @@ class RunFolder:
                 file.write(text)
         except OSError as error:
             raise OutputError(
-                f"{self.path / log}.jsonl: cannot be written: {error.strerror}", code="cannot-write"
+                f"{self.path / log}.jsonl: cannot be written: {error.strerror}", code="not-writable"
             ) from error
 
     def read(self, log: str) -> list[Line]:
@@ -249,7 +249,7 @@ class RunFolder:
                     self._check_version(_version_of(state))
                     return state, f"warning: {damaged[0]}; resuming from {file.name}" if damaged else None
         self._refuse_without_state()
-        raise CheckpointError(damaged, code="damaged-state")
+        raise CheckpointError(damaged, code="damaged-file")
 
     def sweep(self) -> None:
         """Remove files that a killed run left half-written."""
@@ -279,12 +279,12 @@ def _read_state(file: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(file) as archive:
             if (name := archive.testzip()) is not None:
-                raise CheckpointError(f"{file}: damaged: the checksum of {name} is wrong", code="damaged-state")
+                raise CheckpointError(f"{file}: damaged: the checksum of {name} is wrong", code="damaged-file")
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except Exception as error:  # zipfile and torch.load raise many types on a damaged file
-        raise CheckpointError(f"{file}: damaged: {str(error).splitlines()[0]}", code="damaged-state") from error
+        raise CheckpointError(f"{file}: damaged: {str(error).splitlines()[0]}", code="damaged-file") from error
     return state
 
 

@@ -151,7 +151,8 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
         raise CheckpointError(lines, code="config-changed", parameter="accept_changes")
     if saved["table"] != parts.table.digest:
         raise CheckpointError(
-            f"{parts.table.name}: is not the table that the run in {folder.path} began with",
+            f"{parts.table.name}: is not the table that the run in {folder.path} began with; restore that "
+            "table, or begin a new run",
             code="table-changed",
             parameter="data.table",
         )

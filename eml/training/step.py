@@ -37,9 +37,9 @@ def batch_loss(
     if mixed is None:
         terms = head(embeddings, labels, counts=counts)
         return loss(terms).mean(), terms.statistics()
-    terms, positive_terms = head.mixed(embeddings, labels, labels[mixed.positives], mixed.share, counts=counts)
+    terms, partner_terms = head.mixed(embeddings, labels, labels[mixed.partners], mixed.share, counts=counts)
     share = head.shard.gathered(mixed.share, counts)
-    return loss.mixed(terms, positive_terms, share).mean(), terms.mixed_statistics(positive_terms, share)
+    return loss.mixed(terms, partner_terms, share).mean(), terms.mixed_statistics(partner_terms, share)
 
 
 def clip_gradient(parts: RunParts) -> Tensor:

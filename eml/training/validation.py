@@ -125,6 +125,6 @@ def check_metric(config: RunConfig) -> None:
     if known and metric_key(config.validation.metric) not in known:
         raise ConfigError(
             f"validation.metric: unknown metric {config.validation.metric!r}; known: {', '.join(known)}",
-            code="unknown-metric",
+            code="unknown-choice",
             parameter="validation.metric",
         )

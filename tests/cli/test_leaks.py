@@ -58,8 +58,8 @@ def test_folds_are_clean_and_plain_ones_are_not(folder: Path, capsys: pytest.Cap
     assert eml(capsys, "audit", folder, "--strict")["clean"] is True
     assert main(["audit", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert "on more than one side: 4 classes: a, b, c, d (meant, so no finding)" in out
-    assert out.endswith("clean: the sides have nothing in common that was looked for\n")
+    assert "on more than one side: 4 classes: a, b, c, d (expected, so not counted)" in out
+    assert out.endswith("clean: nothing that was compared is on more than one side\n")
     eml(capsys, "kfold", folder / "dataset_info.csv", "--k", 4, "--no-near")
     found = eml(capsys, "audit", folder, "--strict", "--out", folder / "pairs.csv", code=1)
     pairs = pd.read_csv(folder / "pairs.csv")
@@ -113,7 +113,10 @@ def test_the_audit_looks_as_near_as_the_folds_did(folder: Path, capsys: pytest.C
     assert eml(capsys, "audit", folder)["threshold"] == 0
     assert eml(capsys, "audit", folder, "--threshold", 8)["threshold"] == 8
     assert main(["audit", str(folder)]) == 0
-    assert "looking within 0 bits, as the table was made by; --threshold chooses others" in capsys.readouterr().err
+    assert (
+        "comparing within 0 bits, as in the command that made the table; set --threshold to change it"
+        in capsys.readouterr().err
+    )
     eml(capsys, "kfold", folder / "dataset_info.csv", "--k", 4, "--no-near")
     assert eml(capsys, "audit", folder)["threshold"] == 6
 
@@ -157,6 +160,6 @@ def test_the_audit_writes_over_nothing_of_the_users(folder: Path, capsys: pytest
     assert "was not written by eml" in refused(capsys, "audit", folder, "--out", folder / "pairs.csv")
     assert (folder / "pairs.csv").read_text() == "mine"
     assert "would be overwritten" in refused(capsys, "audit", folder, "--out", folder / "folds.csv", "--overwrite")
-    assert refused(capsys, "audit", folder, "--out", "pairs.txt").startswith("--out: a table's name ends in")
+    assert refused(capsys, "audit", folder, "--out", "pairs.txt").startswith("--out must end in")
     told = refused(capsys, "kfold", folder, "--no-near", "--threshold", "4")
-    assert told == "--threshold says what looks alike, and --no-near that it does not matter: give one of them"
+    assert told == "--threshold has no effect with --no-near; leave one of them out"

@@ -112,8 +112,8 @@ def test_tables_with_names_and_roots_of_their_own(folder: Path, capsys: pytest.C
 def test_what_cannot_be_merged_is_told_and_nothing_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shoes, bags = folder / "shoes", folder / "bags"
     assert refused(capsys, "merge", shoes, "--out", folder / "x", "--root", "one", "--root", f"b={bags}") == [
-        "--root: must be NAME=FOLDER, got one",
-        f"--root: no dataset is called b (of b={bags}); known: shoes",
+        "--root must be NAME=FOLDER, got one",
+        f"--root b={bags}: no dataset is called b; known: shoes",
         "a merge needs two datasets or more: eml merge A B --out FOLDER",
     ]
     same = "each dataset needs a different name, and these are called 'shoes'"
@@ -130,7 +130,7 @@ def test_what_cannot_be_merged_is_told_and_nothing_is_written(folder: Path, caps
         "give another --out"
     ]
     assert refused(capsys, "merge", shoes, bags, "--out", shoes)[-1] == (
-        f"{shoes}: holds dataset_info.csv of one of the datasets, and the two would be mixed up. "
+        f"{shoes}: holds dataset_info.csv of a dataset, which later commands would read as the merged one. "
         "Give another folder as --out"
     )
     assert not (shoes / "dataset_merged.csv").exists()

@@ -186,8 +186,8 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ),
         ("evaluate {photos}/run --weights none --data {photos}", "--weights and --image-size are for timm:NAME"),
         ("train {photos}/config.yaml --accept-changes", "--accept-changes: only with --resume"),
-        ("train {photos}/config.yaml --fold first", "--fold must be a number or 'all', got 'first'"),
-        ("init {photos}", "config.yaml: is there already"),
+        ("train {photos}/config.yaml --fold first", "--fold must be a number, all or null, got 'first'"),
+        ("init {photos}", "config.yaml: exists. Set --overwrite"),
         ("init {tmp}/gone --backbone resnet5O", "has no model 'resnet5O' (did you mean 'resnet50"),
         (
             "init {photos} --out {tmp}/c.yaml --weights {tmp}/gone.pth",

@@ -214,7 +214,7 @@ def test_long_values_are_cut(reader: Reader):
         ("optimizer: {epoch: 1}", "unknown-key", "optimizer.epoch"),
         ("optimizer: {epochs: 1, warmup: 2}", "invalid-value", "optimizer.warmup"),
         ("name: a b", "invalid-value", "name"),
-        ("name: a\nname: b", "duplicate-key", "name"),
+        ("name: a\nname: b", "repeated-key", "name"),
     ],
 )
 def test_problem_has_a_code_and_the_dotted_key(reader: Reader, text: str, code: str, key: str):

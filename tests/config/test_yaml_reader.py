@@ -86,7 +86,7 @@ def test_alias_repeats_a_value_without_sharing_it():
         ),
         ("data: a\nname: !!str 12", "run.yaml:2: the tag !!str is not supported; write the plain value"),
         ("data: a\nnotes: {? [a, b] : 1}", "run.yaml:2: a key must be a plain word"),
-        (f"data: a\nnotes: {{n: {'9' * 5000}}}", "run.yaml:2: notes.n is no usable number"),
+        (f"data: a\nnotes: {{n: {'9' * 5000}}}", "run.yaml:2: notes.n is not a number that can be read"),
         ("data: a\nname: [b", "run.yaml:2: not YAML: expected ',' or ']', but got '<stream end>'"),
         (
             "data: a\nname: 'b\nsize: 3\n",

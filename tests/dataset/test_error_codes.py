@@ -38,9 +38,9 @@ def table(**columns: Any) -> Table:
 HASHES = ["0" * 16, "f" * 16, "0" * 16]
 CALLS: dict[str, tuple[Callable[[], object], str, str | None]] = {
     "threshold": (lambda: group_rows(table(), threshold=64), "out-of-range", "threshold"),
-    "group_by": (lambda: group_rows(table(), group_by=["camera"]), "unknown-column", "group_by"),
+    "group_by": (lambda: group_rows(table(), group_by=["camera"]), "missing-column", "group_by"),
     "kinds": (lambda: hash_values(table(hash=HASHES, hash_kind=["x", "y", "y"])), "mixed-hash-kinds", None),
-    "no hashes": (lambda: hash_values(table()), "missing-hashes", "hashes"),
+    "no hashes": (lambda: hash_values(table()), "missing-column", "hashes"),
     "hash": (lambda: hash_values(Table(frame(hash=["x"] * 3), Path())), "invalid-value", None),
     "k": (lambda: add_folds(table(), 1), "out-of-range", "k"),
     "k images": (lambda: add_folds(table(), 5), "too-few-images", "k"),
@@ -51,7 +51,7 @@ CALLS: dict[str, tuple[Callable[[], object], str, str | None]] = {
     "ratio": (lambda: split_by_ratio(table(), 2), "out-of-range", "test_ratio"),
     "ratio side": (lambda: split_by_ratio(table(), 0.01), "empty-side", "test_ratio"),
     "alternate": (lambda: split_by_alternate(table(label=["a"] * 3)), "too-few-classes", None),
-    "column": (lambda: split_by_column(table(), "side"), "unknown-column", "column"),
+    "column": (lambda: split_by_column(table(), "side"), "missing-column", "column"),
     "column value": (lambda: split_by_column(table(side=["x"] * 3), "side"), "invalid-value", "column"),
     "column class": (
         lambda: split_by_column(table(side=["train", "test", "test"]), "side"),
@@ -63,13 +63,13 @@ CALLS: dict[str, tuple[Callable[[], object], str, str | None]] = {
     "same table": (lambda: audit_tables(table(), table()), "same-table", "test"),
     "audit": (lambda: audit_folds(table()), "missing-column", "test"),
     "audit folds": (lambda: audit_folds(table(fold=[0, 0, 0])), "too-few-folds", None),
-    "rules": (lambda: filter_table(table(), FilterRules()), "missing-parameter", None),
+    "rules": (lambda: filter_table(table(), FilterRules()), "missing-key", None),
     "min_size": (lambda: filter_table(table(), FilterRules(min_size=0)), "out-of-range", "min_size"),
-    "sizes": (lambda: filter_table(table(), FilterRules(min_size=9, max_size=5)), "conflicting-parameters", "min_size"),
+    "sizes": (lambda: filter_table(table(), FilterRules(min_size=9, max_size=5)), "conflicting-settings", "min_size"),
     "no sizes": (lambda: filter_table(table(), FilterRules(min_size=9)), "missing-column", None),
     "hash_only": (
         lambda: FilterRules(dedup=DedupRules(scope="dataset", hash_only=True)).check(),
-        "conflicting-parameters",
+        "conflicting-settings",
         "hash_only",
     ),
     "exclude": (
@@ -115,7 +115,7 @@ def codes(call: Callable[[], object]) -> list[tuple[str, str | None]]:
         ("label,file_name,width\na,1.jpg,wide\n", "invalid-value"),
         ("label,file_name,x_1\na,1.jpg,1\n", "missing-column"),
         ("label,file_name,x_1,y_1,x_2,y_2\na,1.jpg,5,0,1,9\n", "invalid-box"),
-        ("label,file_name,width,height,x_1,y_1,x_2,y_2\na,1.jpg,5,5,0,0,9,9\n", "box-outside-image"),
+        ("label,file_name,width,height,x_1,y_1,x_2,y_2\na,1.jpg,5,5,0,0,9,9\n", "invalid-box"),
         ("path,label,split,is_query,is_gallery\na.jpg,1,dev,,\n", "invalid-value"),
     ],
 )
@@ -129,7 +129,7 @@ def test_a_table_that_cannot_be_read_or_found_has_a_code(tmp_path: Path) -> None
     (tmp_path / "folder.csv").mkdir()
     assert codes(lambda: read_table(tmp_path / "t.csv")) == [("not-utf-8", None)]
     assert codes(lambda: read_table(tmp_path / "none.csv")) == [("missing-file", None)]
-    assert codes(lambda: read_table(tmp_path / "t.xlsx")) == [("not-a-table", None)]
+    assert codes(lambda: read_table(tmp_path / "t.xlsx")) == [("wrong-suffix", None)]
     assert codes(lambda: read_table(tmp_path / "folder.csv")) == [("not-a-file", None)]
     (tmp_path / "t.csv").write_text("name\n1\n")
     assert codes(lambda: read_file_names(tmp_path / "t.csv")) == [("missing-column", None)]
@@ -142,9 +142,9 @@ def test_wrong_roots_and_missing_images_have_codes(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.jpg").touch()
     assert codes(lambda: read_table(tmp_path / "t.csv", check_files=True)) == [("missing-image", None)] * 2
-    assert codes(lambda: resolve(tmp_path, "filter", tmp_path)) == [("conflicting-parameters", "root")]
+    assert codes(lambda: resolve(tmp_path, "filter", tmp_path)) == [("conflicting-settings", "root")]
     (tmp_path / "t.csv.eml.json").write_text("{")
-    assert codes(lambda: read_table(tmp_path / "t.csv")) == [("damaged-sidecar", "root")]
+    assert codes(lambda: read_table(tmp_path / "t.csv")) == [("damaged-file", "root")]
 
 
 def test_outputs_have_codes_and_parameters(tmp_path: Path) -> None:
@@ -175,7 +175,10 @@ def test_folders_without_images_and_unusable_files_have_codes(tmp_path: Path) ->
 def test_boxes_of_files_that_are_no_images_have_their_reason_as_code(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_text("no image")
     (tmp_path / "t.csv").write_text("label,file_name,x_1,y_1,x_2,y_2\na,1.jpg,0,0,5,5\na,2.jpg,0,0,5,5\n")
-    assert codes(lambda: check_boxes(read_table(tmp_path / "t.csv"))) == [("not-an-image", None), ("missing", None)]
+    assert codes(lambda: check_boxes(read_table(tmp_path / "t.csv"))) == [
+        ("not-an-image", None),
+        ("missing-image", None),
+    ]
 
 
 def test_the_lines_after_the_twentieth_are_counted_with_a_code_of_their_own(tmp_path: Path) -> None:
@@ -191,4 +194,4 @@ def test_a_stale_table_has_a_code(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a" / "1.png")
     resolve(tmp_path, "filter")
     Image.new("RGB", (4, 4)).save(tmp_path / "a" / "2.png")
-    assert codes(lambda: resolve(tmp_path, "filter")) == [("stale-table", None)]
+    assert codes(lambda: resolve(tmp_path, "filter")) == [("out-of-date", None)]

@@ -227,7 +227,7 @@ def test_what_stands_in_any_of_several_lists_leaves_and_each_list_is_checked() -
     lists = {LIST: ["0", "2"], other: ["2", "3"]}
     assert kept(apply(table({}, {}, {}, {}), exclude=lists)) == ["1"]
     assert problems(table({}, {}, {}, {}), exclude=lists | {other: ["x"]}) == [
-        "other.csv: `exclude`: none of its 1 images is in images/t.csv. Check that its file names are spelt as there"
+        "other.csv: `exclude`: none of its 1 images is in images/t.csv. Check the spelling of its file names"
     ]
 
 
@@ -324,7 +324,7 @@ def test_all_options_that_cannot_be_met_are_reported_at_once() -> None:
     ]
     assert problems(bare, max_size=5, exclude={LIST: ["x"]}) == [
         "images/t.csv: has no columns 'width' and 'height' to compare. eml scan FOLDER makes a table that has them",
-        "list.csv: `exclude`: none of its 1 images is in images/t.csv. Check that its file names are spelt as there",
+        "list.csv: `exclude`: none of its 1 images is in images/t.csv. Check the spelling of its file names",
     ]
     assert "Run: eml scan FOLDER --hashes" in problems(bare, dedup=True, hash_only=True)[0]
 

@@ -124,7 +124,7 @@ def test_columns_of_which_every_row_has_a_value_are_kept_only_when_all_have_them
     assert merged.table.frame["dataset"].tolist() == ["a", "a", "b", "b"]
     assert merged.notes[:2] == [
         "the existing column dataset is replaced by the names of these datasets",
-        "left out, since b has none: fold, split",
+        "columns left out, since b has none: fold, split",
     ]
     both = merge_tables({"a": a, "b": table(tmp_path / "b", fold=[2, -1], split=["test", "train"])}).table.frame
     assert both["fold"].tolist() == [0, 1, 2, -1]
@@ -135,7 +135,7 @@ def test_what_one_dataset_sets_aside_for_the_test_is_never_trained_on(tmp_path: 
     tables = {"a": table(tmp_path / "a", "xyz", fold=[0, ALWAYS_TEST, 1]), "b": table(tmp_path / "b")}
     merged = merge_tables(tables)
     assert merged.table.frame["fold"].tolist() == [ALWAYS_TRAIN, ALWAYS_TEST, ALWAYS_TRAIN, ALWAYS_TRAIN, ALWAYS_TRAIN]
-    assert merged.notes[0] == "b has no folds: of the folds of a only -2, the test, is kept"
+    assert merged.notes[0] == "b has no folds: only fold -2 (the test) of a is kept"
 
 
 def test_boxes_are_blank_where_a_dataset_has_none(tmp_path: Path) -> None:

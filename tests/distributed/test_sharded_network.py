@@ -119,7 +119,7 @@ def test_the_rows_of_all_processes_are_those_of_torch_chunk(rows: int, world: in
 
 def test_a_single_process_notes_that_it_holds_the_whole_network(config: RunConfig, table: Table) -> None:
     notes = run_notes(build_parts(changed(config, shard_network=True), table))
-    assert notes == ["shard_network: one process holds the whole network; start several to shard it, with `devices=N`"]
+    assert notes == ["shard_network: one process holds the whole network; start several: eml train CONFIG --devices N"]
 
 
 @from_torch_2_8

@@ -61,10 +61,10 @@ def test_all_problems_of_the_options_are_told_at_once(tmp_path: Path) -> None:
         evaluate_models(options)
     problems = caught.value.problems
     assert [(problem.code, problem.parameter) for problem in problems] == [
-        ("missing-value", "data"),
-        ("exclusive-options", "pairs"),
-        ("unknown-backbone", None),
-        ("file-not-found", "weights"),
+        ("missing-key", "data"),
+        ("conflicting-settings", "pairs"),
+        ("unknown-choice", None),
+        ("missing-file", "weights"),
     ]
 
 

@@ -89,7 +89,7 @@ def test_all_slices_of_a_column_together_are_the_metric() -> None:
     parts = slices.slices["category"]
     total = sum(each.queries * each.values["map_at_r"] for each in parts) / sum(each.queries for each in parts)
     assert total == pytest.approx(found.summary.values["map_at_r"])
-    assert slices.left_out["brand"] == "all queries that count are in one part: x"
+    assert slices.left_out["brand"] == "all counted queries are in one part: x"
     assert slices.left_out["shorter side"] == "the table has no width and height"
     assert "has no column 'hash'" in slices.left_out["near-duplicates"]
 

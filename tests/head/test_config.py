@@ -69,4 +69,4 @@ def test_settings_that_do_not_fit_together_are_an_error(
     with pytest.raises(ConfigError, match=message) as error:
         head_of_four(margin, counts, **config)
     assert error.value.parameter in {f"head.{key}" for key in config}
-    assert error.value.code in {"incompatible-settings", "missing-counts", "empty-class", "out-of-range"}
+    assert error.value.code in {"conflicting-settings", "missing-key", "too-few-images", "out-of-range"}

@@ -35,7 +35,7 @@ def test_a_batch_is_mixed_as_a_pure_function_of_seed_and_step(mix: Mix) -> None:
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)
     again = mixed(mix, images, step=3)
-    for name in ("images", "positives", "share"):
+    for name in ("images", "partners", "share"):
         assert torch.equal(getattr(first, name), getattr(again, name)), name
     for step, seed in ((4, 0), (3, 1)):
         assert not torch.equal(mixed(mix, images, step, seed).images, first.images)
@@ -43,7 +43,7 @@ def test_a_batch_is_mixed_as_a_pure_function_of_seed_and_step(mix: Mix) -> None:
 
 @pytest.mark.parametrize("mix", EVERY, ids=str)
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (5, 3, 9, 7), (3, 3, 1, 1), (1, 3, 4, 4)])
-def test_shapes_positives_and_shares_fit_and_the_batch_itself_is_left_alone(mix: Mix, shape: tuple[int, ...]) -> None:
+def test_shapes_partners_and_shares_fit_and_the_batch_itself_is_left_alone(mix: Mix, shape: tuple[int, ...]) -> None:
     images = torch.randn(shape).to(memory_format=torch.channels_last)
     before = images.clone()
     for step in range(20):
@@ -51,7 +51,7 @@ def test_shapes_positives_and_shares_fit_and_the_batch_itself_is_left_alone(mix:
         assert torch.equal(images, before)
         assert done.images.shape == shape
         assert done.images.is_contiguous(memory_format=torch.channels_last)
-        assert sorted(done.positives.tolist()) == list(range(shape[0]))
+        assert sorted(done.partners.tolist()) == list(range(shape[0]))
         assert done.share.shape == shape[:1]
         assert done.share.dtype == torch.float32
         assert bool(((done.share >= 0) & (done.share <= 1)).all())
@@ -61,33 +61,33 @@ def test_shapes_positives_and_shares_fit_and_the_batch_itself_is_left_alone(mix:
 
 @pytest.mark.parametrize("mix", EVERY, ids=str)
 def test_the_share_of_a_label_is_that_of_its_image_in_the_pixels(mix: Mix) -> None:
-    """Of images of one colour the mean colour is share·own + (1−share)·positive's, mixed either way."""
+    """Of images of one colour the mean colour is share·own + (1−share)·partner's, mixed either way."""
     images = constant(6)
     for step in range(30):
         done = mixed(mix, images, step)
-        own, other = torch.arange(6.0), done.positives.float()
+        own, other = torch.arange(6.0), done.partners.float()
         expected = done.share * own + (1 - done.share) * other
         torch.testing.assert_close(done.images.mean((1, 2, 3)), expected)
 
 
 def test_mixup_of_constant_colours_is_their_weighted_mean_everywhere() -> None:
     done = mixed(Mixup(share="image"), constant(6))
-    expected = done.share * torch.arange(6.0) + (1 - done.share) * done.positives
+    expected = done.share * torch.arange(6.0) + (1 - done.share) * done.partners
     torch.testing.assert_close(done.images, expected.view(-1, 1, 1, 1).expand_as(done.images))
     assert len(done.share.unique()) == 6
 
 
 @pytest.mark.parametrize("share", ["batch", "image"])
-def test_cutmix_is_one_box_of_the_positive_whose_area_is_one_minus_the_share(share: str) -> None:
+def test_cutmix_is_one_box_of_the_partner_whose_area_is_one_minus_the_share(share: str) -> None:
     height, width = 9, 7
     mix, areas = CutMix.model_validate({"type": "cutmix", "share": share}), set()
     for step in range(40):
         done = mixed(mix, constant(6, height, width), step)
-        for own, (image, positive, kept) in enumerate(zip(done.images, done.positives, done.share, strict=True)):
-            assert bool(((image == own) | (image == positive)).all())
-            if int(positive) == own:
+        for own, (image, partner, kept) in enumerate(zip(done.images, done.partners, done.share, strict=True)):
+            assert bool(((image == own) | (image == partner)).all())
+            if int(partner) == own:
                 continue
-            inside = image[0] == positive
+            inside = image[0] == partner
             rows, columns = inside.any(1), inside.any(0)
             assert torch.equal(inside, rows.unsqueeze(1) & columns)
             for line in (rows, columns):  # one stretch without a gap
@@ -98,11 +98,11 @@ def test_cutmix_is_one_box_of_the_positive_whose_area_is_one_minus_the_share(sha
     assert len(areas) > 8
 
 
-def test_cutmix_puts_the_box_where_it_was_in_the_positive() -> None:
+def test_cutmix_puts_the_box_where_it_was_in_the_partner() -> None:
     images = torch.randn(4, 3, 11, 13)
     done = mixed(CutMix(), images, step=1)
     assert 0 < done.share[0] < 1
-    assert bool(((done.images == images) | (done.images == images[done.positives])).all())
+    assert bool(((done.images == images) | (done.images == images[done.partners])).all())
 
 
 def test_mixups_shares_are_betas() -> None:

@@ -61,7 +61,7 @@ def test_the_models_say_what_they_are(tmp_path: Path) -> None:
     for options in ({"weights": "none"}, {"image_size": 32}):
         with pytest.raises(ConfigError, match="a checkpoint has its own") as caught:
             eml.load(tmp_path / "made", **options)
-        assert caught.value.code == "does-not-apply"
+        assert caught.value.code == "conflicting-settings"
         assert caught.value.parameter == next(iter(options))
 
 

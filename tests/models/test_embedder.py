@@ -105,7 +105,7 @@ def test_a_checkpoint_gives_its_weights_to_a_network_of_the_same_backbone(tmp_pa
     for name, value in made.state_dict().items():
         assert torch.equal(same.state_dict()[name], value)
         assert name.startswith("neck") or torch.equal(other.state_dict()[name], value)
-    with pytest.raises(CheckpointError, match="has backbone test_resnet, the config asks for test_vit"):
+    with pytest.raises(CheckpointError, match="has backbone test_resnet, the config has test_vit"):
         build("test_vit", weights=tmp_path / "made")
     (tmp_path / "made" / "model.safetensors").write_bytes(b"no")
     with pytest.raises(CheckpointError, match="damaged"):

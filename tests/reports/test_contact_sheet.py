@@ -38,7 +38,7 @@ def test_what_is_not_a_sheet_is_not_overwritten(tmp_path: Path) -> None:
             "mine.png",
             r"mine\.png: exists and was not made by eml contact sheet; set `overwrite` to replace it",
         ),
-        ("config.yaml", r"config\.yaml: the name of the image must end in \.png, \.jpg, \.jpeg"),
+        ("config.yaml", r"config\.yaml: the name of the file must end in \.png, \.jpg, \.jpeg"),
     ):
         with pytest.raises(OutputError, match=message):
             refuse_sheet(tmp_path / name, overwrite=False)

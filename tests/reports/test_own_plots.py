@@ -24,7 +24,7 @@ def test_only_a_plot_of_the_same_command_is_replaced_without_overwrite(tmp_path:
 def test_each_refusal_has_its_code(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
-    for name, code in (("plot.jpg", "wrong-suffix"), ("folder.png", "is-a-folder"), ("file/a.png", "not-writable")):
+    for name, code in (("plot.jpg", "wrong-suffix"), ("folder.png", "not-a-file"), ("file/a.png", "not-writable")):
         with pytest.raises(OutputError) as error:
             refuse_plot(tmp_path / name, "eml plot", "out", overwrite=True)
         assert (error.value.code, error.value.parameter) == (code, "out")

@@ -56,7 +56,7 @@ def test_listed_pairs_have_the_cosines_of_their_images() -> None:
 def test_embeddings_that_have_no_direction_are_refused_with_a_code() -> None:
     with pytest.raises(DataError, match="1 of 2 query embeddings are NaN, infinite or zero, first: row 1") as error:
         UnitRows(torch.tensor([[1.0, 0], [0, 0]]), "query")
-    assert error.value.code == "unusable-embeddings"
+    assert error.value.code == "invalid-embeddings"
     with pytest.raises(DataError, match=r"image embeddings must be \(N, D\), got \(3,\)") as error:
         unit_length(torch.ones(3))
     assert error.value.code == "wrong-shape"

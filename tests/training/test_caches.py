@@ -153,7 +153,7 @@ def test_eml_cache_says_which_options_go_with_what(
     file = tmp_path / "config.yaml"
     file.write_text(dump(config), encoding="utf-8")
     for arguments, told in (
-        ([str(file), "--side", "20"], "--side: for a table. A config says it under data.cache"),
+        ([str(file), "--side", "20"], "--side: only for a table; for a config set data.cache"),
         ([str(own.path), "--set", "epochs=1"], "--set: for a config"),
         ([str(own.path)], "a table needs --side"),
         ([str(own.path), "--side", "20", "--quality", "90"], "--quality goes with --format jpeg"),

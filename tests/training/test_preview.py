@@ -63,8 +63,8 @@ def test_the_command_writes_a_sheet_beside_the_config_and_makes_no_run(
     assert f"replaced {tmp_path / 'preview.png'}" in capsys.readouterr().err
     before = path.read_bytes()
     for arguments, message in (
-        (["--preview", "--out", str(path)], "the name of the image must end in"),
-        (["--out", "x.png"], "--out is the sheet of --preview"),
+        (["--preview", "--out", str(path)], "the name of the file must end in"),
+        (["--out", "x.png"], "--out is for the sheet of --preview"),
     ):
         assert main(["train", str(path), *arguments]) == 2
         assert message in capsys.readouterr().err

@@ -85,7 +85,7 @@ def test_a_chance_of_zero_is_the_unmixed_run_to_the_byte(config: RunConfig, tabl
 
 
 def test_mixed_images_go_through_the_network_in_parts_to_the_same_loss(config: RunConfig, table: Table) -> None:
-    """Mixed as a whole batch first: positives may be in another part."""
+    """Mixed as a whole batch first: partners may be in another part."""
     frozen = changed(config, model={**config.model.model_dump(), "batch_norm": "frozen", "neck": {"type": "identity"}})
     one = losses(changed(frozen, mix=CUT), table)
     two = losses(changed(frozen, mix=CUT, accumulate=2), table)
@@ -110,7 +110,7 @@ def test_a_mixed_step_is_that_of_the_mixed_images_with_both_labels_by_their_shar
         cosine = cosine @ torch.nn.functional.normalize(twin.parts.head.class_weights).T
     own = torch.from_numpy(twin.parts.data.labels)[rows]
     loss = cosine_y = accuracy = torch.zeros(())
-    for labels, share in ((own, mixed.share), (own[mixed.positives], 1 - mixed.share)):
+    for labels, share in ((own, mixed.share), (own[mixed.partners], 1 - mixed.share)):
         loss = loss + (share * torch.nn.functional.cross_entropy(16 * cosine, labels, reduction="none")).mean()
         cosine_y = cosine_y + (share * cosine.gather(1, labels.unsqueeze(1)).squeeze(1)).mean()
         accuracy = accuracy + (share * (cosine.argmax(1) == labels)).mean()

@@ -47,7 +47,7 @@ def show_analysis(name: str, analysis: EvaluationAnalysis, columns: Sequence[str
         rows = [[key.replace("_", " "), _number(value)] for key, value in analysis.acceptance.items()]
         console.table("", ["by the calibrated threshold", ""], rows)
     if analysis.evaluation.is_calibrated_here:
-        console.warn(f"{name}: the threshold was chosen on this table, which flatters what it accepts and refuses")
+        console.warn(f"{name}: the threshold was chosen on this table, so its rates look better than on new images")
     if analysis.comparison:
         show_comparison(analysis.comparison)
 

@@ -20,13 +20,13 @@ def show(result: AuditResult) -> None:
     if findings.shared_classes:
         classes = f"on more than one side: {console.some(findings.shared_classes, 'class', 'classes')}"
         if result.classes_meant:
-            console.show(f"{classes} (meant, so no finding)")
+            console.show(f"{classes} (expected, so not counted)")
         else:
             console.warn(f"{classes}. If known classes are to be recognised, give --same-classes")
     for line in findings.warnings:
         console.warn(line)
     if result.clean:
-        console.show("clean: the sides have nothing in common that was looked for")
+        console.show("clean: nothing that was compared is on more than one side")
 
 
 def _show_pairs(result: AuditResult) -> None:

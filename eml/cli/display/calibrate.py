@@ -35,8 +35,8 @@ def show(result: CalibrateResult) -> None:
         console.warn(note)
     if result.result.trained_classes:
         console.warn(
-            f"{result.result.trained_classes:,} of {result.result.classes:,} classes were trained on, and are told "
-            "apart better than others will be; calibrate on classes that were not"
+            f"the model was trained on {result.result.trained_classes:,} of the {result.result.classes:,} classes and "
+            "separates these better than new ones; calibrate on other classes"
         )
 
 
@@ -51,7 +51,7 @@ def _show_held_out(result: CalibrateResult) -> None:
             f"average, {console.decimal(min(rates))} … {console.decimal(max(rates))} (goal {calibration.goal_value:g})"
         )
     if missing := len(calibration.held_out) - len(rates):
-        few = "" if calibration.held_out_mean is not None else ": too many to say how it does on held-out classes"
+        few = "" if calibration.held_out_mean is not None else ": too many to estimate the rate on held-out classes"
         console.warn(
             f"{missing} of {len(calibration.held_out)} halves of the classes gave no threshold for this goal{few}"
         )

@@ -37,7 +37,7 @@ def hash_values(table: Table) -> Hashes:
     frame = table.frame
     if "hash" not in frame.columns:
         text = f"{table.name}: has no column 'hash' to find duplicates by. Run: eml scan FOLDER --hashes"
-        raise DataError(text, code="missing-hashes", parameter="hashes")
+        raise DataError(text, code="missing-column", parameter="hashes")
     if "hash_kind" in frame.columns:
         kinds = frame["hash_kind"].value_counts()
         if len(kinds) > 1:

@@ -83,7 +83,7 @@ def read_thumbnails(
                 unreadable.append(row)
             else:
                 text = f"{thumbnail}, though its table has a hash of it. Run eml scan again"
-                problems.append(Problem(text, thumbnail.reason.replace("_", "-")))
+                problems.append(Problem(text, thumbnail.code))
             advance(1)
     if problems:
         more = [f"… and {len(problems) - SHOWN:,} more"] if len(problems) > SHOWN else []

@@ -18,6 +18,7 @@ from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.scanning.scan_cache import CacheHits, ScanCache
 from eml.dataset.scanning.workers import read_files
 from eml.errors import DataError, Interrupted, Problem
+from eml.images.identify import reason_code
 from eml.progress import Progress, Report
 
 SAVE_EVERY = 5.0  # seconds of reading that a kill can cost
@@ -201,10 +202,10 @@ def _range(values: "pd.Series[Any]") -> ValueRange:
 def _nothing_usable(root: Path, problems: list[FileProblem]) -> list[str]:
     counts = Counter(problem.reason for problem in problems).most_common()
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
-    lines: list[str] = [f"{root}: no file in it can be used as an image: {reasons}. The first:"]
+    lines: list[str] = [f"{root}: no file in it is a usable image: {reasons}. The first:"]
     for problem in problems[:5]:
         text = f"{root / problem.file_name}: {problem.detail} ({problem.reason})"
-        lines.append(Problem(text, problem.reason.replace("_", "-")))
+        lines.append(Problem(text, reason_code(problem.reason)))
     return lines
 
 

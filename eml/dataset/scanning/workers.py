@@ -94,7 +94,7 @@ def _died(root: Path, first: str, last: str, *, nothing_done: bool) -> str:
     if nothing_done:
         return (
             f"{root}: the worker processes do not start, or die at once. In a script of your own, call the scan under "
-            "`if __name__ == '__main__':`, or set `workers=1`"
+            "if __name__ == '__main__', or set `workers=1`"
         )
     return (
         f"{root}: a worker process was killed, perhaps for lack of memory, while reading files from {first} to {last}. "

@@ -141,7 +141,7 @@ def check_columns(table: Table, group_by: Iterable[str]) -> None:
     if missing := [name for name in group_by if name not in columns]:
         text = f"{table.name}: `group_by`: no column {', '.join(map(repr, missing))}"
         known = ", ".join(map(str, columns))
-        raise DataError(f"{text}; it has {known}", code="unknown-column", parameter="group_by")
+        raise DataError(f"{text}; it has {known}", code="missing-column", parameter="group_by")
 
 
 def check_threshold(threshold: int) -> None:

@@ -79,7 +79,7 @@ def audit_tables(
         text = f"{train.name}: every row is in fold -2, never trained on; there is nothing to compare"
         raise DataError(text, code="too-few-images", parameter="train")
     if train.source.resolve() == test.source.resolve():
-        text = f"{train.name}: is both tables. Give two tables, or one that has a column 'fold'"
+        text = f"{train.name}: is the same table on both sides. Give two tables, or one that has a column 'fold'"
         raise DataError(text, code="same-table", parameter="test")
     return _audit([("train", train), ("test", test)], group_by, threshold, progress)
 

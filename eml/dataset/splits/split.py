@@ -170,7 +170,7 @@ def split_by_column(table: Table, column: str) -> SplitTables:
     frame = table.frame
     if column not in frame.columns:
         text = f"{table.name}: has no column '{column}'; it has {', '.join(map(str, frame.columns))}"
-        raise DataError(text, code="unknown-column", parameter="column")
+        raise DataError(text, code="missing-column", parameter="column")
     side = frame[column].astype(str)
     counts = ", ".join(f"{count:,} of {value!r}" for value, count in side.value_counts().items())
     problems = []

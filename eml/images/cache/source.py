@@ -55,13 +55,13 @@ class CachedSource:
                 self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{self.path}: cannot be read: {error}. Start the run again, or run eml cache", code="unreadable-file"
+                f"{self.path}: cannot be read: {error}. Start the run again, or run eml cache", code="not-readable"
             ) from error
         if len(self._mapped) < self._needed:
             raise DataError(
                 f"{self.path}: has {len(self._mapped):,} bytes of at least {self._needed:,}: it was cut short. "
                 "Start the run again, or run eml cache, which restores the lost images",
-                code="damaged-cache",
+                code="damaged-file",
             )
         self._data, self._bytes_read = np.frombuffer(self._mapped, np.uint8), 0
 
@@ -82,7 +82,7 @@ class CachedSource:
         if zlib.crc32(data) != arrays["crc"].item(row):
             raise DataError(
                 f"{self.path}: row {row} is damaged. Run eml cache --check, which restores it",
-                code="damaged-cache",
+                code="damaged-file",
             )
         return np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)))
 

@@ -75,7 +75,7 @@ class CacheStore:
             problem = f"describes {describe_header(header)}, which differs from its name and this run ({self.settings})"
         raise DataError(
             f"{self.header}: {problem}, so the cache is not read. Remove its folder, or run eml cache --clear",
-            code="damaged-cache",
+            code="damaged-file",
         )
 
     def create(self) -> None:
@@ -93,7 +93,7 @@ class CacheStore:
         try:
             raw = self.index.read_bytes() if self.index.exists() else b""
         except OSError as error:
-            raise DataError(f"{self.index}: cannot be read: {error.strerror}", code="unreadable-file") from error
+            raise DataError(f"{self.index}: cannot be read: {error.strerror}", code="not-readable") from error
         blocks, end = [np.zeros(0, ENTRY)], 0
         while end + _BLOCK.size <= len(raw):
             mark, count, crc = _BLOCK.unpack_from(raw, end)

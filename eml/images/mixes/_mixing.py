@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 
 def blended(
-    images: Tensor, positives: Tensor, random: np.random.Generator, *, alpha: float, draws: int
+    images: Tensor, partners: Tensor, random: np.random.Generator, *, alpha: float, draws: int
 ) -> tuple[Tensor, Tensor]:
-    """λ·image + (1−λ)·positive and the shares λ ~ Beta(α, α), (B,). Zhang 2018, arXiv:1710.09412, eq. 1.
+    """λ·image + (1−λ)·partner and the shares λ ~ Beta(α, α), (B,). Zhang 2018, arXiv:1710.09412, eq. 1.
 
-    images: (B, 3, H, W). positives: (B,) int64. draws: number of λ, 1 or B. Normalisation is affine, so mixing before
+    images: (B, 3, H, W). partners: (B,) int64. draws: number of λ, 1 or B. Normalisation is affine, so mixing before
     or after it is the same.
     """
     share = images.new_tensor(random.beta(alpha, alpha, draws)).expand(len(images))
-    return images[positives].lerp_(images, share.view(-1, 1, 1, 1)), share
+    return images[partners].lerp_(images, share.view(-1, 1, 1, 1)), share
 
 
 def pasted(
-    images: Tensor, positives: Tensor, random: np.random.Generator, *, alpha: float, draws: int
+    images: Tensor, partners: Tensor, random: np.random.Generator, *, alpha: float, draws: int
 ) -> tuple[Tensor, Tensor]:
-    """Put a box of the positive over the image; return images and shares of the area kept, (B,).
+    """Put a box of the partner over the image; return images and shares of the area kept, (B,).
 
     Yun 2019, arXiv:1905.04899.
 
@@ -39,7 +39,7 @@ def pasted(
         top, bottom = _interval(height, side, random)
         left, right = _interval(width, side, random)
         rows = slice(None) if draws == 1 else slice(number, number + 1)
-        mixed[rows, :, top:bottom, left:right] = images[:, :, top:bottom, left:right][positives[rows]]
+        mixed[rows, :, top:bottom, left:right] = images[:, :, top:bottom, left:right][partners[rows]]
         shares.append(1 - (bottom - top) * (right - left) / (height * width))
     return mixed, images.new_tensor(shares).expand(len(images))
 

@@ -22,20 +22,20 @@ _STREAM = int.from_bytes(b"mixing", "big")
 class Mixed:
     """A mixed batch of B.
 
-    images: (B, 3, H, W). positives: (B,) int64, the index in the batch of the image that supplies the second label.
+    images: (B, 3, H, W). partners: (B,) int64, the index in the batch of the image that supplies the second label.
     share: (B,) float32 in [0, 1], weight of an image's own label; the second label has 1−share.
     """
 
     images: Tensor
-    positives: Tensor
+    partners: Tensor
     share: Tensor
 
 
 class Mix(Choice):
     """The mixing of a training batch, after augmentation.
 
-    Positives are a random permutation of the batch, whatever their classes. A positive of the same class changes only
-    the image: both labels are equal, and the loss is that of this label. An image that is its own positive is not
+    Partners are a random permutation of the batch, whatever their classes. A partner of the same class changes only
+    the image: both labels are equal, and the loss is that of this label. An image that is its own partner is not
     changed.
     """
 
@@ -50,8 +50,8 @@ class Mix(Choice):
         "batch", description="batch: all images of a batch have the same share (and box); image: each has its own"
     )
 
-    def mix(self, images: Tensor, positives: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return new images (B, 3, H, W) and the shares (B,). positives: (B,) int64 on the images' device."""
+    def mix(self, images: Tensor, partners: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return new images (B, 3, H, W) and the shares (B,). partners: (B,) int64 on the images' device."""
         raise NotImplementedError
 
     def __call__(self, images: Tensor, *, seed: int, step: int, steps: int, rank: int = 0) -> Mixed | None:
@@ -65,7 +65,7 @@ class Mix(Choice):
             step: The step.
             steps: Number of steps of the training.
             rank: The process, when each has a part of the batch. The chance of mixing is drawn once for all processes;
-                positives come from the same part.
+                partners come from the same part.
         """
         import torch
 
@@ -74,9 +74,9 @@ class Mix(Choice):
             return None
         if rank:
             random = _generator(seed, step, _STREAM, rank)
-        positives = torch.from_numpy(random.permutation(len(images))).to(images.device, non_blocking=True)
-        mixed, share = self.mix(images, positives, random)
-        return Mixed(mixed, positives, share)
+        partners = torch.from_numpy(random.permutation(len(images))).to(images.device, non_blocking=True)
+        mixed, share = self.mix(images, partners, random)
+        return Mixed(mixed, partners, share)
 
     def draws(self, images: Tensor) -> int:
         """Return the number of shares to draw for the batch: 1 or B."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class CutMix(Mix):
-    """Put a box of the positive over the image; labels are weighted by area. Yun 2019, arXiv:1905.04899, eq. 1–2."""
+    """Put a box of the partner over the image; labels are weighted by area. Yun 2019, arXiv:1905.04899, eq. 1–2."""
 
     type: Literal["cutmix"] = "cutmix"
     alpha: float = Field(
@@ -25,6 +25,6 @@ class CutMix(Mix):
         description="α of λ ~ Beta(α, α), the share of the area that is kept before the box is clipped at the edges",
     )
 
-    def mix(self, images: Tensor, positives: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Put boxes of the positives over the images."""
-        return pasted(images, positives, random, alpha=self.alpha, draws=self.draws(images))
+    def mix(self, images: Tensor, partners: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Put boxes of the partners over the images."""
+        return pasted(images, partners, random, alpha=self.alpha, draws=self.draws(images))

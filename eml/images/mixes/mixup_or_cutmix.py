@@ -22,8 +22,8 @@ class MixupOrCutMix(Mix):
     mixup_alpha: float = Field(0.2, ge=0.01, le=100, description="α of mixup's λ ~ Beta(α, α)")
     cutmix_alpha: float = Field(1.0, ge=0.01, le=100, description="α of CutMix's λ ~ Beta(α, α)")
 
-    def mix(self, images: Tensor, positives: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Blend the images with the positives, or put boxes of the positives over them."""
+    def mix(self, images: Tensor, partners: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Blend the images with the partners, or put boxes of the partners over them."""
         if random.random() < self.cutmix:
-            return pasted(images, positives, random, alpha=self.cutmix_alpha, draws=self.draws(images))
-        return blended(images, positives, random, alpha=self.mixup_alpha, draws=self.draws(images))
+            return pasted(images, partners, random, alpha=self.cutmix_alpha, draws=self.draws(images))
+        return blended(images, partners, random, alpha=self.mixup_alpha, draws=self.draws(images))

@@ -73,7 +73,7 @@ def collect_votes(embeddings: Tensor, labels: Integers, spaces: Integers | None 
     """
     if len(embeddings) != len(labels):
         text = f"{len(embeddings):,} embeddings and {len(labels):,} labels: one for each image is needed"
-        raise DataError(text, code="length-mismatch")
+        raise DataError(text, code="wrong-shape")
     spaces = np.zeros(len(labels), np.int64) if spaces is None else spaces
     indices = np.full((len(labels), k), -1)
     similarities = np.full((len(labels), k), -np.inf, np.float32)

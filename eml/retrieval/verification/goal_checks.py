@@ -63,7 +63,7 @@ def refuse_few_classes(classes: int) -> None:
     if classes < FEWEST_CLASSES:
         raise DataError(
             f"{_classes(classes)}: a threshold is chosen on half of the classes and checked on the other half, which "
-            f"takes {FEWEST_CLASSES} at least",
+            f"needs at least {FEWEST_CLASSES}",
             code="too-few-classes",
         )
 
@@ -127,7 +127,7 @@ def unreachable(criterion: Criterion, goal: Goal) -> Problem:
     precision = np.cumsum(criterion.right)[numbers - 1] / numbers
     number = int(numbers[np.argmax(precision)])
     text = (
-        f"`precision` {goal.value:g} is reached by no threshold that accepts {least:,} answers or more; the highest is "
+        f"`precision` {goal.value:g}: no threshold that accepts {least:,} answers or more reaches it; the highest is "
         f"{floor(precision.max() * 1e4) / 1e4:g}, with {number:,} accepted at {criterion.similarity[number - 1]:.4f}"
     )
     return Problem(text, "goal-unreachable", "precision")
@@ -141,13 +141,13 @@ def too_few_classes(goal: Goal, classes: int, expected: float) -> Problem:
         classes: The number of classes.
         expected: The rate on other classes at that threshold; NaN if resamples of the classes give no threshold.
     """
-    text = f"`{goal.kind}` {goal.value:g} cannot be expected of other classes, so much do these {classes} differ"
+    text = f"`{goal.kind}` {goal.value:g} cannot be expected on other classes, since these {classes} differ too much"
     if isnan(expected):
-        text += ": resamples of them give no threshold. Give images of more classes, or a goal less strict"
+        text += ": their resamples give no threshold. Give images of more classes, or a less strict goal"
     else:
         text += (
-            f": the strictest threshold that resamples of them give leads to {expected:.2g}. Give images of more "
-            "classes, or a goal that is no stricter than that"
+            f": the strictest threshold of their resamples gives {expected:.2g}. Give images of more classes, or a "
+            "goal that is no stricter than that"
         )
     return Problem(text, "too-few-classes", goal.kind)
 

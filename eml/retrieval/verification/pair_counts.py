@@ -63,7 +63,7 @@ def count_pairs(similarity: NDArray[np.floating], same: Booleans) -> AcceptedPai
     """
     if bad := int((~np.isfinite(similarity)).sum()):
         text = f"{bad:,} of {len(similarity):,} pairs have no cosine (NaN or infinite)"
-        raise DataError(text, code="unusable-embeddings")
+        raise DataError(text, code="invalid-embeddings")
     order = np.argsort(-similarity, kind="stable")
     ordered, matches = similarity[order].astype(np.float64), same[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(ordered) else np.zeros(0, np.int64)
@@ -167,6 +167,6 @@ def _check_both_kinds(accepted: AcceptedPairs) -> AcceptedPairs:
         raise DataError(
             f"{pairs} and {different:,} of different ones; verification needs both: two classes at least, and one of "
             "two images or more",
-            code="one-kind-of-pairs",
+            code="too-few-pairs",
         )
     return accepted

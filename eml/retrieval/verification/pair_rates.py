@@ -159,7 +159,7 @@ def fold_accuracies(similarity: NDArray[np.floating], same: Booleans, fold: Inte
     similarity = similarity.astype(np.float64)  # in float32 a threshold between two neighbours would be one of them
     folds = np.unique(fold)
     if len(folds) < 2:
-        raise DataError("the accuracy over folds needs two folds or more; the pairs are in one", code="one-fold")
+        raise DataError("the accuracy over folds needs two folds or more; the pairs are in one", code="too-few-folds")
     accuracies = []
     for number in folds:
         held_out = fold == number

@@ -67,7 +67,7 @@ def read_pairs(source: Path, file_names: Sequence[str], root: Path | None = None
         raise DataError(f"{source}: no such list of pairs", code="missing-file", parameter="pairs") from error
     except (OSError, UnicodeDecodeError) as error:
         text = f"{source}: cannot be read as a list of pairs: {error}"
-        raise DataError(text, code="unreadable-file", parameter="pairs") from error
+        raise DataError(text, code="not-readable", parameter="pairs") from error
     problems: list[Problem] = []
     lfw = source.suffix.lower() == ".txt"
     lines = list((_lfw_lines if lfw else _csv_lines)(source, text, problems))
@@ -97,7 +97,7 @@ def _locate(source: Path, lines: Sequence[PairLine], position: Callable[[str], i
             if place is None
         ]
         if places[0] is not None and places[0] == places[1]:
-            problems.append(_problem(f"{source}:{line.number}: {line.first!r} is paired with itself", "bad-pair"))
+            problems.append(_problem(f"{source}:{line.number}: {line.first!r} is paired with itself", "invalid-value"))
         first.append(places[0])
         second.append(places[1])
     if problems:
@@ -179,8 +179,8 @@ def _look_up(
     """
     names = [str(PurePosixPath(name).with_suffix("")) for name in file_names] if lfw else file_names
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        message = f"{source}: images are told apart by their names, and {len(twice):,} names are of several images"
-        raise DataError([_problem(f"{message}, first: {twice[0]!r}", "ambiguous-name")])
+        message = f"{source}: images are identified by name, and {len(twice):,} names belong to several images"
+        raise DataError([_problem(f"{message}, first: {twice[0]!r}", "repeated-image")])
     if lfw:
         return {name: place for place, name in enumerate(names)}.get
     places = {name: place for place, name in enumerate(file_names)}

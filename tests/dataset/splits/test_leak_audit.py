@@ -137,7 +137,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         "hashes of different kinds cannot be compared: 'phash-luma256' in images/one.csv, 'phash-imagehash' in "
         "images/other.csv. Run eml scan again with one kind"
     )
-    assert problem(lambda: audit_tables(one, one)).startswith("images/one.csv: is both tables")
+    assert problem(lambda: audit_tables(one, one)).startswith("images/one.csv: is the same table on both sides")
     assert "has no column 'fold'" in problem(lambda: audit_folds(one))
     assert problem(lambda: audit_tables(one, other, group_by=["camera"])).startswith(
         "images/one.csv: `group_by`: no column 'camera'"

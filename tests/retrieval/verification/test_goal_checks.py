@@ -22,7 +22,7 @@ from tests.retrieval.verification.image_sets import classes
             Goal("precision", 0.98),
             r"reached by no threshold that accepts 50 answers or more; the highest is 0\.\d+, with",
         ),
-        (Goal("far", 0.02), "cannot be expected of other classes, so much do these 20 differ"),
+        (Goal("far", 0.02), "cannot be expected on other classes, since these 20 differ too much"),
     ],
 )
 def test_a_goal_that_the_images_cannot_support_is_refused(goal: Goal, told: str) -> None:
