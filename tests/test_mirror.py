@@ -30,7 +30,6 @@ TESTED_THROUGH = {
     "cli/exit_codes": "cli/test_app",
     "cli/help_page": "cli/test_help",
     "cli/launching": "cli/test_way",
-    "cli/other_options": "cli/test_way",
     "commands/grouping": "cli/test_leaks",
     "commands/next_steps": "cli/test_next_commands",
     "commands/options": "commands/test_base",

@@ -1,12 +1,16 @@
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import eml
-from eml.commands.evaluate import EvaluateResult
+from eml.commands.calibrate import CalibrateConfig
+from eml.commands.evaluate import EvaluateConfig, EvaluateResult
 from eml.errors import EmlError
+from eml.evaluation.calibration import CalibrationOptions
+from eml.evaluation.options import EvaluationOptions
 
 
 def test_evaluate_returns_the_metrics_and_what_json_prints(
@@ -31,3 +35,11 @@ def test_no_images_to_evaluate_on_is_an_error_that_names_the_parameter(tmp_path:
     with pytest.raises(EmlError) as caught:
         eml.evaluate("timm:test_resnet", out=tmp_path)
     assert caught.value.parameter == "data"
+
+
+def test_the_options_of_the_library_are_those_of_the_commands() -> None:
+    """`evaluate` and `calibrate` pass their fields on; one that is added to a config alone would end in a bug."""
+    evaluation = {field.name for field in fields(EvaluationOptions)}
+    assert evaluation == EvaluateConfig.model_fields.keys() - {"report"}
+    calibration = {field.name for field in fields(CalibrationOptions)}
+    assert calibration == CalibrateConfig.model_fields.keys() - {"plot"}
