@@ -22,7 +22,7 @@ from eml.cli.app import COMMANDS
 from eml.commands.base import CommandConfig, option_name
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-REGENERATE = "PYTHONPATH=$PWD python tests/test_public_api.py"
+REGENERATE = "PYTHONPATH=$PWD:$PWD/docs/tools python tests/test_public_api.py"
 HEAVY = ("torch", "timm", "numpy", "pandas", "pydantic", "typer", "rich", "PIL", "eml.commands", "eml.config")
 
 CLASSES = {"Model", "ClassHead", "RunConfig", "EmlError"}

@@ -113,8 +113,8 @@ def in_options(text: str, terminal: Terminal) -> str:
 
     def written(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
-        if name not in fields:
-            return match[0]
+        if name not in fields:  # of another command, or no option at all
+            return match[0].strip("`").replace('"', "")
         if name in terminal.function.arguments:
             return _metavar(terminal, name)
         spelling = option_name(name, fields[name])
