@@ -326,7 +326,7 @@ def test_all_options_that_cannot_be_met_are_reported_at_once() -> None:
         "images/t.csv: has no columns 'width' and 'height' to compare. eml scan FOLDER makes a table that has them",
         "list.csv: `exclude`: none of its 1 images is in images/t.csv. Check the spelling of its file names",
     ]
-    assert "Run eml scan with `hashes`" in problems(bare, dedup=True, hash_only=True)[0]
+    assert "Run: eml scan FOLDER --hashes" in problems(bare, dedup=True, hash_only=True)[0]
 
 
 def test_boxes_are_no_duplicates_of_each_other() -> None:

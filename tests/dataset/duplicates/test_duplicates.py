@@ -226,7 +226,7 @@ def test_hashes_of_different_kinds_are_refused() -> None:
 
 
 def test_a_table_without_hashes_says_how_to_get_them() -> None:
-    with pytest.raises(DataError, match=r"t\.csv: has no column 'hash'.*Run eml scan with `hashes`"):
+    with pytest.raises(DataError, match=r"t\.csv: has no column 'hash'.*Run: eml scan FOLDER --hashes"):
         hash_values(table(width=[1]))
 
 
