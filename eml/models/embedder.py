@@ -168,7 +168,7 @@ def check_backbone(name: str, where: str = "model.backbone") -> None:
         close = get_close_matches(name, timm.list_models(), 3)
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
         text = f"{where}: timm {timm.__version__} has no model {name!r}{hint}"
-        raise ConfigError(text, code="unknown-choice", parameter=where.strip("`"))
+        raise ConfigError(text, code="unknown-choice", parameter=None if ":" in where else where.strip("`"))
 
 
 def _create(config: ModelConfig, image_size: int | None) -> nn.Module:

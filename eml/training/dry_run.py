@@ -202,4 +202,4 @@ def _warnings(parts: RunParts) -> Iterator[str]:
     if config.accumulate > 1 and config.model.batch_norm == "train" and batch_norms(parts.embedder):
         yield "accumulate: BatchNorm sees the parts of a batch; model.batch_norm: frozen makes the step exact"
     if config.data.cache is not None:
-        yield "data.cache: these steps read the files, which is slower than the cache; a dry run fills none"
+        yield "data.cache: these steps read the files, which is slower; a dry run fills no cache"

@@ -59,7 +59,7 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     told = json.loads(shown.out)
     kept = json.loads((checkpoint / "calibration.json").read_text())
     assert {**kept, "checkpoint": str(checkpoint), "written": str(checkpoint / "calibration.json")} == told
-    assert "1 of 16 classes were trained on" in shown.err
+    assert "trained on 1 of the 16 classes" in shown.err
     assert f"wrote {checkpoint}/calibration.json" in shown.err
     assert "held-out classes" not in shown.out + shown.err  # a result, which JSON takes the place of
     assert (kept["goal"], kept["goal_value"], kept["counts"]["images"]) == ("pair_far", 0.05, 80)
@@ -111,7 +111,7 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
         ("--far 1.5", "--far must be above 0 and below 1, got 1.5"),
         ("--far 0.1 --plot x.jpg", "x.jpg: the name of the file must end in .png"),
         ("--pair-far 0.05 --plot /proc/x.png", "/proc: cannot be written"),
-        ("--precision 0.85", "these 16 differ: resamples of them give no threshold. Give images of more classes"),
+        ("--precision 0.85", "these 16 differ too much: their resamples give no threshold. Give images"),
         ("--far 0.001", "--far 0.001 cannot be shown by 80 queries"),
     ],
 )

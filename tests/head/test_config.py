@@ -48,7 +48,7 @@ def test_a_schedule_scales_one_margin_and_class_margins_alike() -> None:
         (NormFace(), {"margin_schedule": MarginSchedule()}, None, "needs a margin with a field m, and normface has"),
         (ArcFace(), {"class_margins": Power()}, None, "needs the number of images of each class"),
         (ArcFace(), {"class_margins": Power()}, [3, 0, 1, 1], "class 1 has no image"),
-        (ArcFace(), {"class_margins": Power(a=4)}, FOUR_COUNTS, "makes margin.m 4.05, which arcface does not take"),
+        (ArcFace(), {"class_margins": Power(a=4)}, FOUR_COUNTS, "makes margin.m 4.05, which arcface does not allow"),
         (
             SphereFace(),
             {"class_margins": Power()},

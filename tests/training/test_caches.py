@@ -154,7 +154,7 @@ def test_eml_cache_says_which_options_go_with_what(
     file.write_text(dump(config), encoding="utf-8")
     for arguments, told in (
         ([str(file), "--side", "20"], "--side: only for a table; for a config set data.cache"),
-        ([str(own.path), "--set", "epochs=1"], "--set: for a config"),
+        ([str(own.path), "--set", "epochs=1"], "--set: only for a config"),
         ([str(own.path)], "a table needs --side"),
         ([str(own.path), "--side", "20", "--quality", "90"], "--quality goes with --format jpeg"),
     ):

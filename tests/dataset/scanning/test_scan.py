@@ -223,7 +223,7 @@ def test_what_is_no_dataset_is_refused_with_what_to_do(tmp_path: Path) -> None:
     flat.unlink()
     (folder / "cat" / "1.jpg").write_text("no image")
     assert problem_of(folder) == (
-        "ROOT: no file in it can be used as an image: not_an_image 1. The first:\n"
+        "ROOT: no file in it is a usable image: not_an_image 1. The first:\n"
         "ROOT/cat/1.jpg: its bytes are of no known image format (not_an_image)"
     )
     for name, start in (

@@ -223,7 +223,7 @@ def test_a_scan_that_finds_nothing_usable_or_cannot_write_leaves_the_records_as_
         kept(root, progress=stopping(1, interrupt))
     for path in root.glob("*/*.bmp"):
         path.unlink()
-    with pytest.raises(DataError, match="no file in it can be used"):
+    with pytest.raises(DataError, match="no file in it is a usable image"):
         kept(root)
     assert (root / ".t.csv.eml-scan").read_bytes() == records
 

@@ -20,7 +20,7 @@ from tests.retrieval.verification.image_sets import classes
         (Goal("precision", 0.999), r"`precision` 0\.999 cannot be shown by 120 .*`precision` 0\.983 or less"),
         (
             Goal("precision", 0.98),
-            r"reached by no threshold that accepts 50 answers or more; the highest is 0\.\d+, with",
+            r"no threshold that accepts 50 answers or more reaches it; the highest is 0\.\d+, with",
         ),
         (Goal("far", 0.02), "cannot be expected on other classes, since these 20 differ too much"),
     ],
