@@ -19,7 +19,7 @@ from eml.cli.exit_codes import CHECK_SAYS_NO
 from eml.commands.base import Caller, CommandConfig, CommandFunction, CommandResult, option_name, validated
 from eml.errors import ConfigError, EmlError, Problem
 
-CONFIG_HELP = "YAML file with any of these options, such as `by: ratio`; what stands on the command line wins."
+CONFIG_HELP = "YAML file with any of these options; what stands on the command line wins."
 JSON_HELP = "Print the result as one JSON object on stdout."
 DEVICES_HELP = "Processes on this machine that share the work, one for each GPU."
 
@@ -104,7 +104,7 @@ def print_result(terminal: Terminal, result: CommandResult, *, as_json: bool) ->
         console.print_json(result.to_dict())
     else:
         terminal.show(result)
-    console.written(result.written, result.replaced, result.next_command)
+    console.written(result.written, result.replaced, result.next_command, result.later_commands)
 
 
 def in_options(text: str, terminal: Terminal) -> str:
@@ -146,7 +146,7 @@ def _run(terminal: Terminal, context: typer.Context, config: CommandConfig) -> A
 def _print_step(name: str, result: CommandResult) -> None:
     """Print the result of a command that ran inside another."""
     terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
-    print_result(terminal, result, as_json=False)
+    print_result(terminal, replace(result, next_command=None), as_json=False)  # the next one is known
 
 
 def _is_first() -> bool:
@@ -181,9 +181,14 @@ def _config_of(
     if missing:
         hint = ", or a --config FILE that has it" if terminal.config_file else ""
         raise ConfigError(
-            [Problem(f"Missing argument '{_metavar(terminal, name)}'{hint}", "missing-key", name) for name in missing]
+            [Problem(f"Missing {_needed(terminal, name)}{hint}", "missing-key", name) for name in missing]
         )
     return validated(terminal.config_type, values_set)
+
+
+def _needed(terminal: Terminal, name: str) -> str:
+    is_argument = name in terminal.function.arguments
+    return f"argument '{_metavar(terminal, name)}'" if is_argument else f"option '{terminal.option(name)}'"
 
 
 def _is_empty(file: Path) -> bool:

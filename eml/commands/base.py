@@ -140,12 +140,14 @@ class CommandResult:
         written: Files that were written, in the order in which they should be looked at.
         replaced: Those of them that replaced an older file.
         next_command: The command that usually follows, ready to be pasted.
+        later_commands: Those after it.
         messages: Notes and warnings, which the command line shows while the command works.
     """
 
     written: tuple[Path, ...] = ()
     replaced: tuple[Path, ...] = ()
     next_command: str | None = None
+    later_commands: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -38,11 +38,11 @@ class FillCacheConfig(CommandConfig):
         None,
         ge=8,
         le=4096,
-        description="With a table, and needed: the longest that a shorter side is kept (pixels); a run reads the cache "
+        description="Needed with a table: the longest that a shorter side is kept (pixels); a run reads the cache "
         "whose data.cache.side is the same, or follows from its image.size and crop.",
     )
     format: Literal["raw", "jpeg"] | None = Field(None, description="With a table: raw or jpeg. Default: raw.")
-    quality: int | None = Field(None, ge=50, le=100, description="With a table: of jpeg. Default: 95.")
+    quality: int | None = Field(None, ge=50, le=100, description="With a table: quality of jpeg. Default: 95.")
     interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = Field(
         None, description="With a table: the run's image.interpolation. Default: bicubic."
     )

@@ -44,7 +44,7 @@ class CalibrateConfig(CommandConfig):
         PathField | None,
         Field(description="Draw the histograms of the similarities with the threshold, a PNG."),
     ] = None
-    random_seed: int = Field(28, description="Of the resamples and splits.")
+    random_seed: int = Field(28, description="Seed of the resamples and splits.")
     batch_size: BatchSize = 64
     workers: Workers = 0
     device: Device = "auto"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from eml.evaluation.runs import EvaluationResult, EvaluationResults
 
 
+FEWEST_CLASSES = 20
+"""Below it a threshold says little of other classes, so none is proposed."""
 CLASSES_OF_A_GOAL = 2
 """Classes whose share of all is the sharpest goal to propose: resamples of 40 classes support 0.02, hardly 0.01."""
 
@@ -71,7 +73,9 @@ class EvaluateConfig(CommandConfig):
     ] = None
     verification: bool = Field(False, description="Verification by all pairs: AUC, EER, TAR@FAR.")
     clustering: bool = Field(False, description="NMI and AMI of k-means; slow with many classes.")
-    out: Annotated[PathField | None, Field(description="Folder for the results. Default: RUN/evaluations.")] = None
+    out: Annotated[
+        PathField | None, Field(description="Folder for the results; needed for timm:NAME. Default: RUN/evaluations.")
+    ] = None
     save_embeddings: bool = Field(False, description="Write embeddings.npz beside metrics.json.")
     report: bool = Field(True, description="Write report.html beside metrics.json, to look at.")
     batch_size: BatchSize = 64
@@ -180,6 +184,8 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
     options = {"root": config.root, "leave-out-same": config.leave_out_same, "within": config.within}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
     classes = evaluation.retrieval.frame["label"].nunique()
+    if classes < FEWEST_CLASSES:
+        return None
     for far in (0.01, 0.05, 0.1):
         if far * classes < CLASSES_OF_A_GOAL:
             continue

@@ -134,4 +134,5 @@ def write_report(
         written=(page,),
         replaced=tuple(replaced),
         next_command=steps[0] if steps else None,
+        later_commands=tuple(steps[1:]),
     )

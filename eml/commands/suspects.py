@@ -123,12 +123,23 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
     # Without inputs: a table filtered by the list is not out of date because the network was trained again.
     write_tables(dict(zip(paths, tables, strict=False)), command=line, root=root, overwrite=config.overwrite)
     write_page(findings, root, paths[-1], top=config.top, command=line, progress=caller.progress)
-    dataset = root if (root / "dataset_info.csv").exists() else None
-    following = ["eml", "filter", str(dataset), "--exclude", str(paths[0])] if dataset else None
     return SuspectsResult(
         source=path,
         suspects=findings,
         written=tuple(paths),
         replaced=tuple(replaced),
-        next_command=shlex.join(following) if following else None,
+        next_command=_next_command(root, paths[0]) if len(findings.wrong) else None,
     )
+
+
+def _next_command(root: Path, suspects_table: Path) -> str | None:
+    """Return the command that leaves the suspects out; one that filtered the dataset before is repeated with them."""
+    from eml.dataset.sidecar import read_sidecar
+
+    exclude = shlex.join(["--exclude", str(suspects_table)])
+    sidecar = read_sidecar(root / "dataset_info_filtered.csv")
+    if sidecar is not None and sidecar.command.startswith("eml filter ") and exclude not in sidecar.command:
+        return f"{sidecar.command} {exclude}"
+    if (root / "dataset_info.csv").exists():
+        return f"{shlex.join(['eml', 'filter', str(root)])} {exclude}"
+    return None

@@ -24,7 +24,7 @@ from eml.commands.base import (
     option,
 )
 from eml.commands.next_steps import CONFIG_NAME
-from eml.errors import ConfigError
+from eml.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from eml.dataset.table import Table
@@ -47,7 +47,7 @@ class TrainConfig(CommandConfig):
     """Train an embedding model as a config says, into a run folder with checkpoints, metrics and plots.
 
     A dataset's folder stands for the config.yaml in it, which is written as eml init does when there is none; with
-    `resume`, a run's folder stands for its config.
+    `resume`, a run's folder stands for its config. Keys of the config's first level are options too: --epochs 3.
     """
 
     config: Annotated[
@@ -382,7 +382,10 @@ def _next_command(folder: Path, table: Table) -> str:
     """Return the command that evaluates the run on the test table beside its own, or else draws its curves."""
     from eml.dataset.pipeline import test_table
 
-    test = test_table(table.path.parent) if table.path is not None else None
+    try:
+        test = test_table(table.path.parent) if table.path is not None else None
+    except DataError:  # it is out of date, which is no fault of the run's
+        test = None
     if test is None:
         return shlex.join(["eml", "plot", str(folder)])
     return shlex.join(["eml", "evaluate", str(folder), "--data", str(test)])

@@ -74,8 +74,8 @@ class ModelComparison:
         if interval.few:
             lines.append(f"Only {interval.classes} class{'' if interval.classes == 1 else 'es'}: take this as a hint.")
         lines.append(
-            f"First neighbour: {self.to_right:,} queries of {self.to_right_classes:,} classes became right, "
-            f"{self.to_wrong:,} of {self.to_wrong_classes:,} wrong; {self.both_right:,} stayed right, "
+            f"First neighbour: {self.to_right:,} became right (of {self.to_right_classes:,} classes), "
+            f"{self.to_wrong:,} wrong (of {self.to_wrong_classes:,}); {self.both_right:,} stayed right, "
             f"{self.both_wrong:,} wrong."
         )
         return lines

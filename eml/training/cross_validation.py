@@ -93,7 +93,7 @@ def fit_folds(
             }
         )
         if processes.first:
-            observe(Note(f"fold {fold} of {numbers[0]} to {numbers[-1]}"))
+            observe(Note(f"fold {fold} (folds {numbers[0]} to {numbers[-1]})"))
         folder = RunFolder(fold_config.output)
         has_state = resume and processes.from_first(folder.has_state)
         results[fold] = fit(

@@ -1,5 +1,6 @@
 """Saving a run's logs, state and checkpoints, and restoring its state."""
 
+import shlex
 import time
 from dataclasses import asdict
 from typing import Any
@@ -80,7 +81,7 @@ class RunSaver:
 
 def resume_command(folder: RunFolder) -> str:
     """Return the advice to resume the run."""
-    return f"Resume with: eml train {folder.path / 'config.yaml'} --resume"
+    return f"Resume with: {shlex.join(['eml', 'train', str(folder.path / 'config.yaml'), '--resume'])}"
 
 
 def resume_hint(folder: RunFolder, state: TrainingState) -> str:

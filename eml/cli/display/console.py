@@ -231,12 +231,16 @@ def some(names: Sequence[str], singular: str, plural: str) -> str:
     return f"{count(len(names), singular, plural)}: {shown}"
 
 
-def written(paths: Sequence[Path], replaced: Sequence[Path], following: str | None = None) -> None:
-    """Print the files that a command has written, and the command that usually follows, if there is one."""
+def written(
+    paths: Sequence[Path], replaced: Sequence[Path], following: str | None = None, later: Sequence[str] = ()
+) -> None:
+    """Print the files that a command has written, and the commands that usually follow, if there are any."""
     for path in paths:
         say(f"{'replaced' if path in replaced else 'wrote'} {path}")
     if following:
         say(f"next: {following}")
+    for command in later:
+        say(f"then: {command}")
 
 
 def print_json(value: dict[str, Any]) -> None:
