@@ -5,9 +5,10 @@ import inspect
 import json
 import os
 import re
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -17,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from eml.cli.exit_codes import CHECK_SAYS_NO
 from eml.commands.base import Caller, CommandConfig, CommandFunction, CommandResult, option_name, validated
-from eml.errors import ConfigError, EmlError, Problem
+from eml.errors import ConfigError, EmlError, OutputError, Problem
 
 CONFIG_HELP = "YAML file with any of these options; what stands on the command line wins."
 JSON_HELP = "Print the result as one JSON object on stdout."
@@ -62,6 +63,8 @@ def typer_function(terminal: Terminal) -> Callable[..., None]:
     """Return the function that Typer makes a command of."""
 
     def call(context: typer.Context, **values: Any) -> None:
+        from eml.cli.display import console
+
         as_json, devices = values.pop("json"), values.pop("devices", None)
         if devices is not None and devices > 1:
             from eml.cli.launching import launch
@@ -71,7 +74,8 @@ def typer_function(terminal: Terminal) -> Callable[..., None]:
         file = values.pop("config_file", None)
         try:
             config = _config_of(terminal, context, values, file)
-            result = _run(terminal, context, config)
+            with console.results_hidden() if as_json else nullcontext():  # of the commands that run inside this one
+                result = _run(terminal, context, config)
         except EmlError as error:
             error.problems = [Problem(in_options(line, terminal), line.code, line.parameter) for line in error.problems]
             error.args = ("\n".join(error.problems),)
@@ -98,13 +102,27 @@ def print_result(terminal: Terminal, result: CommandResult, *, as_json: bool) ->
     """Print the result on stdout; what was written and what follows on stderr."""
     from eml.cli.display import console
 
-    if as_json:
-        with console.results_hidden():
-            terminal.show(result)  # its warnings
-        console.print_json(result.to_dict())
-    else:
-        terminal.show(result)
+    with _stdout_may_close():
+        if as_json:
+            with console.results_hidden():
+                terminal.show(result)  # its warnings
+            console.print_json(result.to_dict())
+        else:
+            terminal.show(result)
+        sys.stdout.flush()
     console.written(result.written, result.replaced, result.next_command, result.later_commands)
+
+
+@contextmanager
+def _stdout_may_close() -> Iterator[None]:
+    """Go on where the reader of stdout is gone, such as `head`; raise OutputError where it cannot be written to."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"stdout: cannot be written: {error.strerror or error}", code="not-writable") from error
 
 
 def in_options(text: str, terminal: Terminal) -> str:
@@ -223,7 +241,7 @@ def _parameter(terminal: Terminal, name: str, info: FieldInfo) -> inspect.Parame
         flags = [f"{flags[0]}/--no-{flags[0].removeprefix('--')}"]
     if name in terminal.short:
         flags.append(terminal.short[name])
-    shown = kind is not bool and default not in (None, False)
+    shown = kind is not bool and default is not None and default is not False
     metavar = None if kind is bool else terminal.metavars.get(name) or value_name(kind, name)
     chosen = typer.Option(*flags, metavar=metavar, help=help_text, show_default=shown, **limits)
     annotation = list[kind] | None if repeatable else kind if default is not None else kind | None  # type: ignore[valid-type]

@@ -146,9 +146,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         _print_lines([str(error) or "interrupted"])
         return INTERRUPTED
-    except BrokenPipeError:
-        _let_go_of_stdout()
-        return DONE
     except Exception:
         traceback.print_exc()
         _print_lines(["This is a bug in eml, not a mistake of yours. Please report it with the lines above."])
@@ -156,13 +153,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     return DONE
-
-
-def _let_go_of_stdout() -> None:
-    """Point stdout elsewhere: its reader, such as `head`, is gone, and Python would complain when it ends."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

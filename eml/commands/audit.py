@@ -59,7 +59,7 @@ class AuditConfig(CommandConfig):
         return self
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class AuditResult(CommandResult):
     """The pairs, values and classes that several sides have in common.
 

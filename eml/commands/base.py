@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shlex
 import types
@@ -51,10 +52,17 @@ def as_path(value: object, info: ValidationInfo) -> object:
         raise ValueError("must not be empty")
     from eml.config.paths import ConfigFolder, OverrideText
 
-    path = Path(value).expanduser()
+    path = Path(os.path.expanduser(value))  # noqa: PTH111 - a Path would refuse the home of an unknown user
     if isinstance(info.context, ConfigFolder) and not isinstance(value, OverrideText):
         return info.context.path / path
     return path
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """Return a single value as a tuple of one, and None as an empty one."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str | Path) else tuple(value)
 
 
 def _several(value: object) -> object:
@@ -132,7 +140,7 @@ class Caller:
 SILENT = Caller()
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class CommandResult:
     """The base of every command's result.
 
@@ -141,7 +149,7 @@ class CommandResult:
         replaced: Those of them that replaced an older file.
         next_command: The command that usually follows, ready to be pasted.
         later_commands: Those after it.
-        messages: Notes and warnings, which the command line shows while the command works.
+        messages: The notes and warnings that the command gave while it worked.
     """
 
     written: tuple[Path, ...] = ()
@@ -223,7 +231,7 @@ def command(
 
         def function(*positional: Any, progress: Progress | bool | None = None, **fields: Any) -> Result:
             config = _config_of(
-                config_type, run.__name__, arguments, positional, _with_others(config_type, fields, others)
+                config_type, run.__name__, arguments, positional, _with_others(config_type, positional, fields, others)
             )
             messages: list[str] = []
             caller = Caller(messages.append, messages.append, _bars(progress), command_text(line, config, arguments))
@@ -241,14 +249,18 @@ def command(
     return wrap
 
 
-def _with_others(config_type: type[CommandConfig], fields: Mapping[str, Any], others: str | None) -> Mapping[str, Any]:
+def _with_others(
+    config_type: type[CommandConfig], positional: Sequence[Any], fields: Mapping[str, Any], others: str | None
+) -> Mapping[str, Any]:
     """Return the fields with those that the config does not have as `key=value` in the field `others`."""
     unknown = {name: value for name, value in fields.items() if name not in config_type.model_fields}
     if others is None or not unknown:
         return fields
     known = {name: value for name, value in fields.items() if name not in unknown}
     pairs = [f"{name}={json.dumps(value, default=str)}" for name, value in unknown.items()]
-    return known | {others: (*known.get(others, ()), *pairs)}
+    has_config = bool(positional) and isinstance(positional[0], config_type)
+    first = getattr(positional[0], others) if has_config and others not in known else known.get(others)
+    return known | {others: (*_as_tuple(first), *pairs)}
 
 
 def validated(config_type: type[Config], values: Mapping[str, Any]) -> Config:
@@ -312,11 +324,11 @@ def _config_of(
 
 def _problems(config_type: type[CommandConfig], details: Any) -> list[Problem]:
     """Return one of pydantic's errors as lines that name the parameter."""
+    from eml.config.text import did_you_mean, listed, shown
+
     place = [str(part) for part in details["loc"] if not isinstance(part, int)]
     name = place[0] if place else None
     if details["type"] == "extra_forbidden" and name:
-        from eml.config.text import did_you_mean, listed
-
         known = list(config_type.model_fields)
         return [
             Problem(f"unknown parameter `{name}`{did_you_mean(name, known)}; known: {listed(known)}", "unknown-key")
@@ -329,7 +341,9 @@ def _problems(config_type: type[CommandConfig], details: Any) -> list[Problem]:
             return [Problem(f"`{name}` {message}", "invalid-value", name)]
         return [Problem(line, "conflicting-settings", _first_parameter(line)) for line in message.splitlines()]
     code = _CODES.get(details["type"], "wrong-type")
-    return [Problem(f"`{name}` must be {message}, got {details['input']!r}", code, name)]
+    if details["type"] == "path_type":
+        message = "a path"
+    return [Problem(f"`{name}` must be {message}, got {shown(details['input'])}", code, name)]
 
 
 def _first_parameter(text: str) -> str | None:
@@ -341,6 +355,8 @@ def _first_parameter(text: str) -> str | None:
 def _bars(progress: Progress | bool | None) -> Progress:
     if callable(progress):
         return progress
+    if progress not in (True, False, None):
+        raise TypeError(f"progress must be True, False or a function that makes bars, got {progress!r}")
     if progress:
         from eml.progress import bars
 

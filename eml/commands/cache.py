@@ -87,7 +87,7 @@ class FilledCache:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class FillCacheResult(CommandResult):
     """Caches that were filled, and folders of caches that were removed."""
 

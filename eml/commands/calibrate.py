@@ -51,7 +51,7 @@ class CalibrateConfig(CommandConfig):
     overwrite: bool = Field(False, description="Replace files that eml did not write.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class CalibrateResult(CommandResult):
     """A threshold, and how it does on the classes that it was chosen on and on held-out ones."""
 

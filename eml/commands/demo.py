@@ -27,7 +27,7 @@ class DemoConfig(CommandConfig):
     overwrite: bool = Field(False, description="Replace an older demo there.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DemoResult(CommandResult):
     """The effect of training on characters that were never trained on.
 

@@ -44,7 +44,7 @@ class DoctorConfig(CommandConfig):
     hub: bool = Field(True, description="Try whether the model hub can be reached; takes 2 seconds at most.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DoctorResult(CommandResult):
     """The software and hardware of a machine.
 

@@ -83,7 +83,7 @@ class EvaluateConfig(CommandConfig):
     device: Device = "auto"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EvaluateResult(CommandResult):
     """Models on tables.
 

@@ -79,7 +79,7 @@ class FilterConfig(CommandConfig):
         return self
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class FilterResult(CommandResult):
     """The rows of a table that stay, and those that left it.
 

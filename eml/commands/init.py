@@ -34,7 +34,7 @@ class InitConfig(CommandConfig):
     overwrite: bool = Field(False, description="Replace a config that is there.")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class InitResult(CommandResult):
     """A config, and why it is as it is.
 

@@ -50,7 +50,7 @@ class KFoldConfig(CommandConfig):
         return self
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class KFoldResult(CommandResult):
     """A table with the column fold.
 

@@ -39,7 +39,7 @@ class MarginInfo:
     settings: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class MarginsResult(CommandResult):
     """The margins by name."""
 

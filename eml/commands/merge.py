@@ -46,7 +46,7 @@ class MergeConfig(CommandConfig):
     overwrite: Overwrite = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class MergeResult(CommandResult):
     """One table of several datasets."""
 

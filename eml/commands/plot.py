@@ -36,7 +36,7 @@ class BestValue:
     epoch: int | None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class PlotResult(CommandResult):
     """The plot, and the best value of each run."""
 

@@ -38,7 +38,7 @@ class ReportConfig(CommandConfig):
     overwrite: Overwrite = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ReportResult(CommandResult):
     """The numbers of the page.
 

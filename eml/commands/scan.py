@@ -47,7 +47,7 @@ class ScanConfig(CommandConfig):
         return self
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ScanResult(CommandResult):
     """The images of a folder and the files that cannot be used."""
 
@@ -115,6 +115,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
 
         report = write_report(table, source, page, caller=caller, overwrite=config.overwrite)
         following, pages = report.next_command or following, [page]
+        replaced = [*replaced, *report.replaced]
     return ScanResult(
         table=table,
         scan=scanned,

@@ -99,7 +99,7 @@ class SplitConfig(CommandConfig):
         return options
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SplitResult(CommandResult):
     """Two tables with other classes."""
 

@@ -49,7 +49,7 @@ class SuspectsConfig(CommandConfig):
     overwrite: Overwrite = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SuspectsResult(CommandResult):
     """Probable label errors.
 

@@ -6,7 +6,7 @@ import json
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -40,7 +40,11 @@ ALL_FOLDS = "all"
 
 
 def _path_or_run_config(value: object, info: ValidationInfo) -> object:
-    return value if isinstance(value, BaseModel) else as_path(value, info)
+    if isinstance(value, str | Path):
+        return as_path(value, info)
+    if type(value).__name__ != "RunConfig":
+        raise ValueError(f"must be a path or a RunConfig, got {type(value).__name__}")
+    return value
 
 
 class TrainConfig(CommandConfig):
@@ -90,7 +94,7 @@ class TrainConfig(CommandConfig):
         return self
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainResult(CommandResult):
     """A finished run."""
 
@@ -132,7 +136,7 @@ class TrainResult(CommandResult):
         }
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainFoldsResult(CommandResult):
     """A run for each fold."""
 
@@ -161,7 +165,7 @@ class TrainFoldsResult(CommandResult):
         return {"folder": str(self.folds.folder), "metrics": self.folds.metrics}
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainDryRunResult(CommandResult):
     """The time and memory that a run would take."""
 
@@ -176,7 +180,7 @@ class TrainDryRunResult(CommandResult):
         return self.dry_run.to_dict()
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainPreviewResult(CommandResult):
     """A sheet of training images."""
 
@@ -217,8 +221,8 @@ def train(config: TrainConfig, caller: Caller) -> Outcome:
             return _dry_run(run, table, processes)
         with _observer(caller) as observe:
             if config.fold == ALL_FOLDS:
-                return _fit_folds(config, run, table, processes, observe)
-            return _fit(config, run, table, processes, observe)
+                return _fit_folds(config, run, table, processes, observe, caller.command)
+            return _fit(config, run, table, processes, observe, caller.command)
 
 
 def _run_config(config: TrainConfig, caller: Caller) -> tuple[Path | None, RunConfig]:
@@ -274,17 +278,17 @@ def _observer(caller: Caller) -> Iterator[Observer]:
 
     from eml.training.events import Note, Started, Stepped
 
-    bar: AbstractContextManager[Any] | None = None
+    bar = ExitStack()
     advance: Any = None
     done = 0
 
     def observe(event: Event) -> None:
-        nonlocal bar, advance, done
+        nonlocal advance, done
         if isinstance(event, Note):
             caller.note(event.text)
-        elif isinstance(event, Started) and bar is None:
-            bar = caller.progress("training", event.steps)
-            advance, done = bar.__enter__(), 0
+        elif isinstance(event, Started):
+            bar.close()  # of the fold before
+            advance = bar.enter_context(caller.progress("training", event.steps))
             if event.first_step:
                 advance(event.first_step)
             done = event.first_step
@@ -292,14 +296,18 @@ def _observer(caller: Caller) -> Iterator[Observer]:
             advance(event.step - done)
             done = event.step
 
-    try:
+    with bar:
         yield observe
-    finally:
-        if bar is not None:
-            bar.__exit__(None, None, None)
 
 
-def _fit(config: TrainConfig, run: RunConfig, table: Table, processes: Processes, observe: Observer) -> TrainResult:
+def _fit(
+    config: TrainConfig,
+    run: RunConfig,
+    table: Table,
+    processes: Processes,
+    observe: Observer,
+    command_line: str | None,
+) -> TrainResult:
     from eml.training.fit import fit
 
     training = fit(
@@ -310,6 +318,7 @@ def _fit(config: TrainConfig, run: RunConfig, table: Table, processes: Processes
         overwrite=config.overwrite,
         observe=observe,
         processes=processes,
+        command=command_line,
     )
     if processes.first:
         from eml.reports.curves import draw_curves
@@ -319,12 +328,23 @@ def _fit(config: TrainConfig, run: RunConfig, table: Table, processes: Processes
 
 
 def _fit_folds(
-    config: TrainConfig, run: RunConfig, table: Table, processes: Processes, observe: Observer
+    config: TrainConfig,
+    run: RunConfig,
+    table: Table,
+    processes: Processes,
+    observe: Observer,
+    command_line: str | None,
 ) -> TrainFoldsResult:
     from eml.training.cross_validation import FOLDS, OUT_OF_FOLD, fit_folds
 
     folds = fit_folds(
-        run, table, resume=config.resume, overwrite=config.overwrite, observe=observe, processes=processes
+        run,
+        table,
+        resume=config.resume,
+        overwrite=config.overwrite,
+        observe=observe,
+        processes=processes,
+        command=command_line,
     )
     if processes.first:
         from eml.reports.curves import draw_curves

@@ -60,6 +60,7 @@ def fit_folds(
     overwrite: bool = False,
     observe: Observer = lambda event: None,
     processes: Processes = SINGLE_PROCESS,
+    command: str | None = None,
 ) -> CrossValidationResult:
     """Train once per fold of the table, into OUTPUT/fold-N, and write folds.json and out_of_fold.npz beside them.
 
@@ -70,6 +71,7 @@ def fit_folds(
         overwrite: Replace runs in the output folder.
         observe: Receives the events of all runs.
         processes: That have met; all of them call this, and the first one writes.
+        command: The command line that trains so, for run.json.
 
     Raises:
         DataError: The table has fewer than two folds.
@@ -97,7 +99,13 @@ def fit_folds(
         folder = RunFolder(fold_config.output)
         has_state = resume and processes.from_first(folder.has_state)
         results[fold] = fit(
-            fold_config, table, resume=has_state, overwrite=overwrite, observe=observe, processes=processes
+            fold_config,
+            table,
+            resume=has_state,
+            overwrite=overwrite,
+            observe=observe,
+            processes=processes,
+            command=command,
         )
     result = CrossValidationResult(config.output, results, _spread(list(results.values())))
     if processes.first:

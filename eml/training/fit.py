@@ -45,6 +45,7 @@ def fit(
     overwrite: bool = False,
     observe: Observer = lambda event: None,
     processes: Processes = SINGLE_PROCESS,
+    command: str | None = None,
 ) -> TrainingResult:
     """Train as the config says and write a run folder.
 
@@ -57,6 +58,7 @@ def fit(
         observe: Receives the events of the run.
         processes: That have met; all of them call this with the same arguments, and the first one writes and is
             observed.
+        command: The command line that trains so, for run.json.
 
     Raises:
         EmlError: Something is wrong that the user can fix.
@@ -66,7 +68,7 @@ def fit(
     observe = observe if processes.first else lambda event: None
     for line in lines:
         observe(Note(line))
-    run = Run(build_parts(config, table, resume=resume, processes=processes), observe)
+    run = Run(build_parts(config, table, resume=resume, processes=processes), observe, command)
     return run.run(resume=resume, overwrite=overwrite, accept_changes=accept_changes)
 
 
@@ -78,10 +80,11 @@ class Run:
     Args:
         parts: Everything that the run works with.
         observe: Receives the events of the run.
+        command: The command line that trains so, for run.json.
     """
 
-    def __init__(self, parts: RunParts, observe: Observer = lambda event: None) -> None:
-        self.parts, self.observe = parts, observe
+    def __init__(self, parts: RunParts, observe: Observer = lambda event: None, command: str | None = None) -> None:
+        self.parts, self.observe, self.command = parts, observe, command
         self.state = TrainingState()
         self.folder = RunFolder(parts.config.output)
         self.saver = RunSaver(parts, self.folder)
@@ -114,7 +117,7 @@ class Run:
         parts.processes.after_first(lambda: self.batches.fill_caches(self.observe))
         if not resume:
             if parts.processes.first:
-                facts = RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
+                facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
                 self.folder.create(parts.config, facts, overwrite=overwrite)
             self.saver.save(self.state)
         images, classes = len(parts.data.frame), len(parts.data.classes)

@@ -13,10 +13,8 @@ state.pt          everything needed to continue exactly (weights, optimizer, ran
 
 import json
 import platform
-import shlex
 import shutil
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -296,10 +294,9 @@ def remove_folder(folder: Path) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Return versions, machine, command and the current folder's git commit, for run.json."""
+    """Return versions, machine and the current folder's git commit, for run.json."""
     packages = ("easy-metric-learning", "torch", "timm", "numpy", "pandas", "pillow", "albumentations")
     return {
-        "command": shlex.join(["eml", *sys.argv[1:]]),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "machine": {
             "system": platform.platform(),

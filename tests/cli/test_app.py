@@ -132,3 +132,23 @@ def test_python_m_eml_is_eml(tmp_path: Path) -> None:
         [sys.executable, "-m", "eml", "kfold", str(tmp_path / "none")], capture_output=True, text=True, check=False
     )
     assert (asked.returncode, asked.stdout, asked.stderr) == (2, "", f"{tmp_path}/none: no such file or folder\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such pipes")
+def test_a_reader_that_is_gone_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "eml", "margins"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_output_that_takes_nothing_is_told() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "eml", "margins"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "stdout: cannot be written: No space left on device\n")

@@ -15,10 +15,21 @@ from pydantic import Field
 import eml
 from eml.cli.adapter import Terminal
 from eml.cli.app import COMMANDS, main
-from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, Paths, command, command_text
+from eml.commands.base import (
+    Caller,
+    CommandConfig,
+    CommandResult,
+    Names,
+    PathField,
+    Paths,
+    _with_others,
+    command,
+    command_text,
+)
 from eml.commands.kfold import KFoldConfig
 from eml.commands.scan import ScanConfig
 from eml.commands.split import SplitConfig
+from eml.commands.train import TrainConfig
 from eml.errors import ConfigError, DataError
 
 TERMINALS = {
@@ -93,7 +104,7 @@ def test_every_problem_names_its_parameter_and_has_a_code() -> None:
     assert sorted(problems, key=str) == [
         ("missing-key", "images"),
         ("unknown-key", None),
-        ("wrong-value", "scale"),
+        ("wrong-type", "scale"),
     ]
     unknown = next(problem for problem in caught.value.problems if problem.code == "unknown-key")
     assert unknown == ("unknown parameter `exct` (did you mean 'exact'?); known: images, scale, exact, by, tables")
@@ -264,3 +275,33 @@ def test_the_library_speaks_of_parameters_and_the_command_line_of_options(
 def test_a_missing_dataset_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         eml.kfold(tmp_path / "none")
+
+
+def test_keys_of_a_run_are_added_to_the_overrides_of_a_config_object() -> None:
+    first = TrainConfig(config=Path("run.yaml"), overrides=("image.size=32",))
+    assert _with_others(TrainConfig, (first,), {"epochs": 3}, "overrides") == {
+        "overrides": ("image.size=32", "epochs=3")
+    }
+    assert _with_others(TrainConfig, ("run.yaml",), {"overrides": "a=1", "epochs": 3}, "overrides") == {
+        "overrides": ("a=1", "epochs=3")
+    }
+    assert _with_others(TrainConfig, ("run.yaml",), {"overrides": None, "epochs": 3}, "overrides") == {
+        "overrides": ("epochs=3",)
+    }
+
+
+def test_a_home_that_is_not_known_is_a_name_like_any_other() -> None:
+    with pytest.raises(DataError, match=r"~nobody-knows-whom"):
+        eml.scan("~nobody-knows-whom")
+
+
+def test_progress_must_be_a_switch_or_a_function() -> None:
+    with pytest.raises(TypeError, match="progress must be True, False or a function"):
+        eml.list_margins(progress="yes")
+
+
+def test_results_are_equal_only_to_themselves_and_can_be_keys() -> None:
+    first, second = eml.list_margins("arcface"), eml.list_margins("arcface")
+    assert first == first
+    assert first != second
+    assert {first: 1}[first] == 1

@@ -82,7 +82,7 @@ def test_a_dataset_stands_for_its_config_and_a_run_for_what_is_to_be_resumed(
     assert "resumed at step" in capsys.readouterr().err
     with pytest.raises(ConfigError) as nothing:
         eml.train(photos / "class 0", resume=True)
-    assert nothing.value.code == "no-such-file"
+    assert nothing.value.code == "not-a-run"
 
 
 def test_a_dataset_without_a_config_gets_the_one_that_init_writes(
@@ -116,5 +116,5 @@ def test_a_dry_run_a_preview_and_folds_have_results_of_their_own(photos: Path, t
 def test_options_go_together(photos: Path) -> None:
     with pytest.raises(ConfigError, match="`accept_changes`: only with `resume`"):
         eml.train(photos, accept_changes=True)
-    with pytest.raises(ConfigError, match="`fold` must be a number or 'all', got 'first'"):
+    with pytest.raises(ConfigError, match="`fold` must be a number, all or null, got 'first'"):
         eml.train(photos, fold="first")
