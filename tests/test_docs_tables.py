@@ -13,6 +13,8 @@ from eml.cli.app import main
 from eml.dataset.table import read_table
 from eml.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parent.parent / "docs" / "tables.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
 

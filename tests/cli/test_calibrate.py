@@ -18,6 +18,8 @@ from eml.models.embedder import build_embedder
 from eml.models.necks.linear import Linear
 from eml.retrieval.verification import OpenSet, measure_acceptance
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,8 @@ from PIL import Image
 
 from eml.cli.app import main
 
+pytestmark = pytest.mark.slow
+
 COLOURS = {"apple": (200, 30, 30), "lemon": (220, 210, 40), "lime": (60, 190, 50)}
 
 

@@ -15,6 +15,8 @@ from eml.cli.app import main
 from eml.dataset.sidecar import read_sidecar
 from eml.dataset.table import read_table
 
+pytestmark = pytest.mark.slow
+
 LABELS = {"007": 6, "7": 5, "🍎": 5, "NA": 4, "b c": 1}
 
 

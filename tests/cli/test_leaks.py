@@ -13,6 +13,8 @@ from PIL import Image
 from eml.cli.app import main
 from eml.dataset.table import read_table
 
+pytestmark = pytest.mark.slow
+
 
 def noise(random: np.random.Generator) -> Image.Image:
     return Image.fromarray(random.integers(0, 255, (8, 8), dtype=np.uint8)).resize((48, 48))

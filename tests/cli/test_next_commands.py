@@ -9,6 +9,8 @@ import pytest
 from eml.cli.app import main
 from tests.cli.test_way import draw
 
+pytestmark = pytest.mark.slow
+
 SMALL = "--set epochs=1 --set image.size=32 --set batch_size=16"
 WITHOUT_A_HUB = {"init": "--backbone test_resnet --weights none", "train": SMALL}
 """What a command gets besides, so that nothing is downloaded and the training is short."""

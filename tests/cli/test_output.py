@@ -15,6 +15,8 @@ from eml.cli.display import console
 from eml.margins import Margin
 from tests.cli.terminal import CODES, shown_on_terminal
 
+pytestmark = pytest.mark.slow
+
 LABEL = "a_rather_long_name_of_a_product"
 
 

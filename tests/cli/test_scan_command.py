@@ -109,6 +109,7 @@ def test_refusals(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to oneself")
+@pytest.mark.slow
 def test_ctrl_c_stops_at_once_and_leaves_earlier_tables_whole(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scan", str(root)]) == 0
     earlier = {path: path.read_bytes() for path in root.glob("dataset_*")}

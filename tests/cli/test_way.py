@@ -16,6 +16,8 @@ import eml
 from eml.cli.app import main
 from eml.cli.display.dry_run import WORDS
 
+pytestmark = pytest.mark.slow
+
 SMALL = "--backbone test_resnet --weights none"
 
 

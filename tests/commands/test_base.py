@@ -231,6 +231,7 @@ def test_every_field_is_described_and_named_alike_in_python_and_on_the_command_l
     )
 
 
+@pytest.mark.slow
 def test_an_exported_command_prints_nothing(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = eml.split(SplitConfig(dataset=photos, by="ratio"), threshold=0)
     assert result.messages == (f"table: {photos}/dataset_info.csv",)
@@ -240,6 +241,7 @@ def test_an_exported_command_prints_nothing(photos: Path, capfd: pytest.CaptureF
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_training_evaluating_and_drawing_print_nothing(
     photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

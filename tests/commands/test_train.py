@@ -13,6 +13,8 @@ from eml.config import load
 from eml.errors import ConfigError
 from tests.commands.conftest import SMALL
 
+pytestmark = pytest.mark.slow
+
 TINY = [word for item in SMALL for word in ("--set", item)]
 
 

@@ -47,6 +47,7 @@ def is_file_name(name: str) -> bool:
 file_names = st.builds("{}/{}.jpg".format, texts, texts).filter(is_file_name)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(

@@ -41,6 +41,8 @@ def eml(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(given, capture_output=True, text=True, timeout=150, check=False)
 
 
+@pytest.mark.xdist_group("processes")
+@pytest.mark.slow
 def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table: Table, tmp_path: Path) -> None:
     fit(plain, table)
     file = tmp_path / "two.yaml"
@@ -60,6 +62,8 @@ def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table:
     assert wrong.stderr.splitlines() == ["--set batch_size=many: batch_size must be a whole number, got 'many'."]
 
 
+@pytest.mark.xdist_group("processes")
+@pytest.mark.slow
 def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_state(
     plain: RunConfig, table: Table, tmp_path: Path
 ) -> None:
@@ -116,6 +120,8 @@ def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_sta
     assert_near(runs["parts"].output, alone.output)
 
 
+@pytest.mark.xdist_group("processes")
+@pytest.mark.slow
 def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path: Path) -> None:
     images = tmp_path / "images"
     draw(images, 5, 6)
@@ -140,6 +146,8 @@ def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path
     assert not (tmp_path / "broken").exists()
 
 
+@pytest.mark.xdist_group("processes")
+@pytest.mark.slow
 def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
     plain: RunConfig, table: Table, tmp_path: Path
 ) -> None:
@@ -160,6 +168,8 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
     assert left_by(killed.output) == left_by(whole.output)
 
 
+@pytest.mark.xdist_group("processes")
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the others end by themselves alone")
 @pytest.mark.parametrize("rank", [0, 1], ids=["which the others meet at", "another"])
 def test_when_a_process_is_frozen_the_other_processes_end_it_and_themselves(

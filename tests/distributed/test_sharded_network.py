@@ -43,6 +43,8 @@ def runs(config: RunConfig, tmp_path: Path) -> dict[str, RunConfig]:
     return {name: changed(config, **common, **given, output=tmp_path / name) for name, given in made.items()}
 
 
+@pytest.mark.xdist_group("processes")
+@pytest.mark.slow
 @from_torch_2_8
 def test_a_network_that_two_processes_share_out_trains_as_a_whole_one_and_goes_on_as_any(
     runs: dict[str, RunConfig], table: Table, tmp_path: Path

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -48,6 +49,7 @@ def settings() -> Iterator[tuple[str, Margin, dict[str, object], Loss]]:
 
 
 SETTINGS = {name: rest for name, *rest in settings()}
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if "-" in name else name for name in SETTINGS]  # variants are slow
 
 
 def head_of(margin: Margin, config: dict[str, object], mode: dict[str, object], dtype: torch.dtype) -> ClassHead:

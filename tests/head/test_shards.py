@@ -32,6 +32,8 @@ def alone() -> Found:
     return {case: steps(case, Shard.whole(CLASSES)) for case in cases()}
 
 
+@pytest.mark.xdist_group("processes")
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 4])
 def test_processes_that_share_the_classes_train_as_one(world: int, alone: Found, tmp_path: Path) -> None:
     these = [case for case in alone if world == 2 or steps_of(case) == 10]

@@ -13,7 +13,7 @@ from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.margins.arcface import ArcFace
 from eml.margins.cosface import CosFace
-from tests.head.heads import BATCH, LABELS, LABELS_B, MODES, SETTINGS, SIZE, embeddings, head_of
+from tests.head.heads import BATCH, LABELS, LABELS_B, MODES, NAMES, SETTINGS, SIZE, embeddings, head_of
 
 
 def results(
@@ -42,8 +42,8 @@ def results(
     return {name: each.detach().double() for name, each in found.items()}
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("mixup", [False, True], ids=["one-label", "mixup"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mixup", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["one-label", "mixup"])
 def test_dense_tiled_and_fully_sampled_agree(name: str, mixup: bool) -> None:
     margin, config, loss = SETTINGS[name]
     head = head_of(margin, config, MODES[0], torch.float64)
@@ -83,6 +83,7 @@ def test_two_classes_that_are_both_labels_leave_no_negatives_and_no_nan(mode: di
     assert head.class_weights.grad.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [None, 2])
 def test_a_corrected_sample_agrees_between_dense_and_tiled(tile: int | None) -> None:
     """The tiled path inside mode sampled is reached by a limit of its own; here it is called by hand."""

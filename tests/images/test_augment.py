@@ -136,6 +136,7 @@ def test_no_other_generator_moves(name: str, root: Path) -> None:
     assert (random.random(), float(np.random.rand()), float(torch.rand(()))) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGING)
 def test_worker_processes_give_the_same_pixels(name: str, root: Path) -> None:
     photos = source(root, member(name))
@@ -300,6 +301,7 @@ def test_other_mistakes_are_told_at_their_line(tmp_path: Path, text: str, expect
     assert problems(tmp_path, text) == expected
 
 
+@pytest.mark.slow
 def test_a_config_with_transforms_is_checked_without_torch(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("augment: {type: albumentations, transforms: [HorizontalFlip, Blur: ]}")
     code = (

@@ -263,6 +263,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_moment_leaves_what_the_next_one_goes_on_from(root: Path) -> None:
     for number in range(400):
         draw(root / f"more {number}.png", (40, 30 + number % 9), number)
@@ -393,6 +394,7 @@ def test_letting_go_of_what_was_bytes_read_changes_no_pixel(root: Path, monkeypa
     assert all(np.array_equal(view, pixels) for view, pixels in zip(views, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_spawned_workers_open_the_cache_themselves_and_give_the_same_pixels(root: Path) -> None:
     augmenter = Augmenter(crop=Crop(0.3, 1.2), flip=0.5)
     source = ImageDataset(filled(root).source, Preprocess(size=16), augmenter=augmenter)

@@ -120,6 +120,7 @@ def test_fit_squashes_crops_or_pads() -> None:
     assert {squashed.shape, cropped.shape, padded.shape} == {(30, 30, 3)}
 
 
+@pytest.mark.slow
 def test_images_can_be_sent_to_spawned_workers_and_give_the_same_pixels(root: Path) -> None:
     source = photos(root, EVERYTHING)
     context = torch.multiprocessing.get_context("spawn")

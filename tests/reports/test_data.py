@@ -121,6 +121,7 @@ def test_nothing_of_the_data_becomes_markup_and_nothing_is_loaded(
     assert {address[:5] for address in re.findall(r'(?:src|href)="([^"#][^"]*)"', page)} == {"data:"}
 
 
+@pytest.mark.slow
 def test_every_suggested_command_runs_and_then_nothing_is_left_to_do(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +271,7 @@ def test_an_unwritable_place_is_told_and_leaves_nothing(root: Path, capsys: pyte
     assert not list(root.rglob(".eml-tmp-*"))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_every_conflict_is_shown_with_its_nearest_image_of_another_class(links: Path, data: st.DataObject) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from eml.dataset.merge import merge_tables
 from eml.dataset.table import Table
@@ -10,6 +11,8 @@ from eml.training.build import build_parts
 from eml.training.config import RunConfig
 from eml.training.fit import Run, fit
 from tests.training.runs import changed, left_by
+
+pytestmark = pytest.mark.slow
 
 PAIRS = {"type": "per_class", "per_class": 2}
 

@@ -10,6 +10,8 @@ from eml.training.config import RunConfig
 from eml.training.data import training_data
 from tests.training.runs import changed
 
+pytestmark = pytest.mark.slow
+
 
 def test_mistakes_in_names_come_with_suggestions(config: RunConfig, table: Table) -> None:
     for values, message in (

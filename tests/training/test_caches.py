@@ -21,6 +21,8 @@ from eml.training.events import Caching, Event, Note
 from eml.training.fit import fit
 from tests.training.runs import changed, left_by, stop_at
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own(table: Table, tmp_path: Path) -> Table:

@@ -11,6 +11,8 @@ from eml.training.config import RunConfig
 from eml.training.cross_validation import fit_folds
 from tests.training.runs import changed
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_fold_in_one_command_leaves_an_embedding_of_every_image_by_a_network_that_has_not_seen_it(
     config: RunConfig, table: Table

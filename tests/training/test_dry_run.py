@@ -8,6 +8,8 @@ from eml.training.config import RunConfig
 from eml.training.dry_run import dry_run
 from tests.training.runs import changed
 
+pytestmark = pytest.mark.slow
+
 MIX = {"type": "mixup", "alpha": 8}
 
 

@@ -13,6 +13,8 @@ from eml.training.events import Event, Stepped, Validated
 from eml.training.fit import fit
 from tests.training.runs import changed, left_by
 
+pytestmark = pytest.mark.slow
+
 
 def test_another_seed_gives_another_run(config: RunConfig, table: Table, tmp_path: Path) -> None:
     fit(config, table)

@@ -11,6 +11,8 @@ from eml.training.config import RunConfig
 from eml.training.fit import Run
 from tests.training.runs import changed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "margin", ["arcface", "curricularface", "adaface", "elastic_arcface", "proxy_anchor", "adacos"]

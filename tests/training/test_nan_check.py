@@ -15,6 +15,8 @@ from eml.training.fit import Run, fit
 from eml.training.nan_check import NotFiniteError
 from tests.training.runs import changed, left_by
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_loss_that_is_not_finite_names_layer_and_batch_and_leaves_the_state_before_it(
     config: RunConfig, table: Table, tmp_path: Path

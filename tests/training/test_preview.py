@@ -14,6 +14,8 @@ from eml.training.config import RunConfig
 from eml.training.preview import preview
 from tests.training.runs import changed
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_preview_shows_the_training_images_of_spread_classes(config: RunConfig, table: Table) -> None:
     config = changed(config, augment={"type": "standard", "flip": 0})

@@ -18,6 +18,8 @@ from eml.training.fit import fit
 from eml.training.run_folder import RunFolder
 from tests.training.runs import changed, left_by, stop_at
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_folder_is_replaced_only_with_overwrite_and_a_folder_of_the_user_never(
     config: RunConfig, table: Table

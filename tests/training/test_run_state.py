@@ -18,6 +18,8 @@ from eml.training.events import Note, Validating
 from eml.training.fit import fit
 from tests.training.runs import changed, left_by, stop_at
 
+pytestmark = pytest.mark.slow
+
 PAIRS = {"type": "per_class", "per_class": 2}
 
 

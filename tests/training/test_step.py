@@ -15,6 +15,8 @@ from eml.training.fit import Run, fit
 from eml.training.nan_check import NotFiniteError
 from tests.training.runs import MARGINS_WITHOUT_MIX, changed, left_by, stop_at
 
+pytestmark = pytest.mark.slow
+
 MIX = {"type": "mixup", "alpha": 8}
 CUT = {"type": "cutmix", "share": "image"}
 

@@ -13,6 +13,8 @@ from eml.training.events import Validated
 from eml.training.fit import Run, fit
 from tests.training.runs import changed
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_best_checkpoints_of_any_table_are_kept(config: RunConfig, table: Table, tmp_path: Path) -> None:
     others = table.frame.drop(columns="fold").groupby("label").tail(3)

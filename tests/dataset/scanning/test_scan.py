@@ -155,6 +155,7 @@ def many(root: Path, count: int) -> None:
         (root / "cat" / f"copy{number:03}.jpg").hardlink_to(root / "cat" / "1.jpg")
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_the_number_of_processes(root: Path) -> None:
     many(root, 70)
     (root / "dog" / "text.jpg").write_text("no image")
@@ -171,6 +172,7 @@ def test_result_does_not_depend_on_the_number_of_processes(root: Path) -> None:
     assert (counts[0], sum(counts[1:])) == (75, 75)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_reported_and_leaves_none_behind(root: Path) -> None:
     many(root, 200)
 
@@ -183,6 +185,7 @@ def test_a_killed_process_is_reported_and_leaves_none_behind(root: Path) -> None
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_the_processes(root: Path) -> None:
     many(root, 200)
 

@@ -156,6 +156,7 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_after_an_interrupt_a_scan_goes_on_where_it_was(root: Path, workers: int) -> None:
     for number in range(100):
@@ -195,6 +196,7 @@ scan.scan_folder(root, table_path=root / "t.csv", workers=1, progress=kill)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_killed_scan_loses_nothing_that_was_written(root: Path) -> None:
     kept(root)

@@ -31,6 +31,7 @@ def problem(call: Callable[[], LeakAudit]) -> str:
 small_hashes = st.lists(st.integers(0, 63).map(lambda bits: f"{bits:016x}"), min_size=1, max_size=9)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(small_hashes, small_hashes, st.integers(0, 3))
 def test_pairs_between_two_tables_are_those_of_brute_force(one: list[str], other: list[str], threshold: int) -> None:
@@ -54,6 +55,7 @@ def test_pairs_between_two_tables_are_those_of_brute_force(one: list[str], other
     assert result.clean == (not expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 15), st.integers(-2, 2)), min_size=2, max_size=12), st.integers(0, 2))
 def test_pairs_between_the_folds_of_a_table_are_those_of_brute_force(

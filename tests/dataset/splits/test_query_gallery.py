@@ -26,6 +26,7 @@ def marked(some: pd.DataFrame, share: float | None = None, seed: int = 28) -> pd
 tables = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1", "2", "3"])), min_size=1, max_size=25)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(tables, st.one_of(st.none(), st.floats(0.05, 0.95)), st.integers(0, 99))
 def test_no_query_has_an_image_of_its_class_and_camera_in_the_gallery(

@@ -202,6 +202,7 @@ def test_the_interval_of_gap_has_its_value_in_it_and_grows_with_confidence() -> 
     assert np.isnan(intervals_of(lambda weights: {"m": float("nan")}, of)["m"].low)
 
 
+@pytest.mark.slow
 def test_the_interval_of_gap_covers_the_truth_and_one_over_queries_does_not() -> None:
     metric = GlobalAveragePrecision()
     everyone, of = answers(0, 50_000)
