@@ -56,7 +56,7 @@ def test_the_file_may_give_the_dataset_relative_to_itself(folder: Path, capsys: 
 def test_an_empty_file_is_no_option(text: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "empty.yaml").write_text(text)
     assert folds(capsys, "photos", "--config", "empty.yaml", "--k", "3") == 3
-    assert refused(capsys, "--config", "empty.yaml") == ["Missing argument 'DATASET', or --config FILE that says it"]
+    assert refused(capsys, "--config", "empty.yaml") == ["Missing argument 'DATASET', or a --config FILE that has it"]
 
 
 def test_all_that_is_wrong_in_the_file_is_said_with_its_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_options_of_the_file_and_the_command_line_are_checked_together(
 ) -> None:
     (folder / "near.yaml").write_text("near: false\n")
     (line,) = refused(capsys, "photos", "--config", "near.yaml", "--threshold", "4")
-    assert "--threshold says what looks alike, and --no-near that it does not matter: give one of them" in line
+    assert "--threshold has no effect with --no-near; leave one of them out" in line
 
 
 def test_several_values_come_from_a_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

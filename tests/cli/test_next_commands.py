@@ -81,10 +81,14 @@ def test_they_do_so_with_tables_elsewhere(pasting: Pasting, tmp_path: Path) -> N
 
 def test_those_after_all_folds_lead_to_a_table_without_suspects(pasting: Pasting, tmp_path: Path) -> None:
     photos = draw(tmp_path / "photos", classes=4, per_class=8)
+    first, second = sorted(path for path in photos.iterdir() if path.is_dir())[:2]
+    wrong = next(first.iterdir())
+    wrong.rename(second / f"wrong{wrong.suffix}")  # so that there is a suspect
     for line in (f"scan {photos}", f"kfold {photos} --k 2", f"init {photos}"):
         pasting.run(f"eml {line}")
     suspects = pasting.run(f"eml train {photos} --fold all")
     assert suspects == f"eml suspects {photos}/run"
+    assert pasting.run(f"{suspects} --min-score 1 --out {photos}/run/none") is None  # and here none
     assert pasting.run(suspects) == f"eml filter {photos} --exclude {photos}/run/suspects.csv"
 
 

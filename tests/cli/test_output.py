@@ -45,7 +45,7 @@ COMMANDS = [
     "split {photos}/dataset_info.csv --by ratio",
     "split {photos}/dataset_info.csv --by ratio --query-gallery",
     "kfold {photos}/dataset_info.csv --k 3",
-    "audit {photos} --threshold 0",
+    "audit {photos}/dataset_train.csv {photos}/dataset_test.csv --threshold 0",
     "report {photos}",
     "init {photos} --weights none --overwrite",
     "margins",

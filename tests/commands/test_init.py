@@ -28,4 +28,4 @@ def test_what_is_wrong_names_the_parameter(photos: Path) -> None:
     assert (caught.value.code, caught.value.parameter) == ("file-exists", "overwrite")
     with pytest.raises(ConfigError) as refused:
         eml.init(photos, weights=photos / "gone.pth", overwrite=True)
-    assert (refused.value.code, refused.value.parameter) == ("no-such-file", "weights")
+    assert (refused.value.code, refused.value.parameter) == ("missing-file", "weights")

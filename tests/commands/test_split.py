@@ -35,4 +35,4 @@ def test_every_option_that_would_be_ignored_is_a_problem(photos: Path) -> None:
         '`test_ratio` goes with `by="ratio"`, not with `by="counts"`',
         "`query_share`: only with `query_gallery`",
     ]
-    assert {problem.code for problem in caught.value.problems} == {"invalid-options"}
+    assert {problem.code for problem in caught.value.problems} == {"conflicting-settings"}

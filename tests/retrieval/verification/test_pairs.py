@@ -32,7 +32,7 @@ def test_pairs_of_a_csv(tmp_path: Path) -> None:
 
 def test_a_name_of_two_images_says_nothing(tmp_path: Path) -> None:
     (file := tmp_path / "pairs.csv").write_text(FILE)
-    with pytest.raises(DataError, match=rf"1 names are of several images, first: '{NAMES[0]}'"):
+    with pytest.raises(DataError, match=rf"1 names belong to several images, first: '{NAMES[0]}'"):
         read_pairs(file, [*NAMES, NAMES[0]])
 
 
