@@ -15,7 +15,7 @@ from eml.cli.display import console
 from eml.margins import Margin
 from tests.cli.terminal import CODES, shown_on_terminal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("output")]  # each command goes on from those before it
 
 LABEL = "a_rather_long_name_of_a_product"
 

@@ -1,4 +1,4 @@
-"""Runs by several processes, for test_processes.py.
+"""Runs by several processes.
 
 They are forked from one that has imported everything and computed nothing, so that starting one takes no time.
 """
@@ -47,13 +47,19 @@ def task(config: RunConfig, table: Table, **more: object) -> Task:
     return {"config": config.model_dump(mode="json"), "table": str(table.path), **more}
 
 
+def preloaded_context() -> multiprocessing.context.ForkServerContext:
+    """Return the context whose processes are forked from one that has imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
 def run(world: int, tasks: Sequence[Task], folder: Path, timeout: float = 150) -> list[tuple[int | None, str]]:
     """Exit code and stderr of each of the processes, started as a launcher does, that do the tasks one by one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = preloaded_context()
     started = []
     for rank in range(world):
         here = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}

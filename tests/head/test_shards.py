@@ -9,6 +9,7 @@ from torch import Tensor
 from eml.head.class_head import ClassHead
 from eml.head.shards import Shard
 from eml.margins.cosface import CosFace
+from tests.distributed.process_group import preloaded_context
 from tests.head.heads import CLASSES, SETTINGS, SIZE
 from tests.head.sharded import (
     EACH_SHARD,
@@ -37,7 +38,8 @@ def alone() -> Found:
 @pytest.mark.parametrize("world", [2, 4])
 def test_processes_that_share_the_classes_train_as_one(world: int, alone: Found, tmp_path: Path) -> None:
     these = [case for case in alone if world == 2 or steps_of(case) == 10]
-    torch.multiprocessing.spawn(process, (world, tmp_path, these), nprocs=world)
+    method = preloaded_context().get_start_method()
+    torch.multiprocessing.start_processes(process, (world, tmp_path, these), nprocs=world, start_method=method)
     parts: list[Found] = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
     wrong = []
     for case in these:
