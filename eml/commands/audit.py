@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, command
+from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Names, PathField, SummaryTable, command
 from eml.commands.options import Overwrite
 
 if TYPE_CHECKING:
@@ -81,9 +81,11 @@ class AuditResult(CommandResult):
         """Return whether the sides are clean, and the number of pairs."""
         return f"{'clean' if self.clean else 'not clean'}, {self.audit.num_pairs:,} pairs look alike"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return the images of each side, and how many have a look-alike elsewhere."""
-        rows = [[name, images, self.audit.images_with_pair[name]] for name, images in self.audit.images.items()]
+        rows: list[list[Cell]] = [
+            [name, images, self.audit.images_with_pair[name]] for name, images in self.audit.images.items()
+        ]
         return ["side", "images", "with a look-alike on another side"], rows
 
     def to_dict(self) -> dict[str, Any]:

@@ -139,6 +139,10 @@ class Caller:
 
 SILENT = Caller()
 
+Cell = str | int | float | None
+SummaryTable = tuple[Sequence[str], Sequence[Sequence[Cell]]]
+"""The columns and rows of a table."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class CommandResult:
@@ -166,7 +170,7 @@ class CommandResult:
         """Return the result in a line, for its repr."""
         return ", ".join(str(path) for path in self.written)
 
-    def summary_table(self) -> tuple[Sequence[str], Sequence[Sequence[Any]]] | None:
+    def summary_table(self) -> SummaryTable | None:
         """Return columns and rows of the main table; None where the result has none."""
         return None
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, command, option
+from eml.commands.base import (
+    Caller,
+    Cell,
+    CommandConfig,
+    CommandResult,
+    Names,
+    PathField,
+    SummaryTable,
+    command,
+    option,
+)
 from eml.commands.options import Root
 from eml.errors import DataError
 
@@ -99,9 +109,11 @@ class FillCacheResult(CommandResult):
         parts = [f"{cache.images:,} images for {cache.use}" for cache in self.caches]
         return ", ".join([*parts, *([f"{len(self.removed)} removed"] if self.removed else [])]) or "nothing"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return a row for each cache."""
-        rows = [[cache.use, cache.images, cache.added, f"{cache.bytes / 2**20:,.1f}"] for cache in self.caches]
+        rows: list[list[Cell]] = [
+            [cache.use, cache.images, cache.added, f"{cache.bytes / 2**20:,.1f}"] for cache in self.caches
+        ]
         return ["cache for", "images", "made now", "MiB"], rows
 
     def to_dict(self) -> dict[str, Any]:

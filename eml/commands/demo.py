@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command, command_text
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command, command_text
 from eml.errors import OutputError
 
 CONFIG = Path(__file__).with_name("demo.yaml")
@@ -48,7 +48,7 @@ class DemoResult(CommandResult):
         """Return what training did to R@1."""
         return f"R@1 {self.before['recall_at_1']:.3f} → {self.after['recall_at_1']:.3f}, {self.folder}"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return each metric before and after, in percent."""
         rows = [
             [name, *(f"{100 * value:{sign}.1f}" for value, sign in self._values(key))]

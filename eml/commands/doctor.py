@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, command
+from eml.commands.base import Caller, CommandConfig, CommandResult, SummaryTable, command
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "scikit-learn", "albumentations", "pydantic"),
@@ -58,7 +58,7 @@ class DoctorResult(CommandResult):
         """Return the versions of eml and torch, and the devices."""
         return f"eml {self.facts['eml']}, torch {self.facts['torch']}, {self.facts['devices']}"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return a row for each fact."""
         return ["", ""], [list(fact) for fact in self.facts.items()]
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from eml.commands.base import (
     Caller,
+    Cell,
     CommandConfig,
     CommandResult,
     Names,
@@ -18,6 +19,7 @@ from eml.commands.base import (
     Paths,
     PathText,
     PathTexts,
+    SummaryTable,
     command,
     option,
 )
@@ -106,10 +108,10 @@ class EvaluateResult(CommandResult):
         """Return the metrics of each model on each table."""
         return "\n".join(repr(result) for result in self.results)
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return a row for each model and table."""
         shown = self.results[0].analysis.evaluation.summary.shown if self.results else {}
-        rows: list[list[Any]] = [
+        rows: list[list[Cell]] = [
             [result.model, result.table, *(f"{result.metrics[name]:.3f}" for name in shown)] for result in self.results
         ]
         return ["model", "table", *shown.values()], rows

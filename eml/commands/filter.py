@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, Paths, command
+from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Paths, SummaryTable, command
 from eml.commands.next_steps import split_command
 from eml.commands.options import Dataset, Out, Overwrite, Root, out_folder
 
@@ -102,10 +102,10 @@ class FilterResult(CommandResult):
         counts = self.filtered.counts
         return f"{counts.images:,} of {counts.images_before:,} images stay, of {counts.classes:,} classes"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return the images before, removed by each reason, and after."""
         counts = self.filtered.counts
-        rows: list[list[Any]] = [["before", counts.images_before, counts.classes_before]]
+        rows: list[list[Cell]] = [["before", counts.images_before, counts.classes_before]]
         rows += [[f"  {reason}", -count, None] for reason, count in counts.removed.items()]
         rows += [["after", counts.images, counts.classes]]
         return ["", "images", "classes"], rows

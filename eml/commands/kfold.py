@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, command, span_text
+from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, SummaryTable, command, span_text
 from eml.commands.grouping import check_near, group_images, sidecar_notes
 from eml.commands.next_steps import init_command
 from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Overwrite, Root, out_folder
@@ -73,9 +73,9 @@ class KFoldResult(CommandResult):
         sizes = ", ".join(f"{fold.images:,}" for fold in self.balance.folds if fold.fold >= 0)
         return f"{self.k} folds of {sizes} images"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return a row for each fold."""
-        rows = []
+        rows: list[list[Cell]] = []
         for fold in self.balance.folds:
             off = f"{fold.images - self.balance.even:+.1f}" if fold.fold >= 0 else None
             name, per_class = FOLD_NAMES.get(fold.fold, str(fold.fold)), span_text(fold.fewest, fold.most)

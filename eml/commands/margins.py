@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, command
+from eml.commands.base import Caller, CommandConfig, CommandResult, SummaryTable, command
 from eml.errors import ConfigError
 
 
@@ -49,7 +49,7 @@ class MarginsResult(CommandResult):
         """Return the names."""
         return ", ".join(self.margins)
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return a row for each margin."""
         rows = [
             [info.name, info.formula, settings_text(info.defaults), str(info.scale), info.paper]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, PathTexts, command
+from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, PathTexts, SummaryTable, command
 from eml.commands.next_steps import split_command
 from eml.commands.options import Overwrite
 from eml.errors import DataError, OutputError, Problem
@@ -57,7 +57,7 @@ class MergeResult(CommandResult):
         frame = self.merged.table.frame
         return f"{len(self.merged.datasets)} datasets, {len(frame):,} images of {frame['label'].nunique():,} classes"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return a row for each dataset, and one for all."""
         frame = self.merged.table.frame
         rows = [list(asdict(dataset).values()) for dataset in self.merged.datasets]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, Paths, command
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, Paths, SummaryTable, command
 from eml.commands.options import Overwrite
 
 
@@ -48,7 +48,7 @@ class PlotResult(CommandResult):
         values = ", ".join(f"{name}: {run.best}" for name, run in self.runs.items())
         return f"{self.metric} of {values}, {self.written[0]}"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return a row for each run."""
 
         def digits(value: float | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.options import Dataset, Overwrite, Root
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ class ReportResult(CommandResult):
         facts = self.examined.facts
         return f"{facts.images:,} images of {facts.classes:,} classes, {self.written[0]}"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return the main numbers."""
         facts = self.examined.facts
-        rows: list[list[Any]] = [
+        rows: list[list[Cell]] = [
             ["images", facts.images],
             ["classes", facts.classes],
             ["classes of one image", facts.class_sizes.of_one],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import split_command
 from eml.commands.options import Overwrite
 
@@ -60,7 +60,7 @@ class ScanResult(CommandResult):
         images = f"{self.facts.images:,} images of {self.facts.classes:,} classes"
         return f"{images}, {len(self.scan.errors):,} unusable files, {self.table.path}"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return the ranges of class and image sizes."""
         ranges = {
             "images per class": self.facts.images_per_class,

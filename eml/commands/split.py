@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, command, span_text
+from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, SummaryTable, command, span_text
 from eml.commands.grouping import check_near, group_images, sidecar_notes
 from eml.commands.next_steps import kfold_command, rows_of
 from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Overwrite, Root, out_folder
@@ -115,9 +115,9 @@ class SplitResult(CommandResult):
         """Return the size of both sides."""
         return ", ".join(f"{side}: {of.images:,} images of {of.classes:,} classes" for side, of in self.counts.items())
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return a row for each side."""
-        rows = [
+        rows: list[list[Cell]] = [
             [side, of.images, of.classes, span_text(of.smallest_class, of.largest_class)]
             for side, of in self.counts.items()
         ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.options import Overwrite
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class SuspectsResult(CommandResult):
         counts = self.counts
         return f"{counts['probable_label_errors']:,} of {counts['images']:,} images are suspect, {self.written[-1]}"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return the main counts."""
         counts = self.counts
         return ["", ""], [

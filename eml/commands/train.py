@@ -19,6 +19,7 @@ from eml.commands.base import (
     CommandResult,
     Names,
     PathField,
+    SummaryTable,
     as_path,
     command,
     option,
@@ -112,7 +113,7 @@ class TrainResult(CommandResult):
         gain = f"{verdict.metric} {verdict.before:.4f} → {verdict.after:.4f}, " if verdict else ""
         return f"{gain}best epoch {self.training.best_epoch}, {self.folder}"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]] | None:
+    def summary_table(self) -> SummaryTable | None:
         """Return each metric before and after; None without validation."""
         before, best = self.training.before, self.training.best
         if not before or not best:
@@ -146,7 +147,7 @@ class TrainFoldsResult(CommandResult):
         """Return the number of folds and the folder."""
         return f"{len(self.folds.folds)} folds, {self.folds.folder}"
 
-    def summary_table(self) -> tuple[list[str], list[list[Any]]]:
+    def summary_table(self) -> SummaryTable:
         """Return each metric by fold, with mean and standard deviation."""
         results = self.folds.folds
         shown = self.folds.shown
