@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = np.repeat(centers, 5, 0) + random.standard_normal((150, 16))
     for name in ("first", "second"):
         np.savez(root / f"{name}.npz", embeddings=rows, label=np.repeat(np.arange(30).astype(str), 5))
-    assert main(["scan", str(root / "photos")]) == 0
+    for command in ("scan", "split"):
+        assert main([command, str(root / "photos"), *(["--by", "ratio"] if command == "split" else [])]) == 0
     return root
 
 

@@ -18,6 +18,9 @@ from eml.models.pooling import GeM
 from eml.training.config import OptimizerConfig
 from eml.training.optimizer import build_optimizer
 
+pytestmark = pytest.mark.slow
+
+
 SMALL = timm.list_models("test_*")
 SIDE = 64
 

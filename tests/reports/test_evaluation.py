@@ -30,6 +30,9 @@ from eml.reports.evaluation.similarity import nearest_similarities
 from eml.retrieval.statistics.interval import Difference, Interval
 from tests.reports.chromium import PROGRAM, Chromium
 
+pytestmark = pytest.mark.slow
+
+
 EVIL = "<img src=x onerror=alert(1)>&\"'{{7*7}}</script>"  # a class
 COLUMNS = [{}, {"leave_out_same": "camera"}, {"within": "kind"}, {"leave_out_same": "camera", "within": "kind"}]
 

@@ -18,6 +18,8 @@ from eml.dataset.duplicates.hamming import near_between, near_pairs
 from eml.dataset.table import Table
 from eml.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, scope="module", params=["each with each", "by buckets"])
 def small_tiles(request: pytest.FixtureRequest) -> Iterator[None]:
