@@ -17,7 +17,15 @@ import typer
 from pydantic.fields import FieldInfo
 
 from eml.cli.exit_codes import CHECK_SAYS_NO
-from eml.commands.base import Caller, CommandConfig, CommandFunction, CommandResult, option_name, validated
+from eml.commands.base import (
+    Caller,
+    CommandConfig,
+    CommandFunction,
+    CommandResult,
+    negative_option,
+    option_name,
+    validated,
+)
 from eml.errors import ConfigError, EmlError, OutputError, Problem
 
 CONFIG_HELP = "YAML file with any of these options; what stands on the command line wins."
@@ -37,7 +45,6 @@ class Terminal:
         says_no: (config, result) → whether the answer to a check is no, which is exit code 1.
         devices: Whether the command can run as several processes.
         config_file: Whether `--config FILE` gives options; not where `--config` is something else.
-        others: The field that takes any other `--key value` as `key=value`.
     """
 
     function: CommandFunction[Any]
@@ -47,12 +54,16 @@ class Terminal:
     says_no: Callable[[Any, Any], bool] = lambda config, result: False
     devices: bool = False
     config_file: bool = True
-    others: str | None = None
 
     @property
     def config_type(self) -> type[CommandConfig]:
         """The command's config."""
         return self.function.config_type
+
+    @property
+    def others(self) -> str | None:
+        """The field that takes any other `--key value` as `key=value`."""
+        return self.function.others
 
     def option(self, name: str) -> str:
         """Return the option of a field: `--set` of `overrides`."""
@@ -137,7 +148,7 @@ def in_options(text: str, terminal: Terminal) -> str:
             return _metavar(terminal, name)
         spelling = option_name(name, fields[name])
         if value == "False":
-            return "--no-" + spelling.removeprefix("--")
+            return negative_option(spelling)
         return spelling if value in (None, "True") else f"{spelling} {value.strip(chr(34))}"
 
     return re.sub(r"`(?P<name>\w+)(=(?P<value>[^`]*))?`", written, text)
@@ -238,7 +249,7 @@ def _parameter(terminal: Terminal, name: str, info: FieldInfo) -> inspect.Parame
         return _named(name, annotation, default, argument)
     flags = [option_name(name, info)]
     if kind is bool and default:
-        flags = [f"{flags[0]}/--no-{flags[0].removeprefix('--')}"]
+        flags = [f"{flags[0]}/{negative_option(flags[0])}"]
     if name in terminal.short:
         flags.append(terminal.short[name])
     shown = kind is not bool and default is not None and default is not False

@@ -58,14 +58,7 @@ def as_path(value: object, info: ValidationInfo) -> object:
     return path
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    """Return a single value as a tuple of one, and None as an empty one."""
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str | Path) else tuple(value)
-
-
-def _several(value: object) -> object:
+def _several(value: Any) -> Any:
     """Return a single value as a list of one, and None as an empty one."""
     if value is None:
         return ()
@@ -97,6 +90,11 @@ def option_name(name: str, field: FieldInfo) -> str:
     extra = field.json_schema_extra
     own = extra.get("option") if isinstance(extra, Mapping) else None
     return "--" + str(own or name).replace("_", "-")
+
+
+def negative_option(name: str) -> str:
+    """Return the option that says no: `--no-near` of `--near`."""
+    return "--no-" + name.removeprefix("--")
 
 
 @contextmanager
@@ -264,7 +262,7 @@ def _with_others(
     pairs = [f"{name}={json.dumps(value, default=str)}" for name, value in unknown.items()]
     has_config = bool(positional) and isinstance(positional[0], config_type)
     first = getattr(positional[0], others) if has_config and others not in known else known.get(others)
-    return known | {others: (*_as_tuple(first), *pairs)}
+    return known | {others: (*_several(first), *pairs)}
 
 
 def validated(config_type: type[Config], values: Mapping[str, Any]) -> Config:
@@ -299,7 +297,7 @@ def _words(value: Any) -> list[str]:
 
 def _option_words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
-        return [name if value else "--no-" + name.removeprefix("--")]
+        return [name if value else negative_option(name)]
     return [word for item in _words(value) for word in (name, item)]
 
 

@@ -48,5 +48,4 @@ terminal = Terminal(
     metavars={"config": "CONFIG", "overrides": "KEY=VALUE", "out": "FILE"},
     devices=True,
     config_file=False,
-    others="overrides",
 )
