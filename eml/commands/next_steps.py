@@ -56,9 +56,11 @@ def kfold_command(place: Path, table: Table, groups: Indices) -> str | None:
 
 def init_command(folder: Path) -> str | None:
     """Return `eml init`; with a config in the folder `eml train`; None where a run is there too."""
+    from eml.models.pointers import RUN_FILE
+
     if not (folder / CONFIG_NAME).exists():
         return shlex.join(["eml", "init", str(folder)])
-    if any(folder.glob("*/run.json")):
+    if any(folder.glob(f"*/{RUN_FILE}")):
         return None
     return shlex.join(["eml", "train", str(folder / CONFIG_NAME)])
 

@@ -248,8 +248,10 @@ def _config_file(config: TrainConfig, caller: Caller) -> Path:
     path = Path(config.config)
     if not path.is_dir():
         return path
+    from eml.models.pointers import is_run_folder
+
     inside = path / CONFIG_NAME
-    if (path / "run.json").is_file() and not config.resume:
+    if not config.resume and is_run_folder(path):
         raise ConfigError(
             f"{path}: is the folder of a run. Set `resume` to continue it; to train anew, give {inside} with another "
             "output",

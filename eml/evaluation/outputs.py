@@ -9,7 +9,7 @@ from eml.evaluation.options import EvaluationOptions
 from eml.files import is_json_with, refuse_file_name, unwritable
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.load import TIMM
-from eml.models.pointers import find_checkpoint
+from eml.models.pointers import find_checkpoint, is_run_folder
 
 METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"
 TABLES = (".csv", ".parquet", ".npz", ".npy")  # suffixes that are left out of a folder's name
@@ -43,7 +43,7 @@ def evaluations_folder(checkpoint: str, out: Path | None) -> Path:
         problem = f"{checkpoint} has no run folder to write into; give a folder as `out`"
         raise ConfigError(problem, code="missing-key", parameter="out")
     for folder in (Path(checkpoint), *find_checkpoint(Path(checkpoint)).parents[:2]):
-        if (folder / "run.json").is_file():
+        if is_run_folder(folder):
             return Path(os.path.normpath(folder / "evaluations"))
     problem = f"{checkpoint} is in no run folder; give a folder to write into as `out`"
     raise ConfigError(problem, code="missing-key", parameter="out")

@@ -1,9 +1,16 @@
-"""Small files, `best` and `last`, that name one of a run's checkpoints."""
+"""A run folder as others recognise it, and the small files `best` and `last`, which name one of its checkpoints."""
 
 from pathlib import Path
 
 from eml.errors import CheckpointError
 from eml.files import write_text
+
+RUN_FILE = "run.json"
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Return whether the folder is that of a training run, finished or not."""
+    return (folder / RUN_FILE).is_file()
 
 
 def point(pointer: Path, target: Path) -> None:

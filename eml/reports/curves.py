@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from eml.errors import DataError, Problem
 from eml.files import whole_file
+from eml.models.pointers import is_run_folder
 from eml.reports import own_plots
 
 METRICS = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
@@ -56,7 +57,7 @@ def check_runs(runs: Sequence[Path], metric: str) -> None:
     Raises:
         DataError: A folder is not a run, or no run has the metric.
     """
-    if missing := [run for run in runs if not (run / "run.json").is_file()]:
+    if missing := [run for run in runs if not is_run_folder(run)]:
         raise DataError([Problem(f"{run}: is not a run folder", "not-a-run", "runs") for run in missing])
     known = {key for run in runs for line in _read_lines(run / "metrics.jsonl") for key in line} - {"epoch", "step"}
     if metric not in known and (known or len(runs) > 1):

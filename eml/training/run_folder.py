@@ -29,7 +29,7 @@ from eml.config import dump
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
 from eml.files import TEMPORARY_PREFIX, digest, whole_file, write_json, write_text
-from eml.models.pointers import point
+from eml.models.pointers import RUN_FILE, is_run_folder, point
 from eml.training.config import RunConfig
 
 Line = dict[str, Any]
@@ -58,7 +58,7 @@ class RunFolder:
             OutputError: Another training holds the lock.
         """
         try:
-            if (self.path / "run.json").is_file():  # otherwise the folder is the user's, and nothing is written into it
+            if is_run_folder(self.path):  # otherwise the folder is the user's, and nothing is written into it
                 self._hold()
             yield
         finally:
@@ -92,7 +92,7 @@ class RunFolder:
         """
         if self.refuse_occupied(overwrite=overwrite):
             self._remove_older_run()
-        write_json(self.path / "run.json", environment() | facts)  # first: overwriting recognises a run folder by it
+        write_json(self.path / RUN_FILE, environment() | facts)  # first: overwriting recognises a run folder by it
         self._hold()
         write_text(self.path / "config.yaml", dump(config))
 
@@ -115,7 +115,7 @@ class RunFolder:
         return occupied
 
     def _remove_older_run(self) -> None:
-        if not (self.path / "run.json").is_file():
+        if not is_run_folder(self.path):
             raise OutputError(
                 f"{self.path}: is not a run folder of eml, so `overwrite` does not replace it",
                 code="not-a-run",
@@ -128,7 +128,7 @@ class RunFolder:
             "curves.png",
             "state.pt",
             "state.previous.pt",
-            "run.json",
+            RUN_FILE,
         ):
             (self.path / name).unlink(missing_ok=True)
         for old in (self.path / "evaluations").glob("*/metrics.json"):
@@ -165,9 +165,9 @@ class RunFolder:
 
     def note_changes(self, config: RunConfig, step: int, changes: list[str]) -> None:
         """Record in run.json what was changed on resuming, and write config.yaml again."""
-        facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        facts = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
         facts.setdefault("changes", []).append({"step": step, "changes": [line.strip() for line in changes]})
-        write_json(self.path / "run.json", facts)
+        write_json(self.path / RUN_FILE, facts)
         write_text(self.path / "config.yaml", dump(config))
 
     def checkpoint(self, epoch: int) -> Path:
