@@ -9,6 +9,7 @@ from eml.dataset.problems import RowProblems, at_lines
 from eml.dataset.table import Table
 from eml.errors import DataError, Problem
 from eml.images.decode import ImageError, shown_size
+from eml.images.locate import image_path
 from eml.progress import Progress
 
 ImageSizes = dict[str, tuple[int, int] | ImageError]
@@ -30,7 +31,7 @@ def check_boxes(table: Table, progress: Progress | None = None) -> None:
     with progress("checking boxes", len(names)) if progress else nullcontext(lambda done: None) as advance:
         for name in names:
             try:
-                sizes[name] = shown_size(table.root / name)
+                sizes[name] = shown_size(image_path(table.root, name))
             except ImageError as error:
                 sizes[name] = error
             advance(1)

@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
+from eml.config.text import shown
 from eml.errors import Problem
+from eml.files import NO_PATH
+from eml.images.locate import LEAVES_ROOT, OUTSIDE, is_image_name, stays_within
 
 RowProblems = list[tuple[int, str]]
 """(row, text), the text as a rule a `Problem` with its code. Row −1 is the table as a whole."""
 
 SHOWN = 20  # problems listed; the rest are counted
-
-# A component "..", a leading "/", a drive: none of them stays under the root (backslashes, for tables from Windows).
-LEAVES_ROOT = r"^/|^\\|^[A-Za-z]:[\\/]|(?:^|[/\\])\.\.(?:$|[/\\])"
 
 
 def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> RowProblems:
@@ -30,33 +30,48 @@ def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> RowProb
     for row in names.index[names.str.contains(LEAVES_ROOT, regex=True)]:
         text = f"{column} must stay under the root: relative and without '..', got {names[row]!r}"
         problems.append((row, Problem(text, "path-outside-root")))
+    for row in names.index[~names.map(is_image_name).astype(bool)]:
+        problems.append((row, Problem(f"{column} is {NO_PATH}, got {shown(names[row])}", "invalid-value")))
     return problems
 
 
 def file_problems(source: Path, names: "pd.Series[Any]", root: Path) -> RowProblems:
-    """Return the images that do not exist; one problem at row −1 when none exists, since then the root is wrong."""
+    """Return the images that do not exist or lie outside the root; one problem at row −1 when none exists.
+
+    When none exists, the root is wrong.
+    """
     if not root.is_dir():
         text = f"the folder of its images, {root}, does not exist. Give the right folder as `root`"
         return [(-1, Problem(text, "missing-folder", "root"))]
     listed: dict[str, set[str]] = {}
-    missing = []
+    missing, outside = [], []
     for row, name in enumerate(names):
         folder, _, last = name.rpartition("/")
         if folder not in listed:
-            listed[folder] = _files_in(root / folder)
-        if last not in listed[folder] and not (root / name).is_file():  # the disk may know it in another spelling
+            listed[folder] = _files_in(root, folder)
+        if last in listed[folder]:
+            continue
+        if not (root / name).is_file():  # the disk may know it in another spelling
             missing.append(row)
+        elif not stays_within(root, name):
+            outside.append(row)
     if len(missing) == len(names):
         text = f"none of its {len(names):,} images is under {root} (the first: {names.iloc[0]!r})"
         advice = "Give the folder that file_name is relative to as `root`"
         return [(-1, Problem(f"{text}. {advice}", "missing-image", "root"))]
-    return [(row, Problem(f"no such image under {root}: {names.iloc[row]!r}", "missing-image")) for row in missing]
+    problems: RowProblems = [
+        (row, Problem(f"no such image under {root}: {names.iloc[row]!r}", "missing-image")) for row in missing
+    ]
+    return problems + [(row, Problem(f"{names.iloc[row]!r} is {OUTSIDE}", "outside-dataset")) for row in outside]
 
 
-def _files_in(folder: Path) -> set[str]:
+def _files_in(root: Path, folder: str) -> set[str]:
+    """Return the files of a folder of the root, without links and without what links lead to."""
+    if folder and not stays_within(root, f"{folder}/."):
+        return set()
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
+        with os.scandir(root / folder) as entries:
+            return {entry.name for entry in entries if entry.is_file() and not entry.is_symlink()}
     except OSError:
         return set()
 

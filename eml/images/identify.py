@@ -13,7 +13,9 @@ from PIL import Image
 
 from eml.errors import DataError
 
-Reason = Literal["missing", "empty", "not_an_image", "truncated", "too_large", "unsupported", "unreadable"]
+Reason = Literal[
+    "missing", "empty", "not_an_image", "truncated", "too_large", "unsupported", "unreadable", "outside_dataset"
+]
 
 MAX_PIXELS = 2**27
 """Images with more pixels (134 million; phone cameras end at 108) are refused from their header, before decoding."""

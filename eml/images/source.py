@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eml.images.decode import Box, ChoosePart, decode, decode_part, outside_image
+from eml.images.locate import image_path
 from eml.images.preprocess import Pixels
 
 OpenedImage = Image.Image | Pixels
@@ -74,9 +75,13 @@ class FileSource:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def name(self, row: int) -> str:
+        """Return the name of a row's image, relative to the root."""
+        return self.names[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
+
     def path(self, row: int) -> Path:
-        """Return the path of a row's image."""
-        return self.root / self.names[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
+        """Return the path of a row's image. Raises ImageError for one outside the root."""
+        return image_path(self.root, self.name(row))
 
     def box(self, row: int) -> tuple[int, int, int, int] | None:
         """Return the row's box, or None for the whole image."""

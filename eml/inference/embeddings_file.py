@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.dataset.columns import FLAGS, has_query_gallery, parse_columns, query_or_gallery_rows
-from eml.dataset.problems import SHOWN, RowProblems, and_more
+from eml.dataset.problems import SHOWN, RowProblems, and_more, path_problems
 from eml.dataset.table import Table
-from eml.errors import DataError
+from eml.errors import DataError, Problem
 from eml.files import whole_file
 
 Array = NDArray[Any]
@@ -84,11 +84,20 @@ def _build_frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
         frame.insert(1, "file_name", _numbered(len(frame)))
     problems: RowProblems = []
     frame = parse_columns(frame, problems)
+    if "file_name" in columns:
+        problems += path_problems(frame["file_name"])
     problems += [(row, "label is empty") for row in frame.index[frame["label"] == ""]]
     if problems:
-        lines = [f"{path}: row {row}: {text}" if row >= 0 else f"{path}: {text}" for row, text in problems[:SHOWN]]
-        raise DataError(lines + and_more(path, len(problems)), code="invalid-value")
+        raise DataError(_at_rows(path, problems), code="invalid-value")
     return frame
+
+
+def _at_rows(path: Path, problems: RowProblems) -> list[str]:
+    lines: list[str] = []
+    for row, text in problems[:SHOWN]:
+        line = f"{path}: row {row}: {text}" if row >= 0 else f"{path}: {text}"
+        lines.append(Problem(line, text.code, text.parameter) if isinstance(text, Problem) else line)
+    return lines + and_more(path, len(problems))
 
 
 def _refuse_directionless(path: Path, embeddings: Tensor, names: "pd.Series[str]") -> None:

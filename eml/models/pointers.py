@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from eml.config.text import listed, shown
 from eml.errors import CheckpointError
-from eml.files import write_text
+from eml.files import NO_PATH, is_path, write_text
 
 RUN_FILE = "run.json"
+POINTERS = ("best", "last")
+_LONGEST = 1024  # bytes of a pointer that are read
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -24,15 +27,40 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: There is none.
     """
-    if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
+    if not is_path(str(path)):
+        raise CheckpointError(f"{shown(str(path))} is {NO_PATH}", code="no-checkpoint")
+    if _is_checkpoint(path):
         return path
+    if path.name in POINTERS and path.is_file():
+        return _follow(path)
     for folder in (path, path / "checkpoints"):
-        if path.name in ("best", "last") and path.is_file():
-            return find_checkpoint(path.parent / path.read_text(encoding="utf-8").strip())
-        for name in ("best", "last"):
+        for name in POINTERS:
             if (folder / name).is_file():
-                return find_checkpoint(folder / (folder / name).read_text(encoding="utf-8").strip())
+                return _follow(folder / name)
     problem = "does not exist" if not path.exists() else "is neither a checkpoint nor a run folder with one"
     raise CheckpointError(
         f"{path} {problem}: expected a folder with config.json and model.safetensors", code="no-checkpoint"
     )
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+
+
+def _follow(pointer: Path) -> Path:
+    """Return the checkpoint folder beside the pointer that it names; nothing else is followed.
+
+    Raises:
+        CheckpointError: The pointer names no checkpoint beside it.
+    """
+    try:
+        with pointer.open("rb") as file:
+            name = file.read(_LONGEST).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{pointer}: cannot be read: {error}", code="damaged-file") from error
+    plain = bool(name) and name not in (".", "..") and "/" not in name and is_path(name)
+    if plain and _is_checkpoint(pointer.parent / name):
+        return pointer.parent / name
+    kept = sorted(folder.parent.name for folder in pointer.parent.glob("*/model.safetensors"))
+    text = f"{pointer}: must name a checkpoint folder beside it, got {shown(name)}; there are {listed(kept)}"
+    raise CheckpointError(text, code="damaged-file")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from eml.images.decode import ImageError, decode
+from eml.images.locate import image_path
 from eml.threads import in_order
 
 SIDE, QUALITY = 160, 75  # pixels of the longer side; JPEG quality
@@ -24,16 +25,17 @@ class Thumbnail(NamedTuple):
     problem: str = ""
 
 
-def thumbnail(path: Path, box: tuple[int, int, int, int] | None = None, side: int = SIDE) -> Thumbnail:
+def thumbnail(root: Path, name: str, box: tuple[int, int, int, int] | None = None, side: int = SIDE) -> Thumbnail:
     """Decode an image as every other command does and shrink it to `side` px; smaller images are not enlarged.
 
     Args:
-        path: The image file.
+        root: The folder of the images.
+        name: The image file, relative to it.
         box: The part to show: x_1, y_1, x_2, y_2 in pixels, right and bottom exclusive.
         side: Largest width and height, in pixels.
     """
     try:
-        image = decode(path, at_least=(side, side), box=box)
+        image = decode(image_path(root, name), at_least=(side, side), box=box)
     except ImageError as error:
         return Thumbnail("", side, side, error.reason)
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
@@ -54,7 +56,7 @@ def thumbnails(
         side: Largest width and height of a thumbnail, in pixels.
     """
     unique = sorted(set(names))
-    images = in_order(partial(thumbnail, side=side), (root / name for name in unique))
+    images = in_order(partial(thumbnail, root, side=side), unique)
     by_name = {}
     for name, image in zip(unique, images, strict=True):
         by_name[name] = image

@@ -172,3 +172,16 @@ def test_a_pth_file_is_read_without_running_code_in_it(tmp_path: Path) -> None:
     for name in ("bad", "text", "empty"):
         with pytest.raises(CheckpointError, match="does not fit test_resnet"):
             build_embedder(ModelConfig.model_validate(config | {"weights": tmp_path / f"{name}.pth"}))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "best", "../../../other", "sub/epoch-001", "/tmp", "x\0y", "x" * 300])
+def test_a_pointer_leads_only_to_a_checkpoint_beside_it(folder: Path, name: str) -> None:
+    run = folder.parent / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    folder.rename(run / "checkpoints" / "epoch-001")
+    pointer = run / "checkpoints" / "best"
+    pointer.write_text(name)
+    for path in (run, run / "checkpoints", pointer):
+        with pytest.raises(CheckpointError, match=r"best: must name a checkpoint .* there are epoch-001") as error:
+            load_checkpoint(path)
+        assert error.value.code == "damaged-file"

@@ -5,6 +5,7 @@ A hash of 64 bits sees neither colour nor detail, and images of similar subjects
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from eml.dataset.duplicates.components import Indices
 from eml.errors import DataError, Problem
 from eml.images.decode import ImageError, decode
+from eml.images.locate import image_path
 from eml.progress import Progress
 from eml.threads import in_order
 
@@ -76,7 +78,7 @@ def read_thumbnails(
     thumbnails = np.zeros((len(file_names), SIDE, SIDE, 3), dtype=np.uint8)
     problems = []
     with progress("verifying pairs", len(file_names)) if progress else nullcontext(lambda done: None) as advance:
-        for row, thumbnail in enumerate(in_order(_thumbnail, (root / name for name in file_names))):
+        for row, thumbnail in enumerate(in_order(partial(_thumbnail, root), file_names)):
             if not isinstance(thumbnail, ImageError):
                 thumbnails[row] = thumbnail
             elif unreadable is not None:
@@ -91,9 +93,9 @@ def read_thumbnails(
     return thumbnails
 
 
-def _thumbnail(path: Path) -> Thumbnails | ImageError:
+def _thumbnail(root: Path, name: str) -> Thumbnails | ImageError:
     try:
-        image = decode(path, at_least=(SIDE, SIDE))
+        image = decode(image_path(root, name), at_least=(SIDE, SIDE))
     except ImageError as error:
         return error
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))

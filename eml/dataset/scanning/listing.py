@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from eml.dataset.problems import LEAVES_ROOT
 from eml.errors import DataError, Problem
+from eml.images.locate import LEAVES_ROOT, OUTSIDE
 
 # Files that operating systems leave in folders, besides those with a leading dot.
 _LITTER = {
@@ -124,7 +124,7 @@ def _problem(entry: "os.DirEntry[str]", name: str, real_root: str) -> FileProble
 def _link_problem(name: str, path: str, real_root: str) -> FileProblem | None:
     target = Path(os.path.realpath(path))  # not Path.resolve, which fails on links in a circle
     if not target.is_relative_to(real_root):
-        return FileProblem(name, "outside_dataset", "a link that leads out of the dataset; put a copy here to use it")
+        return FileProblem(name, "outside_dataset", OUTSIDE)
     if target.is_dir():
         where = target.relative_to(real_root).as_posix()
         return FileProblem(name, "linked_folder", f"a link to the folder {where}, which is read in its own place")

@@ -99,7 +99,8 @@ def load_thumbnails(
 ) -> dict[int, Thumbnail]:
     """Return row → thumbnail of its image, or its box."""
     files = table_files(evaluation.table, evaluation.retrieval.frame.iloc[list(rows)])
-    images = in_order(lambda place: thumbnail(files.path(place), files.box(place), side), range(len(rows)))
+    places = range(len(rows))
+    images = in_order(lambda place: thumbnail(files.root, files.name(place), files.box(place), side), places)
     thumbnails = {}
     for row, image in zip(rows, images, strict=True):
         thumbnails[row] = image
