@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from eml.dataset.duplicates.components import Indices
     from eml.dataset.table import Table
+    from eml.evaluation.retrieval_set import RetrievalSet
 
 CONFIG_NAME = "config.yaml"
 
@@ -63,6 +65,64 @@ def init_command(folder: Path) -> str | None:
     if any(folder.glob(f"*/{RUN_FILE}")):
         return None
     return shlex.join(["eml", "train", str(folder / CONFIG_NAME)])
+
+
+@dataclass(frozen=True)
+class NextEvaluation:
+    """The command that evaluates a run on the test beside its table.
+
+    Attributes:
+        command: Ready to be pasted.
+        unseen_classes: Classes of the test that the run was not trained on.
+    """
+
+    command: str
+    unseen_classes: int
+
+
+def evaluate_command(run: Path, table: Table, fold: int | None) -> NextEvaluation | None:
+    """Return the `eml evaluate` of a run on the test tables beside its own; None if there are none to measure with.
+
+    Args:
+        run: The run folder.
+        table: That was trained on.
+        fold: That was held out.
+    """
+    from dataclasses import replace
+
+    from eml.training.data import training_data
+    from eml.training.question import question_of
+
+    trained = replace(table, frame=training_data(table, fold).frame)
+    words: list[str] = []
+    unseen = 0
+    for test, images, options in _test_tables(table):
+        question = question_of(images, test, trained)
+        if question.queries:
+            words += ["--data", str(test.source), *options]
+            unseen += question.classes - question.classes_trained_on
+    return NextEvaluation(shlex.join(["eml", "evaluate", str(run), *words]), unseen) if words else None
+
+
+def _test_tables(table: Table) -> Iterator[tuple[Table, RetrievalSet, list[str]]]:
+    """Yield each test table beside the table or its parts that can be read, its queries, and the options it needs."""
+    from eml.dataset.pipeline import table_to_evaluate, test_table
+    from eml.evaluation.retrieval_set import build_retrieval_set
+
+    folders = dict.fromkeys(path.parent for path in table.parts or ([table.path] if table.path else []))
+    roots = [None] if table.parts else [None, table.root]  # one `--root` is that of all tables
+    for folder in folders:
+        for root in roots:
+            try:
+                path = test_table(folder)
+                if path is None:
+                    break
+                test = table_to_evaluate(path, root)
+                images = build_retrieval_set(test.frame, test.name)
+            except DataError:  # out of date, or its images are elsewhere: no fault of the run's
+                continue
+            yield test, images, ["--root", str(root)] if root else []
+            break
 
 
 def rows_of(table: Table, frame: pd.DataFrame, groups: Indices) -> tuple[Table, Indices]:

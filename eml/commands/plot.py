@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,11 +29,19 @@ class PlotConfig(CommandConfig):
 
 @dataclass(frozen=True)
 class BestValue:
-    """A metric of a run, before training and at its best; None where it was not measured."""
+    """A metric of a run, before training and at its best; None where it was not measured.
+
+    Attributes:
+        before: Its value of the untrained network.
+        best: Its best value.
+        epoch: Of the best value.
+        question: What it measures, such as `unseen classes`; None where the run does not say so.
+    """
 
     before: float | None
     best: float | None
     epoch: int | None
+    question: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -54,19 +62,29 @@ class PlotResult(CommandResult):
         def digits(value: float | None) -> str | None:
             return None if value is None else f"{value:.4f}"
 
-        rows = [[name, digits(run.before), digits(run.best), run.epoch] for name, run in self.runs.items()]
-        return ["run", "before training", "best", "epoch"], rows
+        rows = [
+            [name, digits(run.before), digits(run.best), run.epoch, run.question] for name, run in self.runs.items()
+        ]
+        return ["run", "before training", "best", "epoch", "measures"], rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return the best values and the file."""
-        runs = {name: {"before": run.before, "best": run.best, "epoch": run.epoch} for name, run in self.runs.items()}
+        runs = {name: asdict(run) for name, run in self.runs.items()}
         return {"metric": self.metric, "runs": runs, "written": str(self.written[0])}
 
 
 @command(PlotConfig, arguments=("runs",))
 def plot(config: PlotConfig, caller: Caller) -> PlotResult:
     """Draw one run's curves, or several runs beside each other."""
-    from eml.reports.curves import MADE_BY, check_runs, draw_comparison, draw_curves, find_best, name_runs
+    from eml.reports.curves import (
+        MADE_BY,
+        check_runs,
+        draw_comparison,
+        draw_curves,
+        find_best,
+        find_questions,
+        name_runs,
+    )
     from eml.reports.own_plots import refuse_plot
     from eml.retrieval.metrics import metric_key
 
@@ -81,6 +99,7 @@ def plot(config: PlotConfig, caller: Caller) -> PlotResult:
         replaced = target.exists()
         path = draw_comparison(config.runs, metric, target)
     best = {
-        name: BestValue(*find_best(run, metric)) for name, run in zip(name_runs(config.runs), config.runs, strict=True)
+        name: BestValue(*find_best(run, metric), find_questions(run).get(metric.rpartition("/")[0]))
+        for name, run in zip(name_runs(config.runs), config.runs, strict=True)
     }
     return PlotResult(metric=metric, runs=best, written=(path,), replaced=(path,) if replaced else ())

@@ -7,7 +7,7 @@ import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_va
 
 from eml.commands.base import (
     Caller,
+    Cell,
     CommandConfig,
     CommandResult,
     Names,
@@ -24,8 +25,8 @@ from eml.commands.base import (
     command,
     option,
 )
-from eml.commands.next_steps import CONFIG_NAME
-from eml.errors import ConfigError, DataError
+from eml.commands.next_steps import CONFIG_NAME, evaluate_command
+from eml.errors import ConfigError
 
 if TYPE_CHECKING:
     from eml.dataset.table import Table
@@ -97,9 +98,16 @@ class TrainConfig(CommandConfig):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainResult(CommandResult):
-    """A finished run."""
+    """A finished run.
+
+    Attributes:
+        training: Its metrics, its verdicts, and which question each of them answers.
+        unseen_classes: Classes of the test table beside the run's own that were not trained on; `next_command`
+            evaluates on them. 0 without one.
+    """
 
     training: TrainingResult
+    unseen_classes: int = 0
 
     @property
     def folder(self) -> Path:
@@ -110,30 +118,48 @@ class TrainResult(CommandResult):
     def summary(self) -> str:
         """Return the verdict and the folder."""
         verdict = self.training.verdict
-        gain = f"{verdict.metric} {verdict.before:.4f} → {verdict.after:.4f}, " if verdict else ""
+        gain = f"{verdict.question}: {verdict.metric} {verdict.before:.4f} → {verdict.after:.4f}, " if verdict else ""
         return f"{gain}best epoch {self.training.best_epoch}, {self.folder}"
 
     def summary_table(self) -> SummaryTable | None:
-        """Return each metric before and after; None without validation."""
-        before, best = self.training.before, self.training.best
-        if not before or not best:
-            return None
+        """Return each metric before and after, of all validation sets; None without validation."""
         rows = [
-            [name, f"{before[key]:.4f}", f"{best[key]:.4f}", f"{best[key] - before[key]:+.4f}"]
-            for key, name in self.training.shown.items()
-            if before[key] is not None
+            [f"{name} {metric}".strip(), *cells]
+            for name in self.training.questions
+            for metric, *cells in self.rows_of(name)
         ]
-        return ["metric", "before training", "after", "difference"], rows
+        return (["metric", "before training", "after", "difference"], rows) if rows else None
+
+    def rows_of(self, name: str) -> list[list[Cell]]:
+        """Return each metric of a validation set, before and after training; the held-out fold's name is ""."""
+        before, best, prefix = self.training.before, self.training.best, f"{name}/" if name else ""
+        if not before or not best:
+            return []
+        return [
+            [
+                shown.removeprefix(f"{name} "),
+                f"{before[key]:.4f}",
+                f"{best[key]:.4f}",
+                f"{best[key] - before[key]:+.4f}",
+            ]
+            for key, shown in self.training.shown.items()
+            if key.rpartition("/")[0] == name and key.startswith(prefix) and before[key] is not None
+        ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the metrics and the verdict."""
+        """Return the metrics, the questions and the verdicts; validation sets by name, "" is the held-out fold."""
         training, verdict = self.training, self.training.verdict
         return {
             "folder": str(training.folder),
             "best_epoch": training.best_epoch,
             "before": training.before,
             "best": training.best,
-            "verdict": asdict(verdict) | {"helped": verdict.helped} if verdict else None,
+            "verdict": verdict.to_dict() if verdict else None,
+            "validations": {
+                name: question.to_dict()
+                | {"verdict": own.to_dict() if (own := training.verdicts.get(name)) is not None else None}
+                for name, question in training.questions.items()
+            },
         }
 
 
@@ -163,7 +189,8 @@ class TrainFoldsResult(CommandResult):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metrics."""
-        return {"folder": str(self.folds.folder), "metrics": self.folds.metrics}
+        questions = {str(fold): question for fold, question in self.folds.questions.items()}
+        return {"folder": str(self.folds.folder), "questions": questions, "metrics": self.folds.metrics}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -327,7 +354,12 @@ def _fit(
         from eml.reports.curves import draw_curves
 
         draw_curves(training.folder)
-    return TrainResult(training=training, next_command=_next_command(training.folder, table))
+    following = evaluate_command(training.folder, table, run.data.fold)
+    return TrainResult(
+        training=training,
+        unseen_classes=following.unseen_classes if following else 0,
+        next_command=following.command if following else shlex.join(["eml", "plot", str(training.folder)]),
+    )
 
 
 def _fit_folds(
@@ -399,16 +431,3 @@ def _settings_text(choice: BaseModel) -> str:
 def _row_name(label: str, file_name: str) -> str:
     """Return an image's name with its label, unless that is its folder."""
     return file_name if f"{label}/" in f"/{file_name}" else f"{label}  ·  {file_name}"
-
-
-def _next_command(folder: Path, table: Table) -> str:
-    """Return the command that evaluates the run on the test table beside its own, or else draws its curves."""
-    from eml.dataset.pipeline import test_table
-
-    try:
-        test = test_table(table.path.parent) if table.path is not None else None
-    except DataError:  # it is out of date, which is no fault of the run's
-        test = None
-    if test is None:
-        return shlex.join(["eml", "plot", str(folder)])
-    return shlex.join(["eml", "evaluate", str(folder), "--data", str(test)])

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from eml.errors import DataError, Problem
 from eml.files import whole_file
-from eml.models.pointers import is_run_folder
+from eml.models.pointers import RUN_FILE, is_run_folder
 from eml.reports import own_plots
 
 METRICS = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
@@ -41,9 +41,13 @@ def draw_curves(run: Path) -> Path:
         for prefix, _, name in [key.rpartition("/")]
         if name in METRICS
     ]
+    questions = find_questions(run)
     for key, name in shown:
-        right.plot(_column(validations, "epoch"), _column(validations, key), "o-", label=name)
-    right.set(xlabel="epoch (0: before training)", title="Retrieval on held-out images")
+        question = questions.get(key.rpartition("/")[0], "") if len(questions) > 1 else ""
+        label = f"{name}: {question}" if question else name
+        right.plot(_column(validations, "epoch"), _column(validations, key), "o-", label=label)
+    title = f"Retrieval: {next(iter(questions.values()))}" if len(questions) == 1 else "Retrieval in validation"
+    right.set(xlabel="epoch (0: before training)", title=title)
     if shown:
         right.legend()
     else:
@@ -94,6 +98,15 @@ def find_best(run: Path, metric: str) -> BestEpoch:
     before = next((line[metric] for line in lines if line["epoch"] == 0), None)
     best = max((line for line in lines if line["epoch"] > 0), key=lambda line: line[metric], default=None)
     return BestEpoch(before, None, None) if best is None else BestEpoch(before, best[metric], best["epoch"])
+
+
+def find_questions(run: Path) -> dict[str, str]:
+    """Return validation set → which question it answers; {} of a run whose run.json does not say so."""
+    try:
+        sets = json.loads((run / RUN_FILE).read_text(encoding="utf-8")).get("validations", {})
+        return {str(name): str(facts["question"]) for name, facts in sets.items()}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # run.json may be of an older eml
+        return {}
 
 
 def name_runs(runs: Sequence[Path]) -> list[str]:

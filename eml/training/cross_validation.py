@@ -51,6 +51,11 @@ class CrossValidationResult:
         """Metric → its name in tables."""
         return next(iter(self.folds.values())).shown
 
+    @property
+    def questions(self) -> dict[int, str]:
+        """Fold → which question it answers: new images of known classes, or unseen classes."""
+        return {fold: run.questions[""].text for fold, run in self.folds.items()}
+
 
 def fit_folds(
     config: RunConfig,
@@ -125,7 +130,12 @@ def _spread(results: list[TrainingResult]) -> dict[str, MeanAndSpread]:
 def _write(result: CrossValidationResult, config: RunConfig, table: Table) -> None:
     facts: dict[str, Any] = {
         "folds": {
-            str(fold): {"best_epoch": run.best_epoch, "before": run.before, "best": run.best}
+            str(fold): {
+                "question": result.questions[fold],
+                "best_epoch": run.best_epoch,
+                "before": run.before,
+                "best": run.best,
+            }
             for fold, run in result.folds.items()
         },
         "metrics": {key: {"mean": value, "std": spread} for key, (value, spread) in result.metrics.items()},

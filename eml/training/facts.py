@@ -22,6 +22,8 @@ class RunFacts:
         train_classes: Number of their classes.
         validation_queries: Number of held-out queries, 0 without validation.
         validation_protocol: How they are evaluated; None without validation.
+        validation_question: Which question they answer, such as `unseen classes`; None without validation.
+        validations: Validation set ("" for the held-out fold) → its question, with counts.
         parameters: Of the network, without the class head.
         embedding_size: Numbers in an embedding.
         scale: Of the logits.
@@ -36,6 +38,8 @@ class RunFacts:
     train_classes: int
     validation_queries: int
     validation_protocol: str | None
+    validation_question: str | None
+    validations: dict[str, dict[str, Any]]
     parameters: int
     embedding_size: int
     scale: float
@@ -44,6 +48,7 @@ class RunFacts:
     def of(cls, parts: RunParts) -> "RunFacts":
         """Return the facts of a run with these parts."""
         config, data, validation = parts.config, parts.data, parts.data.validation
+        questions = parts.validation.questions
         return cls(
             seed=config.seed,
             device=str(parts.device),
@@ -54,6 +59,8 @@ class RunFacts:
             train_classes=len(data.classes),
             validation_queries=len(validation.queries) if validation else 0,
             validation_protocol=validation.protocol if validation else None,
+            validation_question=questions[""].text if "" in questions else None,
+            validations={name: question.to_dict() for name, question in questions.items()},
             parameters=sum(parameter.numel() for parameter in parts.embedder.parameters()),
             embedding_size=parts.embedder.size,
             scale=parts.head.scale,

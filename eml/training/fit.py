@@ -124,6 +124,8 @@ class Run:
         self.observe(Started(images, classes, parts.steps, parts.steps_per_epoch, self.state.step))
         for line in (str(parts.head.plan(parts.config.batch_size)), *run_notes(parts)):
             self.note(line)
+        for name, question in parts.validation.questions.items():
+            self.note(f"validation on {name or 'the held-out fold'}: {question.text}")
 
     def restore(self, *, accept_changes: bool = False) -> None:
         """Load the saved state."""
@@ -208,7 +210,7 @@ class Run:
             progress=advance,
             processes=parts.processes,
         )
-        best = self.state.add_validation(epoch, measured.values, validation.metric, measured.deciding)
+        best = self.state.add_validation(epoch, measured.values, validation.metric, measured.per_query)
         if parts.processes.first:
             self.folder.append("metrics", [self.state.validations[-1] | measured.facts])
         seconds = time.monotonic() - started
@@ -241,7 +243,9 @@ class Run:
             best=by_epoch.get(state.best_epoch),
             best_epoch=state.best_epoch if validation else state.closed_epochs,
             shown=validation.shown,
-            verdict=validation.verdict(state),
+            questions=validation.questions,
+            verdicts=validation.verdicts(state),
+            decides=validation.decides,
         )
 
     def report_step(self, epoch: int, line: Line, images_per_second: float) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from eml.training.question import Question
 from eml.training.verdict import Verdict
 
 
@@ -10,13 +11,17 @@ from eml.training.verdict import Verdict
 class TrainingResult:
     """The result of a finished run; without validation the metrics and the verdict are None.
 
+    A validation set has a name: that of its key in validation.tables, or "" for the held-out fold.
+
     Attributes:
         folder: The run folder.
         before: Metric → value of the untrained network.
         best: Metric → value of the best epoch.
         best_epoch: The epoch of the checkpoint that `best` names.
         shown: Metric → its name in tables.
-        verdict: Whether training helped; None where the deciding metric is not a mean over queries.
+        questions: Validation set → which question it answers: new images of known classes, or unseen classes.
+        verdicts: Validation set → whether training helped, where the metric is a mean over queries.
+        decides: The validation set whose metric chooses the best epoch.
     """
 
     folder: Path
@@ -24,4 +29,11 @@ class TrainingResult:
     best: dict[str, float] | None
     best_epoch: int
     shown: dict[str, str]
-    verdict: Verdict | None
+    questions: dict[str, Question]
+    verdicts: dict[str, Verdict]
+    decides: str = ""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether training helped, by the deciding metric; None where it is not a mean over queries."""
+        return self.verdicts.get(self.decides)

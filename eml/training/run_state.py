@@ -124,7 +124,7 @@ def restore_state(parts: RunParts, folder: RunFolder, observe: Observer, *, acce
         changes = _accepted_changes(saved, parts, folder, accept_changes=accept_changes)
     saved = scatter_state(saved, parts.embedder, parts.head, parts.optimizer, processes, folder.path)
     _load_parts(saved, parts, folder)
-    state = TrainingState(**saved["training"])
+    state = TrainingState.of_saved(saved["training"], parts.validation.decides)
     _restore_random_state(saved["random_states"], parts, state, observe)
     if processes.first:
         folder.cut(state.step, state.closed_epochs)

@@ -1,6 +1,8 @@
 """The progress of a run and the results of its validations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -17,9 +19,9 @@ class TrainingState:
             untrained network.
         best_epoch: The epoch of the best validation.
         validations: A line for each validation.
-        before: (Q,) values of the deciding metric for the untrained network; None for a metric that is not a mean over
-            queries.
-        best: (Q,) the same in the best epoch.
+        before: Name of a validation set → (Q,) values of its main metric for the untrained network; without the sets
+            whose metric is not a mean over queries.
+        best: The same in the best epoch.
         ended: Whether training ended early, for lack of a new best.
     """
 
@@ -27,26 +29,41 @@ class TrainingState:
     closed_epochs: int = -1
     best_epoch: int = 0
     validations: list[Line] = field(default_factory=list)
-    before: Tensor | None = None
-    best: Tensor | None = None
+    before: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
     ended: bool = False
 
-    def add_validation(self, epoch: int, values: dict[str, float], metric: str, deciding: Tensor | None) -> bool:
+    @classmethod
+    def of_saved(cls, saved: Mapping[str, Any], decides: str) -> Self:
+        """Return a saved state.
+
+        Args:
+            saved: The fields. Values of the deciding set alone may stand for the dictionaries.
+            decides: The name of that set.
+        """
+        queries = {
+            name: values if isinstance(values, dict) else {} if values is None else {decides: values}
+            for name, values in saved.items()
+            if name in ("before", "best")
+        }
+        return cls(**{**saved, **queries})
+
+    def add_validation(self, epoch: int, values: dict[str, float], metric: str, per_query: dict[str, Tensor]) -> bool:
         """Add a validation; return whether it is the best of the trained epochs.
 
         Args:
             epoch: Of the validation; 0 is the untrained network.
             values: Metric → value.
             metric: By which validations are compared, higher is better.
-            deciding: (Q,) values of that metric, or None.
+            per_query: Name of a validation set → (Q,) values of its main metric.
         """
         earlier = [line[metric] for line in self.validations if line["epoch"] > 0]
         self.validations.append({"epoch": epoch, "step": self.step, **values})
         if epoch == 0:
-            self.before = deciding
+            self.before = per_query
             return False
         if best := all(values[metric] > value for value in earlier):
-            self.best_epoch, self.best = epoch, deciding
+            self.best_epoch, self.best = epoch, per_query
         return best
 
     def validations_since_best(self) -> int:

@@ -1,7 +1,7 @@
 """Retrieval during a run: on the held-out fold and on other tables."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from eml.inference.model import Model
 from eml.retrieval.metrics import all_metrics, metric_key
 from eml.training.config import RunConfig, ValidationConfig
 from eml.training.data import TrainingData, validation_sets
+from eml.training.question import question_of
 from eml.training.state import TrainingState
 from eml.training.verdict import Verdict, verdict
 
@@ -29,12 +30,12 @@ class ValidationMetrics:
     Attributes:
         values: Metric → value.
         facts: Numbers of queries and protocols.
-        deciding: (Q,) values of the metric that chooses the best checkpoint; None if it is not a mean over queries.
+        per_query: Name of a set → (Q,) values of its main metric, without sets whose metric is not a mean over queries.
     """
 
     values: dict[str, float]
     facts: dict[str, Any]
-    deciding: Tensor | None
+    per_query: dict[str, Tensor]
 
 
 class Validation:
@@ -44,6 +45,7 @@ class Validation:
 
     Attributes:
         sets: Name → table and retrieval set; the held-out fold's name is "".
+        questions: Name of a set → which question it answers.
         shown: Metric → its name in tables.
         images: Number of images in all sets.
     """
@@ -51,9 +53,12 @@ class Validation:
     def __init__(self, config: ValidationConfig, table: Table, data: TrainingData) -> None:
         self.config = config
         self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(validation_sets(config, table, data))
+        trained = replace(table, frame=data.frame)
+        self.questions = {name: question_of(images, own, trained) for name, (own, images) in self.sets.items()}
         self.shown = shown_metrics(self.sets)
         self.metric = metric_key(config.metric)
         self.decides = self.metric.rpartition("/")[0]  # the name of the set whose metric chooses the best checkpoint
+        self.main_metric = self.metric.rpartition("/")[2]  # that of every set's verdict
         self.images = sum(len(images.frame) for _, images in self.sets.values())
 
     def __bool__(self) -> bool:
@@ -77,8 +82,9 @@ class Validation:
             progress: Called with the number of images embedded so far.
             processes: All of them call this.
         """
-        done, deciding = 0, None
+        done = 0
         values: dict[str, float] = {}
+        per_query: dict[str, Tensor] = {}
         facts: dict[str, Any] = {}
 
         def advance(count: int) -> None:
@@ -94,18 +100,22 @@ class Validation:
             prefix = f"{name}/" if name else ""
             values |= {prefix + key: value for key, value in summary.values.items()}
             facts |= {prefix + "queries": summary.queries, prefix + "protocol": images.protocol}
-            if name == self.decides:
-                per_query = summary.per_query.get(self.metric.removeprefix(prefix))
-                deciding = None if per_query is None else torch.from_numpy(per_query)  # GAP is no mean over queries
-        return ValidationMetrics(values, facts, deciding)
+            if (own := summary.per_query.get(self.main_metric)) is not None:  # GAP is no mean over queries
+                per_query[name] = torch.from_numpy(own)
+        return ValidationMetrics(values, facts, per_query)
 
-    def verdict(self, state: TrainingState) -> Verdict | None:
-        """Return whether training helped; None without values per query."""
-        if state.before is None or state.best is None:
-            return None
-        _, images = self.sets[self.decides]
-        labels = images.labels[images.queries]
-        return verdict(self.shown[self.metric], state.before.numpy(), state.best.numpy(), labels)
+    def verdicts(self, state: TrainingState) -> dict[str, Verdict]:
+        """Return whether training helped, for each set with values per query before training and in the best epoch."""
+        verdicts: dict[str, Verdict] = {}
+        for name, (_, images) in self.sets.items():
+            if name not in state.before or name not in state.best:
+                continue
+            shown = self.shown[f"{name}/{self.main_metric}" if name else self.main_metric]
+            labels = images.labels[images.queries]
+            before, best = state.before[name].numpy(), state.best[name].numpy()
+            if own := verdict(shown, before, best, labels, self.questions[name].text):
+                verdicts[name] = own
+        return verdicts
 
 
 def shown_metrics(names: Iterable[str]) -> dict[str, str]:

@@ -1,11 +1,17 @@
 """Decide whether training helped, from the difference to the untrained network and its interval."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eml.retrieval.statistics import paired
+
+TRY = (
+    "To try, one at a time: a tenth of optimizer.lr.backbone; model.freeze, which keeps early stages unchanged; fewer "
+    "epochs; a smaller head.scale or margin; more classes; a neck of type identity"
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,9 @@ class Verdict:
         low: Lower bound of the difference's 95 % interval.
         high: Upper bound.
         classes: Number of classes that the interval is over.
+        alike: Whether no query changed.
+        few: Whether the classes are too few for more than a hint.
+        question: What was measured, such as `unseen classes`.
     """
 
     metric: str
@@ -27,6 +36,9 @@ class Verdict:
     low: float
     high: float
     classes: int
+    alike: bool = False
+    few: bool = False
+    question: str = ""
 
     @property
     def difference(self) -> float:
@@ -38,26 +50,54 @@ class Verdict:
         """Whether the interval lies above 0."""
         return self.low > 0
 
-    def lines(self) -> list[str]:
-        """Return the lines to show: the difference, and what to try if training did not help."""
-        difference = (
-            f"{self.metric} {self.before:.4f} before training, {self.after:.4f} after: {self.difference:+.4f} "
-            f"(95 % interval {self.low:+.4f} to {self.high:+.4f}, over {self.classes:,} classes)"
+    @property
+    def is_worse(self) -> bool:
+        """Whether the interval lies below 0."""
+        return self.high < 0
+
+    def result(self) -> str:
+        """Return the difference with its interval, in a line that begins with what was measured."""
+        question = f"{self.question}: " if self.question else ""
+        return (
+            f"{question}{self.metric} {self.before:.4f} before training, {self.after:.4f} after: "
+            f"{self.difference:+.4f} (95 % interval {self.low:+.4f} to {self.high:+.4f}, over {self.classes:,} classes)"
         )
+
+    def conclusion(self) -> str:
+        """Return what follows where training has not shown to help; nothing where it has."""
+        if self.alike:
+            return "No query changed: training made no difference"
+        if self.is_worse:
+            return "Training made it worse: the untrained network serves you better"
         if self.helped:
-            return [difference]
-        worse = self.high < 0
-        conclusion = "Training made it worse" if worse else "Training did not help: the difference may be chance"
-        return [
-            difference,
-            f"{conclusion}. The untrained network may serve you better. To try, one at a time: a tenth of "
-            "optimizer.lr.backbone; model.freeze, which keeps early stages unchanged; fewer epochs; a smaller "
-            "head.scale or margin; more classes; a neck of type identity",
-        ]
+            return ""
+        return (
+            "The data cannot tell whether training helped: the interval includes 0. Validation on more classes narrows "
+            "it"
+        )
+
+    def lines(self) -> list[str]:
+        """Return the lines to show: the difference, and what follows from it."""
+        lines = [self.result()]
+        if conclusion := self.conclusion():
+            lines.append(conclusion)
+        elif self.few:
+            lines.append(f"Only {self.classes} {'class' if self.classes == 1 else 'classes'}: take this as a hint")
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything for JSON."""
+        return asdict(self) | {"difference": self.difference, "helped": self.helped, "worse": self.is_worse}
 
 
-def verdict(metric: str, before: NDArray[np.float64], after: NDArray[np.float64], labels: NDArray[np.int64]) -> Verdict:
-    """Compare a metric before and after training.
+def verdict(
+    metric: str,
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    question: str = "",
+) -> Verdict | None:
+    """Compare a metric before and after training; None if no query counts.
 
     The interval is paired and over classes, since images of a class are not independent: see `jackknife.paired`.
 
@@ -66,8 +106,20 @@ def verdict(metric: str, before: NDArray[np.float64], after: NDArray[np.float64]
         before: (Q,) values per query, NaN for queries that do not count.
         after: (Q,) the same after training.
         labels: (Q,) classes of the queries.
+        question: What was measured, in a few words.
     """
-    change = paired({metric: before}, {metric: after}, labels)[metric]
+    change = paired({metric: before}, {metric: after}, labels).get(metric)
+    if change is None:
+        return None
+    interval = change.interval
     return Verdict(
-        metric, change.before, change.after, change.interval.low, change.interval.high, change.interval.classes
+        metric,
+        change.before,
+        change.after,
+        interval.low,
+        interval.high,
+        interval.classes,
+        change.alike,
+        interval.few,
+        question,
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from eml.cli.app import main
+from eml.commands.next_steps import evaluate_command
+from eml.dataset.table import Table, read_table
 from tests.cli.test_way import draw
 
 pytestmark = pytest.mark.slow
@@ -116,6 +118,38 @@ def test_the_options_are_those_that_the_data_allow(
         folding = pasting.run(splitting)
         assert folding == f"eml kfold {photos} {after_split}".rstrip()
         assert pasting.run(folding) == f"eml init {photos}"
+
+
+def with_a_test(photos: Path, test: str) -> Table:
+    """Return a table of classes 0 and 1 outside of their folder, beside a test of classes that `test` names."""
+    tables = photos.with_name("the tables")
+    tables.mkdir()
+    for name, labels in (("dataset_train", "01"), ("dataset_test", test)):
+        rows = [f"00{label},00{label}/{number}.jpg" for label in labels for number in range(2)]
+        (tables / f"{name}.csv").write_text("\n".join(["label,file_name", *rows]) + "\n")
+    return read_table(tables / "dataset_train.csv", photos)
+
+
+@pytest.mark.parametrize("test, unseen", [("23", 2), ("12", 1), ("01", 0)])
+def test_a_run_is_evaluated_on_the_test_beside_its_table_with_the_root_that_it_needs(
+    test: str, unseen: int, tmp_path: Path
+) -> None:
+    table = with_a_test(draw(tmp_path / "my photos", classes=4, per_class=2), test)
+    following = evaluate_command(Path("run"), table, None)
+    assert following is not None
+    assert shlex.split(following.command) == [
+        *("eml", "evaluate", "run", "--data", f"{tmp_path}/the tables/dataset_test.csv", "--root"),
+        f"{tmp_path}/my photos",
+    ]
+    assert following.unseen_classes == unseen
+
+
+def test_a_test_that_measures_nothing_is_not_offered(tmp_path: Path) -> None:
+    table = with_a_test(draw(tmp_path / "photos", classes=4, per_class=2), "2")
+    assert evaluate_command(Path("run"), table, None) is None, "one class"
+    one_each = "label,file_name\n002,002/0.jpg\n003,003/0.jpg\n"
+    table.source.with_name("dataset_test.csv").write_text(one_each)
+    assert evaluate_command(Path("run"), table, None) is None, "no query has a positive"
 
 
 def test_without_hashes_there_is_nothing_to_filter_by(pasting: Pasting, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from eml.cli.app import main
@@ -21,7 +22,30 @@ def test_one_run_is_drawn_into_its_folder(tmp_path: Path, capsys: pytest.Capture
     run = made_run(tmp_path / "run", [3, 2, 1], [0.1, 0.4, 0.3])
     assert main(["plot", str(run), "--json"]) == 0
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads(capsys.readouterr().out)["runs"] == {"run": {"before": 0.1, "best": 0.4, "epoch": 1}}
+    assert json.loads(capsys.readouterr().out)["runs"] == {
+        "run": {"before": 0.1, "best": 0.4, "epoch": 1, "question": None}
+    }
+
+
+def test_a_plot_and_its_table_say_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *words, **options: drawn.append(figure) or save(figure, *words, **options)
+    )
+    known, unseen = (made_run(tmp_path / name, [3, 2], [0.1, 0.4]) for name in ("known", "unseen"))
+    for run, question in ((known, "new images of known classes"), (unseen, "unseen classes")):
+        (run / "run.json").write_text(json.dumps({"validations": {"": {"question": question}}}))
+        assert main(["plot", str(run)]) == 0
+        assert drawn[-1].axes[1].get_title() == f"Retrieval: {question}"
+        assert question in capsys.readouterr().out
+    assert main(["plot", str(known), str(unseen), "--out", str(tmp_path / "both.png")]) == 0
+    assert "the runs were not validated on the same question" in capsys.readouterr().err
+    (known / "run.json").write_text("[]")
+    assert main(["plot", str(known)]) == 0
+    assert drawn[-1].axes[1].get_title() == "Retrieval in validation"
 
 
 def test_several_runs_are_compared_and_told_apart_by_their_paths(

@@ -68,4 +68,5 @@ def test_training_ends_when_patience_does(config: RunConfig, table: Table, tmp_p
     assert fit(patient, table, resume=True).best_epoch == 1, "and it stays ended"
     assert result.verdict is not None
     assert not result.verdict.helped
-    assert "Training did not help" in result.verdict.lines()[1]
+    assert result.verdict.question == "new images of known classes"
+    assert "No query changed: training made no difference" in result.verdict.lines()[1]

@@ -25,6 +25,11 @@ def test_the_best_checkpoints_of_any_table_are_kept(config: RunConfig, table: Ta
     result = fit(several, table, observe=lambda event: events.append(event) if isinstance(event, Validated) else None)
     assert {"map_at_r", "others/map_at_r"} <= events[0].values.keys()
     assert events[0].shown["others/recall_at_1"] == "others R@1"
+    assert result.questions[""].text == "new images of known classes"
+    assert result.questions["others"].text == "images that were trained on (10 of 15)"
+    assert result.verdicts.keys() == {"", "others"}
+    assert result.verdict == result.verdicts["others"]
+    assert result.verdicts[""].after == pytest.approx(events[result.best_epoch].values["map_at_r"])
     values = {event.epoch: event.values["others/map_at_r"] for event in events if event.epoch}
     ranked = sorted(values, key=lambda epoch: (-values[epoch], epoch))
     assert result.best_epoch == ranked[0]

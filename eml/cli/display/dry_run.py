@@ -13,6 +13,7 @@ WORDS = {
     "train_classes": ("classes to train on", ""),
     "validation_queries": ("queries of the validation", ""),
     "validation_protocol": ("protocol of the validation", ""),
+    "validation_question": ("the validation measures", ""),
     "parameters": ("parameters of the network", ""),
     "embedding_size": ("embedding size", ""),
     "scale": ("scale", ""),

@@ -6,28 +6,47 @@ from eml.commands.train import Outcome, TrainDryRunResult, TrainFoldsResult, Tra
 
 def show(result: Outcome) -> None:
     """Print the final table and the verdict, or what a dry run found."""
-    from eml.cli.display import console
 
     if isinstance(result, TrainResult):
         _show_run(result)
     elif isinstance(result, TrainFoldsResult):
-        console.table("Held-out images, best epoch of each fold", *result.summary_table())
+        _show_folds(result)
     elif isinstance(result, TrainDryRunResult):
         _show_dry_run(result)
 
 
 def _show_run(result: TrainResult) -> None:
     from eml.cli.display import console
+    from eml.training.verdict import TRY
 
     training = result.training
-    if (table := result.summary_table()) is not None:
-        console.table(f"Held-out images, best epoch ({training.best_epoch})", *table)
-    if training.verdict:
-        first, *rest = training.verdict.lines()
-        console.show(first)
-        for line in rest:
-            console.warn(line)
+    for name, question in training.questions.items():
+        if rows := result.rows_of(name):
+            title = f"{name or 'held-out fold'}, best epoch ({training.best_epoch}): {question.text}"
+            console.table(title, ["metric", "before training", "after", "difference"], rows)
+        if verdict := training.verdicts.get(name):
+            first, *rest = verdict.lines()
+            console.show(first)
+            for line in rest:
+                console.warn(line)
+    if any(not verdict.helped for verdict in training.verdicts.values()):
+        console.say(TRY)
+    if training.questions and all(question.classes_trained_on for question in training.questions.values()):
+        there = f"; next: {result.unseen_classes:,} of the test were not" if result.unseen_classes else ""
+        console.show(f"Every class measured here was trained on, so unseen classes were not measured{there}.")
     console.show(f"run folder: {training.folder}")
+
+
+def _show_folds(result: TrainFoldsResult) -> None:
+    from eml.cli.display import console
+
+    questions = result.folds.questions
+    same = len(set(questions.values())) == 1
+    suffix = f": {next(iter(questions.values()))}" if same else ""
+    console.table(f"held-out folds, best epoch of each{suffix}", *result.summary_table())
+    if not same:
+        for fold, question in questions.items():
+            console.show(f"fold {fold}: {question}")
 
 
 def _show_dry_run(result: TrainDryRunResult) -> None:

@@ -1,0 +1,71 @@
+"""Which question a validation answers."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from eml.dataset.table import Table
+from eml.evaluation.retrieval_set import build_retrieval_set
+from eml.training.data import training_data
+from eml.training.question import KNOWN, UNSEEN, Question, question_of
+
+
+def rows(labels: str, folds: str = "", start: int = 0) -> pd.DataFrame:
+    """A row for each letter, its label; folds has a digit for each."""
+    frame = pd.DataFrame({"label": list(labels), "file_name": [f"{start + n}.png" for n in range(len(labels))]})
+    return frame.assign(fold=[int(fold) for fold in folds]) if folds else frame
+
+
+def of_fold(labels: str, folds: str) -> Question:
+    """The question of fold 0."""
+    table = Table(rows(labels, folds), Path("photos"))
+    data = training_data(table, 0)
+    assert data.validation is not None
+    return question_of(data.validation, table, replace(table, frame=data.frame))
+
+
+def of_others(frame: pd.DataFrame, root: str = "others", trained: Table | None = None) -> Question:
+    """The question of a table, for a network that was trained on classes a and b."""
+    table = Table(frame, Path(root))
+    trained = trained or Table(rows("aabb"), Path("photos"))
+    return question_of(build_retrieval_set(frame, "others"), table, trained)
+
+
+def test_a_fold_of_images_asks_for_known_classes_and_a_fold_of_classes_for_unseen_ones() -> None:
+    by_images, by_class = of_fold("aaabbb", "011011"), of_fold("aabbccdd", "00001111")
+    assert (by_images.text, by_images.classes, by_images.queries) == (KNOWN, 2, 2)
+    assert (by_class.text, by_class.classes, by_class.classes_trained_on) == (UNSEEN, 2, 0)
+
+
+def test_a_class_wholly_in_a_fold_of_images_has_no_answer_and_does_not_count() -> None:
+    assert of_fold("aaabbbcc", "01101100") == Question(2, 2, 2, 0)
+
+
+def test_another_table_asks_by_the_classes_of_the_queries_that_have_an_answer() -> None:
+    assert of_others(rows("ccddE")).text == UNSEEN
+    assert of_others(rows("aabbc")).text == KNOWN, "the only image of c is no query that counts"
+    assert of_others(rows("aacc")).text == "known and unseen classes (1 of 2 were trained on)"
+    parted = rows("aacc").assign(is_query=[False, False, True, False], is_gallery=[True, True, False, True])
+    assert of_others(parted) == Question(1, 0, 1, 0)
+
+
+def test_images_that_were_trained_on_are_no_new_images() -> None:
+    assert of_others(rows("aabbcc"), root="photos").text == "images that were trained on (4 of 6)"
+    trained = Table(rows("aabb").assign(content=["1", "2", "3", ""]), Path("photos"))
+    copies = rows("xxyy").assign(content=["1", "9", "", ""])
+    assert of_others(copies, trained=trained) == Question(2, 1, 4, 1), "x is a trained class under another name"
+
+
+def test_labels_kept_apart_count_without_the_name_of_their_table() -> None:
+    merged = replace(Table(rows("aabb"), Path("photos")), parts=(Path("one.csv"), Path("two.csv")))
+    merged = replace(merged, frame=merged.frame.assign(label=["one:a", "one:a", "two:b", "two:b"]))
+    assert of_others(rows("aabb"), trained=merged).classes_trained_on == 2
+    assert of_others(rows("aabb"), trained=replace(merged, parts=())).text == UNSEEN
+
+
+def test_a_query_that_is_not_in_the_gallery_needs_one_image_there() -> None:
+    flags = rows("aabb").assign(is_query=[True, False] * 2, is_gallery=[False, True, False, False])
+    assert of_others(flags).queries == 1
+    assert np.isfinite(of_others(flags).classes)
