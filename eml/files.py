@@ -113,15 +113,6 @@ def refuse_file_name(folder: Path, purpose: str) -> None:
         raise OutputError(text, code="wrong-suffix", parameter="out")
 
 
-def is_json_with(path: Path, keys: set[str]) -> bool:
-    """Return whether the file is a JSON object with these keys, as our commands write it."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(value, dict) and keys <= set(value)
-
-
 def digest(path: Path) -> str:
     """Return blake2b-128 of the file's bytes as 32 hex digits."""
     with path.open("rb") as file:

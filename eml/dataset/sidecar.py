@@ -1,6 +1,5 @@
 """The sidecar `NAME.eml.json` of a table: which command wrote it, from what, and where its images are."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,8 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from eml.config.text import shown
 from eml.errors import DataError
-from eml.files import digest, write_json
+from eml.files import NO_PATH, digest, is_path, write_json
+from eml.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,24 @@ def read_sidecar(table: Path) -> Sidecar | None:
     """
     path = sidecar_path(table)
     try:
-        return Sidecar(**json.loads(path.read_text(encoding="utf-8")))
+        sidecar: Sidecar = read_json(path, Sidecar)
+        _check_paths(sidecar)
     except FileNotFoundError:
         return None
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         text = f"{path}: cannot be read as a sidecar of this version of eml ({error}). Delete it, or give `root`"
         raise DataError(text, code="damaged-file", parameter="root") from error
+    return sidecar
+
+
+def _check_paths(sidecar: Sidecar) -> None:
+    """Raise ValueError for an input without its path and digest, and for a path that no file can have."""
+    for number, recorded in enumerate(sidecar.inputs):
+        if not {"path", "digest"} <= recorded.keys():
+            raise ValueError(f"inputs.{number} has no path and digest")
+    for path in (sidecar.root, *(recorded["path"] for recorded in sidecar.inputs)):
+        if not is_path(path):
+            raise ValueError(f"{shown(path)} is {NO_PATH}")
 
 
 def write_sidecar(

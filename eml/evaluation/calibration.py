@@ -1,6 +1,5 @@
 """Calibration of a checkpoint: from a table to the threshold in calibration.json."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,10 +13,12 @@ from eml.dataset.pipeline import table_to_evaluate
 from eml.dataset.table import Table
 from eml.errors import ConfigError, OutputError
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
-from eml.files import is_json_with, unwritable, write_json
+from eml.files import unwritable, write_json
 from eml.inference.embed import Batching, embed_table
 from eml.inference.load import TIMM, load
+from eml.json_files import is_json_with
 from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
+from eml.models.checkpoint import read_labels
 from eml.models.pointers import find_checkpoint
 from eml.progress import Progress, Report, no_progress
 from eml.retrieval.statistics import CONFIDENCE, Estimate, as_pair
@@ -233,6 +234,6 @@ def _rate(estimate: Estimate) -> CalibratedRate:
 
 def _count_trained_classes(folder: Path, retrieval: RetrievalSet) -> tuple[int, int]:
     """Return how many classes of the set the checkpoint was trained on, by their names, and how many there are."""
-    trained = set(json.loads((folder / "labels.json").read_text(encoding="utf-8")))
+    trained = set(read_labels(folder))
     classes = set(retrieval.frame["label"])
     return len(classes & trained), len(classes)

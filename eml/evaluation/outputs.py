@@ -6,9 +6,10 @@ from pathlib import Path
 
 from eml.errors import ConfigError, OutputError, Problem
 from eml.evaluation.options import EvaluationOptions
-from eml.files import is_json_with, refuse_file_name, unwritable
+from eml.files import refuse_file_name, unwritable
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.load import TIMM
+from eml.json_files import is_json_with
 from eml.models.pointers import find_checkpoint, is_run_folder
 
 METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"

@@ -1,6 +1,6 @@
 """Preprocessing: a decoded image is brought to the network's input size, the same way in training and inference."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from eml.images.decode import Box
 Pixels = NDArray[np.uint8]
 Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
+Mean = Annotated[float, Field(ge=-1000, le=1000)]
+Deviation = Annotated[float, Field(ge=1e-6, le=1000)]
+"""Of channels in [0, 1]; bounded so that no pixel becomes infinite."""
 
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -33,8 +36,8 @@ class Preprocess(Strict):
         "crop: resize the shorter side and keep the centre; pad: resize the longer side and add grey borders",
     )
     interpolation: Interpolation = Field("bicubic", description="antialiased resampling")
-    mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="subtracted from RGB in [0, 1]")
-    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="divides RGB in [0, 1]")
+    mean: tuple[Mean, Mean, Mean] = Field((0.485, 0.456, 0.406), description="subtracted from RGB in [0, 1]")
+    std: tuple[Deviation, Deviation, Deviation] = Field((0.229, 0.224, 0.225), description="divides RGB in [0, 1]")
 
     def __call__(self, image: Image.Image | Pixels) -> Pixels:
         """Return (size, size, 3) uint8 of a whole image; normalisation follows on the device."""

@@ -1,6 +1,5 @@
 """calibration.json in a checkpoint folder: the threshold on the cosine, and the rates measured at it."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ from pydantic import ValidationError, field_validator
 from eml.config import Strict
 from eml.errors import CheckpointError
 from eml.files import digest
+from eml.json_files import read_json
 
 FORMAT = 1
 NAME = "calibration.json"
@@ -97,7 +97,7 @@ def read_calibration(folder: Path) -> Calibration | None:
         return None
     advice = "run eml calibrate again, or delete it"
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = read_json(file)
         if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
             raise CheckpointError(
                 f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"

@@ -1,6 +1,5 @@
 """A checkpoint: a self-describing folder with weights, architecture, preprocessing, labels, metrics. No pickle."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,9 +15,11 @@ from eml.config import Strict
 from eml.errors import CheckpointError
 from eml.files import whole_folder, write_json
 from eml.images.preprocess import Preprocess
+from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder
 from eml.models.pointers import find_checkpoint
+from eml.models.weights import refuse_not_finite
 
 FORMAT = 1
 
@@ -89,32 +90,55 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     folder = find_checkpoint(path)
     config = _read_config(folder / "config.json")
-    embedder = build_embedder(config.model, config.preprocess.size)
+    embedder = _build(config, folder / "config.json")
     file = folder / "model.safetensors"
     try:
         embedder.load_state_dict(load_file(file))
-    except (SafetensorError, RuntimeError, OSError) as error:
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         problem = f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}"
         raise CheckpointError(problem, code="damaged-file") from error
-    labels, metrics = _read_json(folder / "labels.json"), _read_json(folder / "metrics.json")
+    refuse_not_finite(embedder, str(file))
+    labels, metrics = read_labels(folder), _read_json(folder / "metrics.json", dict[str, Any])
     return Checkpoint(folder, embedder.eval(), config, labels, metrics)
+
+
+def _build(config: CheckpointConfig, file: Path) -> Embedder:
+    """Return the network of a config, without its weights."""
+    model = config.model.model_copy(update={"weights": "none"})  # no file or hub elsewhere: the folder holds them all
+    embedder = build_embedder(model, config.preprocess.size)
+    if embedder.size != config.embedding_size:
+        problem = f"{file}: embedding_size is {config.embedding_size:,}, and the network in it has {embedder.size:,}"
+        raise CheckpointError(problem, code="damaged-file")
+    return embedder
 
 
 def _read_config(file: Path) -> CheckpointConfig:
     data = _read_json(file)
-    if isinstance(data, dict) and data.get("format", FORMAT) > FORMAT:
+    if isinstance(data, dict) and isinstance(data.get("format"), int | float) and data["format"] > FORMAT:
         raise CheckpointError(
             f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
         )
     try:
         return CheckpointConfig.model_validate(data)
     except ValidationError as error:
-        problem = f"{file}: not a checkpoint's config.json: {error.errors()[0]['msg']}"
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "it"
+        problem = f"{file}: not a checkpoint's config.json ({key}: {first['msg']})"
         raise CheckpointError(problem, code="damaged-file") from error
 
 
-def _read_json(file: Path) -> Any:
+def read_labels(folder: Path) -> list[str]:
+    """Return the classes that the checkpoint in a folder was trained on.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    labels: list[str] = _read_json(folder / "labels.json", list[str], MOST_BYTES_OF_LISTS)
+    return labels
+
+
+def _read_json(file: Path, kind: Any = Any, most_bytes: int = MOST_BYTES) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file, kind, most_bytes)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read: {error}", code="damaged-file") from error

@@ -20,7 +20,7 @@ from eml.errors import CheckpointError, ConfigError
 from eml.images.preprocess import Preprocess
 from eml.models.config import ModelConfig
 from eml.models.pooling import put_gem
-from eml.models.weights import load_initial_weights
+from eml.models.weights import load_initial_weights, refuse_not_finite
 
 # Training these in channels_last on a CPU corrupts the heap in torch 2.14, which ends the process without an error.
 _ABORTS_IN_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
@@ -86,6 +86,8 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
     embedder = Embedder(backbone, neck, size, frozen)
     if isinstance(config.weights, Path) and config.weights.is_dir():
         load_initial_weights(embedder, config.backbone, config.weights)
+    if isinstance(config.weights, Path):
+        refuse_not_finite(embedder, f"model.weights: {config.weights}", "model.weights")
     if config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST) or (frozen and _has_unsafe_group_norm(backbone)):
         embedder.memory_format = torch.contiguous_format
     return embedder.to(memory_format=embedder.memory_format)

@@ -1,13 +1,14 @@
 """Initial weights from another checkpoint of eml."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from eml.errors import CheckpointError
+from eml.json_files import read_json
 from eml.models.pointers import find_checkpoint
 
 
@@ -24,7 +25,7 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path) -> No
     """
     folder = find_checkpoint(source)
     try:
-        stored_backbone = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]["backbone"]
+        stored_backbone = read_json(folder / "config.json", dict[str, Any])["model"]["backbone"]
         tensors = load_file(folder / "model.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise _error(f"{folder}: damaged: {error}", "damaged-file") from error
@@ -41,6 +42,24 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path) -> No
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise _error(f"{folder} does not fit: {reason}", "weights-do-not-fit") from error
+
+
+def refuse_not_finite(network: nn.Module, source: str, parameter: str | None = None) -> None:
+    """Check that a network's weights give embeddings.
+
+    Args:
+        network: The network, with its weights loaded.
+        source: Where they come from, for the message.
+        parameter: The parameter that named it.
+
+    Raises:
+        CheckpointError: A parameter is NaN or infinite, or a buffer is NaN.
+    """
+    bad = [name for name, weight in network.named_parameters() if not weight.isfinite().all()]
+    bad += [name for name, buffer in network.named_buffers() if buffer.isnan().any()]  # -inf can be a mask
+    if bad:
+        text = f"{source}: {len(bad):,} of its tensors have values that are NaN or infinite, first {bad[0]}"
+        raise CheckpointError(text, code="damaged-file", parameter=parameter)
 
 
 def _error(problem: str, code: str) -> CheckpointError:

@@ -1,15 +1,18 @@
 """Curves of training runs: of one run, or of several to compare."""
 
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eml.errors import DataError, Problem
 from eml.files import whole_file
+from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, is_run_folder
 from eml.reports import own_plots
 
+STEPS = "steps.jsonl"
+LARGEST = 1e300  # that can be drawn
 METRICS = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 MADE_BY = "eml plot"
 STYLES = ("-", "--", ":", "-.")  # lines differ by style as well as by colour
@@ -29,7 +32,7 @@ def draw_curves(run: Path) -> Path:
     Returns:
         The path of the plot, curves.png in the run folder.
     """
-    steps, validations = _read_lines(run / "steps.jsonl"), _read_lines(run / "metrics.jsonl")
+    steps, validations = _read_lines(run / STEPS), _read_lines(run / "metrics.jsonl")
     figure, left, right = _panels()
     numbers, losses = _column(steps, "step"), _column(steps, "loss")
     left.plot(numbers, losses, color="0.8", linewidth=0.8)
@@ -81,7 +84,7 @@ def draw_comparison(runs: Sequence[Path], metric: str, out: Path) -> Path:
     check_runs(runs, metric)
     figure, left, right = _panels()
     for index, (run, name) in enumerate(zip(runs, name_runs(runs), strict=True)):
-        steps, validations = _read_lines(run / "steps.jsonl"), _read_lines(run / "metrics.jsonl")
+        steps, validations = _read_lines(run / STEPS), _read_lines(run / "metrics.jsonl")
         style = {"color": f"C{index % 10}", "linestyle": STYLES[index % len(STYLES)], "label": name}
         left.plot(_column(steps, "step"), _smooth(_column(steps, "loss")), **style)
         lines = [line for line in validations if metric in line]
@@ -103,7 +106,7 @@ def find_best(run: Path, metric: str) -> BestEpoch:
 def find_questions(run: Path) -> dict[str, str]:
     """Return validation set → which question it answers; {} of a run whose run.json does not say so."""
     try:
-        sets = json.loads((run / RUN_FILE).read_text(encoding="utf-8")).get("validations", {})
+        sets = read_json(run / RUN_FILE, dict[str, Any]).get("validations", {})
         return {str(name): str(facts["question"]) for name, facts in sets.items()}
     except (OSError, ValueError, AttributeError, KeyError, TypeError):  # run.json may be of an older eml
         return {}
@@ -139,7 +142,7 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 def _column(lines: list[dict[str, Any]], key: str) -> list[float]:
-    return [line[key] for line in lines]
+    return [line.get(key, math.nan) for line in lines]
 
 
 def _smooth(values: list[float], weight: float = 0.95) -> list[float]:
@@ -152,6 +155,23 @@ def _smooth(values: list[float], weight: float = 0.95) -> list[float]:
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log; each has the numbers that every line of it has.
+
+    Raises:
+        DataError: The file is damaged.
+    """
     if not file.is_file():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    keys = ("step", "loss") if file.name == STEPS else ("epoch",)
+    try:
+        lines: list[dict[str, Any]] = read_json_lines(file, dict[str, Any])
+        for number, line in enumerate(lines, 1):
+            if wrong := [key for key in keys if not _is_number(line.get(key))]:
+                raise ValueError(f"line {number}: {wrong[0]} is no number")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read: {error}", code="damaged-file", parameter="runs") from error
+    return [{key: value for key, value in line.items() if _is_number(value)} for line in lines]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST

@@ -9,6 +9,7 @@ from eml.head.config import HeadConfig
 from eml.images.augment import Augment
 from eml.images.augment.standard import Standard
 from eml.images.mixes import Mix
+from eml.images.preprocess import Deviation, Mean
 from eml.images.samplers import Sampler
 from eml.images.samplers.shuffle import Shuffle
 from eml.losses import Loss
@@ -94,8 +95,8 @@ class ImageConfig(Strict):
         "squash", description="squash: aspect ratio lost, nothing cut off; crop: middle square; pad: grey borders"
     )
     interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = Field(None, description="antialiased resampling")
-    mean: tuple[float, float, float] | None = Field(None, description="RGB mean in [0, 1]")
-    std: tuple[float, float, float] | None = Field(None, description="RGB standard deviation in [0, 1]")
+    mean: tuple[Mean, Mean, Mean] | None = Field(None, description="RGB mean in [0, 1]")
+    std: tuple[Deviation, Deviation, Deviation] | None = Field(None, description="RGB standard deviation in [0, 1]")
 
 
 class LearningRates(Strict):

@@ -1,7 +1,7 @@
 """Read embeddings in which to look for label errors, from a cross-validation or a file, and find their images."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from eml.dataset.problems import file_problems
 from eml.dataset.table import Table
 from eml.errors import DataError
+from eml.files import is_path
 from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
+from eml.json_files import read_json
 from eml.retrieval.label_errors import EmbeddedImages
 from eml.training.cross_validation import FOLDS, OUT_OF_FOLD
 
@@ -57,10 +59,11 @@ def read_embedded(
 
 def _recorded_root(path: Path) -> Path | None:
     try:
-        facts = json.loads((path.parent / FOLDS).read_text(encoding="utf-8"))
+        root = read_json(path.parent / FOLDS, dict[str, Any]).get("root")
     except (OSError, ValueError):
         return None
-    return Path(facts["root"]) if path.name == OUT_OF_FOLD and "root" in facts else None
+    is_root = path.name == OUT_OF_FOLD and isinstance(root, str) and is_path(root)
+    return Path(root) if is_root else None
 
 
 def _spaces(path: Path, table: Table) -> NDArray[np.int64]:

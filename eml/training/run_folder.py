@@ -16,7 +16,7 @@ import platform
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from eml.config import dump
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
 from eml.files import TEMPORARY_PREFIX, digest, whole_file, write_json, write_text
+from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, is_run_folder, point
 from eml.training.config import RunConfig
 
@@ -150,10 +151,20 @@ class RunFolder:
             ) from error
 
     def read(self, log: str) -> list[Line]:
-        """Return the lines of a log, without a half-written last line; none when there is no such file."""
+        """Return the lines of a log, without a half-written last line; none when there is no such file.
+
+        Raises:
+            CheckpointError: The file is damaged.
+        """
         file = self.path / f"{log}.jsonl"
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []
-        return [json.loads(line) for line in lines]
+        if not file.is_file():
+            return []
+        lines: list[Line] = _intact(file, lambda: read_json_lines(file, Line, cut=True))
+        keys = ("step",) if log == "steps" else ("step", "epoch")
+        for number, line in enumerate(lines, 1):
+            if not all(isinstance(line.get(key), int) for key in keys):
+                raise CheckpointError(f"{file}: line {number} has no {' and '.join(keys)}", code="damaged-file")
+        return lines
 
     def cut(self, step: int, epoch: int) -> None:
         """Remove log lines of steps after `step` and of epochs after `epoch`, which the run will write again."""
@@ -165,8 +176,11 @@ class RunFolder:
 
     def note_changes(self, config: RunConfig, step: int, changes: list[str]) -> None:
         """Record in run.json what was changed on resuming, and write config.yaml again."""
-        facts = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
-        facts.setdefault("changes", []).append({"step": step, "changes": [line.strip() for line in changes]})
+        file = self.path / RUN_FILE
+        facts: dict[str, Any] = _intact(file, lambda: read_json(file, dict[str, Any]))
+        earlier = facts.get("changes")
+        change = {"step": step, "changes": [line.strip() for line in changes]}
+        facts["changes"] = [*(earlier if isinstance(earlier, list) else []), change]
         write_json(self.path / RUN_FILE, facts)
         write_text(self.path / "config.yaml", dump(config))
 
@@ -254,6 +268,14 @@ class RunFolder:
         for folder in (self.path, self.checkpoints):
             for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _intact(file: Path, read: Callable[[], Any]) -> Any:
+    """Return what a file of the run says. Raises CheckpointError when it cannot be read."""
+    try:
+        return read()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read: {error}", code="damaged-file") from error
 
 
 def _version_of(state: dict[str, Any]) -> int:

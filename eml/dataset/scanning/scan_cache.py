@@ -15,22 +15,50 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import FileRecord
 from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.sidecar import from_folder
 from eml.files import whole_file
+from eml.units import MIB
 
 _LINE = 10_000  # records; a line is parsed as a whole
 _PROBLEM = ("file_name", "mtime", "bytes", "reason", "detail")  # fields of the record of an unusable file
 _IMAGE = tuple(field.name for field in fields(FileRecord) if field.name not in ("reason", "detail"))
+_LONGEST = 32 * MIB  # characters of a line
 VERSION = 2
 """Raise it when the same file might be read with another result: records of other versions are not used."""
+
+
+_Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+_Hash = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
+_Content = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+_Record = (
+    tuple[str, _Whole, _Count, _Content, _Count, _Count, str, str, _Hash]  # as _IMAGE
+    | tuple[str, _Whole, _Count, str, str]  # as _PROBLEM
+)
+
+
+@dataclass
+class _RecordLine:
+    """The content of a line."""
+
+    settings: dict[str, Any]
+    records: list[_Record]
+
+
+@cache
+def _content() -> TypeAdapter[_RecordLine]:
+    return TypeAdapter(_RecordLine)
 
 
 @dataclass(frozen=True)
@@ -104,18 +132,21 @@ class ScanCache:
                 self._report(f"warning: {path}: cannot be used, so more files are read than necessary ({error})")
         return used, total
 
-    def _lines(self, path: Path) -> Iterator[list[list[Any]]]:
+    def _lines(self, path: Path) -> Iterator[list[_Record]]:
         with path.open(encoding="ascii") as file:
-            for line in file:
+            while line := file.readline(_LONGEST):
                 digest, _, text = line.rstrip("\n").partition(" ")
                 if digest != _digest(text.encode()):
                     raise ValueError("it is damaged")
-                content: dict[str, Any] = json.loads(text)
-                if content["settings"] != self._settings:
+                try:
+                    content = _content().validate_json(text)
+                except ValueError as error:  # pydantic's, of many lines
+                    raise ValueError("it holds something else than records") from error
+                if content.settings != self._settings:
                     return
-                yield content["records"]
+                yield content.records
 
-    def _put_unchanged(self, line: list[list[Any]], records: ScanRecords) -> int:
+    def _put_unchanged(self, line: list[_Record], records: ScanRecords) -> int:
         """Put the records whose files are unchanged; return their number."""
         files, used, position = records.files, 0, -1
         for values in line:
@@ -141,9 +172,10 @@ def _as_json(record: FileRecord) -> list[Any]:
     return [getattr(record, name) for name in names]
 
 
-def _from_json(values: list[Any]) -> FileRecord:
+def _from_json(values: _Record) -> FileRecord:
     names = _IMAGE if len(values) == len(_IMAGE) else _PROBLEM
-    return FileRecord(**dict(zip(names, values, strict=True)))
+    facts: dict[str, Any] = dict(zip(names, values, strict=True))
+    return FileRecord(**facts)
 
 
 def _reader(hash_kind: HashKind | None) -> list[str]:

@@ -1,6 +1,5 @@
 """A cache on disk. It is only appended to, so that a process killed at any moment leaves a valid cache."""
 
-import json
 import os
 import shutil
 import struct
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from eml.errors import DataError, OutputError
 from eml.files import whole_file, write_json
 from eml.images.cache.settings import CacheSettings, describe_header
+from eml.json_files import read_json
 from eml.progress import Report
 from eml.units import MIB
 
@@ -233,7 +233,7 @@ class CacheWriter:
 def read_header(path: Path) -> dict[str, Any] | None:
     """Read the header in a cache's folder; None when there is no readable header."""
     try:
-        header = json.loads((path / "header.json").read_text(encoding="utf-8"))
+        header = read_json(path / "header.json")
     except (OSError, ValueError):
         return None
     return header if isinstance(header, dict) and VERSION_KEYS & header.keys() else None
