@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -39,18 +39,50 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises OutputError when the folder cannot be written or the disk is full; `path` is then unchanged.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}")
+    with whole_files([path]) as temporaries:
+        yield temporaries[path]
+
+
+@contextmanager
+def whole_files(*groups: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+    """Yield path → temporary path beside it; when the block ends without an error, each replaces its path after fsync.
+
+    All of them are on the disk before the first one is replaced, so that a full disk changes nothing. Then they are
+    replaced one after the other in the order of the groups; a group is durable before the next one begins.
+
+    Raises OutputError as `whole_file` does, and names the file that failed.
+    """
+    paths = [path for group in groups for path in group]
+    temporaries = {path: temporary_path(path) for path in paths}
+    path = paths[0]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        path = paths[0]
+        yield temporaries
+        for path in paths:
+            _sync(temporaries[path])
+        for group in groups:
+            for path in group:
+                temporaries[path].replace(path)
+            for folder in dict.fromkeys(path.parent for path in group):
+                _sync(folder)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}", code="not-writable") from error
+        raise not_writable(path, error) from error
     finally:
-        with suppress(OSError):  # the parent may not be a folder; the first error says so
-            temporary.unlink()
+        for temporary in temporaries.values():
+            with suppress(OSError):  # the parent may not be a folder; the first error says so
+                temporary.unlink()
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a hidden name beside `path` that nothing else has."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+def not_writable(path: Path, error: OSError) -> OutputError:
+    """Return the error that a file could not be written."""
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}", code="not-writable")
 
 
 @contextmanager
@@ -59,7 +91,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     An existing `path` is replaced. It is moved aside first, so that one of the two is always complete.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = temporary_path(path)
     aside = temporary.with_name(temporary.name + "-old")
     try:
         temporary.mkdir(parents=True)
@@ -71,7 +103,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}", code="not-writable") from error
+        raise not_writable(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if aside.exists():
@@ -89,7 +121,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with a final newline; NaN is refused, since JSON has none."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return what `write_json` writes."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def unwritable(folder: Path) -> str | None:

@@ -120,10 +120,10 @@ class FilterResult(CommandResult):
 def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     """Filter a table and write what stays and what left."""
     from eml.dataset.filter import filter_table
-    from eml.dataset.pipeline import resolve
-    from eml.dataset.table import check_outputs, read_file_names, write_tables
+    from eml.dataset.pipeline import read_exclusions, resolve
+    from eml.dataset.table import check_outputs, write_tables
 
-    excluded = {path: read_file_names(path) for path in config.exclude}
+    excluded = {path: read_exclusions(path) for path in config.exclude}
     duplicates, rules = _rules(config, excluded)
     rules.check()
     folder = out_folder(config.dataset, config.out)

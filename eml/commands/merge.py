@@ -81,8 +81,8 @@ class MergeResult(CommandResult):
 @command(MergeConfig, arguments=("datasets",))
 def merge(config: MergeConfig, caller: Caller) -> MergeResult:
     """Merge the datasets and write the table."""
+    from eml.dataset.ancestry import PIPELINE
     from eml.dataset.merge import merge_sources
-    from eml.dataset.pipeline import PIPELINE
     from eml.dataset.table import SUFFIXES, check_outputs, write_tables
     from eml.files import refuse_file_name
 
@@ -137,7 +137,7 @@ def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[MergeSource]
 
 def _refuse_mixing(path: Path, inputs: Sequence[Path]) -> None:
     """Refuse a dataset's own folder: the commands after this one would take its tables for the merged one."""
-    from eml.dataset.pipeline import PIPELINE
+    from eml.dataset.ancestry import PIPELINE
 
     for source in inputs:
         same_folder = source.resolve().parent == path.resolve().parent
@@ -149,7 +149,7 @@ def _refuse_mixing(path: Path, inputs: Sequence[Path]) -> None:
 
 
 def _next_command(path: Path, merged: MergedDatasets) -> str | None:
-    from eml.dataset.pipeline import PIPELINE
+    from eml.dataset.ancestry import PIPELINE
 
     place = path.parent if path.stem == PIPELINE["merge"] else path
     if "hash" not in merged.table.frame.columns:

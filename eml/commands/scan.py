@@ -101,7 +101,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
         reread=config.reread,
         report=caller.note,
     )
-    frames = {errors: scanned.errors, path: scanned.table}
+    frames = {path: scanned.table, errors: scanned.errors}
     replaced = write_tables(
         frames, command=caller.command or "eml scan", root=config.dataset, overwrite=config.overwrite
     )

@@ -244,7 +244,9 @@ def train(config: TrainConfig, caller: Caller) -> Outcome:
     with caller.join(run.device, here) as processes:
         from eml.training.data import table_to_train_on
 
-        table = processes.after_first(lambda: table_to_train_on(run.data, caller.note, caller.progress))
+        table = processes.after_first(
+            lambda: table_to_train_on(run.data, caller.note, caller.progress, accept_stale=config.resume)
+        )
         if config.dry_run:
             return _dry_run(run, table, processes)
         with _observer(caller) as observe:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from eml.dataset.ancestry import PIPELINE
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, WHOLE_NUMBERS
-from eml.dataset.pipeline import PIPELINE, resolve
+from eml.dataset.pipeline import resolve
 from eml.dataset.problems import SHOWN, places
 from eml.dataset.table import SUFFIXES, Table
 from eml.errors import DataError, Problem
@@ -83,6 +84,7 @@ def merge_sources(
     labels: Labels = "apart",
     *,
     step: str,
+    accept_stale: bool = False,
     report: Report | None = None,
     progress: Progress | None = None,
 ) -> MergedDatasets:
@@ -96,7 +98,9 @@ def merge_sources(
     tables: dict[str, Table] = {}
     for name, source in zip(names, sources, strict=True):
         try:
-            tables[name] = resolve(source.path, step, source.root, report=report, progress=progress)
+            tables[name] = resolve(
+                source.path, step, source.root, accept_stale=accept_stale, report=report, progress=progress
+            )
         except DataError as error:
             problems += error.problems
     if problems:

@@ -3,22 +3,14 @@
 import shlex
 from pathlib import Path
 
+from eml.dataset.ancestry import PIPELINE, refuse_stale, refuse_unwritten, stale, staleness, tables_of
 from eml.dataset.boxes import check_boxes
 from eml.dataset.scanning.listing import list_files
 from eml.dataset.scanning.scan import errors_path, scan_folder
-from eml.dataset.sidecar import recorded_root, sidecar_path, sources, written_after
+from eml.dataset.sidecar import recorded_root, sidecar_path, sources
 from eml.dataset.table import SUFFIXES, Table, check_outputs, read_file_names, read_table, write_tables
 from eml.errors import DataError
 from eml.progress import Progress, Report
-
-PIPELINE = {
-    "scan": "dataset_info",
-    "merge": "dataset_merged",
-    "filter": "dataset_info_filtered",
-    "split": "dataset_train",
-    "kfold": "folds",
-}
-"""Each command in order, and the table that it leaves for those after it."""
 
 
 def resolve(
@@ -27,31 +19,31 @@ def resolve(
     root: Path | None = None,
     *,
     out: Path | None = None,
+    accept_stale: bool = False,
     report: Report | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """Return the table that a command reads when the user gives it `source`.
 
     A table is read itself. Of a folder it is the table furthest along the pipeline that the commands before `step`
-    wrote there (or into `out`, from this folder); a folder without one is scanned first, into `out`.
+    wrote there (or into `out`, from this folder); a folder without one is scanned first, into `out`. Either way it
+    must be up to date; of a folder, also with the files in it.
 
     Args:
         source: A table or a folder.
         step: The command: filter, split, kfold, or any that comes after them.
         root: The folder of a table's images.
         out: The folder that the command writes to, where it is not `source`.
+        accept_stale: Report a table that is out of date, and read it.
         report: Receives the name of the table that is read.
         progress: Shows the progress of a scan.
 
     Raises:
-        DataError: The source does not exist, or the table is older than its sources.
+        DataError: The source does not exist, or the table is out of date.
     """
     report = report or (lambda line: None)
     if source.is_file():
-        table = read_table(source, root, check_files=True)
-        for note in table.notes:
-            report(note)
-        return table
+        return read_current_table(source, root, accept_stale=accept_stale, report=report)
     if not source.exists():
         raise DataError(f"{source}: no such file or folder", code="missing-file", parameter="dataset")
     if root is not None:
@@ -60,10 +52,55 @@ def resolve(
     path = _newest_table(source, step, out)
     if path is None:
         path = _scan(source, out or source, report, progress)
-    else:
-        _refuse_stale(path)
+    elif not accept_stale:
+        refuse_stale(path)
+        _refuse_changed_folders(path)
+    elif problem := staleness(path):
+        report(f"warning: {problem}")
     report(f"table: {path}")
     return read_table(path, check_files=True)
+
+
+def read_current_table(
+    source: Path,
+    root: Path | None = None,
+    *,
+    check_files: bool = True,
+    accept_stale: bool = False,
+    report: Report = lambda line: None,
+) -> Table:
+    """Return a table that was given by its name.
+
+    Args:
+        source: The table.
+        root: The folder of its images.
+        check_files: Require that every image exists.
+        accept_stale: Report a table that is out of date, and read it.
+        report: Receives how the table differs from its file.
+
+    Raises:
+        DataError: The table is out of date, or cannot be read.
+    """
+    problem = staleness(source)
+    if problem is not None and not accept_stale:
+        raise problem
+    if problem is not None:
+        report(f"warning: {problem}")
+    table = read_table(source, root, check_files=check_files)
+    for note in table.notes:
+        report(note)
+    return table
+
+
+def read_exclusions(source: Path) -> list[str]:
+    """Return the `file_name` column of a list of images to leave out, such as suspects.csv.
+
+    Raises:
+        DataError: The list is out of date, or cannot be read.
+    """
+    if source.is_file():
+        refuse_stale(source)
+    return read_file_names(source)
 
 
 def test_table(folder: Path) -> Path | None:
@@ -72,10 +109,12 @@ def test_table(folder: Path) -> Path | None:
     Raises:
         DataError: The table is out of date.
     """
+    if tables := tables_of(folder, "dataset_test"):
+        refuse_stale(tables[0])
+        _refuse_changed_folders(tables[0])
+        return tables[0]
     for suffix in SUFFIXES:
-        if (path := folder / f"dataset_test{suffix}").is_file():
-            _refuse_stale(path)
-            return path
+        refuse_unwritten(folder / f"dataset_test{suffix}")
     return None
 
 
@@ -106,16 +145,15 @@ def _newest_table(folder: Path, step: str, out: Path | None) -> Path | None:
     return path
 
 
-def _before(step: str) -> list[str]:
-    commands = list(PIPELINE)
-    return commands[: commands.index(step)] if step in PIPELINE else commands
-
-
 def _furthest(folder: Path, step: str) -> Path | None:
-    for command in reversed(_before(step)):
-        paths = [path for suffix in SUFFIXES if (path := folder / f"{PIPELINE[command]}{suffix}").is_file()]
-        if paths:
+    """Return the table of the last step before `step` that left one; refuse one of which only the sidecar is there."""
+    commands = list(PIPELINE)
+    for command in reversed(commands[: commands.index(step)] if step in PIPELINE else commands):
+        if paths := tables_of(folder, PIPELINE[command]):
             return max(paths, key=lambda path: path.stat().st_mtime)
+        if command != "scan":  # which is repeated where its table is missing
+            for suffix in SUFFIXES:
+                refuse_unwritten(folder / f"{PIPELINE[command]}{suffix}")
     return None
 
 
@@ -125,8 +163,8 @@ def _scan(folder: Path, out: Path, report: Report, progress: Progress | None) ->
     check_outputs(outputs)
     report(f"no table in {folder}: scanning it")
     scan = scan_folder(folder, progress=progress, table_path=path, report=report)
-    command = shlex.join(["eml", "scan", str(folder)])
-    write_tables({outputs[1]: scan.errors, path: scan.table}, command=command, root=folder)
+    command = _scan_command(folder, out)
+    write_tables({path: scan.table, outputs[1]: scan.errors}, command=command, root=folder)
     warnings = list(scan.warnings)
     if len(scan.errors):
         warnings.append(f"files that cannot be used: {len(scan.errors):,}, see {outputs[1]}")
@@ -135,34 +173,16 @@ def _scan(folder: Path, out: Path, report: Report, progress: Progress | None) ->
     return path
 
 
-def _refuse_stale(path: Path) -> None:
-    """Raise a DataError where the table, or one that it came from, is older than its sources."""
-    used = {path.resolve()}
-    for output, source, changed in sources(path):
-        used.add(source.resolve())
-        if changed:
-            reason = f"{source} was changed after {output.name} was made from it"
-            raise _stale(path, f"{reason}. {_run_again(output)}")
-    for earlier in _before(_command_of(path)):
-        for table in (path.with_name(f"{PIPELINE[earlier]}{suffix}") for suffix in SUFFIXES):
-            if table.is_file() and table.resolve() not in used and written_after(table, path):
-                raise _stale(path, f"{table.name} is newer and was not used for it. {_run_again(path)}")
-    for table in used:
-        if table.stem == PIPELINE["scan"] and table.is_file() and sidecar_path(table).exists():
-            _refuse_changed_folder(table)
+def _scan_command(folder: Path, out: Path) -> str:
+    elsewhere = ["--out", str(out)] if out.resolve() != folder.resolve() else []
+    return shlex.join(["eml", "scan", str(folder), *elsewhere])
 
 
-def _stale(table: Path, reason: str) -> DataError:
-    return DataError(f"{table}: is out of date: {reason}", code="out-of-date")
-
-
-def _command_of(table: Path) -> str:
-    """Return the command that writes tables of this name."""
-    return next((command for command, stem in PIPELINE.items() if stem == table.stem), "split")
-
-
-def _run_again(table: Path) -> str:
-    return f"Run eml {_command_of(table)} again, or give the table to use"
+def _refuse_changed_folders(table: Path) -> None:
+    """Raise a DataError where a folder that the table came from has other files than when it was scanned."""
+    for path in {table: None} | {source: None for _, source, _ in sources(table)}:
+        if path.stem == PIPELINE["scan"] and path.is_file() and sidecar_path(path).exists():
+            _refuse_changed_folder(path)
 
 
 def _refuse_changed_folder(info: Path) -> None:
@@ -180,4 +200,4 @@ def _refuse_changed_folder(info: Path) -> None:
         if names
     ]
     if changes:
-        raise _stale(info, f"since the scan, {' and '.join(changes)}. Run: eml scan {root}")
+        raise stale(info, f"since the scan, {' and '.join(changes)}. Run: {_scan_command(root, info.parent)}")

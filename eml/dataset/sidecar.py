@@ -1,6 +1,7 @@
 """The sidecar `NAME.eml.json` of a table: which command wrote it, from what, and where its images are."""
 
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 from eml.config.text import shown
 from eml.errors import DataError
 from eml.files import NO_PATH, digest, is_path, write_json
-from eml.json_files import read_json
+from eml.json_files import is_json_with, read_json
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,14 @@ class Sidecar:
     """Digest of eml's own table that this one replaced; a kill between the writing of the sidecar and of the table
     then leaves a table that is still known as eml's."""
     notes: dict[str, Any] = field(default_factory=dict)
+    overwrites: str | None = None
+    """Digest of a file of the user's that this table replaced."""
+    folder: str | None = None
+    """The folder of the table when it was written: root and inputs that were moved with it are found by it."""
+    write: str | None = None
+    """The tables that one command wrote together have the same one; None where an earlier eml wrote the table."""
+    siblings: dict[str, str] = field(default_factory=dict)
+    """Name and digest of the other tables that the command wrote in the same folder."""
 
 
 def sidecar_path(table: Path) -> Path:
@@ -61,33 +70,72 @@ def _check_paths(sidecar: Sidecar) -> None:
     for number, recorded in enumerate(sidecar.inputs):
         if not {"path", "digest"} <= recorded.keys():
             raise ValueError(f"inputs.{number} has no path and digest")
-    for path in (sidecar.root, *(recorded["path"] for recorded in sidecar.inputs)):
+    folder = [sidecar.folder] if sidecar.folder is not None else []
+    for path in (sidecar.root, *folder, *(recorded["path"] for recorded in sidecar.inputs), *sidecar.siblings):
         if not is_path(path):
             raise ValueError(f"{shown(path)} is {NO_PATH}")
+    for name in sidecar.siblings:
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise ValueError(f"siblings: {shown(name)} is no name of a file")
+
+
+def is_sidecar(path: Path) -> bool:
+    """Return whether the file is a sidecar as eml writes it, of any version, and not a file of the user's."""
+    return is_json_with(path, {"command", "eml_version", "created", "root", "inputs", "digest"})
 
 
 def write_sidecar(
     table: Path, written: Path, *, command: str, root: Path, inputs: Iterable[Path], notes: Mapping[str, Any] | None
 ) -> None:
     """Write the sidecar of `table`, whose bytes lie in `written` and are moved there next."""
-    folder = table.parent
-    before = digest(table) if written_by_eml(table) else None
-    sidecar = Sidecar(
-        command=command,
-        eml_version=version("easy-metric-learning"),
-        created=datetime.now(UTC).isoformat(),
-        root=from_folder(root, folder),
-        inputs=[{"path": from_folder(path, folder), "digest": digest(path)} for path in inputs],
-        digest=digest(written),
-        replaces=before,
-        notes=dict(notes or {}),
-    )
-    write_json(sidecar_path(table), sidecar.__dict__)
+    sidecars = describe({table: written}, command=command, root=root, inputs=inputs, notes=notes)
+    write_json(sidecar_path(table), sidecars[table].__dict__)
+
+
+def describe(
+    written: Mapping[Path, Path],
+    *,
+    command: str,
+    root: Path,
+    inputs: Iterable[Path] = (),
+    notes: Mapping[str, Any] | None = None,
+) -> dict[Path, Sidecar]:
+    """Return the sidecar of each table of one command.
+
+    Args:
+        written: Table → the file that holds its bytes and is moved there next.
+        command: The command line that wrote the tables.
+        root: The folder of their images.
+        inputs: The files that were read for them.
+        notes: What later commands should know of the tables.
+    """
+    digests = {table: digest(file) for table, file in written.items()}
+    recorded = [(path, digest(path)) for path in inputs]
+    created, identifier = datetime.now(UTC).isoformat(), uuid.uuid4().hex
+    sidecars = {}
+    for table in written:
+        folder, is_ours = table.parent, written_by_eml(table)
+        before = digest(table) if table.is_file() else None
+        sidecars[table] = Sidecar(
+            command=command,
+            eml_version=version("easy-metric-learning"),
+            created=created,
+            root=from_folder(root, folder),
+            inputs=[{"path": from_folder(path, folder), "digest": value} for path, value in recorded],
+            digest=digests[table],
+            replaces=before if is_ours else None,
+            notes=dict(notes or {}),
+            overwrites=None if is_ours else before,
+            folder=folder.resolve().as_posix(),
+            write=identifier,
+            siblings={path.name: value for path, value in digests.items() if path != table and path.parent == folder},
+        )
+    return sidecars
 
 
 def written_by_eml(table: Path) -> bool:
     """Return whether the file has exactly the bytes that eml wrote."""
-    if not table.is_file() or (sidecar := read_sidecar(table)) is None:
+    if not table.is_file() or not is_sidecar(sidecar_path(table)) or (sidecar := read_sidecar(table)) is None:
         return False
     return digest(table) in (sidecar.digest, sidecar.replaces)
 
@@ -101,7 +149,7 @@ def written_after(table: Path, earlier: Path) -> bool:
 def recorded_root(table: Path) -> Path | None:
     """Return the images' folder that the sidecar records, None without a sidecar."""
     sidecar = read_sidecar(table)
-    return None if sidecar is None else _resolved(sidecar.root, table.parent)
+    return None if sidecar is None else _resolved(sidecar.root, table, sidecar)
 
 
 def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:
@@ -114,8 +162,10 @@ def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:
     while waiting:
         output = waiting.pop(0)
         sidecar = read_sidecar(output)
-        for recorded in sidecar.inputs if sidecar else []:
-            path = _resolved(recorded["path"], output.parent)
+        if sidecar is None:
+            continue
+        for recorded in sidecar.inputs:
+            path = _resolved(recorded["path"], output, sidecar)
             yield output, path, path.is_file() and digest(path) != recorded["digest"]
             if path.resolve() not in seen:
                 seen.add(path.resolve())
@@ -130,5 +180,10 @@ def from_folder(path: Path, folder: Path) -> str:
     return path.as_posix()
 
 
-def _resolved(recorded: str, folder: Path) -> Path:
-    return Path(os.path.normpath(folder / recorded))
+def _resolved(recorded: str, table: Path, sidecar: Sidecar) -> Path:
+    """Return a recorded path; an absolute one that is gone may have been moved together with the table."""
+    path, folder = Path(os.path.normpath(table.parent / recorded)), table.parent
+    if path.exists() or sidecar.folder is None or not Path(recorded).is_absolute():
+        return path
+    along = Path(os.path.normpath(folder.resolve() / os.path.relpath(recorded, sidecar.folder)))
+    return along if along.exists() else path

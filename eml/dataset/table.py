@@ -15,9 +15,9 @@ import pandas as pd
 from eml.dataset.columns import REQUIRED, parse_columns, repeated_rows
 from eml.dataset.oml_tables import OML_NOTE, from_oml, is_oml, missing_columns
 from eml.dataset.problems import RowProblems, at_lines, file_problems, path_problems
-from eml.dataset.sidecar import recorded_root, sidecar_path, sources, write_sidecar, written_by_eml
+from eml.dataset.sidecar import describe, is_sidecar, recorded_root, sidecar_path, sources, written_by_eml
 from eml.errors import DataError, OutputError, Problem
-from eml.files import digest, text_digest, unwritable, whole_file
+from eml.files import digest, json_text, not_writable, text_digest, unwritable, whole_files
 
 SUFFIXES = (".csv", ".parquet")
 _NO_PYARROW = "Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'"
@@ -120,10 +120,7 @@ def write_table(
     notes: Mapping[str, Any] | None = None,
 ) -> Table:
     """Write the table whole, with its sidecar beside it. Raises OutputError by the rules of `check_outputs`."""
-    check_outputs([path], inputs=inputs, overwrite=overwrite)
-    with whole_file(path) as temporary:
-        _write_frame(frame, temporary, path)
-        write_sidecar(path, temporary, command=command, root=root, inputs=inputs, notes=notes)
+    write_tables({path: frame}, command=command, root=root, inputs=inputs, overwrite=overwrite, notes=notes)
     return Table(frame, root, path)
 
 
@@ -136,10 +133,25 @@ def write_tables(
     overwrite: bool = False,
     notes: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write several tables of one command, none unless all may be written. Returns the paths that were replaced."""
+    """Write the tables of one command as one deed, and return the paths that were replaced.
+
+    Nothing is replaced before all tables are on the disk. Then the sidecars are, which name each other's tables, then
+    the tables: the first one, which should be the one that later commands read, at the end, so that it is there only
+    if all are. Where a kill comes between, `eml.dataset.ancestry` sees it from any of them.
+
+    Raises:
+        OutputError: By the rules of `check_outputs`, or nothing more can be written.
+    """
     replaced = check_outputs(list(frames), inputs=inputs, overwrite=overwrite)
-    for path, frame in frames.items():
-        write_table(frame, path, command=command, root=root, inputs=inputs, overwrite=overwrite, notes=notes)
+    sidecars = {path: sidecar_path(path) for path in frames}
+    with whole_files([*sidecars.values()], [*frames][::-1]) as temporaries:
+        for path, frame in frames.items():
+            _write_frame(frame, temporaries[path], path)
+        described = describe(
+            {path: temporaries[path] for path in frames}, command=command, root=root, inputs=inputs, notes=notes
+        )
+        for path, sidecar in described.items():
+            temporaries[sidecars[path]].write_text(json_text(sidecar.__dict__), encoding="utf-8")
     return replaced
 
 
@@ -161,8 +173,12 @@ def check_outputs(paths: Sequence[Path], *, inputs: Sequence[Path] = (), overwri
         elif path.is_dir():
             problems.append(Problem(f"{path}: is a folder, not a table. Give another `out`", "not-a-file", "out"))
         elif path.exists() and not overwrite and not written_by_eml(path):
-            reason = "was changed since eml wrote it" if sidecar_path(path).exists() else "was not written by eml"
+            reason = "was changed since eml wrote it" if is_sidecar(sidecar_path(path)) else "was not written by eml"
             text = f"{path}: exists and {reason}. Set `overwrite` to replace it, or give another `out`"
+            problems.append(Problem(text, "file-exists", "overwrite"))
+        elif sidecar_path(path).exists() and not overwrite and not is_sidecar(sidecar_path(path)):
+            text = f"{sidecar_path(path)}: exists and was not written by eml, which would write the facts about "
+            text += f"{path.name} there. Set `overwrite` to replace it, or give another `out`"
             problems.append(Problem(text, "file-exists", "overwrite"))
         elif path.exists():
             replaced.append(path)
@@ -218,6 +234,14 @@ def _read_csv(source: Path) -> pd.DataFrame:
 
 
 def _write_frame(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
+    """Write the frame to a temporary file in the format of `path`, which an error names."""
+    try:
+        _write_rows(frame, temporary, path)
+    except OSError as error:
+        raise not_writable(path, error) from error
+
+
+def _write_rows(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
     if path.suffix == ".parquet":
         try:
             frame.to_parquet(temporary, index=False)

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eml.dataset.pipeline import table_to_evaluate
-from eml.dataset.table import Table, read_table
+from eml.dataset.pipeline import read_current_table, table_to_evaluate
+from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.evaluation.analysis import EvaluationAnalysis, analyze
 from eml.evaluation.evaluate import Evaluation, evaluate_embeddings, evaluate_model
@@ -158,7 +158,7 @@ def evaluate_models(
 def _read_table(options: EvaluationOptions, path: Path, report: Report, progress: Progress) -> Table:
     """Read a table. Its images need not exist if all models are embeddings files; a report shows those that do."""
     if path.is_file() and not options.needs_images:
-        return read_table(path, options.root)
+        return read_current_table(path, options.root, check_files=False, report=report)
     return table_to_evaluate(path, options.root, report, progress)
 
 

@@ -141,7 +141,7 @@ def build_parts(
     data = training_data(table, config.data.fold)
     classes = data.sampler_classes(config.sampler.category_column, table.name)
     config.sampler.check(classes, config.batch_size, table.name)
-    validation = Validation(config.validation, table, data)
+    validation = Validation(config.validation, table, data, accept_stale=resume)
     networks = build_networks(config, data, device, resume=resume, processes=processes)
     augmenter = config.augment.build(networks.preprocess)
     optimizer = build_optimizer(config.optimizer, networks.embedder, networks.head)

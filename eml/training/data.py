@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from eml.dataset.boxes import check_boxes
 from eml.dataset.columns import ALWAYS_TEST
 from eml.dataset.merge import MergeSource, merge_sources
-from eml.dataset.pipeline import resolve
+from eml.dataset.pipeline import read_current_table, resolve
 from eml.dataset.splits.folds import RANDOM_SEED, K, add_folds
 from eml.dataset.splits.groups import group_rows
-from eml.dataset.table import Table, read_table
+from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set, label_codes
 from eml.images.samplers import Classes
@@ -59,7 +59,11 @@ class TrainingData:
 
 
 def table_to_train_on(
-    config: DataConfig, report: Report = lambda line: None, progress: Progress | None = None
+    config: DataConfig,
+    report: Report = lambda line: None,
+    progress: Progress | None = None,
+    *,
+    accept_stale: bool = False,
 ) -> Table:
     """Return the table of a config; for a folder its newest one, for a list of tables their merge.
 
@@ -69,18 +73,21 @@ def table_to_train_on(
         config: Names the table and the fold.
         report: Receives lines that say which table of a folder is used, and what is added.
         progress: Shows the progress of a scan, where one is needed.
+        accept_stale: Report a table that is out of date, and read it.
 
     Raises:
-        DataError: The table cannot be read, or has boxes that are not within their images.
+        DataError: The table is out of date or cannot be read, or has boxes that are not within their images.
     """
     if isinstance(config.table, Path):
-        table = resolve(config.table, "train", config.root, report=report, progress=progress)
+        table = resolve(config.table, "train", config.root, accept_stale=accept_stale, report=report, progress=progress)
     else:
         sources = [
             MergeSource(source) if isinstance(source, Path) else MergeSource(source.table, source.root, source.name)
             for source in config.table
         ]
-        merged = merge_sources(sources, config.labels, step="train", report=report, progress=progress)
+        merged = merge_sources(
+            sources, config.labels, step="train", accept_stale=accept_stale, report=report, progress=progress
+        )
         table = merged.table
         for note in merged.notes:
             report(f"warning: {note}")
@@ -169,11 +176,15 @@ def _validation(train: pd.DataFrame, held_out: pd.DataFrame, table_name: str) ->
 
 
 def validation_sets(
-    config: ValidationConfig, table: Table, data: TrainingData
+    config: ValidationConfig, table: Table, data: TrainingData, *, accept_stale: bool = False
 ) -> Iterator[tuple[str, tuple[Table, RetrievalSet]]]:
-    """Yield name → table and retrieval set: the held-out images under the name "", other tables under their own."""
+    """Yield name → table and retrieval set: the held-out images under the name "", other tables under their own.
+
+    Raises:
+        DataError: A table cannot be read or, unless `accept_stale`, is out of date.
+    """
     if data.validation is not None:
         yield "", (table, data.validation)
     for name, path in config.tables.items():
-        validation_table = read_table(path, check_files=True)
+        validation_table = read_current_table(path, accept_stale=accept_stale)
         yield name, (validation_table, build_retrieval_set(validation_table.frame, validation_table.name))

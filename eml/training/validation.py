@@ -50,9 +50,12 @@ class Validation:
         images: Number of images in all sets.
     """
 
-    def __init__(self, config: ValidationConfig, table: Table, data: TrainingData) -> None:
+    def __init__(
+        self, config: ValidationConfig, table: Table, data: TrainingData, *, accept_stale: bool = False
+    ) -> None:
         self.config = config
-        self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(validation_sets(config, table, data))
+        sets = validation_sets(config, table, data, accept_stale=accept_stale)
+        self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(sets)
         trained = replace(table, frame=data.frame)
         self.questions = {name: question_of(images, own, trained) for name, (own, images) in self.sets.items()}
         self.shown = shown_metrics(self.sets)

@@ -90,7 +90,8 @@ def test_the_merged_table_is_out_of_date_when_a_dataset_has_changed(
     eml(capsys, "scan", shoes)
     assert refused(capsys, "split", out, "--by", "alternate") == [
         f"{out}/dataset_merged.csv: is out of date: {shoes}/dataset_info.csv was changed after dataset_merged.csv was "
-        "made from it. Run eml merge again, or give the table to use"
+        "made from it. To use dataset_merged.csv as it is, give a copy of it with another name; else run: "
+        f"eml merge {shoes} {folder / 'bags'} --out {out} --json"
     ]
     eml(capsys, "merge", shoes, folder / "bags", "--out", out)
     assert eml(capsys, "split", out, "--by", "alternate")["train"]["images"] == 4 + 5

@@ -1,6 +1,7 @@
 """Given a folder, a step reads the table furthest along the way, and refuses one that is out of date."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from PIL import Image
 from eml.dataset.pipeline import resolve
 from eml.dataset.table import Table, read_table, write_table
 from eml.errors import DataError
+
+AS_IT_IS = "To use dataset_train.csv as it is, give a copy of it with another name"
 
 
 def image(root: Path, name: str) -> None:
@@ -86,9 +89,14 @@ def test_a_table_whose_source_has_changed_is_refused(folder: Path) -> None:
     step(fewer, "dataset_info_filtered.csv", "eml filter")
     assert problem(lambda: resolve(folder, "kfold")) == (
         f"{train}: is out of date: {filtered} was changed after dataset_train.csv was made from it. "
-        "Run eml split again, or give the table to use"
+        f"{AS_IT_IS}; else run eml split again"
     )
-    assert resolve(train, "kfold").path == train  # named, it is read
+    assert problem(lambda: resolve(train, "kfold")) == problem(lambda: resolve(folder, "kfold"))  # named or not
+    shutil.copy(train, folder / "mine.csv")
+    assert resolve(folder / "mine.csv", "kfold").path == folder / "mine.csv"
+    lines: list[str] = []
+    assert resolve(train, "train", accept_stale=True, report=lines.append).path == train
+    assert lines == [f"warning: {problem(lambda: resolve(train, 'kfold'))}"]
 
 
 def test_a_newer_table_that_was_passed_by_is_not_overlooked(folder: Path) -> None:
@@ -98,7 +106,7 @@ def test_a_newer_table_that_was_passed_by_is_not_overlooked(folder: Path) -> Non
     step(info, "dataset_info_filtered.csv", "eml filter")
     assert problem(lambda: resolve(folder, "kfold")) == (
         f"{train}: is out of date: dataset_info_filtered.csv is newer and was not used for it. "
-        "Run eml split again, or give the table to use"
+        f"{AS_IT_IS}; else run eml split again"
     )
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from eml.dataset.sidecar import read_sidecar, sources, written_after, written_by_eml
+from eml.dataset.ancestry import staleness
+from eml.dataset.sidecar import read_sidecar, written_by_eml
 from eml.dataset.table import SUFFIXES, read_columns
 from eml.errors import DataError
 
@@ -32,7 +33,7 @@ class TableState:
     """None if the file cannot be read."""
     classes: int | None
     state: str
-    """current; stale: its source has changed since; edited: changed since eml wrote it; foreign: without a sidecar."""
+    """current; stale: out of date; edited: changed since eml wrote it; foreign: without a sidecar."""
 
 
 def read_table_states(folder: Path) -> list[TableState]:
@@ -55,16 +56,14 @@ def read_table_states(folder: Path) -> list[TableState]:
             created=sidecar.created if sidecar else None,
             images=None if labels is None else len(labels),
             classes=None if labels is None else int(labels.nunique()),
-            state=_state(path, [earlier for earlier, state in states.items() if state.step != command]),
+            state=_state(path),
         )
     return list(states.values())
 
 
-def _state(path: Path, earlier: list[Path]) -> str:
+def _state(path: Path) -> str:
     if read_sidecar(path) is None:
         return "foreign"
-    if not written_by_eml(path):
-        return "edited"
-    used = {source.resolve() for _, source, _ in sources(path)}
-    skipped_newer = any(table.resolve() not in used and written_after(table, path) for table in earlier)
-    return "stale" if skipped_newer or any(changed for _, _, changed in sources(path)) else "current"
+    if staleness(path) is not None:
+        return "stale"
+    return "current" if written_by_eml(path) else "edited"
