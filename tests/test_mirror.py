@@ -46,6 +46,7 @@ TESTED_THROUGH = {
     "dataset/problems": "dataset/test_error_codes",
     "dataset/scanning/records": "dataset/scanning/test_scan_cache",
     "dataset/scanning/workers": "dataset/scanning/test_scan",
+    "dataset/table_files": "dataset/test_table",
     "distributed/heartbeat": "distributed/test_processes",
     "evaluation/analysis": "reports/test_evaluation",
     "evaluation/calibration": "cli/test_calibrate",

@@ -128,7 +128,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     rules.check()
     folder = out_folder(config.dataset, config.out)
     table = resolve(config.dataset, "filter", config.root, out=folder, report=caller.note, progress=caller.progress)
-    paths, inputs = _outputs(config, folder, table.source.suffix), [table.source, *excluded]
+    paths, inputs = _outputs(config, folder, table.suffix), [table.source, *excluded]
     check_outputs(paths, inputs=inputs, overwrite=config.overwrite)  # before the work, not after it
     filtered = filter_table(table, rules, caller.progress)
     frames = dict(zip(paths, (filtered.kept, filtered.removed, filtered.conflicts), strict=False))

@@ -103,7 +103,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
 
     folder = out_folder(config.dataset, config.out)
     table = resolve(config.dataset, "kfold", config.root, out=folder, report=caller.note, progress=caller.progress)
-    path = folder / f"folds{table.source.suffix}"
+    path = folder / f"folds{table.suffix}"
     check_outputs([path], inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
     groups = group_images(
         table,

@@ -143,7 +143,7 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
 
     folder = out_folder(config.dataset, config.out)
     table = resolve(config.dataset, "split", config.root, out=folder, report=caller.note, progress=caller.progress)
-    paths = [folder / f"dataset_{side}{table.source.suffix}" for side in ("train", "test")]
+    paths = [folder / f"dataset_{side}{table.suffix}" for side in ("train", "test")]
     paths += [folder / f"classes_{side}.csv" for side in ("train", "test")]
     check_outputs(paths, inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
     groups = group_images(

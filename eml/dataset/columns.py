@@ -1,13 +1,15 @@
 """The known columns of a table and their types. Every other column is carried along unchanged (from CSV as text)."""
 
 import posixpath
+import re
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.problems import RowProblems
+from eml.dataset.problems import RowProblems, short_repr
 from eml.errors import Problem
 
 REQUIRED = ("label", "file_name")
@@ -15,8 +17,15 @@ WHOLE_NUMBERS = ("width", "height", "bytes", "fold")  # every row has one
 BOX = ("x_1", "y_1", "x_2", "y_2")  # pixels, right and bottom exclusive; may be blank
 SIZE = ("width", "height")
 FLAGS = ("is_query", "is_gallery")  # may be blank
+TEXTS = ("hash", "hash_kind", "content", "format", "mode", "split", "dataset")
+KNOWN = (*REQUIRED, *WHOLE_NUMBERS, *BOX, *FLAGS, *TEXTS)
 
 ALWAYS_TRAIN, ALWAYS_TEST = -1, -2  # in `fold`: in no fold's validation; never looked at while training
+
+LARGEST = 2**31 - 1
+_BOUNDS = {"width": (1, LARGEST), "height": (1, LARGEST), "bytes": (0, 2**63 - 1), "fold": (ALWAYS_TEST, LARGEST)}
+_BOX_BOUNDS = (-LARGEST, LARGEST)  # which of them make a box is another rule
+_WHOLE = re.compile(r" *([+-]?[0-9]{1,19})(?:\.0*)? *")
 
 
 def parse_columns(frame: pd.DataFrame, problems: RowProblems) -> pd.DataFrame:
@@ -27,17 +36,21 @@ def parse_columns(frame: pd.DataFrame, problems: RowProblems) -> pd.DataFrame:
         problems: Receives the values that do not fit, with the row's index.
     """
     frame = frame.copy()
-    for name in REQUIRED:
-        frame[name] = _as_text(frame[name], problems)
+    for name in (*REQUIRED, *TEXTS):
+        if name in frame.columns:
+            frame[name] = _as_text(frame[name], problems)
     odd = frame["file_name"].str.contains(r"(?:^|/)\.(?:/|$)|//", regex=True)  # "./a.jpg" and "a.jpg" are one image
     frame.loc[odd, "file_name"] = frame.loc[odd, "file_name"].map(posixpath.normpath)
+    number_problems: RowProblems = []
     for name in (*WHOLE_NUMBERS, *BOX):
         if name in frame.columns:
-            frame[name] = _as_whole(frame[name], problems, blank=name in BOX)
+            frame[name] = _as_whole(frame[name], number_problems, name in BOX)
+    problems += number_problems
     for name in FLAGS:
         if name in frame.columns:
             frame[name] = _as_flags(frame[name], problems)
-    problems += _box_problems(frame)
+    no_numbers = {row for row, _ in number_problems}
+    problems += [(row, text) for row, text in _box_problems(frame) if row not in no_numbers]
     return frame
 
 
@@ -104,23 +117,51 @@ def query_or_gallery_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _as_text(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any]":
-    if pd.api.types.is_float_dtype(column):
+    kind = pd.api.types.infer_dtype(column.dropna().astype(object), skipna=True)
+    if kind in ("floating", "decimal", "mixed-integer-float"):
         text = f"column '{column.name}' holds decimal numbers, and 7.0 may have been 7 or 007; write it as text"
+        problems.append((-1, Problem(text, "invalid-value")))
+    elif kind not in ("string", "integer", "boolean", "empty"):
+        text = f"column '{column.name}' holds neither text nor whole numbers ({kind}); write it as text"
         problems.append((-1, Problem(text, "invalid-value")))
     return column.astype(str).where(column.notna(), "")
 
 
-def _as_whole(column: "pd.Series[Any]", problems: RowProblems, *, blank: bool) -> "pd.Series[Any]":
-    numbers = pd.to_numeric(column.replace("", None), errors="coerce")
-    empty = column.isna() | (column.astype(str) == "")
-    wrong = (numbers.isna() & ~empty) | (numbers % 1 != 0) & numbers.notna() | (False if blank else empty)
-    kind = "a whole number or blank" if blank else "a whole number"
+def _as_whole(column: "pd.Series[Any]", problems: RowProblems, blank: bool) -> "pd.Series[Any]":
+    """Return whole numbers within the column's bounds. Others, and blanks unless they are allowed, are problems."""
+    low, high = _BOUNDS.get(str(column.name), _BOX_BOUNDS)
+    empty = column.isna().to_numpy(bool, copy=True)
+    numbers = [None if skip else whole_number(value) for value, skip in zip(column, empty, strict=True)]
+    empty |= np.array([isinstance(value, str) and value == "" for value in column], bool)
+    fits = np.array([number is not None and low <= number <= high for number in numbers], bool)
+    wrong = ~fits & ~empty if blank else ~fits
+    limits = f"from {low:,} to {high:,}" if low > -LARGEST else f"of at most {high:,}"
+    kind = f"a whole number {limits} or blank" if blank else f"a whole number {limits}"
     problems += [
-        (row, Problem(f"{column.name} must be {kind}, got {column[row]!r}", "invalid-value"))
-        for row in column.index[wrong]
+        (int(row), Problem(f"{column.name} must be {kind}, got {short_repr(value)}", "invalid-value"))
+        for row, value in zip(column.index[wrong], column[wrong], strict=True)
     ]
-    numbers = numbers.mask(wrong)
-    return numbers.astype("Int64") if blank else numbers.fillna(0).astype("int64")
+    whole = np.array([number if fit else 0 for number, fit in zip(numbers, fits, strict=True)], np.int64)
+    series = pd.Series(whole, index=column.index, name=column.name)
+    return series.astype("Int64").mask(~fits) if blank else series
+
+
+def whole_number(value: object) -> int | None:
+    """Return the whole number that a cell says, exactly; None where it says none, as True, 0x10, 1e3 or 5.5 do."""
+    if isinstance(value, str):
+        if value.isascii() and value.isdigit() and len(value) < 19:
+            return int(value)
+        match = _WHOLE.fullmatch(value)
+        return int(match[1]) if match else None
+    if isinstance(value, bool | np.bool_):
+        return None
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return int(value) if float(value).is_integer() else None
+    if isinstance(value, Decimal):
+        return whole_number(f"{value:f}") if value.is_finite() and value.adjusted() < 19 else None
+    return None
 
 
 def _as_flags(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any]":
@@ -128,7 +169,7 @@ def _as_flags(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any
     text = column.astype(str).str.lower().where(column.notna(), "")
     wrong = ~text.isin([*meaning, ""])
     problems += [
-        (row, Problem(f"{column.name} must be True, False or blank, got {column[row]!r}", "invalid-value"))
+        (row, Problem(f"{column.name} must be True, False or blank, got {short_repr(column[row])}", "invalid-value"))
         for row in column.index[wrong]
     ]
     return text.map(meaning).astype("boolean")

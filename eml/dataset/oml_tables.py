@@ -103,6 +103,4 @@ def missing_columns(columns: list[str]) -> str:
         similar = next((lower[alias] for alias in (name, *_OTHER_NAMES[name]) if alias in lower), None)
         hint = f" (is it {similar!r}? Rename that to {name!r})" if similar is not None else ""
         missing.append(f"column '{name}' is missing{hint}")
-    text = f"{' and '.join(missing)}; columns found: {', '.join(columns) or 'none'}"
-    mark = next((mark for mark in ";\t|" if len(columns) == 1 and mark in columns[0]), None)
-    return f"{text}. Its columns seem to be separated by {mark!r}; separate them by commas" if mark else text
+    return f"{' and '.join(missing)}; columns found: {', '.join(columns) or 'none'}"

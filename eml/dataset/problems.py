@@ -1,14 +1,14 @@
 """Problems with the rows of a table: (row, text) pairs, and the lines of the file that they become."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from eml.config.text import shown
+from eml.dataset.table_files import csv_records, is_csv
 from eml.errors import Problem
 from eml.files import NO_PATH
 from eml.images.locate import LEAVES_ROOT, OUTSIDE, is_image_name, stays_within
@@ -17,10 +17,11 @@ RowProblems = list[tuple[int, str]]
 """(row, text), the text as a rule a `Problem` with its code. Row −1 is the table as a whole."""
 
 SHOWN = 20  # problems listed; the rest are counted
+SHOWN_LENGTH = 200  # characters of a value in a message
 
 
 def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> RowProblems:
-    """Return the file names that are empty, absolute, or lead out of the root.
+    """Return the file names that are empty, absolute, lead out of the root, or that no file can have.
 
     Args:
         names: The file names.
@@ -28,10 +29,10 @@ def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> RowProb
     """
     problems: RowProblems = [(row, Problem(f"{column} is empty", "empty-value")) for row in names.index[names == ""]]
     for row in names.index[names.str.contains(LEAVES_ROOT, regex=True)]:
-        text = f"{column} must stay under the root: relative and without '..', got {names[row]!r}"
+        text = f"{column} must stay under the root: relative and without '..', got {short_repr(names[row])}"
         problems.append((row, Problem(text, "path-outside-root")))
     for row in names.index[~names.map(is_image_name).astype(bool)]:
-        problems.append((row, Problem(f"{column} is {NO_PATH}, got {shown(names[row])}", "invalid-value")))
+        problems.append((row, Problem(f"{column} is {NO_PATH}, got {short_repr(names[row])}", "invalid-value")))
     return problems
 
 
@@ -51,7 +52,7 @@ def file_problems(source: Path, names: "pd.Series[Any]", root: Path) -> RowProbl
             listed[folder] = _files_in(root, folder)
         if last in listed[folder]:
             continue
-        if not (root / name).is_file():  # the disk may know it in another spelling
+        if not _is_file(root / name):  # the disk may know it in another spelling
             missing.append(row)
         elif not stays_within(root, name):
             outside.append(row)
@@ -72,8 +73,15 @@ def _files_in(root: Path, folder: str) -> set[str]:
     try:
         with os.scandir(root / folder) as entries:
             return {entry.name for entry in entries if entry.is_file() and not entry.is_symlink()}
-    except OSError:
+    except (OSError, ValueError):
         return set()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long with its root, or no path at all
+        return False
 
 
 def at_lines(source: Path | None, problems: Sequence[tuple[int, str]]) -> list[str]:
@@ -105,15 +113,13 @@ def and_more(source: Path, count: int) -> list[str]:
 
 def places(source: Path, rows: set[int]) -> dict[int, str]:
     """Return `file.csv:LINE` of each row."""
-    if source.suffix != ".csv":
+    if not is_csv(source):
         return {row: f"{source}: row {row + 1}" for row in rows}
-    lines, row, line = {}, -1, 1  # the header is row -1 at line 1; a quoted field may hold line ends
-    with source.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        for record in reader:
-            if record:
-                if row in rows:
-                    lines[row] = f"{source}:{line}"
-                row += 1
-            line = reader.line_num + 1
-    return lines
+    records = enumerate(csv_records(source), -1)  # the header is row -1
+    return {row: f"{source}:{line}" for row, (line, _) in records if row in rows}
+
+
+def short_repr(value: object) -> str:
+    """Return a cell's value for a message, as plain Python writes it, cut where it is long."""
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= SHOWN_LENGTH else f"{text[: SHOWN_LENGTH - 1]}…"

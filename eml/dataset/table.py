@@ -4,7 +4,6 @@
 """
 
 import csv
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from eml.dataset.columns import REQUIRED, parse_columns, repeated_rows
-from eml.dataset.oml_tables import OML_NOTE, from_oml, is_oml, missing_columns
+from eml.dataset.columns import KNOWN, REQUIRED, parse_columns, repeated_rows
+from eml.dataset.oml_tables import OML, OML_NOTE, from_oml, is_oml, missing_columns
 from eml.dataset.problems import RowProblems, at_lines, file_problems, path_problems
 from eml.dataset.sidecar import describe, is_sidecar, recorded_root, sidecar_path, sources, written_by_eml
+from eml.dataset.table_files import NO_PYARROW, PARQUET, is_parquet, read_frame
 from eml.errors import DataError, OutputError, Problem
 from eml.files import digest, json_text, not_writable, text_digest, unwritable, whole_files
 
-SUFFIXES = (".csv", ".parquet")
-_NO_PYARROW = "Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'"
+SUFFIXES = (".csv", PARQUET)  # of the tables that eml writes
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,11 @@ class Table:
             more = f" and {len(self.parts) - 1:,} more" if len(self.parts) > 1 else ""
             return f"the table merged from {self.parts[0]}{more}"
         return str(self.path) if self.path else f"the table of {self.root}"
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of tables that are made of this one: CSV stays CSV, Parquet stays Parquet."""
+        return SUFFIXES[1] if is_parquet(self.source) else SUFFIXES[0]
 
     @property
     def source(self) -> Path:
@@ -70,7 +74,7 @@ def read_table(source: Path, root: Path | None = None, *, check_files: bool = Fa
     Raises:
         DataError: All problems (20 at most are listed), each with the table's line.
     """
-    frame = _read_frame(source)
+    frame, notes = read_frame(source, (*KNOWN, *OML))
     if not (oml := is_oml(frame)) and not set(REQUIRED) <= set(frame.columns):
         raise DataError(f"{source}:1: {missing_columns(list(map(str, frame.columns)))}", code="missing-column")
     if frame.empty:
@@ -83,7 +87,8 @@ def read_table(source: Path, root: Path | None = None, *, check_files: bool = Fa
     problems += [(row, Problem("label is empty", "empty-value")) for row in frame.index[frame["label"] == ""]]
     problems += path_problems(frame["file_name"], "path" if oml else "file_name")
     problems += repeated_rows(frame)
-    table = Table(frame, folder, source, notes=(f"{source}: {OML_NOTE}",) if oml else ())
+    notes += [f"{source}: {OML_NOTE}"] if oml else []
+    table = Table(frame, folder, source, notes=tuple(notes))
     if check_files and not problems:
         problems = file_problems(source, frame["file_name"], table.root)
     if problems:
@@ -93,7 +98,7 @@ def read_table(source: Path, root: Path | None = None, *, check_files: bool = Fa
 
 def read_file_names(source: Path) -> list[str]:
     """Return the `file_name` column of a list of images, which needs no other column."""
-    frame = _read_frame(source)
+    frame, _ = read_frame(source, ["file_name"])
     if "file_name" not in frame.columns:
         text = f"{source}:1: column 'file_name' is missing; columns found: {_names(frame)}"
         raise DataError(text, code="missing-column")
@@ -102,7 +107,7 @@ def read_file_names(source: Path) -> list[str]:
 
 def read_columns(source: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Return columns of any file that eml writes as a table, the list of errors too, as text and unchecked."""
-    frame = _read_frame(source)
+    frame, _ = read_frame(source, columns)
     if missing := [name for name in columns if name not in frame.columns]:
         text = f"{source}:1: no column {' or '.join(map(repr, missing))}; columns found: {_names(frame)}"
         raise DataError(text, code="missing-column")
@@ -200,39 +205,6 @@ def _names(frame: pd.DataFrame) -> str:
     return ", ".join(map(str, frame.columns)) or "none"
 
 
-def _read_frame(source: Path) -> pd.DataFrame:
-    if source.suffix not in SUFFIXES:
-        raise DataError(f"{source}: a table's name ends in {' or '.join(SUFFIXES)}", code="wrong-suffix")
-    if not source.exists():
-        raise DataError(f"{source}: no such file", code="missing-file")
-    if not source.is_file():
-        raise DataError(f"{source}: is a folder, not a table", code="not-a-file")
-    try:
-        return _read_csv(source) if source.suffix == ".csv" else pd.read_parquet(source).reset_index(drop=True)
-    except ImportError as error:
-        raise DataError(f"{source}: {_NO_PYARROW}", code="missing-package") from error
-    except UnicodeDecodeError as error:
-        text = f"{source}: is not UTF-8 text ({error.reason} at byte {error.start:,}); save it as UTF-8"
-        raise DataError(text, code="not-utf-8") from error
-    except pd.errors.EmptyDataError as error:
-        text = f"{source}: is empty; a table has the columns label and file_name"
-        raise DataError(text, code="empty-table") from error
-    except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
-        raise DataError(f"{source}: cannot be read as a table: {str(error).strip()}", code="not-a-table") from error
-
-
-def _read_csv(source: Path) -> pd.DataFrame:
-    with source.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file), [])
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        text = f"{source}:1: the header has columns twice: {', '.join(map(repr, twice))}"
-        raise DataError(text, code="repeated-column")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header: pandas only warns
-        frame = pd.read_csv(source, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
-    return frame.fillna("")  # a row shorter than the header
-
-
 def _write_frame(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
     """Write the frame to a temporary file in the format of `path`, which an error names."""
     try:
@@ -246,7 +218,7 @@ def _write_rows(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
         try:
             frame.to_parquet(temporary, index=False)
         except ImportError as error:
-            raise OutputError(f"{path}: {_NO_PYARROW}", code="missing-package") from error
+            raise OutputError(f"{path}: {NO_PYARROW}", code="missing-package") from error
     elif path.suffix == ".csv":
         # A bare carriage return is not quoted by Python 3.11's csv, and ends the line for every reader.
         if any(frame[name].astype(str).str.contains("\r", regex=False).any() for name in _texts(frame)):

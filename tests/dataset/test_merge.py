@@ -192,7 +192,7 @@ def test_the_problems_of_all_tables_are_reported_at_once(tmp_path: Path) -> None
     two = on_disk(tmp_path / "b", "label,image\na,1.jpg\n", "two.csv")
     three = on_disk(tmp_path / "b" / "c", "label,file_name\na,../1.jpg\n", "three.csv")
     assert problems(MergeSource(one), MergeSource(two), MergeSource(three), MergeSource(tmp_path / "none")) == [
-        f"{one}:2: width must be a whole number, got 'wide'",
+        f"{one}:2: width must be a whole number from 1 to 2,147,483,647, got 'wide'",
         f"{two}:1: column 'file_name' is missing (is it 'image'? Rename that to 'file_name'); columns found: label, "
         "image",
         f"{three}:2: file_name must stay under the root: relative and without '..', got '../1.jpg'",

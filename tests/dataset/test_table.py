@@ -100,10 +100,9 @@ def test_one_image_has_one_spelling(tmp_path: Path) -> None:
 
 
 def test_missing_columns_name_those_that_were_found(tmp_path: Path) -> None:
-    path = csv(tmp_path, "class;image\na;1.jpg\n")
+    path = csv(tmp_path, "species;photograph\na;1.jpg\n")
     assert problems(path) == [
-        f"{path}:1: column 'label' is missing and column 'file_name' is missing; columns found: class;image. Its "
-        "columns seem to be separated by ';'; separate them by commas"
+        f"{path}:1: column 'label' is missing and column 'file_name' is missing; columns found: species, photograph"
     ]
 
 
@@ -133,12 +132,12 @@ def test_every_problem_is_reported_with_its_line(tmp_path: Path) -> None:
     assert problems(path) == [
         f"{path}:4: label is empty",
         f"{path}:6: {leaves} '../3.jpg'",
-        f"{path}:7: width must be a whole number, got 'wide'",
+        f"{path}:7: width must be a whole number from 1 to 2,147,483,647, got 'wide'",
         f"{path}:7: {leaves} '/etc/passwd'",
-        f"{path}:8: width must be a whole number, got '5.5'",
+        f"{path}:8: width must be a whole number from 1 to 2,147,483,647, got '5.5'",
         f"{path}:8: is_query must be True, False or blank, got 'maybe'",
         f"{path}:8: '1.jpg' occurs more than once",
-        f"{path}:9: width must be a whole number, got ''",
+        f"{path}:9: width must be a whole number from 1 to 2,147,483,647, got ''",
         f"{path}:9: is_query must be True, False or blank, got 'no'",
         f"{path}:9: {leaves} 'C:\\\\x.jpg'",
         f"{path}:10: {leaves} 'x\\\\..\\\\..\\\\y.jpg'",
@@ -165,7 +164,12 @@ def test_an_image_may_stand_once_for_each_of_its_boxes(tmp_path: Path) -> None:
     [
         (b"", "is empty; a table has the columns label and file_name"),
         (b"label,file_name\n", "has no rows"),
-        (b"label,file_name\n\xff\xfe,1.jpg\n", "is not UTF-8 text (invalid start byte at byte 16); save it as UTF-8"),
+        (b"label,file_name\n\xff\xfe,1.jpg\n", ":2: is not UTF-8 text (byte 0xff); save it as UTF-8"),
+        (
+            "label,file_name\na,1.jpg\nMüller,2.jpg\n".encode("cp1252"),
+            ":3: is not UTF-8 text (byte 0xfc); save it as UTF-8. It may be Windows-1252, which reads 'Müller,2.jpg': "
+            "iconv -f WINDOWS-1252 -t UTF-8",
+        ),
         (b"label,file_name,label\na,1.jpg,b\n", "the header has columns twice: 'label'"),
         (b"label,file_name\na,1.jpg\nb,2.jpg,c\n", "Expected 2 fields in line 3, saw 3"),
         (b"label,file_name\na,1.jpg,c\nb,2.jpg,c\n", "cannot be read as a table"),
@@ -182,7 +186,7 @@ def test_files_that_are_no_table_are_distinguished(tmp_path: Path, content: byte
 
 def test_a_table_must_be_there_and_be_a_csv_or_parquet_file(tmp_path: Path) -> None:
     assert problems(tmp_path / "none.csv") == [f"{tmp_path}/none.csv: no such file"]
-    assert problems(tmp_path / "t.xlsx") == [f"{tmp_path}/t.xlsx: a table's name ends in .csv or .parquet"]
+    assert problems(tmp_path / "t.xlsx") == [f"{tmp_path}/t.xlsx: a table's name ends in .csv, .tsv or .parquet"]
     (tmp_path / "folder.csv").mkdir()
     assert problems(tmp_path / "folder.csv") == [f"{tmp_path}/folder.csv: is a folder, not a table"]
     (tmp_path / "t.parquet").write_bytes(b"no parquet")
@@ -285,3 +289,66 @@ def test_a_box_that_is_none_is_never_taken_for_the_whole_image(tmp_path: Path, b
     (tmp_path / "t.csv").write_text(f"label,file_name,x_1,y_1,x_2,y_2\na,a.jpg,,,,\nb,b.jpg,{box}\n")
     with pytest.raises(DataError, match=r"t\.csv:3: a box must have 0 ≤ x_1 < x_2"):
         read_table(tmp_path / "t.csv")
+
+
+def test_a_field_of_any_length_is_read_and_named_by_its_line(tmp_path: Path) -> None:
+    long = "x" * 200_000  # Python's csv refuses more than 131,072 characters
+    assert read_table(csv(tmp_path, f"label,file_name,{long}\na,1.jpg,{long}\n")).frame[long].tolist() == [long]
+    path = csv(tmp_path, f"label,file_name,note\na,1.jpg,{long}\n,2.jpg,\n")
+    assert problems(path) == [f"{path}:3: label is empty"]
+    path = csv(tmp_path, f"label,file_name\na,../{long}.jpg\n")
+    assert len("".join(problems(path))) < 1000
+
+
+def test_names_that_no_file_can_have_are_errors_with_their_lines(tmp_path: Path) -> None:
+    names = ["x\0.jpg", "x\0/1.jpg", "x" * 256, "ü" * 128, "x/" * 2048 + "1.jpg"]
+    path = csv(tmp_path, "label,file_name\n" + "".join(f"a,{name}\n" for name in names))
+    assert [line.partition(" is no path")[0] for line in problems(path, check_files=True)] == [
+        f"{path}:{number}: file_name" for number in range(2, 7)
+    ]
+    near = csv(tmp_path, "label,file_name\na," + "x/" * 2040 + "1.jpg\nb,b/1.jpg\n")  # too long with its root only
+    images(tmp_path, "b/1.jpg")
+    assert "no such image" in problems(near, check_files=True)[0]
+
+
+def test_many_columns_are_counted_in_one_pass(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(5_000)]
+    path = csv(tmp_path, f"label,file_name,{','.join(names)}\na,1.jpg{',1' * len(names)}\n")
+    assert list(read_table(path).frame)[2:] == names
+    path = csv(tmp_path, f"label,file_name,{','.join(names * 2)}\n")
+    assert problems(path) == [
+        f"{path}:1: the header has columns twice: 'c0', 'c1', 'c10', 'c100', 'c1000' and 4,995 more"
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_a_csv_may_be_separated_by_semicolons_tabs_or_bars(tmp_path: Path, delimiter: str) -> None:
+    text = 'label,file_name,note\n"a\nb",1.jpg,"x;y\t|z"\n,2.jpg,"1,5"\n'.replace(",", delimiter)
+    path = csv(tmp_path, text.replace(f"1{delimiter}5", "1,5"))
+    assert problems(path) == [f"{path}:4: label is empty"]
+    path = csv(tmp_path, text.replace(f"1{delimiter}5", "1,5").replace(f"\n{delimiter}2", f"\nc{delimiter}2"), "t.TSV")
+    assert read_table(path).frame["note"].tolist() == ["x;y\t|z".replace(",", delimiter), "1,5"]
+
+
+def test_the_header_decides_which_mark_separates(tmp_path: Path) -> None:
+    path = csv(tmp_path, "label,file_name,a;b;c;d\na,1.jpg,1;2;3;4\n")
+    assert list(read_table(path).frame) == ["label", "file_name", "a;b;c;d"]
+    path = csv(tmp_path, "size, cm;label;file_name\n1,5;a;1.jpg\n")
+    assert read_table(path).frame.to_dict("list") == {"size, cm": ["1,5"], "label": ["a"], "file_name": ["1.jpg"]}
+
+
+def test_excels_unicode_text_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("label\tfile_name\nMüller\t1.jpg\n\t2.jpg\n".encode("utf-16"))
+    assert problems(path) == [f"{path}:3: label is empty"]
+    path.write_bytes("label\tfile_name\nMüller\t1.jpg\n".encode("utf-16"))
+    assert read_table(path).frame["label"].tolist() == ["Müller"]
+    path.write_bytes("label\tfile_name\nMüller\t1.jpg\n".encode("utf-16")[:-1])
+    assert "is not UTF-16 text" in problems(path)[0]
+
+
+def test_lines_of_blanks_are_no_rows(tmp_path: Path) -> None:
+    path = csv(tmp_path, "\n  \nlabel,file_name\n\n \n,1.jpg\n")
+    assert problems(path) == [f"{path}:6: label is empty"]
+    path = csv(tmp_path, "\nlabel,file_name,label\na,1.jpg,b\n")
+    assert problems(path) == [f"{path}:1: the header has columns twice: 'label'"]

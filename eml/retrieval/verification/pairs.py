@@ -1,6 +1,5 @@
 """Listed pairs of images that are of the same class or not: a CSV, or LFW's pairs.txt."""
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from eml.dataset.problems import SHOWN, and_more
+from eml.dataset.columns import LARGEST, whole_number
+from eml.dataset.problems import SHOWN, and_more, short_repr
+from eml.dataset.table_files import csv_rows
 from eml.errors import DataError, Problem
 from eml.retrieval.arrays import Booleans, Integers
 
@@ -92,7 +93,9 @@ def _locate(source: Path, lines: Sequence[PairLine], position: Callable[[str], i
     for line in lines:
         places = [position(name) for name in (line.first, line.second)]
         problems += [
-            _problem(f"{source}:{line.number}: no image {name!r} among those that were embedded", "unknown-image")
+            _problem(
+                f"{source}:{line.number}: no image {short_repr(name)} among those that were embedded", "unknown-image"
+            )
             for name, place in zip((line.first, line.second), places, strict=True)
             if place is None
         ]
@@ -111,7 +114,7 @@ def _locate(source: Path, lines: Sequence[PairLine], position: Callable[[str], i
 
 
 def _csv_lines(source: Path, text: str, problems: list[Problem]) -> Iterator[PairLine]:
-    reader = csv.reader(text.splitlines())
+    reader = csv_rows(text.splitlines())
     header = next(reader, [])
     names = next((pair for pair in NAMES if set(pair) <= set(header)), None)
     if names is None or "same" not in header:
@@ -136,37 +139,44 @@ def _csv_line(
 ) -> PairLine | None:
     same = SAME.get(row["same"].strip().lower())
     if same is None:
-        message = f"{source}:{number}: same must be 0 or 1, got {row['same']!r}"
+        message = f"{source}:{number}: same must be 0 or 1, got {short_repr(row['same'])}"
         problems.append(_problem(message, "out-of-range"))
-    fold = row["fold"].strip() if "fold" in row else None
-    if fold is not None and not fold.isdecimal():
-        message = f"{source}:{number}: fold must be a whole number from 0, got {fold!r}"
+    fold = _count(row["fold"].strip()) if "fold" in row else None
+    if fold is None and "fold" in row:
+        message = f"{source}:{number}: fold must be a whole number from 0 to {LARGEST:,}, got {short_repr(row['fold'])}"
         problems.append(_problem(message, "out-of-range"))
     elif same is not None:
-        return PairLine(number, row[names[0]], row[names[1]], same, None if fold is None else int(fold))
+        return PairLine(number, row[names[0]], row[names[1]], same, fold)
     return None
+
+
+def _count(text: str) -> int | None:
+    """Return a whole number of 0 or more, None where the text is none or beyond all that pairs need."""
+    number = whole_number(text)
+    return number if number is not None and 0 <= number <= LARGEST else None
 
 
 def _lfw_lines(source: Path, text: str, problems: list[Problem]) -> Iterator[PairLine]:
     numbered = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not numbered or len(numbered[0][1]) != 2 or not all(word.isdecimal() for word in numbered[0][1]):
+    counts = [_count(word) for word in numbered[0][1]] if numbered else []
+    if len(counts) != 2 or counts[0] is None or counts[1] is None:
         message = f"{source}:1: a .txt is read as LFW's pairs.txt, whose first line is FOLDS PAIRS, such as 10 300"
         problems.append(_problem(message, "not-a-table"))
         return
-    folds, size = map(int, numbered[0][1])
+    folds, size = counts[0], counts[1]
     rows = numbered[1:]
     if not folds or not size or len(rows) != folds * size * 2:
         message = f"{source}: {len(rows):,} pairs follow; {folds} folds of {size} + {size} are {folds * size * 2:,}"
         problems.append(_problem(message, "not-a-table"))
         return
     for place, (number, words) in enumerate(rows):
-        numbers = words[1::2] if len(words) == 4 else words[1:]
-        if len(words) not in (3, 4) or not all(word.isdecimal() for word in numbers):
-            message = f"{source}:{number}: must be NAME N M or NAME N OTHER M, got {' '.join(words)!r}"
+        numbers = [_count(word) for word in (words[1::2] if len(words) == 4 else words[1:])]
+        if len(words) not in (3, 4) or None in numbers:
+            message = f"{source}:{number}: must be NAME N M or NAME N OTHER M, got {short_repr(' '.join(words))}"
             problems.append(_problem(message, "not-a-table"))
             continue
         names = (words[0], words[2] if len(words) == 4 else words[0])
-        first, second = (f"{name}/{name}_{int(n):04d}" for name, n in zip(names, numbers, strict=True))
+        first, second = (f"{name}/{name}_{n:04d}" for name, n in zip(names, numbers, strict=True))
         yield PairLine(number, first, second, len(words) == 3, place // (2 * size))
 
 

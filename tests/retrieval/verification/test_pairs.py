@@ -77,3 +77,22 @@ def test_what_is_wrong_with_a_list_of_pairs_is_told_with_its_lines(tmp_path: Pat
     with pytest.raises(DataError, match=told) as error:
         read_pairs(tmp_path / "pairs.csv", NAMES)
     assert {problem.parameter for problem in error.value.problems} == {"pairs"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("p.csv", "a,b,same,fold\n1.jpg,2.jpg,1,99999999999999999999\n"),
+        ("p.csv", "a,b,same,fold\n1.jpg,2.jpg,1," + "9" * 5000 + "\n"),
+        ("p.csv", "a,b,same,fold\n1.jpg,2.jpg,1,²\n"),
+        ("p.csv", "a,b,same\n" + "x" * 200_000 + ",2.jpg,1\n"),
+        ("p.txt", "9" * 5000 + " 1\n"),
+        ("p.txt", "1 1\na 1 " + "9" * 5000 + "\na 1 b 2\n"),
+    ],
+    ids=range(6),
+)
+def test_numbers_and_fields_without_end_are_errors_of_their_line(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=rf"{name}:[12]: ") as error:
+        read_pairs(tmp_path / name, ["1.jpg", "2.jpg"])
+    assert len(str(error.value)) < 1000
