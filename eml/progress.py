@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from eml.printable import printable
+
 
 class Progress(Protocol):
     """Makes a progress bar: a context manager that gives the function to call with newly finished items."""
@@ -41,7 +43,13 @@ def bars(description: str, total: int | None = None) -> Iterator[Callable[[int],
             return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeLeft())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeLeft(),
+    )
     with ProgressBars(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(printable(description), total=total)
         yield lambda done: bar.advance(task, done)

@@ -12,7 +12,7 @@ PACKAGE = Path(eml.__file__).parent
 
 # From the bottom. A room imports from the rows below its own, and from itself.
 ROWS = [
-    {"errors", "units"},
+    {"errors", "printable", "units"},
     {"files", "json_files", "progress", "threads"},
     {"config"},
     {"images"},

@@ -20,6 +20,7 @@ from eml.cli.exit_codes import BUG, DONE, FIXABLE, INTERRUPTED
 from eml.cli.help_page import PlainCommand
 from eml.cli.other_options import takes_others
 from eml.errors import EmlError, Interrupted
+from eml.printable import printable
 
 # Module eml/cli/display/NAME.py has the command as `terminal`: a Terminal, a function, or a typer.Typer for a group of
 # commands. Listed in the order of the pipeline.
@@ -28,6 +29,9 @@ COMMANDS = (
     *("init", "cache", "train", "plot", "evaluate", "calibrate", "suspects", "demo", "margins", "config"),
     *("doctor", "version"),
 )
+
+
+MOST_LINES = 60  # of an error
 
 
 class LazyGroup(TyperGroup):
@@ -178,5 +182,5 @@ def _interrupts_kept() -> Iterator[None]:
 
 def _print_lines(lines: Sequence[str]) -> None:
     sys.stdout.flush()
-    for line in lines:
-        print(line, file=sys.stderr)  # noqa: T201 - not rich: an error must not depend on a terminal's abilities
+    for line in [*lines[:MOST_LINES], *([f"and {len(lines) - MOST_LINES:,} more"] if len(lines) > MOST_LINES else [])]:
+        print(printable(line), file=sys.stderr)  # noqa: T201 - not rich: an error must not depend on a terminal's abilities

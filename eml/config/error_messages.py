@@ -36,6 +36,7 @@ _LENGTHS = {
 }
 
 
+MOST_PROBLEMS = 20  # that are listed; the rest are counted
 MOST_PATHS = 3  # keys elsewhere in the config that the hint for an unknown key names
 
 _CODES = {"missing": "missing-key", "extra_forbidden": "unknown-key", "choice_unknown": "unknown-choice"}
@@ -56,14 +57,16 @@ class FieldError:
 
 def explain_errors(
     error: ValidationError | None, model: type[BaseModel], data: object, locations: Locations
-) -> list[ConfigProblem]:
-    """Return a problem for each error in `data`, including those where pydantic accepts true for 1."""
+) -> tuple[list[ConfigProblem], int]:
+    """Return the first problems in `data`, including those where pydantic accepts true for 1, and how many more."""
     explainer = _Explainer(model, data, locations)
     errors = [explainer.field_error(details) for details in error.errors(include_url=False)] if error else []
     flags = explainer.flags()
     flagged = {flag.loc for flag in flags}
     settled = [entry for entry in _settle(errors, 0) if entry.loc not in flagged]
-    return [explainer.problem(entry) for entry in explainer.without_misspelt(settled + flags)]
+    entries = explainer.without_misspelt(settled + flags)
+    entries.sort(key=lambda entry: nearest_location(locations, entry.loc)[:2])
+    return [explainer.problem(entry) for entry in entries[:MOST_PROBLEMS]], max(0, len(entries) - MOST_PROBLEMS)
 
 
 class _Explainer:
@@ -108,6 +111,8 @@ class _Explainer:
     def without_misspelt(self, errors: list[FieldError]) -> list[FieldError]:
         """Drop `data is required` where the error for `dta` already suggests `data`."""
         missing = {error.loc for error in errors if error.kind == "missing"}
+        if not missing:
+            return errors
         suggested = set()
         for error in errors:
             match = closest(str(error.loc[-1]), self.known(error.loc[:-1])) if error.kind == "extra_forbidden" else None

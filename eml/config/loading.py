@@ -6,14 +6,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from eml.config.error_messages import explain_errors
+from eml.config.error_messages import MOST_PROBLEMS, explain_errors
 from eml.config.locations import SourceLocation, located
 from eml.config.overrides import Overrides
 from eml.config.paths import ConfigFolder, absolute
 from eml.config.renamed import normalise_section
 from eml.config.text import listed, shown
 from eml.config.yaml_reader import Document, read_yaml
-from eml.errors import ConfigError
+from eml.errors import ConfigError, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -48,10 +48,19 @@ def load(
         config = model.model_validate(document.value, context=ConfigFolder(absolute(path.parent)))
     except ValidationError as caught:
         error = caught
-    problems += explain_errors(error, model, document.value, document.locations)
+    explained, more = explain_errors(error, model, document.value, document.locations)
+    problems += explained
     if config is None or problems:
-        raise ConfigError(located(problems)) from None
+        raise ConfigError(_first_of(path, located(problems), more)) from None
     return config
+
+
+def _first_of(path: Path, problems: list[Problem], more: int) -> list[Problem]:
+    """Return the first problems, and a line with the number of the others; more: those that are not among them."""
+    if more := more + max(0, len(problems) - MOST_PROBLEMS):
+        text = f"{path}: and {more:,} more problems like these"
+        return [*problems[:MOST_PROBLEMS], Problem(text, "more-problems")]
+    return problems
 
 
 def _read_file(path: Path) -> Document:

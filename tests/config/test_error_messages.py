@@ -241,3 +241,10 @@ def test_an_override_is_called_so_unless_the_caller_has_another_name_for_it(read
     (reader.folder / "run.yaml").write_text("data: a")
     with pytest.raises(ConfigError, match=r"^override size=3: size must be a multiple of 32, got 3\.$"):
         load(House, "run.yaml", ["size=3"])
+
+
+def test_of_many_problems_twenty_are_listed_and_the_others_counted(reader: Reader):
+    problems = reader.problems("data: x\n" + "".join(f"wrong_{number}: 1\n" for number in range(3000)))
+    assert len(problems) == 21
+    assert problems[0].startswith("run.yaml:2: unknown key 'wrong_0'")
+    assert problems[-1] == "run.yaml: and 2,980 more problems like these"

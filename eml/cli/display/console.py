@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eml.printable import printable, printable_line
 from eml.progress import bars as progress
 
 __all__ = [
@@ -51,12 +52,12 @@ def console(*, stderr: bool = True) -> Console:
 
 def say(text: str, style: str | None = None) -> None:
     """Print a line on stderr, not wrapped, so that a path in it can be copied."""
-    console().print(text, style=style, soft_wrap=True)
+    console().print(printable(text), style=style, soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print a line on stderr that should not be overlooked; on a terminal it is wrapped between words."""
-    say(_wrapped(f"warning: {text}", console()), style="yellow")
+    say(_wrapped(f"warning: {printable(text)}", console()), style="yellow")
 
 
 def _wrapped(text: str, terminal: Console) -> str:
@@ -90,7 +91,7 @@ def show(text: str = "", style: str | None = None) -> None:
     if _hidden.get():
         return
     terminal = console(stderr=False)
-    terminal.print(_wrapped(text, terminal), style=style, soft_wrap=True)
+    terminal.print(_wrapped(printable(text), terminal), style=style, soft_wrap=True)
 
 
 def width() -> int:
@@ -103,7 +104,7 @@ def paragraph(text: str) -> None:
     if _hidden.get():
         return
     for part in text.split("\n\n"):
-        console(stderr=False).print(" ".join(part.split()))
+        console(stderr=False).print(" ".join(printable(part).split()))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, plain: bool = False) -> None:
@@ -165,7 +166,7 @@ def _records(columns: Sequence[str], rows: list[list[Any]]) -> Iterator[str]:
         yield ""
         for name, value in zip(columns, row, strict=True):
             if value is not None:
-                yield f"  {name:<{width}}  {_shown(value)}".rstrip()
+                yield f"  {printable_line(name):<{width}}  {_shown(value)}".rstrip()
 
 
 def fits(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
@@ -187,7 +188,7 @@ def _grid(columns: Sequence[str], rows: list[list[Any]], *, plain: bool = False)
         grid.padding = (0, 2, 0, 0)
     for index, name in enumerate(columns):
         numbers = bool(rows) and all(_is_number(row[index]) for row in rows)
-        grid.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+        grid.add_column(Text(printable_line(name)), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(_shown(value)) for value in row))
     return grid
@@ -202,7 +203,7 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, int):
         return f"{value:,}"
-    return str(value)
+    return printable_line(str(value))
 
 
 def decimal(value: float) -> str:

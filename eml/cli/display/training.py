@@ -6,6 +6,7 @@ from typing import Self
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eml.cli.display.console import console
+from eml.printable import printable
 from eml.training.events import Caching, Event, Note, Started, Stepped, Validated, Validating
 
 SHOWN = ("recall_at_1", "recall_at_5", "map_at_r", "mean_average_precision")
@@ -18,11 +19,11 @@ class TrainingDisplay:
     def __init__(self, *, quiet: bool = False) -> None:
         terminal = console()
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[numbers]}", markup=False),
             console=terminal,
             disable=quiet or not terminal.is_terminal,
             transient=True,
@@ -81,4 +82,4 @@ class TrainingDisplay:
                 self._say(event.text)
 
     def _say(self, text: str) -> None:
-        self.bar.console.print(text, soft_wrap=True)
+        self.bar.console.print(printable(text), soft_wrap=True)
