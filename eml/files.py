@@ -158,7 +158,12 @@ def digest(path: Path) -> str:
 
 def text_digest(text: str) -> str:
     """Return blake2b-128 of the text as UTF-8, as 32 hex digits."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return bytes_digest(text.encode())
+
+
+def bytes_digest(data: bytes) -> str:
+    """Return blake2b-128 of the bytes as 32 hex digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _sync(path: Path) -> None:

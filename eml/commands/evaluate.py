@@ -181,7 +181,7 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
         return None
     best = max(results, key=lambda result: result.metrics["map_at_r"])
     evaluation = best.analysis.evaluation
-    if evaluation.calibration is not None or evaluation.table.path is None:
+    if evaluation.calibration is not None or evaluation.table.path is None or evaluation.trained_on.is_overlap:
         return None
     options = {"root": config.root, "leave-out-same": config.leave_out_same, "within": config.within}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]

@@ -13,6 +13,7 @@ from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, S
 from eml.commands.options import Overwrite
 
 if TYPE_CHECKING:
+    from eml.evaluation.trained_overlap import TrainedOverlap
     from eml.retrieval.label_errors import Suspects
 
 FILES = ("suspects.csv", "ambiguous.csv", "suspect_classes.csv", "suspects.html")
@@ -56,10 +57,12 @@ class SuspectsResult(CommandResult):
     Attributes:
         source: The file of embeddings.
         suspects: The images and classes, and how sure the votes are.
+        trained_on: How many of the images were trained on by the network that judges them.
     """
 
     source: Path
     suspects: Suspects
+    trained_on: TrainedOverlap
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class SuspectsResult(CommandResult):
             "one_class": len(suspects.same),
             "mixed_classes": len(suspects.mixed),
             "not_judged": suspects.unjudged,
+            "trained_on": self.trained_on.facts(),
         }
 
     def summary(self) -> str:
@@ -109,7 +113,7 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
     from eml.files import refuse_file_name
     from eml.reports.suspects import write_page
     from eml.retrieval.label_errors import ambiguous_table, class_table, find_suspects, wrong_table
-    from eml.training.out_of_fold import read_embedded
+    from eml.training.out_of_fold import read_embedded, read_overlap
 
     if config.out is not None:
         refuse_file_name(config.out, "a folder for the tables and the page")
@@ -117,15 +121,18 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
     paths = [folder / name for name in FILES]
     replaced = check_outputs(paths, overwrite=config.overwrite)  # before the work, not after it
     path, root, images = read_embedded(config.source, config.root, one_network=config.one_network)
-    findings = find_suspects(images, config.min_score)
+    findings, overlap = find_suspects(images, config.min_score), read_overlap(path)
     tables = (wrong_table(findings), ambiguous_table(findings), class_table(findings))
     line = caller.command or "eml suspects"
     # Without inputs: a table filtered by the list is not out of date because the network was trained again.
     write_tables(dict(zip(paths, tables, strict=False)), command=line, root=root, overwrite=config.overwrite)
-    write_page(findings, root, paths[-1], top=config.top, command=line, progress=caller.progress)
+    write_page(
+        findings, root, paths[-1], top=config.top, command=line, caution=overlap.caution(), progress=caller.progress
+    )
     return SuspectsResult(
         source=path,
         suspects=findings,
+        trained_on=overlap,
         written=tuple(paths),
         replaced=tuple(replaced),
         next_command=_next_command(root, paths[0]) if len(findings.wrong) else None,

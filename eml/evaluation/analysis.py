@@ -68,6 +68,7 @@ class EvaluationAnalysis:
             "clustering": self.clustering or None,
             "acceptance": self.acceptance or None,
             "calibrated_on_this_table": self.evaluation.is_calibrated_here,
+            "threshold_trained_on": self.evaluation.calibrated_on.facts() if self.evaluation.calibration else None,
         }
 
 

@@ -13,12 +13,12 @@ from eml.dataset.pipeline import table_to_evaluate
 from eml.dataset.table import Table
 from eml.errors import ConfigError, OutputError
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
+from eml.evaluation.trained_overlap import OverlapCounter, TrainedOverlap
 from eml.files import unwritable, write_json
 from eml.inference.embed import Batching, embed_table
 from eml.inference.load import TIMM, load
 from eml.json_files import is_json_with
 from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
-from eml.models.checkpoint import read_labels
 from eml.models.pointers import find_checkpoint
 from eml.progress import Progress, Report, no_progress
 from eml.retrieval.statistics import CONFIDENCE, Estimate, as_pair
@@ -105,16 +105,14 @@ class CalibrationResult:
         path: The calibration.json.
         replaced: Whether there was one before.
         calibration: Its content.
-        trained_classes: The number of classes of the table that the checkpoint was trained on, by their names.
-        classes: The number of classes of the table.
+        trained_on: How much of the table the checkpoint was trained on.
     """
 
     checkpoint: str
     path: Path
     replaced: bool
     calibration: Calibration
-    trained_classes: int
-    classes: int
+    trained_on: TrainedOverlap
 
     def __repr__(self) -> str:
         calibration = self.calibration
@@ -155,7 +153,6 @@ def calibrate_checkpoint(
         table.frame, table.name, leave_out_same=options.leave_out_same, within=options.within
     )
     refuse_hopeless(goal, retrieval.labels, len(retrieval.queries))
-    trained_classes, classes = _count_trained_classes(folder, retrieval)
     model = load(folder, device=options.device)
     batching = Batching(options.batch_size, options.workers)
     with progress("embedding", len(retrieval.frame)) as advance:
@@ -164,9 +161,10 @@ def calibrate_checkpoint(
         embeddings, retrieval.labels, retrieval.queries, retrieval.gallery, retrieval.groups, retrieval.within
     )
     calibrated = calibrate(images, goal, strict=options.strict, seed=options.random_seed)
-    calibration = _describe(calibrated, options, folder, table, retrieval)
+    overlap = OverlapCounter().count(model.trained_on, table, retrieval.frame)
+    calibration = _describe(calibrated, options, folder, table, retrieval).with_trained_on(overlap.facts())
     write_json(path, calibration.model_dump(mode="json"))
-    return CalibrationResult(options.checkpoint, path, replaced, calibration, trained_classes, classes)
+    return CalibrationResult(options.checkpoint, path, replaced, calibration, overlap)
 
 
 def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
@@ -230,10 +228,3 @@ def _notes_on_protocol(goal: Goal, retrieval: RetrievalSet) -> list[str]:
 def _rate(estimate: Estimate) -> CalibratedRate:
     low, high = as_pair(estimate.interval)
     return CalibratedRate(value=estimate.value, low=low, high=high)
-
-
-def _count_trained_classes(folder: Path, retrieval: RetrievalSet) -> tuple[int, int]:
-    """Return how many classes of the set the checkpoint was trained on, by their names, and how many there are."""
-    trained = set(read_labels(folder))
-    classes = set(retrieval.frame["label"])
-    return len(classes & trained), len(classes)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from eml.errors import DataError
 from eml.evaluation.class_changes import ClassChange, gained_and_lost
 from eml.evaluation.evaluate import Evaluation
+from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.retrieval.metrics import QueryAnswers
 from eml.retrieval.statistics import Difference, as_pair, paired, paired_of, statistic_of
@@ -34,6 +35,8 @@ class ModelComparison:
         both_wrong: Queries whose first neighbour is right with neither.
         gained: The classes whose mean MAP@R rose most.
         lost: The classes whose mean MAP@R fell most.
+        trained_on: How much of the images `name` was trained on.
+        against_trained_on: How much of the images `against` was trained on.
     """
 
     name: str
@@ -48,6 +51,8 @@ class ModelComparison:
     both_wrong: int
     gained: list[ClassChange]
     lost: list[ClassChange]
+    trained_on: TrainedOverlap = UNKNOWN_OVERLAP
+    against_trained_on: TrainedOverlap = UNKNOWN_OVERLAP
 
     @property
     def alike(self) -> bool:
@@ -97,6 +102,7 @@ class ModelComparison:
         ]
         return {
             "against": self.against,
+            "against_trained_on": self.against_trained_on.facts(),
             "alike": self.alike,
             "rows": rows,
             "first_neighbour": {
@@ -151,6 +157,8 @@ def compare(evaluation: Evaluation, against: Evaluation) -> ModelComparison:
         both_wrong=int((~was & ~now).sum()),
         gained=gained,
         lost=lost,
+        trained_on=evaluation.trained_on,
+        against_trained_on=against.trained_on,
     )
 
 

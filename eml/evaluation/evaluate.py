@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
+from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
 from eml.images.preprocess import Preprocess
 from eml.images.source import ImageSource
 from eml.inference.embed import Batching, embed_table
@@ -32,6 +33,7 @@ class Evaluation:
         summary: The metrics.
         preprocess: The preprocessing of the images; None for embeddings from a file.
         calibration: The calibration of the checkpoint, if it was calibrated.
+        trained_on: How much of the set the model was trained on.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Evaluation:
     summary: Summary
     preprocess: Preprocess | None = None
     calibration: Calibration | None = None
+    trained_on: TrainedOverlap = UNKNOWN_OVERLAP
 
     @property
     def size(self) -> int:
@@ -63,6 +66,11 @@ class Evaluation:
         digest = self.calibration.table_digest if self.calibration else None
         return digest is not None and digest == self.table_digest
 
+    @property
+    def calibrated_on(self) -> TrainedOverlap:
+        """How much of the images that the threshold was chosen on the model was trained on, which flatters it."""
+        return TrainedOverlap.of_facts(self.calibration.trained_on if self.calibration else None)
+
     def without_embeddings(self) -> "Evaluation":
         """Return a copy without the embeddings, which take most of the memory."""
         released = replace(self, embeddings=self.embeddings[:0].clone())
@@ -82,6 +90,7 @@ class Evaluation:
             "queries": summary.queries,
             "queries_without_positive": summary.queries_without_positive,
             "gallery": summary.gallery,
+            "trained_on": self.trained_on.facts(),
             "embedding_size": self.size,
             "preprocess": self.preprocess.model_dump(mode="json") if self.preprocess else None,
             "metrics": summary.values,

@@ -16,6 +16,7 @@ from eml.evaluation.options import EvaluationOptions
 from eml.evaluation.outputs import EMBEDDINGS, METRICS, PAGE, check_outputs, folder_names, result_folders
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.evaluation.slices import Partition, check_columns, partition
+from eml.evaluation.trained_overlap import OverlapCounter
 from eml.files import write_json
 from eml.inference.embed import Batching
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
@@ -131,9 +132,12 @@ def evaluate_models(
     for table in tables:
         check_columns(table, options.slices)
 
+    counter = OverlapCounter()
     against = dict[str, Evaluation]()
     if options.against:
-        for name, evaluation in _evaluate_on_tables(options.against, options, tables, names, processes, progress):
+        for name, evaluation in _evaluate_on_tables(
+            options.against, options, tables, names, counter, processes=processes, progress=progress
+        ):
             if evaluation is not None:
                 against[name] = evaluation.without_embeddings()
             del evaluation  # else its embeddings would stay while the next ones are computed
@@ -149,7 +153,9 @@ def evaluate_models(
         results.append(_write(EvaluationResult(name, analysis, folder / name, [], []), options, write_page))
 
     for checkpoint, folder in zip(options.checkpoints, folders, strict=True):
-        for name, evaluation in _evaluate_on_tables(checkpoint, options, tables, names, processes, progress):
+        for name, evaluation in _evaluate_on_tables(
+            checkpoint, options, tables, names, counter, processes=processes, progress=progress
+        ):
             processes.from_first(partial(finish, name, folder, evaluation))  # the others wait, however long it takes
             del evaluation
     return _compare_models(names, results, several=len(options.checkpoints) > 1)
@@ -167,6 +173,8 @@ def _evaluate_on_tables(
     options: EvaluationOptions,
     tables: Sequence[Table],
     names: Sequence[str],
+    counter: OverlapCounter,
+    *,
     processes: Processes,
     progress: Progress,
 ) -> Iterator[tuple[str, Evaluation | None]]:
@@ -183,7 +191,8 @@ def _evaluate_on_tables(
     for name, table, retrieval in zip(names, tables, retrievals, strict=True):
         with progress(f"embedding {name}", len(retrieval.frame)) as advance:
             evaluation = evaluate_model(model, table, retrieval, batching=batching, progress=advance)
-        yield name, evaluation
+        overlap = processes.from_first(partial(counter.count, model.trained_on, table, retrieval.frame))
+        yield name, replace(evaluation, trained_on=overlap)
         del evaluation
 
 

@@ -13,6 +13,7 @@ from eml.models.config import ModelConfig
 from eml.models.device import find_device
 from eml.models.embedder import build_embedder, check_backbone, default_preprocess
 from eml.models.necks.identity import Identity
+from eml.models.trained_on import NOTHING_BY_EML
 
 TIMM = "timm:"
 UNTRAINED_SEED = 28
@@ -73,4 +74,5 @@ def _load_timm(name: str, weights: TimmWeights, image_size: int | None, device: 
         torch.default_generator.manual_seed(UNTRAINED_SEED)
         embedder = build_embedder(config, image_size)
     preprocess = default_preprocess(embedder.backbone, size=image_size)
-    return Model(embedder, preprocess, find_device(device), source=name, backbone=backbone)
+    place = find_device(device)
+    return Model(embedder, preprocess, place, source=name, backbone=backbone, trained_on=NOTHING_BY_EML)

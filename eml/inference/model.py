@@ -16,7 +16,9 @@ from eml.images.decode import decode, from_pil
 from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
 from eml.models.calibration import Calibration, read_calibration
+from eml.models.checkpoint import read_trained_on
 from eml.models.embedder import Embedder
+from eml.models.trained_on import TrainedOn
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 
@@ -31,6 +33,7 @@ class Model:
         folder: The checkpoint folder that it was loaded from, if any.
         source: What it was loaded from, as it was named: a run, a checkpoint or timm:NAME.
         backbone: The backbone's name in timm, if known.
+        trained_on: What it was trained on; None: what its folder says.
     """
 
     def __init__(
@@ -42,10 +45,12 @@ class Model:
         *,
         source: str = "",
         backbone: str = "",
+        trained_on: TrainedOn | None = None,
     ) -> None:
         self.embedder, self.preprocess, self.device = embedder.to(device).eval(), preprocess, device
         self.folder, self.source = folder, source
         self.backbone = backbone or type(embedder.backbone).__name__
+        self._trained_on = trained_on
 
     def __repr__(self) -> str:
         source = f", from {self.source}" if self.source else ""
@@ -56,6 +61,15 @@ class Model:
     def size(self) -> int:
         """The embedding size D."""
         return self.embedder.size
+
+    @cached_property
+    def trained_on(self) -> TrainedOn | None:
+        """The classes and images that it was trained on; None if that is unknown.
+
+        Raises:
+            CheckpointError: The record in the checkpoint cannot be read.
+        """
+        return read_trained_on(self.folder) if self._trained_on is None and self.folder else self._trained_on
 
     @cached_property
     def calibration(self) -> Calibration | None:

@@ -10,7 +10,7 @@ from eml.errors import CheckpointError
 from eml.files import digest
 from eml.json_files import read_json
 
-FORMAT = 1
+FORMAT = 2
 NAME = "calibration.json"
 WEIGHTS = "model.safetensors"
 OLD_COUNTS = {"pictures": "images"}
@@ -39,6 +39,8 @@ class Calibration(Strict):
         histogram_edges: Edges of bins of cosine.
         histogram_same: Pairs of one class in each bin.
         histogram_different: Pairs of different classes in each bin.
+        trained_on: How much of the calibration set the checkpoint was trained on, as in metrics.json; null in files of
+            eml 0.1.0.
     """
 
     format: int = FORMAT
@@ -64,6 +66,11 @@ class Calibration(Strict):
     histogram_edges: list[float]
     histogram_same: list[int]
     histogram_different: list[int]
+    trained_on: dict[str, Any] | None = None
+
+    def with_trained_on(self, trained_on: dict[str, Any]) -> "Calibration":
+        """Return a copy that says how much of the calibration set the checkpoint was trained on."""
+        return self.model_copy(update={"trained_on": trained_on})
 
     @field_validator("counts", mode="before")
     @classmethod

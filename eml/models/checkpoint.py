@@ -19,13 +19,20 @@ from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder
 from eml.models.pointers import find_checkpoint
+from eml.models.trained_on import RecordFacts, TrainedOn, read_record, record_facts, write_record
 from eml.models.weights import refuse_not_finite
 
-FORMAT = 1
+FORMAT = 2
+"""eml 0.1.0 wrote 1, and reports a higher one as written by a newer eml."""
 
 
 class CheckpointConfig(Strict):
-    """config.json: everything needed to embed an image as in training."""
+    """config.json: everything needed to embed an image as in training.
+
+    Attributes:
+        trained_on: Of the record of what the network was trained on; None, as in checkpoints of eml 0.1.0: that is
+            unknown.
+    """
 
     format: int = FORMAT
     eml_version: str
@@ -33,6 +40,7 @@ class CheckpointConfig(Strict):
     preprocess: Preprocess
     embedding_size: int
     normalised: bool = True
+    trained_on: RecordFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ def save_checkpoint(
     metrics: dict[str, Any],
     *,
     weights: dict[str, Tensor] | None = None,
+    trained_on: TrainedOn | None = None,
 ) -> None:
     """Write a checkpoint folder, whole or not at all.
 
@@ -66,17 +75,21 @@ def save_checkpoint(
         labels: The classes that it was trained on.
         metrics: Their values at this point of the run.
         weights: The embedder's whole weights, if it holds only parts of them itself.
+        trained_on: The images and classes that it was trained on; None: unknown.
     """
     config = CheckpointConfig(
         eml_version=version("easy-metric-learning"),
         model=model.model_copy(update={"weights": "none"}),  # the folder holds the weights
         preprocess=preprocess,
         embedding_size=embedder.size,
+        trained_on=None if trained_on is None else record_facts(trained_on, labels),
     )
     with whole_folder(folder) as temporary:
         tensors = embedder.state_dict() if weights is None else weights
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         (temporary / "model.safetensors").write_bytes(save(stored))
+        if trained_on is not None:
+            write_record(temporary, trained_on, labels)
         write_json(temporary / "config.json", config.model_dump(mode="json"))
         write_json(temporary / "labels.json", list(labels))
         write_json(temporary / "metrics.json", metrics)
@@ -110,6 +123,16 @@ def _build(config: CheckpointConfig, file: Path) -> Embedder:
         problem = f"{file}: embedding_size is {config.embedding_size:,}, and the network in it has {embedder.size:,}"
         raise CheckpointError(problem, code="damaged-file")
     return embedder
+
+
+def read_trained_on(path: Path) -> TrainedOn:
+    """Return what a checkpoint, or the best one of a run folder, was trained on.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or a file is missing or damaged.
+    """
+    folder = find_checkpoint(path)
+    return read_record(folder, _read_config(folder / "config.json").trained_on, read_labels(folder))
 
 
 def _read_config(file: Path) -> CheckpointConfig:

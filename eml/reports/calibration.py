@@ -78,7 +78,9 @@ def _title(calibration: Calibration) -> str:
     text = f"Threshold for {calibration.goal_value:g} {GOALS[calibration.goal]}"
     if calibration.held_out_mean is not None:
         text += f"; on held-out classes {calibration.held_out_mean:.3g}"
-    return f"{text}\n{calibration.counts['images']:,} images of {calibration.counts['classes']:,} classes"
+    text += f"\n{calibration.counts['images']:,} images of {calibration.counts['classes']:,} classes"
+    trained = (calibration.trained_on or {}).get("classes")
+    return f"{text}, {trained:,} of which were trained on" if trained else text
 
 
 def _draw_mirrored(axes: Any, edges: NDArray[Any], same: NDArray[Any], different: NDArray[Any]) -> None:

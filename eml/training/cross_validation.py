@@ -12,6 +12,7 @@ import torch
 from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError
+from eml.evaluation.trained_overlap import overlap_of_parts
 from eml.files import write_json
 from eml.inference.embed import Batching, embed_table
 from eml.inference.embeddings_file import write_embeddings
@@ -141,13 +142,15 @@ def _write(result: CrossValidationResult, config: RunConfig, table: Table) -> No
         "metrics": {key: {"mean": value, "std": spread} for key, (value, spread) in result.metrics.items()},
         "root": str(table.root.resolve()),
     }
-    write_json(result.folder / FOLDS, facts)
-    frames, embeddings = [], []
+    frames, embeddings, records = [], [], []
     for fold, run in result.folds.items():
         model = load(run.folder, device=config.device)
         frame = table.frame[table.frame["fold"] == fold]
         frames.append(frame)
+        records.append(model.trained_on)
         embeddings.append(embed_table(model, table, frame, batching=Batching(config.validation.batch_size)))
+    facts["trained_on"] = overlap_of_parts(records, table, frames).facts()
+    write_json(result.folder / FOLDS, facts)
     frame = pd.concat(frames)
     fold_of = frame["fold"].to_numpy(np.int64)
     write_embeddings(result.folder / OUT_OF_FOLD, torch.cat(embeddings), frame, fold=fold_of)

@@ -16,6 +16,7 @@ from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import Interrupted
 from eml.images.loading import normalise
 from eml.losses import Terms
+from eml.models.trained_on import record_facts, write_record
 from eml.trackers.base import Tracking
 from eml.training.batches import TrainingBatches
 from eml.training.build import RunParts, build_parts
@@ -25,6 +26,7 @@ from eml.training.events import Note, Observer, Started, Stepped, Validated, Val
 from eml.training.facts import RunFacts
 from eml.training.nan_check import NotFiniteError
 from eml.training.optimizer import learning_rate_factor, set_learning_rates
+from eml.training.provenance import collect_record, restore_record
 from eml.training.recipe import apply_recipe
 from eml.training.results import TrainingResult
 from eml.training.run_folder import Line, RunFolder, table_facts
@@ -117,8 +119,7 @@ class Run:
         parts.processes.after_first(lambda: self.batches.fill_caches(self.observe))
         if not resume:
             if parts.processes.first:
-                facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
-                self.folder.create(parts.config, facts, overwrite=overwrite)
+                self.create_folder(overwrite=overwrite)
             self.saver.save(self.state)
         images, classes = len(parts.data.frame), len(parts.data.classes)
         self.observe(Started(images, classes, parts.steps, parts.steps_per_epoch, self.state.step))
@@ -127,9 +128,20 @@ class Run:
         for name, question in parts.validation.questions.items():
             self.note(f"validation on {name or 'the held-out fold'}: {question.text}")
 
+    def create_folder(self, *, overwrite: bool) -> None:
+        """Create the run folder, with the record of what the run is trained on."""
+        parts, labels = self.parts, self.parts.data.classes
+        record = self.saver.record = collect_record(parts, self.note)
+        facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
+        facts["trained_on"] = record_facts(record, labels).model_dump()
+        self.folder.create(parts.config, facts, overwrite=overwrite)
+        write_record(self.folder.path, record, labels)
+
     def restore(self, *, accept_changes: bool = False) -> None:
         """Load the saved state."""
         self.state = restore_state(self.parts, self.folder, self.observe, accept_changes=accept_changes)
+        if self.parts.processes.first:
+            self.saver.record = restore_record(self.parts, self.folder)
 
     def train_epoch(self, epoch: int) -> None:
         """Take the steps of an epoch that are still to do; none in epoch 0."""

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from eml.dataset.problems import file_problems
 from eml.dataset.table import Table
 from eml.errors import DataError
+from eml.evaluation.outputs import EMBEDDINGS, METRICS
+from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
 from eml.files import is_path
 from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
 from eml.json_files import read_json
@@ -57,13 +59,27 @@ def read_embedded(
     return path, root, EmbeddedImages(embeddings, names, labels, spaces)
 
 
+def read_overlap(path: Path) -> TrainedOverlap:
+    """Return how many of the images of an embeddings file its networks were trained on, as the file beside it says.
+
+    That is folds.json of a cross-validation or metrics.json of an evaluation; without them it is unknown.
+    """
+    beside = {OUT_OF_FOLD: FOLDS, EMBEDDINGS: METRICS}.get(path.name)
+    return TrainedOverlap.of_facts(_facts(path.parent / beside).get("trained_on")) if beside else UNKNOWN_OVERLAP
+
+
 def _recorded_root(path: Path) -> Path | None:
+    root = _facts(path.parent / FOLDS).get("root")
+    return Path(root) if path.name == OUT_OF_FOLD and isinstance(root, str) and is_path(root) else None
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file, an empty one where there is none."""
     try:
-        root = read_json(path.parent / FOLDS, dict[str, Any]).get("root")
+        facts: dict[str, Any] = read_json(file, dict[str, Any])
     except (OSError, ValueError):
-        return None
-    is_root = path.name == OUT_OF_FOLD and isinstance(root, str) and is_path(root)
-    return Path(root) if is_root else None
+        return {}
+    return facts
 
 
 def _spaces(path: Path, table: Table) -> NDArray[np.int64]:

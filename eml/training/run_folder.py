@@ -6,6 +6,7 @@ steps.jsonl       one line per step: loss, learning rates, accuracy, mean target
 metrics.jsonl     one line per validation; epoch 0 is the untrained network
 timings.jsonl     seconds and images/s, kept apart so that the two above compare byte for byte
 curves.png        plots of both
+trained_images.bin, earlier_labels.json   what its checkpoints are trained on, see eml/models/trained_on.py
 checkpoints/      epoch-NNN folders; `best` and `last` are small files that name one
 state.pt          everything needed to continue exactly (weights, optimizer, random state), read without pickled code;
                   state.previous.pt is the one before, for when the last one is damaged
@@ -31,6 +32,7 @@ from eml.errors import CheckpointError, OutputError
 from eml.files import TEMPORARY_PREFIX, digest, whole_file, write_json, write_text
 from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, is_run_folder, point
+from eml.models.trained_on import EARLIER_LABELS, IMAGES
 from eml.training.config import RunConfig
 
 Line = dict[str, Any]
@@ -129,6 +131,8 @@ class RunFolder:
             "curves.png",
             "state.pt",
             "state.previous.pt",
+            IMAGES,
+            EARLIER_LABELS,
             RUN_FILE,
         ):
             (self.path / name).unlink(missing_ok=True)
@@ -174,10 +178,19 @@ class RunFolder:
             ]
             write_text(self.path / f"{log}.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
-    def note_changes(self, config: RunConfig, step: int, changes: list[str]) -> None:
-        """Record in run.json what was changed on resuming, and write config.yaml again."""
+    def facts(self) -> dict[str, Any]:
+        """Return the content of run.json.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
         file = self.path / RUN_FILE
         facts: dict[str, Any] = _intact(file, lambda: read_json(file, dict[str, Any]))
+        return facts
+
+    def note_changes(self, config: RunConfig, step: int, changes: list[str]) -> None:
+        """Record in run.json what was changed on resuming, and write config.yaml again."""
+        facts = self.facts()
         earlier = facts.get("changes")
         change = {"step": step, "changes": [line.strip() for line in changes]}
         facts["changes"] = [*(earlier if isinstance(earlier, list) else []), change]

@@ -7,6 +7,7 @@ from typing import Any
 
 from eml.errors import CheckpointError
 from eml.models.checkpoint import save_checkpoint
+from eml.models.trained_on import TrainedOn
 from eml.training.build import RunParts
 from eml.training.config_changes import config_changes, decisive_settings
 from eml.training.distributed_state import gather_state, scatter_state, whole_weights
@@ -23,7 +24,12 @@ class RunSaver:
     Args:
         parts: Of the run.
         folder: Where they are written.
+
+    Attributes:
+        record: What the run is trained on, of which every checkpoint has a copy; set in the first process.
     """
+
+    record: TrainedOn | None = None
 
     def __init__(self, parts: RunParts, folder: RunFolder) -> None:
         self.parts, self.folder = parts, folder
@@ -73,6 +79,7 @@ class RunSaver:
             parts.data.classes,
             metrics,
             weights=weights,
+            trained_on=self.record,
         )
         validation = parts.config.validation
         best = state.best_epochs(validation.metric, validation.keep)

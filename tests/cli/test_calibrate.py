@@ -16,6 +16,7 @@ from eml.models.checkpoint import save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder
 from eml.models.necks.linear import Linear
+from eml.models.trained_on import trained_on
 from eml.retrieval.verification import OpenSet, measure_acceptance
 
 pytestmark = pytest.mark.slow
@@ -35,13 +36,16 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+RECORD = trained_on(["03", "x"], np.zeros(1, np.uint64))
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that was trained on a class 03."""
     torch.manual_seed(0)
     config = ModelConfig(backbone="test_resnet", weights="none", neck=Linear(size=16))
     folder = tmp_path_factory.mktemp("made") / "epoch-001"
-    save_checkpoint(folder, build_embedder(config), config, Preprocess(size=32), ["03", "x"], {})
+    save_checkpoint(folder, build_embedder(config), config, Preprocess(size=32), ["03", "x"], {}, trained_on=RECORD)
     return folder
 
 
@@ -61,7 +65,8 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     told = json.loads(shown.out)
     kept = json.loads((checkpoint / "calibration.json").read_text())
     assert {**kept, "checkpoint": str(checkpoint), "written": str(checkpoint / "calibration.json")} == told
-    assert "trained on 1 of the 16 classes" in shown.err
+    assert "1 of 16 classes (0 of 80 images) were trained on. The threshold flatters" in shown.err
+    assert kept["trained_on"]["classes"] == 1
     assert f"wrote {checkpoint}/calibration.json" in shown.err
     assert "held-out classes" not in shown.out + shown.err  # a result, which JSON takes the place of
     assert (kept["goal"], kept["goal_value"], kept["counts"]["images"]) == ("pair_far", 0.05, 80)
@@ -208,7 +213,7 @@ def test_a_calibration_that_cannot_be_trusted_is_an_error_only_when_it_is_used(
     good = json.loads(file.read_text())
     for change, told in (
         ({"weights_digest": "0" * 32}, "belongs to other weights"),
-        ({"format": 2, "eml_version": "9"}, r"written by a newer eml \(9\)"),
+        ({"format": 3, "eml_version": "9"}, r"written by a newer eml \(9\)"),
         ({"threshold": 0.5}, r"not a calibration \(threshold:"),
     ):
         file.write_text(json.dumps(good | change))

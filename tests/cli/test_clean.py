@@ -46,6 +46,21 @@ def eml(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]
     return dict(json.loads(out))
 
 
+def test_images_that_the_judge_was_trained_on_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = {"root": str(run.parent / "images")}
+    seen = {"status": "known", "classes": 3, "of_classes": 3, "images": 60, "of_images": 120, "unrecorded": []}
+    said = "60 of 120 images were trained on by the network that judges them"
+    unknown = "it is unknown whether the network was trained on these images"
+    for facts, expected in ((seen, said), (seen | {"images": 0}, None), (None, unknown)):
+        (run / "folds.json").write_text(json.dumps(root | ({"trained_on": facts} if facts else {})))
+        assert main(["suspects", str(run), "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["trained_on"]["status"] == ("known" if facts else "unknown")
+        page = (run / "suspects.html").read_text()
+        for sentence in (said, unknown):
+            assert (sentence in err) == (sentence[1:] in page) == (sentence == expected)
+
+
 def refused(capsys: pytest.CaptureFixture[str], *words: object) -> list[str]:
     assert main([*map(str, words)]) == 2
     return capsys.readouterr().err.splitlines()

@@ -9,6 +9,7 @@ import pytest
 from eml.dataset.table import Table
 from eml.training.config import RunConfig
 from eml.training.cross_validation import fit_folds
+from eml.training.out_of_fold import read_overlap
 from tests.training.runs import changed
 
 pytestmark = pytest.mark.slow
@@ -25,6 +26,9 @@ def test_every_fold_in_one_command_leaves_an_embedding_of_every_image_by_a_netwo
     values = [facts["folds"][str(fold)]["best"]["map_at_r"] for fold in range(3)]
     assert facts["metrics"]["map_at_r"]["mean"] == pytest.approx(np.mean(values))
     assert facts["metrics"]["map_at_r"]["std"] == pytest.approx(np.std(values, ddof=1))
+    assert facts["trained_on"]["status"] == "known"
+    assert (facts["trained_on"]["images"], facts["trained_on"]["of_images"]) == (0, 30)
+    assert read_overlap(short.output / "out_of_fold.npz").facts() == facts["trained_on"]
     found = np.load(short.output / "out_of_fold.npz")
     assert sorted(found["file_name"]) == sorted(table.frame["file_name"])
     assert found["embeddings"].shape == (30, 16)

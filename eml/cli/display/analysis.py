@@ -48,6 +48,8 @@ def show_analysis(name: str, analysis: EvaluationAnalysis, columns: Sequence[str
         console.table("", ["by the calibrated threshold", ""], rows)
     if analysis.evaluation.is_calibrated_here:
         console.warn(f"{name}: the threshold was chosen on this table, so its rates look better than on new images")
+    if (chosen_on := analysis.evaluation.calibrated_on).is_overlap:
+        console.warn(f"{name}: the threshold was chosen on images of which {chosen_on.share()}, so it is too low")
     if analysis.comparison:
         show_comparison(analysis.comparison)
 
@@ -110,8 +112,14 @@ def show_comparison(comparison: ModelComparison) -> None:
             console.show(f"{direction} most in MAP@R: {classes}")
 
 
-def warnings_of(table: str, analysis: EvaluationAnalysis) -> list[str]:
-    """Return the lines that qualify the metrics of a model on a table."""
+def warnings_of(table: str, analysis: EvaluationAnalysis, *, several: bool = False) -> list[str]:
+    """Return the lines that qualify the metrics of a model on a table.
+
+    Args:
+        table: Its name.
+        analysis: The model's on the table.
+        several: Whether the model is compared with others, so that what is unknown of it counts too.
+    """
     from eml.cli.display import console
 
     lines = []
@@ -124,7 +132,12 @@ def warnings_of(table: str, analysis: EvaluationAnalysis) -> list[str]:
         count = max(interval.classes for interval in analysis.intervals.values())
         classes = console.count(count, "class is", "classes are")
         lines.append(f"{table}: {classes} few for intervals over classes; take them as a hint")
-    return lines
+    evaluation, comparison = analysis.evaluation, analysis.comparison
+    if comparison or several:
+        lines += evaluation.trained_on.lines(f"{evaluation.name} on {table}")
+    elif evaluation.trained_on.is_recorded:
+        lines += evaluation.trained_on.lines(table)
+    return lines + (comparison.against_trained_on.lines(f"{comparison.against} on {table}") if comparison else [])
 
 
 def _verification_and_clustering(analysis: EvaluationAnalysis) -> list[list[str]]:

@@ -1,5 +1,7 @@
 """`eml calibrate` in a terminal."""
 
+from pathlib import Path
+
 from eml.cli.adapter import Terminal
 from eml.commands.calibrate import CalibrateResult, calibrate
 
@@ -33,11 +35,8 @@ def show(result: CalibrateResult) -> None:
     _show_held_out(result)
     for note in calibration.notes:
         console.warn(note)
-    if result.result.trained_classes:
-        console.warn(
-            f"the model was trained on {result.result.trained_classes:,} of the {result.result.classes:,} classes and "
-            "separates these better than new ones; calibrate on other classes"
-        )
+    for line in result.result.trained_on.threshold_lines(Path(calibration.table or result.result.checkpoint).name):
+        console.warn(line)
 
 
 def _show_held_out(result: CalibrateResult) -> None:

@@ -30,7 +30,8 @@ def show_results(checkpoints: Sequence[str], evaluations: EvaluationResults, sli
     for result in results:
         name = result.table if len(checkpoints) == 1 else f"{result.model}, {result.table}"
         show_analysis(name, result.analysis, slices)
-    lines = [line for result in results for line in warnings_of(result.table, result.analysis)]
+    several = len(checkpoints) > 1
+    lines = [line for result in results for line in warnings_of(result.table, result.analysis, several=several)]
     for line in dict.fromkeys(lines):  # once, where it is true of several models
         console.warn(line)
 
@@ -52,6 +53,7 @@ def show_model(checkpoint: str, tables: Sequence[str], analyses: Sequence[Evalua
     ]
     facts = [analysis.evaluation.facts() for analysis in analyses]
     rows += [[count, *(f"{fact[count]:,}" for fact in facts)] for count in ("queries", "classes")]
+    rows.append(["trained on", *(analysis.evaluation.trained_on.cell() for analysis in analyses)])
     console.table(checkpoint, ["", *tables], rows)
 
 
@@ -62,8 +64,7 @@ def show_models(table: str, leaderboard: Leaderboard) -> None:
     entries = leaderboard.entries
     summary = entries[0].analysis.evaluation.summary
     metrics = _metrics_that_fit(entries)
-    columns = ["", *(summary.shown[metric] for metric in metrics), "D"]
-    rows = [_row(entry, metrics, entry.name) for entry in entries]
+    columns, rows = _metrics_table(entries, metrics)
     console.table(f"{table}: {summary.queries:,} queries", columns, rows)
     if left_out := [summary.shown[metric] for metric in COMPARED if metric not in metrics]:
         console.say(f"no room for {', '.join(left_out)}: in metrics.json, or in a wider terminal")
@@ -83,16 +84,29 @@ def _metrics_that_fit(entries: Sequence[LeaderboardEntry]) -> list[str]:
     compared = [metric for metric in COMPARED if metric in shown]
     for count in range(len(compared), 1, -1):
         metrics = [metric for metric in shown if metric in compared[:count]]
-        rows = [_row(entry, metrics, entry.name) for entry in entries]
-        if console.fits(["", *(shown[metric] for metric in metrics), "D"], rows):
+        if console.fits(*_metrics_table(entries, metrics)):
             return metrics
     return compared[:1]
 
 
-def _row(entry: LeaderboardEntry, metrics: Sequence[str], name: str) -> list[str | int]:
+def _metrics_table(
+    entries: Sequence[LeaderboardEntry], metrics: Sequence[str]
+) -> tuple[list[str], list[list[str | int]]]:
+    """Return header and rows: metrics, embedding size and, if it is known of any, what the models were trained on."""
+    shown = entries[0].analysis.evaluation.summary.shown
+    trained = [entry.analysis.evaluation.trained_on.short_cell() for entry in entries]
+    is_known = any(cell != "unknown" for cell in trained)
+    columns = ["", *(shown[metric] for metric in metrics), "D", *(["trained on"] if is_known else [])]
+    rows = [
+        [*_row(entry, metrics), *([cell] if is_known else [])] for entry, cell in zip(entries, trained, strict=True)
+    ]
+    return columns, rows
+
+
+def _row(entry: LeaderboardEntry, metrics: Sequence[str]) -> list[str | int]:
     evaluation, intervals = entry.analysis.evaluation, entry.analysis.intervals
     cells = [metric_text(evaluation.summary.values[metric], intervals.get(metric)) for metric in metrics]
-    return [name, *cells, evaluation.size]
+    return [entry.name, *cells, evaluation.size]
 
 
 def _change(entry: LeaderboardEntry) -> list[str]:

@@ -30,6 +30,8 @@ def show(result: SuspectsResult) -> None:
     if counts["not_judged"]:
         alone = console.count(counts["not_judged"], "image is", "images are")
         console.warn(f"{alone} the only one of a class in its fold, and cannot be judged. Fewer folds, or one network?")
+    if caution := result.trained_on.caution():
+        (console.warn if result.trained_on.images else console.say)(caution)
     if len(findings.wrong):
         console.say(
             f"look at {result.written[-1]} and delete the lines of suspects.csv whose label is right, then go on"

@@ -142,6 +142,7 @@ def render(
         protocol=protocol_in_words(retrieval.protocol),
         analysis=analysis,
         threshold=evaluation.threshold,
+        trained_on=trained_on_lines(analysis),
         intervals=known_intervals(analysis.intervals),
         known_intervals=known_intervals,
         measured={
@@ -169,6 +170,20 @@ def render(
         command=command,
         versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     )
+
+
+def trained_on_lines(analysis: EvaluationAnalysis) -> list[str]:
+    """Return sentences that say what the model, and the one it is compared with, were trained on of these images."""
+    evaluation, comparison = analysis.evaluation, analysis.comparison
+    lines = evaluation.trained_on.lines(evaluation.name) or [f"{evaluation.name}: {evaluation.trained_on.share()}"]
+    if comparison:
+        overlap = comparison.against_trained_on
+        lines += overlap.lines(comparison.against) or [f"{comparison.against}: {overlap.share()}"]
+    if evaluation.calibrated_on.is_overlap:
+        lines.append(
+            f"The threshold was chosen on images of which {evaluation.calibrated_on.share()}, so it is too low"
+        )
+    return lines
 
 
 def known_intervals(intervals: Mapping[str, Interval]) -> dict[str, Interval]:

@@ -65,7 +65,14 @@ class SuspectsPage:
 
 
 def write_page(
-    suspects: Suspects, root: Path, path: Path, *, top: int, command: str, progress: Progress | None = None
+    suspects: Suspects,
+    root: Path,
+    path: Path,
+    *,
+    top: int,
+    command: str,
+    caution: str = "",
+    progress: Progress | None = None,
 ) -> None:
     """Write the page and its sidecar. Reads the images that the page shows.
 
@@ -75,6 +82,7 @@ def write_page(
         path: The HTML file to write.
         top: How many probable label errors to show, each with six other images: about 25 kB.
         command: The command line that the sidecar records.
+        caution: What to know of the network that judges; nothing is shown where it is empty.
         progress: Reports the progress of the thumbnails.
     """
     outliers = suspects.outliers.tolist()
@@ -87,13 +95,13 @@ def write_page(
     names = sorted({str(file_names[row]) for row in page.rows()})
     with progress("thumbnails", len(names)) if progress and names else nullcontext() as advance:
         images = thumbnails(root, names, advance, SIDE)
-    html = _render(suspects, page, root, images)
+    html = _render(suspects, page, root, images, caution)
     with whole_file(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
         write_sidecar(path, temporary, command=command, root=root, inputs=[], notes=None)
 
 
-def _render(suspects: Suspects, page: SuspectsPage, root: Path, images: dict[str, Thumbnail]) -> str:
+def _render(suspects: Suspects, page: SuspectsPage, root: Path, images: dict[str, Thumbnail], caution: str) -> str:
     def suggested(row: int) -> str | None:
         label = suspects.errors.suggested[row]
         return str(suspects.names[label]) if label >= 0 else None
@@ -116,6 +124,7 @@ def _render(suspects: Suspects, page: SuspectsPage, root: Path, images: dict[str
         suggested=suggested,
         outliers=set(suspects.outliers.tolist()),
         thumbnails=images,
+        caution=caution,
     )
 
 

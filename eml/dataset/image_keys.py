@@ -1,0 +1,88 @@
+"""Keys of images, 64 bits each, by which an image is recognised in another table whatever its name and label."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from eml.dataset.columns import BOX, boxed
+from eml.dataset.table import Table
+from eml.errors import DataError
+from eml.files import digest
+from eml.threads import in_order
+
+Keys = NDArray[np.uint64]
+
+CONTENT = "content"
+_HASH = r"[0-9a-f]{32}"  # blake2b-128, as scan writes it; another value is a column of the user's own
+_DIGITS = 16  # of the hash: 64 bits
+
+
+def image_keys(table: Table, frame: pd.DataFrame, progress: Callable[[int], None] | None = None) -> Keys:
+    """Return (N,) keys of rows: the first 64 bits of the hash of the file's bytes, for a box mixed with its corners.
+
+    The hash is that of the column `content`. Where that is missing or empty, each file is read once.
+
+    Args:
+        table: The table, which knows the folder of the images.
+        frame: Its rows.
+        progress: Called with the number of files read since the last call.
+
+    Raises:
+        DataError: A file that has to be read cannot be read.
+    """
+    recorded = has_content(frame)
+    keys = np.zeros(len(frame), np.uint64)
+    if recorded.any():
+        keys[recorded] = _as_keys(frame[CONTENT].to_numpy(object)[recorded].tolist())
+    if not recorded.all():
+        places, names = pd.factorize(frame["file_name"].to_numpy(object)[~recorded])
+        keys[~recorded] = _keys_of_files(table, [str(name) for name in names], progress)[places]
+    boxes = boxed(frame).to_numpy(bool)
+    if boxes.any():
+        keys[boxes] = _mix(keys[boxes], frame.loc[boxes, list(BOX)].to_numpy(np.int64))
+    return keys
+
+
+def has_content(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return (N,) whether a row has its content hash, so that its file need not be read for its key."""
+    if CONTENT not in frame.columns:
+        return np.zeros(len(frame), bool)
+    return frame[CONTENT].astype(str).str.fullmatch(_HASH).to_numpy(bool)
+
+
+def count_known(keys: Keys, known: Keys) -> int:
+    """Return how many of `keys` are among `known`, which is sorted."""
+    if not len(known):
+        return 0
+    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return int((known[places] == keys).sum())
+
+
+def _keys_of_files(table: Table, names: list[str], progress: Callable[[int], None] | None) -> Keys:
+    hashes = []
+    try:
+        for content in in_order(lambda name: digest(table.root / name), names):
+            hashes.append(content)
+            if progress:
+                progress(1)
+    except OSError as error:
+        problem = f"{table.name}: {names[len(hashes)]!r} cannot be read: {error.strerror or error}"
+        raise DataError(problem, code="missing-image") from error
+    return _as_keys(hashes)
+
+
+def _as_keys(hashes: list[str]) -> Keys:
+    digits = "".join(content[:_DIGITS] for content in hashes)
+    return np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64)
+
+
+def _mix(keys: Keys, corners: NDArray[np.int64]) -> Keys:
+    """Return keys that depend on the corners (N, 4) too: the finaliser of splitmix64 (Steele 2014) after each one."""
+    for corner in corners.T:
+        keys = keys ^ corner.astype(np.uint64)
+        keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        keys = keys ^ (keys >> np.uint64(31))
+    return keys

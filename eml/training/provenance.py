@@ -1,0 +1,72 @@
+"""Record what a run is trained on: its own images, and those of the run that it starts from."""
+
+from pathlib import Path
+
+import numpy as np
+
+from eml.dataset.image_keys import has_content, image_keys
+from eml.errors import CheckpointError
+from eml.models.checkpoint import read_trained_on
+from eml.models.pointers import RUN_FILE
+from eml.models.trained_on import TrainedOn, parse_facts, read_record, trained_on
+from eml.progress import Report
+from eml.training.build import RunParts
+from eml.training.config import RunConfig
+from eml.training.run_folder import RunFolder
+
+MANY = 10_000  # files to read without a column `content`, from which on a line says so
+
+
+def starting_run(config: RunConfig) -> Path | None:
+    """Return the run or checkpoint that training starts from; None with weights of timm, of a file, or random ones."""
+    weights = config.model.weights
+    return weights if isinstance(weights, Path) and weights.is_dir() else None
+
+
+def collect_record(parts: RunParts, report: Report = lambda line: None) -> TrainedOn:
+    """Return what the weights of a run are trained on: its training images, and those of the run that it starts from.
+
+    Args:
+        parts: Of the run.
+        report: Receives a line when many files have to be read for their content hashes.
+
+    Raises:
+        DataError: A file that has no content hash in the table cannot be read.
+        CheckpointError: The record of the run that it starts from cannot be read.
+    """
+    own = own_record(parts, report)
+    start = starting_run(parts.config)
+    return own if start is None else own.after(read_trained_on(start), str(start))
+
+
+def own_record(parts: RunParts, report: Report = lambda line: None) -> TrainedOn:
+    """Return what a run is trained on itself: the images of its training data, without its validation fold."""
+    frame = parts.data.frame
+    unread = int(np.count_nonzero(~has_content(frame)))
+    if unread >= MANY:
+        report(
+            f"reading {unread:,} files that have no content hash in {parts.table.name}, to record them as trained on"
+        )
+    return trained_on(parts.data.classes, image_keys(parts.table, frame))
+
+
+def restore_record(parts: RunParts, folder: RunFolder) -> TrainedOn:
+    """Return what a run that is resumed is trained on, as its folder says.
+
+    With a config that was changed on the way, perhaps the fold, its training images now are added. A run that has no
+    record, since an earlier version of eml began it, gets one.
+
+    Raises:
+        CheckpointError: The record cannot be read.
+    """
+    facts = folder.facts()
+    if "trained_on" in facts:
+        record = read_record(folder.path, parse_facts(facts["trained_on"], folder.path / RUN_FILE), parts.data.classes)
+        return record.after(own_record(parts), "") if facts.get("changes") else record
+    own, start = own_record(parts), parts.config.model.weights
+    if not isinstance(start, Path) or start.is_file():
+        return own
+    try:
+        return own.after(read_trained_on(start), str(start))
+    except CheckpointError:  # it may be gone, and is not needed to resume
+        return own.after(TrainedOn(frozenset(), None), str(start))
