@@ -24,16 +24,7 @@ def read_parquet(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, li
         ValueError: It is not Parquet, is damaged, or says to hold more than a file of its size can.
         ImportError: pyarrow is not installed.
     """
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(source) as file:
-            _refuse_inflated(source.stat().st_size, file.metadata)
-            table = file.read()
-        table.validate(full=True)  # text that is not UTF-8, and lists that end beyond their values
-    except (pyarrow.ArrowException, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(str(error)) from error
+    table = read_arrow(source)
     series: list[pd.Series[Any]] = []
     left_out: list[str] = []
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -45,6 +36,26 @@ def read_parquet(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, li
         else:
             series.append(values.rename(name))
     return (pd.concat(series, axis=1) if series else pd.DataFrame()), left_out
+
+
+def read_arrow(source: Path) -> Any:
+    """Return a Parquet file as pyarrow's table, whose values are as it says.
+
+    Raises:
+        ValueError: It is not Parquet, is damaged, or says to hold more than a file of its size can.
+        ImportError: pyarrow is not installed.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(source) as file:
+            _refuse_inflated(source.stat().st_size, file.metadata)
+            table = file.read()
+        table.validate(full=True)  # text that is not UTF-8, and lists that end beyond their values
+    except (pyarrow.ArrowException, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+    return table
 
 
 def _refuse_inflated(size: int, metadata: Any) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.dataset.columns import FLAGS, has_query_gallery, parse_columns, query_or_gallery_rows
@@ -20,10 +19,7 @@ from eml.dataset.problems import SHOWN, RowProblems, and_more, path_problems
 from eml.dataset.table import Table
 from eml.errors import DataError, Problem
 from eml.files import whole_file
-
-Array = NDArray[Any]
-SUFFIXES = (".npz", ".npy", ".parquet")
-PREFIX = "embedding_"  # of Parquet columns, before the dimension
+from eml.inference.array_files import SUFFIXES, Array, array_error, read_arrays
 
 
 def is_embeddings_file(name: str) -> bool:
@@ -43,15 +39,16 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
     Raises:
         DataError: The file cannot be read or does not fit the table.
     """
-    embeddings, columns = _read(path)
-    if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.number) or not embeddings.size:
+    embeddings, columns = read_arrays(path)
+    if embeddings.ndim != 2 or embeddings.dtype.kind not in "iuf" or not embeddings.size:
         shape = f"{embeddings.shape} of {embeddings.dtype}"
-        raise _error(f"{path}: embeddings must be (N, D) numbers, got {shape}")
+        raise array_error(f"{path}: embeddings must be (N, D) real numbers, got {shape}")
     for name, column in columns.items():
         if column.shape != (len(embeddings),):
             shape = f"{len(column):,} values" if column.ndim == 1 else f"an array {column.shape}"
-            raise _error(f"{path}: {len(embeddings):,} embeddings and {shape} of {name!r}; one for each is needed")
-    values = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
+            raise array_error(f"{path}: {len(embeddings):,} embeddings and {shape} of {name!r}; one for each is needed")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
+        values = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
     if table is not None:
         values = values[_rows_of_images(path, len(values), columns, table)]
         table = replace(table, frame=table.frame[query_or_gallery_rows(table.frame)].reset_index(drop=True))
@@ -67,10 +64,6 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
     frame = _build_frame(path, columns)
     _refuse_directionless(path, values, frame["file_name"])
     return Table(frame, path.parent, path), values
-
-
-def _error(text: str) -> DataError:
-    return DataError(text, code="not-an-embeddings-file")
 
 
 def _build_frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
@@ -146,61 +139,6 @@ def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **colu
 
 def _flags(frame: pd.DataFrame) -> dict[str, Array]:
     return {name: frame[name].fillna(False).to_numpy(bool) for name in FLAGS}
-
-
-def _read(path: Path) -> tuple[Array, dict[str, Array]]:
-    """Return the embeddings, and the columns by name."""
-    try:
-        match path.suffix:
-            case ".npy":
-                return np.load(path, allow_pickle=False), {}
-            case ".npz":
-                with np.load(path, allow_pickle=False) as file:
-                    columns = {name: file[name] for name in file.files}
-                if "embeddings" not in columns:
-                    raise _error(f"{path}: has no array 'embeddings'; it has {', '.join(columns) or 'none'}")
-                return columns.pop("embeddings"), columns
-            case _:
-                return _read_parquet(path)
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file", code="missing-file") from error
-    except ImportError as error:
-        raise DataError(
-            f"{path}: Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'", code="missing-package"
-        ) from error
-    except (OSError, ValueError, EOFError) as error:
-        reason = "it is no array of numbers" if "pickle" in str(error) else str(error).splitlines()[0]
-        raise _error(f"{path}: cannot be read as {path.suffix}: {reason}") from error
-
-
-def _read_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
-    frame = pd.read_parquet(path)
-    if "embedding" in frame:
-        lists = frame.pop("embedding")
-        if lists.isna().any():
-            raise _error(f"{path}: {int(lists.isna().sum()):,} of {len(lists):,} rows have no embedding")
-        lengths = {len(values) for values in lists}
-        if len(lengths) != 1:
-            raise _error(f"{path}: embeddings of {len(lengths)} lengths: {sorted(lengths)[:5]}")
-        embeddings = np.stack(lists.tolist())
-    else:
-        names = _dimension_columns(path, frame)
-        embeddings = frame[names].to_numpy(np.float32)
-        frame = frame.drop(columns=names)
-    return embeddings, {str(name): frame[name].to_numpy() for name in frame}
-
-
-def _dimension_columns(path: Path, frame: pd.DataFrame) -> list[str]:
-    """Return the columns embedding_0, embedding_1, … in the order of the dimensions."""
-    digits = {name: name.removeprefix(PREFIX) for name in map(str, frame) if name.startswith(PREFIX)}
-    names = {int(number): name for name, number in digits.items() if number.isdecimal()}
-    if not names:
-        raise _error(f"{path}: has no column 'embedding' of lists and no columns embedding_0, embedding_1, …")
-    if missing := sorted(set(range(max(names))) - set(names)):
-        raise _error(f"{path}: has embedding_{max(names)} but no embedding_{missing[0]}")
-    return [names[dimension] for dimension in sorted(names)]
 
 
 def _rows_of_images(path: Path, count: int, columns: dict[str, Array], table: Table) -> Tensor:

@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_told(tmp_path: Path, images: Table) -> None:
         ("flags.npz", None, "row 0: is_query must be True, False or blank, got 'yes'"),
         ("some.npz", images, r"has no embedding for 1 of 6 images of .*, first: 5\.png"),
         ("broken.npz", None, r"cannot be read as \.npz"),
-        ("text.npz", None, r"text\.npz: cannot be read as \.npz: it is no array of numbers$"),
+        ("text.npz", None, r"text\.npz: cannot be read as \.npz: File is not a zip file$"),
         ("bad.npz", None, r"bad\.npz: 2 of 6 embeddings are NaN, infinite or zero, first: 1\.png"),
         ("bad.npz", Table(FRAME[2:4], tmp_path), r"bad\.npz: 1 of 2 embeddings .* first: 3\.png"),
         ("none.npy", images, r"none\.npy: there is no such file"),
