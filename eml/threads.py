@@ -9,10 +9,20 @@ from typing import TypeVar
 Task = TypeVar("Task")
 Output = TypeVar("Output")
 
+PER_CORE = 4
+"""Worker processes for each core, at most."""
+
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def most_workers() -> int:
+    """Return the largest number of worker processes that a command starts: images on a slow disk gain from some more
+    than there are cores, and a number without a bound fills the machine.
+    """
+    return PER_CORE * cores()
 
 
 def in_order(function: Callable[[Task], Output], tasks: Iterable[Task], workers: int | None = None) -> Iterator[Output]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from eml.cli.exit_codes import BUG, FIXABLE, INTERRUPTED
 from eml.errors import ConfigError, EmlError, Interrupted
+from eml.threads import cores, most_workers
 
 if TYPE_CHECKING:
     from eml.distributed.processes import Processes
@@ -23,7 +24,7 @@ def launch(devices: int) -> None:
     """Run this same command as several processes on this machine, by torch's launcher; SystemExit with their code.
 
     Raises:
-        ConfigError: A launcher has started this process already.
+        ConfigError: A launcher has started this process already, or the machine is too small for so many.
     """
     if "WORLD_SIZE" in os.environ:
         raise ConfigError(
@@ -31,11 +32,12 @@ def launch(devices: int) -> None:
             code="wrong-launch",
             parameter="devices",
         )
+    _check_machine(devices)
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // devices)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SAVING))
     _silence()
     config = LaunchConfig(
@@ -54,6 +56,20 @@ def launch(devices: int) -> None:
         raise SystemExit(_code([failure.exitcode for failure in error.failures.values()])) from None
     except SignalException:  # the processes have printed it
         raise SystemExit(INTERRUPTED) from None
+
+
+def _check_machine(devices: int) -> None:
+    """Raise ConfigError for more processes than the machine's GPUs and cores can bear."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if devices > max(gpus, most_workers()):
+        raise ConfigError(
+            f"--devices {devices} starts as many processes, and this machine has {gpus} GPUs and {cores()} cores; give "
+            "the number of GPUs, or on a CPU that of cores",
+            code="wrong-launch",
+            parameter="devices",
+        )
 
 
 def _without_devices(arguments: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
-from eml.commands.options import BatchSize, Device, LeaveOutSame, Within, Workers
+from eml.commands.options import BatchSize, Device, LeaveOutSame, Within, Workers, note_workers
 
 if TYPE_CHECKING:
     from eml.evaluation.calibration import CalibrationResult
@@ -80,6 +80,7 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
 
     fields = {name: getattr(config, name) for name in type(config).model_fields if name != "plot"}
     options = CalibrationOptions(**fields | {"checkpoint": str(config.checkpoint)})
+    note_workers(config.workers, caller)
     replaced = []
     if config.plot is not None:
         refuse_plot(config.plot, overwrite=config.overwrite)

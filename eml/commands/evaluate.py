@@ -23,7 +23,7 @@ from eml.commands.base import (
     command,
     option,
 )
-from eml.commands.options import BatchSize, Device, LeaveOutSame, Within, Workers
+from eml.commands.options import BatchSize, Device, LeaveOutSame, Within, Workers, note_workers
 
 if TYPE_CHECKING:
     from eml.evaluation.options import EvaluationOptions
@@ -136,6 +136,8 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
         here = Processes.of_environment()
         if here.world > 1:
             here.device(config.device)
+    if here.first:
+        note_workers(config.workers, caller)
     with caller.join(config.device, here) as processes:
         evaluations = evaluate_models(
             options,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from eml.commands.base import Names, PathField
+from eml.commands.base import Caller, Names, PathField
 
 Dataset = Annotated[PathField, Field(description="The folder of images, one folder per class, or a table of them.")]
 Root = Annotated[PathField | None, Field(description="With a table: the folder that its file names are relative to.")]
@@ -34,7 +34,9 @@ NearThreshold = Annotated[
     ),
 ]
 BatchSize = Annotated[int, Field(ge=1, description="Images embedded at once.")]
-Workers = Annotated[int, Field(ge=0, description="Processes that decode images.")]
+Workers = Annotated[
+    int, Field(ge=0, description="Processes that decode images, at most 4 for each core; 0: the command's own.")
+]
 Device = Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")]
 LeaveOutSame = Annotated[
     str | None,
@@ -48,6 +50,14 @@ Within = Annotated[
         description="A column, such as the category: a query is compared only with gallery images of its own value.",
     ),
 ]
+
+
+def note_workers(workers: int | None, caller: Caller) -> None:
+    """Tell that fewer worker processes are started than the caller asks for, where it is so."""
+    from eml.threads import PER_CORE, most_workers
+
+    if workers is not None and workers > most_workers():
+        caller.note(f"`workers` {workers:,} are more than {PER_CORE} for each core; {most_workers()} are started")
 
 
 def out_folder(dataset: Path, out: Path | None) -> Path:

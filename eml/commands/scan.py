@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import split_command
-from eml.commands.options import Overwrite
+from eml.commands.options import Overwrite, note_workers
 
 if TYPE_CHECKING:
     from eml.dataset.scanning.scan import FolderScan, ScanSummary
@@ -28,7 +28,9 @@ class ScanConfig(CommandConfig):
     dataset: Annotated[PathField, Field(description="The folder of images: one folder per class, however deep.")]
     hashes: bool = Field(True, description="Compute perceptual hashes, by which duplicates are found.")
     hash_exact: bool = Field(False, description="Compute the bits of imagehash.phash; slower than the default hash.")
-    workers: int | None = Field(None, ge=1, description="Processes that read images. Default: one per core.")
+    workers: int | None = Field(
+        None, ge=1, description="Processes that read images, at most 4 for each core. Default: one per core."
+    )
     out: Annotated[
         PathField | None,
         Field(
@@ -88,6 +90,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
     from eml.dataset.table import Table, check_outputs, write_tables
 
     check_folder(config.dataset)
+    note_workers(config.workers, caller)
     path = _table_path(config)
     errors, page = errors_path(path), path.with_name("data_report.html")
     check_outputs([path, errors, *([page] if config.report else [])], overwrite=config.overwrite)  # before the work

@@ -1,33 +1,28 @@
 """Table rows → batches of uint8 pixels, as a pure function of (seed, epoch, position)."""
 
 import itertools
-import signal
 from collections.abc import Iterator, Sequence
-from typing import Any
+from multiprocessing.context import BaseContext
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from eml.errors import DataError
 from eml.images.augment import Augmenter
 from eml.images.crop import DRAWS, Crop
 from eml.images.decode import Box
+from eml.images.loading_workers import Key, read_batches
 from eml.images.preprocess import Pixels, Preprocess, flipped
 from eml.images.random import key_of, uniform
 from eml.images.source import ImageSource, OpenedImage
+from eml.threads import most_workers
 
 Batch = tuple[Tensor, Tensor]
 """pixels (B, 3, H, W) uint8, channels last in memory; rows (B,) int64: the images' rows in the table."""
 
 
-Key = tuple[int, int, int]
-"""(epoch, position in the epoch, row of the table)."""
-
-
-class ImageDataset(Dataset[tuple[Tensor | str, Tensor]]):
+class ImageDataset:
     """Batches of images by keys (epoch, position, row); the pixels depend only on the seed and the keys."""
 
     def __init__(
@@ -39,25 +34,30 @@ class ImageDataset(Dataset[tuple[Tensor | str, Tensor]]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor | str, Tensor]:
+    @property
+    def side(self) -> int:
+        """Height and width of the images (pixels)."""
+        return self.preprocess.size
+
+    def __getitem__(self, key: Key) -> Batch:
         """Return one image as a batch of one."""
         return self.__getitems__([key])
 
-    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor | str, Tensor]:
-        """Return pixels (B, 3, H, W) uint8 and the rows; all keys are of one epoch.
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Return pixels (B, 3, H, W) uint8 and the rows; all keys are of one epoch. DataError as in `read`."""
+        pixels = np.empty((len(keys), self.side, self.side, 3), np.uint8)
+        self.read(keys, pixels)
+        return _batch(pixels, keys)
 
-        On an error a message takes the place of the pixels, since an exception would lose its text in a worker.
+    def read(self, keys: Sequence[Key], pixels: Pixels) -> None:
+        """Write the images of the keys, all of one epoch, into pixels (B, H, W, 3).
+
+        Raises:
+            DataError: An image cannot be read.
         """
-        side = self.preprocess.size
-        rows = torch.tensor([row for _, _, row in keys])
         draws = uniform(key_of(self.seed, keys[0][0]), np.array([position for _, position, _ in keys]), DRAWS + 2)
-        pixels = np.empty((len(keys), side, side, 3), np.uint8)
-        try:
-            for place, ((_, _, row), numbers) in enumerate(zip(keys, draws.tolist(), strict=True)):
-                pixels[place] = self._pixels(row, numbers)
-        except DataError as error:
-            return error.problems[0], rows
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2), rows
+        for place, ((_, _, row), numbers) in enumerate(zip(keys, draws.tolist(), strict=True)):
+            pixels[place] = self._pixels(row, numbers)
 
     def _pixels(self, row: int, draws: list[float]) -> Pixels:
         """Return (H, W, 3) of one image after the augmenter's steps."""
@@ -131,33 +131,32 @@ class EpochBatches:
             yield [(self.epoch, step * size + self.first + number, row) for number, row in enumerate(rows)]
 
 
-def batches(images: ImageDataset, sampler: InOrder | EpochBatches, workers: int = 0) -> Iterator[Batch]:
-    """Yield batches in the sampler's order, whatever the number of worker processes.
+def batches(
+    images: ImageDataset, sampler: InOrder | EpochBatches, workers: int = 0, context: BaseContext | None = None
+) -> Iterator[Batch]:
+    """Yield batches in the sampler's order, the same whatever the number of worker processes.
 
-    Raises DataError naming the file when an image cannot be read.
+    Args:
+        images: To read from.
+        sampler: The batches.
+        workers: Processes that read; at most `most_workers()` are started. 0 reads in this process.
+        context: How they are started; None: as is usual on this system.
+
+    Raises:
+        WorkerLostError: A worker process was killed, or cannot be started.
+        DataError: An image cannot be read; the message names the file.
     """
-    loader = DataLoader(
-        images,
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=_unchanged,
-        worker_init_fn=_leave_signals_to_the_parent,
-        generator=torch.Generator(),  # without it, each iterator draws from torch's global generator, as dropout does
-    )
-    for pixels, rows in loader:
-        if isinstance(pixels, str):
-            raise DataError(pixels, code="unreadable-image")
-        yield pixels, rows
+    if workers == 0:
+        yield from map(images.__getitems__, sampler)
+        return
+    workers = min(workers, most_workers(), max(1, len(sampler)))
+    for pixels, keys in read_batches(images, sampler, workers, context):
+        yield _batch(pixels, keys)
 
 
-def _unchanged(batch: Any) -> Any:
-    return batch  # the dataset returns whole batches
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ignore stop signals in a worker: the parent answers them, and ends its workers itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _batch(pixels: Pixels, keys: Sequence[Key]) -> Batch:
+    rows = torch.tensor([row for _, _, row in keys])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2), rows
 
 
 def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:

@@ -18,6 +18,7 @@ from eml.images.preprocess import Preprocess
 from eml.images.samplers import Classes
 from eml.inference.model import Model
 from eml.models.embedder import Embedder, build_embedder, default_preprocess
+from eml.threads import cores, most_workers
 from eml.training.config import RunConfig
 from eml.training.data import TrainingData, training_data
 from eml.training.data_parallel import SummedGradients, broadcast_weights
@@ -227,5 +228,5 @@ def build_gradient_cache(
 def worker_count(config: RunConfig, device: torch.device, local_processes: int) -> int:
     """Return how many processes decode images; `auto` divides the machine's cores among the run's processes."""
     if config.data.workers != "auto":
-        return config.data.workers
-    return 0 if device.type == "cpu" else max(1, min(8, torch.multiprocessing.cpu_count() // local_processes))
+        return min(config.data.workers, max(1, most_workers() // local_processes))
+    return 0 if device.type == "cpu" else max(1, min(8, cores() // local_processes))

@@ -6,6 +6,7 @@ from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import ConfigError, EmlError
 from eml.head.compatibility import check_loss, check_mix, smoothing_warning
 from eml.models.embedder import check_backbone
+from eml.threads import PER_CORE
 from eml.training.build import RunParts
 from eml.training.config import RunConfig
 from eml.training.optimizer import check_optimizer
@@ -59,4 +60,12 @@ def run_notes(parts: RunParts) -> list[str]:
         *config.sampler.notes(parts.classes, config.batch_size, parts.data.classes),
         *batch_norm_note(parts.embedder, parts.processes),
         *sharding_note(config, parts.processes),
+        *_worker_note(config.data.workers, parts.workers),
     ]
+
+
+def _worker_note(number: int | str, workers: int) -> list[str]:
+    """Return a note when fewer processes load images than the config asks for."""
+    if number in ("auto", workers):
+        return []
+    return [f"data.workers: {number:,} are more than {PER_CORE} for each core; {workers} load images"]

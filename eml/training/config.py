@@ -74,7 +74,9 @@ class DataConfig(Strict):
         0, ge=0, description="the fold held out for validation; null: train on all images, without validation"
     )
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        "auto", description="processes that decode images; auto: 0 on a CPU, where they would compete with training"
+        "auto",
+        description="processes that decode images, at most 4 for each core; auto: 0 on a CPU, where they would compete "
+        "with training",
     )
     cache: CacheConfig | None = Field(
         None, description="null: decode the files in every epoch; or raw, jpeg, {format: raw, …}, see docs/images.md"

@@ -14,6 +14,7 @@ from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import own_part
 from eml.errors import EmlError
+from eml.images.loading_workers import WorkerLostError
 from eml.training.build import RunParts, build_parts
 from eml.training.checks import run_notes
 from eml.training.config import RunConfig
@@ -132,6 +133,9 @@ def _take_two_steps(run: Run) -> tuple[int, float]:
         run.step(pixels, rows)
     except NotFiniteError as error:  # its other lines are about a saved state, and there is none
         raise EmlError(error.diagnosis, code="not-finite") from error
+    except WorkerLostError as error:
+        text = f"data.workers: {error.cause}; set fewer than {run.parts.workers}"
+        raise EmlError(text, code=error.code, parameter="data.workers") from error
     return len(rows), time.monotonic() - started
 
 

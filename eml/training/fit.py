@@ -5,16 +5,17 @@ Its parts are built in `build.py`; `run_state.py` saves and restores them.
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
 from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
-from eml.errors import Interrupted
+from eml.errors import DataError, Interrupted
 from eml.images.loading import normalise
+from eml.images.loading_workers import WorkerLostError
 from eml.losses import Terms
 from eml.models.trained_on import record_facts, write_record
 from eml.trackers.base import Tracking
@@ -101,7 +102,7 @@ class Run:
             self.begin(resume=resume, overwrite=overwrite, accept_changes=accept_changes)
             trackers = parts.config.trackers if first else ()
             self.tracking.open(trackers, self.folder.path, parts.config.model_dump(mode="json"), resumed=resume)
-            with stop_requests() as self.is_stopped, closing(self.tracking):
+            with stop_requests() as self.is_stopped, closing(self.tracking), self.lost_workers_reported():
                 for epoch in range(self.state.closed_epochs + 1, parts.config.epochs + 1):
                     if self.state.ended:
                         break
@@ -142,6 +143,23 @@ class Run:
         self.state = restore_state(self.parts, self.folder, self.observe, accept_changes=accept_changes)
         if self.parts.processes.first:
             self.saver.record = restore_record(self.parts, self.folder)
+
+    @contextmanager
+    def lost_workers_reported(self) -> Iterator[None]:
+        """Save the state when a process that loads images is lost, and say how to resume with fewer of them."""
+        try:
+            yield
+        except WorkerLostError as error:
+            if self.parts.processes.world == 1:  # several save together
+                self.saver.save(self.state)
+            workers = self.parts.workers
+            resume_with = resume_command(self.folder, "--set", f"data.workers={workers // 2}")
+            raise DataError(
+                f"data.workers: {error.cause}; it was one of {workers}. The last saved state is of step "
+                f"{self.saver.saved_step}. {resume_with}",
+                code="worker-died",
+                parameter="data.workers",
+            ) from error
 
     def train_epoch(self, epoch: int) -> None:
         """Take the steps of an epoch that are still to do; none in epoch 0."""

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from eml.dataset.table import Table
-from eml.errors import DataError
 from eml.images.augment import Augment
 from eml.images.loading import ImageDataset
 from eml.images.mixes import Mix
@@ -114,6 +113,4 @@ def _spread_rows(labels: NDArray[np.int64], count: int) -> list[int]:
 
 def _pixels(source: ImageDataset, epoch: int, position: int, row: int) -> Pixels:
     pixels, _ = source[(epoch, position, row)]
-    if not isinstance(pixels, torch.Tensor):
-        raise DataError(pixels, code="unreadable-image")
     return pixels[0].permute(1, 2, 0).numpy()

@@ -27,6 +27,7 @@ class RunSaver:
 
     Attributes:
         record: What the run is trained on, of which every checkpoint has a copy; set in the first process.
+        saved_step: Of the last state that was saved.
     """
 
     record: TrainedOn | None = None
@@ -34,7 +35,7 @@ class RunSaver:
     def __init__(self, parts: RunParts, folder: RunFolder) -> None:
         self.parts, self.folder = parts, folder
         self._lines: list[Line] = []  # of steps whose state is not saved yet
-        self._last_step, self._last_time = 0, time.monotonic()
+        self.saved_step, self._last_time = 0, time.monotonic()
 
     def log_step(self, line: Line) -> None:
         """Keep the line of a step until its state is saved."""
@@ -50,7 +51,7 @@ class RunSaver:
     def is_due(self, step: int) -> bool:
         """Return whether the config says to save the state after this step."""
         saving = self.parts.config.saving
-        return (saving.steps is not None and step - self._last_step >= saving.steps) or (
+        return (saving.steps is not None and step - self.saved_step >= saving.steps) or (
             saving.minutes is not None and time.monotonic() - self._last_time >= 60 * saving.minutes
         )
 
@@ -61,7 +62,7 @@ class RunSaver:
             self.folder.append("steps", self._lines)
             self.folder.save_state(saved)
         self._lines = []
-        self._last_step, self._last_time = state.step, time.monotonic()
+        self.saved_step, self._last_time = state.step, time.monotonic()
         self.parts.processes.set_resume_hint(resume_hint(self.folder, state))
 
     def save_checkpoint(self, epoch: int, state: TrainingState) -> None:
@@ -86,9 +87,9 @@ class RunSaver:
         self.folder.keep_checkpoints(best or [epoch], last=epoch)
 
 
-def resume_command(folder: RunFolder) -> str:
-    """Return the advice to resume the run."""
-    return f"Resume with: {shlex.join(['eml', 'train', str(folder.path / 'config.yaml'), '--resume'])}"
+def resume_command(folder: RunFolder, *options: str) -> str:
+    """Return the advice to resume the run, with further options."""
+    return f"Resume with: {shlex.join(['eml', 'train', str(folder.path / 'config.yaml'), '--resume', *options])}"
 
 
 def resume_hint(folder: RunFolder, state: TrainingState) -> str:

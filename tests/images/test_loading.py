@@ -1,3 +1,4 @@
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_a_image_drawn_again_gets_other_pixels(root: Path) -> None:
     seen = [source[(1, 0, 3)], source[(1, 1, 3)], source[(2, 0, 3)], photos(root, EVERYTHING, seed=9)[(1, 0, 3)]]
     for first in range(4):
         for second in range(first):
-            assert not torch.equal(seen[first][0], seen[second][0])  # type: ignore[arg-type]
+            assert not torch.equal(seen[first][0], seen[second][0])
 
 
 def test_an_epoch_holds_each_image_at_most_once_and_leaves_others_out_each_time(root: Path) -> None:
@@ -122,23 +123,10 @@ def test_fit_squashes_crops_or_pads() -> None:
 
 @pytest.mark.slow
 def test_images_can_be_sent_to_spawned_workers_and_give_the_same_pixels(root: Path) -> None:
-    source = photos(root, EVERYTHING)
-    context = torch.multiprocessing.get_context("spawn")
-    loader = torch.utils.data.DataLoader(
-        source,
-        batch_size=2,
-        sampler=[(1, 0, 3), (1, 1, 4)],
-        collate_fn=one,
-        num_workers=1,
-        multiprocessing_context=context,
-    )
-    pixels, rows = next(iter(loader))
+    source, order = photos(root, EVERYTHING), EpochBatches(np.array([[3, 4]]), epoch=1)
+    ((pixels, rows),) = batches(source, order, 1, multiprocessing.get_context("spawn"))
     torch.testing.assert_close(pixels, source.__getitems__([(1, 0, 3), (1, 1, 4)])[0], rtol=0, atol=0)
     assert rows.tolist() == [3, 4]
-
-
-def one(batch: object) -> object:
-    return batch
 
 
 def test_a_training_crop_is_cut_from_the_full_image(tmp_path: Path) -> None:
@@ -149,7 +137,7 @@ def test_a_training_crop_is_cut_from_the_full_image(tmp_path: Path) -> None:
     source = ImageDataset(
         FileSource(tmp_path, ["p.png"]), preprocess, augmenter=Augmenter(crop=Crop(cut=15 / 16, aspect=1))
     )
-    contrast = [int(np.ptp(source[(1, position, 0)][0][0].numpy())) for position in range(60)]  # type: ignore[index]
+    contrast = [int(np.ptp(source[(1, position, 0)][0][0].numpy())) for position in range(60)]
     assert np.ptp(preprocess(Image.fromarray(lines))[4:12, 4:12]) < 20
     assert max(contrast) > 150
 

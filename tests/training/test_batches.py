@@ -1,5 +1,9 @@
 """The batches of a run."""
 
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +11,8 @@ import pytest
 
 from eml.dataset.merge import merge_tables
 from eml.dataset.table import Table
+from eml.errors import DataError
+from eml.images import loading_workers
 from eml.training.build import build_parts
 from eml.training.config import RunConfig
 from eml.training.fit import Run, fit
@@ -17,11 +23,38 @@ pytestmark = pytest.mark.slow
 PAIRS = {"type": "per_class", "per_class": 2}
 
 
-def test_the_number_of_workers_does_not_change_a_run(config: RunConfig, table: Table, tmp_path: Path) -> None:
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="its workers do not inherit the change")
+def test_neither_the_number_of_workers_nor_a_killed_one_changes_a_run(
+    config: RunConfig, table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = changed(config, validation={"batch_size": 4})
     fit(config, table)
     other = changed(config, output=tmp_path / "workers", data={"table": table.path, "workers": 2})
-    fit(other, table)
+    of_step_4, of_validation = (1, 12), (0, 4)
+    for first, step in ((of_step_4, 3), (of_validation, 5)):
+        monkeypatch.setattr(loading_workers, "_read", killed_at(first))
+        with pytest.raises(DataError) as caught:
+            fit(other, table, resume=first is of_validation)
+        monkeypatch.undo()
+        assert caught.value.problems == [
+            "data.workers: a process that loads images was ended by SIGKILL, perhaps for lack of memory; it was one "
+            f"of 2. The last saved state is of step {step}. Resume with: eml train {other.output / 'config.yaml'} "
+            "--resume --set data.workers=1"
+        ]
+    fit(changed(other, data={"table": table.path, "workers": 1}), table, resume=True)
     assert left_by(other.output) == left_by(config.output)
+
+
+def killed_at(first: tuple[int, int]) -> Callable[..., object]:
+    """Return a worker's function for batches, which gets its process killed at one: (epoch, position)."""
+    read = loading_workers._read
+
+    def read_or_die(reader: object, pixels: object, keys: list[tuple[int, int, int]]) -> object:
+        if keys[0][:2] == first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(reader, pixels, keys)  # type: ignore[arg-type]
+
+    return read_or_die
 
 
 def test_batches_are_those_of_the_sampler_and_an_epoch_shows_every_image(config: RunConfig, table: Table) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import FileRecord, inspect_file
 from eml.errors import DataError
-from eml.threads import cores
+from eml.threads import cores, most_workers
 
 CHUNK = 32  # files that a worker takes at a time: a fraction of a second even for large photos
 SAMPLE = 64  # files read before deciding whether worker processes would pay
@@ -37,7 +37,8 @@ def read_files(
         root: The folder of the images.
         files: File names, relative to `root`.
         hash_kind: The perceptual hash to compute, None for none.
-        workers: Processes. 1 reads in this process; None takes one per core if there is enough to do.
+        workers: Processes, of which at most `most_workers()` are started. 1 reads in this process; None takes one per
+            core if there is enough to do.
 
     Raises:
         DataError: A worker process died.
@@ -51,7 +52,9 @@ def read_files(
         workers = cores() if seconds > WORTH_WORKERS else 1
     rest = range(first, len(files))
     if workers > 1 and rest:
-        yield from _read_in_processes(root, files, rest, hash_kind, min(workers, -(-len(rest) // CHUNK)))
+        yield from _read_in_processes(
+            root, files, rest, hash_kind, min(workers, -(-len(rest) // CHUNK), most_workers())
+        )
     else:
         yield from _read_here(root, files, rest, hash_kind)
 
@@ -66,14 +69,16 @@ def _read_in_processes(
 ) -> Iterator[Block]:
     # Spawned, not forked: the caller may have threads (a progress bar, torch) whose locks a fork would copy.
     context = multiprocessing.get_context("spawn")
-    stop = context.RawValue("b", 0)  # without a lock, which a killed worker might hold
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(root, hash_kind, stop))
+    with _failures_to_start(root):
+        stop = context.RawValue("b", 0)  # without a lock, which a killed worker might hold
+        pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(root, hash_kind, stop))
     chunks = (positions[first : first + CHUNK] for first in range(0, len(positions), CHUNK))
     pending: dict[Future[list[FileRecord]], range] = {}
     nothing_done = True
     try:
-        for chunk in islice(chunks, 2 * workers):
-            pending[_submit(pool, files, chunk)] = chunk
+        with _failures_to_start(root):
+            for chunk in islice(chunks, 2 * workers):
+                pending[_submit(pool, files, chunk)] = chunk
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 records = future.result()
@@ -88,6 +93,16 @@ def _read_in_processes(
     finally:
         stop.value = 1
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _failures_to_start(root: Path) -> Iterator[None]:
+    """Raise DataError where the system refuses processes, or the semaphores in /dev/shm that they need."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{root}: worker processes cannot be started: {error.strerror or error}; set `workers=1`"
+        raise DataError(text, code="worker-died", parameter="workers") from error
 
 
 def _died(root: Path, first: str, last: str, *, nothing_done: bool) -> str:

@@ -1,5 +1,6 @@
 """scan: which files become rows, which become errors, and what is said about the folder."""
 
+import errno
 import multiprocessing
 import os
 import subprocess
@@ -183,6 +184,19 @@ def test_a_killed_process_is_reported_and_leaves_none_behind(root: Path) -> None
     with pytest.raises(DataError, match=r"was killed, perhaps .* files from cat/.*\.jpg to .* No table was written"):
         scan_folder(root, workers=2, progress=kill)
     assert not multiprocessing.active_children()
+
+
+def test_processes_that_the_system_refuses_are_told_with_what_to_do(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # for the semaphores, in /dev/shm
+
+    many(root, 40)
+    monkeypatch.setattr("eml.dataset.scanning.workers.ProcessPoolExecutor", refused)
+    told = r"worker processes cannot be started: No space left on device; set `workers=1`"
+    with pytest.raises(DataError, match=told):
+        scan_folder(root, workers=2)
 
 
 @pytest.mark.slow
