@@ -18,7 +18,8 @@ BOX = ("x_1", "y_1", "x_2", "y_2")  # pixels, right and bottom exclusive; may be
 SIZE = ("width", "height")
 FLAGS = ("is_query", "is_gallery")  # may be blank
 TEXTS = ("hash", "hash_kind", "content", "format", "mode", "split", "dataset")
-KNOWN = (*REQUIRED, *WHOLE_NUMBERS, *BOX, *FLAGS, *TEXTS)
+SCANNED_FLAGS = ("is_blank",)  # may be blank
+KNOWN = (*REQUIRED, *WHOLE_NUMBERS, *BOX, *FLAGS, *SCANNED_FLAGS, *TEXTS)
 
 ALWAYS_TRAIN, ALWAYS_TEST = -1, -2  # in `fold`: in no fold's validation; never looked at while training
 
@@ -46,7 +47,7 @@ def parse_columns(frame: pd.DataFrame, problems: RowProblems) -> pd.DataFrame:
         if name in frame.columns:
             frame[name] = _as_whole(frame[name], number_problems, name in BOX)
     problems += number_problems
-    for name in FLAGS:
+    for name in (*FLAGS, *SCANNED_FLAGS):
         if name in frame.columns:
             frame[name] = _as_flags(frame[name], problems)
     no_numbers = {row for row, _ in number_problems}

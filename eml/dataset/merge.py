@@ -10,6 +10,7 @@ import pandas as pd
 
 from eml.dataset.ancestry import PIPELINE
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, WHOLE_NUMBERS
+from eml.dataset.duplicates.blank import blank_rows
 from eml.dataset.pipeline import resolve
 from eml.dataset.problems import SHOWN, places
 from eml.dataset.table import SUFFIXES, Table
@@ -21,7 +22,7 @@ Labels = Literal["apart", "merged"]
 MARK = ":"  # between a dataset's name and its label when labels are kept apart; in no name, so that it can be removed
 
 # Columns with a value in every row or in none: kept only when all tables have them.
-WHOLE_COLUMNS = (*WHOLE_NUMBERS, "split", *FLAGS, "hash", "hash_kind", "content", "format", "mode")
+WHOLE_COLUMNS = (*WHOLE_NUMBERS, "split", *FLAGS, "hash", "hash_kind", "content", "format", "mode", "is_blank")
 
 NAMING = "Give it as NAME=PATH, in a config as {table: PATH, name: NAME}"
 
@@ -291,7 +292,7 @@ def _shared_images(frame: pd.DataFrame) -> pd.DataFrame:
     columns = ["content", "dataset", "label", "file_name"]
     if "content" not in frame.columns:
         return pd.DataFrame(columns=columns)
-    known = frame[frame["content"] != ""]
+    known = frame[(frame["content"] != "") & ~blank_rows(frame)]
     several = known.groupby("content")["dataset"].transform("nunique") > 1
     return known.loc[several, columns].sort_values(["content", "file_name"], kind="stable").reset_index(drop=True)
 

@@ -3,7 +3,8 @@
 The content of a file decides, not its name:
 
 - EXIF orientation is applied. Colour profiles are ignored (values count as sRGB).
-- Transparency is put on white. Palettes, grey, 1-bit, CMYK, YCbCr, HSV and LAB become RGB.
+- Transparency is put on black or white, whichever differs more from what is shown (see `flatten.Background`), or on
+  white. Palettes, grey, 1-bit, CMYK, YCbCr, HSV and LAB become RGB.
 - 16-bit colour is divided by 256. 16-bit grey is divided by 2^(b−8), where b is the smallest of 8, 10, 12, 14 and 16
   bits that holds the image's largest value: many sensors use only the lower bits. 32-bit integers and floats have no
   fixed range: the image's smallest value becomes black, its largest white.
@@ -18,10 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import ExifTags, Image
 
 from eml.errors import DataError
+from eml.images.flatten import Background, flatten, scale_transparency
 from eml.images.identify import ImageError as ImageError
 from eml.images.identify import Reason as Reason
 from eml.images.identify import identify, load_error, quiet_pillow
@@ -65,7 +66,11 @@ class DecodedImage:
 
 
 def decode(
-    path: Path, *, at_least: tuple[int, int] | None = None, box: tuple[int, int, int, int] | None = None
+    path: Path,
+    *,
+    at_least: tuple[int, int] | None = None,
+    box: tuple[int, int, int, int] | None = None,
+    background: Background = "contrast",
 ) -> Image.Image:
     """Decode an image as RGB, upright.
 
@@ -74,12 +79,13 @@ def decode(
         at_least: (width, height) to which the caller resizes. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its
             size (and the box widened to whole pixels of that), never below `at_least` unless it is smaller itself.
         box: (x_1, y_1, x_2, y_2) in pixels of the upright image, right and bottom exclusive: the part to return.
+        background: What transparency is put on.
 
     Raises:
         ImageError: The file is not a usable image.
         DataError: The box is not within the image.
     """
-    return decode_bytes(read(path), path, at_least=at_least, box=box)
+    return decode_bytes(read(path), path, at_least=at_least, box=box, background=background)
 
 
 def decode_bytes(
@@ -88,9 +94,10 @@ def decode_bytes(
     *,
     at_least: tuple[int, int] | None = None,
     box: tuple[int, int, int, int] | None = None,
+    background: Background = "contrast",
 ) -> Image.Image:
     """Decode bytes that are already read from the file; see `decode`."""
-    decoded = open_image(data, path, at_least=at_least, box=box)
+    decoded = open_image(data, path, at_least=at_least, box=box, background=background)
     image = decoded.image if decoded.image.mode == "RGB" else decoded.image.convert("RGB")
     if box is None:
         return image
@@ -106,18 +113,21 @@ def outside_image(path: Path, box: tuple[int, int, int, int], width: int, height
     return DataError(f"{path}: box {box} is not within the image's {width} × {height} pixels", code="invalid-box")
 
 
-def decode_part(path: Path, choose: ChoosePart, *, at_least: tuple[int, int]) -> tuple[Image.Image, Box]:
+def decode_part(
+    path: Path, choose: ChoosePart, *, at_least: tuple[int, int], background: Background = "contrast"
+) -> tuple[Image.Image, Box]:
     """Decode an image as RGB, upright, and return it with the chosen part in its pixels.
 
     Args:
         path: The file.
         choose: Picks the part from the (width, height) of the upright image in the file.
         at_least: (width, height) to which the caller resizes the part. A JPEG may be decoded smaller, as in `decode`.
+        background: What transparency is put on.
 
     Raises:
         ImageError: The file is not a usable image.
     """
-    decoded = open_image(read(path), path, at_least=at_least, box=choose)
+    decoded = open_image(read(path), path, at_least=at_least, box=choose, background=background)
     image = decoded.image if decoded.image.mode == "RGB" else decoded.image.convert("RGB")
     x, y = image.width / decoded.width, image.height / decoded.height
     left, top, right, bottom = choose(decoded.width, decoded.height)
@@ -141,6 +151,15 @@ def shown_size(path: Path) -> tuple[int, int]:
         raise ImageError(path, "unreadable", error.strerror or str(error)) from error
     decoded = open_image(read(path), path)  # Pillow itself turns some formats during decoding
     return decoded.width, decoded.height
+
+
+def has_transparency(path: Path) -> bool:
+    """Return whether the image may have transparent pixels, by its header. False for a file that is not an image."""
+    try:
+        with path.open("rb") as file, quiet_pillow:
+            return identify(file, path).has_transparency_data
+    except (ImageError, OSError):
+        return False
 
 
 def read(path: Path) -> bytes:
@@ -171,6 +190,7 @@ def open_image(
     at_least: tuple[int, int] | None = None,
     box: Box | ChoosePart | None = None,
     luma: bool = False,
+    background: Background = "contrast",
 ) -> DecodedImage:
     """Decode the bytes of a file completely; the whole image is returned.
 
@@ -180,6 +200,7 @@ def open_image(
         at_least: See `decode`; it applies to the part `box`, if given.
         box: The part, in pixels or as a function of the image's (width, height).
         luma: Decode only the brightness of a JPEG, which is faster. Other formats are not affected.
+        background: What transparency is put on.
 
     Raises:
         ImageError: The file is not a usable image.
@@ -192,32 +213,33 @@ def open_image(
             size = size[::-1] if lying else size
             needed = _needed_size(size, at_least, box(*size) if callable(box) else box)
             image.draft("L" if luma else None, needed[::-1] if lying else needed)
-        flat = _upright(image, path)
+        flat = _upright(image, path, background)
     flat.info.clear()  # orientation and transparency are applied, so neither may be applied twice
     width, height = size if format_ in _JPEG else flat.size
     return DecodedImage(flat, width, height, format_, mode)
 
 
-def from_pil(image: Image.Image) -> Image.Image:
-    """Convert an image that was opened elsewhere: upright, RGB, transparency on white, as `decode` does.
+def from_pil(image: Image.Image, background: Background = "contrast") -> Image.Image:
+    """Convert an image that was opened elsewhere: upright, RGB, without transparency, as `decode` does.
 
     Raises ImageError when its data cannot be read.
     """
     with quiet_pillow:
-        flat = _upright(image, getattr(image, "filename", "") or "the image")
+        flat = _upright(image, getattr(image, "filename", "") or "the image", background)
     flat = flat.copy() if flat is image else flat  # the caller's image keeps its info
     flat.info.clear()
     return flat if flat.mode == "RGB" else flat.convert("RGB")
 
 
-def _upright(image: Image.Image, path: Path | str) -> Image.Image:
+def _upright(image: Image.Image, path: Path | str, background: Background) -> Image.Image:
     """Load an image, flatten it and turn it by its EXIF orientation."""
     try:
+        scale_transparency(image)
         image.load()
     except Exception as error:  # Pillow's plugins raise any exception; the file is the cause in every case
         raise load_error(error, path) from error
     try:
-        flat = _flat(image)
+        flat = flatten(image, background)
     except Exception as error:
         detail = f"{image.format} of mode {image.mode} cannot be turned into colours: {error}"
         raise ImageError(path, "unsupported", detail) from error
@@ -241,29 +263,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # EXIF data can be broken in any way; then the image is not turned
         return 1
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return _eight_bit(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    if image.mode in ("L", "RGB"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if int(values.max()) < 2**bits or bits == 16)
-        grey = (values >> (bits - 8)).astype(np.uint8)
-    else:
-        known = values[np.isfinite(values)].astype(np.float64)
-        low, high = (known.min(), known.max()) if known.size else (0.0, 0.0)
-        scaled = (np.nan_to_num(values.astype(np.float64), nan=low) - low) * (255 / (high - low) if high > low else 0)
-        grey = scaled.clip(0, 255).astype(np.uint8)
-    if isinstance(transparent := image.info.get("transparency"), int):
-        grey[values == transparent] = 255
-    return Image.fromarray(grey)

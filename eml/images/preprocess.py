@@ -9,6 +9,7 @@ from pydantic import Field
 
 from eml.config import Strict
 from eml.images.decode import Box
+from eml.images.flatten import Background
 
 Pixels = NDArray[np.uint8]
 Fit = Literal["squash", "crop", "pad"]
@@ -38,6 +39,10 @@ class Preprocess(Strict):
     interpolation: Interpolation = Field("bicubic", description="antialiased resampling")
     mean: tuple[Mean, Mean, Mean] = Field((0.485, 0.456, 0.406), description="subtracted from RGB in [0, 1]")
     std: tuple[Deviation, Deviation, Deviation] = Field((0.229, 0.224, 0.225), description="divides RGB in [0, 1]")
+    background: Background = Field(
+        "contrast",
+        description="what transparency is put on: black or white, whichever shows the image better; or white",
+    )
 
     def __call__(self, image: Image.Image | Pixels) -> Pixels:
         """Return (size, size, 3) uint8 of a whole image; normalisation follows on the device."""

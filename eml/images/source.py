@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eml.images.decode import Box, ChoosePart, decode, decode_part, outside_image
+from eml.images.flatten import Background
 from eml.images.locate import image_path
 from eml.images.preprocess import Pixels
 
@@ -46,9 +47,17 @@ class FileSource:
         root: Folder that the file names start from.
         file_names: The N files.
         boxes: (N, 4) left, top, right, bottom in pixels, right and bottom exclusive; negative for the whole image.
+        background: What transparency is put on.
     """
 
-    def __init__(self, root: Path, file_names: Sequence[str], boxes: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        file_names: Sequence[str],
+        boxes: NDArray[np.int64] | None = None,
+        *,
+        background: Background = "contrast",
+    ) -> None:
         encoded = [name.encode() for name in file_names]
         arrays: dict[str, NDArray[Any]] = {
             "offsets": np.cumsum([0, *map(len, encoded)]),
@@ -56,15 +65,15 @@ class FileSource:
         }
         if boxes is not None:
             arrays["boxes"] = np.ascontiguousarray(boxes)
-        self.root = root
+        self.root, self.background = root, background
         self._tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self._view()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "tensors": self._tensors}
+        return {"root": self.root, "background": self.background, "tensors": self._tensors}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.root, self._tensors = state["root"], state["tensors"]
+        self.root, self.background, self._tensors = state["root"], state["background"], state["tensors"]
         self._view()
 
     def _view(self) -> None:
@@ -92,13 +101,13 @@ class FileSource:
 
     def whole(self, row: int, side: int) -> Image.Image:
         """Implement ImageSource."""
-        return decode(self.path(row), at_least=(side, side), box=self.box(row))
+        return decode(self.path(row), at_least=(side, side), box=self.box(row), background=self.background)
 
     def part(self, row: int, side: int, choose: ChoosePart) -> tuple[Image.Image, Box]:
         """Implement ImageSource."""
         path, box = self.path(row), self.box(row)
         if box is None:
-            return decode_part(path, choose, at_least=(side, side))
+            return decode_part(path, choose, at_least=(side, side), background=self.background)
         left, top, right, bottom = box
         inner = choose(right - left, bottom - top)
 
@@ -107,4 +116,4 @@ class FileSource:
                 raise outside_image(path, box, width, height)
             return inner[0] + left, inner[1] + top, inner[2] + left, inner[3] + top
 
-        return decode_part(path, choose_in_image, at_least=(side, side))
+        return decode_part(path, choose_in_image, at_least=(side, side), background=self.background)

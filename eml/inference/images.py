@@ -7,6 +7,7 @@ from eml.dataset.columns import BOX
 from eml.dataset.table import Table
 from eml.images import source as images
 from eml.images.augment import Augmenter
+from eml.images.flatten import Background
 from eml.images.loading import ImageDataset
 from eml.images.preprocess import Preprocess
 
@@ -30,11 +31,11 @@ def table_images(
         augmenter: Augmentation, for training.
         seed: The seed of the augmentation.
     """
-    source = table_files(table, frame) if source is None else source
+    source = table_files(table, frame, preprocess.background) if source is None else source
     return ImageDataset(source, preprocess, augmenter=augmenter, seed=seed)
 
 
-def table_files(table: Table, frame: pd.DataFrame) -> images.FileSource:
-    """Return the image files, with their boxes, of rows of a table."""
+def table_files(table: Table, frame: pd.DataFrame, background: Background = "contrast") -> images.FileSource:
+    """Return the image files, with their boxes, of rows of a table; transparency is put on the background."""
     boxes = frame[list(BOX)].fillna(-1).to_numpy(np.int64) if set(BOX) <= set(frame.columns) else None
-    return images.FileSource(table.root, frame["file_name"].tolist(), boxes)
+    return images.FileSource(table.root, frame["file_name"].tolist(), boxes, background=background)

@@ -148,5 +148,5 @@ class Model:
                 )
             return Image.fromarray(image)
         if isinstance(image, Image.Image):
-            return from_pil(image)
-        return decode(Path(image), at_least=(side, side))
+            return from_pil(image, self.preprocess.background)
+        return decode(Path(image), at_least=(side, side), background=self.preprocess.background)

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -41,6 +41,15 @@ class CheckpointConfig(Strict):
     embedding_size: int
     normalised: bool = True
     trained_on: RecordFacts | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _white_before_it_was_recorded(cls, data: Any) -> Any:
+        """Put transparency on white where the file does not say, as eml 0.1.0 did."""
+        preprocess = data.get("preprocess") if isinstance(data, dict) else None
+        if not isinstance(preprocess, dict):
+            return data
+        return data | {"preprocess": {"background": "white"} | preprocess}
 
 
 @dataclass(frozen=True)

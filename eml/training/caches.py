@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -53,9 +53,8 @@ class TableCache:
     def fill(self, report: Report, advance: Advance = lambda done, total: None, *, check: bool = False) -> FillResult:
         """Cache the images that are missing, and report how many and how long it took."""
         before = caches(self.folder)
-        filled = fill(
-            self.folder, self.settings, table_files(self.table, self.frame), report=report, advance=advance, check=check
-        )
+        files = table_files(self.table, self.frame, self.settings.background)
+        filled = fill(self.folder, self.settings, files, report=report, advance=advance, check=check)
         report(f"cache: {self.use}: {fill_summary(filled, len(self.frame))}")
         if filled.added and self.path not in before:
             for path, (contents, size) in before.items():
@@ -91,7 +90,8 @@ def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Au
         )
     cut = augmenter.crop.cut if augmenter.crop else 0.0
     needed = math.ceil((_WHOLE if augmenter.before_resize else 1) * size / math.sqrt(1 - cut))
-    return images_settings(config.side or needed, preprocess.interpolation, config.format, config.quality)
+    settings = images_settings(config.side or needed, preprocess.interpolation, config.format, config.quality)
+    return replace(settings, background=preprocess.background)
 
 
 def images_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> CacheSettings:
@@ -110,7 +110,9 @@ def planned_caches(
     """Yield (None, cache of the training images), then (name, cache) for each validation set."""
     settings = training_settings(config, preprocess, augmenter)
     yield None, TableCache("training", table, data.frame, _folder(config, table), settings)
-    squares = CacheSettings("squares", preprocess.size, preprocess.interpolation, fit=preprocess.fit)
+    squares = CacheSettings(
+        "squares", preprocess.size, preprocess.interpolation, fit=preprocess.fit, background=preprocess.background
+    )
     for name, (validation_table, images) in validation.items() if config.validation else ():
         use = f"validation on {name}" if name else "validation"
         yield name, TableCache(use, validation_table, images.frame, _folder(config, validation_table), squares)

@@ -8,6 +8,7 @@ from eml.config import ConfigPath, Strict, document
 from eml.head.config import HeadConfig
 from eml.images.augment import Augment
 from eml.images.augment.standard import Standard
+from eml.images.flatten import Background
 from eml.images.mixes import Mix
 from eml.images.preprocess import Deviation, Mean
 from eml.images.samplers import Sampler
@@ -99,6 +100,10 @@ class ImageConfig(Strict):
     interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = Field(None, description="antialiased resampling")
     mean: tuple[Mean, Mean, Mean] | None = Field(None, description="RGB mean in [0, 1]")
     std: tuple[Deviation, Deviation, Deviation] | None = Field(None, description="RGB standard deviation in [0, 1]")
+    background: Background = Field(
+        "contrast",
+        description="what transparency is put on. contrast: black or white, whichever differs more from what is shown",
+    )
 
 
 class LearningRates(Strict):

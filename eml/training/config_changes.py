@@ -14,6 +14,9 @@ IRRELEVANT: Any = {  # settings that do not change the result: where it is writt
     "trackers": True,
 }
 
+BEFORE_THEY_EXISTED: Any = {"image.background": "white"}
+"""Settings that earlier versions of eml did not have, and what they did in their place, where a new run differs."""
+
 
 def decisive_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that can change the result of a run, as `section.key` → value."""
@@ -27,4 +30,5 @@ def decisive_settings(config: RunConfig) -> dict[str, Any]:
 def config_changes(before: dict[str, Any], config: RunConfig) -> list[str]:
     """Return the settings that differ, a line each; those that an earlier eml did not have count as unchanged."""
     now = decisive_settings(config)
+    before = BEFORE_THEY_EXISTED | before
     return [f"  {key}: {before[key]} → {now[key]}" for key in sorted(now) if before.get(key, now[key]) != now[key]]

@@ -110,7 +110,7 @@ def palette_with_transparency() -> bytes:
     return in_bytes(image, format="PNG", transparency=0)
 
 
-def test_transparency_of_every_kind_is_laid_on_white() -> None:
+def test_transparency_of_every_kind_is_laid_on_white_where_that_is_chosen() -> None:
     half_green = tuple(round((c * 128 + 255 * 127) / 255) for c in GREEN)
     grey = Image.new("L", (8, 8), 90)
     grey.paste(200, (4, 0, 8, 8))
@@ -125,7 +125,7 @@ def test_transparency_of_every_kind_is_laid_on_white() -> None:
         (in_bytes(sixteen, format="PNG", transparency=1000), WHITE, (234,) * 3),
     ]
     for data, left, right in cases:
-        image = open_image(data, "a").image.convert("RGB")
+        image = open_image(data, "a", background="white").image.convert("RGB")
         found = image.getpixel((0, 0)), image.getpixel((image.width - 1, 0))
         assert found[0] == left
         assert max(abs(a - b) for a, b in zip(found[1], right, strict=True)) <= 1, (found, right)

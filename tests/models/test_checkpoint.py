@@ -56,6 +56,24 @@ def test_paths_pil_images_and_arrays_embed_alike_in_any_batching(folder: Path, t
     assert model.embed([]).shape == (0, 16)
 
 
+def test_a_checkpoint_that_does_not_say_puts_transparency_on_white(folder: Path, tmp_path: Path) -> None:
+    drawing = Image.new("RGBA", (40, 40), (255, 255, 255, 0))
+    drawing.paste((255, 255, 255, 255), (5, 5, 20, 30))
+    drawing.save(tmp_path / "a.png")
+    Image.new("RGB", (40, 40), "white").save(tmp_path / "white.png")
+    new = eml.load(folder, device="cpu")
+    assert new.preprocess.background == "contrast"
+    assert not np.array_equal(*new.embed([tmp_path / "a.png", tmp_path / "white.png"]))
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    del config["preprocess"]["background"]
+    file.write_text(json.dumps(config))
+    old = eml.load(folder, device="cpu")
+    assert old.preprocess == new.preprocess.model_copy(update={"background": "white"})
+    np.testing.assert_array_equal(*old.embed([tmp_path / "a.png", tmp_path / "white.png"]))
+    np.testing.assert_array_equal(*old.embed([drawing, Image.new("RGB", (40, 40), "white")]))
+
+
 def test_a_checkpoint_holds_what_the_design_says_and_nothing_else(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "model.safetensors",

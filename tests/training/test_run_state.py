@@ -14,6 +14,7 @@ from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
 from eml.models.checkpoint import load_checkpoint
 from eml.training.config import RunConfig
+from eml.training.config_changes import config_changes, decisive_settings
 from eml.training.events import Note, Validating
 from eml.training.fit import fit
 from tests.training.runs import changed, left_by, stop_at
@@ -61,6 +62,14 @@ def test_resuming_with_another_config_says_what_differs(config: RunConfig, table
         {"step": 3, "changes": ["batch_size: 4 → 5", "margin.m: 0.5 → 0.3"]}
     ]
     assert load(RunConfig, config.output / "config.yaml").batch_size == 5
+
+
+def test_a_setting_that_an_earlier_version_did_not_have_is_compared_with_what_it_did(config: RunConfig) -> None:
+    before = decisive_settings(config)
+    del before["image.background"], before["image.fit"]
+    assert config_changes(before, config) == ["  image.background: white → contrast"]
+    white = config.model_copy(update={"image": config.image.model_copy(update={"background": "white"})})
+    assert config_changes(before, white) == []
 
 
 def test_a_full_disk_stops_the_run_with_a_message_and_leaves_the_last_state_whole(

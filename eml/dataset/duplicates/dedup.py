@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.duplicates.blank import apart_where_blank, blank_rows
 from eml.dataset.duplicates.chance_collisions import PairsAcrossClasses, expected_by_chance
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.duplicates.duplicates import Keep, hash_values, keeping_order, twins, twins_of_pairs
@@ -63,7 +64,7 @@ def find_duplicates(table: Table, rules: DedupRules, progress: Progress | None =
     rest = Table(table.frame[~gone], table.root, table.path)
     rank = keeping_order(rest.frame, rules.keep)
     if rules.hash_only:
-        labels = pd.factorize(rest.frame["label"])[0].astype(np.int64)
+        labels = apart_where_blank(pd.factorize(rest.frame["label"])[0].astype(np.int64), blank_rows(rest.frame))
         with progress("comparing hashes", len(rank)) if progress else nullcontext() as advance:
             twin = twins(hash_values(rest), labels, rank, rules.threshold, advance)
     else:
@@ -79,7 +80,8 @@ def _over_the_dataset(table: Table, rules: DedupRules, progress: Progress | None
     if rules.conflicts == "remove":
         gone = table.frame.index.isin(conflicts.index)
     twin = verified_twins(same, keeping_order(table.frame, rules.keep), gone)
-    values, labels = hash_values(table), pd.factorize(table.frame["label"])[0].astype(np.int64)
+    shown = ~blank_rows(table.frame)
+    values, labels = hash_values(table)[shown], pd.factorize(table.frame["label"])[0].astype(np.int64)[shown]
     expected, compared = expected_by_chance(values, labels, rules.threshold)
     pairs = PairsAcrossClasses(compared, same.near_across, expected, same.count_across())
     return Duplicates(_names_of(table.frame, twin), conflicts, pairs)

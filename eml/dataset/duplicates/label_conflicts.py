@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from eml.dataset.duplicates.blank import blank_rows
 from eml.dataset.duplicates.components import Components, Indices
 from eml.dataset.duplicates.same_images import SameImages, same_images
 from eml.dataset.table import Table
@@ -28,6 +29,7 @@ def exact_conflicts(table: Table) -> pd.DataFrame:
     group, distance = np.full((2, len(frame)), -1)
     if "content" in frame.columns:
         inside = (frame.groupby("content")["label"].transform("nunique") > 1) & (frame["content"] != "")
+        inside &= ~blank_rows(frame)
         group[inside], distance[inside] = pd.factorize(frame["content"][inside])[0], 0
     return _conflict_table(frame, group, distance)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.duplicates.blank import apart_where_blank, blank_rows
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.duplicates.duplicates import hash_values
 from eml.dataset.duplicates.hamming import Distances, Hashes, near_pairs, ragged
@@ -24,7 +25,10 @@ PairLabels = Literal["across", "within", "all"]
 
 @dataclass(frozen=True)
 class CandidateFiles:
-    """A table's rows, where rows of the same hash, label and content count as one file; sorted by these, (F,) each."""
+    """A table's rows, where rows of the same hash, label and content count as one file; sorted by these, (F,) each.
+
+    Each blank row is a file of its own.
+    """
 
     hashes: Hashes
     labels: Indices
@@ -36,6 +40,8 @@ class CandidateFiles:
     """The number of its rows."""
     of_row: Indices
     """(N,) the file of each row."""
+    blank: NDArray[np.bool_]
+    """Whether it shows nothing, and is compared with no other."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ def same_images(
 ) -> SameImages:
     """Return the pairs within `threshold` bits that have the same content or whose images are the same.
 
+    Blank images are in no pair.
+
     Args:
         table: Rows with hashes.
         threshold: Largest distance of two hashes, in bits of 64.
@@ -103,12 +111,14 @@ def _files(table: Table) -> CandidateFiles:
     if "content" in frame.columns:
         codes = pd.factorize(frame["content"])[0]
         content = np.where(frame["content"] == "", content + len(frame), codes)
+    blank = blank_rows(frame)
+    content = apart_where_blank(content, blank)
     order = np.lexsort((content, labels, hashes))
     starts = _starts(hashes[order], labels[order], content[order])
     of_row = np.empty(len(frame), dtype=np.int64)
     of_row[order] = np.cumsum(starts) - 1
     row = order[starts]
-    return CandidateFiles(hashes[row], labels[row], content[row], row, np.bincount(of_row), of_row)
+    return CandidateFiles(hashes[row], labels[row], content[row], row, np.bincount(of_row), of_row, blank[row])
 
 
 def _starts(*columns: NDArray[Any]) -> NDArray[np.bool_]:
@@ -122,9 +132,11 @@ def _candidates(
     table: Table, files: CandidateFiles, threshold: int, pair_labels: PairLabels, progress: Progress | None
 ) -> tuple[Indices, Indices, Indices]:
     """Return (i, j, distance) of the pairs of files within `threshold` bits."""
-    start = np.flatnonzero(_starts(files.hashes, files.labels))  # of the files of each hash and label
-    size = np.diff(start, append=len(files.row))
-    labels = files.labels[start]
+    compared = np.flatnonzero(~files.blank)
+    hashes, labels = files.hashes[compared], files.labels[compared]
+    start = np.flatnonzero(_starts(hashes, labels))  # of the files of each hash and label
+    size = np.diff(start, append=len(compared))
+    labels = labels[start]
     blocks = [(np.empty(0, dtype=np.int64),) * 3]
     count = 0
 
@@ -142,7 +154,7 @@ def _candidates(
         blocks.append((i[once], j[once], distance[of][once].astype(np.int64)))
 
     with progress("comparing hashes", len(start)) if progress else nullcontext() as advance:
-        for a, b, distance in near_pairs(files.hashes[start], threshold, advance):
+        for a, b, distance in near_pairs(hashes[start], threshold, advance):
             if pair_labels != "all":
                 mask = (labels[a] != labels[b]) == (pair_labels == "across")
                 a, b, distance = a[mask], b[mask], distance[mask]
@@ -151,7 +163,7 @@ def _candidates(
         several = np.flatnonzero(size > 1)
         add(several, several, np.zeros(len(several), dtype=np.int64))
     first, second, bits = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return first, second, bits
+    return compared[first], compared[second], bits
 
 
 def _too_many_candidates(table: Table, threshold: int) -> DataError:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from eml.dataset.duplicates.components import Indices
 from eml.errors import DataError, Problem
-from eml.images.decode import ImageError, decode
+from eml.images.decode import ImageError, decode, has_transparency
+from eml.images.flatten import Background
 from eml.images.locate import image_path
 from eml.progress import Progress
 from eml.threads import in_order
@@ -47,7 +48,10 @@ def verify_pairs(
     *,
     trust_hash: bool = False,
 ) -> NDArray[np.bool_]:
-    """Return (P,) whether file_names[i[n]] and file_names[j[n]] show the same image. Reads each image once.
+    """Return (P,) whether file_names[i[n]] and file_names[j[n]] show the same image.
+
+    Reads each image once; transparent ones that look the same twice, on either background: on black all bright drawings
+    of one outline look alike, on white the white ones.
 
     Args:
         root: The folder of the images.
@@ -63,9 +67,27 @@ def verify_pairs(
     used, place = np.unique(np.concatenate([i, j]), return_inverse=True)
     first, second = place[: len(i)], place[len(i) :]
     unreadable: list[int] | None = [] if trust_hash else None
-    thumbnails = read_thumbnails(root, [file_names[row] for row in used], progress, unreadable)
+    names = [file_names[row] for row in used]
+    thumbnails = read_thumbnails(root, names, progress, unreadable)
     same = is_same_image(thumbnails, first, second)
+    same[same] = _is_same_on_white(root, names, thumbnails, first[same], second[same])
     return same | np.isin(first, unreadable) | np.isin(second, unreadable) if unreadable else same
+
+
+def _is_same_on_white(
+    root: Path, file_names: Sequence[str], thumbnails: Thumbnails, i: Indices, j: Indices
+) -> NDArray[np.bool_]:
+    """Return (P,) whether pairs are the same on white too, where one has transparency; changes those thumbnails."""
+    rows = np.unique(np.concatenate([i, j])).tolist()
+    transparent = np.zeros(len(file_names), bool)
+    for row in rows:
+        thumbnail = _thumbnail_on_white(root, file_names[row])
+        if isinstance(thumbnail, np.ndarray):
+            thumbnails[row], transparent[row] = thumbnail, True
+    same = np.ones(len(i), bool)
+    again = transparent[i] | transparent[j]
+    same[again] = is_same_image(thumbnails, i[again], j[again])
+    return same
 
 
 def read_thumbnails(
@@ -93,12 +115,22 @@ def read_thumbnails(
     return thumbnails
 
 
-def _thumbnail(root: Path, name: str) -> Thumbnails | ImageError:
+def _thumbnail(root: Path, name: str, background: Background = "contrast") -> Thumbnails | ImageError:
     try:
-        image = decode(image_path(root, name), at_least=(SIDE, SIDE))
+        image = decode(image_path(root, name), at_least=(SIDE, SIDE), background=background)
     except ImageError as error:
         return error
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def _thumbnail_on_white(root: Path, name: str) -> Thumbnails | ImageError | None:
+    """Return the thumbnail of an image with transparency; None for one without."""
+    try:
+        if not has_transparency(image_path(root, name)):
+            return None
+    except ImageError as error:
+        return error
+    return _thumbnail(root, name, "white")
 
 
 def is_same_image(thumbnails: Thumbnails, i: Indices, j: Indices) -> NDArray[np.bool_]:

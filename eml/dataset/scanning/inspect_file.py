@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eml.dataset.scanning.hashing import HashKind, content_hash, decode_size, image_hash
 from eml.images.decode import ImageError, open_image, read
+from eml.images.flatten import is_blank
 
 UNSETTLED = -1
 _CLOCK_TICK = 2_000_000_000  # ns; the coarsest clock of a file system, FAT's
@@ -30,6 +31,8 @@ class FileRecord:
     mode: str = ""
     hash: str = ""
     """Perceptual hash, "" where none is computed."""
+    is_blank: bool = False
+    """It shows nothing: all pixels are of one colour."""
     reason: str = ""
     """A `Reason` of eml.images.decode, "" for an image."""
     detail: str = ""
@@ -68,9 +71,11 @@ def _record_state(record: FileRecord, path: Path) -> bool:
 
 
 def _record_image(record: FileRecord, data: bytes, path: Path, hash_kind: HashKind | None) -> None:
-    """Decode the bytes; write size, format, mode and perceptual hash. Raises ImageError."""
+    """Decode the bytes; write size, format, mode, perceptual hash and whether it is blank. Raises ImageError."""
     at_least = decode_size(hash_kind)
     decoded = open_image(data, path, at_least=at_least, luma=at_least is not None)
     record.width, record.height = decoded.width, decoded.height
     record.format, record.mode = decoded.format, decoded.mode
     record.hash = image_hash(decoded.image, hash_kind)
+    if is_blank(decoded.image):  # its brightness, perhaps of an image decoded smaller: look again
+        record.is_blank = is_blank(open_image(data, path).image)

@@ -11,7 +11,10 @@ from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import UNSETTLED, FileRecord
 from eml.dataset.scanning.listing import FileProblem
 
-COLUMNS = ("label", "file_name", "width", "height", "hash", "hash_kind", "content", "bytes", "format", "mode")
+COLUMNS = (
+    *("label", "file_name", "width", "height", "hash", "hash_kind"),
+    *("content", "bytes", "format", "mode", "is_blank"),
+)
 _HASH, _CONTENT = 8, 16  # bytes
 _UNREAD, _IMAGE, _PROBLEM = range(3)
 
@@ -29,6 +32,7 @@ class ScanRecords:
         self._hash = memoryview(bytearray(_HASH * count if hash_kind else 0))
         self._content = memoryview(bytearray(_CONTENT * count))
         self._kind = array("H", bytes(2 * count))
+        self._blank = bytearray(count)
         self._kinds: dict[tuple[str, str], int] = {}  # (format, mode)
         self._problems: dict[int, FileProblem] = {}
 
@@ -52,6 +56,7 @@ class ScanRecords:
             self._hash[_HASH * position : _HASH * (position + 1)] = bytes.fromhex(record.hash)
         self._content[_CONTENT * position : _CONTENT * (position + 1)] = bytes.fromhex(record.content)
         self._kind[position] = self._kinds.setdefault((record.format, record.mode), len(self._kinds))
+        self._blank[position] = record.is_blank
         self._state[position] = _IMAGE
 
     def settled(self, positions: Iterable[int]) -> Iterator[FileRecord]:
@@ -68,6 +73,7 @@ class ScanRecords:
                 record.hash = self._hash[_HASH * position : _HASH * (position + 1)].hex()
                 record.content = self._content[_CONTENT * position : _CONTENT * (position + 1)].hex()
                 record.format, record.mode = kinds[self._kind[position]]
+                record.is_blank = bool(self._blank[position])
             yield record
 
     def table(self) -> pd.DataFrame:
@@ -87,6 +93,7 @@ class ScanRecords:
             "bytes": np.frombuffer(self._bytes, np.int64)[at],
             "format": [kinds[code][0] for code in kind],
             "mode": [kinds[code][1] for code in kind],
+            "is_blank": np.frombuffer(self._blank, np.uint8)[at].astype(bool),
         }
         return pd.DataFrame({name: columns[name] for name in COLUMNS if columns[name] is not None})
 

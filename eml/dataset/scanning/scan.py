@@ -31,7 +31,8 @@ class FolderScan:
 
     root: Path
     table: pd.DataFrame
-    """label, file_name, width, height, hash, hash_kind, content, bytes, format, mode; hash and hash_kind if wanted."""
+    """label, file_name, width, height, hash, hash_kind, content, bytes, format, mode, is_blank; hash and hash_kind
+    if wanted."""
     errors: pd.DataFrame
     """file_name, reason, detail."""
     warnings: list[str] = field(default_factory=list)
@@ -66,6 +67,8 @@ class ScanSummary:
     """Images by format, the most frequent first."""
     errors: dict[str, int]
     """Files that cannot be used, by reason, the most frequent first."""
+    blank: int
+    """Images whose pixels are all of one colour."""
 
 
 def scan_folder(
@@ -186,6 +189,7 @@ def summarise(scan: FolderScan) -> ScanSummary:
         long_side=_range(sides.max(axis=1)),
         formats=dict(Counter(table["format"]).most_common()),
         errors=dict(Counter(scan.errors["reason"]).most_common()),
+        blank=int(table["is_blank"].sum()),
     )
 
 
@@ -221,6 +225,9 @@ def _warnings(root: Path, table: pd.DataFrame, classes: list[str]) -> list[str]:
         lines.append(f"the folders {', '.join(sizes.index)} look like splits, not classes. If so, run: {commands}")
     elif alone := sorted(sizes.index[sizes == 1]):
         lines.append(f"{_some(alone, 'class', 'classes')} with one image, which cannot be a query")
+    if blank := table["file_name"][table["is_blank"]].tolist():
+        advice = "see the column is_blank"
+        lines.append(f"{_some(blank, 'blank image', 'blank images')}, with all pixels of one colour: {advice}")
     return lines
 
 

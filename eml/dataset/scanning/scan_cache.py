@@ -34,7 +34,7 @@ _LINE = 10_000  # records; a line is parsed as a whole
 _PROBLEM = ("file_name", "mtime", "bytes", "reason", "detail")  # fields of the record of an unusable file
 _IMAGE = tuple(field.name for field in fields(FileRecord) if field.name not in ("reason", "detail"))
 _LONGEST = 32 * MIB  # characters of a line
-VERSION = 2
+VERSION = 3
 """Raise it when the same file might be read with another result: records of other versions are not used."""
 
 
@@ -43,7 +43,7 @@ _Count = Annotated[int, Field(ge=0, lt=2**63)]
 _Hash = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
 _Content = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _Record = (
-    tuple[str, _Whole, _Count, _Content, _Count, _Count, str, str, _Hash]  # as _IMAGE
+    tuple[str, _Whole, _Count, _Content, _Count, _Count, str, str, _Hash, bool]  # as _IMAGE
     | tuple[str, _Whole, _Count, str, str]  # as _PROBLEM
 )
 
@@ -53,12 +53,18 @@ class _RecordLine:
     """The content of a line."""
 
     settings: dict[str, Any]
-    records: list[_Record]
+    records: list[Any]
+    """Each a `_Record`; of another version of the reader anything."""
 
 
 @cache
 def _content() -> TypeAdapter[_RecordLine]:
     return TypeAdapter(_RecordLine)
+
+
+@cache
+def _records() -> TypeAdapter[list[_Record]]:
+    return TypeAdapter(list[_Record])
 
 
 @dataclass(frozen=True)
@@ -140,11 +146,12 @@ class ScanCache:
                     raise ValueError("it is damaged")
                 try:
                     content = _content().validate_json(text)
+                    if content.settings != self._settings:
+                        return
+                    records = _records().validate_python(content.records)
                 except ValueError as error:  # pydantic's, of many lines
                     raise ValueError("it holds something else than records") from error
-                if content.settings != self._settings:
-                    return
-                yield content.records
+                yield records
 
     def _put_unchanged(self, line: list[_Record], records: ScanRecords) -> int:
         """Put the records whose files are unchanged; return their number."""

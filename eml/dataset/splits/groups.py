@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eml.dataset.duplicates.blank import apart_where_blank, blank_rows
 from eml.dataset.duplicates.components import Components, Indices
 from eml.dataset.duplicates.duplicates import hash_values
 from eml.dataset.duplicates.hamming import Advance, Hashes, near_pairs
@@ -20,7 +21,7 @@ from eml.errors import DataError, Problem
 THRESHOLD = 6  # bits of 64
 """Tighter than the filter's 10, since pairs join to components here: a chain of look-alikes is one group. Labelled
 copies (re-encoded, resized, turned, sharpened) are within 4. At 6 the largest component is 13 of 5,421 grocery photos,
-36 of 5,021 emoji, 8 of 4,840 characters; at 10 it is 18, 226 and 1,952. See docs/leaks.md."""
+64 of 5,021 emoji, 8 of 4,840 characters; at 10 it is 18, 230 and 1,952. See docs/leaks.md."""
 MAX_THRESHOLD = 63
 
 LOWER = (4, 2, 0)  # tried where chance joins too much at `THRESHOLD`; distances are nearly always even
@@ -58,7 +59,7 @@ def group_rows(
         table: The rows.
         group_by: Columns whose equal values connect rows, compared as text; a blank connects nothing.
         near: Connect rows of one image (its boxes), of equal content, and of hashes within `threshold`. Without
-            hashes only the first two, with a warning.
+            hashes only the first two, with a warning. Blank images are not connected by content or hash.
         threshold: In bits of 64 (0..63). None takes `THRESHOLD`, or the first of `LOWER` at which chance does not
             join too much, with a warning: hashes separate drawings and plain backgrounds badly. Too much is a chain of
             look-alikes through a tenth of the images or, with `whole_classes`, through half of the classes.
@@ -76,13 +77,18 @@ def group_rows(
     labels = pd.factorize(frame["label"], sort=True)[0].astype(np.int64)
     owner = labels if within_class else np.zeros(len(frame), np.int64)
     components = Components(len(frame))
-    for name in [*(["file_name", *({"content"} & set(frame.columns))] if near else []), *group_by]:
+    blank = blank_rows(frame)
+    for name in [*(["file_name"] if near else []), *group_by]:
         _connect_equal(components, _codes(frame[name]), owner)
+    if near and "content" in frame.columns:
+        _connect_equal(components, np.where(blank, -1, _codes(frame["content"])), owner)
     used = None
     if near and "hash" in frame.columns:
         levels = (THRESHOLD, *LOWER) if threshold is None else (threshold,)
         values = _hashes(table)
-        for used, alike in zip(levels, _look_alikes(values, owner, levels, progress), strict=True):
+        for used, alike in zip(
+            levels, _look_alikes(values, apart_where_blank(owner, blank), levels, progress), strict=True
+        ):
             if used == levels[-1] or not (chain := _chain(values, alike, labels, used, whole_classes)):
                 break
             warnings.append(f"{chain} at {used} bits: this is chance, since the hash does not separate such images")

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN
+from eml.dataset.duplicates.blank import blank_rows
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.duplicates.duplicates import hash_values
 from eml.dataset.duplicates.hamming import Advance, Block, Hashes, near_pairs
@@ -125,15 +126,17 @@ def _audit(
     side = np.repeat(np.arange(len(sides)), [len(part) for part in ordered])
     image = _images(ordered, [table.root for _, table in sides])
     hashes, warnings = _hashes([table for _, table in sides])
-    entries = _entries(side, image if hashes is None else hashes)
+    shown = ~blank_rows(frame)  # a blank image looks like no other
+    image, on = image[shown], side[shown]
+    entries = _entries(on, image if hashes is None else hashes[shown])
     blocks = _equal(entries) if hashes is None else near_pairs(entries.values, threshold, progress)
     across = _pairs_across(entries, blocks)
     return LeakAudit(
         images={name: len(part) for name, part in zip(names, ordered, strict=True)},
-        pairs=_pair_table(frame, np.array(names, dtype=object)[side], entries, across.pairs, image),
+        pairs=_pair_table(frame[shown], np.array(names, dtype=object)[on], entries, across.pairs, image),
         num_pairs=across.count,
-        pairs_of_same_content=_equal_over_sides(image, side),
-        images_with_pair={name: int(across.touched[side == number].sum()) for number, name in enumerate(names)},
+        pairs_of_same_content=_equal_over_sides(image, on),
+        images_with_pair={name: int(across.touched[on == number].sum()) for number, name in enumerate(names)},
         shared_values={name: _shared(text_values(frame[name]), side) for name in group_by},
         shared_classes=_shared(frame["label"], side),
         warnings=warnings,

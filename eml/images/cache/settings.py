@@ -11,12 +11,13 @@ from PIL import Image, features
 
 from eml.files import text_digest
 from eml.images.decode import decode_bytes
+from eml.images.flatten import Background
 from eml.images.preprocess import Fit, Interpolation, Pixels, Preprocess, reduced
 
 CacheKind = Literal["images", "squares"]
 StoredFormat = Literal["raw", "jpeg"]
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Raised whenever the same file would be stored with other bytes, or the header changes."""
 
 
@@ -32,6 +33,7 @@ class CacheSettings:
         format: Raw RGB, or JPEG.
         quality: The quality of JPEG.
         fit: How squares are fitted; squares are raw.
+        background: What transparency is put on.
     """
 
     kind: CacheKind
@@ -40,6 +42,7 @@ class CacheSettings:
     format: StoredFormat = "raw"
     quality: int | None = None
     fit: Fit | None = None
+    background: Background = "contrast"
 
     def __post_init__(self) -> None:
         assert (self.kind == "squares") == (self.fit is not None)
@@ -62,7 +65,7 @@ class CacheSettings:
 
     def decode(self, data: bytes, path: Path, box: tuple[int, int, int, int] | None) -> Pixels:
         """Return (H, W, 3) pixels of the bytes of a file. Raises DataError, which names it, when it is unusable."""
-        image = decode_bytes(data, path, at_least=(self.side, self.side), box=box)
+        image = decode_bytes(data, path, at_least=(self.side, self.side), box=box, background=self.background)
         if self.fit is not None:
             return Preprocess(size=self.side, fit=self.fit, interpolation=self.interpolation)(image)
         return np.asarray(reduced(image, self.side, self.interpolation))
@@ -80,4 +83,5 @@ def describe_header(header: dict[str, Any]) -> str:
     """Describe a header for people: `images, side 192, bicubic, jpeg of quality 95`."""
     stored = f"jpeg of quality {header.get('quality')}" if header.get("format") == "jpeg" else str(header.get("format"))
     parts = [f"side {header.get('side')}", header.get("fit"), header.get("interpolation"), stored]
+    parts += ["transparency on white"] if header.get("background") == "white" else []
     return ", ".join([str(header.get("kind")), *(str(part) for part in parts if part)])

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from eml.dataset.duplicates.blank import COLUMN, blank_rows
 from eml.dataset.scanning.scan import errors_path
 from eml.dataset.table import read_columns
 from eml.reports.bins import Bin, histogram
@@ -123,6 +124,15 @@ class UnusableFiles:
 
 
 @dataclass(frozen=True)
+class BlankImages:
+    """Images of one colour, which show nothing."""
+
+    images: int
+    first: list[str]
+    """The first of their file names."""
+
+
+@dataclass(frozen=True)
 class DataFacts:
     """The numbers of a data report."""
 
@@ -140,6 +150,8 @@ class DataFacts:
     sizes: ImageSizes | None
     formats: ImageFormats | None
     errors: UnusableFiles | None
+    blank: BlankImages | None
+    """None if the table does not say."""
     look_alikes: LookAlikeCounts | None
     not_compared: str | None
     """Why there are no look-alikes."""
@@ -214,6 +226,14 @@ def count_formats(frame: pd.DataFrame) -> ImageFormats | None:
         misnamed=int(misnamed.sum()),
         misnamed_first=sorted(frame["file_name"][misnamed])[:LISTED],
     )
+
+
+def count_blank(frame: pd.DataFrame) -> BlankImages | None:
+    """Count the images that show nothing; return None if the table does not say."""
+    if COLUMN not in frame.columns:
+        return None
+    names = sorted(frame["file_name"][blank_rows(frame)])
+    return BlankImages(len(names), names[:LISTED])
 
 
 def count_unusable(source: Path | None, listed: int) -> UnusableFiles | None:

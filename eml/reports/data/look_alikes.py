@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.duplicates.blank import apart_where_blank, blank_rows
 from eml.dataset.duplicates.chance_collisions import estimate_collisions
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.duplicates.dedup import verified_twins
@@ -141,11 +142,12 @@ def find_look_alikes(table: Table, threshold: int, progress: Progress | None = N
     nearest = _nearest_of_other_classes(values, labels, rank, group, threshold)
     nearest = _prefer_copies(nearest, np.flatnonzero(group >= 0), rank, labels, content)
     copied = (nearest >= 0) & (content >= 0) & (content == content[nearest])
-    expected = estimate_collisions(values, labels, threshold)
+    blank = blank_rows(frame)
+    expected = estimate_collisions(values[~blank], labels[~blank], threshold)
     return LookAlikes(
         threshold=threshold,
         twin=twin,
-        identical=twins(values, labels, rank, 0),
+        identical=twins(values, apart_where_blank(labels, blank), rank, 0),
         groups=_duplicate_groups(frame, values, content, twin),
         conflicting=conflicting,
         copied=copied,
@@ -185,10 +187,11 @@ def _conflicts(table: Table, same: SameImages) -> tuple[Indices, Indices]:
 
 
 def _number_contents(frame: pd.DataFrame) -> Indices:
-    """Return (N,) a number that files of the same bytes share; −1 if the table does not say."""
+    """Return (N,) a number that files of the same bytes share; −1 if the table does not say, or the image is blank."""
     if "content" not in frame.columns:
         return np.full(len(frame), -1, dtype=np.int64)
-    return pd.factorize(frame["content"].replace("", None))[0].astype(np.int64)
+    known = frame["content"].mask(blank_rows(frame) | (frame["content"] == ""))
+    return pd.factorize(known)[0].astype(np.int64)
 
 
 def _duplicate_groups(frame: pd.DataFrame, values: Hashes, content: Indices, twin: Indices) -> list[DuplicateGroup]:

@@ -9,6 +9,7 @@ from eml.dataset.table import Table
 from eml.progress import Progress
 from eml.reports.data.facts import (
     DataFacts,
+    count_blank,
     count_classes,
     count_formats,
     count_unusable,
@@ -74,6 +75,7 @@ def examine(
         sizes=measure_sizes(files.frame),
         formats=count_formats(files.frame),
         errors=count_unusable(table.path, ERRORS_LISTED),
+        blank=count_blank(files.frame),
         look_alikes=count_look_alikes(look_alikes) if look_alikes else None,
         not_compared=not_compared,
         tables=read_table_states(table.path.parent if table.path else table.root),

@@ -115,3 +115,21 @@ def test_each_image_is_read_once_and_counted(photo: Image.Image, tmp_path: Path)
     names = ["0.png", "not asked about", "1.png", "2.png"]
     assert verify_pairs(tmp_path, names, np.array([0, 0, 2]), np.array([2, 3, 3]), progress).all()
     assert calls == [("verifying pairs", 3)]
+
+
+def test_transparent_drawings_must_look_the_same_on_white_too(tmp_path: Path) -> None:
+    faces = []
+    for mouth in ((20, 40, 44, 50), (20, 44, 44, 46), None):
+        face = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+        draw = ImageDraw.Draw(face)
+        draw.ellipse((4, 4, 60, 60), fill=(255, 240, 200, 255))
+        if mouth:
+            draw.ellipse(mouth, fill=(220, 205, 165, 255))
+        faces.append(face)
+    for number, face in enumerate([*faces, faces[0].resize((128, 128))]):
+        face.save(tmp_path / f"{number}.png")
+    names = [f"{number}.png" for number in range(4)]
+    first, second = np.array([0, 0]), np.array([2, 3])
+    on_black = is_same_image(read_thumbnails(tmp_path, names), first, second)
+    assert on_black.tolist() == [True, True]
+    assert verify_pairs(tmp_path, names, first, second).tolist() == [False, True]

@@ -24,7 +24,9 @@ as_user = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, re
 
 def image(path: Path, size: tuple[int, int] = (12, 8), colour: int = 100, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (colour, 255 - colour, 60)).save(path, **options)
+    drawn = Image.new("RGB", size, (colour, 255 - colour, 60))
+    drawn.paste((255, 255, 255), (0, 0, size[0] // 2, size[1]))  # or it would be blank
+    drawn.save(path, **options)
     return path
 
 
@@ -305,6 +307,7 @@ def test_summary_counts(root: Path) -> None:
         "long_side": {"min": 12, "median": 12, "max": 100},
         "formats": {"JPEG": 4, "PNG": 1},
         "errors": {"not_in_a_class": 1},
+        "blank": 0,
     }
 
 
