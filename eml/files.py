@@ -129,6 +129,11 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def moved_along(path: Path, before: Path, now: Path) -> Path:
+    """Return where `path` is if it was moved together with a folder that was at `before` and is at `now`."""
+    return Path(os.path.normpath(now / os.path.relpath(path, before)))
+
+
 def unwritable(folder: Path) -> str | None:
     """Return why a folder cannot be written, or None. It need not exist yet; nothing is left behind."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -135,10 +135,9 @@ def fill_cache(config: FillCacheConfig, caller: Caller) -> FillCacheResult:
 
 
 def _of_run(config: FillCacheConfig, caller: Caller) -> list[TableCache]:
-    from eml.config import load
-    from eml.training.config import RunConfig
+    from eml.training.moved_run import load_run_config
 
-    run = load(RunConfig, config.source, config.overrides, override_name="`overrides`")
+    run = load_run_config(config.source, config.overrides, override_name="`overrides`")
 
     from eml.training.caches import caches_of_run
     from eml.training.data import table_to_train_on

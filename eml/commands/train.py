@@ -268,8 +268,10 @@ def _run_config(config: TrainConfig, caller: Caller) -> tuple[Path | None, RunCo
         with tempfile.TemporaryDirectory() as folder:
             (file := Path(folder, CONFIG_NAME)).write_text(dump(config.config), encoding="utf-8")
             return None, load(RunConfig, file, overrides, override_name="`overrides`")
+    from eml.training.moved_run import load_run_config
+
     path = _config_file(config, caller)
-    return path, load(RunConfig, path, overrides, override_name="`overrides`")
+    return path, load_run_config(path, overrides, override_name="`overrides`")
 
 
 def _config_file(config: TrainConfig, caller: Caller) -> Path:

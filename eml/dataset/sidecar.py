@@ -11,7 +11,7 @@ from typing import Any
 
 from eml.config.text import shown
 from eml.errors import DataError
-from eml.files import NO_PATH, digest, is_path, write_json
+from eml.files import NO_PATH, digest, is_path, moved_along, write_json
 from eml.json_files import is_json_with, read_json
 
 
@@ -185,5 +185,5 @@ def _resolved(recorded: str, table: Path, sidecar: Sidecar) -> Path:
     path, folder = Path(os.path.normpath(table.parent / recorded)), table.parent
     if path.exists() or sidecar.folder is None or not Path(recorded).is_absolute():
         return path
-    along = Path(os.path.normpath(folder.resolve() / os.path.relpath(recorded, sidecar.folder)))
+    along = moved_along(path, Path(sidecar.folder), folder.resolve())
     return along if along.exists() else path

@@ -1,6 +1,7 @@
 """The parts of a training run, built from its config and table."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -97,6 +98,11 @@ class RunParts:
     def steps(self) -> int:
         """Optimizer steps in the whole run."""
         return self.config.epochs * self.steps_per_epoch
+
+    @cached_property
+    def table_digest(self) -> str | None:
+        """The digest of the table as the run began with it: read once, since the file may change while it trains."""
+        return self.table.digest
 
     @property
     def embedder(self) -> Embedder:

@@ -1,8 +1,12 @@
 """Compare a config with the one that a run's state was saved with."""
 
+from pathlib import Path
 from typing import Any
 
+from eml.dataset.merge import MergeSource
 from eml.training.config import RunConfig
+
+PATHS = ("data.table", "data.root", "validation.tables", "model.weights")
 
 IRRELEVANT: Any = {  # settings that do not change the result: where it is written, where it runs, how it loads
     "output": True,
@@ -28,7 +32,40 @@ def decisive_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def config_changes(before: dict[str, Any], config: RunConfig) -> list[str]:
-    """Return the settings that differ, a line each; those that an earlier eml did not have count as unchanged."""
+    """Return the settings that differ, a line each; those that an earlier eml did not have count as unchanged.
+
+    Where files lie is no difference: the digests of the tables say whether they are the same.
+    """
     now = decisive_settings(config)
-    before = BEFORE_THEY_EXISTED | before
-    return [f"  {key}: {before[key]} → {now[key]}" for key in sorted(now) if before.get(key, now[key]) != now[key]]
+    was, names = _without_places(BEFORE_THEY_EXISTED | before), _without_places(now)
+    return [f"  {key}: {was[key]} → {names[key]}" for key in sorted(names) if was.get(key, names[key]) != names[key]]
+
+
+def moved_paths(before: dict[str, Any], config: RunConfig) -> list[str]:
+    """Return the paths that differ, and nothing else of their settings, a line each."""
+    now = decisive_settings(config)
+    was, names = _without_places(before), _without_places(now)
+    return [
+        f"  {key}: {before[key]} → {now[key]}"
+        for key in PATHS
+        if before.get(key, now[key]) != now[key] and was.get(key) == names.get(key)
+    ]
+
+
+def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without the places of files: for several tables the names of their datasets stay."""
+    table, tables, weights = (settings.get(key) for key in ("data.table", "validation.tables", "model.weights"))
+    names = {key: value for key, value in settings.items() if key not in PATHS}
+    if isinstance(table, list):
+        names["data.table"] = [_dataset_name(source) for source in table]
+    if isinstance(tables, dict):
+        names["validation.tables"] = sorted(tables)
+    if weights is not None:
+        names["model.weights"] = weights if weights in ("pretrained", "none") else "a file or folder"
+    return names
+
+
+def _dataset_name(source: Any) -> str:
+    """Return the name of one of several datasets, which is part of its labels."""
+    fields = source if isinstance(source, dict) else {"table": source}
+    return MergeSource(Path(str(fields["table"])), name=fields.get("name")).dataset_name

@@ -141,6 +141,7 @@ def _write(result: CrossValidationResult, config: RunConfig, table: Table) -> No
         },
         "metrics": {key: {"mean": value, "std": spread} for key, (value, spread) in result.metrics.items()},
         "root": str(table.root.resolve()),
+        "folder": str(result.folder.resolve()),
     }
     frames, embeddings, records = [], [], []
     for fold, run in result.folds.items():

@@ -79,6 +79,9 @@ def table_to_train_on(
         DataError: The table is out of date or cannot be read, or has boxes that are not within their images.
     """
     if isinstance(config.table, Path):
+        if not config.table.exists():
+            text = f"{config.table}: no such file or folder. Where it was moved, set data.table to its new place"
+            raise DataError(text, code="missing-file", parameter="data.table")
         table = resolve(config.table, "train", config.root, accept_stale=accept_stale, report=report, progress=progress)
     else:
         sources = [

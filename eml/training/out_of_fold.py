@@ -11,7 +11,7 @@ from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.evaluation.outputs import EMBEDDINGS, METRICS
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
-from eml.files import is_path
+from eml.files import is_path, moved_along
 from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
 from eml.json_files import read_json
 from eml.retrieval.label_errors import EmbeddedImages
@@ -69,8 +69,15 @@ def read_overlap(path: Path) -> TrainedOverlap:
 
 
 def _recorded_root(path: Path) -> Path | None:
-    root = _facts(path.parent / FOLDS).get("root")
-    return Path(root) if path.name == OUT_OF_FOLD and isinstance(root, str) and is_path(root) else None
+    """Return the folder of the images that the run recorded; where it was moved along with the run, that of now."""
+    facts = _facts(path.parent / FOLDS)
+    root, folder = facts.get("root"), facts.get("folder")
+    if path.name != OUT_OF_FOLD or not isinstance(root, str) or not is_path(root):
+        return None
+    if not Path(root).exists() and isinstance(folder, str) and is_path(folder):
+        along = moved_along(Path(root), Path(folder), path.parent.resolve())
+        return along if along.exists() else Path(root)
+    return Path(root)
 
 
 def _facts(file: Path) -> dict[str, Any]:

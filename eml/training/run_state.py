@@ -9,7 +9,7 @@ from eml.errors import CheckpointError
 from eml.models.checkpoint import save_checkpoint
 from eml.models.trained_on import TrainedOn
 from eml.training.build import RunParts
-from eml.training.config_changes import config_changes, decisive_settings
+from eml.training.config_changes import config_changes, decisive_settings, moved_paths
 from eml.training.distributed_state import gather_state, scatter_state, whole_weights
 from eml.training.events import Note, Observer
 from eml.training.gradient_cache import random_state, set_random_state
@@ -103,7 +103,8 @@ def collect_state(parts: RunParts, state: TrainingState) -> dict[str, Any]:
     collected = {
         "version": STATE_VERSION,
         "config": decisive_settings(parts.config),
-        "table": parts.table.digest,
+        "table": parts.table_digest,
+        "validation_tables": parts.validation.digests,
         "training": asdict(state),
         "embedder": parts.embedder.state_dict(),
         "ema": ema.module.state_dict() if ema else None,
@@ -130,6 +131,9 @@ def restore_state(parts: RunParts, folder: RunFolder, observe: Observer, *, acce
         if warning:
             observe(Note(warning))
         changes = _accepted_changes(saved, parts, folder, accept_changes=accept_changes)
+        if moved := moved_paths(saved["config"], parts.config):
+            observe(Note("\n".join(["moved since the run began:", *moved])))
+            changes += moved
     saved = scatter_state(saved, parts.embedder, parts.head, parts.optimizer, processes, folder.path)
     _load_parts(saved, parts, folder)
     state = TrainingState.of_saved(saved["training"], parts.validation.decides)
@@ -150,15 +154,21 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
         CheckpointError: The config differs and `accept_changes` is not set, or the table differs.
     """
     changes = config_changes(saved["config"], parts.config)
+    digests = saved.get("validation_tables", {})
+    changes += [
+        f"  validation.tables.{name}: another table"
+        for name, value in parts.validation.digests.items()
+        if digests.get(name, value) != value
+    ]
     if changes and not accept_changes:
+        own = shlex.join(["eml", "train", str(folder.path), "--resume"])
         lines = [
             f"{folder.path}: cannot be resumed with another config, since the result would differ. Changes:",
             *changes,
-            f"resume with its own: eml train {folder.path / 'config.yaml'} --resume; or set `accept_changes` if you "
-            "mean the changes",
+            f"resume with its own: {own}; or set `accept_changes` if you mean the changes",
         ]
         raise CheckpointError(lines, code="config-changed", parameter="accept_changes")
-    if saved["table"] != parts.table.digest:
+    if saved["table"] != parts.table_digest:
         raise CheckpointError(
             f"{parts.table.name}: is not the table that the run in {folder.path} began with; restore that "
             "table, or begin a new run",

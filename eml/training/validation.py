@@ -45,6 +45,7 @@ class Validation:
 
     Attributes:
         sets: Name → table and retrieval set; the held-out fold's name is "".
+        digests: Name → digest of the table, of those in validation.tables.
         questions: Name of a set → which question it answers.
         shown: Metric → its name in tables.
         images: Number of images in all sets.
@@ -58,6 +59,7 @@ class Validation:
         self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(sets)
         trained = replace(table, frame=data.frame)
         self.questions = {name: question_of(images, own, trained) for name, (own, images) in self.sets.items()}
+        self.digests = {name: own.digest for name, (own, _) in self.sets.items() if name}
         self.shown = shown_metrics(self.sets)
         self.metric = metric_key(config.metric)
         self.decides = self.metric.rpartition("/")[0]  # the name of the set whose metric chooses the best checkpoint

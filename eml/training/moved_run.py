@@ -1,0 +1,81 @@
+"""Read a run's config; one in a run's folder means that folder, wherever it and its data have been moved."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from eml.config import load
+from eml.errors import ConfigError
+from eml.files import digest, moved_along
+from eml.json_files import read_json
+from eml.models.pointers import RUN_FILE, is_run_folder
+from eml.training.config import RunConfig
+
+CONFIG_NAME = "config.yaml"
+
+
+def load_run_config(path: Path, overrides: Sequence[str] = (), *, override_name: str = "override") -> RunConfig:
+    """Return the config in a file, as `load` does.
+
+    The output of the config in a run's folder is that folder. If the folder was elsewhere when the run began, the
+    paths that the config itself names are those of now where they were moved along with it. Where the table is at both
+    places, its digest decides which of them the run began with.
+
+    Raises:
+        ConfigError: As `load` does.
+    """
+    config = load(RunConfig, path, overrides, override_name=override_name)
+    if path.name != CONFIG_NAME or not is_run_folder(path.parent):
+        return config
+    try:
+        recorded = load(RunConfig, path)
+    except ConfigError:  # the overrides mend it
+        return config
+    now = path.parent.absolute()
+    if recorded.output.resolve() == now.resolve():
+        return config
+    placed: RunConfig = _placed(config, recorded, _place_of_now(recorded, now))
+    return placed if config.output != recorded.output else placed.model_copy(update={"output": now})
+
+
+def _place_of_now(config: RunConfig, now: Path) -> Callable[[Path], Path]:
+    """Return a function that says where a path of a moved run's config is now."""
+
+    def along(path: Path) -> Path:
+        return moved_along(path, config.output, now)
+
+    table = config.data.table
+    stayed = isinstance(table, Path) and _began_with(now, table) and not _began_with(now, along(table))
+
+    def place(path: Path) -> Path:
+        first, second = (path, along(path)) if stayed else (along(path), path)
+        return first if first.exists() or not second.exists() else second
+
+    return place
+
+
+def _began_with(run: Path, table: Path) -> bool:
+    """Return whether the file is the table that the run began with."""
+    try:
+        facts = read_json(run / RUN_FILE, dict[str, Any]).get("table")
+        return isinstance(facts, dict) and table.is_file() and digest(table) == facts.get("digest")
+    except (OSError, ValueError):
+        return False
+
+
+def _placed(value: Any, recorded: Any, place: Callable[[Path], Path]) -> Any:
+    """Return a part of a config with the paths that are as recorded at their place of now."""
+    if isinstance(value, Path):
+        return place(value) if value == recorded else value
+    if isinstance(value, BaseModel) and type(value) is type(recorded):
+        names = type(value).model_fields
+        return value.model_copy(
+            update={name: _placed(getattr(value, name), getattr(recorded, name), place) for name in names}
+        )
+    if isinstance(value, Mapping) and isinstance(recorded, Mapping):
+        return {key: _placed(item, recorded.get(key), place) for key, item in value.items()}
+    if isinstance(value, list | tuple) and isinstance(recorded, list | tuple) and len(value) == len(recorded):
+        return type(value)(_placed(item, before, place) for item, before in zip(value, recorded, strict=True))
+    return value
