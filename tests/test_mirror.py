@@ -58,6 +58,7 @@ TESTED_THROUGH = {
     "evaluation/retrieval_set": "cli/test_evaluate",
     "files": "dataset/test_sidecar",
     "head/active_classes": "head/test_sampled_rows",
+    "head/checks": "head/test_class_head",
     "head/margin_state": "margins/test_properties",
     "head/memory": "margins/test_golden",
     "head/modes": "head/test_plan",

@@ -103,7 +103,7 @@ def analyze(
         comparison=None if against is None else compare(evaluation, against),
         verification=rates,
         roc=roc,
-        clustering=clustering(unit_length(embeddings).numpy(), retrieval.labels) if options.clustering else {},
+        clustering=clustering(unit_length(embeddings).cpu().numpy(), retrieval.labels) if options.clustering else {},
         acceptance=_accept(evaluation),
     )
 

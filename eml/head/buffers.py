@@ -33,3 +33,11 @@ class NamedBuffers:
         """
         for name, value in values.items():
             self._buffers[self._keys[name]] = value.detach().to(self[name].dtype)
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """Return the precision for running means and optimizer state of a head in `dtype`.
+
+    In bfloat16 a mean that moves by 1/1000 of a difference, or a sum of ones beyond 256, stands still.
+    """
+    return torch.promote_types(dtype, torch.float32)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from eml.errors import ConfigError
 from eml.head.active_classes import ActiveClasses
-from eml.head.class_weights import ClassWeights, check_batch
+from eml.head.checks import check_batch, check_draws, check_not_empty, check_share
+from eml.head.class_weights import ClassWeights
 from eml.head.config import HeadConfig
 from eml.head.margin_state import MarginState
 from eml.head.modes import Sampled
@@ -61,7 +62,8 @@ class ClassHead(ClassWeights):
 
     Raises:
         ConfigError: Margin and config do not fit together.
-        ValueError: `num_classes` is below 2, or `counts` has another length.
+        ValueError: `num_classes` is below 2, `embedding_size` below 1, `counts` has another length, or `class_weights`
+            another shape.
     """
 
     class_margins: Tensor | None
@@ -82,6 +84,8 @@ class ClassHead(ClassWeights):
         config, dtype = config or HeadConfig(), dtype or torch.get_default_dtype()
         if num_classes < 2:
             raise ValueError(f"a class head needs at least 2 classes, got {num_classes}")
+        if embedding_size < 1:
+            raise ValueError(f"embedding_size must be 1 or more, got {embedding_size}")
         if counts is not None and len(counts) != num_classes:
             raise ValueError(f"counts must have a number per class, got {len(counts)} for {num_classes} classes")
         if problems := config.problems(margin, num_classes, counts):
@@ -153,7 +157,7 @@ class ClassHead(ClassWeights):
 
         Raises:
             ConfigError: The margin's loss is no softmax over classes, or the head has a memory of embeddings.
-            ValueError: Shapes or labels do not fit.
+            ValueError: Shapes, labels or share do not fit.
         """
         if self.margin.reduction != "softmax" or self.memory is not None:
             loss = self.margin.reduction != "softmax"
@@ -175,6 +179,7 @@ class ClassHead(ClassWeights):
             ValueError: Shapes or labels do not fit, or several processes share the classes.
         """
         check_batch(embeddings, labels, self.num_classes, self.embedding_size)
+        check_not_empty(embeddings)
         if self.shard.group is not None:
             raise ValueError("logits need all classes, and this process holds a part of them")
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -222,12 +227,16 @@ class ClassHead(ClassWeights):
         """Return the terms for each label of the whole batch, and update the state in training."""
         for row_labels in labels:
             check_batch(embeddings, row_labels, self.num_classes, self.embedding_size)
+        check_share(share, len(embeddings))
         counts = counts or self.shard.counts(embeddings)
         if counts[self.shard.rank] != len(embeddings):
             raise ValueError(f"process {self.shard.rank} has {len(embeddings)} embeddings, counts says {counts}")
         embeddings, *labels = (self.shard.gathered(local, counts) for local in (embeddings, *labels))
         if isinstance(share, Tensor) and share.ndim:
             share = self.shard.gathered(share, counts)
+        check_not_empty(embeddings)
+        for row_draws in draws:
+            check_draws(row_draws, len(embeddings))
         with torch.autocast(embeddings.device.type, enabled=False):
             if self.training and self.memory is not None:
                 self.memory.count_step()
@@ -299,7 +308,7 @@ class ClassHead(ClassWeights):
                     log_sum_exp=log_sum_exp,
                     mean_logit=total / active.count,
                     cosine_y=cosine_y,
-                    correct=cosine_y >= nearest,
+                    correct=cosine_y > nearest + self._rounding(cosine_y, nearest),
                     nearest=nearest,
                     objective=objective(self.margin, negatives, logit, labels[index], active.count),
                     factor=self.margin.loss_factor(self._base_scale()),
@@ -308,6 +317,15 @@ class ClassHead(ClassWeights):
                 )
             )
         return terms
+
+    def _rounding(self, cosine_y: Tensor, nearest: Tensor) -> Tensor:
+        """Return by how much two equal cosines of D products may differ, (B,): the target's is computed by rows."""
+        largest = torch.maximum(cosine_y.abs(), nearest.abs().nan_to_num(posinf=0.0))
+        size = largest.new_ones(()) if self.margin.normalised else largest
+        rounding = self.embedding_size * torch.finfo(cosine_y.dtype).eps * size
+        return (
+            rounding + torch.finfo(torch.bfloat16).eps / 2 * largest if self.config.product == "bfloat16" else rounding
+        )
 
     def _negatives(self, spec: LogitSpec, embeddings: Tensor, active: ActiveClasses, scale: Tensor) -> NegativeTerms:
         """Return the reductions over the classes of all processes; their rows are of the classes in this one."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from eml.head.active_classes import ActiveClasses
+from eml.head.checks import check_class_weights
 from eml.head.config import HeadConfig
 from eml.head.memory import ClassMemory
 from eml.head.modes import Auto, Sampled
@@ -13,6 +14,8 @@ from eml.head.plan import ClassPlan, make_plan
 from eml.head.shards import Shard
 from eml.margins import Margin
 from eml.margins.base import to_unit
+
+LONG = 1e15  # numbers of an embedding up to it can be squared and added up in float32
 
 
 class ClassWeights(nn.Module):
@@ -42,8 +45,10 @@ class ClassWeights(nn.Module):
         super().__init__()
         self.margin, self.shard, self.config = margin, shard, config
         self.num_classes, self.embedding_size = shard.num_classes, embedding_size
-        if class_weights is None:
-            centers = max(config.centers, getattr(margin, "centers", 1))
+        centers = max(config.centers, getattr(margin, "centers", 1))
+        if class_weights is not None:
+            check_class_weights(class_weights, len(shard), centers, embedding_size)
+        else:
             shape = (len(shard), *([centers] if centers > 1 else []), embedding_size)
             rows = random_rows(shard, centers * embedding_size, dtype)
             class_weights = nn.Parameter(rows.view(shape).div_(math.sqrt(embedding_size)))
@@ -101,10 +106,16 @@ class ClassWeights(nn.Module):
         return needed | {"work": plan.work()}
 
     def normalise(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeddings (B, D) in float32 or float64, of length 1 if normalised, and their lengths (B,) before."""
+        """Return embeddings (B, D) in float32 or float64, of length 1 if normalised, and their lengths (B,) before.
+
+        The squares of long embeddings would overflow, so these are divided by their largest number first.
+        """
         x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-        norms = torch.linalg.vector_norm(x, dim=1)
-        return self.shard.into(to_unit(x) if self.margin.normalised else x), norms
+        largest = x.detach().abs().amax(1)
+        factor = torch.where(largest > LONG, largest, 1.0)
+        small = x / factor.unsqueeze(1)
+        norms = torch.linalg.vector_norm(small, dim=1) * factor
+        return self.shard.into(to_unit(small) if self.margin.normalised else x), norms
 
     def all_classes(self, labels: list[Tensor]) -> ActiveClasses:
         """Return all classes of the shard as active ones. labels: (B,) for each label of a sample."""
@@ -140,16 +151,6 @@ class ClassWeights(nn.Module):
                 cosine = cosine + self.bias[places.clamp_min(0)]
             cosines.append(cosine if self.shard.group is None else self.shard.total(cosine * (places >= 0)))
         return cosines
-
-
-def check_batch(embeddings: Tensor, labels: Tensor, num_classes: int, size: int) -> None:
-    """Raise ValueError unless embeddings are (B, size), and labels (B,) int64 in [0, num_classes)."""
-    if embeddings.ndim != 2 or embeddings.shape[1] != size:
-        raise ValueError(f"embeddings must be (B, {size}), got {tuple(embeddings.shape)}")
-    if labels.shape != embeddings.shape[:1] or labels.dtype != torch.int64:
-        raise ValueError(f"labels must be ({len(embeddings)},) int64, got {tuple(labels.shape)} {labels.dtype}")
-    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
-        raise ValueError(f"labels must be in [0, {num_classes}), got {int(labels.min())} to {int(labels.max())}")
 
 
 def random_rows(shard: Shard, width: int, dtype: torch.dtype, block: int = 4096) -> Tensor:

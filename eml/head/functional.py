@@ -21,7 +21,7 @@ def margin_logits(
     Args:
         margin: The margin, such as `ArcFace(m=0.5)`.
         embeddings: (B, D) floating point, of any length.
-        class_weights: (C, D), or (C, K, D) with K centres per class.
+        class_weights: (C, D), or (C, K, D) with K centres per class, whatever the default of the margin.
         labels: (B,) int64 in [0, C).
         config: Scale and other settings of the head; the margin's paper's scale if None.
 
@@ -65,10 +65,14 @@ def margin_loss(
 def _head(margin: Margin, embeddings: Tensor, class_weights: Tensor, config: HeadConfig | None) -> ClassHead:
     """Return a head in eval mode that uses the caller's class weights."""
     config = config or HeadConfig()
-    if class_weights.ndim == 3 and "centers" in type(margin).model_fields:
-        margin = margin.model_copy(update={"centers": class_weights.shape[1]})
-    elif class_weights.ndim == 3:
-        config = config.model_copy(update={"centers": class_weights.shape[1]})
+    if not isinstance(class_weights, Tensor) or class_weights.ndim not in (2, 3):
+        kind = tuple(class_weights.shape) if isinstance(class_weights, Tensor) else type(class_weights).__name__
+        raise ValueError(f"class_weights must be a tensor (C, D) or (C, K, D), got {kind}")
+    centers = {"centers": class_weights.shape[1] if class_weights.ndim == 3 else 1}
+    if "centers" in type(margin).model_fields:
+        margin = margin if "centers" in margin.model_fields_set else margin.model_copy(update=centers)
+    elif "centers" not in config.model_fields_set:
+        config = config.model_copy(update=centers)
     num_classes, size = len(class_weights), class_weights.shape[-1]
     precision = torch.promote_types(embeddings.dtype, torch.float32)
     head = ClassHead(margin, num_classes, size, config, class_weights=class_weights, dtype=precision)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eml.head.buffers import NamedBuffers
+from eml.head.buffers import NamedBuffers, at_least_float32
 from eml.head.config import HeadConfig
 from eml.margins import Context, Margin, Statistics
 
@@ -19,7 +19,7 @@ class MarginState:
         config: The head's settings.
         num_classes: C.
         counts: Images per class.
-        dtype: Of the floating-point buffers.
+        dtype: Of the head's weights; the floating-point buffers have it, or float32 if that is more precise.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class MarginState:
         dtype: torch.dtype,
     ) -> None:
         self.margin, self.schedule = margin, config.margin_schedule
+        dtype = at_least_float32(dtype)
         initial = margin.initial_state(num_classes, config.first_scale(margin, num_classes))
         self.buffers = NamedBuffers(module, "margin", initial, dtype)
         self.random: NamedBuffers | None = None

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from eml.head.active_classes import ActiveClasses
-from eml.head.buffers import NamedBuffers
+from eml.head.buffers import NamedBuffers, at_least_float32
+from eml.head.checks import check_classes
 from eml.head.modes import Sampled
 from eml.head.sampling import draw_active_classes
 from eml.head.shards import Shard
@@ -24,7 +25,7 @@ class SampledRows:
         mode: Sampling and optimizer.
         shard: Classes that this process holds.
         class_weights: (c, …) weights of the shard; from now on `step` alone trains them.
-        dtype: Of the optimizer's state.
+        dtype: Of the class weights; the optimizer's state has it, or float32 if that is more precise.
     """
 
     def __init__(
@@ -36,7 +37,8 @@ class SampledRows:
         class_weights.requires_grad_(False)
         seed = torch.randint(2**62, (), dtype=torch.int64)
         self.random = NamedBuffers(module, "sampling", {"seed": seed, "count": torch.zeros_like(seed)}, dtype)
-        self.optimizer_state = NamedBuffers(module, "optimizer", mode.optimizer.initial_state(class_weights), dtype)
+        state = mode.optimizer.initial_state(class_weights)
+        self.optimizer_state = NamedBuffers(module, "optimizer", state, at_least_float32(dtype))
 
     def draw(
         self, class_weights: Tensor, labels: list[Tensor], classes: Tensor | None, dtype: torch.dtype
@@ -50,13 +52,13 @@ class SampledRows:
             dtype: Of the log-weights.
 
         Raises:
-            ValueError: `classes` lacks a label.
+            ValueError: `classes` lacks a label, or is not sorted ids of classes.
         """
         count = self.random["count"]
         if classes is None:
             self.random.replace({"count": count + 1})
-        elif not bool(torch.isin(torch.cat(labels), classes).all()):
-            raise ValueError("classes must contain all labels of the batch")
+        else:
+            check_classes(classes, torch.cat(labels), self.shard.num_classes)
         seed = int(self.random["seed"]) + int(count)
         active = draw_active_classes(self.mode, self.shard, class_weights, labels, seed, classes)
         if torch.is_grad_enabled():

@@ -6,19 +6,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 from eml.head.active_classes import ActiveClasses, rows_at
 from eml.head.negatives import LogitInputs, LogitSpec, NegativeTerms, Targets, product, repelled_columns
-from eml.margins.base import per_row
+from eml.margins.base import inverse_length, per_row
 
 
 def tiled_negatives(spec: LogitSpec, inputs: LogitInputs, *, tile: int, keep: int) -> NegativeTerms:
     """Return the reductions, computed `tile` classes at a time, in the memory of a few matrices B×tile.
 
-    Differentiable once. keep: number of classes whose cosines are kept for the backward pass; those of the others are
-    computed again there.
+    Differentiable once: a second derivative raises RuntimeError. keep: number of classes whose cosines are kept for the
+    backward pass; those of the others are computed again there.
     """
     tiles = _Tiles(spec, inputs.classes, tile, keep)
     tensors = (inputs.embeddings, inputs.classes.weights, inputs.class_bias, inputs.scale, inputs.logit_bias)
@@ -60,11 +59,10 @@ class _Tiles:
         return cosine if inverse is None else cosine.mul_(inverse)
 
     def inverse(self, weights: Tensor) -> Tensor | None:
-        """1/‖w‖ (c·K,), 0 for rows that `to_unit` makes zeros; None where rows are not merely scaled."""
+        """Return 1/‖w‖ (c·K,) as `to_unit` takes it; None where rows are not merely scaled."""
         if self.builds_rows or not self.spec.margin.normalised:
             return None
-        length = torch.linalg.vector_norm(weights.flatten(0, -2), dim=1)
-        return torch.where(length <= 1e-12, torch.zeros_like(length), 1 / length.clamp_min(1e-12))
+        return inverse_length(torch.linalg.vector_norm(weights.flatten(0, -2), dim=1))
 
     def pooled(self, cosine: Tensor, class_bias: Tensor | None, ids: slice) -> Tensor:
         """Return the cosines to the classes with their bias. (B, c·K) → (B, c)."""
@@ -142,7 +140,8 @@ class _Gradients:
         self.by_total = gradients[labels + contexts : labels + 2 * contexts]
         self.by_softplus, self.by_repelled, self.by_penalty = gradients[labels + 2 * contexts + 1 :]
         self.embeddings_gradient = torch.zeros_like(self.embeddings)
-        self.weights_gradient = torch.empty_like(self.class_weights)
+        # Contiguous whatever the weights' strides: tiles write into flattened views of it.
+        self.weights_gradient = self.class_weights.new_empty(self.class_weights.shape)
         self.bias_gradient = None if self.class_bias is None else torch.zeros_like(self.class_bias)
         self.scale_gradient = torch.zeros_like(self.scale) if of_scale else None
         self.logit_bias_gradient = None if self.logit_bias is None else torch.zeros_like(self.logit_bias)
@@ -271,22 +270,47 @@ class _Tiled(torch.autograd.Function):
         return (*rows, *terms.sums, *terms.totals, terms.nearest, terms.softplus, terms.repelled, terms.penalty)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        tiles: _Tiles = ctx.tiles
-        result = _Gradients(tiles, ctx.saved_tensors, gradients, of_scale=ctx.needs_input_grad[4])
-        for number, ids in enumerate(tiles):
-            weights = result.class_weights[ids].to(result.embeddings.dtype)
-            inverse = tiles.inverse_lengths[number] if tiles.inverse_lengths else None
-            held = number < len(tiles.kept)
-            cosine = tiles.kept[number] if held else tiles.cosine(result.embeddings, weights, ids, inverse)
-            result.add(cosine, weights, ids, inverse)
-        result.add_targets()
-        return (
-            None,
-            result.embeddings_gradient,
-            result.weights_gradient,
-            result.bias_gradient,
-            result.scale_gradient,
-            result.logit_bias_gradient,
+        with torch.no_grad():
+            results = _input_gradients(ctx.tiles, ctx.saved_tensors, gradients, of_scale=ctx.needs_input_grad[4])
+        if torch.is_grad_enabled():  # create_graph: without a node that refuses, a second derivative would lack terms
+            inputs = [tensor for tensor in (*ctx.saved_tensors, *gradients) if tensor is not None]
+            results = tuple(
+                None if result is None else _DifferentiatedOnce.apply(result, *inputs) for result in results
+            )
+        return None, *results
+
+
+def _input_gradients(
+    tiles: _Tiles, saved: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...], *, of_scale: bool
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of embeddings, class weights, class bias, scale and logit bias."""
+    result = _Gradients(tiles, saved, gradients, of_scale=of_scale)
+    for number, ids in enumerate(tiles):
+        weights = result.class_weights[ids].to(result.embeddings.dtype)
+        inverse = tiles.inverse_lengths[number] if tiles.inverse_lengths else None
+        held = number < len(tiles.kept)
+        cosine = tiles.kept[number] if held else tiles.cosine(result.embeddings, weights, ids, inverse)
+        result.add(cosine, weights, ids, inverse)
+    result.add_targets()
+    return (
+        result.embeddings_gradient,
+        result.weights_gradient,
+        result.bias_gradient,
+        result.scale_gradient,
+        result.logit_bias_gradient,
+    )
+
+
+class _DifferentiatedOnce(torch.autograd.Function):
+    """Passes a gradient on, and refuses to be differentiated with respect to what it was computed from."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *inputs: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        raise RuntimeError(
+            "mode 'tiled' of the class head has no second derivative; for a loss of gradients set head.mode to 'dense'"
         )

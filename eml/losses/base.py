@@ -21,7 +21,8 @@ class Terms:
         log_sum_exp: ln Σ_j exp z_j.
         mean_logit: (1/C) Σ_j z_j.
         cosine_y: Target cosine before the margin, detached (a dot product where the margin does not normalise).
-        correct: Whether no other class has a higher cosine than the target before its margin; detached.
+        correct: Whether the target's cosine before its margin is above that of every other class, by more than
+            rounding, so that a tie is not correct; detached.
         nearest: Largest cosine to another class, detached; −∞ if there is none.
         objective: The loss itself, of a margin that is no softmax over classes (SphereFace2, UniFace, proxy anchor).
         factor: The margin's factor on the loss; None for 1.

@@ -182,12 +182,23 @@ class Prototypes(Strict):
 
 
 def to_unit(rows: Tensor) -> Tensor:
-    """Return rows (…, D) divided by their length. A row shorter than 1e-12 becomes zeros and gets no gradient."""
+    """Return rows (…, D) divided by their length, see `inverse_length`."""
     import torch
 
-    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    # Zeros go into the lengths, not into the rows, which saves a copy of the rows. NaN stays NaN.
-    return rows * torch.where(length <= 1e-12, torch.zeros_like(length), 1 / length.clamp_min(1e-12))
+    # Zeros go into the lengths, not into the rows, which saves a copy of the rows.
+    return rows * inverse_length(torch.linalg.vector_norm(rows, dim=-1, keepdim=True))
+
+
+def inverse_length(length: Tensor) -> Tensor:
+    """Return 1/length; 0 for a length up to 1e-12, so that such a row becomes zeros and gets no gradient.
+
+    NaN for NaN and for an infinite length, as of a float32 row beyond 1.8e19, whose squares overflow: training then
+    stops with an error, where 1/∞ = 0 would let it stand still.
+    """
+    import torch
+
+    inverse = 1 / length.clamp_min(1e-12) + 0 * length  # 0 · ∞ is NaN
+    return torch.where(length <= 1e-12, torch.zeros_like(length), inverse)
 
 
 def sine(cosine: Tensor) -> Tensor:

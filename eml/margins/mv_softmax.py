@@ -17,9 +17,9 @@ class MVSoftmax(Margin):
 
     Wang 2020, arXiv:1912.00833 (adaptive weights). The target is ArcFace's (`kind: arc`) or CosFace's
     (`kind: additive`, for which the paper uses m = 0.35). A class exceeds it where c_j > cos(θ+m) or c_j > c − m, by
-    the bare formulas. Our t is 1 more than the paper's, as in the released code. That code corresponds to
-    `past_pi: easy`: the margin only where cos θ > 0, for the additive kind where cos θ > m. The additive kind ignores
-    the other values.
+    the bare formulas. Our t is 1 more than the paper's, as in the released code. `past_pi: easy` is that code's
+    `easy_margin`, for both kinds: the margin only where cos θ > 0. (FaceX-Zoo's version of the additive kind has it
+    where cos θ > m.) The additive kind ignores the other values.
     """
 
     type: Literal["mv_softmax"] = "mv_softmax"
@@ -37,7 +37,7 @@ class MVSoftmax(Margin):
         m = context.margin(self.m)
         if self.kind == "arc":
             return shifted_cosine(cosine, m, self.past_pi)
-        return (cosine - m).where(cosine > m, cosine) if self.past_pi == "easy" else cosine - m
+        return (cosine - m).where(cosine > 0, cosine) if self.past_pi == "easy" else cosine - m
 
     def negatives(self, cosine: Tensor, context: Context) -> Tensor:
         """cosine: (B, c)."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.retrieval.arrays import Booleans, Floats, Integers
+from eml.retrieval.arrays import Booleans, Embeddings, Floats, Integers, Labels, as_embeddings, as_labels, as_positions
 from eml.retrieval.positive_counts import PositiveCounts
 from eml.retrieval.similarity import BLOCK, TILE, UnitRows, check_sizes, similarity_tiles
 
@@ -58,23 +58,23 @@ class Ranking:
 
 
 def rank(
-    queries: Tensor,
-    query_labels: Integers,
-    gallery: Tensor | None = None,
-    gallery_labels: Integers | None = None,
+    queries: Embeddings,
+    query_labels: Labels,
+    gallery: Embeddings | None = None,
+    gallery_labels: Labels | None = None,
     *,
-    itself: Integers | None = None,
-    query_groups: Integers | None = None,
-    gallery_groups: Integers | None = None,
+    itself: Labels | None = None,
+    query_groups: Labels | None = None,
+    gallery_groups: Labels | None = None,
     device: torch.device | None = None,
 ) -> Iterator[Ranking]:
     """Rank the whole gallery for each query by cosine, exactly, in the embeddings' precision, some queries at a time.
 
     Args:
         queries: (Q, D) embeddings, of any length but 0.
-        query_labels: (Q,) integers.
+        query_labels: (Q,) integers, or text.
         gallery: (N, D) embeddings; by default the queries themselves (leave-one-out).
-        gallery_labels: (N,) integers; needed with a gallery.
+        gallery_labels: (N,) of the same kind; needed with a gallery.
         itself: (Q,) gallery index of the query's own image, which is left out; −1 for none. Exclusion goes by this
             index, never by distance, so that copies of an image can be found.
         query_groups: (Q,) a group such as the camera; −1 for none. A gallery image of the query's class and group is
@@ -89,23 +89,37 @@ def rank(
     Raises:
         DataError: Embeddings are NaN, infinite, zero or of two sizes, or labels or groups do not fit their number.
     """
+    queries = as_embeddings(queries, "query")
     if gallery is None:
         gallery, gallery_labels, itself = queries, query_labels, np.arange(len(queries))
         gallery_groups = query_groups
-    _check_lengths("query", len(queries), labels=query_labels, groups=query_groups, itself=itself)
-    _check_lengths("gallery", len(gallery), labels=gallery_labels, groups=gallery_groups)
+    gallery = as_embeddings(gallery, "gallery")
     if gallery_labels is None or (query_groups is None) != (gallery_groups is None):
         raise DataError("a gallery needs labels, and groups where the queries have them", code="missing-labels")
-    check_sizes(queries, gallery)
-    problem = _RankingProblem(
-        UnitRows(queries, "query", device),
-        query_labels,
-        UnitRows(gallery, "gallery", device),
-        gallery_labels,
-        np.full(len(queries), -1) if itself is None else itself,
-        None if query_groups is None or gallery_groups is None else (query_groups, gallery_groups),
+    labels = _numbered("labels", query_labels, gallery_labels)
+    groups = None
+    if query_groups is not None and gallery_groups is not None:
+        groups = _numbered("groups", query_groups, gallery_groups)
+    itself = (
+        np.full(len(queries), -1) if itself is None else as_positions(itself, "positions of own images", len(gallery))
     )
-    return problem.rankings()
+    _check_lengths("query", len(queries), labels=labels[0], groups=groups and groups[0], itself=itself)
+    _check_lengths("gallery", len(gallery), labels=labels[1], groups=groups and groups[1])
+    check_sizes(queries, gallery)
+    device = gallery.device if device is None else device
+    query_rows, gallery_rows = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
+    return _RankingProblem(query_rows, labels[0], gallery_rows, labels[1], itself, groups).rankings()
+
+
+def _numbered(kind: str, of_queries: Labels, of_gallery: Labels) -> tuple[Integers, Integers]:
+    """Return labels or groups of queries (Q,) and gallery (N,) as integers; text is numbered in alphabetical order."""
+    queries, gallery = as_labels(of_queries, f"query {kind}"), as_labels(of_gallery, f"gallery {kind}")
+    if {queries.dtype.kind, gallery.dtype.kind} != {"U"}:
+        if "U" in (queries.dtype.kind, gallery.dtype.kind) and len(queries) and len(gallery):
+            raise DataError(f"{kind} of queries and gallery must both be numbers or both be text", code="wrong-type")
+        return queries, gallery
+    codes = np.unique(np.concatenate([queries, gallery]), return_inverse=True)[1].astype(np.int64)
+    return codes[: len(queries)], codes[len(queries) :]
 
 
 def _check_lengths(name: str, count: int, **arrays: Integers | None) -> None:

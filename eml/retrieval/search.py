@@ -8,15 +8,15 @@ even for a network that maps all images to nearly the same point.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.errors import ConfigError
-from eml.retrieval.arrays import Integers
+from eml.errors import ConfigError, DataError
+from eml.retrieval.arrays import Embeddings, Integers, Labels, as_embeddings, as_positions
 from eml.retrieval.similarity import TILE, UnitRows, check_sizes, similarity_tiles
 
 Engine = Literal["exact", "bfloat16", "faiss"]
@@ -51,11 +51,11 @@ class CandidateSearch:
 
 
 def nearest(
-    queries: Tensor,
-    gallery: Tensor,
+    queries: Embeddings,
+    gallery: Embeddings,
     k: int,
     *,
-    itself: Integers | None = None,
+    itself: Labels | None = None,
     engine: Engine | None = None,
     device: torch.device | None = None,
 ) -> Neighbours:
@@ -74,12 +74,19 @@ def nearest(
         The same neighbours with every engine.
 
     Raises:
-        DataError: Embeddings are NaN, infinite, zero or of two sizes.
-        ConfigError: The engine is faiss, which is not installed.
+        DataError: Embeddings are NaN, infinite, zero or of two sizes, or the positions of own images do not fit them.
+        ConfigError: k is below 0, or the engine is unknown, or faiss, which is not installed.
     """
+    queries, gallery = as_embeddings(queries, "query"), as_embeddings(gallery, "gallery")
+    _check_search(k, engine)
     check_sizes(queries, gallery)
+    device = gallery.device if device is None else device
     query_rows, gallery_rows = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
-    itself = np.full(len(queries), -1) if itself is None else itself
+    itself = (
+        np.full(len(queries), -1) if itself is None else as_positions(itself, "positions of own images", len(gallery))
+    )
+    if len(itself) != len(queries):
+        raise DataError(f"{len(queries):,} queries and {len(itself):,} positions of own images", code="wrong-shape")
     engine = engine or ("bfloat16" if gallery_rows.device.type == "cuda" else "exact")
     searches = [_first_search(engine, gallery_rows, queries.dtype, k), _second_search(gallery_rows, k)]
     indices = np.full((len(queries), k), -1)
@@ -94,6 +101,14 @@ def nearest(
     return Neighbours(indices, values)
 
 
+def _check_search(k: int, engine: str | None) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
+        raise ConfigError(f"k must be a whole number of neighbours, 0 or more, got {k!r}", code="out-of-range")
+    if engine is not None and engine not in get_args(Engine):
+        text = f"unknown engine {engine!r}; there are: {', '.join(get_args(Engine))}"
+        raise ConfigError(text, code="unknown-choice", parameter="engine")
+
+
 def _first_search(engine: Engine, gallery: UnitRows, dtype: torch.dtype, k: int) -> CandidateSearch:
     full = torch.promote_types(dtype, torch.float32) if engine == "exact" else torch.float32
     bound = gallery.size * torch.finfo(full).eps  # of a sum of D products
@@ -104,7 +119,8 @@ def _first_search(engine: Engine, gallery: UnitRows, dtype: torch.dtype, k: int)
         case "faiss":
             return CandidateSearch(_select_by_faiss(gallery), count, bound)
         case "bfloat16":
-            bound += torch.finfo(torch.bfloat16).eps  # of the factors
+            rounding = torch.finfo(torch.bfloat16).eps / 2  # of each factor and of the result, relative
+            bound = (1 + rounding) ** 3 * (1 + bound) - 1
             return CandidateSearch(_select_in_tiles(gallery, torch.bfloat16), min(len(gallery), 4 * k + 64), bound)
 
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import DataError
-from eml.retrieval.arrays import Integers
+from eml.retrieval.arrays import Embeddings, Integers, as_embeddings
+from eml.retrieval.products import product
 
 TILE, BLOCK = 1024, 1024  # queries, gallery images: 4 MiB of similarities at once in float32
 KERNEL = 64  # a multiple of the columns that matrix kernels compute at once, so that all columns go the same way
@@ -25,12 +26,11 @@ class UnitRows:
         device: Where to compute, by default where the embeddings are.
 
     Raises:
-        DataError: The embeddings are not a matrix, or some are NaN, infinite or zero.
+        DataError: The embeddings are not a matrix of real numbers, or some are NaN, infinite or zero.
     """
 
-    def __init__(self, embeddings: Tensor, name: str, device: torch.device | None = None) -> None:
-        if embeddings.ndim != 2:
-            raise DataError(f"{name} embeddings must be (N, D), got {tuple(embeddings.shape)}", code="wrong-shape")
+    def __init__(self, embeddings: Embeddings, name: str, device: torch.device | None = None) -> None:
+        embeddings = as_embeddings(embeddings, name)
         self.embeddings = embeddings
         self.dtype = torch.promote_types(embeddings.dtype, torch.float32)  # half precision holds no unit vector
         self.device = embeddings.device if device is None else device
@@ -80,7 +80,7 @@ def check_sizes(queries: Tensor, gallery: Tensor) -> None:
         raise DataError(f"query and gallery embeddings must be of one size, got {shapes}", code="wrong-shape")
 
 
-def unit_length(embeddings: Tensor) -> Tensor:
+def unit_length(embeddings: Embeddings) -> Tensor:
     """Return embeddings (N, D) scaled to length 1; the same tensor if they have it.
 
     Raises:
@@ -122,7 +122,7 @@ def similarity_tiles(
         rows = slice(first, first + width)
         block = (gallery[rows] if positions is None else gallery.select(positions[rows])).to(dtype)
         if tile is None:
-            yield first, queries @ block.T
+            yield first, product(queries, block)
         else:
             _multiply(queries, block, tile)
             yield first, tile
@@ -133,7 +133,7 @@ def _multiply(queries: Tensor, block: Tensor, tile: Tensor) -> None:
     beyond = tile.shape[1] - len(block)
     if beyond:
         block = torch.cat([block, block.new_zeros(beyond, block.shape[1])])
-    torch.mm(queries, block.T, out=tile)
+    product(queries, block, out=tile)
     if beyond:
         tile[:, -beyond:] = -torch.inf
 
@@ -148,12 +148,12 @@ def pair_tiles(unit: Tensor) -> Iterator[tuple[int, Tensor]]:
     first, total = 0, len(unit)
     while first < total - 1:
         rows = min(max(1, PAIR_ENTRIES // (total - first)), total - first)
-        yield first, unit[first : first + rows] @ unit[first:].T
+        yield first, product(unit[first : first + rows], unit[first:])
         first += rows
 
 
 def pair_similarities(
-    embeddings: Tensor, first: Integers, second: Integers, chunk: int = 1 << 16
+    embeddings: Embeddings, first: Integers, second: Integers, chunk: int = 1 << 16
 ) -> NDArray[np.float32]:
     """Return the cosines of listed pairs of images.
 

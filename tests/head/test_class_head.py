@@ -40,6 +40,33 @@ def test_shapes_and_labels_that_do_not_fit_are_named() -> None:
         head(x, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"labels must be in \[0, 5\), got 0 to 5"):
         head(x, torch.tensor([0, 5, 2]))
+    with pytest.raises(ValueError, match=r"embeddings must be floating point, got torch\.int64"):
+        head(x.long(), torch.arange(3))
+    with pytest.raises(ValueError, match="labels must be a tensor, got list"):
+        head(x, [0, 1, 2])
+    with pytest.raises(ValueError, match="the batch is empty: the loss needs at least 1 sample"):
+        head(x[:0], torch.arange(0))
+    for share in (1.5, float("nan"), torch.tensor([0.5, -0.1, 1])):
+        with pytest.raises(ValueError, match=r"share must be in \[0, 1\], got"):
+            head.mixed(x, torch.arange(3), torch.arange(3), share)
+    with pytest.raises(ValueError, match=r"share must be one number or \(3,\), got \(2,\)"):
+        head.mixed(x, torch.arange(3), torch.arange(3), torch.rand(2))
+
+
+@pytest.mark.parametrize(
+    "weights, centers, message",
+    [
+        (torch.ones(4), 1, r"must be \(5, 4\) \(5 classes, 1 centre, embedding size 4\), got \(4,\)"),
+        (torch.ones(6, 4), 1, r"must be \(5, 4\) .* got \(6, 4\)"),
+        (torch.ones(5, 3), 1, r"must be \(5, 4\) .* got \(5, 3\)"),
+        (torch.ones(5, 4), 3, r"must be \(5, 3, 4\) \(5 classes, 3 centres, embedding size 4\), got \(5, 4\)"),
+        (torch.ones(5, 2, 4), 3, r"must be \(5, 3, 4\) .* got \(5, 2, 4\)"),
+        (torch.ones(5, 4, dtype=torch.int64), 1, "must be a floating-point tensor, got torch.int64"),
+    ],
+)
+def test_class_weights_that_do_not_fit_the_settings_are_refused(weights: Tensor, centers: int, message: str) -> None:
+    with pytest.raises(ValueError, match=f"class_weights {message}"):
+        ClassHead(ArcFace(), 5, 4, HeadConfig(centers=centers), class_weights=weights)
 
 
 def test_correct_counts_samples_whose_class_is_nearest_before_the_margin() -> None:
@@ -47,6 +74,46 @@ def test_correct_counts_samples_whose_class_is_nearest_before_the_margin() -> No
     head.class_weights.data = torch.eye(4)
     terms = head(torch.eye(4)[:3] + 0.4 * torch.eye(4)[[1, 2, 3]], torch.tensor([0, 1, 3]))
     assert terms.correct.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("mode", [{"type": "dense"}, {"type": "tiled", "tile": 64}])
+@pytest.mark.parametrize("product", ["full", "bfloat16"])
+def test_a_class_that_ties_with_another_is_never_correct_whatever_the_rounding(
+    mode: dict[str, object], product: str
+) -> None:
+    """200 classes of one direction: the row-wise product of the target and the matrix product round differently."""
+    torch.manual_seed(0)
+    config = HeadConfig.model_validate({"mode": mode, "product": product})
+    row = torch.randn(1, 384)
+    head = ClassHead(ArcFace(), 200, 384, config, class_weights=(row * torch.rand(200, 1)).requires_grad_())
+    terms = head(row + torch.randn(64, 384), torch.arange(64))
+    assert not terms.correct.any()
+
+
+@pytest.mark.parametrize("length", [1e-8, 1.0, 1e19, 1e25, 3e37])
+def test_embeddings_of_any_length_give_one_loss_and_a_gradient_over_their_length(length: float) -> None:
+    """Squares of numbers above 1.8e19 overflow float32; the gradient of a unit vector is that of 1 over the length."""
+    torch.manual_seed(0)
+    head, x, labels = ClassHead(ArcFace(), 50, 16), torch.randn(8, 16), torch.arange(8)
+    results = []
+    for factor in (1.0, length):
+        scaled = (x * factor).requires_grad_()
+        loss = CrossEntropy()(head(scaled, labels)).sum()
+        loss.backward()
+        results.append((loss.detach(), scaled.grad.double() * factor, scaled.detach()))
+    torch.testing.assert_close(results[1][0], results[0][0])
+    torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        head.normalise(results[1][2])[1], torch.linalg.vector_norm(results[1][2].double(), dim=1).float()
+    )
+
+
+def test_class_weights_too_long_for_their_squares_give_nan_and_not_a_gradient_of_zero() -> None:
+    for mode in ({"type": "dense"}, {"type": "tiled", "tile": 2}):
+        head = ClassHead(ArcFace(), 5, 4, HeadConfig.model_validate({"mode": mode}))
+        with torch.no_grad():
+            head.class_weights.mul_(1e25)
+        assert CrossEntropy()(head(torch.randn(3, 4), torch.arange(3))).isnan().all()
 
 
 def test_autocast_does_not_lower_the_heads_precision() -> None:
@@ -62,6 +129,16 @@ def test_classes_and_counts_that_do_not_fit_are_refused() -> None:
     x = embeddings(torch.float64, 0)
     with pytest.raises(ValueError, match="must contain all labels"):
         head_of(ArcFace(), {}, {"type": "sampled"}, torch.float64)(x, LABELS, classes=torch.tensor([0, 1]))
+    for classes, message in (
+        (torch.arange(CLASSES).flip(0), "sorted and without repeats"),
+        (torch.tensor([0, 0, 3, 7, 10]), "sorted and without repeats"),
+        (torch.tensor([0, 3, 7, 10, 11]), r"in \[0, 11\), got 0 to 11"),
+        (torch.tensor([-1, 0, 3, 7, 10]), r"in \[0, 11\), got -1 to 10"),
+        (torch.arange(CLASSES).double(), r"\(n,\) int64, got \(11,\) torch.float64"),
+        ([0, 3, 7, 10], r"\(n,\) int64, got list"),
+    ):
+        with pytest.raises(ValueError, match=f"classes must be {message}"):
+            head_of(ArcFace(), {}, {"type": "sampled"}, torch.float64)(x, LABELS, classes=classes)
     with pytest.raises(ValueError, match="only be given in mode sampled"):
         head_of(ArcFace(), {}, MODES[0], torch.float64)(x, LABELS, classes=torch.arange(CLASSES))
     with pytest.raises(ValueError, match=r"process 0 has 6 embeddings, counts says \[5\]"):

@@ -1,12 +1,15 @@
 import math
 
+import pytest
 import torch
 
 from eml.head.config import HeadConfig
 from eml.head.functional import margin_logits, margin_loss
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
+from eml.margins.arcface import ArcFace
 from eml.margins.li_arcface import LiArcFace
+from eml.margins.soft_triple import SoftTriple
 from tests.head.heads import batch_of_four, head_of_four
 
 
@@ -32,3 +35,16 @@ def test_functions_read_the_centres_from_the_shape_of_the_weights() -> None:
     units = weights / weights.norm(dim=-1, keepdim=True)
     cosine = torch.einsum("bd,ckd->bck", x / x.norm(dim=1, keepdim=True), units).amax(-1)
     torch.testing.assert_close(logits, 64 * (1 - 2 * cosine.acos() / math.pi))
+
+
+def test_functions_take_one_centre_from_plain_weights_and_refuse_a_number_that_was_set_and_differs() -> None:
+    torch.manual_seed(0)
+    x, weights, labels = torch.randn(3, 4), torch.randn(5, 4), torch.tensor([0, 4, 2])
+    units = [torch.nn.functional.normalize(rows) for rows in (x, weights)]
+    target = 20 * torch.nn.functional.one_hot(labels, 5) * 0.01
+    torch.testing.assert_close(margin_logits(SoftTriple(), x, weights, labels), 20 * units[0] @ units[1].T - target)
+    for margin, config in ((SoftTriple(centers=3), None), (ArcFace(), HeadConfig(centers=3))):
+        with pytest.raises(ValueError, match=r"class_weights must be \(5, 3, 4\) .* got \(5, 4\)"):
+            margin_loss(margin, x, weights, labels, config=config)
+    with pytest.raises(ValueError, match=r"class_weights must be a tensor \(C, D\) or \(C, K, D\), got \(4,\)"):
+        margin_loss(ArcFace(), x, weights[0], labels)

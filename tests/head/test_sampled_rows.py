@@ -91,3 +91,22 @@ def test_sampling_resumes_where_it_was_and_counts_all_classes_in_eval_mode() -> 
     torch.testing.assert_close(head(x, LABELS).log_sum_exp, again(x, LABELS).log_sum_exp)
     dense = head_of(ArcFace(), {}, {"type": "dense"}, torch.float64)
     torch.testing.assert_close(head.eval()(x, LABELS).log_sum_exp, dense(x, LABELS).log_sum_exp)
+
+
+def test_row_adamw_counts_beyond_256_steps_and_follows_small_gradients_in_bfloat16() -> None:
+    """In bfloat16 256 + 1 is 256, and .999·v rounds to v: the count and the means need more bits than the weights."""
+    results = []
+    for dtype in (torch.float64, torch.bfloat16):
+        mode = {"type": "sampled", "fraction": 1.0, "optimizer": {"type": "adamw"}}
+        head = head_of(ArcFace(), {}, mode, torch.float64)
+        head = ClassHead(
+            ArcFace(), CLASSES, SIZE, head.config, class_weights=head.class_weights.detach().to(dtype), dtype=dtype
+        )
+        for step in range(300):
+            rows = head.sampled.draw(head.class_weights, [LABELS], None, torch.float32).weights
+            rows.grad = torch.full_like(rows, 1.0 if step < 5 else 0.125)
+            head.step(1e-3)
+        assert head.state("optimizer")["steps"].tolist() == [300] * CLASSES
+        results.append({name: values.double() for name, values in head.state("optimizer").items()})
+    for name in ("mean", "square"):
+        torch.testing.assert_close(results[1][name], results[0][name], rtol=1e-4, atol=0)

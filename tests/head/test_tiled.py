@@ -13,7 +13,7 @@ from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.margins.arcface import ArcFace
 from eml.margins.cosface import CosFace
-from tests.head.heads import BATCH, LABELS, LABELS_B, MODES, NAMES, SETTINGS, SIZE, embeddings, head_of
+from tests.head.heads import BATCH, CLASSES, LABELS, LABELS_B, MODES, NAMES, SETTINGS, SIZE, embeddings, head_of
 
 
 def results(
@@ -113,3 +113,31 @@ def test_bfloat16_factors_round_the_negatives_and_not_the_target() -> None:
     assert not torch.equal(exact.log_sum_exp, rounded.log_sum_exp)
     torch.testing.assert_close(exact.log_sum_exp, rounded.log_sum_exp, rtol=0, atol=0.1)
     rounded.log_sum_exp.sum().backward()
+
+
+def test_class_weights_in_any_memory_layout_get_the_dense_gradient() -> None:
+    """(K, C, D) weights seen as (C, K, D), and (D, C) ones as (C, D): views that no flattening can write through."""
+    for shape in ((3, CLASSES, SIZE), (SIZE, CLASSES)):
+        gradients = []
+        for mode in ({"type": "dense"}, {"type": "tiled", "tile": 4, "memory": 0}):
+            torch.manual_seed(0)
+            weights = torch.nn.Parameter(torch.randn(*shape, dtype=torch.float64).transpose(0, 1))
+            assert not weights.is_contiguous()
+            config = HeadConfig.model_validate({"scale": 8.0, "mode": mode, "centers": 3 if weights.ndim == 3 else 1})
+            head = ClassHead(ArcFace(), CLASSES, SIZE, config, class_weights=weights, dtype=torch.float64)
+            CrossEntropy()(head(embeddings(torch.float64, 0), LABELS)).sum().backward()
+            gradients.append(weights.grad)
+        torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-12, atol=1e-12)
+
+
+def test_a_second_derivative_of_tiled_mode_is_refused_and_a_first_one_in_a_graph_is_not() -> None:
+    def gradient(mode: dict[str, object], x: Tensor) -> Tensor:
+        head = head_of(ArcFace(), {}, mode, torch.float64)
+        return torch.autograd.grad(CrossEntropy()(head(x, LABELS)).sum(), x, create_graph=True)[0]
+
+    x = embeddings(torch.float64, 0)
+    tiled, dense = gradient(MODES[2], x), gradient(MODES[0], x)
+    torch.testing.assert_close(tiled, dense)
+    with pytest.raises(RuntimeError, match="mode 'tiled' of the class head has no second derivative"):
+        torch.autograd.grad(tiled.square().sum(), x)
+    assert torch.autograd.grad(dense.square().sum(), x)[0].abs().sum() > 0

@@ -44,6 +44,8 @@ def test_targets_and_negatives_are_the_papers_formulas(own: float, other: float)
     expected = math.cos(own + 0.5) if own + 0.5 <= math.pi else -math.cos(own + 0.5) - 2
     assert both(MVSoftmax(), own, other) == pytest.approx((expected, 1.2 * cj + 0.2 if hard else cj))
     hard = cj > c - 0.35
+    easy = MVSoftmax(kind="additive", m=0.35, past_pi="easy")
+    assert both(easy, own, other)[0] == pytest.approx(c - 0.35 if c > 0 else c)
     additive = MVSoftmax(kind="additive", m=0.35)
     assert both(additive, own, other) == pytest.approx((c - 0.35, 1.2 * cj + 0.2 if hard else cj))
     expected = (math.pi - 2 * (own + 0.45)) / math.pi, (math.pi - 2 * other) / math.pi

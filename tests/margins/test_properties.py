@@ -286,3 +286,21 @@ def test_every_loss_is_finite_where_the_target_is_certain(loss: Loss) -> None:
     value.sum().backward()
     assert torch.isfinite(value).all()
     assert torch.isfinite(x.grad).all()
+
+
+def test_the_state_of_a_margin_keeps_moving_under_class_weights_of_half_precision() -> None:
+    """Running means that move by a hundredth stand still in bfloat16."""
+    moving = [name for name, member in MEMBERS.items() if member().initial_state(CLASSES, 8.0)]
+    assert {"adacos", "adaface", "curricularface"} <= set(moving)
+    for name in moving:
+        states = []
+        for dtype in (torch.float64, torch.bfloat16):
+            head = ClassHead(MEMBERS[name](), CLASSES, SIZE, HeadConfig(scale=8), dtype=dtype)
+            head.class_weights.data = build(MEMBERS[name]()).class_weights.detach().to(dtype)
+            for seed in range(40):
+                x, labels = batch(seed=seed)
+                head(x.to(dtype).float(), labels)
+            states.append(head.state())
+        for key, value in states[1].items():
+            assert value.dtype != torch.bfloat16
+            torch.testing.assert_close(value.double(), states[0][key].double(), rtol=0.02, atol=0.02)

@@ -225,3 +225,38 @@ def test_a_metric_may_be_named_as_in_tables_or_as_in_metrics_json() -> None:
             assert metric_key(shown) == metric_key(key) == key
     assert metric_key("unseen/R@5") == "unseen/recall_at_5"
     assert metric_key("recall") == "recall"
+
+
+def test_labels_may_be_lists_of_numbers_or_text_and_embeddings_arrays() -> None:
+    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    codes = np.array([0, 0, 1, 1, 2, 2])
+
+    def ranks(*arguments, **keywords) -> list[list[int]]:
+        return [part.ranks.tolist() for part in rank(*arguments, **keywords)]
+
+    expected = ranks(rows, codes)
+    for labels in (codes.tolist(), torch.tensor(codes), list("aabbcc"), np.array(list("xxyyzz"), object)):
+        assert ranks(rows, labels) == expected
+        assert ranks(rows.numpy(), labels) == expected
+        assert ranks(rows, labels, rows, labels, itself=list(range(6))) == expected
+    names = ["a", "b", "aa", "c", "a", "b"]
+    assert ranks(rows[:3], ["a", "aa", "b"], rows, names) == ranks(rows[:3], [0, 1, 2], rows, [0, 2, 1, 3, 0, 2])
+
+
+@pytest.mark.parametrize(
+    "labels, itself, message",
+    [
+        ([0.0, 1.0, 1.0, float("nan")], None, "query labels must be whole numbers .int64. or text, got float64"),
+        ([[0], [0], [1], [1]], None, r"query labels must be \(N,\), got \(4, 1\)"),
+        ([0, 0, 1], None, "4 query embeddings and 3 labels: one for each is needed"),
+        ([0, 0, 1, 1], [0, 1, 2, 4], "positions of own images must be from −1 to 3, got 0 to 4"),
+    ],
+)
+def test_labels_and_positions_that_do_not_fit_are_named(labels: list, itself: list | None, message: str) -> None:
+    rows = torch.eye(4)
+    with pytest.raises(DataError, match=message):
+        list(rank(rows, labels) if itself is None else rank(rows, labels, rows, labels, itself=itself))
+    with pytest.raises(DataError, match=r"of real numbers, got torch\.complex64"):
+        list(rank(rows.to(torch.complex64), [0, 0, 1, 1]))
+    with pytest.raises(DataError, match="labels of queries and gallery must both be numbers or both be text"):
+        list(rank(rows, list("aabb"), rows, [0, 0, 1, 1]))

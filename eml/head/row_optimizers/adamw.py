@@ -24,21 +24,25 @@ class AdamW(RowOptimizer):
     eps: float = Field(1e-8, gt=0, description="added to the root of the mean squared gradient")
 
     def initial_state(self, class_weights: Tensor) -> dict[str, Tensor]:
-        """Return `mean` and `square`, of the shape of class_weights, and `steps` (C,)."""
+        """Return `mean` and `square`, of the shape of class_weights, and the whole numbers `steps` (C,)."""
+        import torch
+
         plain = class_weights.detach()
         return {
             "mean": plain.new_zeros(plain.shape),
             "square": plain.new_zeros(plain.shape),
-            "steps": plain.new_zeros(len(plain), dtype=plain.dtype),
+            "steps": plain.new_zeros(len(plain), dtype=torch.int64),
         }
 
     def update(
         self, rows: Tensor, gradient: Tensor, state: dict[str, Tensor], learning_rate: float, weight_decay: float
     ) -> None:
         """Do one step in place."""
-        steps = state["steps"].add_(1).view(-1, *[1] * (rows.ndim - 1))
+        mean, square = state["mean"], state["square"]
+        steps = state["steps"].add_(1).view(-1, *[1] * (rows.ndim - 1)).to(mean.dtype)
+        gradient = gradient.to(mean.dtype)  # the state is at least float32
         rows.mul_(1 - learning_rate * weight_decay)
-        mean = state["mean"].lerp_(gradient, 1 - self.beta1)
-        square = state["square"].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        mean.lerp_(gradient, 1 - self.beta1)
+        square.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
         root = (square / (1 - self.beta2**steps)).sqrt_().add_(self.eps)
         rows.sub_(mean.div(root).mul_(learning_rate / (1 - self.beta1**steps)))

@@ -134,14 +134,14 @@ def toward_other_centres(embeddings: Tensor, labels: Integers, spaces: Integers)
         rows = np.flatnonzero(spaces == space)
         unit = normalize(embeddings[rows].double(), dim=1)
         names, places = np.unique(labels[rows], return_inverse=True)
-        codes, counts = torch.from_numpy(places), np.bincount(places)
+        codes, counts = torch.from_numpy(places).to(unit.device), np.bincount(places)
         sums = unit.new_zeros(len(names), unit.shape[1]).index_add_(0, codes, unit)
         centres = normalize(sums, dim=1)
         for part in torch.arange(len(rows)).split(max(1, ENTRIES // len(names))):
             cosines = unit[part] @ centres.T
             cosines.scatter_(1, codes[part, None], -torch.inf)
             own = (unit[part] * normalize(sums[codes[part]] - unit[part], dim=1)).sum(1)
-            differences[rows[part.numpy()]] = (cosines.amax(1) - own).numpy()
+            differences[rows[part.numpy()]] = (cosines.amax(1) - own).cpu().numpy()
         differences[rows[counts[places] == 1]] = np.nan
     differences[~np.isfinite(differences)] = np.nan
     return differences
@@ -171,7 +171,7 @@ def most_similar(embeddings: Tensor, votes: Votes, row: int, among: Integers, co
     """
     rows = among[(votes.spaces[among] == votes.spaces[row]) & (among != row)]
     vectors, vector = embeddings[rows].double(), embeddings[row].double()
-    cosines = (vectors @ vector / (vectors.norm(dim=1) * vector.norm())).numpy()
+    cosines = (vectors @ vector / (vectors.norm(dim=1) * vector.norm())).cpu().numpy()
     return np.asarray(rows[np.argsort(-cosines, kind="stable")[:count]])
 
 

@@ -100,7 +100,7 @@ def mixed_classes(embeddings: Tensor, votes: Votes, apart: list[OneClass]) -> li
     same = {(pair.label, pair.other_label) for pair in apart} | {(pair.other_label, pair.label) for pair in apart}
     parts: dict[tuple[int, int], list[tuple[Integers, float, float]]] = defaultdict(list)
     for rows in _rows_of_labels(votes):
-        side = _halves(embeddings[rows].double().numpy())
+        side = _halves(embeddings[rows].double().cpu().numpy())
         for part, rest in ((rows[side], rows[~side]), (rows[~side], rows[side])):
             if len(part) < 2 or len(rest) < 2:
                 continue

@@ -65,17 +65,18 @@ class DifferentPairs(Criterion):
         Raises:
             DataError: Embeddings are NaN, infinite or zero.
         """
-        unit, codes = unit_length(embeddings), torch.tensor(labels)
+        unit = unit_length(embeddings)
+        codes = torch.tensor(labels, device=unit.device)
         kept = min(1.0, MOST_PAIRS / max(1, count))
         generator, parts = torch.Generator().manual_seed(SEED), []
         for start, tile in pair_tiles(unit):
             chosen = (tile >= floor).triu_(1) & ~same_class(codes, start, tile)
             row, column = torch.nonzero(chosen, as_tuple=True)
             if kept < 1:
-                sample = torch.rand(len(row), generator=generator) < kept
+                sample = (torch.rand(len(row), generator=generator) < kept).to(row.device)
                 row, column = row[sample], column[sample]
             parts.append((tile[row, column], codes[row + start], codes[column + start]))
-        values, first, second = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        values, first, second = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
         order = np.argsort(-values, kind="stable")
         sizes = np.bincount(labels).astype(np.float64)
         return cls(values[order].astype(np.float64), first[order], second[order], sizes, floor, kept, floor <= -1)

@@ -209,13 +209,13 @@ def _split(positions: Integers, size: int) -> list[Integers]:
 
 
 def _find_answers(data: OpenSet, unit: UnitRows, positions: Integers) -> tuple[Tensor, Tensor, Tensor]:
-    labels, groups, within = (
-        None if values is None else torch.tensor(values) for values in (data.labels, data.groups, data.within)
+    device = unit.device
+    groups, within = (
+        None if values is None else torch.tensor(values, device=device) for values in (data.groups, data.within)
     )
-    assert labels is not None
-    queries, gallery = torch.tensor(positions), torch.tensor(data.gallery)
-    best = torch.full((2, len(queries)), -torch.inf, dtype=unit.dtype)
-    place = torch.zeros(2, len(queries), dtype=torch.int64)
+    labels, queries, gallery = (torch.tensor(a, device=device) for a in (data.labels, positions, data.gallery))
+    best = torch.full((2, len(queries)), -torch.inf, dtype=unit.dtype, device=device)
+    place = torch.zeros(2, len(queries), dtype=torch.int64, device=device)
     for first, tile in similarity_tiles(unit.select(positions), unit, positions=data.gallery, columns=BLOCK):
         block = gallery[first : first + BLOCK]
         same = labels[queries, None] == labels[block]
@@ -243,23 +243,24 @@ def find_nearest_classes(data: OpenSet) -> NearestClasses:
     Raises:
         DataError: Embeddings are NaN, infinite or zero.
     """
-    unit, classes = UnitRows(data.embeddings, "image"), data.classes
-    labels, within = torch.tensor(data.labels), None if data.within is None else torch.tensor(data.within)
-    gallery, count = torch.tensor(data.gallery), min(LISTED, classes - 1)
+    unit, classes, count = UnitRows(data.embeddings, "image"), data.classes, min(LISTED, data.classes - 1)
+    device = unit.device
+    labels, gallery = torch.tensor(data.labels, device=device), torch.tensor(data.gallery, device=device)
+    within = None if data.within is None else torch.tensor(data.within, device=device)
     similarities, nearest = [], []
     for positions in _split(data.queries, max(1, min(QUERIES, BLOCK * QUERIES // classes))):
-        queries = torch.tensor(positions)
-        best = torch.full((len(queries), classes), -torch.inf, dtype=unit.dtype)
+        queries = torch.tensor(positions, device=device)
+        best = torch.full((len(queries), classes), -torch.inf, dtype=unit.dtype, device=device)
         for first, tile in similarity_tiles(unit.select(positions), unit, positions=data.gallery, columns=BLOCK):
             block = gallery[first : first + BLOCK]
             if within is not None:
                 tile.masked_fill_(within[queries, None] != within[block], -torch.inf)
             best.scatter_reduce_(1, labels[block].expand(len(queries), -1), tile, "amax")
-        best[torch.arange(len(queries)), labels[queries]] = -torch.inf
+        best[torch.arange(len(queries), device=device), labels[queries]] = -torch.inf
         values, codes = best.topk(count, dim=1)
         similarities.append(values)
         nearest.append(codes)
-    return NearestClasses(torch.cat(similarities).numpy(), torch.cat(nearest).numpy())
+    return NearestClasses(torch.cat(similarities).cpu().numpy(), torch.cat(nearest).cpu().numpy())
 
 
 def measure_acceptance(data: OpenSet, threshold: float) -> dict[str, Any]:

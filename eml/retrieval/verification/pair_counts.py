@@ -85,7 +85,7 @@ def all_pairs(embeddings: Tensor, labels: Integers) -> AcceptedPairs:
         DataError: Embeddings are NaN, infinite or zero, or all pairs are of one kind.
     """
     unit = unit_length(embeddings)
-    codes = torch.tensor(labels).to(unit.device)
+    codes = torch.tensor(labels, device=unit.device)
     if len(unit) * (len(unit) - 1) // 2 > EXACT_PAIRS:
         return _count_in_bins(unit, codes)
     similarities, matches = [torch.zeros(0, dtype=unit.dtype)], [torch.zeros(0, dtype=torch.bool)]
@@ -148,7 +148,8 @@ def count_pairs_at(embeddings: Tensor, labels: Integers, threshold: float) -> Pa
     Raises:
         DataError: Embeddings are NaN, infinite or zero.
     """
-    unit, codes = unit_length(embeddings), torch.tensor(labels)
+    unit = unit_length(embeddings)
+    codes = torch.tensor(labels, device=unit.device)
     same = different = 0
     for first, tile in pair_tiles(unit):
         accepted = (tile >= threshold).triu_(1)
