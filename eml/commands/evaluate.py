@@ -76,7 +76,11 @@ class EvaluateConfig(CommandConfig):
     verification: bool = Field(False, description="Verification by all pairs: AUC, EER, TAR@FAR.")
     clustering: bool = Field(False, description="NMI and AMI of k-means; slow with many classes.")
     out: Annotated[
-        PathField | None, Field(description="Folder for the results; needed for timm:NAME. Default: RUN/evaluations.")
+        PathField | None,
+        Field(
+            description="Folder for the results. Default: RUN/evaluations, also for models without a run that are "
+            "compared with one."
+        ),
     ] = None
     save_embeddings: bool = Field(False, description="Write embeddings.npz beside metrics.json.")
     report: bool = Field(True, description="Write report.html beside metrics.json, to look at.")

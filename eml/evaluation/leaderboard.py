@@ -31,6 +31,11 @@ class LeaderboardEntry:
         return self.analysis.evaluation.name
 
     @property
+    def lead(self) -> Difference | None:
+        """The MAP@R of the best minus that of this model; None for the best itself."""
+        return None if self.change is None else self.change.reversed
+
+    @property
     def verdict(self) -> str:
         """best, or `verdict_on` the change."""
         return BEST if self.change is None else verdict_on(self.change)
@@ -63,15 +68,19 @@ class Leaderboard:
         }
 
     def lines(self) -> list[str]:
-        """Return a sentence that says which models the data cannot tell from the best."""
+        """Return a sentence that says which models the data cannot tell from the best; of two also by how much."""
         if self.not_compared:
             return [f"The models are not compared with one another: {self.not_compared}"]
         best, metric = self.entries[0], self.entries[0].analysis.evaluation.summary.shown[METRIC]
         alike = [entry.name for entry in self.entries[1:] if entry.verdict in (UNKNOWN, ALIKE)]
+        amount = ""
+        if len(self.entries) == 2 and (lead := self.entries[1].lead) is not None and not lead.alike:
+            low, high, classes = lead.interval.low, lead.interval.high, lead.interval.classes
+            amount = f": {lead.value:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} over {classes:,} classes"
         if alike:
-            return [f"The data cannot tell {best.name} and {', '.join(alike)} apart in {metric}."]
-        others = "the other" if len(self.entries) == 2 else "each other one"
-        return [f"{best.name} is better than {others} in {metric}."]
+            return [f"The data cannot tell {best.name} and {', '.join(alike)} apart in {metric}{amount}."]
+        others = self.entries[1].name if len(self.entries) == 2 else "each other one"
+        return [f"{best.name} is better than {others} in {metric}{amount}."]
 
 
 def build_leaderboard(analyses: Sequence[EvaluationAnalysis]) -> Leaderboard:

@@ -20,16 +20,29 @@ PAGE_MARK, PAGE_HEAD = '<meta name="generator" content="eml ', 4096  # the mark 
 def result_folders(options: EvaluationOptions) -> list[Path]:
     """Return the folder for the results of each checkpoint; within it, each table gets a folder of its own.
 
+    Without `out` those of a run go into its folder `evaluations`. A model that has no run, such as timm:NAME, is
+    compared with the first one that has, and gets a folder there.
+
     Raises:
-        ConfigError: There is no run to write into, and no `out`.
+        ConfigError: None of the models has a run to write into, and there is no `out`.
         OutputError: `out` is named like a file.
     """
     checkpoints, out = options.checkpoints, options.out
     if out is not None:
         refuse_file_name(out, "a folder for the results")
-    if out is None or len(checkpoints) == 1:
-        return [evaluations_folder(checkpoint, out) for checkpoint in checkpoints]
-    return [out / name for name in folder_names([Path(name.replace(":", "-")) for name in checkpoints])]
+    if len(checkpoints) == 1:
+        return [evaluations_folder(checkpoints[0], out) for checkpoint in checkpoints]
+    names = folder_names([Path(name.replace(":", "-")) for name in checkpoints])
+    if out is not None:
+        return [out / name for name in names]
+    own = [None if _has_no_run(checkpoint) else evaluations_folder(checkpoint, None) for checkpoint in checkpoints]
+    if (first := next((folder for folder in own if folder), None)) is None:
+        return [evaluations_folder(checkpoint, None) for checkpoint in checkpoints]  # which raises
+    return [folder or first / name for folder, name in zip(own, names, strict=True)]
+
+
+def _has_no_run(checkpoint: str) -> bool:
+    return checkpoint.startswith(TIMM) or is_embeddings_file(checkpoint)
 
 
 def evaluations_folder(checkpoint: str, out: Path | None) -> Path:
@@ -40,7 +53,7 @@ def evaluations_folder(checkpoint: str, out: Path | None) -> Path:
     """
     if out is not None:
         return out
-    if checkpoint.startswith(TIMM) or is_embeddings_file(checkpoint):
+    if _has_no_run(checkpoint):
         problem = f"{checkpoint} has no run folder to write into; give a folder as `out`"
         raise ConfigError(problem, code="missing-key", parameter="out")
     for folder in (Path(checkpoint), *find_checkpoint(Path(checkpoint)).parents[:2]):

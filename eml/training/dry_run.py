@@ -15,6 +15,7 @@ from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import own_part
 from eml.errors import EmlError
 from eml.images.loading_workers import WorkerLostError
+from eml.inference.embed import Batching, embed_table
 from eml.training.build import RunParts, build_parts
 from eml.training.checks import run_notes
 from eml.training.config import RunConfig
@@ -63,6 +64,9 @@ class DryRunResult:
         steps: Optimizer steps of the whole run.
         seconds_per_step: Time of a step.
         minutes_without_validation: Time of all steps.
+        validations: Number of validations in the whole run, that of the untrained network included.
+        seconds_per_validation: Time to embed the images of one; None without validation.
+        minutes: Time of all steps and of all validations.
         recipe: What the recipe chose, a line each.
         warnings: A line each.
     """
@@ -76,6 +80,9 @@ class DryRunResult:
     steps: int
     seconds_per_step: float
     minutes_without_validation: float
+    validations: int
+    seconds_per_validation: float | None
+    minutes: float
     recipe: list[str]
     warnings: list[str]
 
@@ -102,6 +109,7 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
     parts = build_parts(_always_mixed(config), table, processes=processes)
     images, seconds = _take_two_steps(Run(parts))
     batch_size = sum(processes.all_gather(images))
+    validation, count = _validation_seconds(parts), _validations(parts)
     return DryRunResult(
         facts=RunFacts.of(parts),
         class_head=_class_head_cost(parts, batch_size, images),
@@ -112,6 +120,9 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
         steps=parts.steps,
         seconds_per_step=round(seconds, 3),
         minutes_without_validation=round(seconds * parts.steps / 60, 1),
+        validations=count,
+        seconds_per_validation=None if validation is None else round(validation, 1),
+        minutes=round((seconds * parts.steps + (validation or 0.0) * count) / 60, 1),
         recipe=[line.strip() for line in recipe],
         warnings=list(_warnings(parts)),
     )
@@ -137,6 +148,27 @@ def _take_two_steps(run: Run) -> tuple[int, float]:
         text = f"data.workers: {error.cause}; set fewer than {run.parts.workers}"
         raise EmlError(text, code=error.code, parameter="data.workers") from error
     return len(rows), time.monotonic() - started
+
+
+def _validations(parts: RunParts) -> int:
+    """Return how often the run is validated: before training, after every `validation.every` epochs, at the end."""
+    epochs, every = parts.config.epochs, parts.config.validation.every
+    return 1 + epochs // every + (epochs % every > 0) if parts.validation else 0
+
+
+def _validation_seconds(parts: RunParts) -> float | None:
+    """Estimate the time of a validation from a few of its images, after as many to warm up; None without one."""
+    if not parts.validation:
+        return None
+    table, images = next(iter(parts.validation.sets.values()))
+    batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
+    rows = images.frame.iloc[: batching.batch_size * parts.processes.world]
+    seconds = 0.0
+    for _ in ("warm up", "measure"):
+        started = time.monotonic()
+        embed_table(parts.model, table, rows, batching=batching)
+        seconds = time.monotonic() - started
+    return seconds * parts.validation.images / len(rows)
 
 
 def _network_mib(parts: RunParts) -> float:

@@ -30,7 +30,7 @@ class Recipe:
     reasons: dict[str, str]
 
 
-def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool) -> Recipe:
+def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 0) -> Recipe:
     """Choose learning rates, frozen layers, scale, margin, length and sizes from the images and classes to train on.
 
     The rules were measured on the data of docs/benchmarks.md.
@@ -39,6 +39,7 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool) -> Recipe:
         frame: Rows with `label`, and width and height if known.
         name: Of the table, for messages.
         pretrained: Whether the network has weights.
+        held_out: How many of the rows are held out for validation and not seen in training.
 
     Raises:
         DataError: There are fewer than two classes or no class of two images.
@@ -54,7 +55,9 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool) -> Recipe:
         )
     images, classes, size = len(frame), len(counts), _image_size(frame)
     seen = IMAGES_SEEN if pretrained else IMAGES_SEEN_FROM_SCRATCH
-    epochs = max(5 if pretrained else 10, min(30 if pretrained else 60, round(seen / images)))
+    fewest, most = (5, 30) if pretrained else (10, 60)
+    epochs = max(fewest, min(most, round(seen / images)))
+    bound = {fewest: ", the fewest", most: ", the most"} if epochs != round(seen / images) else {}
     scale = max(8.0, round(2 * math.sqrt(2) * math.log(max(3, classes) - 1)))
     values: dict[str, Any] = {
         "image": {"size": size},
@@ -67,7 +70,7 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool) -> Recipe:
     reasons = {
         "": f"{images:,} images of {classes:,} classes, {between} each",
         "image.size": f"image.size {size}: the median image's longer side, in steps of 32, at most 224",
-        "epochs": f"epochs {epochs}: about {seen:,} images seen",
+        "epochs": f"epochs {epochs}{bound.get(epochs, '')}: {epochs * (images - held_out):,} images seen",
         "head.scale": f"scale {scale:.0f}, twice √2·ln(classes−1): the papers' 64 is for 100,000 classes",
     }
     network = _network_settings(classes, pretrained=pretrained)

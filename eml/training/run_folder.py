@@ -136,7 +136,7 @@ class RunFolder:
             RUN_FILE,
         ):
             (self.path / name).unlink(missing_ok=True)
-        for old in (self.path / "evaluations").glob("*/metrics.json"):
+        for old in (self.path / "evaluations").rglob("metrics.json"):
             old.unlink()
         for folder in self.checkpoints.glob("epoch-*"):
             remove_folder(folder)

@@ -1,6 +1,7 @@
 """`eml evaluate` of embeddings made elsewhere: what it writes, shows and refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,11 @@ def test_models_that_the_data_cannot_tell_from_the_best_are_named(
     assert run(*words, "--json") == 0
     told = {each["checkpoint"]: each for each in json.loads(capfd.readouterr().out)["evaluations"]}
     best, second = sorted(models, key=lambda name: -told[name]["metrics"]["map_at_r"])[:2]
-    assert f"The data cannot tell {best} and {second} apart in MAP@R.\n" in shown
+    assert f"The data cannot tell {best} and {second} apart in MAP@R.\n" in shown  # of four, the table has the figures
+    standing = told[models[-1]]["standing"]
+    low, high = standing["interval"]
+    [row] = [line for line in shown.splitlines() if line.split()[:1] == [models[-1]] and " to " in line]
+    assert row.split()[1:] == [f"{-standing['difference']:+.3f}", f"{-high:+.3f}", "to", f"{-low:+.3f}", "better"]
     assert {best, second} == {"a.npz", "b.npz"}
     assert [told[name]["standing"]["place"] for name in (best, second, *models[2:])] == [1, 2, 3, 4]
     verdicts = [told[name]["standing"]["verdict"] for name in (best, second, *models[2:])]
@@ -113,7 +118,10 @@ def test_models_that_the_data_cannot_tell_from_the_best_are_named(
             assert standing["difference"] == pytest.approx(values[0] - values[1])
     capfd.readouterr()
     assert run("evaluate", "b.npz", "c.npz", "--out", "other", "--no-report") == 0
-    assert "b.npz is better than the other in MAP@R.\n" in capfd.readouterr().out
+    assert re.search(
+        r"b\.npz is better than c\.npz in MAP@R: \+0\.\d{4}, 95 % interval \+\S+ to \+\S+ over \d+ classes\.\n",
+        capfd.readouterr().out,
+    )
 
 
 def test_models_of_different_images_are_listed_and_not_compared(

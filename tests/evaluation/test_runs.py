@@ -8,6 +8,7 @@ import pytest
 
 from eml.errors import ConfigError, OutputError
 from eml.evaluation.options import EvaluationOptions
+from eml.evaluation.outputs import result_folders
 from eml.evaluation.runs import EvaluationResult, evaluate_models
 
 
@@ -45,6 +46,26 @@ def test_results_say_what_the_files_say_and_hold_no_embeddings(files: list[str],
     assert repr(done.results[0]).startswith(f"<EvaluationResult {files[0]} on embeddings: R@1 1.000, ")
     again = evaluate_models(options, write_page=write_page)
     assert [result.replaced for result in again.results] == [result.files for result in again.results]
+
+
+def test_a_model_without_a_run_is_written_beside_the_run_that_it_is_compared_with(tmp_path: Path) -> None:
+    run, other, alone = tmp_path / "run", tmp_path / "other", ["timm:test_resnet", "e.npz"]
+    for folder in (run, other):
+        (folder / "checkpoints").mkdir(parents=True)
+        for file in ("config.json", "model.safetensors", "run.json"):
+            (folder / file).write_text("{}")
+    options = EvaluationOptions(["timm:test_resnet", str(run), str(other), "a/e.npz"])
+    assert result_folders(options) == [
+        run / "evaluations" / "timm-test_resnet",
+        run / "evaluations",
+        other / "evaluations",
+        run / "evaluations" / "e",
+    ]
+    for models in (alone[:1], alone):
+        with pytest.raises(
+            ConfigError, match="timm:test_resnet has no run folder to write into; give a folder as `out`"
+        ):
+            result_folders(EvaluationOptions(models))
 
 
 def test_one_model_has_no_leaderboard(files: list[str], tmp_path: Path) -> None:

@@ -19,6 +19,20 @@ def test_a_dry_run_writes_nothing(config: RunConfig, table: Table) -> None:
     assert not config.output.exists()
 
 
+def test_a_dry_run_counts_the_validations_into_its_time(config: RunConfig, table: Table) -> None:
+    result = dry_run(config, table)
+    assert result.validations == 3, "before training and after both epochs"
+    assert result.facts.validation_question == "new images of known classes"
+    seldom = dry_run(changed(config, epochs=1000, validation={"every": 300}), table)
+    assert seldom.validations == 5, "before training, after 300, 600 and 900 epochs, and at the end"
+    assert seldom.seconds_per_validation is not None
+    both = seldom.seconds_per_step * seldom.steps + seldom.seconds_per_validation * seldom.validations
+    assert seldom.minutes * 60 == pytest.approx(both, abs=8)
+    without = dry_run(changed(config, data={"table": table.path, "fold": None}), table)
+    assert (without.validations, without.seconds_per_validation) == (0, None)
+    assert without.minutes == without.minutes_without_validation
+
+
 def test_a_dry_run_mixes_its_steps_whatever_the_chance(
     config: RunConfig, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,21 @@ def test_a_run_prints_what_was_chosen_and_keeps_it_in_its_config(table: Table, t
     fit(auto, table, resume=True)
 
 
+@pytest.mark.parametrize(
+    "images, held_out, line",
+    [
+        (2668, 535, "epochs 5: 10,665 images seen"),
+        (100_000, 20_000, "epochs 5, the fewest: 400,000 images seen"),
+        (30, 6, "epochs 30, the most: 720 images seen"),
+    ],
+)
+def test_the_images_seen_are_those_of_the_epochs_without_the_held_out_ones(
+    images: int, held_out: int, line: str
+) -> None:
+    frame = pd.DataFrame({"label": [str(number % 2) for number in range(images)]})
+    assert recipe(frame, "t.csv", pretrained=True, held_out=held_out).reasons["epochs"] == line
+
+
 def test_what_cannot_be_learnt_from_is_an_error() -> None:
     with pytest.raises(DataError, match="1 class, the largest with 3 images"):
         recipe(pd.DataFrame({"label": ["a"] * 3}), "t.csv", pretrained=True)

@@ -30,6 +30,9 @@ WORDS = {
     "steps": ("steps of the whole training", ""),
     "seconds_per_step": ("time of a step", "s"),
     "minutes_without_validation": ("time of all steps, without validation", "minutes"),
+    "validations": ("validations", ""),
+    "seconds_per_validation": ("time of a validation", "s"),
+    "minutes": ("time of the whole training", "minutes"),
 }
 """Fact → what it is called, and its unit."""
 LEAST = {"MiB": 0.1, "minutes": 0.1}

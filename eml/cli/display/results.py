@@ -69,9 +69,9 @@ def show_models(table: str, leaderboard: Leaderboard) -> None:
     if left_out := [summary.shown[metric] for metric in COMPARED if metric not in metrics]:
         console.say(f"no room for {', '.join(left_out)}: in metrics.json, or in a wider terminal")
     if not leaderboard.not_compared:
-        changes = [[entry.name, *_change(entry)] for entry in entries[1:]]
-        title = f"{summary.shown['map_at_r']} against the best, {entries[0].name}"
-        console.table(title, ["", "change", "95 % interval", ""], changes)
+        changes = [[entry.name, *_lead(entry)] for entry in entries[1:]]
+        title = f"{summary.shown['map_at_r']} of the best, {entries[0].name}, against the others"
+        console.table(title, ["against", "change", "95 % interval", ""], changes)
     for line in leaderboard.lines():
         console.show(line)
 
@@ -109,7 +109,10 @@ def _row(entry: LeaderboardEntry, metrics: Sequence[str]) -> list[str | int]:
     return [entry.name, *cells, evaluation.size]
 
 
-def _change(entry: LeaderboardEntry) -> list[str]:
-    if entry.change is None:
+def _lead(entry: LeaderboardEntry) -> list[str]:
+    """Return by how much the best is better than this model."""
+    from eml.evaluation.comparison import verdict_on
+
+    if (lead := entry.lead) is None:
         return ["", "", ""]
-    return [f"{entry.change.value:+.3f}", interval_text(entry.change), entry.verdict.removeprefix("the data ")]
+    return [f"{lead.value:+.3f}", interval_text(lead), verdict_on(lead).removeprefix("the data ")]

@@ -61,6 +61,12 @@ class Difference:
         """The difference after − before."""
         return self.after - self.before
 
+    @property
+    def reversed(self) -> "Difference":
+        """The difference before − after."""
+        interval = Interval(-self.interval.high, -self.interval.low, self.interval.classes)
+        return Difference(self.after, self.before, interval, self.alike)
+
 
 def t_interval(
     value: float,
