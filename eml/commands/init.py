@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, PathText, command
+from eml.commands.next_steps import CONFIG_NAME, free_name, kfold_command
 from eml.commands.options import Dataset, Root
-from eml.errors import ConfigError, OutputError
+from eml.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from eml.dataset.table import Table
 
 BACKBONE = "mobilenetv2_100"
@@ -65,13 +68,14 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     from eml.training.recipe import recipe
 
     folder = config.dataset if config.dataset.is_dir() else config.dataset.parent
-    target = config.out or folder / "config.yaml"
+    target = config.out or folder / CONFIG_NAME
     _check(config, target)
     replaced = (target,) if target.exists() else ()
     table = resolve(config.dataset, "init", config.root, report=caller.note, progress=caller.progress)
-    fitted = recipe(table.frame, table.name, pretrained=config.weights != "none")
-    values = _values(config, table, target, fitted.values)
-    reasons = (*fitted.reasons.values(), FLIPS)
+    folds = _folds(table)
+    fitted = recipe(folds.rows, table.name, pretrained=config.weights != "none", held_out=folds.held_out)
+    values = _values(config, table, target, fitted.values, folds.fold)
+    reasons = (*fitted.reasons.values(), folds.reason, FLIPS)
     path = values["data"]["table"]
     head = "".join(f"# {line}\n" for line in [f"Made by eml init for {path}.", *reasons])
     write_text(target, head + "\n" + document(RunConfig, values))
@@ -103,21 +107,76 @@ def _check(config: InitConfig, target: Path) -> None:
         check_backbone(config.backbone, "`backbone`")
 
 
-def _values(config: InitConfig, table: Table, target: Path, fitted: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Folds:
+    """The rows to train and validate on, and the fold to hold out, None without validation."""
+
+    rows: pd.DataFrame
+    fold: int | None
+    held_out: int
+    reason: str
+
+
+def _folds(table: Table) -> _Folds:
+    """Return the fold to hold out, of the table's own folds or of those that `eml train` adds.
+
+    Raises:
+        DataError: The table's own folds cannot be validated on.
+    """
+    from eml.dataset.columns import ALWAYS_TEST
+    from eml.dataset.splits.folds import add_folds
+    from eml.dataset.splits.usable import choose_folds, fold_problem, small_groups
+
+    frame = table.frame
+    rows = frame[frame["fold"] != ALWAYS_TEST] if "fold" in frame else frame
+    if "fold" in rows and len(rows) and (len(rows) == len(frame) or (rows["fold"] >= 0).any()):
+        numbers = sorted(int(fold) for fold in rows["fold"].unique() if fold >= 0)
+        if not numbers:
+            return _Folds(rows, None, 0, "no validation: no image of the table is in a fold that could be held out")
+        if problem := fold_problem(rows, numbers[:1]):
+            raise DataError(f"{table.name}: {problem}. {_kfold_advice(table)}", code="unusable-folds")
+        held_out = int((rows["fold"] == numbers[0]).sum())
+        known = bool(set(rows["label"][rows["fold"] == numbers[0]]) & set(rows["label"][rows["fold"] != numbers[0]]))
+        return _Folds(rows, numbers[0], held_out, _question(f"fold {numbers[0]} of {len(numbers)}", known=known))
+    groups = small_groups(table)
+    if (choice := choose_folds(table, groups)) is None:
+        return _Folds(rows, None, 0, "no validation: no folds of these images could be validated on")
+    held_out = int((add_folds(table, choice.k, by=choice.by, groups=groups)["fold"] == 0).sum())
+    return _Folds(rows, 0, held_out, _question(f"fold 0 of {choice.text}", known=choice.by == "images"))
+
+
+def _question(fold: str, *, known: bool) -> str:
+    from eml.training.question import KNOWN, UNSEEN
+
+    return f"validation on {fold}: {KNOWN if known else UNSEEN}"
+
+
+def _kfold_advice(table: Table) -> str:
+    """Return the command that makes folds to validate on, of the table that `eml kfold` reads."""
+    from eml.dataset.ancestry import PIPELINE
+    from eml.dataset.pipeline import resolve
+    from eml.dataset.splits.usable import small_groups
+
+    made_here = table.source.stem == PIPELINE["kfold"]
+    source = resolve(table.source.parent, "kfold") if made_here else table
+    groups = small_groups(source)
+    if groups is None:
+        from eml.dataset.splits.groups import group_rows
+
+        groups = group_rows(source).ids
+    command = kfold_command(source.source, source, groups)
+    return f"Run: {command}" if command else "No folds of these images could be validated on; set data.fold: null"
+
+
+def _values(config: InitConfig, table: Table, target: Path, fitted: dict[str, Any], fold: int | None) -> dict[str, Any]:
     """Return what the config says: paths relative to its folder, a fold to hold out, and the fitted values."""
 
     def relative(path: Path | str) -> str:
         return os.path.relpath(path, target.parent)
 
     weights = config.weights if config.weights in ("pretrained", "none") else relative(config.weights)
-    data: dict[str, Any] = {"table": relative(table.path or config.dataset), "fold": 0}
+    data: dict[str, Any] = {"table": relative(table.path or config.dataset), "fold": fold}
     if config.root is not None:
         data["root"] = relative(config.root)
-    values = fitted | {"output": _free_name(target.parent), "recipe": "none", "data": data}
+    values = fitted | {"output": free_name(target.parent), "recipe": "none", "data": data}
     return values | {"model": {"backbone": config.backbone, "weights": weights} | fitted.get("model", {})}
-
-
-def _free_name(folder: Path) -> str:
-    """Return `run`, or the first of run-2, run-3, … that is not there, since a class may be called run."""
-    names = ("run", *(f"run-{number}" for number in range(2, 10_000)))
-    return next(name for name in names if not (folder / name).exists())

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, SummaryTable, command, span_text
 from eml.commands.grouping import check_near, group_images, sidecar_notes
-from eml.commands.next_steps import init_command
+from eml.commands.next_steps import CONFIG_NAME, init_command, is_table_of
 from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Overwrite, Root, out_folder
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class KFoldResult(CommandResult):
 def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
     """Assign folds to the rows of a table and write them."""
     from eml.dataset.pipeline import resolve
-    from eml.dataset.splits.folds import add_folds, balance
+    from eml.dataset.splits.folds import balance
+    from eml.dataset.splits.usable import usable_folds
     from eml.dataset.table import check_outputs, write_tables
 
     folder = out_folder(config.dataset, config.out)
@@ -113,7 +114,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         threshold=config.threshold,
         whole_classes=config.by == "class",
     )
-    frame = add_folds(table, config.k, config.random_seed, config.by, groups.ids)
+    frame = usable_folds(table, config.k, config.random_seed, config.by, groups.ids)
     replaced = write_tables(
         {path: frame},
         command=caller.command or "eml kfold",
@@ -125,6 +126,10 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
     if "fold" in table.frame.columns:
         kept = " but for its rows of -2" if (table.frame["fold"] == -2).any() else ""
         caller.note(f"the column fold of {table.source} was replaced{kept}")
+    if not is_table_of(folder / CONFIG_NAME, path):
+        caller.note(
+            f"{folder / CONFIG_NAME} names another table; to train on these folds set its data.table: {path.name}"
+        )
     return KFoldResult(
         table=table,
         frame=frame,
@@ -134,5 +139,5 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         threshold=groups.threshold,
         written=(path,),
         replaced=tuple(replaced),
-        next_command=init_command(folder),
+        next_command=init_command(folder, path),
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eml.errors import DataError
 
@@ -21,50 +21,54 @@ CONFIG_NAME = "config.yaml"
 
 
 def split_command(place: Path, table: Table) -> str | None:
-    """Return the `eml split` that leaves classes on both sides, two of them to train on; None if there is none."""
-    from eml.dataset.splits.split import split_by_alternate, split_by_counts, split_by_ratio
+    """Return the `eml split` with sides to train on and to measure with; None if there is none."""
+    from eml.dataset.splits.usable import choose_split, option_words, small_groups
 
-    strategies: dict[str, Callable[[Table], Any]] = {
-        "counts": split_by_counts,
-        "ratio": split_by_ratio,
-        "alternate": split_by_alternate,
-    }
-    for name, split in strategies.items():
-        try:
-            sides = split(table)
-        except DataError:
-            continue
-        if sides.train["label"].nunique() > 1:
-            return shlex.join(["eml", "split", str(place), *(["--by", name] if name != "counts" else [])])
-    return None
+    choice = choose_split(table, small_groups(table))
+    return None if choice is None else shlex.join(["eml", "split", str(place), *option_words(choice.options)])
 
 
 def kfold_command(place: Path, table: Table, groups: Indices) -> str | None:
     """Return the `eml kfold` that the rows and their groups (N,) allow; None if there is none."""
-    from eml.dataset.splits.folds import K, add_folds
+    from eml.dataset.splits.usable import choose_folds, option_words
 
-    largest = int(table.frame["label"].value_counts().max())
-    choices: list[dict[str, Any]] = [{"k": K}, {"k": K, "by": "class"}]
-    choices += [{"k": k} for k in range(min(largest, K - 1), 1, -1)]
-    for choice in choices:
-        try:
-            add_folds(table, **choice, groups=groups)
-        except DataError:
-            continue
-        options = [word for name, value in choice.items() if value != K for word in (f"--{name}", str(value))]
-        return shlex.join(["eml", "kfold", str(place), *options])
-    return None
+    choice = choose_folds(table, groups)
+    return None if choice is None else shlex.join(["eml", "kfold", str(place), *option_words(choice.options)])
 
 
-def init_command(folder: Path) -> str | None:
-    """Return `eml init`; with a config in the folder `eml train`; None where a run is there too."""
+def init_command(folder: Path, folds: Path) -> str | None:
+    """Return `eml init`; with a config in the folder `eml train` on these folds; None where it has trained on them."""
     from eml.models.pointers import RUN_FILE
 
-    if not (folder / CONFIG_NAME).exists():
+    config = folder / CONFIG_NAME
+    if not config.exists():
         return shlex.join(["eml", "init", str(folder)])
-    if any(folder.glob(f"*/{RUN_FILE}")):
+    has_run = any(folder.glob(f"*/{RUN_FILE}"))
+    names_folds = is_table_of(config, folds)
+    if has_run and names_folds:
         return None
-    return shlex.join(["eml", "train", str(folder / CONFIG_NAME)])
+    table = [] if names_folds else ["--set", f"data.table={folds}"]
+    output = ["--set", f"output={folder / free_name(folder)}"] if has_run else []
+    return shlex.join(["eml", "train", str(config), *table, *output])
+
+
+def is_table_of(config: Path, table: Path) -> bool:
+    """Return whether a config names the table, among others perhaps, or cannot be read."""
+    import yaml
+
+    try:
+        named = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["table"]
+        entries = named if isinstance(named, list) else [named]
+        names = [entry["table"] if isinstance(entry, dict) else entry for entry in entries]
+        return table.resolve() in [(config.parent / str(name)).resolve() for name in names]
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):  # `eml train` reports what is wrong with it
+        return True
+
+
+def free_name(folder: Path) -> str:
+    """Return `run`, or the first of run-2, run-3, … that is not there, since a class may be called run."""
+    names = ("run", *(f"run-{number}" for number in range(2, 10_000)))
+    return next(name for name in names if not (folder / name).exists())
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ def _create(config: ModelConfig, image_size: int | None) -> nn.Module:
         if isinstance(weights, Path) and from_file:
             options["pretrained_cfg_overlay"] = _weights_source(weights)
         with _record_missing_keys() as missing:
-            model: nn.Module = _create_at_size(name, image_size, options)
+            model: nn.Module = create_at_size(name, image_size, options)
     except Exception as error:  # reading a damaged or foreign file raises errors of many types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(weights, Path):
@@ -259,7 +259,7 @@ def _record_missing_keys() -> Iterator[Callable[[], list[str]]]:
             handle.remove()
 
 
-def _create_at_size(name: str, image_size: int | None, options: dict[str, Any]) -> nn.Module:
+def create_at_size(name: str, image_size: int | None, options: dict[str, Any]) -> nn.Module:
     """Create the model, with `img_size` if its family takes it (ViT, Swin, …). Convolutional ones refuse it."""
     if image_size is not None:
         try:

@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.ancestry import PIPELINE
 from eml.dataset.boxes import check_boxes
 from eml.dataset.columns import ALWAYS_TEST
 from eml.dataset.merge import MergeSource, merge_sources
 from eml.dataset.pipeline import read_current_table, resolve
-from eml.dataset.splits.folds import RANDOM_SEED, K, add_folds
+from eml.dataset.sidecar import sources
+from eml.dataset.splits.folds import RANDOM_SEED, add_folds
 from eml.dataset.splits.groups import group_rows
+from eml.dataset.splits.usable import choose_folds
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set, label_codes
@@ -106,15 +109,36 @@ def _add_folds_if_none(table: Table, report: Report) -> Table:
         return table
     reason = "has no fold but the test's (-2)" if test.any() else "has no fold column"
     groups = group_rows(table)
-    with_folds = add_folds(table, groups=groups.ids)
+    choice = choose_folds(table, groups.ids)
+    if choice is None:
+        raise DataError(
+            f"{table.name}: {reason}, and no folds of its images can be validated on; set data.fold: null to train "
+            "without validation",
+            code="unusable-folds",
+            parameter="data.fold",
+        )
+    with_folds = add_folds(table, choice.k, by=choice.by, groups=groups.ids)
     for line in groups.warnings:
         report(f"warning: {line}")
     if excluded := int((with_folds["fold"] == ALWAYS_TEST).sum() - test.sum()):
         report(
             f"warning: {excluded:,} images look like images of the test (fold -2), so they are not used for training"
         )
-    report(f"{table.name} {reason}: adding {K} folds by images, seed {RANDOM_SEED}, as eml kfold does")
+    report(f"{table.name} {reason}: adding {choice.text}, seed {RANDOM_SEED}, as eml kfold does")
+    if (folds := _unused_folds(table)) is not None:
+        report(f"warning: {folds} has folds and is not used; to use them set data.table to it")
     return replace(table, frame=with_folds)
+
+
+def _unused_folds(table: Table) -> Path | None:
+    """Return the table that `eml kfold` made of this one, beside it; None without one."""
+    if table.path is None:
+        return None
+    folds = table.path.with_name(f"{PIPELINE['kfold']}{table.path.suffix}")
+    if not folds.is_file() or folds == table.path:
+        return None
+    current = {source.resolve() for output, source, changed in sources(folds) if output == folds and not changed}
+    return folds if table.path.resolve() in current else None
 
 
 def training_data(table: Table, fold: int | None) -> TrainingData:
@@ -164,8 +188,29 @@ def training_data(table: Table, fold: int | None) -> TrainingData:
             code="too-few-images",
             parameter="data.table",
         )
-    validation = _validation(train, frame[held_out].reset_index(drop=True), name) if fold is not None else None
+    validation = None
+    if fold is not None:
+        rows = frame[held_out].reset_index(drop=True)
+        if problem := _not_measurable(train, rows):
+            raise DataError(
+                f"{name}: fold {fold} {problem}. Hold out another fold, make others with eml kfold, which checks them, "
+                "or set data.fold: null to train without validation",
+                code="unusable-folds",
+                parameter="data.fold",
+            )
+        validation = _validation(train, rows, name)
     return TrainingData(train, labels.astype(np.int64), [str(label) for label in classes], validation)
+
+
+def _not_measurable(train: pd.DataFrame, held_out: pd.DataFrame) -> str | None:
+    """Return why nothing can be measured on the held-out rows; None if something can."""
+    known = held_out["label"][held_out["label"].isin(train["label"])]
+    classes = (held_out["label"] if known.empty else known).nunique()
+    if classes == 1:
+        return "holds one class to find images of, so every answer is right and nothing is measured"
+    if known.empty and held_out["label"].is_unique:
+        return "holds one image of each class, so there is nothing to find"
+    return None
 
 
 def _validation(train: pd.DataFrame, held_out: pd.DataFrame, table_name: str) -> RetrievalSet:

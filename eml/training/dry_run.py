@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -107,9 +108,10 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
     """
     config, recipe = apply_recipe(config, table)
     parts = build_parts(_always_mixed(config), table, processes=processes)
-    images, seconds = _take_two_steps(Run(parts))
+    with _lost_workers_named(parts):
+        images, seconds = _take_two_steps(Run(parts))
+        validation, count = _validation_seconds(parts), _validations(parts)
     batch_size = sum(processes.all_gather(images))
-    validation, count = _validation_seconds(parts), _validations(parts)
     return DryRunResult(
         facts=RunFacts.of(parts),
         class_head=_class_head_cost(parts, batch_size, images),
@@ -144,10 +146,17 @@ def _take_two_steps(run: Run) -> tuple[int, float]:
         run.step(pixels, rows)
     except NotFiniteError as error:  # its other lines are about a saved state, and there is none
         raise EmlError(error.diagnosis, code="not-finite") from error
-    except WorkerLostError as error:
-        text = f"data.workers: {error.cause}; set fewer than {run.parts.workers}"
-        raise EmlError(text, code=error.code, parameter="data.workers") from error
     return len(rows), time.monotonic() - started
+
+
+@contextmanager
+def _lost_workers_named(parts: RunParts) -> Iterator[None]:
+    """Raise an EmlError that names the setting where a process that loads images was lost."""
+    try:
+        yield
+    except WorkerLostError as error:
+        text = f"data.workers: {error.cause}; set fewer than {parts.workers}"
+        raise EmlError(text, code=error.code, parameter="data.workers") from error
 
 
 def _validations(parts: RunParts) -> int:

@@ -91,7 +91,7 @@ def test_the_outputs_say_what_they_say_in_the_table(folder: Path, capsys: pytest
     assert "warning: 3 images in 1 group are there with another label too and were kept: see label_conflicts" in err
     assert re.search(r"duplicate +-1\n", out)
     assert f"wrote {folder}/dataset_removed.csv\n" in err
-    assert err.endswith(f"next: eml split {folder}\n")
+    assert err.endswith(f"next: eml split {folder} --by ratio --test-ratio 0.3\n")
     removed = read_table(folder / "dataset_removed.csv").frame
     assert removed[["label", "file_name", "reason", "kept"]].to_numpy().tolist() == [
         ["007", "007/copy.png", "duplicate", "007/0.png"]

@@ -1,5 +1,6 @@
 """Each `next:` that a command prints can be pasted, from scan on."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -98,9 +99,10 @@ def test_those_after_all_folds_lead_to_a_table_without_suspects(pasting: Pasting
     "sizes, after_filter, after_split",
     [
         ([8] * 10, "--by ratio", ""),
-        ([8, 8, 8, 2, 2], "", ""),
+        ([8, 8, 8, 2, 2], "--by alternate", ""),
         ([3] * 12, "--by ratio", "--by class"),
-        ([3] * 5, "--by ratio", "--k 3"),
+        ([2] * 10, "--by ratio", "--by class --k 4"),
+        ([3] * 5, "--by ratio --test-ratio 0.3", "--k 3"),
         ([8, 8], None, None),
     ],
 )
@@ -118,6 +120,52 @@ def test_the_options_are_those_that_the_data_allow(
         folding = pasting.run(splitting)
         assert folding == f"eml kfold {photos} {after_split}".rstrip()
         assert pasting.run(folding) == f"eml init {photos}"
+
+
+def report_of(photos: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the commands that the data report recommends."""
+    capsys.readouterr()
+    assert main(["report", str(photos), "--json"]) == 0
+    return [step["command"] for step in json.loads(capsys.readouterr().out)["suggestions"]]
+
+
+@pytest.mark.parametrize("sizes", [[8] * 10, [2] * 10, [8, 8, 8, 2, 2], [8, 6, 2, 2, 2, 2, 2, 2, 2, 2, 2]])
+def test_the_data_report_recommends_the_same_commands(
+    sizes: list[int], pasting: Pasting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = draw(tmp_path / "my photos", classes=len(sizes), per_class=8)
+    for label, size in enumerate(sizes):
+        for number in range(size, 8):
+            (photos / f"{label:03d}" / f"{number}.jpg").unlink()
+    pasting.run(f"eml scan {shlex.quote(str(photos))}")
+    recommended = report_of(photos, capsys)
+    splitting = pasting.run(f"eml filter {shlex.quote(str(photos))} --min-size 8")
+    assert splitting is not None
+    folding = pasting.run(splitting)
+    assert recommended == [splitting, folding]
+    assert report_of(photos, capsys) == [folding]
+
+
+def test_after_folds_the_next_command_trains_on_them_whatever_the_config_names(
+    pasting: Pasting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = draw(tmp_path / "my photos", classes=4, per_class=4)
+    place = shlex.quote(str(photos))
+    pasting.run(f"eml scan {place}")
+    assert pasting.run(f"eml init {place}") == shlex.join(["eml", "train", f"{photos}/config.yaml"])
+    training = pasting.run(f"eml kfold {place} --k 3")
+    folds = ["--set", f"data.table={photos}/folds.csv"]
+    assert training == shlex.join(["eml", "train", f"{photos}/config.yaml", *folds])
+    assert main(["train", f"{photos}/config.yaml", "--dry-run", *shlex.split(SMALL)]) == 0
+    assert (
+        f"warning: {photos}/folds.csv has folds and is not used; to use them set data.table" in capsys.readouterr().err
+    )
+    assert main(["train", f"{photos}/config.yaml", *shlex.split(SMALL)]) == 0
+    assert main(["kfold", str(photos), "--k", "3"]) == 0
+    err = capsys.readouterr().err
+    assert f"{photos}/config.yaml names another table; to train on these folds set its data.table: folds.csv\n" in err
+    output = ["--set", f"output={photos}/run-2"]
+    assert err.endswith(f"next: {shlex.join(['eml', 'train', f'{photos}/config.yaml', *folds, *output])}\n")
 
 
 def with_a_test(photos: Path, test: str) -> Table:
@@ -154,7 +202,7 @@ def test_a_test_that_measures_nothing_is_not_offered(tmp_path: Path) -> None:
 
 def test_without_hashes_there_is_nothing_to_filter_by(pasting: Pasting, tmp_path: Path) -> None:
     photos = draw(tmp_path / "photos", classes=5)
-    assert pasting.run(f"eml scan {photos} --no-hashes") == f"eml split {photos} --by ratio"
+    assert pasting.run(f"eml scan {photos} --no-hashes") == f"eml split {photos} --by ratio --test-ratio 0.3"
 
 
 def test_those_after_merge_lead_to_a_split(pasting: Pasting, tmp_path: Path) -> None:
@@ -164,4 +212,4 @@ def test_those_after_merge_lead_to_a_split(pasting: Pasting, tmp_path: Path) -> 
         (one / label).rename(two / label)
     filtering = pasting.run(f"eml merge {one} {two} --out {tmp_path}/all")
     assert filtering == f"eml filter {tmp_path}/all --dedup"
-    assert pasting.run(filtering) == f"eml split {tmp_path}/all --by ratio"
+    assert pasting.run(filtering) == f"eml split {tmp_path}/all --by ratio --test-ratio 0.4"

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from eml.dataset.duplicates.components import Indices
 from eml.dataset.filter import THRESHOLD
 from eml.dataset.scanning.scan import SPLITS
 from eml.dataset.splits.folds import K
-from eml.dataset.splits.split import TEST_RATIO
+from eml.dataset.splits.usable import choose_folds, choose_split, option_words, small_groups
 from eml.dataset.table import SUFFIXES, Table, read_file_names
 from eml.reports.data.facts import SMALL, DataFacts
 from eml.reports.data.look_alikes import LookAlikes
@@ -80,16 +80,38 @@ def suggest(
     arguments: Arguments = [dataset, "--root", root] if root else [dataset]
     steps = []
     if first == 0:
-        filtered = _read_filtered(folder) if states.get("dataset_info_filtered") == "current" else None
-        steps += _suggest_filter(_removals(table, look_alikes, facts), table, arguments, filtered)
+        filtered = (
+            _read_names(folder, "dataset_info_filtered") if states.get("dataset_info_filtered") == "current" else None
+        )
+        removals = _removals(table, look_alikes, facts)
+        steps += _suggest_filter(removals, table, arguments, filtered)
         arguments = [folder] if steps or filtered is not None or dataset.is_dir() else arguments
+        table = _part(table, _left(removals, table, filtered))
     if first <= 1:
-        if states.get("dataset_train") != "current":
-            steps += _suggest_split(facts, arguments, stale=states.get("dataset_train") == "stale")
+        if states.get("dataset_train") == "current":
+            table = _part(table, table.frame["file_name"].isin(_read_names(folder, "dataset_train")).to_numpy())
+        else:
+            splitting, table = _suggest_split(table, arguments, stale=states.get("dataset_train") == "stale")
+            steps += splitting
         arguments = [folder] if "dataset_train" in states or steps else arguments
     if first <= 2 and states.get("folds") != "current":
-        steps += _suggest_kfold(facts, arguments, stale=states.get("folds") == "stale")
+        steps += _suggest_kfold(table, arguments, stale=states.get("folds") == "stale")
     return steps
+
+
+def _part(table: Table, rows: RowMask) -> Table:
+    return replace(table, frame=table.frame[rows].reset_index(drop=True))
+
+
+def _left(removals: list[_Removal], table: Table, filtered: set[str] | None) -> RowMask:
+    """Return the rows that are in the filtered table, and stay when it is made with the suggested options."""
+    left = np.ones(len(table.frame), bool)
+    if filtered is not None:
+        left = table.frame["file_name"].isin(filtered).to_numpy()
+    removed = np.zeros(len(left), bool)
+    for removal in removals:
+        removed |= removal.rows
+    return left & ~removed
 
 
 def _removals(table: Table, look_alikes: LookAlikes | None, facts: DataFacts) -> list[_Removal]:
@@ -162,30 +184,35 @@ def _single_images(table: Table, removals: list[_Removal]) -> list[_Removal]:
     return [_Removal({"--min-per-class": "2"}, single, "image is", "images are each", rest)]
 
 
-def _suggest_split(facts: DataFacts, arguments: Arguments, *, stale: bool) -> list[Suggestion]:
-    test = round(TEST_RATIO * facts.classes)
-    if test < 1 or facts.classes - test < 2:
-        return []
+def _suggest_split(table: Table, arguments: Arguments, *, stale: bool) -> tuple[list[Suggestion], Table]:
+    """Suggest the split that `eml filter` proposes too; return it with the rows to train on."""
+    choice = choose_split(table, small_groups(table))
+    if choice is None:
+        return [], table
+    test, classes = choice.sides.test_counts.classes, table.frame["label"].nunique()
     why = "the split is older than its source" if stale else "no test classes are set aside"
-    reason = f"{why}: {test:,} of {facts.classes:,} classes, never seen in training, would give an honest measurement"
-    return [Suggestion(_command("eml", "split", *arguments, "--by", "ratio"), [reason])]
+    reason = f"{why}: {test:,} of {classes:,} classes, never seen in training, would give an honest measurement"
+    command = _command("eml", "split", *arguments, *option_words(choice.options))
+    return [Suggestion(command, [reason])], replace(table, frame=choice.sides.train.reset_index(drop=True))
 
 
-def _suggest_kfold(facts: DataFacts, arguments: Arguments, *, stale: bool) -> list[Suggestion]:
-    """Suggest folds by images if most classes have an image for each fold, else by class."""
-    sizes, classes = facts.class_sizes, facts.classes
-    why = "the folds are older than their source" if stale else "there are no folds for validation during training"
-    if sizes.median >= K:
-        reason = f"{why}; the median class has {sizes.median:,g} images, enough for {K} folds by images"
-        return [Suggestion(_command("eml", "kfold", *arguments), [reason])]
-    if classes - round(TEST_RATIO * classes) < K:
+def _suggest_kfold(table: Table, arguments: Arguments, *, stale: bool) -> list[Suggestion]:
+    """Suggest the folds that `eml split` proposes too."""
+    choice = choose_folds(table, small_groups(table))
+    if choice is None:
         return []
-    rest = f"{sizes.below_five:,} of {classes:,} classes have fewer than {K} images, so whole classes are held out"
-    return [Suggestion(_command("eml", "kfold", *arguments, "--by", "class"), [f"{why}; {rest}"])]
+    sizes = table.frame["label"].value_counts()
+    why = "the folds are older than their source" if stale else "there are no folds for validation during training"
+    if choice.by == "images":
+        rest = f"the median class has {sizes.median():,g} images, enough for {choice.text}"
+    else:
+        few = int((sizes < K).sum())
+        rest = f"{few:,} of {len(sizes):,} classes have fewer than {K} images, so whole classes are held out"
+    return [Suggestion(_command("eml", "kfold", *arguments, *option_words(choice.options)), [f"{why}; {rest}"])]
 
 
-def _read_filtered(folder: Path) -> set[str]:
-    paths = [path for suffix in SUFFIXES if (path := folder / f"dataset_info_filtered{suffix}").is_file()]
+def _read_names(folder: Path, stem: str) -> set[str]:
+    paths = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
     return set(read_file_names(max(paths, key=lambda path: path.stat().st_mtime)))
 
 
