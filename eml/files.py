@@ -21,11 +21,11 @@ FILE_SUFFIXES = (
 """A name with one of these suffixes means a file, not a folder."""
 
 NO_PATH = "no path of a file: it has a character that file systems do not take, or is too long"
-LONGEST_NAME, LONGEST_PATH = 255, 4096  # bytes of a name and of a path on the usual file systems
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes of a name and of a path on the usual file systems
 
 
 def is_path(text: str) -> bool:
-    """Return whether text can name a file: no NUL or lone surrogate, at most 255 bytes a name and 4,096 in all."""
+    """Return whether text can name a file: no NUL or lone surrogate, at most 255 bytes a name and 4,095 in all."""
     try:
         raw = os.fsencode(text)
     except UnicodeEncodeError:

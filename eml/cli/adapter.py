@@ -5,7 +5,6 @@ import inspect
 import json
 import os
 import re
-import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -17,6 +16,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from eml.cli.exit_codes import CHECK_SAYS_NO
+from eml.cli.streams import stdout_may_close
 from eml.commands.base import (
     Caller,
     CommandConfig,
@@ -26,7 +26,7 @@ from eml.commands.base import (
     option_name,
     validated,
 )
-from eml.errors import ConfigError, EmlError, OutputError, Problem
+from eml.errors import ConfigError, EmlError, Problem
 
 CONFIG_HELP = "YAML file with any of these options; what stands on the command line wins."
 JSON_HELP = "Print the result as one JSON object on stdout."
@@ -113,27 +113,14 @@ def print_result(terminal: Terminal, result: CommandResult, *, as_json: bool) ->
     """Print the result on stdout; what was written and what follows on stderr."""
     from eml.cli.display import console
 
-    with _stdout_may_close():
+    with stdout_may_close():
         if as_json:
             with console.results_hidden():
                 terminal.show(result)  # its warnings
             console.print_json(result.to_dict())
         else:
             terminal.show(result)
-        sys.stdout.flush()
     console.written(result.written, result.replaced, result.next_command, result.later_commands)
-
-
-@contextmanager
-def _stdout_may_close() -> Iterator[None]:
-    """Go on where the reader of stdout is gone, such as `head`; raise OutputError where it cannot be written to."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(f"stdout: cannot be written: {error.strerror or error}", code="not-writable") from error
 
 
 def in_options(text: str, terminal: Terminal) -> str:

@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from eml.cli.adapter import Terminal, typer_function
 from eml.cli.exit_codes import BUG, DONE, FIXABLE, INTERRUPTED
 from eml.cli.help_page import PlainCommand
 from eml.cli.other_options import takes_others
+from eml.cli.streams import drop_stdout, open_closed_streams, stdout_may_close, system_problem
 from eml.errors import EmlError, Interrupted
 from eml.printable import printable
 
@@ -138,10 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done; 1 the answer to a check is no; 2 the user can mend it; 70 a bug, with its traceback; 130 interrupted.
     """
+    open_closed_streams()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill saves what Ctrl-C saves
     try:
         with _interrupts_kept():
             run(arguments)
+        with stdout_may_close():  # help and versions are still in its buffer
+            pass
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else BUG
     except EmlError as error:
@@ -150,10 +154,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         _print_lines([str(error) or "interrupted"])
         return INTERRUPTED
+    except OSError as error:
+        if line := system_problem(error):
+            _print_lines([line])
+            return FIXABLE
+        return _report_bug()
     except Exception:
-        traceback.print_exc()
-        _print_lines(["This is a bug in eml, not a mistake of yours. Please report it with the lines above."])
-        return BUG
+        return _report_bug()
     finally:
         signal.signal(signal.SIGTERM, before)
     return DONE
@@ -180,7 +187,21 @@ def _interrupts_kept() -> Iterator[None]:
         sys.unraisablehook = before
 
 
+def _report_bug() -> int:
+    traceback.print_exc()
+    _print_lines(["This is a bug in eml, not a mistake of yours. Please report it with the lines above."])
+    return BUG
+
+
 def _print_lines(lines: Sequence[str]) -> None:
-    sys.stdout.flush()
+    with suppress(OSError):
+        _write_lines(lines)
+
+
+def _write_lines(lines: Sequence[str]) -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_stdout()
     for line in [*lines[:MOST_LINES], *([f"and {len(lines) - MOST_LINES:,} more"] if len(lines) > MOST_LINES else [])]:
         print(printable(line), file=sys.stderr)  # noqa: T201 - not rich: an error must not depend on a terminal's abilities

@@ -50,11 +50,13 @@ def as_path(value: object, info: ValidationInfo) -> object:
         return value
     if not str(value).strip():
         raise ValueError("must not be empty")
-    from eml.config.paths import ConfigFolder, OverrideText
+    from eml.config.paths import ConfigFolder, OverrideText, check_path
 
+    check_path(value)
     path = Path(os.path.expanduser(value))  # noqa: PTH111 - a Path would refuse the home of an unknown user
     if isinstance(info.context, ConfigFolder) and not isinstance(value, OverrideText):
-        return info.context.path / path
+        path = info.context.path / path
+    check_path(path.absolute())
     return path
 
 
@@ -67,7 +69,12 @@ def _several(value: Any) -> Any:
 
 def _as_text(value: object) -> object:
     """Return a path as text."""
-    return str(value) if isinstance(value, Path) else value
+    if not isinstance(value, str | Path):
+        return value
+    from eml.config.paths import check_path
+
+    check_path(value)
+    return str(value)
 
 
 PathField = Annotated[Path, BeforeValidator(as_path)]

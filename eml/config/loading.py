@@ -14,7 +14,10 @@ from eml.config.renamed import normalise_section
 from eml.config.text import listed, shown
 from eml.config.yaml_reader import Document, read_yaml
 from eml.errors import ConfigError, Problem
+from eml.files import NO_PATH, is_path
+from eml.units import MIB
 
+MOST_BYTES = MIB  # of a config
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -64,14 +67,20 @@ def _first_of(path: Path, problems: list[Problem], more: int) -> list[Problem]:
 
 
 def _read_file(path: Path) -> Document:
+    if not is_path(str(path.absolute())):
+        raise ConfigError(f"{shown(str(path))} is {NO_PATH}", code="missing-file")
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; give the config file in it", code="not-a-file")
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file", code="missing-file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", code="not-readable") from None
+    if len(content) > MOST_BYTES:
+        text = f"{path}: has more than {MOST_BYTES // MIB} MiB, so it is no config"
+        raise ConfigError(text, code="not-yaml")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

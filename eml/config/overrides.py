@@ -8,8 +8,10 @@ from eml.config.locations import ConfigProblem, Loc, Locations, SourceLocation, 
 from eml.config.paths import OverrideText
 from eml.config.text import shown
 from eml.config.type_info import as_section, fields, find_field, plain
-from eml.config.yaml_reader import read_yaml
+from eml.config.yaml_reader import MOST_DEPTH, read_yaml
 from eml.errors import ConfigError, Problem
+
+LONGEST_SHOWN = 200  # characters of an override
 
 
 class Overrides:
@@ -30,7 +32,7 @@ class Overrides:
     def apply(self, item: str) -> None:
         """Set the value of `a.b=c`. A `type` clears the rest of its section."""
         self.count += 1
-        location = SourceLocation(self.count, 0, f"{self.name} {item}")
+        location = SourceLocation(self.count, 0, f"{self.name} {_cut(item)}")
         dotted_key, equals, text = item.partition("=")
         parts = dotted_key.strip().split(".")
         try:
@@ -38,6 +40,9 @@ class Overrides:
                 raise ConfigError("must be key=value, for example section.key=value", code="not-an-override")
             if not all(parts):
                 message = "a part of the key is empty" if any(parts) else "the key is empty"
+                raise ConfigError(message, code="not-an-override")
+            if len(parts) > MOST_DEPTH:
+                message = f"the key has {len(parts):,} parts; at most {MOST_DEPTH} lie within one another"
                 raise ConfigError(message, code="not-an-override")
             document = read_yaml(text, lambda line: location, OverrideText)
             self.problems += document.problems
@@ -98,6 +103,10 @@ class Overrides:
                 self.problems.append(ConfigProblem(earlier, message, "undone-override", dotted(key)))
 
 
+def _cut(item: str) -> str:
+    return item if len(item) <= LONGEST_SHOWN else f"{item[:LONGEST_SHOWN]}…"
+
+
 def _key(container: object, part: str, loc: Loc) -> str | int:
     """Return `part` as a key of the container, or as an index of a list. Raises ConfigError when there is none."""
     if isinstance(container, dict):
@@ -106,7 +115,7 @@ def _key(container: object, part: str, loc: Loc) -> str | int:
         text = f"{dotted(loc)} is {shown(container)}, which has no key {part!r}"
         raise ConfigError(Problem(text, "unknown-key", dotted((*loc, part))))
     allowed = f"from 0 to {len(container) - 1}" if container else "but it is empty"
-    if not (part.isascii() and part.isdigit() and int(part) < len(container)):
+    if not (part.isascii() and part.isdigit() and len(part) < 10 and int(part) < len(container)):
         text = f"{dotted(loc)} is a list and needs an index {allowed}, got {part!r}"
         raise ConfigError(Problem(text, "unknown-key", dotted((*loc, part))))
     return int(part)

@@ -6,6 +6,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, ValidationInfo
 
+from eml.config.text import shown
+from eml.files import NO_PATH, is_path
+
 
 @dataclass(frozen=True)
 class ConfigFolder:
@@ -26,18 +29,26 @@ def absolute(path: Path) -> Path:
     return path.resolve() if ".." in path.parts else path
 
 
+def check_path(path: Path | str) -> Path:
+    """Return the path. Raises ValueError, which continues the parameter's name, where no file can be called so."""
+    if not is_path(str(path)):
+        raise ValueError(f"is {NO_PATH}, got {shown(str(path))}")
+    return Path(path)
+
+
 def _absolute(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str | Path):
         return value  # pydantic refuses it
     if not str(value).strip():
         raise ValueError("must not be empty")
+    check_path(value)
     try:
         path = Path(value).expanduser()
     except RuntimeError:
         raise ValueError(f"names an unknown home folder, got {str(value)!r}") from None
     if isinstance(info.context, ConfigFolder) and not isinstance(value, OverrideText):
         path = info.context.path / path
-    return absolute(path)
+    return check_path(absolute(path))
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_absolute)]

@@ -54,6 +54,15 @@ def shown(value: object) -> str:
     return repr(value)
 
 
+def is_utf_8(text: str) -> bool:
+    """Return whether text can be written to a file: it has no half of a character (a lone surrogate)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def number(value: object) -> str:
     """Return a bound with five digits: 3.1416, 0.0001, 100000."""
     if not isinstance(value, float):

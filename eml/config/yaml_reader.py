@@ -8,8 +8,11 @@ from typing import Any
 import yaml
 
 from eml.config.locations import ConfigProblem, Loc, Locations, SourceLocation, dotted
+from eml.config.text import is_utf_8, shown
 from eml.errors import ConfigError
 
+MOST_DEPTH = 32  # sections within sections; no config needs half of it
+LONGEST_NUMBER = 100  # characters
 MOST_VALUES = 10_000  # aliases of aliases can multiply a small file beyond any memory
 
 _CORE = "tag:yaml.org,2002:"
@@ -61,6 +64,8 @@ def read_yaml(text: str, place: Callable[[int], SourceLocation], string: type[st
         raise ConfigError(message, code="not-yaml") from None
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_not_yaml(error, place), code="not-yaml") from None
+    except (ValueError, OverflowError) as error:  # an escape beyond Unicode
+        raise ConfigError(f"{place(1).text}: not YAML: {error}", code="not-yaml") from None
     except RecursionError:
         raise ConfigError(f"{place(1).text}: is nested too deeply", code="not-yaml") from None
     document = Document(locations={(): place(1 if root is None else root.start_mark.line + 1)})
@@ -102,6 +107,9 @@ class _Builder:
     def build(self, node: yaml.Node, loc: Loc) -> Any:
         if id(node) in self.around:
             return self.report(loc, f"{dotted(loc)} is an alias of a section that contains it", "unsupported-yaml")
+        if len(loc) > MOST_DEPTH:
+            text = f"{dotted(loc[:3])}…: is nested too deeply; at most {MOST_DEPTH} sections lie within one another"
+            return self.report(loc, text, "unsupported-yaml")
         if len(self.document.locations) > MOST_VALUES:
             return self.report(loc, f"aliases make more than {MOST_VALUES} values of this file", "unsupported-yaml")
         if isinstance(node, yaml.ScalarNode):
@@ -120,6 +128,8 @@ class _Builder:
                 self.report(location, "a key must be a plain word", "unsupported-yaml")
             elif key.value == "<<" and key.style is None:
                 self.report(location, "merge keys (<<) are not supported; write the keys out", "unsupported-yaml")
+            elif not is_utf_8(key.value):
+                self.report(location, f"a key has half a character, got {shown(key.value)}", "unsupported-yaml")
             elif key.value in values:
                 name = dotted((*loc, key.value))
                 self.report(location, f"{name} is given twice, first on line {first[key.value]}", "repeated-key", name)
@@ -143,12 +153,16 @@ class _Builder:
         if kind == "bool":
             return text.lower() == "true"
         try:
+            if kind in ("int", "float") and len(text) > LONGEST_NUMBER:
+                raise ValueError
             if kind == "int":
                 return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
             if kind == "float":
                 return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
-        except ValueError:  # more digits than Python reads, or a tag that contradicts the text
+        except ValueError:  # too long, or a tag that contradicts the text
             return self.report(loc, f"{dotted(loc)} is not a number that can be read", "wrong-type", dotted(loc))
+        if not is_utf_8(text):
+            return self.report(loc, f"{dotted(loc)} has half a character, got {shown(text)}", "wrong-type", dotted(loc))
         return self.string(text)
 
     def report(self, place: SourceLocation | Loc, message: str, code: str, key: str | None = None) -> None:

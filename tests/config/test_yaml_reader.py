@@ -142,3 +142,53 @@ def test_file_that_is_missing_or_a_folder(reader: Reader):
     Path("runs").mkdir()
     with pytest.raises(ConfigError, match=r"^runs: is a folder; give the config file in it$"):
         load(House, Path("runs"))
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        (r'data: "\U00110000"', "not YAML: chr() arg not in range"),
+        ("size: 0x" + "f" * 9000, "size is not a number that can be read"),
+        ("size: 0o" + "7" * 9000, "size is not a number that can be read"),
+        ("size: " + "9" * 9000, "size is not a number that can be read"),
+        (r'name: "\uD800"', r"name has half a character, got '\ud800'"),
+        (r'"\uD800": 1', "a key has half a character"),
+        ("notes: " + "{a: " * 200 + "1" + "}" * 200, "notes.a.a…: is nested too deeply; at most 32 sections"),
+        ("notes: " + "[" * 200 + "1" + "]" * 200, "notes.0.0…: is nested too deeply; at most 32 sections"),
+        ("notes: " + "{a: " * 5000, "is nested too deeply"),
+        (
+            "a: &a [1,1,1,1,1,1]\n"
+            + "".join(f"{y}: &{y} [{f'*{x},' * 9}]\n" for x, y in zip("abcdef", "bcdefg", strict=True)),
+            "10000",
+        ),
+        ("notes: {a: " + "x" * 2**20 + "}", "has more than 1 MiB, so it is no config"),
+        (r'data: "a\0b"', r"is no path of a file: it has a character that file systems do not take"),
+        (
+            "data: " + "x" * 256,
+            "is no path of a file: it has a character that file systems do not take, or is too",
+        ),
+        ("data: " + "x/" * 2100, "is no path of a file"),
+    ],
+)
+def test_what_no_config_needs_is_refused(reader: Reader, text: str, reason: str) -> None:
+    problems = reader.problems(text)
+    assert any(reason in problem for problem in problems), problems
+    assert all(len(problem) < 500 for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "override, reason",
+    [
+        (".".join(["a"] * 600) + "=1", "the key has 600 parts; at most 32 lie within one another"),
+        ("sections." + "9" * 5000 + "=1", "sections is a list and needs an index"),
+        ("notes=" + "[" * 600 + "]" * 600, "is nested too deeply"),
+        ('data="a\\0b"', "is no path of a file"),
+    ],
+)
+def test_overrides_are_bounded_alike(reader: Reader, override: str, reason: str) -> None:
+    assert any(reason in problem for problem in reader.problems("data: x\nsections: [{lr: 1}]", override))
+
+
+def test_a_config_file_with_an_impossible_name_is_told() -> None:
+    with pytest.raises(ConfigError, match="is no path of a file"):
+        load(House, "x" * 300)
