@@ -52,12 +52,12 @@ def has_content(frame: pd.DataFrame) -> NDArray[np.bool_]:
     return frame[CONTENT].astype(str).str.fullmatch(_HASH).to_numpy(bool)
 
 
-def count_known(keys: Keys, known: Keys) -> int:
-    """Return how many of `keys` are among `known`, which is sorted."""
+def is_known(keys: Keys, known: Keys) -> NDArray[np.bool_]:
+    """Return (N,) which of `keys` are among `known`, which is sorted."""
     if not len(known):
-        return 0
+        return np.zeros(len(keys), bool)
     places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    return int((known[places] == keys).sum())
+    return np.asarray(known[places] == keys)
 
 
 def _keys_of_files(table: Table, names: list[str], progress: Callable[[int], None] | None) -> Keys:

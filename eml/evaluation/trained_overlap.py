@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eml.dataset.image_keys import Keys, count_known, image_keys
+from eml.dataset.image_keys import Keys, image_keys, is_known
 from eml.dataset.table import Table
 from eml.models.trained_on import KNOWN, PARTLY_KNOWN, PRETRAINED, STATUSES, UNKNOWN, TrainedOn
 
@@ -20,7 +20,7 @@ class TrainedOverlap:
 
     Attributes:
         status: known; partly known: also on what is not recorded; unknown: no record; pretrained: not trained by eml.
-        classes: Classes of the set that were trained on, by their names; None: unknown.
+        classes: Classes of the set that were trained on, by their names or one of their images; None: unknown.
         images: Images of the set that were trained on, by their content; None: unknown.
         of_classes: The number of classes of the set.
         of_images: The number of images of the set.
@@ -36,8 +36,8 @@ class TrainedOverlap:
 
     @property
     def is_overlap(self) -> bool:
-        """Whether classes or images of the set are known to have been trained on."""
-        return bool(self.classes or self.images)
+        """Whether classes of the set, or images of them, are known to have been trained on."""
+        return bool(self.classes)
 
     @property
     def is_recorded(self) -> bool:
@@ -68,12 +68,10 @@ class TrainedOverlap:
         if self.status == UNKNOWN and not self.classes:
             return "unknown"
         counts = f"{self.classes:,} of {self.of_classes:,} classes"
-        if not self.classes and self.images:
-            counts = f"{self.images:,} image{'' if self.images == 1 else 's'}"
         return f"{counts}, perhaps more" if self.status in (UNKNOWN, PARTLY_KNOWN) else counts
 
     def short_cell(self) -> str:
-        """Return it for a column of a narrow table: `0 of 40`, `12 images`, `none` or `unknown`."""
+        """Return it for a column of a narrow table: `0 of 40`, `none` or `unknown`."""
         text = self.cell().removesuffix(" by eml")
         return text.replace(" classes, perhaps more", " or more").removesuffix(" classes")
 
@@ -187,13 +185,15 @@ def _overlap(
     for record, frame, own in zip(records, frames, keys, strict=True):
         labels = set(frame["label"])
         classes |= labels
-        if record is None or record.images is None:
-            images = None
-        elif images is not None:
-            images += count_known(own, record.images)
         if record is not None:
             known.append(record)
             trained_classes |= record.classes & labels
+        if record is None or record.images is None:
+            images = None
+        elif len(own):
+            seen = is_known(own, record.images)
+            trained_classes |= set(frame["label"].to_numpy()[seen])
+            images = None if images is None else images + int(seen.sum())
     statuses = {record.status for record in known} | ({UNKNOWN} if len(known) < len(records) else set())
     return TrainedOverlap(
         status=next(status for status in (UNKNOWN, PARTLY_KNOWN, KNOWN, PRETRAINED) if status in statuses),

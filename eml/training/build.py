@@ -26,6 +26,7 @@ from eml.training.data_parallel import SummedGradients, broadcast_weights
 from eml.training.gradient_cache import GradientCache, precision_of
 from eml.training.nan_check import StepSnapshot
 from eml.training.optimizer import build_optimizer
+from eml.training.starting_point import earlier_record
 from eml.training.validation import Validation, check_metric
 
 
@@ -148,7 +149,8 @@ def build_parts(
     data = training_data(table, config.data.fold)
     classes = data.sampler_classes(config.sampler.category_column, table.name)
     config.sampler.check(classes, config.batch_size, table.name)
-    validation = Validation(config.validation, table, data, accept_stale=resume)
+    earlier = earlier_record(config, resume=resume)
+    validation = Validation(config.validation, table, data, earlier, accept_stale=resume)
     networks = build_networks(config, data, device, resume=resume, processes=processes)
     augmenter = config.augment.build(networks.preprocess)
     optimizer = build_optimizer(config.optimizer, networks.embedder, networks.head)

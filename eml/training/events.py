@@ -44,19 +44,21 @@ class Validating:
 
 @dataclass(frozen=True)
 class Validated:
-    """A validation is done; epoch 0 is the untrained network.
+    """A validation is done; epoch 0 is the network before training.
 
     Attributes:
         epoch: After which the network was validated.
         values: Metric → value, as in metrics.json.
         shown: Metric → its name in tables.
         best: Whether it is the best so far.
+        start: The network of epoch 0: untrained, or from a run.
     """
 
     epoch: int
     values: dict[str, float]
     shown: dict[str, str]
     best: bool
+    start: str = "untrained"
 
 
 @dataclass(frozen=True)

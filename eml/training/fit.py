@@ -32,6 +32,7 @@ from eml.training.recipe import apply_recipe
 from eml.training.results import TrainingResult
 from eml.training.run_folder import Line, RunFolder, table_facts
 from eml.training.run_state import RunSaver, restore_state, resume_command
+from eml.training.starting_point import FROM_A_RUN, UNTRAINED, starting_note, starting_run
 from eml.training.state import TrainingState
 from eml.training.step import batch_loss, check_finite, clip_gradient, mix_images, update_weights
 from eml.training.stop_signals import stop_requests
@@ -89,6 +90,7 @@ class Run:
     def __init__(self, parts: RunParts, observe: Observer = lambda event: None, command: str | None = None) -> None:
         self.parts, self.observe, self.command = parts, observe, command
         self.state = TrainingState()
+        self.start = FROM_A_RUN if starting_run(parts.config) else UNTRAINED
         self.folder = RunFolder(parts.config.output)
         self.saver = RunSaver(parts, self.folder)
         self.tracking = Tracking(self.note)
@@ -96,7 +98,7 @@ class Run:
         self.is_stopped: Callable[[], bool] = lambda: False
 
     def run(self, *, resume: bool = False, overwrite: bool = False, accept_changes: bool = False) -> TrainingResult:
-        """Validate the untrained network, then train epoch by epoch: steps, validation, checkpoint, state."""
+        """Validate the network before training, then train epoch by epoch: steps, validation, checkpoint, state."""
         parts, first = self.parts, self.parts.processes.first
         with self.folder.held() if first else nullcontext():
             self.begin(resume=resume, overwrite=overwrite, accept_changes=accept_changes)
@@ -126,6 +128,8 @@ class Run:
         self.observe(Started(images, classes, parts.steps, parts.steps_per_epoch, self.state.step))
         for line in (str(parts.head.plan(parts.config.batch_size)), *run_notes(parts)):
             self.note(line)
+        if (note := starting_note(parts.config, parts.validation.earlier)) and not resume:
+            self.note(note)
         for name, question in parts.validation.questions.items():
             self.note(f"validation on {name or 'the held-out fold'}: {question.text}")
 
@@ -134,6 +138,7 @@ class Run:
         parts, labels = self.parts, self.parts.data.classes
         record = self.saver.record = collect_record(parts, self.note)
         facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
+        facts["starts_from"] = str(start) if (start := starting_run(parts.config)) else None
         facts["trained_on"] = record_facts(record, labels).model_dump()
         self.folder.create(parts.config, facts, overwrite=overwrite)
         write_record(self.folder.path, record, labels)
@@ -245,7 +250,7 @@ class Run:
             self.folder.append("metrics", [self.state.validations[-1] | measured.facts])
         seconds = time.monotonic() - started
         self.saver.log_timing("validation", epoch, self.state.step, seconds, validation.images)
-        self.observe(Validated(epoch, measured.values, validation.shown, best))
+        self.observe(Validated(epoch, measured.values, validation.shown, best, self.start))
         self.tracking.write(self.state.step, {f"validation/{key}": value for key, value in measured.values.items()})
         self.end_without_new_best(epoch)
 
@@ -274,7 +279,7 @@ class Run:
             best_epoch=state.best_epoch if validation else state.closed_epochs,
             shown=validation.shown,
             questions=validation.questions,
-            verdicts=validation.verdicts(state),
+            verdicts=validation.verdicts(state, self.start),
             decides=validation.decides,
         )
 

@@ -1,7 +1,5 @@
 """Record what a run is trained on: its own images, and those of the run that it starts from."""
 
-from pathlib import Path
-
 import numpy as np
 
 from eml.dataset.image_keys import has_content, image_keys
@@ -11,16 +9,10 @@ from eml.models.pointers import RUN_FILE
 from eml.models.trained_on import TrainedOn, parse_facts, read_record, trained_on
 from eml.progress import Report
 from eml.training.build import RunParts
-from eml.training.config import RunConfig
 from eml.training.run_folder import RunFolder
+from eml.training.starting_point import earlier_record, starting_run
 
 MANY = 10_000  # files to read without a column `content`, from which on a line says so
-
-
-def starting_run(config: RunConfig) -> Path | None:
-    """Return the run or checkpoint that training starts from; None with weights of timm, of a file, or random ones."""
-    weights = config.model.weights
-    return weights if isinstance(weights, Path) and weights.is_dir() else None
 
 
 def collect_record(parts: RunParts, report: Report = lambda line: None) -> TrainedOn:
@@ -34,9 +26,7 @@ def collect_record(parts: RunParts, report: Report = lambda line: None) -> Train
         DataError: A file that has no content hash in the table cannot be read.
         CheckpointError: The record of the run that it starts from cannot be read.
     """
-    own = own_record(parts, report)
-    start = starting_run(parts.config)
-    return own if start is None else own.after(read_trained_on(start), str(start))
+    return own_record(parts, report).after(earlier_record(parts.config), str(starting_run(parts.config)))
 
 
 def own_record(parts: RunParts, report: Report = lambda line: None) -> TrainedOn:
@@ -63,8 +53,8 @@ def restore_record(parts: RunParts, folder: RunFolder) -> TrainedOn:
     if "trained_on" in facts:
         record = read_record(folder.path, parse_facts(facts["trained_on"], folder.path / RUN_FILE), parts.data.classes)
         return record.after(own_record(parts), "") if facts.get("changes") else record
-    own, start = own_record(parts), parts.config.model.weights
-    if not isinstance(start, Path) or start.is_file():
+    own, start = own_record(parts), starting_run(parts.config)
+    if start is None:
         return own
     try:
         return own.after(read_trained_on(start), str(start))

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eml.dataset.image_keys import image_keys, is_known
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import RetrievalSet
+from eml.models.trained_on import KNOWN as KNOWN_RECORD
+from eml.models.trained_on import PRETRAINED, TrainedOn
 
 KNOWN, UNSEEN = "new images of known classes", "unseen classes"
 PREFIX = ":"  # between a dataset's name and the label, in classes of several tables that are kept apart
@@ -22,16 +25,22 @@ class Question:
         classes_trained_on: Those of them that were trained on.
         queries: Number of these queries.
         queries_trained_on: Those of them that are images that were trained on.
+        is_recorded: Whether all images that were trained on are known; those of the run that training started from may
+            not be.
     """
 
     classes: int
     classes_trained_on: int
     queries: int
     queries_trained_on: int
+    is_recorded: bool = True
 
     @property
     def text(self) -> str:
         """The question in a few words, such as `unseen classes`."""
+        return self._text() if self.is_recorded else f"{self._text()}, as far as is recorded"
+
+    def _text(self) -> str:
         if self.classes_trained_on == 0:
             return UNSEEN
         if self.queries_trained_on:
@@ -45,7 +54,7 @@ class Question:
         return {"question": self.text} | asdict(self)
 
 
-def question_of(images: RetrievalSet, table: Table, trained: Table) -> Question:
+def question_of(images: RetrievalSet, table: Table, trained: Table, earlier: TrainedOn | None = None) -> Question:
     """Compare a validation set with the images that are trained on.
 
     A class is trained on if its label is, or if one of its images is. An image is the same if it is the same file or
@@ -55,14 +64,19 @@ def question_of(images: RetrievalSet, table: Table, trained: Table) -> Question:
         images: The set.
         table: Its table, of which the root is used.
         trained: The rows that are trained on, and their root.
+        earlier: What the network was trained on before, if training starts from another run.
     """
     labels = images.frame["label"].to_numpy(str)
     same = _same_images(images, table, trained)
     known = _labels_of(trained)
+    if earlier is not None:
+        known |= earlier.classes
+        same |= is_known(image_keys(table, images.frame), earlier.keys) if len(earlier.keys) else False
     trained_labels = set(labels[same]) | {label for label in set(labels.tolist()) if label in known}
+    is_recorded = earlier is None or earlier.status in (KNOWN_RECORD, PRETRAINED)
     counted = images.queries[_has_positive(images)]
     classes = set(labels[counted].tolist())
-    return Question(len(classes), len(classes & trained_labels), len(counted), int(same[counted].sum()))
+    return Question(len(classes), len(classes & trained_labels), len(counted), int(same[counted].sum()), is_recorded)
 
 
 def _labels_of(trained: Table) -> set[str]:

@@ -15,7 +15,7 @@ class TrainingResult:
 
     Attributes:
         folder: The run folder.
-        before: Metric → value of the untrained network.
+        before: Metric → value of the network before training.
         best: Metric → value of the best epoch.
         best_epoch: The epoch of the checkpoint that `best` names.
         shown: Metric → its name in tables.

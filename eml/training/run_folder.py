@@ -3,7 +3,7 @@
 config.yaml       the resolved config, reusable as it is
 run.json          versions, seed, git commit, command, digest of the table, what was trained on
 steps.jsonl       one line per step: loss, learning rates, accuracy, mean target angle
-metrics.jsonl     one line per validation; epoch 0 is the untrained network
+metrics.jsonl     one line per validation; epoch 0 is the network before training
 timings.jsonl     seconds and images/s, kept apart so that the two above compare byte for byte
 curves.png        plots of both
 trained_images.bin, earlier_labels.json   what its checkpoints are trained on, see eml/models/trained_on.py

@@ -16,11 +16,11 @@ class TrainingState:
     Attributes:
         step: Optimizer steps taken.
         closed_epochs: The last epoch whose validation and checkpoint are done; epoch 0 is the validation of the
-            untrained network.
+            network before training.
         best_epoch: The epoch of the best validation.
         validations: A line for each validation.
-        before: Name of a validation set → (Q,) values of its main metric for the untrained network; without the sets
-            whose metric is not a mean over queries.
+        before: Name of a validation set → (Q,) values of its main metric for the network before training; without the
+            sets whose metric is not a mean over queries.
         best: The same in the best epoch.
         ended: Whether training ended early, for lack of a new best.
     """
@@ -52,7 +52,7 @@ class TrainingState:
         """Add a validation; return whether it is the best of the trained epochs.
 
         Args:
-            epoch: Of the validation; 0 is the untrained network.
+            epoch: Of the validation; 0 is the network before training.
             values: Metric → value.
             metric: By which validations are compared, higher is better.
             per_query: Name of a validation set → (Q,) values of its main metric.

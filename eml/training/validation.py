@@ -15,10 +15,12 @@ from eml.evaluation.retrieval_set import RetrievalSet
 from eml.images.source import ImageSource
 from eml.inference.embed import Batching
 from eml.inference.model import Model
+from eml.models.trained_on import TrainedOn
 from eml.retrieval.metrics import all_metrics, metric_key
 from eml.training.config import RunConfig, ValidationConfig
 from eml.training.data import TrainingData, validation_sets
 from eml.training.question import question_of
+from eml.training.starting_point import UNTRAINED
 from eml.training.state import TrainingState
 from eml.training.verdict import Verdict, verdict
 
@@ -44,6 +46,7 @@ class Validation:
     Metrics of another table have its name before them, `TABLE/METRIC`.
 
     Attributes:
+        earlier: What the network was trained on before, if training starts from another run.
         sets: Name → table and retrieval set; the held-out fold's name is "".
         digests: Name → digest of the table, of those in validation.tables.
         questions: Name of a set → which question it answers.
@@ -52,13 +55,19 @@ class Validation:
     """
 
     def __init__(
-        self, config: ValidationConfig, table: Table, data: TrainingData, *, accept_stale: bool = False
+        self,
+        config: ValidationConfig,
+        table: Table,
+        data: TrainingData,
+        earlier: TrainedOn | None = None,
+        *,
+        accept_stale: bool = False,
     ) -> None:
-        self.config = config
+        self.config, self.earlier = config, earlier
         sets = validation_sets(config, table, data, accept_stale=accept_stale)
         self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(sets)
         trained = replace(table, frame=data.frame)
-        self.questions = {name: question_of(images, own, trained) for name, (own, images) in self.sets.items()}
+        self.questions = {name: question_of(images, own, trained, earlier) for name, (own, images) in self.sets.items()}
         self.digests = {name: own.digest for name, (own, _) in self.sets.items() if name}
         self.shown = shown_metrics(self.sets)
         self.metric = metric_key(config.metric)
@@ -109,8 +118,13 @@ class Validation:
                 per_query[name] = torch.from_numpy(own)
         return ValidationMetrics(values, facts, per_query)
 
-    def verdicts(self, state: TrainingState) -> dict[str, Verdict]:
-        """Return whether training helped, for each set with values per query before training and in the best epoch."""
+    def verdicts(self, state: TrainingState, start: str = UNTRAINED) -> dict[str, Verdict]:
+        """Return whether training helped, for each set with values per query before training and in the best epoch.
+
+        Args:
+            state: Has these values.
+            start: The network before training: UNTRAINED or FROM_A_RUN.
+        """
         verdicts: dict[str, Verdict] = {}
         for name, (_, images) in self.sets.items():
             if name not in state.before or name not in state.best:
@@ -118,7 +132,7 @@ class Validation:
             shown = self.shown[f"{name}/{self.main_metric}" if name else self.main_metric]
             labels = images.labels[images.queries]
             before, best = state.before[name].numpy(), state.best[name].numpy()
-            if own := verdict(shown, before, best, labels, self.questions[name].text):
+            if own := verdict(shown, before, best, labels, self.questions[name].text, start):
                 verdicts[name] = own
         return verdicts
 

@@ -1,4 +1,4 @@
-"""Decide whether training helped, from the difference to the untrained network and its interval."""
+"""Decide whether training helped, from the difference to the network before training and its interval."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eml.retrieval.statistics import paired
+from eml.training.starting_point import UNTRAINED
 
 TRY = (
     "To try, one at a time: a tenth of optimizer.lr.backbone; model.freeze, which keeps early stages unchanged; fewer "
@@ -20,7 +21,7 @@ class Verdict:
 
     Attributes:
         metric: Its name in tables.
-        before: Its mean for the untrained network.
+        before: Its mean for the network before training.
         after: Its mean for the best epoch.
         low: Lower bound of the difference's 95 % interval.
         high: Upper bound.
@@ -28,6 +29,7 @@ class Verdict:
         alike: Whether no query changed.
         few: Whether the classes are too few for more than a hint.
         question: What was measured, such as `unseen classes`.
+        start: The network before training: UNTRAINED or FROM_A_RUN.
     """
 
     metric: str
@@ -39,6 +41,7 @@ class Verdict:
     alike: bool = False
     few: bool = False
     question: str = ""
+    start: str = UNTRAINED
 
     @property
     def difference(self) -> float:
@@ -68,7 +71,8 @@ class Verdict:
         if self.alike:
             return "No query changed: training made no difference"
         if self.is_worse:
-            return "Training made it worse: the untrained network serves you better"
+            network = "untrained network" if self.start == UNTRAINED else "run that it started from"
+            return f"Training made it worse: the {network} serves you better"
         if self.helped:
             return ""
         return (
@@ -96,6 +100,7 @@ def verdict(
     after: NDArray[np.float64],
     labels: NDArray[np.int64],
     question: str = "",
+    start: str = UNTRAINED,
 ) -> Verdict | None:
     """Compare a metric before and after training; None if no query counts.
 
@@ -107,6 +112,7 @@ def verdict(
         after: (Q,) the same after training.
         labels: (Q,) classes of the queries.
         question: What was measured, in a few words.
+        start: The network before training: UNTRAINED or FROM_A_RUN.
     """
     change = paired({metric: before}, {metric: after}, labels).get(metric)
     if change is None:
@@ -122,4 +128,5 @@ def verdict(
         change.alike,
         interval.few,
         question,
+        start,
     )

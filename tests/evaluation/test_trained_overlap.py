@@ -68,8 +68,8 @@ def test_what_a_set_shares_with_the_training_is_said_in_words(table: Table) -> N
     ]
     assert (seen.cell(), seen.short_cell(), seen.is_overlap) == ("2 of 4 classes", "2 of 4", True)
     renamed = overlap("xy", 0, 1)
-    assert renamed.lines("run")[0].startswith("run: 0 of 4 classes (1 of 12 images) were trained on, so")
-    assert (renamed.cell(), renamed.is_overlap) == ("1 image", True)
+    assert renamed.lines("run")[0].startswith("run: 1 of 4 classes (1 of 12 images) were trained on, so")
+    assert (renamed.cell(), renamed.is_overlap) == ("1 of 4 classes", True)
     known_classes = overlap("abcd", 0, 0)
     assert known_classes.lines("run") == [
         "run: 4 of 4 classes (0 of 12 images) were trained on: its metrics are of new images of known classes"

@@ -13,6 +13,7 @@ from eml.evaluation.options import EvaluationOptions
 from eml.evaluation.runs import evaluate_models
 from eml.models.checkpoint import read_trained_on
 from eml.training.config import RunConfig
+from eml.training.events import Event, Note, Validated
 from eml.training.fit import fit
 from tests.training.runs import changed, draw, stop_at
 
@@ -34,11 +35,25 @@ def test_a_run_records_its_training_images_and_those_of_the_run_it_starts_from(
         "status": "known", "classes": 5, "of_classes": 5, "images": 20, "of_images": 30, "unrecorded": 0
     }  # fmt: skip
 
+    events: list[Event] = []
+    model = first.model.model_dump() | {"weights": str(first.output)}
+    data = first.data.model_dump() | {"fold": 1}
+    again = changed(first, model=model, data=data, output=tmp_path / "again")
+    verdict = fit(again, table, observe=events.append).verdict
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert f"starts from {first.output}, which was trained on 5 classes and 20 images" in notes
+    question = "images that were trained on (10 of 10)"
+    assert f"validation on the held-out fold: {question}" in notes
+    assert {event.start for event in events if isinstance(event, Validated)} == {"from a run"}
+    assert verdict is not None
+    assert verdict.lines()[0].startswith(f"{question}: MAP@R")
+    facts = json.loads((again.output / "run.json").read_text())
+    assert (facts["starts_from"], facts["validation_question"]) == (str(first.output), question)
+
     root = tmp_path / "others"
     frame = draw(root, 6, 3, size=30).replace("c5", "new")
     frame["file_name"] = frame["file_name"].str.replace("new", "c5")
     others = write_table(frame[frame["label"].isin(["c0", "new"])], root / "folds.csv", command="test", root=root)
-    model = first.model.model_dump() | {"weights": str(first.output)}
     second = changed(first, model=model, output=tmp_path / "second", data={"table": others.path, "workers": 0})
     stop_at(second, others, 1)
     shutil.move(first.output, tmp_path / "gone")

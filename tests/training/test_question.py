@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eml.dataset.image_keys import image_keys
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import build_retrieval_set
+from eml.models.trained_on import TrainedOn, trained_on
 from eml.training.data import training_data
 from eml.training.question import KNOWN, UNSEEN, Question, question_of
 
@@ -69,3 +71,14 @@ def test_a_query_that_is_not_in_the_gallery_needs_one_image_there() -> None:
     flags = rows("aabb").assign(is_query=[True, False] * 2, is_gallery=[False, True, False, False])
     assert of_others(flags).queries == 1
     assert np.isfinite(of_others(flags).classes)
+
+
+def test_the_run_that_training_starts_from_counts_as_training() -> None:
+    table = Table(rows("ccdd").assign(content=[32 * str(n) for n in range(4)]), Path("others"))
+    trained, images = Table(rows("aabb"), Path("photos")), build_retrieval_set(table.frame, "others")
+    keys = image_keys(table, table.frame)
+    assert question_of(images, table, trained, trained_on("x", keys[:3])) == Question(2, 2, 4, 3)
+    by_name = trained_on("c", keys[:0])
+    assert question_of(images, table, trained, by_name).text == "known and unseen classes (1 of 2 were trained on)"
+    unrecorded = question_of(images, table, trained, TrainedOn(frozenset("x"), None))
+    assert unrecorded.text == f"{UNSEEN}, as far as is recorded"

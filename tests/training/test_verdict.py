@@ -1,8 +1,11 @@
 """Whether training helped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from eml.training.starting_point import FROM_A_RUN
 from eml.training.verdict import Verdict, verdict
 
 RANDOM = np.random.default_rng(0)
@@ -24,6 +27,7 @@ def test_an_interval_covers_its_difference_and_knows_chance_from_gain() -> None:
     worse = of(BEFORE - 0.2)
     assert worse.is_worse
     assert worse.lines()[1] == "Training made it worse: the untrained network serves you better"
+    assert replace(worse, start=FROM_A_RUN).conclusion().endswith("the run that it started from serves you better")
     one = verdict("MAP@R", np.array([0.1, np.nan, 0.3]), np.array([0.2, 0.5, 0.5]), np.array([0, 0, 1]))
     assert one is not None
     assert one.difference == pytest.approx(0.15)

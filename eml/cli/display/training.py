@@ -71,7 +71,7 @@ class TrainingDisplay:
                 first = [key for key in keys if "/" not in key] or keys[: len(SHOWN)]
                 self.recall = f"  {event.shown[first[0]]} {event.values[first[0]]:.3f}"
                 shown = "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in first)
-                loss = f"loss {self.loss:.3f}  " if event.epoch else "untrained   "
+                loss = f"loss {self.loss:.3f}  " if event.epoch else f"{event.start:<12}"
                 self._say(f"epoch {event.epoch:>3}  {loss}{shown}{'  best' if event.best else ''}")
                 tables = [key for key in keys if key not in first and key.endswith(("/recall_at_1", "/map_at_r"))]
                 if tables:

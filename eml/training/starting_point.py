@@ -1,0 +1,51 @@
+"""The run that training starts from, in place of an untrained network, and what that was trained on."""
+
+from pathlib import Path
+
+from eml.models.checkpoint import read_trained_on
+from eml.models.pointers import RUN_FILE
+from eml.models.trained_on import TrainedOn, parse_facts, read_record
+from eml.training.config import RunConfig
+from eml.training.run_folder import RunFolder
+
+UNTRAINED, FROM_A_RUN = "untrained", "from a run"
+"""Epoch 0 in the list of epochs."""
+
+
+def starting_run(config: RunConfig) -> Path | None:
+    """Return the run or checkpoint that training starts from; None with weights of timm, of a file, or random ones.
+
+    It may be gone when the run is resumed.
+    """
+    weights = config.model.weights
+    return weights if isinstance(weights, Path) and not weights.is_file() else None
+
+
+def earlier_record(config: RunConfig, *, resume: bool = False) -> TrainedOn | None:
+    """Return what a run's network has been trained on before the run begins or is resumed; None for nothing by eml.
+
+    Args:
+        config: Of the run.
+        resume: Whether the run is resumed: then as its folder says, with what it is trained on itself.
+
+    Raises:
+        CheckpointError: The record cannot be read.
+    """
+    if resume:
+        folder = RunFolder(config.output)
+        facts = folder.facts().get("trained_on")
+        return None if facts is None else read_record(folder.path, parse_facts(facts, folder.path / RUN_FILE), ())
+    start = starting_run(config)
+    return None if start is None else read_trained_on(start)
+
+
+def starting_note(config: RunConfig, earlier: TrainedOn | None) -> str | None:
+    """Return the line that says from which run training starts, and what that was trained on; None without one."""
+    start = starting_run(config)
+    if start is None or earlier is None:
+        return None
+    classes = f"{len(earlier.classes):,} class{'' if len(earlier.classes) == 1 else 'es'}"
+    if earlier.images is None:
+        return f"starts from {start}, which was trained on {classes}; on which images it does not record"
+    note = f"starts from {start}, which was trained on {classes} and {len(earlier.images):,} images"
+    return f"{note}, and on more that {', '.join(earlier.unrecorded)} does not record" if earlier.unrecorded else note
