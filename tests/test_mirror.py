@@ -50,6 +50,7 @@ TESTED_THROUGH = {
     "distributed/heartbeat": "distributed/test_processes",
     "evaluation/analysis": "reports/test_evaluation",
     "evaluation/calibration": "cli/test_calibrate",
+    "evaluation/checkpoint_label": "training/test_data",
     "evaluation/class_changes": "reports/test_evaluation",
     "evaluation/evaluate": "evaluation/test_comparison",
     "evaluation/leaderboard": "evaluation/test_runs",

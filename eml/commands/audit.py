@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Names, PathField, SummaryTable, command
-from eml.commands.options import Overwrite
+from eml.commands.options import Overwrite, UnknownLabel
 
 if TYPE_CHECKING:
     from eml.dataset.splits.leak_audit import LeakAudit
@@ -43,6 +43,7 @@ class AuditConfig(CommandConfig):
         "used, else 6.",
     )
     same_classes: bool = Field(False, description="Classes are meant to be on both sides, and are no finding.")
+    unknown_label: UnknownLabel = None
     root: Annotated[
         PathField | None, Field(description="The folder that the file names of `train` are relative to.")
     ] = None
@@ -119,15 +120,20 @@ def audit(config: AuditConfig, caller: Caller) -> AuditResult:
             code="wrong-suffix",
             parameter="out",
         )
-    tables = [resolve(config.train, "audit", config.root, report=caller.note, progress=caller.progress)]
+    options: dict[str, Any] = {
+        "unknown_label": config.unknown_label,
+        "report": caller.note,
+        "progress": caller.progress,
+    }
+    tables = [resolve(config.train, "audit", config.root, **options)]
     if config.test is not None:
-        tables.append(resolve(config.test, "audit", config.test_root, report=caller.note, progress=caller.progress))
+        tables.append(resolve(config.test, "audit", config.test_root, **options))
     inputs = [table.source for table in tables]
     if config.out is not None:
         check_outputs([config.out], inputs=inputs, overwrite=config.overwrite)
     bits = _threshold(inputs, caller) if config.threshold is None else config.threshold
     with caller.progress("comparing", sum(len(table.frame) for table in tables)) as advance:
-        options: dict[str, Any] = {"group_by": config.group_by, "threshold": bits, "progress": advance}
+        options = {"group_by": config.group_by, "threshold": bits, "progress": advance}
         findings = audit_folds(tables[0], **options) if config.test is None else audit_tables(*tables, **options)
     if config.strict and findings.warnings:
         lines = [f"`strict`: cannot tell: {line}" for line in findings.warnings]

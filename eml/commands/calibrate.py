@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
-from eml.commands.options import BatchSize, Device, LeaveOutSame, Within, Workers, note_workers
+from eml.commands.options import BatchSize, Device, LeaveOutSame, UnknownLabel, Within, Workers, note_workers
 
 if TYPE_CHECKING:
     from eml.evaluation.calibration import CalibrationResult
@@ -40,6 +40,7 @@ class CalibrateConfig(CommandConfig):
     root: Annotated[PathField | None, Field(description="Folder that the table's file names start from.")] = None
     leave_out_same: LeaveOutSame = None
     within: Within = None
+    unknown_label: UnknownLabel = None
     plot: Annotated[
         PathField | None,
         Field(description="Draw the histograms of the similarities with the threshold, a PNG."),

@@ -23,7 +23,7 @@ from eml.commands.base import (
     command,
     option,
 )
-from eml.commands.options import BatchSize, Device, LeaveOutSame, Within, Workers, note_workers
+from eml.commands.options import BatchSize, Device, LeaveOutSame, UnknownLabel, Within, Workers, note_workers
 
 if TYPE_CHECKING:
     from eml.evaluation.options import EvaluationOptions
@@ -62,6 +62,7 @@ class EvaluateConfig(CommandConfig):
     )
     leave_out_same: LeaveOutSame = None
     within: Within = None
+    unknown_label: UnknownLabel = None
     against: PathText | None = Field(
         None, description="Compare with this model on the same images: is the difference more than chance?"
     )
@@ -189,9 +190,15 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
     evaluation = best.analysis.evaluation
     if evaluation.calibration is not None or evaluation.table.path is None or evaluation.trained_on.is_overlap:
         return None
-    options = {"root": config.root, "leave-out-same": config.leave_out_same, "within": config.within}
+    options = {
+        "root": config.root,
+        "leave-out-same": config.leave_out_same,
+        "within": config.within,
+        "unknown-label": config.unknown_label,
+    }
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    classes = evaluation.retrieval.frame["label"].nunique()
+    retrieval = evaluation.retrieval
+    classes = retrieval.num_classes
     if classes < FEWEST_CLASSES:
         return None
     for far in (0.01, 0.05, 0.1):
@@ -199,7 +206,8 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
             continue
         try:
             checkpoint_to_calibrate(best.model)
-            refuse_hopeless(Goal("far", far), evaluation.retrieval.labels, len(evaluation.retrieval.queries))
+            known, unknown_queries = retrieval.labels[retrieval.known], len(retrieval.unknown_queries)
+            refuse_hopeless(Goal("far", far), known, len(retrieval.queries), unknown_queries)
         except EmlError:
             continue
         table = str(evaluation.table.path)

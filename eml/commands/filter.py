@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Paths, SummaryTable, command
 from eml.commands.next_steps import split_command
-from eml.commands.options import Dataset, Out, Overwrite, Root, out_folder
+from eml.commands.options import Dataset, Out, Overwrite, Root, UnknownLabel, out_folder
 
 if TYPE_CHECKING:
     from eml.dataset.duplicates.dedup import DedupRules
@@ -67,6 +67,7 @@ class FilterConfig(CommandConfig):
             "Repeatable."
         ),
     ] = ()
+    unknown_label: UnknownLabel = None
     root: Root = None
     out: Out = None
     overwrite: Overwrite = False
@@ -122,18 +123,32 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     from eml.dataset.filter import filter_table
     from eml.dataset.pipeline import read_exclusions, resolve
     from eml.dataset.table import check_outputs, write_tables
+    from eml.dataset.unknown_label import unknown_label_notes
 
     excluded = {path: read_exclusions(path) for path in config.exclude}
     duplicates, rules = _rules(config, excluded)
     rules.check()
     folder = out_folder(config.dataset, config.out)
-    table = resolve(config.dataset, "filter", config.root, out=folder, report=caller.note, progress=caller.progress)
+    table = resolve(
+        config.dataset,
+        "filter",
+        config.root,
+        unknown_label=config.unknown_label,
+        out=folder,
+        report=caller.note,
+        progress=caller.progress,
+    )
     paths, inputs = _outputs(config, folder, table.suffix), [table.source, *excluded]
     check_outputs(paths, inputs=inputs, overwrite=config.overwrite)  # before the work, not after it
     filtered = filter_table(table, rules, caller.progress)
     frames = dict(zip(paths, (filtered.kept, filtered.removed, filtered.conflicts), strict=False))
     replaced = write_tables(
-        frames, command=caller.command or "eml filter", root=table.root, inputs=inputs, overwrite=config.overwrite
+        frames,
+        command=caller.command or "eml filter",
+        root=table.root,
+        inputs=inputs,
+        overwrite=config.overwrite,
+        notes=unknown_label_notes(table),
     )
     return FilterResult(
         table=table,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eml.commands.base import Caller
 
@@ -39,6 +39,9 @@ def group_images(
     return groups
 
 
-def sidecar_notes(groups: RowGroups) -> dict[str, int]:
-    """Return what the sidecar keeps: the threshold, within which eml audit then looks."""
-    return {} if groups.threshold is None else {"threshold": groups.threshold}
+def sidecar_notes(groups: RowGroups, table: Table) -> dict[str, Any]:
+    """Return what the sidecar keeps: the threshold, within which eml audit then looks, and the unknown label."""
+    from eml.dataset.unknown_label import unknown_label_notes
+
+    notes = {} if groups.threshold is None else {"threshold": groups.threshold}
+    return notes | unknown_label_notes(table)

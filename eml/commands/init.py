@@ -12,7 +12,7 @@ from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, PathText, command
 from eml.commands.next_steps import CONFIG_NAME, free_name, kfold_command
-from eml.commands.options import Dataset, Root
+from eml.commands.options import Dataset, Root, UnknownLabel
 from eml.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class InitConfig(CommandConfig):
     """Look at a dataset and write a config fitted to it, with every key and a comment on each."""
 
     dataset: Dataset
+    unknown_label: UnknownLabel = None
     root: Root = None
     out: Annotated[PathField | None, Field(description="The config to write. Default: config.yaml in `dataset`.")] = (
         None
@@ -71,7 +72,14 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     target = config.out or folder / CONFIG_NAME
     _check(config, target)
     replaced = (target,) if target.exists() else ()
-    table = resolve(config.dataset, "init", config.root, report=caller.note, progress=caller.progress)
+    table = resolve(
+        config.dataset,
+        "init",
+        config.root,
+        unknown_label=config.unknown_label,
+        report=caller.note,
+        progress=caller.progress,
+    )
     folds = _folds(table)
     fitted = recipe(folds.rows, table.name, pretrained=config.weights != "none", held_out=folds.held_out)
     values = _values(config, table, target, fitted.values, folds.fold)
@@ -127,7 +135,7 @@ def _folds(table: Table) -> _Folds:
     from eml.dataset.splits.folds import add_folds
     from eml.dataset.splits.usable import choose_folds, fold_problem, small_groups
 
-    frame = table.frame
+    frame = table.known.frame
     rows = frame[frame["fold"] != ALWAYS_TEST] if "fold" in frame else frame
     if "fold" in rows and len(rows) and (len(rows) == len(frame) or (rows["fold"] >= 0).any()):
         numbers = sorted(int(fold) for fold in rows["fold"].unique() if fold >= 0)
@@ -176,6 +184,8 @@ def _values(config: InitConfig, table: Table, target: Path, fitted: dict[str, An
 
     weights = config.weights if config.weights in ("pretrained", "none") else relative(config.weights)
     data: dict[str, Any] = {"table": relative(table.path or config.dataset), "fold": fold}
+    if config.unknown_label is not None:
+        data["unknown_label"] = config.unknown_label
     if config.root is not None:
         data["root"] = relative(config.root)
     values = fitted | {"output": free_name(target.parent), "recipe": "none", "data": data}

@@ -10,7 +10,17 @@ from pydantic import Field, model_validator
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, SummaryTable, command, span_text
 from eml.commands.grouping import check_near, group_images, sidecar_notes
 from eml.commands.next_steps import CONFIG_NAME, init_command, is_table_of
-from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Overwrite, Root, out_folder
+from eml.commands.options import (
+    Dataset,
+    GroupBy,
+    Near,
+    NearThreshold,
+    Out,
+    Overwrite,
+    Root,
+    UnknownLabel,
+    out_folder,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +50,7 @@ class KFoldConfig(CommandConfig):
     group_by: GroupBy = ()
     threshold: NearThreshold = None
     near: Near = True
+    unknown_label: UnknownLabel = None
     root: Root = None
     out: Out = None
     overwrite: Overwrite = False
@@ -103,7 +114,15 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
     from eml.dataset.table import check_outputs, write_tables
 
     folder = out_folder(config.dataset, config.out)
-    table = resolve(config.dataset, "kfold", config.root, out=folder, report=caller.note, progress=caller.progress)
+    table = resolve(
+        config.dataset,
+        "kfold",
+        config.root,
+        unknown_label=config.unknown_label,
+        out=folder,
+        report=caller.note,
+        progress=caller.progress,
+    )
     path = folder / f"folds{table.suffix}"
     check_outputs([path], inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
     groups = group_images(
@@ -121,7 +140,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         root=table.root,
         inputs=[table.source],
         overwrite=config.overwrite,
-        notes=sidecar_notes(groups),
+        notes=sidecar_notes(groups, table),
     )
     if "fold" in table.frame.columns:
         kept = " but for its rows of -2" if (table.frame["fold"] == -2).any() else ""

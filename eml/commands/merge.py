@@ -12,7 +12,7 @@ from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, PathTexts, SummaryTable, command
 from eml.commands.next_steps import split_command
-from eml.commands.options import Overwrite
+from eml.commands.options import Overwrite, UnknownLabel
 from eml.errors import DataError, OutputError, Problem
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class MergeConfig(CommandConfig):
         description="apart: NAME:LABEL, so that no class is in two datasets. merged: a label is one class wherever it "
         "is.",
     )
+    unknown_label: UnknownLabel = None
     root: Annotated[
         Names, Field(description="The folder that the file names of a table are relative to. Repeatable.")
     ] = ()
@@ -54,12 +55,12 @@ class MergeResult(CommandResult):
 
     def summary(self) -> str:
         """Return the number of datasets, images and classes."""
-        frame = self.merged.table.frame
+        frame = self.merged.table.known.frame
         return f"{len(self.merged.datasets)} datasets, {len(frame):,} images of {frame['label'].nunique():,} classes"
 
     def summary_table(self) -> SummaryTable:
         """Return a row for each dataset, and one for all."""
-        frame = self.merged.table.frame
+        frame = self.merged.table.known.frame
         rows = [list(asdict(dataset).values()) for dataset in self.merged.datasets]
         return ["dataset", "images", "classes"], [*rows, ["all", len(frame), int(frame["label"].nunique())]]
 
@@ -70,7 +71,8 @@ class MergeResult(CommandResult):
             "datasets": [asdict(dataset) for dataset in merged.datasets],
             "root": str(merged.table.root),
             "images": len(merged.table.frame),
-            "classes": int(merged.table.frame["label"].nunique()),
+            "classes": int(merged.table.known.frame["label"].nunique()),
+            "unknown_images": int(merged.table.is_unknown.sum()),
             "shared_labels": len(merged.shared_labels),
             "shared_images": merged.num_shared_images,
             "notes": merged.notes,
@@ -84,6 +86,7 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
     from eml.dataset.ancestry import PIPELINE
     from eml.dataset.merge import merge_sources
     from eml.dataset.table import SUFFIXES, check_outputs, write_tables
+    from eml.dataset.unknown_label import unknown_label_notes
     from eml.files import refuse_file_name
 
     sources = _sources(config.datasets, config.root)
@@ -91,7 +94,14 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
         refuse_file_name(config.out, "a folder for the table, or the table (NAME.csv or NAME.parquet)")
     path = config.out if config.out.suffix in SUFFIXES else config.out / f"{PIPELINE['merge']}.csv"
     check_outputs([path], overwrite=config.overwrite)  # before the work, not after it
-    merged = merge_sources(sources, config.labels, step="split", report=caller.note, progress=caller.progress)
+    merged = merge_sources(
+        sources,
+        config.labels,
+        step="split",
+        unknown_label=config.unknown_label,
+        report=caller.note,
+        progress=caller.progress,
+    )
     inputs = list(merged.table.parts)
     _refuse_mixing(path, inputs)
     replaced = write_tables(
@@ -100,6 +110,7 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
         root=merged.table.root,
         inputs=inputs,
         overwrite=config.overwrite,
+        notes=unknown_label_notes(merged.table),
     )
     return MergeResult(
         merged=merged, written=(path,), replaced=tuple(replaced), next_command=_next_command(path, merged)

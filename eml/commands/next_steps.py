@@ -111,6 +111,7 @@ def evaluate_command(run: Path, table: Table, fold: int | None) -> NextEvaluatio
 def _test_tables(table: Table) -> Iterator[tuple[Table, RetrievalSet, list[str]]]:
     """Yield each test table beside the table or its parts that can be read, its queries, and the options it needs."""
     from eml.dataset.pipeline import table_to_evaluate, test_table
+    from eml.dataset.unknown_label import with_label_if_present
     from eml.evaluation.retrieval_set import build_retrieval_set
 
     folders = dict.fromkeys(path.parent for path in table.parts or ([table.path] if table.path else []))
@@ -121,8 +122,8 @@ def _test_tables(table: Table) -> Iterator[tuple[Table, RetrievalSet, list[str]]
                 path = test_table(folder)
                 if path is None:
                     break
-                test = table_to_evaluate(path, root)
-                images = build_retrieval_set(test.frame, test.name)
+                test = with_label_if_present(table_to_evaluate(path, root), table.unknown_label)
+                images = build_retrieval_set(test.frame, test.name, unknown_label=test.unknown_label)
             except DataError:  # out of date, or its images are elsewhere: no fault of the run's
                 continue
             yield test, images, ["--root", str(root)] if root else []

@@ -33,6 +33,14 @@ NearThreshold = Annotated[
         "where that joins too much by chance.",
     ),
 ]
+UnknownLabel = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description="The label of images of unknown identity, such as new_whale: no class, never trained on, never a "
+        "right answer; in an evaluation they are distractors. Default: as the table says, which keeps it.",
+    ),
+]
 BatchSize = Annotated[int, Field(ge=1, description="Images embedded at once.")]
 Workers = Annotated[
     int, Field(ge=0, description="Processes that decode images, at most 4 for each core; 0: the command's own.")

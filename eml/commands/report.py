@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command
-from eml.commands.options import Dataset, Overwrite, Root
+from eml.commands.options import Dataset, Overwrite, Root, UnknownLabel
 
 if TYPE_CHECKING:
     from eml.dataset.table import Table
@@ -30,6 +30,7 @@ class ReportConfig(CommandConfig):
     threshold: int | None = Field(
         None, ge=0, le=63, description="Bits of 64 by which look-alikes may differ. Default: 10."
     )
+    unknown_label: UnknownLabel = None
     root: Root = None
     out: Annotated[
         PathField | None,
@@ -61,6 +62,8 @@ class ReportResult(CommandResult):
             ["classes", facts.classes],
             ["classes of one image", facts.class_sizes.of_one],
         ]
+        if facts.unknown_images:
+            rows.append(["images of unknown identity", facts.unknown_images])
         if facts.errors:
             rows.append(["files that cannot be used", facts.errors.files])
         if counts := facts.look_alikes:
@@ -86,7 +89,14 @@ def report(config: ReportConfig, caller: Caller) -> ReportResult:
 
     page = _page_path(config.dataset, config.out)
     check_outputs([page], overwrite=config.overwrite)  # before the work, not after it
-    table = resolve(config.dataset, "filter", config.root, report=caller.note, progress=caller.progress)
+    table = resolve(
+        config.dataset,
+        "filter",
+        config.root,
+        unknown_label=config.unknown_label,
+        report=caller.note,
+        progress=caller.progress,
+    )
     return write_report(
         table,
         config.dataset,

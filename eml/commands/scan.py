@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import split_command
-from eml.commands.options import Overwrite, note_workers
+from eml.commands.options import Overwrite, UnknownLabel, note_workers
 
 if TYPE_CHECKING:
     from eml.dataset.scanning.scan import FolderScan, ScanSummary
@@ -28,6 +28,7 @@ class ScanConfig(CommandConfig):
     dataset: Annotated[PathField, Field(description="The folder of images: one folder per class, however deep.")]
     hashes: bool = Field(True, description="Compute perceptual hashes, by which duplicates are found.")
     hash_exact: bool = Field(False, description="Compute the bits of imagehash.phash; slower than the default hash.")
+    unknown_label: UnknownLabel = None
     workers: int | None = Field(
         None, ge=1, description="Processes that read images, at most 4 for each core. Default: one per core."
     )
@@ -88,6 +89,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
     from eml.dataset.scanning.listing import check_folder
     from eml.dataset.scanning.scan import errors_path, scan_folder, summarise
     from eml.dataset.table import Table, check_outputs, write_tables
+    from eml.dataset.unknown_label import unknown_label_hint, unknown_label_notes, with_unknown_label
 
     check_folder(config.dataset)
     note_workers(config.workers, caller)
@@ -101,14 +103,21 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
         workers=config.workers,
         progress=caller.progress,
         table_path=path,
+        unknown_label=config.unknown_label,
         reread=config.reread,
         report=caller.note,
     )
-    frames = {path: scanned.table, errors: scanned.errors}
+    table = with_unknown_label(Table(scanned.table, config.dataset, path), config.unknown_label)
+    if hint := unknown_label_hint(table):
+        scanned.warnings.append(hint)
+    source = path if config.out else config.dataset
     replaced = write_tables(
-        frames, command=caller.command or "eml scan", root=config.dataset, overwrite=config.overwrite
+        {path: scanned.table, errors: scanned.errors},
+        command=caller.command or "eml scan",
+        root=config.dataset,
+        overwrite=config.overwrite,
+        notes=unknown_label_notes(table),
     )
-    table, source = Table(scanned.table, config.dataset, path), path if config.out else config.dataset
     following: str | None = shlex.join(["eml", "filter", str(source), "--dedup"])
     pages: list[Path] = []
     if not config.hashes:
@@ -122,7 +131,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
     return ScanResult(
         table=table,
         scan=scanned,
-        facts=summarise(scanned),
+        facts=summarise(scanned, table.is_unknown),
         written=(path, errors, *pages),
         replaced=tuple(replaced),
         next_command=following,

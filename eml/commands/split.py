@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,7 +10,17 @@ from pydantic import Field, model_validator
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, SummaryTable, command, span_text
 from eml.commands.grouping import check_near, group_images, sidecar_notes
 from eml.commands.next_steps import kfold_command, rows_of
-from eml.commands.options import Dataset, GroupBy, Near, NearThreshold, Out, Overwrite, Root, out_folder
+from eml.commands.options import (
+    Dataset,
+    GroupBy,
+    Near,
+    NearThreshold,
+    Out,
+    Overwrite,
+    Root,
+    UnknownLabel,
+    out_folder,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +46,8 @@ class SplitConfig(CommandConfig):
     Reads the table that filter or scan left in the folder (scans first when there is none) or the given one. Writes
     dataset_train.csv and dataset_test.csv, and classes_train.csv and classes_test.csv with the count of each class.
     With `by="ratio"`, classes that share images that look alike, or a value of `group_by`, go to one side; the other
-    strategies have their own rule, and what then stands on both sides is reported.
+    strategies have their own rule, and what then stands on both sides is reported. Images of unknown identity are on
+    both sides: where images are that look like them, the others in the share of the known images.
     """
 
     dataset: Dataset
@@ -71,6 +82,7 @@ class SplitConfig(CommandConfig):
     query_share: float | None = Field(
         None, description="With `query_gallery`: share of a class's images that are queries."
     )
+    unknown_label: UnknownLabel = None
     root: Root = None
     out: Out = None
     overwrite: Overwrite = False
@@ -142,7 +154,15 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
     from eml.dataset.table import check_outputs, write_tables
 
     folder = out_folder(config.dataset, config.out)
-    table = resolve(config.dataset, "split", config.root, out=folder, report=caller.note, progress=caller.progress)
+    table = resolve(
+        config.dataset,
+        "split",
+        config.root,
+        unknown_label=config.unknown_label,
+        out=folder,
+        report=caller.note,
+        progress=caller.progress,
+    )
     paths = [folder / f"dataset_{side}{table.suffix}" for side in ("train", "test")]
     paths += [folder / f"classes_{side}.csv" for side in ("train", "test")]
     check_outputs(paths, inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
@@ -151,14 +171,15 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
     )
     sides = _sides(config, table, groups)
     test = _with_protocol(config, table, sides.test, groups) if config.query_gallery else sides.test
-    frames = dict(zip(paths, (sides.train, test, class_counts(sides.train), class_counts(test)), strict=True))
+    classes = (class_counts(replace(table, frame=frame).known.frame) for frame in (sides.train, test))
+    frames = dict(zip(paths, (sides.train, test, *classes), strict=True))
     replaced = write_tables(
         frames,
         command=caller.command or "eml split",
         root=table.root,
         inputs=[table.source],
         overwrite=config.overwrite,
-        notes=sidecar_notes(groups),
+        notes=sidecar_notes(groups, table),
     )
     return SplitResult(
         table=table,
@@ -166,7 +187,7 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
         test=test,
         counts={"train": sides.train_counts, "test": sides.test_counts},
         on_both_sides=shared_groups(table, sides, groups.ids),
-        protocol=count_query_gallery(test) if config.query_gallery else None,
+        protocol=count_query_gallery(replace(table, frame=test).known.frame) if config.query_gallery else None,
         grouped_by_column=bool(config.group_by),
         written=tuple(paths),
         replaced=tuple(replaced),
@@ -180,11 +201,11 @@ def _sides(config: SplitConfig, table: Table, groups: RowGroups) -> SplitTables:
     options = config._strategy_options()
     match config.by:
         case "counts":
-            return strategies.split_by_counts(table, **options)
+            return strategies.split_by_counts(table, groups=groups.ids, **options)
         case "ratio":
             return strategies.split_by_ratio(table, groups=groups.ids, **options)
         case "alternate":
-            return strategies.split_by_alternate(table)
+            return strategies.split_by_alternate(table, groups.ids)
         case "column":
             return strategies.split_by_column(table, **options)
 
@@ -204,4 +225,4 @@ def _with_protocol(config: SplitConfig, table: Table, test: pd.DataFrame, groups
         within_class=True,
     )
     seed = RANDOM_SEED if config.random_seed is None else config.random_seed
-    return mark_query_gallery(test, within.ids, config.query_share, seed)
+    return mark_query_gallery(test, within.ids, config.query_share, seed, replace(table, frame=test).is_unknown)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
-from eml.commands.options import Overwrite
+from eml.commands.options import Overwrite, UnknownLabel
 
 if TYPE_CHECKING:
     from eml.evaluation.trained_overlap import TrainedOverlap
@@ -36,6 +36,7 @@ class SuspectsConfig(CommandConfig):
             "label."
         ),
     ]
+    unknown_label: UnknownLabel = None
     min_score: float = Field(
         0.9, ge=0.5, le=1, description="Fewest odds of a label error, as a share: 0.9 is nine to one."
     )
@@ -120,7 +121,9 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
     folder = config.out or (config.source if config.source.is_dir() else config.source.parent)
     paths = [folder / name for name in FILES]
     replaced = check_outputs(paths, overwrite=config.overwrite)  # before the work, not after it
-    path, root, images = read_embedded(config.source, config.root, one_network=config.one_network)
+    path, root, images = read_embedded(
+        config.source, config.root, one_network=config.one_network, unknown_label=config.unknown_label
+    )
     findings, overlap = find_suspects(images, config.min_score), read_overlap(path)
     tables = (wrong_table(findings), ambiguous_table(findings), class_table(findings))
     line = caller.command or "eml suspects"

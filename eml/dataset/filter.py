@@ -1,7 +1,7 @@
 """Removing images by list, by size, as duplicates, and in classes that are too small; no file is changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -83,6 +83,8 @@ class FilterCounts:
     conflict_images: int
     pairs_across_classes: PairsAcrossClasses | None
     """None where the classes were not compared."""
+    unknown_images: int = 0
+    """Images of the unknown label that stay; they are among `images` and of no class."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ def filter_table(table: Table, rules: FilterRules, progress: Progress | None = N
     """Remove images in this order: exclude, sizes, label conflicts, duplicates, small classes.
 
     Of images within the threshold of one another and with the same label one stays. Images that occur with different
-    labels are label conflicts, and all of them leave. Each pair is verified by comparing the images.
+    labels are label conflicts, and all of them leave. Each pair is verified by comparing the images. Of an image that
+    occurs with the unknown label and a known one the known one stays; the unknown label is no class that could be too
+    small.
 
     Args:
         table: The rows to filter.
@@ -121,14 +125,14 @@ def filter_table(table: Table, rules: FilterRules, progress: Progress | None = N
     twin = pd.Series("", index=frame.index)
     duplicates = _NO_DUPLICATES
     if rules.dedup:
-        rest = Table(frame[reason == ""], table.root, table.path)
+        rest = replace(table, frame=frame[reason == ""])
         duplicates = find_duplicates(rest, rules.dedup, progress)
         if rules.dedup.conflicts == "remove":
             reason[duplicates.conflicts.index] = CONFLICT
         reason[duplicates.twins.index] = DUPLICATE
         twin[duplicates.twins.index] = duplicates.twins
     if rules.min_per_class is not None:
-        left = frame["label"][reason == ""]
+        left = frame["label"][(reason == "") & ~table.is_unknown]
         small = left.map(left.value_counts()) < rules.min_per_class
         reason[small.index[small]] = SMALL_CLASS
     gone = reason != ""
@@ -136,7 +140,7 @@ def filter_table(table: Table, rules: FilterRules, progress: Progress | None = N
         raise DataError(_nothing_left(table, reason), code="nothing-left")
     removed = frame[gone].assign(reason=reason[gone], kept=twin[gone])
     kept, removed, conflicts = (part.reset_index(drop=True) for part in (frame[~gone], removed, duplicates.conflicts))
-    return FilteredTable(kept, removed, conflicts, _counts(frame, kept, removed, duplicates))
+    return FilteredTable(kept, removed, conflicts, _counts(table, kept, removed, duplicates))
 
 
 def _reasons_by_row(frame: pd.DataFrame, rules: FilterRules) -> "pd.Series[str]":
@@ -152,18 +156,20 @@ def _reasons_by_row(frame: pd.DataFrame, rules: FilterRules) -> "pd.Series[str]"
     return reason
 
 
-def _counts(frame: pd.DataFrame, kept: pd.DataFrame, removed: pd.DataFrame, duplicates: Duplicates) -> FilterCounts:
+def _counts(table: Table, kept: pd.DataFrame, removed: pd.DataFrame, duplicates: Duplicates) -> FilterCounts:
     reasons = removed["reason"].value_counts()
+    before, after = table.known.frame["label"], replace(table, frame=kept).known.frame["label"]
     return FilterCounts(
-        images_before=len(frame),
-        classes_before=int(frame["label"].nunique()),
+        images_before=len(table.frame),
+        classes_before=int(before.nunique()),
         removed={name: int(reasons[name]) for name in REASONS if name in reasons},
         images=len(kept),
-        classes=int(kept["label"].nunique()),
-        classes_lost=sorted(set(frame["label"]) - set(kept["label"])),
+        classes=int(after.nunique()),
+        classes_lost=sorted(set(before) - set(after)),
         conflict_groups=int(duplicates.conflicts["group"].nunique()),
         conflict_images=len(duplicates.conflicts),
         pairs_across_classes=duplicates.pairs_across_classes,
+        unknown_images=len(kept) - len(after),
     )
 
 

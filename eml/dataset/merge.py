@@ -14,6 +14,7 @@ from eml.dataset.duplicates.blank import blank_rows
 from eml.dataset.pipeline import resolve
 from eml.dataset.problems import SHOWN, places
 from eml.dataset.table import SUFFIXES, Table
+from eml.dataset.unknown_label import with_label_if_present, with_unknown_label
 from eml.errors import DataError, Problem
 from eml.progress import Progress, Report
 
@@ -47,7 +48,7 @@ class MergeSource:
 
 @dataclass(frozen=True)
 class DatasetCounts:
-    """Images and classes of one dataset."""
+    """Images of known identity and classes of one dataset."""
 
     dataset: str
     images: int
@@ -71,7 +72,7 @@ class MergedDatasets:
     @property
     def datasets(self) -> list[DatasetCounts]:
         """Images and classes of each dataset, in the order of the tables."""
-        parts = self.table.frame.groupby("dataset", sort=False)
+        parts = self.table.known.frame.groupby("dataset", sort=False)
         return [DatasetCounts(str(name), len(part), int(part["label"].nunique())) for name, part in parts]
 
     @property
@@ -86,13 +87,16 @@ def merge_sources(
     *,
     step: str,
     accept_stale: bool = False,
+    unknown_label: str | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
 ) -> MergedDatasets:
     """Read each source as `resolve` does for `step`, and merge them.
 
+    unknown_label: of the tables that have it, where they do not say another one themselves.
+
     Raises:
-        DataError: With the problems of all sources.
+        DataError: With the problems of all sources, or no source has the unknown label.
     """
     names = _dataset_names(sources)  # before anything is scanned
     problems: list[str] = []
@@ -106,6 +110,9 @@ def merge_sources(
             problems += error.problems
     if problems:
         raise DataError(problems)
+    if not any(unknown_label in set(table.frame["label"]) for table in tables.values()):
+        with_unknown_label(next(iter(tables.values())), unknown_label)  # it says which labels there are
+    tables = {name: with_label_if_present(table, unknown_label) for name, table in tables.items()}
     return merge_tables(tables, labels)
 
 
@@ -119,7 +126,8 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
     Args:
         tables: The tables by the name of their dataset.
         labels: `apart` puts the dataset's name before each label, `shoes:007`, so that no class is in two datasets;
-            `merged` makes a label the same class in all datasets.
+            `merged` makes a label the same class in all datasets. Images of unknown identity get one label without a
+            dataset's name, which is the unknown label of the merged table.
 
     Raises:
         DataError: Tables hold the same file (the same box of it), or hashes of different kinds.
@@ -129,7 +137,9 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
     tables, notes = _with_tests(tables)
     kept, more = _columns(tables)
     notes += more
-    parts = [_moved(name, table, root, labels) for name, table in tables.items()]
+    unknown_label, more = _unknown_label(tables, labels)
+    notes += more
+    parts = [_moved(name, table, root, labels, unknown_label) for name, table in tables.items()]
     frame = pd.DataFrame({column: _joined(column, parts) for column in kept})
     frame["dataset"] = [name for name, part in zip(tables, parts, strict=True) for _ in range(len(part))]
     _check_repeated(frame, tables)
@@ -144,7 +154,27 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
             "without the column content, images that are in two datasets cannot be detected; eml scan writes it"
         )
     files = tuple(file for table in tables.values() for file in (table.parts or ((table.path,) if table.path else ())))
-    return MergedDatasets(Table(frame, root, parts=files), notes, shared_labels, shared)
+    merged = Table(frame, root, parts=files, unknown_label=unknown_label)
+    return MergedDatasets(merged, notes, shared_labels, shared)
+
+
+def _unknown_label(tables: Mapping[str, Table], labels: Labels) -> tuple[str | None, list[str]]:
+    """Return the unknown label of the merged table, and notes on images that get it or stay what they are."""
+    own = {name: table.unknown_label for name, table in tables.items() if table.unknown_label is not None}
+    if not own:
+        return None, []
+    label = next(iter(own.values()))
+    notes = [
+        f"images of {name} with its unknown label {own_label!r} get {label!r}"
+        for name, own_label in own.items()
+        if own_label != label
+    ]
+    counts = {name: int((table.frame["label"] == label).sum()) for name, table in tables.items() if name not in own}
+    effect = "a class there" if labels == "apart" else "now of unknown identity"
+    notes += [
+        f"{count:,} images of {name} have the label {label!r}: {effect}" for name, count in counts.items() if count
+    ]
+    return label, notes
 
 
 def _dataset_names(sources: Sequence[MergeSource]) -> list[str]:
@@ -226,7 +256,7 @@ def _has(names: Sequence[str]) -> str:
     return "has" if len(names) == 1 else "have"
 
 
-def _moved(name: str, table: Table, root: Path, labels: Labels) -> pd.DataFrame:
+def _moved(name: str, table: Table, root: Path, labels: Labels, unknown_label: str | None) -> pd.DataFrame:
     """Return the rows with file names relative to the common root, and their labels in the merged table."""
     folder = Path(os.path.normpath(table.root.absolute())).relative_to(root).as_posix()
     frame = table.frame.copy()
@@ -234,6 +264,8 @@ def _moved(name: str, table: Table, root: Path, labels: Labels) -> pd.DataFrame:
         frame["file_name"] = folder + "/" + frame["file_name"]
     if labels == "apart":
         frame["label"] = name + MARK + frame["label"]
+    if unknown_label is not None:
+        frame.loc[table.is_unknown, "label"] = unknown_label
     return frame
 
 
@@ -284,7 +316,7 @@ def _places(rows: set[int], tables: Mapping[str, Table]) -> dict[int, str]:
 
 
 def _shared_labels(tables: Mapping[str, Table]) -> list[str]:
-    owners = pd.Series([label for table in tables.values() for label in table.frame["label"].unique()], dtype=str)
+    owners = pd.Series([label for table in tables.values() for label in table.known.frame["label"].unique()], dtype=str)
     return sorted(set(owners[owners.duplicated()]))
 
 

@@ -1,14 +1,17 @@
 """The table that a folder offers to a command: the newest along the pipeline, checked against its sources."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from eml.dataset.ancestry import PIPELINE, refuse_stale, refuse_unwritten, stale, staleness, tables_of
 from eml.dataset.boxes import check_boxes
 from eml.dataset.scanning.listing import list_files
 from eml.dataset.scanning.scan import errors_path, scan_folder
-from eml.dataset.sidecar import recorded_root, sidecar_path, sources
+from eml.dataset.sidecar import recorded_notes, recorded_root, sidecar_path, sources, unknown_label_in
 from eml.dataset.table import SUFFIXES, Table, check_outputs, read_file_names, read_table, write_tables
+from eml.dataset.unknown_label import unknown_label_hint, unknown_label_notes, with_unknown_label
 from eml.errors import DataError
 from eml.progress import Progress, Report
 
@@ -18,6 +21,7 @@ def resolve(
     step: str,
     root: Path | None = None,
     *,
+    unknown_label: str | None = None,
     out: Path | None = None,
     accept_stale: bool = False,
     report: Report | None = None,
@@ -33,17 +37,18 @@ def resolve(
         source: A table or a folder.
         step: The command: filter, split, kfold, or any that comes after them.
         root: The folder of a table's images.
+        unknown_label: The label of images of unknown identity; None: as the table's sidecar says.
         out: The folder that the command writes to, where it is not `source`.
         accept_stale: Report a table that is out of date, and read it.
         report: Receives the name of the table that is read.
         progress: Shows the progress of a scan.
 
     Raises:
-        DataError: The source does not exist, or the table is out of date.
+        DataError: The source does not exist, the table is out of date, or no image has the unknown label.
     """
     report = report or (lambda line: None)
     if source.is_file():
-        return read_current_table(source, root, accept_stale=accept_stale, report=report)
+        return read_current_table(source, root, unknown_label=unknown_label, accept_stale=accept_stale, report=report)
     if not source.exists():
         raise DataError(f"{source}: no such file or folder", code="missing-file", parameter="dataset")
     if root is not None:
@@ -51,20 +56,21 @@ def resolve(
         raise DataError(text, code="conflicting-settings", parameter="root")
     path = _newest_table(source, step, out)
     if path is None:
-        path = _scan(source, out or source, report, progress)
+        path = _scan(source, out or source, unknown_label, report, progress)
     elif not accept_stale:
         refuse_stale(path)
         _refuse_changed_folders(path)
     elif problem := staleness(path):
         report(f"warning: {problem}")
     report(f"table: {path}")
-    return read_table(path, check_files=True)
+    return with_unknown_label(read_table(path, check_files=True), unknown_label)
 
 
 def read_current_table(
     source: Path,
     root: Path | None = None,
     *,
+    unknown_label: str | None = None,
     check_files: bool = True,
     accept_stale: bool = False,
     report: Report = lambda line: None,
@@ -74,12 +80,13 @@ def read_current_table(
     Args:
         source: The table.
         root: The folder of its images.
+        unknown_label: The label of images of unknown identity; None: as its sidecar says.
         check_files: Require that every image exists.
         accept_stale: Report a table that is out of date, and read it.
         report: Receives how the table differs from its file.
 
     Raises:
-        DataError: The table is out of date, or cannot be read.
+        DataError: The table is out of date, cannot be read, or has no image with the unknown label.
     """
     problem = staleness(source)
     if problem is not None and not accept_stale:
@@ -89,6 +96,9 @@ def read_current_table(
     table = read_table(source, root, check_files=check_files)
     for note in table.notes:
         report(note)
+    table = with_unknown_label(table, unknown_label)
+    if not sidecar_path(source).exists() and (hint := unknown_label_hint(table)):
+        report(f"hint: {hint}")
     return table
 
 
@@ -119,7 +129,12 @@ def test_table(folder: Path) -> Path | None:
 
 
 def table_to_evaluate(
-    source: Path, root: Path | None, report: Report = lambda line: None, progress: Progress | None = None
+    source: Path,
+    root: Path | None,
+    report: Report = lambda line: None,
+    progress: Progress | None = None,
+    *,
+    unknown_label: str | None = None,
 ) -> Table:
     """Return the table itself, or of a folder dataset_test.csv, else the table that `eml split` would read.
 
@@ -128,9 +143,9 @@ def table_to_evaluate(
     """
     if root is None and source.is_dir() and (test := test_table(source)):
         report(f"table: {test}")
-        table = resolve(test, "evaluate")
+        table = resolve(test, "evaluate", unknown_label=unknown_label)
     else:
-        table = resolve(source, "split", root, report=report, progress=progress)
+        table = resolve(source, "split", root, unknown_label=unknown_label, report=report, progress=progress)
     check_boxes(table, progress)
     return table
 
@@ -157,15 +172,19 @@ def _furthest(folder: Path, step: str) -> Path | None:
     return None
 
 
-def _scan(folder: Path, out: Path, report: Report, progress: Progress | None) -> Path:
+def _scan(folder: Path, out: Path, unknown_label: str | None, report: Report, progress: Progress | None) -> Path:
     path = out / f"{PIPELINE['scan']}.csv"
     outputs = [path, errors_path(path)]
     check_outputs(outputs)
     report(f"no table in {folder}: scanning it")
-    scan = scan_folder(folder, progress=progress, table_path=path, report=report)
-    command = _scan_command(folder, out)
-    write_tables({path: scan.table, outputs[1]: scan.errors}, command=command, root=folder)
+    scan = scan_folder(folder, progress=progress, table_path=path, unknown_label=unknown_label, report=report)
+    table = with_unknown_label(Table(scan.table, folder), unknown_label)
+    notes = unknown_label_notes(table)
+    command = _scan_command(folder, out, notes)
+    write_tables({path: scan.table, outputs[1]: scan.errors}, command=command, root=folder, notes=notes)
     warnings = list(scan.warnings)
+    if hint := unknown_label_hint(table):
+        warnings.append(hint)
     if len(scan.errors):
         warnings.append(f"files that cannot be used: {len(scan.errors):,}, see {outputs[1]}")
     for line in warnings:
@@ -173,9 +192,12 @@ def _scan(folder: Path, out: Path, report: Report, progress: Progress | None) ->
     return path
 
 
-def _scan_command(folder: Path, out: Path) -> str:
-    elsewhere = ["--out", str(out)] if out.resolve() != folder.resolve() else []
-    return shlex.join(["eml", "scan", str(folder), *elsewhere])
+def _scan_command(folder: Path, out: Path, notes: Mapping[str, Any]) -> str:
+    """Return the command that scans the folder as the notes of its table say."""
+    words = ["--out", str(out)] if out.resolve() != folder.resolve() else []
+    if (label := unknown_label_in(notes)) is not None:
+        words += ["--unknown-label", label]
+    return shlex.join(["eml", "scan", str(folder), *words])
 
 
 def _refuse_changed_folders(table: Path) -> None:
@@ -200,4 +222,5 @@ def _refuse_changed_folder(info: Path) -> None:
         if names
     ]
     if changes:
-        raise stale(info, f"since the scan, {' and '.join(changes)}. Run: {_scan_command(root, info.parent)}")
+        command = _scan_command(root, info.parent, recorded_notes(info))
+        raise stale(info, f"since the scan, {' and '.join(changes)}. Run: {command}")

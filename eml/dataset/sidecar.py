@@ -14,6 +14,9 @@ from eml.errors import DataError
 from eml.files import NO_PATH, digest, is_path, moved_along, write_json
 from eml.json_files import is_json_with, read_json
 
+UNKNOWN_LABEL = "unknown_label"
+"""The note, and the key of other files, that names the label of images of unknown identity."""
+
 
 @dataclass(frozen=True)
 class Sidecar:
@@ -150,6 +153,23 @@ def recorded_root(table: Path) -> Path | None:
     """Return the images' folder that the sidecar records, None without a sidecar."""
     sidecar = read_sidecar(table)
     return None if sidecar is None else _resolved(sidecar.root, table, sidecar)
+
+
+def recorded_unknown_label(table: Path) -> str | None:
+    """Return the unknown label that the sidecar records, None without one."""
+    return unknown_label_in(recorded_notes(table))
+
+
+def recorded_notes(table: Path) -> dict[str, Any]:
+    """Return the notes of the sidecar, none without one."""
+    sidecar = read_sidecar(table)
+    return {} if sidecar is None else sidecar.notes
+
+
+def unknown_label_in(facts: object) -> str | None:
+    """Return the unknown label among facts that were read from a file; None where there is none, or no text."""
+    label = facts.get(UNKNOWN_LABEL) if isinstance(facts, Mapping) else None
+    return label if isinstance(label, str) and label else None
 
 
 def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:

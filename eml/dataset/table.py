@@ -5,16 +5,26 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from eml.dataset.columns import KNOWN, REQUIRED, parse_columns, repeated_rows
 from eml.dataset.oml_tables import OML, OML_NOTE, from_oml, is_oml, missing_columns
 from eml.dataset.problems import RowProblems, at_lines, file_problems, path_problems
-from eml.dataset.sidecar import describe, is_sidecar, recorded_root, sidecar_path, sources, written_by_eml
+from eml.dataset.sidecar import (
+    describe,
+    is_sidecar,
+    recorded_root,
+    recorded_unknown_label,
+    sidecar_path,
+    sources,
+    written_by_eml,
+)
 from eml.dataset.table_files import NO_PYARROW, PARQUET, is_parquet, read_frame
 from eml.errors import DataError, OutputError, Problem
 from eml.files import digest, json_text, not_writable, text_digest, unwritable, whole_files
@@ -35,6 +45,8 @@ class Table:
     """The files of a table that was merged from several and is not on disk."""
     notes: tuple[str, ...] = ()
     """How the table differs from its file, a line each."""
+    unknown_label: str | None = None
+    """The label of images of unknown identity, such as `new_whale`: no class, never trained on, nobody's positive."""
 
     @property
     def name(self) -> str:
@@ -48,6 +60,19 @@ class Table:
     def suffix(self) -> str:
         """The suffix of tables that are made of this one: CSV stays CSV, Parquet stays Parquet."""
         return SUFFIXES[1] if is_parquet(self.source) else SUFFIXES[0]
+
+    @property
+    def is_unknown(self) -> NDArray[np.bool_]:
+        """(N,) whether a row is an image of unknown identity."""
+        if self.unknown_label is None:
+            return np.zeros(len(self.frame), bool)
+        return (self.frame["label"] == self.unknown_label).to_numpy(bool)
+
+    @property
+    def known(self) -> "Table":
+        """The rows of known identity, with their index; the table itself where all are."""
+        unknown = self.is_unknown
+        return replace(self, frame=self.frame[~unknown]) if unknown.any() else self
 
     @property
     def source(self) -> Path:
@@ -88,7 +113,7 @@ def read_table(source: Path, root: Path | None = None, *, check_files: bool = Fa
     problems += path_problems(frame["file_name"], "path" if oml else "file_name")
     problems += repeated_rows(frame)
     notes += [f"{source}: {OML_NOTE}"] if oml else []
-    table = Table(frame, folder, source, notes=tuple(notes))
+    table = Table(frame, folder, source, notes=tuple(notes), unknown_label=recorded_unknown_label(source))
     if check_files and not problems:
         problems = file_problems(source, frame["file_name"], table.root)
     if problems:

@@ -12,7 +12,6 @@ from eml.retrieval.clustering import clustering
 from eml.retrieval.similarity import unit_length
 from eml.retrieval.statistics import CONFIDENCE, Interval, as_pair, intervals_of_summary
 from eml.retrieval.verification import (
-    OpenSet,
     all_pairs,
     curve,
     measure_acceptance,
@@ -93,7 +92,7 @@ def analyze(
         DataError: The table lacks a column, `against` is of other images, or a pair names an unknown image.
     """
     options = options or EvaluationOptions()
-    retrieval, summary, embeddings = evaluation.retrieval, evaluation.summary, evaluation.embeddings
+    retrieval, summary = evaluation.retrieval, evaluation.summary
     division = division or partition(evaluation.table, retrieval, options.slices, progress=progress)
     rates, roc = _verify(evaluation, options)
     return EvaluationAnalysis(
@@ -103,7 +102,7 @@ def analyze(
         comparison=None if against is None else compare(evaluation, against),
         verification=rates,
         roc=roc,
-        clustering=clustering(unit_length(embeddings).cpu().numpy(), retrieval.labels) if options.clustering else {},
+        clustering=_cluster(evaluation) if options.clustering else {},
         acceptance=_accept(evaluation),
     )
 
@@ -116,7 +115,7 @@ def _verify(evaluation: Evaluation, options: EvaluationOptions) -> tuple[dict[st
         rates, accepted = verify_listed_pairs(embeddings, pairs)
         return rates, curve(accepted)
     if options.verification:
-        accepted = all_pairs(embeddings, retrieval.labels)
+        accepted = all_pairs(embeddings[retrieval.known], retrieval.labels[retrieval.known])
         return verification_metrics(accepted), curve(accepted)
     return {}, {}
 
@@ -125,13 +124,10 @@ def _accept(evaluation: Evaluation) -> dict[str, Any]:
     """Return the rates at the calibrated threshold, none without one."""
     if evaluation.threshold is None:
         return {}
-    retrieval = evaluation.retrieval
-    images = OpenSet(
-        evaluation.embeddings,
-        retrieval.labels,
-        retrieval.queries,
-        retrieval.gallery,
-        retrieval.groups,
-        retrieval.within,
-    )
-    return measure_acceptance(images, evaluation.threshold)
+    return measure_acceptance(evaluation.retrieval.open_set(evaluation.embeddings), evaluation.threshold)
+
+
+def _cluster(evaluation: Evaluation) -> dict[str, float]:
+    """Return the agreement of k-means with the classes, of the images of known identity."""
+    known = evaluation.retrieval.known
+    return clustering(unit_length(evaluation.embeddings[known]).cpu().numpy(), evaluation.retrieval.labels[known])

@@ -12,6 +12,7 @@ import numpy as np
 from eml.dataset.pipeline import table_to_evaluate
 from eml.dataset.table import Table
 from eml.errors import ConfigError, OutputError
+from eml.evaluation.checkpoint_label import with_checkpoint_label
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.trained_overlap import OverlapCounter, TrainedOverlap
 from eml.files import unwritable, write_json
@@ -27,7 +28,6 @@ from eml.retrieval.verification import (
     RESAMPLES,
     SEED,
     Goal,
-    OpenSet,
     ThresholdCalibration,
     calibrate,
     refuse_hopeless,
@@ -48,6 +48,7 @@ class CalibrationOptions:
         root: The folder that the table's file names start from.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
         within: Queries are compared with gallery images of their own value in this column alone.
+        unknown_label: The label of images of unknown identity; None: as the table or the checkpoint says.
         random_seed: Seed of the resamples and splits.
         batch_size: Images computed at once.
         workers: Worker processes that load images; 0 loads them in the process itself.
@@ -64,6 +65,7 @@ class CalibrationOptions:
     root: Path | None = None
     leave_out_same: str | None = None
     within: str | None = None
+    unknown_label: str | None = None
     random_seed: int = SEED
     batch_size: int = 64
     workers: int = 0
@@ -148,19 +150,22 @@ def calibrate_checkpoint(
     folder = checkpoint_to_calibrate(options.checkpoint, overwrite=options.overwrite)
     path = calibration_path(folder)
     replaced = path.exists()
-    table = table_to_evaluate(options.data, options.root, report, progress)
+    table = table_to_evaluate(options.data, options.root, report, progress, unknown_label=options.unknown_label)
+    table = with_checkpoint_label(table, [options.checkpoint], report)
     retrieval = build_retrieval_set(
-        table.frame, table.name, leave_out_same=options.leave_out_same, within=options.within
+        table.frame,
+        table.name,
+        unknown_label=table.unknown_label,
+        leave_out_same=options.leave_out_same,
+        within=options.within,
     )
-    refuse_hopeless(goal, retrieval.labels, len(retrieval.queries))
+    known = retrieval.labels[retrieval.known]
+    refuse_hopeless(goal, known, len(retrieval.queries), len(retrieval.unknown_queries))
     model = load(folder, device=options.device)
     batching = Batching(options.batch_size, options.workers)
     with progress("embedding", len(retrieval.frame)) as advance:
         embeddings = embed_table(model, table, retrieval.frame, batching=batching, progress=advance)
-    images = OpenSet(
-        embeddings, retrieval.labels, retrieval.queries, retrieval.gallery, retrieval.groups, retrieval.within
-    )
-    calibrated = calibrate(images, goal, strict=options.strict, seed=options.random_seed)
+    calibrated = calibrate(retrieval.open_set(embeddings), goal, strict=options.strict, seed=options.random_seed)
     overlap = OverlapCounter().count(model.trained_on, table, retrieval.frame)
     calibration = _describe(calibrated, options, folder, table, retrieval).with_trained_on(overlap.facts())
     write_json(path, calibration.model_dump(mode="json"))

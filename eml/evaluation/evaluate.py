@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eml.dataset.sidecar import UNKNOWN_LABEL
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
@@ -77,6 +78,13 @@ class Evaluation:
         released.__dict__["table_digest"] = self.table_digest  # the file is not read again, as it may change
         return released
 
+    def _unknown_facts(self) -> dict[str, Any]:
+        """Return the unknown label and the number of its images; nothing without such."""
+        unknown = self.retrieval.unknown
+        if unknown is None:
+            return {}
+        return {UNKNOWN_LABEL: self.table.unknown_label, "unknown_images": int(unknown.sum())}
+
     def facts(self) -> dict[str, Any]:
         """Return the part of metrics.json with the protocol, the counts and the metrics."""
         path, summary = self.table.path, self.summary
@@ -86,7 +94,8 @@ class Evaluation:
             "table_digest": self.table_digest,
             "protocol": self.retrieval.protocol,
             "images": len(self.retrieval.frame),
-            "classes": int(self.retrieval.frame["label"].nunique()),
+            "classes": self.retrieval.num_classes,
+            **self._unknown_facts(),
             "queries": summary.queries,
             "queries_without_positive": summary.queries_without_positive,
             "gallery": summary.gallery,
@@ -141,7 +150,8 @@ def evaluate_embeddings(
     Raises:
         DataError: A column is missing, or no query has a positive.
     """
-    retrieval = build_retrieval_set(table.frame, table.name, leave_out_same=leave_out_same, within=within)
+    columns = {"leave_out_same": leave_out_same, "within": within}
+    retrieval = build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns)
     embeddings = embeddings if retrieval.rows is None else embeddings[retrieval.rows]
     return Evaluation(name, table, retrieval, embeddings, summarise(rank_gallery(embeddings, retrieval)))
 

@@ -21,6 +21,7 @@ class EvaluationOptions:
         image_size: For timm:NAME: side of the image (pixels); the model's own by default.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
         within: Queries are compared with gallery images of their own value in this column alone.
+        unknown_label: The label of images of unknown identity; None: as the table or a checkpoint says.
         against: A model to compare each of the checkpoints with.
         slices: Columns to measure by.
         pairs: A file of pairs, for verification by these.
@@ -40,6 +41,7 @@ class EvaluationOptions:
     image_size: int | None = None
     leave_out_same: str | None = None
     within: str | None = None
+    unknown_label: str | None = None
     against: str | None = None
     slices: Sequence[str] = ()
     pairs: Path | None = None

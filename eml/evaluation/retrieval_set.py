@@ -1,13 +1,15 @@
 """Queries and gallery of a table."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from eml.dataset.columns import has_query_gallery, query_or_gallery_rows
 from eml.errors import DataError
+from eml.retrieval.verification import OpenSet
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class RetrievalSet:
         groups: (N,) integers, −1 for none: a gallery image of the query's class and group is ignored.
         within: (N,) integers: a query is compared with the gallery images of its own value alone.
         rows: The rows of the table that the frame consists of; None for all.
+        unknown: (N,) whether an image is of unknown identity; None without such. They share a label, are in the
+            gallery as distractors and not among `queries`.
+        unknown_queries: (U,) rows of those that are queries in open-set searches, where no answer is right.
     """
 
     frame: pd.DataFrame
@@ -33,6 +38,8 @@ class RetrievalSet:
     groups: NDArray[np.int64] | None = None
     within: NDArray[np.int64] | None = None
     rows: NDArray[np.int64] | None = None
+    unknown: NDArray[np.bool_] | None = None
+    unknown_queries: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def class_names(self) -> list[str]:
@@ -40,9 +47,34 @@ class RetrievalSet:
         first = np.unique(self.labels, return_index=True)[1]
         return [str(name) for name in self.frame["label"].to_numpy(str)[first]]
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(N,) whether an image is of known identity."""
+        return np.ones(len(self.labels), bool) if self.unknown is None else ~self.unknown
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes; the unknown label is none."""
+        return len(np.unique(self.labels[self.known]))
+
+    def open_set(self, embeddings: Tensor) -> OpenSet:
+        """Return the embedded images (N, D) for open-set searches, each of unknown identity as a class of its own."""
+        if self.unknown is None:
+            return OpenSet(embeddings, self.labels, self.queries, self.gallery, self.groups, self.within)
+        labels = self.labels.copy()
+        labels[self.known] = np.unique(self.labels[self.known], return_inverse=True)[1]
+        labels[self.unknown] = self.num_classes + np.arange(int(self.unknown.sum()))
+        queries = np.concatenate([self.queries, self.unknown_queries])
+        return OpenSet(embeddings, labels, queries, self.gallery, self.groups, self.within, self.unknown)
+
 
 def build_retrieval_set(
-    frame: pd.DataFrame, table: str, *, leave_out_same: str | None = None, within: str | None = None
+    frame: pd.DataFrame,
+    table: str,
+    *,
+    unknown_label: str | None = None,
+    leave_out_same: str | None = None,
+    within: str | None = None,
 ) -> RetrievalSet:
     """Return the queries and the gallery of a table: by its columns is_query and is_gallery, else leave-one-out.
 
@@ -51,13 +83,14 @@ def build_retrieval_set(
     Args:
         frame: The rows of the table.
         table: Its name, for messages.
+        unknown_label: The label of images of unknown identity: distractors, and queries of open-set searches alone.
         leave_out_same: A column, such as the camera: gallery images of the query's class and value are ignored.
         within: A column, such as the category: queries are compared with the gallery images of their own value alone.
 
     Raises:
         DataError: A column is missing, or all images are of one class.
     """
-    retrieval = _queries_and_gallery(frame, table)
+    retrieval = with_unknown(_queries_and_gallery(frame, table), unknown_label, table)
     if len(retrieval.frame) and (labels := retrieval.frame["label"].unique()).size == 1:
         raise DataError(
             f"{table}: all images are of one class, {labels[0]!r}, so every answer is right and nothing is "
@@ -74,6 +107,23 @@ def build_retrieval_set(
         protocol += f", within each {within}"
         categories = _column_codes(retrieval.frame, within, table, "within")
     return replace(retrieval, protocol=protocol, groups=groups, within=categories)
+
+
+def with_unknown(retrieval: RetrievalSet, unknown_label: str | None, table: str) -> RetrievalSet:
+    """Return the set without queries of unknown identity, which stay in its gallery.
+
+    Raises:
+        DataError: No query is left.
+    """
+    unknown = (retrieval.frame["label"] == unknown_label).to_numpy(bool)
+    if unknown_label is None or not unknown.any():
+        return retrieval
+    of_queries = unknown[retrieval.queries]
+    if of_queries.all():
+        text = f"{table}: no query is of known identity: all have the unknown label {unknown_label!r}"
+        raise DataError(text, code="no-queries", parameter="unknown_label")
+    queries, unknown_queries = retrieval.queries[~of_queries], retrieval.queries[of_queries]
+    return replace(retrieval, queries=queries, unknown=unknown, unknown_queries=unknown_queries)
 
 
 def label_codes(frame: pd.DataFrame) -> NDArray[np.int64]:

@@ -8,8 +8,10 @@ from typing import Any
 
 from eml.dataset.pipeline import read_current_table, table_to_evaluate
 from eml.dataset.table import Table
+from eml.dataset.unknown_label import with_unknown_label
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.evaluation.analysis import EvaluationAnalysis, analyze
+from eml.evaluation.checkpoint_label import with_checkpoint_label
 from eml.evaluation.evaluate import Evaluation, evaluate_embeddings, evaluate_model
 from eml.evaluation.leaderboard import Leaderboard, build_leaderboard
 from eml.evaluation.options import EvaluationOptions
@@ -124,6 +126,8 @@ def evaluate_models(
     options.check()
     folders = result_folders(options)
     tables = processes.after_first(lambda: [_read_table(options, path, report, progress) for path in options.data])
+    if options.unknown_label is None:
+        tables = [with_checkpoint_label(table, options.models, report) for table in tables]
     names = folder_names([table.path or table.root for table in tables]) or [NO_TABLE]
     page = write_page is not None
     check_outputs(
@@ -164,8 +168,10 @@ def evaluate_models(
 def _read_table(options: EvaluationOptions, path: Path, report: Report, progress: Progress) -> Table:
     """Read a table. Its images need not exist if all models are embeddings files; a report shows those that do."""
     if path.is_file() and not options.needs_images:
-        return read_current_table(path, options.root, check_files=False, report=report)
-    return table_to_evaluate(path, options.root, report, progress)
+        return read_current_table(
+            path, options.root, unknown_label=options.unknown_label, check_files=False, report=report
+        )
+    return table_to_evaluate(path, options.root, report, progress, unknown_label=options.unknown_label)
 
 
 def _evaluate_on_tables(
@@ -183,9 +189,11 @@ def _evaluate_on_tables(
     if is_embeddings_file(checkpoint):
         images: Sequence[Table | None] = tables or [None]
         for name, table in zip(names, images, strict=True):
-            yield name, _evaluate_file(checkpoint, table, columns) if processes.first else None
+            yield name, _evaluate_file(checkpoint, table, options.unknown_label, columns) if processes.first else None
         return
-    retrievals = [build_retrieval_set(table.frame, table.name, **columns) for table in tables]
+    retrievals = [
+        build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns) for table in tables
+    ]
     model = _load(checkpoint, options, str(processes.device(options.device)))
     batching = Batching(options.batch_size, options.workers, processes)
     for name, table, retrieval in zip(names, tables, retrievals, strict=True):
@@ -196,8 +204,12 @@ def _evaluate_on_tables(
         del evaluation
 
 
-def _evaluate_file(name: str, table: Table | None, columns: dict[str, str | None]) -> Evaluation:
+def _evaluate_file(
+    name: str, table: Table | None, unknown_label: str | None, columns: dict[str, str | None]
+) -> Evaluation:
     images, embeddings = read_embeddings(Path(name), table)
+    if table is None:
+        images = with_unknown_label(images, unknown_label)
     return evaluate_embeddings(name, embeddings, images, **columns)
 
 

@@ -157,7 +157,7 @@ class OverlapCounter:
         """
         if record is not None and record.images is not None and len(record.images) and table.name not in self.keys:
             self.keys[table.name] = image_keys(table, frame)
-        return _overlap([record], [frame], [self.keys.get(table.name, NO_KEYS)])
+        return _overlap([record], [frame], [self.keys.get(table.name, NO_KEYS)], table.unknown_label)
 
 
 def overlap_of_parts(
@@ -173,17 +173,20 @@ def overlap_of_parts(
     Raises:
         DataError: The table has no content hashes, and an image cannot be read.
     """
-    return _overlap(records, frames, [image_keys(table, frame) for frame in frames])
+    return _overlap(records, frames, [image_keys(table, frame) for frame in frames], table.unknown_label)
 
 
 def _overlap(
-    records: Sequence[TrainedOn | None], frames: Sequence[pd.DataFrame], keys: Sequence[Keys]
+    records: Sequence[TrainedOn | None],
+    frames: Sequence[pd.DataFrame],
+    keys: Sequence[Keys],
+    unknown_label: str | None,
 ) -> TrainedOverlap:
-    """Return how much of sets models were trained on, each model on its own set."""
+    """Return how much of sets models were trained on, each model on its own set; the unknown label is no class."""
     classes, trained_classes, known = set[str](), set[str](), list[TrainedOn]()
     images: int | None = 0
     for record, frame, own in zip(records, frames, keys, strict=True):
-        labels = set(frame["label"])
+        labels = set(frame["label"]) - {unknown_label}
         classes |= labels
         if record is not None:
             known.append(record)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from eml.config import Strict
+from eml.dataset.sidecar import unknown_label_in
 from eml.errors import CheckpointError
 from eml.files import whole_folder, write_json
 from eml.images.preprocess import Preprocess
@@ -41,6 +42,8 @@ class CheckpointConfig(Strict):
     embedding_size: int
     normalised: bool = True
     trained_on: RecordFacts | None = None
+    unknown_label: str | None = None
+    """The label of images of unknown identity, which it was not trained on."""
 
     @model_validator(mode="before")
     @classmethod
@@ -73,6 +76,7 @@ def save_checkpoint(
     *,
     weights: dict[str, Tensor] | None = None,
     trained_on: TrainedOn | None = None,
+    unknown_label: str | None = None,
 ) -> None:
     """Write a checkpoint folder, whole or not at all.
 
@@ -85,6 +89,7 @@ def save_checkpoint(
         metrics: Their values at this point of the run.
         weights: The embedder's whole weights, if it holds only parts of them itself.
         trained_on: The images and classes that it was trained on; None: unknown.
+        unknown_label: The label of images of unknown identity, which it was not trained on.
     """
     config = CheckpointConfig(
         eml_version=version("easy-metric-learning"),
@@ -92,6 +97,7 @@ def save_checkpoint(
         preprocess=preprocess,
         embedding_size=embedder.size,
         trained_on=None if trained_on is None else record_facts(trained_on, labels),
+        unknown_label=unknown_label,
     )
     with whole_folder(folder) as temporary:
         tensors = embedder.state_dict() if weights is None else weights
@@ -142,6 +148,15 @@ def read_trained_on(path: Path) -> TrainedOn:
     """
     folder = find_checkpoint(path)
     return read_record(folder, _read_config(folder / "config.json").trained_on, read_labels(folder))
+
+
+def recorded_unknown_label(path: Path) -> str | None:
+    """Return the unknown label of a checkpoint, or of the best one of a run folder; None without one.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or its config.json cannot be read.
+    """
+    return unknown_label_in(_read_json(find_checkpoint(path) / "config.json"))
 
 
 def _read_config(file: Path) -> CheckpointConfig:

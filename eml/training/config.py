@@ -71,6 +71,11 @@ class DataConfig(Strict):
         "apart",
         description="for a list of tables. apart: classes are named NAME:LABEL; merged: equal labels are one class",
     )
+    unknown_label: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="label of images of unknown identity, such as new_whale: not trained on, distractors in the "
+        "validation; null: as the table says",
+    )
     fold: int | None = Field(
         0, ge=0, description="the fold held out for validation; null: train on all images, without validation"
     )

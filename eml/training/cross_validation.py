@@ -146,7 +146,7 @@ def _write(result: CrossValidationResult, config: RunConfig, table: Table) -> No
     frames, embeddings, records = [], [], []
     for fold, run in result.folds.items():
         model = load(run.folder, device=config.device)
-        frame = table.frame[table.frame["fold"] == fold]
+        frame = table.known.frame[table.known.frame["fold"] == fold]
         frames.append(frame)
         records.append(model.trained_on)
         embeddings.append(embed_table(model, table, frame, batching=Batching(config.validation.batch_size)))

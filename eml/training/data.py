@@ -18,8 +18,9 @@ from eml.dataset.splits.folds import RANDOM_SEED, add_folds
 from eml.dataset.splits.groups import group_rows
 from eml.dataset.splits.usable import choose_folds
 from eml.dataset.table import Table
+from eml.dataset.unknown_label import with_label_if_present
 from eml.errors import DataError
-from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set, label_codes
+from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set, label_codes, with_unknown
 from eml.images.samplers import Classes
 from eml.progress import Progress, Report
 from eml.training.config import DataConfig, ValidationConfig
@@ -85,14 +86,28 @@ def table_to_train_on(
         if not config.table.exists():
             text = f"{config.table}: no such file or folder. Where it was moved, set data.table to its new place"
             raise DataError(text, code="missing-file", parameter="data.table")
-        table = resolve(config.table, "train", config.root, accept_stale=accept_stale, report=report, progress=progress)
+        table = resolve(
+            config.table,
+            "train",
+            config.root,
+            unknown_label=config.unknown_label,
+            accept_stale=accept_stale,
+            report=report,
+            progress=progress,
+        )
     else:
         sources = [
             MergeSource(source) if isinstance(source, Path) else MergeSource(source.table, source.root, source.name)
             for source in config.table
         ]
         merged = merge_sources(
-            sources, config.labels, step="train", accept_stale=accept_stale, report=report, progress=progress
+            sources,
+            config.labels,
+            step="train",
+            unknown_label=config.unknown_label,
+            accept_stale=accept_stale,
+            report=report,
+            progress=progress,
         )
         table = merged.table
         for note in merged.notes:
@@ -146,7 +161,7 @@ def training_data(table: Table, fold: int | None) -> TrainingData:
 
     When the held-out fold was made by images, so that its classes are trained on, its images are the queries, and the
     training images of the same classes are the gallery. When it was made by class, its images are evaluated
-    leave-one-out.
+    leave-one-out. Images of unknown identity are never trained on; those of the held-out fold are in the gallery.
 
     Args:
         table: With a column `fold`, unless `fold` is None.
@@ -174,7 +189,7 @@ def training_data(table: Table, fold: int | None) -> TrainingData:
             parameter="data.fold",
         )
     excluded = (frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in frame else np.zeros(len(frame), bool)
-    train = frame[~held_out & ~excluded].reset_index(drop=True)
+    train = frame[~held_out & ~excluded & ~table.is_unknown].reset_index(drop=True)
     classes, labels = np.unique(train["label"].to_numpy(str), return_inverse=True)
     if len(classes) < 2:
         raise DataError(
@@ -190,22 +205,24 @@ def training_data(table: Table, fold: int | None) -> TrainingData:
         )
     validation = None
     if fold is not None:
-        rows = frame[held_out].reset_index(drop=True)
-        if problem := _not_measurable(train, rows):
+        rows = replace(table, frame=frame[held_out].reset_index(drop=True))
+        if problem := _not_measurable(train, rows.known.frame):
             raise DataError(
                 f"{name}: fold {fold} {problem}. Hold out another fold, make others with eml kfold, which checks them, "
                 "or set data.fold: null to train without validation",
                 code="unusable-folds",
                 parameter="data.fold",
             )
-        validation = _validation(train, rows, name)
+        validation = _validation(train, rows)
     return TrainingData(train, labels.astype(np.int64), [str(label) for label in classes], validation)
 
 
 def _not_measurable(train: pd.DataFrame, held_out: pd.DataFrame) -> str | None:
-    """Return why nothing can be measured on the held-out rows; None if something can."""
+    """Return why nothing can be measured on the held-out rows of known identity; None if something can."""
     known = held_out["label"][held_out["label"].isin(train["label"])]
     classes = (held_out["label"] if known.empty else known).nunique()
+    if classes == 0:
+        return "holds only images of unknown identity, so there is nothing to find"
     if classes == 1:
         return "holds one class to find images of, so every answer is right and nothing is measured"
     if known.empty and held_out["label"].is_unique:
@@ -213,14 +230,15 @@ def _not_measurable(train: pd.DataFrame, held_out: pd.DataFrame) -> str | None:
     return None
 
 
-def _validation(train: pd.DataFrame, held_out: pd.DataFrame, table_name: str) -> RetrievalSet:
-    known = held_out["label"].isin(train["label"])
-    if not known.any():
-        return build_retrieval_set(held_out, table_name)
-    gallery = train[train["label"].isin(held_out["label"])]
-    both = pd.concat([held_out, gallery], ignore_index=True)
-    queries = np.arange(len(held_out))
-    return RetrievalSet(both, label_codes(both), queries, np.arange(len(held_out), len(both)), "held-out images")
+def _validation(train: pd.DataFrame, held_out: Table) -> RetrievalSet:
+    known = held_out.known.frame
+    if not known["label"].isin(train["label"]).any():
+        return build_retrieval_set(held_out.frame, held_out.name, unknown_label=held_out.unknown_label)
+    gallery = [train[train["label"].isin(known["label"])], held_out.frame[held_out.is_unknown]]
+    both = pd.concat([known, *gallery], ignore_index=True)
+    queries = np.arange(len(known))
+    images = RetrievalSet(both, label_codes(both), queries, np.arange(len(known), len(both)), "held-out images")
+    return with_unknown(images, held_out.unknown_label, held_out.name)
 
 
 def validation_sets(
@@ -234,5 +252,5 @@ def validation_sets(
     if data.validation is not None:
         yield "", (table, data.validation)
     for name, path in config.tables.items():
-        validation_table = read_current_table(path, accept_stale=accept_stale)
-        yield name, (validation_table, build_retrieval_set(validation_table.frame, validation_table.name))
+        images = with_label_if_present(read_current_table(path, accept_stale=accept_stale), table.unknown_label)
+        yield name, (images, build_retrieval_set(images.frame, images.name, unknown_label=images.unknown_label))

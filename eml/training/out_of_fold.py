@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from eml.dataset.problems import file_problems
 from eml.dataset.table import Table
+from eml.dataset.unknown_label import with_unknown_label
 from eml.errors import DataError
 from eml.evaluation.outputs import EMBEDDINGS, METRICS
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
@@ -19,7 +21,7 @@ from eml.training.cross_validation import FOLDS, OUT_OF_FOLD
 
 
 def read_embedded(
-    source: Path, root: Path | None = None, *, one_network: bool = False
+    source: Path, root: Path | None = None, *, one_network: bool = False, unknown_label: str | None = None
 ) -> tuple[Path, Path, EmbeddedImages]:
     """Return the file that was read, the folder of its images, and the embedded images.
 
@@ -28,6 +30,7 @@ def read_embedded(
             computed the embeddings, fold.
         root: The folder of the images; None: as the run recorded it, else the file's folder.
         one_network: All embeddings are of one network, whatever fold says.
+        unknown_label: The label of images of unknown identity, which are left out: no class is right for them.
 
     Raises:
         DataError: There is no such file, it does not fit, or none of its images is under root.
@@ -47,6 +50,8 @@ def read_embedded(
             parameter="source",
         )
     table, embeddings = read_embeddings(path)
+    table = with_unknown_label(table, unknown_label)
+    table, embeddings = table.known, embeddings[torch.from_numpy(~table.is_unknown)]
     frame = table.frame
     if not has_file_names(frame):
         raise DataError(f"{path}: has no column file_name, so the images cannot be found", code="missing-column")

@@ -109,7 +109,7 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
     """
     if config.recipe == "none":
         return config, []
-    frame = table.frame
+    frame = table.known.frame
     if config.data.fold is not None and "fold" in frame:
         frame = frame[~frame["fold"].isin([config.data.fold, -2])]
     chosen = recipe(frame, table.name, pretrained=config.model.weights != "none")

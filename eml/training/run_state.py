@@ -81,6 +81,7 @@ class RunSaver:
             metrics,
             weights=weights,
             trained_on=self.record,
+            unknown_label=parts.table.unknown_label,
         )
         validation = parts.config.validation
         best = state.best_epochs(validation.metric, validation.keep)

@@ -1,5 +1,7 @@
 """What is trained on and measured: lists of tables, tables that hold a test, boxes."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from eml.dataset.splits.groups import group_rows
 from eml.dataset.table import Table, write_table
 from eml.errors import CheckpointError, ConfigError, DataError, Interrupted
 from eml.evaluation.evaluate import evaluate_model
+from eml.evaluation.options import EvaluationOptions
 from eml.evaluation.retrieval_set import build_retrieval_set
+from eml.evaluation.runs import evaluate_models
 from eml.inference.load import load as load_model
 from eml.training.build import build_parts
 from eml.training.config import DataConfig, RunConfig
@@ -224,3 +228,41 @@ def test_blank_categories_are_none(table: Table) -> None:
     assert categories is not None
     assert set(categories[np.isin(data.labels, [1, 2])]) == {-1}
     assert set(categories[~np.isin(data.labels, [1, 2])]) == {0}
+
+
+def test_images_of_unknown_identity_are_not_trained_on_and_distract_in_validation(table: Table) -> None:
+    strangers = replace(table, unknown_label="c4")
+    data = training_data(strangers, 0)
+    assert data.classes == ["c0", "c1", "c2", "c3"]
+    assert "c4" not in set(data.frame["label"])
+    images = data.validation
+    assert images is not None
+    held_out = int((table.frame["fold"] == 0).sum())
+    unknown = int(((table.frame["fold"] == 0) & (table.frame["label"] == "c4")).sum())
+    assert images.unknown is not None
+    assert (int(images.unknown.sum()), len(images.queries)) == (unknown, held_out - unknown)
+    assert set(np.flatnonzero(images.unknown)) <= set(images.gallery)
+    by_class = replace(strangers, frame=table.frame.assign(fold=(table.frame["label"] > "c1").astype(int)))
+    alone = training_data(by_class, 1).validation
+    assert alone is not None
+    assert set(alone.frame["label"].iloc[alone.queries]) == {"c2", "c3"}
+    assert set(alone.frame["label"].iloc[alone.gallery]) == {"c2", "c3", "c4"}
+
+
+def test_the_checkpoint_keeps_the_unknown_label_for_tables_that_do_not_say_it(
+    tmp_path: Path, config: RunConfig, table: Table
+) -> None:
+    data = config.data.model_copy(update={"unknown_label": "c4"})
+    run = config.model_copy(update={"data": data, "epochs": 1})
+    fit(run, table_to_train_on(data))
+    labels = json.loads(next((run.output / "checkpoints").glob("epoch-*/labels.json")).read_text())
+    assert labels == ["c0", "c1", "c2", "c3"]
+    table.frame.drop(columns="fold").to_csv(tmp_path / "mine.csv", index=False)  # without a sidecar
+    options = EvaluationOptions([str(run.output)], [tmp_path / "mine.csv"], root=table.root, device="cpu")
+    lines: list[str] = []
+    facts = evaluate_models(options, report=lines.append).results[0].facts()
+    assert (facts["classes"], facts["unknown_label"], facts["unknown_images"]) == (4, "c4", 6)
+    assert (facts["queries"], facts["gallery"]) == (24, 30 - 1)
+    assert any("6 images with the label 'c4' are of unknown identity, as" in line for line in lines)
+    with pytest.raises(DataError, match="`unknown_label` 'c9': no image has this label"):
+        table_to_train_on(data.model_copy(update={"unknown_label": "c9"}))

@@ -94,6 +94,11 @@ def show(text: str = "", style: str | None = None) -> None:
     terminal.print(_wrapped(printable(text), terminal), style=style, soft_wrap=True)
 
 
+def unknown(images: int, label: str | None) -> str:
+    """Return a line on the images of unknown identity."""
+    return f"{count(images, 'image', 'images')} of unknown identity ({label}): no class, never trained on"
+
+
 def width() -> int:
     """Return the columns of stdout's terminal; of a pipe, no limit."""
     return console(stderr=False).width

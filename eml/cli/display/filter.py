@@ -10,6 +10,8 @@ def show(result: FilterResult) -> None:
 
     counts = result.filtered.counts
     console.table("", *result.summary_table())
+    if counts.unknown_images:
+        console.show(console.unknown(counts.unknown_images, result.table.unknown_label))
     if across := counts.pairs_across_classes:
         expected = across.near_expected_by_chance
         console.show(f"pairs with different labels within {result.threshold} bits: {across.near:,}")

@@ -10,6 +10,8 @@ def show(result: KFoldResult) -> None:
 
     balance = result.balance
     console.table("", *result.summary_table())
+    if unknown := sum(fold.unknown for fold in balance.folds):
+        console.show(f"besides, over the folds: {console.unknown(unknown, result.table.unknown_label)}")
     worst, groups = balance.worst_class, balance.groups
     if worst and worst.images != worst.even:
         text = f"{worst.label}, {worst.images:,} in one fold, where {worst.even:.1f} would be even"

@@ -9,6 +9,8 @@ def show(result: MergeResult) -> None:
     from eml.cli.display import console
 
     console.table("", *result.summary_table())
+    if unknown := int(result.merged.table.is_unknown.sum()):
+        console.show(console.unknown(unknown, result.merged.table.unknown_label))
     for note in result.merged.notes:
         console.warn(note)
     console.show(f"file names start from {result.merged.table.root}")

@@ -53,6 +53,9 @@ def show_model(checkpoint: str, tables: Sequence[str], analyses: Sequence[Evalua
     ]
     facts = [analysis.evaluation.facts() for analysis in analyses]
     rows += [[count, *(f"{fact[count]:,}" for fact in facts)] for count in ("queries", "classes")]
+    unknown = [fact.get("unknown_images", 0) for fact in facts]
+    if any(unknown):
+        rows.append(["unknown identity", *(f"{images:,}" for images in unknown)])
     rows.append(["trained on", *(analysis.evaluation.trained_on.cell() for analysis in analyses)])
     console.table(checkpoint, ["", *tables], rows)
 

@@ -12,6 +12,8 @@ def show(result: ScanResult) -> None:
     formats = ", ".join(f"{name} {count:,}" for name, count in facts.formats.items())
     classes = console.count(facts.classes, "class", "classes")
     console.show(f"{facts.images:,} images in {classes}, {facts.bytes / 1e6:,.1f} MB: {formats}")
+    if facts.unknown_images:
+        console.show(console.unknown(facts.unknown_images, result.table.unknown_label))
     console.table("", *result.summary_table())
     if len(scanned.errors):
         first = scanned.errors.drop_duplicates("reason").set_index("reason")["file_name"]

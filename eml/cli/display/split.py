@@ -12,6 +12,9 @@ def show(result: SplitResult) -> None:
 
     console.table("", *result.summary_table())
     test = result.counts["test"]
+    for side, counts in result.counts.items():
+        if counts.unknown_images:
+            console.show(f"{side}: {console.unknown(counts.unknown_images, result.table.unknown_label)}")
     if test.classes_of_one:
         classes = console.count(test.classes, "test class has", "test classes have")
         console.warn(

@@ -1,7 +1,7 @@
 """Duplicates as `filter` treats them: images with contradictory labels leave, and of every other group one stays."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -46,7 +46,8 @@ class Duplicates:
     """The duplicates of a table, by the index of its rows."""
 
     twins: "pd.Series[str]"
-    """For rows that are to be removed: the file_name of the twin that stays."""
+    """For rows that are to be removed: the file_name of the twin that stays. An image with the unknown label may be
+    the twin of one with another label, which then stays."""
     conflicts: pd.DataFrame
     """`group, file_name, label, distance`."""
     pairs_across_classes: PairsAcrossClasses | None = None
@@ -57,11 +58,11 @@ def find_duplicates(table: Table, rules: DedupRules, progress: Progress | None =
     """Return conflicts and twins. Images that leave as conflicts are nobody's twins."""
     if rules.scope == "dataset":
         return _over_the_dataset(table, rules, progress)
-    conflicts = exact_conflicts(table)
-    gone = np.zeros(len(table.frame), dtype=bool)
+    conflicts, copies = exact_conflicts(table), _copies_of_known(table, rules.keep)
+    gone = table.frame.index.isin(copies.index)
     if rules.conflicts == "remove":
-        gone = table.frame.index.isin(conflicts.index)
-    rest = Table(table.frame[~gone], table.root, table.path)
+        gone |= table.frame.index.isin(conflicts.index)
+    rest = replace(table, frame=table.frame[~gone])
     rank = keeping_order(rest.frame, rules.keep)
     if rules.hash_only:
         labels = apart_where_blank(pd.factorize(rest.frame["label"])[0].astype(np.int64), blank_rows(rest.frame))
@@ -70,21 +71,51 @@ def find_duplicates(table: Table, rules: DedupRules, progress: Progress | None =
     else:
         same = same_images(rest, rules.threshold, "within", progress)
         twin = verified_twins(same, rank)
-    return Duplicates(_names_of(rest.frame, twin), conflicts)
+    names = _names_of(rest.frame, twin)
+    stays = dict(zip(rest.frame["file_name"][names.index], names, strict=True))
+    return Duplicates(pd.concat([names, copies.map(lambda name: stays.get(name, name))]), conflicts)
 
 
 def _over_the_dataset(table: Table, rules: DedupRules, progress: Progress | None) -> Duplicates:
     same = same_images(table, rules.threshold, "all", progress)
     conflicts = conflicts_of(table, same)
-    gone = np.zeros(len(table.frame), dtype=bool)
+    rank = keeping_order(table.frame, rules.keep)
+    copied = _known_twins(table, same, rank)
+    gone = copied >= 0
     if rules.conflicts == "remove":
-        gone = table.frame.index.isin(conflicts.index)
-    twin = verified_twins(same, keeping_order(table.frame, rules.keep), gone)
+        gone |= table.frame.index.isin(conflicts.index)
+    twin = verified_twins(same, rank, gone)
+    stays = np.where(twin >= 0, twin, np.arange(len(twin)))  # of each row's copies
+    twin = np.where(copied >= 0, stays[copied], twin)
     shown = ~blank_rows(table.frame)
     values, labels = hash_values(table)[shown], pd.factorize(table.frame["label"])[0].astype(np.int64)[shown]
     expected, compared = expected_by_chance(values, labels, rules.threshold)
     pairs = PairsAcrossClasses(compared, same.near_across, expected, same.count_across())
     return Duplicates(_names_of(table.frame, twin), conflicts, pairs)
+
+
+def _copies_of_known(table: Table, keep: Keep) -> "pd.Series[str]":
+    """Return, for rows of the unknown label whose file is also there with a known one, the name of the first such."""
+    frame, unknown = table.frame, table.is_unknown
+    if not unknown.any() or "content" not in frame.columns:
+        return pd.Series(dtype=frame["file_name"].dtype)
+    known = frame[~unknown & (frame["content"] != "") & ~blank_rows(frame)]
+    first = known.iloc[np.argsort(keeping_order(known, keep))].drop_duplicates("content")
+    names = frame["content"][unknown].map(first.set_index("content")["file_name"])
+    return names.dropna()
+
+
+def _known_twins(table: Table, same: SameImages, rank: Indices) -> Indices:
+    """(N,) for each row of the unknown label the nearest row of a known label that shows the same, −1 without any."""
+    unknown, files = table.is_unknown[same.files.row], same.files
+    i, j, distance = same.across()
+    mixed = unknown[i] != unknown[j]
+    first, second = np.where(unknown[i], i, j)[mixed], np.where(unknown[i], j, i)[mixed]
+    order = np.lexsort((rank[files.row[second]], distance[mixed], first))
+    copies, nearest = np.unique(first[order], return_index=True)
+    twin = np.full(len(files.row), -1)
+    twin[copies] = files.row[second[order][nearest]]
+    return np.asarray(twin[files.of_row])
 
 
 def verified_twins(same: SameImages, rank: Indices, gone: NDArray[np.bool_] | None = None) -> Indices:

@@ -1,4 +1,7 @@
-"""Label conflicts: the same image under different labels. One of the labels is wrong, and nothing says which."""
+"""Label conflicts: the same image under different labels. One of the labels is wrong, and nothing says which.
+
+The unknown label contradicts no other: an image that is also there with a known label is of that identity.
+"""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +31,8 @@ def exact_conflicts(table: Table) -> pd.DataFrame:
     frame = table.frame
     group, distance = np.full((2, len(frame)), -1)
     if "content" in frame.columns:
-        inside = (frame.groupby("content")["label"].transform("nunique") > 1) & (frame["content"] != "")
+        known = frame["label"].mask(table.is_unknown)
+        inside = (known.groupby(frame["content"]).transform("nunique") > 1) & (frame["content"] != "") & known.notna()
         inside &= ~blank_rows(frame)
         group[inside], distance[inside] = pd.factorize(frame["content"][inside])[0], 0
     return _conflict_table(frame, group, distance)
@@ -37,6 +41,9 @@ def exact_conflicts(table: Table) -> pd.DataFrame:
 def conflicts_of(table: Table, same: SameImages) -> pd.DataFrame:
     """Return the conflicts among known pairs of same images; the columns of `label_conflicts`."""
     i, j, distance = same.across()
+    unknown = table.is_unknown[same.files.row]
+    both_known = ~unknown[i] & ~unknown[j]
+    i, j, distance = i[both_known], j[both_known], distance[both_known]
     nearest = np.full(len(same.files.row), 65)
     np.minimum.at(nearest, i, distance)
     np.minimum.at(nearest, j, distance)

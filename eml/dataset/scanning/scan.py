@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.listing import FileProblem, list_files
@@ -69,6 +71,8 @@ class ScanSummary:
     """Files that cannot be used, by reason, the most frequent first."""
     blank: int
     """Images whose pixels are all of one colour."""
+    unknown_images: int = 0
+    """Those of `images` that are of unknown identity."""
 
 
 def scan_folder(
@@ -79,6 +83,7 @@ def scan_folder(
     workers: int | None = None,
     progress: Progress | None = None,
     table_path: Path | None = None,
+    unknown_label: str | None = None,
     reread: bool = False,
     report: Report | None = None,
 ) -> FolderScan:
@@ -95,6 +100,7 @@ def scan_folder(
         table_path: The table that the caller will write. Records are then kept beside it (see scan_cache.py): a scan
             that was stopped continues where it was, and files of unchanged size and time are not read again. Without
             it nothing is written.
+        unknown_label: The label of images of unknown identity, which is not warned of as a class.
         reread: Read all files again.
         report: Receives lines on the records that are used again.
 
@@ -120,7 +126,8 @@ def scan_folder(
     if cache:
         cache.finish(records, read=read)
     errors = pd.DataFrame(problems, columns=FileProblem._fields, dtype=str)
-    return FolderScan(root, table, errors, _warnings(root, table, listing.classes), len(listing.files) - read)
+    warnings = _warnings(root, table, listing.classes, unknown_label)
+    return FolderScan(root, table, errors, warnings, len(listing.files) - read)
 
 
 def _read(
@@ -176,20 +183,22 @@ def _interrupted(records: ScanRecords) -> str:
     return f"interrupted: {read:,} of {files:,} files have been read and saved. Run the same command to continue"
 
 
-def summarise(scan: FolderScan) -> ScanSummary:
-    """Return counts and ranges of a scan."""
+def summarise(scan: FolderScan, unknown: NDArray[np.bool_] | None = None) -> ScanSummary:
+    """Return counts and ranges of a scan. unknown: (N,) whether an image is of unknown identity, which is no class."""
     table = scan.table
+    labels = table["label"] if unknown is None else table["label"][~unknown]
     sides = table[["width", "height"]]
     return ScanSummary(
         images=len(table),
-        classes=int(table["label"].nunique()),
+        classes=int(labels.nunique()),
         bytes=int(table["bytes"].sum()),
-        images_per_class=_range(table["label"].value_counts()),
+        images_per_class=_range(labels.value_counts()),
         short_side=_range(sides.min(axis=1)),
         long_side=_range(sides.max(axis=1)),
         formats=dict(Counter(table["format"]).most_common()),
         errors=dict(Counter(scan.errors["reason"]).most_common()),
         blank=int(table["is_blank"].sum()),
+        unknown_images=len(table) - len(labels),
     )
 
 
@@ -213,10 +222,10 @@ def _nothing_usable(root: Path, problems: list[FileProblem]) -> list[str]:
     return lines
 
 
-def _warnings(root: Path, table: pd.DataFrame, classes: list[str]) -> list[str]:
-    sizes = table["label"].value_counts()
+def _warnings(root: Path, table: pd.DataFrame, classes: list[str], unknown_label: str | None) -> list[str]:
+    sizes = table["label"].value_counts().drop([unknown_label], errors="ignore")
     lines = []
-    if empty := sorted(set(classes) - set(sizes.index)):
+    if empty := sorted(set(classes) - {*sizes.index, unknown_label}):
         lines.append(f"{_some(empty, 'folder', 'folders')} without a usable image, so not a class")
     if len(sizes) == 1:
         lines.append(f"only one class, {sizes.index[0]!r}; training needs two. {_where_classes_are(root, table)}")

@@ -26,6 +26,8 @@ def add_folds(
     """Return the rows with `fold`: 0..k−1, −1 (always train) or −2 (always test).
 
     An existing column `fold` is replaced, except for rows of −2: they keep it, and the rows of their groups get it too.
+    Images of unknown identity are of no class: each goes to the fold of its group, and those of no group are spread
+    over folds 0..k−1, as distractors of each fold's validation.
 
     Args:
         table: The rows.
@@ -44,19 +46,43 @@ def add_folds(
     order = row_order(table.frame)
     labels = pd.factorize(table.frame["label"].iloc[order], sort=True)[0].astype(np.int64)
     of = np.arange(len(order)) if groups is None else pd.factorize(groups[order])[0].astype(np.int64)
+    unknown = table.is_unknown[order]
     tests = np.zeros(len(order), dtype=bool)
     if "fold" in table.frame.columns:
         tests = np.isin(of, of[table.frame["fold"].to_numpy()[order] == ALWAYS_TEST])
-    if tests.all():
-        text = f"{table.name}: every image is always in the test (fold -2) or looks like one that is"
+    if (tests | unknown).all():
+        identity = f" of known identity (label other than {table.unknown_label!r})" if unknown.any() else ""
+        text = f"{table.name}: every image{identity} is always in the test (fold -2) or looks like one that is"
         raise DataError(text, code="too-few-images")
     fold = np.full(len(order), ALWAYS_TEST, dtype=np.int64)
-    rest = np.flatnonzero(~tests)
+    rest = np.flatnonzero(~tests & ~unknown)
     assign = _by_images if by == "images" else _by_class
     fold[rest] = assign(table, _dense(labels[rest]), _dense(of[rest]), k, np.random.default_rng(random_seed))
+    fold = _with_unknown(fold, of, ~tests & unknown, rest, k, np.random.default_rng(random_seed))
     column = np.empty(len(order), dtype=np.int64)
     column[order] = fold
     return table.frame.assign(fold=column)
+
+
+def _with_unknown(
+    fold: Codes, groups: Codes, unknown: NDArray[np.bool_], known: Codes, k: int, random: np.random.Generator
+) -> Codes:
+    """Return the folds (N,) with those of unknown images: that of a known image of the group, else spread evenly.
+
+    unknown: (N,) whether to give the row a fold; known: the rows that have one.
+    """
+    if not unknown.any():
+        return fold
+    of_group = np.full(int(groups.max()) + 1, ALWAYS_TEST)
+    of_group[groups[known]] = fold[known]
+    rest = np.unique(groups[unknown])
+    rest = random.permutation(rest[of_group[rest] == ALWAYS_TEST])
+    sizes = np.bincount(groups[unknown], minlength=len(of_group))
+    held = np.zeros(k, np.int64)
+    for group in rest[np.argsort(-sizes[rest], kind="stable")]:
+        of_group[group] = int(held.argmin())
+        held[of_group[group]] += sizes[group]
+    return np.where(unknown, of_group[groups], fold)
 
 
 def row_order(frame: pd.DataFrame) -> NDArray[np.int64]:
@@ -203,6 +229,8 @@ class FoldCounts:
     fewest: int
     """Images of a class in it, of the classes that it holds."""
     most: int
+    unknown: int = 0
+    """Images of unknown identity, which are not among `images`."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +288,9 @@ def balance(table: Table, frame: pd.DataFrame, k: int, by: FoldBy, groups: Codes
         by: As for `add_folds`.
         groups: As for `add_folds`.
     """
+    of_unknown = frame["fold"][table.is_unknown].value_counts()
+    known, groups = table.known, _dense(groups[~table.is_unknown])
+    frame = frame[~table.is_unknown]
     fold = frame["fold"].to_numpy()
     rest = frame[fold != ALWAYS_TEST]
     codes, labels = pd.factorize(rest["label"], sort=True)
@@ -271,10 +302,10 @@ def balance(table: Table, frame: pd.DataFrame, k: int, by: FoldBy, groups: Codes
     small, one_group = images < k, (images >= k) & (in_groups == 1)
     one_fold = (held[:, :k] == images[:, None]).any(axis=1) & (images > 1)
     joined = 0 if by_images else int((np.bincount(unit := joined_classes(codes, of)) > 1)[unit].sum())
-    before = (table.frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in table.frame.columns else np.zeros(len(fold))
+    before = (known.frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in known.frame.columns else np.zeros(len(fold))
     size = np.bincount(groups)
     return FoldBalance(
-        folds=_fold_counts(frame, k, groups),
+        folds=_fold_counts(frame, k, groups, of_unknown),
         even=int((fold >= 0).sum()) / k,
         worst_class=_worst(labels, held[:, :k], ~small & ~one_group) if by_images else None,
         groups=GroupCounts(
@@ -290,16 +321,17 @@ def balance(table: Table, frame: pd.DataFrame, k: int, by: FoldBy, groups: Codes
     )
 
 
-def _fold_counts(frame: pd.DataFrame, k: int, groups: Codes) -> list[FoldCounts]:
+def _fold_counts(frame: pd.DataFrame, k: int, groups: Codes, of_unknown: "pd.Series[int]") -> list[FoldCounts]:
     fold, size = frame["fold"].to_numpy(), np.bincount(groups)
-    several = pd.Series(np.where(size[groups] > 1, groups, -1))
+    several = pd.Series(np.where(size[groups] > 1, groups, -1), index=frame.index)
     counts = []
     for number in [*range(k), ALWAYS_TRAIN, ALWAYS_TEST]:
         of_class = frame["label"][fold == number].value_counts()
         if len(of_class):
             in_fold = several[(fold == number) & (several >= 0).to_numpy()].nunique()
             sizes = int(of_class.min()), int(of_class.max())
-            counts.append(FoldCounts(number, int(of_class.sum()), len(of_class), in_fold, *sizes))
+            unknown = int(of_unknown.get(number, 0))
+            counts.append(FoldCounts(number, int(of_class.sum()), len(of_class), in_fold, *sizes, unknown))
     return counts
 
 

@@ -1,7 +1,7 @@
 """Leaks between two tables, or the folds of a table: look-alikes, contents, values and classes on both sides."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class LeakAudit:
     shared_values: dict[str, list[str]]
     """For each column of `group_by`: the values on more than one side, sorted."""
     shared_classes: list[str]
-    """Classes on more than one side, sorted."""
+    """Classes on more than one side, sorted; the unknown label is none."""
     warnings: list[str]
     """Comparisons that were not possible."""
 
@@ -75,7 +75,7 @@ def audit_tables(
     """
     frame = train.frame
     if "fold" in frame.columns:
-        train = Table(frame[frame["fold"] != ALWAYS_TEST].reset_index(drop=True), train.root, train.path)
+        train = replace(train, frame=frame[frame["fold"] != ALWAYS_TEST].reset_index(drop=True))
     if train.frame.empty:
         text = f"{train.name}: every row is in fold -2, never trained on; there is nothing to compare"
         raise DataError(text, code="too-few-images", parameter="train")
@@ -111,7 +111,7 @@ def audit_folds(
 
 
 def _rows(table: Table, mask: "pd.Series[bool]") -> Table:
-    return Table(table.frame[mask], table.root, table.path)
+    return replace(table, frame=table.frame[mask])
 
 
 def _audit(
@@ -124,6 +124,7 @@ def _audit(
     ordered = [table.frame.iloc[row_order(table.frame)] for _, table in sides]
     frame = pd.concat(ordered, ignore_index=True)
     side = np.repeat(np.arange(len(sides)), [len(part) for part in ordered])
+    unknown = np.concatenate([table.is_unknown[row_order(table.frame)] for _, table in sides])
     image = _images(ordered, [table.root for _, table in sides])
     hashes, warnings = _hashes([table for _, table in sides])
     shown = ~blank_rows(frame)  # a blank image looks like no other
@@ -138,7 +139,7 @@ def _audit(
         pairs_of_same_content=_equal_over_sides(image, on),
         images_with_pair={name: int(across.touched[on == number].sum()) for number, name in enumerate(names)},
         shared_values={name: _shared(text_values(frame[name]), side) for name in group_by},
-        shared_classes=_shared(frame["label"], side),
+        shared_classes=_shared(frame["label"].mask(unknown, ""), side),
         warnings=warnings,
     )
 

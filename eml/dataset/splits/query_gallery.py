@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.splits.folds import RANDOM_SEED, row_order
@@ -22,7 +23,11 @@ class QueryGalleryCounts:
 
 
 def mark_query_gallery(
-    frame: pd.DataFrame, groups: Indices, share: float | None = None, random_seed: int = RANDOM_SEED
+    frame: pd.DataFrame,
+    groups: Indices,
+    share: float | None = None,
+    random_seed: int = RANDOM_SEED,
+    unknown: NDArray[np.bool_] | None = None,
 ) -> pd.DataFrame:
     """Return the rows with `is_query` and `is_gallery`; columns of these names are replaced.
 
@@ -38,6 +43,8 @@ def mark_query_gallery(
             groups allow, at least one group and at most all but one. None marks one query per class, and the rest of
             its group is neither query nor gallery.
         random_seed: Draws the queries.
+        unknown: (N,) whether a row is of unknown identity: it is query and gallery, for `eml evaluate` a distractor
+            and a query without a right answer.
 
     Raises:
         DataError: The share is out of range, or no class has a query.
@@ -45,7 +52,9 @@ def mark_query_gallery(
     if share is not None and not 0 < share < 1:
         text = f"`query_share` must be between 0 and 1 (a share of each class's images), got {share}"
         raise DataError(text, code="out-of-range", parameter="query_share")
+    unknown = np.zeros(len(frame), bool) if unknown is None else unknown
     order = row_order(frame)
+    order = order[~unknown[order]]
     random = np.random.default_rng(random_seed)
     order = order[random.permutation(len(order))]
     labels = pd.factorize(frame["label"], sort=True)[0]
@@ -66,11 +75,11 @@ def mark_query_gallery(
     if not query.any():
         text = "`query_gallery`: every test class is one single image or group, so there is no query"
         raise DataError(text, code="no-queries", parameter="query_gallery")
-    return frame.assign(is_query=query, is_gallery=gallery)
+    return frame.assign(is_query=query | unknown, is_gallery=gallery)
 
 
 def count_query_gallery(test: pd.DataFrame) -> QueryGalleryCounts:
-    """Count the images of a table that `mark_query_gallery` has marked."""
+    """Count the images of known identity of a table that `mark_query_gallery` has marked."""
     query, gallery = test["is_query"], test["is_gallery"]
     without = sorted(set(test["label"]) - set(test["label"][query]))
     return QueryGalleryCounts(int(query.sum()), int(gallery.sum()), int((~query & ~gallery).sum()), without)

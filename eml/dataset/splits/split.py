@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.duplicates.components import Indices
+from eml.dataset.splits.folds import row_order
 from eml.dataset.splits.groups import joined_classes
 from eml.dataset.table import Table
 from eml.errors import DataError, Problem
@@ -29,6 +30,8 @@ class SideCounts:
     """Images."""
     classes_of_one: int
     """Classes of one image."""
+    unknown_images: int = 0
+    """Images of unknown identity, which are not among `images`."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,18 @@ class SplitTables:
 
     train: pd.DataFrame
     test: pd.DataFrame
+    unknown_label: str | None = None
+    """The label of images of unknown identity, which is no class and on both sides."""
 
     @property
     def train_counts(self) -> SideCounts:
         """Images and classes to train on."""
-        return _side_counts(self.train)
+        return _side_counts(self.train, self.unknown_label)
 
     @property
     def test_counts(self) -> SideCounts:
         """Images and classes of the test."""
-        return _side_counts(self.test)
+        return _side_counts(self.test, self.unknown_label)
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,18 @@ def class_counts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_by_counts(
-    table: Table, min_n_samples: int = MIN_N_SAMPLES, max_n_samples: int = MAX_N_SAMPLES
+    table: Table,
+    min_n_samples: int = MIN_N_SAMPLES,
+    max_n_samples: int = MAX_N_SAMPLES,
+    groups: Indices | None = None,
 ) -> SplitTables:
     """Train on classes with min_n_samples to max_n_samples images; the others are the test.
+
+    Args:
+        table: The rows.
+        min_n_samples: Fewest images of a training class.
+        max_n_samples: Most images of a training class.
+        groups: (N,) numbers, as from `group_rows`, by which images of unknown identity follow known ones.
 
     Raises:
         DataError: A bound is out of range, or a side is empty.
@@ -80,12 +94,12 @@ def split_by_counts(
             "the first must be at least 1 and at most the second"
         )
         raise DataError(text, code="out-of-range", parameter="min_n_samples")
-    counts = class_counts(table.frame)
+    counts = class_counts(table.known.frame)
     trains = counts["count"].between(min_n_samples, max_n_samples)
     if trains.all() or not trains.any():
         text = _empty_side_by_counts(table, counts["count"], min_n_samples, max_n_samples)
         raise DataError(text, code="empty-side", parameter="min_n_samples")
-    return _split(table, set(counts["label"][~trains]))
+    return _split(table, set(counts["label"][~trains]), groups)
 
 
 def split_by_ratio(
@@ -109,7 +123,7 @@ def split_by_ratio(
     if not 0 < test_ratio < 1:
         text = f"`test_ratio` must be between 0 and 1 (a share of the classes), got {test_ratio}"
         raise DataError(text, code="out-of-range", parameter="test_ratio")
-    counts = class_counts(table.frame)
+    counts = class_counts(table.known.frame)
     test_size = round(test_ratio * len(counts))
     if not 0 < test_size < len(counts):
         side = "test" if test_size == 0 else "train"
@@ -128,15 +142,15 @@ def split_by_ratio(
     if not 0 < len(test) < len(counts):
         text = _all_joined(table, len(counts), side="train" if test else "test")
         raise DataError(text, code="empty-side", parameter="test_ratio")
-    return _split(table, test)
+    return _split(table, test, groups, random_seed)
 
 
 def _draw_joined(
     table: Table, groups: Indices, ratio: float, test_size: int, random: np.random.Generator
 ) -> tuple[set[str], set[str]]:
     """Return (test classes, all classes) among those that groups join to others; at most test_size are the test."""
-    codes, labels = pd.factorize(table.frame["label"], sort=True)
-    unit = joined_classes(codes.astype(np.int64), groups)
+    codes, labels = pd.factorize(table.known.frame["label"], sort=True)
+    unit = joined_classes(codes.astype(np.int64), groups[~table.is_unknown])
     size = np.bincount(unit)
     several = random.permutation(np.flatnonzero(size > 1))
     test, seen, drawn = set[str](), 0, 0
@@ -148,21 +162,25 @@ def _draw_joined(
     return test, set(labels[size[unit] > 1])
 
 
-def split_by_alternate(table: Table) -> SplitTables:
+def split_by_alternate(table: Table, groups: Indices | None = None) -> SplitTables:
     """Train on the classes at even indices of the sorted names; those at odd indices are the test.
+
+    Args:
+        table: The rows.
+        groups: (N,) numbers, as from `group_rows`, by which images of unknown identity follow known ones.
 
     Raises:
         DataError: There is only one class.
     """
-    labels = sorted(set(table.frame["label"]))
+    labels = sorted(set(table.known.frame["label"]))
     if len(labels) < 2:
         text = f"{table.name}: has {_classes(len(labels))}, which leaves none to test; a split needs two"
         raise DataError(text, code="too-few-classes")
-    return _split(table, labels[1::2])
+    return _split(table, labels[1::2], groups)
 
 
 def split_by_column(table: Table, column: str) -> SplitTables:
-    """Split by a column that says `train` or `test` in every row.
+    """Split by a column that says `train` or `test` in every row, also of images of unknown identity.
 
     Raises:
         DataError: The column does not exist or has other values, a class is on both sides, or a side is empty.
@@ -177,10 +195,11 @@ def split_by_column(table: Table, column: str) -> SplitTables:
     if not side.isin(["train", "test"]).all():
         text = f"{table.name}: column '{column}' must be 'train' or 'test' in every row, found {counts}"
         problems.append(Problem(text, "invalid-value", "column"))
-    elif side.nunique() < 2:
+    elif side[~table.is_unknown].nunique() < 2:
         text = f"{table.name}: column '{column}' leaves a side empty, found {counts}"
         problems.append(Problem(text, "empty-side", "column"))
-    both = sorted(set(frame["label"][side == "train"]) & set(frame["label"][side == "test"]))
+    known = frame["label"].mask(table.is_unknown).dropna()
+    both = sorted(set(known[side == "train"]) & set(known[side == "test"]))
     if both:
         named = ", ".join(map(repr, both[:10])) + (f" and {len(both) - 10:,} more" if len(both) > 10 else "")
         text = f"{table.name}: column '{column}' puts {_classes(len(both))} on both sides: {named}"
@@ -188,15 +207,15 @@ def split_by_column(table: Table, column: str) -> SplitTables:
         problems.append(Problem(f"{text}. {advice}", "class-on-both-sides", "column"))
     if problems:
         raise DataError(problems)
-    return _split(table, set(frame["label"][side == "test"]))
+    return _split(table, set(known[side == "test"]), unknown_tests=side == "test")
 
 
 def rows_on_both_sides(table: Table, sides: SplitTables, groups: Indices) -> NDArray[np.bool_]:
-    """Return (N,) whether the group of a row of `table` has rows on both sides."""
-    tests = table.frame["label"].isin(set(sides.test["label"])).to_numpy()
+    """Return (N,) whether the group of a row of `table` has rows of known identity, of which it is, on both sides."""
+    known, tests = ~table.is_unknown, table.frame["label"].isin(set(sides.test["label"])).to_numpy()
     count = int(groups.max()) + 1
-    both = (np.bincount(groups[tests], minlength=count) > 0) & (np.bincount(groups[~tests], minlength=count) > 0)
-    return np.asarray(both[groups])
+    in_test, in_train = (np.bincount(groups[known & side], minlength=count) > 0 for side in (tests, ~tests))
+    return np.asarray((in_test & in_train)[groups] & known)
 
 
 def shared_groups(table: Table, sides: SplitTables, groups: Indices) -> SharedGroups:
@@ -207,14 +226,59 @@ def shared_groups(table: Table, sides: SplitTables, groups: Indices) -> SharedGr
     return SharedGroups(len(set(groups[rows])), int((~tests).sum()), int(tests.sum()), sorted(set(labels[tests])))
 
 
-def _side_counts(frame: pd.DataFrame) -> SideCounts:
+def _side_counts(frame: pd.DataFrame, unknown_label: str | None) -> SideCounts:
     sizes = frame["label"].value_counts()
-    return SideCounts(len(frame), len(sizes), int(sizes.min()), int(sizes.max()), int((sizes == 1).sum()))
+    unknown = int(sizes.get(unknown_label, 0)) if unknown_label is not None else 0
+    sizes = sizes.drop(index=[unknown_label], errors="ignore")
+    ends = int(sizes.min()), int(sizes.max()), int((sizes == 1).sum())
+    return SideCounts(int(sizes.sum()), len(sizes), *ends, unknown)
 
 
-def _split(table: Table, test: Collection[str]) -> SplitTables:
-    tests = table.frame["label"].isin(list(test))
-    return SplitTables(table.frame[~tests].reset_index(drop=True), table.frame[tests].reset_index(drop=True))
+def _split(
+    table: Table,
+    test: Collection[str],
+    groups: Indices | None = None,
+    random_seed: int = RANDOM_SEED,
+    unknown_tests: "pd.Series[bool] | None" = None,
+) -> SplitTables:
+    """Return the sides: `test` has the classes of the test, and images of unknown identity go by `unknown_tests`.
+
+    None puts each where the known images of its group are, and draws of the others the share that the test has of the
+    known images.
+    """
+    tests = table.frame["label"].isin(list(test)).to_numpy()
+    if table.is_unknown.any():
+        drawn = _draw_unknown(table, tests, groups, random_seed) if unknown_tests is None else unknown_tests
+        tests = np.where(table.is_unknown, drawn, tests)
+    train, test_rows = (table.frame[rows].reset_index(drop=True) for rows in (~tests, tests))
+    return SplitTables(train, test_rows, table.unknown_label)
+
+
+def _draw_unknown(
+    table: Table, tests: NDArray[np.bool_], groups: Indices | None, random_seed: int
+) -> NDArray[np.bool_]:
+    """Return (N,) whether an image of unknown identity goes to the test; without meaning for the other rows.
+
+    Args:
+        table: The rows.
+        tests: (N,) whether a row of known identity is of the test.
+        groups: (N,) numbers, as from `group_rows`; the images of a group go to one side.
+        random_seed: Draws the groups without an image of known identity.
+    """
+    unknown = table.is_unknown
+    of = np.arange(len(tests)) if groups is None else groups
+    count = int(of.max()) + 1
+    known, in_test = np.bincount(of[~unknown], minlength=count), np.bincount(of[~unknown & tests], minlength=count)
+    side = (known > 0) & (known == in_test)  # of each group; to train where it has images on both sides
+    sizes = np.bincount(of[unknown], minlength=count)
+    order = row_order(table.frame)
+    rest = of[order][unknown[order]]
+    rest = np.array(list(dict.fromkeys(rest[known[rest] == 0].tolist())), np.int64)  # in the order of the file names
+    rest = np.random.default_rng(random_seed).permutation(rest)
+    share = float(tests[~unknown].mean())
+    drawn = np.searchsorted(np.cumsum(sizes[rest]) - sizes[rest] / 2, share * sizes[rest].sum())
+    side[rest[:drawn]] = True
+    return np.asarray(side[of])
 
 
 def _classes(count: int) -> str:

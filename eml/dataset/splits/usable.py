@@ -67,6 +67,7 @@ def choose_split(table: Table, groups: Indices | None = None) -> SplitChoice | N
         table: The rows.
         groups: (N,) numbers, as from `group_rows`, that the strategy `ratio` keeps on one side.
     """
+    table, groups = _known(table, groups)
     without_folds: SplitChoice | None = None
     for by, ratio in [*(("ratio", ratio) for ratio in RATIOS), ("alternate", None), ("counts", None)]:
         try:
@@ -94,6 +95,7 @@ def choose_folds(table: Table, groups: Indices | None = None) -> FoldChoice | No
         table: The rows.
         groups: (N,) numbers, as from `group_rows`.
     """
+    table, groups = _known(table, groups)
     for choice in _choices(table.frame):
         try:
             frame = add_folds(table, choice.k, by=choice.by, groups=groups)
@@ -130,11 +132,17 @@ def usable_folds(
             raise
         problems = [f"{problem.partition('. Give ')[0]}. {_advice(choice)}" for problem in error.problems]
         raise DataError(problems, code=error.code, parameter=error.parameter) from None
-    if (problem := fold_problem(frame)) is None:
+    if (problem := fold_problem(frame[~table.is_unknown])) is None:
         return frame
+    table, groups = _known(table, groups)
     largest = _largest_k(table, k, random_seed, by, groups)
     advice = f"Give `k={largest}` or less" if largest else _advice(choose_folds(table, groups))
     raise DataError(f"{table.name}: {k} folds by {by}: {problem}. {advice}", code="unusable-folds", parameter="k")
+
+
+def _known(table: Table, groups: Indices | None) -> tuple[Table, Indices | None]:
+    """Return the rows of known identity and their groups: the others are of no class, and change no split or fold."""
+    return table.known, None if groups is None else groups[~table.is_unknown]
 
 
 def _largest_k(table: Table, below: int, random_seed: int, by: FoldBy, groups: Indices | None) -> int | None:

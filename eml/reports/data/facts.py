@@ -156,6 +156,9 @@ class DataFacts:
     not_compared: str | None
     """Why there are no look-alikes."""
     tables: list[TableState]
+    unknown_label: str | None = None
+    unknown_images: int = 0
+    """Those of `images` with the unknown label, which is no class."""
 
 
 def count_classes(labels: "pd.Series[str]") -> ClassSizes:

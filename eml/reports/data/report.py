@@ -1,6 +1,6 @@
 """From a table to its data report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def examine(
         DataError: The table's hashes cannot be used.
     """
     frame = table.frame
-    files = Table(frame.drop_duplicates("file_name").reset_index(drop=True), table.root, table.path)
+    files = replace(table, frame=frame.drop_duplicates("file_name").reset_index(drop=True))
     not_compared = _reason_not_to_compare(table)
     look_alikes = find_look_alikes(files, threshold, progress) if not_compared is None else None
     facts = DataFacts(
@@ -68,10 +68,12 @@ def examine(
         table=table.path or None,
         root=table.root,
         images=len(files.frame),
-        classes=int(files.frame["label"].nunique()),
+        classes=int(files.known.frame["label"].nunique()),
+        unknown_label=table.unknown_label,
+        unknown_images=int(files.is_unknown.sum()),
         bytes=int(files.frame["bytes"].sum()) if "bytes" in files.frame.columns else None,
         boxes=len(frame) if len(frame) > len(files.frame) else None,
-        class_sizes=count_classes(frame["label"]),
+        class_sizes=count_classes(table.known.frame["label"]),
         sizes=measure_sizes(files.frame),
         formats=count_formats(files.frame),
         errors=count_unusable(table.path, ERRORS_LISTED),

@@ -69,7 +69,7 @@ def suggest(
         facts: Its numbers.
         root: The folder of the images, as the commands name it; None if they need none.
     """
-    labels = sorted(set(table.frame["label"]))
+    labels = sorted(set(table.known.frame["label"]))
     if SPLITS.issuperset(label.lower() for label in labels):
         reason = f"the classes are {', '.join(labels)}: these look like splits, each with the classes inside"
         return [Suggestion(_command("eml", "scan", table.root / label), [reason]) for label in labels]
@@ -175,6 +175,7 @@ def _single_images(table: Table, removals: list[_Removal]) -> list[_Removal]:
     left = np.ones(len(table.frame), bool)
     for removal in removals:
         left &= ~removal.rows
+    left &= ~table.is_unknown
     labels = table.frame["label"]
     sizes = labels[left].value_counts()
     single = left & (labels.map(sizes) == 1).to_numpy()
@@ -189,7 +190,7 @@ def _suggest_split(table: Table, arguments: Arguments, *, stale: bool) -> tuple[
     choice = choose_split(table, small_groups(table))
     if choice is None:
         return [], table
-    test, classes = choice.sides.test_counts.classes, table.frame["label"].nunique()
+    test, classes = choice.sides.test_counts.classes, table.known.frame["label"].nunique()
     why = "the split is older than its source" if stale else "no test classes are set aside"
     reason = f"{why}: {test:,} of {classes:,} classes, never seen in training, would give an honest measurement"
     command = _command("eml", "split", *arguments, *option_words(choice.options))
@@ -201,7 +202,7 @@ def _suggest_kfold(table: Table, arguments: Arguments, *, stale: bool) -> list[S
     choice = choose_folds(table, small_groups(table))
     if choice is None:
         return []
-    sizes = table.frame["label"].value_counts()
+    sizes = table.known.frame["label"].value_counts()
     why = "the folds are older than their source" if stale else "there are no folds for validation during training"
     if choice.by == "images":
         rest = f"the median class has {sizes.median():,g} images, enough for {choice.text}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eml.dataset.ancestry import staleness
-from eml.dataset.sidecar import read_sidecar, written_by_eml
+from eml.dataset.sidecar import read_sidecar, recorded_unknown_label, written_by_eml
 from eml.dataset.table import SUFFIXES, read_columns
 from eml.errors import DataError
 
@@ -49,13 +49,14 @@ def read_table_states(folder: Path) -> list[TableState]:
             labels = read_columns(path, ["label"])["label"]
         except DataError:  # the user's own file of that name; a command that reads it says so
             labels = None
+        unknown = recorded_unknown_label(path)
         states[path] = TableState(
             table=path.name,
             step=command,
             command=sidecar.command if sidecar else None,
             created=sidecar.created if sidecar else None,
             images=None if labels is None else len(labels),
-            classes=None if labels is None else int(labels.nunique()),
+            classes=None if labels is None else int(labels[labels != unknown].nunique()),
             state=_state(path),
         )
     return list(states.values())

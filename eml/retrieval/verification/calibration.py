@@ -29,6 +29,7 @@ from eml.retrieval.verification.open_set import OpenSet, OpenSetQueries
 from eml.retrieval.verification.pair_counts import AcceptedPairs, all_pairs
 
 SEED, RESAMPLES, RESAMPLES_OF_HALF, SPLITS = 28, 500, 200, 5
+NO_PAIRS = "images of unknown identity are in no pair, so they play no part in this threshold"
 BINS = np.linspace(-1, 1, 201)
 TIGHTER = np.linspace(1, 0, 41)[:-1]  # shares of the goal's errors among which the threshold's is searched
 
@@ -72,6 +73,9 @@ def calibrate(
 ) -> ThresholdCalibration:
     """Choose the lowest threshold that can be expected to meet the goal on other classes, and check it.
 
+    Images of unknown identity are queries without a right answer, and distractors; each is drawn like a class. They
+    are in no pair.
+
     `choose_threshold` says how it is chosen. Images of a class stay together in resamples and splits, since they are
     alike.
 
@@ -88,8 +92,11 @@ def calibrate(
         DataError: Embeddings are NaN, infinite or zero; all pairs are of one kind; so few images or classes cannot
             show the goal (the message says which goals they can show); or no threshold reaches the precision.
     """
-    refuse_few_classes(data.classes)
-    queries, accepted = data.search(), all_pairs(data.embeddings, data.labels)
+    known = data.known
+    refuse_few_classes(known.classes)
+    notes = [NO_PAIRS] if goal.kind == "pair_far" and data.num_unknown else []
+    data = known if goal.kind == "pair_far" else data
+    queries, accepted = data.search(), all_pairs(known.embeddings, known.labels)
     counts = _counts(data, queries, accepted)
     refuse_stricter(goal, counts)
     criterion = make_criterion(goal, data, queries, accepted)
@@ -98,19 +105,19 @@ def calibrate(
         raise DataError([unreachable(criterion, goal)])
     choice = choose_threshold(criterion, goal, resamples, seed)
     if np.isnan(choice.threshold.value):
-        raise DataError([too_few_classes(goal, data.classes, choice.expected)])
+        raise DataError([too_few_classes(goal, known.classes, choice.expected)])
     threshold = choice.final(strict)
     same, different = _histograms(accepted)
     return ThresholdCalibration(
         goal=goal,
         threshold=threshold,
         plain=plain,
-        measured=measure_rates(data, queries, accepted, threshold.value),
+        measured=measure_rates(known, queries, accepted, threshold.value),
         held_out=list(_held_out_rates(data, queries, goal, criterion, strict, splits, seed)),
         counts=counts,
         same=same,
         different=different,
-        notes=notes_on(goal, counts, criterion, plain),
+        notes=notes + notes_on(goal, counts, criterion, plain),
     )
 
 
@@ -224,39 +231,43 @@ def restrict_criterion(
     return part if part.reaches(goal.value) else make_criterion(goal, data.among(codes), queries)
 
 
-def split_classes(classes: int, splits: int, seed: int) -> Iterator[tuple[Integers, Integers]]:
-    """Yield two random halves of the classes 0…C−1, `splits` times."""
+def split_classes(classes: int, splits: int, seed: int, unknown: int = 0) -> Iterator[tuple[Integers, Integers]]:
+    """Yield two random halves of the labels 0…C−1, `splits` times; the last `unknown` of them are halved too."""
     random = np.random.default_rng(seed)
     for _ in range(splits):
-        order = random.permutation(classes)
-        yield np.sort(order[: classes // 2]), np.sort(order[classes // 2 :])
+        known = random.permutation(classes - unknown)
+        parts = [known, classes - unknown + random.permutation(unknown)] if unknown else [known]
+        yield (
+            np.sort(np.concatenate([part[: len(part) // 2] for part in parts])),
+            np.sort(np.concatenate([part[len(part) // 2 :] for part in parts])),
+        )
 
 
 def measure_rates(
-    data: OpenSet, queries: OpenSetQueries, accepted: AcceptedPairs, threshold: float
+    known: OpenSet, queries: OpenSetQueries, accepted: AcceptedPairs, threshold: float
 ) -> dict[str, Estimate]:
     """Measure the rates at a threshold, each with its 95 % interval.
 
     Args:
-        data: The images, their labels 0…C−1.
-        queries: The result of `data.search()`.
-        accepted: The counts of all pairs of the images.
+        known: The images of known identity, their labels 0…C−1.
+        queries: The result of `search()` of all images.
+        accepted: The counts of all pairs of known images.
         threshold: A cosine.
 
     Returns:
         recognised, precision, accepted, false_accept_rate and pair_false_accept_rate, defined as in
         `measure_acceptance`, without shares of nothing.
     """
-    known = queries.known
-    top = known & (queries.top >= threshold)
+    answerable = queries.known
+    top = answerable & (queries.top >= threshold)
     shares = {
-        "recognised": (top & queries.right, known),
+        "recognised": (top & queries.right, answerable),
         "precision": (top & queries.right, top),
-        "accepted": (top, known),
+        "accepted": (top, answerable),
     }
     rates = {name: _share(part, whole, queries) for name, (part, whole) in shares.items() if whole.any()}
     place = max(0, int(np.searchsorted(-accepted.threshold, -threshold, side="right")) - 1)
-    pairs = DifferentPairs.above(data.embeddings, data.labels, threshold, int(accepted.different[place]))
+    pairs = DifferentPairs.above(known.embeddings, known.labels, threshold, int(accepted.different[place]))
     for criterion in (UnknownQueries.from_queries(queries), pairs):
         value = criterion.rate(threshold)
         if not np.isnan(value):
@@ -277,7 +288,7 @@ def _share(part: Booleans, whole: Booleans, queries: OpenSetQueries) -> Estimate
 def _held_out_rates(
     data: OpenSet, queries: OpenSetQueries, goal: Goal, criterion: Criterion, strict: bool, splits: int, seed: int
 ) -> Iterator[float]:
-    for halves in split_classes(data.classes, splits, seed):
+    for halves in split_classes(data.classes, splits, seed, data.num_unknown):
         first, second = (restrict_criterion(criterion, goal, data, queries, codes) for codes in halves)
         for chosen_on, measured_on in ((first, second), (second, first)):
             threshold = choose_threshold(chosen_on, goal, RESAMPLES_OF_HALF, seed).final(strict).value
@@ -287,7 +298,8 @@ def _held_out_rates(
 def _counts(data: OpenSet, queries: OpenSetQueries, accepted: AcceptedPairs) -> dict[str, int]:
     return {
         "images": len(data.labels),
-        "classes": data.classes,
+        "classes": data.classes - data.num_unknown,
+        **({"unknown_images": data.num_unknown} if data.num_unknown else {}),
         "known_queries": int(queries.known.sum()),
         "unknown_queries": int((queries.nearest_other_class > -np.inf).sum()),
         "same_pairs": int(accepted.same[-1]),

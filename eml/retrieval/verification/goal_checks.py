@@ -68,18 +68,20 @@ def refuse_few_classes(classes: int) -> None:
         )
 
 
-def refuse_hopeless(goal: Goal, labels: Integers, queries: int) -> None:
+def refuse_hopeless(goal: Goal, labels: Integers, queries: int, unknown_queries: int = 0) -> None:
     """Raise what `refuse_stricter` raises, as far as it is known before images are embedded.
 
     Args:
         goal: The goal.
-        labels: (N,) integers, the classes of all images.
-        queries: The number of queries.
+        labels: (N,) integers, the classes of all images of known identity.
+        queries: The number of their queries.
+        unknown_queries: The number of queries of unknown identity.
     """
     sizes = np.unique(labels, return_counts=True)[1].astype(np.int64)
     refuse_few_classes(len(sizes))
     pairs = int((len(labels) ** 2 - (sizes**2).sum()) // 2)
-    refuse_stricter(goal, {"unknown_queries": queries, "known_queries": queries, "different_pairs": pairs})
+    unknown = queries + unknown_queries
+    refuse_stricter(goal, {"unknown_queries": unknown, "known_queries": queries, "different_pairs": pairs})
 
 
 def refuse_stricter(goal: Goal, counts: dict[str, int]) -> None:

@@ -133,6 +133,8 @@ class OpenSet:
         groups: (N,) a group such as the camera, −1 for none. Gallery images of the query's class and group are left
             out.
         within: (N,) integers. Only gallery images of the query's value are compared with it.
+        unknown: (N,) whether an image is of unknown identity. Each has a label of its own, after those of the classes,
+            and is not compared with the others, since two of them may show the same thing.
     """
 
     embeddings: Tensor
@@ -141,6 +143,7 @@ class OpenSet:
     gallery: Integers
     groups: Integers | None = None
     within: Integers | None = None
+    unknown: Booleans | None = None
 
     @classmethod
     def leave_one_out(cls, embeddings: Tensor, labels: Integers) -> "OpenSet":
@@ -149,8 +152,18 @@ class OpenSet:
 
     @property
     def classes(self) -> int:
-        """The number of classes C."""
+        """The number of labels C: of classes, and of images of unknown identity."""
         return int(self.labels.max()) + 1
+
+    @property
+    def num_unknown(self) -> int:
+        """The number of images of unknown identity."""
+        return 0 if self.unknown is None else int(self.unknown.sum())
+
+    @property
+    def known(self) -> "OpenSet":
+        """The images of known identity; the set itself where all are."""
+        return self.among(np.arange(self.classes - self.num_unknown)) if self.num_unknown else self
 
     def search(self) -> OpenSetQueries:
         """Search the queries' nearest images and nearest classes. Labels must be 0…C−1, C at least 2.
@@ -182,6 +195,7 @@ class OpenSet:
             gallery[gallery >= 0],
             None if self.groups is None else self.groups[rows],
             None if self.within is None else self.within[rows],
+            None if self.unknown is None else self.unknown[rows],
         )
 
 
@@ -214,6 +228,7 @@ def _find_answers(data: OpenSet, unit: UnitRows, positions: Integers) -> tuple[T
         None if values is None else torch.tensor(values, device=device) for values in (data.groups, data.within)
     )
     labels, queries, gallery = (torch.tensor(a, device=device) for a in (data.labels, positions, data.gallery))
+    unknown = None if data.unknown is None else torch.tensor(data.unknown, device=device)
     best = torch.full((2, len(queries)), -torch.inf, dtype=unit.dtype, device=device)
     place = torch.zeros(2, len(queries), dtype=torch.int64, device=device)
     for first, tile in similarity_tiles(unit.select(positions), unit, positions=data.gallery, columns=BLOCK):
@@ -225,6 +240,8 @@ def _find_answers(data: OpenSet, unit: UnitRows, positions: Integers) -> tuple[T
             tile.masked_fill_(same & together, -torch.inf)
         if within is not None:
             tile.masked_fill_(within[queries, None] != within[block], -torch.inf)
+        if unknown is not None:
+            tile.masked_fill_(unknown[queries, None] & unknown[block], -torch.inf)
         for kind, hidden in enumerate((~same, same)):
             values, places = tile.masked_fill(hidden, -torch.inf).max(1)
             better = values > best[kind]
@@ -247,6 +264,7 @@ def find_nearest_classes(data: OpenSet) -> NearestClasses:
     device = unit.device
     labels, gallery = torch.tensor(data.labels, device=device), torch.tensor(data.gallery, device=device)
     within = None if data.within is None else torch.tensor(data.within, device=device)
+    unknown = None if data.unknown is None else torch.tensor(data.unknown, device=device)
     similarities, nearest = [], []
     for positions in _split(data.queries, max(1, min(QUERIES, BLOCK * QUERIES // classes))):
         queries = torch.tensor(positions, device=device)
@@ -255,6 +273,8 @@ def find_nearest_classes(data: OpenSet) -> NearestClasses:
             block = gallery[first : first + BLOCK]
             if within is not None:
                 tile.masked_fill_(within[queries, None] != within[block], -torch.inf)
+            if unknown is not None:
+                tile.masked_fill_(unknown[queries, None] & unknown[block], -torch.inf)
             best.scatter_reduce_(1, labels[block].expand(len(queries), -1), tile, "amax")
         best[torch.arange(len(queries), device=device), labels[queries]] = -torch.inf
         values, codes = best.topk(count, dim=1)
@@ -276,14 +296,18 @@ def measure_acceptance(data: OpenSet, threshold: float) -> dict[str, Any]:
         that are accepted and right. false_accept_rate: share of the unknown queries that are accepted.
         pair_true_accept_rate, pair_false_accept_rate: share of all pairs of images of the same class, and of different
         classes, that are accepted. known_queries, unknown_queries, same_pairs, different_pairs: how many there are.
+        With images of unknown identity also unknown_identity_accepted, the share of these queries alone that are
+        accepted, and unknown_identity_queries, their number. They are in no pair.
 
     Raises:
         DataError: Embeddings are NaN, infinite or zero.
     """
-    answers, pairs = find_answers(data), count_pairs_at(data.embeddings, data.labels, threshold)
+    paired = np.ones(len(data.labels), bool) if data.unknown is None else ~data.unknown
+    answers = find_answers(data)
+    pairs = count_pairs_at(data.embeddings[torch.from_numpy(paired)], data.labels[paired], threshold)
     known, unknown = answers.known, answers.nearest_other_class > -np.inf
     accepted = known & (answers.top >= threshold)
-    return {
+    rates = {
         "threshold": threshold,
         "accepted": _share(accepted, known),
         "precision": _share(accepted & answers.right, accepted),
@@ -296,6 +320,10 @@ def measure_acceptance(data: OpenSet, threshold: float) -> dict[str, Any]:
         "same_pairs": pairs.all_same,
         "different_pairs": pairs.all_different,
     }
+    if data.unknown is not None and (strangers := unknown & data.unknown[data.queries]).any():
+        rates["unknown_identity_accepted"] = _share(strangers & (answers.top >= threshold), strangers)
+        rates["unknown_identity_queries"] = int(strangers.sum())
+    return rates
 
 
 def _share(part: Booleans, whole: Booleans) -> float | None:

@@ -308,6 +308,7 @@ def test_summary_counts(root: Path) -> None:
         "formats": {"JPEG": 4, "PNG": 1},
         "errors": {"not_in_a_class": 1},
         "blank": 0,
+        "unknown_images": 0,
     }
 
 

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 
-from eml.retrieval.verification.calibration import calibrate, choose_threshold, make_criterion, restrict_criterion
+from eml.retrieval.verification.calibration import (
+    calibrate,
+    choose_threshold,
+    make_criterion,
+    restrict_criterion,
+    split_classes,
+)
 from eml.retrieval.verification.different_pairs import DifferentPairs
 from eml.retrieval.verification.goal_checks import Goal
-from eml.retrieval.verification.open_set import measure_acceptance
+from eml.retrieval.verification.open_set import OpenSet, measure_acceptance
 from tests.retrieval.verification.image_sets import classes
 
 
@@ -57,3 +63,23 @@ def test_calibration_says_what_was_found() -> None:
     again = calibrate(data, Goal("far", 0.1), resamples=60, splits=2)
     assert (again.threshold, again.held_out) == (found.threshold, found.held_out)
     assert calibrate(data, Goal("far", 0.1), resamples=60, splits=2, seed=1).held_out != found.held_out
+
+
+def test_images_of_unknown_identity_count_as_unknown_queries_and_in_no_pair() -> None:
+    data = classes(24, 5)
+    unknown = np.arange(120) >= 80
+    labels = np.where(unknown, np.arange(120) - 64, data.labels)
+    images = OpenSet(data.embeddings, labels, np.arange(120), np.arange(120), unknown=unknown)
+    found = calibrate(images, Goal("far", 0.1))
+    assert found.counts["classes"] == 16
+    assert found.counts["unknown_images"] == 40
+    assert (found.counts["known_queries"], found.counts["unknown_queries"]) == (80, 120)
+    assert found.counts["same_pairs"] + found.counts["different_pairs"] == 80 * 79 // 2
+    rates = measure_acceptance(images, found.threshold.value)
+    assert found.measured["false_accept_rate"].value == pytest.approx(rates["false_accept_rate"])
+    pairs = calibrate(images, Goal("pair_far", 0.05))
+    assert pairs.threshold == calibrate(images.known, Goal("pair_far", 0.05)).threshold
+    assert "play no part" in pairs.notes[0]
+    for first, second in split_classes(56, 2, 0, unknown=40):
+        assert sorted([*first, *second]) == list(range(56))
+        assert (first < 16).sum() == (second < 16).sum() == 8

@@ -83,3 +83,25 @@ def test_what_a_threshold_accepts_is_counted() -> None:
         assert found[name] == pytest.approx((cosine[kind] >= threshold).mean())
     assert found["same_pairs"] + found["different_pairs"] == 435
     assert measure_acceptance(OpenSet.leave_one_out(data.embeddings, labels), 2.0)["precision"] is None
+
+
+def test_images_of_unknown_identity_are_strangers_and_distractors_but_nothing_to_one_another() -> None:
+    data = classes(6, 5)
+    unknown = np.arange(30) >= 20  # ten images, each with a label of its own
+    labels = np.where(unknown, np.arange(30) - 16, data.labels)
+    data.embeddings[21] = data.embeddings[20]  # two that are nearest to each other
+    images = OpenSet(data.embeddings, labels, np.arange(30), np.arange(30), unknown=unknown)
+    cosine, found, listed = similarities(data), find_answers(images), find_nearest_classes(images)
+    for query in range(30):
+        strangers = [g for g in range(30) if labels[g] != labels[query] and not (unknown[g] and unknown[query])]
+        expected = max(cosine[query, g] for g in strangers)
+        assert found.nearest_other_class[query] == pytest.approx(expected, abs=1e-6)
+        assert listed.similarity[query, 0] == pytest.approx(expected, abs=1e-6)
+        assert found.known[query] == (not unknown[query])
+    threshold = float(np.median(found.nearest_other_class[20:]))
+    rates = measure_acceptance(images, threshold)
+    assert rates["unknown_identity_accepted"] == np.mean(found.nearest_other_class[20:] >= threshold)
+    assert (rates["known_queries"], rates["unknown_queries"], rates["unknown_identity_queries"]) == (20, 30, 10)
+    assert rates["same_pairs"] + rates["different_pairs"] == 20 * 19 // 2
+    assert images.known.classes == 4
+    assert len(images.among(np.array([0, 1, 5])).labels) == 11

@@ -1,0 +1,73 @@
+"""The unknown label: a label such as `new_whale`, whose images are of unknown identity and form no class."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from eml.config.text import closest, listed
+from eml.dataset.sidecar import UNKNOWN_LABEL
+from eml.dataset.table import Table
+from eml.errors import DataError
+
+TELLING = {
+    *("unknown", "unknowns", "unk", "unidentified", "unlabeled", "unlabelled", "unsorted", "undefined", "unclassified"),
+    *("new_whale", "new_individual", "new", "other", "others", "misc", "none", "na", "nan", "null", "noise"),
+    *("background", "distractor", "distractors", "junk", "-1", "?", "no_label", "nolabel"),
+}
+"""Labels, in lower case with underscores, that seldom name a class."""
+NEAREST = 3  # labels named when the one that was given is in no row
+
+
+def with_unknown_label(table: Table, label: str | None) -> Table:
+    """Return the table with another unknown label; unchanged for None, which keeps what its sidecar says.
+
+    Raises:
+        DataError: No row has the label.
+    """
+    if label is None:
+        return table
+    labels = table.frame["label"].unique()
+    if label not in labels and label != table.unknown_label:
+        text = f"{table.name}: `unknown_label` {label!r}: no image has this label"
+        raise DataError(f"{text}. {_nearest(label, labels)}", code="unknown-choice", parameter="unknown_label")
+    return replace(table, unknown_label=label)
+
+
+def with_label_if_present(table: Table, label: str | None) -> Table:
+    """Return the table with an unknown label that another file recorded, where the table has it and no other one."""
+    if label is None or table.unknown_label is not None or not (table.frame["label"] == label).any():
+        return table
+    return replace(table, unknown_label=label)
+
+
+def unknown_label_notes(table: Table) -> dict[str, Any]:
+    """Return what the sidecar of a table made from this one keeps of its unknown label."""
+    return {} if table.unknown_label is None else {UNKNOWN_LABEL: table.unknown_label}
+
+
+def unknown_label_hint(table: Table) -> str | None:
+    """Return a line on the largest class where its label reads like one of unknown images; None for others."""
+    if table.unknown_label is not None:
+        return None
+    sizes = table.frame["label"].value_counts()
+    largest = str(sizes.index[0])
+    if len(sizes) < 2 or sizes.iloc[0] == sizes.iloc[1] or _plain(largest) not in TELLING:
+        return None
+    return (
+        f"the largest class is {largest!r} with {sizes.iloc[0]:,} images. If these are images of unknown identity, not "
+        f"of one class, set `unknown_label={largest}`: they are then never trained on and no right answers"
+    )
+
+
+def _nearest(label: str, labels: Iterable[str]) -> str:
+    known, nearest = [str(name) for name in labels], list[str]()
+    while len(nearest) < NEAREST and (match := closest(label, [name for name in known if name not in nearest])):
+        nearest.append(match)
+    if nearest:
+        return f"The nearest labels: {listed(map(repr, nearest))}"
+    shown = listed(map(repr, sorted(known)[:5])) + (" …" if len(known) > 5 else "")
+    return f"Its labels: {shown}"
+
+
+def _plain(label: str) -> str:
+    return "_".join(label.casefold().replace("-", " ").replace("_", " ").split())

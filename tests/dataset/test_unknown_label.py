@@ -1,0 +1,170 @@
+"""Images of unknown identity, such as whale competitions' new_whale: no class anywhere, and kept from step to step."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import eml
+from eml.dataset.duplicates.dedup import DedupRules
+from eml.dataset.filter import FilterRules, filter_table
+from eml.dataset.merge import merge_tables
+from eml.dataset.pipeline import resolve
+from eml.dataset.splits.folds import add_folds, balance
+from eml.dataset.splits.leak_audit import audit_folds
+from eml.dataset.splits.split import SplitTables, split_by_alternate, split_by_column, split_by_counts, split_by_ratio
+from eml.dataset.table import Table, read_table
+from eml.dataset.unknown_label import unknown_label_hint, with_unknown_label
+from eml.errors import DataError
+
+UNKNOWN = "new_whale"
+
+
+def whales(classes: int = 10, images: int = 6, unknown: int = 25) -> Table:
+    labels = [f"w{number}" for number in range(classes) for _ in range(images)] + [UNKNOWN] * unknown
+    names = [f"{label}/{row:03}.jpg" for row, label in enumerate(labels)]
+    return Table(pd.DataFrame({"label": labels, "file_name": names}), Path("/whales"), unknown_label=UNKNOWN)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four classes of five images; new_whale has eight and a copy of an image of a."""
+    random = np.random.default_rng(0)
+    for label, count in (("a", 5), ("b", 5), ("c", 5), ("d", 5), (UNKNOWN, 8)):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(count):
+            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+            image = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)
+            image.save(tmp_path / "photos" / label / f"{number}.png")
+    copy = tmp_path / "photos" / UNKNOWN / "copy.png"
+    copy.write_bytes((tmp_path / "photos" / "a" / "0.png").read_bytes())
+    return tmp_path / "photos"
+
+
+def test_the_label_is_told_once_and_every_later_table_keeps_it(folder: Path) -> None:
+    scan = eml.scan(folder, unknown_label=UNKNOWN)
+    assert (scan.facts.images, scan.facts.classes, scan.facts.unknown_images) == (29, 4, 9)
+    assert scan.facts.images_per_class.max == 5
+    filtered = eml.filter(folder, dedup=True, scope="dataset", min_per_class=2).filtered
+    assert (filtered.counts.classes, filtered.counts.unknown_images, filtered.counts.conflict_images) == (4, 8, 0)
+    removed = filtered.removed[["file_name", "reason", "kept"]].to_numpy().tolist()
+    assert removed == [[f"{UNKNOWN}/copy.png", "duplicate", "a/0.png"]]  # the known one stays
+    split = eml.split(folder, by="ratio", test_ratio=0.5, query_gallery=True)
+    assert {side: (of.classes, of.unknown_images) for side, of in split.counts.items()} == {
+        "train": (2, 4),
+        "test": (2, 4),
+    }
+    strangers = split.test[split.test["label"] == UNKNOWN]
+    assert strangers[["is_query", "is_gallery"]].to_numpy(bool).all()
+    eml.kfold(folder, k=2)
+    for name in ("dataset_info", "dataset_info_filtered", "dataset_train", "dataset_test", "folds"):
+        assert read_table(folder / f"{name}.csv").unknown_label == UNKNOWN, name
+    assert UNKNOWN not in (folder / "classes_test.csv").read_text()
+    merged = eml.merge([f"x={folder}/dataset_train.csv", f"y={folder}/dataset_test.csv"], out=folder.parent / "both")
+    table = read_table(merged.written[0])
+    assert table.unknown_label == UNKNOWN
+    assert table.is_unknown.sum() == 8
+
+
+def test_a_label_that_no_image_has_is_refused_with_the_nearest_ones(folder: Path) -> None:
+    with pytest.raises(DataError) as error:
+        eml.scan(folder, unknown_label="new_whales")
+    (problem,) = error.value.problems
+    assert problem.endswith("`unknown_label` 'new_whales': no image has this label. The nearest labels: 'new_whale'")
+    assert (problem.code, problem.parameter) == ("unknown-choice", "unknown_label")
+    with pytest.raises(DataError, match="Its labels: 'new_whale', 'w0', 'w1', 'w2', 'w3' …"):
+        with_unknown_label(whales(), "zzzzzz")
+
+
+def test_a_largest_class_that_reads_like_unknown_images_is_only_hinted_at(folder: Path) -> None:
+    plain = replace(whales(), unknown_label=None)
+    assert "set `unknown_label=new_whale`" in (unknown_label_hint(plain) or "")
+    assert unknown_label_hint(whales()) is None
+    assert unknown_label_hint(replace(whales(unknown=3), unknown_label=None)) is None  # not the largest
+    lines: list[str] = []
+    assert resolve(folder, "filter", report=lines.append).unknown_label is None
+    assert any("the largest class is 'new_whale'" in line for line in lines)
+
+
+def test_small_class_limits_and_exact_conflicts_leave_unknown_images_alone() -> None:
+    table = whales(classes=3, images=3, unknown=1)
+    frame = table.frame.assign(content=[f"{row:032x}" for row in range(10)], hash=[f"{row:016x}" for row in range(10)])
+    frame.loc[9, "content"] = frame.loc[0, "content"]
+    kept = filter_table(replace(table, frame=table.frame), FilterRules(min_per_class=2))
+    assert len(kept.kept) == 10
+    rules = FilterRules(dedup=DedupRules(threshold=0, hash_only=True))
+    one = filter_table(replace(table, frame=frame), rules)
+    assert one.removed[["file_name", "kept"]].to_numpy().tolist() == [["new_whale/009.jpg", "w0/000.jpg"]]
+    assert one.conflicts.empty
+    as_class = filter_table(replace(table, frame=frame, unknown_label=None), rules)
+    assert len(as_class.conflicts) == 2  # as before, where nobody says that the label is unknown
+
+
+@pytest.mark.parametrize("by", ["images", "class"])
+def test_unknown_images_are_spread_over_the_folds_and_change_no_other(by: Any) -> None:
+    table = whales()
+    groups = np.arange(len(table.frame))
+    groups[-1] = groups[0]  # an unknown image that looks like a known one
+    frame = add_folds(table, 5, by=by, groups=groups)
+    known, unknown = frame[~table.is_unknown], frame[table.is_unknown]
+    assert known["fold"].tolist() == add_folds(table.known, 5, by=by)["fold"].tolist()
+    assert unknown["fold"].iloc[-1] == known["fold"].iloc[0]
+    assert sorted(unknown["fold"].iloc[:-1].value_counts()) == [4, 5, 5, 5, 5]
+    counts = balance(table, frame, 5, by, groups)
+    assert sum(fold.images for fold in counts.folds) == 60
+    assert sum(fold.unknown for fold in counts.folds) == 25
+    assert UNKNOWN not in audit_folds(replace(table, frame=frame)).shared_classes
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        lambda table, groups: split_by_ratio(table, 0.3, groups=groups),
+        lambda table, groups: split_by_alternate(table, groups),
+        lambda table, groups: split_by_counts(
+            replace(table, frame=table.frame.drop([0, 6])), 6, 6, np.delete(groups, [0, 6])
+        ),
+    ],
+)
+def test_unknown_images_are_on_both_sides_in_the_share_of_the_known(
+    split: Callable[[Table, Any], SplitTables],
+) -> None:
+    table = whales()
+    groups = np.arange(len(table.frame))
+    sides = split(table, groups)
+    share = sides.test_counts.images / (sides.test_counts.images + sides.train_counts.images)
+    assert sides.test_counts.unknown_images == pytest.approx(25 * share, abs=0.51)
+    assert sides.test_counts.unknown_images + sides.train_counts.unknown_images == 25
+    assert sides.test_counts.classes + sides.train_counts.classes == 10
+    label = sides.test["label"].iloc[0]
+    like = table.frame.index[table.frame["label"] == label][-1]
+    groups[-1] = groups[like]
+    assert table.frame["file_name"].iloc[-1] in set(split(table, groups).test["file_name"])
+
+
+def test_a_split_by_column_takes_unknown_images_where_it_says() -> None:
+    table = whales(classes=2, unknown=4)
+    side = ["train"] * 6 + ["test"] * 6 + ["train", "test", "test", "test"]
+    sides = split_by_column(replace(table, frame=table.frame.assign(side=side)), "side")
+    assert (sides.train_counts.unknown_images, sides.test_counts.unknown_images) == (1, 3)
+
+
+def test_merged_tables_have_one_unknown_label(tmp_path: Path) -> None:
+    first = replace(whales(2, 2, 2), root=tmp_path / "x")
+    second = replace(whales(2, 2, 3), root=tmp_path / "y", unknown_label="nobody")
+    second = replace(second, frame=second.frame.replace({"label": {UNKNOWN: "nobody"}}))
+    third = replace(whales(2, 2, 4), root=tmp_path / "z", unknown_label=None)
+    merged = merge_tables({"x": first, "y": second, "z": third})
+    assert merged.table.unknown_label == UNKNOWN
+    assert merged.table.is_unknown.sum() == 5
+    assert "z:new_whale" in set(merged.table.frame["label"])
+    assert merged.notes[:2] == [
+        "images of y with its unknown label 'nobody' get 'new_whale'",
+        "4 images of z have the label 'new_whale': a class there",
+    ]
+    assert merge_tables({"x": first, "z": third}, "merged").table.is_unknown.sum() == 6
