@@ -85,7 +85,7 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     values = _values(config, table, target, fitted.values, folds.fold)
     reasons = (*fitted.reasons.values(), folds.reason, FLIPS)
     path = values["data"]["table"]
-    head = "".join(f"# {line}\n" for line in [f"Made by eml init for {path}.", *reasons])
+    head = "".join(f"# {line}\n" for line in [f"Made by eml init, for {path}.", *reasons])
     write_text(target, head + "\n" + document(RunConfig, values))
     return InitResult(
         values=values,

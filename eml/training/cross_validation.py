@@ -86,7 +86,7 @@ def fit_folds(
     if len(numbers) < 2:
         count = "1 fold" if len(numbers) == 1 else "no folds"
         raise DataError(
-            f'{table.name}: has {count}, and `fold="all"` needs at least two. Run: eml kfold',
+            f'{table.name}: has {count}, and `fold="all"` needs at least two. Run: eml kfold DATASET',
             code="too-few-folds",
             parameter="fold",
         )

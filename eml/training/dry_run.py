@@ -229,7 +229,7 @@ def _warnings(parts: RunParts) -> Iterator[str]:
     if alone := int((counts == 1).sum()):
         yield (
             f"{alone:,} of {len(counts):,} classes have one image to train on, so nothing shows what their images "
-            "share. Remove them with: eml filter --min-per-class 2"
+            "share. Remove them with: eml filter DATASET --min-per-class 2"
         )
     rates = config.optimizer.lr
     if 0 < rates.class_weights < rates.backbone:

@@ -2,11 +2,15 @@
 
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from torch import Tensor
+
 from eml.errors import CheckpointError
 from eml.models.checkpoint import save_checkpoint
+from eml.models.pointers import find_checkpoint
 from eml.models.trained_on import TrainedOn
 from eml.training.build import RunParts
 from eml.training.config_changes import config_changes, decisive_settings, moved_paths
@@ -154,7 +158,17 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
     Raises:
         CheckpointError: The config differs and `accept_changes` is not set, or the table differs.
     """
+    if saved["table"] != parts.table_digest:
+        raise CheckpointError(_other_table(parts, folder), code="table-changed", parameter="data.table")
     changes = config_changes(saved["config"], parts.config)
+    if changes and (misfit := _misfit(saved, parts)):
+        lines = [
+            f"{folder.path}: cannot be resumed with another config that its state does not fit ({misfit}). Changes:",
+            *changes,
+            f"begin a new run, in another output folder; with model.weights: {folder.path} it starts from this one's "
+            "weights, if the backbone is the same",
+        ]
+        raise CheckpointError(lines, code="state-does-not-fit", parameter="resume")
     digests = saved.get("validation_tables", {})
     changes += [
         f"  validation.tables.{name}: another table"
@@ -169,16 +183,56 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
             f"resume with its own: {own}; or set `accept_changes` if you mean the changes",
         ]
         raise CheckpointError(lines, code="config-changed", parameter="accept_changes")
-    if saved["table"] != parts.table_digest:
-        raise CheckpointError(
-            f"{parts.table.name}: is not the table that the run in {folder.path} began with; restore that "
-            "table, or begin a new run",
-            code="table-changed",
-            parameter="data.table",
-        )
     if (before := len(saved["random_states"])) != parts.processes.world:
         changes.append(f"  processes: {before} → {parts.processes.world}")
     return changes
+
+
+def _other_table(parts: RunParts, folder: RunFolder) -> str:
+    """Return that the table has changed, with the command that begins a new run on it from this one's weights."""
+    frame = parts.data.frame
+    facts: dict[str, Any] = {}
+    with suppress(CheckpointError):
+        facts = folder.facts()
+    before = [facts.get("train_images"), facts.get("train_classes")]
+    now = [len(frame), len(parts.data.classes)]
+    counts = ""
+    if all(isinstance(count, int) for count in before) and before != now:
+        counts = f" ({before[0]:,} images of {before[1]:,} classes to train on then, {now[0]:,} of {now[1]:,} now)"
+    number = next(n for n in range(2, 10_000) if not folder.path.with_name(f"{folder.path.name}-{n}").exists())
+    weights = _has_checkpoint(folder)
+    settings = [*([f"model.weights={folder.path}"] if weights else []), f"output={folder.path}-{number}"]
+    settings += [f"data.table={parts.table.path}"] if parts.table.path else []
+    words = [word for setting in settings for word in ("--set", setting)]
+    command = shlex.join(["eml", "train", str(folder.path / "config.yaml"), *words])
+    return (
+        f"{parts.table.name}: is not the table that the run in {folder.path} began with{counts}, so the run cannot be "
+        f"resumed on it. Restore that table, or begin a new run{' from its weights' if weights else ''}: {command}"
+    )
+
+
+def _has_checkpoint(folder: RunFolder) -> bool:
+    try:
+        return bool(find_checkpoint(folder.path))
+    except CheckpointError:
+        return False
+
+
+def _misfit(saved: dict[str, Any], parts: RunParts) -> str:
+    """Return the first part of a state that does not fit the network or class head; "" if all fit or it is unknown."""
+    if parts.processes.world > 1:  # each process has only a part
+        return ""
+    for name, module in (("embedder", parts.embedder), ("head", parts.head)):
+        before = {key: tuple(value.shape) for key, value in saved[name].items() if isinstance(value, Tensor)}
+        now = {key: tuple(value.shape) for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                return f"{name} {key}: {_shape(before.get(key))} → {_shape(now.get(key))}"
+    return ""
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else "×".join(map(str, shape)) or "a number"
 
 
 def _load_parts(saved: dict[str, Any], parts: RunParts, folder: RunFolder) -> None:

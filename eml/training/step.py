@@ -1,6 +1,7 @@
 """The parts of an optimizer step: mixing, loss, gradient norm, the check that both are finite, the update."""
 
 import math
+import shlex
 
 from torch import Tensor
 
@@ -85,8 +86,13 @@ def check_finite(parts: RunParts, step: int, loss: float, norm: float, images: T
     raise NotFiniteError(
         f"step {step}: {problem}; {source}",
         names,
-        f"eml train {parts.config.output / 'config.yaml'} --resume --accept-changes --set optimizer.clip=5 "
-        f"--set optimizer.lr.backbone={parts.config.optimizer.lr.backbone / 2:.3g}",
+        shlex.join(
+            [
+                *("eml", "train", str(parts.config.output / "config.yaml"), "--resume", "--accept-changes"),
+                *("--set", "optimizer.clip=5"),
+                *("--set", f"optimizer.lr.backbone={parts.config.optimizer.lr.backbone / 2:.3g}"),
+            ]
+        ),
     )
 
 

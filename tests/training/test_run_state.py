@@ -1,6 +1,7 @@
 """A resumed run equals an uninterrupted one, byte for byte."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from eml.cli.app import main
 from eml.config import dump, load
-from eml.dataset.table import Table
+from eml.dataset.table import Table, write_table
 from eml.errors import CheckpointError, OutputError
 from eml.models.checkpoint import load_checkpoint
 from eml.training.config import RunConfig
@@ -62,6 +64,48 @@ def test_resuming_with_another_config_says_what_differs(config: RunConfig, table
         {"step": 3, "changes": ["batch_size: 4 → 5", "margin.m: 0.5 → 0.3"]}
     ]
     assert load(RunConfig, config.output / "config.yaml").batch_size == 5
+
+
+def test_changes_that_the_state_does_not_fit_are_refused_at_once(config: RunConfig, table: Table) -> None:
+    stop_at(config, table, 3)
+    other = changed(config, model=config.model.model_dump() | {"neck": {"type": "linear", "size": 8}})
+    for accept_changes in (False, True):
+        with pytest.raises(CheckpointError) as error:
+            fit(other, table, resume=True, accept_changes=accept_changes)
+        assert (error.value.code, error.value.parameter) == ("state-does-not-fit", "resume")
+        assert "accept_changes" not in str(error.value)
+        assert f"with model.weights: {config.output} it starts from this one's weights" in str(error.value)
+
+
+def test_a_run_whose_table_has_new_classes_names_the_command_that_starts_from_its_weights(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    run = tmp_path / "my run"
+    auto = changed(config, recipe="auto", output=run, epochs=3)
+    fewer = write_table(
+        table.frame[table.frame["label"] != "c4"], tmp_path / "my folds.csv", command="test", root=table.root
+    )
+    stop_at(auto, fewer, 2)
+    more = write_table(table.frame, tmp_path / "my folds.csv", command="test", root=table.root)
+    for accept_changes in (False, True):
+        with pytest.raises(CheckpointError) as error:
+            fit(auto, more, resume=True, accept_changes=accept_changes)
+        assert error.value.code == "table-changed"
+        told, _, command = str(error.value).partition(" or begin a new run: ")
+        assert "(16 images of 4 classes to train on then, 20 of 5 now)" in told
+        assert "accept" not in str(error.value)
+    words = ["--set", f"output={run}-2", "--set", f"data.table={more.path}"]
+    assert shlex.split(command) == ["eml", "train", f"{run}/config.yaml", *words], "there is no checkpoint yet"
+    with pytest.raises(CheckpointError):
+        fit(auto, more, resume=True)
+    fit(auto, write_table(fewer.frame, tmp_path / "my folds.csv", command="test", root=table.root), resume=True)
+    write_table(table.frame, tmp_path / "my folds.csv", command="test", root=table.root)
+    with pytest.raises(CheckpointError) as refused:
+        fit(auto, more, resume=True)
+    command = str(refused.value).partition(" or begin a new run from its weights: ")[2]
+    assert main([*shlex.split(command)[1:], "--epochs", "1"]) == 0
+    started = load(RunConfig, tmp_path / "my run-2" / "config.yaml")
+    assert (started.model.weights, started.data.table) == (run, more.path)
 
 
 def test_a_setting_that_an_earlier_version_did_not_have_is_compared_with_what_it_did(config: RunConfig) -> None:

@@ -196,7 +196,7 @@ def repeat_notes(
     if small := int(np.count_nonzero(counts < groups.size)):
         lines.append(
             f"{small:,} of {len(counts):,} classes have fewer than per_class {groups.size} images, which occur several "
-            f"times in a batch. Leave them out with: eml filter --min-per-class {groups.size}"
+            f"times in a batch. Leave them out with: eml filter DATASET --min-per-class {groups.size}"
         )
     largest = int(groups.per_epoch(counts).max())
     doublings = [groups.size << power for power in range(32) if groups.size << power < largest]
