@@ -191,7 +191,7 @@ def init(
     unknown_label: str | None = ...,
     root: str | Path | None = ...,
     out: str | Path | None = ...,
-    backbone: str = ...,
+    backbone: str | None = ...,
     weights: str = ...,
     overwrite: bool = ...,
     progress: Progress | bool | None = None,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from eml.dataset.table import Table
 
 BACKBONE = "mobilenetv2_100"
+NO_PATHS = ("pretrained", "none")
+"""Values of `weights` that name no file or folder."""
 FLIPS = "random flips mirror images left to right: set augment.flip to 0 for text, signs and other one-handed things"
 
 
@@ -33,8 +35,14 @@ class InitConfig(CommandConfig):
     out: Annotated[PathField | None, Field(description="The config to write. Default: config.yaml in `dataset`.")] = (
         None
     )
-    backbone: str = Field(BACKBONE, description="Name of a timm model.")
-    weights: PathText = Field("pretrained", description="pretrained, none (from scratch), or a weights file.")
+    backbone: str | None = Field(
+        None, description="Name of a timm model. Default: mobilenetv2_100, or that of the run that `weights` names."
+    )
+    weights: PathText = Field(
+        "pretrained",
+        description="pretrained, none (from scratch), a weights file, or the folder of a run or checkpoint to start "
+        "from, whose network, neck and image size are taken.",
+    )
     overwrite: bool = Field(False, description="Replace a config that is there.")
 
 
@@ -66,11 +74,11 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     from eml.dataset.pipeline import resolve
     from eml.files import write_text
     from eml.training.config import RunConfig
-    from eml.training.recipe import recipe
+    from eml.training.recipe import fit_to_network, recipe
 
     folder = config.dataset if config.dataset.is_dir() else config.dataset.parent
     target = config.out or folder / CONFIG_NAME
-    _check(config, target)
+    backbone = _check(config, target)
     replaced = (target,) if target.exists() else ()
     table = resolve(
         config.dataset,
@@ -82,7 +90,9 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     )
     folds = _folds(table)
     fitted = recipe(folds.rows, table.name, pretrained=config.weights != "none", held_out=folds.held_out)
+    fitted = fit_to_network(fitted, backbone, config.weights if config.weights in NO_PATHS else Path(config.weights))
     values = _values(config, table, target, fitted.values, folds.fold)
+    values["model"] = {"backbone": backbone} | values["model"]
     reasons = (*fitted.reasons.values(), folds.reason, FLIPS)
     path = values["data"]["table"]
     head = "".join(f"# {line}\n" for line in [f"Made by eml init, for {path}.", *reasons])
@@ -96,23 +106,38 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     )
 
 
-def _check(config: InitConfig, target: Path) -> None:
+def _check(config: InitConfig, target: Path) -> str:
+    """Return the backbone: the one that was given, that of the run to start from, or the usual one."""
     if target.exists() and not config.overwrite:
         raise OutputError(
             f"{target}: exists. Set `overwrite` to replace it, or give another `out`",
             code="file-exists",
             parameter="overwrite",
         )
-    if config.weights not in ("pretrained", "none") and not Path(config.weights).exists():
+    if config.weights not in NO_PATHS and not Path(config.weights).exists():
         raise ConfigError(
-            f"`weights`: there is no file {config.weights}; allowed: pretrained, none, or a weights file",
+            f"`weights`: there is no file {config.weights}; allowed: pretrained, none, a weights file, or the folder "
+            "of a run or checkpoint",
             code="missing-file",
             parameter="weights",
         )
-    if config.backbone != BACKBONE:
+    if config.backbone is not None and config.backbone != BACKBONE:
         from eml.models.embedder import check_backbone  # torch and timm: seconds that the usual one need not take
 
         check_backbone(config.backbone, "`backbone`")
+    if config.weights in NO_PATHS or not Path(config.weights).is_dir():
+        return config.backbone or BACKBONE
+    from eml.models.checkpoint import read_checkpoint_config
+
+    own = read_checkpoint_config(Path(config.weights)).model.backbone
+    if config.backbone not in (None, own):
+        raise ConfigError(
+            f"`backbone`: {config.weights} is of a {own}, whose weights do not fit {config.backbone}; leave `backbone` "
+            "out, or give other `weights`",
+            code="conflicting-settings",
+            parameter="backbone",
+        )
+    return own
 
 
 @dataclass(frozen=True)
@@ -182,11 +207,11 @@ def _values(config: InitConfig, table: Table, target: Path, fitted: dict[str, An
     def relative(path: Path | str) -> str:
         return os.path.relpath(path, target.parent)
 
-    weights = config.weights if config.weights in ("pretrained", "none") else relative(config.weights)
+    weights = config.weights if config.weights in NO_PATHS else relative(config.weights)
     data: dict[str, Any] = {"table": relative(table.path or config.dataset), "fold": fold}
     if config.unknown_label is not None:
         data["unknown_label"] = config.unknown_label
     if config.root is not None:
         data["root"] = relative(config.root)
     values = fitted | {"output": free_name(target.parent), "recipe": "none", "data": data}
-    return values | {"model": {"backbone": config.backbone, "weights": weights} | fitted.get("model", {})}
+    return values | {"model": {"weights": weights} | fitted.get("model", {})}

@@ -130,6 +130,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(folder, embedder.eval(), config, labels, metrics)
 
 
+def read_checkpoint_config(path: Path) -> CheckpointConfig:
+    """Return the config of a checkpoint, or of the best one of a run folder, without its weights.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+    """
+    return _read_config(find_checkpoint(path) / "config.json")
+
+
 def _build(config: CheckpointConfig, file: Path) -> Embedder:
     """Return the network of a config, without its weights."""
     model = config.model.model_copy(update={"weights": "none"})  # no file or hub elsewhere: the folder holds them all

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,8 @@ from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.training.config import RunConfig
 
+USUAL_BACKBONE = "mobilenetv2_100"
+"""The network of eml init; it takes images of any size."""
 IMAGES_SEEN = 13_000  # by a pretrained network; more did not improve it on a few dozen classes
 IMAGES_SEEN_FROM_SCRATCH = 60_000
 
@@ -53,7 +56,7 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
             code="too-few-classes",
             parameter="data.table",
         )
-    images, classes, size = len(frame), len(counts), _image_size(frame)
+    images, classes, (size, size_reason) = len(frame), len(counts), _image_size(frame)
     seen = IMAGES_SEEN if pretrained else IMAGES_SEEN_FROM_SCRATCH
     fewest, most = (5, 30) if pretrained else (10, 60)
     epochs = max(fewest, min(most, round(seen / images)))
@@ -69,7 +72,7 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
     between = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
     reasons = {
         "": f"{images:,} images of {classes:,} classes, {between} each",
-        "image.size": f"image.size {size}: the median image's longer side, in steps of 32, at most 224",
+        "image.size": f"image.size {size}: {size_reason}",
         "epochs": f"epochs {epochs}{bound.get(epochs, '')}: {epochs * (images - held_out):,} images seen",
         "head.scale": f"scale {scale:.0f}, twice √2·ln(classes−1): the papers' 64 is for 100,000 classes",
     }
@@ -101,6 +104,41 @@ def _network_settings(classes: int, *, pretrained: bool) -> Recipe:
     )
 
 
+def fit_to_network(chosen: Recipe, backbone: str, weights: Path | str) -> Recipe:
+    """Return the recipe with the image size that a network takes, or as the run that training starts from has it.
+
+    Args:
+        chosen: Of the images alone.
+        backbone: Name of a timm model.
+        weights: As model.weights.
+
+    Raises:
+        ConfigError: The backbone is unknown.
+        CheckpointError: The run or checkpoint that `weights` names has none or a damaged one.
+    """
+    values, reasons = dict(chosen.values), dict(chosen.reasons)
+    if isinstance(weights, Path) and weights.is_dir():
+        from eml.models.checkpoint import read_checkpoint_config  # torch and timm: seconds
+        from eml.models.embedder import preprocess_of
+
+        start = read_checkpoint_config(weights)
+        if start.model.backbone == backbone:
+            own, usual = start.preprocess.model_dump(mode="json"), preprocess_of(backbone).model_dump(mode="json")
+            values["image"] = {key: value for key, value in own.items() if key == "size" or value != usual[key]}
+            neck = start.model.neck.model_dump(mode="json")
+            values["model"] = values.get("model", {}) | {"pooling": start.model.pooling, "neck": neck}
+            reasons["image.size"] = f"image.size {own['size']}: as {weights} was trained"
+            reasons["model.neck"] = f"neck {neck['type']}, and pooling {start.model.pooling}: as {weights} has them"
+    elif backbone != USUAL_BACKBONE:
+        from eml.models.image_sizes import nearest_size
+
+        size = values["image"]["size"]
+        if (nearest := nearest_size(backbone, size)) != size:
+            values["image"] = {"size": nearest}
+            reasons["image.size"] = f"image.size {nearest}: what {backbone} takes, near {size}"
+    return Recipe(values, reasons)
+
+
 def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]:
     """Return the config with the recipe's values where it sets nothing, and the values with their reasons, a line each.
 
@@ -113,6 +151,7 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
     if config.data.fold is not None and "fold" in frame:
         frame = frame[~frame["fold"].isin([config.data.fold, -2])]
     chosen = recipe(frame, table.name, pretrained=config.model.weights != "none")
+    chosen = fit_to_network(chosen, config.model.backbone, config.model.weights)
     if "name" in config.optimizer.model_fields_set:
         del chosen.values["optimizer"]  # its rates are AdamW's
     if "margin" in config.model_fields_set and "norms" in config.margin.inputs:
@@ -153,8 +192,10 @@ def _rounded(rate: float) -> float:
     return float(f"{rate:.2g}")
 
 
-def _image_size(frame: pd.DataFrame) -> int:
+def _image_size(frame: pd.DataFrame) -> tuple[int, str]:
+    """Return the side of the network's images (pixels), and the reason for it."""
     sizes = seen_sizes(frame)
     if sizes is None:
-        return 224
-    return int(min(224, max(64, round(sizes.max(axis=1).median() / 32) * 32)))
+        return 224, "the usual one, since the table does not say how large the images are; eml scan reads it"
+    size = int(min(224, max(64, round(sizes.max(axis=1).median() / 32) * 32)))
+    return size, "the median image's longer side, in steps of 32, at most 224"
