@@ -27,8 +27,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if kind in ("csv", "yaml"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(text)
-        for row in csv.DictReader(text.splitlines()) if kind == "csv" else ():
-            image = tmp_path / Path(name).parent / (row.get("file_name") or row["path"])
+        mark = ";" if ";" in text.partition("\n")[0] else ","
+        for row in csv.DictReader(text.splitlines(), delimiter=mark) if kind == "csv" else ():
+            file_name = row.get("file_name") or row.get("path") or f"{row['species']}/{row['id']}.jpg"
+            image = tmp_path / Path(name).parent / file_name
             image.parent.mkdir(exist_ok=True)
             noise = random.integers(0, 256, (4, 6, 3), dtype=np.uint8)
             Image.fromarray(noise).resize((60, 40), Image.Resampling.BICUBIC).save(image)

@@ -32,7 +32,6 @@ TESTED_THROUGH = {
     "cli/launching": "cli/test_way",
     "commands/grouping": "cli/test_leaks",
     "commands/next_steps": "cli/test_next_commands",
-    "commands/options": "commands/test_base",
     "commands/suspects": "cli/test_clean",
     "config/loading": "config/test_overrides",
     "config/locations": "config/test_yaml_reader",

@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -136,7 +137,7 @@ def in_options(text: str, terminal: Terminal) -> str:
         spelling = option_name(name, fields[name])
         if value == "False":
             return negative_option(spelling)
-        return spelling if value in (None, "True") else f"{spelling} {value.strip(chr(34))}"
+        return spelling if value in (None, "True") else f"{spelling} {shlex.quote(value.strip(chr(34)))}"
 
     return re.sub(r"`(?P<name>\w+)(=(?P<value>[^`]*))?`", written, text)
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Names, PathField, SummaryTable, command
-from eml.commands.options import Overwrite, UnknownLabel
+from eml.commands.options import (
+    FileColumn,
+    LabelColumn,
+    MatchNames,
+    Overwrite,
+    PathPrefix,
+    PathSuffix,
+    StripPrefix,
+    UnknownLabel,
+    column_map,
+)
 
 if TYPE_CHECKING:
     from eml.dataset.splits.leak_audit import LeakAudit
@@ -48,6 +58,12 @@ class AuditConfig(CommandConfig):
         PathField | None, Field(description="The folder that the file names of `train` are relative to.")
     ] = None
     test_root: Annotated[PathField | None, Field(description="The same for `test`.")] = None
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     out: Annotated[PathField | None, Field(description="Table (.csv, .parquet) for the pairs that look alike.")] = None
     overwrite: Overwrite = False
     strict: bool = Field(False, description="Exit with 1 when the sides have anything in common.")
@@ -125,9 +141,11 @@ def audit(config: AuditConfig, caller: Caller) -> AuditResult:
         "report": caller.note,
         "progress": caller.progress,
     }
-    tables = [resolve(config.train, "audit", config.root, **options)]
-    if config.test is not None:
-        tables.append(resolve(config.test, "audit", config.test_root, **options))
+    columns, tables = column_map(config), []
+    for source, root in ((config.train, config.root), (config.test, config.test_root)):
+        if source is not None:
+            own = columns if config.test is None else columns.of_several(source)
+            tables.append(resolve(source, "audit", root, columns=own, **options))
     inputs = [table.source for table in tables]
     if config.out is not None:
         check_outputs([config.out], inputs=inputs, overwrite=config.overwrite)

@@ -20,14 +20,24 @@ from eml.commands.base import (
     command,
     option,
 )
-from eml.commands.options import Root
+from eml.commands.options import (
+    COLUMN_MAP,
+    FileColumn,
+    LabelColumn,
+    MatchNames,
+    PathPrefix,
+    PathSuffix,
+    Root,
+    StripPrefix,
+    column_map,
+)
 from eml.errors import DataError
 
 if TYPE_CHECKING:
     from eml.training.caches import TableCache
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
-OF_TABLE = ("side", "format", "quality", "interpolation", "folder", "root")
+OF_TABLE = ("side", "format", "quality", "interpolation", "folder", "root", *COLUMN_MAP)
 """Parameters for a table, which a training config says itself."""
 
 
@@ -44,6 +54,12 @@ class FillCacheConfig(CommandConfig):
         (), "With a config: override a key, such as data.cache.format=jpeg. Repeatable.", name="set"
     )
     root: Root = None
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     side: int | None = Field(
         None,
         ge=8,
@@ -73,11 +89,11 @@ class FillCacheConfig(CommandConfig):
 
     @model_validator(mode="after")
     def _options_of_the_source(self) -> Self:
-        names = [f"`{name}`" for name in OF_TABLE if getattr(self, name) is not None]
+        names = [f"`{name}`" for name in OF_TABLE if getattr(self, name) not in (None, False)]
         if self.is_of_run and names:
             raise ValueError(f"{', '.join(names)}: only for a table; for a config set data.cache with `overrides`")
         if not self.is_of_run and self.overrides:
-            others = ", ".join(f"`{name}`" for name in OF_TABLE if name != "root")
+            others = ", ".join(f"`{name}`" for name in OF_TABLE if name not in ("root", *COLUMN_MAP))
             raise ValueError(f"`overrides`: only for a config; for a table set {others}")
         if self.quality is not None and self.format != "jpeg":
             raise ValueError('`quality` goes with `format="jpeg"`')
@@ -163,7 +179,9 @@ def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:
     from eml.dataset.pipeline import resolve
     from eml.training.caches import FOLDER, TableCache, images_settings
 
-    table = resolve(config.source, "train", config.root, report=caller.note, progress=caller.progress)
+    table = resolve(
+        config.source, "train", config.root, columns=column_map(config), report=caller.note, progress=caller.progress
+    )
     check_boxes(table, caller.progress)
     settings = images_settings(
         config.side or 8, config.interpolation or "bicubic", config.format or "raw", config.quality or 95

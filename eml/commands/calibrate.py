@@ -8,7 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
-from eml.commands.options import BatchSize, Device, LeaveOutSame, UnknownLabel, Within, Workers, note_workers
+from eml.commands.options import (
+    COLUMN_MAP,
+    BatchSize,
+    Device,
+    FileColumn,
+    LabelColumn,
+    LeaveOutSame,
+    MatchNames,
+    PathPrefix,
+    PathSuffix,
+    StripPrefix,
+    UnknownLabel,
+    Within,
+    Workers,
+    column_map,
+    note_workers,
+)
 
 if TYPE_CHECKING:
     from eml.evaluation.calibration import CalibrationResult
@@ -38,6 +54,12 @@ class CalibrateConfig(CommandConfig):
         False, description="Take the upper end of the threshold's 95 % interval: the goal is kept more often."
     )
     root: Annotated[PathField | None, Field(description="Folder that the table's file names start from.")] = None
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     leave_out_same: LeaveOutSame = None
     within: Within = None
     unknown_label: UnknownLabel = None
@@ -79,8 +101,9 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
     from eml.evaluation.calibration import CalibrationOptions, calibrate_checkpoint
     from eml.reports.calibration import draw_calibration, refuse_plot
 
-    fields = {name: getattr(config, name) for name in type(config).model_fields if name != "plot"}
-    options = CalibrationOptions(**fields | {"checkpoint": str(config.checkpoint)})
+    own = {"plot", *COLUMN_MAP}
+    fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
+    options = CalibrationOptions(**fields | {"checkpoint": str(config.checkpoint), "columns": column_map(config)})
     note_workers(config.workers, caller)
     replaced = []
     if config.plot is not None:

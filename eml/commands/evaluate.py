@@ -23,7 +23,24 @@ from eml.commands.base import (
     command,
     option,
 )
-from eml.commands.options import BatchSize, Device, LeaveOutSame, UnknownLabel, Within, Workers, note_workers
+from eml.commands.options import (
+    COLUMN_MAP,
+    BatchSize,
+    Device,
+    FileColumn,
+    LabelColumn,
+    LeaveOutSame,
+    MatchNames,
+    PathPrefix,
+    PathSuffix,
+    StripPrefix,
+    UnknownLabel,
+    Within,
+    Workers,
+    column_map,
+    column_map_words,
+    note_workers,
+)
 
 if TYPE_CHECKING:
     from eml.evaluation.options import EvaluationOptions
@@ -56,6 +73,12 @@ class EvaluateConfig(CommandConfig):
         Field(description="Table or folder to evaluate on. Repeatable. Embeddings with labels need none."),
     ] = ()
     root: Annotated[PathField | None, Field(description="Folder that the tables' file names start from.")] = None
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     weights: PathText = Field("pretrained", description="For timm:NAME: pretrained, none (random), or a file.")
     image_size: int | None = Field(
         None, ge=8, le=4096, description="For timm:NAME: side (pixels). Default: the model's own."
@@ -165,8 +188,9 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
 def _options(config: EvaluateConfig) -> EvaluationOptions:
     from eml.evaluation.options import EvaluationOptions
 
-    fields = {name: getattr(config, name) for name in type(config).model_fields if name != "report"}
-    return EvaluationOptions(**fields)
+    own = {"report", *COLUMN_MAP}
+    fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
+    return EvaluationOptions(**fields, columns=column_map(config))
 
 
 def _page_writer(caller: Caller) -> Callable[[EvaluationResult], None]:
@@ -197,6 +221,7 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
         "unknown-label": config.unknown_label,
     }
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    words += column_map_words(config)
     retrieval = evaluation.retrieval
     classes = retrieval.num_classes
     if classes < FEWEST_CLASSES:

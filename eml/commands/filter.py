@@ -10,7 +10,21 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Paths, SummaryTable, command
 from eml.commands.next_steps import split_command
-from eml.commands.options import Dataset, Out, Overwrite, Root, UnknownLabel, out_folder
+from eml.commands.options import (
+    Dataset,
+    FileColumn,
+    LabelColumn,
+    MatchNames,
+    Out,
+    Overwrite,
+    PathPrefix,
+    PathSuffix,
+    Root,
+    StripPrefix,
+    UnknownLabel,
+    column_map,
+    out_folder,
+)
 
 if TYPE_CHECKING:
     from eml.dataset.duplicates.dedup import DedupRules
@@ -69,6 +83,12 @@ class FilterConfig(CommandConfig):
     ] = ()
     unknown_label: UnknownLabel = None
     root: Root = None
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     out: Out = None
     overwrite: Overwrite = False
 
@@ -134,6 +154,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
         "filter",
         config.root,
         unknown_label=config.unknown_label,
+        columns=column_map(config),
         out=folder,
         report=caller.note,
         progress=caller.progress,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,19 @@ from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, PathText, command
 from eml.commands.next_steps import CONFIG_NAME, free_name, kfold_command
-from eml.commands.options import Dataset, Root, UnknownLabel
+from eml.commands.options import (
+    Dataset,
+    FileColumn,
+    LabelColumn,
+    MatchNames,
+    PathPrefix,
+    PathSuffix,
+    Root,
+    StripPrefix,
+    UnknownLabel,
+    column_map,
+    column_map_words,
+)
 from eml.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
@@ -32,6 +45,12 @@ class InitConfig(CommandConfig):
     dataset: Dataset
     unknown_label: UnknownLabel = None
     root: Root = None
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     out: Annotated[PathField | None, Field(description="The config to write. Default: config.yaml in `dataset`.")] = (
         None
     )
@@ -84,11 +103,12 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
         config.dataset,
         "init",
         config.root,
+        columns=column_map(config),
         unknown_label=config.unknown_label,
         report=caller.note,
         progress=caller.progress,
     )
-    folds = _folds(table)
+    folds = _folds(table, [*(["--root", str(config.root)] if config.root else []), *column_map_words(config)])
     fitted = recipe(folds.rows, table.name, pretrained=config.weights != "none", held_out=folds.held_out)
     fitted = fit_to_network(fitted, backbone, config.weights if config.weights in NO_PATHS else Path(config.weights))
     values = _values(config, table, target, fitted.values, folds.fold)
@@ -150,8 +170,12 @@ class _Folds:
     reason: str
 
 
-def _folds(table: Table) -> _Folds:
+def _folds(table: Table, options: Sequence[str] = ()) -> _Folds:
     """Return the fold to hold out, of the table's own folds or of those that `eml train` adds.
+
+    Args:
+        table: The table.
+        options: Of the commands that read it.
 
     Raises:
         DataError: The table's own folds cannot be validated on.
@@ -167,7 +191,7 @@ def _folds(table: Table) -> _Folds:
         if not numbers:
             return _Folds(rows, None, 0, "no validation: no image of the table is in a fold that could be held out")
         if problem := fold_problem(rows, numbers[:1]):
-            raise DataError(f"{table.name}: {problem}. {_kfold_advice(table)}", code="unusable-folds")
+            raise DataError(f"{table.name}: {problem}. {_kfold_advice(table, options)}", code="unusable-folds")
         held_out = int((rows["fold"] == numbers[0]).sum())
         known = bool(set(rows["label"][rows["fold"] == numbers[0]]) & set(rows["label"][rows["fold"] != numbers[0]]))
         return _Folds(rows, numbers[0], held_out, _question(f"fold {numbers[0]} of {len(numbers)}", known=known))
@@ -184,8 +208,8 @@ def _question(fold: str, *, known: bool) -> str:
     return f"validation on {fold}: {KNOWN if known else UNSEEN}"
 
 
-def _kfold_advice(table: Table) -> str:
-    """Return the command that makes folds to validate on, of the table that `eml kfold` reads."""
+def _kfold_advice(table: Table, options: Sequence[str]) -> str:
+    """Return the command that makes folds to validate on, of the table that `eml kfold` reads; options: of this one."""
     from eml.dataset.ancestry import PIPELINE
     from eml.dataset.pipeline import resolve
     from eml.dataset.splits.usable import small_groups
@@ -198,6 +222,7 @@ def _kfold_advice(table: Table) -> str:
 
         groups = group_rows(source).ids
     command = kfold_command(source.source, source, groups)
+    command = command and shlex.join([*shlex.split(command), *([] if made_here else options)])
     return f"Run: {command}" if command else "No folds of these images could be validated on; set data.fold: null"
 
 
@@ -213,5 +238,6 @@ def _values(config: InitConfig, table: Table, target: Path, fitted: dict[str, An
         data["unknown_label"] = config.unknown_label
     if config.root is not None:
         data["root"] = relative(config.root)
+    data |= column_map(config).parameters
     values = fitted | {"output": free_name(target.parent), "recipe": "none", "data": data}
     return values | {"model": {"weights": weights} | fitted.get("model", {})}

@@ -12,13 +12,20 @@ from eml.commands.grouping import check_near, group_images, sidecar_notes
 from eml.commands.next_steps import CONFIG_NAME, init_command, is_table_of
 from eml.commands.options import (
     Dataset,
+    FileColumn,
     GroupBy,
+    LabelColumn,
+    MatchNames,
     Near,
     NearThreshold,
     Out,
     Overwrite,
+    PathPrefix,
+    PathSuffix,
     Root,
+    StripPrefix,
     UnknownLabel,
+    column_map,
     out_folder,
 )
 
@@ -52,6 +59,12 @@ class KFoldConfig(CommandConfig):
     near: Near = True
     unknown_label: UnknownLabel = None
     root: Root = None
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     out: Out = None
     overwrite: Overwrite = False
 
@@ -119,6 +132,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         "kfold",
         config.root,
         unknown_label=config.unknown_label,
+        columns=column_map(config),
         out=folder,
         report=caller.note,
         progress=caller.progress,

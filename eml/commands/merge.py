@@ -12,10 +12,21 @@ from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, PathTexts, SummaryTable, command
 from eml.commands.next_steps import split_command
-from eml.commands.options import Overwrite, UnknownLabel
+from eml.commands.options import (
+    FileColumn,
+    LabelColumn,
+    MatchNames,
+    Overwrite,
+    PathPrefix,
+    PathSuffix,
+    StripPrefix,
+    UnknownLabel,
+    column_map,
+)
 from eml.errors import DataError, OutputError, Problem
 
 if TYPE_CHECKING:
+    from eml.dataset.column_map import ColumnMap
     from eml.dataset.merge import MergedDatasets, MergeSource
 
 
@@ -44,6 +55,12 @@ class MergeConfig(CommandConfig):
     root: Annotated[
         Names, Field(description="The folder that the file names of a table are relative to. Repeatable.")
     ] = ()
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     overwrite: Overwrite = False
 
 
@@ -89,7 +106,7 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
     from eml.dataset.unknown_label import unknown_label_notes
     from eml.files import refuse_file_name
 
-    sources = _sources(config.datasets, config.root)
+    sources = _sources(config.datasets, config.root, column_map(config))
     if config.out.suffix not in SUFFIXES:
         refuse_file_name(config.out, "a folder for the table, or the table (NAME.csv or NAME.parquet)")
     path = config.out if config.out.suffix in SUFFIXES else config.out / f"{PIPELINE['merge']}.csv"
@@ -117,7 +134,7 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
     )
 
 
-def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[MergeSource]:
+def _sources(datasets: Sequence[str], roots: Sequence[str], columns: ColumnMap) -> list[MergeSource]:
     """Return the sources of NAME=PATH or PATH, with the roots of the names; an existing path is never taken apart."""
     from eml.dataset.merge import MergeSource
 
@@ -131,7 +148,7 @@ def _sources(datasets: Sequence[str], roots: Sequence[str]) -> list[MergeSource]
         is_named = bool(mark and name and path) and not Path(dataset).exists()
         name_of, place = (name, Path(path)) if is_named else (None, Path(dataset))
         called = MergeSource(place, name=name_of).dataset_name
-        sources.append(MergeSource(place, folder_of.pop(called, None), name_of))
+        sources.append(MergeSource(place, folder_of.pop(called, None), name_of, columns.of_several(place)))
     if folder_of:
         known = ", ".join(source.dataset_name for source in sources)
         problems += [

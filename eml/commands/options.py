@@ -1,14 +1,44 @@
 """Fields that several commands share, so that they mean the same everywhere."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from eml.commands.base import Caller, Names, PathField
+from eml.commands.base import Caller, CommandConfig, Names, PathField
+
+if TYPE_CHECKING:
+    from eml.dataset.column_map import ColumnMap
 
 Dataset = Annotated[PathField, Field(description="The folder of images, one folder per class, or a table of them.")]
 Root = Annotated[PathField | None, Field(description="With a table: the folder that its file names are relative to.")]
+FileColumn = Annotated[
+    str | None,
+    Field(description="With your own table: the column with the images' names. Default: file_name."),
+]
+LabelColumn = Annotated[
+    str | None, Field(description="With your own table: the column with the classes. Default: label.")
+]
+StripPrefix = Annotated[
+    str | None, Field(description="With your own table: text to take away from the beginning of the names.")
+]
+PathPrefix = Annotated[
+    str | None,
+    Field(
+        description="With your own table: text to put before the names, such as train/; {COLUMN} stands for the row's "
+        "value."
+    ),
+]
+PathSuffix = Annotated[
+    str | None,
+    Field(description="With your own table: text to put after names that do not end in it, such as .jpg."),
+]
+MatchNames = Annotated[
+    bool,
+    Field(description="With your own table: take the one image whose path differs only in slashes, case or suffix."),
+]
 Out = Annotated[
     PathField | None, Field(description="Folder for the files that are written. Default: where `dataset` is.")
 ]
@@ -66,6 +96,26 @@ def note_workers(workers: int | None, caller: Caller) -> None:
 
     if workers is not None and workers > most_workers():
         caller.note(f"`workers` {workers:,} are more than {PER_CORE} for each core; {most_workers()} are started")
+
+
+COLUMN_MAP = ("file_column", "label_column", "strip_prefix", "path_prefix", "path_suffix", "match_names")
+"""Parameters of the commands that read a table of the user's own."""
+
+
+def column_map(config: CommandConfig) -> ColumnMap:
+    """Return how the config says to read a table of the user's own."""
+    from eml.dataset.column_map import ColumnMap
+
+    return ColumnMap(**{name: getattr(config, name) for name in COLUMN_MAP})
+
+
+def column_map_words(config: CommandConfig) -> list[str]:
+    """Return the options that say the same to the next command, which reads the same table."""
+    words = []
+    for name, value in column_map(config).parameters.items():
+        option = f"--{name.replace('_', '-')}"
+        words += [option] if value is True else [option, str(value)]
+    return words
 
 
 def out_folder(dataset: Path, out: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command
-from eml.commands.options import Dataset, Overwrite, Root, UnknownLabel
+from eml.commands.options import (
+    Dataset,
+    FileColumn,
+    LabelColumn,
+    MatchNames,
+    Overwrite,
+    PathPrefix,
+    PathSuffix,
+    Root,
+    StripPrefix,
+    UnknownLabel,
+    column_map,
+    column_map_words,
+)
 
 if TYPE_CHECKING:
     from eml.dataset.table import Table
@@ -32,6 +46,12 @@ class ReportConfig(CommandConfig):
     )
     unknown_label: UnknownLabel = None
     root: Root = None
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     out: Annotated[
         PathField | None,
         Field(description=f"The page to write (NAME.html), or a folder for it. Default: {PAGE} beside the table."),
@@ -93,6 +113,7 @@ def report(config: ReportConfig, caller: Caller) -> ReportResult:
         config.dataset,
         "filter",
         config.root,
+        columns=column_map(config),
         unknown_label=config.unknown_label,
         report=caller.note,
         progress=caller.progress,
@@ -103,6 +124,7 @@ def report(config: ReportConfig, caller: Caller) -> ReportResult:
         page,
         caller=caller,
         root=config.root,
+        options=column_map_words(config),
         threshold=config.threshold,
         overwrite=config.overwrite,
     )
@@ -126,6 +148,7 @@ def write_report(
     *,
     caller: Caller,
     root: Path | None = None,
+    options: Sequence[str] = (),
     threshold: int | None = None,
     overwrite: bool = False,
 ) -> ReportResult:
@@ -134,7 +157,7 @@ def write_report(
     from eml.reports.data import examine, write_page
 
     bits = THRESHOLD if threshold is None else threshold
-    examined = examine(table, dataset=dataset, root=root, threshold=bits, progress=caller.progress)
+    examined = examine(table, dataset=dataset, root=root, options=options, threshold=bits, progress=caller.progress)
     replaced = write_page(
         examined, page, command=caller.command or "eml report", overwrite=overwrite, progress=caller.progress
     )

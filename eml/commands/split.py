@@ -12,13 +12,20 @@ from eml.commands.grouping import check_near, group_images, sidecar_notes
 from eml.commands.next_steps import kfold_command, rows_of
 from eml.commands.options import (
     Dataset,
+    FileColumn,
     GroupBy,
+    LabelColumn,
+    MatchNames,
     Near,
     NearThreshold,
     Out,
     Overwrite,
+    PathPrefix,
+    PathSuffix,
     Root,
+    StripPrefix,
     UnknownLabel,
+    column_map,
     out_folder,
 )
 
@@ -84,6 +91,12 @@ class SplitConfig(CommandConfig):
     )
     unknown_label: UnknownLabel = None
     root: Root = None
+    file_column: FileColumn = None
+    label_column: LabelColumn = None
+    strip_prefix: StripPrefix = None
+    path_prefix: PathPrefix = None
+    path_suffix: PathSuffix = None
+    match_names: MatchNames = False
     out: Out = None
     overwrite: Overwrite = False
 
@@ -159,6 +172,7 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
         "split",
         config.root,
         unknown_label=config.unknown_label,
+        columns=column_map(config),
         out=folder,
         report=caller.note,
         progress=caller.progress,

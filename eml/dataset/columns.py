@@ -39,7 +39,7 @@ def parse_columns(frame: pd.DataFrame, problems: RowProblems) -> pd.DataFrame:
     frame = frame.copy()
     for name in (*REQUIRED, *TEXTS):
         if name in frame.columns:
-            frame[name] = _as_text(frame[name], problems)
+            frame[name] = as_text(frame[name], problems)
     odd = frame["file_name"].str.contains(r"(?:^|/)\.(?:/|$)|//", regex=True)  # "./a.jpg" and "a.jpg" are one image
     frame.loc[odd, "file_name"] = frame.loc[odd, "file_name"].map(posixpath.normpath)
     number_problems: RowProblems = []
@@ -117,7 +117,8 @@ def query_or_gallery_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
     return frame[list(FLAGS)].fillna(False).any(axis=1).to_numpy(bool)
 
 
-def _as_text(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any]":
+def as_text(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any]":
+    """Return a column of text; decimal numbers, times and lists, which have no one spelling, are a problem."""
     kind = pd.api.types.infer_dtype(column.dropna().astype(object), skipna=True)
     if kind in ("floating", "decimal", "mixed-integer-float"):
         text = f"column '{column.name}' holds decimal numbers, and 7.0 may have been 7 or 007; write it as text"

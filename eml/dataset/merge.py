@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from eml.dataset.ancestry import PIPELINE
+from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, WHOLE_NUMBERS
 from eml.dataset.duplicates.blank import blank_rows
 from eml.dataset.pipeline import resolve
@@ -37,6 +38,8 @@ class MergeSource:
     """The folder of a table's images."""
     name: str | None = None
     """The dataset's name; None derives it from the path."""
+    columns: ColumnMap = AS_NAMED
+    """How a table of the user's own is read."""
 
     @property
     def dataset_name(self) -> str:
@@ -104,7 +107,13 @@ def merge_sources(
     for name, source in zip(names, sources, strict=True):
         try:
             tables[name] = resolve(
-                source.path, step, source.root, accept_stale=accept_stale, report=report, progress=progress
+                source.path,
+                step,
+                source.root,
+                columns=source.columns,
+                accept_stale=accept_stale,
+                report=report,
+                progress=progress,
             )
         except DataError as error:
             problems += error.problems

@@ -5,9 +5,6 @@ classes of the validation are not trained on), `is_query` and `is_gallery` (blan
 `category`, `x_1, x_2, y_1, y_2` (with the same meaning as here), `sequence`.
 """
 
-import os
-from pathlib import Path
-
 import pandas as pd
 
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, FLAGS, REQUIRED
@@ -39,19 +36,17 @@ def is_oml(frame: pd.DataFrame) -> bool:
     return set(OML) <= set(frame.columns) and "file_name" not in frame.columns
 
 
-def from_oml(frame: pd.DataFrame, root: Path, problems: RowProblems) -> pd.DataFrame:
+def from_oml(frame: pd.DataFrame, problems: RowProblems) -> pd.DataFrame:
     """Convert open-metric-learning's columns to ours.
 
-    `path` becomes `file_name`, relative to `root`. Rows of split `validation` get split `test` and fold −2 (never
+    `path` becomes `file_name`. Rows of split `validation` get split `test` and fold −2 (never
     trained on), the others fold −1; an existing column `fold` stays.
 
     Args:
         frame: The table with its own columns.
-        root: The folder that the images are under.
         problems: Receives the values that do not fit, with the row's index.
     """
     frame = frame.rename(columns={"path": "file_name"})
-    frame["file_name"] = _under_root(frame["file_name"], root, problems)
     split = frame["split"].astype(str)
     for row in split.index[~split.isin(["train", "validation"])]:
         text = f"split must be 'train' or 'validation', got {split[row]!r}"
@@ -67,40 +62,15 @@ def from_oml(frame: pd.DataFrame, root: Path, problems: RowProblems) -> pd.DataF
     return frame
 
 
-def _under_root(paths: "pd.Series[str]", root: Path, problems: RowProblems) -> "pd.Series[str]":
-    """Make absolute paths relative to the root; those that are not under it are problems."""
-    paths = paths.astype(str).where(paths.notna(), "")
-    absolute = paths[paths.map(os.path.isabs)]
-    if absolute.empty:
-        return paths
-    roots = {os.path.normpath(root.absolute()), os.path.realpath(root)}
-    relative = absolute.map(lambda path: _relative(os.path.normpath(path), roots))
-    outside = relative.index[relative.isna()]
-    if len(outside) == len(absolute):
-        shared = os.path.commonpath([os.path.dirname(path) for path in absolute])  # noqa: PTH120 - texts, not files
-        text = f"none of its {len(absolute):,} absolute paths is under {root} (the first: {absolute.iloc[0]!r})"
-        advice = f"Give the folder that holds them, such as {shared}, as `root`"
-        problems.append((-1, Problem(f"{text}. {advice}", "path-outside-root", "root")))
-    else:
-        for row in outside:
-            problems.append((row, Problem(f"path is not under {root}: {paths[row]!r}", "path-outside-root")))
-    relative[outside] = [f"outside-{row}" for row in outside]  # so that no later check reports them again
-    return relative.reindex(paths.index).fillna(paths)
-
-
-def _relative(path: str, roots: set[str]) -> str | None:
-    for root in roots:
-        if path.startswith(prefix := root.rstrip(os.sep) + os.sep):
-            return path[len(prefix) :].replace(os.sep, "/")
-    return None
-
-
 def missing_columns(columns: list[str]) -> str:
     """Return the error text for a header without label or file_name: the columns found, and which to rename."""
     lower = {name.lower().strip(): name for name in columns}
     missing = []
     for name in (name for name in REQUIRED if name not in columns):
         similar = next((lower[alias] for alias in (name, *_OTHER_NAMES[name]) if alias in lower), None)
-        hint = f" (is it {similar!r}? Rename that to {name!r})" if similar is not None else ""
+        parameter = "file_column" if name == "file_name" else "label_column"
+        hint = (
+            f' (is it {similar!r}? Set `{parameter}="{similar}"`)' if similar is not None else f" (set `{parameter}`)"
+        )
         missing.append(f"column '{name}' is missing{hint}")
     return f"{' and '.join(missing)}; columns found: {', '.join(columns) or 'none'}"

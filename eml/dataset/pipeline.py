@@ -7,6 +7,7 @@ from typing import Any
 
 from eml.dataset.ancestry import PIPELINE, refuse_stale, refuse_unwritten, stale, staleness, tables_of
 from eml.dataset.boxes import check_boxes
+from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.scanning.listing import list_files
 from eml.dataset.scanning.scan import errors_path, scan_folder
 from eml.dataset.sidecar import recorded_notes, recorded_root, sidecar_path, sources, unknown_label_in
@@ -22,6 +23,7 @@ def resolve(
     root: Path | None = None,
     *,
     unknown_label: str | None = None,
+    columns: ColumnMap = AS_NAMED,
     out: Path | None = None,
     accept_stale: bool = False,
     report: Report | None = None,
@@ -38,6 +40,7 @@ def resolve(
         step: The command: filter, split, kfold, or any that comes after them.
         root: The folder of a table's images.
         unknown_label: The label of images of unknown identity; None: as the table's sidecar says.
+        columns: Says how a table of the user's own is read.
         out: The folder that the command writes to, where it is not `source`.
         accept_stale: Report a table that is out of date, and read it.
         report: Receives the name of the table that is read.
@@ -48,12 +51,14 @@ def resolve(
     """
     report = report or (lambda line: None)
     if source.is_file():
-        return read_current_table(source, root, unknown_label=unknown_label, accept_stale=accept_stale, report=report)
+        return read_current_table(
+            source, root, columns=columns, unknown_label=unknown_label, accept_stale=accept_stale, report=report
+        )
     if not source.exists():
         raise DataError(f"{source}: no such file or folder", code="missing-file", parameter="dataset")
-    if root is not None:
-        text = f"`root` goes with a table, and {source} is a folder"
-        raise DataError(text, code="conflicting-settings", parameter="root")
+    if parameters := [*(["root"] if root is not None else []), *columns.parameters]:
+        text = f"`{parameters[0]}` goes with a table, and {source} is a folder"
+        raise DataError(text, code="conflicting-settings", parameter=parameters[0])
     path = _newest_table(source, step, out)
     if path is None:
         path = _scan(source, out or source, unknown_label, report, progress)
@@ -71,6 +76,7 @@ def read_current_table(
     root: Path | None = None,
     *,
     unknown_label: str | None = None,
+    columns: ColumnMap = AS_NAMED,
     check_files: bool = True,
     accept_stale: bool = False,
     report: Report = lambda line: None,
@@ -81,6 +87,7 @@ def read_current_table(
         source: The table.
         root: The folder of its images.
         unknown_label: The label of images of unknown identity; None: as its sidecar says.
+        columns: Says how it is read, if it is the user's own.
         check_files: Require that every image exists.
         accept_stale: Report a table that is out of date, and read it.
         report: Receives how the table differs from its file.
@@ -93,7 +100,7 @@ def read_current_table(
         raise problem
     if problem is not None:
         report(f"warning: {problem}")
-    table = read_table(source, root, check_files=check_files)
+    table = read_table(source, root, check_files=check_files, columns=columns)
     for note in table.notes:
         report(note)
     table = with_unknown_label(table, unknown_label)
@@ -134,6 +141,7 @@ def table_to_evaluate(
     report: Report = lambda line: None,
     progress: Progress | None = None,
     *,
+    columns: ColumnMap = AS_NAMED,
     unknown_label: str | None = None,
 ) -> Table:
     """Return the table itself, or of a folder dataset_test.csv, else the table that `eml split` would read.
@@ -141,11 +149,13 @@ def table_to_evaluate(
     Raises:
         DataError: As `resolve`, and for boxes that are not within their images.
     """
-    if root is None and source.is_dir() and (test := test_table(source)):
+    if root is None and columns == AS_NAMED and source.is_dir() and (test := test_table(source)):
         report(f"table: {test}")
         table = resolve(test, "evaluate", unknown_label=unknown_label)
     else:
-        table = resolve(source, "split", root, unknown_label=unknown_label, report=report, progress=progress)
+        table = resolve(
+            source, "split", root, columns=columns, unknown_label=unknown_label, report=report, progress=progress
+        )
     check_boxes(table, progress)
     return table
 

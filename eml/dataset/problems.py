@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eml.dataset.name_rules import find_rule
 from eml.dataset.table_files import csv_records, is_csv
 from eml.errors import Problem
 from eml.files import NO_PATH
@@ -36,10 +37,15 @@ def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> RowProb
     return problems
 
 
-def file_problems(source: Path, names: "pd.Series[Any]", root: Path) -> RowProblems:
+def file_problems(names: "pd.Series[Any]", root: Path, labels: Sequence[str] | None = None) -> RowProblems:
     """Return the images that do not exist or lie outside the root; one problem at row −1 when none exists.
 
-    When none exists, the root is wrong.
+    When none exists, the root is wrong, or the names are: the problem says which rule would find them.
+
+    Args:
+        names: The file names.
+        root: The folder that they are relative to.
+        labels: The classes, which may be the images' folders.
     """
     if not root.is_dir():
         text = f"the folder of its images, {root}, does not exist. Give the right folder as `root`"
@@ -56,14 +62,21 @@ def file_problems(source: Path, names: "pd.Series[Any]", root: Path) -> RowProbl
             missing.append(row)
         elif not stays_within(root, name):
             outside.append(row)
+    sought = [names.iloc[row] for row in missing]
+    rule = find_rule(sought, [labels[row] for row in missing] if labels else sought, root) if missing else None
     if len(missing) == len(names):
-        text = f"none of its {len(names):,} images is under {root} (the first: {names.iloc[0]!r})"
-        advice = "Give the folder that file_name is relative to as `root`"
-        return [(-1, Problem(f"{text}. {advice}", "missing-image", "root"))]
+        text = f"none of its {len(names):,} images is under {root} (the first: {short_repr(names.iloc[0])})"
+        advice = rule.sentence() if rule else "Give the folder that file_name is relative to as `root`"
+        return [(-1, Problem(f"{text}. {advice}", "missing-image", rule.parameter if rule else "root"))]
     problems: RowProblems = [
-        (row, Problem(f"no such image under {root}: {names.iloc[row]!r}", "missing-image")) for row in missing
+        (row, Problem(f"no such image under {root}: {short_repr(names.iloc[row])}", "missing-image")) for row in missing
     ]
-    return problems + [(row, Problem(f"{names.iloc[row]!r} is {OUTSIDE}", "outside-dataset")) for row in outside]
+    if rule:
+        text = f"{len(missing):,} of its {len(names):,} images are not under {root}. {rule.sentence()}"
+        problems.append((-1, Problem(text, "missing-image", rule.parameter)))
+    return problems + [
+        (row, Problem(f"{short_repr(names.iloc[row])} is {OUTSIDE}", "outside-dataset")) for row in outside
+    ]
 
 
 def _files_in(root: Path, folder: str) -> set[str]:

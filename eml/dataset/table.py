@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import KNOWN, REQUIRED, parse_columns, repeated_rows
 from eml.dataset.oml_tables import OML, OML_NOTE, from_oml, is_oml, missing_columns
 from eml.dataset.problems import RowProblems, at_lines, file_problems, path_problems
@@ -88,18 +89,22 @@ class Table:
         return digest(self.path) if self.path else None
 
 
-def read_table(source: Path, root: Path | None = None, *, check_files: bool = False) -> Table:
+def read_table(
+    source: Path, root: Path | None = None, *, check_files: bool = False, columns: ColumnMap = AS_NAMED
+) -> Table:
     """Read and check a table.
 
     Args:
         source: A CSV or Parquet file.
         root: The folder of the images; None takes it from the sidecar, else the table's own folder.
         check_files: Require that every image exists.
+        columns: Says which columns hold names and labels, and how names become paths, in a table of the user's own.
 
     Raises:
         DataError: All problems (20 at most are listed), each with the table's line.
     """
-    frame, notes = read_frame(source, (*KNOWN, *OML))
+    frame, notes = read_frame(source, (*KNOWN, *OML, *columns.columns))
+    frame = columns.rename(source, frame)
     if not (oml := is_oml(frame)) and not set(REQUIRED) <= set(frame.columns):
         raise DataError(f"{source}:1: {missing_columns(list(map(str, frame.columns)))}", code="missing-column")
     if frame.empty:
@@ -107,15 +112,20 @@ def read_table(source: Path, root: Path | None = None, *, check_files: bool = Fa
     problems: RowProblems = []
     folder = _root(source, root)
     if oml:
-        frame = from_oml(frame, folder, problems)
+        frame = from_oml(frame, problems)
+    frame["file_name"] = columns.file_names(frame, folder, problems)
     frame = parse_columns(frame, problems)
     problems += [(row, Problem("label is empty", "empty-value")) for row in frame.index[frame["label"] == ""]]
-    problems += path_problems(frame["file_name"], "path" if oml else "file_name")
-    problems += repeated_rows(frame)
+    problems += path_problems(frame["file_name"], "path" if oml else columns.file_column or "file_name")
+    repeated = repeated_rows(frame)
     notes += [f"{source}: {OML_NOTE}"] if oml else []
     table = Table(frame, folder, source, notes=tuple(notes), unknown_label=recorded_unknown_label(source))
     if check_files and not problems:
-        problems = file_problems(source, frame["file_name"], table.root)
+        absent = file_problems(frame["file_name"], table.root, list(frame["label"]))
+        is_elsewhere = bool(absent) and absent[0][0] < 0  # then names are only repeated since a folder is missing
+        problems = absent if is_elsewhere or not repeated else repeated
+    else:
+        problems += repeated
     if problems:
         raise DataError(at_lines(source, problems))
     return table

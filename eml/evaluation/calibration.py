@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.pipeline import table_to_evaluate
 from eml.dataset.table import Table
 from eml.errors import ConfigError, OutputError
@@ -46,6 +47,7 @@ class CalibrationOptions:
         precision: The goal: share of accepted answers that must be right.
         strict: Whether to take the upper end of the threshold's interval.
         root: The folder that the table's file names start from.
+        columns: How a table of the user's own is read.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
         within: Queries are compared with gallery images of their own value in this column alone.
         unknown_label: The label of images of unknown identity; None: as the table or the checkpoint says.
@@ -63,6 +65,7 @@ class CalibrationOptions:
     precision: float | None = None
     strict: bool = False
     root: Path | None = None
+    columns: ColumnMap = AS_NAMED
     leave_out_same: str | None = None
     within: str | None = None
     unknown_label: str | None = None
@@ -150,7 +153,9 @@ def calibrate_checkpoint(
     folder = checkpoint_to_calibrate(options.checkpoint, overwrite=options.overwrite)
     path = calibration_path(folder)
     replaced = path.exists()
-    table = table_to_evaluate(options.data, options.root, report, progress, unknown_label=options.unknown_label)
+    table = table_to_evaluate(
+        options.data, options.root, report, progress, columns=options.columns, unknown_label=options.unknown_label
+    )
     table = with_checkpoint_label(table, [options.checkpoint], report)
     retrieval = build_retrieval_set(
         table.frame,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.errors import ConfigError, EmlError, Problem
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.load import TIMM, check_timm
@@ -17,6 +18,7 @@ class EvaluationOptions:
         checkpoints: Runs, checkpoints, timm:NAME or embeddings files. Several are compared.
         data: Tables or folders. Embeddings files with labels need none.
         root: The folder that the tables' file names start from.
+        columns: How tables of the user's own are read.
         weights: For timm:NAME: pretrained, none (random), or a weights file.
         image_size: For timm:NAME: side of the image (pixels); the model's own by default.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
@@ -37,6 +39,7 @@ class EvaluationOptions:
     checkpoints: Sequence[str] = ()
     data: Sequence[Path] = ()
     root: Path | None = None
+    columns: ColumnMap = AS_NAMED
     weights: str = "pretrained"
     image_size: int | None = None
     leave_out_same: str | None = None
@@ -57,6 +60,10 @@ class EvaluationOptions:
     def models(self) -> list[str]:
         """The checkpoints, and the one to compare with."""
         return [*self.checkpoints, *([self.against] if self.against else [])]
+
+    def columns_of(self, table: Path) -> ColumnMap:
+        """Return how one of the tables is read."""
+        return self.columns.of_several(table) if len(self.data) > 1 else self.columns
 
     @property
     def needs_images(self) -> bool:

@@ -167,11 +167,12 @@ def evaluate_models(
 
 def _read_table(options: EvaluationOptions, path: Path, report: Report, progress: Progress) -> Table:
     """Read a table. Its images need not exist if all models are embeddings files; a report shows those that do."""
+    columns = options.columns_of(path)
     if path.is_file() and not options.needs_images:
         return read_current_table(
-            path, options.root, unknown_label=options.unknown_label, check_files=False, report=report
+            path, options.root, columns=columns, unknown_label=options.unknown_label, check_files=False, report=report
         )
-    return table_to_evaluate(path, options.root, report, progress, unknown_label=options.unknown_label)
+    return table_to_evaluate(path, options.root, report, progress, columns=columns, unknown_label=options.unknown_label)
 
 
 def _evaluate_on_tables(

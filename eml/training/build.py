@@ -150,7 +150,7 @@ def build_parts(
     classes = data.sampler_classes(config.sampler.category_column, table.name)
     config.sampler.check(classes, config.batch_size, table.name)
     earlier = earlier_record(config, resume=resume)
-    validation = Validation(config.validation, table, data, earlier, accept_stale=resume)
+    validation = Validation(config.validation, table, data, earlier, columns=config.data.columns, accept_stale=resume)
     networks = build_networks(config, data, device, resume=resume, processes=processes)
     augmenter = config.augment.build(networks.preprocess)
     optimizer = build_optimizer(config.optimizer, networks.embedder, networks.head)

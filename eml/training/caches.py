@@ -123,7 +123,7 @@ def caches_of_run(config: RunConfig, table: Table) -> list[TableCache]:
     config, _ = apply_recipe(config, table)
     data = training_data(table, config.data.fold)
     preprocess = preprocess_of(config.model.backbone, **dict(config.image))
-    validation = dict(validation_sets(config.validation, table, data))
+    validation = dict(validation_sets(config.validation, table, data, columns=config.data.columns))
     augmenter = config.augment.build(preprocess)
     cache = config.data.cache or CacheConfig()
     return [planned for _, planned in planned_caches(cache, table, data, validation, preprocess, augmenter)]

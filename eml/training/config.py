@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from eml.config import ConfigPath, Strict, document
+from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.head.config import HeadConfig
 from eml.images.augment import Augment
 from eml.images.augment.standard import Standard
@@ -21,7 +22,27 @@ from eml.models.config import ModelConfig
 from eml.trackers import Tracker
 
 
-class DataSource(Strict):
+class OwnTable(Strict):
+    """Keys that say how to read a table of one's own; what eml writes needs none of them."""
+
+    file_column: str | None = Field(None, description="column with the images' names; null: file_name")
+    label_column: str | None = Field(None, description="column with the classes; null: label")
+    strip_prefix: str | None = Field(None, description="text to take away from the beginning of the names")
+    path_prefix: str | None = Field(
+        None, description="text to put before the names, such as train/; {COLUMN} stands for the row's value"
+    )
+    path_suffix: str | None = Field(None, description="text to put after names that do not end in it, such as .jpg")
+    match_names: bool = Field(
+        False, description="take the one image whose path differs only in slashes, case or suffix"
+    )
+
+    @property
+    def columns(self) -> ColumnMap:
+        """The same for the reader of tables."""
+        return ColumnMap(**{name: getattr(self, name) for name in OwnTable.model_fields})
+
+
+class DataSource(OwnTable):
     """One of several datasets."""
 
     table: ConfigPath = Field(description="a table, or a folder of images or tables")
@@ -57,7 +78,7 @@ class CacheConfig(Strict):
         return {"format": value} if isinstance(value, str) else value
 
 
-class DataConfig(Strict):
+class DataConfig(OwnTable):
     """Which images to train on and which to hold out."""
 
     table: ConfigPath | Annotated[list[ConfigPath | DataSource], Field(min_length=1)] = Field(
@@ -92,6 +113,9 @@ class DataConfig(Strict):
     def _one_root_each(self) -> Self:
         if self.root is not None and isinstance(self.table, list):
             raise ValueError("root is for a single table; write the entries of a list as {table: …, root: …}")
+        if self.columns != AS_NAMED and isinstance(self.table, list):
+            name = next(iter(self.columns.parameters))
+            raise ValueError(f"{name} is for a single table; write the entries of a list as {{table: …, {name}: …}}")
         return self
 
 

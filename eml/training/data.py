@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.ancestry import PIPELINE
 from eml.dataset.boxes import check_boxes
+from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import ALWAYS_TEST
 from eml.dataset.merge import MergeSource, merge_sources
 from eml.dataset.pipeline import read_current_table, resolve
@@ -91,13 +92,16 @@ def table_to_train_on(
             "train",
             config.root,
             unknown_label=config.unknown_label,
+            columns=config.columns,
             accept_stale=accept_stale,
             report=report,
             progress=progress,
         )
     else:
         sources = [
-            MergeSource(source) if isinstance(source, Path) else MergeSource(source.table, source.root, source.name)
+            MergeSource(source)
+            if isinstance(source, Path)
+            else MergeSource(source.table, source.root, source.name, source.columns)
             for source in config.table
         ]
         merged = merge_sources(
@@ -242,9 +246,16 @@ def _validation(train: pd.DataFrame, held_out: Table) -> RetrievalSet:
 
 
 def validation_sets(
-    config: ValidationConfig, table: Table, data: TrainingData, *, accept_stale: bool = False
+    config: ValidationConfig,
+    table: Table,
+    data: TrainingData,
+    *,
+    columns: ColumnMap = AS_NAMED,
+    accept_stale: bool = False,
 ) -> Iterator[tuple[str, tuple[Table, RetrievalSet]]]:
     """Yield name → table and retrieval set: the held-out images under the name "", other tables under their own.
+
+    Tables of the user's own are read as `columns`, those of the training table, say.
 
     Raises:
         DataError: A table cannot be read or, unless `accept_stale`, is out of date.
@@ -252,5 +263,6 @@ def validation_sets(
     if data.validation is not None:
         yield "", (table, data.validation)
     for name, path in config.tables.items():
-        images = with_label_if_present(read_current_table(path, accept_stale=accept_stale), table.unknown_label)
+        own = read_current_table(path, columns=columns.of_several(path), accept_stale=accept_stale)
+        images = with_label_if_present(own, table.unknown_label)
         yield name, (images, build_retrieval_set(images.frame, images.name, unknown_label=images.unknown_label))

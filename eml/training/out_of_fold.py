@@ -56,7 +56,7 @@ def read_embedded(
     if not has_file_names(frame):
         raise DataError(f"{path}: has no column file_name, so the images cannot be found", code="missing-column")
     root = root or _recorded_root(path) or path.parent
-    missing = file_problems(path, frame["file_name"], root)
+    missing = file_problems(frame["file_name"], root)
     if problems := [text for row, text in missing if row < 0]:
         raise DataError([f"{path}: {text}" for text in problems], code="missing-image", parameter="root")
     spaces = None if one_network or "fold" not in frame else _spaces(path, table)

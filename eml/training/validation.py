@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import ConfigError
@@ -61,10 +62,11 @@ class Validation:
         data: TrainingData,
         earlier: TrainedOn | None = None,
         *,
+        columns: ColumnMap = AS_NAMED,
         accept_stale: bool = False,
     ) -> None:
         self.config, self.earlier = config, earlier
-        sets = validation_sets(config, table, data, accept_stale=accept_stale)
+        sets = validation_sets(config, table, data, columns=columns, accept_stale=accept_stale)
         self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(sets)
         trained = replace(table, frame=data.frame)
         self.questions = {name: question_of(images, own, trained, earlier) for name, (own, images) in self.sets.items()}

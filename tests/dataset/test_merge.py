@@ -190,12 +190,12 @@ def test_the_same_image_may_be_in_two_tables_with_different_boxes(tmp_path: Path
 def test_the_problems_of_all_tables_are_reported_at_once(tmp_path: Path) -> None:
     one = on_disk(tmp_path / "a", "label,file_name,width\na,1.jpg,wide\n")
     two = on_disk(tmp_path / "b", "label,image\na,1.jpg\n", "two.csv")
-    three = on_disk(tmp_path / "b" / "c", "label,file_name\na,../1.jpg\n", "three.csv")
+    three = on_disk(tmp_path / "b" / "c", "label,file_name\na,../9.jpg\na,2.jpg\n", "three.csv")
     assert problems(MergeSource(one), MergeSource(two), MergeSource(three), MergeSource(tmp_path / "none")) == [
         f"{one}:2: width must be a whole number from 1 to 2,147,483,647, got 'wide'",
-        f"{two}:1: column 'file_name' is missing (is it 'image'? Rename that to 'file_name'); columns found: label, "
+        f"{two}:1: column 'file_name' is missing (is it 'image'? Set `file_column=\"image\"`); columns found: label, "
         "image",
-        f"{three}:2: file_name must stay under the root: relative and without '..', got '../1.jpg'",
+        f"{three}:2: file_name must stay under the root: relative and without '..', got '../9.jpg'",
         f"{tmp_path}/none: no such file or folder",
     ]
 

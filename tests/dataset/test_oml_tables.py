@@ -63,15 +63,15 @@ def test_absolute_paths_under_the_root_become_relative(tmp_path: Path) -> None:
 
 
 def test_absolute_paths_elsewhere_are_reported_with_the_folder_that_would_do(tmp_path: Path) -> None:
-    path = oml(tmp_path / "p", "1,/data/x/a/1.jpg,train,,\n1,/data/x/b/2.jpg,train,,\n", SHORT + "\n")
+    path = oml(tmp_path / "p", "1,/data/x/c/1.jpg,train,,\n1,/data/x/b/2.jpg,train,,\n", SHORT + "\n")
     assert problems(path) == [
-        f"{path}: none of its 2 absolute paths is under {tmp_path}/p (the first: '/data/x/a/1.jpg'). Give the folder "
+        f"{path}: none of its 2 absolute paths is under {tmp_path}/p (the first: '/data/x/c/1.jpg'). Give the folder "
         "that holds them, such as /data/x, as `root`"
     ]
     path.write_text(path.read_text() + f"1,{tmp_path}/p/a/1.jpg,train,,\n")
     assert problems(path) == [
-        f"{path}:{line}: path is not under {tmp_path}/p: '/data/x/{name}'"
-        for line, name in ((2, "a/1.jpg"), (3, "b/2.jpg"))
+        f"{path}:{line}: path must stay under the root: relative and without '..', got '/data/x/{name}'"
+        for line, name in ((2, "c/1.jpg"), (3, "b/2.jpg"))
     ]
 
 

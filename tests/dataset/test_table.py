@@ -102,15 +102,16 @@ def test_one_image_has_one_spelling(tmp_path: Path) -> None:
 def test_missing_columns_name_those_that_were_found(tmp_path: Path) -> None:
     path = csv(tmp_path, "species;photograph\na;1.jpg\n")
     assert problems(path) == [
-        f"{path}:1: column 'label' is missing and column 'file_name' is missing; columns found: species, photograph"
+        f"{path}:1: column 'label' is missing (set `label_column`) and column 'file_name' is missing (set "
+        "`file_column`); columns found: species, photograph"
     ]
 
 
 def test_a_column_of_another_name_is_suggested_for_renaming(tmp_path: Path) -> None:
     path = csv(tmp_path, "image,Class,split\n1.jpg,a,train\n")
     assert problems(path) == [
-        f"{path}:1: column 'label' is missing (is it 'Class'? Rename that to 'label') and column 'file_name' is "
-        "missing (is it 'image'? Rename that to 'file_name'); columns found: image, Class, split"
+        f"{path}:1: column 'label' is missing (is it 'Class'? Set `label_column=\"Class\"`) and column 'file_name' is "
+        "missing (is it 'image'? Set `file_column=\"image\"`); columns found: image, Class, split"
     ]
 
 

@@ -1,5 +1,6 @@
 """From a table to its data report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def examine(
     *,
     dataset: Path,
     root: Path | None = None,
+    options: Sequence[str] = (),
     threshold: int = THRESHOLD,
     progress: Progress | None = None,
 ) -> DataReport:
@@ -53,6 +55,7 @@ def examine(
         table: The table.
         dataset: The folder or table, as the suggested commands name it.
         root: The folder of the images, as the suggested commands name it; None if they need none.
+        options: Of the suggested commands that read this table, if it is the user's own.
         threshold: How many bits of 64 the hashes of look-alikes may differ by.
         progress: Reports the progress of the comparison.
 
@@ -82,7 +85,7 @@ def examine(
         not_compared=not_compared,
         tables=read_table_states(table.path.parent if table.path else table.root),
     )
-    return DataReport(files, facts, look_alikes, suggest(files, look_alikes, facts, root))
+    return DataReport(files, facts, look_alikes, suggest(files, look_alikes, facts, root, options))
 
 
 def _reason_not_to_compare(table: Table) -> str | None:

@@ -57,7 +57,11 @@ class _Removal:
 
 
 def suggest(
-    table: Table, look_alikes: LookAlikes | None, facts: DataFacts, root: Path | None = None
+    table: Table,
+    look_alikes: LookAlikes | None,
+    facts: DataFacts,
+    root: Path | None = None,
+    options: Sequence[str] = (),
 ) -> list[Suggestion]:
     """Return the commands that are still to run before training, in order.
 
@@ -68,6 +72,7 @@ def suggest(
         look_alikes: Its look-alikes; None if the images cannot be compared.
         facts: Its numbers.
         root: The folder of the images, as the commands name it; None if they need none.
+        options: Of the commands that read this table, if it is the user's own.
     """
     labels = sorted(set(table.known.frame["label"]))
     if SPLITS.issuperset(label.lower() for label in labels):
@@ -77,7 +82,7 @@ def suggest(
     first = FIRST_STEP.get(dataset.stem, 0) if dataset.suffix in SUFFIXES else 0
     states = {state.table.rpartition(".")[0]: state.state for state in facts.tables}
     folder = dataset if dataset.is_dir() else dataset.parent
-    arguments: Arguments = [dataset, "--root", root] if root else [dataset]
+    arguments: Arguments = [dataset, *(("--root", root) if root else ()), *options]
     steps = []
     if first == 0:
         filtered = (
