@@ -14,6 +14,7 @@ from eml.retrieval.products import product
 TILE, BLOCK = 1024, 1024  # queries, gallery images: 4 MiB of similarities at once in float32
 KERNEL = 64  # a multiple of the columns that matrix kernels compute at once, so that all columns go the same way
 UNIT = 1e-6  # vectors whose length is within this of 1 are not divided by it
+SHORT = 1e-15  # squares of shorter vectors, and of those beyond 1.8e19, lose bits or leave float32
 PAIR_ENTRIES = 1 << 22  # similarities of pairs at once: 16 MiB in float32, some 100 MiB with what counting needs
 
 
@@ -36,6 +37,9 @@ class UnitRows:
         self.device = embeddings.device if device is None else device
         parts = [torch.linalg.vector_norm(part.to(self.dtype), dim=1) for part in self.embeddings.split(BLOCK)]
         lengths = torch.cat(parts)
+        extreme = torch.isinf(lengths) | (lengths < SHORT)
+        if extreme.any():
+            lengths[extreme] = torch.linalg.vector_norm(embeddings[extreme].double(), dim=1).to(self.dtype)
         bad = torch.nonzero(~torch.isfinite(lengths) | (lengths == 0)).flatten().tolist()
         if bad:
             raise DataError(

@@ -60,3 +60,8 @@ def test_embeddings_that_have_no_direction_are_refused_with_a_code() -> None:
     with pytest.raises(DataError, match=r"image embeddings must be \(N, D\), got \(3,\)") as error:
         unit_length(torch.ones(3))
     assert error.value.code == "wrong-shape"
+
+
+@pytest.mark.parametrize("factor", [1e-36, 1e-20, 1e20, 1e37])
+def test_vectors_whose_squares_leave_float32_are_brought_to_unit_length(factor: float) -> None:
+    torch.testing.assert_close(unit_length(ROWS * factor), unit_length(ROWS), rtol=1e-5, atol=1e-6)
