@@ -10,6 +10,8 @@ TESTS = Path(__file__).parent
 # Test files of several modules: whole commands as typed (tests/cli), whole families, steps in a row, real data.
 OF_SEVERAL_MODULES = {
     "cli",
+    "commands/test_killed",
+    "commands/test_stale_tables",
     "dataset/duplicates/test_duplicates_real",
     "dataset/scanning/test_scan_real",
     "dataset/splits/test_leaks_real",

@@ -1,0 +1,95 @@
+"""Every command that reads a table refuses one that is out of date, whether it is named or found in a folder."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eml
+from eml.cli.app import COMMANDS
+from eml.commands.cache import fill_cache
+from eml.errors import EmlError
+from tests.commands.conftest import draw
+
+RUN = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "run"
+READ_NO_TABLE = {"scan", "plot", "suspects", "demo", "margins", "config", "doctor", "version"}
+
+
+def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str, list[Callable[[], Any]]]:
+    """Return calls of every command that read the table, or the tables of its folder."""
+    other = draw(out / "another dataset", classes=2, per_class=2) if not out.exists() else out / "another dataset"
+    overrides = [f"data.table={table}", f"output={out / 'run'}"]
+    validation = [
+        "data.fold=null",
+        "validation.metric=test/map_at_r",
+        f"validation.tables.test={table}",
+        f"data.table={other}",
+        f"output={out / 'run'}",
+    ]
+    return {
+        "merge": [lambda: eml.merge([table, other], out=out / "merged")],
+        "filter": [lambda: eml.filter(table, min_size=2, out=out), lambda: eml.filter(other, exclude=table, out=out)],
+        "split": [lambda: eml.split(table, by="alternate", out=out)],
+        "kfold": [lambda: eml.kfold(table, k=2, out=out)],
+        "audit": [lambda: eml.audit(table), lambda: eml.audit(other, table)],
+        "report": [lambda: eml.report(table, out=out)],
+        "init": [lambda: eml.init(table, out=out / "config.yaml", backbone="test_resnet", weights="none")],
+        "cache": [
+            lambda: fill_cache(table, side=32, folder=out / "cache"),
+            lambda: fill_cache(config, overrides=overrides),
+        ],
+        "train": [
+            lambda: eml.train(config, overrides=overrides),
+            lambda: eml.train(config, overrides=overrides, dry_run=True),
+            lambda: eml.train(config, overrides=overrides, preview=True, out=out / "sheet.png"),
+            lambda: eml.train(config, overrides=overrides, fold="all"),
+            lambda: eml.train(config, overrides=validation),
+        ],
+        "evaluate": [lambda: eml.evaluate(checkpoint, data=table, out=out / "evaluated", report=False)],
+        "calibrate": [lambda: eml.calibrate(checkpoint, data=table, far=0.1)],
+    }
+
+
+def split_again(photos: Path) -> tuple[Path, str]:
+    """Split after the folds were made."""
+    eml.split(photos, by="alternate")
+    return photos / "folds.csv", "dataset_train.csv was changed after folds.csv was made from it"
+
+
+def copy_a_test_table(photos: Path) -> tuple[Path, str]:
+    """Put the test table of another split beside the training table."""
+    other = Path(shutil.copytree(photos, photos.parent / "other"))
+    eml.split(other, by="alternate")
+    for file in other.glob("dataset_test.csv*"):
+        shutil.copy(file, photos)
+    return photos / "dataset_test.csv", "dataset_train.csv beside it is of another run of eml split"
+
+
+def filter_afterwards(photos: Path) -> tuple[Path, str]:
+    """Filter after the split, which did not use it then."""
+    eml.filter(photos, min_size=2)
+    return photos / "dataset_train.csv", "dataset_info_filtered.csv is newer and was not used for it"
+
+
+@pytest.mark.parametrize("happened", [split_again, copy_a_test_table, filter_afterwards])
+def test_every_command_that_reads_a_table_refuses_one_that_is_out_of_date(
+    happened: Callable[[Path], tuple[Path, str]], photos: Path, tmp_path: Path
+) -> None:
+    checkpoint = Path(shutil.copytree(RUN, tmp_path / "trained"))
+    table, reason = happened(photos)
+    calls = readers(table, photos / "config.yaml", checkpoint, tmp_path / "out")
+    assert calls.keys() | READ_NO_TABLE == set(COMMANDS)
+    before = sorted(tmp_path.rglob("*"))
+    for command, ways in calls.items():
+        for number, call in enumerate(ways):
+            with pytest.raises(EmlError) as error:
+                call()
+            assert error.value.code == "out-of-date", (command, number, str(error.value))
+            assert reason in str(error.value), (command, number)
+    own = tmp_path / "out" / "another dataset"
+    new = {path for path in set(tmp_path.rglob("*")) - set(before) if path != own and own not in path.parents}
+    assert new <= {tmp_path / "out"}  # nothing was written
+    shutil.copy(table, photos / "mine.csv")  # a copy of it is the user's own table
+    assert eml.kfold(photos / "mine.csv", k=2, by="class", out=tmp_path / "copy").table.path == photos / "mine.csv"
