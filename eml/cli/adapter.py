@@ -121,7 +121,7 @@ def print_result(terminal: Terminal, result: CommandResult, *, as_json: bool) ->
             console.print_json(result.to_dict())
         else:
             terminal.show(result)
-    console.written(result.written, result.replaced, result.next_command, result.later_commands)
+    console.written(result.written, result.replaced, result.removed_files, result.next_command, result.later_commands)
 
 
 def in_options(text: str, terminal: Terminal) -> str:

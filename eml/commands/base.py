@@ -156,6 +156,7 @@ class CommandResult:
     Attributes:
         written: Files that were written, in the order in which they should be looked at.
         replaced: Those of them that replaced an older file.
+        removed_files: Files of an earlier run of a command that no longer belong to what is there now.
         next_command: The command that usually follows, ready to be pasted.
         later_commands: Those after it.
         messages: The notes and warnings that the command gave while it worked.
@@ -163,6 +164,7 @@ class CommandResult:
 
     written: tuple[Path, ...] = ()
     replaced: tuple[Path, ...] = ()
+    removed_files: tuple[Path, ...] = ()
     next_command: str | None = None
     later_commands: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()

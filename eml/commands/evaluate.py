@@ -181,6 +181,7 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
         evaluations=evaluations,
         written=tuple(file for result in results for file in result.files),
         replaced=tuple(file for result in results for file in result.replaced),
+        removed_files=tuple(file for result in results for file in result.removed),
         next_command=_next_command(config, results),
     )
 

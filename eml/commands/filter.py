@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Paths, SummaryTable, command
-from eml.commands.next_steps import split_command
+from eml.commands.next_steps import REPORT_PAGE, split_command
 from eml.commands.options import (
     Dataset,
     FileColumn,
@@ -142,6 +142,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     """Filter a table and write what stays and what left."""
     from eml.dataset.filter import filter_table
     from eml.dataset.pipeline import read_exclusions, resolve
+    from eml.dataset.sidecar import remove_outdated
     from eml.dataset.table import check_outputs, write_tables
     from eml.dataset.unknown_label import unknown_label_notes
 
@@ -179,6 +180,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
         conflicts_kept=config.conflicts == "keep",
         written=tuple(paths),
         replaced=tuple(replaced),
+        removed_files=tuple(remove_outdated(folder / REPORT_PAGE)),
         next_command=split_command(folder, replace(table, frame=filtered.kept)),
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, Names, PathField, PathTexts, SummaryTable, command
-from eml.commands.next_steps import split_command
+from eml.commands.next_steps import REPORT_PAGE, split_command
 from eml.commands.options import (
     FileColumn,
     LabelColumn,
@@ -102,6 +102,7 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
     """Merge the datasets and write the table."""
     from eml.dataset.ancestry import PIPELINE
     from eml.dataset.merge import merge_sources
+    from eml.dataset.sidecar import remove_outdated
     from eml.dataset.table import SUFFIXES, check_outputs, write_tables
     from eml.dataset.unknown_label import unknown_label_notes
     from eml.files import refuse_file_name
@@ -130,7 +131,11 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
         notes=unknown_label_notes(merged.table),
     )
     return MergeResult(
-        merged=merged, written=(path,), replaced=tuple(replaced), next_command=_next_command(path, merged)
+        merged=merged,
+        written=(path,),
+        replaced=tuple(replaced),
+        removed_files=tuple(remove_outdated(path.with_name(REPORT_PAGE))),
+        next_command=_next_command(path, merged),
     )
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from eml.evaluation.retrieval_set import RetrievalSet
 
 CONFIG_NAME = "config.yaml"
+REPORT_PAGE = "data_report.html"
+"""Of `eml report`, beside the table."""
 
 
 def split_command(place: Path, table: Table) -> str | None:

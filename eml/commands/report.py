@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command
+from eml.commands.next_steps import REPORT_PAGE
 from eml.commands.options import (
     Dataset,
     FileColumn,
@@ -28,8 +29,6 @@ from eml.commands.options import (
 if TYPE_CHECKING:
     from eml.dataset.table import Table
     from eml.reports.data import DataReport
-
-PAGE = "data_report.html"
 
 
 class ReportConfig(CommandConfig):
@@ -54,7 +53,9 @@ class ReportConfig(CommandConfig):
     match_names: MatchNames = False
     out: Annotated[
         PathField | None,
-        Field(description=f"The page to write (NAME.html), or a folder for it. Default: {PAGE} beside the table."),
+        Field(
+            description=f"The page to write (NAME.html), or a folder for it. Default: {REPORT_PAGE} beside the table."
+        ),
     ] = None
     overwrite: Overwrite = False
 
@@ -138,7 +139,7 @@ def _page_path(dataset: Path, out: Path | None) -> Path:
         from eml.files import refuse_file_name
 
         refuse_file_name(out, "the page to write (NAME.html), or a folder for it")
-    return (out or (dataset if dataset.is_dir() else dataset.parent)) / PAGE
+    return (out or (dataset if dataset.is_dir() else dataset.parent)) / REPORT_PAGE
 
 
 def write_report(

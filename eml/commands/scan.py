@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
-from eml.commands.next_steps import split_command
+from eml.commands.next_steps import REPORT_PAGE, split_command
 from eml.commands.options import Overwrite, UnknownLabel, note_workers
 
 if TYPE_CHECKING:
@@ -88,13 +88,14 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
     """Read every file of the folder and write the table."""
     from eml.dataset.scanning.listing import check_folder
     from eml.dataset.scanning.scan import errors_path, scan_folder, summarise
+    from eml.dataset.sidecar import remove_outdated
     from eml.dataset.table import Table, check_outputs, write_tables
     from eml.dataset.unknown_label import unknown_label_hint, unknown_label_notes, with_unknown_label
 
     check_folder(config.dataset)
     note_workers(config.workers, caller)
     path = _table_path(config)
-    errors, page = errors_path(path), path.with_name("data_report.html")
+    errors, page = errors_path(path), path.with_name(REPORT_PAGE)
     check_outputs([path, errors, *([page] if config.report else [])], overwrite=config.overwrite)  # before the work
     scanned = scan_folder(
         config.dataset,
@@ -120,6 +121,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
     )
     following: str | None = shlex.join(["eml", "filter", str(source), "--dedup"])
     pages: list[Path] = []
+    removed = [] if config.report else remove_outdated(page)
     if not config.hashes:
         following = split_command(source, table)
     if config.report:
@@ -134,6 +136,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
         facts=summarise(scanned, table.is_unknown),
         written=(path, errors, *pages),
         replaced=tuple(replaced),
+        removed_files=tuple(removed),
         next_command=following,
     )
 

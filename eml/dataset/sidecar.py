@@ -143,6 +143,15 @@ def written_by_eml(table: Path) -> bool:
     return digest(table) in (sidecar.digest, sidecar.replaces)
 
 
+def remove_outdated(page: Path) -> list[Path]:
+    """Remove a page that eml wrote, with its sidecar, if a table that it was made from has changed; return it then."""
+    if not written_by_eml(page) or not any(changed for _, _, changed in sources(page)):
+        return []
+    page.unlink()
+    sidecar_path(page).unlink(missing_ok=True)
+    return [page]
+
+
 def written_after(table: Path, earlier: Path) -> bool:
     """Return whether eml wrote `table` after `earlier`, by their sidecars: copying changes the times of files."""
     first, second = read_sidecar(earlier), read_sidecar(table)

@@ -35,6 +35,7 @@ class Evaluation:
         preprocess: The preprocessing of the images; None for embeddings from a file.
         calibration: The calibration of the checkpoint, if it was calibrated.
         trained_on: How much of the set the model was trained on.
+        weights_digest: The digest of the checkpoint's weights; None for a model without a checkpoint.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Evaluation:
     preprocess: Preprocess | None = None
     calibration: Calibration | None = None
     trained_on: TrainedOverlap = UNKNOWN_OVERLAP
+    weights_digest: str | None = None
 
     @property
     def size(self) -> int:
@@ -90,6 +92,7 @@ class Evaluation:
         path, summary = self.table.path, self.summary
         return {
             "checkpoint": self.name,
+            "weights_digest": self.weights_digest,
             "table": str(path),
             "table_digest": self.table_digest,
             "protocol": self.retrieval.protocol,

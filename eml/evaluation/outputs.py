@@ -1,19 +1,23 @@
 """The files that an evaluation writes, and which it may replace."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from eml.errors import ConfigError, OutputError, Problem
 from eml.evaluation.options import EvaluationOptions
 from eml.files import refuse_file_name, unwritable
-from eml.inference.embeddings_file import is_embeddings_file
+from eml.inference.embeddings_file import is_embeddings_file, is_written
 from eml.inference.load import TIMM
-from eml.json_files import is_json_with
+from eml.json_files import MOST_BYTES_OF_LISTS, is_json_with, read_json
 from eml.models.pointers import find_checkpoint, is_run_folder
 
 METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"
 TABLES = (".csv", ".parquet", ".npz", ".npy")  # suffixes that are left out of a folder's name
+RESULT_KEYS = {"checkpoint", "metrics"}
+SAME_EMBEDDINGS = {"checkpoint", "weights_digest", "table_digest", "protocol", "preprocess", "metrics"}
 PAGE_MARK, PAGE_HEAD = '<meta name="generator" content="eml ', 4096  # the mark is within so many characters
 
 
@@ -85,7 +89,7 @@ def check_outputs(folders: Sequence[Path], *, embeddings: bool, page: bool) -> N
 
 def _foreign_results(folder: Path, embeddings: bool) -> Iterator[Problem]:
     metrics = folder / METRICS
-    files = [metrics] if metrics.exists() and not is_json_with(metrics, {"checkpoint", "metrics"}) else []
+    files = [metrics] if metrics.exists() and not is_json_with(metrics, RESULT_KEYS) else []
     if embeddings and (folder / EMBEDDINGS).exists() and not metrics.exists():
         files.append(folder / EMBEDDINGS)
     for file in files:
@@ -102,6 +106,36 @@ def _foreign_pages(path: Path) -> Iterator[Problem]:
         if not is_ours:
             text = f"{path}: exists and was not written by eml; give another `out`, or turn `report` off"
             yield Problem(text, "file-exists", "out")
+
+
+def stale_outputs(folder: Path, facts: dict[str, Any]) -> list[Path]:
+    """Return report.html and embeddings.npz of an earlier evaluation in a folder, if they are not of this one too.
+
+    They are where metrics.json beside them says the same as `facts`, the metrics.json that will be written; for the
+    embeddings the same model, images and metrics are enough. Only files that eml wrote are returned.
+    """
+    page, saved = folder / PAGE, folder / EMBEDDINGS
+    try:
+        earlier = read_json(folder / METRICS, dict[str, Any], MOST_BYTES_OF_LISTS)
+    except (OSError, ValueError):
+        return []
+    facts = json.loads(json.dumps(facts))  # tuples are lists there
+    changed = {key for key in facts if earlier.get(key) != facts[key]}
+    stale = [page] if changed and page.is_file() and not list(_foreign_pages(page)) else []
+    return [*stale, saved] if changed & SAME_EMBEDDINGS and saved.is_file() and is_written(saved) else stale
+
+
+def remove_results(folder: Path) -> list[Path]:
+    """Remove the files of every evaluation in a folder and below it, and return those beside metrics.json."""
+    removed = []
+    for metrics in sorted(folder.rglob(METRICS)):
+        page, saved = metrics.with_name(PAGE), metrics.with_name(EMBEDDINGS)
+        removed += [page] if page.is_file() and not list(_foreign_pages(page)) else []
+        removed += [saved] if saved.is_file() and is_written(saved) else []
+        metrics.unlink()
+    for path in removed:
+        path.unlink()
+    return removed
 
 
 def refuse_page(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Models on tables: evaluate each, write its results, and compare several with the best."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from eml.evaluation.checkpoint_label import with_checkpoint_label
 from eml.evaluation.evaluate import Evaluation, evaluate_embeddings, evaluate_model
 from eml.evaluation.leaderboard import Leaderboard, build_leaderboard
 from eml.evaluation.options import EvaluationOptions
-from eml.evaluation.outputs import EMBEDDINGS, METRICS, PAGE, check_outputs, folder_names, result_folders
+from eml.evaluation.outputs import EMBEDDINGS, METRICS, PAGE, check_outputs, folder_names, result_folders, stale_outputs
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.evaluation.slices import Partition, check_columns, partition
 from eml.evaluation.trained_overlap import OverlapCounter
@@ -24,6 +24,7 @@ from eml.inference.embed import Batching
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
 from eml.inference.load import TIMM, load
 from eml.inference.model import Model
+from eml.models.calibration import weights_digest
 from eml.progress import Progress, Report, no_progress
 
 NO_TABLE = "embeddings"  # the name of the images of an embeddings file with labels
@@ -39,6 +40,7 @@ class EvaluationResult:
         folder: Where the files are.
         files: The files written.
         replaced: Those of them that existed before.
+        removed: Files of an earlier evaluation in the folder that are not of this one.
         leaderboard: The comparison with the other models on the table, if there are several.
     """
 
@@ -47,6 +49,7 @@ class EvaluationResult:
     folder: Path
     files: list[Path]
     replaced: list[Path]
+    removed: list[Path] = field(default_factory=list)
     leaderboard: Leaderboard | None = None
 
     @property
@@ -196,12 +199,13 @@ def _evaluate_on_tables(
         build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns) for table in tables
     ]
     model = _load(checkpoint, options, str(processes.device(options.device)))
+    weights = None if model.folder is None else weights_digest(model.folder)
     batching = Batching(options.batch_size, options.workers, processes)
     for name, table, retrieval in zip(names, tables, retrievals, strict=True):
         with progress(f"embedding {name}", len(retrieval.frame)) as advance:
             evaluation = evaluate_model(model, table, retrieval, batching=batching, progress=advance)
         overlap = processes.from_first(partial(counter.count, model.trained_on, table, retrieval.frame))
-        yield name, replace(evaluation, trained_on=overlap)
+        yield name, replace(evaluation, trained_on=overlap, weights_digest=weights)
         del evaluation
 
 
@@ -228,12 +232,19 @@ def _write(
     files = [result.folder / name for name in names]
     replaced = [file for file in files if file.exists()]
     evaluation = result.analysis.evaluation
+    inputs = {Path(name).resolve() for name in options.models}
+    stale = [path for path in stale_outputs(result.folder, result.facts()) if path.resolve() not in inputs]
+    for path in stale:  # before metrics.json, which they would contradict
+        path.unlink()
     write_json(result.folder / METRICS, result.facts())
     if options.save_embeddings:
         write_embeddings(result.folder / EMBEDDINGS, evaluation.embeddings, evaluation.retrieval.frame)
     if write_page:
         write_page(result)
-    return replace(result, files=files, replaced=replaced, analysis=result.analysis.without_embeddings())
+    removed = [path for path in stale if path not in files]
+    return replace(
+        result, files=files, replaced=replaced, removed=removed, analysis=result.analysis.without_embeddings()
+    )
 
 
 def _compare_models(names: list[str], results: list[EvaluationResult], *, several: bool) -> EvaluationResults:

@@ -5,6 +5,7 @@
 .parquet: a column `embedding` of lists, or columns embedding_0, embedding_1, …; all others as in .npz.
 """
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from eml.dataset.table import Table
 from eml.errors import DataError, Problem
 from eml.files import whole_file
 from eml.inference.array_files import SUFFIXES, Array, array_error, read_arrays
+
+WRITTEN = ("embeddings", "file_name", "label")
 
 
 def is_embeddings_file(name: str) -> bool:
@@ -135,6 +138,16 @@ def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **colu
     }
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
+
+
+def is_written(path: Path) -> bool:
+    """Return whether an .npz has the arrays that `write_embeddings` writes, and no others."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            arrays = {name.removesuffix(".npy") for name in file.namelist()}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+    return set(WRITTEN) <= arrays <= {*WRITTEN, *FLAGS, "fold"}
 
 
 def _flags(frame: pd.DataFrame) -> dict[str, Array]:

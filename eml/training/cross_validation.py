@@ -17,6 +17,7 @@ from eml.files import write_json
 from eml.inference.embed import Batching, embed_table
 from eml.inference.embeddings_file import write_embeddings
 from eml.inference.load import load
+from eml.models.pointers import is_run_folder
 from eml.training.config import RunConfig
 from eml.training.events import Note, Observer
 from eml.training.fit import fit
@@ -90,8 +91,8 @@ def fit_folds(
             code="too-few-folds",
             parameter="fold",
         )
-    if processes.first and not (config.output / FOLDS).exists():
-        write_json(config.output / FOLDS, {})  # at the start: a scan recognises by it that the folder is no class
+    if processes.first:
+        _begin(config.output, numbers, overwrite=overwrite, observe=observe)
     results = {}
     for fold in numbers:
         fold_config = config.model_copy(
@@ -117,6 +118,20 @@ def fit_folds(
     if processes.first:
         _write(result, config, table)
     return result
+
+
+def _begin(folder: Path, numbers: list[int], *, overwrite: bool, observe: Observer) -> None:
+    """Write an empty folds.json, and remove what an older cross-validation left that this one will not replace."""
+    if overwrite or not (folder / FOLDS).exists():
+        write_json(folder / FOLDS, {})  # at the start: a scan recognises by it that the folder is no class
+    if not overwrite:
+        return
+    older = [folder / OUT_OF_FOLD] if (folder / OUT_OF_FOLD).is_file() else []
+    runs = [run for run in sorted(folder.glob("fold-*")) if is_run_folder(run)]
+    surplus = [run for run in runs if run.name not in {f"fold-{fold}" for fold in numbers}]
+    for path in [*older, *surplus]:
+        observe(Note(f"removed {path}, of the cross-validation that is replaced"))
+        path.unlink() if path.is_file() else RunFolder(path).remove()
 
 
 def _spread(results: list[TrainingResult]) -> dict[str, MeanAndSpread]:

@@ -140,7 +140,8 @@ class Run:
         facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
         facts["starts_from"] = str(start) if (start := starting_run(parts.config)) else None
         facts["trained_on"] = record_facts(record, labels).model_dump()
-        self.folder.create(parts.config, facts, overwrite=overwrite)
+        for path in self.folder.create(parts.config, facts, overwrite=overwrite):
+            self.note(f"removed {path}, of the run that is replaced")
         write_record(self.folder.path, record, labels)
 
     def restore(self, *, accept_changes: bool = False) -> None:

@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 from eml.config import dump
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
+from eml.evaluation.outputs import remove_results
 from eml.files import TEMPORARY_PREFIX, digest, whole_file, write_json, write_text
 from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, is_run_folder, point
@@ -82,8 +83,8 @@ class RunFolder:
                 f"{self.path / LOCK}: cannot be written: {error.strerror}", code="not-writable"
             ) from error
 
-    def create(self, config: RunConfig, facts: dict[str, Any], *, overwrite: bool) -> None:
-        """Make the folder with config.yaml and run.json.
+    def create(self, config: RunConfig, facts: dict[str, Any], *, overwrite: bool) -> list[Path]:
+        """Make the folder with config.yaml and run.json, and return the reports and embeddings that were removed.
 
         Args:
             config: Of the run.
@@ -93,11 +94,11 @@ class RunFolder:
         Raises:
             OutputError: Something is there already, and `overwrite` is not set or it is not a run.
         """
-        if self.refuse_occupied(overwrite=overwrite):
-            self._remove_older_run()
+        removed = self._remove_older_run() if self.refuse_occupied(overwrite=overwrite) else []
         write_json(self.path / RUN_FILE, environment() | facts)  # first: overwriting recognises a run folder by it
         self._hold()
         write_text(self.path / "config.yaml", dump(config))
+        return removed
 
     def refuse_occupied(self, *, overwrite: bool) -> bool:
         """Return whether something is there already.
@@ -117,7 +118,26 @@ class RunFolder:
             )
         return occupied
 
-    def _remove_older_run(self) -> None:
+    def remove(self) -> None:
+        """Remove the run in the folder, and the folder if nothing else is in it.
+
+        Raises:
+            OutputError: Another training writes into it.
+        """
+        self._hold()
+        try:
+            self._remove_older_run()
+            (self.path / "config.yaml").unlink(missing_ok=True)
+        finally:
+            self._lock.release(force=True)
+        (self.path / LOCK).unlink(missing_ok=True)
+        folders = [folder for folder in self.path.rglob("*") if folder.is_dir()]
+        for folder in sorted([*folders, self.path], reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _remove_older_run(self) -> list[Path]:
+        """Remove the files of the run in the folder, and return those that commands after the training wrote."""
         if not is_run_folder(self.path):
             raise OutputError(
                 f"{self.path}: is not a run folder of eml, so `overwrite` does not replace it",
@@ -136,12 +156,13 @@ class RunFolder:
             RUN_FILE,
         ):
             (self.path / name).unlink(missing_ok=True)
-        for old in (self.path / "evaluations").rglob("metrics.json"):
+        for old in (self.path / "tensorboard").glob("events.out.tfevents.*"):
             old.unlink()
         for folder in self.checkpoints.glob("epoch-*"):
             remove_folder(folder)
         for pointer in ("best", "last"):
             (self.checkpoints / pointer).unlink(missing_ok=True)
+        return remove_results(self.path / "evaluations")
 
     def append(self, log: str, lines: Iterable[Line]) -> None:
         """Add lines to steps, metrics or timings."""

@@ -1,7 +1,9 @@
 """Models on tables: results are typed, say what metrics.json says, and let go of the embeddings."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,3 +100,44 @@ def test_a_page_of_the_users_stops_the_work_before_it_begins(files: list[str], t
     assert (caught.value.code, caught.value.parameter) == ("file-exists", "out")
     assert not (page.parent / "metrics.json").exists()
     evaluate_models(EvaluationOptions(files[:1], out=tmp_path))
+
+
+def test_a_report_and_embeddings_of_an_earlier_evaluation_do_not_stay_beside_other_metrics(
+    files: list[str], tmp_path: Path
+) -> None:
+    def write_page(result: EvaluationResult) -> None:
+        result.page.write_text('<meta name="generator" content="eml 0">')
+
+    def evaluate(name: str, **more: Any) -> EvaluationResult:
+        shutil.copy(name, model)
+        options = EvaluationOptions([str(model)], out=tmp_path / "out", **more)
+        return evaluate_models(options, write_page=write_page if more else None).results[0]
+
+    model = tmp_path / "model.npz"
+    full = evaluate(files[0], save_embeddings=True)
+    page, saved = full.folder / "report.html", full.folder / "embeddings.npz"
+    assert evaluate(files[0]).removed == []
+    assert page.exists(), "it is of the same metrics"
+    assert saved.exists()
+    assert evaluate(files[1]).removed == [page, saved]
+    assert not page.exists()
+    assert not saved.exists()
+    evaluate(files[1], save_embeddings=True)
+    page.write_text("the user's own")
+    np.savez(saved, embeddings=np.eye(2))
+    assert evaluate(files[0]).removed == []
+    assert page.exists()
+    assert saved.exists()
+
+
+def test_embeddings_that_are_evaluated_are_never_removed(files: list[str], tmp_path: Path) -> None:
+    rows = np.load(files[0])
+    names = [f"{label}/{number}.png" for number, label in enumerate(rows["label"])]
+    table = tmp_path / "test.csv"
+    table.write_text("label,file_name\n" + "".join(f"{name[0]},{name}\n" for name in names))
+    saved = tmp_path / "out" / "test" / "embeddings.npz"
+    saved.parent.mkdir(parents=True)
+    np.savez(saved, embeddings=rows["embeddings"], file_name=names, label=rows["label"])
+    (saved.parent / "metrics.json").write_text('{"checkpoint": "another", "metrics": {}}')
+    evaluate_models(EvaluationOptions([str(saved)], [table], out=tmp_path / "out"))
+    assert saved.exists()

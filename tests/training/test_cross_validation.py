@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from eml.dataset.table import Table
 from eml.training.config import RunConfig
 from eml.training.cross_validation import fit_folds
+from eml.training.events import Note, Started
 from eml.training.out_of_fold import read_overlap
 from tests.training.runs import changed
 
@@ -39,3 +41,17 @@ def test_every_fold_in_one_command_leaves_an_embedding_of_every_image_by_a_netwo
     assert {fold: (again.folds[fold].folder / "state.pt").stat().st_mtime_ns for fold in (0, 1)} == {
         fold: before[fold] for fold in (0, 1)
     }, "what was done is not touched"
+
+    two = replace(table, frame=table.frame[table.frame["fold"] != 2])
+    notes: list[object] = []
+
+    def stop(event: object) -> None:
+        notes.append(event)
+        if isinstance(event, Started):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_folds(short, two, overwrite=True, observe=stop)
+    assert not (short.output / "out_of_fold.npz").exists(), "it would be taken for that of the new runs"
+    assert not (short.output / "fold-2").exists()
+    assert Note(f"removed {short.output / 'fold-2'}, of the cross-validation that is replaced") in notes

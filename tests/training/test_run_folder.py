@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from eml.reports.curves import draw_comparison, draw_curves, find_best
 from eml.training.build import build_parts
 from eml.training.checks import check
 from eml.training.config import RunConfig
-from eml.training.events import Stepped
+from eml.training.events import Note, Stepped
 from eml.training.fit import fit
 from eml.training.run_folder import RunFolder
 from tests.training.runs import changed, left_by, stop_at
@@ -35,8 +36,19 @@ def test_a_run_folder_is_replaced_only_with_overwrite_and_a_folder_of_the_user_n
     first = left_by(config.output)
     with pytest.raises(OutputError, match="already exists"):
         fit(config, table)
-    fit(config, table, overwrite=True)
+    results, own = config.output / "evaluations" / "test", config.output / "evaluations" / "mine"
+    for folder in (results, own):
+        folder.mkdir(parents=True)
+        (folder / "report.html").write_text('<meta name="generator" content="eml 0">' if folder == results else "mine")
+        np.savez(folder / "embeddings.npz", embeddings=0, **{"file_name": 0, "label": 0} if folder == results else {})
+        (folder / "metrics.json").write_text("{}")
+    notes: list[object] = []
+    fit(config, table, overwrite=True, observe=notes.append)
     assert left_by(config.output) == first
+    assert list(results.iterdir()) == []
+    assert sorted(file.name for file in own.iterdir()) == ["embeddings.npz", "report.html"], "not written by eml"
+    for name in ("report.html", "embeddings.npz"):
+        assert Note(f"removed {results / name}, of the run that is replaced") in notes
 
 
 @pytest.mark.parametrize("ways", [{"resume": True}, {"overwrite": True}], ids=["resume", "overwrite"])

@@ -238,11 +238,17 @@ def some(names: Sequence[str], singular: str, plural: str) -> str:
 
 
 def written(
-    paths: Sequence[Path], replaced: Sequence[Path], following: str | None = None, later: Sequence[str] = ()
+    paths: Sequence[Path],
+    replaced: Sequence[Path],
+    removed: Sequence[Path] = (),
+    following: str | None = None,
+    later: Sequence[str] = (),
 ) -> None:
-    """Print the files that a command has written, and the commands that usually follow, if there are any."""
+    """Print the files that a command has written or removed, and the commands that usually follow, if there are any."""
     for path in paths:
         say(f"{'replaced' if path in replaced else 'wrote'} {path}")
+    for path in removed:
+        say(f"removed {path}, which an earlier command wrote and no longer belongs here")
     if following:
         say(f"next: {following}")
     for command in later:
