@@ -13,7 +13,7 @@ PACKAGE = Path(eml.__file__).parent
 # From the bottom. A room imports from the rows below its own, and from itself.
 ROWS = [
     {"errors", "printable", "units"},
-    {"files", "json_files", "progress", "threads"},
+    {"files", "json_files", "progress", "stopping", "threads"},
     {"config"},
     {"images"},
     {"dataset"},

@@ -22,6 +22,7 @@ from eml.cli.other_options import takes_others
 from eml.cli.streams import drop_stdout, open_closed_streams, stdout_may_close, system_problem
 from eml.errors import EmlError, Interrupted
 from eml.printable import printable
+from eml.stopping import guarded
 
 # Module eml/cli/display/NAME.py has the command as `terminal`: a Terminal, a function, or a typer.Typer for a group of
 # commands. Listed in the order of the pipeline.
@@ -142,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_closed_streams()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill saves what Ctrl-C saves
     try:
-        with _interrupts_kept():
+        with guarded(INTERRUPTED, for_good=arguments is None), _interrupts_kept():
             run(arguments)
         with stdout_may_close():  # help and versions are still in its buffer
             pass

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eml.cli.exit_codes import BUG, FIXABLE, INTERRUPTED
 from eml.errors import ConfigError, EmlError, Interrupted
+from eml.stopping import answered_by
 from eml.threads import cores, most_workers
 
 if TYPE_CHECKING:
@@ -51,7 +54,8 @@ def launch(devices: int) -> None:
         max_restarts=0,
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "eml", *_without_devices(sys.argv[1:]))
+        with answered_by(_continue_frozen):
+            elastic_launch(config, sys.executable)("-m", "eml", *_without_devices(sys.argv[1:]))
     except ChildFailedError as error:
         raise SystemExit(_code([failure.exitcode for failure in error.failures.values()])) from None
     except SignalException:  # the processes have printed it
@@ -79,6 +83,15 @@ def _without_devices(arguments: list[str]) -> list[str]:
             kept.append(argument)
         skip = argument == "--devices"
     return kept
+
+
+def _continue_frozen() -> None:
+    """Continue processes that are frozen, once the launcher has passed SIGTERM on, which they then can answer."""
+    time.sleep(1)
+    for file in Path("/proc/self/task").glob("*/children"):
+        for number in file.read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGCONT)
 
 
 def _silence() -> None:

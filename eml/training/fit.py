@@ -18,6 +18,7 @@ from eml.images.loading import normalise
 from eml.images.loading_workers import WorkerLostError
 from eml.losses import Terms
 from eml.models.trained_on import record_facts, write_record
+from eml.stopping import advice_for_run, saving
 from eml.trackers.base import Tracking
 from eml.training.batches import TrainingBatches
 from eml.training.build import RunParts, build_parts
@@ -100,7 +101,7 @@ class Run:
     def run(self, *, resume: bool = False, overwrite: bool = False, accept_changes: bool = False) -> TrainingResult:
         """Validate the network before training, then train epoch by epoch: steps, validation, checkpoint, state."""
         parts, first = self.parts, self.parts.processes.first
-        with self.folder.held() if first else nullcontext():
+        with self.folder.held() if first else nullcontext(), advice_for_run():
             self.begin(resume=resume, overwrite=overwrite, accept_changes=accept_changes)
             trackers = parts.config.trackers if first else ()
             self.tracking.open(trackers, self.folder.path, parts.config.model_dump(mode="json"), resumed=resume)
@@ -188,8 +189,9 @@ class Run:
             if save:
                 self.saver.save(self.state)
         self.saver.log_timing("training", epoch, self.state.step, time.monotonic() - started, images)
-        self.saver.save(self.state)
-        self.leave_if_stopped()
+        with saving():  # the others wait for the first process, which writes
+            self.saver.save(self.state)
+            self.leave_if_stopped()
 
     def step(self, pixels: Tensor, rows: Tensor) -> Line:
         """Take one optimizer step on a batch; return its line of the log."""
@@ -224,9 +226,10 @@ class Run:
             if epoch > 0:
                 self.saver.save_checkpoint(epoch, self.state)
         self.state.closed_epochs = epoch
-        self.saver.save(self.state)
-        if epoch < config.epochs:
-            self.leave_if_stopped()
+        with saving():
+            self.saver.save(self.state)
+            if epoch < config.epochs:
+                self.leave_if_stopped()
 
     def validate(self, epoch: int) -> None:
         """Measure retrieval on the held-out fold and the other tables, if there are any."""

@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from eml.distributed.processes import Processes
 from eml.errors import CheckpointError
 from eml.models.checkpoint import save_checkpoint
 from eml.models.pointers import find_checkpoint
 from eml.models.trained_on import TrainedOn
+from eml.stopping import saving, set_advice
 from eml.training.build import RunParts
 from eml.training.config_changes import config_changes, decisive_settings, moved_paths
 from eml.training.distributed_state import gather_state, scatter_state, whole_weights
@@ -59,6 +61,7 @@ class RunSaver:
             saving.minutes is not None and time.monotonic() - self._last_time >= 60 * saving.minutes
         )
 
+    @saving()
     def save(self, state: TrainingState) -> None:
         """Write the logs, then the state that they belong to: a resumed run cuts off log lines of later steps."""
         saved = collect_state(self.parts, state)
@@ -67,8 +70,9 @@ class RunSaver:
             self.folder.save_state(saved)
         self._lines = []
         self.saved_step, self._last_time = state.step, time.monotonic()
-        self.parts.processes.set_resume_hint(resume_hint(self.folder, state))
+        _advise(self.parts.processes, resume_hint(self.folder, state))
 
+    @saving()
     def save_checkpoint(self, epoch: int, state: TrainingState) -> None:
         """Write the epoch's checkpoint, point `last` and perhaps `best` to it, and drop all that are neither."""
         parts, network = self.parts, self.parts.networks.evaluated
@@ -100,6 +104,12 @@ def resume_command(folder: RunFolder, *options: str) -> str:
 def resume_hint(folder: RunFolder, state: TrainingState) -> str:
     """Return what to tell the user when the run is lost after this state was saved."""
     return f"the last saved state is of step {state.step}. {resume_command(folder)}"
+
+
+def _advise(processes: Processes, hint: str) -> None:
+    """Set what the user is told where this process, or another one, has to be ended."""
+    processes.set_resume_hint(hint)
+    set_advice(hint)
 
 
 def collect_state(parts: RunParts, state: TrainingState) -> dict[str, Any]:
@@ -147,7 +157,7 @@ def restore_state(parts: RunParts, folder: RunFolder, observe: Observer, *, acce
         folder.cut(state.step, state.closed_epochs)
         if changes:
             folder.note_changes(parts.config, state.step, changes)
-    processes.set_resume_hint(resume_hint(folder, state))
+    _advise(processes, resume_hint(folder, state))
     observe(Note(f"resumed at step {state.step} of {parts.steps}"))
     return state
 
