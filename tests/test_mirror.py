@@ -18,6 +18,7 @@ OF_SEVERAL_MODULES = {
     "dataset/test_error_codes",
     "dataset/test_round_trip",
     "dataset/test_v0_1_0",
+    "fuzz",
     "inference/test_v0_1_0",
     "margins/test_formulas",
     "margins/test_golden",

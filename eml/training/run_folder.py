@@ -40,6 +40,10 @@ Line = dict[str, Any]
 LOCK = "train.lock"
 STATE_VERSION = 2
 """Of state.pt; eml 0.1.0 wrote version 1, without saying so."""
+_STATE = {
+    **dict.fromkeys(("config", "training", "embedder", "head", "optimizer", "scaler"), dict),
+    "random_states": list,
+}
 
 
 class RunFolder:
@@ -338,7 +342,14 @@ def _read_state(file: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # zipfile and torch.load raise many types on a damaged file
-        raise CheckpointError(f"{file}: damaged: {str(error).splitlines()[0]}", code="damaged-file") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{file}: damaged: {reason}", code="damaged-file") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{file}: damaged: it is no state of a training", code="damaged-file")
+    wrong = [name for name, kind in _STATE.items() if not isinstance(state.get(name), kind)]
+    if wrong and _version_of(state) == STATE_VERSION:
+        text = f"{file}: damaged: it lacks {', '.join(wrong)}, or they are of another kind"
+        raise CheckpointError(text, code="damaged-file")
     return state
 
 

@@ -252,12 +252,12 @@ def _load_parts(saved: dict[str, Any], parts: RunParts, folder: RunFolder) -> No
         load_optimizer(parts.optimizer, saved["optimizer"])
         if parts.networks.ema is not None:
             parts.networks.ema.module.load_state_dict(saved["ema"] or saved["embedder"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        first = str(error).splitlines()[0]
+        parts.scaler.load_state_dict(saved["scaler"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{folder.path}: its state does not fit the changed config: {first}", code="state-does-not-fit"
         ) from error
-    parts.scaler.load_state_dict(saved["scaler"])
 
 
 def _restore_random_state(saved: list[Any], parts: RunParts, state: TrainingState, observe: Observer) -> None:

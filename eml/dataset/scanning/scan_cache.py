@@ -40,10 +40,11 @@ VERSION = 3
 
 _Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
+_Side = Annotated[int, Field(ge=0, lt=2**31)]
 _Hash = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
 _Content = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _Record = (
-    tuple[str, _Whole, _Count, _Content, _Count, _Count, str, str, _Hash, bool]  # as _IMAGE
+    tuple[str, _Whole, _Count, _Content, _Side, _Side, str, str, _Hash, bool]  # as _IMAGE
     | tuple[str, _Whole, _Count, str, str]  # as _PROBLEM
 )
 
@@ -134,7 +135,7 @@ class ScanCache:
                     total += len(line)
                     used += self._put_unchanged(line, records)
                     advance(len(line))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, OverflowError) as error:
                 self._report(f"warning: {path}: cannot be used, so more files are read than necessary ({error})")
         return used, total
 
