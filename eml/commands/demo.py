@@ -11,7 +11,9 @@ from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command, command_text
 from eml.errors import OutputError
+from eml.files import TEMPORARY_PREFIX, write_text
 
+MARKER = ".eml-demo"  # in the folder of a demo, which may then be replaced
 CONFIG = Path(__file__).with_name("demo.yaml")
 
 
@@ -84,7 +86,7 @@ def demo(config: DemoConfig, caller: Caller) -> DemoResult:
     images, run_config = config.folder / "images", config.folder / "config.yaml"
     _draw(config, images, caller)
     if not run_config.exists():  # of an older demo it may have been edited: that one is kept
-        shutil.copyfile(CONFIG, run_config)
+        write_text(run_config, CONFIG.read_text(encoding="utf-8"))
 
     def step(function: Any, fields: CommandConfig) -> Any:
         line = command_text(function.command, fields, function.arguments)
@@ -121,25 +123,26 @@ def _draw(config: DemoConfig, images: Path, caller: Caller) -> None:
     """Draw the characters, in place of those of an older demo."""
     from eml.demo_data.demo import draw_images
 
-    folder, marker = config.folder, images / ".eml-demo"
+    folder, marker = config.folder, config.folder / MARKER
     try:
         if folder.exists() and any(folder.iterdir()):
-            if not (config.overwrite and marker.is_file()):
+            is_older = marker.is_file() or (images / MARKER).is_file()  # where eml 0.1.0 wrote it
+            if not (config.overwrite and is_older):
                 reason = (
                     "is not an older demo. Give another `folder`"
                     if config.overwrite
                     else "is not empty. Set `overwrite`"
                 )
                 raise OutputError(f"{folder}: {reason}", code="folder-not-empty", parameter="folder")
-            for older in (images, folder / "run", folder / "untrained"):
-                shutil.rmtree(older, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
+        marker.touch()  # first: a demo that is killed at any moment is an older demo to the next one
+        for older in (images, folder / "run", folder / "untrained", *folder.glob(f"{TEMPORARY_PREFIX}*")):
+            shutil.rmtree(older, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}", code="not-writable") from error
     caller.note(f"drawing characters into {images}")
     with caller.progress("drawing") as advance:
         draw_images(images, progress=advance)
-    marker.touch()
 
 
 def _untrained_network(path: Path) -> dict[str, Any]:

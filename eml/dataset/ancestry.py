@@ -39,7 +39,9 @@ def staleness(table: Path) -> DataError | None:
     an earlier step wrote a newer table that was not used. The same of all tables that it was made from. A table that
     was edited by hand is as its user wants it, and one without a sidecar is the user's own.
     """
-    for output, reason in _reasons(table):
+    for torn, reason in _torn_tables(table):
+        return stale(table, f"{reason}. {_capital(run_again(torn))}")
+    for output, reason in _older_tables(table):
         advice = f"To use {table.name} as it is, give a copy of it with another name; else {run_again(output)}"
         return stale(table, f"{reason}. {advice}")
     return None
@@ -81,16 +83,19 @@ def tables_of(folder: Path, stem: str) -> list[Path]:
     return [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
 
 
-def _reasons(table: Path) -> Iterator[tuple[Path, str]]:
-    """Yield (table to make again, reason) for the table and all that it was made from."""
+def _torn_tables(table: Path) -> Iterator[tuple[Path, str]]:
+    """Yield (table to make again, reason) of the table and all that it was made from, by those written with them."""
+    for path in dict.fromkeys((table, *(source for _, source, _ in sources(table)))):
+        if reason := _torn(path):
+            yield path, reason
+
+
+def _older_tables(table: Path) -> Iterator[tuple[Path, str]]:
+    """Yield (table to make again, reason) of the table and all that it was made from, by what has changed since."""
     used = {table.resolve()}
-    if reason := _torn(table):
-        yield table, reason
     for output, source, changed in sources(table):
         if changed:
             yield output, f"{source} was changed after {output.name} was made from it"
-        if source.resolve() not in used and (reason := _torn(source)):
-            yield source, reason
         used.add(source.resolve())
     if table.stem in COMMAND_OF:
         commands = list(PIPELINE)
@@ -114,7 +119,7 @@ def _torn(table: Path) -> str | None:
             continue  # it is the user's own, or the table was moved alone
         if not sibling.exists():
             if beside.write == sidecar.write and sibling.stem in COMMAND_OF:
-                return f"{_was_stopped(sidecar)} before it wrote {name}, or {name} was deleted but for its sidecar"
+                return f"{_was_stopped(sidecar)} before it wrote {name}, or {name} was deleted but for {name}.eml.json"
         elif beside.write == sidecar.write:
             if _is_older(sibling, beside):
                 return f"{_was_stopped(sidecar)} before it wrote {name}, or an older copy was put back"
@@ -127,6 +132,10 @@ def _is_older(table: Path, sidecar: Sidecar) -> bool:
     """Return whether the file is the one that the sidecar's table was to replace."""
     before = {sidecar.replaces, sidecar.overwrites} - {None, sidecar.digest}
     return bool(before) and digest(table) in before
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _was_stopped(sidecar: Sidecar) -> str:
