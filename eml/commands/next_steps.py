@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eml.errors import DataError
+from eml.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eml.dataset.duplicates.components import Indices
     from eml.dataset.table import Table
     from eml.evaluation.retrieval_set import RetrievalSet
+    from eml.models.trained_on import TrainedOn
 
 CONFIG_NAME = "config.yaml"
 REPORT_PAGE = "data_report.html"
@@ -100,14 +101,27 @@ def evaluate_command(run: Path, table: Table, fold: int | None) -> NextEvaluatio
     from eml.training.question import question_of
 
     trained = replace(table, frame=training_data(table, fold).frame)
+    earlier = _record(run)
     words: list[str] = []
     unseen = 0
     for test, images, options in _test_tables(table):
-        question = question_of(images, test, trained)
+        question = question_of(images, test, trained, earlier)
         if question.queries:
             words += ["--data", str(test.source), *options]
             unseen += question.classes - question.classes_trained_on
     return NextEvaluation(shlex.join(["eml", "evaluate", str(run), *words]), unseen) if words else None
+
+
+def _record(run: Path) -> TrainedOn | None:
+    """Return the classes that a run, and those that it started from, were trained on; None without a checkpoint."""
+    from dataclasses import replace
+
+    from eml.models.checkpoint import read_trained_on
+
+    try:
+        return replace(read_trained_on(run), images=None)  # whose files need not be read for classes
+    except CheckpointError:
+        return None
 
 
 def _test_tables(table: Table) -> Iterator[tuple[Table, RetrievalSet, list[str]]]:

@@ -62,9 +62,9 @@ def test_the_next_commands_lead_from_a_folder_to_an_evaluation(pasting: Pasting,
 
 def test_with_enough_classes_a_threshold_follows_the_evaluation(pasting: Pasting, tmp_path: Path) -> None:
     photos = draw(tmp_path / "photos", classes=40, per_class=8)
-    for line in (f"scan {photos}", f"init {photos}", f"train {photos}"):
+    for line in (f"scan {photos}", f"split {photos} --by alternate", f"init {photos}"):
         pasting.run(f"eml {line}")
-    assert pasting.follow(f"eml evaluate {photos}/run --data {photos}") == ["evaluate", "calibrate"]
+    assert pasting.follow(f"eml train {photos}") == ["train", "evaluate", "calibrate"]
 
 
 def test_they_do_so_from_relative_folders_too(
