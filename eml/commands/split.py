@@ -28,6 +28,7 @@ from eml.commands.options import (
     column_map,
     out_folder,
 )
+from eml.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +184,12 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
     groups = group_images(
         table, caller, group_by=config.group_by, near=config.near, threshold=config.threshold, whole_classes=True
     )
-    sides = _sides(config, table, groups)
+    try:
+        sides = _sides(config, table, groups)
+    except DataError as error:
+        raise _with_choice(error, table, groups) from None
+    if sides.test_counts.classes < 2 and (advice := _choice_advice(table, groups)):
+        caller.warn(f"one class is in the test, so every answer is right and nothing is measured; {advice}")
     test = _with_protocol(config, table, sides.test, groups) if config.query_gallery else sides.test
     classes = (class_counts(replace(table, frame=frame).known.frame) for frame in (sides.train, test))
     frames = dict(zip(paths, (sides.train, test, *classes), strict=True))
@@ -207,6 +213,26 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
         replaced=tuple(replaced),
         next_command=kfold_command(folder, *rows_of(table, sides.train, groups.ids)),
     )
+
+
+def _with_choice(error: DataError, table: Table, groups: RowGroups) -> DataError:
+    """Return the error of a split that leaves a side empty, with the options of one that can be measured on."""
+    advice = _choice_advice(table, groups) if error.code in ("empty-side", "too-few-classes") else None
+    if advice is None:
+        return error
+    problems = [f"{problem.removesuffix('.')}. To measure too, {advice}" for problem in error.problems]
+    return DataError(problems, code=error.code, parameter=error.parameter)
+
+
+def _choice_advice(table: Table, groups: RowGroups) -> str | None:
+    """Return the parameters of a split that leaves two classes on both sides; None without one."""
+    from eml.dataset.splits.usable import choose_split
+
+    choice = choose_split(table, groups.ids)
+    if choice is None:
+        return None
+    ratio = f" with `test_ratio={choice.test_ratio:g}`" if "test_ratio" in choice.options else ""
+    return f'give `by="{choice.by}"`{ratio}'
 
 
 def _sides(config: SplitConfig, table: Table, groups: RowGroups) -> SplitTables:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import eml
+from eml.cli.app import main
 from eml.commands.split import SplitResult
 from eml.errors import ConfigError
 
@@ -36,3 +37,21 @@ def test_every_option_that_would_be_ignored_is_a_problem(photos: Path) -> None:
         "`query_share`: only with `query_gallery`",
     ]
     assert {problem.code for problem in caught.value.problems} == {"conflicting-settings"}
+
+
+def test_a_test_of_one_class_is_warned_of_with_the_options_that_measure_something(images: Path) -> None:
+    told = 'one class is in the test, so every answer is right and nothing is measured; give `by="ratio"` with '
+    assert f"{told}`test_ratio=0.4`" in eml.split(images, by="ratio").messages
+
+
+def test_the_default_on_small_classes_names_a_split_that_can_be_measured_on(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted(images.rglob("*.jpg")):
+        if int(path.stem) > 1:
+            path.unlink()
+    assert main(["split", str(images)]) == 2
+    err = capsys.readouterr().err
+    assert err.endswith("; --by alternate. To measure too, give --by ratio with --test-ratio 0.4\n")
+    assert main(["split", str(images), "--by", "ratio", "--test-ratio", "0.4"]) == 0
+    assert "--by class --k 2" not in capsys.readouterr().err, "two classes to train on cannot be folded"

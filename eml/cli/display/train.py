@@ -30,7 +30,7 @@ def _show_run(result: TrainResult) -> None:
             for line in rest:
                 console.warn(line)
     if any(not verdict.helped for verdict in training.verdicts.values()):
-        console.say(TRY)
+        console.show(TRY)
     if training.questions and all(question.classes_trained_on for question in training.questions.values()):
         there = f"; next: {result.unseen_classes:,} of the test were not" if result.unseen_classes else ""
         console.show(f"Every class measured here was trained on, so unseen classes were not measured{there}.")
