@@ -66,7 +66,7 @@ class ImageFinder:
     def exact(self, name: str) -> list[str]:
         """Return the name where there is such a file under the root, and nothing else."""
         folder, _, last = name.rpartition("/")
-        if ".." in name.split("/") or name.startswith("/"):
+        if ".." in name.split("/") or name.startswith("/") or not is_image_name(name):
             return []
         return [name] if last in self._read(folder).names and stays_within(self.root, name) else []
 
@@ -74,9 +74,10 @@ class ImageFinder:
         """Return the files under the root that the name may mean, several where it is not clear."""
         if files := self.exact(name):
             return files
-        *parents, last = [part for part in _SLASHES.split(name) if part != "."]
-        if ".." in (*parents, last):
+        parts = [part for part in _SLASHES.split(name) if part != "."]
+        if not parts or ".." in parts or not is_image_name(name):
             return []
+        *parents, last = parts
         folders = [""]
         for part in parents:
             folders = [_join(folder, child) for folder in folders for child in self._children(folder, part)]

@@ -28,7 +28,17 @@ def test_nothing_outside_the_root_is_meant(tmp_path: Path) -> None:
     finder = files(tmp_path / "root", "a/x.jpg")
     files(tmp_path / "outside", "x.jpg")
     (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
-    for name in ("../outside/x.jpg", "link/x.jpg", "LINK/x", "a/../../outside/x.jpg", "/etc/passwd", "", "a\0b", "\\"):
+    for name in (
+        "../outside/x.jpg",
+        "link/x.jpg",
+        "LINK/x",
+        "a/../../outside/x.jpg",
+        "/etc/passwd",
+        "",
+        ".",
+        "a\0/b",
+        "\\",
+    ):
         assert finder.exact(name) == finder.similar(name) == []
 
 
