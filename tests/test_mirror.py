@@ -69,6 +69,7 @@ TESTED_THROUGH = {
     "head/reduction": "head/test_class_head",
     "head/row_optimizers": "head/test_sampled_rows",
     "images/crop": "images/test_loading",
+    "images/icons": "images/test_memory",
     "images/identify": "images/test_decode",
     "images/preprocess": "images/test_loading",
     "images/random": "images/test_loading",

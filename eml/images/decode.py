@@ -26,6 +26,15 @@ from eml.images.flatten import Background, flatten, scale_transparency
 from eml.images.identify import ImageError as ImageError
 from eml.images.identify import Reason as Reason
 from eml.images.identify import identify, load_error, quiet_pillow
+from eml.images.memory import (
+    JPEG,
+    LIMIT,
+    check_turning,
+    memory_of,
+    room,
+    scale_of_jpeg,
+    turning_bytes,
+)
 
 Box = tuple[float, float, float, float]
 """left, top, right, bottom in pixels, right and bottom exclusive."""
@@ -33,10 +42,9 @@ Box = tuple[float, float, float, float]
 ChoosePart = Callable[[int, int], Box]
 """(width, height) of an upright image → a box within it."""
 
-MAX_BYTES = 2**30
+MAX_BYTES = 2**29
 """Files with more bytes are refused unread."""
 
-_JPEG = ("JPEG", "MPO")
 _LARGE = 2**26  # bytes; of larger files the header is checked before the rest is read
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,6 +55,8 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LYING = (5, 6, 7, 8)  # orientations that exchange width and height
+REDUCED_ABOVE = 2**24  # pixels: larger images are reduced where the caller resizes them anyway
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,9 @@ def decode(
     Args:
         path: The file.
         at_least: (width, height) to which the caller resizes. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its
-            size (and the box widened to whole pixels of that), never below `at_least` unless it is smaller itself.
+            size, another image of more than 16 million pixels be reduced (and the box widened to whole pixels of
+            that), never below `at_least` unless it is smaller itself. Without it a JPEG is reduced only where it
+            would take too much memory.
         box: (x_1, y_1, x_2, y_2) in pixels of the upright image, right and bottom exclusive: the part to return.
         background: What transparency is put on.
 
@@ -143,8 +155,8 @@ def shown_size(path: Path) -> tuple[int, int]:
         with path.open("rb") as file, quiet_pillow:
             image = identify(file, path)
             turn = _orientation(image)
-            if image.format in _JPEG or turn == 1:
-                return image.size if turn < 5 else (image.height, image.width)
+            if image.format in JPEG or turn == 1:
+                return _turned(image.size, turn)
     except FileNotFoundError as error:
         raise ImageError(path, "missing", "no such file") from error
     except OSError as error:
@@ -207,16 +219,49 @@ def open_image(
     """
     with quiet_pillow:
         image = identify(io.BytesIO(data), path)
-        format_, mode, size = image.format or "", image.mode, image.size
-        if format_ in _JPEG:
-            lying = _orientation(image) >= 5
-            size = size[::-1] if lying else size
-            needed = _needed_size(size, at_least, box(*size) if callable(box) else box)
-            image.draft("L" if luma else None, needed[::-1] if lying else needed)
-        flat = _upright(image, path, background)
+        format_, mode, in_header = image.format or "", image.mode, image.size
+        if format_ in JPEG:
+            turn = _orientation(image)
+            needed = _turned(_needed_size(_turned(image.size, turn), at_least, box), turn)
+            memory = _draft(image, data, path, needed, luma=luma and mode in ("L", "RGB"), turned=turn != 1)
+        else:
+            memory = memory_of(image, data, path)
+        with room.of(memory):
+            flat, turn = _flat(image, path, background)
+            size = _turned(in_header if format_ in JPEG else flat.size, turn)
+            del image  # its pixels, where they are not those of `flat`
+            if at_least is not None and _is_worth_reducing(flat, turn, len(data), luma=luma):
+                flat = _reduced(flat, _turned(_needed_size(size, at_least, box), turn))
+            check_turning(flat, turn, len(data), path)
+            flat = _turn(flat, turn)
     flat.info.clear()  # orientation and transparency are applied, so neither may be applied twice
-    width, height = size if format_ in _JPEG else flat.size
-    return DecodedImage(flat, width, height, format_, mode)
+    return DecodedImage(flat, *size, format_, mode)
+
+
+def _draft(
+    image: Image.Image, data: bytes, path: Path | str, needed: tuple[int, int], *, luma: bool, turned: bool
+) -> int:
+    """Set the scale at which a JPEG is decoded: as stored, it is not below `needed` if memory allows.
+
+    Returns the bytes that decoding takes.
+    """
+    scale, memory = scale_of_jpeg(image, data, path, luma=luma, turned=turned)
+    width, height = min(needed[0], image.width // scale), min(needed[1], image.height // scale)
+    image.draft("L" if luma else None, (width, height))
+    return memory
+
+
+def _is_worth_reducing(flat: Image.Image, turn: int, file_bytes: int, *, luma: bool) -> bool:
+    """Return whether an image is large; one to be hashed is reduced only where it cannot be turned otherwise."""
+    if luma:
+        return turn != 1 and turning_bytes(flat, file_bytes) > LIMIT
+    return flat.width * flat.height > REDUCED_ABOVE
+
+
+def _reduced(flat: Image.Image, needed: tuple[int, int]) -> Image.Image:
+    """Reduce a large image by a whole factor to at least twice the size `needed`, so that all that follows is small."""
+    factor = min(flat.width // (2 * needed[0]), flat.height // (2 * needed[1]))
+    return flat.reduce(factor) if factor > 1 else flat
 
 
 def from_pil(image: Image.Image, background: Background = "contrast") -> Image.Image:
@@ -225,14 +270,15 @@ def from_pil(image: Image.Image, background: Background = "contrast") -> Image.I
     Raises ImageError when its data cannot be read.
     """
     with quiet_pillow:
-        flat = _upright(image, getattr(image, "filename", "") or "the image", background)
+        flat, turn = _flat(image, getattr(image, "filename", "") or "the image", background)
+        flat = _turn(flat, turn)
     flat = flat.copy() if flat is image else flat  # the caller's image keeps its info
     flat.info.clear()
     return flat if flat.mode == "RGB" else flat.convert("RGB")
 
 
-def _upright(image: Image.Image, path: Path | str, background: Background) -> Image.Image:
-    """Load an image, flatten it and turn it by its EXIF orientation."""
+def _flat(image: Image.Image, path: Path | str, background: Background) -> tuple[Image.Image, int]:
+    """Load an image and flatten it; return it with the EXIF orientation that is still to be applied."""
     try:
         scale_transparency(image)
         image.load()
@@ -240,18 +286,31 @@ def _upright(image: Image.Image, path: Path | str, background: Background) -> Im
         raise load_error(error, path) from error
     try:
         flat = flatten(image, background)
+    except MemoryError as error:
+        raise load_error(error, path) from error
     except Exception as error:
         detail = f"{image.format} of mode {image.mode} cannot be turned into colours: {error}"
         raise ImageError(path, "unsupported", detail) from error
     # Read after loading: by then Pillow has turned a TIFF, and the EXIF data of a PNG may stand at its end.
-    turn = _TRANSPOSE.get(_orientation(image))
-    return flat if turn is None else flat.transpose(turn)
+    return flat, _orientation(image)
 
 
-def _needed_size(size: tuple[int, int], at_least: tuple[int, int] | None, box: Box | None) -> tuple[int, int]:
+def _turn(flat: Image.Image, turn: int) -> Image.Image:
+    return flat.transpose(_TRANSPOSE[turn]) if turn in _TRANSPOSE else flat
+
+
+def _turned(size: tuple[int, int], turn: int) -> tuple[int, int]:
+    """Return a size (width, height) after the turn of an EXIF orientation, or before it."""
+    return size[::-1] if turn in _LYING else size
+
+
+def _needed_size(
+    size: tuple[int, int], at_least: tuple[int, int] | None, box: Box | ChoosePart | None
+) -> tuple[int, int]:
     """Return the smallest size of the whole upright image at which its box, or itself, is `at_least` large."""
     if at_least is None:
         return size
+    box = box(*size) if callable(box) else box
     if box is None:
         return at_least
     width, height = max(1, box[2] - box[0]), max(1, box[3] - box[1])

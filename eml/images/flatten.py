@@ -14,7 +14,7 @@ Background = Literal["contrast", "white"]
 """What transparency is put on. contrast: black or white, whichever differs more from the brightness of what is shown
 (its mean, weighted by opacity; white if both differ alike), so that a white drawing stays visible. white: white."""
 
-STRIP = 2**20  # pixels converted at a time
+STRIP = 2**18  # pixels converted at a time
 BLANK_RANGE = 4
 """Grey levels (of 255) by which the pixels of a blank image differ at most, in each channel."""
 

@@ -12,13 +12,16 @@ from typing import IO, Literal
 from PIL import Image
 
 from eml.errors import DataError
+from eml.images.icons import ICONS, MAX_ICON_PIXELS, nested_sizes
 
 Reason = Literal[
     "missing", "empty", "not_an_image", "truncated", "too_large", "unsupported", "unreadable", "outside_dataset"
 ]
 
 MAX_PIXELS = 2**27
-"""Images with more pixels (134 million; phone cameras end at 108) are refused from their header, before decoding."""
+"""Images with more pixels (134 million) are refused from their header, before decoding."""
+MAX_JPEG_PIXELS = 2**28
+"""The same for JPEGs (268 million; phone cameras end at 200), which can be decoded smaller."""
 
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000"),
@@ -105,17 +108,47 @@ def identify(file: IO[bytes], path: Path | str) -> Image.Image:
 
     Raises ImageError, which names `path`, for a file that is not a supported image or has too many pixels.
     """
+    _check_icon(file, path)
     try:
         image = Image.open(file, formats=_formats())
     except Image.DecompressionBombError as error:
+        if (jpeg := _large_jpeg(file)) is not None:
+            return jpeg
         count = re.search(r"\d+", str(error))
         raise _too_large(path, f"{int(count[0]):,} pixels" if count else "too many pixels") from error
     except Exception as error:
         file.seek(0)
         raise _not_identified(error, file.read(4096), file, path) from error
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(path, f"{image.width:,} × {image.height:,} pixels")
+    most = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PIXELS
+    if image.width * image.height > most:
+        raise _too_large(path, f"{image.width:,} × {image.height:,} pixels", most)
     return image
+
+
+def _check_icon(file: IO[bytes], path: Path | str) -> None:
+    """Raise ImageError for an icon with a large image inside, which Pillow would decode on opening it."""
+    file.seek(0)
+    if not file.read(4).startswith(ICONS):
+        file.seek(0)
+        return
+    file.seek(0)
+    for width, height in nested_sizes(file.read()):
+        if width * height > MAX_ICON_PIXELS:
+            raise _too_large(path, f"an icon with {width:,} × {height:,} pixels inside", MAX_ICON_PIXELS)
+    file.seek(0)
+
+
+def _large_jpeg(file: IO[bytes]) -> Image.Image | None:
+    """Open a JPEG of more pixels than Pillow allows; None for any other file, and a JPEG of too many pixels."""
+    try:
+        file.seek(0)
+        if file.read(3) != b"\xff\xd8\xff":
+            return None
+        file.seek(0)
+        image = Image.OPEN["JPEG"][0](file, "")
+    except Exception:  # Pillow's plugins raise any exception
+        return None
+    return image if image.width * image.height <= MAX_JPEG_PIXELS else None
 
 
 @cache
@@ -162,8 +195,8 @@ def _ends_early(error: Exception) -> bool:
     return isinstance(error, EOFError) or any(words in str(error).lower() for words in ("truncated", "not enough"))
 
 
-def _too_large(path: Path | str, size: str) -> ImageError:
-    return ImageError(path, "too_large", f"{size}; at most {MAX_PIXELS:,} are decoded")
+def _too_large(path: Path | str, size: str, most: int = MAX_PIXELS) -> ImageError:
+    return ImageError(path, "too_large", f"{size}; at most {most:,} are decoded")
 
 
 def _cut_short(file: IO[bytes]) -> bool:

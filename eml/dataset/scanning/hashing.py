@@ -58,4 +58,4 @@ def phash(image: Image.Image) -> str:
 def _imagehash(image: Image.Image) -> str:
     import imagehash  # it imports scipy, which takes longer than hashing a hundred images
 
-    return str(imagehash.phash(image.convert("RGB")))
+    return str(imagehash.phash(image.convert("RGB") if image.mode != "RGB" else image))

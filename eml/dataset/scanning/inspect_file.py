@@ -7,6 +7,7 @@ from pathlib import Path
 from eml.dataset.scanning.hashing import HashKind, content_hash, decode_size, image_hash
 from eml.images.decode import ImageError, open_image, read
 from eml.images.flatten import is_blank
+from eml.images.memory import JPEG
 
 UNSETTLED = -1
 _CLOCK_TICK = 2_000_000_000  # ns; the coarsest clock of a file system, FAT's
@@ -77,5 +78,7 @@ def _record_image(record: FileRecord, data: bytes, path: Path, hash_kind: HashKi
     record.width, record.height = decoded.width, decoded.height
     record.format, record.mode = decoded.format, decoded.mode
     record.hash = image_hash(decoded.image, hash_kind)
-    if is_blank(decoded.image):  # its brightness, perhaps of an image decoded smaller: look again
+    record.is_blank = is_blank(decoded.image)
+    if record.is_blank and decoded.format in JPEG:  # its brightness, perhaps of a reduced image: look again
+        del decoded
         record.is_blank = is_blank(open_image(data, path).image)
