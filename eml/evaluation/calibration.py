@@ -14,6 +14,7 @@ from eml.dataset.pipeline import table_to_evaluate
 from eml.dataset.table import Table
 from eml.errors import ConfigError, OutputError
 from eml.evaluation.checkpoint_label import with_checkpoint_label
+from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.trained_overlap import OverlapCounter, TrainedOverlap
 from eml.files import unwritable, write_json
@@ -164,6 +165,8 @@ def calibrate_checkpoint(
         leave_out_same=options.leave_out_same,
         within=options.within,
     )
+    if goal.kind == "precision":
+        refuse_without_positives(retrieval, table.name, leave_out_same=options.leave_out_same, within=options.within)
     known = retrieval.labels[retrieval.known]
     refuse_hopeless(goal, known, len(retrieval.queries), len(retrieval.unknown_queries))
     model = load(folder, device=options.device)

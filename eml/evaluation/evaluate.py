@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eml.dataset.sidecar import UNKNOWN_LABEL
 from eml.dataset.table import Table
+from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
 from eml.images.preprocess import Preprocess
@@ -155,6 +156,7 @@ def evaluate_embeddings(
     """
     columns = {"leave_out_same": leave_out_same, "within": within}
     retrieval = build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns)
+    refuse_without_positives(retrieval, table.name, **columns)
     embeddings = embeddings if retrieval.rows is None else embeddings[retrieval.rows]
     return Evaluation(name, table, retrieval, embeddings, summarise(rank_gallery(embeddings, retrieval)))
 

@@ -16,6 +16,7 @@ from eml.evaluation.evaluate import Evaluation, evaluate_embeddings, evaluate_mo
 from eml.evaluation.leaderboard import Leaderboard, build_leaderboard
 from eml.evaluation.options import EvaluationOptions
 from eml.evaluation.outputs import EMBEDDINGS, METRICS, PAGE, check_outputs, folder_names, result_folders, stale_outputs
+from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.evaluation.slices import Partition, check_columns, partition
 from eml.evaluation.trained_overlap import OverlapCounter
@@ -198,6 +199,8 @@ def _evaluate_on_tables(
     retrievals = [
         build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns) for table in tables
     ]
+    for table, retrieval in zip(tables, retrievals, strict=True):
+        refuse_without_positives(retrieval, table.name, **columns)
     model = _load(checkpoint, options, str(processes.device(options.device)))
     weights = None if model.folder is None else weights_digest(model.folder)
     batching = Batching(options.batch_size, options.workers, processes)

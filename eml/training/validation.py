@@ -12,6 +12,7 @@ from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import ConfigError
 from eml.evaluation.evaluate import evaluate_model
+from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.images.source import ImageSource
 from eml.inference.embed import Batching
@@ -68,6 +69,8 @@ class Validation:
         self.config, self.earlier = config, earlier
         sets = validation_sets(config, table, data, columns=columns, accept_stale=accept_stale)
         self.sets: dict[str, tuple[Table, RetrievalSet]] = dict(sets)
+        for own, images in self.sets.values():
+            refuse_without_positives(images, own.name)
         trained = replace(table, frame=data.frame)
         self.questions = {name: question_of(images, own, trained, earlier) for name, (own, images) in self.sets.items()}
         self.digests = {name: own.digest for name, (own, _) in self.sets.items() if name}

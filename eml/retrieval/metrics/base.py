@@ -126,8 +126,7 @@ def summarise(rankings: Iterable[Ranking], metrics: Sequence[Metric] | None = No
     answers = store.answers()
     if not answers.has_positive.any():
         raise DataError(
-            f"none of {len(answers.has_positive)} queries has a positive of its class in the gallery; "
-            "retrieval needs classes with at least 2 images",
+            f"none of {len(answers.has_positive)} queries has a positive, another image of its class in the gallery",
             code="no-positives",
         )
     per_query = {name: store.in_order(name) for name in store.parts if name in names}
