@@ -16,7 +16,7 @@ from eml.errors import DataError
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.progress import Progress
 from eml.retrieval.metrics import Summary
-from eml.retrieval.statistics import Interval, as_pair, intervals, intervals_of, statistic_of
+from eml.retrieval.statistics import Interval, as_pair, intervals, intervals_of, nest_metrics, statistic_of
 from eml.retrieval.worst_classes import WorstClass, worst_classes
 
 CATEGORY = "category"
@@ -208,7 +208,7 @@ def _measure_part(name: str, places: NDArray[np.int64], summary: Summary, classe
     intervals_by_metric: dict[str, Interval] = {}
     if count > 1:
         intervals_by_metric = intervals(per_query, classes)
-        intervals_by_metric |= intervals_of(statistic, classes)
+        intervals_by_metric = nest_metrics(intervals_by_metric | intervals_of(statistic, classes))
     return Slice(
         name,
         int(counted.sum()),

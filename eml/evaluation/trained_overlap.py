@@ -195,7 +195,7 @@ def _overlap(
             images = None
         elif len(own):
             seen = is_known(own, record.images)
-            trained_classes |= set(frame["label"].to_numpy()[seen])
+            trained_classes |= set(frame["label"].to_numpy()[seen]) & labels
             images = None if images is None else images + int(seen.sum())
     statuses = {record.status for record in known} | ({UNKNOWN} if len(known) < len(records) else set())
     return TrainedOverlap(

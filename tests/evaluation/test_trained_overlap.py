@@ -1,6 +1,7 @@
 """Evaluations say how much of their images each model was trained on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,10 @@ def test_what_a_set_shares_with_the_training_is_said_in_words(table: Table) -> N
     assert known_classes.lines("run") == [
         "run: 4 of 4 classes (0 of 12 images) were trained on: its metrics are of new images of known classes"
     ]
+    record = trained_on(["a", "b"], image_keys(table, table.frame.iloc[:6]))
+    of_unknown = replace(table, unknown_label="b")
+    without_b = OverlapCounter().count(record, of_unknown, table.frame)
+    assert (without_b.classes, without_b.of_classes, without_b.images) == (1, 3, 6), "the unknown label is no class"
     unseen = overlap("xy", 0, 0)
     assert (unseen.lines("run"), unseen.cell(), unseen.is_overlap) == ([], "0 of 4 classes", False)
     unknown = OverlapCounter().count(None, table, table.frame)

@@ -52,7 +52,7 @@ class QueryAnswers:
 class Metric(Choice):
     """A retrieval metric: the mean of one or more values per query, or one value of all answers together.
 
-    A member overrides `per_query` or `together`, and `shown`.
+    A member overrides `per_query` or `together`, `shown`, and `never_below` where it is bounded by another metric.
     """
 
     place: ClassVar[int] = 100
@@ -81,6 +81,10 @@ class Metric(Choice):
     def shown(self) -> dict[str, str]:
         """Return name in metrics.json → name in tables."""
         raise NotImplementedError
+
+    def never_below(self) -> dict[str, tuple[str, ...]]:
+        """Return name → the names of metrics that it is at least as high as, for any queries and rankings."""
+        return {}
 
 
 @dataclass(frozen=True)

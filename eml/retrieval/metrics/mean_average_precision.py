@@ -24,3 +24,7 @@ class MeanAveragePrecision(Metric):
     def shown(self) -> dict[str, str]:
         """Return the metric's name in tables, mAP."""
         return {"mean_average_precision": "mAP"}
+
+    def never_below(self) -> dict[str, tuple[str, ...]]:
+        """Return mAP ≥ MAP@R, which has the first R terms of the same sum."""
+        return {"mean_average_precision": ("map_at_r",)}

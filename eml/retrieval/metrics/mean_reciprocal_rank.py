@@ -20,3 +20,7 @@ class MeanReciprocalRank(Metric):
     def shown(self) -> dict[str, str]:
         """Return the metric's name in tables, MRR."""
         return {"mean_reciprocal_rank": "MRR"}
+
+    def never_below(self) -> dict[str, tuple[str, ...]]:
+        """Return MRR ≥ R@1: it is 1 where the first is a positive."""
+        return {"mean_reciprocal_rank": ("recall_at_1",)}

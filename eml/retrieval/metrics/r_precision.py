@@ -23,3 +23,7 @@ class RPrecision(Metric):
     def shown(self) -> dict[str, str]:
         """Return the metric's name in tables, R-Precision."""
         return {"r_precision": "R-Precision"}
+
+    def never_below(self) -> dict[str, tuple[str, ...]]:
+        """Return R-Precision ≥ MAP@R, which counts each positive among the first R by a precision of at most 1."""
+        return {"r_precision": ("map_at_r",)}

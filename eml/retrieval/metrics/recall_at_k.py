@@ -1,5 +1,6 @@
 """The metric Recall@K."""
 
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -29,3 +30,9 @@ class RecallAtK(Metric):
     def shown(self) -> dict[str, str]:
         """Return the metric's name in tables, R@K."""
         return {f"recall_at_{k}": f"R@{k}" for k in self.k}
+
+    def never_below(self) -> dict[str, tuple[str, ...]]:
+        """Return R@K ≥ R@J for J < K, and R@1 ≥ GAP, whose precisions of right answers are at most 1."""
+        names = [f"recall_at_{k}" for k in sorted(set(self.k))]
+        below = {higher: (lower,) for lower, higher in pairwise(names)}
+        return {"recall_at_1": ("global_average_precision",), **below}

@@ -1,7 +1,7 @@
 """Confidence intervals over classes: how much a number would vary with other classes of the same kind.
 
 `intervals` and `paired` are for means over queries, `intervals_of` and `paired_of` for other statistics,
-`intervals_of_summary` for everything that an evaluation measured.
+`intervals_of_summary` for everything that an evaluation measured. `nest` keeps intervals of nested metrics in order.
 """
 
 from eml.retrieval.statistics.interval import CONFIDENCE, FEW_CLASSES, Difference, Estimate, Interval
@@ -14,7 +14,8 @@ from eml.retrieval.statistics.jackknife import (
     paired_of,
     shares_without_each,
 )
-from eml.retrieval.statistics.summary_intervals import as_pair, intervals_of_summary, statistic_of
+from eml.retrieval.statistics.nested import nest
+from eml.retrieval.statistics.summary_intervals import as_pair, intervals_of_summary, nest_metrics, statistic_of
 
 __all__ = [
     "CONFIDENCE",
@@ -28,6 +29,8 @@ __all__ = [
     "intervals",
     "intervals_of",
     "intervals_of_summary",
+    "nest",
+    "nest_metrics",
     "paired",
     "paired_of",
     "shares_without_each",

@@ -1,6 +1,6 @@
 """Intervals of everything that an evaluation measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from eml.retrieval.arrays import Floats, Integers
 from eml.retrieval.metrics import Metric, QueryAnswers, Summary, all_metrics
 from eml.retrieval.statistics.interval import Interval
 from eml.retrieval.statistics.jackknife import Statistic, intervals, intervals_of
+from eml.retrieval.statistics.nested import nest
 
 
 def intervals_of_summary(
@@ -22,7 +23,18 @@ def intervals_of_summary(
     """
     computed = intervals(summary.per_query, classes)
     computed |= intervals_of(statistic_of(summary.answers, metrics), classes)
-    return {name: computed[name] for name in summary.values if name in computed}
+    return nest_metrics({name: computed[name] for name in summary.values if name in computed}, metrics)
+
+
+def nest_metrics(intervals: Mapping[str, Interval], metrics: Sequence[Metric] | None = None) -> dict[str, Interval]:
+    """Return the intervals of metrics with the ends that follow from one another, see `nest`.
+
+    Args:
+        intervals: Metric → interval.
+        metrics: The metrics, by default all with their defaults.
+    """
+    metrics = all_metrics() if metrics is None else metrics
+    return nest(intervals, {name: below for metric in metrics for name, below in metric.never_below().items()})
 
 
 def statistic_of(answers: QueryAnswers, metrics: Sequence[Metric] | None = None) -> Statistic:

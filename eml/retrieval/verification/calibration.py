@@ -14,7 +14,7 @@ from scipy import special
 
 from eml.errors import DataError
 from eml.retrieval.arrays import Booleans, Floats, Integers
-from eml.retrieval.statistics import CONFIDENCE, Estimate, Interval, interval_of_share, shares_without_each
+from eml.retrieval.statistics import CONFIDENCE, Estimate, Interval, interval_of_share, nest, shares_without_each
 from eml.retrieval.verification.criteria import Criterion, TopAnswers, UnknownQueries
 from eml.retrieval.verification.different_pairs import DifferentPairs
 from eml.retrieval.verification.goal_checks import (
@@ -32,6 +32,10 @@ SEED, RESAMPLES, RESAMPLES_OF_HALF, SPLITS = 28, 500, 200, 5
 NO_PAIRS = "images of unknown identity are in no pair, so they play no part in this threshold"
 BINS = np.linspace(-1, 1, 201)
 TIGHTER = np.linspace(1, 0, 41)[:-1]  # shares of the goal's errors among which the threshold's is searched
+
+
+NEVER_BELOW = {"accepted": ("recognised",), "precision": ("recognised",)}
+"""Rate → the rates that it is never below: recognised is a part of accepted, and of more queries than precision."""
 
 
 @dataclass(frozen=True)
@@ -273,7 +277,8 @@ def measure_rates(
         if not np.isnan(value):
             interval = interval_of_share(value, criterion.rates_without_each(threshold))
             rates[criterion.key] = Estimate(value, interval)
-    return rates
+    nested = nest({name: rate.interval for name, rate in rates.items()}, NEVER_BELOW)
+    return {name: Estimate(rate.value, nested[name]) for name, rate in rates.items()}
 
 
 def _share(part: Booleans, whole: Booleans, queries: OpenSetQueries) -> Estimate:
