@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and digests."""
 
+import errno
 import hashlib
 import json
 import os
@@ -58,6 +59,8 @@ def whole_files(*groups: Sequence[Path]) -> Iterator[dict[Path, Path]]:
     try:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise OSError(errno.EINVAL, "it is a device or a pipe")
         path = paths[0]
         yield temporaries
         for path in paths:
@@ -77,7 +80,9 @@ def whole_files(*groups: Sequence[Path]) -> Iterator[dict[Path, Path]]:
 
 def temporary_path(path: Path) -> Path:
     """Return a hidden name beside `path` that nothing else has."""
-    return path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{path.name}")
+    prefix = f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}"
+    name = f"{prefix}-{path.name}"
+    return path.with_name(name if is_path(f"{name}-old") else prefix + path.suffix[-20:])
 
 
 def not_writable(path: Path, error: OSError) -> OutputError:

@@ -1,5 +1,6 @@
 """The sidecar `NAME.eml.json` of a table: which command wrote it, from what, and where its images are."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,9 +61,11 @@ def read_sidecar(table: Path) -> Sidecar | None:
     try:
         sidecar: Sidecar = read_json(path, Sidecar)
         _check_paths(sidecar)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return None  # a table of a name so long has none
         text = f"{path}: cannot be read as a sidecar of this version of eml ({error}). Delete it, or give `root`"
         raise DataError(text, code="damaged-file", parameter="root") from error
     return sidecar

@@ -22,9 +22,12 @@ from eml.commands.base import (
     Names,
     PathField,
     Paths,
+    _as_text,
     _with_others,
+    as_path,
     command,
     command_text,
+    validated,
 )
 from eml.commands.kfold import KFoldConfig
 from eml.commands.scan import ScanConfig
@@ -307,3 +310,27 @@ def test_results_are_equal_only_to_themselves_and_can_be_keys() -> None:
     assert first == first
     assert first != second
     assert {first: 1}[first] == 1
+
+
+def path_fields() -> list[tuple[type[CommandConfig], str]]:
+    """Return every field of a command that takes a path, or a name that may be one."""
+    for path in (Path(eml.__file__).parent / "commands").glob("[a-z]*.py"):
+        importlib.import_module(f"eml.commands.{path.stem}")
+    configs = [config for config in CommandConfig.__subclasses__() if config.__module__.startswith("eml.commands.")]
+    guarded = (as_path, _as_text)
+    return [
+        (config, name)
+        for config in configs
+        for name, field in config.model_fields.items()
+        if "Path" in str(field.annotation) or any(getattr(item, "func", None) in guarded for item in field.metadata)
+    ]
+
+
+@pytest.mark.parametrize("bad", ["x" * 256, "a\0b", "x/" * 2100, "\ud800"])
+def test_every_path_of_every_command_must_be_one(bad: str) -> None:
+    fields = path_fields()
+    assert len(fields) > 40
+    for config, name in fields:
+        with pytest.raises(ConfigError) as error:
+            validated(config, {name: bad})
+        assert any("is no path of a file" in problem for problem in error.value.problems), (config, name)

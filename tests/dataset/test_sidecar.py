@@ -1,5 +1,6 @@
 """The sidecar says which command wrote a table, from what, and where its images are, also after a move."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,8 @@ import pytest
 
 from eml.dataset.sidecar import read_sidecar, sidecar_path, sources, written_by_eml
 from eml.dataset.table import read_table, write_table
+from eml.errors import OutputError
+from eml.files import write_text
 from tests.dataset.test_table import ROWS, csv, images, problems
 
 
@@ -75,3 +78,19 @@ def test_a_kill_between_sidecar_and_table_leaves_a_table_that_is_still_emls(
     assert path.read_bytes() == before
     assert written_by_eml(path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.csv.eml.json"]
+
+
+def test_a_name_as_long_as_the_system_takes_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 250 + ".json")
+    write_text(path, "{}")
+    assert path.read_text() == "{}"
+    assert list(tmp_path.iterdir()) == [path]
+    assert read_sidecar(path) is None, "its name would be too long"
+    assert read_sidecar(path / "t.csv") is None, "nothing is in a file"
+
+
+def test_a_device_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="pipe: cannot be written: it is a device or a pipe"):
+        write_text(tmp_path / "pipe", "x")
+    assert (tmp_path / "pipe").is_fifo()

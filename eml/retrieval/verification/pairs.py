@@ -62,10 +62,10 @@ def read_pairs(source: Path, file_names: Sequence[str], root: Path | None = None
         DataError: The file cannot be read, names images that are not among file_names, or pairs an image with itself;
             with the lines.
     """
+    if not source.is_file():  # a device would have no end
+        raise DataError(f"{source}: no such list of pairs", code="missing-file", parameter="pairs")
     try:
         text = source.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{source}: no such list of pairs", code="missing-file", parameter="pairs") from error
     except (OSError, UnicodeDecodeError) as error:
         text = f"{source}: cannot be read as a list of pairs: {error}"
         raise DataError(text, code="not-readable", parameter="pairs") from error
