@@ -84,7 +84,6 @@ TESTED_THROUGH = {
     "models/necks": "models/test_embedder",
     "models/pointers": "models/test_checkpoint",
     "models/pooling": "models/test_embedder",
-    "models/weights": "models/test_embedder",
     "progress": "dataset/scanning/test_scan",
     "reports/calibration": "cli/test_calibrate",
     "reports/curves": "cli/test_plot",

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
 import timm
 import torch
+from safetensors.torch import load_file
 from timm.data import resolve_data_config, resolve_model_data_config
 from timm.layers import convert_sync_batchnorm
 from timm.models import group_modules
@@ -16,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.hooks import RemovableHandle
 
-from eml.errors import CheckpointError, ConfigError
+from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.images.preprocess import Preprocess
 from eml.models.config import ModelConfig
+from eml.models.hub import pretrained_weights
 from eml.models.pooling import put_gem
-from eml.models.weights import load_initial_weights, refuse_not_finite
+from eml.models.weights import load_initial_weights, refuse_not_finite, weights_without_prefix
 
 # Training these in channels_last on a CPU corrupts the heap in torch 2.14, which ends the process without an error.
 _ABORTS_IN_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
@@ -37,6 +39,9 @@ class Embedder(nn.Module):
         neck: Maps pooled features to embeddings.
         size: The embedding size D.
         frozen: Modules that stay in eval mode while the others train.
+
+    Attributes:
+        notes: What to tell of how the weights were loaded, a line each.
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module, size: int, frozen: Sequence[nn.Module] = ()) -> None:
@@ -44,6 +49,7 @@ class Embedder(nn.Module):
         self.backbone, self.neck, self.size = backbone, neck, size
         self.memory_format = torch.channels_last  # of images and convolutions: faster
         self._frozen = tuple(frozen)
+        self.notes: tuple[str, ...] = ()
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode for all but the frozen modules, whose BatchNorm statistics stay as they are."""
@@ -69,7 +75,7 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
         ConfigError: The backbone is unknown or does not support a setting.
         CheckpointError: The weights cannot be downloaded or read, or do not fit.
     """
-    backbone = _create(config, image_size)
+    backbone, notes = _create(config, image_size)
     if config.pooling == "gem":
         put_gem(backbone, config.backbone)
     if config.gradient_checkpointing:
@@ -84,6 +90,7 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
     if config.batch_norm == "frozen":
         frozen += [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     embedder = Embedder(backbone, neck, size, frozen)
+    embedder.notes = notes
     if isinstance(config.weights, Path) and config.weights.is_dir():
         load_initial_weights(embedder, config.backbone, config.weights)
     if isinstance(config.weights, Path):
@@ -173,8 +180,9 @@ def check_backbone(name: str, where: str = "model.backbone") -> None:
         raise ConfigError(text, code="unknown-choice", parameter=None if ":" in where else where.strip("`"))
 
 
-def _create(config: ModelConfig, image_size: int | None) -> nn.Module:
-    name, weights = config.backbone, config.weights
+def _create(config: ModelConfig, image_size: int | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the backbone with its weights, and notes on loading them."""
+    name, weights, prefix = config.backbone, config.weights, ""
     check_backbone(name)
     from_file = isinstance(weights, Path) and not weights.is_dir()  # build_embedder loads a checkpoint's weights
     options: dict[str, Any] = {"num_classes": 0, "pretrained": weights == "pretrained" or from_file}
@@ -188,9 +196,12 @@ def _create(config: ModelConfig, image_size: int | None) -> nn.Module:
     logging.getLogger("timm").setLevel(logging.ERROR)
     try:
         if isinstance(weights, Path) and from_file:
-            options["pretrained_cfg_overlay"] = _weights_source(weights)
-        with _record_missing_keys() as missing:
+            options["pretrained_cfg_overlay"], prefix = _weights_source(weights, name)
+        from_hub = pretrained_weights(name) if weights == "pretrained" else nullcontext()
+        with _record_missing_keys() as missing, from_hub:
             model: nn.Module = create_at_size(name, image_size, options)
+    except EmlError:
+        raise
     except Exception as error:  # reading a damaged or foreign file raises errors of many types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(weights, Path):
@@ -203,7 +214,8 @@ def _create(config: ModelConfig, image_size: int | None) -> nn.Module:
         ) from error
     if isinstance(weights, Path) and from_file and (keys := missing()):
         raise _misfit(weights, name, f"{len(keys)} of its tensors are missing in the file, first {keys[0]!r}")
-    return model
+    notes = (f"model.weights: the names in {weights} begin with {prefix}, which was taken away",) if prefix else ()
+    return model, notes
 
 
 def _misfit(weights: Path, name: str, reason: str) -> CheckpointError:
@@ -225,12 +237,22 @@ def _check_pooling(name: str, options: dict[str, Any]) -> None:
         ) from error
 
 
-def _weights_source(weights: Path) -> dict[str, Any]:
-    """Return timm's settings for loading from a file. A .pth is read here with `weights_only`: no code in it runs."""
+def _weights_source(weights: Path, name: str) -> tuple[dict[str, Any], str]:
+    """Return timm's settings for loading from a file, and the prefix that was taken from the names in it.
+
+    A .pth is read here with `weights_only`: no code in it runs.
+    """
     if weights.suffix == ".safetensors":
-        return {"file": str(weights)}
-    loaded = torch.load(weights, map_location="cpu", weights_only=True)
-    return {"state_dict": loaded.get("state_dict", loaded.get("model", loaded))}
+        tensors = load_file(weights)
+    else:
+        loaded = torch.load(weights, map_location="cpu", weights_only=True)
+        tensors = loaded.get("state_dict", loaded.get("model", loaded))
+    with torch.device("meta"):
+        names = set(timm.create_model(name, num_classes=0, pretrained=False).state_dict())
+    named, prefix = weights_without_prefix(tensors, names)
+    if weights.suffix == ".safetensors" and not prefix:
+        return {"file": str(weights)}, ""
+    return {"state_dict": named}, prefix
 
 
 @contextmanager

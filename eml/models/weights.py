@@ -1,11 +1,12 @@
 """Initial weights from another checkpoint of eml."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from eml.errors import CheckpointError
 from eml.json_files import read_json
@@ -38,10 +39,55 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path) -> No
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("neck.")}
         tensors |= {name: own[name] for name in neck}
     try:
-        embedder.load_state_dict(tensors)
+        embedder.load_state_dict(_at_own_size(tensors, embedder))
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise _error(f"{folder} does not fit: {reason}", "weights-do-not-fit") from error
+
+
+def _at_own_size(tensors: dict[str, Tensor], embedder: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors, resampled as timm does it where they belong to an image size, such as position embeddings."""
+    own = embedder.state_dict()
+    if all(own[name].shape == tensor.shape for name, tensor in tensors.items() if name in own):
+        return tensors
+    backbone: nn.Module = embedder.get_submodule("backbone")
+    resample = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    if resample is None:
+        return tensors
+    prefix = "backbone."
+    resampled = resample(
+        {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}, backbone
+    )
+    buffers = {name for name, _ in embedder.named_buffers()}  # such as tables of positions, which it leaves out
+    return (
+        {name: own[name] for name in own if name in buffers}
+        | {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+        | {prefix + name: tensor for name, tensor in resampled.items()}
+    )
+
+
+def weights_without_prefix(tensors: dict[str, Any], names: set[str]) -> tuple[dict[str, Any], str]:
+    """Return a file's tensors under a network's own names, and the prefix that was taken away.
+
+    Wrappers of training code put one before all names: `module.`, `model.`, `backbone.`, `_orig_mod.`, or several. It
+    is the one under which the file holds most of the network.
+
+    Args:
+        tensors: Name → tensor, of the file.
+        names: Those of the network.
+    """
+    candidates = {""}
+    for key in tensors:
+        parts = key.split(".")
+        candidates |= {".".join(parts[:count]) + "." for count in range(1, min(len(parts), 5))}
+
+    def covered(prefix: str) -> int:
+        return sum(prefix + name in tensors for name in names)
+
+    best = max(sorted(candidates, key=len), key=covered)
+    if not best or 2 * covered(best) < len(names):
+        return tensors, ""
+    return {key.removeprefix(best): tensor for key, tensor in tensors.items() if key.startswith(best)}, best
 
 
 def refuse_not_finite(network: nn.Module, source: str, parameter: str | None = None) -> None:

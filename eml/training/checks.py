@@ -56,6 +56,7 @@ def run_notes(parts: RunParts) -> list[str]:
     parts.set_training_mode()
     smoothing = smoothing_warning(parts.head, config.loss)
     return [
+        *parts.embedder.notes,
         *([smoothing] if smoothing else []),
         *config.sampler.notes(parts.classes, config.batch_size, parts.data.classes),
         *batch_norm_note(parts.embedder, parts.processes),

@@ -1,0 +1,72 @@
+"""Pretrained weights from the hub: its cache without asking, else a short look whether it can be reached."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import timm
+from huggingface_hub import constants, try_to_load_from_cache
+
+from eml.errors import CheckpointError
+
+PATIENCE = 2.0  # seconds to reach the hub in; its own client tries for a minute
+FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@contextmanager
+def pretrained_weights(name: str) -> Iterator[None]:
+    """Have timm load a model's pretrained weights in the block, from the cache if they are there.
+
+    Raises:
+        CheckpointError: They are not in the cache, and the hub cannot be reached.
+    """
+    settings = timm.get_pretrained_cfg(name)
+    identifier = settings.hf_hub_id if settings is not None else None
+    if not identifier:
+        yield
+        return
+    files = (settings.hf_hub_filename,) if settings.hf_hub_filename else FILES
+    offline = constants.HF_HUB_OFFLINE
+    if not any(isinstance(try_to_load_from_cache(identifier, file), str) for file in files):
+        problem = "HF_HUB_OFFLINE is set" if offline else _unreachable()
+        if problem:
+            raise CheckpointError(
+                f"model.weights: the pretrained weights of {name} are not in the cache, {constants.HF_HUB_CACHE}, and "
+                f"{problem}. Copy the cache of a machine that has them (HF_HOME says where it is), give a file "
+                "(model.weights: FILE) or train from scratch (model.weights: none)",
+                code="weights-unavailable",
+                parameter="model.weights",
+            )
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True  # else each load asks for news of what is in the cache
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _unreachable() -> str | None:
+    """Return why the hub, or the proxy on the way to it, cannot be reached; None if it can."""
+    hub = urlsplit(constants.ENDPOINT)
+    proxy = urlsplit(getproxies().get(hub.scheme, ""))
+    target = proxy if proxy.hostname else hub
+    reasons: list[str | None] = []
+
+    def connect() -> None:
+        try:
+            port = target.port or (80 if target.scheme == "http" else 443)
+            socket.create_connection((target.hostname or "", port), PATIENCE).close()
+        except (OSError, ValueError) as error:
+            reasons.append(getattr(error, "strerror", None) or str(error))
+        else:
+            reasons.append(None)
+
+    thread = threading.Thread(target=connect, daemon=True)  # looking the name up knows no time limit
+    thread.start()
+    thread.join(PATIENCE + 0.5)
+    reason = reasons[0] if reasons else f"no answer in {PATIENCE:g} s"
+    return None if reason is None else f"{target.hostname} cannot be reached ({reason})"
