@@ -72,6 +72,20 @@ def test_a_table_that_was_moved_alone_edited_or_left_without_the_others_is_used(
     assert reason(train) is None
 
 
+def test_a_users_table_that_was_to_be_replaced_is_told_from_the_new_one(tmp_path: Path) -> None:
+    train, test, _ = write(tmp_path, "a")
+    own = test.read_text() + "c,3.jpg\n"
+    test.write_text(own)
+    write(tmp_path, "b", overwrite=True)
+    test.write_text(own)  # as a kill before the last of the tables leaves it
+    for table in (train, test):
+        assert reason(table) == "eml split was stopped before it wrote dataset_test.csv, or an older copy was put back"
+    with pytest.raises(OutputError, match=r"dataset_test\.csv: exists and was changed since eml wrote it"):
+        write(tmp_path, "b")
+    write(tmp_path, "b", overwrite=True)
+    assert [reason(train), reason(test)] == [None, None]
+
+
 def test_a_test_table_that_is_missing_beside_its_sidecar_is_told(tmp_path: Path) -> None:
     train, test, _ = write(tmp_path, "a")
     test.unlink()

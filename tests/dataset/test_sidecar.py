@@ -30,6 +30,19 @@ def test_the_sidecar_says_where_the_images_are(tmp_path: Path) -> None:
     assert read_table(elsewhere / "x.csv", moved, check_files=True).root == moved
 
 
+def test_images_and_tables_that_were_moved_together_find_each_other(tmp_path: Path) -> None:
+    root, out = tmp_path / "one" / "images", tmp_path / "one" / "out"
+    images(root, "a/1.jpg", "b/1.jpg")
+    table = read_table(csv(root))
+    write_table(table.frame, out / "x.csv", command="eml filter", root=root, inputs=[table.source])
+    (tmp_path / "one").rename(tmp_path / "two")
+    moved = tmp_path / "two" / "out" / "x.csv"
+    assert read_table(moved, check_files=True).root == tmp_path / "two" / "images"
+    assert [(path.parent, changed) for _, path, changed in sources(moved)] == [(tmp_path / "two" / "images", False)]
+    csv(tmp_path / "two" / "images", ROWS + "c,c.jpg\n")
+    assert [changed for _, _, changed in sources(moved)] == [True]
+
+
 def test_the_sidecar_has_the_command_and_the_digests_of_what_was_read(tmp_path: Path) -> None:
     source = csv(tmp_path, name="source.csv")
     table = read_table(source)
