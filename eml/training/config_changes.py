@@ -53,11 +53,11 @@ def moved_paths(before: dict[str, Any], config: RunConfig) -> list[str]:
 
 
 def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings without the places of files: for several tables the names of their datasets stay."""
+    """Return the settings without the places of files: of several tables the names of their datasets stay."""
     table, tables, weights = (settings.get(key) for key in ("data.table", "validation.tables", "model.weights"))
     names = {key: value for key, value in settings.items() if key not in PATHS}
     if isinstance(table, list):
-        names["data.table"] = [_dataset_name(source) for source in table]
+        names["data.table"] = [_dataset(source) for source in table]
     if isinstance(tables, dict):
         names["validation.tables"] = sorted(tables)
     if weights is not None:
@@ -65,7 +65,12 @@ def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
     return names
 
 
-def _dataset_name(source: Any) -> str:
-    """Return the name of one of several datasets, which is part of its labels."""
+def _dataset(source: Any) -> Any:
+    """Return the name of one of several datasets, which is part of its labels; with how it is read, where that is set.
+
+    Those saved by an earlier eml have fewer keys.
+    """
     fields = source if isinstance(source, dict) else {"table": source}
-    return MergeSource(Path(str(fields["table"])), name=fields.get("name")).dataset_name
+    name = MergeSource(Path(str(fields["table"])), name=fields.get("name")).dataset_name
+    reading = {key: value for key, value in fields.items() if key not in ("table", "root", "name") and value}
+    return {"name": name, **reading} if reading else name

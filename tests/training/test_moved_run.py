@@ -11,6 +11,7 @@ from eml.config import dump, load
 from eml.dataset.table import write_table
 from eml.errors import CheckpointError, DataError
 from eml.training.config import RunConfig
+from eml.training.config_changes import config_changes, decisive_settings, moved_paths
 from eml.training.data import table_to_train_on
 from eml.training.moved_run import load_run_config
 from tests.training.runs import changed, draw, left_by, stop_at
@@ -70,6 +71,27 @@ def test_the_digest_decides_which_table_the_run_began_with(project: Path, tmp_pa
     assert (own.output, own.data.table) == (tmp_path / "mine", Path.cwd() / "mine.csv")
     copied = shutil.copy(project / "run" / "config.yaml", tmp_path / "config.yaml")
     assert load_run_config(Path(copied)).output == project / "run"  # a config elsewhere is what it says
+
+
+def test_places_are_no_change_of_the_config_and_names_and_columns_are(config: RunConfig, tmp_path: Path) -> None:
+    def several(folder: str, **keys: object) -> RunConfig:
+        tables = [tmp_path / folder / "shoes", {"table": tmp_path / folder / "bags" / "folds.csv", **keys}]
+        weights = {"backbone": "test_resnet", "weights": tmp_path / folder / "weights.pth"}
+        return changed(config, data={"table": tables, "root": None}, model=weights)
+
+    before = decisive_settings(several("one"))
+    assert config_changes(before, several("two")) == []
+    moved = [line.split(":")[0].strip() for line in moved_paths(before, several("two"))]
+    assert moved == ["data.table", "model.weights"]
+    assert config_changes(before, several("two", name="sacks")) == [
+        "  data.table: ['shoes', 'bags'] → ['shoes', 'sacks']"
+    ]
+    assert config_changes(before, several("one", label_column="kind")) == [
+        "  data.table: ['shoes', 'bags'] → ['shoes', {'name': 'bags', 'label_column': 'kind'}]"
+    ]
+    none = changed(several("one"), model={"backbone": "test_resnet", "weights": "none"})
+    assert config_changes(before, none) == ["  model.weights: a file or folder → none"]
+    assert moved_paths(before, none) == []
 
 
 def test_another_table_in_the_place_of_one_is_refused(project: Path) -> None:
