@@ -39,6 +39,13 @@ def group_images(
     return groups
 
 
+def grouping_words(group_by: Sequence[str], near: bool, threshold: int | None) -> list[str]:
+    """Return the options by which the next command groups the images alike."""
+    words = [word for name in group_by for word in ("--group-by", name)]
+    words += [] if near else ["--no-near"]
+    return words + ([] if threshold is None else ["--threshold", str(threshold)])
+
+
 def sidecar_notes(groups: RowGroups, table: Table) -> dict[str, Any]:
     """Return what the sidecar keeps: the threshold, within which eml audit then looks, and the unknown label."""
     from eml.dataset.unknown_label import unknown_label_notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +31,21 @@ def split_command(place: Path, table: Table) -> str | None:
     return None if choice is None else shlex.join(["eml", "split", str(place), *option_words(choice.options)])
 
 
-def kfold_command(place: Path, table: Table, groups: Indices) -> str | None:
-    """Return the `eml kfold` that the rows and their groups (N,) allow; None if there is none."""
+def kfold_command(place: Path, table: Table, groups: Indices, grouping: Sequence[str] = ()) -> str | None:
+    """Return the `eml kfold` that the rows and their groups (N,) allow; None if there is none.
+
+    Args:
+        place: The folder or table.
+        table: The rows.
+        groups: Their groups.
+        grouping: The options that made the groups.
+    """
     from eml.dataset.splits.usable import choose_folds, option_words
 
     choice = choose_folds(table, groups)
-    return None if choice is None else shlex.join(["eml", "kfold", str(place), *option_words(choice.options)])
+    if choice is None:
+        return None
+    return shlex.join(["eml", "kfold", str(place), *option_words(choice.options), *grouping])
 
 
 def init_command(folder: Path, folds: Path) -> str | None:

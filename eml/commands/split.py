@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, SummaryTable, command, span_text
-from eml.commands.grouping import check_near, group_images, sidecar_notes
+from eml.commands.grouping import check_near, group_images, grouping_words, sidecar_notes
 from eml.commands.next_steps import kfold_command, rows_of
 from eml.commands.options import (
     Dataset,
@@ -211,7 +211,11 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
         grouped_by_column=bool(config.group_by),
         written=tuple(paths),
         replaced=tuple(replaced),
-        next_command=kfold_command(folder, *rows_of(table, sides.train, groups.ids)),
+        next_command=kfold_command(
+            folder,
+            *rows_of(table, sides.train, groups.ids),
+            grouping_words(config.group_by, config.near, config.threshold),
+        ),
     )
 
 

@@ -39,6 +39,14 @@ def test_every_option_that_would_be_ignored_is_a_problem(photos: Path) -> None:
     assert {problem.code for problem in caught.value.problems} == {"conflicting-settings"}
 
 
+def test_the_next_command_groups_the_images_alike(photos: Path) -> None:
+    frame = pd.read_csv(photos / "dataset_info.csv", dtype=str)
+    frame.assign(**{"the camera": frame["file_name"]}).to_csv(photos / "mine.csv", index=False)
+    result = eml.split(photos / "mine.csv", by="ratio", group_by="the camera", threshold=0)
+    assert result.next_command is not None
+    assert result.next_command.endswith("--group-by 'the camera' --threshold 0")
+
+
 def test_a_test_of_one_class_is_warned_of_with_the_options_that_measure_something(images: Path) -> None:
     told = 'one class is in the test, so every answer is right and nothing is measured; give `by="ratio"` with '
     assert f"{told}`test_ratio=0.4`" in eml.split(images, by="ratio").messages

@@ -196,6 +196,39 @@ def test_fold_by_class_is_validated_leave_one_out_among_its_own_images(config: R
     assert len(run.parts.data.validation.queries) == len(run.parts.data.validation.gallery) == 12
 
 
+def test_folds_are_added_by_class_where_classes_have_two_images_and_not_where_none_can_be_measured(
+    tmp_path: Path, table: Table
+) -> None:
+    frame = table.frame.drop(columns="fold").groupby("label").head(2)
+    told: list[str] = []
+    two = write_table(frame, tmp_path / "two.csv", command="test", root=table.root)
+    added = table_to_train_on(DataConfig(table=two.source), told.append).frame
+    assert added.groupby("label")["fold"].nunique().eq(1).all()
+    assert sorted(added["fold"].unique()) == [0, 1]
+    assert told[-1].endswith("has no fold column: adding 2 folds by class, seed 28, as eml kfold does")
+    few = write_table(frame[frame["label"] < "c3"], tmp_path / "few.csv", command="test", root=table.root)
+    with pytest.raises(DataError, match=r"no folds of its images can be validated on; set data\.fold: null to train"):
+        table_to_train_on(DataConfig(table=few.source))
+    assert len(table_to_train_on(DataConfig(table=few.source, fold=None)).frame) == 6
+
+
+@pytest.mark.parametrize(
+    "folds, problem",
+    [
+        ({"c0": [0] * 6}, "holds one class to find images of, so every answer is right and nothing is measured"),
+        ({"c0": [0] + [1] * 5}, "holds one class to find images of"),
+        ({"c0": [0] + [-2] * 5, "c1": [0] + [-2] * 5}, "holds one image of each class, so there is nothing to find"),
+    ],
+)
+def test_a_fold_that_nothing_can_be_measured_on_is_refused(
+    folds: dict[str, list[int]], problem: str, table: Table
+) -> None:
+    numbers = [number for label in ("c0", "c1", "c2", "c3", "c4") for number in folds.get(label, [1] * 6)]
+    with pytest.raises(DataError, match=f"fold 0 {problem}") as error:
+        training_data(Table(table.frame.assign(fold=numbers), table.root), 0)
+    assert (error.value.code, error.value.parameter) == ("unusable-folds", "data.fold")
+
+
 def test_fold_minus_two_is_never_looked_at(config: RunConfig, table: Table) -> None:
     hidden = table.frame.assign(fold=table.frame["fold"].where(table.frame["label"] != "c0", -2))
     run = Run(build_parts(config, Table(hidden, table.root)))
