@@ -46,6 +46,7 @@ TESTED_THROUGH = {
     "dataset/duplicates/label_conflicts": "dataset/duplicates/test_verify_pairs",
     "dataset/duplicates/same_images": "dataset/test_filter",
     "dataset/problems": "dataset/test_error_codes",
+    "dataset/scan_settings": "dataset/scanning/test_class_level",
     "dataset/scanning/records": "dataset/scanning/test_scan_cache",
     "dataset/scanning/workers": "dataset/scanning/test_scan",
     "dataset/table_files": "dataset/test_table",

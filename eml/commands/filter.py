@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Paths, SummaryTable, command
 from eml.commands.next_steps import REPORT_PAGE, split_command
 from eml.commands.options import (
+    ClassLevelField,
     Dataset,
     FileColumn,
     LabelColumn,
@@ -22,6 +23,7 @@ from eml.commands.options import (
     Root,
     StripPrefix,
     UnknownLabel,
+    class_level_of,
     column_map,
     out_folder,
 )
@@ -81,6 +83,7 @@ class FilterConfig(CommandConfig):
             "Repeatable."
         ),
     ] = ()
+    class_level: ClassLevelField = None
     unknown_label: UnknownLabel = None
     root: Root = None
     file_column: FileColumn = None
@@ -154,6 +157,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
         config.dataset,
         "filter",
         config.root,
+        class_level=class_level_of(config.class_level),
         unknown_label=config.unknown_label,
         columns=column_map(config),
         out=folder,

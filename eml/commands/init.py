@@ -14,6 +14,7 @@ from pydantic import Field
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, PathText, command
 from eml.commands.next_steps import CONFIG_NAME, free_name, kfold_command
 from eml.commands.options import (
+    ClassLevelField,
     Dataset,
     FileColumn,
     LabelColumn,
@@ -23,6 +24,7 @@ from eml.commands.options import (
     Root,
     StripPrefix,
     UnknownLabel,
+    class_level_of,
     column_map,
     column_map_words,
 )
@@ -43,6 +45,7 @@ class InitConfig(CommandConfig):
     """Look at a dataset and write a config fitted to it, with every key and a comment on each."""
 
     dataset: Dataset
+    class_level: ClassLevelField = None
     unknown_label: UnknownLabel = None
     root: Root = None
     file_column: FileColumn = None
@@ -103,6 +106,7 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
         config.dataset,
         "init",
         config.root,
+        class_level=class_level_of(config.class_level),
         columns=column_map(config),
         unknown_label=config.unknown_label,
         report=caller.note,

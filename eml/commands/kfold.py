@@ -11,6 +11,7 @@ from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Summar
 from eml.commands.grouping import check_near, group_images, sidecar_notes
 from eml.commands.next_steps import CONFIG_NAME, init_command, is_table_of
 from eml.commands.options import (
+    ClassLevelField,
     Dataset,
     FileColumn,
     GroupBy,
@@ -25,6 +26,7 @@ from eml.commands.options import (
     Root,
     StripPrefix,
     UnknownLabel,
+    class_level_of,
     column_map,
     out_folder,
 )
@@ -57,6 +59,7 @@ class KFoldConfig(CommandConfig):
     group_by: GroupBy = ()
     threshold: NearThreshold = None
     near: Near = True
+    class_level: ClassLevelField = None
     unknown_label: UnknownLabel = None
     root: Root = None
     file_column: FileColumn = None
@@ -131,6 +134,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         config.dataset,
         "kfold",
         config.root,
+        class_level=class_level_of(config.class_level),
         unknown_label=config.unknown_label,
         columns=column_map(config),
         out=folder,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from eml.commands.base import Caller, CommandConfig, Names, PathField
+from eml.dataset.scanning.class_level import ClassLevel, parse_class_level
 
 if TYPE_CHECKING:
     from eml.dataset.column_map import ColumnMap
@@ -66,9 +67,16 @@ NearThreshold = Annotated[
 UnknownLabel = Annotated[
     str | None,
     Field(
-        min_length=1,
         description="The label of images of unknown identity, such as new_whale: no class, never trained on, never a "
-        "right answer; in an evaluation they are distractors. Default: as the table says, which keeps it.",
+        "right answer; in an evaluation they are distractors. Default: as the table says, which keeps it; empty: none.",
+    ),
+]
+ClassLevelField = Annotated[
+    str | int | None,
+    AfterValidator(lambda level: level if level is None else parse_class_level(level)),
+    Field(
+        description="With a folder: which folder of an image's path is its class: 1, the first, 2, …, or last, the one "
+        "that it lies in. Default: as in the last scan, else 1."
     ),
 ]
 BatchSize = Annotated[int, Field(ge=1, description="Images embedded at once.")]
@@ -116,6 +124,11 @@ def column_map_words(config: CommandConfig) -> list[str]:
         option = f"--{name.replace('_', '-')}"
         words += [option] if value is True else [option, str(value)]
     return words
+
+
+def class_level_of(level: str | int | None) -> ClassLevel | None:
+    """Return the level of a config's field."""
+    return None if level is None else parse_class_level(level)
 
 
 def out_folder(dataset: Path, out: Path | None) -> Path:

@@ -12,6 +12,7 @@ from pydantic import Field
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import REPORT_PAGE
 from eml.commands.options import (
+    ClassLevelField,
     Dataset,
     FileColumn,
     LabelColumn,
@@ -22,6 +23,7 @@ from eml.commands.options import (
     Root,
     StripPrefix,
     UnknownLabel,
+    class_level_of,
     column_map,
     column_map_words,
 )
@@ -43,6 +45,7 @@ class ReportConfig(CommandConfig):
     threshold: int | None = Field(
         None, ge=0, le=63, description="Bits of 64 by which look-alikes may differ. Default: 10."
     )
+    class_level: ClassLevelField = None
     unknown_label: UnknownLabel = None
     root: Root = None
     file_column: FileColumn = None
@@ -114,6 +117,7 @@ def report(config: ReportConfig, caller: Caller) -> ReportResult:
         config.dataset,
         "filter",
         config.root,
+        class_level=class_level_of(config.class_level),
         columns=column_map(config),
         unknown_label=config.unknown_label,
         report=caller.note,

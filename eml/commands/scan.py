@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import REPORT_PAGE, split_command
-from eml.commands.options import Overwrite, UnknownLabel, note_workers
+from eml.commands.options import ClassLevelField, Overwrite, UnknownLabel, class_level_of, note_workers
 
 if TYPE_CHECKING:
     from eml.dataset.scanning.scan import FolderScan, ScanSummary
@@ -25,9 +25,10 @@ class ScanConfig(CommandConfig):
     was stopped continues where it was; a later one reads only the files whose size or time has changed.
     """
 
-    dataset: Annotated[PathField, Field(description="The folder of images: one folder per class, however deep.")]
+    dataset: Annotated[PathField, Field(description="The folder of images: one folder per class.")]
     hashes: bool = Field(True, description="Compute perceptual hashes, by which duplicates are found.")
     hash_exact: bool = Field(False, description="Compute the bits of imagehash.phash; slower than the default hash.")
+    class_level: ClassLevelField = None
     unknown_label: UnknownLabel = None
     workers: int | None = Field(
         None, ge=1, description="Processes that read images, at most 4 for each core. Default: one per core."
@@ -86,17 +87,20 @@ class ScanResult(CommandResult):
 @command(ScanConfig, arguments=("dataset",))
 def scan(config: ScanConfig, caller: Caller) -> ScanResult:
     """Read every file of the folder and write the table."""
+    from eml.dataset.scan_settings import ScanSettings
     from eml.dataset.scanning.listing import check_folder
     from eml.dataset.scanning.scan import errors_path, scan_folder, summarise
     from eml.dataset.sidecar import remove_outdated
     from eml.dataset.table import Table, check_outputs, write_tables
-    from eml.dataset.unknown_label import unknown_label_hint, unknown_label_notes, with_unknown_label
+    from eml.dataset.unknown_label import unknown_label_hint
 
     check_folder(config.dataset)
     note_workers(config.workers, caller)
     path = _table_path(config)
     errors, page = errors_path(path), path.with_name(REPORT_PAGE)
     check_outputs([path, errors, *([page] if config.report else [])], overwrite=config.overwrite)  # before the work
+    requested = ScanSettings(class_level_of(config.class_level), config.unknown_label)
+    settings = requested.completed(path, config.dataset, caller.note)
     scanned = scan_folder(
         config.dataset,
         hashes=config.hashes,
@@ -104,11 +108,12 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
         workers=config.workers,
         progress=caller.progress,
         table_path=path,
-        unknown_label=config.unknown_label,
+        class_level=settings.class_level,
+        unknown_label=settings.unknown_label,
         reread=config.reread,
         report=caller.note,
     )
-    table = with_unknown_label(Table(scanned.table, config.dataset, path), config.unknown_label)
+    table = settings.label(Table(scanned.table, config.dataset, path), required=requested.unknown_label is not None)
     if hint := unknown_label_hint(table):
         scanned.warnings.append(hint)
     source = path if config.out else config.dataset
@@ -117,7 +122,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
         command=caller.command or "eml scan",
         root=config.dataset,
         overwrite=config.overwrite,
-        notes=unknown_label_notes(table),
+        notes=replace(settings, unknown_label=table.unknown_label).notes,
     )
     following: str | None = shlex.join(["eml", "filter", str(source), "--dedup"])
     pages: list[Path] = []

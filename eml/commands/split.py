@@ -11,6 +11,7 @@ from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Summar
 from eml.commands.grouping import check_near, group_images, grouping_words, sidecar_notes
 from eml.commands.next_steps import kfold_command, rows_of
 from eml.commands.options import (
+    ClassLevelField,
     Dataset,
     FileColumn,
     GroupBy,
@@ -25,6 +26,7 @@ from eml.commands.options import (
     Root,
     StripPrefix,
     UnknownLabel,
+    class_level_of,
     column_map,
     out_folder,
 )
@@ -90,6 +92,7 @@ class SplitConfig(CommandConfig):
     query_share: float | None = Field(
         None, description="With `query_gallery`: share of a class's images that are queries."
     )
+    class_level: ClassLevelField = None
     unknown_label: UnknownLabel = None
     root: Root = None
     file_column: FileColumn = None
@@ -172,6 +175,7 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
         config.dataset,
         "split",
         config.root,
+        class_level=class_level_of(config.class_level),
         unknown_label=config.unknown_label,
         columns=column_map(config),
         out=folder,

@@ -121,6 +121,8 @@ def merge_sources(
         raise DataError(problems)
     if not any(unknown_label in set(table.frame["label"]) for table in tables.values()):
         with_unknown_label(next(iter(tables.values())), unknown_label)  # it says which labels there are
+    if unknown_label == "":
+        tables = {name: with_unknown_label(table, "") for name, table in tables.items()}
     tables = {name: with_label_if_present(table, unknown_label) for name, table in tables.items()}
     return merge_tables(tables, labels)
 

@@ -1,18 +1,19 @@
 """The table that a folder offers to a command: the newest along the pipeline, checked against its sources."""
 
 import shlex
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from eml.dataset.ancestry import PIPELINE, refuse_stale, refuse_unwritten, stale, staleness, tables_of
 from eml.dataset.boxes import check_boxes
 from eml.dataset.column_map import AS_NAMED, ColumnMap
+from eml.dataset.scan_settings import ScanSettings, refuse_other_level
+from eml.dataset.scanning.class_level import ClassLevel
 from eml.dataset.scanning.listing import list_files
 from eml.dataset.scanning.scan import errors_path, scan_folder
-from eml.dataset.sidecar import recorded_notes, recorded_root, sidecar_path, sources, unknown_label_in
+from eml.dataset.sidecar import recorded_notes, recorded_root, sidecar_path, sources
 from eml.dataset.table import SUFFIXES, Table, check_outputs, read_file_names, read_table, write_tables
-from eml.dataset.unknown_label import unknown_label_hint, unknown_label_notes, with_unknown_label
+from eml.dataset.unknown_label import unknown_label_hint, with_unknown_label
 from eml.errors import DataError
 from eml.progress import Progress, Report
 
@@ -22,6 +23,7 @@ def resolve(
     step: str,
     root: Path | None = None,
     *,
+    class_level: ClassLevel | None = None,
     unknown_label: str | None = None,
     columns: ColumnMap = AS_NAMED,
     out: Path | None = None,
@@ -39,6 +41,7 @@ def resolve(
         source: A table or a folder.
         step: The command: filter, split, kfold, or any that comes after them.
         root: The folder of a table's images.
+        class_level: Which folder is the class, where a folder is scanned; None: as in its last scan, else the first.
         unknown_label: The label of images of unknown identity; None: as the table's sidecar says.
         columns: Says how a table of the user's own is read.
         out: The folder that the command writes to, where it is not `source`.
@@ -50,6 +53,9 @@ def resolve(
         DataError: The source does not exist, the table is out of date, or no image has the unknown label.
     """
     report = report or (lambda line: None)
+    if source.is_file() and class_level is not None:
+        text = f"`class_level` goes with a folder, and {source} is a table, which has the labels"
+        raise DataError(text, code="conflicting-settings", parameter="class_level")
     if source.is_file():
         return read_current_table(
             source, root, columns=columns, unknown_label=unknown_label, accept_stale=accept_stale, report=report
@@ -61,10 +67,11 @@ def resolve(
         raise DataError(text, code="conflicting-settings", parameter=parameters[0])
     path = _newest_table(source, step, out)
     if path is None:
-        path = _scan(source, out or source, unknown_label, report, progress)
+        path = _scan(source, out or source, ScanSettings(class_level, unknown_label), report, progress)
     elif not accept_stale:
         refuse_stale(path)
         _refuse_changed_folders(path)
+        refuse_other_level(path, class_level)
     elif problem := staleness(path):
         report(f"warning: {problem}")
     report(f"table: {path}")
@@ -182,16 +189,24 @@ def _furthest(folder: Path, step: str) -> Path | None:
     return None
 
 
-def _scan(folder: Path, out: Path, unknown_label: str | None, report: Report, progress: Progress | None) -> Path:
+def _scan(folder: Path, out: Path, requested: ScanSettings, report: Report, progress: Progress | None) -> Path:
     path = out / f"{PIPELINE['scan']}.csv"
     outputs = [path, errors_path(path)]
     check_outputs(outputs)
     report(f"no table in {folder}: scanning it")
-    scan = scan_folder(folder, progress=progress, table_path=path, unknown_label=unknown_label, report=report)
-    table = with_unknown_label(Table(scan.table, folder), unknown_label)
-    notes = unknown_label_notes(table)
-    command = _scan_command(folder, out, notes)
-    write_tables({path: scan.table, outputs[1]: scan.errors}, command=command, root=folder, notes=notes)
+    settings = requested.completed(path, folder, report)
+    scan = scan_folder(
+        folder,
+        progress=progress,
+        table_path=path,
+        class_level=settings.class_level,
+        unknown_label=settings.unknown_label,
+        report=report,
+    )
+    table = settings.label(Table(scan.table, folder), required=requested.unknown_label is not None)
+    settings = replace(settings, unknown_label=table.unknown_label)
+    command = _scan_command(folder, out, settings)
+    write_tables({path: scan.table, outputs[1]: scan.errors}, command=command, root=folder, notes=settings.notes)
     warnings = list(scan.warnings)
     if hint := unknown_label_hint(table):
         warnings.append(hint)
@@ -202,12 +217,10 @@ def _scan(folder: Path, out: Path, unknown_label: str | None, report: Report, pr
     return path
 
 
-def _scan_command(folder: Path, out: Path, notes: Mapping[str, Any]) -> str:
-    """Return the command that scans the folder as the notes of its table say."""
-    words = ["--out", str(out)] if out.resolve() != folder.resolve() else []
-    if (label := unknown_label_in(notes)) is not None:
-        words += ["--unknown-label", label]
-    return shlex.join(["eml", "scan", str(folder), *words])
+def _scan_command(folder: Path, out: Path, settings: ScanSettings) -> str:
+    """Return the command that scans the folder with these settings."""
+    elsewhere = ["--out", str(out)] if out.resolve() != folder.resolve() else []
+    return shlex.join(["eml", "scan", str(folder), *elsewhere, *settings.words])
 
 
 def _refuse_changed_folders(table: Path) -> None:
@@ -225,12 +238,13 @@ def _refuse_changed_folder(info: Path) -> None:
     errors = errors_path(info)
     images = set(read_file_names(info))
     unusable = set(read_file_names(errors)) if errors.is_file() else set()
-    present = set(list_files(root).files)
+    settings = ScanSettings.of_notes(recorded_notes(info))
+    present = set(list_files(root, settings.level).files)
     changes = [
         f"{len(names):,} {kind} (the first: {min(names)!r})"
         for kind, names in (("new", present - images - unusable), ("missing", images - present))
         if names
     ]
     if changes:
-        command = _scan_command(root, info.parent, recorded_notes(info))
+        command = _scan_command(root, info.parent, settings)
         raise stale(info, f"since the scan, {' and '.join(changes)}. Run: {command}")

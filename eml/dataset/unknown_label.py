@@ -19,13 +19,13 @@ NEAREST = 3  # labels named when the one that was given is in no row
 
 
 def with_unknown_label(table: Table, label: str | None) -> Table:
-    """Return the table with another unknown label; unchanged for None, which keeps what its sidecar says.
+    """Return the table with another unknown label, "" for none; unchanged for None, which keeps what its sidecar says.
 
     Raises:
         DataError: No row has the label.
     """
-    if label is None:
-        return table
+    if not label:
+        return table if label is None else replace(table, unknown_label=None)
     labels = table.frame["label"].unique()
     if label not in labels and label != table.unknown_label:
         text = f"{table.name}: `unknown_label` {label!r}: no image has this label"
@@ -35,7 +35,7 @@ def with_unknown_label(table: Table, label: str | None) -> Table:
 
 def with_label_if_present(table: Table, label: str | None) -> Table:
     """Return the table with an unknown label that another file recorded, where the table has it and no other one."""
-    if label is None or table.unknown_label is not None or not (table.frame["label"] == label).any():
+    if not label or table.unknown_label is not None or not (table.frame["label"] == label).any():
         return table
     return replace(table, unknown_label=label)
 

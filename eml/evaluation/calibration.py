@@ -157,7 +157,8 @@ def calibrate_checkpoint(
     table = table_to_evaluate(
         options.data, options.root, report, progress, columns=options.columns, unknown_label=options.unknown_label
     )
-    table = with_checkpoint_label(table, [options.checkpoint], report)
+    if options.unknown_label is None:
+        table = with_checkpoint_label(table, [options.checkpoint], report)
     retrieval = build_retrieval_set(
         table.frame,
         table.name,

@@ -92,10 +92,10 @@ class DataConfig(OwnTable):
         "apart",
         description="for a list of tables. apart: classes are named NAME:LABEL; merged: equal labels are one class",
     )
-    unknown_label: Annotated[str, Field(min_length=1)] | None = Field(
+    unknown_label: str | None = Field(
         None,
         description="label of images of unknown identity, such as new_whale: not trained on, distractors in the "
-        "validation; null: as the table says",
+        "validation; null: as the table says; '': none",
     )
     fold: int | None = Field(
         0, ge=0, description="the fold held out for validation; null: train on all images, without validation"

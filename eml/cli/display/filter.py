@@ -27,4 +27,4 @@ def show(result: FilterResult) -> None:
             console.say("  these are identical files; --scope dataset finds near-duplicates too")
 
 
-terminal = Terminal(filter, show, metavars={"exclude": "TABLE"})
+terminal = Terminal(filter, show, metavars={"class_level": "N|last", "exclude": "TABLE"})

@@ -12,4 +12,4 @@ def show(result: InitResult) -> None:
         console.show(f"  {reason}")
 
 
-terminal = Terminal(init, show)
+terminal = Terminal(init, show, metavars={"class_level": "N|last"})

@@ -50,4 +50,4 @@ def _warn(result: KFoldResult) -> None:
         console.warn(f"{images} in a group with images of fold -2, and got it too: never trained on")
 
 
-terminal = Terminal(kfold, show, metavars={"group_by": "COLUMN"})
+terminal = Terminal(kfold, show, metavars={"class_level": "N|last", "group_by": "COLUMN"})

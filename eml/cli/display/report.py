@@ -13,4 +13,4 @@ def show(result: ReportResult) -> None:
         console.warn(result.examined.facts.not_compared)
 
 
-terminal = Terminal(report, show)
+terminal = Terminal(report, show, metavars={"class_level": "N|last"})

@@ -1,6 +1,6 @@
 """`eml scan` in a terminal."""
 
-from eml.cli.adapter import Terminal
+from eml.cli.adapter import Terminal, in_options
 from eml.commands.scan import ScanResult, scan
 
 
@@ -20,7 +20,7 @@ def show(result: ScanResult) -> None:
         rows = [[reason, count, first[reason]] for reason, count in facts.errors.items()]
         console.table("files that cannot be used", ["reason", "files", "the first"], rows)
     for line in scanned.warnings:
-        console.warn(line)
+        console.warn(in_options(line, terminal))
 
 
-terminal = Terminal(scan, show)
+terminal = Terminal(scan, show, metavars={"class_level": "N|last"})

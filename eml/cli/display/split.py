@@ -55,4 +55,4 @@ def _show_protocol(result: SplitResult) -> None:
         console.warn(f"no query, gallery only: {classes}")
 
 
-terminal = Terminal(split, show, metavars={"group_by": "COLUMN"})
+terminal = Terminal(split, show, metavars={"class_level": "N|last", "group_by": "COLUMN"})

@@ -1,4 +1,4 @@
-"""The files of a folder to read as images: one class per first-level folder, nothing outside the folder."""
+"""The files of a folder to read as images: one class per folder of a level, nothing outside the folder."""
 
 import os
 import re
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from eml.dataset.scanning.class_level import FIRST, LAST, ClassLevel, class_of
 from eml.errors import DataError, Problem
 from eml.images.locate import LEAVES_ROOT, OUTSIDE
 
@@ -37,14 +38,14 @@ class Listing:
     """The files of a dataset's folder, in the order of their names."""
 
     classes: list[str] = field(default_factory=list)
-    """First-level folders."""
+    """Folders of the level, or folders without another one in them."""
     files: list[str] = field(default_factory=list)
     """POSIX, relative to the root; every file in a class, image or not."""
     problems: list[FileProblem] = field(default_factory=list)
 
 
-def list_files(root: Path) -> Listing:
-    """Walk the folder and list its files.
+def list_files(root: Path, class_level: ClassLevel = FIRST) -> Listing:
+    """Walk the folder and list its files. class_level: which folders are the classes; files above them have none.
 
     Hidden files, files that operating systems leave behind, and eml's own tables, configs and run folders are ignored
     without a message. Links to files within the folder are read, links that lead out of it are not. Links to folders
@@ -54,7 +55,8 @@ def list_files(root: Path) -> Listing:
         DataError: The folder, or a folder in it, cannot be listed, or it has no class.
     """
     check_folder(root)
-    listing, refused = Listing(), list[str]()
+    listing, refused, folders = Listing(), list[str](), list[str]()
+    least = 1 if class_level == LAST else int(class_level)  # folders above a file
     real_root = os.path.realpath(root)
     waiting = [""]
     while waiting:
@@ -67,20 +69,22 @@ def list_files(root: Path) -> Listing:
             continue
         for entry in entries:
             name = folder + entry.name
-            problem = _problem(entry, name, real_root)
+            problem = _problem(entry, name, real_root, least)
             if problem:
                 listing.problems.append(problem)
             elif entry.is_dir():
                 waiting.append(f"{name}/")
-                if not folder:
-                    listing.classes.append(name)
+                folders.append(name)
             else:
                 listing.files.append(name)
     if refused:
         raise DataError(sorted(refused))
-    listing.classes.sort()
+    outer = {name.rpartition("/")[0] for name in folders} if class_level == LAST else set()
+    listing.classes = sorted(
+        name for name in folders if class_of(f"{name}/", class_level) == name and name not in outer
+    )
     listing.files.sort()
-    _check_content(root, listing)
+    _check_content(root, listing, class_level)
     return listing
 
 
@@ -104,7 +108,7 @@ def _is_ours(entry: "os.DirEntry[str]") -> bool:
     return entry.name.endswith(_CONFIGS)
 
 
-def _problem(entry: "os.DirEntry[str]", name: str, real_root: str) -> FileProblem | None:
+def _problem(entry: "os.DirEntry[str]", name: str, real_root: str, least: int) -> FileProblem | None:
     shown = os.fsencode(name).decode("utf-8", "backslashreplace")
     if shown != name:
         return FileProblem(shown, "unusable_name", "its name is not valid UTF-8; rename it")
@@ -118,6 +122,8 @@ def _problem(entry: "os.DirEntry[str]", name: str, real_root: str) -> FileProble
         return FileProblem(name, "not_an_image", "a pipe, socket or device, not a file")
     if "/" not in name:
         return FileProblem(name, "not_in_a_class", "lies beside the class folders; move it into one to use it")
+    if name.count("/") < least:
+        return FileProblem(name, "not_in_a_class", f"lies above the class folders, which are those of level {least}")
     return None
 
 
@@ -150,11 +156,17 @@ def check_folder(root: Path) -> None:
     raise DataError(text, code=code, parameter="dataset")
 
 
-def _check_content(root: Path, listing: Listing) -> None:
+def _check_content(root: Path, listing: Listing, class_level: ClassLevel) -> None:
     if listing.files:
         return
     layout = "A dataset has one folder per class: CLASS/image.jpg"
     reasons = [problem.reason for problem in listing.problems]
+    deepest = max(
+        (file.file_name.count("/") for file in listing.problems if file.reason == "not_in_a_class"), default=0
+    )
+    if class_level not in (FIRST, LAST) and deepest:
+        text = f"{root}: no file lies {class_level} folders deep, the deepest {deepest}"
+        raise DataError(f"{text}. Give `class_level={deepest}`", code="no-classes", parameter="class_level")
     if outside := reasons.count("outside_dataset"):
         text = f"holds only links that lead out of it ({outside:,}), which are not followed. Copy the images here, or "
         text, code = text + "scan the folder that they are in", "no-images"

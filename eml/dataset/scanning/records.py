@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.scanning.class_level import FIRST, ClassLevel, class_of
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import UNSETTLED, FileRecord
 from eml.dataset.scanning.listing import FileProblem
@@ -76,14 +77,14 @@ class ScanRecords:
                 record.is_blank = bool(self._blank[position])
             yield record
 
-    def table(self) -> pd.DataFrame:
+    def table(self, class_level: ClassLevel = FIRST) -> pd.DataFrame:
         """Return the rows of all images, in the order of their names; without a hash kind, without its two columns."""
         at = np.flatnonzero(np.frombuffer(self._state, np.uint8) == _IMAGE)
         names = [self.files[position] for position in at.tolist()]
         kinds = list(self._kinds) or [("", "")]
         kind = np.frombuffer(self._kind, np.uint16)[at].tolist()
         columns = {
-            "label": [name.partition("/")[0] for name in names],
+            "label": [class_of(name, class_level) for name in names],
             "file_name": names,
             "width": np.frombuffer(self._width, np.int32)[at].astype(np.int64),
             "height": np.frombuffer(self._height, np.int32)[at].astype(np.int64),

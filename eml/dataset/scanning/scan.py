@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.scanning.class_level import FIRST, ClassLevel, describe_levels
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.listing import FileProblem, list_files
 from eml.dataset.scanning.records import COLUMNS as COLUMNS
@@ -83,13 +84,14 @@ def scan_folder(
     workers: int | None = None,
     progress: Progress | None = None,
     table_path: Path | None = None,
+    class_level: ClassLevel | None = None,
     unknown_label: str | None = None,
     reread: bool = False,
     report: Report | None = None,
 ) -> FolderScan:
     """Read every file of the folder once: size as shown, format, integrity, hash of the bytes, perceptual hash.
 
-    Each first-level folder is a class; deeper folders belong to it. The result does not depend on `workers`.
+    The result does not depend on `workers`.
 
     Args:
         root: The folder.
@@ -100,6 +102,8 @@ def scan_folder(
         table_path: The table that the caller will write. Records are then kept beside it (see scan_cache.py): a scan
             that was stopped continues where it was, and files of unchanged size and time are not read again. Without
             it nothing is written.
+        class_level: Which folder is the class. None: the first-level folder, deeper folders belong to it; a warning
+            says what other levels would give.
         unknown_label: The label of images of unknown identity, which is not warned of as a class.
         reread: Read all files again.
         report: Receives lines on the records that are used again.
@@ -108,7 +112,8 @@ def scan_folder(
         DataError: The folder cannot be scanned or holds no image.
         Interrupted: Ctrl-C, with `table_path`.
     """
-    listing = list_files(root)
+    level = class_level or FIRST
+    listing = list_files(root, level)
     kind = hash_kind if hashes else None
     records = ScanRecords(listing.files, kind)
     report = report or (lambda line: None)
@@ -120,13 +125,18 @@ def scan_folder(
             report(line)
     read = _read(root, records, cache, workers, progress)
     problems = sorted(listing.problems + records.problems())
-    table = records.table()
+    table = records.table(level)
     if table.empty:
         raise DataError(_nothing_usable(root, problems), code="no-images", parameter="dataset")
     if cache:
         cache.finish(records, read=read)
     errors = pd.DataFrame(problems, columns=FileProblem._fields, dtype=str)
     warnings = _warnings(root, table, listing.classes, unknown_label)
+    if levels := describe_levels(table["file_name"].tolist(), level):
+        if class_level is not None:
+            report(levels)
+        elif not _look_like_splits(table["label"]) and table["label"].nunique() > 1:
+            warnings.insert(0, f"{levels}. To choose, run: eml scan {shlex.quote(str(root))} --class-level N")
     return FolderScan(root, table, errors, warnings, len(listing.files) - read)
 
 
@@ -229,7 +239,7 @@ def _warnings(root: Path, table: pd.DataFrame, classes: list[str], unknown_label
         lines.append(f"{_some(empty, 'folder', 'folders')} without a usable image, so not a class")
     if len(sizes) == 1:
         lines.append(f"only one class, {sizes.index[0]!r}; training needs two. {_where_classes_are(root, table)}")
-    elif SPLITS.issuperset(name.lower() for name in sizes.index):
+    elif _look_like_splits(table["label"]):
         commands = " or ".join(_command(root / name) for name in sizes.index)
         lines.append(f"the folders {', '.join(sizes.index)} look like splits, not classes. If so, run: {commands}")
     elif alone := sorted(sizes.index[sizes == 1]):
@@ -238,6 +248,10 @@ def _warnings(root: Path, table: pd.DataFrame, classes: list[str], unknown_label
         advice = "see the column is_blank"
         lines.append(f"{_some(blank, 'blank image', 'blank images')}, with all pixels of one colour: {advice}")
     return lines
+
+
+def _look_like_splits(labels: "pd.Series[str]") -> bool:
+    return SPLITS.issuperset(name.lower() for name in labels.unique())
 
 
 def _where_classes_are(root: Path, table: pd.DataFrame) -> str:
