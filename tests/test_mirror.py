@@ -45,6 +45,7 @@ TESTED_THROUGH = {
     "dataset/duplicates/hamming": "dataset/duplicates/test_duplicates",
     "dataset/duplicates/label_conflicts": "dataset/duplicates/test_verify_pairs",
     "dataset/duplicates/same_images": "dataset/test_filter",
+    "dataset/merged_labels": "dataset/test_merge",
     "dataset/problems": "dataset/test_error_codes",
     "dataset/scan_settings": "dataset/scanning/test_class_level",
     "dataset/scanning/records": "dataset/scanning/test_scan_cache",

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -12,14 +12,14 @@ from eml.dataset.ancestry import PIPELINE
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, WHOLE_NUMBERS
 from eml.dataset.duplicates.blank import blank_rows
+from eml.dataset.merged_labels import Labels, find_shared_labels, in_one_form, merged_unknown_label, shared_labels_note
 from eml.dataset.pipeline import resolve
 from eml.dataset.problems import SHOWN, places
+from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.table import SUFFIXES, Table
 from eml.dataset.unknown_label import with_label_if_present, with_unknown_label
 from eml.errors import DataError, Problem
 from eml.progress import Progress, Report
-
-Labels = Literal["apart", "merged"]
 
 MARK = ":"  # between a dataset's name and its label when labels are kept apart; in no name, so that it can be removed
 
@@ -137,8 +137,8 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
     Args:
         tables: The tables by the name of their dataset.
         labels: `apart` puts the dataset's name before each label, `shoes:007`, so that no class is in two datasets;
-            `merged` makes a label the same class in all datasets. Images of unknown identity get one label without a
-            dataset's name, which is the unknown label of the merged table.
+            `merged` makes a label, in any Unicode form, the same class in all datasets. Images of unknown identity get
+            one label without a dataset's name, which is the unknown label of the merged table.
 
     Raises:
         DataError: Tables hold the same file (the same box of it), or hashes of different kinds.
@@ -146,17 +146,20 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
     _check_hash_kinds(tables)
     root = _common_root(tables)
     tables, notes = _with_tests(tables)
+    tables = {name: in_one_form(table) for name, table in tables.items()}
     kept, more = _columns(tables)
     notes += more
-    unknown_label, more = _unknown_label(tables, labels)
+    unknown_label, more = merged_unknown_label(tables, labels)
     notes += more
     parts = [_moved(name, table, root, labels, unknown_label) for name, table in tables.items()]
     frame = pd.DataFrame({column: _joined(column, parts) for column in kept})
     frame["dataset"] = [name for name, part in zip(tables, parts, strict=True) for _ in range(len(part))]
     _check_repeated(frame, tables)
-    shared_labels = _shared_labels(tables)
+    shared_labels = find_shared_labels(tables)
     if shared_labels:
-        notes.append(_shared_labels_note(shared_labels, labels))
+        notes.append(shared_labels_note(shared_labels, labels))
+    if similar := similar_labels_line(frame["label"].unique()):
+        notes.append(similar)
     shared = _shared_images(frame)
     if len(shared):
         notes.append(_shared_images_note(shared, labels))
@@ -167,25 +170,6 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
     files = tuple(file for table in tables.values() for file in (table.parts or ((table.path,) if table.path else ())))
     merged = Table(frame, root, parts=files, unknown_label=unknown_label)
     return MergedDatasets(merged, notes, shared_labels, shared)
-
-
-def _unknown_label(tables: Mapping[str, Table], labels: Labels) -> tuple[str | None, list[str]]:
-    """Return the unknown label of the merged table, and notes on images that get it or stay what they are."""
-    own = {name: table.unknown_label for name, table in tables.items() if table.unknown_label is not None}
-    if not own:
-        return None, []
-    label = next(iter(own.values()))
-    notes = [
-        f"images of {name} with its unknown label {own_label!r} get {label!r}"
-        for name, own_label in own.items()
-        if own_label != label
-    ]
-    counts = {name: int((table.frame["label"] == label).sum()) for name, table in tables.items() if name not in own}
-    effect = "a class there" if labels == "apart" else "now of unknown identity"
-    notes += [
-        f"{count:,} images of {name} have the label {label!r}: {effect}" for name, count in counts.items() if count
-    ]
-    return label, notes
 
 
 def _dataset_names(sources: Sequence[MergeSource]) -> list[str]:
@@ -326,11 +310,6 @@ def _places(rows: set[int], tables: Mapping[str, Table]) -> dict[int, str]:
     return by_row
 
 
-def _shared_labels(tables: Mapping[str, Table]) -> list[str]:
-    owners = pd.Series([label for table in tables.values() for label in table.known.frame["label"].unique()], dtype=str)
-    return sorted(set(owners[owners.duplicated()]))
-
-
 def _shared_images(frame: pd.DataFrame) -> pd.DataFrame:
     columns = ["content", "dataset", "label", "file_name"]
     if "content" not in frame.columns:
@@ -338,13 +317,6 @@ def _shared_images(frame: pd.DataFrame) -> pd.DataFrame:
     known = frame[(frame["content"] != "") & ~blank_rows(frame)]
     several = known.groupby("content")["dataset"].transform("nunique") > 1
     return known.loc[several, columns].sort_values(["content", "file_name"], kind="stable").reset_index(drop=True)
-
-
-def _shared_labels_note(shared: list[str], labels: Labels) -> str:
-    names = ", ".join(map(repr, shared[:5])) + (" …" if len(shared) > 5 else "")
-    count = f"{len(shared):,} label is" if len(shared) == 1 else f"{len(shared):,} labels are"
-    effect = "kept apart, a class for each dataset" if labels == "apart" else "one class each"
-    return f"{count} in more than one dataset ({names}): {effect}"
 
 
 def _shared_images_note(shared: pd.DataFrame, labels: Labels) -> str:

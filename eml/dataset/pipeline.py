@@ -12,6 +12,7 @@ from eml.dataset.scanning.class_level import ClassLevel
 from eml.dataset.scanning.listing import list_files
 from eml.dataset.scanning.scan import errors_path, scan_folder
 from eml.dataset.sidecar import recorded_notes, recorded_root, sidecar_path, sources
+from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.table import SUFFIXES, Table, check_outputs, read_file_names, read_table, write_tables
 from eml.dataset.unknown_label import unknown_label_hint, with_unknown_label
 from eml.errors import DataError
@@ -111,8 +112,11 @@ def read_current_table(
     for note in table.notes:
         report(note)
     table = with_unknown_label(table, unknown_label)
-    if not sidecar_path(source).exists() and (hint := unknown_label_hint(table)):
-        report(f"hint: {hint}")
+    if not sidecar_path(source).exists():
+        if hint := unknown_label_hint(table):
+            report(f"hint: {hint}")
+        if similar := similar_labels_line(table.frame["label"].unique()):
+            report(f"warning: {similar}")
     return table
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from eml.config.text import closest, listed
 from eml.dataset.sidecar import UNKNOWN_LABEL
+from eml.dataset.similar_labels import canonical
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -27,6 +28,7 @@ def with_unknown_label(table: Table, label: str | None) -> Table:
     if not label:
         return table if label is None else replace(table, unknown_label=None)
     labels = table.frame["label"].unique()
+    label = next((str(name) for name in labels if canonical(name) == canonical(label)), label)
     if label not in labels and label != table.unknown_label:
         text = f"{table.name}: `unknown_label` {label!r}: no image has this label"
         raise DataError(f"{text}. {_nearest(label, labels)}", code="unknown-choice", parameter="unknown_label")

@@ -175,7 +175,7 @@ def calibrate_checkpoint(
     with progress("embedding", len(retrieval.frame)) as advance:
         embeddings = embed_table(model, table, retrieval.frame, batching=batching, progress=advance)
     calibrated = calibrate(retrieval.open_set(embeddings), goal, strict=options.strict, seed=options.random_seed)
-    overlap = OverlapCounter().count(model.trained_on, table, retrieval.frame)
+    overlap = OverlapCounter(report=report).count(model.trained_on, table, retrieval.frame)
     calibration = _describe(calibrated, options, folder, table, retrieval).with_trained_on(overlap.facts())
     write_json(path, calibration.model_dump(mode="json"))
     return CalibrationResult(options.checkpoint, path, replaced, calibration, overlap)

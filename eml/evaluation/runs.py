@@ -140,7 +140,7 @@ def evaluate_models(
     for table in tables:
         check_columns(table, options.slices)
 
-    counter = OverlapCounter()
+    counter = OverlapCounter(report=report)
     against = dict[str, Evaluation]()
     if options.against:
         for name, evaluation in _evaluate_on_tables(

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from eml.dataset.image_keys import Keys, image_keys, is_known
+from eml.dataset.similar_labels import canonical, similar_to_trained_line
 from eml.dataset.table import Table
 from eml.models.trained_on import KNOWN, PARTLY_KNOWN, PRETRAINED, STATUSES, UNKNOWN, TrainedOn
+from eml.progress import Report
 
 NO_KEYS: Keys = np.zeros(0, np.uint64)
 
@@ -140,9 +142,13 @@ class OverlapCounter:
 
     Attributes:
         keys: Table's name → the keys of its images.
+        report: Receives lines on labels that read like trained ones and are others.
+        reported: These lines.
     """
 
     keys: dict[str, Keys] = field(default_factory=dict)
+    report: Report = lambda line: None
+    reported: set[str] = field(default_factory=set)
 
     def count(self, record: TrainedOn | None, table: Table, frame: pd.DataFrame) -> TrainedOverlap:
         """Return how much of a set a model was trained on.
@@ -157,7 +163,15 @@ class OverlapCounter:
         """
         if record is not None and record.images is not None and len(record.images) and table.name not in self.keys:
             self.keys[table.name] = image_keys(table, frame)
+        self._report_similar(record, frame)
         return _overlap([record], [frame], [self.keys.get(table.name, NO_KEYS)], table.unknown_label)
+
+    def _report_similar(self, record: TrainedOn | None, frame: pd.DataFrame) -> None:
+        """Report labels that read like trained ones, once for each set of them."""
+        line = similar_to_trained_line(frame["label"].unique(), record.classes) if record is not None else None
+        if line is not None and line not in self.reported:
+            self.reported.add(line)
+            self.report(f"warning: {line}")
 
 
 def overlap_of_parts(
@@ -190,7 +204,8 @@ def _overlap(
         classes |= labels
         if record is not None:
             known.append(record)
-            trained_classes |= record.classes & labels
+            composed = {canonical(label) for label in record.classes}
+            trained_classes |= {label for label in labels if canonical(label) in composed}
         if record is None or record.images is None:
             images = None
         elif len(own):

@@ -14,7 +14,8 @@ from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import ALWAYS_TEST
 from eml.dataset.merge import MergeSource, merge_sources
 from eml.dataset.pipeline import read_current_table, resolve
-from eml.dataset.sidecar import sources
+from eml.dataset.sidecar import sidecar_path, sources
+from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.splits.folds import RANDOM_SEED, add_folds
 from eml.dataset.splits.groups import group_rows
 from eml.dataset.splits.usable import choose_folds
@@ -117,6 +118,9 @@ def table_to_train_on(
         for note in merged.notes:
             report(f"warning: {note}")
     check_boxes(table, progress)
+    is_reported = table.path is None or not sidecar_path(table.path).exists()  # as it was read or merged
+    if not is_reported and (similar := similar_labels_line(table.frame["label"].unique())):
+        report(f"warning: {similar}")
     return table if config.fold is None else _add_folds_if_none(table, report)
 
 

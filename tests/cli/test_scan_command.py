@@ -23,7 +23,9 @@ from eml.dataset.table import read_table
 def root(tmp_path: Path) -> Path:
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (20, 10), (len(name), 0, 0)).save(tmp_path / "data" / name)
+        picture = Image.new("RGB", (20, 10), (len(name), 0, 0))
+        picture.putpixel((0, 0), (255, 255, 255))
+        picture.save(tmp_path / "data" / name)
     (tmp_path / "data" / "dog" / "notes.txt").write_text("no image")
     return tmp_path / "data"
 
@@ -55,6 +57,8 @@ def test_scan_writes_the_table_and_the_errors_and_tells_all_in_json(
         "formats": {"PNG": 4},
         "errors": {"not_an_image": 1},
         "cached_files": 0,
+        "blank": 0,
+        "unknown_images": 0,
         "warnings": [],
         "written": [f"{root}/dataset_info.csv", f"{root}/dataset_errors.csv"],
     }

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN
-from eml.dataset.merge import MARK, Labels, MergeSource, merge_sources, merge_tables
+from eml.dataset.merge import MARK, MergeSource, merge_sources, merge_tables
+from eml.dataset.merged_labels import Labels
 from eml.dataset.table import Table, read_table, write_table
 from eml.errors import DataError
 

@@ -11,6 +11,7 @@ from eml.dataset.scanning.class_level import FIRST, ClassLevel, class_of
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import UNSETTLED, FileRecord
 from eml.dataset.scanning.listing import FileProblem
+from eml.dataset.similar_labels import canonical
 
 COLUMNS = (
     *("label", "file_name", "width", "height", "hash", "hash_kind"),
@@ -84,7 +85,7 @@ class ScanRecords:
         kinds = list(self._kinds) or [("", "")]
         kind = np.frombuffer(self._kind, np.uint16)[at].tolist()
         columns = {
-            "label": [class_of(name, class_level) for name in names],
+            "label": [canonical(class_of(name, class_level)) for name in names],
             "file_name": names,
             "width": np.frombuffer(self._width, np.int32)[at].astype(np.int64),
             "height": np.frombuffer(self._height, np.int32)[at].astype(np.int64),

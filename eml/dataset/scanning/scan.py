@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.scanning.class_level import FIRST, ClassLevel, describe_levels
+from eml.dataset.scanning.class_level import FIRST, ClassLevel, class_of, describe_levels
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.listing import FileProblem, list_files
 from eml.dataset.scanning.records import COLUMNS as COLUMNS
 from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.scanning.scan_cache import CacheHits, ScanCache
 from eml.dataset.scanning.workers import read_files
+from eml.dataset.similar_labels import canonical, merged_forms, similar_labels_line
 from eml.errors import DataError, Interrupted, Problem
 from eml.images.identify import reason_code
 from eml.progress import Progress, Report
@@ -131,7 +132,8 @@ def scan_folder(
     if cache:
         cache.finish(records, read=read)
     errors = pd.DataFrame(problems, columns=FileProblem._fields, dtype=str)
-    warnings = _warnings(root, table, listing.classes, unknown_label)
+    warnings = _name_warnings(table, level)
+    warnings += _warnings(root, table, [canonical(name) for name in listing.classes], unknown_label)
     if levels := describe_levels(table["file_name"].tolist(), level):
         if class_level is not None:
             report(levels)
@@ -248,6 +250,17 @@ def _warnings(root: Path, table: pd.DataFrame, classes: list[str], unknown_label
         advice = "see the column is_blank"
         lines.append(f"{_some(blank, 'blank image', 'blank images')}, with all pixels of one colour: {advice}")
     return lines
+
+
+def _name_warnings(table: pd.DataFrame, level: ClassLevel) -> list[str]:
+    """Return lines on class folders whose names are one text in two Unicode forms, and on names that read the same."""
+    lines = []
+    if forms := merged_forms({class_of(name, level) for name in table["file_name"]}):
+        count = "1 class has" if len(forms) == 1 else f"{len(forms):,} classes have"
+        names = ", ".join(map(repr, forms[:5])) + (" …" if len(forms) > 5 else "")
+        lines.append(f"{count} folders whose names are one text in two Unicode forms: {names}")
+    similar = similar_labels_line(table["label"].unique())
+    return [*lines, *([similar] if similar else [])]
 
 
 def _look_like_splits(labels: "pd.Series[str]") -> bool:
