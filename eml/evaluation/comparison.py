@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from eml.errors import DataError
 from eml.evaluation.class_changes import ClassChange, gained_and_lost
 from eml.evaluation.evaluate import Evaluation
-from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
+from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap, comparison_lines
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.retrieval.metrics import QueryAnswers
 from eml.retrieval.statistics import Difference, as_pair, paired, paired_of, statistic_of
@@ -78,6 +78,7 @@ class ModelComparison:
         ]
         if interval.few:
             lines.append(f"Only {interval.classes} class{'' if interval.classes == 1 else 'es'}: take this as a hint.")
+        lines += comparison_lines({self.name: self.trained_on, self.against: self.against_trained_on})
         lines.append(
             f"First neighbour: {self.to_right:,} became right (of {self.to_right_classes:,} classes), "
             f"{self.to_wrong:,} wrong (of {self.to_wrong_classes:,}); {self.both_right:,} stayed right, "

@@ -7,6 +7,7 @@ from typing import Any
 from eml.errors import DataError
 from eml.evaluation.analysis import EvaluationAnalysis
 from eml.evaluation.comparison import ALIKE, UNKNOWN, check_same_set, verdict_on
+from eml.evaluation.trained_overlap import TrainedOverlap, comparison_lines
 from eml.retrieval.statistics import Difference, as_pair, paired
 from eml.retrieval.worst_classes import METRIC
 
@@ -34,6 +35,11 @@ class LeaderboardEntry:
     def lead(self) -> Difference | None:
         """The MAP@R of the best minus that of this model; None for the best itself."""
         return None if self.change is None else self.change.reversed
+
+    @property
+    def trained_on(self) -> TrainedOverlap:
+        """How much of the set the model was trained on."""
+        return self.analysis.evaluation.trained_on
 
     @property
     def verdict(self) -> str:
@@ -68,9 +74,12 @@ class Leaderboard:
         }
 
     def lines(self) -> list[str]:
-        """Return a sentence that says which models the data cannot tell from the best; of two also by how much."""
+        """Return sentences: which models the data cannot tell from the best, of two by how much; which knew the set."""
         if self.not_compared:
             return [f"The models are not compared with one another: {self.not_compared}"]
+        return [self._verdict(), *comparison_lines({entry.name: entry.trained_on for entry in self.entries})]
+
+    def _verdict(self) -> str:
         best, metric = self.entries[0], self.entries[0].analysis.evaluation.summary.shown[METRIC]
         alike = [entry.name for entry in self.entries[1:] if entry.verdict in (UNKNOWN, ALIKE)]
         amount = ""
@@ -78,9 +87,9 @@ class Leaderboard:
             low, high, classes = lead.interval.low, lead.interval.high, lead.interval.classes
             amount = f": {lead.value:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} over {classes:,} classes"
         if alike:
-            return [f"The data cannot tell {best.name} and {', '.join(alike)} apart in {metric}{amount}."]
+            return f"The data cannot tell {best.name} and {', '.join(alike)} apart in {metric}{amount}."
         others = self.entries[1].name if len(self.entries) == 2 else "each other one"
-        return [f"{best.name} is better than {others} in {metric}{amount}."]
+        return f"{best.name} is better than {others} in {metric}{amount}."
 
 
 def build_leaderboard(analyses: Sequence[EvaluationAnalysis]) -> Leaderboard:

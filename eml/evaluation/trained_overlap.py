@@ -1,6 +1,6 @@
 """Count the images and classes of a set that a model was trained on, and say it in sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,7 +100,7 @@ class TrainedOverlap:
         if self.is_overlap:
             lines.append(f"{subject}: {self.share()}{self._consequence()}")
         if self.status == UNKNOWN:
-            before = "" if self.is_overlap else f"; by their names, none of the {self.of_classes:,} classes"
+            before = "" if self.is_overlap else f"; by its labels, on none of the {self.of_classes:,} classes"
             lines.append(f"{subject}: the checkpoint does not record the images that it was trained on{before}")
         if self.unrecorded:
             lines.append(f"{subject}: started from {', '.join(self.unrecorded)}, which does not record its images")
@@ -134,6 +134,21 @@ class TrainedOverlap:
 
 
 UNKNOWN_OVERLAP = TrainedOverlap()
+
+
+def comparison_lines(overlaps: Mapping[str, TrainedOverlap]) -> list[str]:
+    """Return sentences on models of a comparison that were trained on some of its classes, unless all were alike.
+
+    Args:
+        overlaps: Model → how much of the set it was trained on.
+    """
+    if len({(overlap.classes, overlap.images) for overlap in overlaps.values()}) == 1:
+        return []
+    return [
+        f"But {name} knows the set: {overlap.share()}, which favours it here."
+        for name, overlap in overlaps.items()
+        if overlap.is_overlap
+    ]
 
 
 @dataclass

@@ -48,7 +48,14 @@ def test_each_model_says_what_it_was_trained_on_and_old_ones_that_it_is_unknown(
     options = EvaluationOptions(
         names, [table.source], against=names[0], weights="none", image_size=32, out=tmp_path / "out", device="cpu"
     )
-    new, old, timm = evaluate_models(options).facts()
+    done = evaluate_models(options)
+    new, old, timm = done.facts()
+    share = "2 of 4 classes (5 of 12 images) were trained on"
+    caution = f"But {names[0]} knows the set: {share}, which favours it here."
+    assert caution in done.leaderboards["test"].lines()
+    comparisons = [result.analysis.comparison for result in done.results]
+    assert comparisons[2] is not None
+    assert caution in comparisons[2].lines()
     counts = {"of_classes": 4, "of_images": 12, "unrecorded": []}
     assert new["trained_on"] == {"status": "known", "classes": 2, "images": 5, **counts}
     assert old["trained_on"] == {"status": "unknown", "classes": 2, "images": None, **counts}
