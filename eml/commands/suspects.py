@@ -127,6 +127,9 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
     findings, overlap = find_suspects(images, config.min_score), read_overlap(path)
     tables = (wrong_table(findings), ambiguous_table(findings), class_table(findings))
     line = caller.command or "eml suspects"
+    paths[-1].unlink(
+        missing_ok=True
+    )  # an older page must not stand beside these tables, if this ends before the new one
     # Without inputs: a table filtered by the list is not out of date because the network was trained again.
     write_tables(dict(zip(paths, tables, strict=False)), command=line, root=root, overwrite=config.overwrite)
     write_page(

@@ -97,7 +97,10 @@ COMMANDS: dict[str, tuple[Command, Command]] = {
     "kfold": (nothing, kfold),
     "merge": (add_a_dataset, merge),
     "audit": (nothing, audit),
-    "suspects": (embed, suspects),
+    "suspects": (
+        lambda photos: (embed(photos), eml.suspects(photos / "found.npz", root=photos, min_score=0.5)),
+        suspects,
+    ),
 }
 
 
