@@ -34,6 +34,15 @@ def is_path(text: str) -> bool:
     return b"\0" not in raw and len(raw) <= LONGEST_PATH and max(map(len, raw.split(b"/"))) <= LONGEST_NAME
 
 
+def is_utf8(text: str) -> bool:
+    """Return whether a name can be written as text: a name of a file may hold other bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; when the block ends without an error, it replaces `path` after fsync.

@@ -1,5 +1,6 @@
 """Paths in configs: relative to the file that contains them, or to the current folder in an override."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ValidationInfo
 
 from eml.config.text import shown
-from eml.files import NO_PATH, is_path
+from eml.files import NO_PATH, is_path, is_utf8
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,17 @@ def absolute(path: Path) -> Path:
 
 
 def check_path(path: Path | str) -> Path:
-    """Return the path. Raises ValueError, which continues the parameter's name, where no file can be called so."""
+    """Return the path. Raises ValueError, which continues the parameter's name, where no file can be called so, or
+    where the name is not UTF-8, so that no table and no page could hold it.
+    """
     if not is_path(str(path)):
         raise ValueError(f"is {NO_PATH}, got {shown(str(path))}")
+    if not is_utf8(str(path)):
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise ValueError(
+            f"must be valid UTF-8, since tables, configs and pages hold names as text, got {name}. Rename the folder "
+            "or file"
+        )
     return Path(path)
 
 

@@ -5,7 +5,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from eml.files import NO_PATH, is_path
+from eml.files import NO_PATH, is_path, is_utf8
 from eml.images.identify import ImageError
 
 # A component "..", a leading "/", a drive: none of them stays under the root (backslashes, for tables from Windows).
@@ -35,11 +35,7 @@ def image_path(root: Path, name: str) -> Path:
 
 def is_image_name(name: str) -> bool:
     """Return whether a file can have this name, and a table can hold it: it is UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return is_path(name)
+    return is_utf8(name) and is_path(name)
 
 
 def stays_within(root: Path, name: str) -> bool:

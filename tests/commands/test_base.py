@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ from eml.commands.kfold import KFoldConfig
 from eml.commands.scan import ScanConfig
 from eml.commands.split import SplitConfig
 from eml.commands.train import TrainConfig
-from eml.errors import ConfigError, DataError
+from eml.errors import ConfigError, DataError, EmlError
 
 TERMINALS = {
     name: terminal
@@ -334,3 +335,22 @@ def test_every_path_of_every_command_must_be_one(bad: str) -> None:
         with pytest.raises(ConfigError) as error:
             validated(config, {name: bad})
         assert any("is no path of a file" in problem for problem in error.value.problems), (config, name)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused_by_every_command_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/ro\xffot"))
+    try:
+        (root / "a").mkdir(parents=True)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    monkeypatch.chdir(root)
+    for name, call in {"scan": eml.scan, "split": eml.split, "report": eml.report, "init": eml.init}.items():
+        for path in (root, Path("a")):
+            with pytest.raises(EmlError, match=r"must be valid UTF-8, .* got .*ro\\xffot.* Rename the folder or file"):
+                call(path)
+        assert main([name, str(root)]) == 2
+    with pytest.raises(EmlError, match="must be valid UTF-8"):
+        eml.scan(tmp_path, out=root / "table.csv")
+    assert [path.name for path in root.iterdir()] == ["a"]
