@@ -24,6 +24,7 @@ OF_SEVERAL_MODULES = {
     "margins/test_golden",
     "margins/test_properties",
     "retrieval/test_peers",
+    "training/test_kills",
 }
 
 # Modules, or folders of them, without a test file of their own, and the one that tests them.

@@ -60,8 +60,13 @@ class Embedder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) → (B, D)."""
-        embeddings: Tensor = self.neck(self.backbone(images.contiguous(memory_format=self.memory_format)))
+        embeddings: Tensor = self.neck(self.features(images))
         return embeddings
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) → (B, F), what the backbone makes of them."""
+        pooled: Tensor = self.backbone(images.contiguous(memory_format=self.memory_format))
+        return pooled
 
 
 def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedder:

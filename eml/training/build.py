@@ -229,6 +229,7 @@ def build_gradient_cache(
     """Build the forward and backward pass of the embedder, compiled if the config says so."""
     if config.compile:
         embedder.compile()
+        embedder.backbone.compile()  # which runs by itself where a batch is taken in parts
     gradients = SummedGradients(embedder) if processes.world > 1 else None
     return GradientCache(embedder, device, precision_of(config.precision, device), config.accumulate, gradients)
 

@@ -244,7 +244,8 @@ class RunConfig(Strict):
         1,
         ge=1,
         description="parts in which a batch goes through the network, to save memory: the step equals that of the "
-        "whole batch for every margin, at the cost of a second forward pass; only BatchNorm sees the parts",
+        "whole batch for every margin, at the cost of a second forward pass; only the backbone's BatchNorm layers see "
+        "the parts",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",

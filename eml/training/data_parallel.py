@@ -1,5 +1,6 @@
 """Gradients and statistics of a network that several processes train, each on its part of the batch."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -49,9 +50,10 @@ class SummedGradients:
         self._missing: list[set[nn.Parameter]] | None = None
         self._sent: list[tuple[Tensor, Any]] = []
 
-    def begin(self) -> None:
-        """Prepare for the backward pass that completes the gradients."""
-        self._missing, self._sent = [set(bucket) for bucket in self._buckets], []
+    def begin(self, done: Iterable[nn.Parameter] = ()) -> None:
+        """Prepare for the backward pass that completes the gradients, but for those that are complete already."""
+        complete = set(done)
+        self._missing, self._sent = [set(bucket) - complete for bucket in self._buckets], []
 
     def finish(self) -> None:
         """Wait for the sums after that backward pass; a parameter without a gradient keeps none."""
@@ -106,9 +108,9 @@ def average_statistics(embedder: Embedder, processes: Processes) -> None:
             mean.copy_(average)
 
 
-def batch_norms(embedder: Embedder) -> list[nn.modules.batchnorm._BatchNorm]:
+def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     """Return the BatchNorm layers of a network."""
-    return [module for module in embedder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 def gradient_norm(trained: list[Tensor], rows: list[Tensor], head: ClassHead) -> Tensor:

@@ -244,7 +244,10 @@ def _warnings(parts: RunParts) -> Iterator[str]:
                 f"{small:.0%} of the images are enlarged more than {UPSCALED:g} times to {parts.preprocess.size} "
                 "pixels: a smaller image.size is faster and keeps all detail"
             )
-    if config.accumulate > 1 and config.model.batch_norm == "train" and batch_norms(parts.embedder):
-        yield "accumulate: BatchNorm sees the parts of a batch; model.batch_norm: frozen makes the step exact"
+    if config.accumulate > 1 and config.model.batch_norm == "train" and batch_norms(parts.embedder.backbone):
+        yield (
+            "accumulate: the backbone's BatchNorm layers see the parts of a batch; model.batch_norm: frozen makes the "
+            "step exact"
+        )
     if config.data.cache is not None:
         yield "data.cache: these steps read the files, which is slower; a dry run fills no cache"
