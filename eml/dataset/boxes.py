@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pandas as pd
 
 from eml.dataset.columns import BOX, SIZE, box_beyond_image, boxed
-from eml.dataset.problems import RowProblems, at_lines
+from eml.dataset.problems import RowProblems, at_lines, short_repr
 from eml.dataset.table import Table
 from eml.errors import DataError, Problem
 from eml.images.decode import ImageError, shown_size
@@ -44,7 +44,7 @@ def _problems(boxes: pd.DataFrame, sizes: ImageSizes) -> RowProblems:
     for row, name, right, bottom in boxes[["file_name", *BOX[2:]]].itertuples():
         size = sizes[name]
         if isinstance(size, ImageError):
-            problems.append((row, Problem(f"{name!r}: {size.detail} ({size.reason})", size.code)))
+            problems.append((row, Problem(f"{short_repr(name)}: {size.detail} ({size.reason})", size.code)))
         elif right > size[0] or bottom > size[1]:
             problems.append((row, box_beyond_image(boxes, row, *size)))
     return problems

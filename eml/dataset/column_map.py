@@ -11,13 +11,14 @@ import pandas as pd
 
 from eml.dataset.columns import as_text
 from eml.dataset.name_rules import find_rule
-from eml.dataset.problems import RowProblems, short_repr
+from eml.dataset.problems import RowProblems, column_names, short_repr
 from eml.dataset.sidecar import sidecar_path
 from eml.errors import DataError, Problem
 from eml.images.locate import LEAVES_ROOT
 from eml.images.name_search import ImageFinder
 
 NAME, LABEL = "file_name", "label"
+_ABSOLUTE = r"^(?:/|\\|[A-Za-z]:)"
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class ColumnMap:
             if column is None or column == name:
                 continue
             if column not in frame.columns:
-                names = ", ".join(map(str, frame.columns)) or "none"
-                text = f"{source}:1: `{parameter}`: there is no column {column!r}; columns found: {names}"
+                names = column_names(frame.columns)
+                text = f"{source}:1: `{parameter}`: there is no column {short_repr(column)}; columns found: {names}"
                 problems.append(Problem(text, "missing-column", parameter))
                 continue
             kept = frame[column]  # one column may be both
@@ -96,7 +97,7 @@ class ColumnMap:
         if self.path_suffix:
             lacks = filled & ~names.str.endswith(self.path_suffix)
             names = names.where(~lacks, names + self.path_suffix)
-        names = under_root(names, list(frame[LABEL].astype(str)), root, problems)
+        names = under_root(names, _texts(frame[LABEL]).tolist(), root, problems)
         return _matched(names, root, problems) if self.match_names else names
 
     def _filled_in(self, text: str, frame: pd.DataFrame) -> "pd.Series[Any]":
@@ -106,12 +107,17 @@ class ColumnMap:
         filled = pd.Series(parts[0], index=frame.index, dtype=object)
         for column, rest in zip(parts[1::2], parts[2::2], strict=True):
             name = renamed.get(column, column)
-            filled = filled + (frame[name].astype(str) if name in frame.columns else f"{{{column}}}") + rest
+            filled = filled + (_texts(frame[name]) if name in frame.columns else f"{{{column}}}") + rest
         return filled
 
 
 AS_NAMED = ColumnMap()
 """eml's own columns, and names relative to the root."""
+
+
+def _texts(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return the values as text, blanks as none."""
+    return column.astype(str).where(column.notna(), "").astype(object)
 
 
 def _matched(names: "pd.Series[Any]", root: Path, problems: RowProblems) -> "pd.Series[Any]":
@@ -125,7 +131,7 @@ def _matched(names: "pd.Series[Any]", root: Path, problems: RowProblems) -> "pd.
         if len(fitting) == 1:
             matched[row] = fitting[0]
         elif fitting:
-            some = ", ".join(map(repr, fitting[:3]))
+            some = ", ".join(map(short_repr, fitting[:3]))
             text = f"{short_repr(name)} fits {len(fitting)} files, {some}; set `path_suffix`, or write one of them"
             problems.append((int(str(row)), Problem(text, "several-images", "match_names")))
     return names.mask(names.index.isin(list(matched)), pd.Series(matched, dtype=object)) if matched else names
@@ -136,6 +142,8 @@ def under_root(names: "pd.Series[Any]", labels: Sequence[str], root: Path, probl
 
     When all names lead out of the root, they are one problem, which says what would find them.
     """
+    if not re.search(LEAVES_ROOT, str(names.iloc[0])) and not names.str.contains(_ABSOLUTE, regex=True).any():
+        return names
     absolute = names[names.map(os.path.isabs)]
     roots = {os.path.normpath(root.absolute()), os.path.realpath(root)}
     relative = absolute.map(lambda path: _relative(os.path.normpath(path), roots))

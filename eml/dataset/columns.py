@@ -84,7 +84,7 @@ def _box_problems(frame: pd.DataFrame) -> RowProblems:
 def box_beyond_image(frame: pd.DataFrame, row: int, width: int, height: int) -> Problem:
     """Return the problem of a box that reaches out of its image of `width` × `height` pixels."""
     box = ", ".join(str(frame[name][row]) for name in BOX)
-    text = f"box {box} is not within the {width} × {height} pixels of {frame['file_name'][row]!r}"
+    text = f"box {box} is not within the {width} × {height} pixels of {short_repr(frame['file_name'][row])}"
     return Problem(text, "invalid-box")
 
 
@@ -132,10 +132,12 @@ def as_text(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any]"
 def _as_whole(column: "pd.Series[Any]", problems: RowProblems, blank: bool) -> "pd.Series[Any]":
     """Return whole numbers within the column's bounds. Others, and blanks unless they are allowed, are problems."""
     low, high = _BOUNDS.get(str(column.name), _BOX_BOUNDS)
-    empty = column.isna().to_numpy(bool, copy=True)
-    numbers = [None if skip else whole_number(value) for value, skip in zip(column, empty, strict=True)]
-    empty |= np.array([isinstance(value, str) and value == "" for value in column], bool)
-    fits = np.array([number is not None and low <= number <= high for number in numbers], bool)
+    places, cells = _distinct(column)
+    numbers = [whole_number(cell) for cell in cells]
+    fitting = [number is not None and low <= number <= high for number in numbers]
+    fits = np.array(fitting, bool)[places]
+    blanks = [isinstance(cell, str) and cell == "" for cell in cells]
+    empty = column.isna().to_numpy(bool) | np.array(blanks, bool)[places]
     wrong = ~fits & ~empty if blank else ~fits
     limits = f"from {low:,} to {high:,}" if low > -LARGEST else f"of at most {high:,}"
     kind = f"a whole number {limits} or blank" if blank else f"a whole number {limits}"
@@ -143,9 +145,18 @@ def _as_whole(column: "pd.Series[Any]", problems: RowProblems, blank: bool) -> "
         (int(row), Problem(f"{column.name} must be {kind}, got {short_repr(value)}", "invalid-value"))
         for row, value in zip(column.index[wrong], column[wrong], strict=True)
     ]
-    whole = np.array([number if fit else 0 for number, fit in zip(numbers, fits, strict=True)], np.int64)
+    whole = np.array([number if fit else 0 for number, fit in zip(numbers, fitting, strict=True)], np.int64)[places]
     series = pd.Series(whole, index=column.index, name=column.name)
     return series.astype("Int64").mask(~fits) if blank else series
+
+
+def _distinct(column: "pd.Series[Any]") -> tuple[NDArray[np.int64], list[Any]]:
+    """Return (N,) the place of each cell among the distinct ones, and these; of text, else all count as distinct."""
+    values = column.astype(object)
+    if pd.api.types.infer_dtype(values, skipna=False) != "string":
+        return np.arange(len(values)), values.tolist()
+    places, cells = pd.factorize(values)
+    return places.astype(np.int64), list(cells)
 
 
 def whole_number(value: object) -> int | None:
@@ -182,4 +193,6 @@ def repeated_rows(frame: pd.DataFrame) -> RowProblems:
     has_boxes = set(BOX) <= set(frame.columns)
     again = frame.duplicated(["file_name", *BOX] if has_boxes else ["file_name"])
     same = "occurs more than once with the same box" if has_boxes else "occurs more than once"
-    return [(row, Problem(f"{frame['file_name'][row]!r} {same}", "repeated-image")) for row in frame.index[again]]
+    return [
+        (row, Problem(f"{short_repr(frame['file_name'][row])} {same}", "repeated-image")) for row in frame.index[again]
+    ]

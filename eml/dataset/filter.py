@@ -10,7 +10,7 @@ from eml.dataset.columns import seen_sizes
 from eml.dataset.duplicates.chance_collisions import PairsAcrossClasses
 from eml.dataset.duplicates.dedup import MAX_THRESHOLD, DedupRules, Duplicates, find_duplicates
 from eml.dataset.duplicates.dedup import THRESHOLD as THRESHOLD
-from eml.dataset.problems import at_lines
+from eml.dataset.problems import at_lines, short_repr
 from eml.dataset.table import Table
 from eml.errors import DataError, Problem
 from eml.progress import Progress
@@ -198,7 +198,8 @@ def _unknown_names(table: Table, names: Sequence[str], source: Path) -> list[str
         return [Problem(f"{text}. Check the spelling of its file names", "unknown-image", "exclude")]
     text = f"is not in {table.name}. Delete the line, or give the table that the list was made from"
     return at_lines(
-        source, [(row, Problem(f"`exclude`: {name!r} {text}", "unknown-image", "exclude")) for row, name in unknown]
+        source,
+        [(row, Problem(f"`exclude`: {short_repr(name)} {text}", "unknown-image", "exclude")) for row, name in unknown],
     )
 
 

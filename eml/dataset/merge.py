@@ -14,7 +14,7 @@ from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, WHOLE_NUM
 from eml.dataset.duplicates.blank import blank_rows
 from eml.dataset.merged_labels import Labels, find_shared_labels, in_one_form, merged_unknown_label, shared_labels_note
 from eml.dataset.pipeline import resolve
-from eml.dataset.problems import SHOWN, places
+from eml.dataset.problems import SHOWN, places, short_repr
 from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.table import SUFFIXES, Table
 from eml.dataset.unknown_label import with_label_if_present, with_unknown_label
@@ -290,7 +290,8 @@ def _check_repeated(frame: pd.DataFrame, tables: Mapping[str, Table]) -> None:
     first = frame[key].drop_duplicates().reset_index().merge(shown, on=key, how="right")["index"].tolist()
     place = _places({*shown.index, *first}, tables)
     lines = [
-        f"{place[row]}: {frame['file_name'][row]!r} is in {place[earlier]} already. Merge tables of different images"
+        f"{place[row]}: {short_repr(frame['file_name'][row])} is in {place[earlier]} already. Merge tables of "
+        "different images"
         for row, earlier in zip(shown.index, first, strict=True)
     ]
     if len(again) > SHOWN:

@@ -9,6 +9,7 @@ from eml.images.name_search import SUFFIXES, ImageFinder
 
 SAMPLE = 200  # names that the rules are tried on
 _MOST_FOLDERS = 2_000  # that are looked into
+_MOST_PARTS = 12  # of a name, that are tried without
 
 
 class NameRule(NamedTuple):
@@ -101,7 +102,7 @@ def _suffixes(names: Sequence[str]) -> list[str]:
 
 def _shared_prefixes(names: Sequence[str]) -> list[str]:
     """Return the folders that all names begin with, each with its slash, the shortest first."""
-    ends = [match.end() for match in re.finditer(r"[\\/]+", names[0])]
+    ends = [match.end() for match in re.finditer(r"[\\/]+", names[0])][:_MOST_PARTS]
     return [names[0][:end] for end in ends if all(name.startswith(names[0][:end]) for name in names)]
 
 

@@ -8,7 +8,7 @@ classes of the validation are not trained on), `is_query` and `is_gallery` (blan
 import pandas as pd
 
 from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, FLAGS, REQUIRED
-from eml.dataset.problems import RowProblems
+from eml.dataset.problems import RowProblems, column_names, short_repr
 from eml.errors import Problem
 
 OML = ("path", "label", "split", "is_query", "is_gallery")
@@ -49,7 +49,7 @@ def from_oml(frame: pd.DataFrame, problems: RowProblems) -> pd.DataFrame:
     frame = frame.rename(columns={"path": "file_name"})
     split = frame["split"].astype(str)
     for row in split.index[~split.isin(["train", "validation"])]:
-        text = f"split must be 'train' or 'validation', got {split[row]!r}"
+        text = f"split must be 'train' or 'validation', got {short_repr(split[row])}"
         problems.append((row, Problem(text, "invalid-value")))
     for name in FLAGS:
         filled = frame[name].notna() & (frame[name].astype(str) != "") & (split == "train")
@@ -73,4 +73,4 @@ def missing_columns(columns: list[str]) -> str:
             f' (is it {similar!r}? Set `{parameter}="{similar}"`)' if similar is not None else f" (set `{parameter}`)"
         )
         missing.append(f"column '{name}' is missing{hint}")
-    return f"{' and '.join(missing)}; columns found: {', '.join(columns) or 'none'}"
+    return f"{' and '.join(missing)}; columns found: {column_names(columns)}"

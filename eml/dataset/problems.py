@@ -1,17 +1,18 @@
 """Problems with the rows of a table: (row, text) pairs, and the lines of the file that they become."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from eml.dataset.name_rules import find_rule
 from eml.dataset.table_files import csv_records, is_csv
 from eml.errors import Problem
-from eml.files import NO_PATH
+from eml.files import LONGEST_NAME, NO_PATH
 from eml.images.locate import LEAVES_ROOT, OUTSIDE, is_image_name, stays_within
 
 RowProblems = list[tuple[int, str]]
@@ -32,9 +33,20 @@ def path_problems(names: "pd.Series[Any]", column: str = "file_name") -> RowProb
     for row in names.index[names.str.contains(LEAVES_ROOT, regex=True)]:
         text = f"{column} must stay under the root: relative and without '..', got {short_repr(names[row])}"
         problems.append((row, Problem(text, "path-outside-root")))
-    for row in names.index[~names.map(is_image_name).astype(bool)]:
+    for row in names.index[_doubtful(names)]:
+        if is_image_name(names[row]):
+            continue
         problems.append((row, Problem(f"{column} is {NO_PATH}, got {short_repr(names[row])}", "invalid-value")))
     return problems
+
+
+def _doubtful(names: "pd.Series[Any]") -> NDArray[np.bool_]:
+    """Return (N,) whether a name needs a closer look: is long or, where that is so of any, is not plain text."""
+    texts = names.tolist()
+    long = np.fromiter(map(len, texts), np.int64, len(texts)) * 4 > LONGEST_NAME
+    together = "".join(texts)
+    is_plain = "\0" not in together and not any("\ud800" <= character <= "\udfff" for character in set(together))
+    return long if is_plain else np.ones(len(texts), bool)
 
 
 def file_problems(names: "pd.Series[Any]", root: Path, labels: Sequence[str] | None = None) -> RowProblems:
@@ -130,6 +142,20 @@ def places(source: Path, rows: set[int]) -> dict[int, str]:
         return {row: f"{source}: row {row + 1}" for row in rows}
     records = enumerate(csv_records(source), -1)  # the header is row -1
     return {row: f"{source}:{line}" for row, (line, _) in records if row in rows}
+
+
+def column_names(columns: Iterable[object]) -> str:
+    """Return the columns of a table for a message: the first of them, each cut where it is long, and how many more."""
+    names = [text if len(text) <= 60 else f"{text[:59]}…" for text in map(str, columns)]
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more or "none"
+
+
+def value_counts(values: "pd.Series[Any]") -> str:
+    """Return the values of a column for a message, the most frequent first: `12 of 'a', 3 of 'b' and 5 more values`."""
+    counts = values.value_counts()
+    listed = ", ".join(f"{count:,} of {short_repr(value)}" for value, count in counts.iloc[:SHOWN].items())
+    return f"{listed} and {len(counts) - SHOWN:,} more values" if len(counts) > SHOWN else listed
 
 
 def short_repr(value: object) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import KNOWN, REQUIRED, parse_columns, repeated_rows
 from eml.dataset.oml_tables import OML, OML_NOTE, from_oml, is_oml, missing_columns
-from eml.dataset.problems import RowProblems, at_lines, file_problems, path_problems
+from eml.dataset.problems import RowProblems, at_lines, column_names, file_problems, path_problems
 from eml.dataset.sidecar import (
     describe,
     is_sidecar,
@@ -237,7 +237,7 @@ def _root(source: Path, root: Path | None) -> Path:
 
 
 def _names(frame: pd.DataFrame) -> str:
-    return ", ".join(map(str, frame.columns)) or "none"
+    return column_names(frame.columns)
 
 
 def _write_frame(frame: pd.DataFrame, temporary: Path, path: Path) -> None:

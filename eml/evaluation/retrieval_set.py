@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.dataset.columns import has_query_gallery, query_or_gallery_rows
+from eml.dataset.problems import column_names
 from eml.errors import DataError
 from eml.retrieval.verification import OpenSet
 
@@ -134,7 +135,7 @@ def label_codes(frame: pd.DataFrame) -> NDArray[np.int64]:
 def _column_codes(frame: pd.DataFrame, column: str, table: str, parameter: str) -> NDArray[np.int64]:
     """(N,) integers in the order of the values, −1 for an empty cell."""
     if column not in frame:
-        names = ", ".join(map(str, frame))
+        names = column_names(frame)
         raise DataError(
             f"{table}: has no column {column!r}; it has {names}", code="missing-column", parameter=parameter
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from eml.dataset.columns import seen_sizes
 from eml.dataset.duplicates.same_images import same_images
 from eml.dataset.filter import THRESHOLD
+from eml.dataset.problems import column_names
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.evaluation.retrieval_set import RetrievalSet
@@ -177,7 +178,7 @@ def check_columns(table: Table, columns: Sequence[str]) -> None:
         DataError: It lacks one.
     """
     if missing := [name for name in columns if name not in table.frame]:
-        names = ", ".join(map(str, table.frame))
+        names = column_names(table.frame)
         which = f"column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
         raise DataError(
             f"{table.name}: has no {which} to slice by; it has {names}", code="missing-column", parameter="slices"

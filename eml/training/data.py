@@ -14,6 +14,7 @@ from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import ALWAYS_TEST
 from eml.dataset.merge import MergeSource, merge_sources
 from eml.dataset.pipeline import read_current_table, resolve
+from eml.dataset.problems import column_names
 from eml.dataset.sidecar import sidecar_path, sources
 from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.splits.folds import RANDOM_SEED, add_folds
@@ -55,7 +56,7 @@ class TrainingData:
         if category_column not in self.frame:
             raise DataError(
                 f"{table_name}: has no column {category_column!r} by which the sampler groups classes; set "
-                f"sampler.column to one of its columns: {', '.join(map(str, self.frame))}",
+                f"sampler.column to one of its columns: {column_names(self.frame)}",
                 code="missing-column",
                 parameter="sampler.column",
             )

@@ -130,3 +130,12 @@ def test_a_folder_and_what_eml_wrote_among_several_tables_need_no_map(root: Path
     sources = [MergeSource(path, columns=columns.of_several(path)), MergeSource(root / "other" / "w.csv", name="w")]
     with pytest.raises(DataError, match=r"is in .* already"):  # both were read
         merge_sources(sources, step="split")
+
+
+def test_blank_labels_and_values_of_a_prefix_are_blank(root: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"label": [None, "a"], "file_name": ["../1.jpg", "../2.jpg"], "side": [None, 1]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, root / "t.parquet")
+    for columns in (AS_NAMED, ColumnMap(path_prefix="{side}/"), ColumnMap(path_prefix="{label}", match_names=True)):
+        with pytest.raises(DataError, match=r"row 1: label is empty"):
+            read_table(root / "t.parquet", columns=columns)

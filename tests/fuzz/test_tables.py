@@ -137,8 +137,8 @@ column_maps = st.builds(
 seen: Counter[str] = Counter()
 
 
-def is_exact(table: Table, folder: Path) -> None:
-    """Check what a table that was read promises, and that it survives being written."""
+def is_exact(table: Table, folder: Path | None) -> None:
+    """Check what a table that was read promises and, in a folder, that it survives being written."""
     frame = table.frame
     assert all(isinstance(value, str) and value for name in ("label", "file_name") for value in frame[name])
     assert not any(name.startswith("/") or ".." in name.split("/") for name in frame["file_name"])
@@ -146,7 +146,8 @@ def is_exact(table: Table, folder: Path) -> None:
         assert frame[name].dtype == "int64"
         assert frame[name].min() >= {"width": 1, "height": 1, "bytes": 0, "fold": -2}[name]
         assert name == "bytes" or frame[name].max() < 2**31
-    for suffix in (".csv", ".parquet"):
+    for suffix in (".csv", ".parquet") if folder else ():
+        assert folder
         path = folder / "written" / f"t{suffix}"
         write_table(frame, path, command="eml kfold", root=folder, overwrite=True)
         again = read_table(path).frame
@@ -160,7 +161,7 @@ def read_all(folder: Path, name: str, content: bytes, columns: ColumnMap) -> Non
     tables: list[Table] = []
     seen[outcome(lambda: tables.append(read_table(path, folder)))] += 1
     for table in tables:
-        is_exact(table, folder)
+        is_exact(table, folder if len(content) % 3 == 0 else None)
     outcome(lambda: read_table(path, folder, check_files=True, columns=columns))
     outcome(lambda: read_file_names(path))
     outcome(lambda: read_columns(path, ["file_name", "reason"]))

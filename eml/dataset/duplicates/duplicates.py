@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.duplicates.hamming import Advance, Hashes, distances, near_between, near_pairs
-from eml.dataset.problems import at_lines
+from eml.dataset.problems import at_lines, short_repr, value_counts
 from eml.dataset.table import Table
 from eml.errors import DataError, Problem
 
@@ -38,16 +38,14 @@ def hash_values(table: Table) -> Hashes:
     if "hash" not in frame.columns:
         text = f"{table.name}: has no column 'hash' to find duplicates by. Run: eml scan FOLDER --hashes"
         raise DataError(text, code="missing-column", parameter="hashes")
-    if "hash_kind" in frame.columns:
-        kinds = frame["hash_kind"].value_counts()
-        if len(kinds) > 1:
-            counts = ", ".join(f"{count:,} of {kind!r}" for kind, count in kinds.items())
-            text = f"{table.name}: hashes of different kinds cannot be compared: {counts}. Run eml scan again"
-            raise DataError(text, code="mixed-hash-kinds")
+    if "hash_kind" in frame.columns and frame["hash_kind"].nunique() > 1:
+        counts = value_counts(frame["hash_kind"])
+        text = f"{table.name}: hashes of different kinds cannot be compared: {counts}. Run eml scan again"
+        raise DataError(text, code="mixed-hash-kinds")
     wrong = frame.index[~frame["hash"].str.fullmatch("[0-9a-fA-F]{16}")]
     if len(wrong):
         problems = [
-            (int(row), Problem(f"hash must be 16 hex digits, got {frame['hash'][row]!r}", "invalid-value"))
+            (int(row), Problem(f"hash must be 16 hex digits, got {short_repr(frame['hash'][row])}", "invalid-value"))
             for row in wrong
         ]
         raise DataError(at_lines(table.path, problems))

@@ -15,6 +15,7 @@ from eml.dataset.duplicates.blank import apart_where_blank, blank_rows
 from eml.dataset.duplicates.components import Components, Indices
 from eml.dataset.duplicates.duplicates import hash_values
 from eml.dataset.duplicates.hamming import Advance, Hashes, near_pairs
+from eml.dataset.problems import column_names
 from eml.dataset.table import Table
 from eml.errors import DataError, Problem
 
@@ -146,8 +147,7 @@ def check_columns(table: Table, group_by: Iterable[str]) -> None:
     columns = table.frame.columns
     if missing := [name for name in group_by if name not in columns]:
         text = f"{table.name}: `group_by`: no column {', '.join(map(repr, missing))}"
-        known = ", ".join(map(str, columns))
-        raise DataError(f"{text}; it has {known}", code="missing-column", parameter="group_by")
+        raise DataError(f"{text}; it has {column_names(columns)}", code="missing-column", parameter="group_by")
 
 
 def check_threshold(threshold: int) -> None:

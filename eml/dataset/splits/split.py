@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.duplicates.components import Indices
+from eml.dataset.problems import column_names, value_counts
 from eml.dataset.splits.folds import row_order
 from eml.dataset.splits.groups import joined_classes
 from eml.dataset.table import Table
@@ -187,10 +188,10 @@ def split_by_column(table: Table, column: str) -> SplitTables:
     """
     frame = table.frame
     if column not in frame.columns:
-        text = f"{table.name}: has no column '{column}'; it has {', '.join(map(str, frame.columns))}"
+        text = f"{table.name}: has no column '{column}'; it has {column_names(frame.columns)}"
         raise DataError(text, code="missing-column", parameter="column")
     side = frame[column].astype(str)
-    counts = ", ".join(f"{count:,} of {value!r}" for value, count in side.value_counts().items())
+    counts = value_counts(side)
     problems = []
     if not side.isin(["train", "test"]).all():
         text = f"{table.name}: column '{column}' must be 'train' or 'test' in every row, found {counts}"
