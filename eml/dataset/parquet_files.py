@@ -9,6 +9,8 @@ import pandas as pd
 # A file may say in a few bytes that it has 10⁹ equal rows. Rows of images differ at least by a name or a box.
 _ROWS_PER_BYTE, _FEW_ROWS = 16, 10_000
 _BYTES_PER_BYTE, _FEW_BYTES = 200, 2**27
+_FEW_VALUES = 4_000_000
+_TEXTS = ("string", "large_string")
 
 _INDEX = "__index_level_"  # begins the names of columns that were pandas' index
 
@@ -51,7 +53,9 @@ def read_arrow(source: Path) -> Any:
     try:
         with pyarrow.parquet.ParquetFile(source) as file:
             _refuse_inflated(source.stat().st_size, file.metadata)
-            table = file.read()
+            texts = [field.name for field in file.schema_arrow if str(field.type) in _TEXTS]
+        with pyarrow.parquet.ParquetFile(source, read_dictionary=texts) as file:
+            table = file.read()  # a text that is in many rows stays one
         table.validate(full=True)  # text that is not UTF-8, and lists that end beyond their values
     except (pyarrow.ArrowException, KeyError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
@@ -62,6 +66,10 @@ def _refuse_inflated(size: int, metadata: Any) -> None:
     """Raise a ValueError where a file of `size` bytes says to hold far more than a table of images can."""
     rows = metadata.num_rows
     unpacked = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    values = sum(group.column(column).num_values for group in groups for column in range(group.num_columns))
+    if values > _FEW_VALUES + size * _ROWS_PER_BYTE:  # lists hold many in a row
+        raise ValueError(f"it says to hold {values:,} values in {size:,} bytes, so it is no table of images")
     if not 0 <= rows <= _FEW_ROWS + size * _ROWS_PER_BYTE or unpacked > _FEW_BYTES + size * _BYTES_PER_BYTE:
         raise ValueError(f"it says to hold {rows:,} rows in {size:,} bytes, so it is no table of images")
 
@@ -75,6 +83,10 @@ def _plain(column: Any, *, must: bool) -> "pd.Series[Any] | None":
         storage = [chunk.storage for chunk in column.chunks]
         column = pyarrow.chunked_array(storage, column.type.storage_type)
     try:
+        if types.is_dictionary(column.type) and str(column.type.value_type) in _TEXTS:
+            values = column.to_pandas()
+            texts: pd.Series[Any] = values.astype(object).where(values.notna(), None)
+            return texts
         if types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if types.is_string_view(column.type):

@@ -150,6 +150,8 @@ def _read_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
         frame = table.to_pandas(ignore_metadata=True)
     except (pyarrow.ArrowException, TypeError, KeyError, AttributeError) as error:
         raise ValueError(str(error)) from error
+    for name in frame.select_dtypes("category"):
+        frame[name] = frame[name].astype(object)
     if "embedding" in frame:
         embeddings = _stack(path, frame.pop("embedding"))
     else:

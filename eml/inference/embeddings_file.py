@@ -51,7 +51,7 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
             shape = f"{len(column):,} values" if column.ndim == 1 else f"an array {column.shape}"
             raise array_error(f"{path}: {len(embeddings):,} embeddings and {shape} of {name!r}; one for each is needed")
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
-        values = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
+        values = torch.from_numpy(np.require(embeddings, np.float32, ["C", "W"]))
     if table is not None:
         values = values[_rows_of_images(path, len(values), columns, table)]
         table = replace(table, frame=table.frame[query_or_gallery_rows(table.frame)].reset_index(drop=True))
@@ -72,10 +72,10 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
 def _build_frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
     """Return the images as the frame of a table, the known columns in their types."""
     empty = pd.isna(columns["label"])
-    labels = np.where(empty, "", columns["label"].astype(str))
+    labels = ["" if is_empty else label for label, is_empty in zip(_texts(columns["label"]), empty, strict=True)]
     frame = pd.DataFrame({"label": labels} | {name: column for name, column in columns.items() if name != "label"})
     if "file_name" in frame:
-        frame["file_name"] = columns["file_name"].astype(str)
+        frame["file_name"] = _texts(columns["file_name"])
     else:
         frame.insert(1, "file_name", _numbered(len(frame)))
     problems: RowProblems = []
@@ -86,6 +86,11 @@ def _build_frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:
     if problems:
         raise DataError(_at_rows(path, problems), code="invalid-value")
     return frame
+
+
+def _texts(column: Array) -> list[str]:
+    """Return the values as text, not as an array, in which each would take as much memory as the longest."""
+    return [str(value) for value in column.tolist()]
 
 
 def _at_rows(path: Path, problems: RowProblems) -> list[str]:
@@ -165,7 +170,7 @@ def _rows_of_images(path: Path, count: int, columns: dict[str, Array], table: Ta
                 code="different-images",
             )
         return torch.from_numpy(np.flatnonzero(used))
-    names = pd.Index(columns["file_name"].astype(str))
+    names = pd.Index(_texts(columns["file_name"]))
     if names.has_duplicates:
         problem = f"{path}: file_name {names[names.duplicated()][0]!r} is there more than once"
         raise DataError(problem, code="repeated-image")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from eml.config import load
@@ -179,7 +179,7 @@ def test_configs(tmp_path: Path, text: str, key: str, value: Any) -> None:
     file = tmp_path / "config.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
     overrides = [] if value is None else [f"{key}={json.dumps(value)}"]
-    outcome(lambda: load(RunConfig, file, overrides))
+    event(outcome(lambda: load(RunConfig, file, overrides)))
 
 
 def run_reader(folder: Path, reader: Reader, data: bytes) -> str:
@@ -209,7 +209,7 @@ def test_checkpoints(dataset: Path, data: st.DataObject, reader: Reader) -> None
     else:
         changed = data.draw(mutated(whole))
     with bounded_memory():
-        run_reader(dataset, reader, changed)
+        event(run_reader(dataset, reader, changed))
 
 
 DTYPES = ["<f4", ">f8", "<f2", "<i8", "|u1", "|b1", "<c8", "<U3", "|S2", "|O", "<M8[s]", "<m8[D]", "|V4", "<f16", "<U0"]
@@ -240,7 +240,7 @@ def test_embeddings(tmp_path: Path, data: st.DataObject) -> None:
         if data.draw(st.booleans()):
             path.write_bytes(data.draw(mutated(path.read_bytes())))
         with bounded_memory():
-            outcome(lambda: read_embeddings(path))
+            event(outcome(lambda: read_embeddings(path)))
 
 
 @pytest.mark.parametrize("reader", [reader for reader in READERS if reader not in CHECKPOINT_READERS], ids=str)

@@ -128,3 +128,10 @@ def test_a_dimension_takes_no_memory_by_its_number(tmp_path: Path, columns: list
 def test_a_column_of_embeddings_holds_lists_of_numbers_of_one_length(tmp_path: Path, values: list[Any]) -> None:
     pd.DataFrame({"label": LABELS, "embedding": values}).to_parquet(tmp_path / "e.parquet")
     assert "embedding" in refused(tmp_path / "e.parquet")
+
+
+def test_lists_of_more_values_than_their_file_can_hold_are_refused_unread(tmp_path: Path) -> None:
+    pd.DataFrame({"label": ["a"] * 10, "embedding": [np.ones(500_000, np.float32)] * 10}).to_parquet(
+        tmp_path / "e.parquet", compression="zstd"
+    )
+    assert "it says to hold 5,000,010 values in" in refused(tmp_path / "e.parquet")
