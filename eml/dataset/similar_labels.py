@@ -96,7 +96,7 @@ def _visible(label: str) -> Iterable[str]:
 
 
 def _difference(labels: Collection[str]) -> str:
-    """Return what labels of one reading differ in: the first of these kinds that alone makes them equal."""
+    """Return what labels of one reading differ in: the one kind that makes them equal, else all that play a part."""
     kinds: dict[str, Callable[[str], str]] = {
         "Unicode form": canonical,
         "blanks": lambda label: " ".join(label.split()),
@@ -107,7 +107,12 @@ def _difference(labels: Collection[str]) -> str:
     for name, equal in kinds.items():
         if len({equal(label) for label in labels}) == 1:
             return name
-    return "several of case, blanks, form and look-alike characters"
+    left, names = set(labels), list[str]()
+    for name, equal in kinds.items():
+        if len(fewer := {equal(label) for label in left}) < len(left) or any(equal(label) != label for label in left):
+            names.append(name)
+        left = fewer
+    return ", ".join(names)
 
 
 def _listed(groups: Collection[SimilarLabels]) -> str:
