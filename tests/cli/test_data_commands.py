@@ -70,11 +70,19 @@ def test_the_whole_way_from_a_folder(folder: Path, capsys: pytest.CaptureFixture
         "conflict_groups": 1,
         "conflict_images": 3,
         "pairs_across_classes": {"compared": 201, "near": 2, "same_image": 2},
+        "unknown_images": 0,
         "written": [f"{folder}/{name}.csv" for name in ("dataset_info_filtered", "dataset_removed", "label_conflicts")],
     }
     sides = eml(capsys, "split", folder, "--by", "alternate")
     assert sides["table"] == f"{folder}/dataset_info_filtered.csv"
-    assert sides["train"] == {"images": 9, "classes": 2, "smallest_class": 4, "largest_class": 5, "classes_of_one": 0}
+    assert sides["train"] == {
+        "images": 9,
+        "classes": 2,
+        "smallest_class": 4,
+        "largest_class": 5,
+        "classes_of_one": 0,
+        "unknown_images": 0,
+    }
     folds = eml(capsys, "kfold", folder, "--k", 4)
     assert folds["table"] == f"{folder}/dataset_train.csv"
     assert [fold["images"] for fold in folds["folds"]] == [3, 2, 2, 2]

@@ -59,6 +59,7 @@ def test_two_folders_become_one_table_and_the_way_goes_on_from_its_folder(
         "root": str(folder),
         "images": 17,
         "classes": 3,
+        "unknown_images": 0,
         "shared_labels": 1,
         "shared_images": 1,
         "notes": [
