@@ -259,6 +259,7 @@ WORST: dict[str, bytes] = {
     "all nasty labels": "\n".join(["label,file_name", *(f"{field},x" for field in QUOTED)]).encode(),
     "all nasty numbers": "\n".join(["label,file_name,fold,x_1", *(f"a,x,{f},{f}" for f in QUOTED)]).encode(),
     "all nasty names": "\n".join(["label,file_name", *(f"a,{field}" for field in QUOTED)]).encode(),
+    "one long column": b"x" * 140_000,
     "only commas": b",,,,\n,,,,\n",
     "a parquet's mark": b"PAR1\0\0\0\0PAR1",
     "a lying footer": b"PAR1" + b"\x15\0" * 50 + b"\xff\xff\xff\x7fPAR1",

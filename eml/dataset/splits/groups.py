@@ -77,6 +77,8 @@ def group_rows(
         check_threshold(threshold)
     labels = pd.factorize(frame["label"], sort=True)[0].astype(np.int64)
     owner = labels if within_class else np.zeros(len(frame), np.int64)
+    if frame.empty:  # as where every image conflicts with another
+        return RowGroups(np.zeros(0, np.int64), None, [])
     components = Components(len(frame))
     blank = blank_rows(frame)
     for name in [*(["file_name"] if near else []), *group_by]:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from eml.dataset.columns import LARGEST, whole_number
-from eml.dataset.problems import SHOWN, and_more, short_repr
+from eml.dataset.problems import SHOWN, and_more, column_names, short_repr
 from eml.dataset.table_files import csv_rows
 from eml.errors import DataError, Problem
 from eml.retrieval.arrays import Booleans, Integers
@@ -120,7 +120,7 @@ def _csv_lines(source: Path, text: str, problems: list[Problem]) -> Iterator[Pai
     if names is None or "same" not in header:
         message = (
             f"{source}:1: needs the columns file_name_1, file_name_2, same (0 or 1) and, if there are folds, fold; "
-            f"found {', '.join(header) or 'none'}"
+            f"found {column_names(header)}"
         )
         problems.append(_problem(message, "missing-column"))
         return

@@ -183,3 +183,8 @@ def test_look_alikes_that_join_most_classes_are_chance_where_classes_must_stay_w
     result = group_rows(whole, whole_classes=True)
     assert result.threshold == 4
     assert result.warnings[0].startswith("20 of 20 classes are joined by look-alikes at 6 bits")
+
+
+def test_no_rows_are_no_groups() -> None:
+    empty = table(hash=["0" * 16]).frame.iloc[:0]
+    assert len(group_rows(Table(empty, Path("images"), Path("images/t.csv"))).ids) == 0
