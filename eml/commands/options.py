@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field
 
 from eml.commands.base import Caller, CommandConfig, Names, PathField
-from eml.dataset.scanning.class_level import ClassLevel, parse_class_level
 
 if TYPE_CHECKING:
     from eml.dataset.column_map import ColumnMap
+    from eml.dataset.scanning.class_level import ClassLevel
 
 Dataset = Annotated[PathField, Field(description="The folder of images, one folder per class, or a table of them.")]
 Root = Annotated[PathField | None, Field(description="With a table: the folder that its file names are relative to.")]
@@ -73,7 +73,7 @@ UnknownLabel = Annotated[
 ]
 ClassLevelField = Annotated[
     str | int | None,
-    AfterValidator(lambda level: level if level is None else parse_class_level(level)),
+    AfterValidator(lambda level: class_level_of(level)),
     Field(
         description="With a folder: which folder of an image's path is its class: 1, the first, 2, …, or last, the one "
         "that it lies in. Default: as in the last scan, else 1."
@@ -128,6 +128,8 @@ def column_map_words(config: CommandConfig) -> list[str]:
 
 def class_level_of(level: str | int | None) -> ClassLevel | None:
     """Return the level of a config's field."""
+    from eml.dataset.scanning.class_level import parse_class_level
+
     return None if level is None else parse_class_level(level)
 
 

@@ -1,5 +1,6 @@
 """Keep what a scan was told of labels: which folder is the class, and which label is of unknown identity."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,8 @@ def refuse_other_level(table: Path, level: ClassLevel | None) -> None:
     before = ScanSettings.of_notes(recorded_notes(scanned))
     if before.level != level:
         text = f"{table}: was made of a scan with `class_level={before.level}`, not {level}"
-        advice = f"Scan the folder again: eml scan {recorded_root(scanned) or scanned.parent} --class-level {level}"
+        words = ["eml", "scan", str(recorded_root(scanned) or scanned.parent), "--class-level", str(level)]
+        advice = f"Scan the folder again: {shlex.join(words)}"
         raise DataError(f"{text}. {advice}", code="conflicting-settings", parameter="class_level")
 
 

@@ -171,7 +171,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
         ),
         ("evaluate {photos}/gone --data {photos}", "does not exist: expected a folder with config.json"),
         ("evaluate {photos}/run --data {photos}/gone.csv", "gone.csv: no such file"),
-        ("evaluate {photos}/run --data {photos}/one.csv", "none of 2 queries has a positive"),
+        ("evaluate {photos}/run --data {photos}/one.csv", "one.csv: no query has a positive"),
         ("evaluate timm:test_resnet --weights none --data {photos}", "give a folder as --out"),
         (
             "evaluate timm:test_resnet timm:test_resnett --weights none --data {tmp}/gone --out {tmp}",

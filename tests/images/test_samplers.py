@@ -319,7 +319,7 @@ def test_notes_report_repeats_and_a_limit_that_reduces_them() -> None:
     assert notes == [
         "sampler per_class: 100 batches per epoch, 60% of their images are repeats",
         "1 of 32 classes have fewer than per_class 3 images, which occur several times in a batch. "
-        "Leave them out with: eml filter --min-per-class 3",
+        "Leave them out with: eml filter DATASET --min-per-class 3",
         "sampler.max_per_class: 48 uses at most 48 images of a class per epoch, other ones in the next, and has 4% "
         "repeats: small classes repeat until the largest is used up",
     ]

@@ -143,7 +143,7 @@ def test_weights_that_do_not_fit_or_cannot_be_had_say_what_to_do(folder: Path, t
         (folder / "model.safetensors", "does not fit test_vit"),
         (tmp_path / "bad.safetensors", "does not fit test_vit"),
         (tmp_path / "none.safetensors", "is neither a file nor a folder"),
-        ("pretrained", "cannot be loaded .*Give a file"),
+        ("pretrained", r"pretrained weights of test_vit are not in the cache.*give a file"),
     ):
         with pytest.raises(CheckpointError, match=message):
             build_embedder(ModelConfig.model_validate({"backbone": "test_vit", "weights": weights}))
