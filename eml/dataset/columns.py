@@ -21,6 +21,8 @@ TEXTS = ("hash", "hash_kind", "content", "format", "mode", "split", "dataset")
 SCANNED_FLAGS = ("is_blank",)  # may be blank
 KNOWN = (*REQUIRED, *WHOLE_NUMBERS, *BOX, *FLAGS, *SCANNED_FLAGS, *TEXTS)
 
+LONGEST_TEXT = 1_000  # characters of a label and of the other known texts; paths have a limit of their own
+
 ALWAYS_TRAIN, ALWAYS_TEST = -1, -2  # in `fold`: in no fold's validation; never looked at while training
 
 LARGEST = 2**31 - 1
@@ -126,7 +128,20 @@ def as_text(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any]"
     elif kind not in ("string", "integer", "boolean", "empty"):
         text = f"column '{column.name}' holds neither text nor whole numbers ({kind}); write it as text"
         problems.append((-1, Problem(text, "invalid-value")))
+    elif kind == "string" and column.name in (REQUIRED[0], *TEXTS):
+        column = _cut_long(column, problems)
     return column.astype(str).where(column.notna(), "")
+
+
+def _cut_long(column: "pd.Series[Any]", problems: RowProblems) -> "pd.Series[Any]":
+    """Return the texts, of at most `LONGEST_TEXT` characters; longer ones, which are no names, are problems."""
+    lengths = column.str.len().fillna(0)
+    long = column.index[lengths > LONGEST_TEXT]
+    rule = f"{column.name} must have at most {LONGEST_TEXT:,} characters, got"
+    problems += [
+        (int(row), Problem(f"{rule} {int(lengths[row]):,}: {short_repr(column[row])}", "invalid-value")) for row in long
+    ]
+    return column.str[:LONGEST_TEXT] if len(long) else column
 
 
 def _as_whole(column: "pd.Series[Any]", problems: RowProblems, blank: bool) -> "pd.Series[Any]":

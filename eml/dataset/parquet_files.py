@@ -11,6 +11,8 @@ _ROWS_PER_BYTE, _FEW_ROWS = 16, 10_000
 _BYTES_PER_BYTE, _FEW_BYTES = 200, 2**27
 _FEW_VALUES = 4_000_000
 _TEXTS = ("string", "large_string")
+_LENGTHS = (*_TEXTS, "binary", "large_binary")
+_BYTES, _FIXED_BYTES = "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"  # Parquet's own types of texts and bytes
 
 _INDEX = "__index_level_"  # begins the names of columns that were pandas' index
 
@@ -26,12 +28,16 @@ def read_parquet(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, li
         ValueError: It is not Parquet, is damaged, or says to hold more than a file of its size can.
         ImportError: pyarrow is not installed.
     """
+    import pyarrow
+
     table = read_arrow(source)
     series: list[pd.Series[Any]] = []
     left_out: list[str] = []
     for name, column in zip(table.column_names, table.columns, strict=True):
         if name.startswith(_INDEX):
             continue
+        if name in names and pyarrow.types.is_nested(column.type):
+            raise ValueError(f"column {name!r} holds neither text nor whole numbers ({column.type}); write it as text")
         values = _plain(column, must=name in names)
         if values is None:
             left_out.append(name)
@@ -53,10 +59,11 @@ def read_arrow(source: Path) -> Any:
     try:
         with pyarrow.parquet.ParquetFile(source) as file:
             _refuse_inflated(source.stat().st_size, file.metadata)
-            texts = [field.name for field in file.schema_arrow if str(field.type) in _TEXTS]
+            texts, within = _columns_of_bytes(file)
         with pyarrow.parquet.ParquetFile(source, read_dictionary=texts) as file:
-            table = file.read()  # a text that is in many rows stays one
+            table = _read_but(file, within)
         table.validate(full=True)  # text that is not UTF-8, and lists that end beyond their values
+        _refuse_long_texts(source.stat().st_size, table)
     except (pyarrow.ArrowException, KeyError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
     return table
@@ -65,13 +72,67 @@ def read_arrow(source: Path) -> Any:
 def _refuse_inflated(size: int, metadata: Any) -> None:
     """Raise a ValueError where a file of `size` bytes says to hold far more than a table of images can."""
     rows = metadata.num_rows
-    unpacked = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    values = sum(group.column(column).num_values for group in groups for column in range(group.num_columns))
+    unpacked = sum(group.total_byte_size for group in groups)
+    values = 0
+    for place in range(metadata.num_columns):
+        count = sum(group.column(place).num_values for group in groups)
+        leaf = metadata.schema.column(place)
+        values += count
+        unpacked += count * leaf.length if leaf.physical_type == _FIXED_BYTES else 0
     if values > _FEW_VALUES + size * _ROWS_PER_BYTE:  # lists hold many in a row
         raise ValueError(f"it says to hold {values:,} values in {size:,} bytes, so it is no table of images")
     if not 0 <= rows <= _FEW_ROWS + size * _ROWS_PER_BYTE or unpacked > _FEW_BYTES + size * _BYTES_PER_BYTE:
-        raise ValueError(f"it says to hold {rows:,} rows in {size:,} bytes, so it is no table of images")
+        text = f"{rows:,} rows of {unpacked:,} bytes in all"
+        raise ValueError(f"it says to hold {text} in {size:,} bytes, so it is no table of images")
+
+
+def _columns_of_bytes(file: Any) -> tuple[list[str], set[str]]:
+    """Return the columns of texts or bytes, which can be read as dictionaries, and those that have them in lists."""
+    leaves = [file.schema.column(place) for place in range(len(file.schema))]
+    held = [leaf for leaf in leaves if leaf.physical_type == _BYTES]
+    names = set(file.schema_arrow.names)
+    plain = [leaf.path for leaf in held if leaf.path in names and leaf.max_repetition_level == 0]
+    return plain, {leaf.path.partition(".")[0] for leaf in held if leaf.path not in plain} & names
+
+
+def _read_but(file: Any, within: set[str]) -> Any:
+    """Return the table: a text that is in many rows stays one. Where that cannot be, columns are left without values.
+
+    Args:
+        file: The open file.
+        within: Columns that hold lists or structures of texts, in which each would be read as often as it is there.
+    """
+    import pyarrow
+
+    if not within:
+        return file.read()
+    schema = file.schema_arrow
+    table = file.read(columns=[name for name in schema.names if name not in within])
+    rows = file.metadata.num_rows
+    read = [
+        table[name] if name in table.column_names else pyarrow.nulls(rows, schema.field(name).type)
+        for name in schema.names
+    ]
+    return pyarrow.table(read, names=schema.names)
+
+
+def _refuse_long_texts(size: int, table: Any) -> None:
+    """Raise a ValueError where the texts of a file of `size` bytes are far longer than those of a table of images.
+
+    They count as often as they are in rows, since each row's will be a text of its own.
+    """
+    from pyarrow import compute, types
+
+    most = _FEW_BYTES + size * _BYTES_PER_BYTE
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not types.is_dictionary(column.type) or str(column.type.value_type) not in _LENGTHS:
+            continue
+        for chunk in column.chunks:
+            lengths = compute.binary_length(chunk.dictionary).take(chunk.indices)
+            most -= compute.sum(lengths).as_py() or 0
+        if most < 0:
+            raise ValueError(f"the texts of {name!r} repeat too much for {size:,} bytes, so it is no table of images")
 
 
 def _plain(column: Any, *, must: bool) -> "pd.Series[Any] | None":

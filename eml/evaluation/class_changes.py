@@ -92,7 +92,7 @@ def class_changes(evaluation: Evaluation, against: Evaluation) -> list[ClassChan
     to_right, to_wrong = (
         np.bincount(class_of, turned, len(queries)).astype(int) for turned in (~was & now, was & ~now)
     )
-    names = retrieval.frame["label"].to_numpy(str)[retrieval.queries[places[first]]]
+    names = retrieval.frame["label"].to_numpy(object)[retrieval.queries[places[first]]]
     order = np.argsort(before - after, kind="stable")
     return [
         ClassChange(
@@ -105,7 +105,7 @@ def class_changes(evaluation: Evaluation, against: Evaluation) -> list[ClassChan
 def _with_queries(change: ClassChange, evaluation: Evaluation, against: Evaluation) -> ClassChange:
     """Return the change with queries that went its way: those whose first neighbour did come first, then by MAP@R."""
     retrieval = evaluation.retrieval
-    labels = retrieval.frame["label"].to_numpy(str)[retrieval.queries]
+    labels = retrieval.frame["label"].to_numpy(object)[retrieval.queries]
     places = np.flatnonzero((labels == change.label) & evaluation.summary.answers.has_positive)
     direction = 1 if change.after > change.before else -1
     moved = direction * (evaluation.summary.per_query[METRIC] - against.summary.per_query[METRIC])[places]

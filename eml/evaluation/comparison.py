@@ -193,7 +193,8 @@ def _has_same_rows(evaluation: Evaluation, against: Evaluation) -> bool:
     if len(a.frame) != len(b.frame) or a.protocol != b.protocol:
         return False
     columns = all(
-        np.array_equal(a.frame[name].to_numpy(str), b.frame[name].to_numpy(str)) for name in ("label", "file_name")
+        np.array_equal(a.frame[name].to_numpy(object), b.frame[name].to_numpy(object))
+        for name in ("label", "file_name")
     )
     arrays = ((a.queries, b.queries), (a.gallery, b.gallery), (a.groups, b.groups), (a.within, b.within))
     # With equal protocols both have groups, or neither.

@@ -46,7 +46,7 @@ class RetrievalSet:
     def class_names(self) -> list[str]:
         """The name of each label 0…C−1."""
         first = np.unique(self.labels, return_index=True)[1]
-        return [str(name) for name in self.frame["label"].to_numpy(str)[first]]
+        return [str(name) for name in self.frame["label"].to_numpy(object)[first]]
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -129,7 +129,7 @@ def with_unknown(retrieval: RetrievalSet, unknown_label: str | None, table: str)
 
 def label_codes(frame: pd.DataFrame) -> NDArray[np.int64]:
     """Return the labels of a frame as (N,) integers 0…C−1 in the order of the class names."""
-    return np.unique(frame["label"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
+    return np.unique(frame["label"].to_numpy(object), return_inverse=True)[1].astype(np.int64)
 
 
 def _column_codes(frame: pd.DataFrame, column: str, table: str, parameter: str) -> NDArray[np.int64]:

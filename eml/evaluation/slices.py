@@ -233,7 +233,7 @@ def by_column(title: str, column: "pd.Series[Any]") -> Parts:
     A text column that holds only numbers is numeric unless they are names: "007" beside "7", numbers with leading
     zeros, or numbers too large to differ in float64. Blank cells are a part of their own.
     """
-    text = column.astype(str).where(column.notna(), "").to_numpy(str)
+    text = column.astype(str).where(column.notna(), "").to_numpy(object)
     blank = text == ""
     numbers = pd.to_numeric(pd.Series(text).mask(blank), errors="coerce").to_numpy(np.float64)
     if not blank.all() and _are_numbers(text[~blank], numbers[~blank]):
@@ -246,7 +246,7 @@ def by_column(title: str, column: "pd.Series[Any]") -> Parts:
     return Parts(title, [*names, blank_name] if blank.any() else names, part_of_all)
 
 
-def _are_numbers(text: NDArray[np.str_], numbers: NDArray[np.float64]) -> bool:
+def _are_numbers(text: NDArray[np.object_], numbers: NDArray[np.float64]) -> bool:
     """Return whether the values are amounts and not names written with digits."""
     if not (np.abs(numbers) < 2**53).all():  # false for NaN too
         return False
@@ -256,7 +256,7 @@ def _are_numbers(text: NDArray[np.str_], numbers: NDArray[np.float64]) -> bool:
     return not padded and len(np.unique(text)) == len(np.unique(numbers))
 
 
-def _by_number(numbers: NDArray[np.float64], text: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
+def _by_number(numbers: NDArray[np.float64], text: NDArray[np.object_]) -> tuple[list[str], NDArray[np.int64]]:
     values, first, part_of = np.unique(numbers, return_index=True, return_inverse=True)
     if len(values) <= MOST:
         return [str(value) for value in text[first]], part_of
@@ -275,7 +275,7 @@ def _by_number(numbers: NDArray[np.float64], text: NDArray[np.str_]) -> tuple[li
     return names, part_of
 
 
-def _by_frequency(text: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
+def _by_frequency(text: NDArray[np.object_]) -> tuple[list[str], NDArray[np.int64]]:
     values, part_of, counts = np.unique(text, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     place = np.empty(len(order), np.int64)

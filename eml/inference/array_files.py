@@ -2,7 +2,7 @@
 
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,6 +22,7 @@ MOST_DIMENSIONS = 1_000_000
 FEW_BYTES, BYTES_PER_BYTE = 32 * MIB, 20
 """An .npz may unpack to so many bytes, and to so many for each of the file; embeddings hardly shrink in a zip."""
 
+_PART = 4 * MIB  # bytes of texts that are written at once
 _NPY, _ZIP = b"\x93NUMPY", b"PK"
 _TEXT = "save it as text: numpy.array(values, dtype=str)"
 
@@ -57,6 +58,16 @@ def read_arrays(path: Path) -> tuple[Array, dict[str, Array]]:
     if "labels" in columns and "label" not in columns:
         columns = {"label" if name == "labels" else name: column for name, column in columns.items()}
     return embeddings, {name: _as_column(path, name, column) for name, column in columns.items()}
+
+
+def write_texts(file: IO[bytes], texts: Sequence[str]) -> None:
+    """Write texts as an .npy array, a part at a time: each of its values takes as much room as the longest one."""
+    dtype = np.dtype((str, max(map(len, texts), default=1) or 1))
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(texts),)}
+    np.lib.format.write_array_header_1_0(file, header)
+    step = max(1, _PART // dtype.itemsize)
+    for start in range(0, len(texts), step):
+        file.write(np.array(texts[start : start + step], dtype).tobytes())
 
 
 def array_error(text: str) -> DataError:

@@ -20,7 +20,7 @@ from eml.dataset.problems import SHOWN, RowProblems, and_more, path_problems
 from eml.dataset.table import Table
 from eml.errors import DataError, Problem
 from eml.files import whole_file
-from eml.inference.array_files import SUFFIXES, Array, array_error, read_arrays
+from eml.inference.array_files import SUFFIXES, Array, array_error, read_arrays, write_texts
 
 WRITTEN = ("embeddings", "file_name", "label")
 
@@ -136,13 +136,16 @@ def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **colu
     """
     arrays: dict[str, Any] = {
         "embeddings": embeddings.numpy(),
-        "file_name": frame["file_name"].to_numpy(str),
-        "label": frame["label"].to_numpy(str),
         **(_flags(frame) if has_query_gallery(frame) else {}),  # else the file would be read with another protocol
         **columns,
     }
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name in ("file_name", "label"):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                write_texts(member, frame[name].tolist())
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def is_written(path: Path) -> bool:

@@ -199,7 +199,7 @@ def training_data(table: Table, fold: int | None) -> TrainingData:
         )
     excluded = (frame["fold"] == ALWAYS_TEST).to_numpy() if "fold" in frame else np.zeros(len(frame), bool)
     train = frame[~held_out & ~excluded & ~table.is_unknown].reset_index(drop=True)
-    classes, labels = np.unique(train["label"].to_numpy(str), return_inverse=True)
+    classes, labels = np.unique(train["label"].to_numpy(object), return_inverse=True)
     if len(classes) < 2:
         raise DataError(
             f"{name}: {len(classes)} class to train on; metric learning needs at least 2",

@@ -60,7 +60,7 @@ def read_embedded(
     if problems := [text for row, text in missing if row < 0]:
         raise DataError([f"{path}: {text}" for text in problems], code="missing-image", parameter="root")
     spaces = None if one_network or "fold" not in frame else _spaces(path, table)
-    names, labels = (frame[column].to_numpy(str) for column in ("file_name", "label"))
+    names, labels = (frame[column].to_numpy(object) for column in ("file_name", "label"))
     return path, root, EmbeddedImages(embeddings, names, labels, spaces)
 
 

@@ -66,7 +66,7 @@ def question_of(images: RetrievalSet, table: Table, trained: Table, earlier: Tra
         trained: The rows that are trained on, and their root.
         earlier: What the network was trained on before, if training starts from another run.
     """
-    labels = images.frame["label"].to_numpy(str)
+    labels = images.frame["label"].to_numpy(object)
     same = _same_images(images, table, trained)
     known = _labels_of(trained)
     if earlier is not None:
@@ -81,7 +81,7 @@ def question_of(images: RetrievalSet, table: Table, trained: Table, earlier: Tra
 
 def _labels_of(trained: Table) -> set[str]:
     """Return the labels that are trained on; of tables whose labels are kept apart, also without the table's name."""
-    labels = set(trained.frame["label"].to_numpy(str).tolist())
+    labels = set(trained.frame["label"].to_numpy(object).tolist())
     return labels | {label.partition(PREFIX)[2] for label in labels if trained.parts and PREFIX in label}
 
 

@@ -34,6 +34,18 @@ def test_query_and_gallery_rows_are_all_rows_where_the_flags_are_blank_or_missin
     ]
 
 
+def test_a_text_that_is_too_long_for_a_name_is_a_problem_of_its_row() -> None:
+    frame = pd.DataFrame({"label": ["a" * 1000, "b" * 1001], "file_name": ["1", "2"], "more": ["x" * 9999, "y"]})
+    problems: RowProblems = []
+    parsed = parse_columns(frame.assign(dataset=["", "ü" * 70_000]), problems)
+    assert [(row, text.partition(":")[0]) for row, text in problems] == [
+        (1, "label must have at most 1,000 characters, got 1,001"),
+        (1, "dataset must have at most 1,000 characters, got 70,000"),
+    ]
+    assert parsed["label"].str.len().tolist() == [1000, 1000]
+    assert parsed["more"][0] == "x" * 9999
+
+
 LARGEST = "2,147,483,647"
 RANGES = {
     "width": f"a whole number from 1 to {LARGEST}",

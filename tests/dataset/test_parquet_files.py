@@ -9,6 +9,7 @@ import pytest
 
 from eml.dataset.table import read_table, write_table
 from eml.errors import DataError
+from tests.fuzz.outcome import memory_below
 
 pyarrow = pytest.importorskip("pyarrow")
 pytest.importorskip("pyarrow.parquet")
@@ -25,8 +26,8 @@ def parquet(folder: Path, columns: dict[str, Any] | None = None, metadata: dict[
 def problem(path: Path) -> str:
     with pytest.raises(DataError) as error:
         read_table(path)
-    (line,) = error.value.problems
-    assert line.code in ("not-a-table", "repeated-column", "invalid-value")
+    line, *_ = error.value.problems
+    assert line.code in ("not-a-table", "repeated-column", "invalid-value", "repeated-image")
     return str(line)
 
 
@@ -86,7 +87,24 @@ def test_a_file_that_says_to_hold_far_more_than_it_can_is_refused(tmp_path: Path
     same = pyarrow.array(["x"]).take(pyarrow.array([0] * 300_000, "int32"))
     columns = {"label": same.dictionary_encode(), "file_name": same.dictionary_encode()}
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
-    assert "it says to hold 300,000 rows in" in problem(tmp_path / "t.parquet")
+    assert "it says to hold 300,000 rows of" in problem(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "binary", "fixed", "list"])
+def test_a_long_text_in_all_rows_of_a_small_file_takes_no_memory(tmp_path: Path, kind: str) -> None:
+    text = "x" * 100_000  # 600 MB, once for each row
+    types = {"fixed": pyarrow.binary(len(text)), "list": pyarrow.string()}
+    one = pyarrow.array([text.encode()]).cast(types.get(kind) or getattr(pyarrow, kind)())
+    one = pyarrow.ListArray.from_arrays(pyarrow.array([0, 1], "int32"), one) if kind == "list" else one
+    rows = pyarrow.table({"label": ["a"] * 1000, "file_name": list(map(str, range(1000)))})
+    rows = rows.append_column("more", pyarrow.concat_arrays([one] * 1000))
+    with pyarrow.parquet.ParquetWriter(path := tmp_path / "t.parquet", rows.schema, compression="zstd") as writer:
+        for _ in range(6):
+            writer.write_table(rows)
+    del rows
+    with memory_below(2**28):
+        expected = "occurs more than once" if kind == "list" else "so it is no table of images"
+        assert expected in problem(path)
 
 
 def test_a_damaged_or_repetitive_file_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Embeddings made elsewhere are evaluated as those of a model, and what does not fit is told."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from eml.evaluation.analysis import analyze
 from eml.evaluation.comparison import compare
 from eml.evaluation.evaluate import evaluate_embeddings
 from eml.evaluation.options import EvaluationOptions
+from eml.evaluation.retrieval_set import label_codes
 from eml.inference.embeddings_file import read_embeddings, write_embeddings
+from tests.fuzz.outcome import memory_below
 
 EMBEDDINGS = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
 FRAME = pd.DataFrame({"file_name": [f"{i}.png" for i in range(6)], "label": ["007", "007", "b", "b", "b", "c"]})
@@ -30,6 +34,17 @@ def files(folder: Path) -> list[Path]:
     columns = {f"embedding_{i}": EMBEDDINGS[:, i] for i in (2, 0, 1, 3)}
     FRAME.assign(**columns).to_parquet(folder / "columns.parquet")
     return [folder / name for name in ("e.npz", "lists.parquet", "columns.parquet")]
+
+
+def test_one_long_text_among_many_takes_no_memory(tmp_path: Path) -> None:
+    labels = ["a" * 1000, *["b"] * 7_999]
+    frame = pd.DataFrame({"label": labels, "file_name": ["x/" * 2000 + "1.png", *map(str, range(7_999))]})
+    with memory_below(5 * 10**7):  # arrays of it take 160 MB
+        write_embeddings(tmp_path / "e.npz", torch.ones(8_000, 1), frame)
+    with zipfile.ZipFile(tmp_path / "e.npz") as archive, archive.open("label.npy") as file:
+        assert np.load(io.BytesIO(file.read())).tolist() == labels
+    with memory_below(5 * 10**7):
+        assert label_codes(frame).tolist() == [0, *[1] * 7_999]
 
 
 def test_every_kind_of_file_gives_the_same_images_and_embeddings(tmp_path: Path, images: Table) -> None:

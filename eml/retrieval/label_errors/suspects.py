@@ -32,8 +32,8 @@ class EmbeddedImages:
     """
 
     embeddings: Tensor
-    file_names: NDArray[np.str_]
-    labels: NDArray[np.str_]
+    file_names: NDArray[Any]
+    labels: NDArray[Any]
     spaces: Integers | None = None
 
 
@@ -55,7 +55,7 @@ class Suspects:
     """
 
     images: EmbeddedImages
-    names: NDArray[np.str_]
+    names: NDArray[Any]
     votes: Votes
     errors: LabelErrors
     min_score: float
