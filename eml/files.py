@@ -43,6 +43,12 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def refuse_pipe(path: Path) -> None:
+    """Raise an OSError for a pipe or a device, which would be waited for or have no end; others are left to be read."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; when the block ends without an error, it replaces `path` after fsync.

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from eml.files import refuse_pipe
 from eml.units import MIB
 
 MOST_BYTES = 32 * MIB
@@ -29,6 +30,7 @@ def read_json(path: Path, kind: Any = Any, most_bytes: int = MOST_BYTES) -> Any:
         OSError: The file cannot be read.
         ValueError: It is not JSON or of another shape; with one line that says why.
     """
+    refuse_pipe(path)
     with path.open("rb") as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
@@ -48,6 +50,7 @@ def read_json_lines(path: Path, kind: Any, *, cut: bool = False) -> list[Any]:
         OSError: The file cannot be read.
         ValueError: A line is not JSON or of another shape; with its number.
     """
+    refuse_pipe(path)
     lines = path.read_bytes().decode("utf-8").split("\n")
     if cut or not lines[-1]:
         lines = lines[:-1]

@@ -13,7 +13,8 @@ PACKAGE = Path(eml.__file__).parent
 # From the bottom. A room imports from the rows below its own, and from itself.
 ROWS = [
     {"errors", "printable", "units"},
-    {"files", "json_files", "progress", "stopping", "threads"},
+    {"files", "progress", "stopping", "threads"},
+    {"json_files"},
     {"config"},
     {"images"},
     {"dataset"},

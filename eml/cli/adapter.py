@@ -210,6 +210,8 @@ def _needed(terminal: Terminal, name: str) -> str:
 
 def _is_empty(file: Path) -> bool:
     """Return whether a YAML file has no line but comments; one that cannot be read is left to its reader."""
+    if not file.is_file():
+        return False
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):

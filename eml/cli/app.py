@@ -19,7 +19,14 @@ from eml.cli.adapter import Terminal, typer_function
 from eml.cli.exit_codes import BUG, DONE, FIXABLE, INTERRUPTED
 from eml.cli.help_page import PlainCommand
 from eml.cli.other_options import takes_others
-from eml.cli.streams import drop_stdout, open_closed_streams, stdout_may_close, system_problem
+from eml.cli.streams import (
+    NO_MEMORY,
+    drop_stdout,
+    is_out_of_memory,
+    open_closed_streams,
+    stdout_may_close,
+    system_problem,
+)
 from eml.errors import EmlError, Interrupted
 from eml.printable import printable
 from eml.stopping import guarded
@@ -160,7 +167,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_lines([line])
             return FIXABLE
         return _report_bug()
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            _print_lines([NO_MEMORY])
+            return FIXABLE
         return _report_bug()
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -13,6 +13,11 @@ _OF_THE_SYSTEM = {
     *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.EBADF, errno.ENXIO, errno.ENODEV),
 }
 
+NO_MEMORY = (
+    "the memory does not suffice. Close other programs, give smaller settings (such as the batch or image size), or "
+    "take a machine or device with more memory"
+)
+
 
 def open_closed_streams() -> None:
     """Put something in the place of closed streams, which would otherwise be the number of the next file opened.
@@ -56,3 +61,9 @@ def system_problem(error: OSError) -> str | None:
         return None
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
     return f"{name}: cannot be used: {error.strerror}" if name else f"output cannot be written: {error.strerror}"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether the system or a device had no memory left, as Python, numpy, pyarrow or torch say it."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)

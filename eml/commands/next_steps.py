@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eml.errors import CheckpointError, DataError
+from eml.files import refuse_pipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +70,7 @@ def is_table_of(config: Path, table: Path) -> bool:
     import yaml
 
     try:
+        refuse_pipe(config)
         named = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["table"]
         entries = named if isinstance(named, list) else [named]
         names = [entry["table"] if isinstance(entry, dict) else entry for entry in entries]

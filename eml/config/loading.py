@@ -14,10 +14,11 @@ from eml.config.renamed import normalise_section
 from eml.config.text import listed, shown
 from eml.config.yaml_reader import Document, read_yaml
 from eml.errors import ConfigError, Problem
-from eml.files import NO_PATH, is_path
+from eml.files import NO_PATH, is_path, refuse_pipe
 from eml.units import MIB
 
 MOST_BYTES = MIB  # of a config
+_STREAMS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # the process's own, as of a shell's <(command)
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -72,6 +73,8 @@ def _read_file(path: Path) -> Document:
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; give the config file in it", code="not-a-file")
     try:
+        if not str(path).startswith(_STREAMS):
+            refuse_pipe(path)
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:

@@ -59,7 +59,8 @@ def read_frame(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, list
     if not source.exists():
         raise DataError(f"{source}: no such file", code="missing-file")
     if not source.is_file():
-        raise DataError(f"{source}: is a folder, not a table", code="not-a-file")
+        kind = "a folder" if source.is_dir() else "a pipe or a device"
+        raise DataError(f"{source}: is {kind}, not a table", code="not-a-file")
     try:
         if is_csv(source):
             return _read_csv(source, names), []

@@ -101,8 +101,10 @@ def _foreign_pages(path: Path) -> Iterator[Problem]:
         text = f"{path}: is a folder; the report is to be written there. Move it, or give another `out`"
         yield Problem(text, "file-exists", "out")
     elif path.exists():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            is_ours = PAGE_MARK in file.read(PAGE_HEAD)
+        is_ours = False
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                is_ours = PAGE_MARK in file.read(PAGE_HEAD)
         if not is_ours:
             text = f"{path}: exists and was not written by eml; give another `out`, or turn `report` off"
             yield Problem(text, "file-exists", "out")

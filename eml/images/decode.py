@@ -22,6 +22,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from eml.errors import DataError
+from eml.files import refuse_pipe
 from eml.images.flatten import Background, flatten, scale_transparency
 from eml.images.identify import ImageError as ImageError
 from eml.images.identify import Reason as Reason
@@ -152,6 +153,7 @@ def shown_size(path: Path) -> tuple[int, int]:
     Raises ImageError for a file that is not a usable image.
     """
     try:
+        refuse_pipe(path)
         with path.open("rb") as file, quiet_pillow:
             image = identify(file, path)
             turn = _orientation(image)
@@ -168,6 +170,7 @@ def shown_size(path: Path) -> tuple[int, int]:
 def has_transparency(path: Path) -> bool:
     """Return whether the image may have transparent pixels, by its header. False for a file that is not an image."""
     try:
+        refuse_pipe(path)
         with path.open("rb") as file, quiet_pillow:
             return identify(file, path).has_transparency_data
     except (ImageError, OSError):
@@ -177,6 +180,7 @@ def has_transparency(path: Path) -> bool:
 def read(path: Path) -> bytes:
     """Read a file that may be an image. Raises ImageError for an empty file, and unread for a huge one or no image."""
     try:
+        refuse_pipe(path)
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > _LARGE:

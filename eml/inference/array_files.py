@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.parquet_files import read_arrow
 from eml.errors import DataError
+from eml.files import refuse_pipe
 from eml.units import MIB
 
 Array = NDArray[Any]
@@ -43,6 +44,7 @@ def read_arrays(path: Path) -> tuple[Array, dict[str, Array]]:
     """
     readers: dict[str, Callable[[Path], tuple[Array, dict[str, Array]]]] = {".npy": _read_npy, ".npz": _read_npz}
     try:
+        refuse_pipe(path)
         embeddings, columns = readers.get(path.suffix, _read_parquet)(path)
     except DataError:
         raise

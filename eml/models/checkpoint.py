@@ -18,7 +18,7 @@ from eml.files import whole_folder, write_json
 from eml.images.preprocess import Preprocess
 from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
 from eml.models.config import ModelConfig
-from eml.models.embedder import Embedder, build_embedder
+from eml.models.embedder import Embedder, build_embedder, without_memory
 from eml.models.pointers import find_checkpoint
 from eml.models.trained_on import RecordFacts, TrainedOn, read_record, record_facts, write_record
 from eml.models.weights import refuse_not_finite
@@ -118,15 +118,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     folder = find_checkpoint(path)
     config = _read_config(folder / "config.json")
-    embedder = _build(config, folder / "config.json")
+    labels, metrics = read_labels(folder), _read_json(folder / "metrics.json", dict[str, Any])
     file = folder / "model.safetensors"
+    _refuse_small(file, config)
+    embedder = _build(config, folder / "config.json")
     try:
         embedder.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         problem = f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}"
         raise CheckpointError(problem, code="damaged-file") from error
     refuse_not_finite(embedder, str(file))
-    labels, metrics = read_labels(folder), _read_json(folder / "metrics.json", dict[str, Any])
     return Checkpoint(folder, embedder.eval(), config, labels, metrics)
 
 
@@ -137,6 +138,15 @@ def read_checkpoint_config(path: Path) -> CheckpointConfig:
         CheckpointError: There is none, or it is damaged.
     """
     return _read_config(find_checkpoint(path) / "config.json")
+
+
+def _refuse_small(file: Path, config: CheckpointConfig) -> None:
+    """Raise a CheckpointError for a file that cannot hold a network, before memory is taken for that."""
+    network = without_memory(config.model.backbone, config.preprocess.size)
+    weights = 0 if network is None else sum(weight.numel() for weight in network.parameters())
+    if (size := file.stat().st_size) < weights:
+        text = f"{file}: damaged or of another architecture: {config.model.backbone} has {weights:,} weights, and the "
+        raise CheckpointError(f"{text}file {size:,} bytes", code="damaged-file")
 
 
 def _build(config: CheckpointConfig, file: Path) -> Embedder:

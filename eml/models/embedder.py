@@ -18,10 +18,12 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.hooks import RemovableHandle
 
 from eml.errors import CheckpointError, ConfigError, EmlError
+from eml.files import refuse_pipe
 from eml.images.preprocess import Preprocess
 from eml.models.config import ModelConfig
 from eml.models.hub import pretrained_weights
 from eml.models.pooling import put_gem
+from eml.models.shapes import shape_of_features
 from eml.models.weights import load_initial_weights, refuse_not_finite, weights_without_prefix
 
 # Training these in channels_last on a CPU corrupts the heap in torch 2.14, which ends the process without an error.
@@ -29,6 +31,7 @@ _ABORTS_IN_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
 # In torch 2.6 GroupNorm with a frozen input ends the process in channels_last; 2.14 trains it. Versions in between are
 # untested.
 _TRAINS_FROZEN_GROUP_NORM = (2, 14)
+_MEASURED = 512  # pixels; for larger images a forward pass may take gigabytes
 
 
 class Embedder(nn.Module):
@@ -201,6 +204,7 @@ def _create(config: ModelConfig, image_size: int | None) -> tuple[nn.Module, tup
     logging.getLogger("timm").setLevel(logging.ERROR)
     try:
         if isinstance(weights, Path) and from_file:
+            refuse_pipe(weights)
             options["pretrained_cfg_overlay"], prefix = _weights_source(weights, name)
         from_hub = pretrained_weights(name) if weights == "pretrained" else nullcontext()
         with _record_missing_keys() as missing, from_hub:
@@ -300,6 +304,15 @@ def create_at_size(name: str, image_size: int | None, options: dict[str, Any]) -
     return plain
 
 
+def without_memory(name: str, image_size: int) -> nn.Module | None:
+    """Return a backbone whose weights take no memory; None where there is no such, or it cannot be made so."""
+    try:
+        with torch.device("meta"):
+            return create_at_size(name, image_size, {"num_classes": 0, "pretrained": False})
+    except Exception:  # an error of any type, depending on the family; the real network gives it again
+        return None
+
+
 def _measure(backbone: nn.Module, name: str, image_size: int | None) -> int:
     """Return the number of features F."""
     side = image_size or resolve_model_data_config(backbone)["input_size"][-1]
@@ -307,7 +320,9 @@ def _measure(backbone: nn.Module, name: str, image_size: int | None) -> int:
     backbone.eval()
     try:
         with torch.no_grad():
-            features = backbone(torch.zeros(1, 3, side, side))
+            features = shape_of_features(backbone, side) if side > _MEASURED else None
+            if features is None:
+                features = backbone(torch.zeros(1, 3, side, side))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
             f"model.backbone: {name} cannot take images of {side}×{side} pixels: {error}",

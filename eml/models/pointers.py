@@ -4,7 +4,7 @@ from pathlib import Path
 
 from eml.config.text import listed, shown
 from eml.errors import CheckpointError
-from eml.files import NO_PATH, is_path, write_text
+from eml.files import NO_PATH, is_path, refuse_pipe, write_text
 
 RUN_FILE = "run.json"
 POINTERS = ("best", "last")
@@ -54,6 +54,7 @@ def _follow(pointer: Path) -> Path:
         CheckpointError: The pointer names no checkpoint beside it.
     """
     try:
+        refuse_pipe(pointer)
         with pointer.open("rb") as file:
             name = file.read(_LONGEST).decode().strip()
     except (OSError, UnicodeDecodeError) as error:

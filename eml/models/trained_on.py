@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from eml.config import Strict
 from eml.errors import CheckpointError
-from eml.files import bytes_digest, whole_file, write_json
+from eml.files import bytes_digest, refuse_pipe, whole_file, write_json
 from eml.json_files import MOST_BYTES_OF_LISTS, read_json
 
 IMAGES, EARLIER_LABELS = "trained_images.bin", "earlier_labels.json"
@@ -134,6 +134,7 @@ def read_record(folder: Path, facts: RecordFacts | None, labels: Sequence[str]) 
         return TrainedOn(frozenset(labels), None)
     file = folder / IMAGES
     try:
+        refuse_pipe(file)
         data = file.read_bytes() if file.stat().st_size == 8 * facts.images else b""
     except OSError as error:
         raise _damaged(file, f"cannot be read: {error.strerror or error}") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from eml.errors import OutputError
-from eml.files import unwritable
+from eml.files import refuse_pipe, unwritable
 
 
 def refuse_plot(
@@ -44,6 +44,7 @@ def signature(made_by: str) -> dict[str, str]:
 
 def _is_made_by(path: Path, made_by: str) -> bool:
     try:
+        refuse_pipe(path)
         with Image.open(path) as image:
             return image.info.get("Software") == made_by or image.info.get("comment", b"") == made_by.encode()
     except OSError:

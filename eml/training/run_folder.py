@@ -30,7 +30,7 @@ from eml.config import dump
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
 from eml.evaluation.outputs import remove_results
-from eml.files import TEMPORARY_PREFIX, digest, whole_file, write_json, write_text
+from eml.files import TEMPORARY_PREFIX, digest, refuse_pipe, whole_file, write_json, write_text
 from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, is_run_folder, point
 from eml.models.trained_on import EARLIER_LABELS, IMAGES
@@ -108,8 +108,11 @@ class RunFolder:
         """Return whether something is there already.
 
         Raises:
-            OutputError: Something is there and `overwrite` is not set.
+            OutputError: Something is there and `overwrite` is not set, or it is a device.
         """
+        if self.path.exists() and not self.path.is_file() and not self.path.is_dir():
+            text = f"{self.path}: is a pipe or a device; choose a folder for output"
+            raise OutputError(text, code="not-writable", parameter="output")
         occupied = self.path.is_file() or (
             self.path.is_dir() and any(entry.name != LOCK for entry in self.path.iterdir())
         )
@@ -324,6 +327,7 @@ def _version_of(state: dict[str, Any]) -> int:
 def _saved_version(file: Path) -> int | None:
     """Return the version of a state without reading its tensors; None when it cannot be read."""
     with suppress(Exception):
+        refuse_pipe(file)
         return _version_of(torch.load(file, map_location="cpu", weights_only=True, mmap=True))
     return None
 
@@ -335,6 +339,7 @@ def _read_state(file: Path) -> dict[str, Any]:
         CheckpointError: The file is damaged.
     """
     try:
+        refuse_pipe(file)
         with zipfile.ZipFile(file) as archive:
             if (name := archive.testzip()) is not None:
                 raise CheckpointError(f"{file}: damaged: the checksum of {name} is wrong", code="damaged-file")

@@ -52,6 +52,31 @@ def test_a_bug_shows_its_traceback_and_the_code_is_70(
     assert "ZeroDivisionError: who divides by zero\nThis is a bug in eml" in shown
 
 
+class OutOfMemoryError(RuntimeError):
+    """Stands for torch's."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_little_memory_is_no_bug_and_says_what_to_do(
+    error: Exception, command: Callable[[Callable[[], None]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    command(fail)
+    assert main(["try"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("the memory does not suffice. Close other programs, give smaller settings")
+    assert "Traceback" not in shown
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Interrupted("stopped; go on with: eml train x --resume")])
 def test_ctrl_c_ends_with_130_and_what_was_saved(
     stop: BaseException, command: Callable[[Callable[[], None]], None], capsys: pytest.CaptureFixture[str]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.scanning.scan_cache import ScanCache
 from eml.dataset.sidecar import sources, written_by_eml
 from eml.dataset.table import check_outputs, read_columns, read_file_names, read_table, write_table
-from eml.errors import EmlError
 from eml.evaluation.outputs import check_outputs as check_results
 from eml.files import digest
 from eml.images.cache.fill import fill
@@ -62,21 +60,6 @@ class Reader:
 
     def __str__(self) -> str:
         return self.file.replace("/", "-")
-
-
-def outcome(read: Callable[[], Any]) -> str:
-    """Return `done`, or the code of the documented error; anything else is raised, and is a bug."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            read()
-    except EmlError as error:
-        problems, code = error.problems, error.code
-    else:
-        return "done"
-    assert all(problem.strip() for problem in problems), "an error without words"
-    assert 0 < len(problems) < 100, "an error of no or of too many lines"
-    return code
 
 
 def make_dataset(folder: Path) -> Path:

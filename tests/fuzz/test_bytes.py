@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,8 @@ from eml.config import load
 from eml.config.type_info import key_paths
 from eml.inference.embeddings_file import read_embeddings
 from eml.training.config import RunConfig
-from tests.fuzz.readers import READERS, Reader, make_dataset, outcome
+from tests.fuzz.outcome import memory_below, outcome
+from tests.fuzz.readers import READERS, Reader, make_dataset
 
 pytestmark = pytest.mark.wide
 
@@ -49,21 +48,6 @@ def runs(count: int) -> Any:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("dataset"))
-
-
-@contextmanager
-def bounded_memory() -> Iterator[None]:
-    """Bound the memory that the process takes in the block."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is used now
-    before = peak_memory()
-    yield
-    growth = peak_memory() - before
-    assert growth < MOST_GROWTH, f"{growth / 1e6:,.0f} MB"
-
-
-def peak_memory() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 @st.composite
@@ -208,7 +192,7 @@ def test_checkpoints(dataset: Path, data: st.DataObject, reader: Reader) -> None
         changed = len(header).to_bytes(8, "little") + header + whole[8 + length :]
     else:
         changed = data.draw(mutated(whole))
-    with bounded_memory():
+    with memory_below(MOST_GROWTH):
         event(run_reader(dataset, reader, changed))
 
 
@@ -239,7 +223,7 @@ def test_embeddings(tmp_path: Path, data: st.DataObject) -> None:
         np.savez(path, embeddings=data.draw(arrays()), **columns)
         if data.draw(st.booleans()):
             path.write_bytes(data.draw(mutated(path.read_bytes())))
-        with bounded_memory():
+        with memory_below(MOST_GROWTH):
             event(outcome(lambda: read_embeddings(path)))
 
 
@@ -262,5 +246,5 @@ def test_every_other_reader(dataset: Path, tmp_path: Path, reader: Reader) -> No
             changed = data.draw(mutated(whole))
         run_reader(folder, reader, changed)
 
-    with bounded_memory():
+    with memory_below(MOST_GROWTH):
         read()

@@ -1,7 +1,10 @@
 """Whatever the bytes of a file: it is read, or refused with a documented error. Exit code 70 is never the answer."""
 
+import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,8 @@ import torch
 
 from eml.errors import CheckpointError
 from eml.training.run_folder import RunFolder
-from tests.fuzz.readers import READERS, Reader, make_dataset, outcome
+from tests.fuzz.outcome import SUCCESS, outcome
+from tests.fuzz.readers import READERS, Reader, make_dataset
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
@@ -41,26 +45,73 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("dataset"))
 
 
+BYTES = ("empty", "half", "zeros")
+QUICK = {
+    ".json": (*BYTES, "null", "deep", "NaN", "text for numbers"),
+    ".jsonl": (*BYTES, "null", "section", "list of lists", "NaN", "nulls for numbers", "text for numbers"),
+    ".csv": (*BYTES, "not UTF-8", "NUL", "text for numbers", "long"),
+    ".yaml": (*BYTES, "number", "NUL"),
+    ".txt": (*BYTES, "not UTF-8", "NUL", "long"),
+}
+"""The damages that the default run does to a file of a kind; of others it does `BYTES` alone."""
+
+
 @pytest.mark.parametrize("reader", READERS, ids=str)
-def test_every_reader_reads_or_refuses_a_damaged_file(dataset: Path, tmp_path: Path, reader: Reader) -> None:
-    folder = tmp_path / "dataset"
-    shutil.copytree(dataset, folder)
+def test_every_reader_reads_or_refuses_a_damaged_file(dataset: Path, reader: Reader) -> None:
+    damage_every_way(dataset, reader, QUICK.get(Path(reader.file).suffix, BYTES))
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("reader", READERS, ids=str)
+def test_every_reader_reads_or_refuses_a_file_damaged_in_every_way(dataset: Path, reader: Reader) -> None:
+    damage_every_way(dataset, reader, tuple(DAMAGES))
+
+
+def damage_every_way(folder: Path, reader: Reader, damages: tuple[str, ...]) -> None:
+    """Read the file with each of the damages, then without it, as a pipe and as a folder; leave it whole."""
     file = next(iter(folder.glob(reader.file)), folder / reader.file)
     whole = file.read_bytes()
-    assert outcome(lambda: reader.read(folder)) == "done"
-    for name, damage in DAMAGES.items():
-        file.write_bytes(damage(whole))
-        try:
-            outcome(lambda: reader.read(folder))
-        except Exception as error:
-            raise AssertionError(f"{reader.file}, {name}: {type(error).__name__}: {error}") from error
-    if file.name == "override.txt":  # of the command line, not of a file
-        return
+    assert outcome(lambda: reader.read(folder)) == SUCCESS
+    try:
+        for name in damages:
+            file.write_bytes(DAMAGES[name](whole))
+            try:
+                outcome(lambda: reader.read(folder))
+            except Exception as error:
+                raise AssertionError(f"{reader.file}, {name}: {type(error).__name__}: {error}") from error
+        if file.name != "override.txt":  # of the command line, not of a file
+            read_what_is_no_file(folder, file, reader)
+    finally:
+        shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        file.write_bytes(whole)
+
+
+def read_what_is_no_file(folder: Path, file: Path, reader: Reader) -> None:
     file.unlink()
     assert outcome(lambda: reader.read(folder))
     file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    with ends_in(5, f"{reader.file} that is a pipe is waited for"):
+        assert outcome(lambda: reader.read(folder))
+    file.unlink()
     file.mkdir()
     assert outcome(lambda: reader.read(folder))
+
+
+@contextmanager
+def ends_in(seconds: int, otherwise: str) -> Iterator[None]:
+    """Fail where the block waits for ever."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError(otherwise)
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("state", [[1], {"version": 2}, {"version": "x"}, {"version": 2, "config": []}, None])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import eml
 from eml.errors import CheckpointError, ConfigError, DataError
@@ -15,6 +16,7 @@ from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder, default_preprocess
 from eml.models.necks.linear import Linear
 from eml.models.pointers import point
+from tests.fuzz.outcome import memory_below
 
 CONFIG = ModelConfig(backbone="test_resnet", weights="none", neck=Linear(size=16))
 
@@ -119,6 +121,25 @@ def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged"):
         eml.load(folder)
+
+
+def test_weights_that_are_no_numbers_and_a_size_that_is_not_the_networks_are_refused(folder: Path) -> None:
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    tensors = load_file(weights)
+    tensors["backbone.conv1.0.weight"][0] = torch.nan
+    save_file(tensors, weights)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: 1 of its tensors have values that are NaN or inf"):
+        eml.load(folder)
+    config.write_text(config.read_text().replace('"embedding_size": 16', '"embedding_size": 1000000'))
+    with pytest.raises(CheckpointError, match="embedding_size is 1,000,000, and the network in it has 16"):
+        eml.load(folder)
+
+
+def test_a_small_file_gets_no_memory_for_a_large_network(folder: Path) -> None:
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace("test_resnet", "vit_large_patch16_224"))
+    with memory_below(2**28), pytest.raises(CheckpointError, match=r"vit_large_patch16_224 has 30\d,\d+,\d+ weights"):
+        load_checkpoint(folder)
 
 
 def test_a_failed_save_leaves_the_old_checkpoint_whole(folder: Path, embedder: Embedder) -> None:

@@ -45,6 +45,15 @@ def test_names_of_their_own_stay_and_a_foreign_file_is_refused(tmp_path: Path) -
         build_embedder(settings("test_vit", weights=tmp_path / "w.safetensors"))
 
 
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+def test_a_file_with_weights_that_are_no_numbers_is_refused(name: str, tmp_path: Path) -> None:
+    tensors = timm.create_model("test_resnet", num_classes=0).state_dict()
+    tensors["conv1.0.weight"][0] = torch.nan
+    (torch.save if name == "w.pth" else save_file)(tensors, tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"1 of its tensors have .* NaN or infinite, first .*conv1.0.weight"):
+        build_embedder(settings("test_resnet", weights=tmp_path / name))
+
+
 @pytest.mark.parametrize(
     "backbone, sizes",
     [("test_vit", (32, 64)), pytest.param("swin_tiny_patch4_window7_224", (224, 256), marks=pytest.mark.slow)],

@@ -168,3 +168,11 @@ def test_a_batch_that_the_sampler_cannot_fill_is_an_error_of_the_config_with_its
     (tmp_path / "run.yaml").write_text(head + "sampler: {type: per_clas}\n")
     with pytest.raises(ConfigError, match=r"unknown sampler 'per_clas' .did you mean 'per_class'"):
         load(RunConfig, tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize("std", [0, [0.2, 0, 0.2], 1e-9, float("nan")])
+def test_a_deviation_that_divides_by_nothing_is_an_error_of_the_config(std: object, tmp_path: Path) -> None:
+    image = {"size": 32, "std": std if isinstance(std, list) else [std] * 3}
+    found = problems(tmp_path, SMALL | {"image": image})
+    assert found
+    assert all("image.std" in problem for problem in found)

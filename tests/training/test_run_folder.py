@@ -9,7 +9,7 @@ import torch
 
 import eml
 from eml.dataset.table import Table
-from eml.errors import CheckpointError, OutputError
+from eml.errors import CheckpointError, ConfigError, OutputError
 from eml.reports.curves import draw_comparison, draw_curves, find_best
 from eml.training.build import build_parts
 from eml.training.checks import check
@@ -49,6 +49,12 @@ def test_a_run_folder_is_replaced_only_with_overwrite_and_a_folder_of_the_user_n
     assert sorted(file.name for file in own.iterdir()) == ["embeddings.npz", "report.html"], "not written by eml"
     for name in ("report.html", "embeddings.npz"):
         assert Note(f"removed {results / name}, of the run that is replaced") in notes
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_device_is_no_run_folder(overwrite: bool, config: RunConfig) -> None:
+    with pytest.raises(ConfigError, match="/dev/null: is a pipe or a device; choose a folder for output"):
+        check(changed(config, output="/dev/null"), resume=False, overwrite=overwrite)  # as a dry run does
 
 
 @pytest.mark.parametrize("ways", [{"resume": True}, {"overwrite": True}], ids=["resume", "overwrite"])

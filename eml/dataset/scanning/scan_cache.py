@@ -27,7 +27,7 @@ from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import FileRecord
 from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.sidecar import from_folder
-from eml.files import whole_file
+from eml.files import refuse_pipe, whole_file
 from eml.units import MIB
 
 _LINE = 10_000  # records; a line is parsed as a whole
@@ -140,6 +140,7 @@ class ScanCache:
         return used, total
 
     def _lines(self, path: Path) -> Iterator[list[_Record]]:
+        refuse_pipe(path)
         with path.open(encoding="ascii") as file:
             while line := file.readline(_LONGEST):
                 digest, _, text = line.rstrip("\n").partition(" ")

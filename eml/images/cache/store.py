@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from eml.errors import DataError, OutputError
-from eml.files import whole_file, write_json
+from eml.files import refuse_pipe, whole_file, write_json
 from eml.images.cache.settings import CacheSettings, describe_header
 from eml.json_files import read_json
 from eml.progress import Report
@@ -91,9 +91,11 @@ class CacheStore:
     def _read(self) -> tuple[Entries, int]:
         """Return the entries of all complete blocks and their end; a killed process may leave an incomplete block."""
         try:
+            refuse_pipe(file := self.data)
+            refuse_pipe(file := self.index)
             raw = self.index.read_bytes() if self.index.exists() else b""
         except OSError as error:
-            raise DataError(f"{self.index}: cannot be read: {error.strerror}", code="not-readable") from error
+            raise DataError(f"{file}: cannot be read: {error.strerror}", code="not-readable") from error
         blocks, end = [np.zeros(0, ENTRY)], 0
         while end + _BLOCK.size <= len(raw):
             mark, count, crc = _BLOCK.unpack_from(raw, end)
