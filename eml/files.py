@@ -1,10 +1,14 @@
 """Files that are written whole or not at all, and digests."""
 
+import ctypes
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +19,12 @@ from typing import Any
 from eml.errors import OutputError
 
 TEMPORARY_PREFIX = ".eml-tmp-"
+_TEMPORARY = re.compile(r"\.eml-tmp-(?:old-)?[0-9a-f]{8}(?:[-.]|$)")
+_ASIDE = re.compile(r"\.eml-tmp-old-[0-9a-f]{8}-")  # begins the name of a folder that was moved aside
+_LEFT = 24 * 3600.0  # seconds after which a temporary file is taken for one that nobody writes any more
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD; RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
+_tidied: set[Path] = set()
+
 FILE_SUFFIXES = (
     *(".csv", ".tsv", ".parquet", ".xlsx", ".json", ".jsonl", ".yaml", ".yml", ".txt", ".md", ".log"),
     *(".html", ".htm", ".pdf", ".png", ".jpg", ".jpeg", ".npz", ".npy", ".pt", ".pth", ".safetensors", ".onnx", ".zip"),
@@ -74,6 +84,7 @@ def whole_files(*groups: Sequence[Path]) -> Iterator[dict[Path, Path]]:
     try:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _tidy(path.parent)
             if path.exists() and not (path.is_file() or path.is_dir()):
                 raise OSError(errno.EINVAL, "it is a device or a pipe")
         path = paths[0]
@@ -109,18 +120,23 @@ def not_writable(path: Path, error: OSError) -> OutputError:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; when the block ends without an error, it is renamed to `path`.
 
-    An existing `path` is replaced. It is moved aside first, so that one of the two is always complete.
+    An existing `path` is exchanged with it, so that one of the two is there at any time. Where the system cannot do
+    that, the old one is moved aside first, and `restore_folders` brings it back if the process ends just then.
     """
     temporary = temporary_path(path)
-    aside = temporary.with_name(temporary.name + "-old")
+    aside = temporary.with_name(temporary.name.replace(TEMPORARY_PREFIX, f"{TEMPORARY_PREFIX}old-", 1))
     try:
         temporary.mkdir(parents=True)
+        restore_folders(path.parent)
+        _tidy(path.parent)
         yield temporary
         for file in temporary.rglob("*"):
             _sync(file)
-        if path.exists():
+        if not path.exists():
+            temporary.replace(path)
+        elif not exchange(temporary, path):
             path.replace(aside)
-        temporary.replace(path)
+            temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
         raise not_writable(path, error) from error
@@ -131,6 +147,55 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 aside.replace(path)
+
+
+def restore_folders(parent: Path) -> None:
+    """Bring back the folders that a killed process had moved aside to replace them, if nothing is in their place."""
+    with suppress(OSError):  # the folder may be missing or only readable
+        for aside in [path for path in parent.iterdir() if _ASIDE.match(path.name)]:
+            place = _place_of(aside)
+            if place is not None and not place.exists():
+                aside.replace(place)
+
+
+def _place_of(aside: Path) -> Path | None:
+    """Return where a folder was that was moved aside; None for another path."""
+    match = _ASIDE.match(aside.name)
+    return aside.with_name(aside.name[match.end() :]) if match and aside.name[match.end() :] else None
+
+
+def exchange(path: Path, partner: Path) -> bool:
+    """Exchange what two paths name, at once; return whether the system and the file system can do that."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "linux":
+            done = libc.renameat2(_HERE, os.fsencode(path), _HERE, os.fsencode(partner), _EXCHANGE)
+        elif sys.platform == "darwin":
+            done = libc.renamex_np(os.fsencode(path), os.fsencode(partner), _EXCHANGE)
+        else:
+            return False
+    except (OSError, AttributeError, TypeError):  # no such function
+        return False
+    return bool(done == 0)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the temporary files and folders that processes which were killed over a day ago left in a folder."""
+    if folder in _tidied:
+        return
+    _tidied.add(folder)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            place = _place_of(Path(entry.path))
+            if not _TEMPORARY.match(entry.name) or (place is not None and not place.exists()):
+                continue
+            with suppress(OSError):
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime < _LEFT:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)  # noqa: PTH108 - a test replaces Path's
 
 
 def write_text(path: Path, text: str) -> None:

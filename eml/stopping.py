@@ -122,16 +122,25 @@ def _end(code: int) -> None:
         for child in multiprocessing.active_children():
             child.kill()
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        telling = threading.Thread(target=_tell, daemon=True)
-        telling.start()
-        telling.join(0.5)
+        tell(_text())
     os._exit(code)
 
 
-def _tell() -> None:
+def tell(text: str) -> None:
+    """Write a line to stderr for a process that is about to end, and give up if nobody reads it."""
+    telling = threading.Thread(target=_write, args=(text,), daemon=True)
+    telling.start()
+    telling.join(0.5)
+
+
+def _text() -> str:
     text = f"interrupted: the command did not come to an end within {ENDING:g} s of SIGTERM, so it was ended"
     if _moment.advice:
         text += f"; {_moment.advice}"
+    return text
+
+
+def _write(text: str) -> None:
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - no other thread can say it
 

@@ -62,7 +62,6 @@ TESTED_THROUGH = {
     "evaluation/options": "evaluation/test_runs",
     "evaluation/outputs": "cli/test_evaluate",
     "evaluation/retrieval_set": "cli/test_evaluate",
-    "files": "dataset/test_sidecar",
     "head/active_classes": "head/test_sampled_rows",
     "head/checks": "head/test_class_head",
     "head/margin_state": "margins/test_properties",

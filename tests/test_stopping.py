@@ -5,13 +5,17 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from eml import stopping
+from eml.distributed import heartbeat as module
+from eml.distributed.heartbeat import Heartbeat
 from eml.stopping import guarded, saving, set_advice
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the tests fork")
@@ -68,6 +72,30 @@ def test_a_hung_command_ends_with_its_workers_and_says_how_to_go_on(tmp_path: Pa
     os.set_blocking(alive, False)
     assert os.read(alive, 1) == b""
     os.close(alive)
+
+
+def test_a_last_line_is_not_waited_for_where_nobody_reads(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    if (child := os.fork()) == 0:
+        signal.alarm(20)
+        sys.stderr = os.fdopen(writer, "w")
+        heartbeat = Heartbeat.__new__(Heartbeat)
+        heartbeat.lost_message = lambda: "another process is lost"
+        heartbeat._ended, heartbeat._alarm = threading.Event(), threading.Event()
+        heartbeat._count, heartbeat._silent, heartbeat._neighbours = 0, [], {}
+        module.GRACE = 0.0
+        heartbeat._alarm.set()
+        heartbeat.claim_report = lambda patience: True  # type: ignore[method-assign]
+        heartbeat._guard()
+        os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == module.GONE
+    os.close(reader)
+    os.close(writer)
 
 
 def test_what_is_being_saved_is_saved(tmp_path: Path) -> None:

@@ -54,10 +54,11 @@ def resolve(
         DataError: The source does not exist, the table is out of date, or no image has the unknown label.
     """
     report = report or (lambda line: None)
-    if source.is_file() and class_level is not None:
+    is_table = source.exists() and not source.is_dir()
+    if is_table and class_level is not None:
         text = f"`class_level` goes with a folder, and {source} is a table, which has the labels"
         raise DataError(text, code="conflicting-settings", parameter="class_level")
-    if source.is_file():
+    if is_table:
         return read_current_table(
             source, root, columns=columns, unknown_label=unknown_label, accept_stale=accept_stale, report=report
         )

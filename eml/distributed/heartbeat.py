@@ -8,7 +8,6 @@ the interpreter gives its thread a turn every few milliseconds, whatever the oth
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from torch._C._distributed_c10d import PrefixStore, TCPStore
+
+from eml.stopping import tell
 
 BEAT = 2.0  # seconds between signs of life
 SILENT = 10  # rounds without one after which a process counts as lost
@@ -143,7 +144,7 @@ class Heartbeat:
             self._silent.append(0)  # which holds the store
         self._end_silent()
         if hung or self.claim_report(0):
-            print(self.lost_message(), file=sys.stderr, flush=True)  # noqa: T201 - no other thread can say it
+            tell(self.lost_message())
         os._exit(GONE)
 
     def _end_silent(self) -> None:

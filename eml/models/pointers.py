@@ -4,7 +4,7 @@ from pathlib import Path
 
 from eml.config.text import listed, shown
 from eml.errors import CheckpointError
-from eml.files import NO_PATH, is_path, refuse_pipe, write_text
+from eml.files import NO_PATH, is_path, refuse_pipe, restore_folders, write_text
 
 RUN_FILE = "run.json"
 POINTERS = ("best", "last")
@@ -29,6 +29,8 @@ def find_checkpoint(path: Path) -> Path:
     """
     if not is_path(str(path)):
         raise CheckpointError(f"{shown(str(path))} is {NO_PATH}", code="no-checkpoint")
+    if not path.exists():
+        restore_folders(path.parent)
     if _is_checkpoint(path):
         return path
     if path.name in POINTERS and path.is_file():
@@ -60,6 +62,8 @@ def _follow(pointer: Path) -> Path:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{pointer}: cannot be read: {error}", code="damaged-file") from error
     plain = bool(name) and name not in (".", "..") and "/" not in name and is_path(name)
+    if plain and not (pointer.parent / name).exists():
+        restore_folders(pointer.parent)
     if plain and _is_checkpoint(pointer.parent / name):
         return pointer.parent / name
     kept = sorted(folder.parent.name for folder in pointer.parent.glob("*/model.safetensors"))

@@ -30,7 +30,7 @@ from eml.config import dump
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
 from eml.evaluation.outputs import remove_results
-from eml.files import TEMPORARY_PREFIX, digest, refuse_pipe, whole_file, write_json, write_text
+from eml.files import TEMPORARY_PREFIX, digest, refuse_pipe, restore_folders, whole_file, write_json, write_text
 from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, is_run_folder, point
 from eml.models.trained_on import EARLIER_LABELS, IMAGES
@@ -307,6 +307,7 @@ class RunFolder:
     def sweep(self) -> None:
         """Remove files that a killed run left half-written."""
         for folder in (self.path, self.checkpoints):
+            restore_folders(folder)
             for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 

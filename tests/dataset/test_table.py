@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eml.dataset.pipeline import resolve
 from eml.dataset.sidecar import sidecar_path
 from eml.dataset.table import Table, check_outputs, read_file_names, read_table, write_table, write_tables
 from eml.errors import DataError, OutputError
@@ -353,3 +354,10 @@ def test_lines_of_blanks_are_no_rows(tmp_path: Path) -> None:
     assert problems(path) == [f"{path}:6: label is empty"]
     path = csv(tmp_path, "\nlabel,file_name,label\na,1.jpg,b\n")
     assert problems(path) == [f"{path}:1: the header has columns twice: 'label'"]
+
+
+def test_a_pipe_is_refused_at_once_by_readers_and_commands(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "t.csv")
+    for read in (lambda: read_table(pipe), lambda: resolve(pipe, "kfold")):
+        with pytest.raises(DataError, match=r"t\.csv: is a pipe or a device, not a table"):
+            read()

@@ -90,6 +90,15 @@ def test_a_checkpoint_holds_what_the_design_says_and_nothing_else(folder: Path) 
     assert config["preprocess"]["size"] == 32
 
 
+def test_a_checkpoint_that_a_killed_process_had_moved_aside_is_found(folder: Path) -> None:
+    aside = folder.with_name(f".eml-tmp-old-0123abcd-{folder.name}")
+    folder.rename(aside)
+    assert load_checkpoint(folder).folder == folder
+    folder.rename(aside)
+    point(folder.parent / "best", folder)
+    assert load_checkpoint(folder.parent).folder == folder
+
+
 def test_pointers_and_run_folders_lead_to_the_checkpoint(folder: Path) -> None:
     run = folder.parent / "run"
     (run / "checkpoints").mkdir(parents=True)
