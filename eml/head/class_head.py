@@ -323,9 +323,9 @@ class ClassHead(ClassWeights):
         largest = torch.maximum(cosine_y.abs(), nearest.abs().nan_to_num(posinf=0.0))
         size = largest.new_ones(()) if self.margin.normalised else largest
         rounding = self.embedding_size * torch.finfo(cosine_y.dtype).eps * size
-        return (
-            rounding + torch.finfo(torch.bfloat16).eps / 2 * largest if self.config.product == "bfloat16" else rounding
-        )
+        if self.config.product == "bfloat16":  # of both factors and of the result
+            rounding = rounding + ((1 + torch.finfo(torch.bfloat16).eps / 2) ** 3 - 1) * size
+        return rounding
 
     def _negatives(self, spec: LogitSpec, embeddings: Tensor, active: ActiveClasses, scale: Tensor) -> NegativeTerms:
         """Return the reductions over the classes of all processes; their rows are of the classes in this one."""

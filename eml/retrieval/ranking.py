@@ -15,7 +15,7 @@ from torch import Tensor
 from eml.errors import DataError
 from eml.retrieval.arrays import Booleans, Embeddings, Floats, Integers, Labels, as_embeddings, as_labels, as_positions
 from eml.retrieval.positive_counts import PositiveCounts
-from eml.retrieval.similarity import BLOCK, TILE, UnitRows, check_sizes, similarity_tiles
+from eml.retrieval.similarity import BLOCK, TILE, UnitRows, check_sizes, similarity_tiles, unit_rows_alike
 
 OWN_ENTRIES = 1 << 20  # similarities of queries to images of their class held at once, 4 MiB in float32
 
@@ -107,7 +107,7 @@ def rank(
     _check_lengths("gallery", len(gallery), labels=labels[1], groups=groups and groups[1])
     check_sizes(queries, gallery)
     device = gallery.device if device is None else device
-    query_rows, gallery_rows = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
+    query_rows, gallery_rows = unit_rows_alike(queries, gallery, device)
     return _RankingProblem(query_rows, labels[0], gallery_rows, labels[1], itself, groups).rankings()
 
 

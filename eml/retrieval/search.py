@@ -97,7 +97,9 @@ def nearest(
     for first in range(0, len(queries), TILE):
         part = slice(first, first + TILE)
         own = torch.from_numpy(itself[part]).to(gallery_rows.device)
-        indices[part, :count], values[part, :count] = _nearest(query_rows[part], gallery_rows, own, count, searches)
+        indices[part, :count], values[part, :count] = _nearest(
+            query_rows.exactly(part), gallery_rows, own, count, searches
+        )
     return Neighbours(indices, values)
 
 
@@ -111,7 +113,7 @@ def _check_search(k: int, engine: str | None) -> None:
 
 def _first_search(engine: Engine, gallery: UnitRows, dtype: torch.dtype, k: int) -> CandidateSearch:
     full = torch.promote_types(dtype, torch.float32) if engine == "exact" else torch.float32
-    bound = gallery.size * torch.finfo(full).eps  # of a sum of D products
+    bound = (gallery.size + 2) * torch.finfo(full).eps  # of a sum of D products, and of both unit vectors
     count = min(len(gallery), k + max(8, k // 8) + 1)
     match engine:
         case "exact":
@@ -127,7 +129,7 @@ def _first_search(engine: Engine, gallery: UnitRows, dtype: torch.dtype, k: int)
 def _second_search(gallery: UnitRows, k: int) -> CandidateSearch:
     """Return the search for queries with many neighbours that are nearly as near."""
     count = min(len(gallery), k + AS_NEAR)
-    return CandidateSearch(_select_in_tiles(gallery, torch.float64), count, gallery.size * EXACT)
+    return CandidateSearch(_select_in_tiles(gallery, torch.float64), count, (gallery.size + 2) * EXACT)
 
 
 def _nearest(
@@ -180,8 +182,8 @@ def _compare(queries: Tensor, gallery: UnitRows, candidates: Tensor, itself: Ten
     for rows in torch.arange(len(queries), device=queries.device).split(max(1, PAIRS // candidates.shape[1])):
         for columns in torch.arange(candidates.shape[1], device=queries.device).split(PAIRS):
             part = ordered[rows][:, columns]
-            vectors = gallery[part.flatten().to(gallery.embeddings.device)].double().view(*part.shape, gallery.size)
-            values[rows[:, None], columns] = (vectors * queries[rows].double().unsqueeze(1)).sum(2)
+            vectors = gallery.exactly(part.flatten().to(gallery.embeddings.device)).view(*part.shape, gallery.size)
+            values[rows[:, None], columns] = (vectors * queries[rows].unsqueeze(1)).sum(2)
     values[ordered == itself.unsqueeze(1)] = -torch.inf
     values, order = values.sort(dim=1, descending=True, stable=True)
     return values[:, :k], ordered.gather(1, order)[:, :k]

@@ -15,22 +15,33 @@ TILE, BLOCK = 1024, 1024  # queries, gallery images: 4 MiB of similarities at on
 KERNEL = 64  # a multiple of the columns that matrix kernels compute at once, so that all columns go the same way
 UNIT = 1e-6  # vectors whose length is within this of 1 are not divided by it
 SHORT = 1e-15  # squares of shorter vectors, and of those beyond 1.8e19, lose bits or leave float32
+CLOSE = 0.01  # vectors whose mean cosine is nearer to 1 differ by too few bits of float32
 PAIR_ENTRIES = 1 << 22  # similarities of pairs at once: 16 MiB in float32, some 100 MiB with what counting needs
 
 
 class UnitRows:
     """The rows of a matrix as unit vectors, normalised when they are read.
 
+    They are in the embeddings' precision, at least float32. Where the vectors point to nearly the same place, as those
+    of a network that has collapsed, float32 would rank them by rounding: they are in float64 then (`dtype`).
+
     Args:
         embeddings: (N, D), of any length but 0.
         name: What to call the embeddings in errors.
         device: Where to compute, by default where the embeddings are.
+        dtype: Precision of the vectors, float32 or float64, in place of the one that fits them.
 
     Raises:
         DataError: The embeddings are not a matrix of real numbers, or some are NaN, infinite or zero.
     """
 
-    def __init__(self, embeddings: Embeddings, name: str, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        name: str,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         embeddings = as_embeddings(embeddings, name)
         self.embeddings = embeddings
         self.dtype = torch.promote_types(embeddings.dtype, torch.float32)  # half precision holds no unit vector
@@ -48,6 +59,18 @@ class UnitRows:
             )
         are_unit = len(lengths) == 0 or bool((lengths - 1).abs().max() < UNIT)
         self.lengths = None if are_unit else lengths.unsqueeze(1)
+        if dtype is not None:
+            self.dtype = dtype
+        elif self.dtype == torch.float32 and self._are_close():
+            self.dtype = torch.float64
+
+    def _are_close(self) -> bool:
+        """Return whether the mean cosine of all pairs is above 1 − CLOSE: ‖mean unit vector‖²."""
+        if len(self) < 2:
+            return False
+        total = sum(part.double().sum(0) for part in self.blocks())
+        assert isinstance(total, Tensor)
+        return bool((total / len(self)).square().sum() > 1 - CLOSE)
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -64,8 +87,17 @@ class UnitRows:
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """Return (n, D) unit vectors on the device; those of half precision or integers in float32."""
+        return self.exactly(rows) if self.dtype == torch.float64 else self._in_own_precision(rows)
+
+    def _in_own_precision(self, rows: slice | Tensor) -> Tensor:
         part = self.embeddings[rows].to(self.dtype)
         return (part if self.lengths is None else part / self.lengths[rows]).to(self.device)
+
+    def exactly(self, rows: slice | Tensor) -> Tensor:
+        """Return (n, D) unit vectors in float64, of the embeddings as they are."""
+        part = self.embeddings[rows].to(self.device).double()
+        unit: Tensor = part / torch.linalg.vector_norm(part, dim=1, keepdim=True)
+        return unit
 
     def select(self, positions: Integers) -> Tensor:
         """Return the (n, D) unit vectors at some positions (n,)."""
@@ -82,6 +114,13 @@ def check_sizes(queries: Tensor, gallery: Tensor) -> None:
     if queries.shape[1:] != gallery.shape[1:]:
         shapes = f"{tuple(queries.shape)} and {tuple(gallery.shape)}"
         raise DataError(f"query and gallery embeddings must be of one size, got {shapes}", code="wrong-shape")
+
+
+def unit_rows_alike(queries: Tensor, gallery: Tensor, device: torch.device) -> tuple[UnitRows, UnitRows]:
+    """Return the unit vectors of queries (Q, D) and gallery (N, D) in one precision, the finer of the two."""
+    rows = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
+    finer = torch.promote_types(rows[0].dtype, rows[1].dtype)
+    return UnitRows(queries, "query", device, finer), UnitRows(gallery, "gallery", device, finer)
 
 
 def unit_length(embeddings: Embeddings) -> Tensor:
@@ -124,7 +163,8 @@ def similarity_tiles(
     tile = queries.new_empty(len(queries), gallery.width) if columns is None else None  # new memory costs page faults
     for first in range(0, count, width):
         rows = slice(first, first + width)
-        block = (gallery[rows] if positions is None else gallery.select(positions[rows])).to(dtype)
+        chosen = rows if positions is None else torch.tensor(positions[rows], device=gallery.embeddings.device)
+        block = gallery.exactly(chosen) if dtype == torch.float64 else gallery[chosen].to(dtype)
         if tile is None:
             yield first, product(queries, block)
         else:

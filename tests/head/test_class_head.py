@@ -78,16 +78,16 @@ def test_correct_counts_samples_whose_class_is_nearest_before_the_margin() -> No
 
 @pytest.mark.parametrize("mode", [{"type": "dense"}, {"type": "tiled", "tile": 64}])
 @pytest.mark.parametrize("product", ["full", "bfloat16"])
+@pytest.mark.parametrize("size", [16, 384])
 def test_a_class_that_ties_with_another_is_never_correct_whatever_the_rounding(
-    mode: dict[str, object], product: str
+    mode: dict[str, object], product: str, size: int
 ) -> None:
-    """200 classes of one direction: the row-wise product of the target and the matrix product round differently."""
+    """Every class has a twin: the row-wise product of the target and the matrix product round differently."""
     torch.manual_seed(0)
     config = HeadConfig.model_validate({"mode": mode, "product": product})
-    row = torch.randn(1, 384)
-    head = ClassHead(ArcFace(), 200, 384, config, class_weights=(row * torch.rand(200, 1)).requires_grad_())
-    terms = head(row + torch.randn(64, 384), torch.arange(64))
-    assert not terms.correct.any()
+    rows = torch.randn(100, size).repeat(2, 1)
+    head = ClassHead(ArcFace(), 200, size, config, class_weights=rows.requires_grad_())
+    assert not head(rows[:100].detach() + torch.randn(100, size) / 4, torch.arange(100)).correct.any()
 
 
 @pytest.mark.parametrize("length", [1e-8, 1.0, 1e19, 1e25, 3e37])

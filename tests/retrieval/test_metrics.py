@@ -12,6 +12,7 @@ from eml.retrieval import positive_counts, ranking
 from eml.retrieval import similarity as similarity_module
 from eml.retrieval.metrics import all_metrics, metric_key, summarise
 from eml.retrieval.ranking import rank
+from eml.retrieval.search import nearest
 
 
 def by_loop(queries, query_labels, gallery, gallery_labels, itself, query_groups=None, gallery_groups=None):
@@ -199,6 +200,7 @@ LARGE_CLASS = """
 import resource, numpy as np, torch
 from eml.retrieval.metrics import all_metrics, metric_key, summarise
 from eml.retrieval.ranking import rank
+from eml.retrieval.search import nearest
 rows, labels = torch.randn(8000, 16), np.zeros(8000, np.int64)
 summarise(rank(rows[:200], np.arange(200) // 2))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -260,3 +262,25 @@ def test_labels_and_positions_that_do_not_fit_are_named(labels: list, itself: li
         list(rank(rows.to(torch.complex64), [0, 0, 1, 1]))
     with pytest.raises(DataError, match="labels of queries and gallery must both be numbers or both be text"):
         list(rank(rows, list("aabb"), rows, [0, 0, 1, 1]))
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-4])
+def test_a_network_that_has_nearly_collapsed_is_ranked_by_its_values_and_not_by_rounding(spread: float) -> None:
+    """Cosines that differ by less than a bit of float32 decide: the ranks are those of float64."""
+    random = np.random.default_rng(0)
+    labels = np.arange(400) % 40
+    centres, place = random.normal(size=(40, 64)), random.normal(size=(1, 64))
+    rows = (place + spread * (centres[labels] / 2 + random.normal(size=(400, 64)))).astype(np.float32)
+    unit = rows.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -np.inf)
+    order = np.argsort(-cosines, axis=1, kind="stable")
+    others = order[:, :-1]  # the image itself is last
+    expected = {row: 1 + np.flatnonzero(labels[others[row]] == labels[row]) for row in range(400)}
+    for part in rank(rows, labels):
+        got = np.split(part.ranks, np.cumsum(part.positives)[:-1])
+        for row, ranks in zip(part.queries, got, strict=True):
+            assert ranks.tolist() == expected[row].tolist()
+    found = nearest(torch.from_numpy(rows), rows, 3, itself=np.arange(400))
+    assert np.array_equal(found.indices, order[:, :3])

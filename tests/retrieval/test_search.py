@@ -41,7 +41,7 @@ def test_nearest_equals_a_sort_in_float64(name, rows, engine, monkeypatch) -> No
     monkeypatch.setattr(search, "AS_NEAR", 3)
     itself = np.arange(150)
     itself[:7] = -1
-    unit = similarity.UnitRows(rows, "query")[:]
+    unit = torch.nn.functional.normalize(rows.double())
     for k in (1, 5, 149, 150):
         found = nearest(rows, rows, k, itself=itself, engine=engine)
         assert found.indices.tolist() == by_sort(unit, unit, k, itself).tolist(), k
