@@ -32,6 +32,11 @@ def image_keys(table: Table, frame: pd.DataFrame, progress: Callable[[int], None
     Raises:
         DataError: A file that has to be read cannot be read.
     """
+    return mix_boxes(file_keys(table, frame, progress), frame)
+
+
+def file_keys(table: Table, frame: pd.DataFrame, progress: Callable[[int], None] | None = None) -> Keys:
+    """Return (N,) keys of the files of rows, equal for all boxes of a file; as `image_keys` else."""
     recorded = has_content(frame)
     keys = np.zeros(len(frame), np.uint64)
     if recorded.any():
@@ -39,6 +44,12 @@ def image_keys(table: Table, frame: pd.DataFrame, progress: Callable[[int], None
     if not recorded.all():
         places, names = pd.factorize(frame["file_name"].to_numpy(object)[~recorded])
         keys[~recorded] = _keys_of_files(table, [str(name) for name in names], progress)[places]
+    return keys
+
+
+def mix_boxes(keys: Keys, frame: pd.DataFrame) -> Keys:
+    """Return the keys of files (N,) mixed with the corners of the rows that are boxes."""
+    keys = keys.copy()
     boxes = boxed(frame).to_numpy(bool)
     if boxes.any():
         keys[boxes] = _mix(keys[boxes], frame.loc[boxes, list(BOX)].to_numpy(np.int64))

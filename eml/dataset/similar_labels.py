@@ -32,6 +32,12 @@ def canonical(label: str) -> str:
     return label if label.isascii() else unicodedata.normalize("NFC", label)
 
 
+def labels_among(labels: Iterable[str], trained: Iterable[str]) -> set[str]:
+    """Return those of `labels` that are among the trained ones, in whichever Unicode form either is written."""
+    known = {canonical(label) for label in trained}
+    return {label for label in labels if canonical(label) in known}
+
+
 def reading_of(label: str) -> str:
     """Return a text that is equal for labels that a reader could not tell apart.
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eml.dataset.similar_labels import canonical
 from eml.errors import DataError
 from eml.evaluation.class_changes import ClassChange, gained_and_lost
 from eml.evaluation.evaluate import Evaluation
@@ -192,10 +193,11 @@ def _has_same_rows(evaluation: Evaluation, against: Evaluation) -> bool:
     a, b = evaluation.retrieval, against.retrieval
     if len(a.frame) != len(b.frame) or a.protocol != b.protocol:
         return False
-    columns = all(
-        np.array_equal(a.frame[name].to_numpy(object), b.frame[name].to_numpy(object))
-        for name in ("label", "file_name")
+    first, second = (
+        [frame["file_name"].tolist(), [canonical(str(label)) for label in frame["label"]]]
+        for frame in (a.frame, b.frame)
     )
+    columns = first == second
     arrays = ((a.queries, b.queries), (a.gallery, b.gallery), (a.groups, b.groups), (a.within, b.within))
     # With equal protocols both have groups, or neither.
     return columns and all(x is None or y is None or np.array_equal(x, y) for x, y in arrays)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from eml.dataset.image_keys import Keys, image_keys, is_known
-from eml.dataset.similar_labels import canonical, similar_to_trained_line
+from eml.dataset.similar_labels import labels_among, similar_to_trained_line
 from eml.dataset.table import Table
 from eml.models.trained_on import KNOWN, PARTLY_KNOWN, PRETRAINED, STATUSES, UNKNOWN, TrainedOn
 from eml.progress import Report
@@ -219,8 +219,7 @@ def _overlap(
         classes |= labels
         if record is not None:
             known.append(record)
-            composed = {canonical(label) for label in record.classes}
-            trained_classes |= {label for label in labels if canonical(label) in composed}
+            trained_classes |= labels_among(labels, record.classes)
         if record is None or record.images is None:
             images = None
         elif len(own):

@@ -4,9 +4,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.image_keys import image_keys, is_known
+from eml.dataset.columns import BOX, boxed
+from eml.dataset.image_keys import file_keys, has_content, image_keys, is_known, mix_boxes
+from eml.dataset.similar_labels import labels_among
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.models.trained_on import KNOWN as KNOWN_RECORD
@@ -27,6 +30,7 @@ class Question:
         queries_trained_on: Those of them that are images that were trained on.
         is_recorded: Whether all images that were trained on are known; those of the run that training started from may
             not be.
+        queries_of_trained_photos: Those of the other queries of whose photos other boxes were trained on.
     """
 
     classes: int
@@ -34,11 +38,16 @@ class Question:
     queries: int
     queries_trained_on: int
     is_recorded: bool = True
+    queries_of_trained_photos: int = 0
 
     @property
     def text(self) -> str:
         """The question in a few words, such as `unseen classes`."""
-        return self._text() if self.is_recorded else f"{self._text()}, as far as is recorded"
+        text = self._text()
+        if self.queries_of_trained_photos:
+            count = f"{self.queries_of_trained_photos:,} of {self.queries:,}"
+            text = f"{text}, with other boxes of the same photos trained on ({count})"
+        return text if self.is_recorded else f"{text}, as far as is recorded"
 
     def _text(self) -> str:
         if self.classes_trained_on == 0:
@@ -57,8 +66,8 @@ class Question:
 def question_of(images: RetrievalSet, table: Table, trained: Table, earlier: TrainedOn | None = None) -> Question:
     """Compare a validation set with the images that are trained on.
 
-    A class is trained on if its label is, or if one of its images is. An image is the same if it is the same file or
-    has the same content hash.
+    A class is trained on if its label is, in any Unicode form, or if one of its images is. An image is the same if it
+    is the same file, or has the same content hash, and is the same box of it.
 
     Args:
         images: The set.
@@ -67,16 +76,23 @@ def question_of(images: RetrievalSet, table: Table, trained: Table, earlier: Tra
         earlier: What the network was trained on before, if training starts from another run.
     """
     labels = images.frame["label"].to_numpy(object)
-    same = _same_images(images, table, trained)
+    same, same_photo = _same_images(images.frame, table, trained)
     known = _labels_of(trained)
     if earlier is not None:
         known |= earlier.classes
         same |= is_known(image_keys(table, images.frame), earlier.keys) if len(earlier.keys) else False
-    trained_labels = set(labels[same]) | {label for label in set(labels.tolist()) if label in known}
+    trained_labels = set(labels[same]) | labels_among(set(labels.tolist()), known)
     is_recorded = earlier is None or earlier.status in (KNOWN_RECORD, PRETRAINED)
     counted = images.queries[_has_positive(images)]
     classes = set(labels[counted].tolist())
-    return Question(len(classes), len(classes & trained_labels), len(counted), int(same[counted].sum()), is_recorded)
+    return Question(
+        classes=len(classes),
+        classes_trained_on=len(classes & trained_labels),
+        queries=len(counted),
+        queries_trained_on=int(same[counted].sum()),
+        queries_of_trained_photos=int((same_photo & ~same)[counted].sum()),
+        is_recorded=is_recorded,
+    )
 
 
 def _labels_of(trained: Table) -> set[str]:
@@ -92,12 +108,28 @@ def _has_positive(images: RetrievalSet) -> NDArray[np.bool_]:
     return np.asarray(in_gallery[images.labels[images.queries]] - itself > 0)
 
 
-def _same_images(images: RetrievalSet, table: Table, trained: Table) -> NDArray[np.bool_]:
-    """(N,) whether an image of the set is one that is trained on."""
-    frame, rows = images.frame, trained.frame
-    paths = {str(trained.root.absolute() / name) for name in rows["file_name"]}
-    same = np.array([str(table.root.absolute() / name) in paths for name in frame["file_name"]], bool)
-    if "content" in frame and "content" in rows:
-        contents = set(rows["content"].dropna().astype(str)) - {""}
-        same |= frame["content"].astype(str).isin(contents).to_numpy()
-    return same
+def _same_images(frame: pd.DataFrame, table: Table, trained: Table) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return (N,) whether a row is an image that is trained on, and (N,) whether its photo is, in whichever boxes."""
+    photos, trained_photos = _paths(table, frame), _paths(trained, trained.frame)
+    same_photo = photos.isin(trained_photos).to_numpy(bool, copy=True)
+    same = (photos + _corners(frame)).isin(trained_photos + _corners(trained.frame)).to_numpy(bool, copy=True)
+    hashed, trained_hashed = has_content(frame), has_content(trained.frame)
+    if hashed.any() and trained_hashed.any():
+        own, others = frame[hashed], trained.frame[trained_hashed]
+        keys, known = file_keys(table, own), file_keys(trained, others)
+        same_photo[hashed] |= is_known(keys, np.unique(known))
+        same[hashed] |= is_known(mix_boxes(keys, own), np.unique(mix_boxes(known, others)))
+    return same, same_photo
+
+
+def _paths(table: Table, frame: pd.DataFrame) -> "pd.Series[str]":
+    root = table.root.absolute()
+    return pd.Series([str(root / name) for name in frame["file_name"]], index=frame.index, dtype=object)
+
+
+def _corners(frame: pd.DataFrame) -> "pd.Series[str]":
+    """Return a text of each row's corners that no path ends in, empty for a whole image."""
+    corners, boxes = np.full(len(frame), "", object), boxed(frame).to_numpy(bool)
+    if boxes.any():
+        corners[boxes] = [f"\0{box}" for box in frame.loc[boxes, list(BOX)].to_numpy(np.int64).tolist()]
+    return pd.Series(corners, index=frame.index)

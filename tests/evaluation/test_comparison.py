@@ -112,6 +112,15 @@ def test_queries_of_a_changed_class_went_its_way_and_have_their_first_neighbours
                     assert neighbour.file_name == f"{neighbour.row}.png"
 
 
+def test_labels_in_another_unicode_form_are_the_same() -> None:
+    composed, decomposed = (
+        replace(TABLE, frame=TABLE.frame.assign(label=[f"{letter}{label}" for label in LABELS]))
+        for letter in ("\u00fc", "u\u0308")
+    )
+    a, b = (evaluate_embeddings("model", embeddings(1.0), table) for table in (composed, decomposed))
+    assert compare(a, b).alike
+
+
 def test_other_images_are_refused(tmp_path: Path) -> None:
     one = evaluated(1.0)
     with pytest.raises(DataError, match=r"needs the same images .* their images, labels or protocols differ"):

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from eml.dataset.image_keys import image_keys
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import build_retrieval_set
+from eml.evaluation.trained_overlap import OverlapCounter
 from eml.models.trained_on import TrainedOn, trained_on
 from eml.training.data import training_data
 from eml.training.question import KNOWN, UNSEEN, Question, question_of
@@ -55,9 +57,39 @@ def test_another_table_asks_by_the_classes_of_the_queries_that_have_an_answer() 
 
 def test_images_that_were_trained_on_are_no_new_images() -> None:
     assert of_others(rows("aabbcc"), root="photos").text == "images that were trained on (4 of 6)"
-    trained = Table(rows("aabb").assign(content=["1", "2", "3", ""]), Path("photos"))
-    copies = rows("xxyy").assign(content=["1", "9", "", ""])
+    trained = Table(rows("aabb").assign(content=[32 * "1", 32 * "2", 32 * "3", ""]), Path("photos"))
+    copies = rows("xxyy").assign(content=[32 * "1", 32 * "9", "", ""])
     assert of_others(copies, trained=trained) == Question(2, 1, 4, 1), "x is a trained class under another name"
+
+
+def test_a_label_in_another_unicode_form_is_the_same_class() -> None:
+    trained = Table(rows("aabb").assign(label=["Mu\u0308ller", "Mu\u0308ller", "other", "other"]), Path("photos"))
+    composed = rows("aabb").assign(label=["M\u00fcller", "M\u00fcller", "neu", "neu"])
+    question = of_others(composed, trained=trained)
+    assert (question.classes_trained_on, question.classes) == (1, 2)
+    before = trained_on(["Mu\u0308ller"], np.zeros(0, np.uint64))
+    table = Table(composed, Path("others"))
+    images = build_retrieval_set(composed, "others")
+    assert question_of(images, table, Table(rows("xx"), Path("photos")), before).classes_trained_on == 1
+
+
+@pytest.mark.parametrize("content", [None, 32 * "1"], ids=["by path", "by content"])
+def test_other_boxes_of_the_same_photos_are_new_images_and_are_told(content: str | None) -> None:
+    def boxes(left: list[int], labels: str) -> pd.DataFrame:
+        frame = pd.DataFrame({"label": list(labels), "file_name": f"{labels if content else 'a'}.png"})
+        frame = frame.assign(x_1=left, y_1=0, x_2=np.array(left) + 5, y_2=5)
+        return frame.assign(content=content) if content else frame
+
+    trained, own = Table(boxes([0, 10], "aa"), Path("photos")), boxes([20, 30, 40, 50], "bbcc")
+    question = of_others(own, root="photos", trained=trained)
+    assert question == Question(2, 0, 4, 0, queries_of_trained_photos=4)
+    assert question.text == f"{UNSEEN}, with other boxes of the same photos trained on (4 of 4)"
+    same = of_others(boxes([10, 30, 40, 50], "bbcc"), root="photos", trained=trained)
+    assert same == Question(2, 1, 4, 1, queries_of_trained_photos=3), "the same box is the same image"
+    if content:
+        record, table = trained_on(["a"], image_keys(trained, trained.frame)), Table(own, Path("photos"))
+        assert OverlapCounter().count(record, table, own).images == question.queries_trained_on == 0
+        assert question_of(build_retrieval_set(own, "own"), table, trained, record) == question
 
 
 def test_labels_kept_apart_count_without_the_name_of_their_table() -> None:
