@@ -246,6 +246,14 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def digest_of(path: Path) -> str | None:
+    """Return `digest`, or None for what is no file that can be read."""
+    try:
+        return digest(path) if path.is_file() else None
+    except OSError:
+        return None
+
+
 def text_digest(text: str) -> str:
     """Return blake2b-128 of the text as UTF-8, as 32 hex digits."""
     return bytes_digest(text.encode())

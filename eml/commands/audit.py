@@ -162,8 +162,9 @@ def audit(config: AuditConfig, caller: Caller) -> AuditResult:
             {config.out: findings.pairs},
             command=caller.command or "eml audit",
             root=tables[0].root,
-            inputs=inputs,
+            inputs={path: read for table in tables for path, read in table.inputs.items()},
             overwrite=config.overwrite,
+            warn=caller.warn,
         )
     meant = config.test is None or config.same_classes
     return AuditResult(

@@ -148,7 +148,9 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     from eml.dataset.sidecar import remove_outdated
     from eml.dataset.table import check_outputs, write_tables
     from eml.dataset.unknown_label import unknown_label_notes
+    from eml.files import digest_of
 
+    lists = {path: digest_of(path) or "" for path in config.exclude}  # before they are read
     excluded = {path: read_exclusions(path) for path in config.exclude}
     duplicates, rules = _rules(config, excluded)
     rules.check()
@@ -164,7 +166,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
         report=caller.note,
         progress=caller.progress,
     )
-    paths, inputs = _outputs(config, folder, table.suffix), [table.source, *excluded]
+    paths, inputs = _outputs(config, folder, table.suffix), {**table.inputs, **lists}
     check_outputs(paths, inputs=inputs, overwrite=config.overwrite)  # before the work, not after it
     filtered = filter_table(table, rules, caller.progress)
     frames = dict(zip(paths, (filtered.kept, filtered.removed, filtered.conflicts), strict=False))
@@ -175,6 +177,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
         inputs=inputs,
         overwrite=config.overwrite,
         notes=unknown_label_notes(table),
+        warn=caller.warn,
     )
     return FilterResult(
         table=table,

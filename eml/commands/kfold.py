@@ -156,9 +156,10 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         {path: frame},
         command=caller.command or "eml kfold",
         root=table.root,
-        inputs=[table.source],
+        inputs=table.inputs,
         overwrite=config.overwrite,
         notes=sidecar_notes(groups, table),
+        warn=caller.warn,
     )
     if "fold" in table.frame.columns:
         kept = " but for its rows of -2" if (table.frame["fold"] == -2).any() else ""

@@ -126,9 +126,10 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
         {path: merged.table.frame},
         command=caller.command or "eml merge",
         root=merged.table.root,
-        inputs=inputs,
+        inputs=merged.table.inputs,
         overwrite=config.overwrite,
         notes=unknown_label_notes(merged.table),
+        warn=caller.warn,
     )
     return MergeResult(
         merged=merged,

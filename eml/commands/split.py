@@ -201,9 +201,10 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
         frames,
         command=caller.command or "eml split",
         root=table.root,
-        inputs=[table.source],
+        inputs=table.inputs,
         overwrite=config.overwrite,
         notes=sidecar_notes(groups, table),
+        warn=caller.warn,
     )
     return SplitResult(
         table=table,

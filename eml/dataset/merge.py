@@ -168,7 +168,8 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
             "without the column content, images that are in two datasets cannot be detected; eml scan writes it"
         )
     files = tuple(file for table in tables.values() for file in (table.parts or ((table.path,) if table.path else ())))
-    merged = Table(frame, root, parts=files, unknown_label=unknown_label)
+    inputs = {file: read for table in tables.values() for file, read in table.inputs.items()}
+    merged = Table(frame, root, parts=files, unknown_label=unknown_label, inputs=inputs)
     return MergedDatasets(merged, notes, shared_labels, shared)
 
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from typing import Any
 
 from eml.config.text import shown
 from eml.errors import DataError
-from eml.files import NO_PATH, digest, is_path, moved_along, write_json
+from eml.files import NO_PATH, digest, digest_of, is_path, moved_along, write_json
 from eml.json_files import is_json_with, read_json
 
 UNKNOWN_LABEL = "unknown_label"
@@ -91,7 +91,7 @@ def is_sidecar(path: Path) -> bool:
 
 
 def write_sidecar(
-    table: Path, written: Path, *, command: str, root: Path, inputs: Iterable[Path], notes: Mapping[str, Any] | None
+    table: Path, written: Path, *, command: str, root: Path, inputs: Collection[Path], notes: Mapping[str, Any] | None
 ) -> None:
     """Write the sidecar of `table`, whose bytes lie in `written` and are moved there next."""
     sidecars = describe({table: written}, command=command, root=root, inputs=inputs, notes=notes)
@@ -103,7 +103,7 @@ def describe(
     *,
     command: str,
     root: Path,
-    inputs: Iterable[Path] = (),
+    inputs: Collection[Path] = (),
     notes: Mapping[str, Any] | None = None,
 ) -> dict[Path, Sidecar]:
     """Return the sidecar of each table of one command.
@@ -112,11 +112,12 @@ def describe(
         written: Table → the file that holds its bytes and is moved there next.
         command: The command line that wrote the tables.
         root: The folder of their images.
-        inputs: The files that were read for them.
+        inputs: The files that were read for them; a mapping also holds the digest that each had when it was read.
         notes: What later commands should know of the tables.
     """
     digests = {table: digest(file) for table, file in written.items()}
-    recorded = [(path, digest(path)) for path in inputs]
+    read = inputs if isinstance(inputs, Mapping) else {}
+    recorded = [(path, read.get(path) or digest(path)) for path in inputs]
     created, identifier = datetime.now(UTC).isoformat(), uuid.uuid4().hex
     sidecars = {}
     for table in written:
@@ -137,6 +138,16 @@ def describe(
             siblings={path.name: value for path, value in digests.items() if path != table and path.parent == folder},
         )
     return sidecars
+
+
+def changed_since_read(inputs: Collection[Path]) -> list[str]:
+    """Return a line for each input that no longer has the digest with which it was read, where that is known."""
+    read = inputs if isinstance(inputs, Mapping) else {}
+    return [
+        f"{path}: was changed while the command ran, and the result is of what it held before. Run the command again"
+        for path, value in read.items()
+        if digest_of(path) != value
+    ]
 
 
 def written_by_eml(table: Path) -> bool:

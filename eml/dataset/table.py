@@ -4,8 +4,8 @@
 """
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from eml.dataset.columns import KNOWN, REQUIRED, parse_columns, repeated_rows
 from eml.dataset.oml_tables import OML, OML_NOTE, from_oml, is_oml, missing_columns
 from eml.dataset.problems import RowProblems, at_lines, column_names, file_problems, path_problems
 from eml.dataset.sidecar import (
+    changed_since_read,
     describe,
     is_sidecar,
     recorded_root,
@@ -28,7 +29,8 @@ from eml.dataset.sidecar import (
 )
 from eml.dataset.table_files import NO_PYARROW, PARQUET, is_parquet, read_frame
 from eml.errors import DataError, OutputError, Problem
-from eml.files import digest, json_text, not_writable, text_digest, unwritable, whole_files
+from eml.files import digest, digest_of, json_text, not_writable, text_digest, unwritable, whole_files
+from eml.progress import Report
 
 SUFFIXES = (".csv", PARQUET)  # of the tables that eml writes
 
@@ -48,6 +50,8 @@ class Table:
     """How the table differs from its file, a line each."""
     unknown_label: str | None = None
     """The label of images of unknown identity, such as `new_whale`: no class, never trained on, nobody's positive."""
+    inputs: Mapping[Path, str] = field(default_factory=dict)
+    """The files that were read, each with the digest that it had then, which another program may change since."""
 
     @property
     def name(self) -> str:
@@ -83,10 +87,10 @@ class Table:
 
     @property
     def digest(self) -> str | None:
-        """The digest of the file, or of all the files that it was merged from; None for a table in no file."""
+        """The digest of the file as it was read, or of all that it was merged from; None for a table in no file."""
         if self.parts:
-            return text_digest("\n".join(digest(part) for part in self.parts))
-        return digest(self.path) if self.path else None
+            return text_digest("\n".join(self.inputs.get(part) or digest(part) for part in self.parts))
+        return (self.inputs.get(self.path) or digest(self.path)) if self.path else None
 
 
 def read_table(
@@ -103,7 +107,7 @@ def read_table(
     Raises:
         DataError: All problems (20 at most are listed), each with the table's line.
     """
-    frame, notes = read_frame(source, (*KNOWN, *OML, *columns.columns))
+    frame, notes, read = _read_unchanged(source, (*KNOWN, *OML, *columns.columns))
     frame = columns.rename(source, frame)
     if not (oml := is_oml(frame)) and not set(REQUIRED) <= set(frame.columns):
         raise DataError(f"{source}:1: {missing_columns(list(map(str, frame.columns)))}", code="missing-column")
@@ -119,7 +123,8 @@ def read_table(
     problems += path_problems(frame["file_name"], "path" if oml else columns.file_column or "file_name")
     repeated = repeated_rows(frame)
     notes += [f"{source}: {OML_NOTE}"] if oml else []
-    table = Table(frame, folder, source, notes=tuple(notes), unknown_label=recorded_unknown_label(source))
+    unknown_label = recorded_unknown_label(source)
+    table = Table(frame, folder, source, notes=tuple(notes), unknown_label=unknown_label, inputs={source: read})
     if check_files and not problems:
         absent = file_problems(frame["file_name"], table.root, list(frame["label"]))
         is_elsewhere = bool(absent) and absent[0][0] < 0  # then names are only repeated since a folder is missing
@@ -155,7 +160,7 @@ def write_table(
     *,
     command: str,
     root: Path,
-    inputs: Sequence[Path] = (),
+    inputs: Collection[Path] = (),
     overwrite: bool = False,
     notes: Mapping[str, Any] | None = None,
 ) -> Table:
@@ -169,15 +174,26 @@ def write_tables(
     *,
     command: str,
     root: Path,
-    inputs: Sequence[Path] = (),
+    inputs: Collection[Path] = (),
     overwrite: bool = False,
     notes: Mapping[str, Any] | None = None,
+    warn: Report = lambda line: None,
 ) -> list[Path]:
     """Write the tables of one command as one deed, and return the paths that were replaced.
 
     Nothing is replaced before all tables are on the disk. Then the sidecars are, which name each other's tables, then
     the tables: the first one, which should be the one that later commands read, at the end, so that it is there only
     if all are. Where a kill comes between, `eml.dataset.ancestry` sees it from any of them.
+
+    Args:
+        frames: Table → its rows.
+        command: The command line that the sidecars record.
+        root: The folder of the images.
+        inputs: The files that were read; as `Table.inputs`, with the digests that they had then. One that was changed
+            since is recorded as it was read, so that the tables count as out of date, and is warned of.
+        overwrite: Allow to replace any file.
+        notes: What later commands should know of the tables.
+        warn: Receives a line for each input that was changed since it was read.
 
     Raises:
         OutputError: By the rules of `check_outputs`, or nothing more can be written.
@@ -192,10 +208,12 @@ def write_tables(
         )
         for path, sidecar in described.items():
             temporaries[sidecars[path]].write_text(json_text(sidecar.__dict__), encoding="utf-8")
+    for line in changed_since_read(inputs):
+        warn(line)
     return replaced
 
 
-def check_outputs(paths: Sequence[Path], *, inputs: Sequence[Path] = (), overwrite: bool = False) -> list[Path]:
+def check_outputs(paths: Sequence[Path], *, inputs: Collection[Path] = (), overwrite: bool = False) -> list[Path]:
     """Return those of `paths` that exist and may be replaced: eml's own unchanged tables, or any with `overwrite`.
 
     Raises:
@@ -228,6 +246,16 @@ def check_outputs(paths: Sequence[Path], *, inputs: Sequence[Path] = (), overwri
     if problems:
         raise OutputError(problems)
     return replaced
+
+
+def _read_unchanged(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, list[str], str]:
+    """Return what `read_frame` does, and the digest of the file that it is of."""
+    before = digest_of(source)
+    frame, notes = read_frame(source, names)
+    if before is None or digest_of(source) != before:
+        text = f"{source}: was changed while it was read. Run the command again when nothing writes it"
+        raise DataError(text, code="changed-while-read")
+    return frame, notes, before
 
 
 def _root(source: Path, root: Path | None) -> Path:

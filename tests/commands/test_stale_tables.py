@@ -10,7 +10,11 @@ import pytest
 import eml
 from eml.cli.app import COMMANDS
 from eml.commands.cache import fill_cache
+from eml.dataset.ancestry import staleness
+from eml.dataset.sidecar import read_sidecar
+from eml.dataset.table import write_tables
 from eml.errors import EmlError
+from eml.files import digest
 from tests.commands.conftest import draw
 
 RUN = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "run"
@@ -93,3 +97,32 @@ def test_every_command_that_reads_a_table_refuses_one_that_is_out_of_date(
     assert new <= {tmp_path / "out"}  # nothing was written
     shutil.copy(table, photos / "mine.csv")  # a copy of it is the user's own table
     assert eml.kfold(photos / "mine.csv", k=2, by="class", out=tmp_path / "copy").table.path == photos / "mine.csv"
+
+
+@pytest.mark.parametrize("command", ["kfold", "split", "filter", "merge", "audit"])
+def test_what_is_made_of_a_table_that_is_replaced_meanwhile_is_out_of_date(
+    command: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eml.scan(images)
+    table, out = images / "dataset_info.csv", tmp_path / "out"
+    sides = (table,) if command != "merge" else ([table, draw(tmp_path / "other", classes=2, per_class=2)],)
+    settings = {"kfold": {"k": 2}, "split": {"by": "alternate"}, "filter": {"min_per_class": 2}}.get(command, {})
+    if command == "audit":
+        eml.kfold(table, k=2)
+        sides = (table := images / "folds.csv",)
+    rows = table.read_text().splitlines(keepends=True)
+    was = digest(table)
+
+    def replace_table(*args: Any, **options: Any) -> list[Path]:
+        (images / "new").write_text("".join(rows[:-2]))
+        (images / "new").replace(table)
+        return write_tables(*args, **options)
+
+    monkeypatch.setattr("eml.dataset.table.write_tables", replace_table)
+    result = getattr(eml, command)(*sides, **settings, out=out if command != "audit" else out / "pairs.csv")
+    written = result.written[0]
+    sidecar = read_sidecar(written)
+    assert sidecar is not None
+    assert sidecar.inputs[0]["digest"] == was != digest(table)
+    assert f"{table.name} was changed after {written.name} was made from it" in str(staleness(written))
+    assert [f"{table}: was changed while the command ran" in line for line in result.messages].count(True) == 1

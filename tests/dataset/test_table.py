@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from eml.dataset.pipeline import resolve
 from eml.dataset.sidecar import sidecar_path
 from eml.dataset.table import Table, check_outputs, read_file_names, read_table, write_table, write_tables
+from eml.dataset.table_files import read_frame
 from eml.errors import DataError, OutputError
+from eml.files import digest
 
 ROWS = "label,file_name\na,a/1.jpg\nb,b/1.jpg\n"
 
@@ -361,3 +364,18 @@ def test_a_pipe_is_refused_at_once_by_readers_and_commands(tmp_path: Path) -> No
     for read in (lambda: read_table(pipe), lambda: resolve(pipe, "kfold")):
         with pytest.raises(DataError, match=r"t\.csv: is a pipe or a device, not a table"):
             read()
+
+
+def test_a_table_that_is_written_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = csv(tmp_path)
+    assert read_table(source).inputs == {source: digest(source)}
+
+    def read_and_replace(*args: Any) -> Any:
+        frame = read_frame(*args)
+        csv(tmp_path, ROWS + "c,c.jpg\n")
+        return frame
+
+    monkeypatch.setattr("eml.dataset.table.read_frame", read_and_replace)
+    with pytest.raises(DataError, match="was changed while it was read") as caught:
+        read_table(source)
+    assert caught.value.code == "changed-while-read"

@@ -1,5 +1,6 @@
 """The page of a data report: one HTML file."""
 
+from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def write_page(
         OutputError: By the rules of `check_outputs`.
     """
     table = report.table
-    inputs = [table.path] if table.path and table.path.is_file() else []
+    inputs: Collection[Path] = table.inputs or ([table.path] if table.path and table.path.is_file() else [])
     replaced = check_outputs([path], inputs=inputs, overwrite=overwrite)
     names = shown_names(report)
     with progress("thumbnails", len(names)) if progress and names else nullcontext() as advance:
