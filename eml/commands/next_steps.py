@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eml.errors import CheckpointError, DataError
-from eml.files import refuse_pipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,17 +66,19 @@ def init_command(folder: Path, folds: Path) -> str | None:
 
 
 def is_table_of(config: Path, table: Path) -> bool:
-    """Return whether a config names the table, among others perhaps, or cannot be read."""
-    import yaml
+    """Return whether a config names the table, among others perhaps, or cannot be read, which `eml train` reports."""
+    from eml.config.loading import read_document
+    from eml.errors import ConfigError
 
     try:
-        refuse_pipe(config)
-        named = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["table"]
+        document = read_document(config)
+        named = document.value["data"]["table"]
         entries = named if isinstance(named, list) else [named]
         names = [entry["table"] if isinstance(entry, dict) else entry for entry in entries]
-        return table.resolve() in [(config.parent / str(name)).resolve() for name in names]
-    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):  # `eml train` reports what is wrong with it
+        paths = [os.path.realpath(config.parent / name) for name in names if isinstance(name, str)]
+    except (ConfigError, OSError, ValueError, LookupError, TypeError):
         return True
+    return bool(document.problems) or os.path.realpath(table) in paths
 
 
 def free_name(folder: Path) -> str:

@@ -39,7 +39,7 @@ def load(
         ConfigError: All problems at once, each with its file and line or its override.
     """
     path = Path(path)
-    document = _read_file(path)
+    document = read_document(path)
     if not isinstance(document.value, dict):
         raise ConfigError(f"{document.locations[()].text}: {_no_section(model, document)}", code="wrong-type")
     changes = Overrides(model, document.value, document.locations, override_name)
@@ -67,7 +67,12 @@ def _first_of(path: Path, problems: list[Problem], more: int) -> list[Problem]:
     return problems
 
 
-def _read_file(path: Path) -> Document:
+def read_document(path: Path) -> Document:
+    """Return the values of a YAML file, unchecked; its size, its depth and what its aliases make are bounded.
+
+    Raises:
+        ConfigError: There is no such file, or it is no YAML.
+    """
     if not is_path(str(path.absolute())):
         raise ConfigError(f"{shown(str(path))} is {NO_PATH}", code="missing-file")
     if path.is_dir():
