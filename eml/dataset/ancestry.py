@@ -7,7 +7,15 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from eml.dataset.sidecar import Sidecar, read_sidecar, recorded_root, sidecar_path, sources, written_after
+from eml.dataset.sidecar import (
+    Sidecar,
+    read_sidecar,
+    recorded_root,
+    sidecar_path,
+    sources,
+    written_after,
+    written_by_eml,
+)
 from eml.dataset.table import SUFFIXES
 from eml.errors import DataError
 from eml.files import digest
@@ -20,6 +28,9 @@ PIPELINE = {
     "kfold": "folds",
 }
 """Each command in order, and the table that it leaves for those after it."""
+
+OVERWRITE = "--overwrite"
+"""The option by which every command of the pipeline replaces tables that were edited by hand."""
 
 COMMAND_OF = {stem: command for command, stem in PIPELINE.items()} | {"dataset_test": "split"}
 """The stem of each table that a later command reads, and the command that writes it."""
@@ -64,18 +75,30 @@ def refuse_unwritten(table: Path) -> None:
 
 
 def run_again(table: Path) -> str:
-    """Return the advice to make a table again: the very command, where it can be run from the current folder."""
+    """Return the advice to make a table again: the very command, where it can be run from the current folder.
+
+    Where it would be refused because a table that it writes was edited by hand, it is given with `overwrite`.
+    """
     sidecar = read_sidecar(table)
     words = _words(sidecar) if sidecar else []
-    if not words:
+    if sidecar is None or not words:
         return f"run eml {COMMAND_OF.get(table.stem, 'scan')} again"
+    kept = [path.name for path in (table, *map(table.with_name, sidecar.siblings)) if _would_be_kept(path)]
+    replacing = f"to replace what is not as eml wrote it ({', '.join(kept)}), " if kept else ""
+    if kept and OVERWRITE not in words:
+        words.append(OVERWRITE)
     places = {table.parent.resolve(), *(path.resolve() for output, path, _ in sources(table) if output == table)}
     if (root := recorded_root(table)) is not None:
         places.add(root.resolve())
     line = shlex.join(words)
     if any(Path(word).resolve() in places for word in words[2:]):
-        return f"run: {line}"
-    return f"run eml {words[1]} again (it was run as: {line})"
+        return f"{replacing}run: {line}"
+    return f"{replacing}run eml {words[1]} again (it was run as: {line})"
+
+
+def _would_be_kept(table: Path) -> bool:
+    """Return whether eml would not replace the file: it was edited by hand, or eml did not write it."""
+    return table.is_file() and not written_by_eml(table)
 
 
 def tables_of(folder: Path, stem: str) -> list[Path]:
@@ -129,8 +152,8 @@ def _torn(table: Path) -> str | None:
 
 
 def _is_older(table: Path, sidecar: Sidecar) -> bool:
-    """Return whether the file is the one that the sidecar's table was to replace."""
-    before = {sidecar.replaces, sidecar.overwrites} - {None, sidecar.digest}
+    """Return whether the file is one that the sidecar's table was to replace, or that eml wrote there before."""
+    before = sidecar.written_before | ({sidecar.overwrites} - {None, sidecar.digest})
     return bool(before) and digest(table) in before
 
 

@@ -4,14 +4,14 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from eml.dataset.ancestry import PIPELINE, refuse_stale, refuse_unwritten, stale, staleness, tables_of
+from eml.dataset.ancestry import OVERWRITE, PIPELINE, refuse_stale, refuse_unwritten, stale, staleness, tables_of
 from eml.dataset.boxes import check_boxes
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.scan_settings import ScanSettings, refuse_other_level
 from eml.dataset.scanning.class_level import ClassLevel
 from eml.dataset.scanning.listing import list_files
 from eml.dataset.scanning.scan import errors_path, scan_folder
-from eml.dataset.sidecar import recorded_notes, recorded_root, sidecar_path, sources
+from eml.dataset.sidecar import edited_by_hand, recorded_notes, recorded_root, sidecar_path, sources
 from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.table import SUFFIXES, Table, check_outputs, read_file_names, read_table, write_tables
 from eml.dataset.unknown_label import unknown_label_hint, with_unknown_label
@@ -72,7 +72,7 @@ def resolve(
         path = _scan(source, out or source, ScanSettings(class_level, unknown_label), report, progress)
     elif not accept_stale:
         refuse_stale(path)
-        _refuse_changed_folders(path)
+        _refuse_changed_folders(path, report)
         refuse_other_level(path, class_level)
     elif problem := staleness(path):
         report(f"warning: {problem}")
@@ -132,15 +132,19 @@ def read_exclusions(source: Path) -> list[str]:
     return read_file_names(source)
 
 
-def test_table(folder: Path) -> Path | None:
+def test_table(folder: Path, report: Report) -> Path | None:
     """Return the table of test classes that `eml split` left in a folder, None where there is none.
+
+    Args:
+        folder: The folder.
+        report: Receives which of its files a scan table that was edited by hand leaves out.
 
     Raises:
         DataError: The table is out of date.
     """
     if tables := tables_of(folder, "dataset_test"):
         refuse_stale(tables[0])
-        _refuse_changed_folders(tables[0])
+        _refuse_changed_folders(tables[0], report)
         return tables[0]
     for suffix in SUFFIXES:
         refuse_unwritten(folder / f"dataset_test{suffix}")
@@ -161,7 +165,7 @@ def table_to_evaluate(
     Raises:
         DataError: As `resolve`, and for boxes that are not within their images.
     """
-    if root is None and columns == AS_NAMED and source.is_dir() and (test := test_table(source)):
+    if root is None and columns == AS_NAMED and source.is_dir() and (test := test_table(source, report)):
         report(f"table: {test}")
         table = resolve(test, "evaluate", unknown_label=unknown_label)
     else:
@@ -228,14 +232,18 @@ def _scan_command(folder: Path, out: Path, settings: ScanSettings) -> str:
     return shlex.join(["eml", "scan", str(folder), *elsewhere, *settings.words])
 
 
-def _refuse_changed_folders(table: Path) -> None:
-    """Raise a DataError where a folder that the table came from has other files than when it was scanned."""
+def _refuse_changed_folders(table: Path, report: Report) -> None:
+    """Raise a DataError where a folder that the table came from has other files than when it was scanned.
+
+    Of a scan table that was edited by hand nobody knows whether a file came since, or its row was taken out: such
+    files are reported.
+    """
     for path in {table: None} | {source: None for _, source, _ in sources(table)}:
         if path.stem == PIPELINE["scan"] and path.is_file() and sidecar_path(path).exists():
-            _refuse_changed_folder(path)
+            _refuse_changed_folder(path, report)
 
 
-def _refuse_changed_folder(info: Path) -> None:
+def _refuse_changed_folder(info: Path, report: Report) -> None:
     """Raise a DataError where files came or went since the scan, by name: copying a data set changes its times."""
     root = recorded_root(info)
     if root is None or not root.is_dir():
@@ -245,11 +253,20 @@ def _refuse_changed_folder(info: Path) -> None:
     unusable = set(read_file_names(errors)) if errors.is_file() else set()
     settings = ScanSettings.of_notes(recorded_notes(info))
     present = set(list_files(root, settings.level).files)
-    changes = [
-        f"{len(names):,} {kind} (the first: {min(names)!r})"
-        for kind, names in (("new", present - images - unusable), ("missing", images - present))
-        if names
-    ]
-    if changes:
-        command = _scan_command(root, info.parent, settings)
+    new, missing = present - images - unusable, images - present
+    command = _scan_command(root, info.parent, settings)
+    if edited_by_hand(info):
+        if missing:
+            reason = f"it was edited by hand, and since the scan, {_counted(missing, 'missing')}"
+            replacing = f"to replace the edited table, run: {command} {OVERWRITE}"
+            raise stale(info, f"{reason}. Take their rows out of it; or {replacing}")
+        if new:
+            report(f"{info} was edited by hand and leaves out files of its folder: {_counted(new)}")
+    elif new or missing:
+        changes = [_counted(names, kind) for kind, names in (("new", new), ("missing", missing)) if names]
         raise stale(info, f"since the scan, {' and '.join(changes)}. Run: {command}")
+
+
+def _counted(names: set[str], kind: str = "") -> str:
+    """Return `3 new (the first: 'a/1.jpg')`."""
+    return f"{len(names):,} {kind}".rstrip() + f" (the first: {min(names)!r})"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eml.dataset.ancestry import OVERWRITE
 from eml.dataset.scanning.class_level import FIRST, ClassLevel, parse_class_level
-from eml.dataset.sidecar import UNKNOWN_LABEL, recorded_notes, recorded_root, sources, unknown_label_in
+from eml.dataset.sidecar import UNKNOWN_LABEL, edited_by_hand, recorded_notes, recorded_root, sources, unknown_label_in
 from eml.dataset.table import Table
 from eml.dataset.unknown_label import with_label_if_present, with_unknown_label
 from eml.errors import DataError
@@ -85,7 +86,9 @@ def refuse_other_level(table: Path, level: ClassLevel | None) -> None:
     if before.level != level:
         text = f"{table}: was made of a scan with `class_level={before.level}`, not {level}"
         words = ["eml", "scan", str(recorded_root(scanned) or scanned.parent), "--class-level", str(level)]
-        advice = f"Scan the folder again: {shlex.join(words)}"
+        words += [OVERWRITE] if edited_by_hand(scanned) else []
+        replacing = ", and replace the table that was edited by hand" if edited_by_hand(scanned) else ""
+        advice = f"Scan the folder again{replacing}: {shlex.join(words)}"
         raise DataError(f"{text}. {advice}", code="conflicting-settings", parameter="class_level")
 
 

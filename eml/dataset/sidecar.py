@@ -15,6 +15,9 @@ from eml.errors import DataError
 from eml.files import NO_PATH, digest, digest_of, is_path, moved_along, write_json
 from eml.json_files import is_json_with, read_json
 
+EARLIER_WRITES = 50
+"""How many earlier tables of one name a sidecar remembers."""
+
 UNKNOWN_LABEL = "unknown_label"
 """The note, and the key of other files, that names the label of images of unknown identity."""
 
@@ -44,6 +47,14 @@ class Sidecar:
     """The tables that one command wrote together have the same one; None where an earlier eml wrote the table."""
     siblings: dict[str, str] = field(default_factory=dict)
     """Name and digest of the other tables that the command wrote in the same folder."""
+    earlier: list[str] = field(default_factory=list)
+    """Digests of the tables that eml wrote here before, oldest first: a copy of one that is put back is known as old,
+    and not taken for an edit of the user's."""
+
+    @property
+    def written_before(self) -> set[str]:
+        """The digests of all that eml wrote here before this table, as far as they are known."""
+        return {*self.earlier, *([] if self.replaces is None else [self.replaces])} - {self.digest}
 
 
 def sidecar_path(table: Path) -> Path:
@@ -136,6 +147,7 @@ def describe(
             folder=folder.resolve().as_posix(),
             write=identifier,
             siblings={path.name: value for path, value in digests.items() if path != table and path.parent == folder},
+            earlier=_earlier_writes(table, digests[table]),
         )
     return sidecars
 
@@ -150,11 +162,27 @@ def changed_since_read(inputs: Collection[Path]) -> list[str]:
     ]
 
 
+def _earlier_writes(table: Path, now: str) -> list[str]:
+    """Return the digests of what eml wrote to the path of `table` before, but for `now`: the last ones, each once."""
+    path = sidecar_path(table)
+    sidecar = read_sidecar(table) if is_sidecar(path) else None
+    if sidecar is None:
+        return []
+    known = [*sidecar.earlier, *([] if sidecar.replaces is None else [sidecar.replaces]), sidecar.digest]
+    latest_first = dict.fromkeys(value for value in reversed(known) if value != now)
+    return [*latest_first][:EARLIER_WRITES][::-1]
+
+
 def written_by_eml(table: Path) -> bool:
-    """Return whether the file has exactly the bytes that eml wrote."""
+    """Return whether the file has exactly the bytes that eml wrote, now or earlier."""
     if not table.is_file() or not is_sidecar(sidecar_path(table)) or (sidecar := read_sidecar(table)) is None:
         return False
-    return digest(table) in (sidecar.digest, sidecar.replaces)
+    return digest(table) in {sidecar.digest} | sidecar.written_before
+
+
+def edited_by_hand(table: Path) -> bool:
+    """Return whether eml wrote the table and its user has changed it since."""
+    return table.is_file() and is_sidecar(sidecar_path(table)) and not written_by_eml(table)
 
 
 def remove_outdated(page: Path) -> list[Path]:

@@ -168,7 +168,7 @@ runpy.run_module("eml", run_name="__main__", alter_sys=True)
 # Facts.
 
 VOLATILE = re.compile(
-    r"(^|_)(seconds|time|timings|created|date|versions?|machine|command|git_commit|digest|replaces|elapsed)(_|$)"
+    r"(^|_)(seconds|time|timings|created|date|versions?|machine|command|git_commit|digest|replaces|earlier|elapsed)(_|$)"
 )
 """Keys of JSON whose values change from run to run, or with the wording of a table."""
 NUMBER = re.compile(r"\d(?:[\d,.]*\d)?")

@@ -1,5 +1,7 @@
 """Every command that reads a table refuses one that is out of date, whether it is named or found in a folder."""
 
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 import eml
-from eml.cli.app import COMMANDS
+from eml.cli.app import COMMANDS, main
 from eml.commands.cache import fill_cache
 from eml.dataset.ancestry import staleness
 from eml.dataset.sidecar import read_sidecar
@@ -126,3 +128,85 @@ def test_what_is_made_of_a_table_that_is_replaced_meanwhile_is_out_of_date(
     assert sidecar.inputs[0]["digest"] == was != digest(table)
     assert f"{table.name} was changed after {written.name} was made from it" in str(staleness(written))
     assert [f"{table}: was changed while the command ran" in line for line in result.messages].count(True) == 1
+
+
+@pytest.fixture
+def paste(capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[int, str]]:
+    """Return a function that runs a command line, and returns its code and the command that its error advises."""
+
+    def run(line: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(shlex.split(line)[1:])
+        advised = re.search(r"[Rr]un: (eml .*)$", capsys.readouterr().err, flags=re.MULTILINE)
+        return code, advised[1] if advised and code else ""
+
+    return run
+
+
+def drop_rows(table: Path, count: int = 3) -> str:
+    """Take the last rows out by hand, and return the text that is left."""
+    text = "".join(table.read_text().splitlines(keepends=True)[:-count])
+    table.write_text(text)
+    return text
+
+
+SPLIT, KFOLD = "eml split photos --by ratio --test-ratio 0.4", "eml kfold photos --k 2"
+
+
+@pytest.fixture
+def here(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Split and fold from the folder in which the photos lie, so that the advice can be pasted there."""
+    monkeypatch.chdir(photos.parent)
+    for line in (SPLIT, KFOLD):
+        assert main(shlex.split(line)[1:]) == 0
+    return photos
+
+
+def test_the_advice_after_an_edit_of_the_scan_table_leads_on_and_keeps_the_edit(
+    here: Path, paste: Callable[[str], tuple[int, str]]
+) -> None:
+    edited = drop_rows(here / "dataset_info.csv")
+    assert paste(KFOLD) == (2, SPLIT)
+    assert [paste(line) for line in (SPLIT, KFOLD, "eml filter photos --min-size 2")] == [(0, "")] * 3
+    assert (here / "dataset_info.csv").read_text() == edited
+    rows = [len((here / name).read_text().splitlines()) - 1 for name in ("dataset_train.csv", "dataset_test.csv")]
+    assert sum(rows) == 8 * 4 - 3
+
+
+def test_the_advice_names_what_it_replaces_where_the_table_to_make_again_was_edited_too(
+    here: Path, paste: Callable[[str], tuple[int, str]]
+) -> None:
+    drop_rows(here / "dataset_info.csv")
+    drop_rows(here / "dataset_test.csv")
+    with pytest.raises(EmlError, match=r"to replace what is not as eml wrote it \(dataset_test\.csv\), run"):
+        eml.kfold(here, k=2)
+    assert paste(KFOLD) == (2, f"{SPLIT} --overwrite")
+    assert [paste(line) for line in (f"{SPLIT} --overwrite", KFOLD)] == [(0, "")] * 2
+
+
+def test_the_advice_after_an_image_of_an_edited_scan_table_went_leads_on(
+    here: Path, paste: Callable[[str], tuple[int, str]]
+) -> None:
+    drop_rows(here / "dataset_info.csv")
+    (here / "class 0" / "0.jpg").unlink()
+    assert paste("eml split photos --by alternate") == (2, "eml scan photos --overwrite")
+    lines = ("eml scan photos --overwrite", "eml split photos --by alternate", KFOLD)
+    assert [paste(line) for line in lines] == [(0, "")] * 3
+
+
+def test_a_test_table_of_two_splits_ago_is_refused_and_made_again(
+    here: Path, paste: Callable[[str], tuple[int, str]]
+) -> None:
+    test = here / "dataset_test.csv"
+    old, latest = test.read_bytes(), f"{SPLIT} --random-seed 3"
+    for line in (f"{SPLIT} --random-seed 2", latest):
+        assert paste(line) == (0, "")
+    new = test.read_bytes()
+    assert new != old
+    evaluate = "eml evaluate timm:test_resnet --weights none --image-size 32 --no-report --out evaluated"
+    train = "eml train photos/config.yaml --dry-run --set image.size=32 --set batch_size=8 --set output=run"
+    for line in (KFOLD, f"{evaluate} --data photos/dataset_test.csv", train):
+        test.write_bytes(old)
+        assert paste(line) == (2, latest)
+        assert (paste(latest), paste(line)) == ((0, ""), (0, ""))
+        assert test.read_bytes() == new

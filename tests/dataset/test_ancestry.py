@@ -109,7 +109,7 @@ def test_tables_of_0_1_0_have_no_siblings_and_are_replaced_as_one(tmp_path: Path
     train, test, classes = write(tmp_path, "a")
     for path in (train, test, classes):
         facts = json.loads(sidecar_path(path).read_text())
-        for name in ("write", "siblings", "folder", "overwrites"):
+        for name in ("write", "siblings", "folder", "overwrites", "earlier"):
             del facts[name]
         sidecar_path(path).write_text(json.dumps(facts))
     assert [reason(path) for path in (train, test, classes)] == [None] * 3
@@ -160,3 +160,37 @@ def test_a_users_file_where_a_sidecar_would_be_written_is_kept(tmp_path: Path) -
     own.write_text('{"mine": 1}')
     with pytest.raises(OutputError, match=r"dataset_train\.csv: exists and was not written by eml"):
         write(tmp_path, "a")
+
+
+def test_any_earlier_table_that_is_put_back_is_known_as_old_and_replaced(tmp_path: Path) -> None:
+    written = []
+    for label in "abcad":
+        train, test, _ = write(tmp_path, label)
+        written.append(test.read_bytes())
+        assert [reason(train), reason(test)] == [None, None]  # also where it is the same as an earlier one
+    for old in written[:-1]:
+        test.write_bytes(old)
+        for table in (train, test):
+            told = "eml split was stopped before it wrote dataset_test.csv, or an older copy was put back"
+            assert reason(table) == told
+    write(tmp_path, "e")
+    assert [reason(train), reason(test)] == [None, None]
+    test.write_bytes(written[-1] + b"c,3.jpg\n")
+    assert [reason(train), reason(test)] == [None, None]  # an edit
+    with pytest.raises(OutputError, match=r"dataset_test\.csv: exists and was changed since eml wrote it"):
+        write(tmp_path, "f")
+    write(tmp_path, "f", overwrite=True)
+    test.write_bytes(written[0])
+    assert reason(test) is not None, "the tables before the edit stay known"
+
+
+def test_the_last_earlier_tables_are_remembered_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eml.dataset.sidecar.EARLIER_WRITES", 3)
+    digests = []
+    for label in "abcbde":
+        _, test, _ = write(tmp_path, label)
+        sidecar = read_sidecar(test)
+        assert sidecar is not None
+        digests.append(sidecar.digest)
+        names = dict(zip(digests, "abcbde", strict=False))
+    assert [names[value] for value in sidecar.earlier] == ["c", "b", "d"]

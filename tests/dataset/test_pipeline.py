@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from eml.dataset import pipeline
 from eml.dataset.pipeline import resolve
 from eml.dataset.table import Table, read_table, write_table
 from eml.errors import DataError
@@ -140,3 +141,28 @@ def test_what_is_not_there_and_a_root_for_a_folder_are_reported(folder: Path) ->
     assert problem(lambda: resolve(folder / "none", "filter")) == f"{folder}/none: no such file or folder"
     message = problem(lambda: resolve(folder, "filter", folder))
     assert message == f"`root` goes with a table, and {folder} is a folder"
+
+
+def test_files_that_a_scan_table_edited_by_hand_leaves_out_are_reported(folder: Path) -> None:
+    info = resolve(folder, "filter").source
+    info.write_text(info.read_text().partition("b,b/1.png")[0])
+    lines: list[str] = []
+    for _ in range(2):
+        assert resolve(folder, "split", report=lines.append).frame["file_name"].tolist() == ["a/1.png", "a/2.png"]
+        told = f"{info} was edited by hand and leaves out files of its folder: 1 (the first: 'b/1.png')"
+        assert lines == [told, f"table: {info}"]
+        lines.clear()
+        step(read_table(info), "dataset_test.csv", "eml split")
+    assert pipeline.test_table(folder, lines.append) == folder / "dataset_test.csv"
+    assert lines == [told]
+    (folder / "a" / "2.png").unlink()
+    assert problem(lambda: resolve(folder, "filter")) == (
+        f"{info}: is out of date: it was edited by hand, and since the scan, 1 missing (the first: 'a/2.png'). Take "
+        f"their rows out of it; or to replace the edited table, run: eml scan {folder} --overwrite"
+    )
+    assert problem(lambda: resolve(folder, "filter", class_level=2)).startswith(f"{info}: is out of date")
+    image(folder, "a/2.png")
+    assert problem(lambda: resolve(folder, "filter", class_level=2)).endswith(
+        f". Scan the folder again, and replace the table that was edited by hand: eml scan {folder} --class-level 2 "
+        "--overwrite"
+    )
