@@ -136,7 +136,7 @@ def filter_table(table: Table, rules: FilterRules, progress: Progress | None = N
         small = left.map(left.value_counts()) < rules.min_per_class
         reason[small.index[small]] = SMALL_CLASS
     gone = reason != ""
-    if gone.all():
+    if (gone | table.is_unknown).all():
         raise DataError(_nothing_left(table, reason), code="nothing-left")
     removed = frame[gone].assign(reason=reason[gone], kept=twin[gone])
     kept, removed, conflicts = (part.reset_index(drop=True) for part in (frame[~gone], removed, duplicates.conflicts))
@@ -206,4 +206,6 @@ def _unknown_names(table: Table, names: Sequence[str], source: Path) -> list[str
 def _nothing_left(table: Table, reason: "pd.Series[str]") -> str:
     counts = reason.value_counts()
     removed = ", ".join(f"{counts[name]:,} {name}" for name in REASONS if name in counts)
-    return f"{table.name}: no image would be left of {len(reason):,} ({removed}). Filter less strictly"
+    unknown = int((table.is_unknown & (reason == "")).sum())
+    rest = f" but {unknown:,} with the unknown label {table.unknown_label!r}" if unknown else ""
+    return f"{table.name}: no image would be left of {len(reason):,} ({removed}){rest}. Filter less strictly"

@@ -17,7 +17,7 @@ from eml.dataset.pipeline import resolve
 from eml.dataset.problems import SHOWN, places, short_repr
 from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.table import SUFFIXES, Table
-from eml.dataset.unknown_label import with_label_if_present, with_unknown_label
+from eml.dataset.unknown_label import with_a_class, with_label_if_present, with_unknown_label
 from eml.errors import DataError, Problem
 from eml.progress import Progress, Report
 
@@ -169,7 +169,7 @@ def merge_tables(tables: Mapping[str, Table], labels: Labels = "apart") -> Merge
         )
     files = tuple(file for table in tables.values() for file in (table.parts or ((table.path,) if table.path else ())))
     inputs = {file: read for table in tables.values() for file, read in table.inputs.items()}
-    merged = Table(frame, root, parts=files, unknown_label=unknown_label, inputs=inputs)
+    merged = with_a_class(Table(frame, root, parts=files, unknown_label=unknown_label, inputs=inputs))
     return MergedDatasets(merged, notes, shared_labels, shared)
 
 

@@ -10,7 +10,7 @@ from eml.dataset.ancestry import OVERWRITE
 from eml.dataset.scanning.class_level import FIRST, ClassLevel, parse_class_level
 from eml.dataset.sidecar import UNKNOWN_LABEL, edited_by_hand, recorded_notes, recorded_root, sources, unknown_label_in
 from eml.dataset.table import Table
-from eml.dataset.unknown_label import with_label_if_present, with_unknown_label
+from eml.dataset.unknown_label import with_a_class, with_label_if_present, with_unknown_label
 from eml.errors import DataError
 from eml.progress import Report
 
@@ -74,7 +74,7 @@ class ScanSettings:
         """Return the scanned table with its unknown label; required: raise DataError where no image has it."""
         if required:
             return with_unknown_label(table, self.unknown_label)
-        return with_label_if_present(table, self.unknown_label)
+        return with_a_class(with_label_if_present(table, self.unknown_label))
 
 
 def refuse_other_level(table: Path, level: ClassLevel | None) -> None:

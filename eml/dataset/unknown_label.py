@@ -23,16 +23,27 @@ def with_unknown_label(table: Table, label: str | None) -> Table:
     """Return the table with another unknown label, "" for none; unchanged for None, which keeps what its sidecar says.
 
     Raises:
-        DataError: No row has the label.
+        DataError: No row has the label, or all have it.
     """
+    if label is None:
+        return with_a_class(table)
     if not label:
-        return table if label is None else replace(table, unknown_label=None)
+        return replace(table, unknown_label=None)
     labels = table.frame["label"].unique()
     label = next((str(name) for name in labels if canonical(name) == canonical(label)), label)
     if label not in labels and label != table.unknown_label:
         text = f"{table.name}: `unknown_label` {label!r}: no image has this label"
         raise DataError(f"{text}. {_nearest(label, labels)}", code="unknown-choice", parameter="unknown_label")
-    return replace(table, unknown_label=label)
+    return with_a_class(replace(table, unknown_label=label))
+
+
+def with_a_class(table: Table) -> Table:
+    """Return the table; raise a DataError where all of its images have the unknown label."""
+    if len(table.frame) and table.is_unknown.all():
+        text = f"{table.name}: all {len(table.frame):,} images have the unknown label {table.unknown_label!r}; there "
+        text += "is no class. Give the label of some of the images, or `unknown_label=` if it is a class"
+        raise DataError(text, code="too-few-classes", parameter="unknown_label")
+    return table
 
 
 def with_label_if_present(table: Table, label: str | None) -> Table:

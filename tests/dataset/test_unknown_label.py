@@ -1,5 +1,6 @@
 """Images of unknown identity, such as whale competitions' new_whale: no class anywhere, and kept from step to step."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,24 @@ def test_a_label_that_no_image_has_is_refused_with_the_nearest_ones(folder: Path
     assert (problem.code, problem.parameter) == ("unknown-choice", "unknown_label")
     with pytest.raises(DataError, match="Its labels: 'new_whale', 'w0', 'w1', 'w2', 'w3' …"):
         with_unknown_label(whales(), "zzzzzz")
+
+
+def test_images_that_all_have_the_unknown_label_are_refused(folder: Path) -> None:
+    only = replace(whales(classes=0, unknown=3), unknown_label=None)
+    with pytest.raises(DataError) as error:
+        with_unknown_label(only, UNKNOWN)
+    (problem,) = error.value.problems
+    assert "all 3 images have the unknown label 'new_whale'; there is no class. Give the label of some" in problem
+    assert (problem.code, problem.parameter) == ("too-few-classes", "unknown_label")
+    with pytest.raises(DataError, match="all 6 images have the unknown label"):
+        merge_tables({name: replace(only, root=Path(f"/{name}"), unknown_label=UNKNOWN) for name in "xy"})
+    with pytest.raises(DataError, match=r"left of 31 \(6 small_class\) but 25 with the unknown label 'new_whale'"):
+        filter_table(whales(classes=1), FilterRules(min_per_class=7))
+    eml.scan(folder, unknown_label=UNKNOWN)
+    for label in "abcd":
+        shutil.rmtree(folder / label)
+    with pytest.raises(DataError, match="all 9 images have the unknown label"):  # as the last scan recorded it
+        eml.scan(folder)
 
 
 def test_a_largest_class_that_reads_like_unknown_images_is_only_hinted_at(folder: Path) -> None:
