@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import eml
@@ -37,6 +38,19 @@ def test_train_returns_the_run_and_what_json_prints(
     assert facts["validation_question"] == "new images of known classes"
     printed = printed_json("train", photos / "config.yaml", *TINY, "--set", f"output={tmp_path}/b")
     assert printed == json.loads(json.dumps(result.to_dict())) | {"folder": f"{tmp_path}/b"}
+
+
+def test_the_end_of_a_run_counts_the_test_images_that_the_run_it_started_from_was_trained_on(
+    photos: Path, tmp_path: Path
+) -> None:
+    copy = pd.read_csv(photos / "dataset_test.csv").assign(label=lambda frame: "my " + frame["label"])
+    copy.to_csv(photos / "copy.csv", index=False)
+    over_copy = [*SMALL, f"data.table={photos / 'copy.csv'}", "data.fold=null", f"output={tmp_path / 'x'}"]
+    eml.train(photos / "config.yaml", overrides=over_copy)
+    start = [*SMALL, f"model.weights={tmp_path / 'x'}", f"output={tmp_path / 'y'}"]
+    result = eml.train(photos / "config.yaml", overrides=start)
+    assert isinstance(result, TrainResult)
+    assert result.unseen_classes == 0, "the run before saw their images, under other labels"
 
 
 def test_a_key_of_the_config_is_a_parameter_and_an_option(photos: Path, tmp_path: Path) -> None:
