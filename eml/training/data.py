@@ -170,7 +170,9 @@ def training_data(table: Table, fold: int | None) -> TrainingData:
 
     When the held-out fold was made by images, so that its classes are trained on, its images are the queries, and the
     training images of the same classes are the gallery. When it was made by class, its images are evaluated
-    leave-one-out. Images of unknown identity are never trained on; those of the held-out fold are in the gallery.
+    leave-one-out. Of a fold with both kinds of classes, all images are queries, and the gallery also has the held-out
+    images of each class that is not trained on, so that it is measured too. Images of unknown identity are never
+    trained on; those of the held-out fold are in the gallery.
 
     Args:
         table: With a column `fold`, unless `fold` is None.
@@ -243,10 +245,11 @@ def _validation(train: pd.DataFrame, held_out: Table) -> RetrievalSet:
     known = held_out.known.frame
     if not known["label"].isin(train["label"]).any():
         return build_retrieval_set(held_out.frame, held_out.name, unknown_label=held_out.unknown_label)
-    gallery = [train[train["label"].isin(known["label"])], held_out.frame[held_out.is_unknown]]
-    both = pd.concat([known, *gallery], ignore_index=True)
-    queries = np.arange(len(known))
-    images = RetrievalSet(both, label_codes(both), queries, np.arange(len(known), len(both)), "held-out images")
+    others = [train[train["label"].isin(known["label"])], held_out.frame[held_out.is_unknown]]
+    both = pd.concat([known, *others], ignore_index=True)
+    unseen = ~known["label"].isin(train["label"]) & known["label"].duplicated(keep=False)  # of one there is no other
+    gallery = np.concatenate([np.flatnonzero(unseen), np.arange(len(known), len(both))])
+    images = RetrievalSet(both, label_codes(both), np.arange(len(known)), gallery, "held-out images")
     return with_unknown(images, held_out.unknown_label, held_out.name)
 
 

@@ -20,7 +20,8 @@ class RunFacts:
         precision: Of the network's products, such as `bfloat16`.
         train_images: Number of images trained on.
         train_classes: Number of their classes.
-        validation_queries: Number of held-out queries, 0 without validation.
+        validation_queries: Number of held-out queries that have another image of their class to find, 0 without
+            validation.
         validation_protocol: How they are evaluated; None without validation.
         validation_question: Which question they answer, such as `unseen classes`; None without validation.
         validations: Validation set ("" for the held-out fold) → its question, with counts.
@@ -57,7 +58,7 @@ class RunFacts:
             precision=str(parts.gradient_cache.precision or torch.float32).removeprefix("torch."),
             train_images=len(data.frame),
             train_classes=len(data.classes),
-            validation_queries=len(validation.queries) if validation else 0,
+            validation_queries=questions[""].queries if "" in questions else 0,
             validation_protocol=validation.protocol if validation else None,
             validation_question=questions[""].text if "" in questions else None,
             validations={name: question.to_dict() for name, question in questions.items()},

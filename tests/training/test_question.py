@@ -43,8 +43,11 @@ def test_a_fold_of_images_asks_for_known_classes_and_a_fold_of_classes_for_unsee
     assert (by_class.text, by_class.classes, by_class.classes_trained_on) == (UNSEEN, 2, 0)
 
 
-def test_a_class_wholly_in_a_fold_of_images_has_no_answer_and_does_not_count() -> None:
-    assert of_fold("aaabbbcc", "01101100") == Question(2, 2, 2, 0)
+def test_a_class_wholly_in_a_fold_of_images_is_measured_on_its_own_images_as_an_unseen_one() -> None:
+    mixed = of_fold("aaabbbcc", "01101100")
+    assert mixed == Question(3, 2, 4, 0)
+    assert mixed.text == "known and unseen classes (2 of 3 were trained on)"
+    assert of_fold("aaabbbc", "0110110") == Question(2, 2, 2, 0), "there is no other image of c to find"
 
 
 def test_another_table_asks_by_the_classes_of_the_queries_that_have_an_answer() -> None:
