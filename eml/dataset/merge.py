@@ -10,13 +10,14 @@ import pandas as pd
 
 from eml.dataset.ancestry import PIPELINE
 from eml.dataset.column_map import AS_NAMED, ColumnMap
-from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, WHOLE_NUMBERS
+from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, BOX, FLAGS, KNOWN, WHOLE_NUMBERS
 from eml.dataset.duplicates.blank import blank_rows
 from eml.dataset.merged_labels import Labels, find_shared_labels, in_one_form, merged_unknown_label, shared_labels_note
 from eml.dataset.pipeline import resolve
 from eml.dataset.problems import SHOWN, places, short_repr
 from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.table import SUFFIXES, Table
+from eml.dataset.table_files import check_number
 from eml.dataset.unknown_label import with_a_class, with_label_if_present, with_unknown_label
 from eml.errors import DataError, Problem
 from eml.progress import Progress, Report
@@ -232,6 +233,7 @@ def _with_tests(tables: Mapping[str, Table]) -> tuple[dict[str, Table], list[str
 def _columns(tables: Mapping[str, Table]) -> tuple[list[str], list[str]]:
     """Return the columns of the merged table, in the order of first occurrence, and notes on those left out."""
     columns = list(dict.fromkeys(str(column) for table in tables.values() for column in table.frame.columns))
+    check_number(Path("the merged table"), columns, KNOWN)
     notes = []
     if "dataset" in columns:
         columns.remove("dataset")

@@ -46,6 +46,23 @@ def read_parquet(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, li
     return (pd.concat(series, axis=1) if series else pd.DataFrame()), left_out
 
 
+def parquet_columns(source: Path) -> list[str]:
+    """Return the names of the columns, of lists and structures those of what they hold.
+
+    Raises:
+        ValueError: It is not Parquet, or is damaged.
+        ImportError: pyarrow is not installed.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        schema = pyarrow.parquet.read_metadata(source).schema
+        return [schema.column(place).path for place in range(len(schema))]
+    except (pyarrow.ArrowException, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+
+
 def read_arrow(source: Path) -> Any:
     """Return a Parquet file as pyarrow's table, whose values are as it says.
 

@@ -1,36 +1,71 @@
 """The files that tables are in: CSV (UTF-8; commas, semicolons, tabs or bars) and Parquet, read as they are."""
 
+import collections
 import csv
-import sys
+import io
 import warnings
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 
-from eml.dataset.parquet_files import read_parquet
+from eml.dataset.parquet_files import parquet_columns, read_parquet
 from eml.errors import DataError
+from eml.units import MIB
 
 CSV_SUFFIXES = (".csv", ".tsv")
 PARQUET = ".parquet"
 NO_PYARROW = "Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'"
 
 DELIMITERS = ",;\t|"  # likeliest first
-FIELD_LIMIT = min(sys.maxsize, 2**31 - 1)  # characters; Python's csv refuses more than 131,072 unless it is raised
+FIELD_LIMIT = MIB  # characters of a field
+LINE_LIMIT = 8 * MIB  # characters of a line
+MOST_COLUMNS = 2_000  # beside those that the reader knows
 
 
-class CsvReader(Protocol):
-    """Python's reader of CSV."""
+class CsvRows:
+    """The records of a CSV's lines, as Python's reader gives them; line: that the latest record begins at."""
 
-    line_num: int
+    def __init__(self, source: Path, lines: Iterable[str], delimiter: str = ",") -> None:
+        """Begin before the first record; source: the file that errors name."""
+        csv.field_size_limit(FIELD_LIMIT)
+        self.source = source
+        self.line = 1
+        self._reader = csv.reader(_bounded(source, lines), delimiter=delimiter)
 
-    def __iter__(self) -> Iterator[list[str]]:
+    @property
+    def line_num(self) -> int:
+        """The line that the latest record ends at."""
+        return self._reader.line_num
+
+    def __iter__(self) -> "CsvRows":
         """Return the reader."""
+        return self
 
     def __next__(self) -> list[str]:
-        """Return the next record."""
+        """Return the next record.
+
+        Raises:
+            DataError: It is no CSV, or a field or a line is too long to be one of a table.
+        """
+        self.line = self._reader.line_num + 1
+        try:
+            return next(self._reader)
+        except csv.Error as error:
+            reason = str(error)
+            if "field larger than" in reason:
+                reason = f"a field has more than {FIELD_LIMIT:,} characters; perhaps a quotation mark is not closed"
+            raise DataError(f"{self.source}:{self.line}: {reason}", code="not-a-table") from error
+
+
+def _bounded(source: Path, lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines; a file's are not read to their end where they are too long. Raises a DataError for one."""
+    pieces = iter(lambda: lines.readline(LINE_LIMIT + 1), "") if isinstance(lines, io.TextIOBase) else lines
+    for number, line in enumerate(pieces, 1):
+        if len(line) > LINE_LIMIT:
+            text = f"{source}:{number}: has more than {LINE_LIMIT:,} characters, so it is no line of a table"
+            raise DataError(text, code="not-a-table")
+        yield line
 
 
 def is_csv(source: Path) -> bool:
@@ -48,7 +83,7 @@ def read_frame(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, list
 
     Args:
         source: The file.
-        names: Columns that are looked for. They decide between delimiters, and are never left out.
+        names: Columns that are looked for. They decide between delimiters, and are never left out nor too many.
 
     Raises:
         DataError: There is no such file, or it is not a table.
@@ -64,6 +99,7 @@ def read_frame(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, list
     try:
         if is_csv(source):
             return _read_csv(source, names), []
+        check_number(source, parquet_columns(source), names)
         frame, left_out = read_parquet(source, names)
     except ImportError as error:
         raise DataError(f"{source}: {NO_PYARROW}", code="missing-package") from error
@@ -80,30 +116,31 @@ def read_frame(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, list
     return frame, [note] if left_out else []
 
 
-def csv_rows(lines: Iterable[str], delimiter: str = ",") -> CsvReader:
-    """Return Python's reader of these lines, for fields of any length."""
-    csv.field_size_limit(FIELD_LIMIT)
-    return csv.reader(lines, delimiter=delimiter)
-
-
 def csv_records(source: Path, names: Collection[str] = ()) -> Iterator[tuple[int, list[str]]]:
     """Yield the line that each record begins at, and its fields; the first is the header. Blank lines are none."""
     delimiter = _delimiter(source, names)
-    line = 1
     with source.open(encoding=_encoding(source), newline="") as file:
-        reader = csv_rows(file, delimiter)
-        for record in reader:
+        rows = CsvRows(source, file, delimiter)
+        for record in rows:
             if len(record) > 1 or (record and record[0].strip(" \t")):
-                yield line, record
-            line = reader.line_num + 1
+                yield rows.line, record
 
 
 def check_header(source: Path, columns: Sequence[str]) -> None:
     """Raise a DataError where a header names a column twice."""
-    if twice := sorted(name for name, count in Counter(columns).items() if count > 1):
+    if twice := sorted(name for name, count in collections.Counter(columns).items() if count > 1):
         more = f" and {len(twice) - 5:,} more" if len(twice) > 5 else ""
         text = f"{source}:1: the header has columns twice: {', '.join(map(repr, twice[:5]))}{more}"
         raise DataError(text, code="repeated-column")
+
+
+def check_number(source: Path, columns: Collection[str], names: Collection[str]) -> None:
+    """Raise a DataError where a table has too many columns beside those of `names` to be one of images."""
+    if (count := len(set(columns).difference(names))) > MOST_COLUMNS:
+        text = (
+            f"{source}: has {count:,} columns that eml does not know; at most {MOST_COLUMNS:,} are read beside its own"
+        )
+        raise DataError(f"{text}. Leave out those that are not needed", code="not-a-table")
 
 
 def _encoding(source: Path) -> str:
@@ -114,18 +151,28 @@ def _encoding(source: Path) -> str:
 
 def _delimiter(source: Path, names: Collection[str]) -> str:
     """Return the delimiter by which most of `names` are in the header; the comma unless another makes more of it."""
-    ranks = {}
+    ranks, problems = {}, {}
     for delimiter in DELIMITERS:
         with source.open(encoding=_encoding(source), newline="") as file:
-            header: list[str] = next((record for record in csv_rows(file, delimiter) if record), [])
+            try:
+                header: list[str] = next((record for record in CsvRows(source, file, delimiter) if record), [])
+            except DataError as error:  # perhaps since the whole line would be one field
+                problems[delimiter] = error
+                continue
         is_comma = delimiter == "," and len(header) > 1
         ranks[delimiter] = (len(set(names).intersection(header)), is_comma, len(header))
-    return max(DELIMITERS, key=lambda delimiter: ranks[delimiter])  # the first of equals
+    if not ranks:
+        raise problems[DELIMITERS[0]]
+    return max(ranks, key=lambda delimiter: ranks[delimiter])  # the first of equals
 
 
 def _read_csv(source: Path, names: Collection[str]) -> pd.DataFrame:
-    _, header = next(csv_records(source, names), (1, []))
+    records = csv_records(source, names)
+    _, header = next(records, (1, []))
     check_header(source, header)
+    check_number(source, header, names)
+    if source.stat().st_size > FIELD_LIMIT:
+        collections.deque(records, maxlen=0)  # pandas would read a field of any length
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header: pandas only warns
         frame = pd.read_csv(
@@ -144,7 +191,7 @@ def _not_utf_8(source: Path) -> DataError:
     if _encoding(source) == "utf-16":
         return DataError(f"{source}: is not UTF-16 text, though it begins as such; save it as UTF-8", code="not-utf-8")
     with source.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(5 * LINE_LIMIT), b""), 1):
             try:
                 line.decode()
             except UnicodeDecodeError as error:

@@ -227,3 +227,10 @@ def test_the_digest_of_a_merged_table_changes_with_any_of_its_files(tmp_path: Pa
     assert before == merge_sources(sources, step="train").table.digest
     two.write_text("label,file_name\nb,1.jpg\n")
     assert merge_sources(sources, step="train").table.digest != before
+
+
+def test_a_merged_table_of_too_many_columns_is_not_made(tmp_path: Path) -> None:
+    """Or the next command could not read it."""
+    tables = {name: table(tmp_path / name, **{f"{name}{n}": [1, 2] for n in range(1_001)}) for name in "xy"}
+    with pytest.raises(DataError, match="the merged table: has 2,002 columns that eml does not know"):
+        merge_tables(tables)

@@ -119,3 +119,18 @@ def test_a_damaged_or_repetitive_file_is_refused(tmp_path: Path) -> None:
         pyarrow.string(), 2, [None, pyarrow.array([0, 1, 2], "int32").buffers()[1], pyarrow.py_buffer(b"\xff\xfe")]
     )
     assert "UTF8" in problem(parquet(tmp_path, {"label": bad}))
+
+
+def test_more_columns_than_a_table_of_images_has_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    columns = {"label": ["a"], "file_name": ["1.jpg"], **{f"c{number}": [None] for number in range(2_001)}}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    structure = {f"c{number}": 1 for number in range(2_001)}
+    pyarrow.parquet.write_table(
+        pyarrow.table({"label": ["a"], "file_name": ["1.jpg"], "s": [structure]}), tmp_path / "s.parquet"
+    )
+    for name in ("t", "s"):
+        with pytest.raises(
+            DataError, match=rf"{name}\.parquet: has 2,001 columns that eml does not know; at most 2,000"
+        ):
+            read_table(tmp_path / f"{name}.parquet")

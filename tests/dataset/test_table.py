@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +297,7 @@ def test_a_box_that_is_none_is_never_taken_for_the_whole_image(tmp_path: Path, b
         read_table(tmp_path / "t.csv")
 
 
-def test_a_field_of_any_length_is_read_and_named_by_its_line(tmp_path: Path) -> None:
+def test_a_long_field_is_read_and_named_by_its_line(tmp_path: Path) -> None:
     long = "x" * 200_000  # Python's csv refuses more than 131,072 characters
     assert read_table(csv(tmp_path, f"label,file_name,{long}\na,1.jpg,{long}\n")).frame[long].tolist() == [long]
     path = csv(tmp_path, f"label,file_name,note\na,1.jpg,{long}\n,2.jpg,\n")
@@ -316,14 +317,57 @@ def test_names_that_no_file_can_have_are_errors_with_their_lines(tmp_path: Path)
     assert "no such image" in problems(near, check_files=True)[0]
 
 
-def test_many_columns_are_counted_in_one_pass(tmp_path: Path) -> None:
-    names = [f"c{number}" for number in range(5_000)]
-    path = csv(tmp_path, f"label,file_name,{','.join(names)}\na,1.jpg{',1' * len(names)}\n")
-    assert list(read_table(path).frame)[2:] == names
+def test_a_table_may_have_two_thousand_columns_of_its_own(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(2_001)]
+    path = csv(tmp_path, f"fold,label,file_name,{','.join(names[:-1])}\n0,a,1.jpg{',1' * 2_000}\n")
+    table = read_table(path)
+    assert list(table.frame)[3:] == names[:-1]
+    write_table(
+        table.frame.assign(split="train", is_query=True), path := tmp_path / "w.csv", command="x", root=tmp_path
+    )
+    assert len(read_table(path).frame.columns) == 2_005  # what eml adds makes no table unreadable
     path = csv(tmp_path, f"label,file_name,{','.join(names * 2)}\n")
     assert problems(path) == [
-        f"{path}:1: the header has columns twice: 'c0', 'c1', 'c10', 'c100', 'c1000' and 4,995 more"
+        f"{path}:1: the header has columns twice: 'c0', 'c1', 'c10', 'c100', 'c1000' and 1,996 more"
     ]
+
+
+@pytest.mark.parametrize("count", [2_001, 500_000])
+def test_more_columns_are_refused_by_the_header(tmp_path: Path, count: int) -> None:
+    names = ",".join(f"c{number}" for number in range(count))
+    path = csv(tmp_path, f"label,file_name,{names}\na,1.jpg,and the rows are not read\n\xff")
+    assert problems(path) == [
+        f"{path}: has {count:,} columns that eml does not know; at most 2,000 are read beside its own. Leave out those "
+        "that are not needed"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("label,file_name\nb,2.jpg\n{},1.jpg\n", 3),
+        ('label,file_name\nb,2.jpg\n"not closed,{}\n', 3),
+        ('label,file_name\n"b\nc",2.jpg\na,"{}"\n', 4),
+        ("label,file_name,{}\n", 1),
+    ],
+)
+def test_a_field_of_more_than_a_mebibyte_is_an_error_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    path = csv(tmp_path, text.format("x\n,yz" * 2**18 if 'c"' in text or "not" in text else "x" * (2**20 + 1)))
+    assert problems(path) == [
+        f"{path}:{line}: a field has more than 1,048,576 characters; perhaps a quotation mark is not closed"
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_line_without_an_end_is_not_read_to_it(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("label,file_name\na,1.jpg\n" + "x" * 50_000_000, encoding=encoding)
+    tracemalloc.start()
+    assert problems(path) == [f"{path}:3: has more than 8,388,608 characters, so it is no line of a table"]
+    assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    tracemalloc.stop()
+    path.write_bytes(path.read_bytes().replace(b"a,1", b"\xffa,1"))
+    assert "t.csv:2: is not UTF-8 text" in problems(path)[0] or encoding == "utf-16"
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])

@@ -9,7 +9,7 @@ import numpy as np
 
 from eml.dataset.columns import LARGEST, whole_number
 from eml.dataset.problems import SHOWN, and_more, column_names, short_repr
-from eml.dataset.table_files import csv_rows
+from eml.dataset.table_files import CsvRows
 from eml.errors import DataError, Problem
 from eml.retrieval.arrays import Booleans, Integers
 
@@ -114,7 +114,7 @@ def _locate(source: Path, lines: Sequence[PairLine], position: Callable[[str], i
 
 
 def _csv_lines(source: Path, text: str, problems: list[Problem]) -> Iterator[PairLine]:
-    reader = csv_rows(text.splitlines())
+    reader = CsvRows(source, text.splitlines())
     header = next(reader, [])
     names = next((pair for pair in NAMES if set(pair) <= set(header)), None)
     if names is None or "same" not in header:

@@ -96,3 +96,9 @@ def test_numbers_and_fields_without_end_are_errors_of_their_line(tmp_path: Path,
     with pytest.raises(DataError, match=rf"{name}:[12]: ") as error:
         read_pairs(tmp_path / name, ["1.jpg", "2.jpg"])
     assert len(str(error.value)) < 1000
+
+
+def test_a_field_that_does_not_end_is_an_error_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text('a,b,same\n1.jpg,2.jpg,1\n"1.jpg,2.jpg,1\n' + "x" * 2**20)
+    with pytest.raises(DataError, match=r"pairs\.csv:3: a field has more than 1,048,576 characters"):
+        read_pairs(tmp_path / "pairs.csv", ["1.jpg", "2.jpg"])
