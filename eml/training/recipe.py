@@ -196,6 +196,7 @@ def _image_size(frame: pd.DataFrame) -> tuple[int, str]:
     """Return the side of the network's images (pixels), and the reason for it."""
     sizes = seen_sizes(frame)
     if sizes is None:
-        return 224, "the usual one, since the table does not say how large the images are; eml scan reads it"
+        reason = "the usual one, since the table does not say how large the images are (columns width and height)"
+        return 224, reason
     size = int(min(224, max(64, round(sizes.max(axis=1).median() / 32) * 32)))
     return size, "the median image's longer side, in steps of 32, at most 224"

@@ -293,7 +293,9 @@ def test_dedup_without_hashes_says_how_to_get_them(folder: Path, capsys: pytest.
     capsys.readouterr()
     told = refused(capsys, "filter", folder, "--dedup")[-1]
     assert (
-        told == f"{folder}/dataset_info.csv: has no column 'hash' to find duplicates by. Run: eml scan FOLDER --hashes"
+        told
+        == f"{folder}/dataset_info.csv: has no column 'hash' to find duplicates by. Run: eml scan FOLDER --hashes, "
+        "and give the table that it makes"
     )
 
 

@@ -73,6 +73,8 @@ def test_a_size_that_is_not_known_is_not_stated(photos: Path, tmp_path: Path) ->
     result = eml.init(bare, root=photos, out=tmp_path / "a.yaml")
     [line] = [line for line in result.reasons if line.startswith("image.size")]  # type: ignore[attr-defined]
     assert line.startswith("image.size 224: the usual one, since the table does not say how large the images are")
+    assert "columns width and height" in line
+    assert "eml scan" not in line  # which takes no table
 
 
 def two_of_each(images: Path) -> Path:

@@ -37,6 +37,7 @@ def hash_values(table: Table) -> Hashes:
     frame = table.frame
     if "hash" not in frame.columns:
         text = f"{table.name}: has no column 'hash' to find duplicates by. Run: eml scan FOLDER --hashes"
+        text += ", and give the table that it makes"
         raise DataError(text, code="missing-column", parameter="hashes")
     if "hash_kind" in frame.columns and frame["hash_kind"].nunique() > 1:
         counts = value_counts(frame["hash_kind"])

@@ -139,8 +139,9 @@ def missing_hashes(table: Table) -> str:
     """Return the warning for a table without hashes."""
     compared = "only images of equal content" if "content" in table.frame.columns else "no images"
     return (
-        f"{table.name} has no column 'hash', so {compared} count as look-alikes; run eml scan on the folder of the "
-        "images to compare them"
+        f"{table.name} has no column 'hash', so {compared} count as look-alikes. Only the table that eml scan makes of "
+        "a folder (with a folder per class) has one: use that table to compare them, or set `near=False` (in kfold or "
+        "split) if there are none"
     )
 
 

@@ -91,7 +91,7 @@ def examine(
 def _reason_not_to_compare(table: Table) -> str | None:
     """Say why the images cannot be compared; return None if they can."""
     if "hash" not in table.frame.columns:
-        return "The table has no hashes to compare. Run eml scan to compute them."
+        return "The table has no hashes to compare; a table that eml scan makes of a folder has them."
     if table.frame["file_name"].duplicated().any():
         return "Hashes are of whole images, and some images of this table have several boxes."
     return None

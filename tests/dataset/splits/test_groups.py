@@ -101,8 +101,9 @@ def test_without_hashes_equal_contents_are_together_and_the_user_is_reported() -
     result = group_rows(table(content=["x", "y", "x"]))
     assert partition(result.ids) == {frozenset({0, 2}), frozenset({1})}
     assert result.warnings == [
-        "images/t.csv has no column 'hash', so only images of equal content count as look-alikes; run eml scan on "
-        "the folder of the images to compare them"
+        "images/t.csv has no column 'hash', so only images of equal content count as look-alikes. Only the table that "
+        "eml scan makes of a folder (with a folder per class) has one: use that table to compare them, or set "
+        "`near=False` (in kfold or split) if there are none"
     ]
     assert group_rows(table(content=["x", "x"]), near=False).warnings == []
 
