@@ -61,24 +61,26 @@ class ColumnMap:
         Raises:
             DataError: A named column is missing.
         """
+        kept = {}
         problems = []
-        parameters = {"file_column": (self.file_column, NAME), "label_column": (self.label_column, LABEL)}
-        for parameter, (column, name) in parameters.items():
+        for parameter, column, name in (
+            ("file_column", self.file_column, NAME),
+            ("label_column", self.label_column, LABEL),
+        ):
             if column is None or column == name:
                 continue
-            if column not in frame.columns:
-                names = column_names(frame.columns)
-                text = f"{source}:1: `{parameter}`: there is no column {short_repr(column)}; columns found: {names}"
-                problems.append(Problem(text, "missing-column", parameter))
+            if column in frame.columns:
+                kept[name] = frame[column]  # one column may be both
                 continue
-            kept = frame[column]  # one column may be both
-            if name in frame.columns:
-                frame = frame.rename(columns={name: f"own_{name}"})
-            frame = frame.loc[:, ~frame.columns.duplicated()].assign(**{name: kept})
+            names = column_names(frame.columns)
+            text = f"{source}:1: `{parameter}`: there is no column {short_repr(column)}; columns found: {names}"
+            problems.append(Problem(text, "missing-column", parameter))
         if problems:
             raise DataError(problems)
-        used = {column for column in self.columns if column not in (NAME, LABEL)}
-        return frame.drop(columns=list(used & set(frame.columns)))
+        used = {column for column in self.columns if column not in {NAME, LABEL} - set(kept)}
+        frame = frame.drop(columns=list(used))
+        frame = frame.rename(columns={name: f"own_{name}" for name in kept})
+        return frame.loc[:, ~frame.columns.duplicated()].assign(**kept)
 
     def file_names(self, frame: pd.DataFrame, root: Path, problems: RowProblems) -> "pd.Series[Any]":
         """Return the names relative to the root.

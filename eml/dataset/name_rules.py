@@ -61,6 +61,25 @@ def find_rule(names: Sequence[str], labels: Sequence[str], root: Path) -> NameRu
     return NameRule(advice + _reason(best, sample), parameters[0][0], most, len(sample))
 
 
+def swap_advice(names: Sequence[str], labels: Sequence[str], root: Path, columns: tuple[str, str]) -> str | None:
+    """Return the advice to swap the columns of a table where most of its labels are images, else None.
+
+    Args:
+        names: File names, none of which is an image.
+        labels: Their classes.
+        root: The folder of the images.
+        columns: The columns of the names and of the labels, as the file has them.
+    """
+    finder = ImageFinder(root)
+    sample = list(labels[:: max(1, len(labels) // SAMPLE)][:SAMPLE])
+    hits = sum(len(finder.similar(label)) == 1 for label in sample)
+    if hits * 2 < len(sample) and find_rule(labels, names, root) is None:
+        return None
+    name, label = columns
+    text = f"The values of {label!r} are images there, so the two columns look swapped"
+    return f'{text}: set `file_column="{label}"` `label_column="{name}"`'
+
+
 def _reason(attempt: _Try, sample: Sequence[tuple[str, str]]) -> str:
     if not attempt.similar:
         return ""

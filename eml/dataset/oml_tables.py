@@ -1,4 +1,4 @@
-"""Tables that were not made for eml: open-metric-learning's are converted, others get an error that names the columns.
+"""Tables of open-metric-learning, which are converted.
 
 open-metric-learning's columns: `path` (absolute, or relative to the root), `label`, `split` (train or validation; the
 classes of the validation are not trained on), `is_query` and `is_gallery` (blank where split is train), and optionally
@@ -7,8 +7,8 @@ classes of the validation are not trained on), `is_query` and `is_gallery` (blan
 
 import pandas as pd
 
-from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, FLAGS, REQUIRED
-from eml.dataset.problems import RowProblems, column_names, short_repr
+from eml.dataset.columns import ALWAYS_TEST, ALWAYS_TRAIN, FLAGS
+from eml.dataset.problems import RowProblems, short_repr
 from eml.errors import Problem
 
 OML = ("path", "label", "split", "is_query", "is_gallery")
@@ -17,18 +17,6 @@ OML_NOTE = (
     "has open-metric-learning's columns: path is read as file_name, split 'validation' as 'test' with fold -2, never "
     "trained on"
 )
-
-# Names that other tables use for our columns, likeliest first.
-_OTHER_NAMES = {
-    "file_name": (
-        *("path", "filename", "file", "image", "image_path", "img", "img_path", "filepath", "file_path", "image_name"),
-        *("image_file", "file_names", "images", "picture", "photo", "relative_path", "im_path"),
-    ),
-    "label": (
-        *("class", "class_name", "label_name", "labels", "target", "class_id", "label_id", "category", "name"),
-        *("individual_id", "identity", "product_id", "item_id", "id"),
-    ),
-}
 
 
 def is_oml(frame: pd.DataFrame) -> bool:
@@ -60,17 +48,3 @@ def from_oml(frame: pd.DataFrame, problems: RowProblems) -> pd.DataFrame:
     if "fold" not in frame.columns:
         frame["fold"] = test.map({True: ALWAYS_TEST, False: ALWAYS_TRAIN})
     return frame
-
-
-def missing_columns(columns: list[str]) -> str:
-    """Return the error text for a header without label or file_name: the columns found, and which to rename."""
-    lower = {name.lower().strip(): name for name in columns}
-    missing = []
-    for name in (name for name in REQUIRED if name not in columns):
-        similar = next((lower[alias] for alias in (name, *_OTHER_NAMES[name]) if alias in lower), None)
-        parameter = "file_column" if name == "file_name" else "label_column"
-        hint = (
-            f' (is it {similar!r}? Set `{parameter}="{similar}"`)' if similar is not None else f" (set `{parameter}`)"
-        )
-        missing.append(f"column '{name}' is missing{hint}")
-    return f"{' and '.join(missing)}; columns found: {column_names(columns)}"

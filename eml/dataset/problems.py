@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.name_rules import find_rule
+from eml.dataset.name_rules import find_rule, swap_advice
 from eml.dataset.table_files import csv_records, is_csv
 from eml.errors import Problem
 from eml.files import LONGEST_NAME, NO_PATH
@@ -49,7 +49,12 @@ def _doubtful(names: "pd.Series[Any]") -> NDArray[np.bool_]:
     return long if is_plain else np.ones(len(texts), bool)
 
 
-def file_problems(names: "pd.Series[Any]", root: Path, labels: Sequence[str] | None = None) -> RowProblems:
+def file_problems(
+    names: "pd.Series[Any]",
+    root: Path,
+    labels: Sequence[str] | None = None,
+    columns: tuple[str, str] | None = None,
+) -> RowProblems:
     """Return the images that do not exist or lie outside the root; one problem at row −1 when none exists.
 
     When none exists, the root is wrong, or the names are: the problem says which rule would find them.
@@ -58,6 +63,7 @@ def file_problems(names: "pd.Series[Any]", root: Path, labels: Sequence[str] | N
         names: The file names.
         root: The folder that they are relative to.
         labels: The classes, which may be the images' folders.
+        columns: The columns of the names and the labels in the file of the user's own table, which may be swapped.
     """
     if not root.is_dir():
         text = f"the folder of its images, {root}, does not exist. Give the right folder as `root`"
@@ -78,6 +84,8 @@ def file_problems(names: "pd.Series[Any]", root: Path, labels: Sequence[str] | N
     rule = find_rule(sought, [labels[row] for row in missing] if labels else sought, root) if missing else None
     if len(missing) == len(names):
         text = f"none of its {len(names):,} images is under {root} (the first: {short_repr(names.iloc[0])})"
+        if not rule and labels and columns and (swapped := swap_advice(sought, labels, root, columns)):
+            return [(-1, Problem(f"{text}. {swapped}", "missing-image", "file_column"))]
         advice = rule.sentence() if rule else "Give the folder that file_name is relative to as `root`"
         return [(-1, Problem(f"{text}. {advice}", "missing-image", rule.parameter if rule else "root"))]
     problems: RowProblems = [

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eml.dataset.column_advice import missing_columns
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import KNOWN, REQUIRED, parse_columns, repeated_rows
-from eml.dataset.oml_tables import OML, OML_NOTE, from_oml, is_oml, missing_columns
+from eml.dataset.oml_tables import OML, OML_NOTE, from_oml, is_oml
 from eml.dataset.problems import RowProblems, at_lines, column_names, file_problems, path_problems
 from eml.dataset.sidecar import (
     changed_since_read,
@@ -108,9 +109,10 @@ def read_table(
         DataError: All problems (20 at most are listed), each with the table's line.
     """
     frame, notes, read = _read_unchanged(source, (*KNOWN, *OML, *columns.columns))
-    frame = columns.rename(source, frame)
+    own = frame
+    frame = columns.rename(source, own)
     if not (oml := is_oml(frame)) and not set(REQUIRED) <= set(frame.columns):
-        raise DataError(f"{source}:1: {missing_columns(list(map(str, frame.columns)))}", code="missing-column")
+        raise DataError(f"{source}:1: {missing_columns(own, columns)}", code="missing-column")
     if frame.empty:
         raise DataError(f"{source}: has no rows", code="empty-table")
     problems: RowProblems = []
@@ -126,7 +128,8 @@ def read_table(
     unknown_label = recorded_unknown_label(source)
     table = Table(frame, folder, source, notes=tuple(notes), unknown_label=unknown_label, inputs={source: read})
     if check_files and not problems:
-        absent = file_problems(frame["file_name"], table.root, list(frame["label"]))
+        named = None if oml else (columns.file_column or "file_name", columns.label_column or "label")
+        absent = file_problems(frame["file_name"], table.root, list(frame["label"]), named)
         is_elsewhere = bool(absent) and absent[0][0] < 0  # then names are only repeated since a folder is missing
         problems = absent if is_elsewhere or not repeated else repeated
     else:

@@ -179,8 +179,8 @@ def test_options_that_would_be_ignored_are_refused(folder: Path, capsys: pytest.
 COMMANDS = [["filter", "--min-size", "2"], ["split", "--by", "alternate"], ["kfold", "--k", "2"]]
 TABLES = {
     "class,file\na,1.jpg\n": [
-        "{t}:1: column 'label' is missing (is it 'class'? Set --label-column class) and column 'file_name' is missing "
-        "(is it 'file'? Set --file-column file); columns found: class, file"
+        "{t}:1: columns 'label' and 'file_name' are missing (are they 'class' and 'file'? Set --file-column file "
+        "--label-column class); columns found: class, file"
     ],
     "label,file_name\n007,007/0.png\na,a/none.png\n": ["{t}:3: no such image under {root}: 'a/none.png'"],
     "label,file_name\n007,007/0.png\n007,../images/007/1.png\n": [

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eml.dataset.column_map import ColumnMap
 from eml.dataset.pipeline import resolve
 from eml.dataset.sidecar import sidecar_path
 from eml.dataset.table import Table, check_outputs, read_file_names, read_table, write_table, write_tables
@@ -105,19 +106,37 @@ def test_one_image_has_one_spelling(tmp_path: Path) -> None:
 
 
 def test_missing_columns_name_those_that_were_found(tmp_path: Path) -> None:
-    path = csv(tmp_path, "species;photograph\na;1.jpg\n")
+    path = csv(tmp_path, "genus;price\na;1.5\n")
     assert problems(path) == [
         f"{path}:1: column 'label' is missing (set `label_column`) and column 'file_name' is missing (set "
-        "`file_column`); columns found: species, photograph"
+        "`file_column`); columns found: genus, price"
     ]
 
 
-def test_a_column_of_another_name_is_suggested_for_renaming(tmp_path: Path) -> None:
+def test_columns_of_other_names_are_suggested(tmp_path: Path) -> None:
     path = csv(tmp_path, "image,Class,split\n1.jpg,a,train\n")
     assert problems(path) == [
-        f"{path}:1: column 'label' is missing (is it 'Class'? Set `label_column=\"Class\"`) and column 'file_name' is "
-        "missing (is it 'image'? Set `file_column=\"image\"`); columns found: image, Class, split"
+        f"{path}:1: columns 'label' and 'file_name' are missing (are they 'Class' and 'image'? Set "
+        '`file_column="image"` `label_column="Class"`); columns found: image, Class, split'
     ]
+
+
+def test_columns_whose_contents_look_swapped_are_told(tmp_path: Path) -> None:
+    images(tmp_path, *(f"{number}.jpg" for number in range(6)))
+    path = csv(tmp_path, "id;product\n" + "".join(f"{number};{'ab'[number % 2]}\n" for number in range(6)))
+    swapped = ColumnMap(file_column="product", label_column="id")
+    with pytest.raises(DataError) as error:
+        read_table(path, check_files=True, columns=swapped)
+    assert error.value.problems[-1] == (
+        f"{path}: none of its 6 images is under {tmp_path} (the first: 'a'). The values of 'id' are images there, so "
+        'the two columns look swapped: set `file_column="id"` `label_column="product"`'
+    )
+    right = ColumnMap(file_column="id", label_column="product", path_suffix=".jpg")
+    assert read_table(path, check_files=True, columns=right).frame["label"].tolist() == list("ababab")
+    path = csv(tmp_path, "label,file_name\n0.jpg,a\n1.jpg,b\n")
+    assert problems(path, check_files=True)[-1].endswith('set `file_column="label"` `label_column="file_name"`')
+    read = read_table(path, check_files=True, columns=ColumnMap("label", "file_name")).frame
+    assert read.to_dict("list") == {"file_name": ["0.jpg", "1.jpg"], "label": ["a", "b"]}
 
 
 def test_every_problem_is_reported_with_its_line(tmp_path: Path) -> None:
