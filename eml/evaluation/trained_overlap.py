@@ -93,7 +93,7 @@ class TrainedOverlap:
             subject: The model, the table or both, with which the sentences begin.
         """
         if self.status == PRETRAINED:
-            return [f"{subject}: none of eml's training data; the pretraining data are unknown"]
+            return [f"{subject}: none of eml's training data; what pretrained weights have seen is unknown"]
         if self.classes is None:
             return [f"{subject}: what its network was trained on is unknown"]
         lines = []
