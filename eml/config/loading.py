@@ -49,7 +49,7 @@ def load(
     problems += normalise_section(model, document.value, document.locations)
     config, error = None, None
     try:
-        config = model.model_validate(document.value, context=ConfigFolder(absolute(path.parent)))
+        config = model.model_validate(document.value, context=ConfigFolder(_folder(path)))
     except ValidationError as caught:
         error = caught
     explained, more = explain_errors(error, model, document.value, document.locations)
@@ -57,6 +57,11 @@ def load(
     if config is None or problems:
         raise ConfigError(_first_of(path, located(problems), more)) from None
     return config
+
+
+def _folder(path: Path) -> Path:
+    """Return the folder that the file's paths are relative to: its own, or the current one for a stream of a shell."""
+    return absolute(Path() if str(path).startswith(_STREAMS) else path.parent)
 
 
 def _first_of(path: Path, problems: list[Problem], more: int) -> list[Problem]:

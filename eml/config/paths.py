@@ -13,7 +13,7 @@ from eml.files import NO_PATH, is_path, is_utf8
 
 @dataclass(frozen=True)
 class ConfigFolder:
-    """The validation context: the folder of the config file that is read."""
+    """The validation context: the folder of the config file that is read; of a stream the current folder."""
 
     path: Path
 

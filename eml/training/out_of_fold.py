@@ -36,6 +36,10 @@ def read_embedded(
         DataError: There is no such file, it does not fit, or none of its images is under root.
     """
     path = source / OUT_OF_FOLD if source.is_dir() else source
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        text = f"{path}: is {kind}, not a file of embeddings"
+        raise DataError(text, code="not-a-file", parameter="source")
     if not path.is_file():
         problem = f"{source}: has no {OUT_OF_FOLD}" if source.is_dir() else f"{source}: there is no such file or folder"
         raise DataError(

@@ -1,6 +1,7 @@
 """From embeddings to the list of suspects, the page that shows them, and the table without them."""
 
 import json
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -156,6 +157,9 @@ def test_one_network_compares_all_and_needs_no_folds(run: Path, capsys: pytest.C
 def test_what_cannot_be_used_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "has no out_of_fold.npz. Run: eml train CONFIG --fold all" in refused(capsys, "suspects", tmp_path)[0]
     assert "no such file or folder" in refused(capsys, "suspects", tmp_path / "none.npz")[0]
+    os.mkfifo(tmp_path / "pipe.npz")
+    told = f"{tmp_path}/pipe.npz: is a pipe or a device, not a file of embeddings"
+    assert refused(capsys, "suspects", tmp_path / "pipe.npz") == [told]
     assert "none of its 120 images is under" in refused(capsys, "suspects", run, "--root", tmp_path)[0]
     np.savez(tmp_path / "e.npz", embeddings=np.eye(3), label=["a", "b", "a"])
     assert "has no column file_name" in refused(capsys, "suspects", tmp_path / "e.npz")[0]

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,19 @@ def test_path_in_an_override_is_relative_to_the_current_folder(folders: tuple[Pa
     assert data(configs, "a", "data=b.csv") == here / "b.csv"
     assert data(configs, "a", "data={table: t, root: ../r}") == Table(table=here / "t", root=here.parent / "r")
     assert data(configs, "{table: t, root: r}", "data.root=q") == Table(table=configs / "t", root=here / "q")
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no streams by name")
+def test_path_in_a_stream_is_relative_to_the_current_folder(folders: tuple[Path, Path]):
+    here, configs = folders
+    reading, writing = os.pipe()
+    os.write(writing, b"data: x/folds.csv")
+    os.close(writing)
+    with os.fdopen(reading):
+        assert load(House, Path(f"/dev/fd/{reading}")).data == here / "x" / "folds.csv"
+    (configs / "run.yaml").write_text("data: folds.csv")
+    with (configs / "run.yaml").open() as file:  # as a shell's < gives it
+        assert load(House, Path(f"/dev/fd/{file.fileno()}")).data == here / "folds.csv"
 
 
 def test_home_and_absolute_paths(folders: tuple[Path, Path]):
