@@ -138,12 +138,11 @@ class TrainResult(CommandResult):
         return [
             [
                 shown.removeprefix(f"{name} "),
-                f"{before[key]:.4f}",
-                f"{best[key]:.4f}",
-                f"{best[key] - before[key]:+.4f}",
+                *((f"{start:.4f}", f"{best[key]:.4f}", f"{best[key] - start:+.4f}") if start is not None else unpaired),
             ]
             for key, shown in self.training.shown.items()
-            if key.rpartition("/")[0] == name and key.startswith(prefix) and before[key] is not None
+            if key.rpartition("/")[0] == name and key.startswith(prefix) and best.get(key) is not None
+            for start, unpaired in [(before.get(key), (None, f"{best[key]:.4f}", None))]
         ]
 
     def to_dict(self) -> dict[str, Any]:

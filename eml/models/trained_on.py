@@ -1,7 +1,8 @@
 """A record of what a network was trained on: its classes by name, its images by 64-bit keys of their content.
 
 trained_images.bin    the keys (`eml.dataset.image_keys`), sorted, little-endian, 8 bytes an image
-earlier_labels.json   the classes of the runs that training started from, beyond those of labels.json; only if any
+earlier_labels.json   the classes that labels.json lacks, such as those of the runs that training started from; only if
+                      any. A run folder has no labels.json, so there it has all classes
 """
 
 from collections.abc import Iterable, Sequence

@@ -10,6 +10,7 @@ from eml.files import whole_file
 from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, is_run_folder
 from eml.reports import own_plots
+from eml.training.comparable import drop_incomparable
 
 STEPS = "steps.jsonl"
 LARGEST = 1e300  # that can be drawn
@@ -32,7 +33,7 @@ def draw_curves(run: Path) -> Path:
     Returns:
         The path of the plot, curves.png in the run folder.
     """
-    steps, validations = _read_lines(run / STEPS), _read_lines(run / "metrics.jsonl")
+    steps, validations = _read_lines(run / STEPS), _read_validations(run)
     figure, left, right = _panels()
     numbers, losses = _column(steps, "step"), _column(steps, "loss")
     left.plot(numbers, losses, color="0.8", linewidth=0.8)
@@ -40,7 +41,7 @@ def draw_curves(run: Path) -> Path:
     left.set(xlabel="step", ylabel="training loss", title="Loss and its running mean")
     shown = [
         (key, (prefix + " " if prefix else "") + METRICS[name])
-        for key in (validations[0] if validations else {})
+        for key in dict.fromkeys(key for line in validations for key in line)
         for prefix, _, name in [key.rpartition("/")]
         if name in METRICS
     ]
@@ -84,7 +85,7 @@ def draw_comparison(runs: Sequence[Path], metric: str, out: Path) -> Path:
     check_runs(runs, metric)
     figure, left, right = _panels()
     for index, (run, name) in enumerate(zip(runs, name_runs(runs), strict=True)):
-        steps, validations = _read_lines(run / STEPS), _read_lines(run / "metrics.jsonl")
+        steps, validations = _read_lines(run / STEPS), _read_validations(run)
         style = {"color": f"C{index % 10}", "linestyle": STYLES[index % len(STYLES)], "label": name}
         left.plot(_column(steps, "step"), _smooth(_column(steps, "loss")), **style)
         lines = [line for line in validations if metric in line]
@@ -96,8 +97,11 @@ def draw_comparison(runs: Sequence[Path], metric: str, out: Path) -> Path:
 
 
 def find_best(run: Path, metric: str) -> BestEpoch:
-    """Return the value of a metric before training and at the best epoch of a run folder."""
-    lines = [line for line in _read_lines(run / "metrics.jsonl") if metric in line]
+    """Return the value of a metric before training and at the best epoch of a run folder.
+
+    Of a set that was changed on resuming, as from the epoch of the change on.
+    """
+    lines = [line for line in _read_validations(run) if metric in line]
     before = next((line[metric] for line in lines if line["epoch"] == 0), None)
     best = max((line for line in lines if line["epoch"] > 0), key=lambda line: line[metric], default=None)
     return BestEpoch(before, None, None) if best is None else BestEpoch(before, best[metric], best["epoch"])
@@ -105,11 +109,23 @@ def find_best(run: Path, metric: str) -> BestEpoch:
 
 def find_questions(run: Path) -> dict[str, str]:
     """Return validation set → which question it answers; {} of a run whose run.json does not say so."""
+    return {name: str(facts["question"]) for name, facts in _validation_sets(run).items() if "question" in facts}
+
+
+def _validation_sets(run: Path) -> dict[str, dict[str, Any]]:
+    """Return validation set → what run.json says of it; {} of a run whose run.json does not."""
     try:
         sets = read_json(run / RUN_FILE, dict[str, Any]).get("validations", {})
-        return {str(name): str(facts["question"]) for name, facts in sets.items()}
+        return {str(name): dict(facts) for name, facts in sets.items()}
     except (OSError, ValueError, AttributeError, KeyError, TypeError):  # run.json may be of an older eml
         return {}
+
+
+def _read_validations(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl, without values of images that a set no longer has."""
+    sets = _validation_sets(run)
+    since = {name: first for name, facts in sets.items() if _is_number(first := facts.get("since_epoch"))}
+    return [drop_incomparable(line, since) for line in _read_lines(run / "metrics.jsonl")]
 
 
 def name_runs(runs: Sequence[Path]) -> list[str]:

@@ -1,5 +1,6 @@
 """Facts of a run: what is trained, on which images and on which device."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +25,8 @@ class RunFacts:
             validation.
         validation_protocol: How they are evaluated; None without validation.
         validation_question: Which question they answer, such as `unseen classes`; None without validation.
-        validations: Validation set ("" for the held-out fold) → its question, with counts.
+        validations: Validation set ("" for the held-out fold) → its question, with counts; since_epoch is the first one
+            with these images, where others were validated on before.
         parameters: Of the network, without the class head.
         embedding_size: Numbers in an embedding.
         scale: Of the logits.
@@ -46,8 +48,13 @@ class RunFacts:
     scale: float
 
     @classmethod
-    def of(cls, parts: RunParts) -> "RunFacts":
-        """Return the facts of a run with these parts."""
+    def of(cls, parts: RunParts, since: Mapping[str, int] | None = None) -> "RunFacts":
+        """Return the facts of a run.
+
+        Args:
+            parts: Of the run.
+            since: Name of a validation set that was changed on resuming → the first epoch with its images of now.
+        """
         config, data, validation = parts.config, parts.data, parts.data.validation
         questions = parts.validation.questions
         return cls(
@@ -61,7 +68,10 @@ class RunFacts:
             validation_queries=questions[""].queries if "" in questions else 0,
             validation_protocol=validation.protocol if validation else None,
             validation_question=questions[""].text if "" in questions else None,
-            validations={name: question.to_dict() for name, question in questions.items()},
+            validations={
+                name: question.to_dict() | ({"since_epoch": since[name]} if since and name in since else {})
+                for name, question in questions.items()
+            },
             parameters=sum(parameter.numel() for parameter in parts.embedder.parameters()),
             embedding_size=parts.embedder.size,
             scale=parts.head.scale,
@@ -70,3 +80,7 @@ class RunFacts:
     def to_dict(self) -> dict[str, Any]:
         """Return the facts for JSON."""
         return asdict(self)
+
+    def of_images(self) -> dict[str, Any]:
+        """Return those of the images that the run is trained and validated on, which may change on resuming."""
+        return {name: fact for name, fact in self.to_dict().items() if name.startswith(("train_", "validation"))}

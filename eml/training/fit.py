@@ -136,20 +136,21 @@ class Run:
 
     def create_folder(self, *, overwrite: bool) -> None:
         """Create the run folder, with the record of what the run is trained on."""
-        parts, labels = self.parts, self.parts.data.classes
+        parts = self.parts
         record = self.saver.record = collect_record(parts, self.note)
         facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
         facts["starts_from"] = str(start) if (start := starting_run(parts.config)) else None
-        facts["trained_on"] = record_facts(record, labels).model_dump()
+        facts["trained_on"] = record_facts(record, ()).model_dump()
         for path in self.folder.create(parts.config, facts, overwrite=overwrite):
             self.note(f"removed {path}, of the run that is replaced")
-        write_record(self.folder.path, record, labels)
+        write_record(self.folder.path, record, ())
 
     def restore(self, *, accept_changes: bool = False) -> None:
         """Load the saved state."""
         self.state = restore_state(self.parts, self.folder, self.observe, accept_changes=accept_changes)
         if self.parts.processes.first:
             self.saver.record = restore_record(self.parts, self.folder)
+            self.folder.update_facts(RunFacts.of(self.parts, self.state.since).of_images())
 
     @contextmanager
     def lost_workers_reported(self) -> Iterator[None]:
@@ -275,11 +276,10 @@ class Run:
     def result(self) -> TrainingResult:
         """Return the result of the finished run."""
         state, validation = self.state, self.parts.validation
-        by_epoch = {line["epoch"]: line for line in state.validations}
         return TrainingResult(
             folder=self.folder.path,
-            before=by_epoch.get(0),
-            best=by_epoch.get(state.best_epoch),
+            before=state.values_of(0),
+            best=state.values_of(state.best_epoch),
             best_epoch=state.best_epoch if validation else state.closed_epochs,
             shown=validation.shown,
             questions=validation.questions,

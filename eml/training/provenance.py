@@ -1,16 +1,17 @@
 """Record what a run is trained on: its own images, and those of the run that it starts from."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from eml.dataset.image_keys import has_content, image_keys
 from eml.errors import CheckpointError
 from eml.models.checkpoint import read_trained_on
-from eml.models.pointers import RUN_FILE
-from eml.models.trained_on import TrainedOn, parse_facts, read_record, trained_on
+from eml.models.trained_on import TrainedOn, trained_on
 from eml.progress import Report
 from eml.training.build import RunParts
 from eml.training.run_folder import RunFolder
-from eml.training.starting_point import earlier_record, starting_run
+from eml.training.starting_point import earlier_record, recorded_so_far, starting_run
 
 MANY = 10_000  # files to read without a column `content`, from which on a line says so
 
@@ -49,10 +50,10 @@ def restore_record(parts: RunParts, folder: RunFolder) -> TrainedOn:
     Raises:
         CheckpointError: The record cannot be read.
     """
-    facts = folder.facts()
-    if "trained_on" in facts:
-        record = read_record(folder.path, parse_facts(facts["trained_on"], folder.path / RUN_FILE), parts.data.classes)
-        return record.after(own_record(parts), "") if facts.get("changes") else record
+    if (record := recorded_so_far(folder)) is not None:
+        if folder.facts().get("changes"):
+            return record.after(own_record(parts), "")
+        return replace(record, classes=record.classes.union(parts.data.classes))
     own, start = own_record(parts), starting_run(parts.config)
     if start is None:
         return own

@@ -225,6 +225,11 @@ class RunFolder:
         write_json(self.path / RUN_FILE, facts)
         write_text(self.path / "config.yaml", dump(config))
 
+    def update_facts(self, facts: dict[str, Any]) -> None:
+        """Write these facts into run.json, if they differ from those that are there."""
+        if (before := self.facts()) != (after := before | facts):
+            write_json(self.path / RUN_FILE, after)
+
     def checkpoint(self, epoch: int) -> Path:
         """Return the folder of an epoch's checkpoint."""
         return self.checkpoints / f"epoch-{epoch:03d}"

@@ -22,6 +22,7 @@ from eml.training.gradient_cache import random_state, set_random_state
 from eml.training.optimizer import load_optimizer
 from eml.training.run_folder import STATE_VERSION, Line, RunFolder
 from eml.training.state import TrainingState
+from eml.training.validation_changes import drop_incomparable_figures, set_digests
 
 
 class RunSaver:
@@ -120,6 +121,7 @@ def collect_state(parts: RunParts, state: TrainingState) -> dict[str, Any]:
         "config": decisive_settings(parts.config),
         "table": parts.table_digest,
         "validation_tables": parts.validation.digests,
+        "validation_sets": set_digests(parts.validation),
         "training": asdict(state),
         "embedder": parts.embedder.state_dict(),
         "ema": ema.module.state_dict() if ema else None,
@@ -152,6 +154,8 @@ def restore_state(parts: RunParts, folder: RunFolder, observe: Observer, *, acce
     saved = scatter_state(saved, parts.embedder, parts.head, parts.optimizer, processes, folder.path)
     _load_parts(saved, parts, folder)
     state = TrainingState.of_saved(saved["training"], parts.validation.decides)
+    for line in drop_incomparable_figures(saved, state, parts.validation, parts.config.data.fold):
+        observe(Note(line))
     _restore_random_state(saved["random_states"], parts, state, observe)
     if processes.first:
         folder.cut(state.step, state.closed_epochs)

@@ -1,7 +1,9 @@
 """The run that training starts from, in place of an untrained network, and what that was trained on."""
 
+from contextlib import suppress
 from pathlib import Path
 
+from eml.errors import CheckpointError
 from eml.models.checkpoint import read_trained_on
 from eml.models.pointers import RUN_FILE
 from eml.models.trained_on import TrainedOn, parse_facts, read_record
@@ -32,11 +34,28 @@ def earlier_record(config: RunConfig, *, resume: bool = False) -> TrainedOn | No
         CheckpointError: The record cannot be read.
     """
     if resume:
-        folder = RunFolder(config.output)
-        facts = folder.facts().get("trained_on")
-        return None if facts is None else read_record(folder.path, parse_facts(facts, folder.path / RUN_FILE), ())
+        return recorded_so_far(RunFolder(config.output))
     start = starting_run(config)
     return None if start is None else read_trained_on(start)
+
+
+def recorded_so_far(folder: RunFolder) -> TrainedOn | None:
+    """Return what a run is trained on, as its folder says; None of a run that an earlier version of eml began.
+
+    That of its last checkpoint is added where its config was changed on resuming, perhaps the fold, since the folder's
+    own is of the run's beginning.
+
+    Raises:
+        CheckpointError: The record in the folder cannot be read.
+    """
+    facts = folder.facts()
+    if "trained_on" not in facts:
+        return None
+    record = read_record(folder.path, parse_facts(facts["trained_on"], folder.path / RUN_FILE), ())
+    if facts.get("changes"):
+        with suppress(CheckpointError):  # without a checkpoint, or with a damaged one
+            return record.after(read_trained_on(folder.checkpoints / "last"), str(folder.path))
+    return record
 
 
 def starting_note(config: RunConfig, earlier: TrainedOn | None) -> str | None:

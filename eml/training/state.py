@@ -1,11 +1,12 @@
 """The progress of a run and the results of its validations."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from torch import Tensor
 
+from eml.training.comparable import drop_incomparable
 from eml.training.run_folder import Line
 
 
@@ -22,6 +23,8 @@ class TrainingState:
         before: Name of a validation set → (Q,) values of its main metric for the network before training; without the
             sets whose metric is not a mean over queries.
         best: The same in the best epoch.
+        since: Name of a validation set whose images are others than before → the first epoch with those of now.
+        competing_since: The first epoch that can be the best one by the metric of now.
         ended: Whether training ended early, for lack of a new best.
     """
 
@@ -31,6 +34,8 @@ class TrainingState:
     validations: list[Line] = field(default_factory=list)
     before: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
+    competing_since: int = 1
     ended: bool = False
 
     @classmethod
@@ -57,7 +62,7 @@ class TrainingState:
             metric: By which validations are compared, higher is better.
             per_query: Name of a validation set → (Q,) values of its main metric.
         """
-        earlier = [line[metric] for line in self.validations if line["epoch"] > 0]
+        earlier = [line[metric] for line in self.competing(metric)]
         self.validations.append({"epoch": epoch, "step": self.step, **values})
         if epoch == 0:
             self.before = per_query
@@ -72,5 +77,32 @@ class TrainingState:
 
     def best_epochs(self, metric: str, count: int) -> list[int]:
         """Return the `count` trained epochs with the highest values, best first, earlier epochs first among equals."""
-        trained = [line for line in self.validations if line["epoch"] > 0]
-        return [line["epoch"] for line in sorted(trained, key=lambda line: -line[metric])[:count]]
+        return [line["epoch"] for line in sorted(self.competing(metric), key=lambda line: -line[metric])[:count]]
+
+    def competing(self, metric: str) -> list[Line]:
+        """Return the validations of trained epochs whose values of a metric can be compared with those of now."""
+        first = max(self.competing_since, self.since.get(metric.rpartition("/")[0], 0))
+        return [line for line in self.validations if line["epoch"] >= first and metric in line]
+
+    def values_of(self, epoch: int) -> Line | None:
+        """Return the line of an epoch, without the sets that have other images by now; None without a validation."""
+        lines = [line for line in self.validations if line["epoch"] == epoch]
+        return drop_incomparable(lines[-1], self.since) if lines else None
+
+    def replace_sets(self, names: Collection[str]) -> None:
+        """Compare nothing that was measured on these sets so far, since their images are others from now on."""
+        for values in (self.before, self.best):
+            for name in names:
+                values.pop(name, None)
+        if self.closed_epochs >= 0:  # otherwise nothing was measured
+            self.since |= dict.fromkeys(names, self.closed_epochs + 1)
+
+    def replace_metric(self, *, of_verdicts: bool) -> None:
+        """Begin the choice of the best epoch anew, by another metric.
+
+        Args:
+            of_verdicts: Whether the verdicts are by another metric too.
+        """
+        self.competing_since = max(1, self.closed_epochs + 1)
+        if of_verdicts:
+            self.before, self.best = {}, {}
