@@ -7,40 +7,53 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.columns import BOX, boxed
+from eml.dataset.recorded_content import current_content
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.files import digest
+from eml.progress import Report
 from eml.threads import in_order
 
 Keys = NDArray[np.uint64]
 
-CONTENT = "content"
-_HASH = r"[0-9a-f]{32}"  # blake2b-128, as scan writes it; another value is a column of the user's own
 _DIGITS = 16  # of the hash: 64 bits
 
 
-def image_keys(table: Table, frame: pd.DataFrame, progress: Callable[[int], None] | None = None) -> Keys:
+def image_keys(
+    table: Table,
+    frame: pd.DataFrame,
+    progress: Callable[[int], None] | None = None,
+    report: Report = lambda line: None,
+) -> Keys:
     """Return (N,) keys of rows: the first 64 bits of the hash of the file's bytes, for a box mixed with its corners.
 
-    The hash is that of the column `content`. Where that is missing or empty, each file is read once.
+    The hash is that of the column `content`, where it fits the files (`eml.dataset.recorded_content`). Where it is
+    missing or empty, each file is read once.
 
     Args:
         table: The table, which knows the folder of the images.
         frame: Its rows.
         progress: Called with the number of files read since the last call.
+        report: Receives a line when the column `content` does not fit the files.
 
     Raises:
         DataError: A file that has to be read cannot be read.
     """
-    return mix_boxes(file_keys(table, frame, progress), frame)
+    return mix_boxes(file_keys(table, frame, progress, report), frame)
 
 
-def file_keys(table: Table, frame: pd.DataFrame, progress: Callable[[int], None] | None = None) -> Keys:
+def file_keys(
+    table: Table,
+    frame: pd.DataFrame,
+    progress: Callable[[int], None] | None = None,
+    report: Report = lambda line: None,
+) -> Keys:
     """Return (N,) keys of the files of rows, equal for all boxes of a file; as `image_keys` else."""
-    recorded = has_content(frame)
+    content = current_content(table, frame, report, progress)
+    recorded = content != ""
     keys = np.zeros(len(frame), np.uint64)
     if recorded.any():
-        keys[recorded] = _as_keys(frame[CONTENT].to_numpy(object)[recorded].tolist())
+        keys[recorded] = _as_keys(content[recorded].tolist())
     if not recorded.all():
         places, names = pd.factorize(frame["file_name"].to_numpy(object)[~recorded])
         keys[~recorded] = _keys_of_files(table, [str(name) for name in names], progress)[places]
@@ -54,13 +67,6 @@ def mix_boxes(keys: Keys, frame: pd.DataFrame) -> Keys:
     if boxes.any():
         keys[boxes] = _mix(keys[boxes], frame.loc[boxes, list(BOX)].to_numpy(np.int64))
     return keys
-
-
-def has_content(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return (N,) whether a row has its content hash, so that its file need not be read for its key."""
-    if CONTENT not in frame.columns:
-        return np.zeros(len(frame), bool)
-    return frame[CONTENT].astype(str).str.fullmatch(_HASH).to_numpy(bool)
 
 
 def is_known(keys: Keys, known: Keys) -> NDArray[np.bool_]:

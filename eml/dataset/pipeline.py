@@ -7,6 +7,7 @@ from pathlib import Path
 from eml.dataset.ancestry import OVERWRITE, PIPELINE, refuse_stale, refuse_unwritten, stale, staleness, tables_of
 from eml.dataset.boxes import check_boxes
 from eml.dataset.column_map import AS_NAMED, ColumnMap
+from eml.dataset.recorded_content import recorded_sizes, sizes_differ
 from eml.dataset.scan_settings import ScanSettings, refuse_other_level
 from eml.dataset.scanning.class_level import ClassLevel
 from eml.dataset.scanning.listing import list_files
@@ -249,11 +250,14 @@ def _refuse_changed_folder(info: Path, report: Report) -> None:
     if root is None or not root.is_dir():
         return  # read_table reports what is wrong with the root
     errors = errors_path(info)
-    images = set(read_file_names(info))
+    sizes = recorded_sizes(info)
+    images = set(sizes)
     unusable = set(read_file_names(errors)) if errors.is_file() else set()
     settings = ScanSettings.of_notes(recorded_notes(info))
     present = set(list_files(root, settings.level).files)
     new, missing = present - images - unusable, images - present
+    # Of those that have another size; one that has not may be told by its time, which copying changes: it is no error.
+    changed = set(sizes_differ(root, sizes, sizes.values()))
     command = _scan_command(root, info.parent, settings)
     if edited_by_hand(info):
         if missing:
@@ -262,9 +266,13 @@ def _refuse_changed_folder(info: Path, report: Report) -> None:
             raise stale(info, f"{reason}. Take their rows out of it; or {replacing}")
         if new:
             report(f"{info} was edited by hand and leaves out files of its folder: {_counted(new)}")
-    elif new or missing:
-        changes = [_counted(names, kind) for kind, names in (("new", new), ("missing", missing)) if names]
-        raise stale(info, f"since the scan, {' and '.join(changes)}. Run: {command}")
+        if changed:
+            report(f"warning: {info} was edited by hand, and since the scan, {_counted(changed, 'changed')}")
+    elif new or missing or changed:
+        kinds = (("new", new), ("missing", missing), ("changed", changed))
+        *first, last = [_counted(names, kind) for kind, names in kinds if names]
+        text = f"{', '.join(first)} and {last}" if first else last
+        raise stale(info, f"since the scan, {text}. Run: {command}")
 
 
 def _counted(names: set[str], kind: str = "") -> str:

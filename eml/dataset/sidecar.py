@@ -1,5 +1,6 @@
 """The sidecar `NAME.eml.json` of a table: which command wrote it, from what, and where its images are."""
 
+import contextlib
 import errno
 import os
 import uuid
@@ -198,6 +199,17 @@ def written_after(table: Path, earlier: Path) -> bool:
     """Return whether eml wrote `table` after `earlier`, by their sidecars: copying changes the times of files."""
     first, second = read_sidecar(earlier), read_sidecar(table)
     return first is not None and second is not None and second.created > first.created
+
+
+def first_written(table: Path) -> int | None:
+    """Return when eml wrote the first of the tables that this one came from, in nanoseconds; None without a sidecar."""
+    paths = {table: None} | {source: None for _, source, _ in sources(table)}
+    times = []
+    for path in paths:
+        if (sidecar := read_sidecar(path)) is not None:
+            with contextlib.suppress(ValueError):
+                times.append(round(datetime.fromisoformat(sidecar.created).timestamp() * 1e9))
+    return min(times, default=None)
 
 
 def recorded_root(table: Path) -> Path | None:

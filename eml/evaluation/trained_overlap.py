@@ -177,7 +177,7 @@ class OverlapCounter:
             DataError: The table has no content hashes, and an image cannot be read.
         """
         if record is not None and record.images is not None and len(record.images) and table.name not in self.keys:
-            self.keys[table.name] = image_keys(table, frame)
+            self.keys[table.name] = image_keys(table, frame, report=self.report)
         self._report_similar(record, frame)
         return _overlap([record], [frame], [self.keys.get(table.name, NO_KEYS)], table.unknown_label)
 

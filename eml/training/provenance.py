@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from eml.dataset.image_keys import has_content, image_keys
+from eml.dataset.image_keys import image_keys
+from eml.dataset.recorded_content import has_content
 from eml.errors import CheckpointError
 from eml.models.checkpoint import read_trained_on
 from eml.models.trained_on import TrainedOn, trained_on
@@ -38,7 +39,7 @@ def own_record(parts: RunParts, report: Report = lambda line: None) -> TrainedOn
         report(
             f"reading {unread:,} files that have no content hash in {parts.table.name}, to record them as trained on"
         )
-    return trained_on(parts.data.classes, image_keys(parts.table, frame))
+    return trained_on(parts.data.classes, image_keys(parts.table, frame, report=report))
 
 
 def restore_record(parts: RunParts, folder: RunFolder) -> TrainedOn:

@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.columns import BOX, boxed
-from eml.dataset.image_keys import file_keys, has_content, image_keys, is_known, mix_boxes
+from eml.dataset.image_keys import file_keys, image_keys, is_known, mix_boxes
+from eml.dataset.recorded_content import has_content
 from eml.dataset.similar_labels import labels_among
 from eml.dataset.table import Table
 from eml.evaluation.retrieval_set import RetrievalSet

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from eml.dataset.columns import parse_columns
-from eml.dataset.image_keys import has_content, image_keys, is_known
+from eml.dataset.image_keys import image_keys, is_known
+from eml.dataset.recorded_content import has_content
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.files import digest

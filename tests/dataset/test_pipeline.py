@@ -125,6 +125,21 @@ def test_files_that_came_or_went_since_the_scan_are_reported(folder: Path) -> No
     assert problem(lambda: resolve(train, "kfold")) == f"{train}:3: no such image under {folder}: 'a/2.png'"
 
 
+def test_files_that_changed_in_place_since_the_scan_are_reported(folder: Path) -> None:
+    info = resolve(folder, "filter")
+    train = step(info, "dataset_train.csv", "eml split")
+    Image.new("RGB", (99, 80), (1, 2, 3)).save(folder / "a" / "2.png")
+    message = f"{folder}/dataset_info.csv: is out of date: since the scan, 1 changed (the first: 'a/2.png'). "
+    assert problem(lambda: resolve(folder, "filter")) == f"{message}Run: eml scan {folder}"
+    assert problem(lambda: resolve(folder, "kfold")) == f"{message}Run: eml scan {folder}"
+    assert resolve(train, "kfold").path == train, "which is given by its name"
+    image(folder, "c/new.png")
+    (folder / "a" / "1.png").unlink()
+    assert "1 new (the first: 'c/new.png'), 1 missing (the first: 'a/1.png') and 1 changed" in problem(
+        lambda: resolve(folder, "filter")
+    )
+
+
 def test_times_do_not_make_a_copied_data_set_out_of_date(folder: Path) -> None:
     resolve(folder, "filter")
     for path in [folder, *folder.rglob("*")]:
