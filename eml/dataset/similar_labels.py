@@ -4,6 +4,8 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+import pandas as pd
+
 SHOWN = 5  # groups that are listed; the rest are counted
 _JOINERS = "\u200d\ufe0e\ufe0f"  # between and after emoji they are seen
 
@@ -30,6 +32,11 @@ class SimilarLabels:
 def canonical(label: str) -> str:
     """Return the label in the composed Unicode form (NFC): two forms of one text are then equal."""
     return label if label.isascii() else unicodedata.normalize("NFC", label)
+
+
+def composed(labels: "pd.Series[str]") -> "pd.Series[str]":
+    """Return labels in the composed Unicode form, by which those of two tables are compared."""
+    return labels.map({label: canonical(label) for label in labels.unique()})
 
 
 def labels_among(labels: Iterable[str], trained: Iterable[str]) -> set[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,13 @@ from eml.dataset.duplicates.blank import blank_rows
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.duplicates.duplicates import hash_values
 from eml.dataset.duplicates.hamming import Advance, Block, Hashes, near_pairs
+from eml.dataset.recorded_content import current_content
+from eml.dataset.similar_labels import composed
 from eml.dataset.splits.folds import row_order
 from eml.dataset.splits.groups import THRESHOLD, check_columns, check_threshold, missing_hashes, text_values
 from eml.dataset.table import Table
 from eml.errors import DataError
+from eml.progress import Report
 
 MAX_LISTED = 1_000_000  # pairs, the nearest first; all are counted
 COLUMNS = ("side", "file_name", "label", "other_side", "other_file_name", "other_label", "distance", "same_content")
@@ -121,12 +123,15 @@ def _audit(
     for table in {table.name: table for _, table in sides}.values():
         check_columns(table, group_by)
     names = [name for name, _ in sides]
-    ordered = [table.frame.iloc[row_order(table.frame)] for _, table in sides]
+    tables = [replace(table, frame=table.frame.iloc[row_order(table.frame)]) for _, table in sides]
+    ordered = [table.frame for table in tables]
     frame = pd.concat(ordered, ignore_index=True)
     side = np.repeat(np.arange(len(sides)), [len(part) for part in ordered])
     unknown = np.concatenate([table.is_unknown[row_order(table.frame)] for _, table in sides])
-    image = _images(ordered, [table.root for _, table in sides])
+    misfits: list[str] = []
+    image = _images(tables, misfits.append)
     hashes, warnings = _hashes([table for _, table in sides])
+    warnings += [line.removeprefix("warning: ") for line in dict.fromkeys(misfits)]
     shown = ~blank_rows(frame)  # a blank image looks like no other
     image, on = image[shown], side[shown]
     entries = _entries(on, image if hashes is None else hashes[shown])
@@ -139,20 +144,25 @@ def _audit(
         pairs_of_same_content=_equal_over_sides(image, on),
         images_with_pair={name: int(across.touched[on == number].sum()) for number, name in enumerate(names)},
         shared_values={name: _shared(text_values(frame[name]), side) for name in group_by},
-        shared_classes=_shared(frame["label"].mask(unknown, ""), side),
+        shared_classes=_shared(composed(frame["label"].mask(unknown, "")), side),
         warnings=warnings,
     )
 
 
-def _images(parts: Sequence[pd.DataFrame], roots: Sequence[Path]) -> Indices:
+def _images(tables: Sequence[Table], report: Report) -> Indices:
     """(N,) a number for each image: by the content of its file, or by the file where tables have no contents."""
-    if all("content" in part.columns and (part["content"] != "").all() for part in parts):
-        keys = pd.concat([part["content"] for part in parts])
+    if all("content" in table.frame.columns and (table.frame["content"] != "").all() for table in tables):
+        keys = [_contents(table, report) for table in tables]
     else:
-        roots = [root.resolve() for root in roots]
-        keys = pd.concat([f"{root}/" + part["file_name"] for root, part in zip(roots, parts, strict=True)])
-    codes: Indices = pd.factorize(keys)[0].astype(np.int64)
+        keys = [(f"{table.root.resolve()}/" + table.frame["file_name"]).to_numpy(object) for table in tables]
+    codes: Indices = pd.factorize(np.concatenate(keys))[0].astype(np.int64)
     return codes
+
+
+def _contents(table: Table, report: Report) -> NDArray[np.object_]:
+    """Return (N,) the content of each file as it is now; a value that is no hash of a file, as the table has it."""
+    now = current_content(table, table.frame, report)
+    return np.where(now != "", now, table.frame["content"].to_numpy(object))
 
 
 def _hashes(tables: Sequence[Table]) -> tuple[Hashes | None, list[str]]:

@@ -1,5 +1,6 @@
 """The audit finds every pair over two sides, and no other."""
 
+import hashlib
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -14,6 +15,7 @@ from eml.dataset.splits import leak_audit as module
 from eml.dataset.splits.leak_audit import COLUMNS, LeakAudit, audit_folds, audit_tables
 from eml.dataset.table import Table
 from eml.errors import DataError
+from eml.files import digest
 
 
 def table(name: str = "t", root: str = "images", **columns: list[Any]) -> Table:
@@ -114,6 +116,29 @@ def test_without_hashes_the_same_file_is_found_by_content_or_by_its_place() -> N
     assert audit_tables(train, table("bare", root="elsewhere", file_name=["train0.jpg"])).num_pairs == 0
     four = table(content=["x", "x", "x", "y"], fold=[0, 1, -1, 2])
     assert audit_folds(four).num_pairs == 3
+
+
+def test_classes_in_two_unicode_forms_are_shared() -> None:
+    train, test = (
+        table("train", hash=["0" * 16], label=["Mu\u0308ller"]),
+        table("test", hash=["f" * 16], label=["M\u00fcller"]),
+    )
+    assert audit_tables(train, test).shared_classes == ["M\u00fcller"]
+
+
+def test_contents_that_do_not_fit_the_files_are_read_again(tmp_path: Path) -> None:
+    for name, data in (("train0.jpg", b"same"), ("train1.jpg", b"one"), ("test0.jpg", b"same"), ("test1.jpg", b"one")):
+        (tmp_path / name).write_bytes(data)
+    root = str(tmp_path)
+    other = [hashlib.md5(data).hexdigest() for data in (b"same", b"one")]
+    train = table("train", root, content=[digest(tmp_path / f"train{n}.jpg") for n in (0, 1)], bytes=[4, 3])
+    result = audit_tables(train, table("test", root, content=other, bytes=[4, 3]))
+    assert result.pairs_of_same_content == 2
+    assert [line for line in result.warnings if "its column 'content' is not the hash" in line]
+    stale = table("test", root, content=[digest(tmp_path / "train0.jpg"), "0" * 32], bytes=[4, 9])
+    result = audit_tables(train, stale)
+    assert result.pairs_of_same_content == 2
+    assert [line for line in result.warnings if "is older than 1 of its images (the first: 'test1.jpg')" in line]
 
 
 def test_of_very_many_pairs_the_nearest_are_listed_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
