@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Started:
-    """The run is about to take its first step (or the next one, when resumed)."""
+    """The run is about to take its first step (or the next one, when resumed). loss: of the step before, if any."""
 
     images: int
     classes: int
     steps: int
     steps_per_epoch: int
     first_step: int
+    loss: float | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from eml.training.provenance import collect_record, restore_record
 from eml.training.recipe import apply_recipe
 from eml.training.results import TrainingResult
 from eml.training.run_folder import Line, RunFolder, table_facts
-from eml.training.run_state import RunSaver, restore_state, resume_command
+from eml.training.run_state import RunSaver, last_loss, restore_state, resume_command
 from eml.training.starting_point import FROM_A_RUN, UNTRAINED, starting_note, starting_run
 from eml.training.state import TrainingState
 from eml.training.step import batch_loss, check_finite, clip_gradient, mix_images, update_weights
@@ -126,7 +126,8 @@ class Run:
                 self.create_folder(overwrite=overwrite)
             self.saver.save(self.state)
         images, classes = len(parts.data.frame), len(parts.data.classes)
-        self.observe(Started(images, classes, parts.steps, parts.steps_per_epoch, self.state.step))
+        loss = last_loss(self.folder) if resume and parts.processes.first else None
+        self.observe(Started(images, classes, parts.steps, parts.steps_per_epoch, self.state.step, loss))
         for line in (str(parts.head.plan(parts.config.batch_size)), *run_notes(parts)):
             self.note(line)
         if (note := starting_note(parts.config, parts.validation.earlier)) and not resume:

@@ -97,6 +97,13 @@ class RunSaver:
         self.folder.keep_checkpoints(best or [epoch], last=epoch)
 
 
+def last_loss(folder: RunFolder) -> float | None:
+    """Return the loss of the last step that a run has logged; None where there is none."""
+    lines = folder.read("steps")
+    loss = lines[-1].get("loss") if lines else None
+    return float(loss) if isinstance(loss, int | float) else None
+
+
 def resume_command(folder: RunFolder, *options: str) -> str:
     """Return the advice to resume the run, with further options."""
     return f"Resume with: {shlex.join(['eml', 'train', str(folder.path / 'config.yaml'), '--resume', *options])}"

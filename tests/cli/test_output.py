@@ -12,7 +12,13 @@ from rich.cells import cell_len
 
 from eml.cli.app import main
 from eml.cli.display import console
+from eml.cli.display.train import show
+from eml.cli.display.training import TrainingDisplay
+from eml.commands.train import TrainResult
 from eml.margins import Margin
+from eml.training.events import Started, Validated
+from eml.training.question import Question
+from eml.training.results import TrainingResult
 from tests.cli.terminal import CODES, shown_on_terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("output")]  # each command goes on from those before it
@@ -121,3 +127,34 @@ def test_a_warning_is_on_stderr_and_json_alone_on_stdout(folder: Path, capsys: p
     assert out.startswith("{\n")
     assert out.endswith("}\n")
     assert "─" not in out + err
+
+
+def test_a_resumed_run_shows_the_loss_of_its_last_step_and_none_that_it_does_not_know(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    validated = Validated(27, {"recall_at_1": 0.5}, {"recall_at_1": "R@1"}, best=False)
+    with TrainingDisplay() as display:
+        for started in (Started(1, 1, 1, 1, 1), Started(20, 5, 30, 1, 27, loss=1.25), Started(2_000, 5, 30, 10, 0)):
+            display.observe(started)
+            display.observe(validated)
+    assert capsys.readouterr().err.splitlines() == [
+        "1 image, 1 class, 1 step in one epoch",
+        "epoch  27  R@1 0.500",
+        "20 images, 5 classes, 30 steps (1 an epoch)",
+        "epoch  27  loss 1.250  R@1 0.500",
+        "2,000 images, 5 classes, 30 steps (10 an epoch)",
+        "epoch  27  R@1 0.500",
+    ]
+
+
+@pytest.mark.parametrize("unseen, classes", [(1, "1 class that was"), (7, "7 classes that were"), (0, None)])
+def test_the_end_of_a_training_leads_to_the_test_of_unseen_classes(
+    unseen: int, classes: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = Question(classes=5, classes_trained_on=5, queries=10, queries_trained_on=0)
+    training = TrainingResult(Path("run"), None, None, 1, {}, {"": question}, {})
+    show(TrainResult(training=training, unseen_classes=unseen, next_command="eml evaluate run --data test.csv"))
+    printed = capsys.readouterr()
+    assert "Every class measured here was trained on, so unseen classes were not measured.\n" in printed.out
+    beside = f"The test beside the table has {classes} not trained on; eml evaluate measures them:\n"
+    assert printed.err == (beside if classes else "")

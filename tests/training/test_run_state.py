@@ -17,9 +17,9 @@ from eml.errors import CheckpointError, OutputError
 from eml.models.checkpoint import load_checkpoint
 from eml.training.config import RunConfig
 from eml.training.config_changes import config_changes, decisive_settings
-from eml.training.events import Note, Validating
+from eml.training.events import Event, Note, Started, Validating
 from eml.training.fit import fit
-from tests.training.runs import changed, left_by, stop_at
+from tests.training.runs import changed, left_by, lines, stop_at
 
 pytestmark = pytest.mark.slow
 
@@ -35,8 +35,12 @@ def test_interrupted_and_resumed_runs_equal_an_uninterrupted_one_byte_for_byte(
     for place, when in {"first": 1, "epoch end": 5, "middle": 7, "validation": Validating(30, 30)}.items():
         other = changed(config, output=tmp_path / place)
         stop_at(other, table, when)
-        fit(other, table, resume=True)
+        events: list[Event] = []
+        fit(other, table, resume=True, observe=events.append)
         assert left_by(other.output) == expected, place
+        (started,) = [event for event in events if isinstance(event, Started)]
+        done = lines(other.output)[: started.first_step]
+        assert started.loss == (done[-1]["loss"] if done else None), place
 
 
 @pytest.mark.parametrize("margin", ["elastic_arcface", "curricularface", "vpl", "sphereface2"])

@@ -31,10 +31,13 @@ def _show_run(result: TrainResult) -> None:
                 console.warn(line)
     if any(not verdict.helped for verdict in training.verdicts.values()):
         console.show(TRY)
-    if training.questions and all(question.classes_trained_on for question in training.questions.values()):
-        there = f"; next: {result.unseen_classes:,} of the test were not" if result.unseen_classes else ""
-        console.show(f"Every class measured here was trained on, so unseen classes were not measured{there}.")
+    seen_only = bool(training.questions) and all(each.classes_trained_on for each in training.questions.values())
+    if seen_only:
+        console.show("Every class measured here was trained on, so unseen classes were not measured.")
     console.show(f"run folder: {training.folder}")
+    if seen_only and (unseen := result.unseen_classes):
+        classes = "1 class that was" if unseen == 1 else f"{unseen:,} classes that were"
+        console.say(f"The test beside the table has {classes} not trained on; eml evaluate measures them:")
 
 
 def _show_folds(result: TrainFoldsResult) -> None:

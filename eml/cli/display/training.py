@@ -5,7 +5,7 @@ from typing import Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eml.cli.display.console import console
+from eml.cli.display.console import console, count
 from eml.printable import printable
 from eml.training.events import Caching, Event, Note, Started, Stepped, Validated, Validating
 
@@ -33,7 +33,7 @@ class TrainingDisplay:
         self.validating = self.bar.add_task("validating", total=None, numbers="", visible=False)
         self.caching = self.bar.add_task("caching", total=None, numbers="", visible=False)
         self.recall = ""
-        self.loss = float("nan")
+        self.loss: float | None = None
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -48,10 +48,8 @@ class TrainingDisplay:
         """Show an event."""
         match event:
             case Started():
-                self._say(
-                    f"{event.images:,} images, {event.classes:,} classes, {event.steps:,} steps "
-                    f"({event.steps_per_epoch:,} an epoch)"
-                )
+                self.loss, self.recall = event.loss, ""
+                self._say(_plan(event))
                 self.bar.update(self.training, total=event.steps, completed=event.first_step)
             case Caching():
                 self.bar.update(self.caching, total=event.total, completed=event.done, visible=event.done < event.total)
@@ -71,7 +69,8 @@ class TrainingDisplay:
                 first = [key for key in keys if "/" not in key] or keys[: len(SHOWN)]
                 self.recall = f"  {event.shown[first[0]]} {event.values[first[0]]:.3f}"
                 shown = "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in first)
-                loss = f"loss {self.loss:.3f}  " if event.epoch else f"{event.start:<12}"
+                loss = "" if self.loss is None else f"loss {self.loss:.3f}  "
+                loss = loss if event.epoch else f"{event.start:<12}"
                 self._say(f"epoch {event.epoch:>3}  {loss}{shown}{'  best' if event.best else ''}")
                 tables = [key for key in keys if key not in first and key.endswith(("/recall_at_1", "/map_at_r"))]
                 if tables:
@@ -83,3 +82,10 @@ class TrainingDisplay:
 
     def _say(self, text: str) -> None:
         self.bar.console.print(printable(text), soft_wrap=True)
+
+
+def _plan(event: Started) -> str:
+    """Return what is trained on, and for how long."""
+    steps = count(event.steps, "step", "steps")
+    each = f"({event.steps_per_epoch:,} an epoch)" if event.steps > event.steps_per_epoch else "in one epoch"
+    return f"{count(event.images, 'image', 'images')}, {count(event.classes, 'class', 'classes')}, {steps} {each}"
