@@ -37,6 +37,7 @@ from eml.training.starting_point import FROM_A_RUN, UNTRAINED, starting_note, st
 from eml.training.state import TrainingState
 from eml.training.step import batch_loss, check_finite, clip_gradient, mix_images, update_weights
 from eml.training.stop_signals import stop_requests
+from eml.training.to_try import to_try
 
 __all__ = ["Run", "TrainingResult", "check", "fit"]
 
@@ -286,6 +287,12 @@ class Run:
             questions=validation.questions,
             verdicts=validation.verdicts(state, self.start),
             decides=validation.decides,
+            to_try=to_try(
+                self.parts.config,
+                images=len(self.parts.table.frame),
+                epochs=state.closed_epochs,
+                best_epoch=state.best_epoch,
+            ),
         )
 
     def report_step(self, epoch: int, line: Line, images_per_second: float) -> None:

@@ -57,9 +57,8 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
             parameter="data.table",
         )
     images, classes, (size, size_reason) = len(frame), len(counts), _image_size(frame)
-    seen = IMAGES_SEEN if pretrained else IMAGES_SEEN_FROM_SCRATCH
-    fewest, most = (5, 30) if pretrained else (10, 60)
-    epochs = max(fewest, min(most, round(seen / images)))
+    seen, fewest, most = _length(pretrained=pretrained)
+    epochs = usual_epochs(images, pretrained=pretrained)
     bound = {fewest: ", the fewest", most: ", the most"} if epochs != round(seen / images) else {}
     scale = max(8.0, round(2 * math.sqrt(2) * math.log(max(3, classes) - 1)))
     values: dict[str, Any] = {
@@ -78,6 +77,17 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
     }
     network = _network_settings(classes, pretrained=pretrained)
     return Recipe(values | network.values, reasons | network.reasons)
+
+
+def usual_epochs(images: int, *, pretrained: bool) -> int:
+    """Return the number of epochs that the recipe takes for so many images."""
+    seen, fewest, most = _length(pretrained=pretrained)
+    return max(fewest, min(most, round(seen / images)))
+
+
+def _length(*, pretrained: bool) -> tuple[int, int, int]:
+    """Return the images that are seen, and the fewest and most epochs."""
+    return (IMAGES_SEEN, 5, 30) if pretrained else (IMAGES_SEEN_FROM_SCRATCH, 10, 60)
 
 
 def _network_settings(classes: int, *, pretrained: bool) -> Recipe:

@@ -1,6 +1,6 @@
 """The result of a training run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eml.training.question import Question
@@ -22,6 +22,7 @@ class TrainingResult:
         questions: Validation set → which question it answers: new images of known classes, or unseen classes.
         verdicts: Validation set → whether training helped, where the metric is a mean over queries.
         decides: The validation set whose metric chooses the best epoch.
+        to_try: Changes to try, one at a time, where training has not shown to help.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class TrainingResult:
     questions: dict[str, Question]
     verdicts: dict[str, Verdict]
     decides: str = ""
+    to_try: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict | None:

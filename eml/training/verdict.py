@@ -9,11 +9,6 @@ from numpy.typing import NDArray
 from eml.retrieval.statistics import paired
 from eml.training.starting_point import UNTRAINED
 
-TRY = (
-    "To try, one at a time: a tenth of optimizer.lr.backbone; model.freeze, which keeps early stages unchanged; fewer "
-    "epochs; a smaller head.scale or margin; more classes; a neck of type identity"
-)
-
 
 @dataclass(frozen=True)
 class Verdict:

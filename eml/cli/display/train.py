@@ -17,7 +17,6 @@ def show(result: Outcome) -> None:
 
 def _show_run(result: TrainResult) -> None:
     from eml.cli.display import console
-    from eml.training.verdict import TRY
 
     training = result.training
     for name, question in training.questions.items():
@@ -30,7 +29,7 @@ def _show_run(result: TrainResult) -> None:
             for line in rest:
                 console.warn(line)
     if any(not verdict.helped for verdict in training.verdicts.values()):
-        console.show(TRY)
+        console.show(f"To try, one at a time: {'; '.join(training.to_try)}")
     seen_only = bool(training.questions) and all(each.classes_trained_on for each in training.questions.values())
     if seen_only:
         console.show("Every class measured here was trained on, so unseen classes were not measured.")
