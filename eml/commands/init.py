@@ -231,10 +231,13 @@ def _kfold_advice(table: Table, options: Sequence[str]) -> str:
 
 
 def _values(config: InitConfig, table: Table, target: Path, fitted: dict[str, Any], fold: int | None) -> dict[str, Any]:
-    """Return what the config says: paths relative to its folder, a fold to hold out, and the fitted values."""
+    """Return what the config says: paths relative to its folder but for absolute ones
+    to what lies outside of it, a fold to hold out, and the fitted values."""
 
     def relative(path: Path | str) -> str:
-        return os.path.relpath(path, target.parent)
+        from_folder = os.path.relpath(path, target.parent)
+        is_outside = Path(from_folder).parts[:1] == ("..",)
+        return str(path) if is_outside and Path(path).is_absolute() else from_folder
 
     weights = config.weights if config.weights in NO_PATHS else relative(config.weights)
     data: dict[str, Any] = {"table": relative(table.path or config.dataset), "fold": fold}

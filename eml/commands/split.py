@@ -229,7 +229,9 @@ def _with_choice(error: DataError, table: Table, groups: RowGroups) -> DataError
     advice = _choice_advice(table, groups) if error.code in ("empty-side", "too-few-classes") else None
     if advice is None:
         return error
-    problems = [f"{problem.removesuffix('.')}. To measure too, {advice}" for problem in error.problems]
+    problems = [
+        f"{problem.removesuffix('.')}. To have two classes or more on each side, {advice}" for problem in error.problems
+    ]
     return DataError(problems, code=error.code, parameter=error.parameter)
 
 

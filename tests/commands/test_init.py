@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import eml
 from eml.cli.app import main
@@ -107,3 +108,26 @@ def test_folds_that_cannot_be_validated_on_are_refused_with_the_command_that_wor
         DataError, match=r"fewer than two classes are left to train on while fold 0 .*\. Run: eml kfold .* --k 2"
     ):
         eml.init(images)
+
+
+def test_absolute_paths_to_what_lies_elsewhere_stay_absolute(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, out = tmp_path / "shared" / "weights.safetensors", tmp_path / "a" / "deep" / "project" / "config.yaml"
+    weights.parent.mkdir()
+    weights.write_bytes(b"")
+    out.parent.mkdir(parents=True)
+
+    def written(dataset: Path, given: Path, target: Path) -> tuple[str, str]:
+        eml.init(dataset, out=target, weights=given, overwrite=True)
+        config = yaml.safe_load(target.read_text())
+        assert load(eml.RunConfig, target).model.weights.resolve() == weights
+        return config["data"]["table"], config["model"]["weights"]
+
+    assert written(photos, weights, out) == (str(photos / "folds.csv"), str(weights))
+    assert written(photos, weights, tmp_path / "config.yaml") == ("photos/folds.csv", "shared/weights.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert written(Path("photos"), Path("shared/weights.safetensors"), Path("photos/c.yaml")) == (
+        "folds.csv",
+        "../shared/weights.safetensors",
+    )

@@ -60,6 +60,8 @@ def test_the_default_on_small_classes_names_a_split_that_can_be_measured_on(
             path.unlink()
     assert main(["split", str(images)]) == 2
     err = capsys.readouterr().err
-    assert err.endswith("; --by alternate. To measure too, give --by ratio with --test-ratio 0.4\n")
+    assert err.endswith(
+        "; --by alternate. To have two classes or more on each side, give --by ratio with --test-ratio 0.4\n"
+    )
     assert main(["split", str(images), "--by", "ratio", "--test-ratio", "0.4"]) == 0
     assert "--by class --k 2" not in capsys.readouterr().err, "two classes to train on cannot be folded"

@@ -389,3 +389,11 @@ def test_a_split_that_passed_over_a_newer_filtered_table_is_out_of_date(
     states = {each["table"]: each["state"] for each in reported(capsys, root)["tables"]}
     assert states["dataset_info_filtered.csv"] == "current"
     assert states["dataset_train.csv"] == "stale"
+
+
+def test_a_side_that_is_the_same_in_all_images_is_one_number(tmp_path: Path) -> None:
+    for label, side in (("a", 64), ("b", 50)):
+        draw(tmp_path / label / "0.png", side, (80, side))
+    assert main(["scan", str(tmp_path), "--report"]) == 0
+    text = text_of((tmp_path / "data_report.html").read_text())
+    assert "The shorter side is 50 to 64 pixels (median 57), the longer side 80. Sizes are" in text

@@ -300,10 +300,11 @@ def _ratio_advice(classes: int) -> str:
 def _empty_side_by_counts(table: Table, counts: "pd.Series[int]", least: int, most: int) -> str:
     all_train = bool(counts.between(least, most).all())
     number, side = ("every", "test") if all_train else ("no", "train")
-    text = f"{table.name}: {number} class has {least:,} to {most:,} images, which leaves none to {side}"
+    text = f"{table.name}: {number} class has {_images(least, most)}, which leaves none to {side}"
     if len(counts) < 2:
         return f"{text}; its only class has {counts.iloc[0]:,}. A split needs two classes"
-    text += f"; its {len(counts):,} classes have {counts.min():,} to {counts.max():,} images."
+    each = " each" if counts.min() == counts.max() else ""
+    text += f"; its {len(counts):,} classes have {_images(counts.min(), counts.max())}{each}."
     advice = ['`by="alternate"`']
     if round(TEST_RATIO * len(counts)) > 0:
         advice.insert(0, '`by="ratio"`')
@@ -312,3 +313,9 @@ def _empty_side_by_counts(table: Table, counts: "pd.Series[int]", least: int, mo
         low = least if counts.between(least, bound).any() else counts.min()
         advice.insert(0, f"`min_n_samples={low}` `max_n_samples={bound}`")
     return f"{text} These would work: {'; '.join(advice)}"
+
+
+def _images(low: int, high: int) -> str:
+    """Return `1 image`, `2 images`, `2 to 5 images`."""
+    between = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{between} {'image' if high == 1 else 'images'}"

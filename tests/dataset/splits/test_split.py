@@ -256,3 +256,10 @@ def test_what_leaks_is_counted_on_both_sides() -> None:
     whole, groups = in_groups([("a", 1), ("a", 2), ("b", 1), ("b", 1), ("c", 2), ("d", 3)])
     sides = split_by_alternate(whole)
     assert rows_on_both_sides(whole, sides, groups).tolist() == [True, False, True, True, False, False]
+
+
+def test_classes_of_one_size_are_counted_in_one_number() -> None:
+    whole = table({"a": 2, "b": 2})
+    assert "no class has 3 images, which leaves none to train; its 2 classes have 2 images each. " in problem(
+        lambda: split_by_counts(whole, 3, 3)
+    )
