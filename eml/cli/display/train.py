@@ -30,7 +30,9 @@ def _show_run(result: TrainResult) -> None:
                 console.warn(line)
     if any(not verdict.helped for verdict in training.verdicts.values()):
         console.show(f"To try, one at a time: {'; '.join(training.to_try)}")
-    seen_only = bool(training.questions) and all(each.classes_trained_on for each in training.questions.values())
+    seen_only = bool(training.questions) and all(
+        question.classes_trained_on for question in training.questions.values()
+    )
     if seen_only:
         console.show("Every class measured here was trained on, so unseen classes were not measured.")
     console.show(f"run folder: {training.folder}")

@@ -87,5 +87,5 @@ class TrainingDisplay:
 def _plan(event: Started) -> str:
     """Return what is trained on, and for how long."""
     steps = count(event.steps, "step", "steps")
-    each = f"({event.steps_per_epoch:,} an epoch)" if event.steps > event.steps_per_epoch else "in one epoch"
-    return f"{count(event.images, 'image', 'images')}, {count(event.classes, 'class', 'classes')}, {steps} {each}"
+    length = f"({event.steps_per_epoch:,} an epoch)" if event.steps > event.steps_per_epoch else "in one epoch"
+    return f"{count(event.images, 'image', 'images')}, {count(event.classes, 'class', 'classes')}, {steps} {length}"

@@ -303,8 +303,8 @@ def _empty_side_by_counts(table: Table, counts: "pd.Series[int]", least: int, mo
     text = f"{table.name}: {number} class has {_images(least, most)}, which leaves none to {side}"
     if len(counts) < 2:
         return f"{text}; its only class has {counts.iloc[0]:,}. A split needs two classes"
-    each = " each" if counts.min() == counts.max() else ""
-    text += f"; its {len(counts):,} classes have {_images(counts.min(), counts.max())}{each}."
+    ending = " each" if counts.min() == counts.max() else ""
+    text += f"; its {len(counts):,} classes have {_images(counts.min(), counts.max())}{ending}."
     advice = ['`by="alternate"`']
     if round(TEST_RATIO * len(counts)) > 0:
         advice.insert(0, '`by="ratio"`')
