@@ -171,7 +171,7 @@ def _read_csv(source: Path, names: Collection[str]) -> pd.DataFrame:
     _, header = next(records, (1, []))
     check_header(source, header)
     check_number(source, header, names)
-    if source.stat().st_size > FIELD_LIMIT:
+    if not _has_short_fields(source):
         collections.deque(records, maxlen=0)  # pandas would read a field of any length
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header: pandas only warns
@@ -184,6 +184,17 @@ def _read_csv(source: Path, names: Collection[str]) -> pd.DataFrame:
             encoding=_encoding(source),
         )
     return frame.fillna("")  # a row shorter than the header
+
+
+def _has_short_fields(source: Path) -> bool:
+    """Return whether no field can be too long, as a look without parsing tells: no quotes, and no long line."""
+    if source.stat().st_size <= FIELD_LIMIT:
+        return True
+    if _encoding(source) == "utf-16":
+        return False
+    with source.open("rb") as file:
+        blocks = iter(lambda: file.read(FIELD_LIMIT // 2), b"")  # the last may be short, and be the end of a line
+        return all(b'"' not in block and (b"\n" in block or len(block) < FIELD_LIMIT // 2) for block in blocks)
 
 
 def _not_utf_8(source: Path) -> DataError:
