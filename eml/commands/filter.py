@@ -163,6 +163,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
         unknown_label=config.unknown_label,
         columns=column_map(config),
         out=folder,
+        command=caller.command or "",
         report=caller.note,
         progress=caller.progress,
     )

@@ -138,6 +138,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
         unknown_label=config.unknown_label,
         columns=column_map(config),
         out=folder,
+        command=caller.command or "",
         report=caller.note,
         progress=caller.progress,
     )

@@ -120,6 +120,7 @@ def report(config: ReportConfig, caller: Caller) -> ReportResult:
         class_level=class_level_of(config.class_level),
         columns=column_map(config),
         unknown_label=config.unknown_label,
+        command=caller.command or "",
         report=caller.note,
         progress=caller.progress,
     )
@@ -162,7 +163,15 @@ def write_report(
     from eml.reports.data import examine, write_page
 
     bits = THRESHOLD if threshold is None else threshold
-    examined = examine(table, dataset=dataset, root=root, options=options, threshold=bits, progress=caller.progress)
+    examined = examine(
+        table,
+        dataset=dataset,
+        root=root,
+        options=options,
+        threshold=bits,
+        command=caller.command,
+        progress=caller.progress,
+    )
     replaced = write_page(
         examined, page, command=caller.command or "eml report", overwrite=overwrite, progress=caller.progress
     )

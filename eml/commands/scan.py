@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -92,7 +92,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
     from eml.dataset.scanning.scan import errors_path, scan_folder, summarise
     from eml.dataset.sidecar import remove_outdated
     from eml.dataset.table import Table, check_outputs, write_tables
-    from eml.dataset.unknown_label import unknown_label_hint
+    from eml.dataset.unknown_label import unknown_label_hint, with_label_of_later
 
     check_folder(config.dataset)
     note_workers(config.workers, caller)
@@ -114,7 +114,8 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
         report=caller.note,
     )
     table = settings.label(Table(scanned.table, config.dataset, path), required=requested.unknown_label is not None)
-    if hint := unknown_label_hint(table):
+    table = with_label_of_later(table, path.parent, "filter", caller.note)
+    if hint := unknown_label_hint(table, caller.command):
         scanned.warnings.append(hint)
     source = path if config.out else config.dataset
     replaced = write_tables(
@@ -122,7 +123,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
         command=caller.command or "eml scan",
         root=config.dataset,
         overwrite=config.overwrite,
-        notes=replace(settings, unknown_label=table.unknown_label).notes,
+        notes=settings.of(table).notes,
     )
     following: str | None = shlex.join(["eml", "filter", str(source), "--dedup"])
     pages: list[Path] = []

@@ -179,6 +179,7 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
         unknown_label=config.unknown_label,
         columns=column_map(config),
         out=folder,
+        command=caller.command or "",
         report=caller.note,
         progress=caller.progress,
     )

@@ -106,6 +106,14 @@ def tables_of(folder: Path, stem: str) -> list[Path]:
     return [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
 
 
+def later_tables(folder: Path, step: str) -> list[Path]:
+    """Return the tables of a folder that the command `step` writes, or commands after it."""
+    commands = list(PIPELINE)
+    later = commands[commands.index(step) :]
+    stems = [stem for stem, command in COMMAND_OF.items() if command in later]
+    return [path for stem in stems for path in tables_of(folder, stem)]
+
+
 def _torn_tables(table: Path) -> Iterator[tuple[Path, str]]:
     """Yield (table to make again, reason) of the table and all that it was made from, by those written with them."""
     for path in dict.fromkeys((table, *(source for _, source, _ in sources(table)))):

@@ -1,7 +1,6 @@
 """The table that a folder offers to a command: the newest along the pipeline, checked against its sources."""
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 from eml.dataset.ancestry import OVERWRITE, PIPELINE, refuse_stale, refuse_unwritten, stale, staleness, tables_of
@@ -15,7 +14,7 @@ from eml.dataset.scanning.scan import errors_path, scan_folder
 from eml.dataset.sidecar import edited_by_hand, recorded_notes, recorded_root, sidecar_path, sources
 from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.table import SUFFIXES, Table, check_outputs, read_file_names, read_table, write_tables
-from eml.dataset.unknown_label import unknown_label_hint, with_unknown_label
+from eml.dataset.unknown_label import unknown_label_hint, with_label_of_later, with_unknown_label
 from eml.errors import DataError
 from eml.progress import Progress, Report
 
@@ -30,6 +29,7 @@ def resolve(
     columns: ColumnMap = AS_NAMED,
     out: Path | None = None,
     accept_stale: bool = False,
+    command: str | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
 ) -> Table:
@@ -48,6 +48,8 @@ def resolve(
         columns: Says how a table of the user's own is read.
         out: The folder that the command writes to, where it is not `source`.
         accept_stale: Report a table that is out of date, and read it.
+        command: The command line, of a command that makes another table or says what to do: an unknown label is then
+            taken over from the tables after it, and what is odd about the labels is reported each time.
         report: Receives the name of the table that is read.
         progress: Shows the progress of a scan.
 
@@ -60,17 +62,20 @@ def resolve(
         text = f"`class_level` goes with a folder, and {source} is a table, which has the labels"
         raise DataError(text, code="conflicting-settings", parameter="class_level")
     if is_table:
-        return read_current_table(
-            source, root, columns=columns, unknown_label=unknown_label, accept_stale=accept_stale, report=report
-        )
+        table = _read(source, root, columns, True, accept_stale, report)
+        table = _with_label(table, unknown_label, out if command is not None else None, step, report)
+        if command is not None or not sidecar_path(source).exists():
+            _report_labels(table, command, report)
+        return table
     if not source.exists():
         raise DataError(f"{source}: no such file or folder", code="missing-file", parameter="dataset")
     if parameters := [*(["root"] if root is not None else []), *columns.parameters]:
         text = f"`{parameters[0]}` goes with a table, and {source} is a folder"
         raise DataError(text, code="conflicting-settings", parameter=parameters[0])
     path = _newest_table(source, step, out)
+    scanned = path is None
     if path is None:
-        path = _scan(source, out or source, ScanSettings(class_level, unknown_label), report, progress)
+        path = _scan(source, out or source, ScanSettings(class_level, unknown_label), command, report, progress)
     elif not accept_stale:
         refuse_stale(path)
         _refuse_changed_folders(path, report)
@@ -78,7 +83,11 @@ def resolve(
     elif problem := staleness(path):
         report(f"warning: {problem}")
     report(f"table: {path}")
-    return with_unknown_label(read_table(path, check_files=True), unknown_label)
+    table = read_table(path, check_files=True)
+    table = _with_label(table, unknown_label, (out or source) if command is not None else None, step, report)
+    if command is not None and not scanned:
+        _report_labels(table, command, report)
+    return table
 
 
 def read_current_table(
@@ -105,6 +114,17 @@ def read_current_table(
     Raises:
         DataError: The table is out of date, cannot be read, or has no image with the unknown label.
     """
+    table = _read(source, root, columns, check_files, accept_stale, report)
+    table = with_unknown_label(table, unknown_label)
+    if not sidecar_path(source).exists():
+        _report_labels(table, None, report)
+    return table
+
+
+def _read(
+    source: Path, root: Path | None, columns: ColumnMap, check_files: bool, accept_stale: bool, report: Report
+) -> Table:
+    """Return a table as its file says, if it is up to date."""
     problem = staleness(source)
     if problem is not None and not accept_stale:
         raise problem
@@ -113,13 +133,22 @@ def read_current_table(
     table = read_table(source, root, check_files=check_files, columns=columns)
     for note in table.notes:
         report(note)
-    table = with_unknown_label(table, unknown_label)
-    if not sidecar_path(source).exists():
-        if hint := unknown_label_hint(table):
-            report(f"hint: {hint}")
-        if similar := similar_labels_line(table.frame["label"].unique()):
-            report(f"warning: {similar}")
     return table
+
+
+def _with_label(table: Table, label: str | None, out: Path | None, step: str, report: Report) -> Table:
+    """Return the table with its unknown label: as said, as its sidecar says, or as the later tables in `out` do."""
+    if label is None and out is not None:
+        table = with_label_of_later(table, out, step, report)
+    return with_unknown_label(table, label)
+
+
+def _report_labels(table: Table, command: str | None, report: Report) -> None:
+    """Report a label that reads like one of unknown images, and labels that read the same."""
+    if hint := unknown_label_hint(table, command):
+        report(f"hint: {hint}")
+    if similar := similar_labels_line(table.frame["label"].unique()):
+        report(f"warning: {similar}")
 
 
 def read_exclusions(source: Path) -> list[str]:
@@ -199,7 +228,9 @@ def _furthest(folder: Path, step: str) -> Path | None:
     return None
 
 
-def _scan(folder: Path, out: Path, requested: ScanSettings, report: Report, progress: Progress | None) -> Path:
+def _scan(
+    folder: Path, out: Path, requested: ScanSettings, words: str | None, report: Report, progress: Progress | None
+) -> Path:
     path = out / f"{PIPELINE['scan']}.csv"
     outputs = [path, errors_path(path)]
     check_outputs(outputs)
@@ -214,11 +245,12 @@ def _scan(folder: Path, out: Path, requested: ScanSettings, report: Report, prog
         report=report,
     )
     table = settings.label(Table(scan.table, folder), required=requested.unknown_label is not None)
-    settings = replace(settings, unknown_label=table.unknown_label)
+    table = with_label_of_later(table, out, "filter", report)
+    settings = settings.of(table)
     command = _scan_command(folder, out, settings)
     write_tables({path: scan.table, outputs[1]: scan.errors}, command=command, root=folder, notes=settings.notes)
     warnings = list(scan.warnings)
-    if hint := unknown_label_hint(table):
+    if hint := unknown_label_hint(table, words):
         warnings.append(hint)
     if len(scan.errors):
         warnings.append(f"files that cannot be used: {len(scan.errors):,}, see {outputs[1]}")

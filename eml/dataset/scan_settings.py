@@ -2,13 +2,21 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eml.dataset.ancestry import OVERWRITE
 from eml.dataset.scanning.class_level import FIRST, ClassLevel, parse_class_level
-from eml.dataset.sidecar import UNKNOWN_LABEL, edited_by_hand, recorded_notes, recorded_root, sources, unknown_label_in
+from eml.dataset.sidecar import (
+    UNKNOWN_LABEL,
+    denies_unknown_label,
+    edited_by_hand,
+    recorded_notes,
+    recorded_root,
+    sources,
+    unknown_label_in,
+)
 from eml.dataset.table import Table
 from eml.dataset.unknown_label import with_a_class, with_label_if_present, with_unknown_label
 from eml.errors import DataError
@@ -23,7 +31,7 @@ class ScanSettings:
 
     Attributes:
         class_level: Which folder is the class; None: the first, as nobody said anything.
-        unknown_label: The label of images of unknown identity; None or "": there are none.
+        unknown_label: The label of images of unknown identity; "": there are none; None: nobody said anything.
     """
 
     class_level: ClassLevel | None = None
@@ -36,7 +44,7 @@ class ScanSettings:
             level = parse_class_level(notes[CLASS_LEVEL])
         except (KeyError, ValueError):
             level = None
-        return cls(level, unknown_label_in(notes))
+        return cls(level, "" if denies_unknown_label(notes) else unknown_label_in(notes))
 
     @property
     def level(self) -> ClassLevel:
@@ -47,13 +55,17 @@ class ScanSettings:
     def notes(self) -> dict[str, Any]:
         """What the sidecar of the table keeps."""
         level = {} if self.class_level is None else {CLASS_LEVEL: self.class_level}
-        return level | ({UNKNOWN_LABEL: self.unknown_label} if self.unknown_label else {})
+        return level | ({} if self.unknown_label is None else {UNKNOWN_LABEL: self.unknown_label})
 
     @property
     def words(self) -> list[str]:
         """The options of `eml scan` that say the same."""
         level = [] if self.class_level is None else ["--class-level", str(self.class_level)]
-        return level + (["--unknown-label", self.unknown_label] if self.unknown_label else [])
+        return level + ([] if self.unknown_label is None else ["--unknown-label", self.unknown_label])
+
+    def of(self, table: Table) -> "ScanSettings":
+        """Return the settings with what is known of the scanned table's unknown label."""
+        return replace(self, unknown_label="" if table.denies_unknown_label else table.unknown_label)
 
     def completed(self, table: Path, root: Path, report: Report) -> "ScanSettings":
         """Return the settings with those of the folder's last scan into `table` where nothing is said now."""
@@ -72,7 +84,7 @@ class ScanSettings:
 
     def label(self, table: Table, *, required: bool) -> Table:
         """Return the scanned table with its unknown label; required: raise DataError where no image has it."""
-        if required:
+        if required or self.unknown_label == "":
             return with_unknown_label(table, self.unknown_label)
         return with_a_class(with_label_if_present(table, self.unknown_label))
 

@@ -235,6 +235,11 @@ def unknown_label_in(facts: object) -> str | None:
     return label if isinstance(label, str) and label else None
 
 
+def denies_unknown_label(facts: object) -> bool:
+    """Return whether facts that were read from a file say that no label is the unknown one, which "" says."""
+    return isinstance(facts, Mapping) and facts.get(UNKNOWN_LABEL) == ""
+
+
 def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:
     """Yield (table, input, changed) for every recorded input of the table, of its inputs, and so on back to the scan.
 

@@ -20,12 +20,14 @@ from eml.dataset.oml_tables import OML, OML_NOTE, from_oml, is_oml
 from eml.dataset.problems import RowProblems, at_lines, column_names, file_problems, path_problems
 from eml.dataset.sidecar import (
     changed_since_read,
+    denies_unknown_label,
     describe,
     is_sidecar,
+    recorded_notes,
     recorded_root,
-    recorded_unknown_label,
     sidecar_path,
     sources,
+    unknown_label_in,
     written_by_eml,
 )
 from eml.dataset.table_files import NO_PYARROW, PARQUET, is_parquet, read_frame
@@ -53,6 +55,8 @@ class Table:
     """The label of images of unknown identity, such as `new_whale`: no class, never trained on, nobody's positive."""
     inputs: Mapping[Path, str] = field(default_factory=dict)
     """The files that were read, each with the digest that it had then, which another program may change since."""
+    denies_unknown_label: bool = False
+    """Its user said that no label is the unknown one, so it is neither taken over from other tables nor hinted at."""
 
     @property
     def name(self) -> str:
@@ -125,8 +129,9 @@ def read_table(
     problems += path_problems(frame["file_name"], "path" if oml else columns.file_column or "file_name")
     repeated = repeated_rows(frame)
     notes += [f"{source}: {OML_NOTE}"] if oml else []
-    unknown_label = recorded_unknown_label(source)
-    table = Table(frame, folder, source, notes=tuple(notes), unknown_label=unknown_label, inputs={source: read})
+    said = recorded_notes(source)
+    label, denied = unknown_label_in(said), denies_unknown_label(said)
+    table = Table(frame, folder, source, (), tuple(notes), label, {source: read}, denied)
     if check_files and not problems:
         named = None if oml else (columns.file_column or "file_name", columns.label_column or "label")
         absent = file_problems(frame["file_name"], table.root, list(frame["label"]), named)

@@ -1,14 +1,19 @@
 """The unknown label: a label such as `new_whale`, whose images are of unknown identity and form no class."""
 
+import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from eml.config.text import closest, listed
-from eml.dataset.sidecar import UNKNOWN_LABEL
+from eml.dataset.ancestry import later_tables
+from eml.dataset.sidecar import UNKNOWN_LABEL, denies_unknown_label, read_sidecar, recorded_root, unknown_label_in
 from eml.dataset.similar_labels import canonical
 from eml.dataset.table import Table
 from eml.errors import DataError
+from eml.progress import Report
 
 TELLING = {
     *("unknown", "unknowns", "unk", "unidentified", "unlabeled", "unlabelled", "unsorted", "undefined", "unclassified"),
@@ -28,13 +33,13 @@ def with_unknown_label(table: Table, label: str | None) -> Table:
     if label is None:
         return with_a_class(table)
     if not label:
-        return replace(table, unknown_label=None)
+        return replace(table, unknown_label=None, denies_unknown_label=True)
     labels = table.frame["label"].unique()
     label = next((str(name) for name in labels if canonical(name) == canonical(label)), label)
     if label not in labels and label != table.unknown_label:
         text = f"{table.name}: `unknown_label` {label!r}: no image has this label"
         raise DataError(f"{text}. {_nearest(label, labels)}", code="unknown-choice", parameter="unknown_label")
-    return with_a_class(replace(table, unknown_label=label))
+    return with_a_class(replace(table, unknown_label=label, denies_unknown_label=False))
 
 
 def with_a_class(table: Table) -> Table:
@@ -55,12 +60,48 @@ def with_label_if_present(table: Table, label: str | None) -> Table:
 
 def unknown_label_notes(table: Table) -> dict[str, Any]:
     """Return what the sidecar of a table made from this one keeps of its unknown label."""
-    return {} if table.unknown_label is None else {UNKNOWN_LABEL: table.unknown_label}
+    if table.unknown_label is None:
+        return {UNKNOWN_LABEL: ""} if table.denies_unknown_label else {}
+    return {UNKNOWN_LABEL: table.unknown_label}
 
 
-def unknown_label_hint(table: Table) -> str | None:
-    """Return a line on the largest class where its label reads like one of unknown images; None for others."""
-    if table.unknown_label is not None:
+def with_label_of_later(table: Table, folder: Path, step: str, report: Report) -> Table:
+    """Return the table with the unknown label of those in `folder` that `step` replaces, or that were made after it.
+
+    The newest that says anything counts. A label is told to one command, perhaps not to the first: when an earlier
+    one is run again, its table must not make a class of these images.
+
+    Args:
+        table: What the command reads.
+        folder: Where it writes.
+        step: The command.
+        report: Receives where the label is from.
+    """
+    if table.unknown_label is not None or table.denies_unknown_label:
+        return table
+    said: list[tuple[str, Path, dict[str, Any]]] = []
+    for path in later_tables(folder, step):
+        with suppress(DataError):  # a damaged sidecar stops the commands that read its table
+            sidecar, root = read_sidecar(path), recorded_root(path)
+            if sidecar and UNKNOWN_LABEL in sidecar.notes and root and root.resolve() == table.root.resolve():
+                said.append((sidecar.created, path, sidecar.notes))
+    if not said:
+        return table
+    _, path, notes = max(said, key=lambda entry: entry[0])
+    labelled = with_label_if_present(table, unknown_label_in(notes))
+    if labelled.unknown_label is not None:
+        report(f"as in {path}: `unknown_label={labelled.unknown_label}`; to take it back give `unknown_label=`")
+    return with_a_class(replace(labelled, denies_unknown_label=denies_unknown_label(notes)))
+
+
+def unknown_label_hint(table: Table, command: str | None = None) -> str | None:
+    """Return a line on the largest class where its label reads like one of unknown images; None for others.
+
+    Args:
+        table: The rows.
+        command: The command line that reads it; the line then says the whole command with the label.
+    """
+    if table.unknown_label is not None or table.denies_unknown_label:
         return None
     sizes = table.frame["label"].value_counts()
     largest = str(sizes.index[0])
@@ -68,8 +109,16 @@ def unknown_label_hint(table: Table) -> str | None:
         return None
     return (
         f"the largest class is {largest!r} with {sizes.iloc[0]:,} images. If these are images of unknown identity, not "
-        f"of one class, set `unknown_label={largest}`: they are then never trained on and no right answers"
+        f"of one class, {_advice(largest, command)}: they are then never trained on and no right answers"
     )
+
+
+def _advice(label: str, command: str | None) -> str:
+    if not command:
+        return f"set `unknown_label={label}`"
+    words, option = shlex.split(command), ["--unknown-label", label]
+    place = words.index("--") if "--" in words else len(words)
+    return f"run {shlex.join([*words[:place], *option, *words[place:]])}"
 
 
 def _nearest(label: str, labels: Iterable[str]) -> str:

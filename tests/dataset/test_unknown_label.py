@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import eml
+from eml.commands.base import Caller
 from eml.dataset.duplicates.dedup import DedupRules
 from eml.dataset.filter import FilterRules, filter_table
 from eml.dataset.merge import merge_tables
@@ -108,6 +109,92 @@ def test_a_largest_class_that_reads_like_unknown_images_is_only_hinted_at(folder
     lines: list[str] = []
     assert resolve(folder, "filter", report=lines.append).unknown_label is None
     assert any("the largest class is 'new_whale'" in line for line in lines)
+
+
+def test_a_hint_says_the_whole_command() -> None:
+    plain = replace(whales(), unknown_label=None)
+    assert "run eml scan 'my whales' --unknown-label new_whale:" in str(
+        unknown_label_hint(plain, "eml scan 'my whales'")
+    )
+    assert "run eml scan --unknown-label new_whale -- -w:" in str(unknown_label_hint(plain, "eml scan -- -w"))
+    assert unknown_label_hint(with_unknown_label(plain, "")) is None
+
+
+def test_every_step_repeats_the_hint_until_the_label_is_set_or_denied(folder: Path) -> None:
+    def hints(step: Callable[..., Any], name: str, **options: Any) -> list[str]:
+        lines: list[str] = []
+        result = step.run(
+            step.config_type(dataset=folder, **options), Caller(note=lines.append, command=f"eml {name} x")
+        )
+        texts = [*lines, *(result.scan.warnings if name == "scan" else [])]
+        return [line.partition(", run ")[2].partition(":")[0] for line in texts if "the largest class" in line]
+
+    steps = (
+        ("scan", {}),
+        ("filter", {"dedup": True}),
+        ("split", {"by": "alternate"}),
+        ("kfold", {"k": 2}),
+        ("report", {}),
+    )
+    for name, options in steps:
+        assert hints(getattr(eml, name), name, **options) == [f"eml {name} x --unknown-label new_whale"], name
+    assert "eml report x --unknown-label new_whale" in (folder / "data_report.html").read_text()
+    assert hints(eml.scan, "scan", unknown_label="") == []
+    assert [hints(getattr(eml, name), name, **options) for name, options in steps] == [[]] * 5
+
+
+def test_a_step_that_is_run_again_takes_the_label_over_from_the_tables_after_it(folder: Path) -> None:
+    eml.scan(folder)
+    eml.split(folder, by="ratio", unknown_label=UNKNOWN)
+    lines: list[str] = []
+    eml.filter.run(eml.filter.config_type(dataset=folder, dedup=True), Caller(note=lines.append))
+    said = "`unknown_label=new_whale`; to take it back give `unknown_label=`"
+    assert f"as in {folder}/dataset_train.csv: {said}" in lines or f"as in {folder}/dataset_test.csv: {said}" in lines
+    split = eml.split(folder, by="ratio")
+    assert UNKNOWN not in (folder / "classes_train.csv").read_text()
+    assert (split.table.unknown_label, split.counts["train"].classes) == (UNKNOWN, 3)
+    assert eml.kfold(folder, k=2).table.unknown_label == UNKNOWN
+    assert eml.scan(folder, reread=True).table.unknown_label == UNKNOWN
+
+
+def test_a_label_that_was_taken_back_is_not_taken_over(folder: Path) -> None:
+    eml.scan(folder)
+    eml.split(folder, by="ratio", unknown_label=UNKNOWN)
+    eml.kfold(folder, k=2)
+    eml.split(folder, by="ratio", unknown_label="")
+    assert eml.kfold(folder, k=2).table.unknown_label is None  # folds.csv before it had the label
+    assert eml.filter(folder, dedup=True).table.unknown_label is None
+    assert eml.split(folder, by="ratio", unknown_label=UNKNOWN).table.unknown_label == UNKNOWN
+
+
+def test_a_label_of_other_images_is_not_taken_over(folder: Path, tmp_path: Path) -> None:
+    eml.scan(folder)
+    eml.split(folder, by="ratio", unknown_label=UNKNOWN, out=tmp_path / "out")
+    other = tmp_path / "other"
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("*.csv", "*.json"))
+    eml.scan(other)
+    assert eml.split(other, by="ratio", out=tmp_path / "out").table.unknown_label is None
+
+
+def test_the_first_command_that_a_report_suggests_carries_the_label(folder: Path) -> None:
+    eml.scan(folder)
+    first, *later = eml.report(folder, unknown_label=UNKNOWN).suggestions
+    assert first.endswith(" --unknown-label new_whale")
+    assert not any("--unknown-label" in command for command in later)
+    eml.scan(folder, unknown_label=UNKNOWN)
+    assert not any("--unknown-label" in command for command in eml.report(folder).suggestions)
+
+
+def test_labels_that_read_the_same_are_named_by_every_step(tmp_path: Path) -> None:
+    rows = [(label, f"{number}.png") for number, label in enumerate(["Weber", "weber", "a", "b"] * 4)]
+    for _, name in rows:
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    pd.DataFrame(rows, columns=["label", "file_name"]).to_csv(tmp_path / "own.csv", index=False)
+    for step, source in ((eml.filter, tmp_path / "own.csv"), (eml.split, tmp_path)):
+        lines: list[str] = []
+        options = {"by": "alternate"} if step is eml.split else {"min_per_class": 2}
+        step.run(step.config_type(dataset=source, **options), Caller(note=lines.append))
+        assert sum("'Weber' and 'weber' (case)" in line for line in lines) == 1, (step, lines)
 
 
 def test_small_class_limits_and_exact_conflicts_leave_unknown_images_alone() -> None:

@@ -159,6 +159,8 @@ class DataFacts:
     unknown_label: str | None = None
     unknown_images: int = 0
     """Those of `images` with the unknown label, which is no class."""
+    label_hint: str | None = None
+    """That the largest class reads like one of unknown images."""
 
 
 def count_classes(labels: "pd.Series[str]") -> ClassSizes:

@@ -7,6 +7,7 @@ from typing import Any
 
 from eml.dataset.filter import THRESHOLD
 from eml.dataset.table import Table
+from eml.dataset.unknown_label import unknown_label_hint
 from eml.progress import Progress
 from eml.reports.data.facts import (
     DataFacts,
@@ -47,6 +48,7 @@ def examine(
     root: Path | None = None,
     options: Sequence[str] = (),
     threshold: int = THRESHOLD,
+    command: str | None = None,
     progress: Progress | None = None,
 ) -> DataReport:
     """Examine a table and the tables beside it. Of the images, only candidates for duplicates are read.
@@ -57,6 +59,7 @@ def examine(
         root: The folder of the images, as the suggested commands name it; None if they need none.
         options: Of the suggested commands that read this table, if it is the user's own.
         threshold: How many bits of 64 the hashes of look-alikes may differ by.
+        command: The command line that examines it, for a hint at a label of unknown images.
         progress: Reports the progress of the comparison.
 
     Raises:
@@ -74,6 +77,7 @@ def examine(
         classes=int(files.known.frame["label"].nunique()),
         unknown_label=table.unknown_label,
         unknown_images=int(files.is_unknown.sum()),
+        label_hint=unknown_label_hint(table, command),
         bytes=int(files.frame["bytes"].sum()) if "bytes" in files.frame.columns else None,
         boxes=len(frame) if len(frame) > len(files.frame) else None,
         class_sizes=count_classes(table.known.frame["label"]),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from eml.dataset.duplicates.components import Indices
 from eml.dataset.filter import THRESHOLD
 from eml.dataset.scanning.scan import SPLITS
+from eml.dataset.sidecar import UNKNOWN_LABEL, recorded_notes
 from eml.dataset.splits.folds import K
 from eml.dataset.splits.usable import choose_folds, choose_split, option_words, small_groups
 from eml.dataset.table import SUFFIXES, Table, read_file_names
@@ -74,6 +75,23 @@ def suggest(
         root: The folder of the images, as the commands name it; None if they need none.
         options: Of the commands that read this table, if it is the user's own.
     """
+    steps = _steps(table, look_alikes, facts, root, options)
+    if steps and (words := _label_words(table)):
+        steps[0] = replace(steps[0], command=f"{steps[0].command} {shlex.join(words)}")
+    return steps
+
+
+def _label_words(table: Table) -> list[str]:
+    """Return the option for the first command if the table's file says another unknown label; later tables keep it."""
+    label = table.unknown_label or ("" if table.denies_unknown_label else None)
+    if table.path is None or label is None or label == (recorded_notes(table.path).get(UNKNOWN_LABEL)):
+        return []
+    return ["--unknown-label", label]
+
+
+def _steps(
+    table: Table, look_alikes: LookAlikes | None, facts: DataFacts, root: Path | None, options: Sequence[str]
+) -> list[Suggestion]:
     labels = sorted(set(table.known.frame["label"]))
     if SPLITS.issuperset(label.lower() for label in labels):
         reason = f"the classes are {', '.join(labels)}: these look like splits, each with the classes inside"
