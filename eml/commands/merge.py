@@ -122,6 +122,8 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
     )
     inputs = list(merged.table.parts)
     _refuse_mixing(path, inputs)
+    if config.unknown_label is None:
+        _warn_of_lost_label(path, merged, caller)
     replaced = write_tables(
         {path: merged.table.frame},
         command=caller.command or "eml merge",
@@ -138,6 +140,16 @@ def merge(config: MergeConfig, caller: Caller) -> MergeResult:
         removed_files=tuple(remove_outdated(path.with_name(REPORT_PAGE))),
         next_command=_next_command(path, merged),
     )
+
+
+def _warn_of_lost_label(path: Path, merged: MergedDatasets, caller: Caller) -> None:
+    """Warn where the table that is replaced has an unknown label and the merged one has none."""
+    from eml.dataset.sidecar import recorded_unknown_label
+
+    label = recorded_unknown_label(path) if path.is_file() and merged.table.unknown_label is None else None
+    if label is not None:
+        text = f"{path} had the unknown label {label!r}, and the table that replaces it has none"
+        caller.warn(f"{text}; to keep it give `unknown_label={label}`")
 
 
 def _sources(datasets: Sequence[str], roots: Sequence[str], columns: ColumnMap) -> list[MergeSource]:

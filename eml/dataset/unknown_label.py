@@ -9,7 +9,14 @@ from typing import Any
 
 from eml.config.text import closest, listed
 from eml.dataset.ancestry import later_tables
-from eml.dataset.sidecar import UNKNOWN_LABEL, denies_unknown_label, read_sidecar, recorded_root, unknown_label_in
+from eml.dataset.sidecar import (
+    UNKNOWN_LABEL,
+    denies_unknown_label,
+    read_sidecar,
+    recorded_root,
+    sources,
+    unknown_label_in,
+)
 from eml.dataset.similar_labels import canonical
 from eml.dataset.table import Table
 from eml.errors import DataError
@@ -68,8 +75,9 @@ def unknown_label_notes(table: Table) -> dict[str, Any]:
 def with_label_of_later(table: Table, folder: Path, step: str, report: Report) -> Table:
     """Return the table with the unknown label of those in `folder` that `step` replaces, or that were made after it.
 
-    The newest that says anything counts. A label is told to one command, perhaps not to the first: when an earlier
-    one is run again, its table must not make a class of these images.
+    The newest that says anything counts, also of the tables that this one was made from, which may have been told
+    since. A label is told to one command, perhaps not to the first: when an earlier one is run again, its table must
+    not make a class of these images.
 
     Args:
         table: What the command reads.
@@ -80,7 +88,8 @@ def with_label_of_later(table: Table, folder: Path, step: str, report: Report) -
     if table.unknown_label is not None or table.denies_unknown_label:
         return table
     said: list[tuple[str, Path, dict[str, Any]]] = []
-    for path in later_tables(folder, step):
+    earlier = [] if table.path is None else [path for _, path, _ in sources(table.path)]
+    for path in dict.fromkeys([*later_tables(folder, step), *earlier]):
         with suppress(DataError):  # a damaged sidecar stops the commands that read its table
             sidecar, root = read_sidecar(path), recorded_root(path)
             if sidecar and UNKNOWN_LABEL in sidecar.notes and root and root.resolve() == table.root.resolve():

@@ -157,6 +157,26 @@ def test_a_step_that_is_run_again_takes_the_label_over_from_the_tables_after_it(
     assert eml.scan(folder, reread=True).table.unknown_label == UNKNOWN
 
 
+def test_a_label_told_to_a_second_scan_reaches_the_tables_made_of_the_first(folder: Path) -> None:
+    eml.scan(folder)
+    eml.filter(folder, dedup=True)
+    eml.scan(folder, unknown_label=UNKNOWN)  # the same rows, so the filtered table is not out of date
+    assert eml.split(folder, by="ratio").table.unknown_label == UNKNOWN
+
+
+def test_a_merge_that_loses_the_label_of_the_table_it_replaces_warns(folder: Path, tmp_path: Path) -> None:
+    frame = eml.scan(folder).table.frame[["label", "file_name"]]
+    for name, labels in (("x", ["a", "b", UNKNOWN]), ("y", ["c", "d"])):
+        frame[frame["label"].isin(labels)].to_csv(folder / f"{name}.csv", index=False)
+    tables = [str(folder / f"{name}.csv") for name in "xy"]
+    lines: list[str] = []
+    for label in (UNKNOWN, None):
+        config = eml.merge.config_type(datasets=tables, out=tmp_path / "all.csv", unknown_label=label)
+        eml.merge.run(config, Caller(warn=lines.append))
+    (line,) = (line for line in lines if "unknown label" in line)
+    assert line.endswith("has none; to keep it give `unknown_label=new_whale`")
+
+
 def test_a_label_that_was_taken_back_is_not_taken_over(folder: Path) -> None:
     eml.scan(folder)
     eml.split(folder, by="ratio", unknown_label=UNKNOWN)
