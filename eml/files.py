@@ -53,6 +53,28 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def real_path(path: Path) -> Path:
+    """Return the absolute path without links and `..`. Links in a circle are left as they are.
+
+    Path.resolve raises a RuntimeError for them, which no reader of files expects.
+    """
+    return Path(os.path.realpath(path))
+
+
+def is_loop(path: Path) -> bool:
+    """Return whether the path is a link that leads to itself, or through one that does."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
+def is_within(path: Path, folder: Path) -> bool:
+    """Return whether a path is `folder` or leads into it, by what links lead to."""
+    return real_path(path).is_relative_to(real_path(folder))
+
+
 def refuse_pipe(path: Path) -> None:
     """Raise an OSError for a pipe or a device, which would be waited for or have no end; others are left to be read."""
     if path.exists() and not path.is_file() and not path.is_dir():

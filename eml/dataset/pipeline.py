@@ -11,11 +11,19 @@ from eml.dataset.scan_settings import ScanSettings, refuse_other_level
 from eml.dataset.scanning.class_level import ClassLevel
 from eml.dataset.scanning.listing import list_files
 from eml.dataset.scanning.scan import errors_path, scan_folder
-from eml.dataset.sidecar import edited_by_hand, recorded_notes, recorded_root, sidecar_path, sources
+from eml.dataset.sidecar import (
+    edited_by_hand,
+    recorded_notes,
+    recorded_root,
+    sidecar_path,
+    sources,
+    usable_root,
+)
 from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.table import SUFFIXES, Table, check_outputs, read_file_names, read_table, write_tables
 from eml.dataset.unknown_label import unknown_label_hint, with_label_of_later, with_unknown_label
 from eml.errors import DataError
+from eml.files import real_path
 from eml.progress import Progress, Report
 
 
@@ -84,6 +92,9 @@ def resolve(
         report(f"warning: {problem}")
     report(f"table: {path}")
     table = read_table(path, check_files=True)
+    if real_path(table.root) != real_path(source):
+        for note in table.notes:
+            report(note)
     table = _with_label(table, unknown_label, (out or source) if command is not None else None, step, report)
     if command is not None and not scanned:
         _report_labels(table, command, report)
@@ -278,9 +289,12 @@ def _refuse_changed_folders(table: Path, report: Report) -> None:
 
 def _refuse_changed_folder(info: Path, report: Report) -> None:
     """Raise a DataError where files came or went since the scan, by name: copying a data set changes its times."""
-    root = recorded_root(info)
-    if root is None or not root.is_dir():
+    try:
+        root, _ = usable_root(info)
+    except DataError:
         return  # read_table reports what is wrong with the root
+    if root is None or not root.is_dir():
+        return
     errors = errors_path(info)
     sizes = recorded_sizes(info)
     images = set(sizes)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from eml.config.text import shown
+from eml.dataset.image_root import is_own_root, present_root, root_line
 from eml.errors import DataError
-from eml.files import NO_PATH, digest, digest_of, is_path, moved_along, write_json
+from eml.files import NO_PATH, digest, digest_of, is_path, moved_along, real_path, write_json
 from eml.json_files import is_json_with, read_json
 
 EARLIER_WRITES = 50
@@ -145,7 +146,7 @@ def describe(
             replaces=before if is_ours else None,
             notes=dict(notes or {}),
             overwrites=None if is_ours else before,
-            folder=folder.resolve().as_posix(),
+            folder=real_path(folder).as_posix(),
             write=identifier,
             siblings={path.name: value for path, value in digests.items() if path != table and path.parent == folder},
             earlier=_earlier_writes(table, digests[table]),
@@ -215,7 +216,24 @@ def first_written(table: Path) -> int | None:
 def recorded_root(table: Path) -> Path | None:
     """Return the images' folder that the sidecar records, None without a sidecar."""
     sidecar = read_sidecar(table)
-    return None if sidecar is None else _resolved(sidecar.root, table, sidecar)
+    return None if sidecar is None else present_root(sidecar.root, sidecar.folder, table.parent)
+
+
+def usable_root(table: Path) -> tuple[Path | None, str | None]:
+    """Return the recorded root, None without a sidecar, and a line that tells it where it is not to be expected.
+
+    Raises:
+        DataError: The root is there, and the sidecar may have come with the table from somebody else.
+    """
+    if (sidecar := read_sidecar(table)) is None:
+        return None, None
+    root = present_root(sidecar.root, sidecar.folder, table.parent)
+    if root.exists() and not is_own_root(root, sidecar.root, sidecar.folder, table.parent):
+        text = f"{sidecar_path(table)}: says that the images are in {root}, outside of the table's folder, and was not "
+        text += "written here: it may have come with the table, which could then put any images of this computer into "
+        text += f"a report. If they are there, name the table and give `root={root}`"
+        raise DataError(text, code="root-not-trusted", parameter="root")
+    return root, root_line(root, sidecar.folder, table.parent)
 
 
 def recorded_unknown_label(table: Path) -> str | None:
@@ -246,7 +264,7 @@ def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:
     `changed` is True where the input exists with bytes other than those that were read. An input that no longer
     exists counts as unchanged: nothing newer could be used in its place.
     """
-    seen, waiting = {table.resolve()}, [table]
+    seen, waiting = {real_path(table)}, [table]
     while waiting:
         output = waiting.pop(0)
         sidecar = read_sidecar(output)
@@ -255,14 +273,14 @@ def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:
         for recorded in sidecar.inputs:
             path = _resolved(recorded["path"], output, sidecar)
             yield output, path, path.is_file() and digest(path) != recorded["digest"]
-            if path.resolve() not in seen:
-                seen.add(path.resolve())
+            if real_path(path) not in seen:
+                seen.add(real_path(path))
                 waiting.append(path)
 
 
 def from_folder(path: Path, folder: Path) -> str:
     """Return `path` relative to `folder` where one lies within the other, since they are then moved together."""
-    path, folder = path.resolve(), folder.resolve()
+    path, folder = real_path(path), real_path(folder)
     if path.is_relative_to(folder) or folder.is_relative_to(path):
         return Path(os.path.relpath(path, folder)).as_posix()
     return path.as_posix()
@@ -273,5 +291,5 @@ def _resolved(recorded: str, table: Path, sidecar: Sidecar) -> Path:
     path, folder = Path(os.path.normpath(table.parent / recorded)), table.parent
     if path.exists() or sidecar.folder is None or not Path(recorded).is_absolute():
         return path
-    along = moved_along(path, Path(sidecar.folder), folder.resolve())
+    along = moved_along(path, Path(sidecar.folder), real_path(folder))
     return along if along.exists() else path

@@ -24,15 +24,25 @@ from eml.dataset.sidecar import (
     describe,
     is_sidecar,
     recorded_notes,
-    recorded_root,
     sidecar_path,
     sources,
     unknown_label_in,
+    usable_root,
     written_by_eml,
 )
 from eml.dataset.table_files import NO_PYARROW, PARQUET, is_parquet, read_frame
 from eml.errors import DataError, OutputError, Problem
-from eml.files import digest, digest_of, json_text, not_writable, text_digest, unwritable, whole_files
+from eml.files import (
+    digest,
+    digest_of,
+    is_loop,
+    json_text,
+    not_writable,
+    real_path,
+    text_digest,
+    unwritable,
+    whole_files,
+)
 from eml.progress import Report
 
 SUFFIXES = (".csv", PARQUET)  # of the tables that eml writes
@@ -120,7 +130,8 @@ def read_table(
     if frame.empty:
         raise DataError(f"{source}: has no rows", code="empty-table")
     problems: RowProblems = []
-    folder = _root(source, root)
+    folder, line = _root(source, root)
+    notes += [line] if line else []
     if oml:
         frame = from_oml(frame, problems)
     frame["file_name"] = columns.file_names(frame, folder, problems)
@@ -228,14 +239,17 @@ def check_outputs(paths: Sequence[Path], *, inputs: Collection[Path] = (), overw
         OutputError: A path exists and may not be replaced, its folder cannot be written, or, whatever `overwrite`
             says, it is an input or a file that an input was made from.
     """
-    read = {path.resolve() for path in inputs}
-    read |= {source.resolve() for path in inputs for _, source, _ in sources(path)}
+    read = {real_path(path) for path in inputs}
+    read |= {real_path(source) for path in inputs for _, source, _ in sources(path)}
     problems: list[str] = []
     replaced = []
     for path in paths:
-        if path.resolve() in read:
+        if real_path(path) in read:
             text = f"{path}: would be overwritten, but the input is this file or was made from it"
             problems.append(Problem(f"{text}. Give another `out`", "overwrites-input", "out"))
+        elif is_loop(path):
+            text = f"{path}: cannot be written, since it is a link in a circle. Give another `out`"
+            problems.append(Problem(text, "not-writable", "out"))
         elif path.is_dir():
             problems.append(Problem(f"{path}: is a folder, not a table. Give another `out`", "not-a-file", "out"))
         elif path.exists() and not overwrite and not written_by_eml(path):
@@ -266,10 +280,14 @@ def _read_unchanged(source: Path, names: Collection[str]) -> tuple[pd.DataFrame,
     return frame, notes, before
 
 
-def _root(source: Path, root: Path | None) -> Path:
+def _root(source: Path, root: Path | None) -> tuple[Path, str | None]:
+    """Return the folder of the images, and a line that tells it where it is not to be expected."""
     if root is not None and not root.is_dir():
         raise DataError(f"`root` {root}: no such folder", code="missing-folder", parameter="root")
-    return root or recorded_root(source) or source.parent
+    if root is not None:
+        return root, None
+    recorded, line = usable_root(source)
+    return recorded or source.parent, line
 
 
 def _names(frame: pd.DataFrame) -> str:

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from eml.dataset.image_root import is_own_root, present_root
 from eml.dataset.problems import file_problems
 from eml.dataset.table import Table
 from eml.dataset.unknown_label import with_unknown_label
 from eml.errors import DataError
 from eml.evaluation.outputs import EMBEDDINGS, METRICS
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
-from eml.files import is_path, moved_along
+from eml.files import is_path
 from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
 from eml.json_files import read_json
 from eml.retrieval.label_errors import EmbeddedImages
@@ -83,10 +84,13 @@ def _recorded_root(path: Path) -> Path | None:
     root, folder = facts.get("root"), facts.get("folder")
     if path.name != OUT_OF_FOLD or not isinstance(root, str) or not is_path(root):
         return None
-    if not Path(root).exists() and isinstance(folder, str) and is_path(folder):
-        along = moved_along(Path(root), Path(folder), path.parent.resolve())
-        return along if along.exists() else Path(root)
-    return Path(root)
+    then = folder if isinstance(folder, str) and is_path(folder) else None
+    present = present_root(root, then, path.parent)
+    if present.exists() and not is_own_root(present, root, then, path.parent):
+        text = f"{path.parent / FOLDS}: says that the images are in {present}, and was not written here: it may have "
+        text += "come from somebody else, who could then put any images of this computer into a report. If they are "
+        raise DataError(f"{text}there, give `root={present}`", code="root-not-trusted", parameter="root")
+    return present
 
 
 def _facts(file: Path) -> dict[str, Any]:

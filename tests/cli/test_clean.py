@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     np.savez(folder / "out_of_fold.npz", embeddings=embeddings, file_name=names, label=labels, fold=folds)
-    (folder / "folds.json").write_text(json.dumps({"root": str(tmp_path / "images")}))
+    (folder / "folds.json").write_text(json.dumps({"root": str(tmp_path / "images"), "folder": str(folder)}))
     pd.DataFrame({"label": labels, "file_name": names}).to_csv(tmp_path / "images" / "table.csv", index=False)
     return folder
 
@@ -47,8 +47,15 @@ def eml(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]
     return dict(json.loads(out))
 
 
+def test_a_run_from_elsewhere_cannot_choose_the_folder_of_images(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "folds.json").write_text(json.dumps({"root": str(run.parent / "images")}))
+    assert main(["suspects", str(run)]) == 2
+    assert f"give --root {run.parent / 'images'}" in capsys.readouterr().err
+    eml(capsys, "suspects", run, "--root", run.parent / "images")
+
+
 def test_images_that_the_judge_was_trained_on_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = {"root": str(run.parent / "images")}
+    root = {"root": str(run.parent / "images"), "folder": str(run)}
     seen = {"status": "known", "classes": 3, "of_classes": 3, "images": 60, "of_images": 120, "unrecorded": []}
     said = "60 of 120 images were trained on by the network that judges them"
     unknown = "it is unknown whether the network was trained on these images"

@@ -442,3 +442,10 @@ def test_a_table_that_is_written_while_it_is_read_is_refused(tmp_path: Path, mon
     with pytest.raises(DataError, match="was changed while it was read") as caught:
         read_table(source)
     assert caught.value.code == "changed-while-read"
+
+
+def test_a_link_in_a_circle_is_an_error_as_an_output_and_no_changed_input(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.csv"
+    loop.symlink_to(loop.name)
+    with pytest.raises(OutputError, match=r"loop\.csv: cannot be written, since it is a link in a circle"):
+        check_outputs([loop], inputs=[csv(tmp_path)])

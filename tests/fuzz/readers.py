@@ -80,7 +80,9 @@ def make_dataset(folder: Path) -> Path:
         write_embeddings(path, embeddings, FRAME, fold=sizes["fold"].to_numpy())
     np.save(folder / "e.npy", embeddings.numpy())
     FRAME.assign(embedding=list(embeddings.numpy())).to_parquet(folder / "e.parquet")
-    (folder / "cv" / "folds.json").write_text(json.dumps({"root": str(root), "folds": {}}))
+    (folder / "cv" / "folds.json").write_text(
+        json.dumps({"root": str(root), "folder": str(folder / "cv"), "folds": {}})
+    )
     pairs = pd.DataFrame({"file_name_1": NAMES[:3], "file_name_2": NAMES[1:4], "same": 1, "fold": 0})
     pairs.to_csv(folder / "pairs.csv", index=False)
     (folder / "pairs.txt").write_text("1 1\na 1 2\na 1 b 2\n")

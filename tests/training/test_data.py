@@ -182,7 +182,8 @@ def test_a_table_without_folds_gets_those_of_kfold_and_near_duplicates_stay_toge
     assert len(set(groups)) == 15
     assert found.frame.equals(add_folds(written, groups=groups))
     assert found.frame["fold"].groupby(groups).nunique().eq(1).all()
-    assert len(told) == 1
+    assert len(told) == 2
+    assert told[0] == f"images: those of {table.root}"
     bare = write_table(frame.drop(columns="hash"), tmp_path / "bare.csv", command="test", root=table.root)
     table_to_train_on(config.data.model_copy(update={"table": bare.path}), told.append)
     assert "has no column 'hash'" in told[-2]

@@ -101,7 +101,11 @@ def _entries(root: Path, folder: str) -> Iterator["os.DirEntry[str]"]:
 
 def _is_ours(entry: "os.DirEntry[str]") -> bool:
     """Return whether it is a config, or a run folder beside the classes."""
-    if entry.is_dir():
+    try:
+        is_folder = entry.is_dir()
+    except OSError:  # a link in a circle, which is listed as a link to nothing
+        is_folder = False
+    if is_folder:
         # os.path, since a Path for each class is slow
         names = {name for name in (*_RUN, _FOLDS) if os.path.isfile(os.path.join(entry.path, name))}  # noqa: PTH118, PTH113
         return _FOLDS in names or names.issuperset(_RUN)
