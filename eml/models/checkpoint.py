@@ -20,7 +20,7 @@ from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder, without_memory
 from eml.models.pointers import find_checkpoint
-from eml.models.trained_on import RecordFacts, TrainedOn, read_record, record_facts, write_record
+from eml.models.trained_on import RecordFacts, TrainedOn, check_labels, read_record, record_facts, write_record
 from eml.models.weights import refuse_not_finite
 
 FORMAT = 2
@@ -118,7 +118,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     folder = find_checkpoint(path)
     config = _read_config(folder / "config.json")
-    labels, metrics = read_labels(folder), _read_json(folder / "metrics.json", dict[str, Any])
+    labels, metrics = read_labels(folder, config), _read_json(folder / "metrics.json", dict[str, Any])
     file = folder / "model.safetensors"
     _refuse_small(file, config)
     embedder = _build(config, folder / "config.json")
@@ -166,7 +166,8 @@ def read_trained_on(path: Path) -> TrainedOn:
         CheckpointError: There is no checkpoint, or a file is missing or damaged.
     """
     folder = find_checkpoint(path)
-    return read_record(folder, _read_config(folder / "config.json").trained_on, read_labels(folder))
+    config = _read_config(folder / "config.json")
+    return read_record(folder, config.trained_on, read_labels(folder, config))
 
 
 def recorded_unknown_label(path: Path) -> str | None:
@@ -193,13 +194,15 @@ def _read_config(file: Path) -> CheckpointConfig:
         raise CheckpointError(problem, code="damaged-file") from error
 
 
-def read_labels(folder: Path) -> list[str]:
-    """Return the classes that the checkpoint in a folder was trained on.
+def read_labels(folder: Path, config: CheckpointConfig) -> list[str]:
+    """Return the classes that the checkpoint in a folder with this config was trained on.
 
     Raises:
-        CheckpointError: The file is missing or damaged.
+        CheckpointError: The file is missing, damaged or not of this checkpoint.
     """
-    labels: list[str] = _read_json(folder / "labels.json", list[str], MOST_BYTES_OF_LISTS)
+    file = folder / "labels.json"
+    labels: list[str] = _read_json(file, list[str], MOST_BYTES_OF_LISTS)
+    check_labels(file, labels, config.trained_on)
     return labels
 
 

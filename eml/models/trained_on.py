@@ -5,6 +5,7 @@ earlier_labels.json   the classes that labels.json lacks, such as those of the r
                       any. A run folder has no labels.json, so there it has all classes
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from eml.config import Strict
 from eml.errors import CheckpointError
-from eml.files import bytes_digest, refuse_pipe, whole_file, write_json
+from eml.files import bytes_digest, refuse_pipe, text_digest, whole_file, write_json
 from eml.json_files import MOST_BYTES_OF_LISTS, read_json
 
 IMAGES, EARLIER_LABELS = "trained_images.bin", "earlier_labels.json"
@@ -32,12 +33,18 @@ class RecordFacts(Strict):
         digest: Of trained_images.bin.
         earlier_classes: The number of classes in earlier_labels.json; 0: there is no such file.
         unrecorded: Checkpoints that training started from and that do not record what they were trained on.
+        classes: The number of classes in labels.json; None where an earlier eml wrote the facts, as the digests are.
+        labels_digest: Of the classes in labels.json, in their order.
+        earlier_digest: Of the classes in earlier_labels.json, in their order.
     """
 
     images: int = Field(ge=0)
     digest: str
     earlier_classes: int = Field(0, ge=0)
     unrecorded: tuple[str, ...] = ()
+    classes: int | None = Field(None, ge=0)
+    labels_digest: str | None = None
+    earlier_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +104,15 @@ def trained_on(classes: Iterable[str], keys: NDArray[np.uint64]) -> TrainedOn:
 
 def record_facts(record: TrainedOn, labels: Sequence[str]) -> RecordFacts:
     """Return what to say of the files of a record in a folder that has its own classes as `labels`."""
+    earlier = sorted(record.classes.difference(labels))
     return RecordFacts(
         images=len(record.keys),
         digest=bytes_digest(_bytes(record)),
-        earlier_classes=len(record.classes.difference(labels)),
+        earlier_classes=len(earlier),
         unrecorded=record.unrecorded,
+        classes=len(labels),
+        labels_digest=_names_digest(labels),
+        earlier_digest=_names_digest(earlier) if earlier else None,
     )
 
 
@@ -115,6 +126,20 @@ def write_record(folder: Path, record: TrainedOn, labels: Sequence[str]) -> None
 
 def _bytes(record: TrainedOn) -> bytes:
     return record.keys.astype("<u8").tobytes()
+
+
+def _names_digest(names: Sequence[str]) -> str:
+    return text_digest(json.dumps(list(names)))
+
+
+def check_labels(file: Path, labels: Sequence[str], facts: RecordFacts | None) -> None:
+    """Raise a CheckpointError for classes of labels.json that are none, repeated, or not those of the record."""
+    if not labels or len(set(labels)) < len(labels):
+        raise _damaged(file, "names no class" if not labels else "names a class twice")
+    if facts is None or facts.labels_digest is None:
+        return
+    if len(labels) != facts.classes or _names_digest(labels) != facts.labels_digest:
+        raise _damaged(file, f"is not the list of the {facts.classes:,} classes that the checkpoint was trained on")
 
 
 def parse_facts(facts: Any, file: Path) -> RecordFacts:
@@ -141,18 +166,19 @@ def read_record(folder: Path, facts: RecordFacts | None, labels: Sequence[str]) 
         raise _damaged(file, f"cannot be read: {error.strerror or error}") from error
     if len(data) != 8 * facts.images or bytes_digest(data) != facts.digest:
         raise _damaged(file, "is not the record of the images that the checkpoint was trained on")
-    earlier = _read_labels(folder / EARLIER_LABELS, facts.earlier_classes) if facts.earlier_classes else []
+    earlier = _read_labels(folder / EARLIER_LABELS, facts) if facts.earlier_classes else []
     keys = np.frombuffer(data, "<u8").astype(np.uint64)
     return TrainedOn(frozenset((*labels, *earlier)), keys, facts.unrecorded)
 
 
-def _read_labels(file: Path, count: int) -> list[str]:
+def _read_labels(file: Path, facts: RecordFacts) -> list[str]:
     try:
         labels: list[str] = read_json(file, list[str], MOST_BYTES_OF_LISTS)
     except (OSError, ValueError) as error:
         raise _damaged(file, f"cannot be read: {error}") from error
-    if len(labels) != count:
-        raise _damaged(file, f"is not the list of {count:,} classes that the checkpoint started from")
+    is_other = facts.earlier_digest is not None and _names_digest(labels) != facts.earlier_digest
+    if len(labels) != facts.earlier_classes or is_other:
+        raise _damaged(file, f"is not the list of {facts.earlier_classes:,} classes that the checkpoint started from")
     return labels
 
 

@@ -11,6 +11,7 @@ from eml.models.trained_on import (
     NOTHING_BY_EML,
     RecordFacts,
     TrainedOn,
+    check_labels,
     read_record,
     record_facts,
     trained_on,
@@ -46,6 +47,19 @@ def test_what_was_not_recorded_is_unknown_and_stays_so_in_the_runs_that_start_fr
     assert NOTHING_BY_EML.status == "pretrained"
     assert trained_on(["c"], keys(4)).after(NOTHING_BY_EML, "timm:x").status == "known"
     assert read_trained_on(OLD_RUN).status == "unknown"
+
+
+@pytest.mark.parametrize("labels", [[], ["a", "a"], ["b", "a"], ["a", "x"], ["a"]])
+def test_an_edited_list_of_classes_is_an_error(tmp_path: Path, labels: list[str]) -> None:
+    facts = record_facts(trained_on(["a", "b", "old"], keys(1)), ["a", "b"])
+    check_labels(tmp_path, ["a", "b"], facts)
+    with pytest.raises(CheckpointError, match=r"names no class|names a class twice|is not the list of the 2 classes"):
+        check_labels(tmp_path, labels, facts)
+    check_labels(tmp_path, ["b", "a"], None)  # what eml 0.1.0 wrote has no facts
+    write_record(tmp_path, trained_on(["a", "b", "old"], keys(1)), ["a", "b"])
+    (tmp_path / "earlier_labels.json").write_text('["new"]')
+    with pytest.raises(CheckpointError, match=r"earlier_labels\.json: is not the list of 1 classes"):
+        read_record(tmp_path, facts, ["a", "b"])
 
 
 def test_a_record_that_is_missing_or_of_another_checkpoint_is_an_error(tmp_path: Path) -> None:
