@@ -18,7 +18,7 @@ from eml.dataset.sidecar import (
 )
 from eml.dataset.table import SUFFIXES
 from eml.errors import DataError
-from eml.files import digest
+from eml.files import digest, real_path
 
 PIPELINE = {
     "scan": "dataset_info",
@@ -87,11 +87,11 @@ def run_again(table: Path) -> str:
     replacing = f"to replace what is not as eml wrote it ({', '.join(kept)}), " if kept else ""
     if kept and OVERWRITE not in words:
         words.append(OVERWRITE)
-    places = {table.parent.resolve(), *(path.resolve() for output, path, _ in sources(table) if output == table)}
+    places = {real_path(table.parent), *(real_path(path) for output, path, _ in sources(table) if output == table)}
     if (root := recorded_root(table)) is not None:
-        places.add(root.resolve())
+        places.add(real_path(root))
     line = shlex.join(words)
-    if any(Path(word).resolve() in places for word in words[2:]):
+    if any(real_path(Path(word)) in places for word in words[2:]):
         return f"{replacing}run: {line}"
     return f"{replacing}run eml {words[1]} again (it was run as: {line})"
 
@@ -123,16 +123,16 @@ def _torn_tables(table: Path) -> Iterator[tuple[Path, str]]:
 
 def _older_tables(table: Path) -> Iterator[tuple[Path, str]]:
     """Yield (table to make again, reason) of the table and all that it was made from, by what has changed since."""
-    used = {table.resolve()}
+    used = {real_path(table)}
     for output, source, changed in sources(table):
         if changed:
             yield output, f"{source} was changed after {output.name} was made from it"
-        used.add(source.resolve())
+        used.add(real_path(source))
     if table.stem in COMMAND_OF:
         commands = list(PIPELINE)
         for command in commands[: commands.index(COMMAND_OF[table.stem])]:
             for path in tables_of(table.parent, PIPELINE[command]):
-                if path.resolve() not in used and written_after(path, table):
+                if real_path(path) not in used and written_after(path, table):
                     yield table, f"{path.name} is newer and was not used for it"
 
 

@@ -222,7 +222,7 @@ def _newest_table(folder: Path, step: str, out: Path | None) -> Path | None:
     path = _furthest(folder, step)
     if path is None and out is not None:
         path = _furthest(out, step)
-        if path is not None and recorded_root(path) != folder.resolve():
+        if path is not None and recorded_root(path) != real_path(folder):
             return None
     return path
 
@@ -272,7 +272,7 @@ def _scan(
 
 def _scan_command(folder: Path, out: Path, settings: ScanSettings) -> str:
     """Return the command that scans the folder with these settings."""
-    elsewhere = ["--out", str(out)] if out.resolve() != folder.resolve() else []
+    elsewhere = ["--out", str(out)] if real_path(out) != real_path(folder) else []
     return shlex.join(["eml", "scan", str(folder), *elsewhere, *settings.words])
 
 

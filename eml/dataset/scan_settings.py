@@ -20,6 +20,7 @@ from eml.dataset.sidecar import (
 from eml.dataset.table import Table
 from eml.dataset.unknown_label import with_a_class, with_label_if_present, with_unknown_label
 from eml.errors import DataError
+from eml.files import real_path
 from eml.progress import Report
 
 CLASS_LEVEL = "class_level"
@@ -70,7 +71,7 @@ class ScanSettings:
     def completed(self, table: Path, root: Path, report: Report) -> "ScanSettings":
         """Return the settings with those of the folder's last scan into `table` where nothing is said now."""
         recorded = recorded_root(table)
-        if recorded is None or recorded.resolve() != root.resolve():
+        if recorded is None or real_path(recorded) != real_path(root):
             return self
         before = ScanSettings.of_notes(recorded_notes(table))
         kept = ScanSettings(

@@ -24,6 +24,7 @@ from eml.dataset.table import Table
 from eml.dataset.unknown_label import with_label_if_present
 from eml.errors import DataError
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set, label_codes, with_unknown
+from eml.files import real_path
 from eml.images.samplers import Classes
 from eml.progress import Progress, Report
 from eml.training.config import DataConfig, ValidationConfig
@@ -161,8 +162,8 @@ def _unused_folds(table: Table) -> Path | None:
     folds = table.path.with_name(f"{PIPELINE['kfold']}{table.path.suffix}")
     if not folds.is_file() or folds == table.path:
         return None
-    current = {source.resolve() for output, source, changed in sources(folds) if output == folds and not changed}
-    return folds if table.path.resolve() in current else None
+    current = {real_path(source) for output, source, changed in sources(folds) if output == folds and not changed}
+    return folds if real_path(table.path) in current else None
 
 
 def training_data(table: Table, fold: int | None) -> TrainingData:

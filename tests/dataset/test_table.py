@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eml.dataset.ancestry import staleness
 from eml.dataset.column_map import ColumnMap
 from eml.dataset.pipeline import resolve
 from eml.dataset.sidecar import sidecar_path
@@ -449,3 +450,7 @@ def test_a_link_in_a_circle_is_an_error_as_an_output_and_no_changed_input(tmp_pa
     loop.symlink_to(loop.name)
     with pytest.raises(OutputError, match=r"loop\.csv: cannot be written, since it is a link in a circle"):
         check_outputs([loop], inputs=[csv(tmp_path)])
+    table = write_table(read_table(csv(tmp_path)).frame, tmp_path / "x.csv", command="eml filter", root=tmp_path)
+    sidecar = json.loads((tmp_path / "x.csv.eml.json").read_text()) | {"inputs": [{"path": "loop.csv", "digest": "0"}]}
+    (tmp_path / "x.csv.eml.json").write_text(json.dumps(sidecar))
+    assert staleness(table.source) is None
