@@ -103,7 +103,9 @@ def _rank(name: str, frame: pd.DataFrame, column: str, is_alias: bool) -> int | 
         unique = distinct >= _UNIQUE * len(values) and not some.map(_DECIMAL.fullmatch).notna().any()
         if is_alias and (unique or set(BOX) <= set(frame.columns)):
             return 2
-        return 3 if unique and len(values) > 1 else None
+        if unique and len(values) > 1:
+            return 3
+        return 4 if is_alias else None  # names that repeat, such as 1.jpg in every class, whose folder is left out
     if is_alias and (distinct <= _REPEATED * len(values) or (few and not are_paths)):
         return 0
     if are_paths or distinct > _REPEATED * len(values) or distinct < 2:

@@ -61,7 +61,7 @@ def test_a_config_made_of_it_reads_it_alike(own: Path, tmp_path: Path) -> None:
 
 def test_the_command_line_says_which_options_read_it(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["kfold", str(own)]) == 2
-    assert "(is it 'Image'? Set --file-column Image)" in capfd.readouterr().err
+    assert "Set --file-column Image --label-column Species" in capfd.readouterr().err.replace("\n", " ")
     assert main(["kfold", str(own), "--file-column", "Image", "--label-column", "Species"]) == 2
     message = "With --path-prefix '{label}/' and --path-suffix .jpg all 24 would be found"
     assert message in capfd.readouterr().err.replace("\n", " ")

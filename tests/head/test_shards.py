@@ -35,7 +35,7 @@ def alone() -> Found:
 
 @pytest.mark.xdist_group("processes")
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.wide)])
 def test_processes_that_share_the_classes_train_as_one(world: int, alone: Found, tmp_path: Path) -> None:
     these = [case for case in alone if world == 2 or steps_of(case) == 10]
     method = preloaded_context().get_start_method()

@@ -194,7 +194,9 @@ def test_an_image_that_broke_since_the_scan_is_shown_as_such(root: Path, capsys:
     assert main(["scan", str(root)]) == 0
     (root / "class 0" / "jpeg.jpg").write_bytes(b"broken")
     capsys.readouterr()
-    reported(capsys, root)
+    assert main(["report", str(root)]) == 2
+    assert "since the scan, 1 changed" in capsys.readouterr().err.replace("\n", " ")
+    reported(capsys, root / "dataset_info.csv")
     page = (root / "data_report.html").read_text(encoding="utf-8")
     assert "can no longer be read (not_an_image)" in page
     assert page.count('src="data:image/jpeg;base64,') == 4
@@ -208,7 +210,9 @@ def test_a_table_without_hashes_and_sizes_is_described_by_what_it_has(
     pd.DataFrame({"label": "x", "file_name": names}).to_csv(table, index=False)
     told = reported(capsys, table, "--root", root)
     assert (told["sizes"], told["formats"], told["look_alikes"], told["bytes"]) == (None, None, None, None)
-    assert "Run eml scan" in text_of((root / "data_report.html").read_text(encoding="utf-8"))
+    assert "a table that eml scan makes of a folder has them" in text_of(
+        (root / "data_report.html").read_text(encoding="utf-8")
+    )
 
 
 def test_folders_called_like_splits_are_to_be_scanned_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
