@@ -29,19 +29,12 @@ class UnitRows:
         embeddings: (N, D), of any length but 0.
         name: What to call the embeddings in errors.
         device: Where to compute, by default where the embeddings are.
-        dtype: Precision of the vectors, float32 or float64, in place of the one that fits them.
 
     Raises:
         DataError: The embeddings are not a matrix of real numbers, or some are NaN, infinite or zero.
     """
 
-    def __init__(
-        self,
-        embeddings: Embeddings,
-        name: str,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    def __init__(self, embeddings: Embeddings, name: str, device: torch.device | None = None) -> None:
         embeddings = as_embeddings(embeddings, name)
         self.embeddings = embeddings
         self.dtype = torch.promote_types(embeddings.dtype, torch.float32)  # half precision holds no unit vector
@@ -59,9 +52,7 @@ class UnitRows:
             )
         are_unit = len(lengths) == 0 or bool((lengths - 1).abs().max() < UNIT)
         self.lengths = None if are_unit else lengths.unsqueeze(1)
-        if dtype is not None:
-            self.dtype = dtype
-        elif self.dtype == torch.float32 and self._are_close():
+        if self.dtype == torch.float32 and self._are_close():
             self.dtype = torch.float64
 
     def _are_close(self) -> bool:
@@ -119,8 +110,8 @@ def check_sizes(queries: Tensor, gallery: Tensor) -> None:
 def unit_rows_alike(queries: Tensor, gallery: Tensor, device: torch.device) -> tuple[UnitRows, UnitRows]:
     """Return the unit vectors of queries (Q, D) and gallery (N, D) in one precision, the finer of the two."""
     rows = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
-    finer = torch.promote_types(rows[0].dtype, rows[1].dtype)
-    return UnitRows(queries, "query", device, finer), UnitRows(gallery, "gallery", device, finer)
+    rows[0].dtype = rows[1].dtype = torch.promote_types(rows[0].dtype, rows[1].dtype)
+    return rows
 
 
 def unit_length(embeddings: Embeddings) -> Tensor:
