@@ -23,9 +23,8 @@ from eml.commands.options import (
     Root,
     StripPrefix,
     UnknownLabel,
-    class_level_of,
-    column_map,
     out_folder,
+    read_source,
 )
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class FilterResult(CommandResult):
 def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     """Filter a table and write what stays and what left."""
     from eml.dataset.filter import filter_table
-    from eml.dataset.pipeline import read_exclusions, resolve
+    from eml.dataset.pipeline import read_exclusions
     from eml.dataset.sidecar import remove_outdated
     from eml.dataset.table import check_outputs, write_tables
     from eml.dataset.unknown_label import unknown_label_notes
@@ -155,18 +154,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     duplicates, rules = _rules(config, excluded)
     rules.check()
     folder = out_folder(config.dataset, config.out)
-    table = resolve(
-        config.dataset,
-        "filter",
-        config.root,
-        class_level=class_level_of(config.class_level),
-        unknown_label=config.unknown_label,
-        columns=column_map(config),
-        out=folder,
-        command=caller.command or "",
-        report=caller.note,
-        progress=caller.progress,
-    )
+    table = read_source(config, "filter", folder, caller)
     paths, inputs = _outputs(config, folder, table.suffix), {**table.inputs, **lists}
     check_outputs(paths, inputs=inputs, overwrite=config.overwrite)  # before the work, not after it
     filtered = filter_table(table, rules, caller.progress)

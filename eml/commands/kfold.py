@@ -26,9 +26,8 @@ from eml.commands.options import (
     Root,
     StripPrefix,
     UnknownLabel,
-    class_level_of,
-    column_map,
     out_folder,
+    read_source,
 )
 
 if TYPE_CHECKING:
@@ -124,24 +123,12 @@ class KFoldResult(CommandResult):
 @command(KFoldConfig, arguments=("dataset",))
 def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
     """Assign folds to the rows of a table and write them."""
-    from eml.dataset.pipeline import resolve
     from eml.dataset.splits.folds import balance
     from eml.dataset.splits.usable import usable_folds
     from eml.dataset.table import check_outputs, write_tables
 
     folder = out_folder(config.dataset, config.out)
-    table = resolve(
-        config.dataset,
-        "kfold",
-        config.root,
-        class_level=class_level_of(config.class_level),
-        unknown_label=config.unknown_label,
-        columns=column_map(config),
-        out=folder,
-        command=caller.command or "",
-        report=caller.note,
-        progress=caller.progress,
-    )
+    table = read_source(config, "kfold", folder, caller)
     path = folder / f"folds{table.suffix}"
     check_outputs([path], inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
     groups = group_images(

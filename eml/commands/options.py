@@ -12,6 +12,7 @@ from eml.commands.base import Caller, CommandConfig, Names, PathField
 if TYPE_CHECKING:
     from eml.dataset.column_map import ColumnMap
     from eml.dataset.scanning.class_level import ClassLevel
+    from eml.dataset.table import Table
 
 Dataset = Annotated[PathField, Field(description="The folder of images, one folder per class, or a table of them.")]
 Root = Annotated[PathField | None, Field(description="With a table: the folder that its file names are relative to.")]
@@ -140,3 +141,25 @@ def out_folder(dataset: Path, out: Path | None) -> Path:
     if out is not None:
         refuse_file_name(out, "a folder for the tables, which have names of their own")
     return out or (dataset if dataset.is_dir() else dataset.parent)
+
+
+def read_source(config: CommandConfig, step: str, folder: Path, caller: Caller) -> Table:
+    """Return the table that a step of the way reads, by the fields that filter, split and kfold share.
+
+    folder: Where the step writes.
+    """
+    from eml.dataset.pipeline import resolve
+
+    source, root, level, label = (getattr(config, name) for name in ("dataset", "root", "class_level", "unknown_label"))
+    return resolve(
+        source,
+        step,
+        root,
+        class_level=class_level_of(level),
+        unknown_label=label,
+        columns=column_map(config),
+        out=folder,
+        command=caller.command or "",
+        report=caller.note,
+        progress=caller.progress,
+    )

@@ -26,9 +26,8 @@ from eml.commands.options import (
     Root,
     StripPrefix,
     UnknownLabel,
-    class_level_of,
-    column_map,
     out_folder,
+    read_source,
 )
 from eml.errors import DataError
 
@@ -165,24 +164,12 @@ class SplitResult(CommandResult):
 @command(SplitConfig, arguments=("dataset", "column"))
 def split(config: SplitConfig, caller: Caller) -> SplitResult:
     """Split a table by classes and write both sides."""
-    from eml.dataset.pipeline import resolve
     from eml.dataset.splits.query_gallery import count_query_gallery
     from eml.dataset.splits.split import class_counts, shared_groups
     from eml.dataset.table import check_outputs, write_tables
 
     folder = out_folder(config.dataset, config.out)
-    table = resolve(
-        config.dataset,
-        "split",
-        config.root,
-        class_level=class_level_of(config.class_level),
-        unknown_label=config.unknown_label,
-        columns=column_map(config),
-        out=folder,
-        command=caller.command or "",
-        report=caller.note,
-        progress=caller.progress,
-    )
+    table = read_source(config, "split", folder, caller)
     paths = [folder / f"dataset_{side}{table.suffix}" for side in ("train", "test")]
     paths += [folder / f"classes_{side}.csv" for side in ("train", "test")]
     check_outputs(paths, inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
