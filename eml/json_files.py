@@ -15,7 +15,7 @@ MOST_BYTES = 32 * MIB
 
 
 MOST_BYTES_OF_LISTS = 512 * MIB
-"""Of files that have a line for each class of a dataset."""
+"""The limit of files that have a line for each class of a dataset."""
 
 
 def read_json(path: Path, kind: Any = Any, most_bytes: int = MOST_BYTES) -> Any:

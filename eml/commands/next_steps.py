@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "config.yaml"
 REPORT_PAGE = "data_report.html"
-"""Of `eml report`, beside the table."""
+"""The page of `eml report`, which lies beside the table."""
 
 
 def split_command(place: Path, table: Table) -> str | None:

@@ -18,7 +18,7 @@ from eml.files import NO_PATH, digest, digest_of, is_path, moved_along, real_pat
 from eml.json_files import is_json_with, read_json
 
 EARLIER_WRITES = 50
-"""How many earlier tables of one name a sidecar remembers."""
+"""The number of earlier tables of one name that a sidecar remembers."""
 
 UNKNOWN_LABEL = "unknown_label"
 """The note, and the key of other files, that names the label of images of unknown identity."""

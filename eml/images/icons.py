@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 
 ICONS = (b"\0\0\1\0", b"icns")
-"""How such files begin."""
+"""The first bytes of such files."""
 MAX_ICON_PIXELS = 2**24
 """Icons with a larger image are refused; they are used at up to 1024 × 1024 pixels."""
 

@@ -16,7 +16,7 @@ Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 Mean = Annotated[float, Field(ge=-1000, le=1000)]
 Deviation = Annotated[float, Field(ge=1e-6, le=1000)]
-"""Of channels in [0, 1]; bounded so that no pixel becomes infinite."""
+"""The least deviation of channels in [0, 1]; it is bounded so that no pixel becomes infinite."""
 
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,

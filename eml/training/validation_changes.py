@@ -12,7 +12,7 @@ from eml.training.state import TrainingState
 from eml.training.validation import Validation
 
 COLUMNS = ("label", "file_name", "content", "x_1", "y_1", "x_2", "y_2")
-"""Of a table; together they say what an image shows."""
+"""The columns of a table that together say what an image shows."""
 
 
 def set_digest(images: RetrievalSet) -> str:

@@ -49,7 +49,7 @@ OPTIONS = {
 }
 
 
-def picture(mode: str, pixels: int) -> Image.Image:
+def draw_image(mode: str, pixels: int) -> Image.Image:
     """Return an image of coloured squares, which compresses neither well nor badly."""
     side = 8 * math.isqrt(pixels // 64)
     values = np.random.default_rng(0).integers(0, 256, (side // 8, side // 8, 4), dtype=np.uint8)
@@ -74,9 +74,9 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 
 def peak() -> int:
     """Return the most memory that this process has held (bytes)."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
+    peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert peak
+    return int(peak[1]) * 1024
 
 
 def measure(path: Path) -> tuple[int, int, int]:
@@ -101,7 +101,7 @@ def files(folder: Path, pixels: int) -> Iterator[tuple[str, str, Path]]:
         format_, _, option = name.partition(", ")
         for mode in modes:
             path = folder / f"{format_}.image"
-            picture(mode, pixels).save(path, format=format_, **OPTIONS.get(option, {}))
+            draw_image(mode, pixels).save(path, format=format_, **OPTIONS.get(option, {}))
             yield name, mode, path
             path.unlink()
 
