@@ -12,8 +12,8 @@ from eml.errors import DataError
 from eml.images.decode import ImageError
 from eml.images.locate import image_path
 from eml.images.source import FileSource
+from eml.images.thumbnails import thumbnail
 from eml.inference.embeddings_file import read_embeddings, write_embeddings
-from eml.reports.thumbnails import thumbnail
 
 
 @pytest.fixture

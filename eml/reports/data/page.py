@@ -9,13 +9,13 @@ from markupsafe import Markup
 from eml.dataset.sidecar import write_sidecar
 from eml.dataset.table import check_outputs
 from eml.files import whole_file
+from eml.images.thumbnails import Thumbnail, thumbnails
 from eml.progress import Progress
 from eml.reports.charts import bar_chart, curve
 from eml.reports.data.facts import DataFacts
 from eml.reports.data.look_alikes import Clash, DuplicateGroup
 from eml.reports.data.report import DataReport
 from eml.reports.rendering import dataset_title, render_page, share
-from eml.reports.thumbnails import Thumbnail, thumbnails
 
 HERE = Path(__file__).parent
 GROUPS, MEMBERS, CLASHES = 24, 7, 48  # shown; the page counts the rest. 24 × 8 + 48 × 2 thumbnails are about 2 MB

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eml.evaluation.analysis import EvaluationAnalysis
 from eml.evaluation.comparison import ModelComparison, verdict_on
 from eml.evaluation.evaluate import Evaluation
+from eml.images.thumbnails import SIDE, Thumbnail, thumbnail
 from eml.inference.images import table_files
 from eml.reports.evaluation.confusions import Confusion, find_confusions
 from eml.reports.evaluation.curves import cmc_chart, cmc_points, percent, roc_chart, roc_rates, similarity_chart
@@ -20,7 +21,6 @@ from eml.reports.evaluation.embedding_map import EmbeddingMap, draw_map, embeddi
 from eml.reports.evaluation.queries import ExampleQuery, example_queries
 from eml.reports.evaluation.similarity import nearest_similarities
 from eml.reports.rendering import render_page
-from eml.reports.thumbnails import SIDE, Thumbnail, thumbnail
 from eml.retrieval.clustering import SHOWN as CLUSTERING
 from eml.retrieval.statistics import Interval
 from eml.retrieval.verification import shown as shown_name

@@ -8,9 +8,9 @@ import numpy as np
 
 from eml.dataset.sidecar import write_sidecar
 from eml.files import whole_file
+from eml.images.thumbnails import Thumbnail, thumbnails
 from eml.progress import Progress
 from eml.reports.rendering import dataset_title, render_page
-from eml.reports.thumbnails import Thumbnail, thumbnails
 from eml.retrieval.label_errors import Suspects, describe_neighbours
 
 HERE = Path(__file__).parent

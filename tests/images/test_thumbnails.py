@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eml.reports.thumbnails import SIDE, thumbnails
+from eml.images.thumbnails import SIDE, thumbnails
 
 
 def draw(path: Path, seed: int, size: tuple[int, int]) -> None:

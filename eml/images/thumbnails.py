@@ -1,4 +1,4 @@
-"""Small copies of images, embedded in the page."""
+"""Small copies of images as data URIs, for pages and notebooks."""
 
 import io
 from base64 import b64encode
@@ -38,6 +38,11 @@ def thumbnail(root: Path, name: str, box: tuple[int, int, int, int] | None = Non
         image = decode(image_path(root, name), at_least=(side, side), box=box)
     except ImageError as error:
         return Thumbnail("", side, side, error.reason)
+    return shrink(image, side)
+
+
+def shrink(image: Image.Image, side: int = SIDE) -> Thumbnail:
+    """Return a decoded RGB image as a thumbnail; the image itself is made smaller where it is larger."""
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
     data = io.BytesIO()
     image.save(data, "JPEG", quality=QUALITY, optimize=True)
