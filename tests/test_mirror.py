@@ -76,6 +76,7 @@ TESTED_THROUGH = {
     "images/preprocess": "images/test_loading",
     "images/random": "images/test_loading",
     "images/source": "images/test_loading",
+    "indexing/where_tokens": "indexing/test_where",
     "inference/images": "inference/test_embed",
     "inference/model": "models/test_checkpoint",
     "losses/base": "margins/test_properties",
