@@ -108,6 +108,7 @@ def read_current_table(
     unknown_label: str | None = None,
     columns: ColumnMap = AS_NAMED,
     check_files: bool = True,
+    needs_labels: bool = True,
     accept_stale: bool = False,
     report: Report = lambda line: None,
 ) -> Table:
@@ -119,21 +120,28 @@ def read_current_table(
         unknown_label: The label of images of unknown identity; None: as its sidecar says.
         columns: Says how it is read, if it is the user's own.
         check_files: Require that every image exists.
+        needs_labels: Require a label in every row.
         accept_stale: Report a table that is out of date, and read it.
         report: Receives how the table differs from its file.
 
     Raises:
         DataError: The table is out of date, cannot be read, or has no image with the unknown label.
     """
-    table = _read(source, root, columns, check_files, accept_stale, report)
+    table = _read(source, root, columns, check_files, accept_stale, report, needs_labels)
     table = with_unknown_label(table, unknown_label)
-    if not sidecar_path(source).exists():
+    if needs_labels and not sidecar_path(source).exists():
         _report_labels(table, None, report)
     return table
 
 
 def _read(
-    source: Path, root: Path | None, columns: ColumnMap, check_files: bool, accept_stale: bool, report: Report
+    source: Path,
+    root: Path | None,
+    columns: ColumnMap,
+    check_files: bool,
+    accept_stale: bool,
+    report: Report,
+    needs_labels: bool = True,
 ) -> Table:
     """Return a table as its file says, if it is up to date."""
     problem = staleness(source)
@@ -141,7 +149,7 @@ def _read(
         raise problem
     if problem is not None:
         report(f"warning: {problem}")
-    table = read_table(source, root, check_files=check_files, columns=columns)
+    table = read_table(source, root, check_files=check_files, columns=columns, needs_labels=needs_labels)
     for note in table.notes:
         report(note)
     return table

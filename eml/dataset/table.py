@@ -109,7 +109,12 @@ class Table:
 
 
 def read_table(
-    source: Path, root: Path | None = None, *, check_files: bool = False, columns: ColumnMap = AS_NAMED
+    source: Path,
+    root: Path | None = None,
+    *,
+    check_files: bool = False,
+    columns: ColumnMap = AS_NAMED,
+    needs_labels: bool = True,
 ) -> Table:
     """Read and check a table.
 
@@ -118,6 +123,7 @@ def read_table(
         root: The folder of the images; None takes it from the sidecar, else the table's own folder.
         check_files: Require that every image exists.
         columns: Says which columns hold names and labels, and how names become paths, in a table of the user's own.
+        needs_labels: Require a label in every row; else rows, and all rows of a table without the column, may have "".
 
     Raises:
         DataError: All problems (20 at most are listed), each with the table's line.
@@ -125,6 +131,8 @@ def read_table(
     frame, notes, read = _read_unchanged(source, (*KNOWN, *OML, *columns.columns))
     own = frame
     frame = columns.rename(source, own)
+    if not needs_labels and "label" not in frame.columns and "file_name" in frame.columns:
+        frame = frame.assign(label="")
     if not (oml := is_oml(frame)) and not set(REQUIRED) <= set(frame.columns):
         raise DataError(f"{source}:1: {missing_columns(own, columns)}", code="missing-column")
     if frame.empty:
@@ -136,7 +144,8 @@ def read_table(
         frame = from_oml(frame, problems)
     frame["file_name"] = columns.file_names(frame, folder, problems)
     frame = parse_columns(frame, problems)
-    problems += [(row, Problem("label is empty", "empty-value")) for row in frame.index[frame["label"] == ""]]
+    if needs_labels:
+        problems += [(row, Problem("label is empty", "empty-value")) for row in frame.index[frame["label"] == ""]]
     problems += path_problems(frame["file_name"], "path" if oml else columns.file_column or "file_name")
     repeated = repeated_rows(frame)
     notes += [f"{source}: {OML_NOTE}"] if oml else []

@@ -12,7 +12,7 @@ from torch import Tensor
 from eml.images.augment import Augmenter
 from eml.images.crop import DRAWS, Crop
 from eml.images.decode import Box
-from eml.images.loading_workers import Key, read_batches
+from eml.images.loading_workers import Key, LoadedBatch, Reader, read_batches
 from eml.images.preprocess import Pixels, Preprocess, flipped
 from eml.images.random import key_of, uniform
 from eml.images.source import ImageSource, OpenedImage
@@ -131,6 +131,10 @@ class EpochBatches:
             yield [(self.epoch, step * size + self.first + number, row) for number, row in enumerate(rows)]
 
 
+Order = InOrder | EpochBatches | Sequence[Sequence[Key]]
+"""The keys of each batch."""
+
+
 def batches(
     images: ImageDataset, sampler: InOrder | EpochBatches, workers: int = 0, context: BaseContext | None = None
 ) -> Iterator[Batch]:
@@ -146,12 +150,27 @@ def batches(
         WorkerLostError: A worker process was killed, or cannot be started.
         DataError: An image cannot be read; the message names the file.
     """
-    if workers == 0:
-        yield from map(images.__getitems__, sampler)
-        return
-    workers = min(workers, most_workers(), max(1, len(sampler)))
-    for pixels, keys in read_batches(images, sampler, workers, context):
+    for pixels, keys, _ in loaded_batches(images, sampler, workers, context):
         yield _batch(pixels, keys)
+
+
+def loaded_batches(
+    reader: Reader, order: Order, workers: int = 0, context: BaseContext | None = None
+) -> Iterator[LoadedBatch]:
+    """Yield the batches of any reader in order, with what it tells of them; otherwise as `batches`.
+
+    Args:
+        reader: Reads the images.
+        order: The keys of each batch, of which none is larger than the first.
+        workers: Processes that read, as in `batches`.
+        context: How they are started.
+    """
+    if workers == 0:
+        for keys in order:
+            pixels = np.empty((len(keys), reader.side, reader.side, 3), np.uint8)
+            yield LoadedBatch(pixels, keys, reader.read(keys, pixels))
+        return
+    yield from read_batches(reader, order, min(workers, most_workers(), max(1, len(order))), context)
 
 
 def _batch(pixels: Pixels, keys: Sequence[Key]) -> Batch:

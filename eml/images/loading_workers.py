@@ -20,7 +20,7 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -61,8 +61,21 @@ class Reader(Protocol):
     def side(self) -> int:
         """Height and width of the images (pixels)."""
 
-    def read(self, keys: Sequence[Key], pixels: Pixels) -> None:
-        """Write the images of the keys into pixels (B, H, W, 3); DataError where one cannot be read."""
+    def read(self, keys: Sequence[Key], pixels: Pixels) -> Any:
+        """Write the images of the keys into pixels (B, H, W, 3), and return what else there is to tell, or None.
+
+        Raises DataError where an image cannot be read.
+        """
+
+
+class LoadedBatch(NamedTuple):
+    """A batch that was read."""
+
+    pixels: Pixels
+    """(B, H, W, 3)."""
+    keys: Sequence[Key]
+    remarks: Any
+    """What the reader returned."""
 
 
 class SharedMemory:
@@ -124,22 +137,24 @@ class Worker:
         with suppress(BrokenPipeError, ConnectionResetError):  # `answer` tells of a lost worker
             self.connection.send((batch, keys))
 
-    def answer(self) -> None:
-        """Wait until the next batch that was asked for is read.
+    def answer(self) -> Any:
+        """Wait until the next batch that was asked for is read, and return what its reader returned.
 
         Raises:
             _LostError: The worker was killed.
             DataError: An image cannot be read.
         """
         wait([self.connection, self.process.sentinel])
+        remarks: Any = None
         try:
-            error = self.connection.recv() if self.connection.poll() else self._lost()
+            error, remarks = self.connection.recv() if self.connection.poll() else (self._lost(), None)
         except (EOFError, ConnectionResetError):
             error = self._lost()
         if isinstance(error, str):
             raise RuntimeError(f"in a process that loads images:\n{error}")
         if error is not None:
             raise error
+        return remarks
 
     def _lost(self) -> _LostError:
         self.process.join(ALIVE)
@@ -157,8 +172,8 @@ class Worker:
 
 def read_batches(
     reader: Reader, batches: Iterable[Sequence[Key]], workers: int, context: BaseContext | None = None
-) -> Iterator[tuple[Pixels, Sequence[Key]]]:
-    """Yield pixels (B, H, W, 3) and keys of batches, in order; the workers take turns.
+) -> Iterator[LoadedBatch]:
+    """Yield batches in order; the workers take turns.
 
     The memory of a batch is used for another one when nothing refers to its pixels any more.
 
@@ -192,9 +207,7 @@ def read_batches(
             worker.end()
 
 
-def _in_turns(
-    team: Sequence[Worker], memory: SharedMemory, coming: Iterator[Sequence[Key]]
-) -> Iterator[tuple[Pixels, Sequence[Key]]]:
+def _in_turns(team: Sequence[Worker], memory: SharedMemory, coming: Iterator[Sequence[Key]]) -> Iterator[LoadedBatch]:
     free = deque(range(AHEAD * len(team) + HELD))  # places in the memory
     pending: deque[tuple[Worker, int, Sequence[Key]]] = deque()
     turns = cycle(team)
@@ -208,7 +221,7 @@ def _in_turns(
     ask()
     while pending:
         worker, place, keys = pending.popleft()
-        worker.answer()
+        remarks = worker.answer()
         pixels = memory.batch(place, len(keys))
         if free:
             weakref.finalize(pixels, free.append, place).atexit = False
@@ -216,7 +229,7 @@ def _in_turns(
             pixels = pixels.copy()
             free.append(place)
         ask()
-        yield pixels, keys
+        yield LoadedBatch(pixels, keys, remarks)
         del pixels
 
 
@@ -248,12 +261,11 @@ def _work(reader: Reader, memory: SharedMemory, connection: Connection) -> None:
             return
 
 
-def _read(reader: Reader, pixels: Pixels, keys: Sequence[Key]) -> DataError | str | None:
-    """Return the error, or the traceback of a bug; None where all went well."""
+def _read(reader: Reader, pixels: Pixels, keys: Sequence[Key]) -> tuple[DataError | str | None, Any]:
+    """Return the error, or the traceback of a bug, None where all went well; and what the reader returned."""
     try:
-        reader.read(keys, pixels)
+        return None, reader.read(keys, pixels)
     except DataError as error:
-        return DataError(error.problems)
+        return DataError(error.problems), None
     except Exception:
-        return traceback.format_exc()
-    return None
+        return traceback.format_exc(), None

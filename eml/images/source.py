@@ -48,6 +48,7 @@ class FileSource:
         file_names: The N files.
         boxes: (N, 4) left, top, right, bottom in pixels, right and bottom exclusive; negative for the whole image.
         background: What transparency is put on.
+        follow_links: Whether links that lead out of the root are read, since their user named each file.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class FileSource:
         boxes: NDArray[np.int64] | None = None,
         *,
         background: Background = "contrast",
+        follow_links: bool = False,
     ) -> None:
         encoded = [name.encode() for name in file_names]
         arrays: dict[str, NDArray[Any]] = {
@@ -65,15 +67,16 @@ class FileSource:
         }
         if boxes is not None:
             arrays["boxes"] = np.ascontiguousarray(boxes)
-        self.root, self.background = root, background
+        self.root, self.background, self.follow_links = root, background, follow_links
         self._tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self._view()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "background": self.background, "tensors": self._tensors}
+        names = ("root", "background", "follow_links", "_tensors")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.root, self.background, self._tensors = state["root"], state["background"], state["tensors"]
+        vars(self).update(state)
         self._view()
 
     def _view(self) -> None:
@@ -90,7 +93,8 @@ class FileSource:
 
     def path(self, row: int) -> Path:
         """Return the path of a row's image. Raises ImageError for one outside the root."""
-        return image_path(self.root, self.name(row))
+        name = self.name(row)
+        return self.root / name if self.follow_links else image_path(self.root, name)
 
     def box(self, row: int) -> tuple[int, int, int, int] | None:
         """Return the row's box, or None for the whole image."""

@@ -73,7 +73,7 @@ def _embed(model: Model, images: ImageDataset, batching: Batching, progress: Cal
         elif is_sharded(model.embedder):
             _call_on_nothing(model)
         stop = min(total, first + batch_size * world)
-        for number, rows in enumerate(_gather(part, processes)):
+        for number, rows in enumerate(gather_parts(part, processes)):
             target = embeddings[first + number * batch_size : first + (number + 1) * batch_size]
             target.copy_(rows[: len(target)])
         if progress is not None:
@@ -87,7 +87,7 @@ def _call_on_nothing(model: Model) -> None:
     model.embed_pixels(torch.zeros(1, 3, side, side, dtype=torch.uint8))
 
 
-def _gather(part: Tensor, processes: Processes) -> list[Tensor]:
+def gather_parts(part: Tensor, processes: Processes) -> list[Tensor]:
     """Return the parts of all processes in the first one, and none in the others."""
     if processes.world == 1:
         return [part]

@@ -60,10 +60,10 @@ def order(count: int, size: int = 3) -> list[list[Key]]:
 def test_batches_come_in_order_and_those_that_are_kept_stay_as_they_are() -> None:
     for workers in (1, 3):
         kept = list(read_batches(Numbers(), order(100), workers))
-        assert [[row for _, _, row in keys] for _, keys in kept] == [
+        assert [[row for _, _, row in keys] for _, keys, _ in kept] == [
             list(range(n, min(n + 3, 100))) for n in range(0, 100, 3)
         ]
-        for pixels, keys in kept:
+        for pixels, keys, _ in kept:
             assert [int(image.min()) for image in pixels] == [int(image.max()) for image in pixels]
             assert [int(image.max()) for image in pixels] == [row for _, _, row in keys]
     assert not children()
@@ -71,7 +71,7 @@ def test_batches_come_in_order_and_those_that_are_kept_stay_as_they_are() -> Non
 
 
 def test_memory_is_used_again_when_a_batch_is_let_go() -> None:
-    places = {pixels.__array_interface__["data"][0] for pixels, _ in read_batches(Numbers(), order(300), 1)}
+    places = {pixels.__array_interface__["data"][0] for pixels, *_ in read_batches(Numbers(), order(300), 1)}
     assert len(places) <= loading_workers.AHEAD + loading_workers.HELD
 
 
@@ -163,10 +163,10 @@ def _read_with_little_shm() -> int:
     small = small and libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", 0, b"size=1m") == 0
     signal.alarm(30)
     taken = read_batches(Numbers(side=512), order(60), 2)
-    rows = [row for _, keys in (next(taken), next(taken)) for _, _, row in keys]
+    rows = [row for _, keys, _ in (next(taken), next(taken)) for _, _, row in keys]
     mapped = "".join(Path(f"/proc/{child.pid}/maps").read_text() for child in children())
     rows += [
-        row for pixels, keys in taken for image, (_, _, row) in zip(pixels, keys, strict=True) if image.min() == row
+        row for pixels, keys, _ in taken for image, (_, _, row) in zip(pixels, keys, strict=True) if image.min() == row
     ]
     if rows != list(range(60)) or "memfd:eml-batches" not in mapped:
         return 2

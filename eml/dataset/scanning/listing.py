@@ -55,8 +55,27 @@ def list_files(root: Path, class_level: ClassLevel = FIRST) -> Listing:
         DataError: The folder, or a folder in it, cannot be listed, or it has no class.
     """
     check_folder(root)
+    listing, folders = _walk(root, 1 if class_level == LAST else int(class_level))
+    outer = {name.rpartition("/")[0] for name in folders} if class_level == LAST else set()
+    listing.classes = sorted(
+        name for name in folders if class_of(f"{name}/", class_level) == name and name not in outer
+    )
+    _check_content(root, listing, class_level)
+    return listing
+
+
+def list_unsorted_files(root: Path) -> Listing:
+    """Walk a folder as `list_files` does, without classes: files beside and above class folders are listed too.
+
+    Raises:
+        DataError: A folder in it cannot be listed.
+    """
+    return _walk(root, 0)[0]
+
+
+def _walk(root: Path, least: int) -> tuple[Listing, list[str]]:
+    """Return the files, and all folders. least: folders that must lie above a file."""
     listing, refused, folders = Listing(), list[str](), list[str]()
-    least = 1 if class_level == LAST else int(class_level)  # folders above a file
     real_root = os.path.realpath(root)
     waiting = [""]
     while waiting:
@@ -79,13 +98,8 @@ def list_files(root: Path, class_level: ClassLevel = FIRST) -> Listing:
                 listing.files.append(name)
     if refused:
         raise DataError(sorted(refused))
-    outer = {name.rpartition("/")[0] for name in folders} if class_level == LAST else set()
-    listing.classes = sorted(
-        name for name in folders if class_of(f"{name}/", class_level) == name and name not in outer
-    )
     listing.files.sort()
-    _check_content(root, listing, class_level)
-    return listing
+    return listing, folders
 
 
 def _entries(root: Path, folder: str) -> Iterator["os.DirEntry[str]"]:
@@ -124,7 +138,7 @@ def _problem(entry: "os.DirEntry[str]", name: str, real_root: str, least: int) -
         return None
     if not entry.is_file():
         return FileProblem(name, "not_an_image", "a pipe, socket or device, not a file")
-    if "/" not in name:
+    if "/" not in name and least:
         return FileProblem(name, "not_in_a_class", "lies beside the class folders; move it into one to use it")
     if name.count("/") < least:
         return FileProblem(name, "not_in_a_class", f"lies above the class folders, which are those of level {least}")
