@@ -78,7 +78,6 @@ TESTED_THROUGH = {
     "images/source": "images/test_loading",
     "indexing/where_tokens": "indexing/test_where",
     "inference/images": "inference/test_embed",
-    "inference/model": "models/test_checkpoint",
     "losses/base": "margins/test_properties",
     "margins": "margins/test_properties",
     "models/calibration": "cli/test_calibrate",

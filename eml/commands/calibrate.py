@@ -18,8 +18,10 @@ from eml.commands.options import (
     MatchNames,
     PathPrefix,
     PathSuffix,
+    Precision,
     StripPrefix,
     UnknownLabel,
+    Views,
     Within,
     Workers,
     column_map,
@@ -36,7 +38,8 @@ class CalibrateConfig(CommandConfig):
     For one goal: `far` to turn away images of classes that are not in the gallery, `pair_far` to say whether two
     images are of one class, `precision` to trust the answers that are accepted. The threshold is chosen so that other
     classes than these keep to the goal on average; each half of the classes is checked with the threshold of the other
-    half. Writes calibration.json into the checkpoint folder.
+    half. Writes calibration.json into the checkpoint folder. It holds for the precision and the test-time augmentation
+    that it was made with.
     """
 
     checkpoint: Annotated[PathField, Field(description="A run folder (its best checkpoint) or a checkpoint folder.")]
@@ -67,6 +70,8 @@ class CalibrateConfig(CommandConfig):
         PathField | None,
         Field(description="Draw the histograms of the similarities with the threshold, a PNG."),
     ] = None
+    embed_precision: Precision = "float32"
+    tta: Views = "none"
     random_seed: int = Field(28, description="Seed of the resamples and splits.")
     batch_size: BatchSize = 64
     workers: Workers = 0

@@ -28,13 +28,17 @@ from eml.commands.options import (
     BatchSize,
     Device,
     FileColumn,
+    ImageSize,
     LabelColumn,
     LeaveOutSame,
     MatchNames,
     PathPrefix,
     PathSuffix,
+    Precision,
     StripPrefix,
     UnknownLabel,
+    Views,
+    Weights,
     Within,
     Workers,
     column_map,
@@ -79,10 +83,10 @@ class EvaluateConfig(CommandConfig):
     path_prefix: PathPrefix = None
     path_suffix: PathSuffix = None
     match_names: MatchNames = False
-    weights: PathText = Field("pretrained", description="For timm:NAME: pretrained, none (random), or a file.")
-    image_size: int | None = Field(
-        None, ge=8, le=4096, description="For timm:NAME: side (pixels). Default: the model's own."
-    )
+    weights: Weights = "pretrained"
+    image_size: ImageSize = None
+    precision: Precision = "float32"
+    tta: Views = "none"
     leave_out_same: LeaveOutSame = None
     within: Within = None
     unknown_label: UnknownLabel = None
@@ -222,6 +226,8 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
         "unknown-label": config.unknown_label,
     }
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    words += [] if config.tta == "none" else ["--tta", config.tta]
+    words += [] if config.precision == "float32" else ["--embed-precision", config.precision]
     words += column_map_words(config)
     retrieval = evaluation.retrieval
     classes = retrieval.num_classes

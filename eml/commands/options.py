@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
-from eml.commands.base import Caller, CommandConfig, Names, PathField
+from eml.commands.base import Caller, CommandConfig, Names, PathField, PathText
+from eml.models.config import EmbeddingPrecision, Tta
 
 if TYPE_CHECKING:
     from eml.dataset.column_map import ColumnMap
@@ -85,6 +86,17 @@ Workers = Annotated[
     int, Field(ge=0, description="Processes that decode images, at most 4 for each core; 0: the command's own.")
 ]
 Device = Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")]
+Weights = Annotated[PathText, Field(description="For timm:NAME: pretrained, none (random), or a file.")]
+ImageSize = Annotated[
+    int | None, Field(ge=8, le=4096, description="For timm:NAME: side (pixels). Default: the model's own.")
+]
+Precision = Annotated[
+    EmbeddingPrecision,
+    Field(description="Of the network: bfloat16 is faster where the device computes it. Embeddings are float32."),
+]
+Views = Annotated[
+    Tta, Field(description="flip: the mean of the embeddings of an image and of its mirror, in twice the time.")
+]
 LeaveOutSame = Annotated[
     str | None,
     Field(

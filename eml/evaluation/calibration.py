@@ -20,8 +20,10 @@ from eml.evaluation.trained_overlap import OverlapCounter, TrainedOverlap
 from eml.files import unwritable, write_json
 from eml.inference.embed import Batching, embed_table
 from eml.inference.load import TIMM, load
+from eml.inference.model import Model
 from eml.json_files import is_json_with
 from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
+from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.pointers import find_checkpoint
 from eml.progress import Progress, Report, no_progress
 from eml.retrieval.statistics import CONFIDENCE, Estimate, as_pair
@@ -52,6 +54,8 @@ class CalibrationOptions:
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
         within: Queries are compared with gallery images of their own value in this column alone.
         unknown_label: The label of images of unknown identity; None: as the table or the checkpoint says.
+        embed_precision: Of the network, float32 or bfloat16; `precision` is a goal.
+        tta: Test-time augmentation: none or flip.
         random_seed: Seed of the resamples and splits.
         batch_size: Images computed at once.
         workers: Worker processes that load images; 0 loads them in the process itself.
@@ -70,6 +74,8 @@ class CalibrationOptions:
     leave_out_same: str | None = None
     within: str | None = None
     unknown_label: str | None = None
+    embed_precision: EmbeddingPrecision = "float32"
+    tta: Tta = "none"
     random_seed: int = SEED
     batch_size: int = 64
     workers: int = 0
@@ -170,13 +176,13 @@ def calibrate_checkpoint(
         refuse_without_positives(retrieval, table.name, leave_out_same=options.leave_out_same, within=options.within)
     known = retrieval.labels[retrieval.known]
     refuse_hopeless(goal, known, len(retrieval.queries), len(retrieval.unknown_queries))
-    model = load(folder, device=options.device)
+    model = load(folder, device=options.device, precision=options.embed_precision, tta=options.tta)
     batching = Batching(options.batch_size, options.workers)
     with progress("embedding", len(retrieval.frame)) as advance:
         embeddings = embed_table(model, table, retrieval.frame, batching=batching, progress=advance)
     calibrated = calibrate(retrieval.open_set(embeddings), goal, strict=options.strict, seed=options.random_seed)
     overlap = OverlapCounter(report=report).count(model.trained_on, table, retrieval.frame)
-    calibration = _describe(calibrated, options, folder, table, retrieval).with_trained_on(overlap.facts())
+    calibration = _describe(calibrated, options, model, table, retrieval).with_trained_on(overlap.facts())
     write_json(path, calibration.model_dump(mode="json"))
     return CalibrationResult(options.checkpoint, path, replaced, calibration, overlap)
 
@@ -203,14 +209,16 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
 
 
 def _describe(
-    calibrated: ThresholdCalibration, options: CalibrationOptions, folder: Path, table: Table, retrieval: RetrievalSet
+    calibrated: ThresholdCalibration, options: CalibrationOptions, model: Model, table: Table, retrieval: RetrievalSet
 ) -> Calibration:
+    assert model.folder is not None, "it was loaded from a checkpoint folder"
     held_out = [None if isnan(rate) else rate for rate in calibrated.held_out]
     rates = [rate for rate in held_out if rate is not None]
     return Calibration(
         eml_version=version("easy-metric-learning"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        weights_digest=weights_digest(folder),
+        weights_digest=weights_digest(model.folder),
+        fingerprint=model.fingerprint,
         goal=calibrated.goal.kind,
         goal_value=calibrated.goal.value,
         strict=options.strict,

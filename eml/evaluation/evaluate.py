@@ -19,6 +19,7 @@ from eml.images.source import ImageSource
 from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
 from eml.models.calibration import Calibration
+from eml.models.fingerprint import Fingerprint
 from eml.retrieval.metrics import Summary, summarise
 from eml.retrieval.ranking import Ranking, rank
 
@@ -37,6 +38,8 @@ class Evaluation:
         calibration: The calibration of the checkpoint, if it was calibrated.
         trained_on: How much of the set the model was trained on.
         weights_digest: The digest of the checkpoint's weights; None for a model without a checkpoint.
+        fingerprint: Of the model; None for embeddings from a file, and during training.
+        calibration_mismatch: Why the checkpoint's calibration is not that of the model as it is loaded; else empty.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Evaluation:
     calibration: Calibration | None = None
     trained_on: TrainedOverlap = UNKNOWN_OVERLAP
     weights_digest: str | None = None
+    fingerprint: Fingerprint | None = None
+    calibration_mismatch: str = ""
 
     @property
     def size(self) -> int:
@@ -88,6 +93,14 @@ class Evaluation:
             return {}
         return {UNKNOWN_LABEL: self.table.unknown_label, "unknown_images": int(unknown.sum())}
 
+    def _model_facts(self) -> dict[str, Any]:
+        """Return how the model embedded the images; nothing for embeddings from a file."""
+        fingerprint = self.fingerprint
+        if fingerprint is None:
+            return {}
+        facts = {"weights": fingerprint.weights, "precision": fingerprint.precision, "tta": fingerprint.tta}
+        return {"fingerprint": fingerprint.digest, **facts, "calibration_mismatch": self.calibration_mismatch or None}
+
     def facts(self) -> dict[str, Any]:
         """Return the part of metrics.json with the protocol, the counts and the metrics."""
         path, summary = self.table.path, self.summary
@@ -106,6 +119,7 @@ class Evaluation:
             "trained_on": self.trained_on.facts(),
             "embedding_size": self.size,
             "preprocess": self.preprocess.model_dump(mode="json") if self.preprocess else None,
+            **self._model_facts(),
             "metrics": summary.values,
         }
 
@@ -136,7 +150,16 @@ def evaluate_model(
     batching = batching or Batching()
     embeddings = embed_table(model, table, retrieval.frame, batching=batching, source=source, progress=progress)
     summary = batching.processes.from_first(lambda: summarise(rank_gallery(embeddings, retrieval)))
-    return Evaluation(model.source, table, retrieval, embeddings, summary, model.preprocess, model.calibration)
+    return Evaluation(
+        model.source,
+        table,
+        retrieval,
+        embeddings,
+        summary,
+        model.preprocess,
+        model.calibration,
+        calibration_mismatch=model.calibration_mismatch,
+    )
 
 
 def evaluate_embeddings(

@@ -8,6 +8,7 @@ from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.errors import ConfigError, EmlError, Problem
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.load import TIMM, check_timm
+from eml.models.config import EmbeddingPrecision, Tta
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class EvaluationOptions:
         columns: How tables of the user's own are read.
         weights: For timm:NAME: pretrained, none (random), or a weights file.
         image_size: For timm:NAME: side of the image (pixels); the model's own by default.
+        precision: Of the networks, float32 or bfloat16.
+        tta: Test-time augmentation: none or flip.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
         within: Queries are compared with gallery images of their own value in this column alone.
         unknown_label: The label of images of unknown identity; None: as the table or a checkpoint says.
@@ -42,6 +45,8 @@ class EvaluationOptions:
     columns: ColumnMap = AS_NAMED
     weights: str = "pretrained"
     image_size: int | None = None
+    precision: EmbeddingPrecision = "float32"
+    tta: Tta = "none"
     leave_out_same: str | None = None
     within: str | None = None
     unknown_label: str | None = None
@@ -94,6 +99,11 @@ class EvaluationOptions:
         if set_for_timm and not any(model.startswith(TIMM) for model in self.models):
             text = f"`weights` and `image_size` are for {TIMM}NAME, and none is given; a checkpoint has its own"
             yield Problem(text, "conflicting-settings", "weights")
+        if not self.needs_images:
+            for name, usual in (("precision", "float32"), ("tta", "none")):
+                if getattr(self, name) != usual:
+                    text = f"`{name}` is for models, and only embeddings that were made elsewhere are given"
+                    yield Problem(text, "conflicting-settings", name)
         if self.weights not in ("pretrained", "none") and not Path(self.weights).exists():
             text = f"`weights` {self.weights}: there is no such file; allowed: pretrained, none, or a weights file"
             yield Problem(text, "missing-file", "weights")

@@ -17,7 +17,7 @@ from eml.models.pointers import find_checkpoint, is_run_folder
 METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"
 TABLES = (".csv", ".parquet", ".npz", ".npy")  # suffixes that are left out of a folder's name
 RESULT_KEYS = {"checkpoint", "metrics"}
-SAME_EMBEDDINGS = {"checkpoint", "weights_digest", "table_digest", "protocol", "preprocess", "metrics"}
+SAME_EMBEDDINGS = {"checkpoint", "weights_digest", "table_digest", "protocol", "preprocess", "fingerprint", "metrics"}
 PAGE_MARK, PAGE_HEAD = '<meta name="generator" content="eml ', 4096  # the mark is within so many characters
 
 
@@ -123,8 +123,9 @@ def stale_outputs(folder: Path, facts: dict[str, Any]) -> list[Path]:
         return []
     facts = json.loads(json.dumps(facts))  # tuples are lists there
     changed = {key for key in facts if earlier.get(key) != facts[key]}
+    recorded = changed & SAME_EMBEDDINGS & set(earlier)  # an earlier version recorded less
     stale = [page] if changed and page.is_file() and not list(_foreign_pages(page)) else []
-    return [*stale, saved] if changed & SAME_EMBEDDINGS and saved.is_file() and is_written(saved) else stale
+    return [*stale, saved] if recorded and saved.is_file() and is_written(saved) else stale
 
 
 def remove_results(folder: Path) -> list[Path]:

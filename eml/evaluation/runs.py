@@ -208,7 +208,7 @@ def _evaluate_on_tables(
         with progress(f"embedding {name}", len(retrieval.frame)) as advance:
             evaluation = evaluate_model(model, table, retrieval, batching=batching, progress=advance)
         overlap = processes.from_first(partial(counter.count, model.trained_on, table, retrieval.frame))
-        yield name, replace(evaluation, trained_on=overlap, weights_digest=weights)
+        yield name, replace(evaluation, trained_on=overlap, weights_digest=weights, fingerprint=model.fingerprint)
         del evaluation
 
 
@@ -222,9 +222,9 @@ def _evaluate_file(
 
 
 def _load(checkpoint: str, options: EvaluationOptions, device: str) -> Model:
-    if checkpoint.startswith(TIMM):
-        return load(checkpoint, weights=options.weights, image_size=options.image_size, device=device)
-    return load(checkpoint, device=device)
+    own: dict[str, Any] = {"weights": options.weights, "image_size": options.image_size}
+    own = own if checkpoint.startswith(TIMM) else {}
+    return load(checkpoint, device=device, precision=options.precision, tta=options.tta, **own)
 
 
 def _write(

@@ -2,14 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 
+from eml.config.text import shown
 from eml.errors import ConfigError
 from eml.inference.model import Model
 from eml.models.checkpoint import load_checkpoint
-from eml.models.config import ModelConfig
+from eml.models.config import EmbeddingPrecision, ModelConfig, Tta
 from eml.models.device import find_device
 from eml.models.embedder import build_embedder, check_backbone, default_preprocess
 from eml.models.necks.identity import Identity
@@ -28,6 +29,8 @@ def load(
     weights: TimmWeights = "pretrained",
     image_size: int | None = None,
     device: str = "auto",
+    precision: EmbeddingPrecision = "float32",
+    tta: Tta = "none",
 ) -> Model:
     """Load a model for embedding images.
 
@@ -37,14 +40,20 @@ def load(
         weights: For timm:NAME: pretrained, none (random), or a weights file. A checkpoint has its own.
         image_size: For timm:NAME: side of the square that images are resized to (pixels); the model's own by default.
         device: auto, cpu, cuda, cuda:N or mps.
+        precision: Of the network's products: float32 or bfloat16, which is faster where the device computes it. The
+            embeddings are float32 in any case.
+        tta: flip: the embedding is the mean of those of the image and of its mirror; it takes twice the time.
 
     Raises:
         CheckpointError: The checkpoint or the weights cannot be read or do not fit.
         ConfigError: timm has no such model, the device does not exist, or an argument does not apply.
     """
     name = os.fspath(checkpoint)
+    _check_choice("precision", precision, get_args(EmbeddingPrecision))
+    _check_choice("tta", tta, get_args(Tta))
+    ways: dict[str, Any] = {"precision": precision, "tta": tta}
     if name.startswith(TIMM):
-        return _load_timm(name, weights, image_size, device)
+        return _load_timm(name, weights, image_size, device, ways)
     if os.fspath(weights) != "pretrained" or image_size is not None:
         raise ConfigError(
             f"{name}: `weights` and `image_size` are for {TIMM}NAME; a checkpoint has its own",
@@ -53,8 +62,10 @@ def load(
         )
     stored = load_checkpoint(Path(name))
     backbone = stored.config.model.backbone
-    place = find_device(device)
-    return Model(stored.embedder, stored.config.preprocess, place, stored.folder, source=name, backbone=backbone)
+    place = _device(device, precision)
+    return Model(
+        stored.embedder, stored.config.preprocess, place, stored.folder, source=name, backbone=backbone, **ways
+    )
 
 
 def check_timm(name: str) -> None:
@@ -65,7 +76,22 @@ def check_timm(name: str) -> None:
         check_backbone(name.removeprefix(TIMM), name)
 
 
-def _load_timm(name: str, weights: TimmWeights, image_size: int | None, device: str) -> Model:
+def _check_choice(parameter: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        text = f"`{parameter}` {shown(str(value))} is unknown; allowed: {', '.join(allowed)}"
+        raise ConfigError(text, code="unknown-choice", parameter=parameter)
+
+
+def _device(name: str, precision: EmbeddingPrecision) -> torch.device:
+    """Return the device. Raises a ConfigError for one that does not exist or cannot compute in this precision."""
+    device = find_device(name)
+    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        text = f"device {device} cannot compute in bfloat16; use float32"
+        raise ConfigError(text, code="unusable-device", parameter="precision")
+    return device
+
+
+def _load_timm(name: str, weights: TimmWeights, image_size: int | None, device: str, ways: dict[str, Any]) -> Model:
     check_timm(name)
     backbone = name.removeprefix(TIMM)
     source = weights if weights in ("pretrained", "none") else Path(weights).absolute()
@@ -74,5 +100,5 @@ def _load_timm(name: str, weights: TimmWeights, image_size: int | None, device: 
         torch.default_generator.manual_seed(UNTRAINED_SEED)
         embedder = build_embedder(config, image_size)
     preprocess = default_preprocess(embedder.backbone, size=image_size)
-    place = find_device(device)
-    return Model(embedder, preprocess, place, source=name, backbone=backbone, trained_on=NOTHING_BY_EML)
+    place = _device(device, ways["precision"])
+    return Model(embedder, preprocess, place, source=name, backbone=backbone, trained_on=NOTHING_BY_EML, **ways)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import normalize as unit_length
 
 from eml.errors import CheckpointError, DataError
 from eml.images.decode import decode, from_pil
@@ -17,7 +18,9 @@ from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
 from eml.models.calibration import Calibration, read_calibration
 from eml.models.checkpoint import read_trained_on
+from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.embedder import Embedder
+from eml.models.fingerprint import Fingerprint, fingerprint_of, ways_of
 from eml.models.trained_on import TrainedOn
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
@@ -34,6 +37,9 @@ class Model:
         source: What it was loaded from, as it was named: a run, a checkpoint or timm:NAME.
         backbone: The backbone's name in timm, if known.
         trained_on: What it was trained on; None: what its folder says.
+        precision: Of the network's products: float32 or bfloat16. The embeddings are float32 in any case.
+        tta: Test-time augmentation. flip: the embedding is the mean of those of the image and of its mirror, both of
+            unit length, brought to unit length; it takes twice the time.
     """
 
     def __init__(
@@ -46,21 +52,38 @@ class Model:
         source: str = "",
         backbone: str = "",
         trained_on: TrainedOn | None = None,
+        precision: EmbeddingPrecision = "float32",
+        tta: Tta = "none",
     ) -> None:
         self.embedder, self.preprocess, self.device = embedder.to(device).eval(), preprocess, device
         self.folder, self.source = folder, source
         self.backbone = backbone or type(embedder.backbone).__name__
         self._trained_on = trained_on
+        self.precision, self.tta = precision, tta
 
     def __repr__(self) -> str:
         source = f", from {self.source}" if self.source else ""
         side = self.preprocess.size
-        return f"<Model {self.backbone}: {side}×{side} pixels to {self.size} numbers, on {self.device}{source}>"
+        ways = "".join(f", {word}" for word in ways_of(self.precision, self.tta))
+        return f"<Model {self.backbone}: {side}×{side} pixels to {self.size} numbers, on {self.device}{ways}{source}>"
 
     @property
     def size(self) -> int:
         """The embedding size D."""
         return self.embedder.size
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What decides its embeddings. It is computed once, from the weights as they are then."""
+        return fingerprint_of(
+            self.embedder,
+            self.embedder.architecture,
+            self.preprocess,
+            backbone=self.backbone,
+            size=self.size,
+            precision=self.precision,
+            tta=self.tta,
+        )
 
     @cached_property
     def trained_on(self) -> TrainedOn | None:
@@ -72,26 +95,47 @@ class Model:
         return read_trained_on(self.folder) if self._trained_on is None and self.folder else self._trained_on
 
     @cached_property
-    def calibration(self) -> Calibration | None:
-        """The calibration of the checkpoint, or None if it was not calibrated.
+    def _stored_calibration(self) -> Calibration | None:
+        return None if self.folder is None else read_calibration(self.folder)
+
+    @cached_property
+    def calibration_mismatch(self) -> str:
+        """Why the calibration in the checkpoint is not that of this model, such as `tta none, not flip`; else empty.
 
         Raises:
             CheckpointError: It cannot be read or belongs to other weights.
         """
-        return None if self.folder is None else read_calibration(self.folder)
+        stored = self._stored_calibration
+        if stored is None:
+            return ""
+        if stored.fingerprint is not None:
+            return stored.fingerprint.difference_from(self.fingerprint)
+        usual = {"precision": "float32", "tta": "none"}  # of eml 0.1.0, which knew no other and recorded none
+        own = {name: getattr(self, name) for name in usual}
+        return "; ".join(f"{name} {usual[name]}, not {own[name]}" for name in usual if own[name] != usual[name])
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The calibration of the checkpoint, or None if it was not calibrated as it is loaded: see the mismatch.
+
+        Raises:
+            CheckpointError: It cannot be read or belongs to other weights.
+        """
+        return None if self.calibration_mismatch else self._stored_calibration
 
     @property
     def threshold(self) -> float:
         """The calibrated threshold, the lowest cosine that is accepted.
 
         Raises:
-            CheckpointError: The model is not calibrated.
+            CheckpointError: The model is not calibrated, or not as it is loaded.
         """
         if self.calibration is None:
-            raise CheckpointError(
-                f"{self.folder or self.source or 'the model'}: is not calibrated; run: eml calibrate CHECKPOINT",
-                code="not-calibrated",
-            )
+            name = self.folder or self.source or "the model"
+            text = f"{name}: is not calibrated; run: eml calibrate CHECKPOINT"
+            if self.calibration_mismatch:
+                text = f"{name}: its calibration is of {self.calibration_mismatch}. Load it so, or calibrate it again"
+            raise CheckpointError(text, code="not-calibrated")
         return self.calibration.threshold.value
 
     def matches(self, first: ImageLike, second: ImageLike, *, threshold: float | None = None) -> bool:
@@ -127,10 +171,21 @@ class Model:
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """Return embeddings of unit length, (B, D) on the CPU, of preprocessed images (B, 3, H, W) uint8."""
-        self.embedder.eval()
+        if self.embedder.training:
+            self.embedder.eval()
         with torch.no_grad():  # weights that are gathered in inference mode could not be trained afterwards
-            embeddings = self.embedder(normalise(pixels.to(self.device), self.preprocess)).float()
-            return torch.nn.functional.normalize(embeddings).cpu()
+            images = normalise(pixels.to(self.device), self.preprocess)
+            embeddings = self._embed_view(images)
+            if self.tta == "flip":
+                embeddings = unit_length(embeddings + self._embed_view(images.flip(3)))
+            return embeddings.cpu()
+
+    def _embed_view(self, images: Tensor) -> Tensor:
+        """Return embeddings of unit length, (B, D) float32 on the device, of normalised images (B, 3, H, W)."""
+        low = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            embeddings = self.embedder(images)
+        return unit_length(embeddings.float())
 
     def _load_pixels(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[Tensor]:
         for first in range(0, len(images), batch_size):

@@ -9,6 +9,7 @@ from eml.config import Strict
 from eml.errors import CheckpointError
 from eml.files import digest
 from eml.json_files import read_json
+from eml.models.fingerprint import Fingerprint
 
 FORMAT = 2
 NAME = "calibration.json"
@@ -41,6 +42,8 @@ class Calibration(Strict):
         histogram_different: Pairs of different classes in each bin.
         trained_on: How much of the calibration set the checkpoint was trained on, as in metrics.json; null in files of
             eml 0.1.0.
+        fingerprint: Of the model that embedded the calibration set; null in files of eml 0.1.0, which knew no precision
+            but float32 and no test-time augmentation.
     """
 
     format: int = FORMAT
@@ -67,6 +70,11 @@ class Calibration(Strict):
     histogram_same: list[int]
     histogram_different: list[int]
     trained_on: dict[str, Any] | None = None
+    fingerprint: Fingerprint | None = None
+
+    def __repr__(self) -> str:
+        images = f"{self.counts.get('images', 0):,} images"
+        return f"<Calibration on {images}: threshold {self.threshold.value:.4f} for {self.goal} {self.goal_value:g}>"
 
     def with_trained_on(self, trained_on: dict[str, Any]) -> "Calibration":
         """Return a copy that says how much of the calibration set the checkpoint was trained on."""

@@ -8,6 +8,11 @@ from eml.config import ConfigPath, Strict
 from eml.models.necks import Neck
 from eml.models.necks.linear import Linear
 
+EmbeddingPrecision = Literal["float32", "bfloat16"]
+"""Of the products of a network that embeds. Its weights and the embeddings are float32 in any case."""
+Tta = Literal["none", "flip"]
+"""Test-time augmentation, the views of an image whose embeddings are averaged: the image alone, or its mirror too."""
+
 
 class ModelConfig(Strict):
     """The network from pixels to embedding."""

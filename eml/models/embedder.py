@@ -45,6 +45,7 @@ class Embedder(nn.Module):
 
     Attributes:
         notes: What to tell of how the weights were loaded, a line each.
+        architecture: What decides its function besides its weights, as JSON; empty where it was put together by hand.
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module, size: int, frozen: Sequence[nn.Module] = ()) -> None:
@@ -53,6 +54,7 @@ class Embedder(nn.Module):
         self.memory_format = torch.channels_last  # of images and convolutions: faster
         self._frozen = tuple(frozen)
         self.notes: tuple[str, ...] = ()
+        self.architecture: dict[str, Any] = {}
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode for all but the frozen modules, whose BatchNorm statistics stay as they are."""
@@ -99,6 +101,7 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
         frozen += [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     embedder = Embedder(backbone, neck, size, frozen)
     embedder.notes = notes
+    embedder.architecture = config.model_dump(mode="json", include={"backbone", "pooling", "neck"})
     if isinstance(config.weights, Path) and config.weights.is_dir():
         load_initial_weights(embedder, config.backbone, config.weights)
     if isinstance(config.weights, Path):

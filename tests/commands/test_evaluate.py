@@ -1,11 +1,16 @@
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import eml
+from eml.cli.app import main
 from eml.commands.calibrate import CalibrateConfig
 from eml.commands.evaluate import EvaluateConfig, EvaluateResult
 from eml.dataset.column_map import ColumnMap
@@ -48,3 +53,56 @@ def test_the_options_of_the_library_are_those_of_the_commands() -> None:
         names = {field.name for field in fields(options)}
         assert columns <= config.model_fields.keys()
         assert names - {"columns"} == config.model_fields.keys() - kept - columns
+
+
+def test_the_way_in_which_a_model_embeds_is_recorded_and_shown(
+    pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, test = Path(shutil.copytree(pipeline / "run", tmp_path / "run")), pipeline / "dataset_test.csv"
+    eml.calibrate(run, data=pipeline / "dataset_info.csv", pair_far=0.2)
+    words = (
+        "evaluate",
+        run,
+        "--data",
+        test,
+        "--out",
+        tmp_path / "out",
+        "--tta",
+        "flip",
+        "--precision",
+        "bfloat16",
+        "--no-report",
+    )
+    assert main([*map(str, words)]) == 0
+    printed = capsys.readouterr()
+    assert "run (bfloat16, tta flip)\n" in printed.out.replace("\n(", " (")
+    mismatch = "precision float32, not bfloat16; tta none, not flip"
+    assert f"its calibration is of {mismatch}, and is not applied" in " ".join(printed.err.split())
+    facts = json.loads((tmp_path / "out/dataset_test/metrics.json").read_text())
+    fingerprint = eml.load(run, precision="bfloat16", tta="flip").fingerprint
+    assert facts["fingerprint"] == fingerprint.digest
+    assert (facts["weights"], facts["precision"], facts["tta"]) == (fingerprint.weights, "bfloat16", "flip")
+    assert facts["calibration_mismatch"] == mismatch
+    assert facts["acceptance"] is None
+    plain = eml.evaluate(run, data=test, out=tmp_path / "plain", report=False).to_dict()["evaluations"][0]
+    assert plain["fingerprint"] == eml.load(run).fingerprint.digest
+    assert plain["acceptance"]
+    assert plain["calibration_mismatch"] is None
+
+
+def test_weights_of_a_file_are_recorded_by_their_digest(pipeline: Path, tmp_path: Path) -> None:
+    model = eml.load("timm:test_resnet", weights="none", image_size=32)
+    torch.save(model.embedder.backbone.state_dict(), tmp_path / "weights.pth")
+    options = {"data": pipeline, "image_size": 32, "report": False}
+    result = eml.evaluate("timm:test_resnet", out=tmp_path / "out", weights=tmp_path / "weights.pth", **options)
+    facts = result.to_dict()["evaluations"][0]
+    assert (facts["weights"], facts["fingerprint"]) == (model.fingerprint.weights, model.fingerprint.digest)
+
+
+def test_precision_and_tta_need_a_model_that_embeds(pipeline: Path, tmp_path: Path) -> None:
+    file = tmp_path / "made.npz"
+    np.savez(file, embeddings=np.eye(4, dtype=np.float32), label=list("aabb"), file_name=list("1234"))
+    with pytest.raises(EmlError) as caught:
+        eml.evaluate(file, out=tmp_path / "out", tta="flip", precision="bfloat16")
+    assert {problem.parameter for problem in caught.value.problems} == {"tta", "precision"}
+    assert caught.value.code == "conflicting-settings"

@@ -133,6 +133,11 @@ def warnings_of(table: str, analysis: EvaluationAnalysis, *, several: bool = Fal
         classes = console.count(count, "class is", "classes are")
         lines.append(f"{table}: {classes} few for intervals over classes; take them as a hint")
     evaluation, comparison = analysis.evaluation, analysis.comparison
+    if evaluation.calibration_mismatch:
+        lines.append(
+            f"{evaluation.name}: its calibration is of {evaluation.calibration_mismatch}, and is not applied. Evaluate "
+            "it so, or calibrate it again"
+        )
     if comparison or several:
         lines += evaluation.trained_on.lines(f"{evaluation.name} on {table}")
     elif evaluation.trained_on.is_recorded:

@@ -32,6 +32,8 @@ def show(result: CalibrateResult) -> None:
     end = ", upper end of the interval" if calibration.strict else ""
     console.table(f"{calibration.goal_value:g} {GOALS[calibration.goal]}{end}", ["", "", "95 % interval"], rows)
     console.show(f"protocol: {calibration.protocol}")
+    if calibration.fingerprint and calibration.fingerprint.ways:
+        console.show(f"it holds for a model that is loaded with {', '.join(calibration.fingerprint.ways)}")
     _show_held_out(result)
     for note in calibration.notes:
         console.warn(note)

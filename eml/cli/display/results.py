@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eml.evaluation.analysis import EvaluationAnalysis
+    from eml.evaluation.evaluate import Evaluation
     from eml.evaluation.leaderboard import Leaderboard, LeaderboardEntry
     from eml.evaluation.runs import EvaluationResults
 
@@ -57,7 +58,14 @@ def show_model(checkpoint: str, tables: Sequence[str], analyses: Sequence[Evalua
     if any(unknown):
         rows.append(["unknown identity", *(f"{images:,}" for images in unknown)])
     rows.append(["trained on", *(analysis.evaluation.trained_on.cell() for analysis in analyses)])
-    console.table(checkpoint, ["", *tables], rows)
+    ways = ways_in_words([analysis.evaluation for analysis in analyses])
+    console.table(f"{checkpoint} ({ways})" if ways else checkpoint, ["", *tables], rows)
+
+
+def ways_in_words(evaluations: Sequence[Evaluation]) -> str:
+    """Return the precision and the test-time augmentation, where they are not the usual ones: all models share them."""
+    words = [word for evaluation in evaluations if evaluation.fingerprint for word in evaluation.fingerprint.ways]
+    return ", ".join(dict.fromkeys(words))
 
 
 def show_models(table: str, leaderboard: Leaderboard) -> None:
@@ -68,7 +76,8 @@ def show_models(table: str, leaderboard: Leaderboard) -> None:
     summary = entries[0].analysis.evaluation.summary
     metrics = _metrics_that_fit(entries)
     columns, rows = _metrics_table(entries, metrics)
-    console.table(f"{table}: {summary.queries:,} queries", columns, rows)
+    ways = ways_in_words([entry.analysis.evaluation for entry in entries])
+    console.table(f"{table}: {summary.queries:,} queries{f' ({ways})' if ways else ''}", columns, rows)
     if left_out := [summary.shown[metric] for metric in COMPARED if metric not in metrics]:
         console.say(f"no room for {', '.join(left_out)}: in metrics.json, or in a wider terminal")
     if not leaderboard.not_compared:

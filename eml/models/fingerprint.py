@@ -1,0 +1,132 @@
+"""The fingerprint of a model: what decides its embeddings, as one short text that can be stored and compared."""
+
+import json
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eml.config import Strict
+from eml.files import text_digest
+from eml.images.preprocess import Preprocess
+from eml.models.config import EmbeddingPrecision, Tta
+
+_PART = 2**26  # bytes of a tensor that are copied from its device and hashed at once
+
+
+class Fingerprint(Strict):
+    """The fingerprint of a model: embeddings of equal digests may be mixed and compared, others may not.
+
+    Names, paths, devices and versions of eml are no part of it: a checkpoint that was copied or renamed has the same.
+
+    Attributes:
+        digest: blake2b-128 of all that follows, of the architecture and of what comes after the network, 32 hex digits.
+        backbone: The backbone's name in timm.
+        weights: blake2b-128 of the weights in memory: names, types, shapes and values.
+        preprocess: The preprocessing of the images.
+        precision: Of the network's products.
+        tta: Which views of an image are averaged.
+        size: The embedding size D.
+    """
+
+    digest: str
+    backbone: str
+    weights: str
+    preprocess: Preprocess
+    precision: EmbeddingPrecision
+    tta: Tta
+    size: int
+
+    def __repr__(self) -> str:
+        words = [self.backbone, f"{self.size} numbers", f"weights {self.weights[:8]}", *self.ways]
+        return f"<Fingerprint {self.digest}: {', '.join(words)}>"
+
+    @property
+    def ways(self) -> list[str]:
+        """Words for a precision and a test-time augmentation that are not the usual ones."""
+        return ways_of(self.precision, self.tta)
+
+    def difference_from(self, second: "Fingerprint") -> str:
+        """Return in words in what this fingerprint differs from another one, such as `tta flip, not none`.
+
+        It is empty for equal digests.
+        """
+        if self.digest == second.digest:
+            return ""
+        words = [
+            f"{name} {getattr(self, name)}, not {getattr(second, name)}"
+            for name in ("backbone", "size", "precision", "tta")
+            if getattr(self, name) != getattr(second, name)
+        ]
+        own, second_own = self.preprocess.model_dump(), second.preprocess.model_dump()
+        words += [
+            f"preprocess.{name} {own[name]}, not {second_own[name]}" for name in own if own[name] != second_own[name]
+        ]
+        if self.weights != second.weights and self.backbone == second.backbone:
+            words.append("other weights")
+        return "; ".join(words) or "another architecture, or another treatment of what the network returns"
+
+
+def ways_of(precision: EmbeddingPrecision, tta: Tta) -> list[str]:
+    """Return words for a precision and a test-time augmentation that are not the usual ones."""
+    return [*([] if precision == "float32" else [precision]), *([] if tta == "none" else [f"tta {tta}"])]
+
+
+def fingerprint_of(
+    network: nn.Module,
+    architecture: dict[str, Any],
+    preprocess: Preprocess,
+    *,
+    backbone: str,
+    size: int,
+    precision: EmbeddingPrecision = "float32",
+    tta: Tta = "none",
+    after: str = "",
+) -> Fingerprint:
+    """Return the fingerprint of a network as it is in memory.
+
+    Args:
+        network: The network; all its weights are read once.
+        architecture: What it was built from, as JSON; empty: what torch prints of it.
+        preprocess: The preprocessing of its images.
+        backbone: The backbone's name.
+        size: The size of the embeddings at the very end.
+        precision: Of its products.
+        tta: The views of an image that are averaged.
+        after: A digest of what comes after the network, such as a compression; empty: nothing.
+    """
+    weights = weights_digest_of(network)
+    facts = {
+        "architecture": architecture or {"printed": repr(network)},
+        "weights": weights,
+        "preprocess": preprocess.model_dump(mode="json"),
+        "precision": precision,
+        "tta": tta,
+        "size": size,
+        "after": after,
+    }
+    return Fingerprint(
+        digest=text_digest(json.dumps(facts, sort_keys=True)),
+        backbone=backbone,
+        weights=weights,
+        preprocess=preprocess,
+        precision=precision,
+        tta=tta,
+        size=size,
+    )
+
+
+def weights_digest_of(network: nn.Module) -> str:
+    """Return blake2b-128 of a network's parameters and stored buffers, whatever their device and memory format."""
+    hashed = blake2b(digest_size=16)
+    for name, tensor in sorted(network.state_dict().items()):
+        hashed.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        _hash_values(tensor.detach(), hashed)
+    return hashed.hexdigest()
+
+
+def _hash_values(tensor: Tensor, hashed: blake2b) -> None:
+    flat = tensor.contiguous().view(-1).view(torch.uint8) if tensor.numel() else tensor.new_empty(0, dtype=torch.uint8)
+    for part in flat.split(_PART):
+        hashed.update(part.cpu().numpy())
