@@ -103,7 +103,7 @@ def decode(
 
 def decode_bytes(
     data: bytes,
-    path: Path,
+    path: Path | str,
     *,
     at_least: tuple[int, int] | None = None,
     box: tuple[int, int, int, int] | None = None,
@@ -121,7 +121,7 @@ def decode_bytes(
     return image.crop((int(left * x), int(top * y), math.ceil(right * x), math.ceil(bottom * y)))
 
 
-def outside_image(path: Path, box: tuple[int, int, int, int], width: int, height: int) -> DataError:
+def outside_image(path: Path | str, box: tuple[int, int, int, int], width: int, height: int) -> DataError:
     """Return the error for a box that is not within its image."""
     return DataError(f"{path}: box {box} is not within the image's {width} × {height} pixels", code="invalid-box")
 

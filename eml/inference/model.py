@@ -1,29 +1,26 @@
 """A loaded model: images in, embeddings out. `eml.load` returns it."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize as unit_length
 
-from eml.errors import CheckpointError, DataError
-from eml.images.decode import decode, from_pil
+from eml.errors import CheckpointError, ConfigError, DataError
 from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
+from eml.inference.image_inputs import ImageLike, Images, load_pixels
 from eml.models.calibration import Calibration, read_calibration
 from eml.models.checkpoint import read_trained_on
 from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.embedder import Embedder
 from eml.models.fingerprint import Fingerprint, fingerprint_of, ways_of
 from eml.models.trained_on import TrainedOn
-
-ImageLike = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 
 
 class Model:
@@ -142,7 +139,7 @@ class Model:
         """Return whether two images show the same class, that is, whether their cosine is at least the threshold.
 
         Args:
-            first: A path, a PIL image or an array, as for `embed`.
+            first: A path, a PIL image, an array or another image, as for `embed`.
             second: The image to compare it with.
             threshold: The lowest cosine that is accepted; the calibrated one by default. A threshold calibrated for
                 `pair_far` is meant for pairs. One for `far`, about the nearest image of a whole gallery, is stricter.
@@ -152,21 +149,32 @@ class Model:
         """
         lowest = self.threshold if threshold is None else threshold
         embeddings = self.embed([first, second])
+        if len(embeddings) != 2:
+            text = f"two images are compared, and these are {len(embeddings):,}; a folder stands for all images in it"
+            raise DataError(text, code="not-an-image", parameter="first")
         return float(embeddings[0] @ embeddings[1]) >= lowest
 
-    def embed(self, images: Sequence[ImageLike] | ImageLike, *, batch_size: int = 64) -> NDArray[np.float32]:
-        """Return embeddings of unit length, (N, D) float32.
+    def embed(self, images: Images, *, batch_size: int = 64) -> NDArray[np.float32]:
+        """Return embeddings of unit length, (N, D) float32, in the order of the images.
+
+        Only one batch of images is in memory at a time, so a generator may be of any length.
 
         Args:
-            images: Paths, PIL images of any mode, or (H, W, 3) uint8 RGB arrays; a single image is a list of one.
+            images: An image, or an iterable of images of any of these kinds, also mixed: paths; PIL images of any
+                mode; arrays (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey of uint8; tensors (C, H, W) of uint8, or of
+                floats in [0, 1]; the bytes of an image file; open files. A folder stands for all images in it and
+                below it, in the order of their paths, a table (CSV, Parquet) for its rows, cropped to their boxes:
+                both in the order of `eml.inference.image_list.list_images(path).frame`. An array or tensor of four
+                dimensions stands for the images along its first one.
             batch_size: The number of images computed at once.
 
         Raises:
-            DataError: An image cannot be read.
+            DataError: An image cannot be read. The message says which one.
+            ConfigError: The batch size is below 1.
         """
-        if isinstance(images, (str, os.PathLike, Image.Image, np.ndarray)):
-            images = [images]
-        parts = [self.embed_pixels(pixels) for pixels in self._load_pixels(images, batch_size)]
+        if batch_size < 1:
+            raise ConfigError(f"`batch_size` must be at least 1, got {batch_size}", code="out-of-range")
+        parts = [self.embed_pixels(pixels) for pixels in self._batches(images, batch_size)]
         return torch.cat(parts).numpy() if parts else np.zeros((0, self.size), np.float32)
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
@@ -187,21 +195,7 @@ class Model:
             embeddings = self.embedder(images)
         return unit_length(embeddings.float())
 
-    def _load_pixels(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[Tensor]:
-        for first in range(0, len(images), batch_size):
-            arrays = [self.preprocess(self._open(image)) for image in images[first : first + batch_size]]
-            yield torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
-
-    def _open(self, image: ImageLike) -> Image.Image:
-        side = self.preprocess.size
-        if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise DataError(
-                    f"an array must be (H, W, 3) uint8, got {image.shape} {image.dtype}",
-                    code="not-an-image",
-                    parameter="images",
-                )
-            return Image.fromarray(image)
-        if isinstance(image, Image.Image):
-            return from_pil(image, self.preprocess.background)
-        return decode(Path(image), at_least=(side, side), background=self.preprocess.background)
+    def _batches(self, images: Images, batch_size: int) -> Iterator[Tensor]:
+        loaded = load_pixels(images, self.preprocess)
+        while pixels := list(islice(loaded, batch_size)):
+            yield torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
