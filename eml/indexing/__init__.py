@@ -1,1 +1,1 @@
-"""Embeddings on disk: filters of their rows and search."""
+"""Embeddings on disk: an index of images, filters of its rows and search."""

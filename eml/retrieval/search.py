@@ -6,9 +6,9 @@ again, and more. So every engine gives the same neighbours in the same order, wi
 even for a network that maps all images to nearly the same point.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from eml.errors import ConfigError, DataError
 from eml.retrieval.arrays import Embeddings, Integers, Labels, as_embeddings, as_positions
-from eml.retrieval.similarity import TILE, UnitRows, check_sizes, similarity_tiles
+from eml.retrieval.similarity import TILE, UnitRows, check_sizes
 
 Engine = Literal["exact", "bfloat16", "faiss"]
 AS_NEAR = 128  # images that may be nearly as near as the k-th, before the whole gallery is sorted
@@ -39,6 +39,27 @@ class Neighbours:
 
     indices: Integers
     similarities: NDArray[np.float32]
+
+
+class Gallery(Protocol):
+    """The images that a search compares with; the rows of UnitRows, or of an index on disk."""
+
+    @property
+    def size(self) -> int:
+        """The embedding size D."""
+
+    def __len__(self) -> int:
+        """Return the number of images that can be neighbours."""
+
+    def exactly(self, rows: Tensor) -> Tensor:
+        """Return the (n, D) unit vectors of some rows in float64; of row −1 any."""
+
+    def tiles(self, queries: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield rows (W,), ascending, and the cosines (T, W) of queries (T, D) to them, −inf for none.
+
+        The caller may change the cosines in place; the next tile may overwrite them. In float64, equal vectors have
+        equal cosines to the last bit.
+        """
 
 
 @dataclass(frozen=True)
@@ -88,18 +109,32 @@ def nearest(
     if len(itself) != len(queries):
         raise DataError(f"{len(queries):,} queries and {len(itself):,} positions of own images", code="wrong-shape")
     engine = engine or ("bfloat16" if gallery_rows.device.type == "cuda" else "exact")
-    searches = [_first_search(engine, gallery_rows, queries.dtype, k), _second_search(gallery_rows, k)]
+    searches = [_first_search(engine, gallery_rows, queries.dtype, k), second_search(gallery_rows, k)]
+    return nearest_by(searches, query_rows, gallery_rows, k, itself)
+
+
+def nearest_by(
+    searches: Sequence[CandidateSearch], queries: UnitRows, gallery: Gallery, k: int, itself: Integers | None = None
+) -> Neighbours:
+    """Find the k images of the gallery of the highest cosine for each query, among candidates of several searches.
+
+    Args:
+        searches: Searches for candidates, from the fastest to the most exact.
+        queries: The Q queries.
+        gallery: The images to compare with.
+        k: Neighbours of each query.
+        itself: (Q,) row of the query's own image, which is left out; −1 for none.
+    """
     indices = np.full((len(queries), k), -1)
     values = np.full((len(queries), k), -np.inf, np.float32)
     count = min(k, len(gallery))
     if not count:
         return Neighbours(indices, values)
+    itself = np.full(len(queries), -1) if itself is None else itself
     for first in range(0, len(queries), TILE):
         part = slice(first, first + TILE)
-        own = torch.from_numpy(itself[part]).to(gallery_rows.device)
-        indices[part, :count], values[part, :count] = _nearest(
-            query_rows.exactly(part), gallery_rows, own, count, searches
-        )
+        own = torch.from_numpy(itself[part]).to(queries.device)
+        indices[part, :count], values[part, :count] = _nearest(queries.exactly(part), gallery, own, count, searches)
     return Neighbours(indices, values)
 
 
@@ -117,23 +152,23 @@ def _first_search(engine: Engine, gallery: UnitRows, dtype: torch.dtype, k: int)
     count = min(len(gallery), k + max(8, k // 8) + 1)
     match engine:
         case "exact":
-            return CandidateSearch(_select_in_tiles(gallery, full), count, bound)
+            return CandidateSearch(select_in_tiles(gallery, full), count, bound)
         case "faiss":
             return CandidateSearch(_select_by_faiss(gallery), count, bound)
         case "bfloat16":
             rounding = torch.finfo(torch.bfloat16).eps / 2  # of each factor and of the result, relative
             bound = (1 + rounding) ** 3 * (1 + bound) - 1
-            return CandidateSearch(_select_in_tiles(gallery, torch.bfloat16), min(len(gallery), 4 * k + 64), bound)
+            return CandidateSearch(select_in_tiles(gallery, torch.bfloat16), min(len(gallery), 4 * k + 64), bound)
 
 
-def _second_search(gallery: UnitRows, k: int) -> CandidateSearch:
+def second_search(gallery: Gallery, k: int) -> CandidateSearch:
     """Return the search for queries with many neighbours that are nearly as near."""
     count = min(len(gallery), k + AS_NEAR)
-    return CandidateSearch(_select_in_tiles(gallery, torch.float64), count, (gallery.size + 2) * EXACT)
+    return CandidateSearch(select_in_tiles(gallery, torch.float64), count, (gallery.size + 2) * EXACT)
 
 
 def _nearest(
-    queries: Tensor, gallery: UnitRows, itself: Tensor, k: int, searches: Sequence[CandidateSearch]
+    queries: Tensor, gallery: Gallery, itself: Tensor, k: int, searches: Sequence[CandidateSearch]
 ) -> tuple[Integers, NDArray[np.float32]]:
     """Return (T, k) indices and similarities, for each query by the first search that is certainly complete."""
     values = torch.empty(len(queries), k, dtype=torch.float64, device=queries.device)
@@ -154,7 +189,7 @@ def _nearest(
     return indices.cpu().numpy(), values.float().cpu().numpy()
 
 
-def _sort_gallery(queries: Tensor, gallery: UnitRows, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _sort_gallery(queries: Tensor, gallery: Gallery, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return (T, k) float64 cosines and indices of the nearest of the whole gallery, equal ones by index.
 
     For queries with more than AS_NEAR images that are as near as the k-th to within rounding: usually copies.
@@ -162,8 +197,7 @@ def _sort_gallery(queries: Tensor, gallery: UnitRows, itself: Tensor, k: int) ->
     """
     values = torch.empty(len(queries), 0, dtype=torch.float64, device=queries.device)
     indices = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-    for first, tile in similarity_tiles(queries, gallery, dtype=torch.float64):
-        places = torch.arange(first, first + tile.shape[1], device=queries.device)
+    for places, tile in gallery.tiles(queries, torch.float64):
         tile[places == itself.unsqueeze(1)] = -torch.inf
         values = torch.cat([values, tile], 1)
         indices = torch.cat([indices, places.expand(len(queries), -1)], 1)
@@ -172,7 +206,7 @@ def _sort_gallery(queries: Tensor, gallery: UnitRows, itself: Tensor, k: int) ->
     return values, indices
 
 
-def _compare(queries: Tensor, gallery: UnitRows, candidates: Tensor, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _compare(queries: Tensor, gallery: Gallery, candidates: Tensor, itself: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return (T, k) float64 cosines and indices of the best candidates (T, n), equal ones by index.
 
     The image `itself` gets −inf.
@@ -182,22 +216,22 @@ def _compare(queries: Tensor, gallery: UnitRows, candidates: Tensor, itself: Ten
     for rows in torch.arange(len(queries), device=queries.device).split(max(1, PAIRS // candidates.shape[1])):
         for columns in torch.arange(candidates.shape[1], device=queries.device).split(PAIRS):
             part = ordered[rows][:, columns]
-            vectors = gallery.exactly(part.flatten().to(gallery.embeddings.device)).view(*part.shape, gallery.size)
+            vectors = gallery.exactly(part.flatten()).view(*part.shape, gallery.size)
             values[rows[:, None], columns] = (vectors * queries[rows].unsqueeze(1)).sum(2)
     values[ordered == itself.unsqueeze(1)] = -torch.inf
     values, order = values.sort(dim=1, descending=True, stable=True)
     return values[:, :k], ordered.gather(1, order)[:, :k]
 
 
-def _select_in_tiles(gallery: UnitRows, precision: torch.dtype) -> Selector:
-    """Return a selector by products of that precision, which keeps the top n over the blocks of the gallery."""
+def select_in_tiles(gallery: Gallery, precision: torch.dtype) -> Selector:
+    """Return a selector by products of that precision, which keeps the top n over the tiles of the gallery."""
 
     def select(queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
         values = torch.full((len(queries), 0), -torch.inf, device=queries.device, dtype=precision)
         indices = torch.zeros(len(queries), 0, dtype=torch.int64, device=queries.device)
-        for first, tile in similarity_tiles(queries, gallery, dtype=precision):
-            best, places = tile.topk(min(count, tile.shape[1], len(gallery) - first), dim=1)
-            values, indices = torch.cat([values, best], 1), torch.cat([indices, places + first], 1)
+        for rows, tile in gallery.tiles(queries, precision):
+            best, places = tile.topk(min(count, tile.shape[1]), dim=1)
+            values, indices = torch.cat([values, best], 1), torch.cat([indices, rows[places]], 1)
             values, order = values.topk(min(count, values.shape[1]), dim=1)
             indices = indices.gather(1, order)
         return values, indices

@@ -86,6 +86,7 @@ class UnitRows:
 
     def exactly(self, rows: slice | Tensor) -> Tensor:
         """Return (n, D) unit vectors in float64, of the embeddings as they are."""
+        rows = rows if isinstance(rows, slice) else rows.to(self.embeddings.device)
         part = self.embeddings[rows].to(self.device).double()
         unit: Tensor = part / torch.linalg.vector_norm(part, dim=1, keepdim=True)
         return unit
@@ -98,6 +99,12 @@ class UnitRows:
         """Yield all unit vectors in order, (BLOCK, D) at a time; the last block may have fewer."""
         for first in range(0, len(self), BLOCK):
             yield self[first : first + BLOCK]
+
+    def tiles(self, queries: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the rows (W,) and cosines (T, W) of all rows to queries (T, D), see `similarity_tiles`."""
+        for first, tile in similarity_tiles(queries, self, dtype=dtype):
+            width = min(tile.shape[1], len(self) - first)
+            yield torch.arange(first, first + width, device=queries.device), tile[:, :width]
 
 
 def check_sizes(queries: Tensor, gallery: Tensor) -> None:
