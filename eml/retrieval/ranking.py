@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from eml.errors import DataError
+from eml.retrieval.added_scores import AddedScores, ScoresOfQueries
 from eml.retrieval.arrays import Booleans, Embeddings, Floats, Integers, Labels, as_embeddings, as_labels, as_positions
 from eml.retrieval.positive_counts import PositiveCounts
 from eml.retrieval.similarity import BLOCK, TILE, UnitRows, check_sizes, similarity_tiles, unit_rows_alike
@@ -66,6 +67,7 @@ def rank(
     itself: Labels | None = None,
     query_groups: Labels | None = None,
     gallery_groups: Labels | None = None,
+    added: ScoresOfQueries | None = None,
     device: torch.device | None = None,
 ) -> Iterator[Ranking]:
     """Rank the whole gallery for each query by cosine, exactly, in the embeddings' precision, some queries at a time.
@@ -80,6 +82,8 @@ def rank(
         query_groups: (Q,) a group such as the camera; −1 for none. A gallery image of the query's class and group is
             left out and counts neither as right nor as wrong (Zheng 2015, Market-1501, section 4).
         gallery_groups: (N,) groups of the gallery images; needed with query_groups and a gallery.
+        added: Called with the positions (T,) of queries; returns sparse scores (T, N) that are added to their cosines
+            before they are ranked, as re-ranking does.
         device: Where to compute, by default where the gallery is.
 
     Yields:
@@ -108,7 +112,7 @@ def rank(
     check_sizes(queries, gallery)
     device = gallery.device if device is None else device
     query_rows, gallery_rows = unit_rows_alike(queries, gallery, device)
-    return _RankingProblem(query_rows, labels[0], gallery_rows, labels[1], itself, groups).rankings()
+    return _RankingProblem(query_rows, labels[0], gallery_rows, labels[1], itself, groups, added).rankings()
 
 
 def _numbered(kind: str, of_queries: Labels, of_gallery: Labels) -> tuple[Integers, Integers]:
@@ -140,8 +144,10 @@ class _RankingProblem:
         gallery_labels: Integers,
         itself: Integers,
         groups: tuple[Integers, Integers] | None,
+        added: ScoresOfQueries | None,
     ) -> None:
         self.queries, self.gallery, self.itself, self.groups = queries, gallery, itself, groups
+        self.added = added
         self.by_class = np.argsort(gallery_labels, kind="stable")  # positions in the gallery
         ordered = gallery_labels[self.by_class]
         self.starts = np.searchsorted(ordered, query_labels)  # (Q,) in by_class
@@ -167,10 +173,13 @@ class _RankingProblem:
 
     def _ranking(self, batch: Integers) -> Ranking:
         queries, own = self.queries.select(batch), _OwnClasses(self, batch)
-        positives = own.positives(queries)
+        added = None if self.added is None else AddedScores(self.added(batch))
+        positives = own.positives(queries, added)
         best = torch.full((len(batch),), -torch.inf, dtype=queries.dtype, device=queries.device)
         nearest = torch.full((len(batch),), -1, device=queries.device)
         for first, tile in similarity_tiles(queries, self.gallery):
+            if added is not None:
+                added.add_to(tile, first)
             own.leave_out(tile, first)
             positives.count(tile, first)
             highest = tile.amax(1)
@@ -230,7 +239,7 @@ class _OwnClasses:
         self.by_position = np.argsort(self.rows)
         self.sizes, self.most = sizes, int(sizes.max(initial=0))
 
-    def positives(self, queries: Tensor) -> PositiveCounts:
+    def positives(self, queries: Tensor, added: AddedScores | None) -> PositiveCounts:
         """Return the positives of the queries (T, D), best first, with nothing counted yet."""
         device, gallery = queries.device, self.problem.gallery
         columns = self.offsets[self.class_of][:, None] + np.arange(self.most)  # (T, R) in rows
@@ -239,6 +248,8 @@ class _OwnClasses:
         similarity = queries.new_full(columns.shape, -torch.inf)
         for first, tile in similarity_tiles(queries, gallery, positions=self.rows):
             count = min(tile.shape[1], len(self.rows) - first)
+            if added is not None:
+                added.add_at(tile, self.rows[first : first + count])
             inside = valid & (places >= first) & (places < first + count)
             similarity = torch.where(inside, tile.gather(1, (places - first).clamp(0, count - 1)), similarity)
         # The rows of a class ascend, so a stable sort puts equal similarities in the order of the gallery.
