@@ -62,6 +62,7 @@ TESTED_THROUGH = {
     "evaluation/options": "evaluation/test_runs",
     "evaluation/outputs": "cli/test_evaluate",
     "evaluation/retrieval_set": "cli/test_evaluate",
+    "evaluation/whitening": "evaluation/test_postprocessing",
     "head/active_classes": "head/test_sampled_rows",
     "head/checks": "head/test_class_head",
     "head/margin_state": "margins/test_properties",

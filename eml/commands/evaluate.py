@@ -103,6 +103,25 @@ class EvaluateConfig(CommandConfig):
     ] = None
     verification: bool = Field(False, description="Verification by all pairs: AUC, EER, TAR@FAR.")
     clustering: bool = Field(False, description="NMI and AMI of k-means; slow with many classes.")
+    whiten: Annotated[
+        PathField | None,
+        Field(
+            description="Measure with PCA-whitened embeddings too, learnt from this table or folder of other images, "
+            "such as those of training. Each of these stands beside the plain metrics, with the difference."
+        ),
+    ] = None
+    augment_database: int | None = Field(
+        None, ge=1, description="Measure with each gallery image averaged with so many neighbours too, such as 3."
+    )
+    query_expansion: int | None = Field(
+        None, ge=1, description="Measure with each query averaged with so many nearest images too, such as 3."
+    )
+    rerank: int | None = Field(
+        None,
+        ge=2,
+        description="Measure with k-reciprocal re-ranking by lists of so many neighbours too; about twice the images "
+        "of a class, 20 in the paper.",
+    )
     out: Annotated[
         PathField | None,
         Field(

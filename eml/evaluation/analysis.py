@@ -6,6 +6,7 @@ from typing import Any
 from eml.evaluation.comparison import ModelComparison, compare
 from eml.evaluation.evaluate import Evaluation
 from eml.evaluation.options import EvaluationOptions
+from eml.evaluation.postprocessing import Postprocessed, postprocess
 from eml.evaluation.slices import Partition, Slices, measure_slices, partition
 from eml.progress import Progress
 from eml.retrieval.clustering import clustering
@@ -34,6 +35,7 @@ class EvaluationAnalysis:
         roc: The curve of the verification: false_accept_rate and true_accept_rate, of equal lengths.
         clustering: nmi and ami of k-means.
         acceptance: Rates at the checkpoint's calibrated threshold.
+        postprocessed: Metrics after post-processing of the rankings, beside those of the evaluation.
     """
 
     evaluation: Evaluation
@@ -44,6 +46,7 @@ class EvaluationAnalysis:
     roc: dict[str, list[float]] = field(default_factory=dict)
     clustering: dict[str, float] = field(default_factory=dict)
     acceptance: dict[str, Any] = field(default_factory=dict)
+    postprocessed: list[Postprocessed] = field(default_factory=list)
 
     @property
     def few_classes(self) -> bool:
@@ -66,8 +69,19 @@ class EvaluationAnalysis:
             "verification": self.verification or None,
             "clustering": self.clustering or None,
             "acceptance": self.acceptance or None,
+            **self._postprocessing_facts(),
             "calibrated_on_this_table": self.evaluation.is_calibrated_here,
             "threshold_trained_on": self.evaluation.calibrated_on.facts() if self.evaluation.calibration else None,
+        }
+
+    def _postprocessing_facts(self) -> dict[str, Any]:
+        """Return what was measured after post-processing, and where its whitening is from; nothing without any."""
+        if not self.postprocessed:
+            return {}
+        whitening = self.evaluation.whitening
+        return {
+            "postprocessing": [way.facts() for way in self.postprocessed],
+            "whitening": whitening.facts() if whitening else None,
         }
 
 
@@ -83,7 +97,7 @@ def analyze(
 
     Args:
         evaluation: A model on a set, with its embeddings.
-        options: `slices`, `pairs`, `verification` and `clustering` are read.
+        options: `slices`, `pairs`, `verification`, `clustering` and those of post-processing are read.
         against: An evaluation of another model on the same set, to compare with.
         division: The partition of the set's queries, if another model has been analysed on the set before.
         progress: Reports the search for near-duplicates.
@@ -104,6 +118,7 @@ def analyze(
         roc=roc,
         clustering=_cluster(evaluation) if options.clustering else {},
         acceptance=_accept(evaluation),
+        postprocessed=postprocess(evaluation, options),
     )
 
 

@@ -12,7 +12,7 @@ from eml.evaluation.class_changes import ClassChange, gained_and_lost
 from eml.evaluation.evaluate import Evaluation
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap, comparison_lines
 from eml.inference.embeddings_file import is_embeddings_file
-from eml.retrieval.metrics import QueryAnswers
+from eml.retrieval.metrics import QueryAnswers, Summary
 from eml.retrieval.statistics import Difference, as_pair, paired, paired_of, statistic_of
 from eml.retrieval.worst_classes import METRIC
 
@@ -140,8 +140,6 @@ def compare(evaluation: Evaluation, against: Evaluation) -> ModelComparison:
     check_same_set(evaluation, against)
     classes = evaluation.retrieval.labels[evaluation.retrieval.queries]
     before, after = against.summary, evaluation.summary
-    differences = paired(before.per_query, after.per_query, classes)
-    differences |= _differences_of_answers(before.answers, after.answers, classes)
     counted = after.answers.has_positive
     was, now = before.answers.right[counted], after.answers.right[counted]
     to_right, to_wrong = classes[counted][~was & now], classes[counted][was & ~now]
@@ -150,7 +148,7 @@ def compare(evaluation: Evaluation, against: Evaluation) -> ModelComparison:
         name=evaluation.name,
         against=against.name,
         shown=after.shown,
-        differences={name: differences[name] for name in after.values},
+        differences=differences_of(before, after, classes),
         to_right=len(to_right),
         to_right_classes=len(np.unique(to_right)),
         to_wrong=len(to_wrong),
@@ -162,6 +160,16 @@ def compare(evaluation: Evaluation, against: Evaluation) -> ModelComparison:
         trained_on=evaluation.trained_on,
         against_trained_on=against.trained_on,
     )
+
+
+def differences_of(before: Summary, after: Summary, classes: NDArray[np.int64]) -> dict[str, Difference]:
+    """Return metric → paired difference after − before with its interval over classes, over the same queries.
+
+    classes: (Q,) of the queries.
+    """
+    differences = paired(before.per_query, after.per_query, classes)
+    differences |= _differences_of_answers(before.answers, after.answers, classes)
+    return {name: differences[name] for name in after.values}
 
 
 def check_same_set(evaluation: Evaluation, against: Evaluation) -> None:

@@ -14,6 +14,7 @@ from eml.dataset.table import Table
 from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
+from eml.evaluation.whitening import Whitening
 from eml.images.preprocess import Preprocess
 from eml.images.source import ImageSource
 from eml.inference.embed import Batching, embed_table
@@ -22,6 +23,9 @@ from eml.models.calibration import Calibration
 from eml.models.fingerprint import Fingerprint
 from eml.retrieval.metrics import Summary, summarise
 from eml.retrieval.ranking import Ranking, rank
+
+Ranker = Callable[..., Iterator[Ranking]]
+"""Ranks a gallery for queries, with the parameters of `eml.retrieval.ranking.rank`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Evaluation:
         weights_digest: The digest of the checkpoint's weights; None for a model without a checkpoint.
         fingerprint: Of the model; None for embeddings from a file, and during training.
         calibration_mismatch: Why the checkpoint's calibration is not that of the model as it is loaded; else empty.
+        whitening: The whitening of the model's embeddings, where one was learnt.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Evaluation:
     weights_digest: str | None = None
     fingerprint: Fingerprint | None = None
     calibration_mismatch: str = ""
+    whitening: Whitening | None = None
 
     @property
     def size(self) -> int:
@@ -184,37 +190,42 @@ def evaluate_embeddings(
     return Evaluation(name, table, retrieval, embeddings, summarise(rank_gallery(embeddings, retrieval)))
 
 
-def rank_gallery(embeddings: Tensor, retrieval: RetrievalSet) -> Iterator[Ranking]:
+def rank_gallery(embeddings: Tensor, retrieval: RetrievalSet, ranker: Ranker = rank) -> Iterator[Ranking]:
     """Rank the gallery of a set for its queries.
 
     Args:
         embeddings: (N, D), of the rows of `retrieval.frame`.
         retrieval: Queries and gallery.
+        ranker: Ranks by the cosine, or after a post-processing.
 
     Yields:
         Rankings whose queries are numbered as in `retrieval.queries`, gallery images as in `retrieval.gallery`.
     """
     if retrieval.within is None:
         everything = (np.arange(len(rows)) for rows in (retrieval.queries, retrieval.gallery))
-        yield from _rank_part(embeddings, retrieval, *everything)
+        yield from _rank_part(embeddings, retrieval, ranker, *everything)
         return
     for value in np.unique(retrieval.within[retrieval.queries]):
         queries = np.flatnonzero(retrieval.within[retrieval.queries] == value)
         gallery = np.flatnonzero(retrieval.within[retrieval.gallery] == value)
-        for ranking in _rank_part(embeddings, retrieval, queries, gallery):
+        for ranking in _rank_part(embeddings, retrieval, ranker, queries, gallery):
             nearest = np.where(ranking.nearest < 0, -1, gallery[ranking.nearest] if len(gallery) else -1)
             yield replace(ranking, queries=queries[ranking.queries], nearest=nearest)
 
 
 def _rank_part(
-    embeddings: Tensor, retrieval: RetrievalSet, queries: NDArray[np.int64], gallery: NDArray[np.int64]
+    embeddings: Tensor,
+    retrieval: RetrievalSet,
+    ranker: Ranker,
+    queries: NDArray[np.int64],
+    gallery: NDArray[np.int64],
 ) -> Iterator[Ranking]:
     """Rank some of the gallery for some of the queries, both by their numbers."""
     query_rows, gallery_rows = retrieval.queries[queries], retrieval.gallery[gallery]
     number = np.full(len(retrieval.frame), -1)
     number[gallery_rows] = np.arange(len(gallery_rows))
     groups = retrieval.groups
-    return rank(
+    return (ranker if len(gallery) else rank)(
         _select_rows(embeddings, query_rows),
         retrieval.labels[query_rows],
         _select_rows(embeddings, gallery_rows),

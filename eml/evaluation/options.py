@@ -32,6 +32,10 @@ class EvaluationOptions:
         pairs: A file of pairs, for verification by these.
         verification: Whether to verify by all pairs.
         clustering: Whether to measure k-means.
+        whiten: A table, or an embeddings file, to learn a PCA whitening of the embeddings from.
+        augment_database: Measure with each gallery image averaged with so many neighbours.
+        query_expansion: Measure with each query averaged with so many neighbours.
+        rerank: Measure with k-reciprocal re-ranking by lists of so many neighbours.
         out: Where to write; by default into the folder `evaluations` of the run.
         save_embeddings: Whether to write embeddings.npz.
         batch_size: Images computed at once.
@@ -55,6 +59,10 @@ class EvaluationOptions:
     pairs: Path | None = None
     verification: bool = False
     clustering: bool = False
+    whiten: Path | None = None
+    augment_database: int | None = None
+    query_expansion: int | None = None
+    rerank: int | None = None
     out: Path | None = None
     save_embeddings: bool = False
     batch_size: int = 64
@@ -90,6 +98,7 @@ class EvaluationOptions:
         if self.pairs and self.verification:
             text = "`verification` is by all pairs, `pairs` by those of a file; give one of them"
             yield Problem(text, "conflicting-settings", "pairs")
+        yield from self._problems_of_whitening()
         for model in self.models:
             try:
                 check_timm(model)
@@ -107,3 +116,15 @@ class EvaluationOptions:
         if self.weights not in ("pretrained", "none") and not Path(self.weights).exists():
             text = f"`weights` {self.weights}: there is no such file; allowed: pretrained, none, or a weights file"
             yield Problem(text, "missing-file", "weights")
+
+    def _problems_of_whitening(self) -> Iterator[Problem]:
+        if self.whiten is None:
+            return
+        if not self.whiten.exists():
+            yield Problem(f"`whiten` {self.whiten}: there is no such file or folder", "missing-file", "whiten")
+        kinds = {is_embeddings_file(model) for model in self.checkpoints}
+        if kinds != {is_embeddings_file(str(self.whiten))}:
+            text = (
+                "of a model it is a table or folder of images, of an embeddings file one of the same model's embeddings"
+            )
+            yield Problem(f"`whiten` {self.whiten}: {text}", "conflicting-settings", "whiten")

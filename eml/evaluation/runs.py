@@ -20,6 +20,7 @@ from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.evaluation.slices import Partition, check_columns, partition
 from eml.evaluation.trained_overlap import OverlapCounter
+from eml.evaluation.whitening import Whitening, count_shared, learn_whitening, read_fit_table, whitening_of_file
 from eml.files import write_json
 from eml.inference.embed import Batching
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
@@ -132,6 +133,10 @@ def evaluate_models(
     tables = processes.after_first(lambda: [_read_table(options, path, report, progress) for path in options.data])
     if options.unknown_label is None:
         tables = [with_checkpoint_label(table, options.models, report) for table in tables]
+    fit = None
+    if options.whiten is not None and options.needs_images:
+        source = options.whiten
+        fit = processes.after_first(lambda: read_fit_table(source, report, progress))
     names = folder_names([table.path or table.root for table in tables]) or [NO_TABLE]
     page = write_page is not None
     check_outputs(
@@ -144,7 +149,13 @@ def evaluate_models(
     against = dict[str, Evaluation]()
     if options.against:
         for name, evaluation in _evaluate_on_tables(
-            options.against, options, tables, names, counter, processes=processes, progress=progress
+            options.against,
+            replace(options, whiten=None),
+            tables,
+            names,
+            counter,
+            processes=processes,
+            progress=progress,
         ):
             if evaluation is not None:
                 against[name] = evaluation.without_embeddings()
@@ -162,7 +173,7 @@ def evaluate_models(
 
     for checkpoint, folder in zip(options.checkpoints, folders, strict=True):
         for name, evaluation in _evaluate_on_tables(
-            checkpoint, options, tables, names, counter, processes=processes, progress=progress
+            checkpoint, options, tables, names, counter, fit=fit, processes=processes, progress=progress
         ):
             processes.from_first(partial(finish, name, folder, evaluation))  # the others wait, however long it takes
             del evaluation
@@ -186,15 +197,19 @@ def _evaluate_on_tables(
     names: Sequence[str],
     counter: OverlapCounter,
     *,
+    fit: Table | None = None,
     processes: Processes,
     progress: Progress,
 ) -> Iterator[tuple[str, Evaluation | None]]:
-    """Yield the name of each table, and a model's evaluation on it. Only the first process reads embeddings files."""
+    """Yield the name of each table, and a model's evaluation on it. Only the first process reads embeddings files.
+
+    fit: The images to learn a whitening from.
+    """
     columns = {"leave_out_same": options.leave_out_same, "within": options.within}
     if is_embeddings_file(checkpoint):
         images: Sequence[Table | None] = tables or [None]
         for name, table in zip(names, images, strict=True):
-            yield name, _evaluate_file(checkpoint, table, options.unknown_label, columns) if processes.first else None
+            yield name, _evaluate_file(checkpoint, table, options, columns) if processes.first else None
         return
     retrievals = [
         build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns) for table in tables
@@ -204,21 +219,31 @@ def _evaluate_on_tables(
     model = _load(checkpoint, options, str(processes.device(options.device)))
     weights = None if model.folder is None else weights_digest(model.folder)
     batching = Batching(options.batch_size, options.workers, processes)
+    whitening = None if fit is None else learn_whitening(model, fit, batching, progress)
     for name, table, retrieval in zip(names, tables, retrievals, strict=True):
         with progress(f"embedding {name}", len(retrieval.frame)) as advance:
             evaluation = evaluate_model(model, table, retrieval, batching=batching, progress=advance)
         overlap = processes.from_first(partial(counter.count, model.trained_on, table, retrieval.frame))
+        evaluation = replace(evaluation, whitening=_shared_with(whitening, fit, table))
         yield name, replace(evaluation, trained_on=overlap, weights_digest=weights, fingerprint=model.fingerprint)
         del evaluation
 
 
+def _shared_with(whitening: Whitening | None, fit: Table | None, table: Table) -> Whitening | None:
+    """Return the whitening with the number of images of the measured table that it was learnt from."""
+    if whitening is None or fit is None:
+        return None
+    return replace(whitening, shared=count_shared(fit, table))
+
+
 def _evaluate_file(
-    name: str, table: Table | None, unknown_label: str | None, columns: dict[str, str | None]
+    name: str, table: Table | None, options: EvaluationOptions, columns: dict[str, str | None]
 ) -> Evaluation:
     images, embeddings = read_embeddings(Path(name), table)
     if table is None:
-        images = with_unknown_label(images, unknown_label)
-    return evaluate_embeddings(name, embeddings, images, **columns)
+        images = with_unknown_label(images, options.unknown_label)
+    whitening = None if options.whiten is None else whitening_of_file(options.whiten, images)
+    return replace(evaluate_embeddings(name, embeddings, images, **columns), whitening=whitening)
 
 
 def _load(checkpoint: str, options: EvaluationOptions, device: str) -> Model:

@@ -43,6 +43,7 @@ def show_analysis(name: str, analysis: EvaluationAnalysis, columns: Sequence[str
     show_slices(analysis.slices, columns)
     if measured := _verification_and_clustering(analysis):
         console.table("", [name, ""], measured)
+    show_postprocessed(name, analysis)
     if analysis.acceptance:
         rows = [[key.replace("_", " "), _number(value)] for key, value in analysis.acceptance.items()]
         console.table("", ["by the calibrated threshold", ""], rows)
@@ -79,6 +80,30 @@ def _show_slice(title: str, parts: Sequence[Slice]) -> None:
 def _slice_row(part: Slice, metrics: Sequence[str]) -> list[str | int]:
     cells = [metric_text(part.values[metric], part.intervals.get(metric)) for metric in metrics]
     return [part.name, part.queries, part.classes, *cells]
+
+
+def show_postprocessed(name: str, analysis: EvaluationAnalysis) -> None:
+    """Print the metrics after post-processing beside those without, and what they say of the model."""
+    if not analysis.postprocessed:
+        return
+    from eml.cli.display import console
+    from eml.evaluation.postprocessing import COMPARED, short_names, what_it_uses
+
+    rows = [
+        [
+            short if metric == COMPARED[0] else "",
+            way.summary.shown[metric],
+            f"{difference.after:.3f}",
+            f"{difference.value:+.3f}",
+            interval_text(difference),
+        ]
+        for short, way in zip(short_names(analysis.postprocessed), analysis.postprocessed, strict=True)
+        for metric in COMPARED
+        for difference in [way.differences[metric]]
+    ]
+    console.table(f"{name}, post-processed", ["", "", "value", "change", "95 % interval"], rows)
+    for line in what_it_uses(analysis.postprocessed, analysis.evaluation.whitening):
+        console.show(line)
 
 
 def show_comparison(comparison: ModelComparison) -> None:
