@@ -358,6 +358,7 @@ def evaluate(
     out: str | Path | None = ...,
     save_embeddings: bool = ...,
     report: bool = ...,
+    map: Literal["pca", "tsne", "umap"] = ...,
     batch_size: int = ...,
     workers: int = ...,
     device: str = ...,

@@ -104,6 +104,7 @@ TESTED_THROUGH = {
     "reports/calibration": "cli/test_calibrate",
     "reports/curves": "cli/test_plot",
     "reports/rendering": "reports/test_data",
+    "reports/run_logs": "cli/test_plot",
     "reports/suspects": "cli/test_clean",
     "retrieval/added_scores": "retrieval/reranking/test_k_reciprocal",
     "retrieval/arrays": "retrieval/test_search",

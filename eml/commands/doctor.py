@@ -28,6 +28,7 @@ PACKAGES = (
 EXTRAS = {
     "parquet": "pyarrow",
     "faiss": "faiss",
+    "umap": "umap",
     "tensorboard": "tensorboard",
     "wandb": "wandb",
     "mlflow": "mlflow",

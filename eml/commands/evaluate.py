@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eml.commands.base import (
     Caller,
@@ -49,6 +49,7 @@ from eml.commands.options import (
 if TYPE_CHECKING:
     from eml.evaluation.options import EvaluationOptions
     from eml.evaluation.runs import EvaluationResult, EvaluationResults
+    from eml.reports.evaluation.projections import ProjectionName
 
 
 FEWEST_CLASSES = 20
@@ -131,9 +132,20 @@ class EvaluateConfig(CommandConfig):
     ] = None
     save_embeddings: bool = Field(False, description="Write embeddings.npz beside metrics.json.")
     report: bool = Field(True, description="Write report.html beside metrics.json, to look at.")
+    map: Literal["pca", "tsne", "umap"] = Field(
+        "pca",
+        description="The report's map of the embeddings: principal components, or beside them t-SNE or UMAP (which "
+        "needs umap-learn); these take longer and show neighbourhoods.",
+    )
     batch_size: BatchSize = 64
     workers: Workers = 0
     device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _option_of_report(self) -> Self:
+        if self.map != "pca" and not self.report:
+            raise ValueError("`map`: only with `report`, whose page shows it")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -179,9 +191,11 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
     from eml.distributed.processes import Processes
     from eml.evaluation.outputs import result_folders
     from eml.evaluation.runs import evaluate_models
+    from eml.reports.evaluation.projections import check_projection
 
     options = _options(config)
     with caller.checks():
+        check_projection(config.map)
         options.check()  # before the processes meet
         result_folders(options)
         here = Processes.of_environment()
@@ -193,7 +207,7 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
         evaluations = evaluate_models(
             options,
             processes,
-            write_page=_page_writer(caller) if config.report else None,
+            write_page=_page_writer(caller, config.map) if config.report else None,
             report=caller.note,
             progress=caller.progress,
         )
@@ -212,16 +226,22 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
 def _options(config: EvaluateConfig) -> EvaluationOptions:
     from eml.evaluation.options import EvaluationOptions
 
-    own = {"report", *COLUMN_MAP}
+    own = {"report", "map", *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
     return EvaluationOptions(**fields, columns=column_map(config))
 
 
-def _page_writer(caller: Caller) -> Callable[[EvaluationResult], None]:
+def _page_writer(caller: Caller, projection: ProjectionName) -> Callable[[EvaluationResult], None]:
     from eml.reports.evaluation import write_report
 
     def write_page(result: EvaluationResult) -> None:
-        write_report(result.analysis, result.page, command=caller.command or "eml evaluate", progress=caller.progress)
+        write_report(
+            result.analysis,
+            result.page,
+            command=caller.command or "eml evaluate",
+            projection=projection,
+            progress=caller.progress,
+        )
 
     return write_page
 

@@ -76,16 +76,9 @@ class PlotResult(CommandResult):
 @command(PlotConfig, arguments=("runs",))
 def plot(config: PlotConfig, caller: Caller) -> PlotResult:
     """Draw one run's curves, or several runs beside each other."""
-    from eml.reports.curves import (
-        MADE_BY,
-        check_runs,
-        draw_comparison,
-        draw_curves,
-        find_best,
-        find_questions,
-        name_runs,
-    )
+    from eml.reports.curves import MADE_BY, check_runs, draw_comparison, draw_curves
     from eml.reports.own_plots import refuse_plot
+    from eml.reports.run_logs import find_best, find_questions, name_runs
     from eml.retrieval.metrics import metric_key
 
     metric = metric_key(config.metric)

@@ -13,11 +13,12 @@ from eml.images.decode import ImageError, decode
 from eml.images.locate import image_path
 from eml.threads import in_order
 
-SIDE, QUALITY = 160, 75  # pixels of the longer side; JPEG quality
+SIDE, LARGE = 160, 320  # pixels of the longer side: of an image that is only small, and of one that enlarges
+QUALITY = 72  # of WebP, which takes about two thirds of the bytes of an equally good JPEG
 
 
 class Thumbnail(NamedTuple):
-    """A small JPEG as a data URI; `source` is empty if the image can no longer be read, and `problem` says why."""
+    """A small WebP image as a data URI; `source` is empty if the image cannot be read, and `problem` says why."""
 
     source: str
     width: int
@@ -45,8 +46,8 @@ def shrink(image: Image.Image, side: int = SIDE) -> Thumbnail:
     """Return a decoded RGB image as a thumbnail; the image itself is made smaller where it is larger."""
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
     data = io.BytesIO()
-    image.save(data, "JPEG", quality=QUALITY, optimize=True)
-    return Thumbnail(f"data:image/jpeg;base64,{b64encode(data.getvalue()).decode()}", image.width, image.height)
+    image.save(data, "WEBP", quality=QUALITY)
+    return Thumbnail(f"data:image/webp;base64,{b64encode(data.getvalue()).decode()}", image.width, image.height)
 
 
 def thumbnails(

@@ -17,14 +17,15 @@ VAGUE = {"pictures", "image", "img", "imgs", "data", "dataset", "images", "photo
 
 
 def render_page(folder: Path, *, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
-    """Render the page.html of a folder, with the common style and script and the folder's own page.css and page.js.
+    """Render the page.html of a folder, with the common style and scripts and the folder's own page.css and page.js.
 
     Args:
-        folder: The folder of the template. The template can include those of this folder, such as head.html.
+        folder: The folder of the template. The template can include those of this folder, such as head.html, and
+            import the common macros (parts.html), of which `frame` draws an image that a click enlarges.
         filters: Jinja filters, in addition to `number`, `share` and `day`.
         values: Variables of the template.
     """
-    script = _join(SHARED / "copy.js", folder / "page.js")
+    script = _join(SHARED / "copy.js", SHARED / "zoom.js", folder / "page.js")
     environment = Environment(
         loader=FileSystemLoader([folder, SHARED]),
         autoescape=True,

@@ -37,8 +37,9 @@ from eml.models.embedder import build_embedder
 from eml.models.necks.linear import Linear
 from eml.models.pointers import find_checkpoint, point
 from eml.models.trained_on import trained_on
-from eml.reports.curves import MADE_BY, check_runs, draw_curves, find_best, find_questions
+from eml.reports.curves import MADE_BY, check_runs, draw_curves
 from eml.reports.own_plots import refuse_plot
+from eml.reports.run_logs import find_best, find_questions
 from eml.retrieval.verification.pairs import read_pairs
 from eml.training.config import RunConfig
 from eml.training.out_of_fold import read_embedded

@@ -104,7 +104,7 @@ def test_the_page_shows_counts_names_and_thumbnails(root: Path, capsys: pytest.C
     assert f"class 1 0.png {EVIL} copy.png" in text or f"{EVIL} copy.png class 1 0.png" in text
     for step in told["suggestions"]:
         assert step["command"] in text
-    assert page.count('src="data:image/jpeg;base64,') == 3 + 2
+    assert page.count('src="data:image/webp;base64,') == 3 + 2
 
 
 def test_nothing_of_the_data_becomes_markup_and_nothing_is_loaded(
@@ -117,7 +117,7 @@ def test_nothing_of_the_data_becomes_markup_and_nothing_is_loaded(
     shown = text_of(page).split("Classes")[0].replace(str(root.parent), "")  # whose name may hold any number
     assert "49" not in re.findall(r"\{\{.*?\}\}|49", shown)
     assert html.escape(EVIL, quote=True).replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in page
-    assert not re.search(r"https?:|url\(|@import|//[a-z]", re.sub(r'"data:image/jpeg;base64,[^"]*"', "", page))
+    assert not re.search(r"https?:|url\(|@import|//[a-z]", re.sub(r'"data:image/webp;base64,[^"]*"', "", page))
     assert {address[:5] for address in re.findall(r'(?:src|href)="([^"#][^"]*)"', page)} == {"data:"}
 
 
@@ -199,7 +199,7 @@ def test_an_image_that_broke_since_the_scan_is_shown_as_such(root: Path, capsys:
     reported(capsys, root / "dataset_info.csv")
     page = (root / "data_report.html").read_text(encoding="utf-8")
     assert "can no longer be read (not_an_image)" in page
-    assert page.count('src="data:image/jpeg;base64,') == 4
+    assert page.count('src="data:image/webp;base64,') == 4
 
 
 def test_a_table_without_hashes_and_sizes_is_described_by_what_it_has(
@@ -257,7 +257,7 @@ def test_of_many_groups_the_largest_are_shown_and_the_others_counted(links: Path
     assert len(shown_names(report)) == (GROUPS - 1) * 2 + MEMBERS + 1 + 2 * CLASHES
     write_page(report, tmp_path / "page.html", command="eml report")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert page.count('src="data:image/jpeg;base64,') == len(shown_names(report))
+    assert page.count('src="data:image/webp;base64,') == len(shown_names(report))
     text = text_of(page)
     assert "a 40 images, 8 shown stays" in text
     assert "30 smaller groups are not shown" in text

@@ -196,11 +196,11 @@ def test_the_map_shows_every_class_and_more_of_the_coloured() -> None:
     assert drawn.coloured == np.argsort(-sizes, kind="stable")[:8].tolist()
     assert (counts[drawn.coloured] >= np.minimum(OF_A_COLOURED_CLASS, sizes[drawn.coloured])).all()
     assert drawn.with_thumbnail.sum() == THUMBNAILS
-    assert (drawn.place >= 0).all()
-    assert (drawn.place <= [1000, drawn.height]).all()
+    assert (drawn.planes[0].place >= 0).all()
+    assert (drawn.planes[0].place <= [1000, drawn.planes[0].height]).all()
     again = embedding_map(embeddings, labels)
     assert again is not None
-    assert np.array_equal(again.place, drawn.place)
+    assert np.array_equal(again.planes[0].place, drawn.planes[0].place)
 
 
 def test_the_page_escapes_what_comes_from_the_data_and_loads_nothing(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_the_page_escapes_what_comes_from_the_data_and_loads_nothing(tmp_path: P
     assert "<img src=x" not in page
     assert "{{7*7}}" in page  # told, not computed
     assert "<i>a</i>" not in page
-    assert not re.search(r"https?:|//[a-z]", re.sub(r'"data:image/jpeg;base64,[^"]*"', "", page).lower())
+    assert not re.search(r"https?:|//[a-z]", re.sub(r'"data:image/webp;base64,[^"]*"', "", page).lower())
     assert page.count("</script>") == 2
     text = text_of(page)
     assert EVIL + "2" in text
@@ -221,8 +221,8 @@ def test_the_page_escapes_what_comes_from_the_data_and_loads_nothing(tmp_path: P
         assert f"{made.summary.shown[name]} {100 * value:.1f} %" in text
     data = json.loads(re.findall(r'id="map-data">(.*?)</script>', page)[0])
     assert data["names"] == made.retrieval.frame["file_name"].tolist()
-    assert [data["classes"][point[2]] for point in data["points"]] == made.retrieval.frame["label"].tolist()
-    assert all(each.startswith("data:image/jpeg;base64,") for each in data["images"])
+    assert [data["classes"][point[0]] for point in data["points"]] == made.retrieval.frame["label"].tolist()
+    assert all(each.startswith("data:image/webp;base64,") for each in data["images"])
 
 
 def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> No
             "Against <other>",
             "R@1 50.0 % 75.0 % -25.0 % -50.0 to -12.5 % worse",
             "threshold 0.250",
-            "With so few classes it is only a hint",
+            "With so few classes they are only a hint",
             "1 query became right, 12 wrong; 45 stayed right, 6 wrong",
         ),
     ):
@@ -332,7 +332,7 @@ def test_the_size_does_not_grow_with_the_number_of_images(tmp_path: Path) -> Non
     write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml evaluate a")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert len(page) < 15e6
-    assert page.count("data:image/jpeg") <= 3 * SHOWN * (1 + NEIGHBOURS) + 48 + THUMBNAILS
+    assert page.count("data:image/webp") <= 3 * SHOWN * (1 + NEIGHBOURS) + 48 + THUMBNAILS
 
 
 def test_a_set_without_mistakes_and_a_set_of_equal_embeddings_have_a_page(tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ HEIGHT = "document.documentElement.scrollHeight"
 POINT = """(() => {
   const plane = document.querySelector('#map svg'), data = JSON.parse(document.querySelector('#map-data').textContent);
   plane.scrollIntoView();
-  const box = plane.getBoundingClientRect(), [x, y] = data.points[NUMBER];
+  const box = plane.getBoundingClientRect(), [x, y] = data.planes[0].places[NUMBER];
   plane.dispatchEvent(new PointerEvent('TYPE', {bubbles: true, pointerType: 'mouse',
     clientX: box.left + x * box.width / 1000, clientY: box.top + y * box.width / 1000}));
 })()"""
@@ -405,6 +405,20 @@ CARD = """(() => {
   const card = document.querySelector('.map-card'), image = card.querySelector('img');
   return [card.hidden, card.querySelector('b').textContent, image.hidden, image.naturalWidth,
     card.getBoundingClientRect().left >= 0 && card.getBoundingClientRect().right <= innerWidth];
+})()"""
+
+KEY = "{}.dispatchEvent(new KeyboardEvent('keydown', {{key: '{}', bubbles: true, cancelable: true}}))"
+FIND = """(() => {
+  const find = document.getElementById('map-find');
+  find.value = 'TEXT';
+  find.dispatchEvent(new Event('input'));
+  return [...document.querySelectorAll('#map-matches [role=option]')].map(each => each.textContent);
+})()"""
+RINGS = "document.querySelector('#map .rings').getAttribute('d').split('M').length - 1"
+COLOURED = "[...document.querySelectorAll('#map-colours button[aria-pressed]')].map(each => each.textContent)"
+PLANE = """(() => {
+  document.querySelectorAll('input[name=plane]')[1].click();
+  return [...document.querySelectorAll('.of-plane')].map(each => each.hidden);
 })()"""
 
 BORDERS = """[...new Set([...document.querySelectorAll('.found .KIND .frame')]
@@ -428,7 +442,7 @@ def test_a_browser_shows_the_page_and_its_map_by_pointer_and_keys(tmp_path: Path
                 for number in (0, 8, 30):
                     browser.evaluate(POINT.replace("NUMBER", str(number)).replace("TYPE", "pointermove"))
                     browser.evaluate("document.querySelector('.map-card img').decode()")
-                    assert browser.evaluate(CARD) == [False, labels[number], False, 64, True]
+                    assert browser.evaluate(CARD) == [False, labels[number], False, 90, True]
                 browser.evaluate(POINT.replace("NUMBER", "0").replace("TYPE", "pointerleave"))
                 assert browser.evaluate(CARD)[0] is True
                 folded = browser.evaluate(HEIGHT)
@@ -449,6 +463,13 @@ def test_a_browser_shows_the_page_and_its_map_by_pointer_and_keys(tmp_path: Path
         assert not browser.evaluate(opened)
         browser.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert browser.evaluate(opened)
+        browser.evaluate(KEY.format("document.querySelector('#queries .frame.enlarges')", "Enter"))
+        first = browser.evaluate("document.querySelector('dialog.zoom[open] img').alt")
+        browser.evaluate(KEY.format("document.querySelector('dialog.zoom')", "ArrowRight"))
+        assert browser.evaluate("document.querySelector('dialog.zoom img').alt") != first
+        assert browser.evaluate("document.querySelector('dialog.zoom').getBoundingClientRect().right <= innerWidth")
+        browser.evaluate("document.querySelector('dialog.zoom').close(); new Promise(done => setTimeout(done, 100))")
+        assert browser.evaluate("document.activeElement.matches('.frame.enlarges')")
         told = []
         browser.evaluate("document.querySelector('#map svg').focus()")
         for key in ("ArrowRight", "ArrowLeft", "ArrowDown", "ArrowRight"):
@@ -460,3 +481,86 @@ def test_a_browser_shows_the_page_and_its_map_by_pointer_and_keys(tmp_path: Path
         assert browser.evaluate(CARD)[0] is True
         for kind, border in (("right", "solid"), ("wrong", "dashed"), ("asked", "double")):
             assert browser.evaluate(BORDERS.replace("KIND", kind)) == [border]
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_a_browser_finds_classes_on_the_map_and_colours_them(tmp_path: Path) -> None:
+    made = draw_all(evaluation(tmp_path / "images", classes=12))
+    write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml", projection="tsne")
+    with Chromium() as browser:
+        browser.open(tmp_path / "report.html", width=390)
+        before = browser.evaluate(COLOURED)
+        assert len(before) == 8
+        grey = next(label for number in range(12) if (label := f"class {number}") not in before and number != 1)
+        assert f"{grey} (7)" in browser.evaluate(FIND.replace("TEXT", "LASS"))
+        assert browser.evaluate(FIND.replace("TEXT", grey.upper())) == [f"{grey} (7)"]
+        assert browser.evaluate(RINGS) == 7
+        browser.evaluate(KEY.format("document.getElementById('map-find')", "Enter"))
+        after = browser.evaluate(COLOURED)
+        assert set(after) - set(before) == {grey}
+        assert len(after) == 8
+        assert browser.evaluate(FIND.replace("TEXT", "<img"))[0] == f"{EVIL} (1)"
+        assert browser.evaluate(PLANE) == [True, False]
+        browser.evaluate("document.getElementById('map-none').click()")
+        assert browser.evaluate(COLOURED) == []
+        browser.evaluate("document.getElementById('map-largest').click()")
+        assert browser.evaluate(COLOURED) == before
+        assert browser.complaints == []
+
+
+def test_the_map_shows_another_projection_beside_the_principal_components(tmp_path: Path) -> None:
+    made = draw_all(evaluation(tmp_path / "images"))
+    plain = choose_contents(EvaluationAnalysis(made)).map
+    other = choose_contents(EvaluationAnalysis(made), "tsne").map
+    assert plain is not None
+    assert other is not None
+    assert [plane.kind for plane in plain.planes] == ["pca"]
+    assert [plane.kind for plane in other.planes] == ["tsne", "pca"]
+    assert np.array_equal(other.planes[1].place, plain.planes[0].place)
+    for plane in other.planes:
+        assert (plane.place >= 0).all()
+        assert (plane.place <= [1000, plane.height]).all()
+    kept = neighbours_kept(made, other.planes[0].place)
+    assert kept > neighbours_kept(made, other.planes[1].place)
+
+
+def neighbours_kept(made: Evaluation, places: np.ndarray) -> float:
+    """The share of images whose nearest image stays among the three nearest on the map."""
+    unit = torch.nn.functional.normalize(made.embeddings.double(), dim=1).numpy()
+    near = (unit @ unit.T - 9 * np.eye(len(unit))).argmax(1)
+    far = np.linalg.norm(places[:, None] - places[None], axis=2) + 1e9 * np.eye(len(places))
+    return float((np.argsort(far, axis=1)[:, :3] == near[:, None]).any(1).mean())
+
+
+def test_a_map_by_umap_without_its_package_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    command = ["evaluate", "timm:test_resnet", "--weights", "none", "--data", str(tmp_path), "--out", str(tmp_path)]
+    assert main([*command, "--map", "umap"]) == 2
+    assert "pip install 'easy-metric-learning[umap]'" in capsys.readouterr().err
+    assert main([*command, "--map", "tsne", "--no-report"]) == 2
+    assert "--map: only with --report" in capsys.readouterr().err
+
+
+def test_the_scores_show_the_model_before_and_the_runs_own_validation(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    made = draw_all(replace(evaluation(tmp_path / "images"), name=str(run)))
+    (run / "checkpoints" / "epoch-002").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (run / "checkpoints" / "epoch-002" / name).write_text("")
+    (run / "checkpoints" / "best").write_text("epoch-002")
+    (run / "run.json").write_text(json.dumps({"validations": {"": {"question": "<b>unseen</b> classes"}}}))
+    lines = [{"epoch": at, "step": at, "recall_at_1": 0.25 + at / 4, "map_at_r": 0.125 * at} for at in range(3)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    comparison = compare(made, replace(evaluation(tmp_path / "images", noise=1.6), name="before"))
+    write_report(EvaluationAnalysis(made, comparison=comparison), tmp_path / "report.html", command="eml")
+    text = text_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+    change = comparison.differences["map_at_r"]
+    assert f"{100 * change.before:.1f} % with before , {100 * change.value:+.1f} %" in text
+    assert "In the training's own validation, of other images ( <b>unseen</b> classes ): R@1 25.0 % before" in text
+    assert "75.0 % after 2 epochs; MAP@R 0.0 % before training, 25.0 % after 2 epochs." in text
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[1:]))
+    write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml")
+    assert "own validation" not in text_of((tmp_path / "report.html").read_text(encoding="utf-8"))

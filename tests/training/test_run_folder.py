@@ -10,7 +10,8 @@ import torch
 import eml
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, ConfigError, OutputError
-from eml.reports.curves import draw_comparison, draw_curves, find_best
+from eml.reports.curves import draw_comparison, draw_curves
+from eml.reports.run_logs import find_best
 from eml.training.build import build_parts
 from eml.training.checks import check
 from eml.training.config import RunConfig

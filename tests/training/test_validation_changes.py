@@ -11,7 +11,8 @@ import torch
 from eml.dataset.table import Table, write_table
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.models.checkpoint import read_trained_on
-from eml.reports.curves import draw_curves, find_best, find_questions
+from eml.reports.curves import draw_curves
+from eml.reports.run_logs import find_best, find_questions
 from eml.training.config import RunConfig
 from eml.training.events import Event, Note
 from eml.training.fit import fit

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.evaluation.retrieval_set import RetrievalSet
+from eml.reports.evaluation.projections import TITLES, ProjectionName, project
 
 Integers = NDArray[np.int64]
 
@@ -18,6 +19,7 @@ OF_A_COLOURED_CLASS = 120  # points at most, if not all fit
 SIDE, LOWEST = 1000, 400  # units: width of the plane, and its least height
 CELLS = 18  # along each side of the plane; thumbnails are spread over them
 SEED = 28
+PCA: ProjectionName = "pca"
 SIZE, DENSE, SMALL = 9.0, 1000, 7.0  # units, half of a symbol; smaller with many points
 
 CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (
@@ -37,49 +39,70 @@ CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (
 
 
 @dataclass(frozen=True)
+class Plane:
+    """One projection of the images.
+
+    Attributes:
+        kind: The projection: pca, tsne or umap.
+        place: (P, 2) coordinates within 1000 × height.
+        height: The height of the plane.
+    """
+
+    kind: ProjectionName
+    place: NDArray[np.float64]
+    height: int
+
+
+@dataclass(frozen=True)
 class EmbeddingMap:
     """Images as points in a plane.
 
     Attributes:
         rows: (P,) rows of the set's frame.
-        place: (P, 2) coordinates within 1000 × height.
-        height: The height of the plane.
+        planes: The projections, the one to show first in front; the last one is always by principal components.
         coloured: The labels that have a colour, the largest class first.
         with_thumbnail: (P,) whether the point has a thumbnail.
-        variance: The share of the variance along the two axes.
+        variance: The share of the variance along the first two principal components.
     """
 
     rows: Integers
-    place: NDArray[np.float64]
-    height: int
+    planes: tuple[Plane, ...]
     coloured: list[int]
     with_thumbnail: NDArray[np.bool_]
     variance: float
 
 
-def embedding_map(embeddings: Tensor, labels: Integers) -> EmbeddingMap | None:
-    """Project at most 3,000 images on the first two principal components; None if there is nothing to spread.
+def embedding_map(embeddings: Tensor, labels: Integers, kind: ProjectionName = "pca") -> EmbeddingMap | None:
+    """Project at most 3,000 images on planes; None if there is nothing to spread.
 
     From more images it takes up to 120 of each of the 8 largest classes, the others evenly over the classes.
+
+    Args:
+        embeddings: (N, D).
+        labels: (N,) class numbers.
+        kind: The projection to show first; that on the principal components stands beside any other.
     """
     coloured = np.argsort(-np.bincount(labels), kind="stable")[:COLOURED].tolist()
     rows = np.sort(_choose_rows(labels, coloured))
     if len(rows) < 3 or embeddings.shape[1] < 2:
         return None
-    from sklearn.decomposition import PCA
-
     vectors = embeddings[rows].double()
     vectors /= vectors.norm(dim=1, keepdim=True)
     if float(vectors.std(0).max()) == 0:
         return None
-    fitted = PCA(2, svd_solver="randomized", random_state=SEED)
-    plane = fitted.fit_transform(vectors.numpy())
-    low, high = plane.min(0), plane.max(0)
-    scale = (SIDE - 4 * SIZE) / float((high - low).max())
+    planes = []
+    for name in dict.fromkeys((kind, PCA)):
+        places, variance = project(vectors.numpy(), name)
+        planes.append(_fit_plane(name, places))
+    return EmbeddingMap(rows, tuple(planes), coloured, _choose_thumbnails(planes[0].place), variance)
+
+
+def _fit_plane(kind: ProjectionName, places: NDArray[np.float64]) -> Plane:
+    """Scale places to the width of the plane, or to its largest height."""
+    low, high = places.min(0), places.max(0)
+    scale = (SIDE - 4 * SIZE) / max(float((high - low).max()), 1e-12)
     height = max(LOWEST, int((high - low)[1] * scale + 4 * SIZE))
-    place = (plane - (low + high) / 2) * scale * [1, -1] + [SIDE / 2, height / 2]
-    variance = float(fitted.explained_variance_ratio_.sum())
-    return EmbeddingMap(rows, place, height, coloured, _choose_thumbnails(place), variance)
+    return Plane(kind, (places - (low + high) / 2) * scale * [1, -1] + [SIDE / 2, height / 2], height)
 
 
 def _choose_rows(labels: Integers, coloured: list[int]) -> Integers:
@@ -111,14 +134,19 @@ def draw_map(plane: EmbeddingMap, labels: Integers) -> Markup:
     kind = np.full(len(label_of), -1)
     for number, label in enumerate(plane.coloured):
         kind[label_of == label] = number
-    size = SIZE if len(label_of) <= DENSE else SMALL
+    size = symbol_size(plane)
     parts = []
     for number in (-1, *range(len(plane.coloured))):
         shape = symbol(number, size)
-        drawn = "".join(f"M{x:.0f},{y:.0f}{shape}" for x, y in plane.place[kind == number])
+        drawn = "".join(f"M{x:.0f},{y:.0f}{shape}" for x, y in plane.planes[0].place[kind == number])
         if drawn:
             parts.append(Markup('<path class="points c{}" d="{}"/>').format("x" if number < 0 else number, drawn))
     return Markup("").join(parts)
+
+
+def symbol_size(plane: EmbeddingMap) -> float:
+    """Return about half of the width of a symbol, in units of the plane."""
+    return SIZE if len(plane.rows) <= DENSE else SMALL
 
 
 def symbol(number: int, size: float) -> str:
@@ -138,7 +166,7 @@ def symbol(number: int, size: float) -> str:
 
 
 def map_data(plane: EmbeddingMap, retrieval: RetrievalSet, sources: dict[int, str]) -> dict[str, object]:
-    """Return each point's x, y, numbers of its class and thumbnail, and the names, for the page's script.
+    """Return what the page's script needs: each point's numbers of its class and thumbnail, its places, the names.
 
     sources: row → thumbnail.
     """
@@ -146,12 +174,23 @@ def map_data(plane: EmbeddingMap, retrieval: RetrievalSet, sources: dict[int, st
     classes, class_of = np.unique(retrieval.labels[plane.rows], return_inverse=True)
     images = [row for row in plane.rows.tolist() if sources.get(row)]
     number = {row: place for place, row in enumerate(images)}
+    place_of = {label: place for place, label in enumerate(classes.tolist())}
     return {
         "points": [
-            [round(x), round(y), label, number.get(row, -1)]
-            for (x, y), label, row in zip(plane.place.tolist(), class_of.tolist(), plane.rows.tolist(), strict=True)
+            [label, number.get(row, -1)] for label, row in zip(class_of.tolist(), plane.rows.tolist(), strict=True)
+        ],
+        "planes": [
+            {
+                "kind": projected.kind,
+                "title": TITLES[projected.kind],
+                "height": projected.height,
+                "places": np.rint(projected.place).astype(int).tolist(),
+            }
+            for projected in plane.planes
         ],
         "classes": [names[label] for label in classes],
+        "coloured": [place_of[label] for label in plane.coloured],
+        "symbols": [symbol(number, symbol_size(plane)) for number in range(-1, COLOURED)],
         "names": retrieval.frame["file_name"].iloc[plane.rows].tolist(),
         "images": [sources[row] for row in images],
     }

@@ -14,11 +14,13 @@ from eml.evaluation.analysis import EvaluationAnalysis
 from eml.evaluation.comparison import ModelComparison, verdict_on
 from eml.evaluation.evaluate import Evaluation
 from eml.evaluation.postprocessing import COMPARED, what_it_uses
-from eml.images.thumbnails import SIDE, Thumbnail, thumbnail
+from eml.images.thumbnails import LARGE, Thumbnail, thumbnail
 from eml.inference.images import table_files
 from eml.reports.evaluation.confusions import Confusion, find_confusions
 from eml.reports.evaluation.curves import cmc_chart, cmc_points, percent, roc_chart, roc_rates, similarity_chart
 from eml.reports.evaluation.embedding_map import EmbeddingMap, draw_map, embedding_map, map_data, symbol
+from eml.reports.evaluation.own_validation import own_validation
+from eml.reports.evaluation.projections import TITLES, ProjectionName
 from eml.reports.evaluation.queries import ExampleQuery, example_queries
 from eml.reports.evaluation.similarity import nearest_similarities
 from eml.reports.rendering import render_page
@@ -29,8 +31,12 @@ from eml.retrieval.worst_classes import WorstClass, worst_classes
 from eml.threads import in_order
 
 HERE = Path(__file__).parent
-SMALL = 64  # side of the map's thumbnails (pixels)
+SMALL = 96  # side of the map's thumbnails (pixels)
 PACKAGES = ("easy-metric-learning", "torch", "timm", "numpy", "pandas", "scikit-learn", "pillow")
+LEADING = {  # shown large, with what they say
+    "recall_at_1": "of the queries have an image of their class as the nearest one",
+    "map_at_r": "how much of its class stands at the top of a query's list, on average",
+}
 IN_TABLES = ("recall_at_1", "map_at_r", "r_precision")  # of classes
 IN_SLICES = ("recall_at_1", "map_at_r")  # two, since their intervals take room
 MARKED = (1e-4, 1e-3, 1e-2)  # false accept rates, on the ROC
@@ -71,8 +77,8 @@ class ReportContents:
         return [] if self.map is None else self.map.rows[self.map.with_thumbnail].tolist()
 
 
-def choose_contents(analysis: EvaluationAnalysis) -> ReportContents:
-    """Choose the queries, classes and images that the report shows."""
+def choose_contents(analysis: EvaluationAnalysis, projection: ProjectionName = "pca") -> ReportContents:
+    """Choose the queries, classes and images that the report shows, and project the map."""
     evaluation = analysis.evaluation
     retrieval = evaluation.retrieval
     pairs, more = find_confusions(evaluation)
@@ -82,7 +88,7 @@ def choose_contents(analysis: EvaluationAnalysis) -> ReportContents:
         confusions=pairs,
         more_confusions=more,
         worst=worst_classes(evaluation.summary, retrieval.labels, names, retrieval.queries, retrieval.gallery),
-        map=embedding_map(evaluation.embeddings, retrieval.labels),
+        map=embedding_map(evaluation.embeddings, retrieval.labels, projection),
         compared_rows=frozenset(_compared_rows(analysis.comparison)) if analysis.comparison else frozenset(),
     )
 
@@ -96,7 +102,7 @@ def _compared_rows(comparison: ModelComparison) -> Iterator[int]:
 
 
 def load_thumbnails(
-    evaluation: Evaluation, rows: Sequence[int], side: int = SIDE, progress: Callable[[int], None] | None = None
+    evaluation: Evaluation, rows: Sequence[int], side: int = LARGE, progress: Callable[[int], None] | None = None
 ) -> dict[int, Thumbnail]:
     """Return row → thumbnail of its image, or its box."""
     files = table_files(evaluation.table, evaluation.retrieval.frame.iloc[list(rows)])
@@ -140,6 +146,9 @@ def render(
         facts=evaluation.facts(),
         table_name=Path(evaluation.table.path or evaluation.table.root).name,
         summary=summary,
+        leading=[metric for metric in LEADING if metric in summary.shown],
+        explained=LEADING,
+        validation=own_validation(evaluation.name),
         protocol=protocol_in_words(retrieval.protocol),
         analysis=analysis,
         uses=what_it_uses(analysis.postprocessed, evaluation.whitening),
@@ -167,6 +176,7 @@ def render(
         thumbnails=thumbnails,
         no_images=all(image.problem == "missing" for image in thumbnails.values()),
         drawn=draw_map(plane, retrieval.labels) if plane else None,
+        titles=TITLES,
         symbols=[symbol(number, 9) for number in range(-1, 8)],
         coloured=[class_names[label] for label in plane.coloured] if plane else [],
         map_data=map_data(plane, retrieval, {row: image.source for row, image in small.items()}) if plane else None,
