@@ -9,6 +9,7 @@ from eml.commands.cache import FillCacheConfig, FillCacheResult
 from eml.commands.calibrate import CalibrateConfig, CalibrateResult
 from eml.commands.demo import DemoConfig, DemoResult
 from eml.commands.doctor import DoctorConfig, DoctorResult
+from eml.commands.embed import EmbedConfig, EmbedResult
 from eml.commands.evaluate import EvaluateConfig, EvaluateResult
 from eml.commands.filter import FilterConfig, FilterResult
 from eml.commands.init import InitConfig, InitResult
@@ -41,6 +42,7 @@ __all__ = [
     "calibrate",
     "demo",
     "doctor",
+    "embed",
     "evaluate",
     "fill_cache",
     "filter",
@@ -401,6 +403,32 @@ def calibrate(
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> CalibrateResult: ...
+@overload
+def embed(config: EmbedConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> EmbedResult: ...
+@overload
+def embed(
+    checkpoint: str,
+    images: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    class_level: str | int | None = ...,
+    weights: str = ...,
+    image_size: int | None = ...,
+    precision: Literal["float32", "bfloat16"] = ...,
+    tta: Literal["none", "flip"] = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> EmbedResult: ...
 @overload
 def suspects(
     config: SuspectsConfig,

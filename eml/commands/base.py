@@ -80,6 +80,15 @@ def _as_text(value: object) -> object:
 PathField = Annotated[Path, BeforeValidator(as_path)]
 """A path: relative to the current folder, or to the folder of the file that it is read from."""
 Paths = Annotated[tuple[PathField, ...], BeforeValidator(_several)]
+
+
+def as_image_name(value: object, info: ValidationInfo) -> object:
+    """Return the path or pattern of images as `as_path` does; `-`, which stands for stdin, stays."""
+    return Path("-") if value == "-" else as_path(value, info)
+
+
+ImagePaths = Annotated[tuple[Annotated[Path, BeforeValidator(as_image_name)], ...], BeforeValidator(_several)]
+"""Folders, tables, patterns or files of images, or `-`."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 PathText = Annotated[str, BeforeValidator(_as_text)]
 """A path, or a name such as timm:resnet50 or NAME=DATASET."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
-from eml.commands.base import Caller, CommandConfig, Names, PathField, PathText
+from eml.commands.base import Caller, CommandConfig, ImagePaths, Names, PathField, PathText
 from eml.models.config import EmbeddingPrecision, Tta
 
 if TYPE_CHECKING:
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from eml.dataset.table import Table
 
 Dataset = Annotated[PathField, Field(description="The folder of images, one folder per class, or a table of them.")]
+Images = Annotated[
+    ImagePaths,
+    Field(
+        description="Folders (which need no labels), one table, patterns such as 'photos/*.jpg', files, or - for a "
+        "list of paths on stdin."
+    ),
+]
 Root = Annotated[PathField | None, Field(description="With a table: the folder that its file names are relative to.")]
 FileColumn = Annotated[
     str | None,

@@ -4,8 +4,9 @@
 """
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,13 +227,36 @@ def write_tables(
     Raises:
         OutputError: By the rules of `check_outputs`, or nothing more can be written.
     """
-    replaced = check_outputs(list(frames), inputs=inputs, overwrite=overwrite)
-    sidecars = {path: sidecar_path(path) for path in frames}
-    with whole_files([*sidecars.values()], [*frames][::-1]) as temporaries:
-        for path, frame in frames.items():
-            _write_frame(frame, temporaries[path], path)
+    writers = {path: partial(write_rows, frame, path=path) for path, frame in frames.items()}
+    return write_described(
+        writers, command=command, root=root, inputs=inputs, overwrite=overwrite, notes=notes, warn=warn
+    )
+
+
+def write_described(
+    writers: Mapping[Path, Callable[[Path], None]],
+    *,
+    command: str,
+    root: Path,
+    inputs: Collection[Path] = (),
+    overwrite: bool = False,
+    notes: Mapping[str, Any] | None = None,
+    warn: Report = lambda line: None,
+) -> list[Path]:
+    """Write files of any kind with their sidecars, as `write_tables` does tables, and return what was replaced.
+
+    writers: File → the function that writes its bytes to the path that it is given.
+    """
+    replaced = check_outputs(list(writers), inputs=inputs, overwrite=overwrite)
+    sidecars = {path: sidecar_path(path) for path in writers}
+    with whole_files([*sidecars.values()], [*writers][::-1]) as temporaries:
+        for path, write in writers.items():
+            try:
+                write(temporaries[path])
+            except OSError as error:
+                raise not_writable(path, error) from error
         described = describe(
-            {path: temporaries[path] for path in frames}, command=command, root=root, inputs=inputs, notes=notes
+            {path: temporaries[path] for path in writers}, command=command, root=root, inputs=inputs, notes=notes
         )
         for path, sidecar in described.items():
             temporaries[sidecars[path]].write_text(json_text(sidecar.__dict__), encoding="utf-8")
@@ -303,15 +327,8 @@ def _names(frame: pd.DataFrame) -> str:
     return column_names(frame.columns)
 
 
-def _write_frame(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
-    """Write the frame to a temporary file in the format of `path`, which an error names."""
-    try:
-        _write_rows(frame, temporary, path)
-    except OSError as error:
-        raise not_writable(path, error) from error
-
-
-def _write_rows(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
+def write_rows(frame: pd.DataFrame, temporary: Path, path: Path) -> None:
+    """Write the frame to a temporary file in the format of `path`."""
     if path.suffix == ".parquet":
         try:
             frame.to_parquet(temporary, index=False)

@@ -6,6 +6,7 @@
 """
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,12 +140,18 @@ def write_embeddings(path: Path, embeddings: Tensor, frame: pd.DataFrame, **colu
         **(_flags(frame) if has_query_gallery(frame) else {}),  # else the file would be read with another protocol
         **columns,
     }
-    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name in ("file_name", "label"):
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                write_texts(member, frame[name].tolist())
+    with whole_file(path) as temporary:
+        write_npz(temporary, arrays, {name: frame[name].tolist() for name in ("file_name", "label")})
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array], texts: Mapping[str, Sequence[str]]) -> None:
+    """Write an .npz in place, of arrays and of columns of texts. The same content gives the same bytes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, column in texts.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                write_texts(member, column)
         for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 

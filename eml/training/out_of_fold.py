@@ -17,13 +17,13 @@ from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
 from eml.files import is_path
 from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
 from eml.json_files import read_json
-from eml.retrieval.label_errors import EmbeddedImages
+from eml.retrieval.label_errors import LabelledEmbeddings
 from eml.training.cross_validation import FOLDS, OUT_OF_FOLD
 
 
 def read_embedded(
     source: Path, root: Path | None = None, *, one_network: bool = False, unknown_label: str | None = None
-) -> tuple[Path, Path, EmbeddedImages]:
+) -> tuple[Path, Path, LabelledEmbeddings]:
     """Return the file that was read, the folder of its images, and the embedded images.
 
     Args:
@@ -66,7 +66,7 @@ def read_embedded(
         raise DataError([f"{path}: {text}" for text in problems], code="missing-image", parameter="root")
     spaces = None if one_network or "fold" not in frame else _spaces(path, table)
     names, labels = (frame[column].to_numpy(object) for column in ("file_name", "label"))
-    return path, root, EmbeddedImages(embeddings, names, labels, spaces)
+    return path, root, LabelledEmbeddings(embeddings, names, labels, spaces)
 
 
 def read_overlap(path: Path) -> TrainedOverlap:

@@ -32,7 +32,7 @@ from sklearn.metrics import average_precision_score
 
 from eml.dataset.scanning.scan import scan_folder
 from eml.dataset.table import Table, write_table
-from eml.retrieval.label_errors import EmbeddedImages, find_suspects, wrong_table
+from eml.retrieval.label_errors import LabelledEmbeddings, find_suspects, wrong_table
 from eml.retrieval.label_errors.label_votes import collect_votes
 from eml.training.out_of_fold import read_embedded
 
@@ -144,7 +144,7 @@ def drawn(number: int, size: int = 512, per_class: int = 10) -> None:
     started = time.process_time()
     collect_votes(embeddings, labels)
     search = time.process_time() - started
-    result = find_suspects(EmbeddedImages(embeddings, np.arange(number).astype(str), labels.astype(str)))
+    result = find_suspects(LabelledEmbeddings(embeddings, np.arange(number).astype(str), labels.astype(str)))
     whole = time.process_time() - started - search
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     listed = np.isin(result.wrong, wrong)

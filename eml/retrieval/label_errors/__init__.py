@@ -7,7 +7,7 @@ from eml.retrieval.label_errors.label_votes import Votes
 from eml.retrieval.label_errors.suspect_classes import MixedClass, OneClass
 from eml.retrieval.label_errors.suspects import (
     MIN_SCORE,
-    EmbeddedImages,
+    LabelledEmbeddings,
     Suspects,
     ambiguous_table,
     class_table,
@@ -18,7 +18,7 @@ from eml.retrieval.label_errors.suspects import (
 
 __all__ = [
     "MIN_SCORE",
-    "EmbeddedImages",
+    "LabelledEmbeddings",
     "MixedClass",
     "OneClass",
     "Suspects",

@@ -21,7 +21,7 @@ LISTED = 5  # file names of a part
 
 
 @dataclass(frozen=True)
-class EmbeddedImages:
+class LabelledEmbeddings:
     """Embedded images with their labels.
 
     Attributes:
@@ -54,7 +54,7 @@ class Suspects:
         mixed: Labels of which a part belongs to another.
     """
 
-    images: EmbeddedImages
+    images: LabelledEmbeddings
     names: NDArray[Any]
     votes: Votes
     errors: LabelErrors
@@ -78,7 +78,7 @@ class Suspects:
         return nearest if len(nearest) else most_similar(self.images.embeddings, self.votes, row, rows, count)
 
 
-def find_suspects(images: EmbeddedImages, min_score: float = MIN_SCORE) -> Suspects:
+def find_suspects(images: LabelledEmbeddings, min_score: float = MIN_SCORE) -> Suspects:
     """Find probable label errors, ambiguous images and labels to look at.
 
     Args:
