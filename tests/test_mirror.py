@@ -19,6 +19,8 @@ OF_SEVERAL_MODULES = {
     "dataset/test_round_trip",
     "dataset/test_v0_1_0",
     "fuzz",
+    "indexing/test_index_kills",
+    "indexing/test_writers_at_once",
     "inference/test_v0_1_0",
     "margins/test_formulas",
     "margins/test_golden",

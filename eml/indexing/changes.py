@@ -15,7 +15,7 @@ from eml.dataset.columns import BOX
 from eml.indexing.database import damaged
 from eml.indexing.embedding_rows import embedding_records, write_segments
 from eml.indexing.image_rows import PreparedRows, Value, row_checksum
-from eml.indexing.segment_files import FOLDER, SEGMENT_ROWS, Numbers
+from eml.indexing.segment_files import FOLDER, SEGMENT_ROWS, SUFFIX, Numbers
 from eml.indexing.state import MODULUS, IndexState, SegmentRecord, StoredColumn, ids_sum, write_state
 
 Duplicates = Literal["skip", "keep"]
@@ -38,7 +38,7 @@ class AddedImages:
 
 
 @dataclass(frozen=True)
-class Addition:
+class IndexChange:
     """A change under way: the connection, the index and its embeddings' size and storage."""
 
     connection: sqlite3.Connection
@@ -48,7 +48,7 @@ class Addition:
 
 
 def add_images(
-    change: Addition, state: IndexState, vectors: Numbers, rows: PreparedRows, duplicates: Duplicates
+    change: IndexChange, state: IndexState, vectors: Numbers, rows: PreparedRows, duplicates: Duplicates
 ) -> AddedImages:
     """Add images to the tables and to a segment, in a transaction that is open."""
     connection = change.connection
@@ -73,7 +73,7 @@ def add_images(
     return AddedImages(ids, skipped)
 
 
-def with_new_tail(change: Addition, state: IndexState, pending: int) -> IndexState:
+def with_new_tail(change: IndexChange, state: IndexState, pending: int) -> IndexState:
     """Return the next state, after writing the newest `pending` images and small segments before them as new ones.
 
     A segment of fewer than twice the rows that follow it is written again with them, so that there are few segments
@@ -85,7 +85,7 @@ def with_new_tail(change: Addition, state: IndexState, pending: int) -> IndexSta
     return rewritten(change, state, len(segments))
 
 
-def rewritten(change: Addition, state: IndexState, kept: int) -> IndexState:
+def rewritten(change: IndexChange, state: IndexState, kept: int) -> IndexState:
     """Return the next state, after writing all images behind the first `kept` segments as new segments."""
     first = state.segments[kept - 1].last + 1 if kept else 0
     records = write_segments(
@@ -103,7 +103,7 @@ def rewritten(change: Addition, state: IndexState, kept: int) -> IndexState:
     )
 
 
-def remove_images(change: Addition, state: IndexState, ids: NDArray[np.int64]) -> None:
+def remove_images(change: IndexChange, state: IndexState, ids: NDArray[np.int64]) -> None:
     """Remove images from the tables, in a transaction that is open; their rows in segments become tombstones."""
     connection, total = change.connection, 0
     for part in _parts(ids.tolist()):
@@ -120,19 +120,33 @@ def remove_images(change: Addition, state: IndexState, ids: NDArray[np.int64]) -
         images_sum=(state.images_sum - total) % MODULUS,
         removed=state.removed + len(ids),
         removed_sum=(state.removed_sum + ids_sum(ids)) % MODULUS,
-        is_to_erase=True,
+        removal=state.generation + 1,
     )
     write_state(connection, state)
 
 
 def delete_orphans(folder: Path, segments: Sequence[SegmentRecord]) -> None:
     """Delete what is under derived/ and belongs to no segment. Only in a writer's transaction: nobody writes there."""
+    for path in orphans(folder, segments):
+        with suppress(OSError):
+            path.unlink()
+
+
+def orphans(folder: Path, segments: Sequence[SegmentRecord]) -> list[Path]:
+    """Return the files under derived/ that belong to no segment: what killed or interrupted writers have left."""
     names = {record.name for record in segments}
-    with suppress(OSError):
-        for path in (folder / FOLDER).iterdir():
-            if path.name.partition(".seg")[0] + ".seg" not in names or path.name.startswith("."):
-                with suppress(OSError):
-                    path.unlink()
+    try:
+        paths = sorted((folder / FOLDER).iterdir())
+    except OSError:
+        return []
+    return [path for path in paths if path.name.partition(SUFFIX)[0] + SUFFIX not in names and not path.is_dir()]
+
+
+def delete_segment(folder: Path, record: SegmentRecord) -> None:
+    """Delete a segment's file and what is made of it. A reader that has it open keeps it."""
+    for path in (folder / FOLDER).glob(f"{record.name}*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def take_removed(connection: sqlite3.Connection, first: int, last: int) -> NDArray[np.int64]:

@@ -75,7 +75,7 @@ class Database:
                 raise OutputError(f"{self.folder}: cannot be written: {self.refusal}", code="not-writable")
             assert not self.is_reading, "a change inside a block that sees one moment"
             connection = self.connection()
-            self._begin(connection)
+            self._wait(connection, "BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -109,6 +109,12 @@ class Database:
             busy, *_ = self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
 
+    def vacuum(self) -> None:
+        """Write the database anew, without free space in which there may be bytes of what was deleted."""
+        with self._threads, self._explained():
+            connection = self.connection()
+            self._wait(connection, "VACUUM")
+
     def _connect(self) -> sqlite3.Connection:
         if not self.path.is_file():
             raise DataError(f"{self.folder}: is not an index of eml: it has no {NAME}", code="not-an-index")
@@ -125,14 +131,14 @@ class Database:
         _check_kind(connection, self.folder)
         return connection
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
-        """Begin a transaction as the only writer, after waiting for others."""
+    def _wait(self, connection: sqlite3.Connection, statement: str) -> None:
+        """Execute a statement of the only writer, after waiting for others."""
         began, is_told = time.monotonic(), False
         connection.execute("PRAGMA busy_timeout=200")
         try:
             while True:
                 try:
-                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute(statement)
                     return
                 except sqlite3.OperationalError as error:
                     if (_code(error) & 0xFF) not in BUSY or time.monotonic() - began > self.patience:

@@ -39,11 +39,9 @@ def check_same_model(folder: Path, own: Facts, theirs: Facts) -> None:
     if own.get("digest") == theirs.get("digest"):
         return
     if not own or not theirs:
-        side = "the index says" if not own else "is known"
-        text = (
-            f"{folder}: of {'its' if not own else 'the theirs'} embeddings no model {side}, so they cannot be compared"
-        )
-        raise DataError(f"{text}: embed both with one model", code="different-model")
+        side = "its embeddings" if not own else "the other embeddings"
+        text = f"{folder}: {side} come without the model that made them, so that they cannot be compared"
+        raise DataError(f"{text}. Embed both with one model", code="different-model")
     names = sorted(
         name for name in own.keys() | theirs.keys() if name != "digest" and own.get(name) != theirs.get(name)
     )

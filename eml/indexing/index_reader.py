@@ -1,6 +1,7 @@
 """An index's folder as its readers see it: rows, embeddings and search at the newest generation."""
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,14 +53,19 @@ class IndexReader:
         self.database = Database(self.folder, report, patience)
         with self.database.read() as connection:
             facts: dict[str, Any] = json.loads(read_fact(connection, "index", self.folder))
+            self.size, self.storage = self.read_sizes(connection, self.folder)
             self.fingerprint: dict[str, Any] = json.loads(read_fact(connection, "fingerprint", self.folder))
-        self.size: int = facts["size"]
-        self.storage: Storage = facts["storage"]
         self.created: str = facts["created"]
         self.eml_version: str = facts["eml_version"]
         self.views = ViewLoader(self.database, self.size, self.storage)
         self._checked = 0
         self.views.load()
+
+    @staticmethod
+    def read_sizes(connection: sqlite3.Connection, folder: Path) -> tuple[int, Storage]:
+        """Return the embedding size and how the numbers are stored."""
+        facts = json.loads(read_fact(connection, "index", folder))
+        return facts["size"], facts["storage"]
 
     @classmethod
     def open(cls, folder: str | Path, *, report: Report | None = None, patience: float = PATIENCE) -> Self:

@@ -37,7 +37,7 @@ def read_rows(connection: sqlite3.Connection, state: IndexState, folder: Path, i
         DataError: The index has no such image, or its row is damaged.
     """
     rows: dict[int, Row] = {}
-    names = _fields(state)
+    names = row_fields(state)
     numbers = np.unique(ids).tolist()
     for first in range(0, len(numbers), PART):
         part = numbers[first : first + PART]
@@ -53,7 +53,7 @@ def read_rows(connection: sqlite3.Connection, state: IndexState, folder: Path, i
 
 def all_rows(connection: sqlite3.Connection, state: IndexState, folder: Path, after: int = 0) -> Iterator[Row]:
     """Yield the checked rows of all images whose ids are above `after`, by id."""
-    query = f"SELECT {_fields(state)} FROM images NOT INDEXED WHERE id > ? ORDER BY id"
+    query = f"SELECT {row_fields(state)} FROM images NOT INDEXED WHERE id > ? ORDER BY id"
     yield from checked(connection.execute(query, (after,)), state, folder)
 
 
@@ -179,5 +179,6 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _fields(state: IndexState) -> str:
+def row_fields(state: IndexState) -> str:
+    """Return the fields of a row and of its checksum, as SQL."""
     return ", ".join(["id", "checksum", "file_name", "label", "content", *(column.field for column in state.columns)])

@@ -24,6 +24,7 @@ PAGE = 4096
 SEGMENT_ROWS = 65_536
 BLOCK_ROWS = 4096
 FOLDER = "derived"
+SUFFIX = ".seg"
 
 Numbers = NDArray[np.float32] | NDArray[np.float16]
 
@@ -90,7 +91,7 @@ class Segment:
 
 def segment_name(generation: int, number: int) -> str:
     """Return the name of the n-th segment that a generation writes."""
-    return f"segment-{generation:08d}-{number:04d}.seg"
+    return f"segment-{generation:08d}-{number:04d}{SUFFIX}"
 
 
 def write_segment(path: Path, record: SegmentRecord, ids: NDArray[np.int64], vectors: Numbers) -> None:

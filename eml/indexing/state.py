@@ -59,7 +59,8 @@ class IndexState:
         removed_sum: Sum of the mixed bits of their ids.
         last_id: The highest id that was ever given.
         schema: Checksum of the tables' definitions.
-        is_to_erase: Whether bytes of removed images may still be in the files.
+        removal: The generation that last removed images.
+        erased: The generation up to which the bytes of removed images have been erased from all files.
         segments: The segments, by id.
         columns: The user's columns.
     """
@@ -71,9 +72,15 @@ class IndexState:
     removed_sum: int = 0
     last_id: int = 0
     schema: int = 0
-    is_to_erase: bool = False
+    removal: int = 0
+    erased: int = 0
     segments: tuple[SegmentRecord, ...] = ()
     columns: tuple[StoredColumn, ...] = field(default=())
+
+    @property
+    def is_to_erase(self) -> bool:
+        """Whether bytes of removed images may still be in the files."""
+        return self.removal > self.erased
 
     def next(self, **changes: Any) -> "IndexState":
         """Return the state of the next generation."""

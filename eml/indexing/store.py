@@ -1,7 +1,8 @@
 """An index's folder: images and embeddings that are added and removed, and exact search, without models and files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,17 @@ import pandas as pd
 
 from eml.errors import ConfigError, OutputError
 from eml.files import whole_folder
-from eml.indexing.changes import AddedImages, Addition, Duplicates, add_images, delete_orphans, remove_images
+from eml.indexing.changes import (
+    AddedImages,
+    Duplicates,
+    IndexChange,
+    add_images,
+    delete_orphans,
+    delete_segment,
+    remove_images,
+)
+from eml.indexing.checks import IndexProblem, verify_index
+from eml.indexing.compaction import CompactedIndex, erase, merge_segments
 from eml.indexing.database import NAME, Database, create_database
 from eml.indexing.embedding_rows import stored_vectors
 from eml.indexing.fingerprints import fingerprint_facts
@@ -119,12 +130,8 @@ class IndexStore(IndexReader):
         rows = pd.DataFrame(index=range(len(embeddings))) if rows is None else rows
         names = rows["file_name"].tolist() if "file_name" in rows else [None] * len(rows)
         vectors = stored_vectors(embeddings, self.size, self.storage, names)
-        with self.database.write() as connection:
-            state = read_state(connection, self.folder)
-            prepared = prepare_rows(rows, state.columns)
-            delete_orphans(self.folder, state.segments)
-            change = Addition(connection, self.folder, self.size, self.storage)
-            return add_images(change, state, vectors, prepared, duplicates)
+        with self._change() as (change, state):
+            return add_images(change, state, vectors, prepare_rows(rows, state.columns), duplicates)
 
     def remove(
         self,
@@ -141,14 +148,41 @@ class IndexStore(IndexReader):
         Raises:
             DataError: The index has no image of a label, file name or id; nothing is removed.
         """
-        with self.database.write() as connection:
-            state = read_state(connection, self.folder)
-            numbers = choose(connection, state, ids, {"label": labels, "file_name": file_names}, where)
+        with self._change() as (change, state):
+            numbers = choose(change.connection, state, ids, {"label": labels, "file_name": file_names}, where)
             if len(numbers):
-                delete_orphans(self.folder, state.segments)
-                change = Addition(connection, self.folder, self.size, self.storage)
                 remove_images(change, state, numbers)
             return len(numbers)
+
+    def compact(self) -> CompactedIndex:
+        """Write segments without the images that have been removed, and erase these from all files of the index."""
+        with self._change() as (change, state):
+            merge_segments(change, state)
+        with self._change():
+            pass  # deletes what a killed writer has left
+        return erase(self.database, state)
+
+    def verify(self, repair: bool = False) -> list[IndexProblem]:
+        """Check all of the index: each checksum, the database, and the segments against it.
+
+        Args:
+            repair: Make damaged files under derived/ again, and delete what does not belong there.
+
+        Returns:
+            The problems; none for an index that is whole.
+        """
+        return verify_index(self.folder, repair=repair, report=self.database.report)
+
+    @contextmanager
+    def _change(self) -> Iterator[tuple[IndexChange, IndexState]]:
+        """Yield a transaction of the only writer and the state before it; then delete the files that it replaced."""
+        with self.database.write() as connection:
+            state = read_state(connection, self.folder)
+            delete_orphans(self.folder, state.segments)
+            yield IndexChange(connection, self.folder, self.size, self.storage), state
+            after = read_state(connection, self.folder).segments
+        for record in set(state.segments) - set(after):
+            delete_segment(self.folder, record)
 
 
 def _check_new(folder: Path, size: int, storage: str) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from eml.errors import DataError, OutputError
-from eml.indexing.changes import delete_orphans, take_removed
+from eml.indexing.changes import delete_orphans, delete_segment, take_removed
 from eml.indexing.database import Database, damaged
 from eml.indexing.embedding_rows import read_vectors, write_segments
 from eml.indexing.segment_files import FOLDER, DamagedSegmentError, Segment, open_segment
@@ -138,5 +138,4 @@ def rewrite_segment(database: Database, facts: tuple[int, str], record: SegmentR
             removed_sum=(state.removed_sum - ids_sum(gone)) % MODULUS,
         )
         write_state(connection, state)
-    with suppress(OSError):
-        (database.folder / FOLDER / record.name).unlink()
+    delete_segment(database.folder, record)

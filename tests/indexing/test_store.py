@@ -113,7 +113,7 @@ def check_equal(store: IndexStore, oracle: Oracle, random: np.random.Generator) 
 def change(store: IndexStore, oracle: Oracle, random: np.random.Generator) -> None:
     """Make the same random change in both."""
     ids = sorted(oracle.images)
-    match random.integers(4):
+    match random.integers(5):
         case 0 | 1:
             vectors, rows = draw_images(random, int(random.choice([1, 2, 5, 20, 50])), store.storage)
             duplicates = str(random.choice(["skip", "keep"]))
@@ -129,6 +129,11 @@ def change(store: IndexStore, oracle: Oracle, random: np.random.Generator) -> No
                 del oracle.images[number]
         case 3:
             store.close()
+        case 4:
+            removed = store.info().removed
+            compacted = store.compact()
+            assert (compacted.dropped, compacted.is_erased) == (removed, True)
+            assert (store.info().removed, store.info().is_to_erase) == (0, False)
 
 
 def play(folder: Path, seed: int, steps: int) -> None:
@@ -137,12 +142,19 @@ def play(folder: Path, seed: int, steps: int) -> None:
     for _ in range(steps):
         change(store, oracle, random)
         check_equal(store, oracle, random)
+    assert store.verify() == []
     store.close()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_an_index_answers_as_a_dictionary_and_a_matrix(seed, tmp_path, small_segments) -> None:
-    play(tmp_path / "index", seed, 8)
+    play(tmp_path / "index", seed, 6)
+
+
+@pytest.mark.wide
+def test_500_sequences_of_changes(tmp_path, small_segments) -> None:
+    for seed in range(500):
+        play(tmp_path / str(seed), seed, 8)
 
 
 def test_images_with_the_content_of_others_are_told(tmp_path) -> None:

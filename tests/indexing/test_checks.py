@@ -1,0 +1,101 @@
+"""A byte that changes anywhere is noticed: an error with a name, a file that is made again, or no difference."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eml.errors import EmlError
+from eml.indexing.store import IndexStore
+from tests.indexing.test_store import Where
+
+SIZE = 16
+CODES = {"damaged-index", "not-an-index", "newer-eml", "not-readable", "index-is-locked"}
+
+
+def make(folder: Path) -> None:
+    with IndexStore.create(folder, size=SIZE) as store:
+        random = np.random.default_rng(0)
+        for first in (0, 300):
+            rows = {"file_name": [f"{n}.jpg" for n in range(300)], "label": [f"class {n % 9}" for n in range(300)]}
+            contents = [f"{n:032x}" for n in range(first, first + 300)]
+            frame = pd.DataFrame(rows | {"content": contents, "price": np.arange(300) / 4})
+            store.add(random.normal(size=(300, SIZE)), frame, "keep")
+        store.add(random.normal(size=(20, SIZE)))
+        store.remove(ids=[5, 6, 310])
+        store.calibration = {"threshold": 0.5}
+
+
+def answers(store: IndexStore) -> Iterator[object]:
+    """Yield all that can be asked."""
+    queries = np.random.default_rng(1).normal(size=(3, SIZE))
+    yield len(store), store.calibration, store.fingerprint, store.columns
+    for where in (None, Where('("price" < ?)', (20,))):
+        answer = store.search(queries, 30, where)
+        yield answer.ids.tolist(), answer.cosines.tolist()
+        yield store.labels(answer.ids).tolist()
+        yield [(ids.tolist(), vectors.tolist()) for ids, vectors in store.tiles(where)]
+    yield store.rows().to_csv()
+    yield store.embeddings(store.ids()).tolist()
+
+
+def ask(folder: Path) -> list[object]:
+    """Return all answers; instead of an answer the code of an error."""
+    output: list[object] = []
+    try:
+        with IndexStore.open(folder) as store:
+            output += answers(store)
+    except EmlError as error:
+        assert error.code in CODES, error
+        output.append(error.code)
+    return output
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1 << place % 8
+    path.write_bytes(data)
+
+
+def check_flips(tmp_path: Path, name: str, count: int) -> dict[str, int]:
+    """Flip single bytes of a file; return how many were of no consequence, repaired, and refused."""
+    make(tmp_path / "index")
+    expected = ask(tmp_path / "index")
+    size = (tmp_path / "index" / name).stat().st_size
+    outcomes = dict.fromkeys(("same", "repaired", *sorted(CODES)), 0)
+    for place in Random(name).sample(range(size), count):
+        folder = tmp_path / "flipped"
+        shutil.copytree(tmp_path / "index", folder)
+        flip(folder / name, place)
+        noticed = {problem.code for problem in IndexStore.open(folder).verify()} if name != "index.sqlite" else set()
+        output = ask(folder)
+        if output == expected:
+            outcomes["repaired" if noticed else "same"] += 1
+        else:
+            assert output[:-1] == expected[: len(output) - 1], (name, place)
+            assert output[-1] in CODES, (name, place)
+            outcomes[str(output[-1])] += 1
+        shutil.rmtree(folder)
+    return outcomes
+
+
+def segments(folder: Path) -> list[str]:
+    return sorted(f"derived/{path.name}" for path in (folder / "derived").iterdir())
+
+
+@pytest.mark.parametrize("number", [None, 0])
+def test_a_flipped_byte_changes_no_answer(number, tmp_path) -> None:
+    make(tmp_path / "names")
+    name = "index.sqlite" if number is None else segments(tmp_path / "names")[number]
+    check_flips(tmp_path, name, 4)
+
+
+@pytest.mark.wide
+def test_100_flipped_bytes_of_each_file(tmp_path) -> None:
+    make(tmp_path / "names")
+    for number, name in enumerate(["index.sqlite", *segments(tmp_path / "names")]):
+        print(name, check_flips(tmp_path / str(number), name, 300 if number == 0 else 100))
