@@ -69,7 +69,7 @@ def add_images(
         last_id=int(ids[-1]),
         columns=columns,
     )
-    write_state(connection, with_new_tail(change, state, len(ids)))
+    write_state(connection, with_new_tail(change, state, len(ids)), change.folder)
     return AddedImages(ids, skipped)
 
 
@@ -122,7 +122,7 @@ def remove_images(change: IndexChange, state: IndexState, ids: NDArray[np.int64]
         removed_sum=(state.removed_sum + ids_sum(ids)) % MODULUS,
         removal=state.generation + 1,
     )
-    write_state(connection, state)
+    write_state(connection, state, change.folder)
 
 
 def delete_orphans(folder: Path, segments: Sequence[SegmentRecord]) -> None:

@@ -42,7 +42,7 @@ def merge_segments(change: IndexChange, state: IndexState) -> None:
             break
         kept += 1
     if state.removed or kept < len(state.segments) - 1:
-        write_state(change.connection, rewritten(change, state, kept))
+        write_state(change.connection, rewritten(change, state, kept), change.folder)
 
 
 def erase(database: Database, before: IndexState) -> CompactedIndex:
@@ -62,7 +62,7 @@ def erase(database: Database, before: IndexState) -> CompactedIndex:
         if is_erased:
             with database.write() as connection:
                 newest = read_state(connection, database.folder)
-                write_state(connection, newest.next(erased=max(newest.erased, state.generation)))
+                write_state(connection, newest.next(erased=max(newest.erased, state.generation)), database.folder)
     after = sum(folder_bytes(database.folder))
     return CompactedIndex(before.removed - state.removed, len(state.segments), size, after, is_erased)
 

@@ -97,10 +97,10 @@ def vectors_of(
 def read_embeddings(
     connection: sqlite3.Connection, path: Path, size: int, storage: str, ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], Numbers]:
-    """Return the distinct ids, ascending, and the vectors of images.
+    """Return the ids, each once and ascending, and the vectors of the images among them that there are.
 
     Raises:
-        DataError: The index has no such image, or an embedding is damaged.
+        DataError: An embedding is damaged.
     """
     numbers, rows = np.unique(ids), []
     for first in range(0, len(numbers), PART):
@@ -108,10 +108,6 @@ def read_embeddings(
         marks = ", ".join("?" * len(part))
         query = f"SELECT id, vector, checksum FROM embeddings WHERE id IN ({marks}) ORDER BY id"
         rows += connection.execute(query, part).fetchall()
-    missing = np.setdiff1d(numbers, [number for number, _, _ in rows]).tolist()
-    if missing:
-        listed = ", ".join(map(str, missing[:20])) + (" …" if len(missing) > 20 else "")
-        raise DataError(f"{path}: has no image with the id {listed}", code="unknown-image")
     return vectors_of(rows, path, size, storage)
 
 

@@ -18,7 +18,7 @@ from eml.indexing.database import PATIENCE, Database
 from eml.indexing.embedding_rows import read_embeddings
 from eml.indexing.fingerprints import check_same_model, fingerprint_facts
 from eml.indexing.image_rows import OWN, to_frame
-from eml.indexing.reading import RowFilter, all_rows, check_all_rows, matching, read_rows
+from eml.indexing.reading import RowFilter, all_rows, check_all_rows, matching, read_rows, refuse_missing
 from eml.indexing.segment_files import DamagedSegmentError
 from eml.indexing.state import IndexState, Kind, read_fact, read_state
 from eml.indexing.store_info import StoreInfo, folder_bytes
@@ -187,6 +187,8 @@ class IndexReader:
         numbers = np.array(ids, np.int64).reshape(-1)
         with self.database.read() as connection:
             order, vectors = read_embeddings(connection, self.folder, self.size, self.storage, numbers)
+            missing = np.setdiff1d(numbers, order).tolist()
+            refuse_missing(connection, read_state(connection, self.folder), self.folder, missing)
         chosen = vectors[np.searchsorted(order, numbers)].astype(np.float32)
         return chosen if self.storage == "float32" else chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
 

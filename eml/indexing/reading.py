@@ -45,10 +45,19 @@ def read_rows(connection: sqlite3.Connection, state: IndexState, folder: Path, i
         cursor = connection.execute(f"SELECT {names} FROM images WHERE id IN ({marks})", part)
         rows |= {int(row[0] or 0): row for row in checked(cursor, state, folder)}
     missing = [number for number in numbers if number not in rows]
-    if missing:
-        listed = ", ".join(map(str, missing[:20])) + (" …" if len(missing) > 20 else "")
-        raise DataError(f"{folder}: has no image with the id {listed}", code="unknown-image")
+    refuse_missing(connection, state, folder, missing)
     return rows
+
+
+def refuse_missing(connection: sqlite3.Connection, state: IndexState, folder: Path, ids: Sequence[int]) -> None:
+    """Raise a DataError for ids that the index does not have, or has lost."""
+    if ids:
+        check_all_rows(connection, state, folder, 0)
+        lost = set(ids) - set(_unknown_ids(connection, np.array(ids, np.int64)))
+        if lost:
+            raise damaged(folder, f"the embeddings of {len(lost):,} images are not in its table, as of id {min(lost)}")
+        listed = ", ".join(map(str, ids[:20])) + (" …" if len(ids) > 20 else "")
+        raise DataError(f"{folder}: has no image with the id {listed}", code="unknown-image")
 
 
 def all_rows(connection: sqlite3.Connection, state: IndexState, folder: Path, after: int = 0) -> Iterator[Row]:
@@ -107,8 +116,11 @@ def check_all_rows(connection: sqlite3.Connection, state: IndexState, folder: Pa
 def check_sums(connection: sqlite3.Connection, state: IndexState, folder: Path) -> None:
     """Raise a DataError unless the table has the number of rows and the sum of checksums that the state says."""
     count, total = connection.execute("SELECT COUNT(*), SUM(checksum) FROM images NOT INDEXED").fetchone()
-    if count != state.images or (total or 0) % MODULUS != state.images_sum:
+    if count != state.images or not isinstance(total, int | None) or (total or 0) % MODULUS != state.images_sum:
         raise damaged(folder, f"its table has {count:,} images, not the {state.images:,} that eml wrote")
+    embeddings = connection.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0]
+    if embeddings != state.images:
+        raise damaged(folder, f"it has {embeddings:,} embeddings of {state.images:,} images")
 
 
 def matching(connection: sqlite3.Connection, state: IndexState, where: RowFilter) -> Ids:

@@ -129,8 +129,15 @@ def read_state(connection: sqlite3.Connection, path: Path) -> IndexState:
     return state
 
 
-def write_state(connection: sqlite3.Connection, state: IndexState) -> None:
-    """Write the state, with the checksum of the tables as they are now."""
+def write_state(connection: sqlite3.Connection, state: IndexState, path: Path) -> None:
+    """Write the state, with the checksum of the tables as they are now.
+
+    Raises:
+        DataError: Its segments have not as many images as it says: some of their embeddings could not be read.
+    """
+    in_segments = sum(record.rows for record in state.segments) - state.removed
+    if in_segments != state.images:
+        raise damaged(path, f"it has {in_segments:,} embeddings of {state.images:,} images")
     write_fact(connection, "state", replace(state, schema=schema_checksum(connection)).to_json())
 
 

@@ -85,7 +85,7 @@ class IndexStore(IndexReader):
                 write_fact(connection, "index", json.dumps(facts))
                 write_fact(connection, "fingerprint", json.dumps(fingerprint_facts(fingerprint)))
                 write_fact(connection, "calibration", json.dumps(calibration))
-                write_state(connection, IndexState())
+                write_state(connection, IndexState(), folder)
             database.close()
         return cls(folder, report=report)
 
@@ -100,7 +100,7 @@ class IndexStore(IndexReader):
     def calibration(self, value: Mapping[str, Any] | None) -> None:
         with self.database.write() as connection:
             write_fact(connection, "calibration", json.dumps(value, allow_nan=False))
-            write_state(connection, read_state(connection, self.folder).next())
+            write_state(connection, read_state(connection, self.folder).next(), self.folder)
 
     def add(
         self,

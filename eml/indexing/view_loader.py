@@ -137,5 +137,5 @@ def rewrite_segment(database: Database, facts: tuple[int, str], record: SegmentR
             removed=state.removed - len(gone),
             removed_sum=(state.removed_sum - ids_sum(gone)) % MODULUS,
         )
-        write_state(connection, state)
+        write_state(connection, state, database.folder)
     delete_segment(database.folder, record)
