@@ -79,6 +79,7 @@ TESTED_THROUGH = {
     "images/preprocess": "images/test_loading",
     "images/random": "images/test_loading",
     "images/source": "images/test_loading",
+    "indexing/engines": "indexing/test_graphs",
     "indexing/where_tokens": "indexing/test_where",
     "indexing/changes": "indexing/test_store",
     "indexing/database": "indexing/test_store",

@@ -17,6 +17,7 @@ from eml.errors import ConfigError
 from eml.indexing.database import PATIENCE, Database
 from eml.indexing.embedding_rows import read_embeddings
 from eml.indexing.fingerprints import check_same_model, fingerprint_facts
+from eml.indexing.graphs import SegmentGraphs
 from eml.indexing.image_rows import OWN, to_frame
 from eml.indexing.reading import RowFilter, all_rows, check_all_rows, matching, read_rows, refuse_missing
 from eml.indexing.segment_files import DamagedSegmentError
@@ -58,6 +59,7 @@ class IndexReader:
         self.created: str = facts["created"]
         self.eml_version: str = facts["eml_version"]
         self.views = ViewLoader(self.database, self.size, self.storage)
+        self.graphs = SegmentGraphs(self.database)
         self._checked = 0
         self.views.load()
 
@@ -123,12 +125,14 @@ class IndexReader:
         Args:
             queries: (Q, D) embeddings, of any length but 0.
             k: Neighbours of each query.
-            where: The images to search among; the neighbours are exactly the nearest of these.
-            engine: `exact`, or a faster one that may miss neighbours.
+            where: The images to search among; with `exact` the neighbours are exactly the nearest of these.
+            engine: `exact`, or a faster one, which may miss neighbours; their cosines are exact. Its graphs of the
+                segments are built in the first search, and kept under derived/.
             fingerprint: Facts of the model that made the queries; None does without a check.
 
         Raises:
             DataError: The queries do not fit the index, or the index is damaged.
+            ConfigError: The engine is unknown, or its package is not installed.
         """
         check_count(k)
         if engine not in get_args(SearchEngine):
@@ -137,7 +141,13 @@ class IndexReader:
         if fingerprint is not None:
             self.check_fingerprint(fingerprint)
         rows = query_rows(queries, self.size)
-        return self.views.answer(lambda: search_view(self._view(where), rows, k))
+
+        def answer() -> StoredNeighbours:
+            view = self._view(where)
+            graphs = None if engine == "exact" else self.graphs.of(engine, view.segments)
+            return search_view(view, rows, k, graphs)
+
+        return self.views.answer(answer)
 
     def tiles(self, where: RowFilter | None = None) -> Iterator[tuple[Ids, Tensor]]:
         """Yield ids (G,) and unit vectors (G, D) in float32 of all images, by id, in bounded memory."""
