@@ -10,8 +10,10 @@ from PIL import Image
 
 import eml
 from eml.dataset.table import Table
+from eml.images.augment import Augmenter
+from eml.images.crop import Crop
 from eml.inference.embed import Batching, embed_table
-from eml.inference.images import table_files
+from eml.inference.images import table_files, table_images
 
 
 class Repeated:
@@ -52,3 +54,19 @@ def test_a_cache_replaces_the_files(table: Table) -> None:
     source = Repeated(table, table.frame)
     embeddings = embed_table(model, table, table.frame, source=source)  # type: ignore[arg-type]
     torch.testing.assert_close(embeddings, embeddings[:1].expand(7, -1))
+
+
+def test_rows_with_boxes_are_cropped_as_in_training(table: Table) -> None:
+    """A row without a box is the whole image; a training crop that cuts nothing off has the pixels of an embedding."""
+    model = eml.load("timm:test_resnet", weights="none", image_size=32, device="cpu")
+    boxes = {"x_1": [4, None, 0], "y_1": [2, None, 0], "x_2": [40, None, 10], "y_2": [31, None, 40]}
+    frame = table.frame.iloc[:3].assign(**{name: pd.array(edges, "Int64") for name, edges in boxes.items()})
+    opened = [Image.open(table.root / name) for name in frame["file_name"]]
+    crops = [opened[0].crop((4, 2, 40, 31)), opened[1], opened[2].crop((0, 0, 10, 40))]
+    embeddings = embed_table(model, table, frame)
+    assert np.array_equal(embeddings.numpy(), model.embed(crops))
+    assert not np.allclose(embeddings[0], model.embed(opened[0]), atol=1e-3)
+    in_training = table_images(table, frame, model.preprocess, augmenter=Augmenter(crop=Crop(cut=0, aspect=1)))
+    pixels = in_training[0, 0, 0][0][0].permute(1, 2, 0).numpy()
+    inner = (slice(2, -2), slice(2, -2))  # at its border a random crop is resampled with what is beside it
+    assert np.array_equal(pixels[inner], model.preprocess(crops[0])[inner])
