@@ -111,6 +111,7 @@ TESTED_THROUGH = {
     "reports/suspects": "cli/test_clean",
     "retrieval/added_scores": "retrieval/reranking/test_k_reciprocal",
     "retrieval/arrays": "retrieval/test_search",
+    "retrieval/class_tiles": "retrieval/test_class_answers",
     "retrieval/label_errors/label_votes": "retrieval/label_errors/test_label_errors",
     "retrieval/label_errors/suspect_classes": "retrieval/label_errors/test_label_errors",
     "retrieval/label_errors/suspects": "cli/test_clean",

@@ -10,19 +10,14 @@ from eml.errors import CheckpointError
 from eml.files import digest
 from eml.json_files import read_json
 from eml.models.fingerprint import Fingerprint
+from eml.retrieval.answer_calibration import AnswerCalibration, CalibratedRate
 
-FORMAT = 2
+__all__ = ["CalibratedRate", "Calibration", "calibration_path", "read_calibration", "weights_digest"]
+
+FORMAT = 3
 NAME = "calibration.json"
 WEIGHTS = "model.safetensors"
 OLD_COUNTS = {"pictures": "images"}
-
-
-class CalibratedRate(Strict):
-    """A value with its 95 % interval over classes. null: there is no interval."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 class Calibration(Strict):
@@ -44,6 +39,7 @@ class Calibration(Strict):
             eml 0.1.0.
         fingerprint: Of the model that embedded the calibration set; null in files of eml 0.1.0, which knew no precision
             but float32 and no test-time augmentation.
+        answers: The probability of answers by classes, and when they are "unknown"; null in files of eml 0.1.0.
     """
 
     format: int = FORMAT
@@ -71,6 +67,7 @@ class Calibration(Strict):
     histogram_different: list[int]
     trained_on: dict[str, Any] | None = None
     fingerprint: Fingerprint | None = None
+    answers: AnswerCalibration | None = None
 
     def __repr__(self) -> str:
         images = f"{self.counts.get('images', 0):,} images"
