@@ -1,3 +1,6 @@
+// What is folded is printed too.
+addEventListener("beforeprint", () => document.querySelectorAll("details.more").forEach((each) => { each.open = true; }));
+
 document.querySelectorAll("button.copy").forEach((button) => {
   button.hidden = false;
   button.addEventListener("click", async () => {

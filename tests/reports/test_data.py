@@ -19,6 +19,7 @@ from eml.cli.app import main
 from eml.dataset.table import Table
 from eml.errors import OutputError
 from eml.reports.data import examine, write_page
+from eml.reports.data.class_sheet import choose_sheet
 from eml.reports.data.look_alikes import find_look_alikes
 from eml.reports.data.page import CLASHES, GROUPS, MEMBERS, shown_names
 from tests.reports.chromium import PROGRAM, Chromium
@@ -104,7 +105,11 @@ def test_the_page_shows_counts_names_and_thumbnails(root: Path, capsys: pytest.C
     assert f"class 1 0.png {EVIL} copy.png" in text or f"{EVIL} copy.png class 1 0.png" in text
     for step in told["suggestions"]:
         assert step["command"] in text
-    assert page.count('src="data:image/webp;base64,') == 3 + 2
+    sheet, _, look_alikes = page.partition('id="next"')
+    assert look_alikes.count('src="data:image/webp;base64,') == 3 + 2
+    assert (
+        sheet.count('src="data:image/webp;base64,') == 7 * 4 + 1 + 4 * 6 + 7
+    )  # the smallest but one of 1 image, whole
 
 
 def test_nothing_of_the_data_becomes_markup_and_nothing_is_loaded(
@@ -199,7 +204,7 @@ def test_an_image_that_broke_since_the_scan_is_shown_as_such(root: Path, capsys:
     reported(capsys, root / "dataset_info.csv")
     page = (root / "data_report.html").read_text(encoding="utf-8")
     assert "can no longer be read (not_an_image)" in page
-    assert page.count('src="data:image/webp;base64,') == 4
+    assert page.partition('id="next"')[2].count('src="data:image/webp;base64,') == 4
 
 
 def test_a_table_without_hashes_and_sizes_is_described_by_what_it_has(
@@ -257,7 +262,8 @@ def test_of_many_groups_the_largest_are_shown_and_the_others_counted(links: Path
     assert len(shown_names(report)) == (GROUPS - 1) * 2 + MEMBERS + 1 + 2 * CLASHES
     write_page(report, tmp_path / "page.html", command="eml report")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert page.count('src="data:image/webp;base64,') == len(shown_names(report))
+    look_alikes = page.partition('id="next"')[2]
+    assert look_alikes.count('src="data:image/webp;base64,') == len(shown_names(report))
     text = text_of(page)
     assert "a 40 images, 8 shown stays" in text
     assert "30 smaller groups are not shown" in text
@@ -346,8 +352,8 @@ def test_a_browser_shows_the_page_at_any_width_and_runs_nothing_of_the_datas(
                 assert browser.complaints == []
                 assert browser.evaluate(TOO_WIDE) == []
                 assert browser.evaluate(OVERLAPPING) == []
-                assert browser.evaluate("document.querySelectorAll('img').length") == 5
-                assert browser.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+                assert browser.evaluate("document.querySelectorAll('#next ~ section img').length") == 5
+                assert browser.evaluate("[...document.images].every(image => image.hidden || image.naturalWidth > 0)")
         assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 26)"
         commands = browser.evaluate("[...document.querySelectorAll('.command code')].map(each => each.textContent)")
         assert commands == [step["command"] for step in told["suggestions"]]
@@ -401,3 +407,40 @@ def test_a_side_that_is_the_same_in_all_images_is_one_number(tmp_path: Path) -> 
     assert main(["scan", str(tmp_path), "--report"]) == 0
     text = text_of((tmp_path / "data_report.html").read_text())
     assert "The shorter side is 50 to 64 pixels (median 57), the longer side 80. Sizes are" in text
+
+
+def test_the_contact_sheet_shows_every_class_and_the_smallest_whole() -> None:
+    sizes = {f"class {number:03}": 1 + number % 20 for number in range(300)}
+    rows = [{"label": label, "file_name": f"{label}/{at:02}"} for label, size in sizes.items() for at in range(size)]
+    sheet = choose_sheet(pd.DataFrame(rows[::-1]))
+    assert (len(sheet.classes), sheet.left_out, sheet.smallest) == (240, 60, [])  # of 1 image, which are whole anyway
+    assert (sheet.classes[0].label, sheet.classes[-1].label) == ("class 000", "class 299")
+    some = sheet.classes[-1]
+    assert (some.images, some.names) == (20, [f"class 299/{at:02}" for at in (0, 6, 13, 19)])
+    few = choose_sheet(pd.DataFrame([row for row in rows if row["label"] in ("class 004", "class 006", "class 019")]))
+    assert [(each.label, len(each.names)) for each in few.classes] == [
+        ("class 004", 4),
+        ("class 006", 4),
+        ("class 019", 4),
+    ]
+    assert [(each.label, len(each.names)) for each in few.smallest] == [("class 004", 5), ("class 006", 7)]
+    assert choose_sheet(pd.DataFrame(rows[10:15]).assign(label="a")).smallest == []  # the only one is not the smallest
+
+
+def test_many_classes_are_folded_on_the_page(links: Path) -> None:
+    random = np.random.default_rng(3)
+    rows = [row(number, f"class {number:02}", int(random.integers(2**63))) for number in range(66)]
+    report = examine(table_of(rows, links), dataset=links)
+    write_page(report, links / "data_report.html", command="eml report")
+    page = (links / "data_report.html").read_text(encoding="utf-8")
+    opened, _, folded = page.partition('id="next"')[0].partition(
+        '<details class="more"><summary>6 more classes</summary>'
+    )
+    assert (opened.count("<article>"), folded.count("<article>")) == (60, 6)
+
+
+def test_a_dataset_of_which_nothing_is_left_after_the_removals_has_a_page(links: Path) -> None:
+    report = examine(table_of([row(0, "both a", 7), row(0, "both b", 7)], links), dataset=links)
+    assert [step["command"] for step in report.to_json()["suggestions"]] == [
+        f"eml filter {links} --dedup --scope dataset"
+    ]

@@ -68,6 +68,8 @@ def choose_split(table: Table, groups: Indices | None = None) -> SplitChoice | N
         groups: (N,) numbers, as from `group_rows`, that the strategy `ratio` keeps on one side.
     """
     table, groups = _known(table, groups)
+    if table.frame.empty:
+        return None
     without_folds: SplitChoice | None = None
     for by, ratio in [*(("ratio", ratio) for ratio in RATIOS), ("alternate", None), ("counts", None)]:
         try:
@@ -96,6 +98,8 @@ def choose_folds(table: Table, groups: Indices | None = None) -> FoldChoice | No
         groups: (N,) numbers, as from `group_rows`.
     """
     table, groups = _known(table, groups)
+    if table.frame.empty:
+        return None
     for choice in _choices(table.frame):
         try:
             frame = add_folds(table, choice.k, by=choice.by, groups=groups)

@@ -9,16 +9,22 @@ from markupsafe import Markup
 from eml.dataset.sidecar import write_sidecar
 from eml.dataset.table import check_outputs
 from eml.files import whole_file
-from eml.images.thumbnails import Thumbnail, thumbnails
+from eml.images.thumbnails import LARGE, Thumbnail, thumbnails
 from eml.progress import Progress
 from eml.reports.charts import bar_chart, curve
+from eml.reports.data.class_sheet import OPEN, ClassSheet, choose_sheet
 from eml.reports.data.facts import DataFacts
 from eml.reports.data.look_alikes import Clash, DuplicateGroup
 from eml.reports.data.report import DataReport
 from eml.reports.rendering import dataset_title, render_page, share
 
 HERE = Path(__file__).parent
-GROUPS, MEMBERS, CLASHES = 24, 7, 48  # shown; the page counts the rest. 24 × 8 + 48 × 2 thumbnails are about 2 MB
+GROUPS, MEMBERS, CLASHES = (
+    24,
+    7,
+    48,
+)  # shown; the page counts the rest. 24 × 8 + 48 × 2 images of 320 pixels are about 4 MB
+SMALL = 128  # side of the contact sheet's images (pixels): 960 of them are about 3 MB
 
 REASONS = {
     "truncated": "The file ends before the image does: an interrupted copy or download. Fetch it again.",
@@ -62,11 +68,13 @@ def write_page(
     table = report.table
     inputs: Collection[Path] = table.inputs or ([table.path] if table.path and table.path.is_file() else [])
     replaced = check_outputs([path], inputs=inputs, overwrite=overwrite)
-    names = shown_names(report)
-    with progress("thumbnails", len(names)) if progress and names else nullcontext() as advance:
-        images = thumbnails(table.root, names, advance)
+    names, sheet = shown_names(report), choose_sheet(table.known.frame)
+    small_names = sorted(set(sheet.names()))
+    with progress("thumbnails", len(names) + len(small_names)) if progress else nullcontext() as advance:
+        images = thumbnails(table.root, names, advance, LARGE)
+        small = thumbnails(table.root, small_names, advance, SMALL)
     with whole_file(path) as temporary:
-        temporary.write_text(render(report, images), encoding="utf-8")
+        temporary.write_text(render(report, images, sheet, small), encoding="utf-8")
         write_sidecar(path, temporary, command=command, root=table.root, inputs=inputs, notes=None)
     return replaced
 
@@ -82,15 +90,17 @@ def shown_clashes(report: DataReport) -> list[Clash]:
 
 
 def shown_names(report: DataReport) -> list[str]:
-    """Return the file names of the images that the page shows."""
+    """Return the file names of the look-alikes that the page shows."""
     rows = [row for clash in shown_clashes(report) for row in clash.rows]
     for group in shown_groups(report):
         rows += [group.kept, *(duplicate.row for duplicate in group.duplicates[:MEMBERS])]
     return sorted(set(report.table.frame["file_name"].iloc[rows]))
 
 
-def render(report: DataReport, images: dict[str, Thumbnail]) -> str:
-    """Return the HTML of the page, with thumbnails by file name."""
+def render(
+    report: DataReport, images: dict[str, Thumbnail], sheet: ClassSheet, sheet_images: dict[str, Thumbnail]
+) -> str:
+    """Return the HTML of the page, with thumbnails by file name: of look-alikes, and of the contact sheet."""
     return render_page(
         HERE,
         filters={"megabytes": _megabytes, "expected": _expected},
@@ -103,6 +113,9 @@ def render(report: DataReport, images: dict[str, Thumbnail]) -> str:
         members=MEMBERS,
         names=report.table.frame["file_name"].tolist(),
         thumbnails=images,
+        sheet=sheet,
+        sheet_images=sheet_images,
+        open_classes=OPEN,
         reasons=REASONS,
         states=STATES,
     )

@@ -1,6 +1,3 @@
-// What is folded is printed too.
-addEventListener("beforeprint", () => document.querySelectorAll("details.more").forEach((each) => { each.open = true; }));
-
 const map = document.getElementById("map");
 if (map) {
   const { points, planes, classes, names, images, symbols, coloured: largest } = JSON.parse(document.getElementById("map-data").textContent);
