@@ -25,8 +25,8 @@ class SuspectsConfig(CommandConfig):
     An image is suspect when the images most similar to it have another label, by the embeddings of a network that has
     not been trained on it. Writes suspects.csv (most probable first, with the suggested label), ambiguous.csv (between
     two classes, or near to nothing), suspect_classes.csv (classes that are one class, or of which a part belongs to
-    another) and suspects.html (with the images). Delete the lines of suspects.csv whose label is right, then run
-    eml filter --exclude suspects.csv. No image is touched.
+    another) and suspects.html (with the images). Tick on the page what is wrong, save the list and give it to
+    eml filter --exclude. No image is touched.
     """
 
     source: Annotated[
@@ -133,7 +133,15 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
     # Without inputs: a table filtered by the list is not out of date because the network was trained again.
     write_tables(dict(zip(paths, tables, strict=False)), command=line, root=root, overwrite=config.overwrite)
     write_page(
-        findings, root, paths[-1], top=config.top, command=line, caution=overlap.caution(), progress=caller.progress
+        findings,
+        root,
+        paths[-1],
+        top=config.top,
+        command=line,
+        filter_command=_filter_command(root.absolute()) or "eml filter DATASET",
+        table=paths[0],
+        caution=overlap.caution(),
+        progress=caller.progress,
     )
     return SuspectsResult(
         source=path,
@@ -146,13 +154,24 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
 
 
 def _next_command(root: Path, suspects_table: Path) -> str | None:
-    """Return the command that leaves the suspects out; one that filtered the dataset before is repeated with them."""
+    """Return the command that leaves the suspects out; None where the dataset has no table of its own."""
+    exclude = shlex.join(["--exclude", str(suspects_table)])
+    command = _filter_command(root)
+    return None if command is None else command if exclude in command else f"{command} {exclude}"
+
+
+def _filter_command(root: Path) -> str | None:
+    """Return the command that filtered the dataset before, to be repeated with a list to exclude, else a plain one.
+
+    Args:
+        root: The dataset, as the command is to name it; None is returned where it has no table of its own.
+    """
     from eml.dataset.sidecar import read_sidecar
 
-    exclude = shlex.join(["--exclude", str(suspects_table)])
     sidecar = read_sidecar(root / "dataset_info_filtered.csv")
-    if sidecar is not None and sidecar.command.startswith("eml filter ") and exclude not in sidecar.command:
-        return f"{sidecar.command} {exclude}"
-    if (root / "dataset_info.csv").exists():
-        return f"{shlex.join(['eml', 'filter', str(root)])} {exclude}"
-    return None
+    if sidecar is not None and sidecar.command.startswith("eml filter "):
+        words = shlex.split(sidecar.command)
+        named = [place for place, word in enumerate(words) if Path(word).resolve() == root.resolve()]
+        if named or not root.is_absolute():
+            return shlex.join(str(root) if place in named else word for place, word in enumerate(words))
+    return shlex.join(["eml", "filter", str(root)]) if (root / "dataset_info.csv").exists() else None

@@ -1,7 +1,9 @@
 """From embeddings to the list of suspects, the page that shows them, and the table without them."""
 
+import html
 import json
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from eml.cli.app import main
+from tests.reports.chromium import PROGRAM, Chromium
 
 pytestmark = pytest.mark.slow
 
@@ -184,3 +187,73 @@ def test_embeddings_that_tell_nothing_apart_are_told(tmp_path: Path, capsys: pyt
     assert "of the images are suspects: more likely these embeddings do not tell the classes apart" in (
         " ".join(capsys.readouterr().err.split())
     )
+
+
+class Ticks(HTMLParser):
+    """The tick boxes of a page, and its commands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes: list[dict[str, str | None]] = []
+        self.command: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "input":
+            self.boxes.append(given)
+        self.command = given.get("data-command", self.command)
+
+
+def test_the_page_has_a_tick_box_for_each_suspect_and_whole_commands(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = run.parent / "images"
+    eml(capsys, "scan", root)
+    assert main(["filter", str(root), "--min-size", "5"]) == 0
+    capsys.readouterr()
+    eml(capsys, "suspects", run)
+    page = (run / "suspects.html").read_text()
+    ticks = Ticks()
+    ticks.feed(page)
+    listed = pd.read_csv(run / "suspects.csv")
+    boxes = [(box["data-file_name"], box["data-label"], box["data-suggested_label"]) for box in ticks.boxes[:2]]
+    assert boxes == list(listed[["file_name", "label", "suggested_label"]].itertuples(index=False, name=None))
+    assert ticks.command == f"eml filter {root} --min-size 5"  # the filter of before, to be repeated
+    assert f"{ticks.command} --exclude {run / 'suspects.csv'}" in html_text(page)
+
+
+def html_text(page: str) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", "", page))
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_what_is_ticked_with_the_keyboard_is_saved_as_a_list_that_filter_takes(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = 'lime/a "quoted", <b>.png'
+    (run.parent / "images" / "lemon" / "1.png").rename(run.parent / "images" / evil)
+    saved = dict(np.load(run / "out_of_fold.npz", allow_pickle=True))
+    saved["file_name"] = np.where(saved["file_name"] == "lemon/1.png", evil, saved["file_name"])
+    np.savez(run / "out_of_fold.npz", **saved)
+    eml(capsys, "suspects", run)
+    key = "new KeyboardEvent('keydown', {key: 'NAME', bubbles: true, cancelable: true})"
+    with Chromium() as browser:
+        browser.open(run / "suspects.html", width=390)
+        browser.evaluate("URL.createObjectURL = (blob) => { window.saved = blob; return 'data:,'; }")
+        assert browser.evaluate("document.querySelector('.save').disabled")
+        browser.evaluate("document.querySelector('input.pick').focus()")
+        for name in ("Enter", "ArrowDown", "ArrowUp", "Enter", "ArrowDown", "Enter", "ArrowUp", "Enter"):
+            browser.evaluate(f"document.activeElement.dispatchEvent({key.replace('NAME', name)})")
+        assert browser.evaluate("document.querySelector('.picked b').textContent").startswith("2 of ")
+        browser.evaluate("document.querySelector('.save').click()")
+        text = browser.evaluate("window.saved.text()")
+        assert "--exclude ~/Downloads/exclude-2" in browser.evaluate("document.querySelector('.exclude').textContent")
+        assert browser.complaints == []
+    (run / "exclude.csv").write_text(text)
+    assert sorted(pd.read_csv(run / "exclude.csv")["file_name"]) == ["lemon/7.png", evil]
+    frame = pd.read_csv(run.parent / "images" / "table.csv").replace("lemon/1.png", evil)
+    frame.to_csv(run.parent / "images" / "table.csv", index=False)
+    table = run.parent / "images" / "table.csv"
+    filtered = eml(capsys, "filter", table, "--exclude", run / "exclude.csv", "--out", run.parent)
+    assert filtered["removed"] == {"excluded": 2}

@@ -33,9 +33,7 @@ def show(result: SuspectsResult) -> None:
     if caution := result.trained_on.caution():
         (console.warn if result.trained_on.images else console.say)(caution)
     if len(findings.wrong):
-        console.say(
-            f"look at {result.written[-1]} and delete the lines of suspects.csv whose label is right, then go on"
-        )
+        console.say(f"look at {result.written[-1]}: tick what is wrong, save the list, and run the command it shows")
 
 
 terminal = Terminal(suspects, show)

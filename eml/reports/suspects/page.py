@@ -1,5 +1,6 @@
 """The page of probable label errors: one HTML file."""
 
+import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from eml.dataset.sidecar import write_sidecar
 from eml.files import whole_file
-from eml.images.thumbnails import Thumbnail, thumbnails
+from eml.images.thumbnails import LARGE, Thumbnail, thumbnails
 from eml.progress import Progress
 from eml.reports.rendering import dataset_title, render_page
 from eml.retrieval.label_errors import Suspects, describe_neighbours
@@ -17,7 +18,6 @@ HERE = Path(__file__).parent
 BESIDE = 3  # images of each of the two labels
 PAIRS, PART = 12, 4  # classes shown; images of a class, or of its part
 AMBIGUOUS = 24
-SIDE = 112  # pixels of a thumbnail: a row holds seven
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ def write_page(
     *,
     top: int,
     command: str,
+    filter_command: str,
+    table: Path,
     caution: str = "",
     progress: Progress | None = None,
 ) -> None:
@@ -80,8 +82,10 @@ def write_page(
         suspects: The label errors to show.
         root: The folder of the images.
         path: The HTML file to write.
-        top: How many probable label errors to show, each with six other images: about 25 kB.
+        top: How many probable label errors to show, each with six other images: about 100 kB.
         command: The command line that the sidecar records.
+        filter_command: The command that a list to exclude is given to.
+        table: suspects.csv, which the page's command names.
         caution: What to know of the network that judges; nothing is shown where it is empty.
         progress: Reports the progress of the thumbnails.
     """
@@ -94,14 +98,21 @@ def write_page(
     file_names = suspects.images.file_names
     names = sorted({str(file_names[row]) for row in page.rows()})
     with progress("thumbnails", len(names)) if progress and names else nullcontext() as advance:
-        images = thumbnails(root, names, advance, SIDE)
-    html = _render(suspects, page, root, images, caution)
+        images = thumbnails(root, names, advance, LARGE)
+    html = _render(suspects, page, root, images, caution, (filter_command, str(table.absolute())))
     with whole_file(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
         write_sidecar(path, temporary, command=command, root=root, inputs=[], notes=None)
 
 
-def _render(suspects: Suspects, page: SuspectsPage, root: Path, images: dict[str, Thumbnail], caution: str) -> str:
+def _render(
+    suspects: Suspects,
+    page: SuspectsPage,
+    root: Path,
+    images: dict[str, Thumbnail],
+    caution: str,
+    commands: tuple[str, str],
+) -> str:
     def suggested(row: int) -> str | None:
         label = suspects.errors.suggested[row]
         return str(suspects.names[label]) if label >= 0 else None
@@ -122,6 +133,9 @@ def _render(suspects: Suspects, page: SuspectsPage, root: Path, images: dict[str
         names=suspects.images.file_names.tolist(),
         labels=suspects.images.labels.tolist(),
         suggested=suggested,
+        scores=[f"{score:.4f}" for score in suspects.errors.score],
+        filter_command=commands[0],
+        suspects_table=shlex.quote(commands[1]),
         outliers=set(suspects.outliers.tolist()),
         thumbnails=images,
         caution=caution,
