@@ -424,7 +424,7 @@ def embed(
     precision: Literal["float32", "bfloat16"] = ...,
     tta: Literal["none", "flip"] = ...,
     batch_size: int = ...,
-    workers: int = ...,
+    workers: int | None = ...,
     device: str = ...,
     overwrite: bool = ...,
     progress: Progress | bool | None = None,

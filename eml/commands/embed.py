@@ -37,7 +37,6 @@ from eml.commands.options import (
     StripPrefix,
     Views,
     Weights,
-    Workers,
     class_level_of,
     column_map,
     note_workers,
@@ -53,6 +52,9 @@ if TYPE_CHECKING:
     from eml.inference.image_list import ImageList
     from eml.inference.model import Model
     from eml.models.fingerprint import Fingerprint
+
+
+MOST_WORKERS = 16  # that are started unasked
 
 
 class EmbedConfig(CommandConfig):
@@ -103,7 +105,14 @@ class EmbedConfig(CommandConfig):
     precision: Precision = "float32"
     tta: Views = "none"
     batch_size: BatchSize = 64
-    workers: Workers = 0
+    workers: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Processes that decode images, at most 4 for each core; 0: the command's own. Default: 0 on a "
+            "CPU, which computes meanwhile; beside a GPU one for each core, at most 16.",
+        ),
+    ] = None
     device: Device = "auto"
     overwrite: Overwrite = False
 
@@ -240,11 +249,20 @@ def _compute(
     return embed_images(
         model,
         images,
-        batching=Batching(config.batch_size, config.workers, processes),
+        batching=Batching(config.batch_size, _workers(config, model, processes), processes),
         reuse=store,
         progress=caller.progress,
         report=caller.note,
     )
+
+
+def _workers(config: EmbedConfig, model: Model, processes: Processes) -> int:
+    """Return the worker processes of each process: as set, else as many as help."""
+    from eml.threads import cores
+
+    if config.workers is not None or model.device.type == "cpu":
+        return config.workers or 0
+    return min(MOST_WORKERS, max(1, cores() // processes.local_world))
 
 
 def _finish(
@@ -258,7 +276,11 @@ def _finish(
     if embedded.reused:
         caller.note(f"{embedded.reused:,} of {len(embedded):,} images were embedded before")
     if count := len(embedded.errors):
-        text = "1 image cannot be read and is" if count == 1 else f"{count:,} images cannot be read and are"
+        text = (
+            "1 file cannot be read as an image and is"
+            if count == 1
+            else f"{count:,} files cannot be read as images and are"
+        )
         caller.warn(f"{text} left out; see {output.errors}")
     return EmbedResult(
         out=output.path,
@@ -282,5 +304,6 @@ def _next_command(output: EmbeddingsOutput, embedded: EmbeddedImages) -> str | N
     counts = labels.value_counts()
     if (labels == "").any() or len(counts) < 2 or counts.max() < 2:
         return None
-    words = ["eml", "evaluate", str(output.path)]
-    return shlex.join([*words, *(["--data", str(output.table)] if output.table else [])])
+    results = output.path.with_name(f"{output.path.stem}_evaluation")
+    table = ["--data", str(output.table)] if output.table else []
+    return shlex.join(["eml", "evaluate", str(output.path), *table, "--out", str(results)])

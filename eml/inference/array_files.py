@@ -159,13 +159,18 @@ def _read_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
     names = [str(name) for name in table.column_names]
     if len(set(names)) < len(names):
         raise array_error(f"{path}: has columns of the same name: {', '.join(sorted(names))[:200]}")
+    fixed = _fixed_lists(table)
+    if fixed is not None:
+        table = table.drop_columns(["embedding"])
     try:
         frame = table.to_pandas(ignore_metadata=True)
     except (pyarrow.ArrowException, TypeError, KeyError, AttributeError) as error:
         raise ValueError(str(error)) from error
     for name in frame.select_dtypes("category"):
         frame[name] = frame[name].astype(object)
-    if "embedding" in frame:
+    if fixed is not None:
+        embeddings = fixed
+    elif "embedding" in frame:
         embeddings = _stack(path, frame.pop("embedding"))
     else:
         names = _dimension_columns(path, names)
@@ -174,6 +179,22 @@ def _read_parquet(path: Path) -> tuple[Array, dict[str, Array]]:
         embeddings = frame[names].to_numpy(np.float32)
         frame = frame.drop(columns=names)
     return embeddings, {str(name): frame[name].to_numpy() for name in frame}
+
+
+def _fixed_lists(table: Any) -> Array | None:
+    """Return a column `embedding` of lists that are of one length by its type, as `eml embed` writes it, at once."""
+    from pyarrow import types
+
+    if "embedding" not in table.column_names:
+        return None
+    column = table["embedding"].combine_chunks()
+    if not types.is_fixed_size_list(column.type) or not types.is_floating(column.type.value_type):
+        return None
+    values = column.flatten()
+    if column.null_count or values.null_count or not len(column):
+        return None  # named row by row
+    array: Array = values.to_numpy(zero_copy_only=False)
+    return array.reshape(len(column), -1)
 
 
 def _stack(path: Path, lists: "pd.Series[Any]") -> Array:

@@ -86,11 +86,10 @@ class EmbeddedImages:
             absent = file_problems(images.frame["file_name"], table.root, list(images.frame["label"]))
             if absent and absent[0][0] < 0:
                 raise DataError(at_lines(table.path, absent))
-        first = self.errors.iloc[0]
-        count = f"none of its {len(self.errors):,} images" if len(self.errors) > 1 else "the image"
-        why = f"{first['detail']} ({first['reason']})"
-        where = f"; the first: {first['file_name']}" if len(self.errors) > 1 else ""
-        text = f"{images.name}: {count} can{'' if len(self.errors) > 1 else 'not'} be read{where}: {why}"
+        first, several = self.errors.iloc[0], len(self.errors) > 1
+        count = f"none of the {len(self.errors):,} files is an image that can be read" if several else "cannot be read"
+        where = f"; the first: {first['file_name']}" if several else ""
+        text = f"{images.name}: {count}{where}: {first['detail']} ({first['reason']})"
         raise DataError(text, code="no-images", parameter="images")
 
 

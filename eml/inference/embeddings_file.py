@@ -18,6 +18,7 @@ from torch import Tensor
 
 from eml.dataset.columns import FLAGS, has_query_gallery, parse_columns, query_or_gallery_rows
 from eml.dataset.problems import SHOWN, RowProblems, and_more, path_problems
+from eml.dataset.sidecar import usable_root
 from eml.dataset.table import Table
 from eml.errors import DataError, Problem
 from eml.files import whole_file
@@ -58,7 +59,7 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
         table = replace(table, frame=table.frame[query_or_gallery_rows(table.frame)].reset_index(drop=True))
         _refuse_directionless(path, values, table.frame["file_name"])
         return table, values
-    if "label" not in columns:
+    if "label" not in columns or _is_blank(columns["label"]):
         raise DataError(
             f"{path}: has no labels, so it is unknown which embeddings are of one class; give the table of their "
             "images as `data`",
@@ -67,7 +68,21 @@ def read_embeddings(path: Path, table: Table | None = None) -> tuple[Table, Tens
         )
     frame = _build_frame(path, columns)
     _refuse_directionless(path, values, frame["file_name"])
-    return Table(frame, path.parent, path), values
+    return Table(frame, _root(path), path), values
+
+
+def _is_blank(column: Array) -> bool:
+    """Return whether no value says anything, as in the labels of images without any."""
+    return bool((pd.isna(column) | (column.astype(str) == "")).all())
+
+
+def _root(path: Path) -> Path:
+    """Return the folder of the images: as `eml embed` wrote it beside the file, else the file's own."""
+    try:
+        root, _ = usable_root(path)
+    except DataError:  # the file may be from elsewhere; its images are not looked at
+        root = None
+    return root or path.parent
 
 
 def _build_frame(path: Path, columns: dict[str, Array]) -> pd.DataFrame:

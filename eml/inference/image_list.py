@@ -129,7 +129,12 @@ def _of_table(
     if class_level is not None:
         text = f"`class_level` goes with a folder, and {path} is a table, which has the labels"
         raise DataError(text, code="conflicting-settings", parameter="class_level")
-    table = read_current_table(path, root, columns=columns, check_files=False, needs_labels=False, report=report)
+
+    def tell(line: str) -> None:
+        if not line.endswith(": embedding"):  # a file of embeddings has them in a column that is no text, as it should
+            report(line)
+
+    table = read_current_table(path, root, columns=columns, check_files=False, needs_labels=False, report=tell)
     return ImageList(table.frame, table.root, str(path), table=table)
 
 

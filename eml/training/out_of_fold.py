@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.image_root import is_own_root, present_root
 from eml.dataset.problems import file_problems
+from eml.dataset.sidecar import recorded_notes
 from eml.dataset.table import Table
 from eml.dataset.unknown_label import with_unknown_label
 from eml.errors import DataError
@@ -16,6 +17,7 @@ from eml.evaluation.outputs import EMBEDDINGS, METRICS
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
 from eml.files import is_path
 from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
+from eml.inference.embeddings_output import FINGERPRINT
 from eml.json_files import read_json
 from eml.retrieval.label_errors import LabelledEmbeddings
 from eml.training.cross_validation import FOLDS, OUT_OF_FOLD
@@ -29,7 +31,7 @@ def read_embedded(
     Args:
         source: The folder of a cross-validation, or a file with embeddings, label, file_name and, when several networks
             computed the embeddings, fold.
-        root: The folder of the images; None: as the run recorded it, else the file's folder.
+        root: The folder of the images; None: as the run or `eml embed` recorded it, else the file's folder.
         one_network: All embeddings are of one network, whatever fold says.
         unknown_label: The label of images of unknown identity, which are left out: no class is right for them.
 
@@ -60,11 +62,12 @@ def read_embedded(
     frame = table.frame
     if not has_file_names(frame):
         raise DataError(f"{path}: has no column file_name, so the images cannot be found", code="missing-column")
-    root = root or _recorded_root(path) or path.parent
+    root = root or _recorded_root(path) or table.root
     missing = file_problems(frame["file_name"], root)
     if problems := [text for row, text in missing if row < 0]:
         raise DataError([f"{path}: {text}" for text in problems], code="missing-image", parameter="root")
-    spaces = None if one_network or "fold" not in frame else _spaces(path, table)
+    single = one_network or "fold" not in frame or FINGERPRINT in recorded_notes(path)  # `eml embed` has one model
+    spaces = None if single else _spaces(path, table)
     names, labels = (frame[column].to_numpy(object) for column in ("file_name", "label"))
     return path, root, LabelledEmbeddings(embeddings, names, labels, spaces)
 

@@ -19,6 +19,7 @@ import yaml
 import eml
 from eml.cli.app import main
 from eml.errors import ConfigError, DataError, EmlError, OutputError
+from eml.training.out_of_fold import read_embedded
 
 MODEL: dict[str, Any] = {"checkpoint": "timm:test_resnet", "weights": "none", "image_size": 32, "device": "cpu"}
 
@@ -34,14 +35,25 @@ def test_a_folder_becomes_a_file_that_evaluate_reads(images: Path, tmp_path: Pat
     assert (result.images, result.computed, result.reused, result.size) == (24, 24, 0, 96)
     assert result.written == (out, tmp_path / "x_errors.csv")
     assert result.errors["reason"].tolist() == ["not_an_image"]
-    assert result.messages == (f"1 image cannot be read and is left out; see {tmp_path / 'x_errors.csv'}",)
-    assert result.next_command == f"eml evaluate {out}"
+    assert result.messages == (f"1 file cannot be read as an image and is left out; see {tmp_path / 'x_errors.csv'}",)
+    assert result.next_command == f"eml evaluate {out} --out {tmp_path / 'x_evaluation'}"
     assert repr(result) == f"EmbedResult({out}: 24 × 96, 1 unreadable)"
     evaluated = eml.evaluate(str(out), out=tmp_path / "e", report=False).results[0]
     again = eml.evaluate(
         MODEL["checkpoint"], data=eml_table(images), out=tmp_path / "f", report=False, **timm_options()
     )
     assert evaluated.metrics == pytest.approx(again.results[0].metrics, abs=1e-6)
+
+
+def test_suspects_finds_the_images_and_knows_that_they_are_of_one_network(images: Path, tmp_path: Path) -> None:
+    eml.scan(images)
+    eml.kfold(images, k=2, out=tmp_path)
+    result = eml.embed(images=tmp_path / "folds.csv", out=tmp_path / "x.parquet", **MODEL)
+    assert "fold" in rows(result.out)
+    _, root, embedded = read_embedded(result.out)
+    assert root == images
+    assert embedded.spaces is None
+    eml.suspects(result.out, out=tmp_path / "suspects")
 
 
 def eml_table(images: Path) -> Path:

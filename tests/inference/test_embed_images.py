@@ -126,8 +126,11 @@ def test_a_file_with_other_bytes_than_its_content_is_never_embedded(model: Model
 
 def test_that_no_image_can_be_read_is_an_error(model: Model, photos: Path, tmp_path: Path) -> None:
     for names, message in (
-        ([photos / "b/empty.png"], "the image cannot be read: 0 bytes (empty)"),
-        ([photos / "b/empty.png", photos / "a/00a.png"], "none of its 2 images can be read; the first: "),
+        ([photos / "b/empty.png"], "empty.png: cannot be read: 0 bytes (empty)"),
+        (
+            [photos / "b/empty.png", photos / "a/00a.png"],
+            "none of the 2 files is an image that can be read; the first: ",
+        ),
     ):
         images = list_images(names)
         with pytest.raises(DataError) as caught:

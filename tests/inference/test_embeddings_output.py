@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
 
 from eml.dataset.table import Table
-from eml.errors import OutputError
+from eml.errors import DataError, OutputError
 from eml.files import digest
 from eml.images.preprocess import Preprocess
 from eml.inference.embed_images import EmbeddedImages
@@ -94,6 +95,31 @@ def test_parquet_is_plain_and_says_of_which_model_it_is(tmp_path: Path) -> None:
     assert facts["fingerprint"]["digest"] == "a" * 32
     assert facts["eml_version"]
     assert b"pandas" not in table.schema.metadata
+
+
+def test_images_without_any_label_are_told_in_a_line_and_those_with_are_found_by_their_root(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "x"
+    photos.mkdir()
+    for suffix in (".parquet", ".npz"):
+        for label in ("", "a"):
+            images = EmbeddedImages(EMBEDDINGS, FRAME.assign(label=label), NO_ERRORS, 0, 3, 1.0, FINGERPRINT)
+            output = EmbeddingsOutput(out.with_suffix(suffix))
+            output.write(images, ImageList(FRAME, photos), command="eml embed")
+            if label:
+                assert read_embeddings(output.path)[0].root == photos
+                continue
+            with pytest.raises(DataError) as caught:
+                read_embeddings(output.path)
+            assert [problem.code for problem in caught.value.problems] == ["missing-labels"]
+
+
+def test_a_fixed_size_list_with_holes_is_refused_row_by_row(tmp_path: Path) -> None:
+    values = pyarrow.array([[1.0, 2.0], None, [3.0, None]], pyarrow.list_(pyarrow.float32(), 2))
+    for rows, message in ((values[:2], "1 of 2 rows have no embedding"), (values[2:], "NaN, infinite or zero")):
+        table = pyarrow.table({"embedding": rows, "label": ["a"] * len(rows)})
+        pyarrow.parquet.write_table(table, tmp_path / "e.parquet")
+        with pytest.raises(DataError, match=message):
+            read_embeddings(tmp_path / "e.parquet")
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npz", ".npy"])
