@@ -383,6 +383,7 @@ def calibrate(
     pair_far: float | None = ...,
     precision: float | None = ...,
     strict: bool = ...,
+    unknown_share: float = ...,
     root: str | Path | None = ...,
     file_column: str | None = ...,
     label_column: str | None = ...,

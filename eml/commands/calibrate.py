@@ -38,7 +38,9 @@ class CalibrateConfig(CommandConfig):
     For one goal: `far` to turn away images of classes that are not in the gallery, `pair_far` to say whether two
     images are of one class, `precision` to trust the answers that are accepted. The threshold is chosen so that other
     classes than these keep to the goal on average; each half of the classes is checked with the threshold of the other
-    half. Writes calibration.json into the checkpoint folder. It holds for the precision and the test-time augmentation
+    half. Fits the probability that an answer is right, too, which an index fits again to its own classes. Writes
+    calibration.json and calibration_embeddings.npz into the checkpoint folder. They hold for the precision and the
+    test-time augmentation
     that it was made with.
     """
 
@@ -56,6 +58,13 @@ class CalibrateConfig(CommandConfig):
     strict: bool = Field(
         False, description="Take the upper end of the threshold's 95 % interval: the goal is kept more often."
     )
+    unknown_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of the queries in use whose class is not in the gallery, as the probability of an answer "
+        "assumes.",
+    )
     root: Annotated[PathField | None, Field(description="Folder that the table's file names start from.")] = None
     file_column: FileColumn = None
     label_column: LabelColumn = None
@@ -68,7 +77,7 @@ class CalibrateConfig(CommandConfig):
     unknown_label: UnknownLabel = None
     plot: Annotated[
         PathField | None,
-        Field(description="Draw the histograms of the similarities with the threshold, a PNG."),
+        Field(description="Draw what the goal is about, the threshold, and the reliability of answers: a PNG."),
     ] = None
     embed_precision: Precision = "float32"
     tta: Views = "none"

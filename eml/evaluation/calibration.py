@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.pipeline import table_to_evaluate
 from eml.dataset.table import Table
-from eml.errors import ConfigError, OutputError
+from eml.errors import ConfigError, DataError, OutputError
 from eml.evaluation.checkpoint_label import with_checkpoint_label
 from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
@@ -23,15 +25,21 @@ from eml.inference.load import TIMM, load
 from eml.inference.model import Model
 from eml.json_files import is_json_with
 from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
+from eml.models.calibration_images import write_calibration_images
 from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.pointers import find_checkpoint
 from eml.progress import Progress, Report, no_progress
+from eml.retrieval.answer_calibration import FAR, UNKNOWN_SHARE, AnswerCalibration
+from eml.retrieval.answers.fitting import fit_answers
+from eml.retrieval.answers.gallery_samples import few_of_each
+from eml.retrieval.answers.samples import SCORINGS, sample_open_set
 from eml.retrieval.statistics import CONFIDENCE, Estimate, as_pair
 from eml.retrieval.verification import (
     BINS,
     RESAMPLES,
     SEED,
     Goal,
+    OpenSet,
     ThresholdCalibration,
     calibrate,
     refuse_hopeless,
@@ -49,6 +57,7 @@ class CalibrationOptions:
         pair_far: The goal: share of pairs of different classes that may be accepted.
         precision: The goal: share of accepted answers that must be right.
         strict: Whether to take the upper end of the threshold's interval.
+        unknown_share: Share of the queries in use whose class is not in the gallery, for the probability of answers.
         root: The folder that the table's file names start from.
         columns: How a table of the user's own is read.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
@@ -69,6 +78,7 @@ class CalibrationOptions:
     pair_far: float | None = None
     precision: float | None = None
     strict: bool = False
+    unknown_share: float = UNKNOWN_SHARE
     root: Path | None = None
     columns: ColumnMap = AS_NAMED
     leave_out_same: str | None = None
@@ -180,9 +190,14 @@ def calibrate_checkpoint(
     batching = Batching(options.batch_size, options.workers)
     with progress("embedding", len(retrieval.frame)) as advance:
         embeddings = embed_table(model, table, retrieval.frame, batching=batching, progress=advance)
-    calibrated = calibrate(retrieval.open_set(embeddings), goal, strict=options.strict, seed=options.random_seed)
+    data = retrieval.open_set(embeddings)
+    calibrated = calibrate(data, goal, strict=options.strict, seed=options.random_seed)
+    answers, notes = _calibrate_answers(data, goal, options)
     overlap = OverlapCounter(report=report).count(model.trained_on, table, retrieval.frame)
     calibration = _describe(calibrated, options, model, table, retrieval).with_trained_on(overlap.facts())
+    digest = _keep_images(folder, embeddings, retrieval, options.random_seed)
+    update = {"answers": answers, "notes": calibration.notes + notes, "images_digest": digest}
+    calibration = calibration.model_copy(update=update)
     write_json(path, calibration.model_dump(mode="json"))
     return CalibrationResult(options.checkpoint, path, replaced, calibration, overlap)
 
@@ -238,7 +253,29 @@ def _describe(
         histogram_edges=[round(float(edge), 2) for edge in BINS],
         histogram_same=calibrated.same.tolist(),
         histogram_different=calibrated.different.tolist(),
+        histogram_known=calibrated.known.tolist(),
+        histogram_unknown=calibrated.unknown.tolist(),
     )
+
+
+def _calibrate_answers(
+    data: OpenSet, goal: Goal, options: CalibrationOptions
+) -> tuple[AnswerCalibration | None, list[str]]:
+    """Return the calibration of answers by the set itself, or None with a note where it has too few classes."""
+    far, seed = goal.value if goal.kind == "far" else FAR, options.random_seed
+    try:
+        samples = [sample_open_set(data, scoring, seed) for scoring in SCORINGS]
+        return fit_answers(samples, far=far, unknown_share=options.unknown_share, seed=seed), []
+    except DataError as error:
+        return None, [f"answers get no probability: {error}"]
+
+
+def _keep_images(folder: Path, embeddings: Tensor, retrieval: RetrievalSet, seed: int) -> str:
+    """Keep the embeddings of a part of the images of known identity in the checkpoint, for indexes to calibrate by."""
+    known = np.flatnonzero(retrieval.known)
+    rows = known[few_of_each(retrieval.labels[known], np.random.default_rng(seed))]
+    labels = retrieval.frame["label"].to_numpy(str)[rows].tolist()
+    return write_calibration_images(folder, embeddings[torch.from_numpy(rows)].float().cpu().numpy(), labels)
 
 
 def _notes_on_protocol(goal: Goal, retrieval: RetrievalSet) -> list[str]:

@@ -40,6 +40,9 @@ class Calibration(Strict):
         fingerprint: Of the model that embedded the calibration set; null in files of eml 0.1.0, which knew no precision
             but float32 and no test-time augmentation.
         answers: The probability of answers by classes, and when they are "unknown"; null in files of eml 0.1.0.
+        images_digest: Of the embeddings of the calibration set, kept beside it; null without any.
+        histogram_known: Queries of known classes in each bin, by the cosine of their nearest image.
+        histogram_unknown: Queries of unknown classes in each bin, by that of their nearest image.
     """
 
     format: int = FORMAT
@@ -68,6 +71,9 @@ class Calibration(Strict):
     trained_on: dict[str, Any] | None = None
     fingerprint: Fingerprint | None = None
     answers: AnswerCalibration | None = None
+    images_digest: str | None = None
+    histogram_known: list[int] | None = None
+    histogram_unknown: list[int] | None = None
 
     def __repr__(self) -> str:
         images = f"{self.counts.get('images', 0):,} images"

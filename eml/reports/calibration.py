@@ -1,7 +1,7 @@
-"""Histograms of the cosines of image pairs, with the calibrated threshold."""
+"""Histograms of what a threshold is calibrated for, and the reliability of the probability of answers."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from eml.files import whole_file
 from eml.models.calibration import Calibration
 from eml.reports import own_plots
+from eml.retrieval.answer_calibration import AnswerCalibration
 
 MADE_BY = "eml calibrate"
 SAME, DIFFERENT, LINE = "#0072b2", "#d55e00", "#222222"  # distinct for colour-blind readers too (Okabe & Ito 2008)
@@ -30,25 +31,61 @@ def refuse_plot(path: Path, *, overwrite: bool) -> None:
 
 
 def draw_calibration(calibration: Calibration, path: Path) -> Path:
-    """Draw the cosines of pairs and the threshold as a PNG.
+    """Draw the cosines that the goal is about and the threshold as a PNG, and beside them the reliability of answers.
 
-    The upper panel shows pairs of the same class upwards and of different classes downwards, in percent of their
-    kind. The lower panel shows the same on a logarithmic scale, where the few different pairs above the threshold are
-    visible.
+    For `pair_far` they are those of pairs, of the same class upwards and of different classes downwards; for `far` and
+    `precision` those of queries and their nearest image, of known classes upwards and of unknown ones downwards; in
+    percent of their kind. The lower panel shows the same on a logarithmic scale, where the few errors above the
+    threshold are visible.
 
     Returns:
         `path`.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    answers = calibration.answers
+    figure = Figure(figsize=(9 if answers is None else 14, 6), layout="constrained")
+    parts: Any = [figure] if answers is None else figure.subfigures(1, 2, width_ratios=[9, 5])
+    upper, lower = parts[0].subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    _draw_histograms(calibration, upper, lower)
+    if answers is not None:
+        draw_reliability(answers, parts[1].subplots())
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", metadata=own_plots.signature(MADE_BY))
+    return path
+
+
+def draw_reliability(answers: AnswerCalibration, axes: Any) -> None:
+    """Draw the share of right answers against their probability, with its interval over classes, on held-out classes.
+
+    The area of a point grows with the number of answers; bins whose interval does not hold the diagonal are open.
+    """
+    axes.plot([0, 1], [0, 1], color=LINE, linewidth=0.8, linestyle=":")
+    most = max(bin_.answers for bin_ in answers.bins)
+    for bin_ in answers.bins:
+        low, high = bin_.right.low, bin_.right.high
+        if low is not None and high is not None:
+            axes.plot([bin_.probability] * 2, [low, high], color=SAME, linewidth=1.4)
+        fill = "white" if bin_.is_off else SAME
+        size = 20 + 180 * bin_.answers / most
+        axes.scatter(bin_.probability, bin_.right.value, s=size, facecolor=fill, edgecolor=SAME, zorder=3)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="probability", ylabel="share of right answers", aspect=1)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    error = answers.ece
+    span = "" if error.low is None else f" ({error.low:.3f} … {error.high:.3f})"
+    title = f"Probability that an answer is right\nerror on held-out classes {error.value:.3f}{span}"
+    axes.set_title(title, fontsize=11, loc="left")
+
+
+def _draw_histograms(calibration: Calibration, upper: Any, lower: Any) -> None:
     edges = np.array(calibration.histogram_edges)
-    same, different = (
-        np.array(counts) / sum(counts) * 100 for counts in (calibration.histogram_same, calibration.histogram_different)
-    )
-    _draw_mirrored(upper, edges, same, different)
+    counts, names = _shown(calibration)
+    same, different = (np.array(numbers) / max(1, sum(numbers)) * 100 for numbers in counts)
+    _draw_mirrored(upper, edges, same, different, names)
     _draw_logarithmic(lower, edges, same, different)
+    lower.set_xlabel(names.cosine)
+    upper.set_ylabel(f"% of the {names.kind} of a kind\n(per 0.01 of cosine)")
     filled = np.flatnonzero(same + different)
     left, right = edges[max(0, filled[0] - 2)], edges[min(len(edges) - 1, filled[-1] + 3)]
     threshold = calibration.threshold
@@ -69,9 +106,27 @@ def draw_calibration(calibration: Calibration, path: Path) -> Path:
         ha="right",
         va="top",
     )
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png", metadata=own_plots.signature(MADE_BY))
-    return path
+
+
+class HistogramNames(NamedTuple):
+    """The names of what two histograms show."""
+
+    above: str
+    below: str
+    kind: str
+    cosine: str
+
+
+PAIRS = HistogramNames("same class", "different classes", "pairs", "cosine of two images")
+QUERIES = HistogramNames("known class", "unknown class", "queries", "cosine of a query and its nearest image")
+
+
+def _shown(calibration: Calibration) -> tuple[tuple[list[int], list[int]], HistogramNames]:
+    """Return the two histograms that the goal is about; those of pairs where an earlier eml kept no others."""
+    known, unknown = calibration.histogram_known, calibration.histogram_unknown
+    if calibration.goal == "pair_far" or known is None or unknown is None:
+        return (calibration.histogram_same, calibration.histogram_different), PAIRS
+    return (known, unknown), QUERIES
 
 
 def _title(calibration: Calibration) -> str:
@@ -83,14 +138,15 @@ def _title(calibration: Calibration) -> str:
     return f"{text}, {trained:,} of which were trained on" if trained else text
 
 
-def _draw_mirrored(axes: Any, edges: NDArray[Any], same: NDArray[Any], different: NDArray[Any]) -> None:
+def _draw_mirrored(
+    axes: Any, edges: NDArray[Any], same: NDArray[Any], different: NDArray[Any], names: HistogramNames
+) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    axes.stairs(same, edges, fill=True, color=SAME, alpha=0.8, label="same class")
-    axes.stairs(-different, edges, fill=True, color=DIFFERENT, alpha=0.8, label="different classes")
+    axes.stairs(same, edges, fill=True, color=SAME, alpha=0.8, label=names.above)
+    axes.stairs(-different, edges, fill=True, color=DIFFERENT, alpha=0.8, label=names.below)
     axes.axhline(0, color=LINE, linewidth=0.8)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):g}"))
-    axes.set_ylabel("% of the pairs of a kind\n(per 0.01 of cosine)")
     axes.legend(loc="upper left", frameon=False)
 
 
@@ -99,4 +155,3 @@ def _draw_logarithmic(axes: Any, edges: NDArray[Any], same: NDArray[Any], differ
     axes.stairs(different, edges, color=DIFFERENT, linewidth=1.6, linestyle="--")
     axes.set_yscale("log")
     axes.set_ylabel("%, logarithmic")
-    axes.set_xlabel("cosine of two images")

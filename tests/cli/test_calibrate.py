@@ -11,12 +11,15 @@ import eml
 from eml.cli.app import main
 from eml.dataset.table import read_table
 from eml.errors import CheckpointError
+from eml.evaluation.gallery_calibration import calibrate_gallery, is_recalibration_due
 from eml.images.preprocess import Preprocess
 from eml.models.checkpoint import save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder
 from eml.models.necks.linear import Linear
 from eml.models.trained_on import trained_on
+from eml.retrieval.answers.drift import measure_drift
+from eml.retrieval.class_answers import answer_by_classes
 from eml.retrieval.verification import OpenSet, measure_acceptance
 
 pytestmark = pytest.mark.slow
@@ -213,7 +216,7 @@ def test_a_calibration_that_cannot_be_trusted_is_an_error_only_when_it_is_used(
     good = json.loads(file.read_text())
     for change, told in (
         ({"weights_digest": "0" * 32}, "belongs to other weights"),
-        ({"format": 3, "eml_version": "9"}, r"written by a newer eml \(9\)"),
+        ({"format": 4, "eml_version": "9"}, r"written by a newer eml \(9\)"),
         ({"threshold": 0.5}, r"not a calibration \(threshold:"),
     ):
         file.write_text(json.dumps(good | change))
@@ -224,3 +227,46 @@ def test_a_calibration_that_cannot_be_trusted_is_an_error_only_when_it_is_used(
     file.write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
         eml.load(checkpoint).calibration  # noqa: B018
+
+
+def test_an_index_calibrates_answers_by_its_own_images_and_those_of_the_set(
+    checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["calibrate", str(checkpoint), "--data", str(photos), "--far", "0.1", "--unknown-share", "0.3"]
+    assert main(words) == 0
+    assert "expected calibration error" in (shown := capsys.readouterr().out)
+    assert "assumed: 0.3 of the queries are of unknown classes; 16 classes in the gallery" in " ".join(shown.split())
+    model, table = eml.load(checkpoint, device="cpu"), read_table(photos / "dataset_info.csv")
+    calibration = model.calibration
+    assert calibration is not None
+    assert calibration.answers is not None
+    assert (calibration.answers.far, calibration.answers.gallery) == (0.1, "set")
+    assert sum(calibration.histogram_known or []) == sum(calibration.histogram_unknown or []) == 80
+
+    frame = table.frame
+    embeddings = model.embed([photos / name for name in frame["file_name"]])
+    names, codes = np.unique(frame["label"].astype(str).to_numpy(), return_inverse=True)
+    chosen = codes >= 4
+
+    def tiles() -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(embeddings[chosen], codes[chosen])]
+
+    answers = calibrate_gallery(checkpoint, calibration, tiles, names.tolist(), ["03"])
+    assert answers is not None
+    assert (answers.gallery, answers.unknown_share, answers.far) == ("index", 0.3, 0.1)
+    assert answers.counts["gallery_classes"] == 12
+    assert answers.counts["unknown_queries"] == 80  # those of the set, all classes of which it has
+    assert not is_recalibration_due(answers, 12, 60)
+    assert is_recalibration_due(answers, 14, 60)
+    assert is_recalibration_due(calibration.answers, 16, 80)
+    found = answer_by_classes(embeddings[~chosen], tiles, len(names), answers.method, temperature=answers.temperature)
+    assert measure_drift(answers, found).queries == 20
+
+    file = checkpoint / "calibration_embeddings.npz"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged, or of another calibration; run eml calibrate again"):
+        calibrate_gallery(checkpoint, calibration, tiles, names.tolist(), ["03"])
+    older = calibration.model_copy(update={"answers": None})
+    assert calibrate_gallery(checkpoint, older, tiles, names.tolist(), ["03"]) is None

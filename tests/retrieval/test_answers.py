@@ -9,6 +9,7 @@ from scipy import special
 
 from eml.errors import DataError
 from eml.retrieval.answer_calibration import AnswerCalibration, set_interval
+from eml.retrieval.answers.drift import measure_drift
 from eml.retrieval.answers.fitting import fit_answers
 from eml.retrieval.answers.gallery_samples import join_samples, sample_gallery
 from eml.retrieval.answers.maps import choose_map, fit_isotonic, fit_logistic
@@ -201,3 +202,21 @@ def test_too_few_classes_are_an_error() -> None:
     world = draw_world(7, calibrated=0, indexed=5, trained=5)
     with pytest.raises(DataError, match="0 classes"):
         fit_answers(sample_gallery(None, world.tiles, world.names, world.trained, ONE))
+
+
+def test_drift_tells_other_scores_from_another_share_of_unknown_queries() -> None:
+    world = draw_world(9)
+    calibration = world.calibrate()
+    answers = world.answer(calibration)
+    same = measure_drift(calibration, answers)
+    assert not same.is_large
+    assert same.advice == "the answers are distributed as at calibration"
+    assert same.unknown_rate == pytest.approx(same.expected_unknown_rate, abs=0.1)
+    strangers = measure_drift(calibration, answers.of(np.flatnonzero(world.truth < 0)))
+    assert not strangers.is_large
+    assert strangers.estimated_share > 0.85
+    assert "are of unknown classes, where 20% were assumed: set `unknown_share` to" in strangers.advice
+    dimmed = replace(answers, score=0.9 * answers.score, runner_up_score=0.9 * answers.runner_up_score)
+    high = measure_drift(calibration, dimmed.of(np.flatnonzero(world.truth >= 0)))
+    assert high.is_large
+    assert "calibrate again, with such images" in high.advice

@@ -1,9 +1,16 @@
 """`eml calibrate` in a terminal."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eml.cli.adapter import Terminal
 from eml.commands.calibrate import CalibrateResult, calibrate
+
+if TYPE_CHECKING:
+    from eml.retrieval.answer_calibration import AnswerCalibration
+
+FEW_ANSWERS = 200
+"""A bin of probability with fewer answers is not named."""
 
 SHOWN = {
     "false_accept_rate": "accepted queries of unknown classes",
@@ -35,10 +42,41 @@ def show(result: CalibrateResult) -> None:
     if calibration.fingerprint and calibration.fingerprint.ways:
         console.show(f"it holds for a model that is loaded with {', '.join(calibration.fingerprint.ways)}")
     _show_held_out(result)
+    if calibration.answers is not None:
+        show_answers(calibration.answers)
     for note in calibration.notes:
         console.warn(note)
     for line in result.result.trained_on.threshold_lines(Path(calibration.table or result.result.checkpoint).name):
         console.warn(line)
+
+
+def show_answers(answers: "AnswerCalibration") -> None:
+    """Print how well the probability of answers holds, and what is turned away as unknown."""
+    from eml.cli.display import console
+
+    rates = {
+        "expected calibration error": answers.ece,
+        "accepted queries of unknown classes": answers.false_accepts,
+        "accepted queries of known classes": answers.accepted,
+        "right answers to queries of known classes": answers.accuracy,
+    }
+    rows = [[text, console.decimal(rate.value), console.span(rate.low, rate.high)] for text, rate in rates.items()]
+    method = "by the nearest images" if answers.method == "nearest" else "by centroids"
+    console.table(f"answers by classes, {method}, on held-out classes", ["", "", "95 % interval"], rows)
+    count = answers.counts["gallery_classes"]
+    console.show(
+        f"assumed: {answers.unknown_share:g} of the queries are of unknown classes; {count:,} classes in the gallery"
+    )
+    if answers.gallery != "index":
+        console.show("an index fits all of this again to its own classes")
+    for bin_ in answers.bins:
+        if bin_.is_off and bin_.answers >= FEW_ANSWERS:
+            console.warn(
+                f"answers of probability {bin_.low:g} to {bin_.high:g} (mean {bin_.probability:.2f}) are right in "
+                f"{bin_.right.value:.2f} of {bin_.answers:,} ({bin_.right.low:.2f} … {bin_.right.high:.2f})"
+            )
+    for note in answers.notes:
+        console.warn(note)
 
 
 def _show_held_out(result: CalibrateResult) -> None:
@@ -64,6 +102,7 @@ terminal = Terminal(
     short={"data": "-d"},
     metavars={
         "far": "RATE",
+        "unknown_share": "SHARE",
         "pair_far": "RATE",
         "precision": "SHARE",
         "plot": "FILE",

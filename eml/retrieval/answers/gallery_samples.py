@@ -130,7 +130,7 @@ def _draw_images(gallery: _Gallery, classes: Integers, seed: int) -> LabelledIma
     if not len(classes):
         return LabelledImages(torch.zeros(0, 1), [])
     every, labels = np.concatenate(rows), np.concatenate(codes)
-    chosen = every[_few_of_each(labels, random)]
+    chosen = every[few_of_each(labels, random)]
     tiles, before = [], 0
     for embeddings, part in gallery.read():
         inside = chosen[(chosen >= before) & (chosen < before + len(part))] - before
@@ -140,7 +140,7 @@ def _draw_images(gallery: _Gallery, classes: Integers, seed: int) -> LabelledIma
     return LabelledImages(torch.cat([vectors.float().cpu() for vectors, _ in tiles]), names)
 
 
-def _few_of_each(labels: Integers, random: np.random.Generator) -> Integers:
+def few_of_each(labels: Integers, random: np.random.Generator) -> Integers:
     """Return the positions of at most `MOST_IMAGES` of each class, ascending."""
     order = random.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]

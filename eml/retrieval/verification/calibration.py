@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from eml.errors import DataError
@@ -52,6 +53,8 @@ class ThresholdCalibration:
         counts: images, classes, known_queries, unknown_queries, same_pairs and different_pairs.
         same: (200,) pairs of the same class in bins of cosine, 0.01 wide, from −1 to 1.
         different: (200,) pairs of different classes in these bins.
+        known: (200,) queries of known classes in these bins, by the cosine of their nearest image.
+        unknown: (200,) queries of unknown classes in these bins, by that of their nearest image.
         notes: Sentences about what to beware of.
     """
 
@@ -63,6 +66,8 @@ class ThresholdCalibration:
     counts: dict[str, int]
     same: Integers
     different: Integers
+    known: Integers
+    unknown: Integers
     notes: list[str]
 
 
@@ -121,6 +126,8 @@ def calibrate(
         counts=counts,
         same=same,
         different=different,
+        known=_histogram(queries.top[queries.known]),
+        unknown=_histogram(queries.nearest_other_class[queries.nearest_other_class > -np.inf]),
         notes=notes + notes_on(goal, counts, criterion, plain),
     )
 
@@ -320,3 +327,9 @@ def _histograms(accepted: AcceptedPairs) -> tuple[Integers, Integers]:
         for counts in (accepted.same, accepted.different)
     )
     return same, different
+
+
+def _histogram(cosines: NDArray[np.float32]) -> Integers:
+    """Return (200,) how many cosines are in each of `BINS`."""
+    counts: Integers = np.histogram(np.clip(cosines, -1, 1), BINS)[0].astype(np.int64)
+    return counts
