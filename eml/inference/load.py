@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from eml.config.text import shown
-from eml.errors import ConfigError
+from eml.errors import ConfigError, EmlError, Problem
 from eml.inference.model import Model
 from eml.models.checkpoint import load_checkpoint
 from eml.models.config import EmbeddingPrecision, ModelConfig, Tta
@@ -91,14 +91,25 @@ def _device(name: str, precision: EmbeddingPrecision) -> torch.device:
     return device
 
 
+def _of_argument(problem: Problem) -> Problem:
+    """Return a problem that names a key of a training config with the argument of `load` in its place."""
+    text = problem.removeprefix("model.backbone: ").replace("train from scratch", "take random ones")
+    text = text.replace("(model.weights:", "(`weights`").replace("model.weights:", "`weights`:")
+    parameters = {"model.weights": "weights", "model.backbone": "image_size"}
+    return Problem(text, problem.code, parameters.get(problem.parameter or "", problem.parameter))
+
+
 def _load_timm(name: str, weights: TimmWeights, image_size: int | None, device: str, ways: dict[str, Any]) -> Model:
     check_timm(name)
     backbone = name.removeprefix(TIMM)
     source = weights if weights in ("pretrained", "none") else Path(weights).absolute()
     config = ModelConfig.model_validate({"backbone": backbone, "weights": source, "neck": Identity()})
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(UNTRAINED_SEED)
-        embedder = build_embedder(config, image_size)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(UNTRAINED_SEED)
+            embedder = build_embedder(config, image_size)
+    except EmlError as error:
+        raise type(error)([_of_argument(problem) for problem in error.problems]) from error
     preprocess = default_preprocess(embedder.backbone, size=image_size)
     place = _device(device, ways["precision"])
     return Model(embedder, preprocess, place, source=name, backbone=backbone, trained_on=NOTHING_BY_EML, **ways)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import timm
@@ -257,7 +258,11 @@ def _weights_source(weights: Path, name: str) -> tuple[dict[str, Any], str]:
     if weights.suffix == ".safetensors":
         tensors = load_file(weights)
     else:
-        loaded = torch.load(weights, map_location="cpu", weights_only=True)
+        try:
+            loaded = torch.load(weights, map_location="cpu", weights_only=True)
+        except UnpicklingError as error:  # whose text advises to run the code in it
+            text = "it is no .pth of tensors alone (a state_dict); nothing else is read, since it could run code"
+            raise ValueError(text) from error
         tensors = loaded.get("state_dict", loaded.get("model", loaded))
     with torch.device("meta"):
         names = set(timm.create_model(name, num_classes=0, pretrained=False).state_dict())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import eml
-from eml.errors import CheckpointError, ConfigError
+from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.images.preprocess import Preprocess
 from eml.models.checkpoint import save_checkpoint
 from eml.models.config import ModelConfig
@@ -39,6 +39,24 @@ def test_a_timm_model_takes_weights_from_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.embed(PIXELS), first.embed(PIXELS))
     with pytest.raises(CheckpointError, match="is neither a file nor a folder"):
         eml.load("timm:test_resnet", weights=tmp_path / "gone.pth")
+
+
+def test_errors_of_a_timm_model_name_the_arguments_and_no_key_of_a_config(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("# no weights")
+    for options, message, parameter in (
+        (
+            {"weights": tmp_path / "notes.md"},
+            r"`weights`: .*notes\.md does not fit test_vit: it is no \.pth of",
+            "weights",
+        ),
+        ({}, r"`weights`: the pretrained weights .*give a file \(`weights` FILE\) or take random ones", "weights"),
+        ({"weights": "none", "image_size": 8}, r"test_vit cannot take images of 8×8 pixels", "image_size"),
+    ):
+        with pytest.raises(EmlError, match=message) as caught:
+            eml.load("timm:test_vit", **options)
+        assert caught.value.parameter == parameter
+        assert "model." not in str(caught.value)
+        assert "arbitrary code" not in str(caught.value)
 
 
 def test_a_file_that_lacks_tensors_does_not_fit(tmp_path: Path) -> None:
