@@ -47,7 +47,7 @@ class RecordFacts(Strict):
     earlier_digest: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedOn:
     """The classes and images that a network was trained on, with those of the runs that its training started from.
 
@@ -62,6 +62,10 @@ class TrainedOn:
     images: NDArray[np.uint64] | None
     unrecorded: tuple[str, ...] = ()
     by_eml: bool = True
+
+    def __repr__(self) -> str:
+        images = "" if self.images is None else f", images {len(self.images):,}"
+        return f"<TrainedOn {self.status}: classes {len(self.classes):,}{images}>"
 
     @property
     def status(self) -> str:

@@ -47,6 +47,8 @@ def test_what_was_not_recorded_is_unknown_and_stays_so_in_the_runs_that_start_fr
     assert NOTHING_BY_EML.status == "pretrained"
     assert trained_on(["c"], keys(4)).after(NOTHING_BY_EML, "timm:x").status == "known"
     assert read_trained_on(OLD_RUN).status == "unknown"
+    assert repr(new) == "<TrainedOn partly known: classes 2, images 1>"
+    assert repr(old) == "<TrainedOn unknown: classes 1>"
 
 
 @pytest.mark.parametrize("labels", [[], ["a", "a"], ["b", "a"], ["a", "x"], ["a"]])
