@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.indexing.segment_files import Segment
-from eml.retrieval.products import product
+from eml.retrieval.products import few_products, product
 
 TILE_ROWS = 16_384  # embeddings that `tiles` yields at once
 ENTRIES = 1 << 22  # cosines at once: 16 MiB in float32
@@ -183,7 +183,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def _cosines(queries: Tensor, segment: Segment, rows: slice | NDArray[np.int64]) -> Tensor:
-    return product(queries, _unit(_vectors(segment, rows)))
+    return few_products(queries, _unit(_vectors(segment, rows)))
 
 
 def alive_rows(segments: Sequence[Segment], removed: Ids) -> tuple[NDArray[np.bool_] | None, ...]:

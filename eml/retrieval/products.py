@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+FEW = 8  # rows, up to which `few_products` is faster
 FULL = ("ieee", "none")  # values of `fp32_precision` that leave float32 as it is
 
 
@@ -23,6 +24,19 @@ def product(left: Tensor, right: Tensor, *, out: Tensor | None = None) -> Tensor
     """
     with full_precision(left.device.type):
         return torch.mm(left, right.T, out=out)
+
+
+def few_products(left: Tensor, right: Tensor) -> Tensor:
+    """Return left (T, D) times the transpose of right (n, D) as `product` does, faster where T is small and n large.
+
+    MKL multiplies a vector with a long matrix slowly, and a long matrix with two columns at the memory's speed: one
+    query against a million embeddings takes 0.4 of the time so. Values may differ from those of `product` in the last
+    bits.
+    """
+    if not 0 < len(left) <= FEW or left.device.type != "cpu":
+        return product(left, right)
+    columns = left if len(left) > 1 else torch.cat([left, left])
+    return product(right, columns)[:, : len(left)].T.contiguous()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eml.retrieval.arrays import Integers
 from eml.retrieval.label_errors.label_errors import toward_other_centres
-from eml.retrieval.products import full_precision, product
+from eml.retrieval.products import FEW, few_products, full_precision, product
 from eml.retrieval.ranking import rank
 from eml.retrieval.search import nearest
 from eml.retrieval.similarity import unit_length
@@ -96,3 +96,15 @@ def test_settings_of_products_are_put_back_when_one_fails() -> None:
         with pytest.raises(RuntimeError), full_precision("cpu"):
             product(torch.eye(2), torch.ones(3, 3))
         assert torch.get_float32_matmul_precision() == "medium"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, FEW, FEW + 1])
+def test_products_of_few_rows_are_those_of_many_in_the_same_order(count: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    left, right = torch.randn(count, 20, generator=random), torch.randn(300, 20, generator=random)
+    values = few_products(left, right)
+    assert values.shape == (count, 300)
+    assert values.is_contiguous()
+    torch.testing.assert_close(values.double(), left.double() @ right.double().T, rtol=0, atol=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(few_products(left, right), values)
