@@ -21,6 +21,7 @@ _PLACES = {
     "plot": "eml.commands.plot",
     "evaluate": "eml.commands.evaluate",
     "calibrate": "eml.commands.calibrate",
+    "compress": "eml.commands.compress",
     "embed": "eml.commands.embed",
     "suspects": "eml.commands.suspects",
     "demo": "eml.commands.demo",

@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 from eml.commands.audit import AuditConfig, AuditResult
 from eml.commands.cache import FillCacheConfig, FillCacheResult
 from eml.commands.calibrate import CalibrateConfig, CalibrateResult
+from eml.commands.compress import CompressConfig, CompressResult
 from eml.commands.demo import DemoConfig, DemoResult
 from eml.commands.doctor import DoctorConfig, DoctorResult
 from eml.commands.embed import EmbedConfig, EmbedResult
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "audit",
     "calibrate",
+    "compress",
     "demo",
     "doctor",
     "embed",
@@ -404,6 +406,42 @@ def calibrate(
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> CalibrateResult: ...
+@overload
+def compress(
+    config: CompressConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> CompressResult: ...
+@overload
+def compress(
+    checkpoint: str | Path,
+    *,
+    data: str | Path,
+    fit: str | Path | None = ...,
+    sizes: int | Sequence[int] = ...,
+    keep: str | None = ...,
+    most_loss: float = ...,
+    out: str | Path | None = ...,
+    plot: str | Path | None = ...,
+    show_all: bool = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    leave_out_same: str | None = ...,
+    within: str | None = ...,
+    unknown_label: str | None = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> CompressResult: ...
 @overload
 def embed(config: EmbedConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> EmbedResult: ...
 @overload

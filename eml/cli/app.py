@@ -35,7 +35,8 @@ from eml.stopping import guarded
 # commands. Listed in the order of the pipeline.
 COMMANDS = (
     *("scan", "merge", "filter", "split", "kfold", "audit", "report"),
-    *("init", "cache", "train", "plot", "evaluate", "calibrate", "embed", "suspects", "demo", "margins", "config"),
+    *("init", "cache", "train", "plot", "evaluate", "calibrate", "compress", "embed", "suspects", "demo", "margins"),
+    "config",
     *("doctor", "version"),
 )
 

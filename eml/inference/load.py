@@ -64,7 +64,14 @@ def load(
     backbone = stored.config.model.backbone
     place = _device(device, precision)
     return Model(
-        stored.embedder, stored.config.preprocess, place, stored.folder, source=name, backbone=backbone, **ways
+        stored.embedder,
+        stored.config.preprocess,
+        place,
+        stored.folder,
+        source=name,
+        backbone=backbone,
+        compression=stored.compression,
+        **ways,
     )
 
 

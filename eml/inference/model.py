@@ -17,6 +17,7 @@ from eml.images.preprocess import Preprocess
 from eml.inference.image_inputs import ImageLike, Images, load_pixels
 from eml.models.calibration import Calibration, read_calibration
 from eml.models.checkpoint import read_trained_on
+from eml.models.compression import Compression
 from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.embedder import Embedder
 from eml.models.fingerprint import Fingerprint, fingerprint_of, ways_of
@@ -37,6 +38,7 @@ class Model:
         precision: Of the network's products: float32 or bfloat16. The embeddings are float32 in any case.
         tta: Test-time augmentation. flip: the embedding is the mean of those of the image and of its mirror, both of
             unit length, brought to unit length; it takes twice the time.
+        compression: What is done to the embeddings after the network and the augmentation, as `eml compress` keeps it.
     """
 
     def __init__(
@@ -51,23 +53,25 @@ class Model:
         trained_on: TrainedOn | None = None,
         precision: EmbeddingPrecision = "float32",
         tta: Tta = "none",
+        compression: Compression | None = None,
     ) -> None:
         self.embedder, self.preprocess, self.device = embedder.to(device).eval(), preprocess, device
         self.folder, self.source = folder, source
         self.backbone = backbone or type(embedder.backbone).__name__
         self._trained_on = trained_on
-        self.precision, self.tta = precision, tta
+        self.precision, self.tta, self.compression = precision, tta, compression
 
     def __repr__(self) -> str:
         source = f", from {self.source}" if self.source else ""
         side = self.preprocess.size
-        ways = "".join(f", {word}" for word in ways_of(self.precision, self.tta))
+        words = [*ways_of(self.precision, self.tta), *([self.compression.facts.name] if self.compression else [])]
+        ways = "".join(f", {word}" for word in words)
         return f"<Model {self.backbone}: {side}×{side} pixels to {self.size} numbers, on {self.device}{ways}{source}>"
 
     @property
     def size(self) -> int:
         """The embedding size D."""
-        return self.embedder.size
+        return self.embedder.size if self.compression is None else self.compression.size
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -80,6 +84,7 @@ class Model:
             size=self.size,
             precision=self.precision,
             tta=self.tta,
+            after="" if self.compression is None else self.compression.after,
         )
 
     @cached_property
@@ -186,7 +191,7 @@ class Model:
             embeddings = self._embed_view(images)
             if self.tta == "flip":
                 embeddings = unit_length(embeddings + self._embed_view(images.flip(3)))
-            return embeddings.cpu()
+            return (embeddings if self.compression is None else self.compression.apply(embeddings)).cpu()
 
     def _embed_view(self, images: Tensor) -> Tensor:
         """Return embeddings of unit length, (B, D) float32 on the device, of normalised images (B, 3, H, W)."""

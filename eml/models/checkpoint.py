@@ -17,6 +17,7 @@ from eml.errors import CheckpointError
 from eml.files import whole_folder, write_json
 from eml.images.preprocess import Preprocess
 from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
+from eml.models.compression import Compression, CompressionFacts, read_compression
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder, without_memory
 from eml.models.pointers import find_checkpoint
@@ -25,6 +26,8 @@ from eml.models.weights import refuse_not_finite
 
 FORMAT = 2
 """eml 0.1.0 wrote 1, and reports a higher one as written by a newer eml."""
+COMPRESSED_FORMAT = 3
+"""Of checkpoints with a compression, which an eml that does not know it must not load without."""
 
 
 class CheckpointConfig(Strict):
@@ -33,6 +36,7 @@ class CheckpointConfig(Strict):
     Attributes:
         trained_on: Of the record of what the network was trained on; None, as in checkpoints of eml 0.1.0: that is
             unknown.
+        compression: What is done to the embeddings after the network; None: nothing.
     """
 
     format: int = FORMAT
@@ -44,6 +48,7 @@ class CheckpointConfig(Strict):
     trained_on: RecordFacts | None = None
     unknown_label: str | None = None
     """The label of images of unknown identity, which it was not trained on."""
+    compression: CompressionFacts | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -64,6 +69,7 @@ class Checkpoint:
     config: CheckpointConfig
     labels: list[str]
     metrics: dict[str, Any]
+    compression: Compression | None = None
 
 
 def save_checkpoint(
@@ -77,6 +83,7 @@ def save_checkpoint(
     weights: dict[str, Tensor] | None = None,
     trained_on: TrainedOn | None = None,
     unknown_label: str | None = None,
+    compression: Compression | None = None,
 ) -> None:
     """Write a checkpoint folder, whole or not at all.
 
@@ -90,22 +97,28 @@ def save_checkpoint(
         weights: The embedder's whole weights, if it holds only parts of them itself.
         trained_on: The images and classes that it was trained on; None: unknown.
         unknown_label: The label of images of unknown identity, which it was not trained on.
+        compression: What is done to the embeddings after the network.
     """
     config = CheckpointConfig(
+        format=FORMAT if compression is None else COMPRESSED_FORMAT,
         eml_version=version("easy-metric-learning"),
         model=model.model_copy(update={"weights": "none"}),  # the folder holds the weights
         preprocess=preprocess,
         embedding_size=embedder.size,
         trained_on=None if trained_on is None else record_facts(trained_on, labels),
         unknown_label=unknown_label,
+        compression=None if compression is None else compression.facts,
     )
+    without = {"compression"} if compression is None else set()  # an eml that does not know the key reads the rest
     with whole_folder(folder) as temporary:
         tensors = embedder.state_dict() if weights is None else weights
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         (temporary / "model.safetensors").write_bytes(save(stored))
         if trained_on is not None:
             write_record(temporary, trained_on, labels)
-        write_json(temporary / "config.json", config.model_dump(mode="json"))
+        if compression is not None:
+            compression.write(temporary)
+        write_json(temporary / "config.json", config.model_dump(mode="json", exclude=without))
         write_json(temporary / "labels.json", list(labels))
         write_json(temporary / "metrics.json", metrics)
 
@@ -128,7 +141,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         problem = f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}"
         raise CheckpointError(problem, code="damaged-file") from error
     refuse_not_finite(embedder, str(file))
-    return Checkpoint(folder, embedder.eval(), config, labels, metrics)
+    compression = None
+    if config.compression is not None:
+        if config.compression.network_size != embedder.size:
+            text = f"{folder / 'config.json'}: compression.network_size is not the size of the network's embeddings"
+            raise CheckpointError(text, code="damaged-file")
+        compression = read_compression(folder, config.compression)
+    return Checkpoint(folder, embedder.eval(), config, labels, metrics, compression)
 
 
 def read_checkpoint_config(path: Path) -> CheckpointConfig:
@@ -181,7 +200,7 @@ def recorded_unknown_label(path: Path) -> str | None:
 
 def _read_config(file: Path) -> CheckpointConfig:
     data = _read_json(file)
-    if isinstance(data, dict) and isinstance(data.get("format"), int | float) and data["format"] > FORMAT:
+    if isinstance(data, dict) and isinstance(data.get("format"), int | float) and data["format"] > COMPRESSED_FORMAT:
         raise CheckpointError(
             f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
         )

@@ -116,7 +116,7 @@ def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
         eml.load(tmp_path)
     config = folder / "config.json"
     text = config.read_text()
-    config.write_text(text.replace('"format": 2', '"format": 3'))
+    config.write_text(text.replace('"format": 2', '"format": 4'))
     with pytest.raises(CheckpointError, match="written by a newer eml"):
         eml.load(folder)
     config.write_text("{")
