@@ -123,11 +123,11 @@ class ViewGallery:
                 if not count:
                     continue
                 if part is None or count == last - first:
-                    yield torch.arange(first, last) + offset, _cosines(queries, segment, slice(first, last))
+                    yield torch.arange(first + offset, last + offset), _cosines(queries, segment, slice(first, last))
                 elif count >= FEW * (last - first):
                     tile = _cosines(queries, segment, slice(first, last))
                     tile[:, torch.from_numpy(~part)] = -torch.inf
-                    yield torch.arange(first, last) + offset, tile
+                    yield torch.arange(first + offset, last + offset), tile
                 else:
                     rows = np.flatnonzero(part) + first
                     yield torch.from_numpy(rows) + offset, _cosines(queries, segment, rows)

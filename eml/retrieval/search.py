@@ -22,6 +22,7 @@ from eml.retrieval.similarity import TILE, UnitRows, check_sizes
 Engine = Literal["exact", "bfloat16", "faiss"]
 AS_NEAR = 128  # images that may be nearly as near as the k-th, before the whole gallery is sorted
 EXACT = torch.finfo(torch.float64).eps
+FEW = 8  # queries, up to which a tile is searched for what can be among the nearest, before it is sorted
 PAIRS = 1 << 17  # compared in float64 at once: 1 MiB for each value of an embedding
 
 Selector = Callable[[Tensor, int], tuple[Tensor, Tensor]]
@@ -230,6 +231,8 @@ def select_in_tiles(gallery: Gallery, precision: torch.dtype) -> Selector:
         values = torch.full((len(queries), 0), -torch.inf, device=queries.device, dtype=precision)
         indices = torch.zeros(len(queries), 0, dtype=torch.int64, device=queries.device)
         for rows, tile in gallery.tiles(queries, precision):
+            if len(queries) <= FEW and values.shape[1] == count:
+                rows, tile = _above(values[:, -1:], rows, tile)
             best, places = tile.topk(min(count, tile.shape[1]), dim=1)
             values, indices = torch.cat([values, best], 1), torch.cat([indices, rows[places]], 1)
             values, order = values.topk(min(count, values.shape[1]), dim=1)
@@ -237,6 +240,15 @@ def select_in_tiles(gallery: Gallery, precision: torch.dtype) -> Selector:
         return values, indices
 
     return select
+
+
+def _above(least: Tensor, rows: Tensor, tile: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the columns of a tile (T, W) with a value above the least that a query has, least (T, 1), and their rows.
+
+    After the first tiles these are few. To find them is quicker than to sort all, if there are few queries.
+    """
+    columns = (tile > least).any(0).nonzero().flatten()
+    return rows[columns], tile[:, columns]
 
 
 def _select_by_faiss(gallery: UnitRows) -> Selector:

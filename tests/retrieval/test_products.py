@@ -98,8 +98,11 @@ def test_settings_of_products_are_put_back_when_one_fails() -> None:
         assert torch.get_float32_matmul_precision() == "medium"
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, FEW, FEW + 1])
-def test_products_of_few_rows_are_those_of_many_in_the_same_order(count: int) -> None:
+@pytest.mark.parametrize(("count", "threads"), [(0, 1), (1, 1), (1, 2), (2, 1), (FEW, 1), (FEW + 1, 1)])
+def test_products_of_few_rows_are_those_of_many_in_the_same_order(
+    count: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     random = torch.Generator().manual_seed(0)
     left, right = torch.randn(count, 20, generator=random), torch.randn(300, 20, generator=random)
     values = few_products(left, right)
