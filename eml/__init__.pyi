@@ -18,7 +18,7 @@ from eml.commands.kfold import KFoldConfig, KFoldResult
 from eml.commands.margins import MarginsConfig, MarginsResult
 from eml.commands.merge import MergeConfig, MergeResult
 from eml.commands.plot import PlotConfig, PlotResult
-from eml.commands.report import ReportConfig, ReportResult
+from eml.commands.report import ReportConfig, ReportOutcome
 from eml.commands.scan import ScanConfig, ScanResult
 from eml.commands.split import SplitConfig, SplitResult
 from eml.commands.suspects import SuspectsConfig, SuspectsResult
@@ -208,7 +208,7 @@ def audit(
     progress: Progress | bool | None = None,
 ) -> AuditResult: ...
 @overload
-def report(config: ReportConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> ReportResult: ...
+def report(config: ReportConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> ReportOutcome: ...
 @overload
 def report(
     dataset: str | Path,
@@ -226,7 +226,7 @@ def report(
     out: str | Path | None = ...,
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
-) -> ReportResult: ...
+) -> ReportOutcome: ...
 @overload
 def init(config: InitConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> InitResult: ...
 @overload

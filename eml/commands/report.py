@@ -1,4 +1,4 @@
-"""`eml report`: one page on a dataset."""
+"""`eml report`: one page on a dataset, or on a training run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydantic import Field
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import REPORT_PAGE
 from eml.commands.options import (
+    COLUMN_MAP,
     ClassLevelField,
-    Dataset,
     FileColumn,
     LabelColumn,
     MatchNames,
@@ -31,17 +31,30 @@ from eml.commands.options import (
 if TYPE_CHECKING:
     from eml.dataset.table import Table
     from eml.reports.data import DataReport
+    from eml.reports.run import RunSummary
+    from eml.training.preview import Preview
+
+RUN_PAGE = "run_report.html"  # also known to training/run_folder.py, which removes it with a run
+OF_A_DATASET = ("threshold", "class_level", "unknown_label", "root", *COLUMN_MAP)
+"""Parameters that a run has no use for."""
 
 
 class ReportConfig(CommandConfig):
-    """Show what is in a dataset, what is wrong with it and what to run, on one HTML page that needs nothing else.
+    """Show a dataset, or a training run, on one HTML page that needs nothing else.
 
-    Reads the table that scan left in the folder (scans first when there is none) or the given one, the tables beside
-    it, and the images that the page shows. Class sizes, image sizes, formats, unusable files, near-duplicates, label
-    conflicts, and the recommended next commands.
+    Of a dataset: what is in it, what is wrong with it and what to run. Reads the table that scan left in the folder
+    (scans first when there is none) or the given one, the tables beside it, and the images that the page shows. A
+    contact sheet, class sizes, image sizes, formats, unusable files, near-duplicates, label conflicts, and the
+    recommended next commands.
+
+    Of a run folder (with run.json): did training help, curves, augmented images, times, config. Works on runs that are
+    still going.
     """
 
-    dataset: Dataset
+    dataset: Annotated[
+        PathField,
+        Field(description="The folder of images, one folder per class, a table of them, or the folder of a run."),
+    ]
     threshold: int | None = Field(
         None, ge=0, le=63, description="Bits of 64 by which look-alikes may differ. Default: 10."
     )
@@ -57,7 +70,8 @@ class ReportConfig(CommandConfig):
     out: Annotated[
         PathField | None,
         Field(
-            description=f"The page to write (NAME.html), or a folder for it. Default: {REPORT_PAGE} beside the table."
+            description=f"The page to write (NAME.html), or a folder for it. Default: {REPORT_PAGE} beside the table, "
+            f"{RUN_PAGE} in the folder of a run."
         ),
     ] = None
     overwrite: Overwrite = False
@@ -105,12 +119,49 @@ class ReportResult(CommandResult):
         return self.examined.to_json() | {"written": [str(path) for path in self.written]}
 
 
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class RunReportResult(CommandResult):
+    """The numbers of a run's page.
+
+    Attributes:
+        run: What the run folder says.
+    """
+
+    run: RunSummary
+
+    def summary(self) -> str:
+        """Return how far the run is, and the page."""
+        return f"{self.run.state}, {self.written[0]}"
+
+    def summary_table(self) -> SummaryTable:
+        """Return how far the run is, and its values before training and at the best epoch."""
+        rows: list[list[Cell]] = [["state", self.run.state], ["best checkpoint", self.run.best or "none yet"]]
+        for validation in self.run.validations:
+            for key, text in validation.metrics.items():
+                values = {line["epoch"]: line[key] for line in validation.lines if key in line}
+                if text in ("R@1", "MAP@R") and (later := [value for epoch, value in values.items() if epoch]):
+                    before = f"{values[0]:.3f} before training, " if 0 in values else ""
+                    rows.append([f"{validation.name} {text}".strip(), f"{before}{max(later):.3f} at most"])
+        return ["", ""], rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers and the file."""
+        return self.run.to_json() | {"written": [str(path) for path in self.written]}
+
+
+ReportOutcome = ReportResult | RunReportResult
+
+
 @command(ReportConfig, arguments=("dataset",))
-def report(config: ReportConfig, caller: Caller) -> ReportResult:
-    """Examine a dataset and write the page."""
+def report(config: ReportConfig, caller: Caller) -> ReportOutcome:
+    """Examine a dataset, or read a run, and write the page."""
     from eml.dataset.pipeline import resolve
     from eml.dataset.table import check_outputs
+    from eml.models.pointers import is_run_folder
 
+    if is_run_folder(config.dataset):
+        return _report_run(config, caller)
+    _refuse_folder_of_runs(config.dataset)
     page = _page_path(config.dataset, config.out)
     check_outputs([page], overwrite=config.overwrite)  # before the work, not after it
     table = resolve(
@@ -136,15 +187,58 @@ def report(config: ReportConfig, caller: Caller) -> ReportResult:
     )
 
 
-def _page_path(dataset: Path, out: Path | None) -> Path:
-    """Return the page: `out` where it is one, else in that folder, else beside the dataset's table."""
+def _report_run(config: ReportConfig, caller: Caller) -> RunReportResult:
+    """Write the page of a run."""
+    from eml.dataset.table import check_outputs
+    from eml.errors import ConfigError
+    from eml.reports.run import summarize_run, write_page
+
+    if names := [f"`{name}`" for name in OF_A_DATASET if getattr(config, name) not in (None, False)]:
+        text = f"{', '.join(names)}: only of a dataset, and {config.dataset} is the folder of a run"
+        raise ConfigError(text, code="conflicting-settings", parameter=names[0].strip("`"))
+    page = _page_path(config.dataset, config.out, RUN_PAGE)
+    check_outputs([page], overwrite=config.overwrite)  # before the work, not after it
+    run = summarize_run(config.dataset)
+    replaced = write_page(
+        run, _augmented(run), page, command=caller.command or "eml report", overwrite=config.overwrite
+    )
+    return RunReportResult(run=run, written=(page,), replaced=tuple(replaced))
+
+
+def _augmented(run: RunSummary) -> Preview | str:
+    """Return training images as training draws them, or why there are none, such as data that were moved."""
+    from eml.errors import EmlError
+    from eml.reports.run.page import AUGMENTED, DRAWS
+    from eml.training.data import table_to_train_on
+    from eml.training.preview import preview
+
+    if run.config is None:
+        return run.config_problem
+    try:
+        return preview(run.config, table_to_train_on(run.config.data, accept_stale=True), AUGMENTED, DRAWS)
+    except EmlError as error:
+        return str(error)
+
+
+def _refuse_folder_of_runs(dataset: Path) -> None:
+    """Refuse the folder of a cross-validation, whose runs would be read as classes of images."""
+    from eml.errors import DataError
+
+    runs = sorted(file.parent for file in dataset.glob("fold-*/run.json")) if dataset.is_dir() else []
+    if runs and (dataset / "folds.json").is_file():
+        text = f"{dataset}: has the runs of several folds; give one of them: {', '.join(map(str, runs))}"
+        raise DataError(text, code="not-a-run", parameter="dataset")
+
+
+def _page_path(dataset: Path, out: Path | None, name: str = REPORT_PAGE) -> Path:
+    """Return the page: `out` where it is one, else in that folder, else beside the dataset's table or in the run."""
     if out is not None and out.suffix.lower() in (".html", ".htm"):
         return out
     if out is not None:
         from eml.files import refuse_file_name
 
         refuse_file_name(out, "the page to write (NAME.html), or a folder for it")
-    return (out or (dataset if dataset.is_dir() else dataset.parent)) / REPORT_PAGE
+    return (out or (dataset if dataset.is_dir() else dataset.parent)) / name
 
 
 def write_report(

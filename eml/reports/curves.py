@@ -13,6 +13,9 @@ from eml.reports.run_logs import METRICS, STEPS, find_questions, name_runs, read
 
 SHOWN = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 MADE_BY = "eml plot"
+PAPER, INK, QUIET, LINE = "#fcfcfa", "#1d1f21", "#5c6167", "#dedfdb"  # as on the pages (style.css)
+BLUE = "#0b6aa8"
+COLOURS = (BLUE, "#b34700", "#2e7d32", "#8e24aa", "#c2185b", "#6f5f00", "#00796b", "#6d4c41")
 STYLES = ("-", "--", ":", "-.")  # lines differ by style as well as by colour
 
 
@@ -25,9 +28,9 @@ def draw_curves(run: Path) -> Path:
     steps, validations = read_lines(run / STEPS), read_validations(run)
     figure, left, right = _panels()
     numbers, losses = _column(steps, "step"), _column(steps, "loss")
-    left.plot(numbers, losses, color="0.8", linewidth=0.8)
-    left.plot(numbers, running_mean(losses), color="C0")
-    left.set(xlabel="step", ylabel="training loss", title="Loss and its running mean")
+    left.plot(numbers, losses, color=BLUE, linewidth=0.9, alpha=0.35)
+    left.plot(numbers, running_mean(losses), color=BLUE, linewidth=2)
+    _label(left, "Training loss, and its mean around each step", "step")
     shown = [
         (key, (prefix + " " if prefix else "") + SHOWN[name])
         for key in dict.fromkeys(key for line in validations for key in line)
@@ -35,14 +38,15 @@ def draw_curves(run: Path) -> Path:
         if name in SHOWN
     ]
     questions = find_questions(run)
-    for key, name in shown:
+    for number, (key, name) in enumerate(shown):
         question = questions.get(key.rpartition("/")[0], "") if len(questions) > 1 else ""
         label = f"{name}: {question}" if question else name
-        right.plot(_column(validations, "epoch"), _column(validations, key), "o-", label=label)
+        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
+        right.plot(_column(validations, "epoch"), _column(validations, key), marker="o", label=label, **style)
     title = f"Retrieval: {next(iter(questions.values()))}" if len(questions) == 1 else "Retrieval in validation"
-    right.set(xlabel="epoch (0: before training)", title=title)
+    _label(right, title, "epoch (0: before training)")
     if shown:
-        right.legend()
+        right.legend(frameon=False, labelcolor=INK)
     else:
         right.text(0.5, 0.5, "no validation (data.fold: null)", ha="center", transform=right.transAxes)
     return _save(figure, run / "curves.png")
@@ -75,13 +79,13 @@ def draw_comparison(runs: Sequence[Path], metric: str, out: Path) -> Path:
     figure, left, right = _panels()
     for index, (run, name) in enumerate(zip(runs, name_runs(runs), strict=True)):
         steps, validations = read_lines(run / STEPS), read_validations(run)
-        style = {"color": f"C{index % 10}", "linestyle": STYLES[index % len(STYLES)], "label": name}
+        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)], "label": name}
         left.plot(_column(steps, "step"), running_mean(_column(steps, "loss")), **style)
         lines = [line for line in validations if metric in line]
         right.plot(_column(lines, "epoch"), _column(lines, metric), marker="o", **style)
-    left.set(xlabel="step", ylabel="training loss", title="Running mean of the loss")
-    right.set(xlabel="epoch (0: before training)", title=SHOWN.get(metric, metric))
-    left.legend()
+    _label(left, "Training loss: mean around each step", "step")
+    _label(right, SHOWN.get(metric, metric), "epoch (0: before training)")
+    left.legend(frameon=False, labelcolor=INK)
     return _save(figure, out)
 
 
@@ -89,13 +93,22 @@ def _panels() -> tuple[Any, Any, Any]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained", facecolor=PAPER)
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # steps and epochs
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_facecolor(PAPER)
+        axes.grid(axis="y", color=LINE, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(QUIET)
+        axes.tick_params(colors=QUIET, length=0)
     return figure, left, right
+
+
+def _label(axes: Any, title: str, horizontal: str) -> None:
+    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK)
+    axes.set_xlabel(horizontal, color=QUIET, loc="right")
 
 
 def _save(figure: Any, path: Path) -> Path:

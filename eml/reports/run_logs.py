@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from eml.errors import DataError
 from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE
@@ -11,6 +13,7 @@ from eml.training.comparable import drop_incomparable
 
 STEPS, METRICS, TIMINGS = "steps.jsonl", "metrics.jsonl", "timings.jsonl"
 LARGEST = 1e300  # that can be drawn
+WINDOWS = 10  # of the running mean, side by side
 
 
 class BestEpoch(NamedTuple):
@@ -63,13 +66,18 @@ def name_runs(runs: Sequence[Path]) -> list[str]:
     return [str(run) for run in runs]
 
 
-def running_mean(values: list[float], weight: float = 0.95) -> list[float]:
-    """Compute the exponential running mean, corrected for its start."""
-    total, share, smooth = 0.0, 0.0, []
-    for value in values:
-        total, share = weight * total + (1 - weight) * value, weight * share + 1 - weight
-        smooth.append(total / share)
-    return smooth
+def running_mean(values: list[float]) -> list[float]:
+    """Compute the mean over a window around each value: a twentieth of all to each side.
+
+    A mean of the values before it, such as an exponential one, lags behind a loss that falls, and tells of a loss that
+    was. At the beginning, where it falls most, both sides of the window are shorter; at the end only that to come.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places, reach = np.arange(len(values)), len(values) // (2 * WINDOWS)
+    first = places - np.minimum(reach, places)
+    last = places + np.minimum(np.minimum(reach, places), len(values) - 1 - places)
+    means: list[float] = ((sums[last + 1] - sums[first]) / (last + 1 - first)).tolist()
+    return means
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:

@@ -112,7 +112,10 @@ class Run:
                         break
                     self.train_epoch(epoch)
                     self.close_epoch(epoch)
-        return self.result()
+            result = self.result()
+            if first:
+                self.record_end(result)
+        return result
 
     def begin(self, *, resume: bool, overwrite: bool, accept_changes: bool) -> None:
         """Restore the saved state or create the run folder, fill the caches, and report the plan."""
@@ -153,6 +156,8 @@ class Run:
         if self.parts.processes.first:
             self.saver.record = restore_record(self.parts, self.folder)
             self.folder.update_facts(RunFacts.of(self.parts, self.state.since).of_images())
+            if "finished" in self.folder.facts():  # and is trained for longer now
+                self.folder.update_facts({"finished": None})
 
     @contextmanager
     def lost_workers_reported(self) -> Iterator[None]:
@@ -274,6 +279,19 @@ class Run:
             raise Interrupted(
                 f"stopped at step {self.state.step} of {self.parts.steps}, state saved. {resume_command(self.folder)}"
             )
+
+    def record_end(self, result: TrainingResult) -> None:
+        """Write into run.json that the run ended, and whether training helped."""
+        finished = {
+            "epochs": self.state.closed_epochs,
+            "best_epoch": result.best_epoch,
+            "verdicts": {
+                name: verdict.to_dict()
+                for name, verdict in result.verdicts.items()
+                if math.isfinite(verdict.low) and math.isfinite(verdict.high)  # not with a single class
+            },
+        }
+        self.folder.update_facts({"finished": finished})
 
     def result(self) -> TrainingResult:
         """Return the result of the finished run."""

@@ -6,6 +6,7 @@ steps.jsonl       one line per step: loss, learning rates, accuracy, mean target
 metrics.jsonl     one line per validation; epoch 0 is the network before training
 timings.jsonl     seconds and images/s, kept apart so that the two above compare byte for byte
 curves.png        plots of both
+run_report.html   the page of `eml report`, if there is one
 trained_images.bin, earlier_labels.json   what its checkpoints are trained on, see eml/models/trained_on.py
 checkpoints/      epoch-NNN folders; `best` and `last` are small files that name one
 state.pt          everything needed to continue exactly (weights, optimizer, random state), read without pickled code;
@@ -27,6 +28,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from eml.config import dump
+from eml.dataset.sidecar import sidecar_path, written_by_eml
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
 from eml.evaluation.outputs import remove_results
@@ -38,6 +40,7 @@ from eml.training.config import RunConfig
 
 Line = dict[str, Any]
 LOCK = "train.lock"
+PAGE = "run_report.html"  # of eml report
 STATE_VERSION = 2
 """Of state.pt; eml 0.1.0 wrote version 1, without saying so."""
 _STATE = {
@@ -169,7 +172,16 @@ class RunFolder:
             remove_folder(folder)
         for pointer in ("best", "last"):
             (self.checkpoints / pointer).unlink(missing_ok=True)
-        return remove_results(self.path / "evaluations")
+        return [*self._remove_page(), *remove_results(self.path / "evaluations")]
+
+    def _remove_page(self) -> list[Path]:
+        """Remove the page of the run, if eml wrote it and nobody changed it since, and return it then."""
+        page = self.path / PAGE
+        if not written_by_eml(page):
+            return []
+        page.unlink()
+        sidecar_path(page).unlink(missing_ok=True)
+        return [page]
 
     def append(self, log: str, lines: Iterable[Line]) -> None:
         """Add lines to steps, metrics or timings."""

@@ -1,11 +1,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from eml.cli.app import main
+from eml.reports.run_logs import running_mean
 
 
 def made_run(folder: Path, losses: list[float], values: list[float]) -> Path:
@@ -39,13 +41,13 @@ def test_a_plot_and_its_table_say_what_was_measured(
     for run, question in ((known, "new images of known classes"), (unseen, "unseen classes")):
         (run / "run.json").write_text(json.dumps({"validations": {"": {"question": question}}}))
         assert main(["plot", str(run)]) == 0
-        assert drawn[-1].axes[1].get_title() == f"Retrieval: {question}"
+        assert drawn[-1].axes[1].get_title("left") == f"Retrieval: {question}"
         assert question in capsys.readouterr().out
     assert main(["plot", str(known), str(unseen), "--out", str(tmp_path / "both.png")]) == 0
     assert "the runs were not validated on the same question" in capsys.readouterr().err
     (known / "run.json").write_text("[]")
     assert main(["plot", str(known)]) == 0
-    assert drawn[-1].axes[1].get_title() == "Retrieval in validation"
+    assert drawn[-1].axes[1].get_title("left") == "Retrieval in validation"
 
 
 def test_several_runs_are_compared_and_told_apart_by_their_paths(
@@ -81,3 +83,13 @@ def test_no_image_is_written_over_but_an_earlier_plot(tmp_path: Path, capsys: py
     assert main(["plot", str(run), "--out", str(photo), "--overwrite"]) == 0
     assert main(["plot", str(run), "--out", str(photo)]) == 0
     assert main(["plot", str(run), "--out", str(tmp_path / "photo.jpg")]) == 2
+
+
+def test_the_running_mean_tells_the_story_of_the_loss() -> None:
+    falling = np.exp(-np.arange(200) / 40)
+    assert np.abs(np.array(running_mean(falling.tolist())) - falling).max() < 0.02  # an exponential mean is 0.2 above
+    noisy = falling + np.random.default_rng(0).normal(0, 0.1, 200)
+    error = np.array(running_mean(noisy.tolist())) - falling
+    assert error[10:-10].std() < 0.04
+    assert running_mean([3.0, 1.0]) == [3.0, 1.0]
+    assert running_mean([]) == []

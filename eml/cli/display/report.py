@@ -1,15 +1,15 @@
 """`eml report` in a terminal."""
 
 from eml.cli.adapter import Terminal
-from eml.commands.report import ReportResult, report
+from eml.commands.report import ReportOutcome, ReportResult, report
 
 
-def show(result: ReportResult) -> None:
+def show(result: ReportOutcome) -> None:
     """Print the main numbers."""
     from eml.cli.display import console
 
     console.table("", *result.summary_table())
-    if result.examined.facts.not_compared:
+    if isinstance(result, ReportResult) and result.examined.facts.not_compared:
         console.warn(result.examined.facts.not_compared)
 
 
