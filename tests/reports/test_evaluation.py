@@ -487,8 +487,15 @@ def test_a_browser_shows_the_page_and_its_map_by_pointer_and_keys(tmp_path: Path
 @pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
 def test_a_browser_finds_classes_on_the_map_and_colours_them(tmp_path: Path) -> None:
     made = draw_all(evaluation(tmp_path / "images", classes=12))
-    write_report(EvaluationAnalysis(made), tmp_path / "report.html", command="eml", projection="tsne")
+    intervals = {name: Interval(0.9, 0.99999, 9) for name in made.summary.shown}
+    comparison = compare(made, replace(evaluation(tmp_path / "images", classes=12, noise=1.6), name="timm:" + "b" * 60))
+    full = EvaluationAnalysis(made, intervals=intervals, comparison=comparison)
+    write_report(full, tmp_path / "report.html", command="eml", projection="tsne")
     with Chromium() as browser:
+        for width in (360, 640, 1120):
+            browser.open(tmp_path / "report.html", width=width)
+            assert browser.evaluate("document.documentElement.scrollWidth") == width
+            assert browser.evaluate(TOO_WIDE) == []
         browser.open(tmp_path / "report.html", width=390)
         before = browser.evaluate(COLOURED)
         assert len(before) == 8
