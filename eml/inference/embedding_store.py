@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import OutputError
-from eml.files import not_writable
+from eml.files import not_writable, refuse_pipe
 from eml.progress import Report
 
 Embeddings = NDArray[np.float32]
@@ -194,6 +194,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file to read and write it, unbuffered; it need not exist."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_pipe(path)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise not_writable(path, error) from error

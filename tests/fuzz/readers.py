@@ -29,6 +29,7 @@ from eml.images.cache.store import caches
 from eml.images.decode import decode
 from eml.images.preprocess import Preprocess
 from eml.images.source import FileSource
+from eml.inference.embedding_store import EmbeddingStore, key_of
 from eml.inference.embeddings_file import read_embeddings, write_embeddings
 from eml.models.calibration import read_calibration
 from eml.models.checkpoint import load_checkpoint, read_trained_on, save_checkpoint
@@ -79,6 +80,9 @@ def make_dataset(folder: Path) -> Path:
     (folder / "cv").mkdir()
     for path in (folder / "e.npz", folder / "cv" / "out_of_fold.npz"):
         write_embeddings(path, embeddings, FRAME, fold=sizes["fold"].to_numpy())
+    with EmbeddingStore("a" * 32, 4).kept_in(folder / "x.eml-embed") as store:
+        for first in range(0, 12, 3):
+            store.add([key_of(bytes([first + row]) * 16) for row in range(3)], embeddings[first : first + 3].numpy())
     np.save(folder / "e.npy", embeddings.numpy())
     FRAME.assign(embedding=list(embeddings.numpy())).to_parquet(folder / "e.parquet")
     (folder / "cv" / "folds.json").write_text(
@@ -204,6 +208,15 @@ def override(folder: Path) -> None:
 
 
 CHECKPOINT = "run/checkpoints/epoch-001"
+
+
+def read_store(folder: Path) -> None:
+    store = EmbeddingStore("a" * 32, 4)
+    with store.kept_in(folder / "x.eml-embed"):
+        keys = [key for row in range(12) if (key := key_of(bytes([row]) * 16)) in store]
+        assert store.take(keys).isfinite().all()
+
+
 READERS = [
     Reader("t.csv", lambda folder: read_any_table(folder / "t.csv")),
     Reader("t.csv", lambda folder: read_lists(folder / "t.csv")),
@@ -239,6 +252,7 @@ READERS = [
     Reader("e.npz", lambda folder: read_embeddings(folder / "e.npz")),
     Reader("e.npy", lambda folder: read_embeddings(folder / "e.npy", read_table(folder / "t.csv"))),
     Reader("e.parquet", lambda folder: read_embeddings(folder / "e.parquet")),
+    Reader("x.eml-embed", read_store),
     Reader("cv/folds.json", lambda folder: read_embedded(folder / "cv")),
     Reader("cv/out_of_fold.npz", lambda folder: read_embedded(folder / "cv")),
     *(Reader(f"cache/*/{name}", read_cache) for name in ("header.json", "index.bin", "data.bin")),
