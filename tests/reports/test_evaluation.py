@@ -20,6 +20,7 @@ from eml.evaluation.comparison import ModelComparison, compare
 from eml.evaluation.evaluate import Evaluation, evaluate_embeddings
 from eml.evaluation.slices import Slice, Slices
 from eml.models.calibration import CalibratedRate, Calibration
+from eml.models.fingerprint import Fingerprint
 from eml.reports.evaluation import write_report
 from eml.reports.evaluation.confusions import find_confusions
 from eml.reports.evaluation.curves import cmc_points, histogram_bins
@@ -489,7 +490,8 @@ def test_a_browser_finds_classes_on_the_map_and_colours_them(tmp_path: Path) -> 
     made = draw_all(evaluation(tmp_path / "images", classes=12))
     intervals = {name: Interval(0.9, 0.99999, 9) for name in made.summary.shown}
     comparison = compare(made, replace(evaluation(tmp_path / "images", classes=12, noise=1.6), name="timm:" + "b" * 60))
-    full = EvaluationAnalysis(made, intervals=intervals, comparison=comparison)
+    fingerprint = Fingerprint.model_construct(digest="0" * 32, weights="0" * 32, precision="float32", tta="none")
+    full = EvaluationAnalysis(replace(made, fingerprint=fingerprint), intervals=intervals, comparison=comparison)
     write_report(full, tmp_path / "report.html", command="eml", projection="tsne")
     with Chromium() as browser:
         for width in (360, 640, 1120):
