@@ -11,6 +11,7 @@ from eml.errors import DataError, EmlError
 from eml.indexing.changes import delete_orphans, orphans
 from eml.indexing.database import NAME, Database
 from eml.indexing.embedding_rows import damaged_embedding, is_whole, read_vectors
+from eml.indexing.graphs import damaged_graphs
 from eml.indexing.index_reader import IndexReader
 from eml.indexing.reading import check_sums, damaged_row, is_intact, row_fields
 from eml.indexing.segment_files import FOLDER, DamagedSegmentError, open_segment
@@ -134,7 +135,7 @@ def _embedding_problems(
 def _segment_problems(
     connection: sqlite3.Connection, folder: Path, facts: tuple[int, str], record: SegmentRecord
 ) -> Iterator[IndexProblem]:
-    """Yield the problem of a segment: damaged, or not what the database holds."""
+    """Yield the problem of a segment, damaged or not what the database holds; else those of its graphs."""
     try:
         segment = open_segment(folder / FOLDER, record, *facts)
         ids, reason = segment.checked_ids(), ""
@@ -156,6 +157,10 @@ def _segment_problems(
         reason = "it has images that the database has not"
     if reason:
         yield _of_segment(record, reason)
+        return
+    for path in damaged_graphs(folder, segment):
+        text = "is not the graph that eml wrote for these embeddings; without it, it is built again when it is used"
+        yield IndexProblem("damaged-file", f"{FOLDER}/{path.name}", text, is_repairable=True)
 
 
 def _of_segment(record: SegmentRecord, reason: str) -> IndexProblem:
@@ -173,6 +178,8 @@ def _repaired(database: Database, problem: IndexProblem) -> IndexProblem:
             rewrite_segment(database, facts, problem.record)
         else:
             with database.write() as connection:
+                if problem.code == "damaged-file":
+                    (database.folder / problem.place).unlink(missing_ok=True)
                 delete_orphans(database.folder, read_state(connection, database.folder).segments)
     except DataError:
         return problem

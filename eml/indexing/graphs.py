@@ -124,8 +124,27 @@ def read_graph(folder: Path, segment: Segment, engine: GraphEngine) -> Graph | N
 
     The bytes that were checked are those that are used: packages crash on, or answer from, a file that was changed.
     """
+    content = _read(graph_path(folder, segment.record, engine.name))
+    if content is None or content[0] != _facts(segment, engine):
+        return None
+    return engine.open(content[1])
+
+
+def damaged_graphs(folder: Path, segment: Segment) -> list[Path]:
+    """Return the files of a segment's graphs that are not as they were written, or are of other embeddings.
+
+    One of another version of its package is none of them; it is built again when it is used.
+    """
+    own = _segment_facts(segment)
+    paths = [path for name in ENGINES if (path := graph_path(folder, segment.record, name)).exists()]
+    contents = {path: _read(path) for path in paths}
+    return [path for path, content in contents.items() if content is None or not own.items() <= content[0].items()]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], memoryview] | None:
+    """Return the facts and the graph of a file, None if it is missing or not as it was written."""
     try:
-        data = graph_path(folder, segment.record, engine.name).read_bytes()
+        data = path.read_bytes()
     except OSError:
         return None
     start = len(MAGIC) + HEAD.size
@@ -135,13 +154,18 @@ def read_graph(folder: Path, segment: Segment, engine: GraphEngine) -> Graph | N
     text, body = data[start : start + length], data[start + length :]
     if len(text) != length or zlib.crc32(text) != checksum:
         return None
-    if json.loads(text) != _facts(segment, engine) | {"bytes": len(body), "digest": bytes_digest(body)}:
-        return None
-    return engine.open(memoryview(body))
+    facts: dict[str, Any] = json.loads(text)
+    is_whole = facts.pop("bytes", None) == len(body) and facts.pop("digest", None) == bytes_digest(body)
+    return (facts, memoryview(body)) if is_whole else None
 
 
 def _facts(segment: Segment, engine: GraphEngine) -> dict[str, Any]:
-    """Return what must be equal for a graph to be that of a segment."""
+    """Return what must be equal for a graph to be that of a segment by an engine."""
+    own = {"engine": engine.name, "version": engine.library_version(), "settings": engine.settings}
+    return _segment_facts(segment) | own
+
+
+def _segment_facts(segment: Segment) -> dict[str, Any]:
     rows = np.linspace(0, segment.record.rows - 1, SAMPLE).astype(np.int64)
     segment.check_rows(rows)
     return {
@@ -150,9 +174,6 @@ def _facts(segment: Segment, engine: GraphEngine) -> dict[str, Any]:
         "size": segment.vectors.shape[1],
         "dtype": segment.vectors.dtype.name,
         "sample": zlib.crc32(segment.vectors[rows].tobytes()),
-        "engine": engine.name,
-        "version": engine.library_version(),
-        "settings": engine.settings,
     }
 
 

@@ -136,6 +136,23 @@ def test_a_graph_with_any_byte_changed_is_built_again(tmp_path: Path, engine: st
     assert not lines
 
 
+def test_verify_names_a_changed_graph_and_repair_deletes_it(tmp_path: Path, engine: str) -> None:
+    store = IndexStore.create(tmp_path / "i", size=SIZE)
+    store.add(images(200)[0])
+    ids = store.search(images(3)[0], 5, engine=engine).ids
+    (path,) = files(store)
+    assert not store.verify()
+    data = path.read_bytes()
+    path.write_bytes(data[:-100] + bytes([data[-100] ^ 1]) + data[-99:])
+    (problem,) = store.verify()
+    assert (problem.code, problem.place) == ("damaged-file", f"{DERIVED}/{path.name}")
+    assert [problem.is_repaired for problem in store.verify(repair=True)] == [True]
+    assert not files(store)
+    assert not store.verify()
+    with IndexStore.open(store.folder) as reader:
+        assert (reader.search(images(3)[0], 5, engine=engine).ids == ids).all()
+
+
 def test_a_graph_of_other_embeddings_is_built_again(tmp_path: Path, engine: str) -> None:
     lines: list[str] = []
     stores = [IndexStore.create(tmp_path / name, size=SIZE, report=lines.append) for name in "ab"]
