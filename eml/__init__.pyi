@@ -7,12 +7,21 @@ from typing import Any, Literal, overload
 from eml.commands.audit import AuditConfig, AuditResult
 from eml.commands.cache import FillCacheConfig, FillCacheResult
 from eml.commands.calibrate import CalibrateConfig, CalibrateResult
+from eml.commands.classify import ClassifyConfig, ClassifyResult
 from eml.commands.compress import CompressConfig, CompressResult
 from eml.commands.demo import DemoConfig, DemoResult
 from eml.commands.doctor import DoctorConfig, DoctorResult
 from eml.commands.embed import EmbedConfig, EmbedResult
 from eml.commands.evaluate import EvaluateConfig, EvaluateResult
 from eml.commands.filter import FilterConfig, FilterResult
+from eml.commands.index_add import AddToIndexConfig, AddToIndexResult
+from eml.commands.index_build import BuildIndexConfig, BuildIndexResult
+from eml.commands.index_calibrate import CalibrateIndexConfig, CalibrateIndexResult
+from eml.commands.index_compact import CompactIndexConfig, CompactResult
+from eml.commands.index_export import ExportIndexConfig, ExportIndexResult
+from eml.commands.index_info import IndexInfoConfig, IndexInfoResult
+from eml.commands.index_remove import RemoveFromIndexConfig, RemoveResult
+from eml.commands.index_verify import VerifyIndexConfig, VerifyResult
 from eml.commands.init import InitConfig, InitResult
 from eml.commands.kfold import KFoldConfig, KFoldResult
 from eml.commands.margins import MarginsConfig, MarginsResult
@@ -20,6 +29,7 @@ from eml.commands.merge import MergeConfig, MergeResult
 from eml.commands.plot import PlotConfig, PlotResult
 from eml.commands.report import ReportConfig, ReportOutcome
 from eml.commands.scan import ScanConfig, ScanResult
+from eml.commands.search import SearchConfig, SearchResult
 from eml.commands.split import SplitConfig, SplitResult
 from eml.commands.suspects import SuspectsConfig, SuspectsResult
 from eml.commands.train import Outcome, TrainConfig, TrainResult
@@ -27,6 +37,7 @@ from eml.errors import EmlError as EmlError
 from eml.head.class_head import ClassHead as ClassHead
 from eml.head.functional import margin_logits as margin_logits
 from eml.head.functional import margin_loss as margin_loss
+from eml.indexing.index import Index as Index
 from eml.inference.load import load as load
 from eml.inference.model import Model as Model
 from eml.progress import Progress
@@ -36,18 +47,26 @@ __version__: str
 __all__ = [
     "ClassHead",
     "EmlError",
+    "Index",
     "Model",
     "RunConfig",
     "__version__",
+    "add_to_index",
     "audit",
+    "build_index",
     "calibrate",
+    "calibrate_index",
+    "classify",
+    "compact_index",
     "compress",
     "demo",
     "doctor",
     "embed",
     "evaluate",
+    "export_index",
     "fill_cache",
     "filter",
+    "index_info",
     "init",
     "kfold",
     "list_margins",
@@ -56,11 +75,14 @@ __all__ = [
     "margin_loss",
     "merge",
     "plot",
+    "remove_from_index",
     "report",
     "scan",
+    "search",
     "split",
     "suspects",
     "train",
+    "verify_index",
 ]
 
 @overload
@@ -489,6 +511,223 @@ def suspects(
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> SuspectsResult: ...
+@overload
+def build_index(
+    config: BuildIndexConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> BuildIndexResult: ...
+@overload
+def build_index(
+    index: str | Path,
+    checkpoint: str,
+    images: str | Path | Sequence[str | Path],
+    *,
+    label: str | None = ...,
+    with_model: bool = ...,
+    duplicates: Literal["skip", "keep"] = ...,
+    storage: Literal["float32", "float16"] = ...,
+    root: str | Path | None = ...,
+    class_level: str | int | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    weights: str = ...,
+    image_size: int | None = ...,
+    precision: Literal["float32", "bfloat16"] = ...,
+    tta: Literal["none", "flip"] = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> BuildIndexResult: ...
+@overload
+def add_to_index(
+    config: AddToIndexConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> AddToIndexResult: ...
+@overload
+def add_to_index(
+    index: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    label: str | None = ...,
+    duplicates: Literal["skip", "keep"] = ...,
+    model: str | Path | None = ...,
+    root: str | Path | None = ...,
+    class_level: str | int | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    progress: Progress | bool | None = None,
+) -> AddToIndexResult: ...
+@overload
+def remove_from_index(
+    config: RemoveFromIndexConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> RemoveResult: ...
+@overload
+def remove_from_index(
+    index: str | Path,
+    *,
+    labels: str | Sequence[str] = ...,
+    file_names: str | Sequence[str] = ...,
+    ids: int | Sequence[int] = ...,
+    progress: Progress | bool | None = None,
+) -> RemoveResult: ...
+@overload
+def index_info(
+    config: IndexInfoConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> IndexInfoResult: ...
+@overload
+def index_info(
+    index: str | Path,
+    *,
+    measure: bool = ...,
+    drift: str | Path | Sequence[str | Path] = ...,
+    model: str | Path | None = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    progress: Progress | bool | None = None,
+) -> IndexInfoResult: ...
+@overload
+def verify_index(
+    config: VerifyIndexConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> VerifyResult: ...
+@overload
+def verify_index(index: str | Path, *, repair: bool = ..., progress: Progress | bool | None = None) -> VerifyResult: ...
+@overload
+def compact_index(
+    config: CompactIndexConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> CompactResult: ...
+@overload
+def compact_index(index: str | Path, *, progress: Progress | bool | None = None) -> CompactResult: ...
+@overload
+def calibrate_index(
+    config: CalibrateIndexConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> CalibrateIndexResult: ...
+@overload
+def calibrate_index(
+    index: str | Path,
+    checkpoint: str | Path | None = ...,
+    *,
+    device: str = ...,
+    progress: Progress | bool | None = None,
+) -> CalibrateIndexResult: ...
+@overload
+def export_index(
+    config: ExportIndexConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> ExportIndexResult: ...
+@overload
+def export_index(
+    index: str | Path,
+    out: str | Path,
+    *,
+    where: str | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> ExportIndexResult: ...
+@overload
+def search(config: SearchConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> SearchResult: ...
+@overload
+def search(
+    index: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    k: int = ...,
+    per_class: bool = ...,
+    where: str | None = ...,
+    engine: Literal["exact", "usearch", "faiss"] = ...,
+    csv: str | Path | None = ...,
+    html: str | Path | None = ...,
+    thumbnails: bool = ...,
+    model: str | Path | None = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> SearchResult: ...
+@overload
+def classify(
+    config: ClassifyConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> ClassifyResult: ...
+@overload
+def classify(
+    index: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None = ...,
+    html: str | Path | None = ...,
+    truth: str | None = ...,
+    unknown_share: float | None = ...,
+    move: str | Path | None = ...,
+    copy_to: str | Path | None = ...,
+    model: str | Path | None = ...,
+    root: str | Path | None = ...,
+    class_level: str | int | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> ClassifyResult: ...
 @overload
 def demo(config: DemoConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> DemoResult: ...
 @overload

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "eml"
-COMMANDS = "|".join(sorted(path.stem for path in (PACKAGE / "commands").glob("*.py")))
+COMMANDS = "|".join(sorted(path.stem.replace("index_", "index ") for path in (PACKAGE / "commands").glob("*.py")))
 BEFORE_A_PLACE = re.compile(rf"\beml ({COMMANDS})( --?[\w-]+| [A-Z]+)* (--?[\w-]+[ =])*$")
 """The text of an f-string before a value that stands where a path may stand in a command."""
 

@@ -19,13 +19,14 @@ from pydantic import BaseModel
 import eml
 from eml.cli.adapter import Terminal
 from eml.cli.app import COMMANDS
+from eml.cli.groups import TerminalGroup
 from eml.commands.base import CommandConfig, option_name
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 REGENERATE = "PYTHONPATH=$PWD:$PWD/docs/tools python tests/test_public_api.py"
 HEAVY = ("torch", "timm", "numpy", "pandas", "pydantic", "typer", "rich", "PIL", "eml.commands", "eml.config")
 
-CLASSES = {"Model", "ClassHead", "RunConfig", "EmlError"}
+CLASSES = {"Model", "Index", "ClassHead", "RunConfig", "EmlError"}
 FUNCTIONS = {"load", "margin_logits", "margin_loss"}
 
 
@@ -63,7 +64,7 @@ def test_dir_shows_the_exported_names_and_no_other_name_is_there() -> None:
 
 def test_every_command_of_the_command_line_is_a_function() -> None:
     functions = {getattr(eml, name).command for name in eml.__all__ if hasattr(getattr(eml, name), "config_type")}
-    assert functions == set(COMMANDS) - {"config", "version"}
+    assert functions == set(terminals()) - {"config", "version"}
 
 
 def test_importing_eml_imports_nothing_heavy() -> None:
@@ -77,11 +78,22 @@ def exported_names() -> list[str]:
     return sorted(eml.__all__)
 
 
+def terminals() -> dict[str, object]:
+    """Return each command with its terminal, those of a group by both of their words."""
+    result = {}
+    for name in COMMANDS:
+        terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+        if isinstance(terminal, TerminalGroup):
+            result |= {f"{name} {word}": member for word, member in terminal.members.items()}
+        else:
+            result[name] = terminal
+    return result
+
+
 def commands_with_options() -> list[str]:
     """Return `scan DATASET` and `scan --hashes`, for each command and option."""
     lines = []
-    for name in COMMANDS:
-        terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+    for name, terminal in terminals().items():
         lines.append(name)
         if isinstance(terminal, Terminal):
             lines += [f"{name} {words}" for words in sorted(_words_of(terminal))]

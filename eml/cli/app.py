@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from eml.cli.adapter import Terminal, typer_function
 from eml.cli.exit_codes import BUG, DONE, FIXABLE, INTERRUPTED
+from eml.cli.groups import TerminalGroup, group_command
 from eml.cli.help_page import PlainCommand
 from eml.cli.other_options import takes_others
 from eml.cli.streams import (
@@ -31,13 +32,12 @@ from eml.errors import EmlError, Interrupted
 from eml.printable import printable
 from eml.stopping import guarded
 
-# Module eml/cli/display/NAME.py has the command as `terminal`: a Terminal, a function, or a typer.Typer for a group of
-# commands. Listed in the order of the pipeline.
+# Module eml/cli/display/NAME.py has the command as `terminal`: a Terminal, a TerminalGroup of several, a function, or a
+# typer.Typer. Listed in the order of the pipeline.
 COMMANDS = (
     *("scan", "merge", "filter", "split", "kfold", "audit", "report"),
-    *("init", "cache", "train", "plot", "evaluate", "calibrate", "compress", "embed", "suspects", "demo", "margins"),
-    "config",
-    *("doctor", "version"),
+    *("init", "cache", "train", "plot", "evaluate", "calibrate", "compress", "suspects", "embed"),
+    *("index", "search", "classify", "demo", "margins", "config", "doctor", "version"),
 )
 
 
@@ -79,6 +79,8 @@ class LazyGroup(TyperGroup):
 def _build_command(name: str) -> Any:
     """Return the command as Typer has it."""
     terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+    if isinstance(terminal, TerminalGroup):
+        return group_command(terminal)
     if isinstance(terminal, typer.Typer):
         return typer.main.get_command(terminal)
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -129,8 +131,8 @@ def eml(
     """From a folder of images, one folder per class, to an embedding model that is measured and ready to use.
 
     The pipeline: scan → filter → split → kfold → init → train → evaluate → calibrate. Each step takes the folder of
-    images and uses what the steps before it wrote there, or takes the file to use. `eml demo DIR` runs the whole
-    pipeline on drawn images.
+    images and uses what the steps before it wrote there, or takes the file to use. Then index build puts images into
+    an index, and search and classify ask it. `eml demo DIR` runs the pipeline on drawn images.
     """
 
 

@@ -295,7 +295,7 @@ def validated(config_type: type[Config], values: Mapping[str, Any]) -> Config:
 
 def command_text(name: str, config: CommandConfig, arguments: Sequence[str] = ()) -> str:
     """Return the line that runs the same command in a terminal."""
-    words, options = ["eml", name], []
+    words, options = ["eml", *name.split()], []
     for key, field in type(config).model_fields.items():
         value = getattr(config, key)
         if key in arguments:

@@ -166,3 +166,17 @@ def rows_of(table: Table, frame: pd.DataFrame, groups: Indices) -> tuple[Table, 
 
     present = table.frame["file_name"].isin(frame["file_name"]).to_numpy()
     return replace(table, frame=table.frame[present].reset_index(drop=True)), groups[present]
+
+
+def index_command(checkpoint: str, table: Path, options: Sequence[str] = ()) -> str:
+    """Return the `eml index build` of a calibrated checkpoint on a table's images, beside its run.
+
+    Args:
+        checkpoint: A run or a checkpoint.
+        table: The table or folder.
+        options: Those that the table and the model need.
+    """
+    place = Path(checkpoint)
+    names = (f"{place.name}{number}.index" for number in ("", *(f"-{count}" for count in range(2, 10_000))))
+    index = next(place.with_name(name) for name in names if not place.with_name(name).exists())
+    return shlex.join(["eml", "index", "build", str(index), checkpoint, str(table), *options])

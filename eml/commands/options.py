@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from eml.commands.base import Caller, CommandConfig, ImagePaths, Names, PathField, PathText
-from eml.models.config import EmbeddingPrecision, Tta
 
 if TYPE_CHECKING:
     from eml.dataset.column_map import ColumnMap
@@ -97,12 +96,13 @@ Weights = Annotated[PathText, Field(description="For timm:NAME: pretrained, none
 ImageSize = Annotated[
     int | None, Field(ge=8, le=4096, description="For timm:NAME: side (pixels). Default: the model's own.")
 ]
-Precision = Annotated[
-    EmbeddingPrecision,
+Precision = Annotated[  # the choices of eml.models.config, which is not imported for the help
+    Literal["float32", "bfloat16"],
     Field(description="Of the network: bfloat16 is faster where the device computes it. Embeddings are float32."),
 ]
 Views = Annotated[
-    Tta, Field(description="flip: the mean of the embeddings of an image and of its mirror, in twice the time.")
+    Literal["none", "flip"],
+    Field(description="flip: the mean of the embeddings of an image and of its mirror, in twice the time."),
 ]
 LeaveOutSame = Annotated[
     str | None,

@@ -36,7 +36,16 @@ def thumbnail(root: Path, name: str, box: tuple[int, int, int, int] | None = Non
         side: Largest width and height, in pixels.
     """
     try:
-        image = decode(image_path(root, name), at_least=(side, side), box=box)
+        path = image_path(root, name)
+    except ImageError as error:
+        return Thumbnail("", side, side, error.reason)
+    return file_thumbnail(path, box, side)
+
+
+def file_thumbnail(path: Path, box: tuple[int, int, int, int] | None = None, side: int = SIDE) -> Thumbnail:
+    """Return the thumbnail of a file that its user named, which may be anywhere; otherwise like `thumbnail`."""
+    try:
+        image = decode(path, at_least=(side, side), box=box)
     except ImageError as error:
         return Thumbnail("", side, side, error.reason)
     return shrink(image, side)

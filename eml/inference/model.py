@@ -1,9 +1,11 @@
 """A loaded model: images in, embeddings out. `eml.load` returns it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -181,6 +183,21 @@ class Model:
             raise ConfigError(f"`batch_size` must be at least 1, got {batch_size}", code="out-of-range")
         parts = [self.embed_pixels(pixels) for pixels in self._batches(images, batch_size)]
         return torch.cat(parts).numpy() if parts else np.zeros((0, self.size), np.float32)
+
+    def index(self, images: Any, labels: str | Sequence[str] | None = None) -> Any:
+        """Return an `eml.Index` of images for this process alone; it ends with the object, or its `with` block.
+
+        `eml.Index.build` makes one on the disk.
+
+        Args:
+            images: A folder (one folder per class gives the labels), a table, files, or images as `embed` takes them.
+            labels: One for each image, or one for all.
+
+        Raises:
+            DataError: No image can be read.
+        """
+        above = import_module("eml.indexing.index")  # a room above this one: a door for users, as `eml.load` is
+        return above.Index.of_model(self, images, labels)
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """Return embeddings of unit length, (B, D) on the CPU, of preprocessed images (B, 3, H, W) uint8."""

@@ -33,7 +33,8 @@ class RecordFacts(Strict):
         digest: Of trained_images.bin.
         earlier_classes: The number of classes in earlier_labels.json; 0: there is no such file.
         unrecorded: Checkpoints that training started from and that do not record what they were trained on.
-        classes: The number of classes in labels.json; None where an earlier eml wrote the facts, as the digests are.
+        classes: The number of classes in labels.json; None where an earlier eml wrote the facts, as the digests are;
+            0 for a network that eml did not train.
         labels_digest: Of the classes in labels.json, in their order.
         earlier_digest: Of the classes in earlier_labels.json, in their order.
     """
@@ -45,6 +46,11 @@ class RecordFacts(Strict):
     classes: int | None = Field(None, ge=0)
     labels_digest: str | None = None
     earlier_digest: str | None = None
+
+    @property
+    def by_eml(self) -> bool:
+        """Whether eml trained the network, which is then on a class at least."""
+        return self.classes != 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,7 +144,8 @@ def _names_digest(names: Sequence[str]) -> str:
 
 def check_labels(file: Path, labels: Sequence[str], facts: RecordFacts | None) -> None:
     """Raise a CheckpointError for classes of labels.json that are none, repeated, or not those of the record."""
-    if not labels or len(set(labels)) < len(labels):
+    by_eml = facts is None or facts.by_eml
+    if (not labels and by_eml) or len(set(labels)) < len(labels):
         raise _damaged(file, "names no class" if not labels else "names a class twice")
     if facts is None or facts.labels_digest is None:
         return
@@ -172,7 +179,7 @@ def read_record(folder: Path, facts: RecordFacts | None, labels: Sequence[str]) 
         raise _damaged(file, "is not the record of the images that the checkpoint was trained on")
     earlier = _read_labels(folder / EARLIER_LABELS, facts) if facts.earlier_classes else []
     keys = np.frombuffer(data, "<u8").astype(np.uint64)
-    return TrainedOn(frozenset((*labels, *earlier)), keys, facts.unrecorded)
+    return TrainedOn(frozenset((*labels, *earlier)), keys, facts.unrecorded, facts.by_eml)
 
 
 def _read_labels(file: Path, facts: RecordFacts) -> list[str]:

@@ -16,6 +16,7 @@ from pydantic import Field
 import eml
 from eml.cli.adapter import Terminal
 from eml.cli.app import COMMANDS, main
+from eml.cli.groups import TerminalGroup
 from eml.commands.base import (
     Caller,
     CommandConfig,
@@ -36,11 +37,19 @@ from eml.commands.split import SplitConfig
 from eml.commands.train import TrainConfig
 from eml.errors import ConfigError, DataError, EmlError
 
-TERMINALS = {
-    name: terminal
-    for name in COMMANDS
-    if isinstance(terminal := importlib.import_module(f"eml.cli.display.{name}").terminal, Terminal)
-}
+
+def terminals() -> dict[str, Terminal]:
+    """Return each command that has a config with its terminal, those of a group by both of their words."""
+    found = {}
+    for name in COMMANDS:
+        terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+        members = terminal.members if isinstance(terminal, TerminalGroup) else {}
+        found |= {name: terminal} if isinstance(terminal, Terminal) else {}
+        found |= {f"{name} {word}": member for word, member in members.items()}
+    return found
+
+
+TERMINALS = terminals()
 
 
 class WeighConfig(CommandConfig):
@@ -194,6 +203,27 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
         {"checkpoints": "a", "against": "b", "image_size": 32, "verification": True, "clustering": True, "workers": 2},
     ],
     "calibrate": [{"checkpoint": "a", "data": "x", "far": 0.01, "strict": True, "plot": "p.png", "batch_size": 3}],
+    "compress": [{"checkpoint": "a", "data": "x", "sizes": [8, 16], "keep": "smallest", "show_all": True, "out": "o"}],
+    "embed": [{"checkpoint": "a", "images": ["x", "y z"], "out": "e.npz", "tta": "flip", "class_level": "last"}],
+    "index build": [
+        {"index": "i", "checkpoint": "a", "images": ["x"], "label": "my mug", "with_model": True, "storage": "float16"},
+        {"index": "i", "checkpoint": "timm:x", "images": ["-"], "weights": "none", "duplicates": "keep", "tta": "flip"},
+    ],
+    "index add": [{"index": "i", "images": ["x", "y z"], "label": "a b", "model": "m", "workers": 2}],
+    "index remove": [{"index": "i", "labels": ["a b", "c"], "file_names": "x.jpg", "ids": [3, 4]}],
+    "index info": [{"index": "i"}],
+    "index verify": [{"index": "i", "repair": True}],
+    "index compact": [{"index": "i"}],
+    "index export": [{"index": "i", "out": "x.npz", "where": "label == 'a'", "overwrite": True}],
+    "search": [
+        {"index": "i", "images": ["x", "y z"], "k": 3, "per_class": True, "where": "price < 3", "engine": "usearch"},
+        {"index": "i", "images": ["x"], "csv": "n.csv", "html": "n.html", "thumbnails": False, "model": "m"},
+    ],
+    "index calibrate": [{"index": "i", "checkpoint": "my run"}],
+    "classify": [
+        {"index": "i", "images": ["x", "y z"], "out": "a.csv", "html": "a.html", "truth": "label", "move": "sorted"},
+        {"index": "i", "images": ["-"], "copy_to": "my sorted", "unknown_share": 0.25, "class_level": "last"},
+    ],
     "suspects": [{"source": "x", "min_score": 0.75, "top": 5, "one_network": True, "out": "o"}],
     "demo": [{"folder": "x", "overwrite": True}],
     "margins": [{}, {"name": "arcface"}],
@@ -213,7 +243,10 @@ def test_the_command_line_reads_the_text_of_a_command_as_the_same_config(
         return CommandResult()
 
     recording = replace(terminal, function=record, show=lambda result: None, says_no=lambda config, result: False)
-    monkeypatch.setattr(importlib.import_module(f"eml.cli.display.{name}"), "terminal", recording)
+    first, _, second = name.partition(" ")
+    module = importlib.import_module(f"eml.cli.display.{first}")
+    shown = replace(module.terminal, members={second: recording}) if second else recording
+    monkeypatch.setattr(module, "terminal", shown)
     for values in CONFIGS[name]:
         config = terminal.config_type(**values)
         text = command_text(name, config, terminal.function.arguments)

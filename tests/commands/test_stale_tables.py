@@ -34,6 +34,8 @@ def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str,
         f"data.table={other}",
         f"output={out / 'run'}",
     ]
+    index = out.parent / "an.index"
+    eml.build_index(index, checkpoint, other)
     return {
         "merge": [lambda: eml.merge([table, other], out=out / "merged")],
         "filter": [lambda: eml.filter(table, min_size=2, out=out), lambda: eml.filter(other, exclude=table, out=out)],
@@ -55,6 +57,12 @@ def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str,
         ],
         "evaluate": [lambda: eml.evaluate(checkpoint, data=table, out=out / "evaluated", report=False)],
         "calibrate": [lambda: eml.calibrate(checkpoint, data=table, far=0.1)],
+        "index": [
+            lambda: eml.build_index(out / "new.index", checkpoint, table),
+            lambda: eml.add_to_index(index, table),
+        ],
+        "search": [lambda: eml.search(index, table)],
+        "classify": [lambda: eml.classify(index, table)],
     }
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "paragraph",
     "print_json",
     "progress",
+    "results_are_hidden",
     "say",
     "show",
     "some",
@@ -84,6 +85,11 @@ def results_hidden() -> Iterator[None]:
         yield
     finally:
         _hidden.reset(token)
+
+
+def results_are_hidden() -> bool:
+    """Return whether results go nowhere, since they are shown as JSON."""
+    return _hidden.get()
 
 
 def show(text: str = "", style: str | None = None) -> None:

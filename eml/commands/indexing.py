@@ -1,0 +1,167 @@
+"""Fields and steps that the commands of an index share."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, PathText, SummaryTable
+from eml.commands.options import class_level_of, column_map, note_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eml.indexing.adding import NewImages
+    from eml.indexing.changes import AddedImages
+    from eml.inference.embed import Batching
+    from eml.inference.image_list import ImageList
+    from eml.inference.model import Model
+
+IndexFolder = Annotated[PathField, Field(description="The index's folder.")]
+ImagesRoot = Annotated[PathField | None, Field(description="The folder that file names are relative to.")]
+IndexModel = Annotated[
+    PathText | None,
+    Field(description="Checkpoint to load the index's model from, where it is no longer where it was."),
+]
+Label = Annotated[
+    str | None, Field(description="The label of all these images. Default: that of the folder or the table.")
+]
+DuplicatesChoice = Annotated[
+    Literal["skip", "keep"], Field(description="Images whose content and label are in the index already.")
+]
+EngineChoice = Annotated[
+    Literal["exact", "usearch", "faiss"],
+    Field(description="exact, or an approximate one for more than 200,000 images."),
+]
+Where = Annotated[
+    str | None, Field(description="Search only images that fit, such as \"category == 'shoes'\" (docs/where.md).")
+]
+
+
+def listed_images(config: CommandConfig, names: Sequence[Path], caller: Caller) -> ImageList:
+    """Return the images that a config names, by the fields that these commands share."""
+    from eml.inference.image_list import list_images
+
+    level = getattr(config, "class_level", None)
+    return list_images(
+        names,
+        root=getattr(config, "root", None),
+        columns=column_map(config),
+        class_level=class_level_of(level),
+        label=getattr(config, "label", None),
+        report=caller.note,
+    )
+
+
+def batching_of(config: CommandConfig, caller: Caller) -> Batching:
+    """Return the batches that a config asks for."""
+    from eml.inference.embed import Batching
+
+    values: Any = config
+    note_workers(values.workers, caller)
+    return Batching(values.batch_size, values.workers)
+
+
+def embedded_for(model: Model, images: ImageList, config: CommandConfig, kept: Path, caller: Caller) -> NewImages:
+    """Return the images of a list with their embeddings; what a call that was stopped has embedded is read again."""
+    from eml.errors import Interrupted
+    from eml.indexing.adding import embed_new
+
+    try:
+        new = embed_new(
+            model,
+            images,
+            batching=batching_of(config, caller),
+            kept=kept,
+            progress=caller.progress,
+            report=caller.note,
+        )
+    except KeyboardInterrupt as error:
+        text = "interrupted. What is embedded is kept: the same command goes on from there"
+        raise Interrupted(text) from error
+    if new.reused:
+        caller.note(f"{new.reused:,} images had been embedded before")
+    if new.unknown:
+        caller.note(f"{new.unknown:,} images of unknown identity have no label in the index")
+    return new
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class AddedImagesResult(CommandResult):
+    """Images that came into an index.
+
+    Attributes:
+        index: The index's folder.
+        added: Images that were added.
+        skipped: Images that were in the index already.
+        classes: Classes in the index now.
+        images: Images in the index now.
+        without_label: Images of these without a label.
+        unreadable: file_name and reason of the images that could not be read.
+        rate: Images computed per second; None where none was.
+        calibrated: Whether the index gives probabilities.
+        with_model: Whether the model is inside.
+    """
+
+    index: Path
+    added: int
+    skipped: int
+    classes: int
+    images: int
+    without_label: int
+    unreadable: tuple[tuple[str, str], ...]
+    rate: float | None
+    calibrated: bool
+    with_model: bool
+
+    def summary(self) -> str:
+        """Return what the index holds."""
+        return f"{self.added:,} images added, {self.images:,} of {self.classes:,} classes in {self.index}"
+
+    def summary_table(self) -> SummaryTable:
+        """Return the counts."""
+        rows: list[list[Cell]] = [["added", self.added]]
+        rows += [["in the index already, skipped", self.skipped]] if self.skipped else []
+        rows += [["cannot be read", len(self.unreadable)]] if self.unreadable else []
+        rows += [["without a label", self.without_label]] if self.without_label else []
+        rows += [["images in the index", self.images], ["classes in the index", self.classes]]
+        return ["", "images"], rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts."""
+        names = ("added", "skipped", "images", "classes", "without_label", "rate", "calibrated", "with_model")
+        unreadable = [{"file_name": name, "reason": reason} for name, reason in self.unreadable]
+        return {"index": str(self.index)} | {name: getattr(self, name) for name in names} | {"unreadable": unreadable}
+
+
+Added = TypeVar("Added", bound=AddedImagesResult)
+
+
+def added_result(kind: type[Added], index: Path, new: NewImages, added: AddedImages, **files: Any) -> Added:
+    """Return what an index holds after images came into it."""
+    from eml.indexing.class_counts import classes_of
+    from eml.indexing.model_record import INSIDE
+    from eml.indexing.queries import problem_text
+    from eml.indexing.store import IndexStore
+
+    errors = new.errors.to_dict("records")
+    with IndexStore.open(index) as store:
+        result = kind(
+            index=index,
+            added=len(added.ids),
+            skipped=len(new.rows) - len(added.ids),
+            classes=len(classes_of(store)),
+            images=len(store),
+            without_label=int((new.rows["label"] == "").sum()),
+            unreadable=tuple((str(error["file_name"]), problem_text(error)) for error in errors),
+            rate=new.rate,
+            calibrated=store.calibration is not None,
+            with_model=(index / INSIDE).is_dir(),
+            next_command=shlex.join(["eml", "search", str(index), str(new.example)]) if new.example else None,
+            **files,
+        )
+    return result

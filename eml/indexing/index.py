@@ -1,0 +1,319 @@
+"""An index that answers: the store of embeddings, its model and their calibration. `eml.Index` is this class."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from eml.indexing.adding import new_images
+from eml.indexing.answers import ClassifiedImage, ClassifiedImages, SearchAnswers
+from eml.indexing.calibrating import calibrate_if_due
+from eml.indexing.class_counts import classes_of
+from eml.indexing.classify import Classifier
+from eml.indexing.creating import check_new_index, create_index
+from eml.indexing.model_record import load_model_of, refuse_other
+from eml.indexing.queries import Queries, are_names, embed_in_parts, embed_list, embed_pixels
+from eml.indexing.searching import find_neighbours
+from eml.indexing.store import IndexStore
+from eml.indexing.stored_calibration import calibration_of
+from eml.inference.embed import Batching
+from eml.inference.image_list import list_images
+from eml.inference.load import load
+from eml.inference.model import Model
+from eml.models.fingerprint import Fingerprint
+from eml.progress import Progress, Report, no_progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eml.indexing.changes import AddedImages
+    from eml.inference.image_list import ImageList
+    from eml.retrieval.answer_calibration import AnswerCalibration
+
+CHUNK = 4096
+"""Images that are embedded before their answers are given, so that memory is bounded for folders of any size."""
+
+Engine = Literal["exact", "usearch", "faiss"]
+Duplicates = Literal["skip", "keep"]
+Storage = Literal["float32", "float16"]
+
+
+class Index:
+    """Embeddings of images that answer: the nearest images of a query, and the class of an image or unknown.
+
+    `Index.open("shop.index")` opens one, `Index.build("shop.index", "runs/x", "photos")` makes one, and
+    `eml.load("runs/x").index("photos")` makes one for this process alone. It is a context manager.
+
+    Args:
+        store: The open store.
+        model: Its model; None loads it when it is needed.
+        checkpoint: Where to load the model from; None: as the index says.
+        device: auto, cpu, cuda, cuda:N or mps.
+        temporary: The folder of an index that ends with this object.
+    """
+
+    def __init__(
+        self,
+        store: IndexStore,
+        *,
+        model: Model | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        temporary: tempfile.TemporaryDirectory[str] | None = None,
+    ) -> None:
+        self.store, self._model, self._checkpoint, self._device = store, model, checkpoint, device
+        self._temporary = temporary
+
+    @classmethod
+    def open(
+        cls, folder: str | os.PathLike[str], *, model: str | os.PathLike[str] | None = None, device: str = "auto"
+    ) -> Self:
+        """Open an index.
+
+        Args:
+            folder: The index's folder.
+            model: A run, checkpoint or timm:NAME to load its model from; None: as the index says. It is loaded when
+                the first image is embedded.
+            device: auto, cpu, cuda, cuda:N or mps.
+
+        Raises:
+            DataError: The folder is no index, or a file of it is damaged.
+        """
+        return cls(IndexStore.open(Path(folder)), checkpoint=model, device=device)
+
+    @classmethod
+    def build(
+        cls,
+        folder: str | os.PathLike[str],
+        checkpoint: str | os.PathLike[str] | Model,
+        images: Any,
+        labels: str | Sequence[str] | None = None,
+        *,
+        with_model: bool = False,
+        storage: Storage = "float32",
+        duplicates: Duplicates = "skip",
+        progress: Progress = no_progress,
+        report: Report = lambda line: None,
+    ) -> Self:
+        """Make an index of images, whole or not at all, and open it.
+
+        Args:
+            folder: The folder to make; it must not exist.
+            checkpoint: A run, a checkpoint, timm:NAME, or a loaded model.
+            images: A folder (one folder per class gives the labels), a table, files, or images as pixels.
+            labels: One for each image, or one for all.
+            with_model: Whether the checkpoint is put inside.
+            storage: Of the embeddings; float16 takes half the room.
+            duplicates: Whether an image that is there twice is skipped or kept.
+            progress: Shows the images.
+            report: Receives what is odd.
+
+        Raises:
+            OutputError: The folder exists, or cannot be written.
+            DataError: No image can be read.
+            CheckpointError: The model cannot be loaded.
+        """
+        check_new_index(Path(folder))
+        model = checkpoint if isinstance(checkpoint, Model) else load(checkpoint)
+        new = new_images(model, images, labels, progress=progress, report=report)
+        create_index(
+            Path(folder), model, new, with_model=with_model, storage=storage, duplicates=duplicates, report=report
+        )
+        return cls(IndexStore.open(Path(folder)), model=model)
+
+    @classmethod
+    def of_model(cls, model: Model, images: Any, labels: str | Sequence[str] | None = None) -> Self:
+        """Make an index for this process alone, in a temporary folder that ends with it; `Model.index` calls this."""
+        temporary = tempfile.TemporaryDirectory(prefix="eml-index-")
+        folder = Path(temporary.name) / "index"
+        create_index(folder, model, new_images(model, images, labels))
+        return cls(IndexStore.open(folder), model=model, temporary=temporary)
+
+    def close(self) -> None:
+        """Close the index's files."""
+        self.store.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __repr__(self) -> str:
+        classes = len(self.labels)
+        calibrated = "calibrated" if self.calibration is not None else "not calibrated"
+        place = "in memory" if self._temporary is not None else str(self.folder)
+        return (
+            f"<Index {place}: {len(self):,} images of {classes:,} classes, {self.fingerprint.backbone}, {calibrated}>"
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The index's folder."""
+        return self.store.folder
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, sorted."""
+        return classes_of(self.store)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What decides the embeddings: those of another model are refused."""
+        return Fingerprint.model_validate(self.store.fingerprint)
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, loaded when it is first needed.
+
+        Raises:
+            CheckpointError: It is gone, or another one.
+        """
+        if self._model is not None:
+            refuse_other(self._model, self.fingerprint, self.folder)
+            return self._model
+        return load_model_of(self.folder, self.fingerprint, model=self._checkpoint, device=self._device)
+
+    @property
+    def calibration(self) -> AnswerCalibration | None:
+        """The map from cosines to probabilities and the rule for `unknown`; None: there is none."""
+        return calibration_of(self.store)
+
+    def add(
+        self,
+        images: Any,
+        labels: str | Sequence[str] | None = None,
+        *,
+        duplicates: Duplicates = "skip",
+        progress: Progress = no_progress,
+        report: Report = lambda line: None,
+    ) -> AddedImages:
+        """Add images in one transaction, and return their ids and what was skipped.
+
+        Args:
+            images: A folder, a table, files, or images as pixels.
+            labels: One for each image, or one for all; None: those of the folder or table.
+            duplicates: Whether an image that is in the index already is skipped or kept.
+            progress: Shows the images.
+            report: Receives what is odd.
+
+        Raises:
+            DataError: No image can be read.
+            CheckpointError: The model is gone, or another one.
+        """
+        new = new_images(self.model, images, labels, progress=progress, report=report)
+        added = self.store.add(new.embeddings, new.rows, duplicates=duplicates, fingerprint=self.model.fingerprint)
+        calibrate_if_due(self.store, self.model, report)
+        return added
+
+    def remove(
+        self,
+        *,
+        labels: str | Sequence[str] = (),
+        file_names: str | Sequence[str] = (),
+        ids: int | Sequence[int] = (),
+    ) -> int:
+        """Remove the images of these classes, of these file names and of these ids, and return how many there were."""
+        return self.store.remove(
+            labels=[labels] if isinstance(labels, str) else list(labels),
+            file_names=[file_names] if isinstance(file_names, str) else list(file_names),
+            ids=[ids] if isinstance(ids, int) else list(ids),
+        )
+
+    def search(
+        self,
+        images: Any,
+        k: int = 5,
+        *,
+        per_class: bool = False,
+        where: str | None = None,
+        engine: Engine = "exact",
+    ) -> SearchAnswers:
+        """Return the nearest images of each query.
+
+        Args:
+            images: A file, a folder, files, or images as pixels.
+            k: Neighbours of each query.
+            per_class: Whether only the nearest image of each class is given.
+            where: A condition on the images, such as `category == 'shoes'`.
+            engine: exact, or usearch or faiss, which are quicker in large indices.
+
+        Raises:
+            DataError: The condition or an image that was given as pixels is wrong.
+        """
+        return find_neighbours(
+            self.store,
+            self.embed(images),
+            k,
+            calibration=self.calibration,
+            per_class=per_class,
+            where=where,
+            engine=engine,
+        )
+
+    def classify(self, images: Any) -> ClassifiedImages:
+        """Return the class of each image, with its probability and whether the image counts as unknown.
+
+        Without a calibration `probability` and `unknown` are None.
+
+        Args:
+            images: A file, a folder, files, or images as pixels.
+        """
+        if not are_names(images):
+            return ClassifiedImages(tuple(self.classifier().classify(self.embed(images))))
+        return ClassifiedImages(tuple(image for part in self.classify_list(list_images(images)) for image in part))
+
+    def classify_list(
+        self,
+        images: ImageList,
+        *,
+        batching: Batching | None = None,
+        unknown_share: float | None = None,
+        advance: Callable[[int], None] = lambda done: None,
+    ) -> Iterator[list[ClassifiedImage]]:
+        """Yield the classes of the images of a list, some at a time, so that memory is bounded.
+
+        Args:
+            images: The list; its unusable files come at the end.
+            batching: Batch size and workers.
+            unknown_share: The share of images of no class that is expected; None: that of the calibration.
+            advance: Called with the number of images that are done.
+        """
+        classifier = self.classifier(unknown_share)
+        for queries in embed_in_parts(self.model, images, CHUNK, batching, advance):
+            yield classifier.classify(queries)
+
+    def classifier(self, unknown_share: float | None = None) -> Classifier:
+        """Return what gives images their classes. unknown_share: None is that of the calibration."""
+        calibration = self.calibration
+        if calibration is not None and unknown_share is not None:
+            calibration = calibration.with_unknown_share(unknown_share)
+        return Classifier(self.store, calibration)
+
+    def embed(self, images: Any) -> Queries:
+        """Return the embeddings of images, given in any way."""
+        if are_names(images):
+            return embed_list(self.model, list_images(images))
+        return embed_pixels(self.model, images)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row for each image: id, file_name, label, content and the other columns."""
+        return self.store.rows()
+
+    def _repr_html_(self) -> str:
+        """Return the index as a notebook shows it."""
+        from html import escape
+
+        return f"<p><code>{escape(repr(self))}</code></p>"

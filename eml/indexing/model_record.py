@@ -1,0 +1,187 @@
+"""The model of an index: inside its folder, or remembered by where it was."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from eml.config import Strict
+from eml.errors import CheckpointError, EmlError
+from eml.files import moved_along, whole_folder, write_json
+from eml.inference.load import TIMM, load
+from eml.inference.model import Model
+from eml.json_files import read_json
+from eml.models.checkpoint import save_checkpoint
+from eml.models.config import EmbeddingPrecision, ModelConfig, Tta
+from eml.models.fingerprint import Fingerprint
+
+NAME = "model.json"
+INSIDE = "model"
+"""The folder of the checkpoint in an index that has its model inside."""
+
+
+class ModelRecord(Strict):
+    """model.json: how the model of an index is loaded again.
+
+    Attributes:
+        source: The model as it was named: a run, a checkpoint, or timm:NAME.
+        folder: The checkpoint's folder, as an absolute path; null for timm:NAME.
+        index: The index's folder then: a checkpoint that was moved together with it is found by it.
+        weights: Of timm:NAME: pretrained, none, or a file.
+        image_size: Of timm:NAME; null is its own.
+        precision: Of the network.
+        tta: Test-time augmentation.
+    """
+
+    source: str
+    folder: str | None
+    index: str
+    weights: str = "pretrained"
+    image_size: int | None = None
+    precision: EmbeddingPrecision = "float32"
+    tta: Tta = "none"
+
+
+def record_model(
+    folder: Path,
+    model: Model,
+    *,
+    index: Path | None = None,
+    weights: str = "pretrained",
+    image_size: int | None = None,
+) -> ModelRecord:
+    """Write into a folder where the model of an index is.
+
+    Args:
+        folder: Where to write.
+        model: The model.
+        index: The index's folder, where it is not this one yet.
+        weights: Those that timm:NAME was loaded with.
+        image_size: That timm:NAME was loaded with.
+    """
+    is_timm = model.source.startswith(TIMM)
+    record = ModelRecord(
+        source=model.source,
+        folder=None if model.folder is None else str(model.folder.absolute()),
+        index=str((index or folder).absolute()),
+        weights=str(Path(weights).absolute()) if is_timm and weights not in ("pretrained", "none") else weights,
+        image_size=image_size,
+        precision=model.precision,
+        tta=model.tta,
+    )
+    write_json(folder / NAME, record.model_dump(mode="json"))
+    return record
+
+
+def put_inside(index: Path, model: Model) -> None:
+    """Put a checkpoint of the model into the index's folder, so that the folder is all that is needed."""
+    if model.folder is None:
+        config = ModelConfig.model_validate(model.embedder.architecture)
+        save_checkpoint(index / INSIDE, model.embedder, config, model.preprocess, [], {}, trained_on=model.trained_on)
+        return
+    with whole_folder(index / INSIDE) as temporary:
+        for file in sorted(model.folder.iterdir()):
+            if file.is_file():
+                (temporary / file.name).write_bytes(file.read_bytes())
+
+
+def read_record(index: Path) -> ModelRecord | None:
+    """Return the record of an index's model; None where there is none.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    file = index / NAME
+    if not file.is_file():
+        return None
+    try:
+        return ModelRecord.model_validate(read_json(file))
+    except (OSError, ValueError, ValidationError) as error:
+        text = f"{file}: cannot be read: {str(error).splitlines()[0]}. Delete it, and give the checkpoint as `model`"
+        raise CheckpointError(text, code="damaged-file", parameter="model") from error
+
+
+def load_model_of(
+    index: Path, fingerprint: Fingerprint, *, model: str | os.PathLike[str] | None = None, device: str = "auto"
+) -> Model:
+    """Load the model of an index.
+
+    Args:
+        index: The index's folder.
+        fingerprint: Of the model whose embeddings the index holds.
+        model: A run, checkpoint or timm:NAME to load it from. None: as the index says.
+        device: auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        CheckpointError: The model is gone, or is another one.
+    """
+    ways: dict[str, Any] = {"precision": fingerprint.precision, "tta": fingerprint.tta, "device": device}
+    record = read_record(index)
+    if model is not None:
+        timm = _timm_ways(record) if record is not None and str(model) == record.source else {}
+        loaded = load(model, **ways, **timm)
+        refuse_other(loaded, fingerprint, index)
+        return loaded
+    if record is None and not (index / INSIDE).is_dir():
+        text = f"{index}: does not say where its model is; give the checkpoint as `model`"
+        raise CheckpointError(text, code="no-checkpoint", parameter="model")
+    problems = []
+    for name, timm in _candidates(index, record):
+        try:
+            loaded = load(name, **ways, **timm)
+            refuse_other(loaded, fingerprint, index)
+        except EmlError as error:
+            problems.append(str(error.problems[0]))
+            continue
+        return loaded
+    raise CheckpointError(_gone(index, record, problems), code="no-checkpoint", parameter="model")
+
+
+def refuse_other(model: Model, fingerprint: Fingerprint, index: Path) -> None:
+    """Raise a CheckpointError for a model other than the one whose embeddings an index holds."""
+    if model.fingerprint.digest == fingerprint.digest:
+        return
+    difference = model.fingerprint.difference_from(fingerprint)
+    text = f"{model.source}: is not the model of {index}: {difference}. Embeddings of two models cannot be compared"
+    raise CheckpointError(text, code="different-model", parameter="model")
+
+
+def _candidates(index: Path, record: ModelRecord | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the names by which the model may be loaded, and what else timm:NAME needs."""
+    if (index / INSIDE).is_dir():
+        yield str(index / INSIDE), {}
+    if record is None:
+        return
+    if record.folder is None:
+        yield record.source, _timm_ways(record)
+        return
+    folder = Path(record.folder)
+    moved = moved_along(folder, Path(record.index), index.absolute())
+    yield from ((str(place), {}) for place in dict.fromkeys((folder, moved)) if place.is_dir())
+
+
+def _timm_ways(record: ModelRecord | None) -> dict[str, Any]:
+    if record is None or not record.source.startswith(TIMM):
+        return {}
+    return {"weights": record.weights, "image_size": record.image_size}
+
+
+def _gone(index: Path, record: ModelRecord | None, problems: list[str]) -> str:
+    """Return why the model cannot be loaded, and what to do."""
+    place = "the model inside" if record is None else record.folder or record.source
+    why = f"cannot be loaded ({'; '.join(problems)})" if problems else "is no longer there"
+    command = shlex.join(["eml", "index", "info", str(index)])
+    return (
+        f"{index}: its model, {place}, {why}. Give the checkpoint as `model`; {command} says which one it is. "
+        "An index that is built `with_model` has it inside"
+    )
+
+
+def model_place(index: Path) -> str | None:
+    """Return where the model of an index is, by the name that `load` takes; None where it is gone."""
+    record = read_record(index)
+    places = [name for name, _ in _candidates(index, record)]
+    return places[0] if places else None

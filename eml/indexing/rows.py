@@ -1,0 +1,57 @@
+"""Rows of an index as answers need them: name, label, and where the image is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eml.files import moved_along
+from eml.indexing.adding import ROOT
+from eml.indexing.answers import NOWHERE, ImagePlace
+from eml.indexing.model_record import read_record
+from eml.indexing.queries import boxes_of
+
+if TYPE_CHECKING:
+    from eml.indexing.store import IndexStore
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """An image of an index."""
+
+    file_name: str
+    label: str
+    place: ImagePlace
+
+
+IndexRows = Mapping[int, IndexRow]
+"""Id → row."""
+
+
+def rows_of(store: IndexStore, ids: NDArray[np.int64]) -> IndexRows:
+    """Return the rows of these ids."""
+    frame = store.rows(ids)
+    roots = frame[ROOT].fillna("").tolist() if ROOT in frame.columns else [""] * len(frame)
+    folders = {root: _folder(store.folder, root) for root in set(roots)}
+    columns = (frame["file_name"].fillna("").tolist(), frame["label"].fillna("").tolist(), roots, boxes_of(frame))
+    return {
+        id_: IndexRow(name, label, ImagePlace(folder / name, box) if name and (folder := folders[root]) else NOWHERE)
+        for id_, name, label, root, box in zip(frame["id"].tolist(), *columns, strict=True)
+    }
+
+
+def _folder(index: Path, root: str) -> Path | None:
+    """Return the folder of images, also where it was moved together with the index."""
+    if not root:
+        return None
+    folder = Path(root)
+    record = None if folder.is_dir() else read_record(index)
+    if record is not None:
+        moved = moved_along(folder, Path(record.index), index.absolute())
+        return moved if moved.is_dir() else folder
+    return folder

@@ -1,0 +1,269 @@
+"""Sort photos into a folder per class: nothing is overwritten, and a kill loses nothing.
+
+What is to go where is written to a hidden list first, then the images are moved or copied, then the list becomes part
+of `sorted_images.csv`. A later call finishes a list that a killed process has left.
+"""
+
+import csv
+import errno
+import filecmp
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from eml.errors import OutputError
+from eml.files import LONGEST_NAME, not_writable, temporary_path, unwritable, whole_file
+
+LIST = "sorted_images.csv"
+PENDING = ".eml-sorting.csv"
+UNKNOWN_FOLDER = "unknown"
+NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
+"""Codes of a file system that cannot give a file a second name, or not across two of them."""
+
+Action = Literal["move", "copy"]
+
+
+@dataclass(frozen=True)
+class SortedImage:
+    """A line of the list.
+
+    Attributes:
+        file_name: Where the image was, as an absolute path.
+        sorted_to: Where it is, relative to the folder of the list.
+        label: The answer; the best class too where it is unknown.
+        unknown: true, false, or empty without a calibration.
+        action: move or copy.
+    """
+
+    file_name: str
+    sorted_to: str
+    label: str
+    unknown: str
+    action: str
+
+
+COLUMNS = [field.name for field in fields(SortedImage)]
+
+
+@dataclass(frozen=True)
+class ImageToSort:
+    """An image and its answer. unknown: None without a calibration."""
+
+    path: Path
+    label: str
+    unknown: bool | None
+
+
+@dataclass(frozen=True)
+class Sorting:
+    """The outcome.
+
+    Attributes:
+        path: The list of what went where.
+        placed: Images that were moved or copied now.
+        in_place: Images that were there already.
+        problems: A line for each image that stays where it is, with the reason.
+    """
+
+    path: Path
+    placed: int
+    in_place: int
+    problems: tuple[str, ...] = ()
+
+
+def check_sorting(folder: Path) -> None:
+    """Raise an OutputError if images cannot be sorted into a folder, or its lists are not eml's."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file, not a folder to sort images into", code="not-a-folder")
+    if reason := unwritable(folder):
+        raise OutputError(f"{reason}. Give another folder", code="not-writable")
+    for name in (LIST, PENDING):
+        _read(folder / name)
+
+
+def sort_images(
+    folder: Path, images: Iterable[ImageToSort], action: Action, advance: Callable[[int], None] = lambda done: None
+) -> Sorting:
+    """Move or copy images into a folder per class, `unknown` for those that are of none.
+
+    Args:
+        folder: The folder of the classes' folders; made where it is missing.
+        images: The images, each once.
+        action: move or copy.
+        advance: Called with 1 after each image.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    finish_sorting(folder)
+    pending, in_place = _plan(folder, list(images), action)
+    if pending:
+        _write(folder / PENDING, pending)
+    finished = finish_sorting(folder, advance)
+    return Sorting(finished.path, finished.placed, in_place + finished.in_place, finished.problems)
+
+
+def finish_sorting(folder: Path, advance: Callable[[int], None] = lambda done: None) -> Sorting:
+    """Move or copy what a list says that is not done, which a killed process may have left, and keep the list."""
+    pending = _read(folder / PENDING)
+    problems, done = [], []
+    placed = 0
+    for entry in pending:
+        try:
+            placed += _place(Path(entry.file_name), folder / entry.sorted_to, entry.action)
+            done.append(entry)
+        except FileExistsError:
+            problems.append(f"{entry.file_name}: stays, since {folder / entry.sorted_to} exists now")
+        except OSError as error:
+            problems.append(f"{entry.file_name}: stays: {error.strerror or error}")
+        advance(1)
+    if pending:
+        _write(folder / LIST, list(dict.fromkeys([*_read(folder / LIST), *done])))
+        (folder / PENDING).unlink()
+    return Sorting(folder / LIST, placed, len(done) - placed, tuple(problems))
+
+
+def class_folders(labels: Iterable[str]) -> dict[str, str]:
+    """Return label → a name that a folder can have, different for each label and from that of the unknown ones."""
+    names: dict[str, str] = {}
+    used = {UNKNOWN_FOLDER}
+    for label in sorted(set(labels)):
+        plain = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", label).strip(" ") or "_"
+        plain = re.sub(r"^\.+|\.+$", lambda dots: "_" * len(dots[0]), plain)
+        plain = plain.encode()[: LONGEST_NAME - 10].decode(errors="ignore")
+        numbered = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(used) + 2))
+        names[label] = next(name for name in numbered if name.casefold() not in used)
+        used.add(names[label].casefold())
+    return names
+
+
+def _plan(folder: Path, images: Sequence[ImageToSort], action: Action) -> tuple[list[SortedImage], int]:
+    """Return where each image goes, and how many are there already."""
+    names = class_folders(image.label for image in images)
+    used: set[str] = set()
+    entries = []
+    in_place = 0
+    for image in images:
+        path = image.path.absolute()
+        place = Path(UNKNOWN_FOLDER if image.unknown else names[image.label])
+        if _is_there(path, folder / place, action):
+            in_place += 1
+            continue
+        target = _free_place(folder, place / path.name, used)
+        used.add(target.casefold())
+        unknown = "" if image.unknown is None else str(image.unknown).lower()
+        entries.append(SortedImage(str(path), target, image.label, unknown, action))
+    return entries, in_place
+
+
+def _is_there(path: Path, folder: Path, action: Action) -> bool:
+    """Return whether an image lies in the folder of its class, or a copy of it where copies are made."""
+    if os.path.realpath(path.parent) == os.path.realpath(folder):
+        return True
+    copy = folder / path.name
+    return action == "copy" and copy.is_file() and filecmp.cmp(path, copy, shallow=False)
+
+
+def _free_place(folder: Path, place: Path, used: set[str]) -> str:
+    """Return the place, or `name-2.jpg`, …, where there is nothing and no other image goes."""
+    number, candidate = 1, place
+    while os.path.lexists(folder / candidate) or candidate.as_posix().casefold() in used:
+        number += 1
+        candidate = place.with_name(f"{place.stem}-{number}{place.suffix}")
+    return candidate.as_posix()
+
+
+def _place(source: Path, target: Path, action: str) -> bool:
+    """Move or copy a file to where nothing is; return False if that is done already.
+
+    Raises:
+        OSError: It cannot be done; FileExistsError if another file is there.
+    """
+    is_there = os.path.lexists(target)
+    if not os.path.lexists(source) and is_there:
+        return False
+    if is_there and not filecmp.cmp(source, target, shallow=False):
+        raise FileExistsError(target)
+    if not is_there:
+        _make_folder(target.parent)
+        if action == "copy" or source.is_symlink() or not _link(source, target):
+            _copy(source, target)
+    elif action == "copy":
+        return False
+    if action == "move":
+        source.unlink()
+    return True
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file") from error
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Give a file a second name; return False where the file systems cannot."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in NO_LINKS:
+            return False
+        raise
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file whole or not at all, to where nothing is."""
+    temporary = temporary_path(target)
+    try:
+        shutil.copy2(source, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        if not _link(temporary, target):
+            if os.path.lexists(target):
+                raise FileExistsError(target)
+            temporary.rename(target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _read(path: Path) -> list[SortedImage]:
+    """Return the lines of a list; none where there is no list.
+
+    Raises:
+        OutputError: The file is not a list that eml wrote.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except FileNotFoundError:
+        return []
+    except (OSError, csv.Error) as error:
+        raise OutputError(f"{path}: cannot be read: {error}", code="damaged-file") from error
+    if header != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+        text = f"{path}: exists and is not the list that eml classify keeps of sorted images. Give another folder"
+        raise OutputError(text, code="file-exists")
+    return [SortedImage(*row) for row in rows]
+
+
+def _write(path: Path, entries: Sequence[SortedImage]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            whole_file(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(map(astuple, entries))
+    except OSError as error:
+        raise not_writable(path, error) from error

@@ -1,0 +1,111 @@
+"""The page of classified images: one HTML file, the most doubtful answers first."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from eml.evaluation.outputs import refuse_page
+from eml.files import whole_file
+from eml.indexing.answers import ClassifiedImage
+from eml.indexing.notebook import percent
+from eml.progress import Progress
+from eml.reports.answer_thumbnails import place_thumbnails
+from eml.reports.rendering import dataset_title, render_page
+
+HERE = Path(__file__).parent
+MOST_UNKNOWN, MOST_ACCEPTED, MOST_UNREADABLE = 120, 240, 200
+
+
+class DoubtOrder:
+    """Keeps, of classified images that come part by part, those that the page shows, in the order of their doubt.
+
+    Attributes:
+        total: All images.
+        counts: unknown, accepted and unreadable → how many.
+        classes: Class → its accepted images.
+        unreadable: The first ones without an answer.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.counts = Counter({"unknown": 0, "accepted": 0, "unreadable": 0})
+        self.classes: Counter[str] = Counter()
+        self.unreadable: list[ClassifiedImage] = []
+        self._unknown: list[ClassifiedImage] = []
+        self._accepted: list[ClassifiedImage] = []
+
+    def take(self, images: Sequence[ClassifiedImage]) -> None:
+        """Take some images."""
+        self.total += len(images)
+        unreadable = [image for image in images if image.label is None]
+        unknown = [image for image in images if image.label is not None and image.unknown]
+        accepted = [image for image in images if image.label is not None and not image.unknown]
+        self.counts.update(unknown=len(unknown), accepted=len(accepted), unreadable=len(unreadable))
+        self.classes.update(str(image.label) for image in accepted)
+        self.unreadable = [*self.unreadable, *unreadable][:MOST_UNREADABLE]
+        self._unknown = sorted([*self._unknown, *unknown], key=_sureness, reverse=True)[:MOST_UNKNOWN]
+        self._accepted = sorted([*self._accepted, *accepted], key=_sureness)[:MOST_ACCEPTED]
+
+    @property
+    def unknown(self) -> list[ClassifiedImage]:
+        """Those that count as unknown; the one whose class is most probable first."""
+        return self._unknown
+
+    @property
+    def accepted(self) -> list[ClassifiedImage]:
+        """Those that have an answer, the least sure first."""
+        return self._accepted
+
+
+def _sureness(image: ClassifiedImage) -> tuple[float, float]:
+    """Return what sorts answers by doubt: the probability, without a calibration the margin."""
+    margin = -1.0 if image.margin is None else image.margin
+    return (margin if image.probability is None else image.probability, margin)
+
+
+def write_classify_page(
+    order: DoubtOrder,
+    path: Path,
+    *,
+    name: str,
+    index: Path,
+    calibrated: bool,
+    truth: Sequence[tuple[str, str, str]] = (),
+    command: str = "",
+    progress: Progress | None = None,
+) -> None:
+    """Write the page; only a page that eml wrote is replaced.
+
+    Args:
+        order: The classified images.
+        path: The HTML file to write.
+        name: Of the images, for the title.
+        index: The index's folder.
+        calibrated: Whether probabilities and `unknown` are known.
+        truth: What was measured against the true classes: name, value, interval.
+        command: The command that writes the page again.
+        progress: Shows the images that are read.
+
+    Raises:
+        OutputError: The file is not a page that eml wrote, or it cannot be written.
+    """
+    refuse_page(path)
+    places = [place for image in (*order.unknown, *order.accepted) for place in (image.place, image.nearest)]
+    html = render_page(
+        HERE,
+        filters={"percent": percent},
+        title=dataset_title(Path(name)),
+        index=index.absolute().name,
+        total=order.total,
+        counts=order.counts,
+        classes=order.classes.most_common(),
+        unknown=order.unknown,
+        accepted=order.accepted,
+        unreadable=order.unreadable,
+        calibrated=calibrated,
+        truth=truth,
+        command=command,
+        small=place_thumbnails(places, progress),
+    )
+    with whole_file(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
