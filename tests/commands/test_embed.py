@@ -18,7 +18,7 @@ import yaml
 
 import eml
 from eml.cli.app import main
-from eml.errors import ConfigError, DataError, EmlError, OutputError
+from eml.errors import ConfigError, DataError, EmlError, Interrupted, OutputError
 from eml.training.out_of_fold import read_embedded
 
 MODEL: dict[str, Any] = {"checkpoint": "timm:test_resnet", "weights": "none", "image_size": 32, "device": "cpu"}
@@ -163,6 +163,25 @@ def test_a_killed_command_goes_on_and_writes_the_same_bytes(images: Path, tmp_pa
     assert last.computed + last.reused == whole.computed == 24
     assert out.read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
     assert not kept.exists()
+
+
+def test_an_interrupted_command_says_what_is_kept(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        Interrupted, match=r"^interrupted\. 10 embeddings are kept: the same command goes on from there$"
+    ):
+        eml.embed(images=images, out=tmp_path / "x.npz", batch_size=10, progress=stopped, **MODEL)
+    assert eml.embed(images=images, out=tmp_path / "x.npz", batch_size=10, **MODEL).reused == 10
+
+
+@contextmanager
+def stopped(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Stop as Ctrl-C does after the first batch."""
+
+    def advance(done: int) -> None:
+        if description.startswith("embedding"):
+            raise KeyboardInterrupt
+
+    yield advance
 
 
 @contextmanager
