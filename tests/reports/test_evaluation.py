@@ -4,6 +4,7 @@ import html
 import json
 import re
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -545,10 +546,11 @@ def neighbours_kept(made: Evaluation, places: np.ndarray) -> float:
 def test_a_map_by_umap_without_its_package_is_refused_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     command = ["evaluate", "timm:test_resnet", "--weights", "none", "--data", str(tmp_path), "--out", str(tmp_path)]
-    assert main([*command, "--map", "umap"]) == 2
-    assert "pip install 'easy-metric-learning[umap]'" in capsys.readouterr().err
+    for spec in (None, ModuleSpec("umap", None)):  # nothing, or a folder of that name
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, spec=spec: spec)
+        assert main([*command, "--map", "umap"]) == 2
+        assert "pip install 'easy-metric-learning[umap]'" in capsys.readouterr().err
     assert main([*command, "--map", "tsne", "--no-report"]) == 2
     assert "--map: only with --report" in capsys.readouterr().err
 

@@ -23,7 +23,8 @@ def check_projection(kind: ProjectionName) -> None:
     Raises:
         ConfigError: Its package is not installed.
     """
-    if kind == "umap" and importlib.util.find_spec("umap") is None:
+    spec = importlib.util.find_spec("umap") if kind == "umap" else None
+    if kind == "umap" and (spec is None or spec.origin is None):  # a folder of that name is no package
         raise ConfigError(
             "the map by UMAP needs the umap-learn package: pip install 'easy-metric-learning[umap]'; t-SNE needs none",
             code="missing-package",
