@@ -1,10 +1,12 @@
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import eml
 from eml.cli.app import main
-from eml.commands.compress import CompressResult
 from eml.errors import ConfigError, OutputError
 
 
@@ -23,20 +25,21 @@ def test_a_kept_choice_is_a_checkpoint_that_every_command_obeys(
     assert eml.load(out).size == 8
     assert not (out / "calibration.json").exists()
 
-    result = eml.compress(pipeline / "run", data=test, sizes=8)
-    assert isinstance(result, CompressResult)
-    measured = {way.choice.name: way.value for way in result.measured}
-    for model, name in ((pipeline / "run", "float32"), (out, "pca-8-int8")):
-        evaluated = eml.evaluate(model, data=test, out=tmp_path / name, report=False)
-        assert evaluated.results[0].metrics["map_at_r"] == pytest.approx(measured[name])
-    assert result.to_dict()["fit"] == {
-        "table": str(pipeline / "folds.csv"),
-        "images": 20,
-        "images_of_this_table": 0,
-    }
-    assert result.next_command is None or "--keep" in result.next_command
+    facts = json.loads((out / "metrics.json").read_text())
+    evaluated = eml.evaluate(out, data=test, out=tmp_path / "again", report=False)
+    assert evaluated.results[0].metrics["map_at_r"] == pytest.approx(facts["dataset_test.csv/map_at_r"])
     with pytest.raises(ConfigError, match="is compressed already"):
         eml.compress(out, data=test, fit=pipeline)
+
+
+def test_ways_are_measured_against_the_embeddings_as_they_are(
+    pipeline: Path, printed_json: Callable[..., dict[str, Any]]
+) -> None:
+    printed = printed_json("compress", pipeline / "run", "--data", pipeline / "dataset_test.csv", "--size", 8)
+    assert printed["fit"] == {"table": str(pipeline / "folds.csv"), "images": 20, "images_of_this_table": 0}
+    assert [way["bytes_per_image"] for way in printed["choices"] if way["name"].startswith("pca-8")] == [16, 8, 1, 1]
+    assert printed["choices"][0]["difference"] == 0
+    assert printed["kept"] is None
 
 
 def test_what_cannot_be_kept_is_an_error_before_anything_is_written(pipeline: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from eml.evaluation.analysis import EvaluationAnalysis
 from eml.evaluation.comparison import ModelComparison, verdict_on
 from eml.evaluation.evaluate import Evaluation
-from eml.evaluation.postprocessing import COMPARED, what_it_uses
+from eml.evaluation.postprocessing import COMPARED, short_names, what_it_uses
 from eml.images.thumbnails import LARGE, Thumbnail, thumbnail
 from eml.inference.images import table_files
 from eml.reports.evaluation.confusions import Confusion, find_confusions
@@ -152,6 +152,7 @@ def render(
         protocol=protocol_in_words(retrieval.protocol),
         analysis=analysis,
         uses=what_it_uses(analysis.postprocessed, evaluation.whitening),
+        ways=short_names(analysis.postprocessed),
         compared_after=COMPARED,
         threshold=evaluation.threshold,
         trained_on=trained_on_lines(analysis),

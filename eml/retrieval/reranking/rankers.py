@@ -151,7 +151,8 @@ def rank_reciprocal(
     lists = nearest(gallery, gallery, k1, itself=np.arange(len(gallery)))
     k2 = max(1, round(0.3 * k1)) if k2 is None else k2
     sets = ReciprocalGallery(gallery, lists, k2=k2, distance_weight=distance_weight)
-    own_lists = nearest(queries, gallery, k1, itself=itself)
+    is_leave_one_out = queries is gallery and np.array_equal(itself, np.arange(len(gallery)))
+    own_lists = lists if is_leave_one_out else nearest(queries, gallery, k1, itself=itself)
     unit = UnitRows(queries, "query")
 
     def added(batch: Integers) -> sparse.csr_array:
