@@ -136,7 +136,7 @@ def compress_checkpoint(
         kept = best if options.keep == SMALLEST_CHOICE else next(w for w in measured if w.choice.name == options.keep)
     replaced = options.out is not None and options.out.exists()
     if kept is not None and options.out is not None:
-        _write(model, kept, table.name, options.out)
+        _write(model, kept, Path(table.path or table.root).stem, options.out)
     return CompressionResult(
         evaluation=evaluation.without_embeddings(),
         measured=measured,

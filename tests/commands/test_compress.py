@@ -27,7 +27,7 @@ def test_a_kept_choice_is_a_checkpoint_that_every_command_obeys(
 
     facts = json.loads((out / "metrics.json").read_text())
     evaluated = eml.evaluate(out, data=test, out=tmp_path / "again", report=False)
-    assert evaluated.results[0].metrics["map_at_r"] == pytest.approx(facts["dataset_test.csv/map_at_r"])
+    assert evaluated.results[0].metrics["map_at_r"] == pytest.approx(facts["dataset_test/map_at_r"])
     with pytest.raises(ConfigError, match="is compressed already"):
         eml.compress(out, data=test, fit=pipeline)
 
