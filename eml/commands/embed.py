@@ -20,6 +20,7 @@ from eml.commands.base import (
     PathText,
     SummaryTable,
     command,
+    command_text,
 )
 from eml.commands.options import (
     BatchSize,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from eml.models.fingerprint import Fingerprint
 
 
+_OWN = {"overwrite", "workers", "batch_size"}  # which mean something else to an index, or are as well left alone
 MOST_WORKERS = 16  # that are started unasked
 
 
@@ -295,7 +297,20 @@ def _finish(
         replaced=tuple(replaced),
         removed_files=tuple(removed),
         next_command=_next_command(output, embedded),
+        later_commands=_index_commands(config),
     )
+
+
+def _index_commands(config: EmbedConfig) -> tuple[str, ...]:
+    """Return the command that makes an index of the same images; none for a list on stdin, which is read up."""
+    from eml.commands.index_build import BuildIndexConfig, build_index
+
+    if Path("-") in config.images:
+        return ()
+    shared = BuildIndexConfig.model_fields.keys() & type(config).model_fields.keys() - _OWN
+    values = {name: getattr(config, name) for name in shared}
+    index = BuildIndexConfig(index=config.out.with_suffix(".index"), **values)
+    return (command_text(build_index.command, index, build_index.arguments),)
 
 
 def _next_command(output: EmbeddingsOutput, embedded: EmbeddedImages) -> str | None:

@@ -37,6 +37,9 @@ def test_a_folder_becomes_a_file_that_evaluate_reads(images: Path, tmp_path: Pat
     assert result.errors["reason"].tolist() == ["not_an_image"]
     assert result.messages == (f"1 file cannot be read as an image and is left out; see {tmp_path / 'x_errors.csv'}",)
     assert result.next_command == f"eml evaluate {out} --out {tmp_path / 'x_evaluation'}"
+    (index,) = result.later_commands
+    model = "--weights none --image-size 32 --device cpu"
+    assert index == f"eml index build {tmp_path / 'x.index'} timm:test_resnet {images} {model}"
     assert repr(result) == f"EmbedResult({out}: 24 × 96, 1 unreadable)"
     evaluated = eml.evaluate(str(out), out=tmp_path / "e", report=False).results[0]
     again = eml.evaluate(
