@@ -18,6 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = {  # what the README's commands get to be small enough for a test; a reader may type them all in this order
     "init": " --backbone test_resnet --weights none",
     "train": " --set epochs=1 --set image.size=32",
+    "calibrate": " --far 0.4",
 }
 
 
@@ -29,13 +30,14 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, random = tmp_path_factory.mktemp("readme"), np.random.default_rng(0)
-    for label in range(12):
-        (root / "photos" / f"class {label}").mkdir(parents=True)
-        colour = random.integers(0, 256, 3)
-        for number in range(5):
-            pixels = (colour + random.normal(0, 60, (6, 6, 3))).clip(0, 255).astype(np.uint8)
-            image = Image.fromarray(pixels).resize((60, 50), Image.Resampling.BICUBIC)
-            image.save(root / "photos" / f"class {label}" / f"{number}.jpg")
+    for folder in ("photos", "others", "products", "new_photos"):
+        for label in range(12):
+            (root / folder / f"class {label}").mkdir(parents=True)
+            colour = random.integers(0, 256, 3)
+            for number in range(5 if folder in ("photos", "others") else 2):
+                pixels = (colour + random.normal(0, 60, (6, 6, 3))).clip(0, 255).astype(np.uint8)
+                image = Image.fromarray(pixels).resize((60, 50), Image.Resampling.BICUBIC)
+                image.save(root / folder / f"class {label}" / f"{number}.jpg")
     for name in ("a.jpg", "b.jpg"):
         image.save(root / name)
     return root
@@ -54,6 +56,9 @@ def test_every_command_and_every_line_of_python_runs(folder: Path, monkeypatch: 
         "init",
         "train",
         "evaluate",
+        "calibrate",
+        "index",
+        "classify",
     }
     for line in commands:
         words = shlex.split(line + SMALL.get(shlex.split(line)[1], ""))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.next_steps import index_command
 from eml.commands.options import (
     COLUMN_MAP,
     BatchSize,
@@ -25,6 +26,7 @@ from eml.commands.options import (
     Within,
     Workers,
     column_map,
+    column_map_words,
     note_workers,
 )
 
@@ -128,4 +130,16 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
     replaced += [result.path] if result.replaced else []
     if config.plot is not None:
         written.append(draw_calibration(result.calibration, config.plot))
-    return CalibrateResult(result=result, written=tuple(written), replaced=tuple(replaced))
+    return CalibrateResult(
+        result=result, written=tuple(written), replaced=tuple(replaced), next_command=_next_command(config, result)
+    )
+
+
+def _next_command(config: CalibrateConfig, result: CalibrationResult) -> str | None:
+    """Return the command that makes an index, where the calibration says how sure an answer is."""
+    if result.calibration.answers is None:
+        return None
+    words = [] if config.root is None else ["--root", str(config.root)]
+    words += [] if config.embed_precision == "float32" else ["--precision", config.embed_precision]
+    words += [] if config.tta == "none" else ["--tta", config.tta]
+    return index_command(str(config.checkpoint), config.data, [*words, *column_map_words(config)])

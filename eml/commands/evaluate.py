@@ -23,6 +23,7 @@ from eml.commands.base import (
     command,
     option,
 )
+from eml.commands.next_steps import index_command
 from eml.commands.options import (
     COLUMN_MAP,
     BatchSize,
@@ -47,6 +48,7 @@ from eml.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from eml.evaluation.evaluate import Evaluation
     from eml.evaluation.options import EvaluationOptions
     from eml.evaluation.runs import EvaluationResult, EvaluationResults
     from eml.reports.evaluation.projections import ProjectionName
@@ -256,8 +258,10 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
         return None
     best = max(results, key=lambda result: result.metrics["map_at_r"])
     evaluation = best.analysis.evaluation
-    if evaluation.calibration is not None or evaluation.table.path is None or evaluation.trained_on.is_overlap:
+    if evaluation.table.path is None or evaluation.trained_on.is_overlap:
         return None
+    if evaluation.calibration is not None:
+        return _index_command(config, best.model, evaluation)
     options = {
         "root": config.root,
         "leave-out-same": config.leave_out_same,
@@ -284,3 +288,13 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
         table = str(evaluation.table.path)
         return shlex.join(["eml", "calibrate", best.model, "--data", table, "--far", f"{far:g}", *words])
     return None
+
+
+def _index_command(config: EvaluateConfig, model: str, evaluation: Evaluation) -> str | None:
+    """Return the command that makes an index with a calibrated model, where it says how sure an answer is."""
+    if evaluation.calibration is None or evaluation.calibration.answers is None:
+        return None
+    words = [] if config.root is None else ["--root", str(config.root)]
+    words += [] if config.precision == "float32" else ["--precision", config.precision]
+    words += [] if config.tta == "none" else ["--tta", config.tta]
+    return index_command(model, evaluation.table.source, [*words, *column_map_words(config)])

@@ -91,7 +91,8 @@ class IndexFacts:
         if self.calibration is None:
             return "none: no probabilities, and no image counts as unknown"
         far, error = self.calibration["far"], self.calibration["ece"]["value"]
-        return f"accepts {far:g} of the images of other classes; calibration error {error:.3f}"
+        own = self.calibration["accepted"]["value"]
+        return f"accepts {far:g} of the images of other classes, {own:.2f} of those of its own; error {error:.3f}"
 
 
 def gather_facts(store: IndexStore) -> IndexFacts:

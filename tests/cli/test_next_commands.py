@@ -64,7 +64,7 @@ def test_with_enough_classes_a_threshold_follows_the_evaluation(pasting: Pasting
     photos = draw(tmp_path / "photos", classes=40, per_class=8)
     for line in (f"scan {photos}", f"split {photos} --by alternate", f"init {photos}"):
         pasting.run(f"eml {line}")
-    assert pasting.follow(f"eml train {photos}") == ["train", "evaluate", "calibrate"]
+    assert pasting.follow(f"eml train {photos}") == ["train", "evaluate", "calibrate", "index", "search"]
 
 
 def test_they_do_so_from_relative_folders_too(
