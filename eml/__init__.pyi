@@ -677,6 +677,7 @@ def search(
     per_class: bool = ...,
     where: str | None = ...,
     engine: Literal["exact", "usearch", "faiss"] = ...,
+    query_expansion: int | None = ...,
     csv: str | Path | None = ...,
     html: str | Path | None = ...,
     thumbnails: bool = ...,

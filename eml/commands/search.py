@@ -54,6 +54,12 @@ class SearchConfig(CommandConfig):
     per_class: bool = Field(False, description="Only the nearest image of each class.")
     where: Where = None
     engine: EngineChoice = "exact"
+    query_expansion: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Average each query with so many of its nearest images, then search again; gives no probabilities.",
+    )
     csv: Annotated[PathField | None, Field(description="Write the neighbours as a table.")] = None
     html: Annotated[PathField | None, Field(description="Write a page with queries and neighbours as thumbnails.")] = (
         None
@@ -145,10 +151,14 @@ def search(config: SearchConfig, caller: Caller) -> SearchResult:
             where=config.where,
             engine=config.engine,
             calibration=index.calibration,
+            query_expansion=config.query_expansion,
         )
-        calibrated, size = index.calibration is not None, len(index)
-    if not calibrated:
+        has_calibration, size = index.calibration is not None, len(index)
+    calibrated = has_calibration and config.query_expansion is None
+    if not has_calibration:
         caller.warn(NOT_CALIBRATED)
+    elif not calibrated:
+        caller.note("with `query_expansion` there are no probabilities: the calibration is about plain cosines")
     line = caller.command or "eml search"
     written = []
     if config.csv is not None:

@@ -240,6 +240,7 @@ class Index:
         per_class: bool = False,
         where: str | None = None,
         engine: Engine = "exact",
+        query_expansion: int | None = None,
     ) -> SearchAnswers:
         """Return the nearest images of each query.
 
@@ -249,6 +250,7 @@ class Index:
             per_class: Whether only the nearest image of each class is given.
             where: A condition on the images, such as `category == 'shoes'`.
             engine: exact, or usearch or faiss, which are quicker in large indices.
+            query_expansion: Images that each query is averaged with first; there are no probabilities then.
 
         Raises:
             DataError: The condition or an image that was given as pixels is wrong.
@@ -261,6 +263,7 @@ class Index:
             per_class=per_class,
             where=where,
             engine=engine,
+            query_expansion=query_expansion,
         )
 
     def classify(self, images: Any) -> ClassifiedImages:

@@ -36,6 +36,7 @@ def find_neighbours(
     where: str | None = None,
     engine: SearchEngine = "exact",
     calibration: AnswerCalibration | None = None,
+    query_expansion: int | None = None,
 ) -> SearchAnswers:
     """Return the neighbours of each query. Queries that could not be read have none, and say why.
 
@@ -47,11 +48,15 @@ def find_neighbours(
         where: A condition on the images.
         engine: The search's engine.
         calibration: The map to probabilities; None: they are not known.
+        query_expansion: Images that each query is averaged with before it is searched; the probabilities are not known
+            then, since the calibration is about plain cosines.
     """
     condition = condition_of(store, where)
     answers: list[tuple[NearImage, ...]] = []
     for first in range(0, len(queries.embeddings), AT_ONCE):
         part = queries.embeddings[first : first + AT_ONCE]
+        if query_expansion is not None:
+            part, calibration = expand_in(store, part, query_expansion, condition, engine), None
         if per_class:
             ids, cosines = nearest_of_classes(store, part, k, condition, engine)
         else:
@@ -74,6 +79,23 @@ def condition_of(store: IndexStore, where: str | None) -> Condition | None:
         ConfigError: It cannot be understood, with the place.
     """
     return None if where is None else parse_where(where, store.columns)
+
+
+def expand_in(
+    store: IndexStore, queries: Tensor, count: int, condition: Condition | None, engine: SearchEngine
+) -> Tensor:
+    """Return queries (Q, D) averaged with their `count` nearest images, weighted by the cosine: α-query expansion."""
+    import torch
+
+    from eml.retrieval.reranking import expand_queries
+    from eml.retrieval.search import Neighbours
+
+    near = store.search(queries, count, where=condition, engine=engine)
+    ids = np.unique(near.ids[near.ids >= 0])
+    if not len(ids):
+        return queries
+    indices = np.where(near.ids < 0, -1, np.searchsorted(ids, near.ids))
+    return expand_queries(queries, torch.from_numpy(store.embeddings(ids)), Neighbours(indices, near.cosines))
 
 
 def nearest_of_classes(

@@ -61,6 +61,19 @@ def test_images_may_be_given_as_pixels_and_the_cosines_are_those_of_the_embeddin
         assert [answer[0].label for answer in answers] == ["mug", "tea"]
 
 
+def test_a_query_is_averaged_with_its_nearest_images_before_it_is_searched(index: Index) -> None:
+    image = photo("mug", 7)
+    with index:
+        query = index.model.embed(image)[0]
+        gallery = index.store.embeddings(index.to_pandas()["id"].tolist())
+        near = np.argsort(-(gallery @ query))[:2]
+        mean = query + ((gallery[near] @ query) ** 3) @ gallery[near]
+        expected = gallery @ (mean / np.linalg.norm(mean))
+        (answer,) = index.search([image], k=9, query_expansion=2)
+    assert [found.cosine for found in answer] == pytest.approx(sorted(expected.tolist(), reverse=True), abs=1e-6)
+    assert all(found.probability is None for found in answer)
+
+
 def test_the_nearest_image_of_each_class(index: Index, shop: Path) -> None:
     with index:
         (answer,) = index.search(shop / "photos" / "mug" / "0.png", k=5, per_class=True)
