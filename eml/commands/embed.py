@@ -185,6 +185,8 @@ def embed(config: EmbedConfig, caller: Caller) -> EmbedResult:
     with caller.join(config.device, here) as processes:
         images = processes.from_first(partial(_list, config, output, caller))
         model = _load(config, processes)
+        for note in model.notes if processes.first else ():
+            caller.note(note)
         with _kept(output, model, processes, caller) as store:
             embedded = _compute(config, model, images, processes, store, caller)
             return processes.from_first(partial(_finish, config, output, images, embedded, caller))

@@ -217,6 +217,8 @@ def _evaluate_on_tables(
     for table, retrieval in zip(tables, retrievals, strict=True):
         refuse_without_positives(retrieval, table.name, **columns)
     model = _load(checkpoint, options, str(processes.device(options.device)))
+    for note in model.notes if processes.first else ():
+        counter.report(note)
     weights = None if model.folder is None else weights_digest(model.folder)
     batching = Batching(options.batch_size, options.workers, processes)
     whitening = None if fit is None else learn_whitening(model, fit, batching, progress)

@@ -117,6 +117,7 @@ def _load_timm(name: str, weights: TimmWeights, image_size: int | None, device: 
             embedder = build_embedder(config, image_size)
     except EmlError as error:
         raise type(error)([_of_argument(problem) for problem in error.problems]) from error
+    embedder.notes = tuple(_of_argument(Problem(note)) for note in embedder.notes)
     preprocess = default_preprocess(embedder.backbone, size=image_size)
     place = _device(device, ways["precision"])
     return Model(embedder, preprocess, place, source=name, backbone=backbone, trained_on=NOTHING_BY_EML, **ways)

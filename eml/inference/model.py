@@ -75,6 +75,11 @@ class Model:
         """The embedding size D."""
         return self.embedder.size if self.compression is None else self.compression.size
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to tell of how its weights were loaded, a line each."""
+        return self.embedder.notes
+
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """What decides its embeddings. It is computed once, from the weights as they are then."""

@@ -90,12 +90,18 @@ def test_the_way_in_which_a_model_embeds_is_recorded_and_shown(
     assert plain["calibration_mismatch"] is None
 
 
-def test_weights_of_a_file_are_recorded_by_their_digest(pipeline: Path, tmp_path: Path) -> None:
+def test_weights_of_a_file_are_recorded_by_their_digest(
+    pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = eml.load("timm:test_resnet", weights="none", image_size=32)
-    torch.save(model.embedder.backbone.state_dict(), tmp_path / "weights.pth")
-    options = {"data": pipeline, "image_size": 32, "report": False}
-    result = eml.evaluate("timm:test_resnet", out=tmp_path / "out", weights=tmp_path / "weights.pth", **options)
-    facts = result.to_dict()["evaluations"][0]
+    file, out = tmp_path / "weights.pth", tmp_path / "out"
+    torch.save({f"module.{name}": value for name, value in model.embedder.backbone.state_dict().items()}, file)
+    words = ("evaluate", "timm:test_resnet", "--data", pipeline, "--image-size", 32, "--weights", file, "--out", out)
+    assert main([*map(str, words), "--no-report"]) == 0
+    told = "".join(capsys.readouterr().err.split())  # long paths are broken
+    assert f"--weights:thenamesin{file}beginwithmodule.,whichwastakenaway" in told
+    (metrics,) = out.rglob("metrics.json")
+    facts = json.loads(metrics.read_text())
     assert (facts["weights"], facts["fingerprint"]) == (model.fingerprint.weights, model.fingerprint.digest)
 
 
