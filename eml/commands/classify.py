@@ -169,6 +169,10 @@ def classify(config: ClassifyConfig, caller: Caller) -> ClassifyResult:
         answers = _classify_all(config, caller, index, images)
         if index.calibration is None:
             caller.warn(NOT_CALIBRATED)
+            if config.sort_into is not None:
+                caller.warn(
+                    "so no image counts as unknown: each is sorted to its most similar class, whatever it shows"
+                )
     written = _write(config, caller, images, answers)
     sorting = None if config.sort_into is None else _sort(config, caller, images, answers)
     if sorting is not None and sorting.path.exists():

@@ -94,6 +94,8 @@ class Classifier:
         calibration = self.calibration
         probability, second = (None, None) if calibration is None else calibration.probabilities(answers)
         unknown = None if calibration is None else calibration.unknown(answers)
+        far = "" if calibration is None else f"{calibration.far:g}"
+        refused = f"not sure enough, where {far} of the images of other classes may be accepted"
         for query in range(count):
             best, runner_up = int(answers.best[query]), int(answers.runner_up[query])
             is_unknown = None if unknown is None else bool(unknown[query])
@@ -106,6 +108,6 @@ class Classifier:
                 margin=float(answers.gap[query]) if runner_up >= 0 else None,
                 cosine=float(answers.cosine[query]),
                 unknown=is_unknown,
-                reason="below the calibrated threshold" if is_unknown else "",
+                reason=refused if is_unknown else "",
                 nearest=rows[int(nearest[query])].place if nearest[query] >= 0 else NOWHERE,
             )

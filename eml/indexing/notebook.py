@@ -20,12 +20,17 @@ def caption_of(label: str, probability: float | None, cosine: float) -> str:
 
 
 def percent(probability: float) -> str:
-    """Return a probability as percent, with one digit where it is near to 0 or 1; 100 % only where it is exact."""
+    """Return a probability as percent, with one digit where it is near to 0 or 1; 100 % only where it is exact.
+
+    The space does not break.
+    """
     value = 100 * probability
     if 0 < value < 0.05 or 99.95 <= value < 100:
-        return "< 0.1 %" if value < 50 else "> 99.9 %"
+        return (
+            "<\N{NO-BREAK SPACE}0.1\N{NO-BREAK SPACE}%" if value < 50 else ">\N{NO-BREAK SPACE}99.9\N{NO-BREAK SPACE}%"
+        )
     digits = 1 if (value < 5 or value > 95) and value not in (0, 100) else 0
-    return f"{value:.{digits}f} %"
+    return f"{value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def figure_html(image: Thumbnail, name: str, caption: str, *, is_query: bool = False) -> str:

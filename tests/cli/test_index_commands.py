@@ -83,6 +83,17 @@ def test_every_next_command_of_an_index_can_be_pasted(folder: Path, capsys: pyte
     assert main(["index", "compact", "my index"]) == 0
 
 
+def test_info_measures_the_engines_and_compares_new_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = printed(capsys, "index", "info", "shop.index", "--measure", "--drift", "new")
+    assert facts["float16_recall"] == 1
+    assert all(engine["recall"] == 1 for engine in facts["engines"])
+    assert (facts["drift"]["queries"], facts["drift"]["unknown_rate"]) == (8, 0.25)
+    assert main(["index", "info", "shop.index", "--measure", "--drift", "new"]) == 0
+    out = capsys.readouterr().out
+    assert "of those of its own" in out
+    assert "8 new images beside those of the calibration" in out
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".npz", ".parquet"])
 def test_an_index_is_exported(folder: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = printed(capsys, "index", "export", "shop.index", f"out{suffix}", "--where", "label != 'tea'")

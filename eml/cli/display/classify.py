@@ -71,7 +71,8 @@ def _show_truth(truth: TruthFigures) -> None:
     others = f"{truth.others:,} of {console.count(truth.other_classes, 'other class', 'other classes')}"
     console.table(f"Against the true classes: {known}, {others}", ["", "", "95 % interval"], truth.rows())
     if truth.without:
-        console.say(f"{truth.without:,} images have no true class or no answer, and are left out of it")
+        without = console.count(truth.without, "image has", "images have")
+        console.say(f"{without} no true class or no answer, left out here")
 
 
 terminal = Terminal(
