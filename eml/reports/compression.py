@@ -33,6 +33,7 @@ def draw_compression(measured: Sequence[MeasuredChoice], path: Path) -> Path:
         `path`.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(10, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -47,8 +48,10 @@ def draw_compression(measured: Sequence[MeasuredChoice], path: Path) -> Path:
     left.set_ylabel("MAP@R, 95 % interval over classes")
     left.set_xlabel("bytes per image that are searched")
     right.set_xlabel("ms per query, compared with each of 100,000 images")
-    left.xaxis.set_major_formatter(_plain)
-    right.xaxis.set_major_formatter(_plain)
+    for axis in (left.xaxis, right.xaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(_plain)
+        axis.set_minor_formatter(NullFormatter())
     figure.legend(handles=_legend(measured), loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png", metadata=own_plots.signature(MADE_BY))
