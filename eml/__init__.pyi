@@ -402,7 +402,8 @@ def calibrate(
 def calibrate(
     checkpoint: str | Path,
     *,
-    data: str | Path,
+    data: str | Path | None = ...,
+    from_folds: str | Path | None = ...,
     far: float | None = ...,
     pair_far: float | None = ...,
     precision: float | None = ...,

@@ -154,6 +154,7 @@ TESTED_THROUGH = {
     "retrieval/statistics/interval": "retrieval/statistics/test_jackknife",
     "retrieval/statistics/summary_intervals": "retrieval/statistics/test_jackknife",
     "threads": "dataset/duplicates/test_duplicates",
+    "retrieval/verification/pooled": "training/test_fold_calibration",
     "training/config_changes": "training/test_run_state",
     "training/data_parallel": "distributed/test_processes",
     "training/distributed_state": "distributed/test_processes",

@@ -29,6 +29,7 @@ from eml.commands.options import (
     column_map_words,
     note_workers,
 )
+from eml.errors import ConfigError
 
 if TYPE_CHECKING:
     from eml.evaluation.calibration import CalibrationResult
@@ -47,7 +48,14 @@ class CalibrateConfig(CommandConfig):
     """
 
     checkpoint: Annotated[PathField, Field(description="A run folder (its best checkpoint) or a checkpoint folder.")]
-    data: Annotated[PathField, Field(description="Table or folder of classes that were not trained on.")]
+    data: Annotated[PathField | None, Field(description="Table or folder of classes that were not trained on.")] = None
+    from_folds: Annotated[
+        PathField | None,
+        Field(
+            description="Instead of data, where all classes are trained on: the folder of train --fold all, with folds "
+            "by class. Each image is answered by the network that has not seen its class."
+        ),
+    ] = None
     far: float | None = Field(
         None,
         description="Share of the queries of classes that are not in the gallery that may be accepted, such as 0.01.",
@@ -117,7 +125,8 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
     from eml.evaluation.calibration import CalibrationOptions, calibrate_checkpoint
     from eml.reports.calibration import draw_calibration, refuse_plot
 
-    own = {"plot", *COLUMN_MAP}
+    _refuse_both(config)
+    own = {"plot", "from_folds", *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
     options = CalibrationOptions(**fields | {"checkpoint": str(config.checkpoint), "columns": column_map(config)})
     note_workers(config.workers, caller)
@@ -125,7 +134,12 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
     if config.plot is not None:
         refuse_plot(config.plot, overwrite=config.overwrite)
         replaced += [config.plot] if config.plot.exists() else []
-    result = calibrate_checkpoint(options, report=caller.note, progress=caller.progress)
+    if config.from_folds is not None:
+        from eml.training.fold_calibration import calibrate_by_folds
+
+        result = calibrate_by_folds(config.from_folds, options, progress=caller.progress)
+    else:
+        result = calibrate_checkpoint(options, report=caller.note, progress=caller.progress)
     written = [result.path]
     replaced += [result.path] if result.replaced else []
     if config.plot is not None:
@@ -137,9 +151,20 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
 
 def _next_command(config: CalibrateConfig, result: CalibrationResult) -> str | None:
     """Return the command that makes an index, where the calibration says how sure an answer is."""
-    if result.calibration.answers is None:
+    if result.calibration.answers is None or config.data is None:
         return None
     words = [] if config.root is None else ["--root", str(config.root)]
     words += [] if config.embed_precision == "float32" else ["--precision", config.embed_precision]
     words += [] if config.tta == "none" else ["--tta", config.tta]
     return index_command(str(config.checkpoint), config.data, [*words, *column_map_words(config)])
+
+
+def _refuse_both(config: CalibrateConfig) -> None:
+    """Raise ConfigError unless either data or folds are given."""
+    if config.data is None and config.from_folds is None:
+        text = "give `data`: a table or folder of classes that were not trained on; or `from_folds`, where all are"
+        raise ConfigError(text, code="missing-key", parameter="data")
+    of_table = ("data", "leave_out_same", "within")
+    if config.from_folds is not None and (both := [name for name in of_table if getattr(config, name) is not None]):
+        text = f"`{both[0]}` says what to calibrate with, and so does `from_folds`; give one of them"
+        raise ConfigError(text, code="conflicting-settings", parameter=both[0])

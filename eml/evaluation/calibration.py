@@ -1,6 +1,7 @@
 """Calibration of a checkpoint: from a table to the threshold in calibration.json."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import isnan
@@ -52,7 +53,7 @@ class CalibrationOptions:
 
     Attributes:
         checkpoint: A run folder (its best checkpoint) or a checkpoint folder.
-        data: A table or folder of classes that the checkpoint was not trained on.
+        data: A table or folder of classes that the checkpoint was not trained on; None where folds take its place.
         far: The goal: share of queries of unknown classes that may be accepted. One goal of the three is given.
         pair_far: The goal: share of pairs of different classes that may be accepted.
         precision: The goal: share of accepted answers that must be right.
@@ -73,7 +74,7 @@ class CalibrationOptions:
     """
 
     checkpoint: str
-    data: Path
+    data: Path | None
     far: float | None = None
     pair_far: float | None = None
     precision: float | None = None
@@ -170,6 +171,7 @@ def calibrate_checkpoint(
     folder = checkpoint_to_calibrate(options.checkpoint, overwrite=options.overwrite)
     path = calibration_path(folder)
     replaced = path.exists()
+    assert options.data is not None, "without a table, folds calibrate"
     table = table_to_evaluate(
         options.data, options.root, report, progress, columns=options.columns, unknown_label=options.unknown_label
     )
@@ -194,11 +196,10 @@ def calibrate_checkpoint(
     calibrated = calibrate(data, goal, strict=options.strict, seed=options.random_seed)
     answers, notes = _calibrate_answers(data, goal, options)
     overlap = OverlapCounter(report=report).count(model.trained_on, table, retrieval.frame)
-    calibration = _describe(calibrated, options, model, table, retrieval).with_trained_on(overlap.facts())
     digest = _keep_images(folder, embeddings, retrieval, options.random_seed)
-    update = {"answers": answers, "notes": calibration.notes + notes, "images_digest": digest}
-    calibration = calibration.model_copy(update=update)
-    write_json(path, calibration.model_dump(mode="json"))
+    calibrated = replace(calibrated, notes=calibrated.notes + _notes_on_protocol(goal, retrieval) + notes)
+    update = {"images_digest": digest, "trained_on": overlap.facts()}
+    calibration = write_calibration(calibrated, options, model, table, retrieval.protocol, answers, update)
     return CalibrationResult(options.checkpoint, path, replaced, calibration, overlap)
 
 
@@ -223,8 +224,35 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
     return folder
 
 
+def write_calibration(
+    calibrated: ThresholdCalibration,
+    options: CalibrationOptions,
+    model: Model,
+    table: Table,
+    protocol: str,
+    answers: AnswerCalibration | None,
+    update: Mapping[str, Any] | None = None,
+) -> Calibration:
+    """Write calibration.json into the folder of a model's checkpoint, and return its content.
+
+    Args:
+        calibrated: The threshold.
+        options: How it was found.
+        model: The model that was loaded from the checkpoint.
+        table: The images that it was found with.
+        protocol: What a query was compared with.
+        answers: The calibration of answers.
+        update: Other fields.
+    """
+    assert model.folder is not None, "it was loaded from a checkpoint folder"
+    calibration = _describe(calibrated, options, model, table, protocol)
+    calibration = calibration.model_copy(update={"answers": answers, **(update or {})})
+    write_json(calibration_path(model.folder), calibration.model_dump(mode="json"))
+    return calibration
+
+
 def _describe(
-    calibrated: ThresholdCalibration, options: CalibrationOptions, model: Model, table: Table, retrieval: RetrievalSet
+    calibrated: ThresholdCalibration, options: CalibrationOptions, model: Model, table: Table, protocol: str
 ) -> Calibration:
     assert model.folder is not None, "it was loaded from a checkpoint folder"
     held_out = [None if isnan(rate) else rate for rate in calibrated.held_out]
@@ -247,9 +275,9 @@ def _describe(
         resamples=RESAMPLES,
         table=str(table.path) if table.path else None,
         table_digest=table.digest,
-        protocol=retrieval.protocol,
+        protocol=protocol,
         counts=calibrated.counts,
-        notes=calibrated.notes + _notes_on_protocol(calibrated.goal, retrieval),
+        notes=calibrated.notes,
         histogram_edges=[round(float(edge), 2) for edge in BINS],
         histogram_same=calibrated.same.tolist(),
         histogram_different=calibrated.different.tolist(),

@@ -153,7 +153,7 @@ def test_maps_recover_known_odds_and_hold_out_whole_classes() -> None:
     facts = {"score": values, "gap": other}
     chosen, held_out = choose_map([simple, all_facts, ("isotonic", ("score",))], facts, right, even, classes, classes)
     assert (chosen.kind, set(chosen.weights)) == ("logistic", {"score"})
-    assert expected_error(special.expit(held_out), right, even, classes).value < 0.03
+    assert expected_error(special.expit(held_out.log_odds), right, even, classes).value < 0.03
     bent = random.random(6000) < np.where(values > 0, 0.9, 0.3)  # a step, which no line fits
     step = choose_map([simple, ("isotonic", ("score",))], facts, bent, even, classes, classes)[0]
     assert step.kind == "isotonic"

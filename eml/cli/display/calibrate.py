@@ -46,6 +46,8 @@ def show(result: CalibrateResult) -> None:
         show_answers(calibration.answers)
     for note in calibration.notes:
         console.warn(note)
+    if calibration.answers is not None and calibration.answers.gallery == "folds":
+        return
     for line in result.result.trained_on.threshold_lines(Path(calibration.table or result.result.checkpoint).name):
         console.warn(line)
 
@@ -67,7 +69,13 @@ def show_answers(answers: "AnswerCalibration") -> None:
     console.show(
         f"assumed: {answers.unknown_share:g} of the queries are of unknown classes; {count:,} classes in the gallery"
     )
-    if answers.gallery != "index":
+    if answers.fold_thresholds:
+        values = answers.fold_thresholds.values()
+        console.show(
+            f"threshold of the known score {answers.threshold:.2f}; by each of {len(values)} folds alone "
+            f"{min(values):.2f} … {max(values):.2f}"
+        )
+    if answers.gallery == "set":
         console.show("an index fits all of this again to its own classes")
     for bin_ in answers.bins:
         if bin_.is_off and bin_.answers >= FEW_ANSWERS:
@@ -103,6 +111,7 @@ terminal = Terminal(
     metavars={
         "far": "RATE",
         "unknown_share": "SHARE",
+        "from_folds": "RUN",
         "pair_far": "RATE",
         "precision": "SHARE",
         "plot": "FILE",

@@ -70,7 +70,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """The maps fitted to a sample, with held-out log odds (N,) of both."""
+    """The maps fitted to a sample, with held-out log odds (N,) of both, and held-out known scores (N,)."""
 
     sample: AnswerSample
     rows: _Rows
@@ -78,6 +78,7 @@ class _Fitted:
     right: FittedMap
     known_odds: Floats
     right_odds: Floats
+    scores: Floats
 
     def probability(self, unknown_share: float) -> Floats:
         """Return (N,) held-out probabilities that the answer is right."""
@@ -119,7 +120,7 @@ def fit_answers(
     sample, rows = fitted.sample, fitted.rows
     score = fitted.known.predictor(rows.facts)
     unknown = ~rows.known
-    choice = choose_known_score(score[unknown], rows.classes[unknown], far, seed)
+    choice = choose_known_score(fitted.scores[unknown], rows.classes[unknown], far, seed)
     weights, chance = rows.weights(unknown_share), fitted.probability(unknown_share)
     known = rows.known
     own = sample.known_weights
@@ -135,13 +136,14 @@ def fit_answers(
         threshold=choice.threshold,
         false_accepts=_expected(choice),
         class_rates=choice.class_rates,
-        accepted=rate_of(share(score[known] >= choice.threshold, own, rows.classes[known])),
+        accepted=rate_of(share(fitted.scores[known] >= choice.threshold, own, rows.classes[known])),
         accuracy=rate_of(share(sample.right, own, rows.classes[known])),
         bins=reliability_bins(chance, rows.right, weights, rows.classes),
         ece=rate_of(expected_error(chance, rows.right, weights, rows.classes)),
         scores=describe_scores(score, known, rows.own_weights, rows.classes, seed),
         gallery=gallery,
         counts=_counts(sample),
+        fold_thresholds={} if groups is None else _fold_thresholds(fitted, far, seed),
         notes=choice.notes,
     )
 
@@ -167,9 +169,11 @@ def _fit(sample: AnswerSample, groups: Integers | None) -> _Fitted:
         own_weights=np.concatenate([sample.known_weights, np.ones(strangers)]),
     )
     even, of_known = rows.weights(0.5), rows.own_weights * rows.known
-    known_map, known_odds = choose_map(KNOWN_MAPS, rows.facts, rows.known, even, rows.classes, rows.groups)
-    right_map, right_odds = choose_map(RIGHT_MAPS, rows.facts, rows.right, of_known, rows.classes, rows.groups)
-    return _Fitted(sample, rows, known_map, right_map, known_odds, right_odds)
+    known_map, of_known_map = choose_map(KNOWN_MAPS, rows.facts, rows.known, even, rows.classes, rows.groups)
+    right_map, of_right_map = choose_map(RIGHT_MAPS, rows.facts, rows.right, of_known, rows.classes, rows.groups)
+    return _Fitted(
+        sample, rows, known_map, right_map, of_known_map.log_odds, of_right_map.log_odds, of_known_map.predictor
+    )
 
 
 def _fit_pairs(sample: AnswerSample, rows: _Rows, unknown_share: float) -> FittedMap:
@@ -180,6 +184,16 @@ def _fit_pairs(sample: AnswerSample, rows: _Rows, unknown_share: float) -> Fitte
     facts = {"cosine": sample.near_cosines[present].astype(np.float64)}
     weights = rows.weights(unknown_share)[query]
     return choose_map(PAIR_MAPS, facts, same, weights, rows.classes[query], rows.groups[query])[0]
+
+
+def _fold_thresholds(fitted: _Fitted, far: float, seed: int) -> dict[str, float]:
+    """Return the threshold that the unknown queries of each fold alone would give."""
+    rows, thresholds = fitted.rows, {}
+    for fold in np.unique(rows.groups).tolist():
+        part = (rows.groups == fold) & ~rows.known
+        choice = choose_known_score(fitted.scores[part], rows.classes[part], far, seed)
+        thresholds[str(fold)] = choice.threshold
+    return thresholds
 
 
 def _expected(choice: KnownScoreChoice) -> CalibratedRate:

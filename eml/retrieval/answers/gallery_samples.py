@@ -57,6 +57,7 @@ def sample_gallery(
     scorings: Sequence[Scoring],
     *,
     seed: int = SEED,
+    by_gallery: bool = True,
 ) -> list[AnswerSample]:
     """Answer queries of the three kinds by a gallery, once with each scoring.
 
@@ -71,13 +72,14 @@ def sample_gallery(
         trained: The names of the classes that the network was trained on.
         scorings: How classes are scored.
         seed: Of the draws.
+        by_gallery: Whether images of the gallery are queries too, not only those of the calibration set.
     """
     gallery = _Gallery(tiles, list(gallery_labels), gallery_sizes(tiles, len(gallery_labels)))
     is_trained = np.isin(np.array(gallery.labels, object), list(trained))
     of_set = set() if calibration is None else set(map(str, calibration.labels))
     in_set = np.array([label in of_set for label in gallery.labels], bool)
     new, old = (
-        _draw_images(gallery, np.flatnonzero((gallery.sizes > 1) & kind), seed)
+        _draw_images(gallery, np.flatnonzero((gallery.sizes > 1) & kind & by_gallery), seed)
         for kind in (~is_trained & ~in_set, is_trained)
     )
     most = int(np.clip(WORK / max(1, gallery.sizes.sum()), FEWEST_QUERIES, MOST_QUERIES))
@@ -140,13 +142,13 @@ def _draw_images(gallery: _Gallery, classes: Integers, seed: int) -> LabelledIma
     return LabelledImages(torch.cat([vectors.float().cpu() for vectors, _ in tiles]), names)
 
 
-def few_of_each(labels: Integers, random: np.random.Generator) -> Integers:
-    """Return the positions of at most `MOST_IMAGES` of each class, ascending."""
+def few_of_each(labels: Integers, random: np.random.Generator, most: int = MOST_IMAGES) -> Integers:
+    """Return the positions of at most so many images of each class, ascending."""
     order = random.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     starts = np.unique(labels[order], return_index=True)[1]
     place = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-    return np.sort(order[place < MOST_IMAGES])
+    return np.sort(order[place < most])
 
 
 def _answer(

@@ -1,7 +1,7 @@
 """Maps from facts about an answer to a probability: logistic regression and isotonic regression, as plain numbers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -55,6 +55,13 @@ class FittedMap(Strict):
         """Return (Q,) probabilities. facts: fact → (Q,) values."""
         chance: Floats = special.expit(self.log_odds_of(facts))
         return chance
+
+
+class HeldOut(NamedTuple):
+    """The log odds (N,) and the predictors (N,) of answers by maps that were fitted without their classes."""
+
+    log_odds: Floats
+    predictor: Floats
 
 
 def fit_logistic(facts: Mapping[str, Floats], right: Booleans, weights: Floats) -> FittedMap:
@@ -122,7 +129,7 @@ def choose_map(
     weights: Floats,
     classes: Integers,
     groups: Integers,
-) -> tuple[FittedMap, Floats]:
+) -> tuple[FittedMap, HeldOut]:
     """Choose the map by its likelihood on held-out classes, and fit it to all.
 
     The first candidate whose loss is no more than one standard error above the lowest one is taken; the standard error
@@ -138,11 +145,11 @@ def choose_map(
             five random parts.
 
     Returns:
-        The map, and the (N,) log odds that the same kind of map gives to each answer without its class.
+        The map, and what the same kind of map says of each answer without its class.
     """
     held_out = [_held_out(candidate, facts, right, weights, groups) for candidate in candidates]
     codes = np.unique(classes, return_inverse=True)[1]
-    losses = np.array([np.bincount(codes, weights * _loss(values, right)) for values in held_out])  # (K, C)
+    losses = np.array([np.bincount(codes, weights * _loss(values.log_odds, right)) for values in held_out])  # (K, C)
     best = int(losses.sum(1).argmin())
     differences = losses - losses[best]
     errors = np.sqrt(differences.shape[1] * differences.var(1, ddof=min(1, differences.shape[1] - 1)))
@@ -167,16 +174,17 @@ def _fit(candidate: Candidate, facts: Mapping[str, Floats], right: Booleans, wei
 
 def _held_out(
     candidate: Candidate, facts: Mapping[str, Floats], right: Booleans, weights: Floats, groups: Integers
-) -> Floats:
+) -> HeldOut:
     codes = np.unique(groups, return_inverse=True)[1]
     count = int(codes.max()) + 1 if len(codes) else 0
     fold_of = np.random.default_rng(0).permutation(count) % FOLDS
-    values = np.zeros(len(codes))
+    values = HeldOut(np.zeros(len(codes)), np.zeros(len(codes)))
     for fold in range(min(FOLDS, count)):
         inside = fold_of[codes] == fold
         rest = ~inside if count > 1 else inside
         fitted = _fit(candidate, _rows(facts, rest), right[rest], weights[rest])
-        values[inside] = fitted.log_odds_of(_rows(facts, inside))
+        values.log_odds[inside] = fitted.log_odds_of(_rows(facts, inside))
+        values.predictor[inside] = fitted.predictor(_rows(facts, inside))
     return values
 
 

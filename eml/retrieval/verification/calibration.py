@@ -116,7 +116,7 @@ def calibrate(
     if np.isnan(choice.threshold.value):
         raise DataError([too_few_classes(goal, known.classes, choice.expected)])
     threshold = choice.final(strict)
-    same, different = _histograms(accepted)
+    same, different = pair_histograms(accepted)
     return ThresholdCalibration(
         goal=goal,
         threshold=threshold,
@@ -126,8 +126,8 @@ def calibrate(
         counts=counts,
         same=same,
         different=different,
-        known=_histogram(queries.top[queries.known]),
-        unknown=_histogram(queries.nearest_other_class[queries.nearest_other_class > -np.inf]),
+        known=cosine_histogram(queries.top[queries.known]),
+        unknown=cosine_histogram(queries.nearest_other_class[queries.nearest_other_class > -np.inf]),
         notes=notes + notes_on(goal, counts, criterion, plain),
     )
 
@@ -276,7 +276,7 @@ def measure_rates(
         "precision": (top & queries.right, top),
         "accepted": (top, answerable),
     }
-    rates = {name: _share(part, whole, queries) for name, (part, whole) in shares.items() if whole.any()}
+    rates = {name: share_of_queries(part, whole, queries) for name, (part, whole) in shares.items() if whole.any()}
     place = max(0, int(np.searchsorted(-accepted.threshold, -threshold, side="right")) - 1)
     pairs = DifferentPairs.above(known.embeddings, known.labels, threshold, int(accepted.different[place]))
     for criterion in (UnknownQueries.from_queries(queries), pairs):
@@ -288,7 +288,7 @@ def measure_rates(
     return {name: Estimate(rate.value, nested[name]) for name, rate in rates.items()}
 
 
-def _share(part: Booleans, whole: Booleans, queries: OpenSetQueries) -> Estimate:
+def share_of_queries(part: Booleans, whole: Booleans, queries: OpenSetQueries) -> Estimate:
     """Return the share of the whole's queries that are in the part, with its interval over classes. Both: (Q,)."""
     parts, totals = (
         np.bincount(queries.labels[rows], minlength=queries.classes).astype(np.float64) for rows in (part, whole)
@@ -319,7 +319,7 @@ def _counts(data: OpenSet, queries: OpenSetQueries, accepted: AcceptedPairs) -> 
     }
 
 
-def _histograms(accepted: AcceptedPairs) -> tuple[Integers, Integers]:
+def pair_histograms(accepted: AcceptedPairs) -> tuple[Integers, Integers]:
     """Return (200,) same and different pairs in bins of cosine; cosines that rounding puts beyond ±1 are clipped."""
     place = np.clip(accepted.threshold, -1, 1)
     same, different = (
@@ -329,7 +329,7 @@ def _histograms(accepted: AcceptedPairs) -> tuple[Integers, Integers]:
     return same, different
 
 
-def _histogram(cosines: NDArray[np.float32]) -> Integers:
+def cosine_histogram(cosines: NDArray[np.float32]) -> Integers:
     """Return (200,) how many cosines are in each of `BINS`."""
     counts: Integers = np.histogram(np.clip(cosines, -1, 1), BINS)[0].astype(np.int64)
     return counts
