@@ -52,8 +52,8 @@ class CalibrateConfig(CommandConfig):
     from_folds: Annotated[
         PathField | None,
         Field(
-            description="Instead of data, where all classes are trained on: the folder of train --fold all, with folds "
-            "by class. Each image is answered by the network that has not seen its class."
+            description="Instead of data, where all classes are trained on: a folder that eml train --fold all "
+            "wrote, with folds by class. Each image is answered by the network that has not seen its class."
         ),
     ] = None
     far: float | None = Field(

@@ -193,7 +193,7 @@ def calibrate_checkpoint(
     with progress("embedding", len(retrieval.frame)) as advance:
         embeddings = embed_table(model, table, retrieval.frame, batching=batching, progress=advance)
     data = retrieval.open_set(embeddings)
-    calibrated = calibrate(data, goal, strict=options.strict, seed=options.random_seed)
+    calibrated = calibrate(data, goal, strict=options.strict, seed=options.random_seed, few_classes=True)
     answers, notes = _calibrate_answers(data, goal, options)
     overlap = OverlapCounter(report=report).count(model.trained_on, table, retrieval.frame)
     digest = _keep_images(folder, embeddings, retrieval, options.random_seed)

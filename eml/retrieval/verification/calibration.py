@@ -15,7 +15,15 @@ from scipy import special
 
 from eml.errors import DataError
 from eml.retrieval.arrays import Booleans, Floats, Integers
-from eml.retrieval.statistics import CONFIDENCE, Estimate, Interval, interval_of_share, nest, shares_without_each
+from eml.retrieval.statistics import (
+    CONFIDENCE,
+    FEW_CLASSES,
+    Estimate,
+    Interval,
+    interval_of_share,
+    nest,
+    shares_without_each,
+)
 from eml.retrieval.verification.criteria import Criterion, TopAnswers, UnknownQueries
 from eml.retrieval.verification.different_pairs import DifferentPairs
 from eml.retrieval.verification.goal_checks import (
@@ -79,6 +87,7 @@ def calibrate(
     seed: int = SEED,
     resamples: int = RESAMPLES,
     splits: int = SPLITS,
+    few_classes: bool = False,
 ) -> ThresholdCalibration:
     """Choose the lowest threshold that can be expected to meet the goal on other classes, and check it.
 
@@ -96,6 +105,8 @@ def calibrate(
         seed: Of resamples and splits.
         resamples: Resamples of the classes.
         splits: Splits of the classes in halves for the check.
+        few_classes: Where fewer than 20 classes differ too much for a `far`, take the threshold above all that unknown
+            queries reach, with a note, instead of an error.
 
     Raises:
         DataError: Embeddings are NaN, infinite or zero; all pairs are of one kind; so few images or classes cannot
@@ -114,7 +125,10 @@ def calibrate(
         raise DataError([unreachable(criterion, goal)])
     choice = choose_threshold(criterion, goal, resamples, seed)
     if np.isnan(choice.threshold.value):
-        raise DataError([too_few_classes(goal, known.classes, choice.expected)])
+        if not (few_classes and goal.kind == "far" and known.classes < FEW_CLASSES):
+            raise DataError([too_few_classes(goal, known.classes, choice.expected)])
+        notes = [*notes, f"{too_few_classes(goal, known.classes, choice.expected)}: it is above all scores until then"]
+        choice = _strictest(queries, choice.expected)
     threshold = choice.final(strict)
     same, different = pair_histograms(accepted)
     return ThresholdCalibration(
@@ -130,6 +144,12 @@ def calibrate(
         unknown=cosine_histogram(queries.nearest_other_class[queries.nearest_other_class > -np.inf]),
         notes=notes + notes_on(goal, counts, criterion, plain),
     )
+
+
+def _strictest(queries: OpenSetQueries, expected: float) -> "ThresholdChoice":
+    """Return the threshold just above all cosines that queries of unknown classes reach, without an interval."""
+    above = float(np.nextafter(queries.nearest_other_class.max(), np.float32(2)))
+    return ThresholdChoice(Estimate(above, Interval(above, above, queries.classes)), expected)
 
 
 @dataclass(frozen=True)
