@@ -57,6 +57,8 @@ def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str,
         ],
         "evaluate": [lambda: eml.evaluate(checkpoint, data=table, out=out / "evaluated", report=False)],
         "calibrate": [lambda: eml.calibrate(checkpoint, data=table, far=0.1)],
+        "compress": [lambda: eml.compress(checkpoint, data=table)],
+        "embed": [lambda: eml.embed(checkpoint, table, out=out / "e.npz")],
         "index": [
             lambda: eml.build_index(out / "new.index", checkpoint, table),
             lambda: eml.add_to_index(index, table),
