@@ -74,7 +74,7 @@ class IndexFacts:
         yield "columns", ", ".join(f"{name} ({kind})" for name, kind in self.columns.items()) or "none of the user's"
         ways = [word for word in (self.precision, f"tta {self.tta}") if word not in ("float32", "tta none")]
         yield "model", ", ".join([self.backbone, f"{self.image_size} px", f"{self.size:,} numbers", *ways])
-        yield "model's place", "inside the index" if self.model_inside else self.model or "gone: give it as `model`"
+        yield "model's place", "inside the index" if self.model_inside else self.model or "it is gone"
         yield "calibration", self._calibration()
         yield "storage", f"{self.storage}, {self.bytes / 2**20:,.1f} MiB"
         yield "changes", f"{self.generation:,}"

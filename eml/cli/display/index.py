@@ -90,7 +90,8 @@ def show_info(result: IndexInfoResult) -> None:
                 ["distance of the scores", f"{drift.distance:.3f}", f"up to {drift.usual:.3f}"],
             ],
         )
-        (console.warn if drift.is_large else console.show)(drift.advice)
+        advice = drift.advice.replace("`unknown_share`", "--unknown-share of eml classify")
+        (console.warn if drift.is_large else console.show)(advice)
 
 
 def _show_engines(result: IndexInfoResult) -> None:
