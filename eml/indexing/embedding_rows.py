@@ -142,6 +142,5 @@ def write_segments(
     for numbers, vectors in read_vectors(connection, folder, *facts, *ids):
         name = segment_name(generation, len(records))
         record = SegmentRecord(name, generation, len(numbers), int(numbers[0]), int(numbers[-1]))
-        write_segment(folder / FOLDER / name, record, numbers, vectors)
-        records.append(record)
+        records.append(write_segment(folder / FOLDER / name, record, numbers, vectors))
     return records

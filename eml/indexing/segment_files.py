@@ -8,7 +8,7 @@ ids and of each block. Then come the ids (int64), and from the next page on the 
 import json
 import struct
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -94,25 +94,28 @@ def segment_name(generation: int, number: int) -> str:
     return f"segment-{generation:08d}-{number:04d}{SUFFIX}"
 
 
-def write_segment(path: Path, record: SegmentRecord, ids: NDArray[np.int64], vectors: Numbers) -> None:
-    """Write a segment's file, whole or not at all."""
+def write_segment(path: Path, record: SegmentRecord, ids: NDArray[np.int64], vectors: Numbers) -> SegmentRecord:
+    """Write a segment's file, whole or not at all, and return its record with the checksum of what is in it."""
     ids_pages = _pages(ids.astype("<i8").tobytes())
     rows = np.ascontiguousarray(vectors.astype(vectors.dtype.newbyteorder("<"), copy=False))
     blocks = [rows[first : first + BLOCK_ROWS].tobytes() for first in range(0, len(rows), BLOCK_ROWS)]
     blocks[-1] = blocks[-1] + bytes(-rows.nbytes % PAGE)
+    ids_checksum, checksums = zlib.crc32(ids_pages), [zlib.crc32(block) for block in blocks]
+    record = replace(record, checksum=zlib.crc32(np.array([ids_checksum, *checksums], "<u8").tobytes()))
     header = asdict(record) | {
         "format": 1,
         "size": vectors.shape[1],
         "dtype": vectors.dtype.name,
         "block_rows": BLOCK_ROWS,
-        "ids_checksum": zlib.crc32(ids_pages),
-        "checksums": [zlib.crc32(block) for block in blocks],
+        "ids_checksum": ids_checksum,
+        "checksums": checksums,
     }
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write(_header_page(header))
         file.write(ids_pages)
         for block in blocks:
             file.write(block)
+    return record
 
 
 def open_segment(folder: Path, record: SegmentRecord, size: int, dtype: str) -> Segment:

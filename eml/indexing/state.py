@@ -29,13 +29,17 @@ COMMIT;
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """A file of embeddings under derived/: the images whose ids are from `first` to `last`, some of them removed."""
+    """A file of embeddings under derived/: the images whose ids are from `first` to `last`, some of them removed.
+
+    checksum: Of its ids and embeddings, so that the file of another index is not taken for it; None: not known.
+    """
 
     name: str
     generation: int
     rows: int
     first: int
     last: int
+    checksum: int | None = None
 
 
 @dataclass(frozen=True)

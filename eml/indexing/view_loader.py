@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -65,7 +66,7 @@ class ViewLoader:
             if state == self._state:
                 return self._view
             removed = read_removed(connection, state, self.database.folder)
-        loaded = {record.name: self._loaded.get(record.name) or self._open(record) for record in state.segments}
+        loaded = {record.name: self._kept(record) or self._open(record) for record in state.segments}
         segments = tuple(loaded.values())
         view = IndexView(segments, alive_rows(segments, removed))
         if len(view) != state.images:
@@ -73,6 +74,10 @@ class ViewLoader:
             raise damaged(self.database.folder, text)
         self._loaded, self._state, self._view = loaded, state, view
         return view
+
+    def _kept(self, record: SegmentRecord) -> Segment | None:
+        segment = self._loaded.get(record.name)
+        return segment if segment is not None and segment.record.checksum == record.checksum else None
 
     def _open(self, record: SegmentRecord) -> Segment:
         return open_segment(self.database.folder / FOLDER, record, self.size, self.storage)
@@ -118,8 +123,7 @@ class ViewLoader:
             )
         ids = np.concatenate([np.zeros(0, np.int64), *(numbers for numbers, _ in parts)])
         vectors = np.concatenate([np.zeros((0, self.size), self.storage), *(rows for _, rows in parts)])
-        changed = SegmentRecord(record.name, record.generation, len(ids), record.first, record.last)
-        return Segment(changed, ids, vectors, {}, [])
+        return Segment(replace(record, rows=len(ids)), ids, vectors, {}, [])
 
 
 def rewrite_segment(database: Database, facts: tuple[int, str], record: SegmentRecord) -> None:

@@ -93,6 +93,23 @@ def test_a_flipped_byte_changes_no_answer(number, tmp_path) -> None:
     check_flips(tmp_path, name, 4)
 
 
+def test_the_segments_of_another_index_are_not_taken_for_its_own(tmp_path) -> None:
+    random, lines = np.random.default_rng(0), []
+    embeddings = {name: random.normal(size=(30, SIZE)) for name in ("own", "other")}
+    for name in embeddings:  # of as many images, so that names, sizes and ids are the same
+        with IndexStore.create(tmp_path / name, size=SIZE) as store:
+            store.add(embeddings[name])
+    shutil.rmtree(tmp_path / "own" / "derived")
+    shutil.copytree(tmp_path / "other" / "derived", tmp_path / "own" / "derived")
+    own = embeddings["own"][6:7]
+    with IndexStore.open(tmp_path / "own", report=lines.append) as store:
+        assert store.search(own, 1).ids.tolist() == [[7]]
+        assert store.search(own, 1).cosines[0, 0] == pytest.approx(1)
+        assert len(lines) == 1
+        assert "its header has another checksum; it has been made again" in lines[0]
+        assert store.verify() == []
+
+
 @pytest.mark.wide
 def test_100_flipped_bytes_of_each_file(tmp_path) -> None:
     make(tmp_path / "names")
