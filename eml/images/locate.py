@@ -33,6 +33,14 @@ def image_path(root: Path, name: str) -> Path:
     return path
 
 
+def stays_below(name: str) -> bool:
+    """Return whether a file can have this name, and whether it is below the folder that it is relative to.
+
+    Links are not looked at.
+    """
+    return is_image_name(name) and not _leaves_root(name)
+
+
 def is_image_name(name: str) -> bool:
     """Return whether a file can have this name, and a table can hold it: it is UTF-8."""
     return is_utf8(name) and is_path(name)

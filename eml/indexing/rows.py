@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.files import moved_along
+from eml.files import is_path, moved_along
+from eml.images.locate import stays_below
 from eml.indexing.adding import ROOT
 from eml.indexing.answers import NOWHERE, ImagePlace
 from eml.indexing.model_record import read_record
@@ -29,6 +30,7 @@ class IndexRow:
     place: ImagePlace
 
 
+Box = tuple[int, int, int, int]
 IndexRows = Mapping[int, IndexRow]
 """Id → row."""
 
@@ -40,14 +42,19 @@ def rows_of(store: IndexStore, ids: NDArray[np.int64]) -> IndexRows:
     folders = {root: _folder(store.folder, root) for root in set(roots)}
     columns = (frame["file_name"].fillna("").tolist(), frame["label"].fillna("").tolist(), roots, boxes_of(frame))
     return {
-        id_: IndexRow(name, label, ImagePlace(folder / name, box) if name and (folder := folders[root]) else NOWHERE)
+        id_: IndexRow(name, label, _place(folders[root], name, box))
         for id_, name, label, root, box in zip(frame["id"].tolist(), *columns, strict=True)
     }
 
 
+def _place(folder: Path | None, name: str, box: Box | None) -> ImagePlace:
+    """Return where an image is: in its folder, whatever an index from somebody else says."""
+    return NOWHERE if folder is None or not name or not stays_below(name) else ImagePlace(folder / name, box)
+
+
 def _folder(index: Path, root: str) -> Path | None:
     """Return the folder of images, also where it was moved together with the index."""
-    if not root:
+    if not root or not is_path(root):
         return None
     folder = Path(root)
     record = None if folder.is_dir() else read_record(index)

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import eml
@@ -147,6 +148,21 @@ def test_notebooks_show_thumbnails_and_escape_labels(index: Index, shop: Path) -
         classified = index.classify([photo("<b>jam", 9)])
         assert classified._repr_html_().count("<img ") == 2
         assert "<b>" not in classified[0]._repr_html_()
+
+
+def test_no_image_outside_of_the_folder_of_a_row_is_shown(index: Index, tmp_path: Path) -> None:
+    root = draw(tmp_path / "photos", ("mug",), per_class=1)
+    outside = draw(tmp_path / "private", ("secret",), per_class=1) / "secret" / "0.png"
+    names = ["../private/secret/0.png", str(outside), "a\0b.png", "mug/../../private/secret/0.png"]
+    rows = pd.DataFrame({"file_name": names, "label": "", "content": list("abcd"), "image_root": str(root)})
+    strange = pd.DataFrame({"file_name": ["x.png"], "label": "", "content": "e", "image_root": "/a\0b"})
+    with index:
+        query = index.embed(outside).embeddings.repeat(5, 1)
+        index.store.add(query, pd.concat([rows, strange]))
+        answer = index.search(outside, k=5)[0]
+        assert {image.file_name for image in answer} == {*names, "x.png"}
+        assert [image.place.path for image in answer] == [None] * 5
+        assert answer._repr_html_().count("<img") == 1, "the query"
 
 
 def test_a_model_makes_an_index_for_this_process_alone(shop: Path) -> None:
