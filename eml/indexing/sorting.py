@@ -10,10 +10,12 @@ import filecmp
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from eml.errors import OutputError
@@ -124,58 +126,91 @@ def finish_sorting(folder: Path, advance: Callable[[int], None] = lambda done: N
         advance(1)
     if pending:
         _write(folder / LIST, list(dict.fromkeys([*_read(folder / LIST), *done])))
-        (folder / PENDING).unlink()
+        (folder / PENDING).unlink(missing_ok=True)  # another process may have finished it too
     return Sorting(folder / LIST, placed, len(done) - placed, tuple(problems))
 
 
-def class_folders(labels: Iterable[str]) -> dict[str, str]:
-    """Return label → a name that a folder can have, different for each label and from that of the unknown ones."""
-    names: dict[str, str] = {}
-    used = {UNKNOWN_FOLDER}
-    for label in sorted(set(labels)):
+def class_folders(labels: Iterable[str], earlier: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Return label → a name that a folder can have, different for each label, from the unknown ones' and the lists'.
+
+    Args:
+        labels: The classes.
+        earlier: The folders that classes have already.
+    """
+    names = dict(earlier)
+    used = {_spelling(name) for name in (UNKNOWN_FOLDER, LIST, PENDING, *earlier.values())}
+    for label in sorted(set(labels) - earlier.keys()):
         plain = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", label).strip(" ") or "_"
         plain = re.sub(r"^\.+|\.+$", lambda dots: "_" * len(dots[0]), plain)
         plain = plain.encode()[: LONGEST_NAME - 10].decode(errors="ignore")
         numbered = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(used) + 2))
-        names[label] = next(name for name in numbered if name.casefold() not in used)
-        used.add(names[label].casefold())
+        names[label] = next(name for name in numbered if _spelling(name) not in used)
+        used.add(_spelling(names[label]))
     return names
+
+
+def _spelling(name: str) -> str:
+    """Return what is equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+class _Earlier:
+    """The list of earlier calls: the folders of classes, and the copies of images."""
+
+    def __init__(self, folder: Path) -> None:
+        entries = _read(folder / LIST)
+        known = {entry.label: Path(entry.sorted_to).parts[0] for entry in entries if entry.unknown != "true"}
+        self.folder, self.folders = folder, known
+        self.copies: dict[str, list[str]] = {}
+        for entry in entries:
+            self.copies.setdefault(entry.file_name, []).append(entry.sorted_to)
+
+    def has(self, path: Path, place: Path, action: Action) -> bool:
+        """Return whether an image lies in the folder of its class, or a copy of it where copies are made."""
+        if os.path.realpath(path.parent) == os.path.realpath(self.folder / place):
+            return True
+        own = [name for name in self.copies.get(str(path), []) if Path(name).parent == place]
+        copies = [self.folder / name for name in dict.fromkeys([*own, (place / path.name).as_posix()])]
+        return action == "copy" and any(copy.is_file() and filecmp.cmp(path, copy, shallow=False) for copy in copies)
 
 
 def _plan(folder: Path, images: Sequence[ImageToSort], action: Action) -> tuple[list[SortedImage], int]:
     """Return where each image goes, and how many are there already."""
-    names = class_folders(image.label for image in images)
-    used: set[str] = set()
+    earlier, places = _Earlier(folder), _FreePlaces(folder)
+    names = class_folders((image.label for image in images), earlier.folders)
     entries = []
     in_place = 0
     for image in images:
         path = image.path.absolute()
         place = Path(UNKNOWN_FOLDER if image.unknown else names[image.label])
-        if _is_there(path, folder / place, action):
+        if earlier.has(path, place, action):
             in_place += 1
             continue
-        target = _free_place(folder, place / path.name, used)
-        used.add(target.casefold())
         unknown = "" if image.unknown is None else str(image.unknown).lower()
-        entries.append(SortedImage(str(path), target, image.label, unknown, action))
+        entries.append(SortedImage(str(path), places.take(place / path.name), image.label, unknown, action))
     return entries, in_place
 
 
-def _is_there(path: Path, folder: Path, action: Action) -> bool:
-    """Return whether an image lies in the folder of its class, or a copy of it where copies are made."""
-    if os.path.realpath(path.parent) == os.path.realpath(folder):
-        return True
-    copy = folder / path.name
-    return action == "copy" and copy.is_file() and filecmp.cmp(path, copy, shallow=False)
+class _FreePlaces:
+    """Gives places in a folder where nothing is, each once."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._used: set[str] = set()
+        self._numbers: dict[Path, int] = {}
 
-def _free_place(folder: Path, place: Path, used: set[str]) -> str:
-    """Return the place, or `name-2.jpg`, …, where there is nothing and no other image goes."""
-    number, candidate = 1, place
-    while os.path.lexists(folder / candidate) or candidate.as_posix().casefold() in used:
-        number += 1
-        candidate = place.with_name(f"{place.stem}-{number}{place.suffix}")
-    return candidate.as_posix()
+    def take(self, place: Path) -> str:
+        """Return the place, or `name-2.jpg`, …, where there is nothing and no other image goes."""
+        number = self._numbers.get(place, 1)
+        while True:
+            candidate = place if number == 1 else place.with_name(f"{place.stem}-{number}{place.suffix}")
+            number += 1
+            spelling = _spelling(candidate.as_posix())
+            if spelling not in self._used and not os.path.lexists(self.folder / candidate):
+                break
+        self._numbers[place] = number
+        self._used.add(spelling)
+        return candidate.as_posix()
 
 
 def _place(source: Path, target: Path, action: str) -> bool:
@@ -249,10 +284,18 @@ def _read(path: Path) -> list[SortedImage]:
         return []
     except (OSError, csv.Error) as error:
         raise OutputError(f"{path}: cannot be read: {error}", code="damaged-file") from error
-    if header != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+    is_list = header == COLUMNS and all(len(row) == len(COLUMNS) for row in rows)
+    entries = [SortedImage(*row) for row in rows] if is_list else []
+    if not is_list or not all(_is_place(entry.sorted_to) for entry in entries):
         text = f"{path}: exists and is not the list that eml classify keeps of sorted images. Give another folder"
         raise OutputError(text, code="file-exists")
-    return [SortedImage(*row) for row in rows]
+    return entries
+
+
+def _is_place(name: str) -> bool:
+    """Return whether this is a file in the folder of a class, and nothing outside."""
+    parts = name.split("/")
+    return len(parts) == 2 and not {"", ".", ".."} & set(parts) and "\0" not in name
 
 
 def _write(path: Path, entries: Sequence[SortedImage]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import errno
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,38 @@ def test_what_is_sorted_already_stays(photos: list[ImageToSort], tmp_path: Path)
     assert len(listed(out)) == 1
 
 
+def test_a_copy_under_another_number_is_known_again(photos: list[ImageToSort], tmp_path: Path) -> None:
+    sort_images(tmp_path / "out", photos, "copy")
+    again = sort_images(tmp_path / "out", photos, "copy")
+    assert (again.placed, again.in_place) == (0, 4)
+    assert content(tmp_path / "out") == SORTED
+
+
+def test_a_class_keeps_its_folder_when_one_of_a_similar_name_follows(tmp_path: Path) -> None:
+    images = [ImageToSort(photo(tmp_path / f"{label}.jpg", label), label, False) for label in ("a_b", "a:b")]
+    sort_images(tmp_path / "out", images[:1], "copy")
+    sort_images(tmp_path / "out", images, "copy")
+    assert content(tmp_path / "out") == {"a_b/a_b.jpg": "a_b", "a_b-2/a:b.jpg": "a:b"}
+
+
+def test_many_images_of_one_name_are_placed_without_trying_all_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+    monkeypatch.setattr(os.path, "lexists", lambda path: bool(tries.append(str(path))))
+    places = sorting._FreePlaces(Path("out"))
+    assert [places.take(Path("mug/1.jpg")) for _ in range(50)][-1] == "mug/1-50.jpg"
+    assert len(tries) == 50
+
+
+@pytest.mark.parametrize("place", ["../1.jpg", "/tmp/1.jpg", "mug/../../1.jpg", "a/b/1.jpg", "1.jpg", "../", "mug/\0"])
+def test_a_list_that_leads_out_of_the_folder_is_refused(place: str, tmp_path: Path) -> None:
+    image = photo(tmp_path / "in" / "1.jpg", "pixels")
+    line = ",".join([str(image), place, "mug", "", "move"])
+    photo(tmp_path / "out" / sorting.PENDING, ",".join(sorting.COLUMNS) + "\n" + line + "\n")
+    with pytest.raises(OutputError, match="is not the list"):
+        finish_sorting(tmp_path / "out")
+    assert image.read_text() == "pixels"
+
+
 def test_a_link_is_moved_as_the_image_that_it_leads_to(tmp_path: Path) -> None:
     image = photo(tmp_path / "shop" / "1.jpg", "pixels")
     link = tmp_path / "in" / "1.jpg"
@@ -139,8 +172,10 @@ def test_a_link_is_moved_as_the_image_that_it_leads_to(tmp_path: Path) -> None:
 
 def test_names_of_folders_are_different_and_can_be_names() -> None:
     labels = ["a/b", "a_b", "A_B", "..", ".hidden", "unknown", "Unknown", "", "x" * 300, "a\0b", "CON: 5"]
+    labels += ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}", sorting.LIST]
     names = class_folders(labels)
-    assert len({name.casefold() for name in names.values()} | {"unknown"}) == len(labels) + 1
+    spellings = {unicodedata.normalize("NFC", name).casefold() for name in names.values()}
+    assert len(spellings | {"unknown", sorting.LIST}) == len(labels) + 2
     assert not any(name.startswith(".") or "/" in name or not name or len(name) > 255 for name in names.values())
 
 
