@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import DataError, OutputError
-from eml.files import bytes_digest, whole_file
+from eml.files import bytes_digest, refuse_pipe, whole_file
 from eml.indexing.database import Database
 from eml.indexing.engines.base import Graph, GraphEngine
 from eml.indexing.engines.faiss import FaissEngine
@@ -144,6 +144,7 @@ def damaged_graphs(folder: Path, segment: Segment) -> list[Path]:
 def _read(path: Path) -> tuple[dict[str, Any], memoryview] | None:
     """Return the facts and the graph of a file, None if it is missing or not as it was written."""
     try:
+        refuse_pipe(path)
         data = path.read_bytes()
     except OSError:
         return None

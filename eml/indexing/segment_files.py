@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.files import whole_file
+from eml.files import refuse_pipe, whole_file
 from eml.indexing.state import SegmentRecord
 
 MAGIC = b"EMLSEG1\n"
@@ -126,6 +126,7 @@ def open_segment(folder: Path, record: SegmentRecord, size: int, dtype: str) -> 
     """
     path = folder / record.name
     try:
+        refuse_pipe(path)
         with path.open("rb") as file:
             page = file.read(PAGE)
         header = _read_header(page, record)

@@ -1,5 +1,6 @@
 """A byte that changes anywhere is noticed: an error with a name, a file that is made again, or no difference."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,16 @@ def test_the_segments_of_another_index_are_not_taken_for_its_own(tmp_path) -> No
         assert len(lines) == 1
         assert "its header has another checksum; it has been made again" in lines[0]
         assert store.verify() == []
+
+
+def test_a_pipe_in_place_of_a_segment_is_not_waited_for(tmp_path) -> None:
+    make(tmp_path / "index")
+    expected = ask(tmp_path / "index")
+    path = tmp_path / "index" / segments(tmp_path / "index")[0]
+    path.unlink()
+    os.mkfifo(path)
+    assert ask(tmp_path / "index") == expected
+    assert not path.exists(), "made again under another name"
 
 
 @pytest.mark.wide
