@@ -48,7 +48,7 @@ def test_the_options_of_the_library_are_those_of_the_commands() -> None:
     columns = {field.name for field in fields(ColumnMap)}  # these go on together, as `columns`
     for options, config, kept in (
         (EvaluationOptions, EvaluateConfig, {"report", "map"}),
-        (CalibrationOptions, CalibrateConfig, {"plot"}),
+        (CalibrationOptions, CalibrateConfig, {"plot", "from_folds"}),
     ):
         names = {field.name for field in fields(options)}
         assert columns <= config.model_fields.keys()
