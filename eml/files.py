@@ -75,6 +75,11 @@ def is_within(path: Path, folder: Path) -> bool:
     return real_path(path).is_relative_to(real_path(folder))
 
 
+def from_here(path: Path) -> Path:
+    """Return a path as one types it: relative to the current folder if it is below that, else as it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def refuse_pipe(path: Path) -> None:
     """Raise an OSError for a pipe or a device, which would be waited for or have no end; others are left to be read."""
     if path.exists() and not path.is_file() and not path.is_dir():

@@ -56,13 +56,11 @@ def verify_index(config: VerifyIndexConfig, caller: Caller) -> VerifyResult:
     """Verify the index."""
     import shlex
 
-    from eml.errors import DataError
     from eml.indexing.checks import verify_index as verify
-    from eml.indexing.database import NAME
+    from eml.indexing.database import NAME, no_index
 
     if not (config.index / NAME).is_file():
-        text = f"{config.index}: is not an index of eml: it has no {NAME}"
-        raise DataError(text, code="not-an-index", parameter="index")
+        raise no_index(config.index)
     problems = verify(config.index, repair=config.repair, report=caller.note)
     mendable = any(problem.is_repairable and not problem.is_repaired for problem in problems)
     line = shlex.join(["eml", "index", "verify", str(config.index), "--repair"])

@@ -143,6 +143,7 @@ Added = TypeVar("Added", bound=AddedImagesResult)
 
 def added_result(kind: type[Added], index: Path, new: NewImages, added: AddedImages, **files: Any) -> Added:
     """Return what an index holds after images came into it."""
+    from eml.files import from_here
     from eml.indexing.class_counts import classes_of
     from eml.indexing.model_record import INSIDE
     from eml.indexing.queries import problem_text
@@ -161,7 +162,9 @@ def added_result(kind: type[Added], index: Path, new: NewImages, added: AddedIma
             rate=new.rate,
             calibrated=store.calibration is not None,
             with_model=(index / INSIDE).is_dir(),
-            next_command=shlex.join(["eml", "search", str(index), str(new.example)]) if new.example else None,
+            next_command=shlex.join(["eml", "search", str(index), str(from_here(new.example))])
+            if new.example
+            else None,
             **files,
         )
     return result

@@ -117,7 +117,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         if not self.path.is_file():
-            raise DataError(f"{self.folder}: is not an index of eml: it has no {NAME}", code="not-an-index")
+            raise no_index(self.folder)
         mode = "rw"
         if self.refusal:  # without a log of changes nothing has to be shared, and nobody may write
             has_log = self._log().is_file() and self._log().stat().st_size > 0
@@ -221,6 +221,12 @@ def damaged(path: Path, reason: str) -> DataError:
 def _code(error: sqlite3.Error) -> int:
     code: int = getattr(error, "sqlite_errorcode", 1)
     return code
+
+
+def no_index(folder: Path) -> DataError:
+    """Return the error for a folder that is missing or holds no index."""
+    text = f"is not an index of eml: it has no {NAME}" if folder.exists() else "there is no such index"
+    return DataError(f"{folder}: {text}. Give the folder that eml index build made", code="not-an-index")
 
 
 def _check_kind(connection: sqlite3.Connection, folder: Path) -> None:

@@ -8,12 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eml.config.text import did_you_mean
 from eml.errors import DataError, Problem
 from eml.indexing.database import DAMAGED_ADVICE, damaged
 from eml.indexing.image_rows import OWN, Row, Value, row_checksum
 from eml.indexing.state import MODULUS, IndexState
 
 PART = 10_000  # ids bound to one statement, rows fetched at once
+ALIKE = 10_000  # names among which one that was misspelt is looked for
 
 Ids = NDArray[np.int64]
 
@@ -153,7 +155,7 @@ def choose(
         if len(names):
             numbers, unknown = _ids_of(connection, column, list(map(str, names)))
             chosen.append(numbers)
-            missing += [f"{column.replace('_', ' ')} {text!r}" for text in unknown]
+            missing += _not_found(connection, column, unknown)
     if missing:
         more = f" and {len(missing) - 20:,} more" if len(missing) > 20 else ""
         text = f"the index has no image of {', '.join(missing[:20])}{more}; nothing is removed"
@@ -161,6 +163,16 @@ def choose(
     if where is not None:
         chosen.append(matching(connection, state, where))
     return np.unique(np.concatenate(chosen))
+
+
+def _not_found(connection: sqlite3.Connection, column: str, texts: Sequence[str]) -> list[str]:
+    """Return the column and each text that no image has in it, with the one of the index that it is most like."""
+    known: list[str] = []
+    if texts:
+        query = f"SELECT DISTINCT {column} FROM images WHERE {column} IS NOT NULL LIMIT {ALIKE}"
+        known = [text for (text,) in connection.execute(query)]
+    name = column.replace("_", " ")
+    return [f"{name} {text!r}{did_you_mean(text, known) if row < 20 else ''}" for row, text in enumerate(texts)]
 
 
 def _unknown_ids(connection: sqlite3.Connection, ids: Ids) -> list[int]:

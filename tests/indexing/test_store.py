@@ -196,7 +196,16 @@ def test_what_does_not_fit_is_refused_and_nothing_is_added(tmp_path) -> None:
     assert store.generation == 1
 
 
+def test_a_misspelt_label_to_remove_is_told_with_the_one_that_it_is_like(tmp_path) -> None:
+    with IndexStore.create(tmp_path / "index", size=3) as store:
+        store.add(np.eye(3), pd.DataFrame({"label": ["red mug", "blue mug", ""], "file_name": ["1.jpg", "2.jpg", "3"]}))
+        with pytest.raises(DataError, match=r"label 'red mgu' \(did you mean 'red mug'\?\), file name 'x'; nothing"):
+            store.remove(labels=["red mgu"], file_names=["x"])
+
+
 def test_a_folder_that_is_no_index_is_named(tmp_path) -> None:
+    with pytest.raises(DataError, match="nowhere: there is no such index"):
+        IndexStore.open(tmp_path / "nowhere")
     with pytest.raises(DataError, match="is not an index") as error:
         IndexStore.open(tmp_path)
     assert error.value.code == "not-an-index"

@@ -35,7 +35,7 @@ def show_added(result: AddedImagesResult) -> None:
     if len(result.unreadable) > LISTED:
         console.warn(f"and {len(result.unreadable) - LISTED:,} more that cannot be read")
     if result.rate:
-        console.say(f"{result.rate:,.0f} images a second")
+        console.say(f"{result.rate:,.{0 if result.rate >= 10 else 1}f} images a second")
     if not result.calibrated:
         console.say(
             "not calibrated: no probabilities, and no image counts as unknown (eml calibrate, then eml index calibrate)"
@@ -44,7 +44,10 @@ def show_added(result: AddedImagesResult) -> None:
 
 def show_removed(result: RemoveResult) -> None:
     """Print the counts."""
-    _show_line(f"removed {result.removed:,} images; {result.images:,} of {result.classes:,} classes are left")
+    from eml.cli.display import console
+
+    left = f"{result.images:,} of {console.count(result.classes, 'class', 'classes')} left"
+    _show_line(f"removed {console.count(result.removed, 'image', 'images')}; {left}")
 
 
 def show_verified(result: VerifyResult) -> None:
