@@ -153,5 +153,9 @@ def _draw_mirrored(
 def _draw_logarithmic(axes: Any, edges: NDArray[Any], same: NDArray[Any], different: NDArray[Any]) -> None:
     axes.stairs(same, edges, color=SAME, linewidth=1.6)
     axes.stairs(different, edges, color=DIFFERENT, linewidth=1.6, linestyle="--")
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda percent, _: f"{percent:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("%, logarithmic")
