@@ -1,6 +1,5 @@
 """An index's folder as its readers see it: rows, embeddings and search at the newest generation."""
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import ConfigError
-from eml.indexing.database import PATIENCE, Database
+from eml.indexing.database import PATIENCE, Database, damaged
 from eml.indexing.embedding_rows import read_embeddings
 from eml.indexing.fingerprints import check_same_model, fingerprint_facts
 from eml.indexing.graphs import SegmentGraphs
 from eml.indexing.image_rows import OWN, to_frame
 from eml.indexing.reading import RowFilter, all_rows, check_all_rows, matching, read_rows, refuse_missing
 from eml.indexing.segment_files import DamagedSegmentError
-from eml.indexing.state import IndexState, Kind, read_fact, read_state
+from eml.indexing.state import IndexState, Kind, read_fact, read_object, read_state
 from eml.indexing.store_info import StoreInfo, folder_bytes
 from eml.indexing.view import IndexView
 from eml.indexing.view_loader import ViewLoader
@@ -30,6 +29,7 @@ from eml.progress import Report
 from eml.retrieval.arrays import Embeddings
 
 Storage = Literal["float32", "float16"]
+LARGEST_SIZE = 1 << 24  # numbers of an embedding
 SearchEngine = Literal["exact", "usearch", "faiss"]
 
 Ids = NDArray[np.int64]
@@ -53,11 +53,11 @@ class IndexReader:
         self.folder = Path(folder)
         self.database = Database(self.folder, report, patience)
         with self.database.read() as connection:
-            facts: dict[str, Any] = json.loads(read_fact(connection, "index", self.folder))
+            facts = read_object(connection, "index", self.folder) or {}
             self.size, self.storage = self.read_sizes(connection, self.folder)
-            self.fingerprint: dict[str, Any] = json.loads(read_fact(connection, "fingerprint", self.folder))
-        self.created: str = facts["created"]
-        self.eml_version: str = facts["eml_version"]
+            self.fingerprint: dict[str, Any] = read_object(connection, "fingerprint", self.folder) or {}
+        self.created = str(facts.get("created", ""))
+        self.eml_version = str(facts.get("eml_version", ""))
         self.views = ViewLoader(self.database, self.size, self.storage)
         self.graphs = SegmentGraphs(self.database)
         self._checked = 0
@@ -66,8 +66,12 @@ class IndexReader:
     @staticmethod
     def read_sizes(connection: sqlite3.Connection, folder: Path) -> tuple[int, Storage]:
         """Return the embedding size and how the numbers are stored."""
-        facts = json.loads(read_fact(connection, "index", folder))
-        return facts["size"], facts["storage"]
+        facts = read_object(connection, "index", folder) or {}
+        size = facts.get("size")
+        storage: Storage = facts.get("storage", "")
+        if type(size) is not int or not 0 < size < LARGEST_SIZE or storage not in get_args(Storage):
+            raise damaged(folder, "the embedding size and the storage are not those that eml writes")
+        return size, storage
 
     @classmethod
     def open(cls, folder: str | Path, *, report: Report | None = None, patience: float = PATIENCE) -> Self:

@@ -132,7 +132,10 @@ def open_segment(folder: Path, record: SegmentRecord, size: int, dtype: str) -> 
         header = _read_header(page, record)
         expected = asdict(record) | {"format": 1, "size": size, "dtype": dtype, "block_rows": BLOCK_ROWS}
         different = sorted(name for name, value in expected.items() if header.get(name) != value)
-        if different:
+        checksums = header.get("checksums")
+        if not isinstance(checksums, list) or len(checksums) != -(-record.rows // BLOCK_ROWS):
+            different.append("number of checksums")
+        if different or not isinstance(checksums, list):
             raise DamagedSegmentError(record, f"its header has another {', '.join(different)}")
         row_bytes, ids_bytes = size * np.dtype(dtype).itemsize, 8 * record.rows
         begin = PAGE + -(-ids_bytes // PAGE) * PAGE
@@ -149,10 +152,10 @@ def open_segment(folder: Path, record: SegmentRecord, size: int, dtype: str) -> 
         record,
         memory[PAGE : PAGE + ids_bytes].view("<i8"),
         body[: record.rows * row_bytes].view(np.dtype(dtype).newbyteorder("<")).reshape(record.rows, size),
-        dict(enumerate(header["checksums"])),
+        dict(enumerate(checksums)),
         [body[start:stop].data for start, stop in pairwise(bounds)],
         memory[PAGE:begin].data,
-        header["ids_checksum"],
+        header.get("ids_checksum", -1),
     )
 
 
@@ -178,4 +181,6 @@ def _read_header(page: bytes, record: SegmentRecord) -> dict[str, Any]:
     if zlib.crc32(text) != checksum or any(page[begin + length :]):
         raise DamagedSegmentError(record, "the checksum of its header does not fit")
     header: dict[str, Any] = json.loads(text)
+    if not isinstance(header, dict):
+        raise DamagedSegmentError(record, "its header is no JSON object")
     return header

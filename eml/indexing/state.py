@@ -1,11 +1,12 @@
 """The state of an index: what its tables hold at a generation, with a checksum of each fact."""
 
 import json
+import re
 import sqlite3
 import zlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from eml.indexing.database import damaged
 
 Kind = Literal["number", "text", "bool"]
 MODULUS = 1 << 64
+SEGMENT_NAME = r"segment-\d{8,20}-\d{4,20}\.seg"
 
 SCHEMA = """
 BEGIN;
@@ -96,11 +98,50 @@ class IndexState:
 
     @classmethod
     def from_json(cls, text: str) -> "IndexState":
-        """Return the state that `to_json` wrote."""
-        values = json.loads(text)
-        values["segments"] = tuple(SegmentRecord(**record) for record in values["segments"])
-        values["columns"] = tuple(StoredColumn(**column) for column in values["columns"])
-        return cls(**values)
+        """Return the state that `to_json` wrote.
+
+        Raises:
+            ValueError: It is another. The names of files and fields in it are used as they are, so none is trusted.
+        """
+        try:
+            values = json.loads(text)
+            values["segments"] = tuple(SegmentRecord(**record) for record in values["segments"])
+            values["columns"] = tuple(StoredColumn(**column) for column in values["columns"])
+            state = cls(**values)
+            _check(state)
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(str(error)) from error
+        return state
+
+
+def _check(state: IndexState) -> None:
+    """Raise a ValueError or TypeError for what `to_json` does not write."""
+    numbers = [value for value in vars(state).values() if not isinstance(value, tuple)]
+    for record in state.segments:
+        numbers += [record.generation, record.rows, record.first, record.last, record.checksum or 0]
+        if not re.fullmatch(SEGMENT_NAME, record.name, re.ASCII):
+            raise ValueError(f"a segment has the name {record.name!r}")
+    if not all(type(number) is int and 0 <= number < MODULUS for number in numbers):
+        raise ValueError("a number is out of its range")
+    for column in state.columns:
+        if (
+            not re.fullmatch("c[0-9]+", column.field)
+            or column.kind not in get_args(Kind)
+            or type(column.name) is not str
+        ):
+            raise ValueError(f"a column has the field {column.field!r}")
+
+
+def read_object(connection: sqlite3.Connection, name: str, path: Path) -> dict[str, Any] | None:
+    """Return the JSON object of a fact; None for null. Raises DataError if it is anything else, or damaged."""
+    text = read_fact(connection, name, path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    if value is not None and not isinstance(value, dict):
+        raise damaged(path, f"the fact {name!r} is not one that eml wrote")
+    return value
 
 
 def read_fact(connection: sqlite3.Connection, name: str, path: Path) -> str:
@@ -127,7 +168,11 @@ def fact_checksum(name: str, value: str) -> int:
 
 def read_state(connection: sqlite3.Connection, path: Path) -> IndexState:
     """Return the current state. Raises DataError if it is damaged, or the tables are not as it says."""
-    state = IndexState.from_json(read_fact(connection, "state", path))
+    text = read_fact(connection, "state", path)
+    try:
+        state = IndexState.from_json(text)
+    except ValueError as error:
+        raise damaged(path, f"its state is not one that eml wrote: {error}") from error
     if schema_checksum(connection) != state.schema:
         raise damaged(path, "the definitions of its tables are not those that eml wrote")
     return state

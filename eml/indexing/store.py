@@ -31,7 +31,7 @@ from eml.indexing.image_rows import prepare_rows
 from eml.indexing.index_reader import Ids, IndexReader, Storage
 from eml.indexing.reading import RowFilter, choose
 from eml.indexing.segment_files import FOLDER
-from eml.indexing.state import SCHEMA, IndexState, read_fact, read_state, write_fact, write_state
+from eml.indexing.state import SCHEMA, IndexState, read_object, read_state, write_fact, write_state
 from eml.progress import Report
 from eml.retrieval.arrays import Embeddings
 
@@ -93,8 +93,7 @@ class IndexStore(IndexReader):
     def calibration(self) -> dict[str, Any] | None:
         """The calibration, any JSON object; None where there is none."""
         with self.database.read() as connection:
-            value: dict[str, Any] | None = json.loads(read_fact(connection, "calibration", self.folder))
-            return value
+            return read_object(connection, "calibration", self.folder)
 
     @calibration.setter
     def calibration(self, value: Mapping[str, Any] | None) -> None:

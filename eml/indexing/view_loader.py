@@ -95,7 +95,9 @@ class ViewLoader:
                 if self._rewrite(error.record):
                     self._tell(f"{FOLDER}/{error}; it has been made again")
                     return
-        self._tell(f"{FOLDER}/{error}; it has been read from the database instead")
+        # In a block that sees one moment, a later change may have done without the segment since.
+        if not self.database.is_reading or (self.database.folder / FOLDER / error.record.name).exists():
+            self._tell(f"{FOLDER}/{error}; it has been read from the database instead")
         self._loaded[error.record.name] = self._from_database(error.record)
         self._state = None
 

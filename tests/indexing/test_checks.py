@@ -1,16 +1,21 @@
 """A byte that changes anywhere is noticed: an error with a name, a file that is made again, or no difference."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from eml.errors import EmlError
+from eml.errors import DataError, EmlError
+from eml.indexing.state import read_fact, write_fact
 from eml.indexing.store import IndexStore
 from tests.indexing.test_store import Where
 
@@ -119,6 +124,37 @@ def test_a_pipe_in_place_of_a_segment_is_not_waited_for(tmp_path) -> None:
     os.mkfifo(path)
     assert ask(tmp_path / "index") == expected
     assert not path.exists(), "made again under another name"
+
+
+FORGED: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
+    "a segment outside": ("state", lambda facts: facts["segments"][0].update(name="../../precious.seg")),
+    "the database as a segment": ("state", lambda facts: facts["segments"][0].update(name="../index.sqlite")),
+    "an absolute name": ("state", lambda facts: facts["segments"][0].update(name="/etc/passwd")),
+    "a huge number": ("state", lambda facts: facts["segments"][0].update(last=10**30)),
+    "a text as a number": ("state", lambda facts: facts.update(generation="1")),
+    "an unknown key": ("state", lambda facts: facts.update(more=1)),
+    "a field of SQL": ("state", lambda facts: facts["columns"][0].update(field="(SELECT 1)")),
+    "no size": ("index", lambda facts: facts.pop("size")),
+    "a huge size": ("index", lambda facts: facts.update(size=10**12)),
+    "objects": ("index", lambda facts: facts.update(storage="object")),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_facts_that_somebody_forged_are_refused_and_nothing_is_deleted(case: str, tmp_path) -> None:
+    make(tmp_path / "index")
+    (tmp_path / "precious.seg").write_text("precious")
+    name, change = FORGED[case]
+    with closing(sqlite3.connect(tmp_path / "index" / "index.sqlite")) as connection:
+        facts = json.loads(read_fact(connection, name, tmp_path))
+        change(facts)
+        write_fact(connection, name, json.dumps(facts))
+        connection.commit()
+    with pytest.raises(DataError, match="damaged") as error, IndexStore.open(tmp_path / "index") as store:
+        store.add(np.ones((1, SIZE)))
+    assert error.value.code == "damaged-index"
+    assert (tmp_path / "precious.seg").read_text() == "precious"
+    assert (tmp_path / "index" / "index.sqlite").exists()
 
 
 @pytest.mark.wide
