@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from eml.images.thumbnails import SIDE, Thumbnail, file_thumbnail
 from eml.indexing.notebook import answers_html, caption_of, figure_html
+from eml.printable import printable_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +125,7 @@ class SearchAnswers(Sequence[QueryAnswer]):
         lines = [f"<SearchAnswers of {len(self):,} {'query' if len(self) == 1 else 'queries'}>"]
         for answer in self.queries[:10]:
             near = ", ".join(f"{image.label or image.file_name} {image.cosine:.3f}" for image in answer[:3])
-            lines.append(f"  {answer.query}: {answer.problem or near or 'nothing'}")
+            lines.append(printable_line(f"  {answer.query}: {answer.problem or near or 'nothing'}"))
         return "\n".join(lines + ([f"  and {len(self) - 10:,} more"] if len(self) > 10 else []))
 
     def to_pandas(self) -> pd.DataFrame:
@@ -227,7 +228,7 @@ class ClassifiedImages(Sequence[ClassifiedImage]):
             sure = f"cosine {image.cosine:.3f}" if image.probability is None and image.cosine is not None else ""
             sure = f"{image.probability:.3f}" if image.probability is not None else sure
             text = " ".join(filter(None, [image.label, sure, "unknown" if image.unknown else ""]))
-            lines.append(f"  {image.file_name}: {text or image.reason}")
+            lines.append(printable_line(f"  {image.file_name}: {text or image.reason}"))
         return "\n".join(lines + ([f"  and {len(self) - 10:,} more"] if len(self) > 10 else []))
 
     def to_pandas(self) -> pd.DataFrame:

@@ -150,6 +150,15 @@ def test_notebooks_show_thumbnails_and_escape_labels(index: Index, shop: Path) -
         assert "<b>" not in classified[0]._repr_html_()
 
 
+def test_names_in_what_python_prints_do_not_move_the_cursor(index: Index, tmp_path: Path) -> None:
+    photo("tea", 9).save(tmp_path / "\x1b[2J.png")
+    with index:
+        index.store.add(index.embed(tmp_path / "\x1b[2J.png").embeddings, pd.DataFrame({"label": ["a\x1b[1m\nb"]}))
+        for answers in (index.search(tmp_path / "\x1b[2J.png"), index.classify(tmp_path / "\x1b[2J.png")):
+            assert "\x1b" not in repr(answers)
+            assert "\\x1b[2J.png: a\\x1b[1m\\nb" in repr(answers)
+
+
 def test_no_image_outside_of_the_folder_of_a_row_is_shown(index: Index, tmp_path: Path) -> None:
     root = draw(tmp_path / "photos", ("mug",), per_class=1)
     outside = draw(tmp_path / "private", ("secret",), per_class=1) / "secret" / "0.png"
