@@ -176,7 +176,7 @@ def _gone(index: Path, record: ModelRecord | None, problems: list[str]) -> str:
     command = shlex.join(["eml", "index", "info", str(index)])
     return (
         f"{index}: its model, {place}, {why}. Give the checkpoint as `model`; {command} says which one it is. "
-        "An index that is built `with_model` has it inside"
+        "eml index build can put it inside an index"
     )
 
 
