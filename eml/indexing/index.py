@@ -152,12 +152,10 @@ class Index:
         return len(self.store)
 
     def __repr__(self) -> str:
-        classes = len(self.labels)
+        classes = f"{len(self.labels):,} class{'' if len(self.labels) == 1 else 'es'}"
         calibrated = "calibrated" if self.calibration is not None else "not calibrated"
         place = "in memory" if self._temporary is not None else str(self.folder)
-        return (
-            f"<Index {place}: {len(self):,} images of {classes:,} classes, {self.fingerprint.backbone}, {calibrated}>"
-        )
+        return f"<Index {place}: {len(self):,} images of {classes}, {self.fingerprint.backbone}, {calibrated}>"
 
     @property
     def folder(self) -> Path:
