@@ -63,7 +63,7 @@ def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table:
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.slow
+@pytest.mark.wide
 def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_state(
     plain: RunConfig, table: Table, tmp_path: Path
 ) -> None:
