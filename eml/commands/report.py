@@ -141,7 +141,7 @@ class RunReportResult(CommandResult):
                 values = {line["epoch"]: line[key] for line in validation.lines if key in line}
                 if text in ("R@1", "MAP@R") and (later := [value for epoch, value in values.items() if epoch]):
                     before = f"{values[0]:.3f} before training, " if 0 in values else ""
-                    rows.append([f"{validation.name} {text}".strip(), f"{before}{max(later):.3f} at most"])
+                    rows.append([f"{validation.name} {text}".strip(), f"{before}{max(later):.3f} at best"])
         return ["", ""], rows
 
     def to_dict(self) -> dict[str, Any]:
