@@ -143,6 +143,7 @@ def search(config: SearchConfig, caller: Caller) -> SearchResult:
         condition_of(index.store, config.where)
         images = listed_images(config, config.images, caller)
         queries = embed_list(index.model, images, batching_of(config, caller), progress=caller.progress)
+        queries.refuse_none()
         answers = find_neighbours(
             index.store,
             queries,

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from eml.dataset.columns import BOX
+from eml.errors import DataError
 from eml.files import bytes_digest
 from eml.images.thumbnails import shrink
 from eml.indexing.answers import NOWHERE, SHOWN, ImagePlace
@@ -51,6 +52,16 @@ class Queries:
     rows: list[int]
     problems: dict[int, str]
     frame: pd.DataFrame | None = None
+
+    def refuse_none(self) -> None:
+        """Raise a DataError where none of the images could be read."""
+        if self.rows or not self.names:
+            return
+        first, several = min(self.problems), len(self.names) > 1
+        count = f"none of {len(self.names):,} files is an image that can be read; the first: " if several else ""
+        raise DataError(
+            f"{count}{self.names[first]}: cannot be read: {self.problems[first]}", code="no-images", parameter="images"
+        )
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def test_what_is_wrong_is_told(folder: Path, capsys: pytest.CaptureFixture[str])
         "index bild x": "unknown command 'index bild' (did you mean 'build'?)",
         "search nothing.index photos": "nothing.index",
         "search shop.index nothing.jpg": "no such file",
+        "search shop.index new/broken.jpg": "new/broken.jpg: cannot be read: not_an_image",
         "search shop.index photos --where lable": "there is no column 'lable'",
         "classify shop.index photos --move a --copy b": "--move and --copy exclude each other",
         "classify shop.index photos --truth species": "--truth species: is neither a column",
