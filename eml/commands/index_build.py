@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -34,9 +34,6 @@ from eml.commands.options import (
     Weights,
     Workers,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class BuildIndexConfig(CommandConfig):

@@ -1,44 +1,16 @@
 """The threshold of the known score for a false-accept rate, and what it promises for other classes."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from eml.retrieval.arrays import Floats, Integers
 from eml.retrieval.verification.calibration import RESAMPLES, choose_threshold
-from eml.retrieval.verification.criteria import Criterion
+from eml.retrieval.verification.criteria import UnknownScores
 from eml.retrieval.verification.goal_checks import Goal
-from eml.retrieval.verification.thresholds import count_accepted, divide, lowest_within, sum_first
 
 MOST_RATES = 200
 SCALE = 8.0  # known scores are squashed to (−1, 1) by tanh(score/8), as the cosines that thresholds are made for
-
-
-@dataclass(frozen=True)
-class UnknownScores(Criterion):
-    """The share of queries of unknown classes that a threshold of the known score accepts, by one gallery.
-
-    Attributes:
-        similarity: (M,) squashed known scores, descending.
-        labels: (M,) classes of the queries.
-        classes: C.
-    """
-
-    similarity: Floats
-    labels: Integers
-    classes: int
-    key: ClassVar[str] = "false_accept_rate"
-
-    def thresholds(self, goals: Floats, weights: Floats) -> Floats:
-        """Return (G,) the lowest threshold that accepts at most each share of the queries."""
-        per_query = weights[self.labels]
-        return lowest_within(self.similarity, per_query, goals * per_query.sum())
-
-    def rates(self, thresholds: Floats, weights: Floats) -> Floats:
-        """Return (T,) the share of the queries that each threshold accepts."""
-        per_query = weights[self.labels]
-        return divide(sum_first(per_query, count_accepted(self.similarity, thresholds)), per_query.sum())
 
 
 @dataclass(frozen=True)

@@ -77,30 +77,19 @@ class Criterion(ABC):
 
 
 @dataclass(frozen=True)
-class UnknownQueries(Criterion):
-    """The false-accept rate of unknown queries: the share whose nearest image of another class is accepted.
+class UnknownScores(Criterion):
+    """The share of queries of unknown classes whose score a threshold accepts, by one gallery.
 
     Attributes:
-        similarity: (M,) cosine of the nearest image of another class, descending.
+        similarity: (M,) scores, descending.
         labels: (M,) classes of the queries.
         classes: C.
-        nearest_classes: Of the queries.
     """
 
     similarity: Floats
     labels: Integers
     classes: int
-    nearest_classes: NearestClasses
     key: ClassVar[str] = "false_accept_rate"
-
-    @classmethod
-    def from_queries(cls, queries: OpenSetQueries) -> "UnknownQueries":
-        """Take every query as if its class were not in the gallery."""
-        nearest = queries.nearest_other_class
-        rows = np.flatnonzero(nearest > -np.inf)
-        order = rows[np.argsort(-nearest[rows], kind="stable")]
-        similarity = nearest[order].astype(np.float64)
-        return cls(similarity, queries.labels[order], queries.classes, queries.nearest_classes.of(order))
 
     def thresholds(self, goals: Floats, weights: Floats) -> Floats:
         """Return (G,) the lowest threshold that accepts at most each share of the queries."""
@@ -111,6 +100,29 @@ class UnknownQueries(Criterion):
         """Return (T,) the share of the queries that each threshold accepts."""
         per_query = weights[self.labels]
         return divide(sum_first(per_query, count_accepted(self.similarity, thresholds)), per_query.sum())
+
+
+@dataclass(frozen=True)
+class UnknownQueries(UnknownScores):
+    """The false-accept rate of unknown queries: the share whose nearest image of another class is accepted.
+
+    Attributes:
+        similarity: (M,) cosine of the nearest image of another class, descending.
+        labels: (M,) classes of the queries.
+        classes: C.
+        nearest_classes: Of the queries.
+    """
+
+    nearest_classes: NearestClasses
+
+    @classmethod
+    def from_queries(cls, queries: OpenSetQueries) -> "UnknownQueries":
+        """Take every query as if its class were not in the gallery."""
+        nearest = queries.nearest_other_class
+        rows = np.flatnonzero(nearest > -np.inf)
+        order = rows[np.argsort(-nearest[rows], kind="stable")]
+        similarity = nearest[order].astype(np.float64)
+        return cls(similarity, queries.labels[order], queries.classes, queries.nearest_classes.of(order))
 
     def resample(self, goals: Floats, resamples: int, seed: int) -> ResampledThresholds:
         """Compute the thresholds of random halves of the classes, each its own gallery.
