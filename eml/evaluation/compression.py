@@ -30,7 +30,7 @@ SHORTLIST, SHARE_LISTED, FEWEST_LISTED = 100, 20, 10
 """Nearest by bits that are compared again: 100, but at most a 20th of the gallery where that is over 10."""
 RERANKED = "-reranked"
 STORED: tuple[Storage, ...] = ("float16", "int8", "binary")
-"""Of projected embeddings; float32 would double the bytes of float16 for the same order."""
+"""How projected embeddings may be stored. float32 would double the bytes of float16 for the same order."""
 TIMED_IMAGES, TIMED_QUERIES = 100_000, 15
 TIMED_VALUES = 16_000_000  # of the gallery that a search is timed on: 64 MB in float32
 

@@ -27,7 +27,7 @@ from eml.models.weights import refuse_not_finite
 FORMAT = 2
 """eml 0.1.0 wrote 1, and reports a higher one as written by a newer eml."""
 COMPRESSED_FORMAT = 3
-"""Of checkpoints with a compression, which an eml that does not know it must not load without."""
+"""Checkpoints with a compression have it, so that an eml that does not know compression refuses them."""
 
 
 class CheckpointConfig(Strict):

@@ -9,7 +9,7 @@ from eml.models.necks import Neck
 from eml.models.necks.linear import Linear
 
 EmbeddingPrecision = Literal["float32", "bfloat16"]
-"""Of the products of a network that embeds. Its weights and the embeddings are float32 in any case."""
+"""The number format in which a network that embeds computes its products. Weights and embeddings stay float32."""
 Tta = Literal["none", "flip"]
 """Test-time augmentation, the views of an image whose embeddings are averaged: the image alone, or its mirror too."""
 

@@ -89,7 +89,7 @@ class RunSummary:
 
     @property
     def state(self) -> str:
-        """How far the run is, in words."""
+        """Says in words how far the run is."""
         if self.config is None:
             return f"{self.epochs_done:,} epochs are done"
         if self.is_finished or self.epochs_done >= self.config.epochs:
