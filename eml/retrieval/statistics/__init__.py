@@ -2,8 +2,10 @@
 
 `intervals` and `paired` are for means over queries, `intervals_of` and `paired_of` for other statistics,
 `intervals_of_summary` for everything that an evaluation measured. `nest` keeps intervals of nested metrics in order.
+`choose` picks among candidates by some classes and judges by others what it picked.
 """
 
+from eml.retrieval.statistics.choice import ClassDivision, JudgedChoice, choose, divide_classes
 from eml.retrieval.statistics.interval import CONFIDENCE, FEW_CLASSES, Difference, Estimate, Interval
 from eml.retrieval.statistics.jackknife import (
     Statistic,
@@ -20,11 +22,15 @@ from eml.retrieval.statistics.summary_intervals import as_pair, intervals_of_sum
 __all__ = [
     "CONFIDENCE",
     "FEW_CLASSES",
+    "ClassDivision",
     "Difference",
     "Estimate",
     "Interval",
+    "JudgedChoice",
     "Statistic",
     "as_pair",
+    "choose",
+    "divide_classes",
     "interval_of_share",
     "intervals",
     "intervals_of",
