@@ -130,6 +130,7 @@ TESTED_THROUGH = {
     "models/config": "models/test_checkpoint",
     "models/device": "training/test_checks",
     "models/necks": "models/test_embedder",
+    "models/tuning": "models/test_adapters",
     "models/pointers": "models/test_checkpoint",
     "models/pooling": "models/test_embedder",
     "progress": "dataset/scanning/test_scan",

@@ -17,6 +17,7 @@ from eml.errors import CheckpointError
 from eml.files import whole_folder, write_json
 from eml.images.preprocess import Preprocess
 from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
+from eml.models.adapters import plain_weights
 from eml.models.compression import Compression, CompressionFacts, read_compression
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder, without_memory
@@ -85,7 +86,7 @@ def save_checkpoint(
     unknown_label: str | None = None,
     compression: Compression | None = None,
 ) -> None:
-    """Write a checkpoint folder, whole or not at all.
+    """Write a checkpoint folder, whole or not at all. Adapters are merged into the weights.
 
     Args:
         folder: Where to write. An existing folder is replaced.
@@ -111,7 +112,7 @@ def save_checkpoint(
     )
     without = {"compression"} if compression is None else set()  # an eml that does not know the key reads the rest
     with whole_folder(folder) as temporary:
-        tensors = embedder.state_dict() if weights is None else weights
+        tensors = plain_weights(embedder, embedder.state_dict() if weights is None else weights)
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         (temporary / "model.safetensors").write_bytes(save(stored))
         if trained_on is not None:

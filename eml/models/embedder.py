@@ -107,12 +107,13 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
         load_initial_weights(embedder, config.backbone, config.weights)
     if isinstance(config.weights, Path):
         refuse_not_finite(embedder, f"model.weights: {config.weights}", "model.weights")
-    if config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST) or (frozen and _has_unsafe_group_norm(backbone)):
+    if config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST) or (frozen and has_unsafe_group_norm(backbone)):
         embedder.memory_format = torch.contiguous_format
     return embedder.to(memory_format=embedder.memory_format)
 
 
-def _has_unsafe_group_norm(backbone: nn.Module) -> bool:
+def has_unsafe_group_norm(backbone: nn.Module) -> bool:
+    """Return whether training it with frozen layers in channels_last would end the process."""
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
     return version < _TRAINS_FROZEN_GROUP_NORM and any(
         isinstance(module, nn.GroupNorm) for module in backbone.modules()

@@ -18,7 +18,7 @@ from eml.images.augment import Augmenter
 from eml.images.preprocess import Preprocess
 from eml.images.samplers import Classes
 from eml.inference.model import Model
-from eml.models.embedder import Embedder, build_embedder, default_preprocess
+from eml.models.embedder import Embedder, build_embedder, default_preprocess, has_unsafe_group_norm
 from eml.threads import cores, most_workers
 from eml.training.config import RunConfig
 from eml.training.data import TrainingData, training_data
@@ -199,6 +199,10 @@ def build_networks(
     torch.manual_seed(config.seed)
     model = config.model.model_copy(update={"weights": "none"}) if resume else config.model
     embedder = build_embedder(model, config.image.size)
+    config.tune.apply(embedder.backbone, model.backbone)
+    if config.tune.type != "full" and has_unsafe_group_norm(embedder.backbone):
+        embedder.memory_format = torch.contiguous_format
+        embedder.to(memory_format=torch.contiguous_format)
     head = build_head(config, data, embedder.size, processes)
     processes.reseed(config.seed, 0)
 

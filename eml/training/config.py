@@ -19,6 +19,8 @@ from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.margins.arcface import ArcFace
 from eml.models.config import ModelConfig
+from eml.models.tuning import Tune
+from eml.models.tuning.full import Full
 from eml.trackers import Tracker
 
 
@@ -233,6 +235,11 @@ class RunConfig(Strict):
         description="mix each image of a batch, and its label, with another: mixup, cutmix, mixup_or_cutmix; null: off",
     )
     model: ModelConfig = ModelConfig()
+    tune: Tune = Field(
+        Full(),
+        description="which of the backbone's weights are trained, see docs/training.md: full, lora, norm, bitfit; neck "
+        "and class weights are trained in each case",
+    )
     margin: Margin = ArcFace()
     head: HeadConfig = HeadConfig()
     loss: Loss = CrossEntropy()
@@ -272,6 +279,12 @@ class RunConfig(Strict):
     @model_validator(mode="after")
     def _batches_the_sampler_can_fill(self) -> Self:
         self.sampler.check_batch_size(self.batch_size)
+        return self
+
+    @model_validator(mode="after")
+    def _tunes_with_a_rate(self) -> Self:
+        if self.tune.type != "full" and self.optimizer.lr.backbone == 0:
+            raise ValueError(f"tune: {self.tune.type} trains nothing, since optimizer.lr.backbone is 0")
         return self
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from eml.models.adapters import parameter_counts
 from eml.training.build import RunParts
 
 
@@ -28,6 +29,7 @@ class RunFacts:
         validations: Validation set ("" for the held-out fold) → its question, with counts; since_epoch is the first one
             with these images, where others were validated on before.
         parameters: Of the network, without the class head.
+        trained_parameters: Those that are trained, without the class head; of adapters, their own.
         embedding_size: Numbers in an embedding.
         scale: Of the logits.
     """
@@ -44,6 +46,7 @@ class RunFacts:
     validation_question: str | None
     validations: dict[str, dict[str, Any]]
     parameters: int
+    trained_parameters: int
     embedding_size: int
     scale: float
 
@@ -55,6 +58,7 @@ class RunFacts:
             parts: Of the run.
             since: Name of a validation set that was changed on resuming → the first epoch with its images of now.
         """
+        parameters, trained = parameter_counts(parts.embedder)
         config, data, validation = parts.config, parts.data, parts.data.validation
         questions = parts.validation.questions
         return cls(
@@ -72,7 +76,8 @@ class RunFacts:
                 name: question.to_dict() | ({"since_epoch": since[name]} if since and name in since else {})
                 for name, question in questions.items()
             },
-            parameters=sum(parameter.numel() for parameter in parts.embedder.parameters()),
+            parameters=parameters,
+            trained_parameters=trained,
             embedding_size=parts.embedder.size,
             scale=parts.head.scale,
         )

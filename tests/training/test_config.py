@@ -147,6 +147,12 @@ def test_key_that_stands_elsewhere_is_named(override: str, hint: str, tmp_path: 
     assert problem.code == "unknown-key"
 
 
+def test_a_backbone_that_is_tuned_needs_a_rate(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, SMALL | {"tune": "lora", "optimizer": {"lr": {"backbone": 0}}})
+    assert problem.endswith("tune: lora trains nothing, since optimizer.lr.backbone is 0")
+    assert load_values(tmp_path, SMALL | {"optimizer": {"lr": {"backbone": 0}}}).tune.type == "full"
+
+
 def test_a_batch_that_the_sampler_cannot_fill_is_an_error_of_the_config_with_its_line(tmp_path: Path) -> None:
     head = "output: run\ndata: {table: folds.csv}\n"
     for text, line, told in (

@@ -15,8 +15,10 @@ from eml.config import dump, load
 from eml.dataset.table import Table, write_table
 from eml.errors import CheckpointError, OutputError
 from eml.models.checkpoint import load_checkpoint
+from eml.training.build import build_networks
 from eml.training.config import RunConfig
 from eml.training.config_changes import config_changes, decisive_settings
+from eml.training.data import training_data
 from eml.training.events import Event, Note, Started, Validating
 from eml.training.fit import fit
 from tests.training.runs import changed, left_by, lines, stop_at
@@ -148,6 +150,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one_with_dropout(
     stop_at(other, table, 3)
     fit(other, table, resume=True)
     assert left_by(other.output) == left_by(config.output)
+
+
+def test_a_run_with_adapters_resumes_to_the_bit_and_saves_a_plain_network(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    model = {**config.model.model_dump(), "backbone": "test_vit", "gradient_checkpointing": True}
+    tune = {"type": "lora", "layers": ["attn"], "dropout": 0.3}
+    parts = {"accumulate": 2, "precision": "bfloat16", "validation": {"batch_size": 64}}
+    whole = changed(config, model=model, tune=tune, ema={}, **parts, epochs=1)
+    fit(whole, table)
+    other = changed(whole, output=tmp_path / "stopped")
+    stop_at(other, table, 3)
+    fit(other, table, resume=True)
+    assert left_by(other.output) == left_by(whole.output)
+    facts = json.loads((whole.output / "run.json").read_text())
+    assert 0 < facts["trained_parameters"] < facts["parameters"] / 5
+    stored = load_checkpoint(whole.output).embedder.state_dict()
+    plain = build_networks(changed(whole, tune="full"), training_data(table, 0), torch.device("cpu")).embedder
+    same = {name for name, tensor in plain.state_dict().items() if torch.equal(stored[name], tensor)}
+    assert stored.keys() - same == {
+        name for name in stored if name.startswith("neck.") or (".attn." in name and name.endswith("weight"))
+    }
 
 
 def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_byte(

@@ -15,6 +15,7 @@ WORDS = {
     "validation_protocol": ("protocol of the validation", ""),
     "validation_question": ("the validation measures", ""),
     "parameters": ("parameters of the network", ""),
+    "trained_parameters": ("parameters that are trained", ""),
     "embedding_size": ("embedding size", ""),
     "scale": ("scale", ""),
     "class_head": ("class head", ""),
