@@ -73,9 +73,11 @@ def themes(packages: Path | None, work: Path) -> Iterator[tuple[str, Path]]:
         folder = packages or work
         if not list(folder.glob(f"{package}_*.deb")):
             subprocess.run(["apt-get", "download", "-q", package], cwd=folder, check=True)
-        unpacked = work / package
-        subprocess.run(["dpkg-deb", "-x", str(next(folder.glob(f"{package}_*.deb"))), str(unpacked)], check=True)
-        yield theme, unpacked / "usr/share/icons" / theme
+        packed = ["dpkg-deb", "--fsys-tarfile", str(next(folder.glob(f"{package}_*.deb")))]
+        with subprocess.Popen(packed, stdout=subprocess.PIPE) as tar:
+            only = f"./usr/share/icons/{theme}/"  # the other colours of a theme are several times as much
+            subprocess.run(["tar", "-x", "-C", str(work), only], stdin=tar.stdout, check=True)
+        yield theme, work / only
 
 
 def nominal(parts: tuple[str, ...]) -> int:
@@ -174,6 +176,7 @@ def build(out: Path, packages: Path | None) -> None:
                 seen.add(image.tobytes())
                 image.save(out / "images" / label / f"{theme}.png")
                 rows.append((f"{label}/{theme}.png", theme, str(paths[theme].relative_to(folder))))
+    out.mkdir(parents=True, exist_ok=True)
     with (out / "sources.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("image", "theme", "file"), *rows])
     print(f"{len({row[0].split('/')[0] for row in rows})} classes, {len(rows)} images in {out / 'images'}")

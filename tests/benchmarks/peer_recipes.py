@@ -1,4 +1,4 @@
-"""Documented recipes of open-metric-learning and pytorch-metric-learning, to compare configs/*.yaml with; no eml here.
+"""Documented recipes of open-metric-learning and pytorch-metric-learning and a plain one of timm; no eml here.
 
     python -m venv peer && peer/bin/pip install open-metric-learning omegaconf pytorch-metric-learning timm
     peer/bin/python tests/benchmarks/peer_recipes.py train RECIPE --images DIR --weights FILE --side 160 --seconds 300 \
@@ -6,8 +6,9 @@
     python tests/benchmarks/peer_recipes.py measure peer.npz …
 
 `train` trains mobilenetv2_100 for --seconds of processor time and embeds the images of the unseen classes: every second
-one of the sorted names (with --group-by SEPARATOR, of the parts of the names before it). `measure` runs where eml is
-installed (the two libraries need an older numpy than eml) and prints one line of JSON per file.
+one of the sorted names (with --group-by SEPARATOR, of the parts of the names before it). With --choose only the other
+half is used: every third class of it is held out and embedded, the rest trains. `measure` runs where eml is installed
+(open-metric-learning asks for an older numpy than eml) and prints one line of JSON per file. peers.py does it all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import random
 import sys
 import time
@@ -30,7 +32,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass
 class Task:
-    """The settings that all recipes share. files: of the training classes, labels: 0, 1, 2, …"""
+    """The settings that all recipes share. files: of the training classes, labels: 0, 1, 2, …; share: of the time."""
 
     files: list[Path]
     labels: list[int]
@@ -39,6 +41,7 @@ class Task:
     trunk: Any
     rate: float | None
     spent: Callable[[], bool]
+    share: Callable[[], float]
 
 
 # -- open-metric-learning ----------------------------------------------------------------------------------------------
@@ -196,6 +199,39 @@ def _stop(task: Task) -> None:
         raise SpentError
 
 
+# -- timm --------------------------------------------------------------------------------------------------------------
+
+
+def timm_finetune(task: Task) -> Any:
+    """Fine-tune as a classifier, as timm's train.py does, and take the pooled features.
+
+    AdamW 3e-4 with weight decay 0.05, its augmentation (random crops down to .08), label smoothing 0.1, batch 64,
+    and the rate falling by a cosine over the time.
+    """
+    import timm.data
+    import torch
+    from torch.utils.data import DataLoader
+
+    augment = timm.data.create_transform(
+        task.side, is_training=True, hflip=0.5 if task.flip else 0.0, mean=MEAN, std=STD, interpolation="bicubic"
+    )
+    data = ImageDataset(task.files, task.labels, augment)
+    classifier = torch.nn.Linear(task.trunk.num_features, len(set(task.labels)))
+    rate = task.rate or 3e-4
+    optimizer = torch.optim.AdamW([*task.trunk.parameters(), *classifier.parameters()], lr=rate, weight_decay=0.05)
+    loss_function = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    task.trunk.train()
+    for photos, labels in _forever(lambda: DataLoader(data, batch_size=64, shuffle=True, drop_last=len(data) > 64)):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (1 + math.cos(math.pi * min(1.0, task.share()))) / 2
+        optimizer.zero_grad()
+        loss_function(classifier(task.trunk(photos)), labels).backward()
+        optimizer.step()
+        if task.spent():
+            return task.trunk
+    raise AssertionError
+
+
 # -- the same for all --------------------------------------------------------------------------------------------------
 
 
@@ -222,7 +258,7 @@ def none(task: Task) -> Any:
 
 RECIPES = {
     recipe.__name__.replace("_", "-"): recipe
-    for recipe in (oml_readme, oml_pipeline, pml_metric_loss, pml_arcface, none)
+    for recipe in (oml_readme, oml_pipeline, pml_metric_loss, pml_arcface, timm_finetune, none)
 }
 
 
@@ -237,12 +273,21 @@ def _without_flip(augment: Any, flip: bool) -> Any:
     return transforms.Compose(kept)
 
 
-def sides(images: Path, separator: str | None, parity: int) -> tuple[list[Path], list[int]]:
-    """Return the images and labels 0, 1, 2, … of every second class or group of classes, by sorted name."""
+def sides(images: Path, separator: str | None, choose: bool) -> list[tuple[list[Path], list[int]]]:
+    """Return the images and labels 0, 1, 2, … that train, and those that are measured.
+
+    By sorted name every second class (or group of classes) trains; to choose, a third of these is measured.
+    """
     names = sorted(folder.name for folder in images.iterdir() if folder.is_dir())
-    groups = [name.partition(separator)[0] if separator else name for name in names]
-    chosen = sorted(set(groups))[parity::2]
-    classes = [name for name, group in zip(names, groups, strict=True) if group in chosen]
+    group_of = {name: name.partition(separator)[0] if separator else name for name in names}
+    groups = sorted(set(group_of.values()))
+    training, measured = groups[0::2], groups[1::2]
+    if choose:
+        training, measured = [group for i, group in enumerate(training) if i % 3 != 2], training[2::3]
+    return [_files(images, [name for name in names if group_of[name] in side]) for side in (training, measured)]
+
+
+def _files(images: Path, classes: list[str]) -> tuple[list[Path], list[int]]:
     pairs = [(file, label) for label, name in enumerate(classes) for file in sorted((images / name).iterdir())]
     return [file for file, _ in pairs], [label for _, label in pairs]
 
@@ -279,7 +324,7 @@ def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     overlay = {"file": str(options.weights)}
     trunk = timm.create_model("mobilenetv2_100", pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0)
-    files, labels = sides(options.images, options.group_by, 0)
+    (files, labels), unseen = sides(options.images, options.group_by, options.choose)
     started, steps = time.process_time(), itertools.count(1)
     count = [0]
 
@@ -287,10 +332,13 @@ def train(options: argparse.Namespace) -> None:
         count[0] = next(steps)
         return time.process_time() - started >= options.seconds
 
-    task = Task(files, labels, options.side, not options.no_flip, trunk, options.rate, spent)
+    def share() -> float:
+        return (time.process_time() - started) / max(1e-9, options.seconds)
+
+    task = Task(files, labels, options.side, not options.no_flip, trunk, options.rate, spent, share)
     model = RECIPES[options.recipe](task)
     seconds = time.process_time() - started
-    files, labels = sides(options.images, options.group_by, 1)
+    files, labels = unseen
     facts = {key: str(getattr(options, key)) for key in ("recipe", "seed", "side", "rate")}
     facts |= {"seconds": f"{seconds:.0f}", "steps": str(count[0])}
     embeddings = embed(model, files, options.side)
@@ -326,6 +374,7 @@ def main() -> None:
     add("--seconds", type=float, default=0, help="processor time of the training; the last step is completed")
     add("--seed", type=int, default=0)
     add("--rate", type=float, help="learning rate of the network, in place of the recipe's own")
+    add("--choose", action="store_true", help="measure on a third of the training classes, to choose settings by")
     add("--no-flip", action="store_true", help="omit the recipe's mirroring, as for characters")
     add("--out", type=Path, required=True, help="embeddings of the unseen classes (.npz)")
     measuring = commands.add_parser("measure")
