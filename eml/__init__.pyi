@@ -186,9 +186,10 @@ def kfold(config: KFoldConfig, /, *, progress: Progress | bool | None = None, **
 def kfold(
     dataset: str | Path,
     *,
-    k: int = ...,
+    k: int | None = ...,
     random_seed: int = ...,
-    by: Literal["images", "class"] = ...,
+    task: Literal["open", "closed"] = ...,
+    by: Literal["images", "class"] | None = ...,
     group_by: str | Sequence[str] = ...,
     threshold: int | None = ...,
     near: bool = ...,
@@ -267,6 +268,7 @@ def init(
     out: str | Path | None = ...,
     backbone: str | None = ...,
     weights: str = ...,
+    task: Literal["open", "closed"] | None = ...,
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> InitResult: ...

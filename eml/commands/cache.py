@@ -163,7 +163,7 @@ def _of_run(config: FillCacheConfig, caller: Caller) -> list[TableCache]:
             f"{config.source} has no data.cache, so a run of it reads the files; to read this cache, set "
             "data.cache: raw"
         )
-    return caches_of_run(run, table_to_train_on(run.data, caller.note, caller.progress))
+    return caches_of_run(run, table_to_train_on(run.data, caller.note, caller.progress, task=run.task))
 
 
 def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:

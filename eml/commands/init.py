@@ -23,6 +23,7 @@ from eml.commands.options import (
     PathSuffix,
     Root,
     StripPrefix,
+    TaskField,
     UnknownLabel,
     class_level_of,
     column_map,
@@ -33,6 +34,7 @@ from eml.errors import ConfigError, DataError, OutputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from eml.dataset.splits.task import Task
     from eml.dataset.table import Table
 
 BACKBONE = "mobilenetv2_100"
@@ -65,6 +67,7 @@ class InitConfig(CommandConfig):
         description="pretrained, none (from scratch), a weights file, or the folder of a run or checkpoint to start "
         "from, whose network, neck and image size are taken.",
     )
+    task: TaskField | None = None
     overwrite: bool = Field(False, description="Replace a config that is there.")
 
 
@@ -112,12 +115,14 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
         report=caller.note,
         progress=caller.progress,
     )
-    folds = _folds(table, [*(["--root", str(config.root)] if config.root else []), *column_map_words(config)])
+    task = config.task or _task_of_folds(table)
+    folds = _folds(table, task, [*(["--root", str(config.root)] if config.root else []), *column_map_words(config)])
     fitted = recipe(folds.rows, table.name, pretrained=config.weights != "none", held_out=folds.held_out)
     fitted = fit_to_network(fitted, backbone, config.weights if config.weights in NO_PATHS else Path(config.weights))
     values = _values(config, table, target, fitted.values, folds.fold)
     values["model"] = {"backbone": backbone} | values["model"]
-    reasons = (*fitted.reasons.values(), folds.reason, FLIPS)
+    values["task"] = task
+    reasons = (*fitted.reasons.values(), *folds.reasons, FLIPS)
     path = values["data"]["table"]
     head = "".join(f"# {line}\n" for line in [f"Made by eml init, for {path}.", *reasons])
     write_text(target, head + "\n" + document(RunConfig, values))
@@ -171,14 +176,22 @@ class _Folds:
     rows: pd.DataFrame
     fold: int | None
     held_out: int
-    reason: str
+    reasons: tuple[str, ...]
 
 
-def _folds(table: Table, options: Sequence[str] = ()) -> _Folds:
+def _task_of_folds(table: Table) -> Task:
+    """Return the task that `eml kfold` made the table's folds for; the usual one of other tables."""
+    from eml.dataset.sidecar import recorded_notes
+
+    return "closed" if table.path is not None and recorded_notes(table.path).get("task") == "closed" else "open"
+
+
+def _folds(table: Table, task: Task, options: Sequence[str] = ()) -> _Folds:
     """Return the fold to hold out, of the table's own folds or of those that `eml train` adds.
 
     Args:
         table: The table.
+        task: What the model is for.
         options: Of the commands that read it.
 
     Raises:
@@ -187,23 +200,27 @@ def _folds(table: Table, options: Sequence[str] = ()) -> _Folds:
     from eml.dataset.columns import ALWAYS_TEST
     from eml.dataset.splits.folds import add_folds
     from eml.dataset.splits.usable import choose_folds, fold_problem, small_groups
+    from eml.training.folds import other_task_note
 
     frame = table.known.frame
     rows = frame[frame["fold"] != ALWAYS_TEST] if "fold" in frame else frame
     if "fold" in rows and len(rows) and (len(rows) == len(frame) or (rows["fold"] >= 0).any()):
         numbers = sorted(int(fold) for fold in rows["fold"].unique() if fold >= 0)
         if not numbers:
-            return _Folds(rows, None, 0, "no validation: no image of the table is in a fold that could be held out")
+            return _Folds(rows, None, 0, ("no validation: no image of the table is in a fold that could be held out",))
         if problem := fold_problem(rows, numbers[:1]):
-            raise DataError(f"{table.name}: {problem}. {_kfold_advice(table, options)}", code="unusable-folds")
+            raise DataError(f"{table.name}: {problem}. {_kfold_advice(table, task, options)}", code="unusable-folds")
         held_out = int((rows["fold"] == numbers[0]).sum())
         known = bool(set(rows["label"][rows["fold"] == numbers[0]]) & set(rows["label"][rows["fold"] != numbers[0]]))
-        return _Folds(rows, numbers[0], held_out, _question(f"fold {numbers[0]} of {len(numbers)}", known=known))
-    groups = small_groups(table)
-    if (choice := choose_folds(table, groups)) is None:
-        return _Folds(rows, None, 0, "no validation: no folds of these images could be validated on")
+        question = _question(f"fold {numbers[0]} of {len(numbers)}", known=known)
+        note = other_task_note(table, numbers[0], task)
+        return _Folds(rows, numbers[0], held_out, (question, *([note] if note else [])))
+    groups = small_groups(table, whole_classes=task == "open")
+    if (choice := choose_folds(table, groups, task)) is None:
+        return _Folds(rows, None, 0, ("no validation: no folds of these images could be validated on",))
     held_out = int((add_folds(table, choice.k, by=choice.by, groups=groups)["fold"] == 0).sum())
-    return _Folds(rows, 0, held_out, _question(f"fold 0 of {choice.text}", known=choice.by == "images"))
+    question = _question(f"fold 0 of {choice.text}", known=choice.by == "images")
+    return _Folds(rows, 0, held_out, (question, *([choice.reason] if choice.reason else [])))
 
 
 def _question(fold: str, *, known: bool) -> str:
@@ -212,7 +229,7 @@ def _question(fold: str, *, known: bool) -> str:
     return f"validation on {fold}: {KNOWN if known else UNSEEN}"
 
 
-def _kfold_advice(table: Table, options: Sequence[str]) -> str:
+def _kfold_advice(table: Table, task: Task, options: Sequence[str]) -> str:
     """Return the command that makes folds to validate on, of the table that `eml kfold` reads; options: of this one."""
     from eml.dataset.ancestry import PIPELINE
     from eml.dataset.pipeline import resolve
@@ -225,7 +242,7 @@ def _kfold_advice(table: Table, options: Sequence[str]) -> str:
         from eml.dataset.splits.groups import group_rows
 
         groups = group_rows(source).ids
-    command = kfold_command(source.source, source, groups)
+    command = kfold_command(source.source, source, groups, task=task)
     command = command and shlex.join([*shlex.split(command), *([] if made_here else options)])
     return f"Run: {command}" if command else "No folds of these images could be validated on; set data.fold: null"
 

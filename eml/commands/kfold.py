@@ -25,15 +25,19 @@ from eml.commands.options import (
     PathSuffix,
     Root,
     StripPrefix,
+    TaskField,
     UnknownLabel,
     out_folder,
     read_source,
 )
+from eml.dataset.splits.task import FEWER_PARTS, MANY_CLASSES, MOST_PARTS, USUAL
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from eml.dataset.splits.folds import FoldBalance
+    from eml.dataset.splits.groups import RowGroups
+    from eml.dataset.splits.usable import FoldChoice
     from eml.dataset.table import Table
 
 FOLD_NAMES = {-1: "-1 (always train)", -2: "-2 (always test)"}
@@ -48,12 +52,18 @@ class KFoldConfig(CommandConfig):
     """
 
     dataset: Dataset
-    k: int = Field(5, ge=2, description="Number of folds.")
+    k: int | None = Field(
+        None,
+        ge=2,
+        description=f"Number of folds. Default: {MOST_PARTS}; of whole classes {FEWER_PARTS} when there are fewer than "
+        f"{MANY_CLASSES} of them.",
+    )
     random_seed: int = Field(28, ge=0, description="Draws the folds.")
-    by: Literal["images", "class"] = Field(
-        "images",
+    task: TaskField = USUAL
+    by: Literal["images", "class"] | None = Field(
+        None,
         description="images: each class is spread over all folds, and classes of fewer than `k` images are always "
-        "trained on (fold -1). class: each class is in one fold.",
+        "trained on (fold -1). class: each class is in one fold. Default: as `task` says.",
     )
     group_by: GroupBy = ()
     threshold: NearThreshold = None
@@ -83,6 +93,8 @@ class KFoldResult(CommandResult):
     Attributes:
         table: The table that was read.
         frame: Its rows with the column fold.
+        task: What the model is for, open or closed.
+        reason: Why the folds are these, "" where they were asked for.
         balance: How even the folds are, and what their groups hold.
         threshold: Bits within which images look alike; None where they were not compared.
     """
@@ -91,6 +103,8 @@ class KFoldResult(CommandResult):
     frame: pd.DataFrame
     k: int
     by: str
+    task: str
+    reason: str
     balance: FoldBalance
     threshold: int | None
 
@@ -114,6 +128,8 @@ class KFoldResult(CommandResult):
         return {
             "table": str(self.table.source),
             "by": self.by,
+            "task": self.task,
+            "reason": self.reason,
             "folds": [asdict(fold) for fold in self.balance.folds],
             "groups": threshold | asdict(self.balance.groups),
             "written": [str(path) for path in self.written],
@@ -131,22 +147,24 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
     table = read_source(config, "kfold", folder, caller)
     path = folder / f"folds{table.suffix}"
     check_outputs([path], inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
+    by = config.by or ("class" if config.task == "open" else "images")
     groups = group_images(
         table,
         caller,
         group_by=config.group_by,
         near=config.near,
         threshold=config.threshold,
-        whole_classes=config.by == "class",
+        whole_classes=by == "class",
     )
-    frame = usable_folds(table, config.k, config.random_seed, config.by, groups.ids)
+    choice = _choice(config, table, groups)
+    frame = usable_folds(table, choice.k, config.random_seed, choice.by, groups.ids, config.task)
     replaced = write_tables(
         {path: frame},
         command=caller.command or "eml kfold",
         root=table.root,
         inputs=table.inputs,
         overwrite=config.overwrite,
-        notes=sidecar_notes(groups, table),
+        notes={"task": config.task} | sidecar_notes(groups, table),
         warn=caller.warn,
     )
     if "fold" in table.frame.columns:
@@ -159,11 +177,27 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
     return KFoldResult(
         table=table,
         frame=frame,
-        k=config.k,
-        by=config.by,
-        balance=balance(table, frame, config.k, config.by, groups.ids),
+        k=choice.k,
+        by=choice.by,
+        task=config.task,
+        reason=choice.reason,
+        balance=balance(table, frame, choice.k, choice.by, groups.ids),
         threshold=groups.threshold,
         written=(path,),
         replaced=tuple(replaced),
         next_command=init_command(folder, path),
     )
+
+
+def _choice(config: KFoldConfig, table: Table, groups: RowGroups) -> FoldChoice:
+    """Return the folds that were asked for, or that follow from the task where the options leave them open."""
+    from eml.dataset.splits.folds import K
+    from eml.dataset.splits.usable import FoldChoice, choose_folds
+
+    if config.by == "images" or config.task == "closed":
+        return FoldChoice(config.k or K, config.by or "images", config.task)
+    choice = choose_folds(table, groups.ids, "open", k=config.k)
+    if choice is not None and config.by in (None, choice.by):
+        return choice
+    several = (table.known.frame["label"].value_counts() > 1).any()
+    return FoldChoice(config.k or FEWER_PARTS, config.by or ("class" if several else "images"), config.task)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eml.dataset.duplicates.components import Indices
+    from eml.dataset.splits.task import Task
     from eml.dataset.table import Table
     from eml.evaluation.retrieval_set import RetrievalSet
     from eml.models.trained_on import TrainedOn
@@ -32,7 +33,9 @@ def split_command(place: Path, table: Table) -> str | None:
     return None if choice is None else shlex.join(["eml", "split", str(place), *option_words(choice.options)])
 
 
-def kfold_command(place: Path, table: Table, groups: Indices, grouping: Sequence[str] = ()) -> str | None:
+def kfold_command(
+    place: Path, table: Table, groups: Indices, grouping: Sequence[str] = (), task: Task = "open"
+) -> str | None:
     """Return the `eml kfold` that the rows and their groups (N,) allow; None if there is none.
 
     Args:
@@ -40,10 +43,11 @@ def kfold_command(place: Path, table: Table, groups: Indices, grouping: Sequence
         table: The rows.
         groups: Their groups.
         grouping: The options that made the groups.
+        task: What the model is for.
     """
     from eml.dataset.splits.usable import choose_folds, option_words
 
-    choice = choose_folds(table, groups)
+    choice = choose_folds(table, groups, task)
     if choice is None:
         return None
     return shlex.join(["eml", "kfold", str(place), *option_words(choice.options), *grouping])

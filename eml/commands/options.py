@@ -79,6 +79,13 @@ UnknownLabel = Annotated[
         "right answer; in an evaluation they are distractors. Default: as the table says, which keeps it; empty: none.",
     ),
 ]
+TaskField = Annotated[
+    Literal["open", "closed"],
+    Field(
+        description="What the model is for. open: answers about classes that may be new, so that whole classes are "
+        "held out when there are enough. closed: all classes are known, so that images of each are held out."
+    ),
+]
 ClassLevelField = Annotated[
     str | int | None,
     AfterValidator(lambda level: class_level_of(level)),

@@ -215,7 +215,9 @@ def _augmented(run: RunSummary) -> Preview | str:
     if run.config is None:
         return run.config_problem
     try:
-        return preview(run.config, table_to_train_on(run.config.data, accept_stale=True), AUGMENTED, DRAWS)
+        return preview(
+            run.config, table_to_train_on(run.config.data, task=run.config.task, accept_stale=True), AUGMENTED, DRAWS
+        )
     except EmlError as error:
         return str(error)
 

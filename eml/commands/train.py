@@ -244,7 +244,7 @@ def train(config: TrainConfig, caller: Caller) -> Outcome:
         from eml.training.data import table_to_train_on
 
         table = processes.after_first(
-            lambda: table_to_train_on(run.data, caller.note, caller.progress, accept_stale=config.resume)
+            lambda: table_to_train_on(run.data, caller.note, caller.progress, task=run.task, accept_stale=config.resume)
         )
         if config.dry_run:
             return _dry_run(run, table, processes)
@@ -412,7 +412,7 @@ def _preview(config: TrainConfig, path: Path | None, run: RunConfig, caller: Cal
     from eml.training.data import table_to_train_on
     from eml.training.preview import preview
 
-    sheet = preview(run, table_to_train_on(run.data, caller.note, caller.progress))
+    sheet = preview(run, table_to_train_on(run.data, caller.note, caller.progress, task=run.task))
     parts = {"augment": run.augment, **({"mix": run.mix} if run.mix else {})}
     title = "  ·  ".join(f"{name}: {_settings_text(choice)}" for name, choice in parts.items())
     size = f"{sheet.preprocess.size} pixels, fit {sheet.preprocess.fit}"

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from eml.config import ConfigPath, Strict, document
 from eml.dataset.column_map import AS_NAMED, ColumnMap
+from eml.dataset.splits.task import USUAL, Task
 from eml.head.config import HeadConfig
 from eml.images.augment import Augment
 from eml.images.augment.standard import Standard
@@ -225,6 +226,11 @@ class RunConfig(Strict):
         "auto",
         description="auto: rates, freezing, neck, margin, scale, sizes and length follow from the data where this file "
         "does not set them, and are printed; none: the defaults written here",
+    )
+    task: Task = Field(
+        USUAL,
+        description="open: answers about classes that may be new, so that whole classes are held out for validation "
+        "when there are enough; closed: all classes are known, so that images of each are held out",
     )
     data: DataConfig
     image: ImageConfig = ImageConfig()

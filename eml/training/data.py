@@ -8,26 +8,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eml.dataset.ancestry import PIPELINE
 from eml.dataset.boxes import check_boxes
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import ALWAYS_TEST
 from eml.dataset.merge import MergeSource, merge_sources
 from eml.dataset.pipeline import read_current_table, resolve
 from eml.dataset.problems import column_names
-from eml.dataset.sidecar import sidecar_path, sources
+from eml.dataset.sidecar import sidecar_path
 from eml.dataset.similar_labels import similar_labels_line
-from eml.dataset.splits.folds import RANDOM_SEED, add_folds
-from eml.dataset.splits.groups import group_rows
-from eml.dataset.splits.usable import choose_folds
+from eml.dataset.splits.task import USUAL, Task
 from eml.dataset.table import Table
 from eml.dataset.unknown_label import with_label_if_present
 from eml.errors import DataError
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set, label_codes, with_unknown
-from eml.files import real_path
 from eml.images.samplers import Classes
 from eml.progress import Progress, Report
 from eml.training.config import DataConfig, ValidationConfig
+from eml.training.folds import add_usual_folds, has_folds, other_task_note
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,7 @@ def table_to_train_on(
     report: Report = lambda line: None,
     progress: Progress | None = None,
     *,
+    task: Task = USUAL,
     accept_stale: bool = False,
 ) -> Table:
     """Return the table of a config; for a folder its newest one, for a list of tables their merge.
@@ -81,6 +79,7 @@ def table_to_train_on(
         config: Names the table and the fold.
         report: Receives lines that say which table of a folder is used, and what is added.
         progress: Shows the progress of a scan, where one is needed.
+        task: What the model is for, which decides what folds are made of.
         accept_stale: Report a table that is out of date, and read it.
 
     Raises:
@@ -123,47 +122,13 @@ def table_to_train_on(
     is_reported = table.path is None or not sidecar_path(table.path).exists()  # as it was read or merged
     if not is_reported and (similar := similar_labels_line(table.frame["label"].unique())):
         report(f"warning: {similar}")
-    return table if config.fold is None else _add_folds_if_none(table, report)
-
-
-def _add_folds_if_none(table: Table, report: Report) -> Table:
-    """Return the table with folds of its images, but for those of the test (fold -2); unchanged if it has folds."""
-    frame = table.frame
-    test = frame["fold"] == ALWAYS_TEST if "fold" in frame else pd.Series(False, index=frame.index)
-    if "fold" in frame and ((frame["fold"] >= 0).any() or not test.any() or test.all()):
+    if config.fold is None:
         return table
-    reason = "has no fold but the test's (-2)" if test.any() else "has no fold column"
-    groups = group_rows(table)
-    choice = choose_folds(table, groups.ids)
-    if choice is None:
-        raise DataError(
-            f"{table.name}: {reason}, and no folds of its images can be validated on; set data.fold: null to train "
-            "without validation",
-            code="unusable-folds",
-            parameter="data.fold",
-        )
-    with_folds = add_folds(table, choice.k, by=choice.by, groups=groups.ids)
-    for line in groups.warnings:
-        report(f"warning: {line}")
-    if excluded := int((with_folds["fold"] == ALWAYS_TEST).sum() - test.sum()):
-        report(
-            f"warning: {excluded:,} images look like images of the test (fold -2), so they are not used for training"
-        )
-    report(f"{table.name} {reason}: adding {choice.text}, seed {RANDOM_SEED}, as eml kfold does")
-    if (folds := _unused_folds(table)) is not None:
-        report(f"warning: {folds} has folds and is not used; to use them set data.table to it")
-    return replace(table, frame=with_folds)
-
-
-def _unused_folds(table: Table) -> Path | None:
-    """Return the table that `eml kfold` made of this one, beside it; None without one."""
-    if table.path is None:
-        return None
-    folds = table.path.with_name(f"{PIPELINE['kfold']}{table.path.suffix}")
-    if not folds.is_file() or folds == table.path:
-        return None
-    current = {real_path(source) for output, source, changed in sources(folds) if output == folds and not changed}
-    return folds if real_path(table.path) in current else None
+    if has_folds(table):
+        if not accept_stale and (line := other_task_note(table, config.fold, task)):
+            report(line)
+        return table
+    return add_usual_folds(table, task, report)
 
 
 def training_data(table: Table, fold: int | None) -> TrainingData:

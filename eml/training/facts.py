@@ -15,6 +15,7 @@ class RunFacts:
     """Facts of a run.
 
     Attributes:
+        task: What the model is for: open (classes may be new) or closed.
         seed: Of the weights, the order and the augmentation.
         device: Such as `cuda:0`.
         processes: That train together.
@@ -34,6 +35,7 @@ class RunFacts:
         scale: Of the logits.
     """
 
+    task: str
     seed: int
     device: str
     processes: int
@@ -62,6 +64,7 @@ class RunFacts:
         config, data, validation = parts.config, parts.data, parts.data.validation
         questions = parts.validation.questions
         return cls(
+            task=config.task,
             seed=config.seed,
             device=str(parts.device),
             processes=parts.processes.world,

@@ -26,9 +26,11 @@ def load_run_config(path: Path, overrides: Sequence[str] = (), *, override_name:
     Raises:
         ConfigError: As `load` does.
     """
-    config = load(RunConfig, path, overrides, override_name=override_name)
+    config: RunConfig = load(RunConfig, path, overrides, override_name=override_name)
     if path.name != CONFIG_NAME or not is_run_folder(path.parent):
         return config
+    if "task" not in config.model_fields_set:  # eml 0.1.0 had no tasks, and made folds by images
+        config = config.model_copy(update={"task": "closed"})
     try:
         recorded = load(RunConfig, path)
     except ConfigError:  # the overrides mend it

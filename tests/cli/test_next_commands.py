@@ -100,9 +100,9 @@ def test_those_after_all_folds_lead_to_a_table_without_suspects(pasting: Pasting
     [
         ([8] * 10, "--by ratio", ""),
         ([8, 8, 8, 2, 2], "--by alternate", ""),
-        ([3] * 12, "--by ratio", "--by class"),
-        ([2] * 10, "--by ratio", "--by class --k 4"),
-        ([3] * 5, "--by ratio --test-ratio 0.3", "--k 3"),
+        ([3] * 12, "--by ratio", ""),
+        ([2] * 10, "--by ratio", ""),
+        ([3] * 5, "--by ratio --test-ratio 0.3", ""),
         ([8, 8], None, None),
     ],
 )

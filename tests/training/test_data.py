@@ -82,7 +82,7 @@ def test_an_empty_list_and_a_root_beside_a_list_are_refused(tmp_path: Path) -> N
 
 def test_several_tables_are_trained_on_as_one(tmp_path: Path, table: Table) -> None:
     config, told = two(tmp_path, table), list[str]()
-    merged = table_to_train_on(config.data, told.append)
+    merged = table_to_train_on(config.data, told.append, task="closed")
     assert training_data(merged, 0).classes == ["2:c3", "2:c4", "one:c0", "one:c1", "one:c2"]
     assert told[-1].endswith(
         "one.csv and 1 more has no fold column: adding 5 folds by images, seed 28, as eml kfold does"
@@ -123,7 +123,7 @@ def test_the_validation_of_open_metric_learning_is_never_trained_on_nor_validate
 ) -> None:
     data = DataConfig(table=oml(tmp_path, table), root=table.root)
     read = table_to_train_on(data)
-    assert sorted(read.frame["fold"].unique()) == [-2, 0, 1, 2, 3, 4]
+    assert sorted(read.frame["fold"].unique()) == [-2, 0, 1, 2, 3, 4]  # of 3 classes none can be held out whole
     for fold in (0, None):
         sets = training_data(read if fold == 0 else table_to_train_on(data.model_copy(update={"fold": None})), fold)
         assert sets.classes == ["c0", "c1", "c2"]
@@ -177,7 +177,7 @@ def test_a_table_without_folds_gets_those_of_kfold_and_near_duplicates_stay_toge
     )
     written = write_table(frame, tmp_path / "t.csv", command="test", root=table.root)
     told: list[str] = []
-    found = table_to_train_on(config.data.model_copy(update={"table": written.path}), told.append)
+    found = table_to_train_on(config.data.model_copy(update={"table": written.path}), told.append, task="closed")
     groups = group_rows(written).ids
     assert len(set(groups)) == 15
     assert found.frame.equals(add_folds(written, groups=groups))
@@ -207,7 +207,7 @@ def test_folds_are_added_by_class_where_classes_have_two_images_and_not_where_no
     added = table_to_train_on(DataConfig(table=two.source), told.append).frame
     assert added.groupby("label")["fold"].nunique().eq(1).all()
     assert sorted(added["fold"].unique()) == [0, 1]
-    assert told[-1].endswith("has no fold column: adding 2 folds by class, seed 28, as eml kfold does")
+    assert "has no fold column: adding 2 folds by class, seed 28, as eml kfold does: task open" in told[-1]
     few = write_table(frame[frame["label"] < "c3"], tmp_path / "few.csv", command="test", root=table.root)
     with pytest.raises(DataError, match=r"no folds of its images can be validated on; set data\.fold: null to train"):
         table_to_train_on(DataConfig(table=few.source))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 WORDS = {
+    "task": ("task", ""),
     "seed": ("seed", ""),
     "device": ("device", ""),
     "processes": ("processes", ""),

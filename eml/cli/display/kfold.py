@@ -9,6 +9,8 @@ def show(result: KFoldResult) -> None:
     from eml.cli.display import console
 
     balance = result.balance
+    if result.reason:
+        console.show(result.reason)
     console.table("", *result.summary_table())
     if unknown := sum(fold.unknown for fold in balance.folds):
         console.show(f"besides, over the folds: {console.unknown(unknown, result.table.unknown_label)}")

@@ -194,6 +194,9 @@ def _by_class(table: Table, labels: Codes, groups: Codes, k: int, random: np.ran
         fold[number] = chosen
         held[chosen] += classes[number]
         images[chosen] += sizes[number]
+    if held[0] > -(-len(unit) // k):  # fold 0 is usually the one held out: not the one with many joined classes
+        nearest = int(np.argmin(np.abs(held - len(unit) / k)))
+        fold = np.select([fold == 0, fold == nearest], [nearest, 0], fold)
     return fold[unit[labels]]
 
 

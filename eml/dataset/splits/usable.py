@@ -10,6 +10,7 @@ from eml.dataset.duplicates.components import Indices
 from eml.dataset.splits.folds import RANDOM_SEED, FoldBy, K, add_folds
 from eml.dataset.splits.groups import group_rows
 from eml.dataset.splits.split import TEST_RATIO, SplitTables, split_by_alternate, split_by_counts, split_by_ratio
+from eml.dataset.splits.task import USUAL, Task, folds_rule, number_of_folds, too_few_rule
 from eml.dataset.table import Table
 from eml.errors import DataError
 
@@ -21,19 +22,31 @@ MOST_ALONE = 0.5
 
 @dataclass(frozen=True)
 class FoldChoice:
-    """Options of `eml kfold`."""
+    """Folds of a table, and why these.
+
+    Attributes:
+        k: Their number.
+        by: What they are made of.
+        task: What the model is for.
+        reason: The rule that chose them, or why it could not be kept; "" for a closed task.
+    """
 
     k: int
     by: FoldBy
+    task: Task = USUAL
+    reason: str = ""
 
     @property
     def options(self) -> dict[str, str]:
-        """The options that differ from their defaults."""
-        return ({"by": self.by} if self.by != "images" else {}) | ({"k": str(self.k)} if self.k != K else {})
+        """The options of `eml kfold` that make them; of an open task it makes them by itself."""
+        if self.task == "open":
+            return {}
+        by = {"by": self.by} if self.by != "images" else {}
+        return {"task": self.task} | by | ({"k": str(self.k)} if self.k != K else {})
 
     @property
     def text(self) -> str:
-        """The options in words: `5 folds by images`."""
+        """The folds in words: `5 folds by images`."""
         return f"{self.k} folds by {self.by}"
 
 
@@ -88,39 +101,85 @@ def choose_split(table: Table, groups: Indices | None = None) -> SplitChoice | N
     return without_folds
 
 
-def choose_folds(table: Table, groups: Indices | None = None) -> FoldChoice | None:
+def choose_folds(
+    table: Table, groups: Indices | None = None, task: Task = USUAL, k: int | None = None
+) -> FoldChoice | None:
     """Return the first folds that nothing speaks against (`fold_problem`); None if there are none.
 
-    By images where the median class has an image for each of the usual number of folds, else by class.
+    For an open task whole classes are held out, where there are enough (`task.py` has the rule), with two classes of
+    several images or more on each side where they can be; else images. For a closed task: by images where the median
+    class has an image for each of the usual number of folds, else by class.
 
     Args:
         table: The rows.
         groups: (N,) numbers, as from `group_rows`.
+        task: What the model is for.
+        k: The number of folds; None: the first that works.
     """
     table, groups = _known(table, groups)
     if table.frame.empty:
         return None
-    for choice in _choices(table.frame):
-        try:
-            frame = add_folds(table, choice.k, by=choice.by, groups=groups)
-        except DataError:
+    tried: dict[tuple[int, FoldBy], pd.DataFrame | None] = {}
+    for choice, least in _choices(table.frame, task, k):
+        if k not in (None, choice.k):
             continue
-        if fold_problem(frame) is None:
+        if (key := (choice.k, choice.by)) not in tried:
+            tried[key] = _folds_of(table, choice, groups)
+        if (frame := tried[key]) is not None and _classes_on_each_side(frame) >= least:
             return choice
     return None
 
 
-def _choices(frame: pd.DataFrame) -> Iterator[FoldChoice]:
-    sizes = frame["label"].value_counts()
-    usual, by_class = FoldChoice(K, "images"), FoldChoice(K, "class")
+def _folds_of(table: Table, choice: FoldChoice, groups: Indices | None) -> pd.DataFrame | None:
+    """Return the rows with the folds; None where these cannot be made, or one of them cannot be held out."""
+    try:
+        frame = add_folds(table, choice.k, by=choice.by, groups=groups)
+    except DataError:
+        return None
+    return frame if fold_problem(frame) is None else None
+
+
+def _choices(frame: pd.DataFrame, task: Task, k: int | None) -> Iterator[tuple[FoldChoice, int]]:
+    """Yield folds to try, and the classes of several images that must be on each side of each of them."""
+    if task == "closed":
+        yield from ((choice, 0) for choice in _closed_choices(frame["label"].value_counts()))
+        return
+    rows = frame[frame["fold"] != ALWAYS_TEST] if "fold" in frame else frame
+    sizes = rows["label"].value_counts()
+    several = int((sizes > 1).sum())
+    for least in (2, 1):
+        for number in range(number_of_folds(several), 1, -1) if k is None else (k,):
+            yield FoldChoice(number, "class", task, folds_rule(several, number, is_given=k is not None)), least
+    by_images = [choice for choice in _closed_choices(sizes) if choice.by == "images"]
+    by_images += [] if k is None else [FoldChoice(k, "images", task)]
+    yield from ((replace(choice, task=task, reason=too_few_rule(several)), 0) for choice in by_images)
+
+
+def _closed_choices(sizes: "pd.Series[int]") -> Iterator[FoldChoice]:
+    """Yield the folds to try, the best first. sizes: images of each class."""
+    usual, by_class = FoldChoice(K, "images", "closed"), FoldChoice(K, "class", "closed")
     yield from (usual, by_class) if sizes.median() >= K else (by_class, usual)
-    yield from (FoldChoice(k, "images") for k in range(min(int(sizes.max()), K - 1), 2, -1))
-    yield from (FoldChoice(k, "class") for k in range(K - 1, 1, -1))
-    yield FoldChoice(2, "images")
+    yield from (FoldChoice(k, "images", "closed") for k in range(min(int(sizes.max()), K - 1), 2, -1))
+    yield from (FoldChoice(k, "class", "closed") for k in range(K - 1, 1, -1))
+    yield FoldChoice(2, "images", "closed")
+
+
+def _classes_on_each_side(frame: pd.DataFrame) -> int:
+    """Return the fewest classes of several images that are held out, or left to train on, with any of the folds."""
+    rows = frame[frame["fold"] != ALWAYS_TEST]
+    counts = pd.crosstab(rows["label"], rows["fold"])
+    whole = counts.sum(axis=1)
+    folds = [counts[fold] for fold in sorted(rows["fold"].unique()) if fold >= 0]
+    return min(int((part > 1).sum()) for held in folds for part in (held, whole - held))
 
 
 def usable_folds(
-    table: Table, k: int = K, random_seed: int = RANDOM_SEED, by: FoldBy = "images", groups: Indices | None = None
+    table: Table,
+    k: int = K,
+    random_seed: int = RANDOM_SEED,
+    by: FoldBy = "images",
+    groups: Indices | None = None,
+    task: Task = USUAL,
 ) -> pd.DataFrame:
     """Return `add_folds`, where each of the folds can be held out.
 
@@ -132,7 +191,7 @@ def usable_folds(
     except DataError as error:
         if error.code == "out-of-range":
             raise
-        if (choice := choose_folds(table, groups)) is None:
+        if (choice := choose_folds(table, groups, task)) is None:
             raise
         problems = [f"{problem.partition('. Give ')[0]}. {_advice(choice)}" for problem in error.problems]
         raise DataError(problems, code=error.code, parameter=error.parameter) from None
@@ -140,7 +199,7 @@ def usable_folds(
         return frame
     table, groups = _known(table, groups)
     largest = _largest_k(table, k, random_seed, by, groups)
-    advice = f"Give `k={largest}` or less" if largest else _advice(choose_folds(table, groups))
+    advice = f"Give `k={largest}` or less" if largest else _advice(choose_folds(table, groups, task))
     raise DataError(f"{table.name}: {k} folds by {by}: {problem}. {advice}", code="unusable-folds", parameter="k")
 
 
@@ -165,9 +224,9 @@ def _advice(choice: FoldChoice | None) -> str:
     return f'Give `k={choice.k}` with `by="{choice.by}"`'
 
 
-def small_groups(table: Table) -> Indices | None:
+def small_groups(table: Table, *, whole_classes: bool = False) -> Indices | None:
     """Return the groups of a small table's rows; None of a large one, whose splits and folds they hardly change."""
-    return group_rows(table).ids if len(table.frame) <= SMALL_TABLE else None
+    return group_rows(table, whole_classes=whole_classes).ids if len(table.frame) <= SMALL_TABLE else None
 
 
 def option_words(options: Mapping[str, str]) -> list[str]:

@@ -12,7 +12,6 @@ from eml.dataset.duplicates.components import Indices
 from eml.dataset.filter import THRESHOLD
 from eml.dataset.scanning.scan import SPLITS
 from eml.dataset.sidecar import UNKNOWN_LABEL, recorded_notes
-from eml.dataset.splits.folds import K
 from eml.dataset.splits.usable import choose_folds, choose_split, option_words, small_groups
 from eml.dataset.table import SUFFIXES, Table, read_file_names
 from eml.reports.data.facts import SMALL, DataFacts
@@ -222,16 +221,11 @@ def _suggest_split(table: Table, arguments: Arguments, *, stale: bool) -> tuple[
 
 def _suggest_kfold(table: Table, arguments: Arguments, *, stale: bool) -> list[Suggestion]:
     """Suggest the folds that `eml split` proposes too."""
-    choice = choose_folds(table, small_groups(table))
+    choice = choose_folds(table, small_groups(table, whole_classes=True))
     if choice is None:
         return []
-    sizes = table.known.frame["label"].value_counts()
     why = "the folds are older than their source" if stale else "there are no folds for validation during training"
-    if choice.by == "images":
-        rest = f"the median class has {sizes.median():,g} images, enough for {choice.text}"
-    else:
-        few = int((sizes < K).sum())
-        rest = f"{few:,} of {len(sizes):,} classes have fewer than {K} images, so whole classes are held out"
+    rest = f"{choice.text}: {choice.reason}"
     return [Suggestion(_command("eml", "kfold", *arguments, *option_words(choice.options)), [f"{why}; {rest}"])]
 
 

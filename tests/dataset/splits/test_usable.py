@@ -20,8 +20,50 @@ def images(sizes: list[int]) -> Table:
 
 
 def options(table: Table, groups: np.ndarray | None = None) -> str | None:
-    choice = choose_folds(table, groups)
-    return None if choice is None else " ".join(option_words(choice.options))
+    choice = choose_folds(table, groups, "closed")
+    return None if choice is None else " ".join(option_words(choice.options)).removeprefix("--task closed").strip()
+
+
+@pytest.mark.parametrize(
+    "sizes, chosen",
+    [
+        ([8] * 72, "5 folds by class: task open holds out whole classes, a fifth of 72"),
+        ([8] * 71 + [1], "3 folds by class: task open holds out whole classes, a third of 71 (from 72 on a fifth)"),
+        ([2] * 12, "3 folds by class: task open holds out whole classes, a third of 12 (from 72 on a fifth)"),
+        ([8] * 11, "3 folds by class: task open holds out whole classes, a third of 11; with fewer than 12, each fold "
+         "in turn says more (`fold=all`)"),
+        ([8] * 5, "2 folds by class: task open holds out whole classes, half of 5, since these do not allow 3 folds"),
+        ([8] * 3, "5 folds by images: 3 classes of several images cannot be held out whole, so new images of known "
+         "classes are measured"),
+        ([1] * 50 + [3, 3], "2 folds by class: task open holds out whole classes, half of 2, since these do not allow "
+         "3 folds"),
+        ([1] * 50 + [9], None),
+        ([1] * 50, None),
+        ([2, 2, 2], None),
+    ],
+)  # fmt: skip
+def test_an_open_task_holds_out_whole_classes_where_there_are_enough(sizes: list[int], chosen: str | None) -> None:
+    table = images(sizes)
+    choice = choose_folds(table)
+    assert (None if choice is None else f"{choice.text}: {choice.reason}") == chosen
+    if choice is not None:
+        frame = usable_folds(table, choice.k, by=choice.by)
+        assert fold_problem(frame) is None
+        assert choice.by == "images" or frame.groupby("label")["fold"].nunique().eq(1).all()
+
+
+def test_an_open_task_keeps_classes_that_look_alike_and_images_of_the_test_together() -> None:
+    table = images([4] * 20)
+    label = table.frame["label"].to_numpy()
+    joined = np.where(label < "c008", 0, np.unique(label, return_inverse=True)[1])
+    choice = choose_folds(table, joined)
+    assert choice is not None
+    frame = usable_folds(table, choice.k, by=choice.by, groups=joined)
+    assert frame["fold"][label < "c008"].nunique() == 1
+    assert frame["label"][frame["fold"] == 0].nunique() == 6, "the fold held out is near a third, not the largest one"
+    with_test = Table(table.frame.assign(fold=np.where(label < "c016", -2, -1)), table.root)
+    assert choose_folds(with_test).text == "2 folds by class"  # type: ignore[union-attr]
+    assert choose_folds(table, k=4).text == "4 folds by class"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
