@@ -69,6 +69,24 @@ loss.backward()
 ```
 """
 
+LONG_TAILS = """
+## Long tails
+
+Where a few classes have hundreds of images and many have a few, the small ones can have a larger margin,
+m = a·n^(−λ) + b for a class of n images, and several centres for a class whose images differ much. Ha 2020,
+arXiv:2010.05350, won a third place on landmarks with both:
+
+```yaml
+margin: {type: subcenter_arcface, centers: 3}
+head: {class_margins: {type: power, a: 0.5, b: 0.05, exponent: 0.25}}
+```
+
+The numbers are the paper's and the defaults: .55 rad for a class of one image, .21 for 100, .14 for 1,000; n is the
+number of images that the run trains on. `class_margins: min_max` is what the released code does instead.
+`margin_schedule` grows all of them alike. It goes with every margin that has an `m`, in every mode of the head;
+`loss_weight_power` and `sampler: balanced` ([sampling.md](sampling.md)) are other ways.
+"""
+
 
 def page() -> str:
     """Return the text of margins.md."""
@@ -87,6 +105,7 @@ def page() -> str:
         *_family("head.class_margins", ClassMargins),
         *_family("head.mode", Mode),
         *_family("head.mode.optimizer", RowOptimizer),
+        LONG_TAILS,
         "## Every margin",
         *(f"### {name}\n\n{inspect.getdoc(margin)}\n\n{_settings(margin)}" for name, margin in members.items()),
     ]

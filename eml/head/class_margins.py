@@ -17,7 +17,7 @@ class ClassMargins(Choice):
 
 
 class Power(ClassMargins):
-    """a·n^(−exponent) + b, the paper's formula and defaults."""
+    """a·n^(−exponent) + b for a class of n images, the paper's formula and defaults."""
 
     type: Literal["power"] = "power"
     a: float = Field(0.5, ge=0, description="margin of a class with one image, above b")
