@@ -26,6 +26,7 @@ from eml.training.data_parallel import SummedGradients, broadcast_weights
 from eml.training.gradient_cache import GradientCache, precision_of
 from eml.training.nan_check import StepSnapshot
 from eml.training.optimizer import build_optimizer
+from eml.training.start_decay import StartDecay
 from eml.training.starting_point import earlier_record
 from eml.training.validation import Validation, check_metric
 
@@ -69,6 +70,7 @@ class RunParts:
         augmenter: Of the training images.
         networks: The trained modules.
         optimizer: Of their parameters, but for class weights that are sampled.
+        start_decay: Of the backbone towards the weights that training starts from.
         gradient_cache: Runs the embedder forward and backward, in the run's precision.
         scaler: Of the gradient; in effect with float16 only.
         snapshot: What a step that is not finite is undone by.
@@ -88,6 +90,7 @@ class RunParts:
     augmenter: Augmenter
     networks: Networks
     optimizer: torch.optim.Optimizer
+    start_decay: StartDecay
     gradient_cache: GradientCache
     scaler: torch.amp.GradScaler
     snapshot: StepSnapshot
@@ -167,6 +170,7 @@ def build_parts(
         augmenter=augmenter,
         networks=networks,
         optimizer=optimizer,
+        start_decay=StartDecay(optimizer, config.optimizer.start_decay),
         gradient_cache=gradient_cache,
         scaler=torch.amp.GradScaler(device.type, enabled=gradient_cache.precision is torch.float16),
         snapshot=StepSnapshot(networks.embedder, networks.head, device),

@@ -155,6 +155,12 @@ class OptimizerConfig(Strict):
         1.0, gt=0, le=1, description="rate of a backbone stage relative to that of the next, deeper stage"
     )
     weight_decay: float = Field(0.05, ge=0, description="weight decay of backbone and neck, but for biases and norms")
+    start_decay: float = Field(
+        0.0,
+        ge=0,
+        description="decay of the backbone's weights towards those that training starts from, in place of weight_decay "
+        "(L2-SP, arXiv:1802.01483); 0: off; 100 is strong",
+    )
     class_weight_decay: float = Field(
         0.0, ge=0, description="weight decay of the class weights, whose length a margin ignores"
     )

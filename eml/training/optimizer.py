@@ -85,17 +85,16 @@ def _backbone_groups(backbone: nn.Module, config: OptimizerConfig) -> list[dict[
 
     Clark 2020, arXiv:2003.10555, 3.4.1.
     """
+    weight_decay = 0.0 if config.start_decay else config.weight_decay
     if config.layer_decay == 1 or config.lr.backbone == 0:
-        return _groups("backbone", backbone, config.lr.backbone, config.weight_decay)
+        return _groups("backbone", backbone, config.lr.backbone, weight_decay)
     if not hasattr(backbone, "group_matcher"):
         raise ConfigError(
             "optimizer.layer_decay: timm does not know the stages of this backbone; set it to 1",
             code="unsupported-by-backbone",
             parameter="optimizer.layer_decay",
         )
-    stages = param_groups_layer_decay(
-        backbone, config.weight_decay, _without_decay(backbone), layer_decay=config.layer_decay
-    )
+    stages = param_groups_layer_decay(backbone, weight_decay, _without_decay(backbone), layer_decay=config.layer_decay)
     return [
         {
             "params": stage["params"],

@@ -106,8 +106,10 @@ def update_weights(parts: RunParts, step: int, class_weights_rate: float, *, ove
         overflowed: The gradient overflowed in float16, so the scaler skips the optimizer's step and the head skips its
             own.
     """
+    parts.start_decay.before()
     parts.scaler.step(parts.optimizer)
     parts.scaler.update()
+    parts.start_decay.after(skipped=overflowed)
     if overflowed:
         parts.head.forget_step()
     else:

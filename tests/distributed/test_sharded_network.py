@@ -39,6 +39,7 @@ def runs(config: RunConfig, tmp_path: Path) -> dict[str, RunConfig]:
         "dropout": {"model": {**model, "batch_norm": "train", "neck": dropout}, "optimizer": ADAMW},
     }
     made["vit"]["tune"], made["parts"]["tune"] = {"type": "lora", "rank": 4}, {"type": "norm"}
+    made["vit"]["optimizer"] = {**ADAMW, "start_decay": 50}
     made["vit"]["ema"] = made["dropout"]["ema"] = {}
     common = {"epochs": 1, "batch_size": 5, "seed": 3, "validation": {"batch_size": 6}}
     return {name: changed(config, **common, **given, output=tmp_path / name) for name, given in made.items()}
