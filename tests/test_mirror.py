@@ -144,6 +144,7 @@ TESTED_THROUGH = {
     "reports/search": "cli/test_index_commands",
     "reports/suspects": "cli/test_clean",
     "retrieval/added_scores": "retrieval/reranking/test_k_reciprocal",
+    "retrieval/affine": "retrieval/test_within_class",
     "retrieval/arrays": "retrieval/test_search",
     "retrieval/class_tiles": "retrieval/test_class_answers",
     "retrieval/label_errors/label_votes": "retrieval/label_errors/test_label_errors",

@@ -90,7 +90,7 @@ class CalibrateConfig(CommandConfig):
         Field(description="Draw what the goal is about, the threshold, and the reliability of answers: a PNG."),
     ] = None
     embed_precision: Precision = "float32"
-    tta: Views = "none"
+    tta: Views = None
     random_seed: int = Field(28, description="Seed of the resamples and splits.")
     batch_size: BatchSize = 64
     workers: Workers = 0
@@ -155,7 +155,7 @@ def _next_command(config: CalibrateConfig, result: CalibrationResult) -> str | N
         return None
     words = [] if config.root is None else ["--root", str(config.root)]
     words += [] if config.embed_precision == "float32" else ["--precision", config.embed_precision]
-    words += [] if config.tta == "none" else ["--tta", config.tta]
+    words += [] if config.tta is None else ["--tta", config.tta]
     return index_command(str(config.checkpoint), config.data, [*words, *column_map_words(config)])
 
 

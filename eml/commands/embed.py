@@ -105,7 +105,7 @@ class EmbedConfig(CommandConfig):
     weights: Weights = "pretrained"
     image_size: ImageSize = None
     precision: Precision = "float32"
-    tta: Views = "none"
+    tta: Views = None
     batch_size: BatchSize = 64
     workers: Annotated[
         int | None,

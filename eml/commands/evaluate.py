@@ -89,7 +89,7 @@ class EvaluateConfig(CommandConfig):
     weights: Weights = "pretrained"
     image_size: ImageSize = None
     precision: Precision = "float32"
-    tta: Views = "none"
+    tta: Views = None
     leave_out_same: LeaveOutSame = None
     within: Within = None
     unknown_label: UnknownLabel = None
@@ -269,7 +269,7 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
         "unknown-label": config.unknown_label,
     }
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    words += [] if config.tta == "none" else ["--tta", config.tta]
+    words += [] if config.tta is None else ["--tta", config.tta]
     words += [] if config.precision == "float32" else ["--embed-precision", config.precision]
     words += column_map_words(config)
     retrieval = evaluation.retrieval
@@ -296,5 +296,5 @@ def _index_command(config: EvaluateConfig, model: str, evaluation: Evaluation) -
         return None
     words = [] if config.root is None else ["--root", str(config.root)]
     words += [] if config.precision == "float32" else ["--precision", config.precision]
-    words += [] if config.tta == "none" else ["--tta", config.tta]
+    words += [] if config.tta is None else ["--tta", config.tta]
     return index_command(model, evaluation.table.source, [*words, *column_map_words(config)])

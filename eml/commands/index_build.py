@@ -67,7 +67,7 @@ class BuildIndexConfig(CommandConfig):
     weights: Weights = "pretrained"
     image_size: ImageSize = None
     precision: Precision = "float32"
-    tta: Views = "none"
+    tta: Views = None
     batch_size: BatchSize = 64
     workers: Workers = 0
     device: Device = "auto"

@@ -108,8 +108,11 @@ Precision = Annotated[  # the choices of eml.models.config, which is not importe
     Field(description="Of the network: bfloat16 is faster where the device computes it. Embeddings are float32."),
 ]
 Views = Annotated[
-    Literal["none", "flip"],
-    Field(description="flip: the mean of the embeddings of an image and of its mirror, in twice the time."),
+    Literal["none", "flip"] | None,
+    Field(
+        description="flip: the mean of the embeddings of an image and of its mirror, in twice the time; none: of the "
+        "image alone. Default: as the checkpoint says, else none."
+    ),
 ]
 LeaveOutSame = Annotated[
     str | None,

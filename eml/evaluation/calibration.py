@@ -65,7 +65,7 @@ class CalibrationOptions:
         within: Queries are compared with gallery images of their own value in this column alone.
         unknown_label: The label of images of unknown identity; None: as the table or the checkpoint says.
         embed_precision: Of the network, float32 or bfloat16; `precision` is a goal.
-        tta: Test-time augmentation: none or flip.
+        tta: Test-time augmentation, none or flip; None: as each checkpoint says.
         random_seed: Seed of the resamples and splits.
         batch_size: Images computed at once.
         workers: Worker processes that load images; 0 loads them in the process itself.
@@ -86,7 +86,7 @@ class CalibrationOptions:
     within: str | None = None
     unknown_label: str | None = None
     embed_precision: EmbeddingPrecision = "float32"
-    tta: Tta = "none"
+    tta: Tta | None = None
     random_seed: int = SEED
     batch_size: int = 64
     workers: int = 0

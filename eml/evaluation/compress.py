@@ -212,4 +212,5 @@ def _write(model: Model, kept: MeasuredChoice, table: str, out: Path) -> None:
         trained_on=model.trained_on if recorded else None,
         unknown_label=stored.config.unknown_label,
         compression=kept.choice.compression,
+        inference=stored.config.inference,
     )

@@ -23,7 +23,7 @@ class EvaluationOptions:
         weights: For timm:NAME: pretrained, none (random), or a weights file.
         image_size: For timm:NAME: side of the image (pixels); the model's own by default.
         precision: Of the networks, float32 or bfloat16.
-        tta: Test-time augmentation: none or flip.
+        tta: Test-time augmentation, none or flip; None: as each checkpoint says.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
         within: Queries are compared with gallery images of their own value in this column alone.
         unknown_label: The label of images of unknown identity; None: as the table or a checkpoint says.
@@ -50,7 +50,7 @@ class EvaluationOptions:
     weights: str = "pretrained"
     image_size: int | None = None
     precision: EmbeddingPrecision = "float32"
-    tta: Tta = "none"
+    tta: Tta | None = None
     leave_out_same: str | None = None
     within: str | None = None
     unknown_label: str | None = None
@@ -109,7 +109,7 @@ class EvaluationOptions:
             text = f"`weights` and `image_size` are for {TIMM}NAME, and none is given; a checkpoint has its own"
             yield Problem(text, "conflicting-settings", "weights")
         if not self.needs_images:
-            for name, usual in (("precision", "float32"), ("tta", "none")):
+            for name, usual in (("precision", "float32"), ("tta", None)):
                 if getattr(self, name) != usual:
                     text = f"`{name}` is for models, and only embeddings that were made elsewhere are given"
                     yield Problem(text, "conflicting-settings", name)

@@ -30,7 +30,7 @@ def load(
     image_size: int | None = None,
     device: str = "auto",
     precision: EmbeddingPrecision = "float32",
-    tta: Tta = "none",
+    tta: Tta | None = None,
 ) -> Model:
     """Load a model for embedding images.
 
@@ -42,7 +42,8 @@ def load(
         device: auto, cpu, cuda, cuda:N or mps.
         precision: Of the network's products: float32 or bfloat16, which is faster where the device computes it. The
             embeddings are float32 in any case.
-        tta: flip: the embedding is the mean of those of the image and of its mirror; it takes twice the time.
+        tta: flip: the embedding is the mean of those of the image and of its mirror, in twice the time; none: that of
+            the image alone. None: as the checkpoint says, which is none unless it was measured that flip is better.
 
     Raises:
         CheckpointError: The checkpoint or the weights cannot be read or do not fit.
@@ -50,9 +51,10 @@ def load(
     """
     name = os.fspath(checkpoint)
     _check_choice("precision", precision, get_args(EmbeddingPrecision))
-    _check_choice("tta", tta, get_args(Tta))
-    ways: dict[str, Any] = {"precision": precision, "tta": tta}
+    if tta is not None:
+        _check_choice("tta", tta, get_args(Tta))
     if name.startswith(TIMM):
+        ways: dict[str, Any] = {"precision": precision, "tta": tta or "none"}
         return _load_timm(name, weights, image_size, device, ways)
     if os.fspath(weights) != "pretrained" or image_size is not None:
         raise ConfigError(
@@ -65,13 +67,14 @@ def load(
     place = _device(device, precision)
     return Model(
         stored.embedder,
-        stored.config.preprocess,
+        stored.config.own_preprocess,
         place,
         stored.folder,
         source=name,
         backbone=backbone,
         compression=stored.compression,
-        **ways,
+        precision=precision,
+        tta=tta or stored.config.own_tta,
     )
 
 

@@ -19,16 +19,18 @@ from eml.images.preprocess import Preprocess
 from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
 from eml.models.adapters import plain_weights
 from eml.models.compression import Compression, CompressionFacts, read_compression
-from eml.models.config import ModelConfig
+from eml.models.config import Inference, ModelConfig, Tta
 from eml.models.embedder import Embedder, build_embedder, without_memory
 from eml.models.pointers import find_checkpoint
 from eml.models.trained_on import RecordFacts, TrainedOn, check_labels, read_record, record_facts, write_record
-from eml.models.weights import refuse_not_finite
+from eml.models.weights import at_own_size, refuse_not_finite
 
 FORMAT = 2
 """eml 0.1.0 wrote 1, and reports a higher one as written by a newer eml."""
 COMPRESSED_FORMAT = 3
 """Checkpoints with a compression have it, so that an eml that does not know compression refuses them."""
+INFERENCE_FORMAT = 4
+"""Checkpoints that say how they embed have it, so that an eml that would embed otherwise refuses them."""
 
 
 class CheckpointConfig(Strict):
@@ -38,6 +40,7 @@ class CheckpointConfig(Strict):
         trained_on: Of the record of what the network was trained on; None, as in checkpoints of eml 0.1.0: that is
             unknown.
         compression: What is done to the embeddings after the network; None: nothing.
+        inference: How it embeds unless it is told otherwise; None: an image alone, at the size of training.
     """
 
     format: int = FORMAT
@@ -50,6 +53,18 @@ class CheckpointConfig(Strict):
     unknown_label: str | None = None
     """The label of images of unknown identity, which it was not trained on."""
     compression: CompressionFacts | None = None
+    inference: Inference | None = None
+
+    @property
+    def own_tta(self) -> Tta:
+        """The test-time augmentation that the checkpoint is meant for."""
+        return "none" if self.inference is None else self.inference.tta
+
+    @property
+    def own_preprocess(self) -> Preprocess:
+        """The preprocessing of images to embed: that of training, at the size at which the checkpoint embeds."""
+        size = None if self.inference is None else self.inference.size
+        return self.preprocess if size is None else self.preprocess.model_copy(update={"size": size})
 
     @model_validator(mode="before")
     @classmethod
@@ -85,6 +100,7 @@ def save_checkpoint(
     trained_on: TrainedOn | None = None,
     unknown_label: str | None = None,
     compression: Compression | None = None,
+    inference: Inference | None = None,
 ) -> None:
     """Write a checkpoint folder, whole or not at all. Adapters are merged into the weights.
 
@@ -99,9 +115,11 @@ def save_checkpoint(
         trained_on: The images and classes that it was trained on; None: unknown.
         unknown_label: The label of images of unknown identity, which it was not trained on.
         compression: What is done to the embeddings after the network.
+        inference: How it embeds unless it is told otherwise; None, and what is usual: an image alone, at its size.
     """
+    inference = None if inference == Inference() else inference
     config = CheckpointConfig(
-        format=FORMAT if compression is None else COMPRESSED_FORMAT,
+        format=_format_of(compression, inference),
         eml_version=version("easy-metric-learning"),
         model=model.model_copy(update={"weights": "none"}),  # the folder holds the weights
         preprocess=preprocess,
@@ -109,8 +127,12 @@ def save_checkpoint(
         trained_on=None if trained_on is None else record_facts(trained_on, labels),
         unknown_label=unknown_label,
         compression=None if compression is None else compression.facts,
+        inference=inference,
     )
-    without = {"compression"} if compression is None else set()  # an eml that does not know the key reads the rest
+    optional = {"compression": compression, "inference": inference}
+    without = {
+        name for name, value in optional.items() if value is None
+    }  # an eml that knows no such key reads the rest
     with whole_folder(folder) as temporary:
         tensors = plain_weights(embedder, embedder.state_dict() if weights is None else weights)
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -122,6 +144,13 @@ def save_checkpoint(
         write_json(temporary / "config.json", config.model_dump(mode="json", exclude=without))
         write_json(temporary / "labels.json", list(labels))
         write_json(temporary / "metrics.json", metrics)
+
+
+def _format_of(compression: Compression | None, inference: Inference | None) -> int:
+    """Return the lowest format by which all who can read a checkpoint embed as it says."""
+    if inference is not None:
+        return INFERENCE_FORMAT
+    return FORMAT if compression is None else COMPRESSED_FORMAT
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -137,7 +166,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _refuse_small(file, config)
     embedder = _build(config, folder / "config.json")
     try:
-        embedder.load_state_dict(load_file(file))
+        tensors = load_file(file)
+        resized = config.own_preprocess.size != config.preprocess.size
+        embedder.load_state_dict(at_own_size(tensors, embedder) if resized else tensors)
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         problem = f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}"
         raise CheckpointError(problem, code="damaged-file") from error
@@ -172,7 +203,7 @@ def _refuse_small(file: Path, config: CheckpointConfig) -> None:
 def _build(config: CheckpointConfig, file: Path) -> Embedder:
     """Return the network of a config, without its weights."""
     model = config.model.model_copy(update={"weights": "none"})  # no file or hub elsewhere: the folder holds them all
-    embedder = build_embedder(model, config.preprocess.size)
+    embedder = build_embedder(model, config.own_preprocess.size)
     if embedder.size != config.embedding_size:
         problem = f"{file}: embedding_size is {config.embedding_size:,}, and the network in it has {embedder.size:,}"
         raise CheckpointError(problem, code="damaged-file")
@@ -201,7 +232,7 @@ def recorded_unknown_label(path: Path) -> str | None:
 
 def _read_config(file: Path) -> CheckpointConfig:
     data = _read_json(file)
-    if isinstance(data, dict) and isinstance(data.get("format"), int | float) and data["format"] > COMPRESSED_FORMAT:
+    if isinstance(data, dict) and isinstance(data.get("format"), int | float) and data["format"] > INFERENCE_FORMAT:
         raise CheckpointError(
             f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
         )

@@ -14,6 +14,18 @@ Tta = Literal["none", "flip"]
 """Test-time augmentation, the views of an image whose embeddings are averaged: the image alone, or its mirror too."""
 
 
+class Inference(Strict):
+    """The key `inference` of a checkpoint's config.json: how it embeds unless it is told otherwise.
+
+    Attributes:
+        tta: The views of an image that are averaged.
+        size: Side of the square that images are resized to (pixels); null: as in training.
+    """
+
+    tta: Tta = "none"
+    size: int | None = Field(None, ge=8, le=4096)
+
+
 class ModelConfig(Strict):
     """The network from pixels to embedding."""
 

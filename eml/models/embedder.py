@@ -45,6 +45,7 @@ class Embedder(nn.Module):
         frozen: Modules that stay in eval mode while the others train.
 
     Attributes:
+        frozen: The modules that stay in eval mode.
         notes: What to tell of how the weights were loaded, a line each.
         architecture: What decides its function besides its weights, as JSON; empty where it was put together by hand.
     """
@@ -53,14 +54,14 @@ class Embedder(nn.Module):
         super().__init__()
         self.backbone, self.neck, self.size = backbone, neck, size
         self.memory_format = torch.channels_last  # of images and convolutions: faster
-        self._frozen = tuple(frozen)
+        self.frozen = tuple(frozen)
         self.notes: tuple[str, ...] = ()
         self.architecture: dict[str, Any] = {}
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode for all but the frozen modules, whose BatchNorm statistics stay as they are."""
         super().train(mode)
-        for module in self._frozen:
+        for module in self.frozen:
             module.train(False)
         return self
 

@@ -39,13 +39,13 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path) -> No
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("neck.")}
         tensors |= {name: own[name] for name in neck}
     try:
-        embedder.load_state_dict(_at_own_size(tensors, embedder))
+        embedder.load_state_dict(at_own_size(tensors, embedder))
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise _error(f"{folder} does not fit: {reason}", "weights-do-not-fit") from error
 
 
-def _at_own_size(tensors: dict[str, Tensor], embedder: nn.Module) -> dict[str, Tensor]:
+def at_own_size(tensors: dict[str, Tensor], embedder: nn.Module) -> dict[str, Tensor]:
     """Return the tensors, resampled as timm does it where they belong to an image size, such as position embeddings."""
     own = embedder.state_dict()
     if all(own[name].shape == tensor.shape for name, tensor in tensors.items() if name in own):

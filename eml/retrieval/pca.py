@@ -1,11 +1,14 @@
 """Principal components of embeddings: projection to fewer dimensions, with whitening or without."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from eml.errors import DataError
+from eml.retrieval.affine import MOST_SAMPLES, AffineProjection, as_long_as, finite_rows, spaced_rows
 from eml.retrieval.arrays import Embeddings
 from eml.retrieval.similarity import UnitRows
 
@@ -20,13 +23,16 @@ class Pca:
         mean: (D,) float64 mean of the unit vectors that it was learnt from.
         components: (d, D) float64 orthonormal rows, those of the most variance first.
         variances: (d,) float64 variance along each, λ.
-        whiten: Whether each component is divided by its standard deviation √λ.
+        whiten: Whether each component is divided by its standard deviation √λ, or by a power of it.
+        power: p of λ^(−p/2), by which components are multiplied if they are whitened: 1 divides by the standard
+            deviation, ½ by its root.
     """
 
     mean: Tensor
     components: Tensor
     variances: Tensor
     whiten: bool = True
+    power: float = 1.0
 
     @property
     def size(self) -> int:
@@ -35,11 +41,27 @@ class Pca:
 
     def truncated(self, size: int) -> "Pca":
         """Return the projection to the first `size` components alone."""
-        return Pca(self.mean, self.components[:size], self.variances[:size], self.whiten)
+        return Pca(self.mean, self.components[:size], self.variances[:size], self.whiten, self.power)
+
+    def with_power(self, power: float) -> "Pca":
+        """Return the projection whose components are multiplied by λ^(−power/2).
+
+        Raises:
+            DataError: The power is below 0.
+        """
+        if not (math.isfinite(power) and power >= 0):
+            raise DataError(f"power must be 0 or more, got {power}", code="out-of-range")
+        return Pca(self.mean, self.components, self.variances, power > 0, power)
 
     def matrix(self) -> Tensor:
         """Return (d, D), the components, divided by their standard deviations if they are whitened."""
-        return self.components / self.variances.sqrt().unsqueeze(1) if self.whiten else self.components
+        if not self.whiten:
+            return self.components
+        return self.components / (self.variances ** (self.power / 2)).unsqueeze(1)
+
+    def affine(self) -> AffineProjection:
+        """Return it as a map of embeddings of unit length, z = M (x − mean)."""
+        return AffineProjection(self.mean, self.matrix())
 
     def transform(self, embeddings: Embeddings) -> Tensor:
         """Return (N, d) float32 unit vectors of embeddings (N, D), of any length but 0."""
@@ -65,22 +87,51 @@ def fit_pca(embeddings: Embeddings, size: int | None = None, *, whiten: bool = T
         DataError: There are fewer components with variance than `size`.
     """
     rows = UnitRows(embeddings, "image")
-    if len(rows) < 2:
-        raise DataError(f"principal components need 2 embeddings or more, got {len(rows)}", code="too-few-images")
-    blocks = range(0, len(rows), 1024)
-    mean = torch.stack([rows.exactly(slice(first, first + 1024)).sum(0) for first in blocks]).sum(0) / len(rows)
-    covariance = torch.zeros(rows.size, rows.size, dtype=torch.float64, device=mean.device)
-    for first in blocks:
-        centred = rows.exactly(slice(first, first + 1024)) - mean
+    return Pca(*_components(rows.exactly, len(rows), rows.size, size), whiten)
+
+
+def fit_pca_projection(features: Embeddings, size: int | None = None, *, power: float = 0.5) -> AffineProjection:
+    """Learn principal components of features (N, F) as they are, whatever their lengths, as a map of such features.
+
+    It can be part of a linear neck, which `fit_pca` cannot, since that brings embeddings to length 1 first. The results
+    are typically as long as the features.
+
+    Args:
+        features: At least 2.
+        size: Number of components d; by default all that have variance.
+        power: p of λ^(−p/2), by which each component is multiplied: 0 leaves them, 1 whitens.
+
+    Raises:
+        DataError: There are fewer components with variance than `size`, the features are NaN or infinite, or the power
+            is below 0.
+    """
+    rows = finite_rows(features)
+    components = _components(lambda part: rows[part].cpu().double(), len(rows), rows.shape[1], size)
+    projection = Pca(*components).with_power(power).affine()
+    sample = rows[spaced_rows(len(rows), MOST_SAMPLES).to(rows.device)].cpu().double()
+    return as_long_as(projection, sample)
+
+
+def _components(
+    read: Callable[[slice], Tensor], count: int, width: int, size: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, components and variances of the rows (n, width) float64 that `read` gives."""
+    if count < 2:
+        raise DataError(f"principal components need 2 embeddings or more, got {count}", code="too-few-images")
+    blocks = [slice(first, min(first + 1024, count)) for first in range(0, count, 1024)]
+    mean = torch.stack([read(block).sum(0) for block in blocks]).sum(0) / count
+    covariance = torch.zeros(width, width, dtype=torch.float64, device=mean.device)
+    for block in blocks:
+        centred = read(block) - mean
         covariance += centred.T @ centred
-    variances, vectors = torch.linalg.eigh(covariance / (len(rows) - 1))
+    variances, vectors = torch.linalg.eigh(covariance / (count - 1))
     variances, vectors = variances.flip(0), vectors.flip(1)
     present = int((variances > NO_VARIANCE * variances[0]).sum()) if variances[0] > 0 else 0
-    if not 0 < (count := present if size is None else size) <= present:
+    if not 0 < (number := present if size is None else size) <= present:
         raise DataError(
-            f"{len(rows):,} embeddings of {rows.size} numbers have {present} components with variance, and "
-            f"{count} are asked for; take fewer, or more images to learn from",
+            f"{count:,} embeddings of {width} numbers have {present} components with variance, and "
+            f"{number} are asked for; take fewer, or more images to learn from",
             code="too-few-images",
             parameter="size",
         )
-    return Pca(mean.cpu(), vectors[:, :count].T.contiguous().cpu(), variances[:count].cpu(), whiten)
+    return mean.cpu(), vectors[:, :number].T.contiguous().cpu(), variances[:number].cpu()

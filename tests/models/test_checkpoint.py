@@ -12,7 +12,7 @@ from eml.errors import CheckpointError, ConfigError, DataError
 from eml.images.preprocess import Preprocess
 from eml.inference.model import Model
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
-from eml.models.config import ModelConfig
+from eml.models.config import Inference, ModelConfig
 from eml.models.embedder import Embedder, build_embedder, default_preprocess
 from eml.models.necks.linear import Linear
 from eml.models.pointers import point
@@ -116,7 +116,7 @@ def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
         eml.load(tmp_path)
     config = folder / "config.json"
     text = config.read_text()
-    config.write_text(text.replace('"format": 2', '"format": 4'))
+    config.write_text(text.replace('"format": 2', '"format": 99'))
     with pytest.raises(CheckpointError, match="written by a newer eml"):
         eml.load(folder)
     config.write_text("{")
@@ -233,3 +233,34 @@ def test_a_pointer_leads_only_to_a_checkpoint_beside_it(folder: Path, name: str)
         with pytest.raises(CheckpointError, match=r"best: must name a checkpoint .* there are epoch-001") as error:
             load_checkpoint(path)
         assert error.value.code == "damaged-file"
+
+
+def test_a_checkpoint_says_how_it_embeds_and_a_given_augmentation_goes_before(
+    embedder: Embedder, folder: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    save_checkpoint(own, embedder, CONFIG, Preprocess(size=32), ["a"], {}, inference=Inference(tta="flip", size=48))
+    path = image(tmp_path / "p.png")
+    model, plain = eml.load(own, device="cpu"), eml.load(own, device="cpu", tta="none")
+    assert (model.tta, model.preprocess.size, plain.tta) == ("flip", 48, "none")
+    flipped = Model(embedder, Preprocess(size=48), torch.device("cpu"), tta="flip")
+    np.testing.assert_array_equal(model.embed(path), flipped.embed(path))
+    assert model.fingerprint.digest == flipped.fingerprint.digest
+    assert plain.fingerprint.difference_from(model.fingerprint) == "tta none, not flip"
+    assert load_checkpoint(own).config.preprocess.size == 32, "training goes on at its own size"
+    config = json.loads((own / "config.json").read_text())
+    assert (config["format"], config["inference"]) == (4, {"tta": "flip", "size": 48})
+    assert eml.load(folder, device="cpu").tta == "none"
+    save_checkpoint(own, embedder, CONFIG, Preprocess(size=32), ["a"], {}, inference=Inference())
+    config = json.loads((own / "config.json").read_text())
+    assert "inference" not in config, "what is usual is not said, so that an older eml reads it"
+    assert config["format"] == 2
+
+
+def test_a_transformer_embeds_at_a_size_that_it_was_not_trained_at(tmp_path: Path) -> None:
+    config = ModelConfig(backbone="test_vit", weights="none", neck=Linear(size=16))
+    made = build_embedder(config, 64)
+    save_checkpoint(tmp_path / "vit", made, config, Preprocess(size=64), ["a"], {}, inference=Inference(size=96))
+    model = eml.load(tmp_path / "vit", device="cpu")
+    assert model.embed(image(tmp_path / "p.png")).shape == (1, 16)
+    assert model.embedder.backbone.pos_embed.shape[1] > made.backbone.pos_embed.shape[1]  # type: ignore[union-attr, operator, index]
