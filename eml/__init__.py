@@ -9,6 +9,7 @@ from typing import Any
 
 _PLACES = {
     "scan": "eml.commands.scan",
+    "protocol": "eml.commands.protocol",
     "merge": "eml.commands.merge",
     "filter": "eml.commands.filter",
     "split": "eml.commands.split",

@@ -27,6 +27,7 @@ from eml.commands.kfold import KFoldConfig, KFoldResult
 from eml.commands.margins import MarginsConfig, MarginsResult
 from eml.commands.merge import MergeConfig, MergeResult
 from eml.commands.plot import PlotConfig, PlotResult
+from eml.commands.protocol import ProtocolConfig, ProtocolResult
 from eml.commands.report import ReportConfig, ReportOutcome
 from eml.commands.scan import ScanConfig, ScanResult
 from eml.commands.search import SearchConfig, SearchResult
@@ -75,6 +76,7 @@ __all__ = [
     "margin_loss",
     "merge",
     "plot",
+    "protocol",
     "remove_from_index",
     "report",
     "scan",
@@ -102,6 +104,26 @@ def scan(
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> ScanResult: ...
+@overload
+def protocol(
+    config: ProtocolConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> ProtocolResult: ...
+@overload
+def protocol(
+    protocol: str,
+    dataset: str | Path,
+    *,
+    boxes: bool = ...,
+    read: bool = ...,
+    workers: int | None = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> ProtocolResult: ...
 @overload
 def merge(config: MergeConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> MergeResult: ...
 @overload
@@ -375,6 +397,7 @@ def evaluate(
     within: str | None = ...,
     unknown_label: str | None = ...,
     against: str | Path | None = ...,
+    recall_at: int | Sequence[int] = ...,
     slices: str | Sequence[str] = ...,
     pairs: str | Path | None = ...,
     verification: bool = ...,

@@ -35,7 +35,7 @@ from eml.stopping import guarded
 # Module eml/cli/display/NAME.py has the command as `terminal`: a Terminal, a TerminalGroup of several, a function, or a
 # typer.Typer. Listed in the order of the pipeline.
 COMMANDS = (
-    *("scan", "merge", "filter", "split", "kfold", "audit", "report"),
+    *("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report"),
     *("init", "cache", "train", "plot", "evaluate", "calibrate", "compress", "suspects", "embed"),
     *("index", "search", "classify", "demo", "margins", "config", "doctor", "version"),
 )

@@ -64,7 +64,7 @@ def _several(value: Any) -> Any:
     """Return a single value as a list of one, and None as an empty one."""
     if value is None:
         return ()
-    return (value,) if isinstance(value, str | Path) else value
+    return (value,) if isinstance(value, str | Path | int) else value
 
 
 def _as_text(value: object) -> object:
@@ -90,6 +90,7 @@ def as_image_name(value: object, info: ValidationInfo) -> object:
 ImagePaths = Annotated[tuple[Annotated[Path, BeforeValidator(as_image_name)], ...], BeforeValidator(_several)]
 """Folders, tables, patterns or files of images, or `-`."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_several)]
 PathText = Annotated[str, BeforeValidator(_as_text)]
 """A path, or a name such as timm:resnet50 or NAME=DATASET."""
 PathTexts = Annotated[tuple[PathText, ...], BeforeValidator(_several)]

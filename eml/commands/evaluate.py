@@ -14,6 +14,7 @@ from eml.commands.base import (
     Cell,
     CommandConfig,
     CommandResult,
+    Counts,
     Names,
     PathField,
     Paths,
@@ -95,6 +96,11 @@ class EvaluateConfig(CommandConfig):
     unknown_label: UnknownLabel = None
     against: PathText | None = Field(
         None, description="Compare with this model on the same images: is the difference more than chance?"
+    )
+    recall_at: Counts = option(
+        (),
+        "K of R@K, the share of queries with a positive among the K nearest. Repeatable. Default: as the table's "
+        "official protocol says, else 1, 5, 10.",
     )
     slices: Names = option((), "Show the metrics by this column's values. Repeatable.", name="slice")
     pairs: Annotated[

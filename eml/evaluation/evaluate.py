@@ -1,6 +1,6 @@
 """Retrieval metrics of a model on a set: embed, rank, summarise. Training and `eml evaluate` share this code."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
 from eml.models.calibration import Calibration
 from eml.models.fingerprint import Fingerprint
-from eml.retrieval.metrics import Summary, summarise
+from eml.retrieval.metrics import Summary, metrics_at, summarise
 from eml.retrieval.ranking import Ranking, rank
 
 Ranker = Callable[..., Iterator[Ranking]]
@@ -138,6 +138,7 @@ def evaluate_model(
     batching: Batching | None = None,
     source: ImageSource | None = None,
     progress: Callable[[int], None] | None = None,
+    recall_at: Sequence[int] = (),
 ) -> Evaluation:
     """Embed every image of the set once, rank the gallery for every query and summarise the metrics.
 
@@ -149,13 +150,15 @@ def evaluate_model(
             the same in all of them, the embeddings are in the first one alone.
         source: An image cache of the set's images; by default images are read from their files.
         progress: Called with the number of images embedded since the last call.
+        recall_at: The Ks of R@K; none for the usual ones.
 
     Raises:
         DataError: An image cannot be read, or no query has a positive.
     """
     batching = batching or Batching()
     embeddings = embed_table(model, table, retrieval.frame, batching=batching, source=source, progress=progress)
-    summary = batching.processes.from_first(lambda: summarise(rank_gallery(embeddings, retrieval)))
+    metrics = metrics_at(recall_at)
+    summary = batching.processes.from_first(lambda: summarise(rank_gallery(embeddings, retrieval), metrics))
     return Evaluation(
         model.source,
         table,
@@ -169,7 +172,13 @@ def evaluate_model(
 
 
 def evaluate_embeddings(
-    name: str, embeddings: Tensor, table: Table, *, leave_out_same: str | None = None, within: str | None = None
+    name: str,
+    embeddings: Tensor,
+    table: Table,
+    *,
+    leave_out_same: str | None = None,
+    within: str | None = None,
+    recall_at: Sequence[int] = (),
 ) -> Evaluation:
     """Evaluate embeddings (N, D) of all rows of a table in their order.
 
@@ -179,6 +188,7 @@ def evaluate_embeddings(
         table: The table of the images.
         leave_out_same: See `build_retrieval_set`.
         within: See `build_retrieval_set`.
+        recall_at: The Ks of R@K; none for the usual ones.
 
     Raises:
         DataError: A column is missing, or no query has a positive.
@@ -187,7 +197,8 @@ def evaluate_embeddings(
     retrieval = build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns)
     refuse_without_positives(retrieval, table.name, **columns)
     embeddings = embeddings if retrieval.rows is None else embeddings[retrieval.rows]
-    return Evaluation(name, table, retrieval, embeddings, summarise(rank_gallery(embeddings, retrieval)))
+    summary = summarise(rank_gallery(embeddings, retrieval), metrics_at(recall_at))
+    return Evaluation(name, table, retrieval, embeddings, summary)
 
 
 def rank_gallery(embeddings: Tensor, retrieval: RetrievalSet, ranker: Ranker = rank) -> Iterator[Ranking]:

@@ -64,7 +64,7 @@ def postprocess(evaluation: Evaluation, options: EvaluationOptions) -> list[Post
         white, in_test = {"whiten": whitening.pca.size}, whitening.shared > 0
     done = []
     for steps, ranker in _ways(white, options):
-        summary = summarise(rank_gallery(embeddings, evaluation.retrieval, ranker))
+        summary = summarise(rank_gallery(embeddings, evaluation.retrieval, ranker), evaluation.summary.metrics or None)
         classes = evaluation.retrieval.labels[evaluation.retrieval.queries]
         differences = differences_of(evaluation.summary, summary, classes)
         done.append(Postprocessed(_in_words(steps), steps, in_test or steps != white, summary, differences))

@@ -14,6 +14,7 @@ from eml.evaluation.analysis import EvaluationAnalysis, analyze
 from eml.evaluation.checkpoint_label import with_checkpoint_label
 from eml.evaluation.evaluate import Evaluation, evaluate_embeddings, evaluate_model
 from eml.evaluation.leaderboard import Leaderboard, build_leaderboard
+from eml.evaluation.official_protocol import options_by_table
 from eml.evaluation.options import EvaluationOptions
 from eml.evaluation.outputs import EMBEDDINGS, METRICS, PAGE, check_outputs, folder_names, result_folders, stale_outputs
 from eml.evaluation.positives import refuse_without_positives
@@ -133,6 +134,7 @@ def evaluate_models(
     tables = processes.after_first(lambda: [_read_table(options, path, report, progress) for path in options.data])
     if options.unknown_label is None:
         tables = [with_checkpoint_label(table, options.models, report) for table in tables]
+    own = options_by_table(options, tables, report) or [options]
     fit = None
     if options.whiten is not None and options.needs_images:
         source = options.whiten
@@ -150,7 +152,7 @@ def evaluate_models(
     if options.against:
         for name, evaluation in _evaluate_on_tables(
             options.against,
-            replace(options, whiten=None),
+            [replace(of_table, whiten=None) for of_table in own],
             tables,
             names,
             counter,
@@ -168,12 +170,14 @@ def evaluate_models(
         if tables and name not in divisions:
             divisions[name] = partition(evaluation.table, evaluation.retrieval, options.slices, progress=progress)
         division = divisions.get(name)
-        analysis = analyze(evaluation, options, against=against.get(name), division=division, progress=progress)
+        analysis = analyze(
+            evaluation, own[names.index(name)], against=against.get(name), division=division, progress=progress
+        )
         results.append(_write(EvaluationResult(name, analysis, folder / name, [], []), options, write_page))
 
     for checkpoint, folder in zip(options.checkpoints, folders, strict=True):
         for name, evaluation in _evaluate_on_tables(
-            checkpoint, options, tables, names, counter, fit=fit, processes=processes, progress=progress
+            checkpoint, own, tables, names, counter, fit=fit, processes=processes, progress=progress
         ):
             processes.from_first(partial(finish, name, folder, evaluation))  # the others wait, however long it takes
             del evaluation
@@ -192,7 +196,7 @@ def _read_table(options: EvaluationOptions, path: Path, report: Report, progress
 
 def _evaluate_on_tables(
     checkpoint: str,
-    options: EvaluationOptions,
+    own: Sequence[EvaluationOptions],
     tables: Sequence[Table],
     names: Sequence[str],
     counter: OverlapCounter,
@@ -203,19 +207,28 @@ def _evaluate_on_tables(
 ) -> Iterator[tuple[str, Evaluation | None]]:
     """Yield the name of each table, and a model's evaluation on it. Only the first process reads embeddings files.
 
-    fit: The images to learn a whitening from.
+    Args:
+        checkpoint: The model.
+        own: The options of each table; they differ in what its protocol says.
+        tables: The tables; none for an embeddings file with labels.
+        names: Of the tables.
+        counter: Counts the images that the model was trained on.
+        fit: The images to learn a whitening from.
+        processes: They share the images.
+        progress: Reports the images.
     """
-    columns = {"leave_out_same": options.leave_out_same, "within": options.within}
+    options = own[0]
     if is_embeddings_file(checkpoint):
         images: Sequence[Table | None] = tables or [None]
-        for name, table in zip(names, images, strict=True):
-            yield name, _evaluate_file(checkpoint, table, options, columns) if processes.first else None
+        for name, table, of_table in zip(names, images, own, strict=True):
+            yield name, _evaluate_file(checkpoint, table, of_table) if processes.first else None
         return
     retrievals = [
-        build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns) for table in tables
+        build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **_columns(of_table))
+        for table, of_table in zip(tables, own, strict=True)
     ]
-    for table, retrieval in zip(tables, retrievals, strict=True):
-        refuse_without_positives(retrieval, table.name, **columns)
+    for table, retrieval, of_table in zip(tables, retrievals, own, strict=True):
+        refuse_without_positives(retrieval, table.name, **_columns(of_table))
     model = _load(checkpoint, options, str(processes.device(options.device)))
     for note in model.notes if processes.first else ():
         counter.report(note)
@@ -224,7 +237,9 @@ def _evaluate_on_tables(
     whitening = None if fit is None else learn_whitening(model, fit, batching, progress)
     for name, table, retrieval in zip(names, tables, retrievals, strict=True):
         with progress(f"embedding {name}", len(retrieval.frame)) as advance:
-            evaluation = evaluate_model(model, table, retrieval, batching=batching, progress=advance)
+            evaluation = evaluate_model(
+                model, table, retrieval, batching=batching, progress=advance, recall_at=options.recall_at
+            )
         overlap = processes.from_first(partial(counter.count, model.trained_on, table, retrieval.frame))
         evaluation = replace(evaluation, whitening=_shared_with(whitening, fit, table))
         yield name, replace(evaluation, trained_on=overlap, weights_digest=weights, fingerprint=model.fingerprint)
@@ -238,14 +253,17 @@ def _shared_with(whitening: Whitening | None, fit: Table | None, table: Table) -
     return replace(whitening, shared=count_shared(fit, table))
 
 
-def _evaluate_file(
-    name: str, table: Table | None, options: EvaluationOptions, columns: dict[str, str | None]
-) -> Evaluation:
+def _columns(options: EvaluationOptions) -> dict[str, str | None]:
+    return {"leave_out_same": options.leave_out_same, "within": options.within}
+
+
+def _evaluate_file(name: str, table: Table | None, options: EvaluationOptions) -> Evaluation:
     images, embeddings = read_embeddings(Path(name), table)
     if table is None:
         images = with_unknown_label(images, options.unknown_label)
     whitening = None if options.whiten is None else whitening_of_file(options.whiten, images)
-    return replace(evaluate_embeddings(name, embeddings, images, **columns), whitening=whitening)
+    evaluation = evaluate_embeddings(name, embeddings, images, recall_at=options.recall_at, **_columns(options))
+    return replace(evaluation, whitening=whitening)
 
 
 def _load(checkpoint: str, options: EvaluationOptions, device: str) -> Model:

@@ -209,7 +209,9 @@ def _measure_part(name: str, places: NDArray[np.int64], summary: Summary, classe
     intervals_by_metric: dict[str, Interval] = {}
     if count > 1:
         intervals_by_metric = intervals(per_query, classes)
-        intervals_by_metric = nest_metrics(intervals_by_metric | intervals_of(statistic, classes))
+        intervals_by_metric = nest_metrics(
+            intervals_by_metric | intervals_of(statistic, classes), summary.metrics or None
+        )
     return Slice(
         name,
         int(counted.sum()),

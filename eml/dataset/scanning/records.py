@@ -46,6 +46,10 @@ class ScanRecords:
         """Return whether the file at that position has a record."""
         return self._state[position] != _UNREAD
 
+    def is_image(self, position: int) -> bool:
+        """Return whether the file at that position is a usable image."""
+        return self._state[position] == _IMAGE
+
     def put(self, position: int, record: FileRecord) -> None:
         """Store the record of the file at that position."""
         self._mtime[position], self._bytes[position] = record.mtime, record.bytes

@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,22 +115,21 @@ def scan_folder(
     """
     level = class_level or FIRST
     listing = list_files(root, level)
-    kind = hash_kind if hashes else None
-    records = ScanRecords(listing.files, kind)
     report = report or (lambda line: None)
-    cache = ScanCache(table_path, root, kind, report) if table_path else None
-    if cache and not reread:
-        with _shown(progress, "comparing", len(listing.files)) as advance:
-            hits = cache.load(records, advance)
-        for line in _cache_lines(hits, len(listing.files)):
-            report(line)
-    read = _read(root, records, cache, workers, progress)
+    records, read = read_images(
+        root,
+        listing.files,
+        hash_kind=hash_kind if hashes else None,
+        workers=workers,
+        progress=progress,
+        table_path=table_path,
+        reread=reread,
+        report=report,
+    )
     problems = sorted(listing.problems + records.problems())
     table = records.table(level)
     if table.empty:
         raise DataError(_nothing_usable(root, problems), code="no-images", parameter="dataset")
-    if cache:
-        cache.finish(records, read=read)
     errors = pd.DataFrame(problems, columns=FileProblem._fields, dtype=str)
     warnings = _name_warnings(table, level)
     warnings += _warnings(root, table, [canonical(name) for name in listing.classes], unknown_label)
@@ -140,6 +139,34 @@ def scan_folder(
         elif not _look_like_splits(table["label"]) and table["label"].nunique() > 1:
             warnings.insert(0, f"{levels}. To choose, run: eml scan {shlex.quote(str(root))} --class-level N")
     return FolderScan(root, table, errors, warnings, len(listing.files) - read)
+
+
+def read_images(
+    root: Path,
+    files: Sequence[str],
+    *,
+    hash_kind: HashKind | None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    table_path: Path | None = None,
+    reread: bool = False,
+    report: Report = lambda line: None,
+) -> tuple[ScanRecords, int]:
+    """Read files once and return their records, and how many were read anew; as `scan_folder` says.
+
+    files: Relative to the root, sorted, each once.
+    """
+    records = ScanRecords(files, hash_kind)
+    cache = ScanCache(table_path, root, hash_kind, report) if table_path else None
+    if cache and not reread:
+        with _shown(progress, "comparing", len(files)) as advance:
+            hits = cache.load(records, advance)
+        for line in _cache_lines(hits, len(files)):
+            report(line)
+    read = _read(root, records, cache, workers, progress)
+    if cache and any(records.is_image(position) for position in range(len(files))):
+        cache.finish(records, read=read)
+    return records, read
 
 
 def _read(

@@ -99,6 +99,7 @@ class Summary:
         gallery: Most images that a query was compared with.
         per_query: Name → (Q,) values of each metric that is a mean; NaN for a query without a positive.
         answers: The nearest image of each query.
+        metrics: The metrics that the summary was made of.
     """
 
     values: dict[str, float]
@@ -108,6 +109,7 @@ class Summary:
     gallery: int
     per_query: dict[str, Floats]
     answers: QueryAnswers
+    metrics: tuple[Metric, ...] = ()
 
 
 def summarise(rankings: Iterable[Ranking], metrics: Sequence[Metric] | None = None) -> Summary:
@@ -147,6 +149,7 @@ def summarise(rankings: Iterable[Ranking], metrics: Sequence[Metric] | None = No
         gallery=gallery,
         per_query=per_query,
         answers=answers,
+        metrics=tuple(metrics),
     )
 
 
@@ -184,9 +187,15 @@ class _QueryValues:
         return QueryAnswers(*(self.in_order(name) for name in (*STORED[1:], "has_positive")))
 
 
-def all_metrics() -> list[Metric]:
-    """Return every metric with its defaults, in the order of tables."""
-    return [member.model_validate({}) for member in sorted(Metric.members().values(), key=lambda member: member.place)]
+def all_metrics(settings: Mapping[str, Mapping[str, Any]] = {}) -> list[Metric]:
+    """Return every metric in the order of tables. settings: type of a metric → fields that differ from its defaults."""
+    members = sorted(Metric.members().items(), key=lambda item: item[1].place)
+    return [member.model_validate(dict(settings.get(name, {}))) for name, member in members]
+
+
+def metrics_at(recall_at: Sequence[int]) -> list[Metric]:
+    """Return every metric, with R@K for these Ks and for 1; for the default Ks where there are none."""
+    return all_metrics({"recall_at_k": {"k": sorted({1, *recall_at})}} if recall_at else {})
 
 
 def metric_key(name: str) -> str:

@@ -19,8 +19,9 @@ def intervals_of_summary(
     Args:
         summary: Of Q queries.
         classes: (Q,) integers, the classes of the queries.
-        metrics: The metrics that the summary was made of, by default all with their defaults.
+        metrics: The metrics that the summary was made of, by default those that it names.
     """
+    metrics = (summary.metrics or None) if metrics is None else metrics
     computed = intervals(summary.per_query, classes)
     computed |= intervals_of(statistic_of(summary.answers, metrics), classes)
     return nest_metrics({name: computed[name] for name in summary.values if name in computed}, metrics)
