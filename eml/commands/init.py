@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,6 @@ from eml.commands.options import (
     PathSuffix,
     Root,
     StripPrefix,
-    TaskField,
     UnknownLabel,
     class_level_of,
     column_map,
@@ -67,7 +66,11 @@ class InitConfig(CommandConfig):
         description="pretrained, none (from scratch), a weights file, or the folder of a run or checkpoint to start "
         "from, whose network, neck and image size are taken.",
     )
-    task: TaskField | None = None
+    task: Literal["open", "closed"] | None = Field(
+        None,
+        description="What the model is for. open: answers about classes that may be new. closed: all classes are "
+        "known. Default: that of the folds of the table, else open.",
+    )
     overwrite: bool = Field(False, description="Replace a config that is there.")
 
 

@@ -99,6 +99,17 @@ def build_retrieval_set(
             code="too-few-classes",
             parameter="data",
         )
+    return with_columns(retrieval, table, leave_out_same=leave_out_same, within=within)
+
+
+def with_columns(
+    retrieval: RetrievalSet, table: str, *, leave_out_same: str | None = None, within: str | None = None
+) -> RetrievalSet:
+    """Return the set with the groups and categories that columns of its frame say, as `build_retrieval_set` does.
+
+    Raises:
+        DataError: A column is missing.
+    """
     groups = categories = None
     protocol = retrieval.protocol
     if leave_out_same is not None:
@@ -137,7 +148,9 @@ def _column_codes(frame: pd.DataFrame, column: str, table: str, parameter: str) 
     if column not in frame:
         names = column_names(frame)
         raise DataError(
-            f"{table}: has no column {column!r}; it has {names}", code="missing-column", parameter=parameter
+            f"{table}: has no column {column!r}, which `{parameter}` names; it has {names}",
+            code="missing-column",
+            parameter=parameter,
         )
     values = frame[column]
     return pd.factorize(values.mask(values == ""), sort=True)[0].astype(np.int64)

@@ -37,6 +37,29 @@ class ImageSource(Protocol):
         """
 
 
+class PartialSource:
+    """Some rows of a source, as rows 0…N−1.
+
+    Args:
+        source: All images.
+        rows: (N,) those that are read.
+    """
+
+    def __init__(self, source: ImageSource, rows: NDArray[np.int64]) -> None:
+        self.source, self.rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def whole(self, row: int, side: int) -> OpenedImage:
+        """Implement ImageSource."""
+        return self.source.whole(int(self.rows[row]), side)
+
+    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[OpenedImage, Box]:
+        """Implement ImageSource."""
+        return self.source.part(int(self.rows[row]), side, choose)
+
+
 class FileSource:
     """Images read from their files.
 

@@ -27,12 +27,17 @@ class BestEpoch(NamedTuple):
 def find_best(run: Path, metric: str) -> BestEpoch:
     """Return the value of a metric before training and at the best epoch of a run folder.
 
-    Of a set that was changed on resuming, as from the epoch of the change on.
+    Of a set that was changed on resuming, as from the epoch of the change on. On all images of the set, where the run
+    measured them before training and of the best epoch.
     """
+    whole = read_whole(run)
     lines = [line for line in read_validations(run) if metric in line]
     before = next((line[metric] for line in lines if line["epoch"] == 0), None)
     best = max((line for line in lines if line["epoch"] > 0), key=lambda line: line[metric], default=None)
-    return BestEpoch(before, None, None) if best is None else BestEpoch(before, best[metric], best["epoch"])
+    before = before if before is None else whole.get(0, {}).get(metric, before)
+    if best is None:
+        return BestEpoch(before, None, None)
+    return BestEpoch(before, whole.get(best["epoch"], best).get(metric, best[metric]), best["epoch"])
 
 
 def find_questions(run: Path) -> dict[str, str]:
@@ -54,6 +59,21 @@ def read_validations(run: Path) -> list[dict[str, Any]]:
     sets = _validation_sets(run)
     since = {name: first for name, facts in sets.items() if _is_number(first := facts.get("since_epoch"))}
     return [drop_incomparable(line, since) for line in read_lines(run / METRICS)]
+
+
+def read_whole(run: Path) -> dict[int, dict[str, Any]]:
+    """Return epoch → metric → value on all images of the sets of which a part was measured after each epoch.
+
+    They are those before training (epoch 0) and of the best epoch, of a finished run.
+    """
+    try:
+        finished = read_json(run / RUN_FILE, dict[str, Any]).get("finished") or {}
+        lines = [
+            {key: value for key, value in line.items() if _is_number(value)} for line in finished["whole"].values()
+        ]
+        return {int(line["epoch"]): line for line in lines}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # run.json may be of an older eml
+        return {}
 
 
 def name_runs(runs: Sequence[Path]) -> list[str]:

@@ -28,7 +28,7 @@ from eml.training.nan_check import StepSnapshot
 from eml.training.optimizer import build_optimizer
 from eml.training.start_decay import StartDecay
 from eml.training.starting_point import earlier_record
-from eml.training.validation import Validation, check_metric
+from eml.training.validation import RunLength, Validation, check_metric
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,14 @@ def build_parts(
     classes = data.sampler_classes(config.sampler.category_column, table.name)
     config.sampler.check(classes, config.batch_size, table.name)
     earlier = earlier_record(config, resume=resume)
-    validation = Validation(config.validation, table, data, earlier, columns=config.data.columns, accept_stale=resume)
+    steps = config.sampler.steps(classes, config.batch_size)
+    length = RunLength(
+        config.epochs, steps * config.batch_size, config.seed, config.shard_network and processes.world > 1
+    )
+    columns = config.data.columns
+    validation = Validation(
+        config.validation, table, data, earlier, columns=columns, length=length, accept_stale=resume
+    )
     networks = build_networks(config, data, device, resume=resume, processes=processes)
     augmenter = config.augment.build(networks.preprocess)
     optimizer = build_optimizer(config.optimizer, networks.embedder, networks.head)
@@ -176,7 +183,7 @@ def build_parts(
         snapshot=StepSnapshot(networks.embedder, networks.head, device),
         model=Model(networks.evaluated, networks.preprocess, device),
         labels=torch.from_numpy(data.labels).to(device),
-        steps_per_epoch=config.sampler.steps(classes, config.batch_size),
+        steps_per_epoch=steps,
     )
 
 

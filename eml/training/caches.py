@@ -18,8 +18,9 @@ from eml.inference.images import table_files
 from eml.models.embedder import preprocess_of
 from eml.progress import Report
 from eml.training.config import CacheConfig, RunConfig
-from eml.training.data import TrainingData, training_data, validation_sets
+from eml.training.data import TrainingData, training_data
 from eml.training.recipe import apply_recipe
+from eml.training.validation_sets import validation_sets
 from eml.units import MIB
 
 FOLDER = ".eml_cache"
@@ -123,7 +124,8 @@ def caches_of_run(config: RunConfig, table: Table) -> list[TableCache]:
     config, _ = apply_recipe(config, table)
     data = training_data(table, config.data.fold)
     preprocess = preprocess_of(config.model.backbone, **dict(config.image))
-    validation = dict(validation_sets(config.validation, table, data, columns=config.data.columns))
+    columns, seed = config.data.columns, config.seed
+    validation = dict(validation_sets(config.validation, table, data, columns=columns, seed=seed))
     augmenter = config.augment.build(preprocess)
     cache = config.data.cache or CacheConfig()
     return [planned for _, planned in planned_caches(cache, table, data, validation, preprocess, augmenter)]

@@ -194,10 +194,32 @@ class ValidationConfig(Strict):
         description="metric that chooses the best checkpoint, higher is better: a name from metrics.json (recall_at_1) "
         "or from tables (R@1); NAME/map_at_r: that of one of `tables`",
     )
-    every: int = Field(1, ge=1, description="epochs between validations; the last epoch is always validated")
+    images: Annotated[int, Field(ge=2)] | Literal["auto"] | None = Field(
+        "auto",
+        description="most images that are measured after an epoch, drawn once, to choose the best epoch; before "
+        "training and of the best epoch all are. auto: an eighth of those trained on in an epoch, at least 100; "
+        "null: all",
+    )
+    every: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="epochs between validations; the last epoch is always validated. auto: 1, in long runs on few "
+        "images up to a tenth of the epochs, so that validation costs a tenth of the run",
+    )
     batch_size: int = Field(64, ge=1, description="images per batch")
     tables: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], ConfigPath] = Field(
         {}, description="name → table of other images to validate on, with is_query and is_gallery or leave-one-out"
+    )
+    leave_out_same: str | None = Field(
+        None, description="a column, such as camera: gallery images with the query's class and value do not count"
+    )
+    within: str | None = Field(
+        None, description="a column, such as category: a query is compared only with gallery images of its own value"
+    )
+    distractors: int = Field(
+        0,
+        ge=0,
+        description="training images that are also in the gallery, never as queries, where whole classes are held out: "
+        "as many as the gallery in use has, since more images are harder to tell apart",
     )
     keep: int = Field(1, ge=1, description="number of best checkpoints to keep, besides the last one")
     patience: int | None = Field(

@@ -1,6 +1,5 @@
 """Select training and validation images from a table with folds."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,21 +8,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.boxes import check_boxes
-from eml.dataset.column_map import AS_NAMED, ColumnMap
-from eml.dataset.columns import ALWAYS_TEST
+from eml.dataset.columns import ALWAYS_TEST, FLAGS, has_query_gallery
 from eml.dataset.merge import MergeSource, merge_sources
-from eml.dataset.pipeline import read_current_table, resolve
+from eml.dataset.pipeline import resolve
 from eml.dataset.problems import column_names
 from eml.dataset.sidecar import sidecar_path
 from eml.dataset.similar_labels import similar_labels_line
 from eml.dataset.splits.task import USUAL, Task
 from eml.dataset.table import Table
-from eml.dataset.unknown_label import with_label_if_present
 from eml.errors import DataError
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set, label_codes, with_unknown
 from eml.images.samplers import Classes
 from eml.progress import Progress, Report
-from eml.training.config import DataConfig, ValidationConfig
+from eml.training.config import DataConfig
 from eml.training.folds import add_usual_folds, has_folds, other_task_note
 
 
@@ -216,27 +213,20 @@ def _validation(train: pd.DataFrame, held_out: Table) -> RetrievalSet:
     unseen = ~known["label"].isin(train["label"]) & known["label"].duplicated(keep=False)  # of one there is no other
     gallery = np.concatenate([np.flatnonzero(unseen), np.arange(len(known), len(both))])
     images = RetrievalSet(both, label_codes(both), np.arange(len(known)), gallery, "held-out images")
+    if has_query_gallery(both):
+        images = _flagged(images, held_out.name)
     return with_unknown(images, held_out.unknown_label, held_out.name)
 
 
-def validation_sets(
-    config: ValidationConfig,
-    table: Table,
-    data: TrainingData,
-    *,
-    columns: ColumnMap = AS_NAMED,
-    accept_stale: bool = False,
-) -> Iterator[tuple[str, tuple[Table, RetrievalSet]]]:
-    """Yield name → table and retrieval set: the held-out images under the name "", other tables under their own.
-
-    Tables of the user's own are read as `columns`, those of the training table, say.
-
-    Raises:
-        DataError: A table cannot be read or, unless `accept_stale`, is out of date.
-    """
-    if data.validation is not None:
-        yield "", (table, data.validation)
-    for name, path in config.tables.items():
-        own = read_current_table(path, columns=columns.of_several(path), accept_stale=accept_stale)
-        images = with_label_if_present(own, table.unknown_label)
-        yield name, (images, build_retrieval_set(images.frame, images.name, unknown_label=images.unknown_label))
+def _flagged(images: RetrievalSet, table: str) -> RetrievalSet:
+    """Return the set with those of its queries and of its gallery that the columns is_query and is_gallery say."""
+    is_query, is_gallery = (images.frame[name].fillna(False).to_numpy(bool) for name in FLAGS)
+    queries, gallery = images.queries[is_query[images.queries]], images.gallery[is_gallery[images.gallery]]
+    if not len(queries) or not len(gallery):
+        raise DataError(
+            f"{table}: {len(queries)} held-out images are queries (is_query), and {len(gallery)} images are their "
+            "gallery (is_gallery); both are needed",
+            code="no-queries",
+            parameter="data.fold",
+        )
+    return replace(images, queries=queries, gallery=gallery, protocol="held-out images, query/gallery")

@@ -66,7 +66,8 @@ class DryRunResult:
         seconds_per_step: Time of a step.
         minutes_without_validation: Time of all steps.
         validations: Number of validations in the whole run, that of the untrained network included.
-        seconds_per_validation: Time to embed the images of one; None without validation.
+        validation_images: Images that are measured after an epoch.
+        seconds_per_validation: Time to embed them; None without validation.
         minutes: Time of all steps and of all validations.
         recipe: What the recipe chose, a line each.
         warnings: A line each.
@@ -82,6 +83,7 @@ class DryRunResult:
     seconds_per_step: float
     minutes_without_validation: float
     validations: int
+    validation_images: int
     seconds_per_validation: float | None
     minutes: float
     recipe: list[str]
@@ -111,6 +113,7 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
     with _lost_workers_named(parts):
         images, seconds = _take_two_steps(Run(parts))
         validation, count = _validation_seconds(parts), _validations(parts)
+        images_validated = parts.validation.images_in_run(count)
     batch_size = sum(processes.all_gather(images))
     return DryRunResult(
         facts=RunFacts.of(parts),
@@ -123,8 +126,9 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
         seconds_per_step=round(seconds, 3),
         minutes_without_validation=round(seconds * parts.steps / 60, 1),
         validations=count,
-        seconds_per_validation=None if validation is None else round(validation, 1),
-        minutes=round((seconds * parts.steps + (validation or 0.0) * count) / 60, 1),
+        validation_images=parts.validation.images,
+        seconds_per_validation=None if validation is None else round(validation * parts.validation.images, 1),
+        minutes=round((seconds * parts.steps + (validation or 0.0) * images_validated) / 60, 1),
         recipe=[line.strip() for line in recipe],
         warnings=list(_warnings(parts)),
     )
@@ -161,12 +165,12 @@ def _lost_workers_named(parts: RunParts) -> Iterator[None]:
 
 def _validations(parts: RunParts) -> int:
     """Return how often the run is validated: before training, after every `validation.every` epochs, at the end."""
-    epochs, every = parts.config.epochs, parts.config.validation.every
+    epochs, every = parts.config.epochs, parts.validation.every
     return 1 + epochs // every + (epochs % every > 0) if parts.validation else 0
 
 
 def _validation_seconds(parts: RunParts) -> float | None:
-    """Estimate the time of a validation from a few of its images, after as many to warm up; None without one."""
+    """Estimate the time of an image of a validation from a few, after as many to warm up; None without one."""
     if not parts.validation:
         return None
     table, images = next(iter(parts.validation.sets.values()))
@@ -177,7 +181,7 @@ def _validation_seconds(parts: RunParts) -> float | None:
         started = time.monotonic()
         embed_table(parts.model, table, rows, batching=batching)
         seconds = time.monotonic() - started
-    return seconds * parts.validation.images / len(rows)
+    return seconds / len(rows)
 
 
 def _network_mib(parts: RunParts) -> float:

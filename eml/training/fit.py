@@ -16,7 +16,9 @@ from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError, Interrupted
 from eml.images.loading import normalise
 from eml.images.loading_workers import WorkerLostError
+from eml.inference.model import Model
 from eml.losses import Terms
+from eml.models.checkpoint import load_checkpoint
 from eml.models.trained_on import record_facts, write_record
 from eml.stopping import advice_for_run, saving
 from eml.trackers.base import Tracking
@@ -38,6 +40,7 @@ from eml.training.state import TrainingState
 from eml.training.step import batch_loss, check_finite, clip_gradient, mix_images, update_weights
 from eml.training.stop_signals import stop_requests
 from eml.training.to_try import to_try
+from eml.training.validation import Loading
 
 __all__ = ["Run", "TrainingResult", "check", "fit"]
 
@@ -112,6 +115,7 @@ class Run:
                         break
                     self.train_epoch(epoch)
                     self.close_epoch(epoch)
+                self.measure_best()
             result = self.result()
             if first:
                 self.record_end(result)
@@ -138,6 +142,8 @@ class Run:
             self.note(note)
         for name, question in parts.validation.questions.items():
             self.note(f"validation on {name or 'the held-out fold'}: {question.text}")
+        if note := parts.validation.note:
+            self.note(note)
 
     def create_folder(self, *, overwrite: bool) -> None:
         """Create the run folder, with the record of what the run is trained on."""
@@ -229,7 +235,7 @@ class Run:
     def close_epoch(self, epoch: int) -> None:
         """Validate and write a checkpoint where they are due, then mark the epoch as done."""
         config = self.parts.config
-        if epoch % config.validation.every == 0 or epoch == config.epochs:
+        if epoch % self.parts.validation.every == 0 or epoch == config.epochs:
             self.validate(epoch)
             if epoch > 0:
                 self.saver.save_checkpoint(epoch, self.state)
@@ -240,31 +246,50 @@ class Run:
                 self.leave_if_stopped()
 
     def validate(self, epoch: int) -> None:
-        """Measure retrieval on the held-out fold and the other tables, if there are any."""
+        """Measure retrieval on the held-out fold and the other tables, if there are any; all images before training."""
         parts, validation = self.parts, self.parts.validation
         if not validation:
             return
-        started = time.monotonic()
-
-        def advance(done: int) -> None:
-            self.observe(Validating(done, validation.images))
-            self.leave_if_stopped()
-
-        measured = validation.measure(
-            parts.model,
-            workers=parts.workers,
-            sources=self.batches.sources,
-            progress=advance,
-            processes=parts.processes,
-        )
+        started, images = time.monotonic(), validation.whole_images if epoch == 0 else validation.images
+        measured = validation.measure(parts.model, self.loading(images), whole=epoch == 0)
+        if measured.whole:
+            self.state.whole["before"] = {"epoch": epoch, "step": self.state.step, **measured.whole}
         best = self.state.add_validation(epoch, measured.values, validation.metric, measured.per_query)
         if parts.processes.first:
             self.folder.append("metrics", [self.state.validations[-1] | measured.facts])
-        seconds = time.monotonic() - started
-        self.saver.log_timing("validation", epoch, self.state.step, seconds, validation.images)
+        self.saver.log_timing("validation", epoch, self.state.step, time.monotonic() - started, images)
         self.observe(Validated(epoch, measured.values, validation.shown, best, self.start))
         self.tracking.write(self.state.step, {f"validation/{key}": value for key, value in measured.values.items()})
         self.end_without_new_best(epoch)
+
+    def loading(self, images: int) -> Loading:
+        """Return how so many images of a validation are read, with its progress reported."""
+
+        def advance(done: int) -> None:
+            self.observe(Validating(done, images))
+            self.leave_if_stopped()
+
+        parts = self.parts
+        return Loading(parts.workers, self.batches.sources, advance, parts.processes)
+
+    def measure_best(self) -> None:
+        """Measure the best epoch on all images of the sets of which a part was measured after each epoch."""
+        parts, state, names = self.parts, self.state, self.parts.validation.parts.keys()
+        epoch = state.best_epoch
+        if not names or epoch == 0 or state.whole.get("best", {}).get("epoch") == epoch:
+            return
+        started, images = time.monotonic(), sum(len(parts.validation.sets[name][1].frame) for name in names)
+        model = parts.model
+        if epoch != state.closed_epochs:
+            checkpoint = parts.processes.from_first(lambda: load_checkpoint(self.folder.checkpoint(epoch)))
+            model = Model(checkpoint.embedder.to(parts.device), parts.preprocess, parts.device)
+        measured = parts.validation.measure_whole(model, self.loading(images), names)
+        line = next(line for line in reversed(state.validations) if line["epoch"] == epoch)
+        state.whole["best"] = {"epoch": epoch, "step": line["step"], **measured.whole}
+        state.best |= measured.per_query
+        self.saver.log_timing("validation", state.closed_epochs, state.step, time.monotonic() - started, images)
+        with saving():
+            self.saver.save(state)
 
     def end_without_new_best(self, epoch: int) -> None:
         """End the training when the last validations brought no new best."""
@@ -285,6 +310,7 @@ class Run:
         finished = {
             "epochs": self.state.closed_epochs,
             "best_epoch": result.best_epoch,
+            "whole": self.state.whole,
             "verdicts": {
                 name: verdict.to_dict()
                 for name, verdict in result.verdicts.items()
@@ -298,8 +324,8 @@ class Run:
         state, validation = self.state, self.parts.validation
         return TrainingResult(
             folder=self.folder.path,
-            before=state.values_of(0),
-            best=state.values_of(state.best_epoch),
+            before=state.figures_of("before"),
+            best=state.figures_of("best"),
             best_epoch=state.best_epoch if validation else state.closed_epochs,
             shown=validation.shown,
             questions=validation.questions,

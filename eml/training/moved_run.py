@@ -29,8 +29,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = (), *, override_name:
     config: RunConfig = load(RunConfig, path, overrides, override_name=override_name)
     if path.name != CONFIG_NAME or not is_run_folder(path.parent):
         return config
-    if "task" not in config.model_fields_set:  # eml 0.1.0 had no tasks, and made folds by images
-        config = config.model_copy(update={"task": "closed"})
+    config = _as_it_was_trained(config)
     try:
         recorded = load(RunConfig, path)
     except ConfigError:  # the overrides mend it
@@ -40,6 +39,21 @@ def load_run_config(path: Path, overrides: Sequence[str] = (), *, override_name:
         return config
     placed: RunConfig = _placed(config, recorded, _place_of_now(recorded, now))
     return placed if config.output != recorded.output else placed.model_copy(update={"output": now})
+
+
+BEFORE_THEY_EXISTED: dict[str, Any] = {"images": None, "every": 1}
+"""What eml 0.1.0 did where newer ones have keys of the section validation."""
+
+
+def _as_it_was_trained(config: RunConfig) -> RunConfig:
+    """Return the config of a run with what eml 0.1.0 did where it has no key; a newer run's config has them all."""
+    values: dict[str, Any] = {} if "task" in config.model_fields_set else {"task": "closed"}
+    missing = {
+        name: value for name, value in BEFORE_THEY_EXISTED.items() if name not in config.validation.model_fields_set
+    }
+    if missing:
+        values["validation"] = config.validation.model_copy(update=missing)
+    return config.model_copy(update=values) if values else config
 
 
 def _place_of_now(config: RunConfig, now: Path) -> Callable[[Path], Path]:

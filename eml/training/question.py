@@ -12,6 +12,7 @@ from eml.dataset.image_keys import file_keys, image_keys, is_known, mix_boxes
 from eml.dataset.recorded_content import has_content
 from eml.dataset.similar_labels import labels_among
 from eml.dataset.table import Table
+from eml.evaluation.positives import positive_counts
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.models.trained_on import KNOWN as KNOWN_RECORD
 from eml.models.trained_on import PRETRAINED, TrainedOn
@@ -84,7 +85,7 @@ def question_of(images: RetrievalSet, table: Table, trained: Table, earlier: Tra
         same |= is_known(image_keys(table, images.frame), earlier.keys) if len(earlier.keys) else False
     trained_labels = set(labels[same]) | labels_among(set(labels.tolist()), known)
     is_recorded = earlier is None or earlier.status in (KNOWN_RECORD, PRETRAINED)
-    counted = images.queries[_has_positive(images)]
+    counted = images.queries[positive_counts(images) > 0]
     classes = set(labels[counted].tolist())
     return Question(
         classes=len(classes),
@@ -100,13 +101,6 @@ def _labels_of(trained: Table) -> set[str]:
     """Return the labels that are trained on; of tables whose labels are kept apart, also without the table's name."""
     labels = set(trained.frame["label"].to_numpy(object).tolist())
     return labels | {label.partition(PREFIX)[2] for label in labels if trained.parts and PREFIX in label}
-
-
-def _has_positive(images: RetrievalSet) -> NDArray[np.bool_]:
-    """(Q,) whether the gallery has another image of the query's class."""
-    in_gallery = np.bincount(images.labels[images.gallery], minlength=int(images.labels.max(initial=0)) + 1)
-    itself = np.isin(images.queries, images.gallery)
-    return np.asarray(in_gallery[images.labels[images.queries]] - itself > 0)
 
 
 def _same_images(frame: pd.DataFrame, table: Table, trained: Table) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
@@ -23,6 +23,8 @@ class TrainingState:
         before: Name of a validation set → (Q,) values of its main metric for the network before training; without the
             sets whose metric is not a mean over queries.
         best: The same in the best epoch.
+        whole: `before` training and of the `best` epoch: the values on all images of the sets of which only a part is
+            measured after each epoch.
         since: Name of a validation set whose images are others than before → the first epoch with those of now.
         competing_since: The first epoch that can be the best one by the metric of now.
         ended: Whether training ended early, for lack of a new best.
@@ -34,6 +36,7 @@ class TrainingState:
     validations: list[Line] = field(default_factory=list)
     before: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
+    whole: dict[str, Line] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)
     competing_since: int = 1
     ended: bool = False
@@ -89,11 +92,21 @@ class TrainingState:
         lines = [line for line in self.validations if line["epoch"] == epoch]
         return drop_incomparable(lines[-1], self.since) if lines else None
 
+    def figures_of(self, name: Literal["before", "best"]) -> Line | None:
+        """Return the values before training or of the best epoch, on all images of each set; None without them."""
+        epoch = 0 if name == "before" else self.best_epoch
+        line, whole = self.values_of(epoch), self.whole.get(name, {})
+        return line if line is None or whole.get("epoch") != epoch else line | whole
+
     def replace_sets(self, names: Collection[str]) -> None:
         """Compare nothing that was measured on these sets so far, since their images are others from now on."""
         for values in (self.before, self.best):
             for name in names:
                 values.pop(name, None)
+        if names:
+            self.whole.pop("best", None)
+        if before := self.whole.get("before"):
+            self.whole["before"] = {key: value for key, value in before.items() if key.rpartition("/")[0] not in names}
         if self.closed_epochs >= 0:  # otherwise nothing was measured
             self.since |= dict.fromkeys(names, self.closed_epochs + 1)
 

@@ -19,12 +19,19 @@ def set_digest(images: RetrievalSet) -> str:
     """Return a digest of a set's queries and gallery: which images of which classes they are, in which order."""
     columns = [images.frame[name].astype(str) for name in COLUMNS if name in images.frame]
     rows = pd.util.hash_pandas_object(pd.concat(columns, axis=1), index=False).to_numpy()
-    return bytes_digest(b"".join(part.astype("<u8").tobytes() for part in (rows, images.queries, images.gallery)))
+    codes = [part for part in (images.groups, images.within) if part is not None]
+    return bytes_digest(
+        b"".join(part.astype("<u8").tobytes() for part in (rows, images.queries, images.gallery, *codes))
+    )
 
 
 def set_digests(validation: Validation) -> dict[str, str]:
-    """Return name → digest of each validation set."""
-    return {name: set_digest(images) for name, (_, images) in validation.sets.items()}
+    """Return name → digest of each validation set, and of the part of it that is measured after each epoch."""
+    parts = {name: set_digest(part.images) for name, part in validation.parts.items()}
+    return {
+        name: set_digest(images) + (f" {parts[name]}" if name in parts else "")
+        for name, (_, images) in validation.sets.items()
+    }
 
 
 def drop_incomparable_figures(

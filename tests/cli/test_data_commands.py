@@ -109,7 +109,7 @@ def test_the_outputs_say_what_they_say_in_the_table(folder: Path, capsys: pytest
     assert "warning: 1 of 4 test classes have one image" in err
     classes = pd.read_csv(folder / "classes_test.csv", dtype=str, keep_default_na=False)
     assert classes.to_numpy().tolist() == [["007", "6"], ["NA", "4"], ["b c", "1"], ["🍎", "6"]]
-    assert main(["kfold", str(folder / "dataset_info.csv"), "--out", str(folder / "x")]) == 0
+    assert main(["kfold", str(folder / "dataset_info.csv"), "--task", "closed", "--out", str(folder / "x")]) == 0
     out, err = capsys.readouterr()
     assert "-1 (always train)" in out
     assert "warning: fewer than 5 images, so always trained on (but for images in a group" in err

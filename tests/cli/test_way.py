@@ -104,7 +104,7 @@ def test_a_folder_of_images_alone_is_enough_to_train_on(tmp_path: Path, capfd: p
     assert run(f"train {tmp_path}/config.yaml") == 0
     told = capfd.readouterr().err
     assert "scanning it" in told
-    assert "adding 5 folds by images, seed 28" in told
+    assert "adding 2 folds by class, seed 28, as eml kfold does: task open holds out whole classes, half of 4" in told
     assert (photos / "dataset_info.csv").is_file()
     assert run(f"scan {tmp_path}/photos") == 0
     assert run(f"evaluate {tmp_path}/run --data {photos}") == 0
@@ -128,6 +128,7 @@ def test_dry_run_takes_a_step_and_writes_nothing_and_speaks_in_words(
 
 def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained: Path, tmp_path: Path) -> None:
     words = f"train {trained}/config.yaml --set output={tmp_path}/r --set epochs=400 --set image.size=32"
+    words += " --set validation.every=1"
     command = [sys.executable, "-m", "eml", *shlex.split(words)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -32,10 +32,11 @@ def test_train_returns_the_run_and_what_json_prints(
     assert result.next_command == f"eml evaluate {tmp_path}/a --data {photos}/dataset_test.csv"
     assert result.unseen_classes == 3
     assert "R@1" in result._repr_html_()
-    assert repr(result).startswith("TrainResult(new images of known classes: MAP@R ")
+    assert repr(result).startswith("TrainResult(unseen classes: MAP@R ")
     facts = json.loads((result.folder / "run.json").read_text())
-    assert facts["validations"][""]["question"] == "new images of known classes"
-    assert facts["validation_question"] == "new images of known classes"
+    assert facts["validations"][""]["question"] == "unseen classes"
+    assert facts["validation_question"] == "unseen classes"
+    assert facts["task"] == "open"
     printed = printed_json("train", photos / "config.yaml", *TINY, "--set", f"output={tmp_path}/b")
     assert printed == json.loads(json.dumps(result.to_dict())) | {"folder": f"{tmp_path}/b"}
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from eml.dataset.table import Table
+from eml.dataset.table import Table, write_table
 from eml.errors import Interrupted
 from eml.margins import Margin
 from eml.training.config import RunConfig
@@ -43,6 +43,16 @@ def draw(root: Path, classes: int, per_class: int, size: int = 40) -> pd.DataFra
 
 def changed(config: RunConfig, **values: object) -> RunConfig:
     return RunConfig.model_validate(config.model_dump() | values)
+
+
+def by_class(table: Table, tmp_path: Path, **columns: object) -> Table:
+    """Classes 0 to 2 are held out."""
+    frame = table.frame.assign(fold=(table.frame["label"] > "c2").astype(int), **columns)
+    return write_table(frame, tmp_path / "by_class.csv", command="test", root=table.root)
+
+
+def by(config: RunConfig, table: Table, **validation: object) -> RunConfig:
+    return changed(config, data=config.data.model_dump() | {"table": table.path}, validation=validation)
 
 
 def left_by(run: Path) -> dict[str, bytes]:

@@ -33,6 +33,7 @@ WORDS = {
     "seconds_per_step": ("time of a step", "s"),
     "minutes_without_validation": ("time of all steps, without validation", "minutes"),
     "validations": ("validations", ""),
+    "validation_images": ("images of a validation during training", ""),
     "seconds_per_validation": ("time of a validation", "s"),
     "minutes": ("time of the whole training", "minutes"),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from eml.errors import EmlError
 from eml.evaluation.outputs import evaluations_folder
 from eml.models.pointers import find_checkpoint
-from eml.reports.run_logs import find_questions, read_validations
+from eml.reports.run_logs import find_questions, read_validations, read_whole
 
 SHOWN = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 
@@ -33,6 +33,7 @@ def own_validation(checkpoint: str) -> OwnValidation | None:
         run = evaluations_folder(checkpoint, None).parent
         match = re.fullmatch(r"epoch-(\d+)", find_checkpoint(Path(checkpoint)).name)
         lines = {line["epoch"]: line for line in read_validations(run)}
+        lines |= {epoch: lines[epoch] | line for epoch, line in read_whole(run).items() if epoch in lines}
     except (EmlError, OSError):
         return None
     before, after = lines.get(0), lines.get(int(match[1]) if match else -1)

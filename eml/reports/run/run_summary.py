@@ -9,7 +9,7 @@ from eml.evaluation.outputs import METRICS as RESULTS
 from eml.evaluation.outputs import PAGE
 from eml.json_files import MOST_BYTES_OF_LISTS, read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, find_checkpoint
-from eml.reports.run_logs import STEPS, TIMINGS, find_questions, read_lines, read_validations
+from eml.reports.run_logs import STEPS, TIMINGS, find_questions, read_lines, read_validations, read_whole
 from eml.retrieval.metrics import all_metrics
 from eml.training.config import RunConfig
 from eml.training.moved_run import CONFIG_NAME, load_run_config
@@ -25,12 +25,18 @@ class ValidationSet:
         question: What it measures; empty if the run does not say.
         metrics: Key of a metric in the log → its name in tables.
         lines: The values by epoch.
+        whole: Epoch → values on all images of the set, where a part was measured after each epoch.
     """
 
     name: str
     question: str
     metrics: dict[str, str]
     lines: list[dict[str, Any]]
+    whole: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def figures(self, epoch: int | None) -> list[dict[str, Any]]:
+        """Return the values of an epoch as a list of one, on all images of the set where they were measured."""
+        return [line | self.whole.get(line["epoch"], {}) for line in self.lines if line["epoch"] == epoch]
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,7 @@ def _seconds(file: Path) -> dict[str, float]:
 
 
 def _validation_sets(folder: Path) -> list[ValidationSet]:
-    lines, questions = read_validations(folder), find_questions(folder)
+    lines, questions, whole = read_validations(folder), find_questions(folder), read_whole(folder)
     names = {key: text for metric in all_metrics() for key, text in metric.shown().items()}
     sets: dict[str, dict[str, str]] = {}
     for key in dict.fromkeys(key for line in lines for key in line):
@@ -176,7 +182,13 @@ def _validation_sets(folder: Path) -> list[ValidationSet]:
         if metric in names:
             sets.setdefault(name, {})[key] = names[metric]
     return [
-        ValidationSet(name, questions.get(name, ""), metrics, [line for line in lines if metrics.keys() & line.keys()])
+        ValidationSet(
+            name,
+            questions.get(name, ""),
+            metrics,
+            [line for line in lines if metrics.keys() & line.keys()],
+            {epoch: line for epoch, line in whole.items() if metrics.keys() & line.keys()},
+        )
         for name, metrics in sets.items()
     ]
 
