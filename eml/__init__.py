@@ -23,6 +23,7 @@ _PLACES = {
     "evaluate": "eml.commands.evaluate",
     "calibrate": "eml.commands.calibrate",
     "compress": "eml.commands.compress",
+    "ensemble": "eml.commands.ensemble",
     "embed": "eml.commands.embed",
     "suspects": "eml.commands.suspects",
     "build_index": "eml.commands.index_build",

@@ -12,6 +12,7 @@ from eml.commands.compress import CompressConfig, CompressResult
 from eml.commands.demo import DemoConfig, DemoResult
 from eml.commands.doctor import DoctorConfig, DoctorResult
 from eml.commands.embed import EmbedConfig, EmbedResult
+from eml.commands.ensemble import EnsembleConfig, EnsembleResult
 from eml.commands.evaluate import EvaluateConfig, EvaluateResult
 from eml.commands.filter import FilterConfig, FilterResult
 from eml.commands.index_add import AddToIndexConfig, AddToIndexResult
@@ -63,6 +64,7 @@ __all__ = [
     "demo",
     "doctor",
     "embed",
+    "ensemble",
     "evaluate",
     "export_index",
     "fill_cache",
@@ -490,6 +492,34 @@ def compress(
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> CompressResult: ...
+@overload
+def ensemble(
+    config: EnsembleConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> EnsembleResult: ...
+@overload
+def ensemble(
+    checkpoints: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path,
+    by: Literal["embeddings", "weights", "greedy"] = ...,
+    data: str | Path | None = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> EnsembleResult: ...
 @overload
 def embed(config: EmbedConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> EmbedResult: ...
 @overload

@@ -73,6 +73,7 @@ TESTED_THROUGH = {
     "evaluation/checkpoint_label": "training/test_data",
     "evaluation/class_changes": "reports/test_evaluation",
     "evaluation/compress": "commands/test_compress",
+    "evaluation/ensemble": "commands/test_ensemble",
     "evaluation/evaluate": "evaluation/test_comparison",
     "evaluation/gallery_calibration": "cli/test_calibrate",
     "evaluation/leaderboard": "evaluation/test_runs",

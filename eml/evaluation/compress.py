@@ -29,6 +29,7 @@ from eml.inference.embed import Batching, embed_table
 from eml.inference.load import TIMM, load
 from eml.inference.model import Model
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
+from eml.models.pointers import find_checkpoint
 from eml.progress import Progress, Report, no_progress
 
 SMALLEST_CHOICE = "smallest"
@@ -155,6 +156,7 @@ def _check(options: CompressOptions) -> None:
     if options.checkpoint.startswith(TIMM):
         text = f"{options.checkpoint}: has no checkpoint folder to compress; give a run or a checkpoint folder"
         raise ConfigError(text, code="no-checkpoint", parameter="checkpoint")
+    find_checkpoint(Path(options.checkpoint))  # which names a cross-validation as what it is
     if (options.keep is None) != (options.out is None):
         missing = "out" if options.out is None else "keep"
         meaning = "the folder of the new checkpoint" if missing == "out" else "the way to keep in it, or smallest"
@@ -213,4 +215,5 @@ def _write(model: Model, kept: MeasuredChoice, table: str, out: Path) -> None:
         unknown_label=stored.config.unknown_label,
         compression=kept.choice.compression,
         inference=stored.config.inference,
+        members=stored.config.members,
     )

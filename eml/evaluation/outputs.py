@@ -12,7 +12,7 @@ from eml.files import refuse_file_name, unwritable
 from eml.inference.embeddings_file import is_embeddings_file, is_written
 from eml.inference.load import TIMM
 from eml.json_files import MOST_BYTES_OF_LISTS, is_json_with, read_json
-from eml.models.pointers import find_checkpoint, is_run_folder
+from eml.models.pointers import find_checkpoint, fold_runs, is_run_folder
 
 METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"
 TABLES = (".csv", ".parquet", ".npz", ".npy")  # suffixes that are left out of a folder's name
@@ -60,6 +60,8 @@ def evaluations_folder(checkpoint: str, out: Path | None) -> Path:
     if _has_no_run(checkpoint):
         problem = f"{checkpoint} has no run folder to write into; give a folder as `out`"
         raise ConfigError(problem, code="missing-key", parameter="out")
+    if fold_runs(Path(checkpoint)):
+        return Path(os.path.normpath(Path(checkpoint) / "evaluations"))
     for folder in (Path(checkpoint), *find_checkpoint(Path(checkpoint)).parents[:2]):
         if is_run_folder(folder):
             return Path(os.path.normpath(folder / "evaluations"))

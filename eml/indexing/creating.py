@@ -9,7 +9,7 @@ from eml.errors import OutputError
 from eml.files import unwritable, whole_folder
 from eml.indexing.calibrating import calibrate_store
 from eml.indexing.database import NAME
-from eml.indexing.model_record import put_inside, record_model
+from eml.indexing.model_record import has_no_place, put_inside, record_model
 from eml.indexing.store import IndexStore
 from eml.progress import Report
 
@@ -72,7 +72,7 @@ def create_index(
             added = store.add(new.embeddings, new.rows, duplicates=duplicates)
             calibrate_store(store, model, report)
         record_model(temporary, model, weights=weights, image_size=image_size, index=folder)
-        if with_model:
+        if with_model or has_no_place(model):
             put_inside(temporary, model)
     return added
 

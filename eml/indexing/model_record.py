@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from eml.config import Strict
 from eml.errors import CheckpointError, EmlError
 from eml.files import moved_along, whole_folder, write_json
+from eml.inference.ensemble import save_model
 from eml.inference.load import TIMM, load
 from eml.inference.model import Model
 from eml.json_files import read_json
-from eml.models.checkpoint import save_checkpoint
-from eml.models.config import EmbeddingPrecision, ModelConfig, Tta
+from eml.models.config import EmbeddingPrecision, Tta
+from eml.models.ensemble import members_of
 from eml.models.fingerprint import Fingerprint
+from eml.models.pointers import fold_runs
 
 NAME = "model.json"
 INSIDE = "model"
@@ -63,9 +65,10 @@ def record_model(
         image_size: That timm:NAME was loaded with.
     """
     is_timm = model.source.startswith(TIMM)
+    place = Path(model.source) if model.folder is None and fold_runs(Path(model.source)) else model.folder
     record = ModelRecord(
         source=model.source,
-        folder=None if model.folder is None else str(model.folder.absolute()),
+        folder=None if place is None else str(place.absolute()),
         index=str((index or folder).absolute()),
         weights=str(Path(weights).absolute()) if is_timm and weights not in ("pretrained", "none") else weights,
         image_size=image_size,
@@ -76,11 +79,15 @@ def record_model(
     return record
 
 
+def has_no_place(model: Model) -> bool:
+    """Return whether the model has to be put inside an index: several that were loaded together have no one name."""
+    return model.folder is None and bool(members_of(model.embedder)) and not fold_runs(Path(model.source))
+
+
 def put_inside(index: Path, model: Model) -> None:
     """Put a checkpoint of the model into the index's folder, so that the folder is all that is needed."""
     if model.folder is None:
-        config = ModelConfig.model_validate(model.embedder.architecture)
-        save_checkpoint(index / INSIDE, model.embedder, config, model.preprocess, [], {}, trained_on=model.trained_on)
+        save_model(index / INSIDE, model)
         return
     with whole_folder(index / INSIDE) as temporary:
         for file in sorted(model.folder.iterdir()):

@@ -1,6 +1,7 @@
 """Loading a model by name: a run, a checkpoint or `timm:NAME`."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -8,12 +9,14 @@ import torch
 
 from eml.config.text import shown
 from eml.errors import ConfigError, EmlError, Problem
+from eml.inference.ensemble import join_models, joined_name
 from eml.inference.model import Model
 from eml.models.checkpoint import load_checkpoint
 from eml.models.config import EmbeddingPrecision, ModelConfig, Tta
 from eml.models.device import find_device
 from eml.models.embedder import build_embedder, check_backbone, default_preprocess
 from eml.models.necks.identity import Identity
+from eml.models.pointers import fold_runs
 from eml.models.trained_on import NOTHING_BY_EML
 
 TIMM = "timm:"
@@ -24,7 +27,7 @@ TimmWeights = Literal["pretrained", "none"] | str | os.PathLike[str]
 
 
 def load(
-    checkpoint: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     weights: TimmWeights = "pretrained",
     image_size: int | None = None,
@@ -36,7 +39,8 @@ def load(
 
     Args:
         checkpoint: A run folder (its best checkpoint is loaded), a checkpoint folder, or timm:NAME for a timm model
-            whose pooled features are the embeddings.
+            whose pooled features are the embeddings. Several of them, or the folder of a cross-validation, which stands
+            for the runs of its folds, become one model: embeddings beside each other, equally weighted.
         weights: For timm:NAME: pretrained, none (random), or a weights file. A checkpoint has its own.
         image_size: For timm:NAME: side of the square that images are resized to (pixels); the model's own by default.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -49,6 +53,8 @@ def load(
         CheckpointError: The checkpoint or the weights cannot be read or do not fit.
         ConfigError: timm has no such model, the device does not exist, or an argument does not apply.
     """
+    if not isinstance(checkpoint, str | os.PathLike) or fold_runs(Path(checkpoint)):
+        return _load_together(checkpoint, weights, image_size, device, precision, tta)
     name = os.fspath(checkpoint)
     _check_choice("precision", precision, get_args(EmbeddingPrecision))
     if tta is not None:
@@ -63,7 +69,7 @@ def load(
             parameter="image_size" if image_size is not None else "weights",
         )
     stored = load_checkpoint(Path(name))
-    backbone = stored.config.model.backbone
+    backbone = joined_name([model.backbone for model in stored.config.networks])
     place = _device(device, precision)
     return Model(
         stored.embedder,
@@ -75,6 +81,26 @@ def load(
         compression=stored.compression,
         precision=precision,
         tta=tta or stored.config.own_tta,
+    )
+
+
+def _load_together(
+    checkpoints: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    weights: TimmWeights,
+    image_size: int | None,
+    device: str,
+    precision: EmbeddingPrecision,
+    tta: Tta | None,
+) -> Model:
+    """Load several models, or the folds of a cross-validation, as one."""
+    source, names = "", checkpoints
+    if isinstance(checkpoints, str | os.PathLike):
+        source, names = os.fspath(checkpoints), fold_runs(Path(checkpoints))
+    assert not isinstance(names, str | os.PathLike), "a single name stands for its folds"
+    own: dict[str, Any] = {"weights": weights, "image_size": image_size}
+    ways: dict[str, Any] = {"device": device, "precision": precision, "tta": tta}
+    return join_models(
+        [load(name, **ways, **own if os.fspath(name).startswith(TIMM) else {}) for name in names], source
     )
 
 

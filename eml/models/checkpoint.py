@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eml.config import Strict
 from eml.dataset.sidecar import unknown_label_in
-from eml.errors import CheckpointError
+from eml.errors import CheckpointError, ConfigError
 from eml.files import whole_folder, write_json
 from eml.images.preprocess import Preprocess
 from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
@@ -21,7 +21,8 @@ from eml.models.adapters import plain_weights
 from eml.models.compression import Compression, CompressionFacts, read_compression
 from eml.models.config import Inference, ModelConfig, Tta
 from eml.models.embedder import Embedder, build_embedder, without_memory
-from eml.models.pointers import find_checkpoint
+from eml.models.ensemble import MemberFacts, join_networks
+from eml.models.pointers import find_checkpoint, fold_runs
 from eml.models.trained_on import RecordFacts, TrainedOn, check_labels, read_record, record_facts, write_record
 from eml.models.weights import at_own_size, refuse_not_finite
 
@@ -31,6 +32,8 @@ COMPRESSED_FORMAT = 3
 """Checkpoints with a compression have it, so that an eml that does not know compression refuses them."""
 INFERENCE_FORMAT = 4
 """Checkpoints that say how they embed have it, so that an eml that would embed otherwise refuses them."""
+ENSEMBLE_FORMAT = 5
+"""Checkpoints of several networks have it."""
 
 
 class CheckpointConfig(Strict):
@@ -41,6 +44,7 @@ class CheckpointConfig(Strict):
             unknown.
         compression: What is done to the embeddings after the network; None: nothing.
         inference: How it embeds unless it is told otherwise; None: an image alone, at the size of training.
+        members: The networks of an ensemble, whose embeddings stand beside each other; `model` is that of the first.
     """
 
     format: int = FORMAT
@@ -54,6 +58,12 @@ class CheckpointConfig(Strict):
     """The label of images of unknown identity, which it was not trained on."""
     compression: CompressionFacts | None = None
     inference: Inference | None = None
+    members: tuple[MemberFacts, ...] = ()
+
+    @property
+    def networks(self) -> list[ModelConfig]:
+        """What each of its networks is built from."""
+        return [member.model for member in self.members] or [self.model]
 
     @property
     def own_tta(self) -> Tta:
@@ -101,6 +111,7 @@ def save_checkpoint(
     unknown_label: str | None = None,
     compression: Compression | None = None,
     inference: Inference | None = None,
+    members: Sequence[MemberFacts] = (),
 ) -> None:
     """Write a checkpoint folder, whole or not at all. Adapters are merged into the weights.
 
@@ -116,10 +127,11 @@ def save_checkpoint(
         unknown_label: The label of images of unknown identity, which it was not trained on.
         compression: What is done to the embeddings after the network.
         inference: How it embeds unless it is told otherwise; None, and what is usual: an image alone, at its size.
+        members: The networks of an ensemble.
     """
     inference = None if inference == Inference() else inference
     config = CheckpointConfig(
-        format=_format_of(compression, inference),
+        format=_format_of(compression, inference, members),
         eml_version=version("easy-metric-learning"),
         model=model.model_copy(update={"weights": "none"}),  # the folder holds the weights
         preprocess=preprocess,
@@ -128,11 +140,11 @@ def save_checkpoint(
         unknown_label=unknown_label,
         compression=None if compression is None else compression.facts,
         inference=inference,
+        members=tuple(_without_weights(member) for member in members),
     )
-    optional = {"compression": compression, "inference": inference}
-    without = {
-        name for name, value in optional.items() if value is None
-    }  # an eml that knows no such key reads the rest
+    optional = {"compression": compression, "inference": inference, "members": members or None}
+    # An eml that knows no such key reads the rest.
+    without = {name for name, value in optional.items() if value is None}
     with whole_folder(folder) as temporary:
         tensors = plain_weights(embedder, embedder.state_dict() if weights is None else weights)
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -146,8 +158,14 @@ def save_checkpoint(
         write_json(temporary / "metrics.json", metrics)
 
 
-def _format_of(compression: Compression | None, inference: Inference | None) -> int:
+def _without_weights(member: MemberFacts) -> MemberFacts:
+    return member.model_copy(update={"model": member.model.model_copy(update={"weights": "none"})})
+
+
+def _format_of(compression: Compression | None, inference: Inference | None, members: Sequence[MemberFacts]) -> int:
     """Return the lowest format by which all who can read a checkpoint embed as it says."""
+    if members:
+        return ENSEMBLE_FORMAT
     if inference is not None:
         return INFERENCE_FORMAT
     return FORMAT if compression is None else COMPRESSED_FORMAT
@@ -193,21 +211,36 @@ def read_checkpoint_config(path: Path) -> CheckpointConfig:
 
 def _refuse_small(file: Path, config: CheckpointConfig) -> None:
     """Raise a CheckpointError for a file that cannot hold a network, before memory is taken for that."""
-    network = without_memory(config.model.backbone, config.preprocess.size)
-    weights = 0 if network is None else sum(weight.numel() for weight in network.parameters())
+    networks = [without_memory(model.backbone, config.preprocess.size) for model in config.networks]
+    weights = sum(weight.numel() for network in networks if network is not None for weight in network.parameters())
     if (size := file.stat().st_size) < weights:
-        text = f"{file}: damaged or of another architecture: {config.model.backbone} has {weights:,} weights, and the "
+        names = " + ".join(model.backbone for model in config.networks)
+        text = f"{file}: damaged or of another architecture: {names} has {weights:,} weights, and the "
         raise CheckpointError(f"{text}file {size:,} bytes", code="damaged-file")
 
 
 def _build(config: CheckpointConfig, file: Path) -> Embedder:
     """Return the network of a config, without its weights."""
-    model = config.model.model_copy(update={"weights": "none"})  # no file or hub elsewhere: the folder holds them all
-    embedder = build_embedder(model, config.own_preprocess.size)
+    without = {"weights": "none"}  # no file or hub elsewhere: the folder holds them all
+    size = config.own_preprocess.size
+    networks = [build_embedder(model.model_copy(update=without), size) for model in config.networks]
+    embedder = _joined(networks, config, file) if config.members else networks[0]
     if embedder.size != config.embedding_size:
         problem = f"{file}: embedding_size is {config.embedding_size:,}, and the network in it has {embedder.size:,}"
         raise CheckpointError(problem, code="damaged-file")
     return embedder
+
+
+def _joined(networks: Sequence[Embedder], config: CheckpointConfig, file: Path) -> Embedder:
+    """Return the network of an ensemble."""
+    sizes = [member.embedding_size for member in config.members]
+    if [network.size for network in networks] != sizes:
+        text = f"{file}: the embedding_size of a member is not that of its network"
+        raise CheckpointError(text, code="damaged-file")
+    try:
+        return join_networks(networks, config.members)
+    except ConfigError as error:
+        raise CheckpointError(f"{file}: members: {error.problems[0]}", code="damaged-file") from error
 
 
 def read_trained_on(path: Path) -> TrainedOn:
@@ -227,12 +260,13 @@ def recorded_unknown_label(path: Path) -> str | None:
     Raises:
         CheckpointError: There is no checkpoint, or its config.json cannot be read.
     """
-    return unknown_label_in(_read_json(find_checkpoint(path) / "config.json"))
+    runs = fold_runs(path)  # of one table
+    return unknown_label_in(_read_json(find_checkpoint(runs[0] if runs else path) / "config.json"))
 
 
 def _read_config(file: Path) -> CheckpointConfig:
     data = _read_json(file)
-    if isinstance(data, dict) and isinstance(data.get("format"), int | float) and data["format"] > INFERENCE_FORMAT:
+    if isinstance(data, dict) and isinstance(data.get("format"), int | float) and data["format"] > ENSEMBLE_FORMAT:
         raise CheckpointError(
             f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
         )

@@ -1,5 +1,6 @@
 """A run folder as others recognise it, and the small files `best` and `last`, which name one of its checkpoints."""
 
+import shlex
 from pathlib import Path
 
 from eml.config.text import listed, shown
@@ -8,12 +9,21 @@ from eml.files import NO_PATH, is_path, refuse_pipe, restore_folders, write_text
 
 RUN_FILE = "run.json"
 POINTERS = ("best", "last")
+FOLDS_FILE = "folds.json"
 _LONGEST = 1024  # bytes of a pointer that are read
 
 
 def is_run_folder(folder: Path) -> bool:
     """Return whether the folder is that of a training run, finished or not."""
     return (folder / RUN_FILE).is_file()
+
+
+def fold_runs(folder: Path) -> list[Path]:
+    """Return the runs of a cross-validation, in the order of their folds; none of any other folder."""
+    if not is_path(str(folder)) or not (folder / FOLDS_FILE).is_file():
+        return []
+    runs = [run for run in folder.glob("fold-*") if run.name.removeprefix("fold-").isdigit() and is_run_folder(run)]
+    return sorted(runs, key=lambda run: int(run.name.removeprefix("fold-")))
 
 
 def point(pointer: Path, target: Path) -> None:
@@ -39,6 +49,10 @@ def find_checkpoint(path: Path) -> Path:
         for name in POINTERS:
             if (folder / name).is_file():
                 return _follow(folder / name)
+    if runs := fold_runs(path):
+        text = f"{path} is a cross-validation, several networks: name one of its runs, such as {runs[0]}, or make one "
+        command = shlex.join(["eml", "ensemble", str(path), "--out", f"{path}_ensemble"])
+        raise CheckpointError(f"{text}checkpoint of them: {command}", code="no-checkpoint")
     problem = "does not exist" if not path.exists() else "is neither a checkpoint nor a run folder with one"
     raise CheckpointError(
         f"{path} {problem}: expected a folder with config.json and model.safetensors", code="no-checkpoint"

@@ -26,10 +26,14 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path) -> No
     """
     folder = find_checkpoint(source)
     try:
-        stored_backbone = read_json(folder / "config.json", dict[str, Any])["model"]["backbone"]
+        config = read_json(folder / "config.json", dict[str, Any])
+        stored_backbone, members = config["model"]["backbone"], config.get("members") or ()
         tensors = load_file(folder / "model.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise _error(f"{folder}: damaged: {error}", "damaged-file") from error
+    if members:
+        problem = f"{folder} is an ensemble of {len(members)} networks, and training starts from one"
+        raise _error(problem, "weights-do-not-fit")
     if stored_backbone != backbone:
         problem = f"{folder} has backbone {stored_backbone}, the config has {backbone}"
         raise _error(problem, "weights-do-not-fit")

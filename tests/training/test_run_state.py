@@ -141,10 +141,11 @@ def test_a_full_disk_stops_the_run_with_a_message_and_leaves_the_last_state_whol
     fit(config, table, resume=True)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_with_dropout(
-    config: RunConfig, table: Table, tmp_path: Path
+@pytest.mark.parametrize("neck", [{"type": "linear", "size": 16, "dropout": 0.5}, {"type": "projection"}])
+def test_a_resumed_run_equals_an_uninterrupted_one_with_dropout_and_from_an_identity(
+    neck: dict[str, object], config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
-    model = {**config.model.model_dump(), "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
+    model = {**config.model.model_dump(), "neck": neck}
     fit(changed(config, model=model), table)
     other = changed(config, model=model, output=tmp_path / "stopped")
     stop_at(other, table, 3)

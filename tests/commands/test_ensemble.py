@@ -1,0 +1,74 @@
+"""`eml ensemble`: one folder of several models that the other commands take."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import eml
+from eml.errors import ConfigError, OutputError
+from eml.models.checkpoint import load_checkpoint, save_checkpoint
+
+
+def shaken(run: Path, folder: Path, seed: int) -> Path:
+    """Write the run's checkpoint with weights that are moved a little."""
+    stored = load_checkpoint(run)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for weight in stored.embedder.parameters():
+            weight += 0.3 * weight.std(correction=0) * torch.randn_like(weight)
+    config = stored.config
+    save_checkpoint(folder, stored.embedder, config.model, config.preprocess, stored.labels, {})
+    return folder
+
+
+def test_an_ensemble_is_one_checkpoint_that_other_commands_take(
+    pipeline: Path, tmp_path: Path, printed_json: Callable[..., dict[str, Any]]
+) -> None:
+    test, out = pipeline / "dataset_test.csv", tmp_path / "one"
+    second = shaken(pipeline / "run", tmp_path / "second", 1)
+    printed = printed_json("ensemble", pipeline / "run", second, "--out", out, "--data", test)
+    single = eml.load(pipeline / "run").size
+    assert (printed["size"], printed["by"]) == (2 * single, "embeddings")
+    assert printed["members"] == [str(pipeline / "run"), str(second)]
+    evaluated = eml.evaluate(out, data=test, out=tmp_path / "again", report=False)
+    assert evaluated.results[0].metrics["map_at_r"] == pytest.approx(printed["map_at_r"])
+    eml.calibrate(out, data=pipeline / "folds.csv", pair_far=0.3, strict=False)
+    assert eml.load(out).calibration is not None
+    eml.compress(out, data=test, fit=pipeline / "folds.csv", sizes=4, keep="pca-4-int8", out=tmp_path / "small")
+    assert eml.load(tmp_path / "small").size == 4
+    together = eml.load([pipeline / "run", second])
+    eml.Index.build(tmp_path / "index", together, pipeline).close()
+    with eml.Index.open(tmp_path / "index") as index:  # which has the model inside, since the two have no one name
+        assert index.model.fingerprint.digest == eml.load(out).fingerprint.digest
+
+
+def test_a_greedy_soup_takes_only_members_that_help(
+    pipeline: Path, tmp_path: Path, printed_json: Callable[..., dict[str, Any]]
+) -> None:
+    test = pipeline / "dataset_test.csv"
+    members = [pipeline / "run", *(shaken(pipeline / "run", tmp_path / str(seed), seed) for seed in (1, 2))]
+    printed = printed_json("ensemble", *members, "--by", "greedy", "--data", test, "--out", tmp_path / "soup")
+    tried = printed["tried"]
+    assert [member["alone"] for member in tried] == sorted((member["alone"] for member in tried), reverse=True)
+    best = tried[0]["alone"]
+    for member in tried[1:]:
+        assert member["is_member"] == (member["together"] > best)
+        best = max(best, member["together"])
+    assert printed["map_at_r"] == best
+    assert printed["members"] == [member["name"] for member in tried if member["is_member"]]
+    assert eml.load(tmp_path / "soup").size == eml.load(pipeline / "run").size
+
+
+def test_what_cannot_become_one_is_an_error_before_anything_is_written(pipeline: Path, tmp_path: Path) -> None:
+    run, out = pipeline / "run", tmp_path / "out"
+    with pytest.raises(ConfigError, match="a greedy soup is chosen by its MAP@R"):
+        eml.ensemble([run, run], out=out, by="greedy")
+    with pytest.raises(ConfigError, match="give two or more"):
+        eml.ensemble(run, out=out)
+    assert not out.exists()
+    out.mkdir()
+    with pytest.raises(OutputError, match="exists and is no checkpoint"):
+        eml.ensemble([run, run], out=out, overwrite=True)
