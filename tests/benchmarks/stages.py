@@ -106,7 +106,7 @@ def trains(run: Run, labels: "pd.Series[str]") -> "pd.Series[bool]":
     return labels.isin(np.random.default_rng(run.seed).choice(sorted(set(labels[train])), FEW, replace=False))
 
 
-def features_of(dataset: str, options: argparse.Namespace) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def features_of(dataset: str, options: argparse.Namespace) -> Any:
     """Return (N, F) features of all images of a set by the untouched network, kept in --work."""
     import eml
     from eml.dataset.table import Table
@@ -117,8 +117,7 @@ def features_of(dataset: str, options: argparse.Namespace) -> "np.ndarray[Any, n
         frame = scanned(dataset, options)
         model = eml.load(f"timm:{BACKBONE}", weights=str(options.weights), image_size=SETS[dataset])
         np.save(path, embed_table(model, Table(frame, root_of(options.data, dataset)), frame).numpy())
-    features: np.ndarray[Any, np.dtype[np.float64]] = np.load(path).astype(np.float64)
-    return features
+    return np.load(path)
 
 
 # -- one run -----------------------------------------------------------------------------------------------------------
@@ -221,10 +220,12 @@ def untrained(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     test, train = is_unseen(run.base, labels).to_numpy(), trains(run, labels).to_numpy()
     embeddings = features[test]
     if run.recipe == "closed":
+        import torch
         from eml.retrieval.within_class import fit_within_class
 
         codes = np.unique(labels[train], return_inverse=True)[1].astype(np.int64)
-        embeddings = fit_within_class(features[train], codes, shrinkage=SHRINKAGE).transform(embeddings)
+        projection = fit_within_class(torch.from_numpy(features[train]), codes, shrinkage=SHRINKAGE)
+        embeddings = projection.transform(torch.from_numpy(embeddings)).numpy()
     return measured(embeddings, labels[test].reset_index(drop=True))
 
 
