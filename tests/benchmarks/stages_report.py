@@ -117,20 +117,26 @@ def verdicts(results: Results) -> None:
 
 
 def validation(results: Results) -> None:
-    """Print the share of validation in the time of a run."""
-    print("\n| set | validation before | now |\n|---|---|---|")
+    """Print the share of validation, and of the stages' embeddings, in the time of a run."""
+    print("\n| set | validation before | validation now | embedding for stages |\n" + "|---" * 4 + "|")
     for dataset in results.sets:
-        cells = []
-        for recipe in ("before", "now"):
-            shares = [validation_share(result) for result in results.of(dataset, recipe)]
-            cells.append(f"{np.mean(shares):.0%}" if shares else "")
+        columns = (("before", "validation"), ("now", "validation"), ("now", "stages"))
+        cells = [mean_share(results.of(dataset, recipe), phase) for recipe, phase in columns]
         print(f"| {dataset} | {' | '.join(cells)} |")
 
 
-def validation_share(result: Result) -> float:
-    """Return the share of all validations in a run's time."""
-    seconds = sum(value for phase, value in result["phases"].items() if "validation" in phase)
-    return float(seconds / max(result["wall_seconds"], sum(result["phases"].values())))
+def mean_share(results: Sequence[Result], phase: str) -> str:
+    """Return the mean share of a phase in the time of runs."""
+    shares = [result["phases"].get(phase, 0.0) / sum(result["phases"].values()) for result in results]
+    return f"{np.mean(shares):.0%}" if shares else ""
+
+
+def shipped(results: Results) -> None:
+    """Print what each run gives, and what its last stages were."""
+    print("\n| run | epoch | what it gives |\n|---|---|---|")
+    for result in results.all:
+        if result["recipe"] == "now" and (facts := result.get("stages")):
+            print(f"| {result['dataset']}, seed {result['seed']} | {result['best_epoch']} | {facts.get('shipped')} |")
 
 
 def few(results: Results) -> None:
@@ -180,5 +186,5 @@ def lengths(results: Results) -> None:
 def report(folder: Path) -> None:
     """Print all tables."""
     results = Results(folder)
-    for part in (gains, verdicts, validation, few, lengths):
+    for part in (gains, verdicts, validation, shipped, few, lengths):
         part(results)
