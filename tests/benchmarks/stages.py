@@ -233,6 +233,7 @@ def untrained(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     embeddings = features[test]
     if run.recipe == "closed":
         import torch
+
         from eml.retrieval.within_class import fit_within_class
 
         codes = np.unique(labels[train], return_inverse=True)[1].astype(np.int64)
