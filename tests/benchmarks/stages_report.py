@@ -93,6 +93,21 @@ def gains(results: Results) -> None:
         )
 
 
+def closed_form(results: Results) -> None:
+    """Print what the closed form alone brings, from all training classes and from eight."""
+    print("\n| set | untouched | closed form | difference | R@1 | from eight classes, differences by seed |")
+    print("|" + "---|" * 6)
+    for dataset in results.sets:
+        untouched, closed = (results.of(dataset, recipe) for recipe in ("untouched", "closed"))
+        if not (untouched and closed):
+            continue
+        eight = [shown(change(untouched, [result], "map_at_r")) for result in results.of(f"{dataset}-{FEW}", "closed")]
+        values = [f"{mean(found, 'map_at_r'):.3f}" for found in (untouched, closed)]
+        recalls = " → ".join(f"{mean(found, 'recall_at_1'):.3f}" for found in (untouched, closed))
+        cells = [dataset, *values, shown(change(untouched, closed, "map_at_r")), recalls, ", ".join(eight)]
+        print("| " + " | ".join(cells) + " |")
+
+
 def verdicts(results: Results) -> None:
     """Print how far the gain that a run states is from that of the unseen classes."""
     print(
@@ -186,5 +201,5 @@ def lengths(results: Results) -> None:
 def report(folder: Path) -> None:
     """Print all tables."""
     results = Results(folder)
-    for part in (gains, verdicts, validation, shipped, few, lengths):
+    for part in (gains, closed_form, verdicts, validation, shipped, few, lengths):
         part(results)
