@@ -106,8 +106,8 @@ class EvaluateConfig(CommandConfig):
     pairs: Annotated[
         PathField | None,
         Field(
-            description="Verification by these pairs (CSV file_name_1, file_name_2, same, perhaps fold; or LFW's "
-            "pairs.txt)."
+            description="Verification by these pairs (CSV file_name_1, file_name_2, same, perhaps fold; template_1, "
+            "template_2, same of a column template; or LFW's pairs.txt)."
         ),
     ] = None
     verification: bool = Field(False, description="Verification by all pairs: AUC, EER, TAR@FAR.")

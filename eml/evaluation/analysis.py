@@ -15,10 +15,12 @@ from eml.retrieval.statistics import CONFIDENCE, Interval, as_pair, intervals_of
 from eml.retrieval.verification import (
     all_pairs,
     curve,
+    is_template_pairs,
     measure_acceptance,
     read_pairs,
     verification_metrics,
     verify_listed_pairs,
+    verify_templates,
 )
 
 
@@ -125,6 +127,9 @@ def analyze(
 def _verify(evaluation: Evaluation, options: EvaluationOptions) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Return the rates of the verification and its curve, by the pairs of a file or by all pairs."""
     embeddings, retrieval = evaluation.embeddings, evaluation.retrieval
+    if options.pairs is not None and is_template_pairs(options.pairs):
+        rates, accepted = verify_templates(embeddings, retrieval.frame, options.pairs)
+        return rates, curve(accepted)
     if options.pairs is not None:
         pairs = read_pairs(options.pairs, retrieval.frame["file_name"].tolist(), evaluation.table.root)
         rates, accepted = verify_listed_pairs(embeddings, pairs)

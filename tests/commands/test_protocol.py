@@ -130,7 +130,7 @@ def test_evaluate_measures_by_the_protocol_of_the_table(tmp_path: Path, capsys: 
     assert set(ks) <= set(facts["intervals"])
     assert re.search(r"R@40 +1\.000", shown.out)
     assert f"protocol in_shop, as {tmp_path}/dataset_test.csv says: R@1,10,20,30,40" in shown.err
-    assert "is not the official in_shop: train classes 2 (officially 3,997); " in shown.err
+    assert "is not the official in_shop: test classes 2 (officially 3,985); queries 2 (officially 14,218)" in shown.err
     given = evaluated(tmp_path / "dataset_test.csv", "--recall-at", "3")
     assert [key for key in given["metrics"] if key.startswith("recall_at_")] == ["recall_at_1", "recall_at_3"]
 
@@ -159,3 +159,11 @@ def test_evaluate_verifies_the_pairs_of_the_table_in_their_folds(
     assert f"--pairs {tmp_path}/pairs_test.csv" in capsys.readouterr().err
     assert (facts["verification"]["same_pairs"], facts["verification"]["different_pairs"]) == (2, 2)
     assert 0 <= facts["verification"]["fold_accuracy"] <= 1
+
+
+def test_evaluate_verifies_pairs_of_templates(tmp_path: Path) -> None:
+    LAYOUTS["ijbc"](tmp_path)
+    eml.protocol("ijbc", tmp_path)
+    facts = evaluated(tmp_path / "dataset_test.csv")
+    assert (facts["verification"]["same_pairs"], facts["verification"]["different_pairs"]) == (1, 2)
+    assert facts["images"] == 5

@@ -176,8 +176,32 @@ def ms1m(root: Path) -> Path:
     return root
 
 
+def _ijb(root: Path, name: str) -> Path:
+    """Three templates: 1 and 3 of one person, 2 of another; template 1 has a photograph and two frames of a video."""
+    rows = [("1", "10"), ("1", "11"), ("1", "11"), ("2", "12"), ("3", "13")]
+    points = "10.0 12.0 26.0 12.0 18.0 18.0 12.0 24.0 24.0 24.0"
+    (root / "meta").mkdir()
+    for number in range(1, 6):
+        draw(root / "loose_crop" / f"{number}.jpg", number, (36, 36))
+    named = list(enumerate(rows, 1))
+    (root / "meta" / f"{name}_name_5pts_score.txt").write_text("".join(f"{n}.jpg {points} 0.{n}\n" for n, _ in named))
+    (root / "meta" / f"{name}_face_tid_mid.txt").write_text("".join(f"{n}.jpg {t} {m}\n" for n, (t, m) in named))
+    (root / "meta" / f"{name}_template_pair_label.txt").write_text("1 3 1\n1 2 0\n2 3 0\n")
+    return root
+
+
+def ijbb(root: Path) -> Path:
+    """Return the layout of IJB-B."""
+    return _ijb(root, "ijbb")
+
+
+def ijbc(root: Path) -> Path:
+    """Return the layout of IJB-C."""
+    return _ijb(root, "ijbc")
+
+
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
     layout.__name__: layout
-    for layout in (cub200, cars196, sop, in_shop, inaturalist2018, veri776, market1501, lfw, ms1m)
+    for layout in (cub200, cars196, sop, in_shop, inaturalist2018, veri776, market1501, lfw, ms1m, ijbb, ijbc)
 }
 """Type of a protocol → the function that draws its layout into an empty folder and returns what a user gives."""

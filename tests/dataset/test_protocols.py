@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eml.dataset.protocols import Protocol, ProtocolTables, Work
 from eml.dataset.protocols._boxes import corner_box, inclusive_box
+from eml.dataset.protocols._ijb import POINTS, similarity_to_points
 from eml.errors import DataError, OutputError
 from tests.dataset import protocol_layouts
 from tests.dataset.protocol_layouts import LAYOUTS
@@ -52,8 +54,11 @@ def test_the_tables_name_images_that_are_there_and_no_class_is_on_both_sides(nam
     for test in tables.tests:
         trained = set() if tables.train is None else set(tables.train["label"])
         assert not trained & set(test.frame["label"])
-        if test.pairs is not None:
-            assert set(test.pairs["file_name_1"]) | set(test.pairs["file_name_2"]) <= set(test.frame["file_name"])
+        if test.pairs is not None and "template_1" in test.pairs:
+            named = {*test.pairs["template_1"].astype(str), *test.pairs["template_2"].astype(str)}
+            assert named <= set(test.frame["template"])
+        elif test.pairs is not None:
+            assert {*test.pairs["file_name_1"], *test.pairs["file_name_2"]} <= set(test.frame["file_name"])
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -306,3 +311,62 @@ def test_a_verification_set_of_another_form_is_told(content: Any, message: str, 
     (tmp_path / "lfw.bin").write_bytes(b"\x80\x02broken")
     with pytest.raises(DataError, match="is not a pickle"):
         read("ms1m", tmp_path)
+
+
+def test_ijb_has_templates_of_media_and_pairs_of_templates(tmp_path: Path) -> None:
+    tables = read("ijbc", LAYOUTS["ijbc"](tmp_path))
+    assert tables.train is None
+    (test,) = tables.tests
+    assert test.frame["template"].tolist() == ["1", "1", "1", "2", "3"]
+    assert test.frame["media"].tolist() == ["10", "11", "11", "12", "13"]
+    assert test.frame["weight"].tolist() == ["0.1", "0.2", "0.3", "0.4", "0.5"]
+    assert test.frame["label"].nunique() == 2
+    assert test.pairs is not None
+    assert test.pairs.to_numpy().tolist() == [[1, 3, 1], [1, 2, 0], [2, 3, 0]]
+    counts = {"test images": 5, "test templates": 3, "test same pairs": 1, "test different pairs": 2}
+    assert counts.items() <= tables.counts().items()
+    for name in test.frame["file_name"]:
+        with Image.open(tables.root / name) as face:
+            assert face.size == (112, 112)
+
+
+def test_faces_are_turned_scaled_and_shifted_onto_the_points() -> None:
+    angle = 0.4
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    face = 1.7 * POINTS @ turn.T + [30, -12]
+    matrix = similarity_to_points(face)
+    np.testing.assert_allclose(POINTS @ matrix[:, :2].T + matrix[:, 2], face, atol=1e-9)
+    mirrored = face * [-1, 1]  # a face is never mirrored
+    assert np.linalg.det(similarity_to_points(mirrored)[:, :2]) > 0
+
+
+def test_an_aligned_face_has_its_pixels_at_the_points(tmp_path: Path) -> None:
+    pixels = np.zeros((112, 112), np.uint8)
+    for x, y in POINTS.round().astype(int):
+        pixels[y - 2 : y + 3, x - 2 : x + 3] = 255
+    turned = Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC)
+    LAYOUTS["ijbb"](tmp_path)
+    turned.save(tmp_path / "loose_crop" / "1.jpg", quality=100)
+    words = " ".join(f"{2 * value + 0.5:.3f}" for value in POINTS.round().ravel())  # the same places, twice as large
+    source = tmp_path / "meta" / "ijbb_name_5pts_score.txt"
+    source.write_text(f"1.jpg {words} 0.9\n" + "".join(source.read_text().splitlines(keepends=True)[1:]))
+    tables = read("ijbb", tmp_path)
+    with Image.open(tables.root / "1.jpg") as image:
+        face = np.asarray(image.convert("L")).astype(int)
+    assert np.abs(face - pixels).mean() < 4
+    assert np.abs(np.roll(face, 1, 1) - pixels).mean() > 1.2 * np.abs(face - pixels).mean()
+
+
+def test_broken_lists_of_ijb_are_told(tmp_path: Path) -> None:
+    LAYOUTS["ijbb"](tmp_path)
+    pairs = tmp_path / "meta" / "ijbb_template_pair_label.txt"
+    for wrong in ("1 3 7\n", "1 three 1\n", ""):
+        pairs.write_text(wrong)
+        with pytest.raises(
+            DataError, match=r"ijbb_template_pair_label\.txt: must have lines of TEMPLATE TEMPLATE 0 or 1"
+        ):
+            read("ijbb", tmp_path)
+    source = tmp_path / "meta" / "ijbb_name_5pts_score.txt"
+    source.write_text(source.read_text().replace("10.0", "nan", 1))
+    with pytest.raises(DataError, match=r"1\.jpg must have five points and a score, got 'nan"):
+        read("ijbb", tmp_path)

@@ -48,8 +48,10 @@ class ProtocolImages:
     def _joined_test(self, test: TestSet) -> TestSet:
         frame, pairs = self._joined(test.frame), test.pairs
         if pairs is not None:
-            usable = set(frame["file_name"])
-            both = pairs["file_name_1"].isin(usable) & pairs["file_name_2"].isin(usable)
+            kind = "template" if "template_1" in pairs else "file_name"
+            usable = pd.Series(frame[kind].unique()).astype(pairs[f"{kind}_1"].dtype)  # millions of pairs stay numbers
+            first, second = (pairs[f"{kind}_{number}"].isin(usable) for number in (1, 2))
+            both = first & second
             pairs = pairs[both].reset_index(drop=True)
         return replace(test, frame=frame, pairs=pairs)
 

@@ -28,6 +28,10 @@ class ImageFolder:
         except OSError as error:
             raise not_writable(folder, error) from error
 
+    def has(self, name: str) -> bool:
+        """Return whether the file of that name is there."""
+        return (self.folder / name).is_file()
+
     def write(self, name: str, data: bytes) -> str:
         """Write a file, with a suffix by its first bytes, and return its name relative to the folder."""
         suffix = next((suffix for start, suffix in SIGNATURES.items() if data.startswith(start)), ".jpg")
@@ -37,7 +41,9 @@ class ImageFolder:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._folders.add(path.parent)
             if not path.is_file() or path.stat().st_size != len(data):
-                path.write_bytes(data)
+                part = path.with_name(f"{path.name}.part")  # a file of that name is whole
+                part.write_bytes(data)
+                part.replace(path)
         except OSError as error:
             raise not_writable(path, error) from error
         return f"{name}{suffix}"

@@ -21,7 +21,8 @@ class TestSet:
     Attributes:
         name: `test`, or that of one of several sets.
         frame: Columns label, file_name and what else the protocol says: is_query, is_gallery, camera, category, box.
-        pairs: Columns file_name_1, file_name_2, same and perhaps fold; None without a verification.
+        pairs: Columns file_name_1, file_name_2, same and perhaps fold; or template_1, template_2, same, of the column
+            template; None without a verification.
         unknown_label: The label of distractors, which are in the gallery and nobody's positive.
     """
 
@@ -60,6 +61,8 @@ class ProtocolTables:
             frame = test.frame
             known = frame[frame["label"] != test.unknown_label] if test.unknown_label is not None else frame
             counts |= {f"{test.name} classes": known["label"].nunique(), f"{test.name} images": len(frame)}
+            if "template" in frame:
+                counts |= {f"{test.name} templates": frame["template"].nunique()}
             if "is_query" in frame:
                 counts |= {"queries": int(frame["is_query"].sum()), "gallery": int(frame["is_gallery"].sum())}
             if test.pairs is not None:

@@ -11,6 +11,7 @@ from eml.retrieval.verification.open_set import OpenSet, OpenSetAnswers, find_an
 from eml.retrieval.verification.pair_counts import AcceptedPairs, all_pairs, count_pairs
 from eml.retrieval.verification.pair_rates import TAR, curve, shown, verification_metrics, verify_listed_pairs
 from eml.retrieval.verification.pairs import Pairs, read_pairs
+from eml.retrieval.verification.templates import is_template_pairs, verify_templates
 
 __all__ = [
     "BINS",
@@ -29,10 +30,12 @@ __all__ = [
     "count_pairs",
     "curve",
     "find_answers",
+    "is_template_pairs",
     "measure_acceptance",
     "read_pairs",
     "refuse_hopeless",
     "shown",
     "verification_metrics",
     "verify_listed_pairs",
+    "verify_templates",
 ]
