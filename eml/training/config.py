@@ -144,6 +144,11 @@ class LearningRates(Strict):
     backbone: float = Field(1e-4, ge=0, description="rate of the backbone; 0 freezes it")
     neck: float = Field(1e-3, ge=0, description="rate of the neck")
     class_weights: float = Field(1e-2, ge=0, description="rate of the class weights, which start at random")
+    candidates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (),
+        description="rates of the backbone to try before the run, a few steps each; it trains with the one that finds "
+        "held-out images best, and with a rate of the neck in the same ratio",
+    )
 
 
 class OptimizerConfig(Strict):

@@ -31,6 +31,7 @@ from eml.training.facts import RunFacts
 from eml.training.nan_check import NotFiniteError
 from eml.training.optimizer import learning_rate_factor, set_learning_rates
 from eml.training.provenance import collect_record, restore_record
+from eml.training.rate_trial import RateTrial, recorded_rate, try_rates, with_rate
 from eml.training.recipe import apply_recipe
 from eml.training.results import TrainingResult
 from eml.training.run_folder import Line, RunFolder, table_facts
@@ -77,8 +78,22 @@ def fit(
     observe = observe if processes.first else lambda event: None
     for line in lines:
         observe(Note(line))
-    run = Run(build_parts(config, table, resume=resume, processes=processes), observe, command)
+    config, trial = _with_rate(config, table, observe, processes, resume=resume)
+    run = Run(build_parts(config, table, resume=resume, processes=processes), observe, command, trial)
     return run.run(resume=resume, overwrite=overwrite, accept_changes=accept_changes)
+
+
+def _with_rate(
+    config: RunConfig, table: Table, observe: Observer, processes: Processes, *, resume: bool
+) -> tuple[RunConfig, RateTrial | None]:
+    """Return the config with the best of its candidate rates, and their trials; on resuming, with the rate of then."""
+    if resume:
+        rate = processes.from_first(lambda: recorded_rate(RunFolder(config.output).facts()))
+        return (config if rate is None else with_rate(config, rate)), None
+    config, trial = try_rates(config, table, Run, processes)
+    if trial is not None:
+        observe(Note(trial.text))
+    return config, trial
 
 
 class Run:
@@ -90,10 +105,17 @@ class Run:
         parts: Everything that the run works with.
         observe: Receives the events of the run.
         command: The command line that trains so, for run.json.
+        trial: By which the learning rate was chosen, for run.json.
     """
 
-    def __init__(self, parts: RunParts, observe: Observer = lambda event: None, command: str | None = None) -> None:
-        self.parts, self.observe, self.command = parts, observe, command
+    def __init__(
+        self,
+        parts: RunParts,
+        observe: Observer = lambda event: None,
+        command: str | None = None,
+        trial: RateTrial | None = None,
+    ) -> None:
+        self.parts, self.observe, self.command, self.trial = parts, observe, command, trial
         self.state = TrainingState()
         self.start = FROM_A_RUN if starting_run(parts.config) else UNTRAINED
         self.folder = RunFolder(parts.config.output)
@@ -152,6 +174,8 @@ class Run:
         facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
         facts["starts_from"] = str(start) if (start := starting_run(parts.config)) else None
         facts["trained_on"] = record_facts(record, ()).model_dump()
+        if self.trial is not None:
+            facts["rate_trial"] = self.trial.to_dict()
         for path in self.folder.create(parts.config, facts, overwrite=overwrite):
             self.note(f"removed {path}, of the run that is replaced")
         write_record(self.folder.path, record, ())

@@ -102,10 +102,11 @@ def _network_settings(classes: int, *, pretrained: bool) -> Recipe:
     return Recipe(
         {
             "model": {"batch_norm": "frozen", "neck": {"type": "bnneck"}},
-            "optimizer": {"lr": {"backbone": rate, "neck": rate}},
+            "optimizer": {"lr": {"backbone": rate, "neck": rate, "candidates": [rate, _rounded(3 * rate)]}},
         },
         {
             "optimizer.lr.backbone": f"backbone rate {rate:g}, gentler below 40 classes",
+            "optimizer.lr.candidates": "candidates: a few steps show which of these rates suits the images",
             "model.batch_norm": "the backbone's BatchNorm frozen: small batches have worse statistics",
             "model.neck": (
                 "neck bnneck: features that lie to one side are centred, else many classes pull them into one point"
@@ -164,6 +165,8 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
     chosen = fit_to_network(chosen, config.model.backbone, config.model.weights)
     if "name" in config.optimizer.model_fields_set:
         del chosen.values["optimizer"]  # its rates are AdamW's
+    elif "backbone" in config.optimizer.lr.model_fields_set:
+        chosen.values["optimizer"]["lr"].pop("candidates", None)
     if "margin" in config.model_fields_set and "norms" in config.margin.inputs:
         chosen.values.setdefault("model", {})["neck"] = {"type": "identity"}
         chosen.reasons["model.neck"] = (
@@ -193,9 +196,15 @@ def _filled(section: BaseModel, values: Mapping[str, Any], prefix: str, shown: d
         elif key not in section.model_fields_set:
             update[key] = value
             parts = value.values() if isinstance(value, Mapping) else [value]
-            shown[prefix + key] = " ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)
+            shown[prefix + key] = " ".join(map(_text, parts))
     fields = {name: getattr(section, name) for name in type(section).model_fields}
     return type(section).model_validate(fields | update)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " or ".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _rounded(rate: float) -> float:
