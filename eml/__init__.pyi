@@ -28,6 +28,7 @@ from eml.commands.kfold import KFoldConfig, KFoldResult
 from eml.commands.margins import MarginsConfig, MarginsResult
 from eml.commands.merge import MergeConfig, MergeResult
 from eml.commands.plot import PlotConfig, PlotResult
+from eml.commands.probe import ProbeConfig, ProbeResult
 from eml.commands.protocol import ProtocolConfig, ProtocolResult
 from eml.commands.report import ReportConfig, ReportOutcome
 from eml.commands.scan import ScanConfig, ScanResult
@@ -78,6 +79,7 @@ __all__ = [
     "margin_loss",
     "merge",
     "plot",
+    "probe",
     "protocol",
     "remove_from_index",
     "report",
@@ -274,6 +276,33 @@ def report(
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> ReportOutcome: ...
+@overload
+def probe(config: ProbeConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> ProbeResult: ...
+@overload
+def probe(
+    dataset: str | Path,
+    *,
+    backbones: str | Path | Sequence[str | Path] = ...,
+    image_size: int | None = ...,
+    most_images: int = ...,
+    random_seed: int = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    class_level: str | int | None = ...,
+    unknown_label: str | None = ...,
+    cache: str | Path | None = ...,
+    out: str | Path | None = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> ProbeResult: ...
 @overload
 def init(config: InitConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> InitResult: ...
 @overload

@@ -36,7 +36,7 @@ from eml.stopping import guarded
 # typer.Typer. Listed in the order of the pipeline.
 COMMANDS = (
     *("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report"),
-    *("init", "cache", "train", "plot", "evaluate", "calibrate", "compress", "ensemble", "suspects", "embed"),
+    *("probe", "init", "cache", "train", "plot", "evaluate", "calibrate", "compress", "ensemble", "suspects", "embed"),
     *("index", "search", "classify", "demo", "margins", "config", "doctor", "version"),
 )
 

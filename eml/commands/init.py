@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from eml.dataset.table import Table
 
 BACKBONE = "mobilenetv2_100"
+AUTO = "auto"
+"""As `backbone`: what eml probe picked."""
 NO_PATHS = ("pretrained", "none")
 """Values of `weights` that name no file or folder."""
 FLIPS = "random flips mirror images left to right: set augment.flip to 0 for text, signs and other one-handed things"
@@ -59,7 +61,9 @@ class InitConfig(CommandConfig):
         None
     )
     backbone: str | None = Field(
-        None, description="Name of a timm model. Default: mobilenetv2_100, or that of the run that `weights` names."
+        None,
+        description="Name of a timm model; auto: the one that eml probe picked, with its weights, as probe.json in the "
+        "folder says. Default: mobilenetv2_100, or that of the run that `weights` names.",
     )
     weights: PathText = Field(
         "pretrained",
@@ -106,6 +110,7 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
 
     folder = config.dataset if config.dataset.is_dir() else config.dataset.parent
     target = config.out or folder / CONFIG_NAME
+    config, picked = _with_pick(config, folder)
     backbone = _check(config, target)
     replaced = (target,) if target.exists() else ()
     table = resolve(
@@ -125,7 +130,7 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     values = _values(config, table, target, fitted.values, folds.fold)
     values["model"] = {"backbone": backbone} | values["model"]
     values["task"] = task
-    reasons = (*fitted.reasons.values(), *folds.reasons, FLIPS)
+    reasons = (*picked, *fitted.reasons.values(), *folds.reasons, FLIPS)
     path = values["data"]["table"]
     head = "".join(f"# {line}\n" for line in [f"Made by eml init, for {path}.", *reasons])
     write_text(target, head + "\n" + document(RunConfig, values))
@@ -136,6 +141,20 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
         replaced=replaced,
         next_command=shlex.join(["eml", "train", str(target)]),
     )
+
+
+def _with_pick(config: InitConfig, folder: Path) -> tuple[InitConfig, tuple[str, ...]]:
+    """Return the config with the network that a probe picked, where it asks for it, and the reason."""
+    if config.backbone != AUTO:
+        return config, ()
+    if config.weights != "pretrained":
+        text = f'`weights`: `backbone="{AUTO}"` takes the weights that were probed; leave one of them out'
+        raise ConfigError(text, code="conflicting-settings", parameter="weights")
+    from eml.evaluation.probing.record import NAME, read_pick
+
+    pick = read_pick(folder / NAME)
+    reason = f"network of eml probe: {pick.reason}"
+    return config.model_copy(update={"backbone": pick.backbone, "weights": pick.weights}), (reason,)
 
 
 def _check(config: InitConfig, target: Path) -> str:

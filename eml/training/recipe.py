@@ -211,6 +211,11 @@ def _rounded(rate: float) -> float:
     return float(f"{rate:.2g}")
 
 
+def usual_image_size(frame: pd.DataFrame) -> int:
+    """Return the side of the network's images (pixels) that the recipe takes for these rows."""
+    return _image_size(frame)[0]
+
+
 def _image_size(frame: pd.DataFrame) -> tuple[int, str]:
     """Return the side of the network's images (pixels), and the reason for it."""
     sizes = seen_sizes(frame)

@@ -19,7 +19,8 @@ _LITTER = {
 _SIDECAR = ".eml.json"
 _CONFIGS = (".yaml", ".yml")
 _RUN = ("run.json", "config.yaml", "state.pt")
-_FOLDS = "folds.json"  # of a training of every fold
+_OF_RUNS = ("folds.json", "sweep.json")  # of a training of every fold, of a sweep
+_PROBE = "probe.json"
 _GIVE_CLASS_FOLDERS = "Give the folder that holds one folder of images per class"
 
 
@@ -114,16 +115,16 @@ def _entries(root: Path, folder: str) -> Iterator["os.DirEntry[str]"]:
 
 
 def _is_ours(entry: "os.DirEntry[str]") -> bool:
-    """Return whether it is a config, or a run folder beside the classes."""
+    """Return whether it is a config, what a probe found, or a folder of runs beside the classes."""
     try:
         is_folder = entry.is_dir()
     except OSError:  # a link in a circle, which is listed as a link to nothing
         is_folder = False
     if is_folder:
         # os.path, since a Path for each class is slow
-        names = {name for name in (*_RUN, _FOLDS) if os.path.isfile(os.path.join(entry.path, name))}  # noqa: PTH118, PTH113
-        return _FOLDS in names or names.issuperset(_RUN)
-    return entry.name.endswith(_CONFIGS)
+        names = {name for name in (*_RUN, *_OF_RUNS) if os.path.isfile(os.path.join(entry.path, name))}  # noqa: PTH118, PTH113
+        return not names.isdisjoint(_OF_RUNS) or names.issuperset(_RUN)
+    return entry.name.endswith(_CONFIGS) or entry.name == _PROBE
 
 
 def _problem(entry: "os.DirEntry[str]", name: str, real_root: str, least: int) -> FileProblem | None:
