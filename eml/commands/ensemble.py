@@ -30,6 +30,7 @@ from eml.commands.options import (
     StripPrefix,
     Workers,
     column_map,
+    column_map_words,
     note_workers,
 )
 
@@ -96,17 +97,14 @@ class EnsembleResult(CommandResult):
         outcome = self.outcome
         if outcome.value is None:
             return ["model"], [[name] for name in outcome.members]
-        rows: list[list[Cell]] = [
-            [
-                member.name,
-                f"{member.alone:.3f}",
-                None if member.together is None else f"{member.together:.3f}",
-                "yes" if member.is_member else "no",
-            ]
+        if outcome.by != "greedy":
+            rows: list[list[Cell]] = [[member.name, f"{member.alone:.3f}"] for member in outcome.tried]
+            return ["", "MAP@R"], [*rows, ["together", f"{outcome.value:.3f}"]]
+        rows = [
+            [member.name, f"{member.alone:.3f}", f"{member.together:.3f}", "yes" if member.is_member else "no"]
             for member in outcome.tried
         ]
-        rows.append(["together", None, f"{outcome.value:.3f}", ""])
-        return ["", "MAP@R alone", "with those before", "taken"], rows
+        return ["", "MAP@R alone", "with those before", "member"], rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return the models and what was measured."""
@@ -126,13 +124,15 @@ def ensemble(config: EnsembleConfig, caller: Caller) -> EnsembleResult:
         outcome=outcome,
         written=(outcome.folder,),
         replaced=(outcome.folder,) if outcome.replaced else (),
-        next_command=_next_command(config),
+        next_command=_next_command(config, outcome),
     )
 
 
-def _next_command(config: EnsembleConfig) -> str | None:
-    """Return the command that measures the new checkpoint with intervals, where the images are known."""
+def _next_command(config: EnsembleConfig, outcome: EnsembleOutcome) -> str | None:
+    """Return the command that compares the new checkpoint with the best of its models, where the images are known."""
     if config.data is None:
         return None
-    words = ["eml", "evaluate", str(config.out), "--data", str(config.data)]
-    return shlex.join([*words, "--out", f"{config.out}_evaluations"])
+    best = max(outcome.tried, key=lambda member: member.alone).name
+    words = ["eml", "evaluate", str(config.out), "--against", best, "--data", str(config.data)]
+    words += [] if config.root is None else ["--root", str(config.root)]
+    return shlex.join([*words, *column_map_words(config), "--out", f"{config.out}_evaluations"])

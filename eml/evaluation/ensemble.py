@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.pipeline import table_to_evaluate
 from eml.errors import CheckpointError, ConfigError, OutputError, Problem
@@ -22,6 +24,9 @@ from eml.models.checkpoint import recorded_unknown_label
 from eml.models.ensemble import OF_PIXELS, mean_weights, members_of
 from eml.models.pointers import fold_runs
 from eml.progress import Progress, Report, no_progress
+from eml.retrieval.arrays import Floats
+from eml.retrieval.statistics.choice import ClassDivision, difference_facts, divide_classes, judge
+from eml.retrieval.statistics.interval import Difference
 
 Way = Literal["embeddings", "weights", "greedy"]
 
@@ -56,7 +61,7 @@ class TriedMember:
 
     Attributes:
         name: The model.
-        alone: Its MAP@R.
+        alone: Its MAP@R, on the classes that choose.
         together: MAP@R of the mean weights with it; None where that was not measured.
         is_member: Whether it is part of the result.
     """
@@ -77,10 +82,10 @@ class EnsembleOutcome:
         members: The models in it.
         size: Its embedding size.
         replaced: Whether the folder existed.
-        value: Its MAP@R on the held-out images; None without such.
-        tried: The models on these images.
-        table: The name of these images.
-        classes: Their number of classes.
+        tried: The models on the held-out images.
+        gain: MAP@R of the best of them alone, and of all together, on the classes that judge; None without images.
+        division: Which classes chose the members, and which judge them.
+        table: The name of the held-out images.
         overlap: How much of them any of the models was trained on.
     """
 
@@ -89,11 +94,21 @@ class EnsembleOutcome:
     members: list[str]
     size: int
     replaced: bool
-    value: float | None = None
     tried: list[TriedMember] = field(default_factory=list)
+    gain: Difference | None = None
+    division: ClassDivision | None = None
     table: str | None = None
-    classes: int = 0
     overlap: TrainedOverlap | None = None
+
+    @property
+    def value(self) -> float | None:
+        """MAP@R of the new checkpoint on the classes that judge; None without held-out images."""
+        return None if self.gain is None else self.gain.after
+
+    @property
+    def chosen_by_all(self) -> bool:
+        """Whether the classes that judge the members chose them too, which flatters the figure."""
+        return self.by == "greedy" and self.division is not None and self.division.is_nested
 
     def facts(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -103,8 +118,10 @@ class EnsembleOutcome:
             "members": self.members,
             "size": self.size,
             "table": self.table,
-            "classes": self.classes,
             "map_at_r": self.value,
+            "gain": None if self.gain is None else difference_facts(self.gain),
+            "chosen_by": self.division.text if self.by == "greedy" and self.division is not None else None,
+            "chosen_by_all": self.chosen_by_all,
             "tried": [vars(member) for member in self.tried],
             "trained_on": None if self.overlap is None else self.overlap.facts(),
         }
@@ -119,12 +136,13 @@ class HeldOutImages:
         self.retrieval = build_retrieval_set(table.frame, table.name, unknown_label=self.table.unknown_label)
         refuse_without_positives(self.retrieval, table.name)
         self.batching, self.progress = Batching(options.batch_size, options.workers), progress
+        self.labels = self.retrieval.labels[self.retrieval.queries]  # (Q,)
 
-    def map_at_r(self, model: Model, name: str) -> float:
-        """Return MAP@R of a model; its name is for the progress."""
+    def precisions(self, model: Model, name: str) -> Floats:
+        """Return (Q,) the average precision at R of each query by a model; its name is for the progress."""
         with self.progress(f"embedding {self.table.name}: {name}", len(self.retrieval.frame)) as advance:
             evaluation = evaluate_model(model, self.table, self.retrieval, batching=self.batching, progress=advance)
-        return float(evaluation.summary.values["map_at_r"])
+        return evaluation.summary.per_query["map_at_r"]
 
 
 def make_ensemble(
@@ -144,37 +162,51 @@ def make_ensemble(
     held_out = None if options.data is None else HeldOutImages(options, options.data, report, progress)
     models = [load(name, device=options.device) for name in names]
     refuse_compressed(models)
-    model, tried, value = _combine(options.by, models, held_out)
+    combined = _combine(options.by, models, held_out)
     replaced = options.out.exists()
-    metrics = {} if held_out is None else {f"{held_out.table.name}/map_at_r": value}
-    save_model(options.out, model, metrics=metrics, unknown_label=unknown_label)
-    outcome = EnsembleOutcome(options.out, options.by, names, model.size, replaced, value, tried)
+    metrics = (
+        {} if held_out is None or combined.gain is None else {f"{held_out.table.name}/map_at_r": combined.gain.after}
+    )
+    save_model(options.out, combined.model, metrics=metrics, unknown_label=unknown_label)
+    outcome = EnsembleOutcome(options.out, options.by, names, combined.model.size, replaced)
     if held_out is None:
         return outcome
     return replace(
         outcome,
-        members=[member.name for member in tried if member.is_member],
+        members=[member.name for member in combined.tried if member.is_member],
+        tried=combined.tried,
+        gain=combined.gain,
+        division=combined.division,
         table=held_out.table.name,
-        classes=held_out.retrieval.num_classes,
         overlap=OverlapCounter(report=report).count(
             trained_on_together(models), held_out.table, held_out.retrieval.frame
         ),
     )
 
 
-def _combine(
-    by: Way, models: Sequence[Model], held_out: HeldOutImages | None
-) -> tuple[Model, list[TriedMember], float | None]:
-    """Return one model of several, these on the held-out images, and MAP@R of the one."""
+@dataclass(frozen=True)
+class CombinedModel:
+    """One model of several, and what was measured of it."""
+
+    model: Model
+    tried: list[TriedMember] = field(default_factory=list)
+    gain: Difference | None = None
+    division: ClassDivision | None = None
+
+
+def _combine(by: Way, models: Sequence[Model], held_out: HeldOutImages | None) -> CombinedModel:
+    """Return one model of several, measured on the held-out images."""
     # Both refuse models that do not fit, before any image is embedded.
     model = join_models(models) if by == "embeddings" else average_models(models)
     if held_out is None:
-        return model, [], None
-    alone = [held_out.map_at_r(single, single.source) for single in models]
+        return CombinedModel(model)
+    alone = [held_out.precisions(single, single.source) for single in models]
     if by == "greedy":
         return _greedy_soup(models, alone, held_out)
-    tried = [TriedMember(single.source, value) for single, value in zip(models, alone, strict=True)]
-    return model, tried, held_out.map_at_r(model, "together")
+    means = [float(np.nanmean(values)) for values in alone]
+    tried = [TriedMember(single.source, value) for single, value in zip(models, means, strict=True)]
+    together = held_out.precisions(model, "together")
+    return CombinedModel(model, tried, judge(alone[int(np.argmax(means))], together, held_out.labels))
 
 
 def average_models(models: Sequence[Model]) -> Model:
@@ -211,25 +243,29 @@ def average_models(models: Sequence[Model]) -> Model:
     )
 
 
-def _greedy_soup(
-    models: Sequence[Model], alone: Sequence[float], held_out: HeldOutImages
-) -> tuple[Model, list[TriedMember], float]:
+def _greedy_soup(models: Sequence[Model], alone: Sequence[Floats], held_out: HeldOutImages) -> CombinedModel:
     """Return the mean of the best model and of those that raise MAP@R, the better ones first.
 
-    Wortsman 2022, arXiv:2203.05482, recipe 1, with a gain instead of no loss: more members must earn their place.
+    Wortsman 2022, arXiv:2203.05482, recipe 1, with a gain instead of no loss: more members must earn their place. With
+    enough classes, half of them choose, and the others judge.
     """
-    order = sorted(range(len(models)), key=lambda number: -alone[number])
-    chosen, value = [order[0]], alone[order[0]]
-    soup = average_models([models[order[0]]])
-    tried = [TriedMember(models[order[0]].source, value, value)]
-    for number in order[1:]:
+    division = divide_classes(held_out.labels)
+    choosing = division.choosing
+    means = [float(np.nanmean(values[choosing])) for values in alone]
+    first, *others = sorted(range(len(models)), key=lambda number: -means[number])
+    chosen, value, values, soup = [first], means[first], alone[first], average_models([models[first]])
+    tried = [TriedMember(models[first].source, value, value)]
+    for number in others:
         candidate = average_models([models[member] for member in (*chosen, number)])
-        together = held_out.map_at_r(candidate, f"with {models[number].source}")
+        precisions = held_out.precisions(candidate, f"with {models[number].source}")
+        together = float(np.nanmean(precisions[choosing]))
         helps = together > value
-        tried.append(TriedMember(models[number].source, alone[number], together, helps))
+        tried.append(TriedMember(models[number].source, means[number], together, helps))
         if helps:
-            chosen, value, soup = [*chosen, number], together, candidate
-    return soup, tried, value
+            chosen, value, values, soup = [*chosen, number], together, precisions, candidate
+    judging = np.ones(len(choosing), bool) if division.is_nested else division.judging
+    before, after = (np.where(judging, part, np.nan) for part in (alone[first], values))
+    return CombinedModel(soup, tried, judge(before, after, held_out.labels), division)
 
 
 def _check(options: EnsembleOptions) -> None:

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 import eml
+from eml.cli.display.ensemble import terminal
 from eml.errors import ConfigError, OutputError
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
+from tests.commands.conftest import draw
 
 
 def shaken(run: Path, folder: Path, seed: int) -> Path:
@@ -57,9 +59,25 @@ def test_a_greedy_soup_takes_only_members_that_help(
     for member in tried[1:]:
         assert member["is_member"] == (member["together"] > best)
         best = max(best, member["together"])
-    assert printed["map_at_r"] == best
+    assert printed["map_at_r"] == pytest.approx(best)
+    assert printed["chosen_by_all"], "three classes are too few for others to judge"
     assert printed["members"] == [member["name"] for member in tried if member["is_member"]]
     assert eml.load(tmp_path / "soup").size == eml.load(pipeline / "run").size
+
+
+def test_where_there_are_enough_classes_others_judge_a_soup_than_choose_it(
+    pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = draw(tmp_path / "many", classes=24, per_class=3)
+    second = shaken(pipeline / "run", tmp_path / "second", 1)
+    result = eml.ensemble([pipeline / "run", second], out=tmp_path / "soup", by="greedy", data=many)
+    facts = result.to_dict()
+    assert facts["chosen_by"] == "12 classes choose, 12 others judge"
+    assert (facts["chosen_by_all"], facts["gain"]["judging_classes"]) == (False, 12)
+    terminal.show(result)
+    shown = capsys.readouterr()
+    assert "12 classes choose, 12 others judge" in shown.out
+    assert "flatters" not in shown.err
 
 
 def test_what_cannot_become_one_is_an_error_before_anything_is_written(pipeline: Path, tmp_path: Path) -> None:
