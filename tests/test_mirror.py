@@ -26,6 +26,7 @@ OF_SEVERAL_MODULES = {
     "margins/test_golden",
     "margins/test_properties",
     "retrieval/test_peers",
+    "training/stages/test_never_harm",
     "training/test_kills",
 }
 
@@ -160,6 +161,12 @@ TESTED_THROUGH = {
     "retrieval/statistics/summary_intervals": "retrieval/statistics/test_jackknife",
     "threads": "dataset/duplicates/test_duplicates",
     "retrieval/verification/pooled": "training/test_fold_calibration",
+    "training/stages/choosing": "training/stages/test_staging",
+    "training/stages/class_means": "training/stages/test_refit",
+    "training/stages/closed_form": "training/stages/test_staging",
+    "training/stages/features": "training/stages/test_staging",
+    "training/stages/networks": "training/stages/test_staging",
+    "training/stages/outcomes": "training/stages/test_staging",
     "training/config_changes": "training/test_run_state",
     "training/data_parallel": "distributed/test_processes",
     "training/distributed_state": "distributed/test_processes",

@@ -154,6 +154,7 @@ class TrainResult(CommandResult):
             "before": training.before,
             "best": training.best,
             "verdict": verdict.to_dict() if verdict else None,
+            "stages": training.stages.to_dict() if training.stages else None,
             "validations": {
                 name: question.to_dict()
                 | {"verdict": own.to_dict() if (own := training.verdicts.get(name)) is not None else None}

@@ -144,7 +144,7 @@ class CalibrationResult:
 
     def facts(self) -> dict[str, Any]:
         """Return the calibration as JSON, with the checkpoint and the path."""
-        facts = self.calibration.model_dump(mode="json")
+        facts = self.calibration.to_json()
         return {"checkpoint": self.checkpoint, "written": str(self.path), **facts}
 
 
@@ -247,7 +247,7 @@ def write_calibration(
     assert model.folder is not None, "it was loaded from a checkpoint folder"
     calibration = _describe(calibrated, options, model, table, protocol)
     calibration = calibration.model_copy(update={"answers": answers, **(update or {})})
-    write_json(calibration_path(model.folder), calibration.model_dump(mode="json"))
+    write_json(calibration_path(model.folder), calibration.to_json())
     return calibration
 
 

@@ -15,6 +15,8 @@ from eml.retrieval.answer_calibration import AnswerCalibration, CalibratedRate
 __all__ = ["CalibratedRate", "Calibration", "calibration_path", "read_calibration", "weights_digest"]
 
 FORMAT = 3
+CARRIED_FORMAT = 4
+"""Of calibrations that are carried over from another network, so that an eml that does not know these refuses them."""
 NAME = "calibration.json"
 WEIGHTS = "model.safetensors"
 OLD_COUNTS = {"pictures": "images"}
@@ -41,6 +43,8 @@ class Calibration(Strict):
             but float32 and no test-time augmentation.
         answers: The probability of answers by classes, and when they are "unknown"; null in files of eml 0.1.0.
         images_digest: Of the embeddings of the calibration set, kept beside it; null without any.
+        carried_from: The classes of the calibration set, where another network was calibrated by them, before this one
+            was trained on them too; null: this one was.
         histogram_known: Queries of known classes in each bin, by the cosine of their nearest image.
         histogram_unknown: Queries of unknown classes in each bin, by that of their nearest image.
     """
@@ -72,6 +76,7 @@ class Calibration(Strict):
     fingerprint: Fingerprint | None = None
     answers: AnswerCalibration | None = None
     images_digest: str | None = None
+    carried_from: list[str] | None = None
     histogram_known: list[int] | None = None
     histogram_unknown: list[int] | None = None
 
@@ -82,6 +87,12 @@ class Calibration(Strict):
     def with_trained_on(self, trained_on: dict[str, Any]) -> "Calibration":
         """Return a copy that says how much of the calibration set the checkpoint was trained on."""
         return self.model_copy(update={"trained_on": trained_on})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of calibration.json, without keys that say nothing and an earlier eml does not know."""
+        if self.carried_from is None:
+            return self.model_dump(mode="json", exclude={"carried_from"})
+        return self.model_dump(mode="json") | {"format": CARRIED_FORMAT}
 
     @field_validator("counts", mode="before")
     @classmethod
@@ -116,7 +127,7 @@ def read_calibration(folder: Path) -> Calibration | None:
     advice = "run eml calibrate again, or delete it"
     try:
         data = read_json(file)
-        if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
+        if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > CARRIED_FORMAT:
             raise CheckpointError(
                 f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
             )

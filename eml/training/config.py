@@ -265,6 +265,21 @@ class RunConfig(Strict):
         description="open: answers about classes that may be new, so that whole classes are held out for validation "
         "when there are enough; closed: all classes are known, so that images of each are held out",
     )
+    stages: Literal["auto", "none"] = Field(
+        "none",
+        description="auto: measure on held-out classes what each stage brings (untouched network, closed form, "
+        "fine-tuning, whitening and mirror image after it), and give the best; none: give the best epoch. "
+        "recipe: auto sets auto",
+    )
+    refit: bool | Literal["auto"] = Field(
+        "auto",
+        description="with stages: train on the held-out classes too in the end, by what was chosen; auto: where whole "
+        "classes were held out and a stage is better than the untouched network",
+    )
+    class_weights: Literal["random", "means"] = Field(
+        "random",
+        description="class weights at the start: drawn at random, or the mean embedding of each class's images",
+    )
     data: DataConfig
     image: ImageConfig = ImageConfig()
     augment: Augment = Standard()
@@ -285,6 +300,12 @@ class RunConfig(Strict):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     epochs: int = Field(10, ge=1, description="passes over the training images; the sampler decides how long one is")
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="time for the whole run (minutes): `epochs` is planned at its start from the measured time of a "
+        "step, and kept when it is resumed; null: as `epochs` says",
+    )
     batch_size: int = Field(64, ge=2, description="images per step")
     accumulate: int = Field(
         1,

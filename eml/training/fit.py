@@ -5,8 +5,10 @@ Its parts are built in `build.py`; `run_state.py` saves and restores them.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -28,6 +30,7 @@ from eml.training.checks import check, run_notes
 from eml.training.config import RunConfig
 from eml.training.events import Note, Observer, Started, Stepped, Validated, Validating
 from eml.training.facts import RunFacts
+from eml.training.minutes import plan_length
 from eml.training.nan_check import NotFiniteError
 from eml.training.optimizer import learning_rate_factor, set_learning_rates
 from eml.training.provenance import collect_record, restore_record
@@ -36,6 +39,11 @@ from eml.training.recipe import apply_recipe
 from eml.training.results import TrainingResult
 from eml.training.run_folder import Line, RunFolder, table_facts
 from eml.training.run_state import RunSaver, last_loss, restore_state, resume_command
+from eml.training.stages.choosing import StagedOutcome
+from eml.training.stages.class_means import set_class_means
+from eml.training.stages.refit import Refit, is_refitted
+from eml.training.stages.rotation import fold_config, rotate_folds, rotated_folds
+from eml.training.stages.staging import Staging, stages_problem
 from eml.training.starting_point import FROM_A_RUN, UNTRAINED, starting_note, starting_run
 from eml.training.state import TrainingState
 from eml.training.step import batch_loss, check_finite, clip_gradient, mix_images, update_weights
@@ -79,8 +87,24 @@ def fit(
     for line in lines:
         observe(Note(line))
     config, trial = _with_rate(config, table, observe, processes, resume=resume)
-    run = Run(build_parts(config, table, resume=resume, processes=processes), observe, command, trial)
-    return run.run(resume=resume, overwrite=overwrite, accept_changes=accept_changes)
+    config = plan_length(config, table, processes, take_steps, resume=resume, note=lambda line: observe(Note(line)))
+    rotation = rotated_folds(config, table)
+    parts = build_parts(config, table, resume=resume, processes=processes)
+    run = Run(parts, observe, command, trial, is_rotated=bool(rotation))
+    result = run.run(resume=resume, overwrite=overwrite, accept_changes=accept_changes)
+    if rotation and run.staging:
+        result = run.rotate(rotation, table)
+    return run.refit(result, table)
+
+
+def take_steps(parts: RunParts, count: int) -> float:
+    """Take one step, then so many more on the same batch; return the seconds of these. The networks change."""
+    run = Run(parts)
+    run.step(*next(run.batches.of_epoch(epoch=1, first_step=0)))
+    started = time.monotonic()
+    for _ in range(count):
+        run.step(*next(run.batches.of_epoch(epoch=1, first_step=0)))
+    return time.monotonic() - started
 
 
 def _with_rate(
@@ -106,6 +130,7 @@ class Run:
         observe: Receives the events of the run.
         command: The command line that trains so, for run.json.
         trial: By which the learning rate was chosen, for run.json.
+        is_rotated: Whether its fold is one of several that are held out in turn, which are chosen by together.
     """
 
     def __init__(
@@ -114,6 +139,8 @@ class Run:
         observe: Observer = lambda event: None,
         command: str | None = None,
         trial: RateTrial | None = None,
+        *,
+        is_rotated: bool = False,
     ) -> None:
         self.parts, self.observe, self.command, self.trial = parts, observe, command, trial
         self.state = TrainingState()
@@ -123,6 +150,11 @@ class Run:
         self.tracking = Tracking(self.note)
         self.batches = TrainingBatches(parts)
         self.is_stopped: Callable[[], bool] = lambda: False
+        self.staging: Staging | None = None
+        if parts.config.stages == "auto" and not stages_problem(parts):
+            self.staging = Staging(parts, self.folder, self.saver, self.report_embedding, self.note)
+        self.staged: StagedOutcome | None = None
+        self.is_rotated = is_rotated
 
     def run(self, *, resume: bool = False, overwrite: bool = False, accept_changes: bool = False) -> TrainingResult:
         """Validate the network before training, then train epoch by epoch: steps, validation, checkpoint, state."""
@@ -138,10 +170,55 @@ class Run:
                     self.train_epoch(epoch)
                     self.close_epoch(epoch)
                 self.measure_best()
+                if self.staging and self.is_rotated:
+                    self.staging.collect(self.state, self.state.closed_epochs)
+                elif self.staging:
+                    self.staged = self.staging.finish(self.state)
             result = self.result()
-            if first:
+            if first and not self.is_rotated:
                 self.record_end(result)
         return result
+
+    def rotate(self, folds: Sequence[int], table: Table) -> TrainingResult:
+        """Hold out the other folds in turn too, choose by all classes, and return the result with that."""
+        assert self.staging is not None, "only a run in stages is rotated"
+
+        def train(fold: int) -> tuple[Staging, TrainingState]:
+            config = fold_config(self.parts.config, fold)
+            self.note(f"few classes: fold {fold} is held out in turn, in {config.output}")
+            run = self.sub_run(config, table, is_rotated=True)
+            assert run.staging is not None, "as the run itself"
+            return run.staging, run.state
+
+        self.staged = rotate_folds((self.staging, self.state), folds, train)
+        result = self.result()
+        if self.parts.processes.first:
+            self.record_end(result)
+        return result
+
+    def sub_run(self, config: RunConfig, table: Table, *, is_rotated: bool = False) -> "Run":
+        """Train as another config says, or resume that where it was begun; return the finished run."""
+        processes = self.parts.processes
+        resume = processes.from_first(lambda: RunFolder(config.output).is_begun(config))
+        run = Run(build_parts(config, table, resume=resume, processes=processes), self.observe, is_rotated=is_rotated)
+        run.run(resume=resume, overwrite=not resume)
+        return run
+
+    def refit(self, result: TrainingResult, table: Table) -> TrainingResult:
+        """Train on all classes with what the stages chose, where the config says so; return the result with that."""
+        parts, staged = self.parts, self.staged
+        if staged is None or not is_refitted(parts.config, staged, result.questions[result.decides]):
+            return result
+
+        def train(config: RunConfig) -> RunParts:
+            self.note(f"refit on all classes, in {config.output}")
+            return self.sub_run(config, table).parts
+
+        text = Refit(parts, self.folder, staged, self.saver.record, self.note).run(train)
+        stages = replace(staged.result, refit=text)
+        if parts.processes.first:
+            self.folder.update_facts({"stages": stages.to_dict()})
+        return replace(result, stages=stages)
 
     def begin(self, *, resume: bool, overwrite: bool, accept_changes: bool) -> None:
         """Restore the saved state or create the run folder, fill the caches, and report the plan."""
@@ -162,6 +239,8 @@ class Run:
             self.note(line)
         if (note := starting_note(parts.config, parts.validation.earlier)) and not resume:
             self.note(note)
+        if parts.config.stages == "auto" and (problem := stages_problem(parts)):
+            self.note(f"stages are off: {problem}")
         for name, question in parts.validation.questions.items():
             self.note(f"validation on {name or 'the held-out fold'}: {question.text}")
         if note := parts.validation.note:
@@ -263,6 +342,10 @@ class Run:
             self.validate(epoch)
             if epoch > 0:
                 self.saver.save_checkpoint(epoch, self.state)
+            elif self.staging:
+                self.staging.open(self.state)
+        if epoch == 0 and config.class_weights == "means":
+            set_class_means(self.parts)
         self.state.closed_epochs = epoch
         with saving():
             self.saver.save(self.state)
@@ -278,7 +361,10 @@ class Run:
         measured = validation.measure(parts.model, self.loading(images), whole=epoch == 0)
         if measured.whole:
             self.state.whole["before"] = {"epoch": epoch, "step": self.state.step, **measured.whole}
-        best = self.state.add_validation(epoch, measured.values, validation.metric, measured.per_query)
+        choosing = self.staging.add_epoch(epoch, measured.per_query, self.state) if self.staging else None
+        best = self.state.add_validation(
+            epoch, measured.values, validation.metric, measured.per_query, choosing=choosing
+        )
         if parts.processes.first:
             self.folder.append("metrics", [self.state.validations[-1] | measured.facts])
         self.saver.log_timing("validation", epoch, self.state.step, time.monotonic() - started, images)
@@ -288,17 +374,14 @@ class Run:
 
     def loading(self, images: int) -> Loading:
         """Return how so many images of a validation are read, with its progress reported."""
-
-        def advance(done: int) -> None:
-            self.observe(Validating(done, images))
-            self.leave_if_stopped()
-
         parts = self.parts
-        return Loading(parts.workers, self.batches.sources, advance, parts.processes)
+        progress = partial(self.report_embedding, total=images)
+        return Loading(parts.workers, self.batches.sources, progress, parts.processes)
 
     def measure_best(self) -> None:
         """Measure the best epoch on all images of the sets of which a part was measured after each epoch."""
-        parts, state, names = self.parts, self.state, self.parts.validation.parts.keys()
+        parts, state = self.parts, self.state
+        names = parts.validation.parts.keys() - ({parts.validation.decides} if self.staging else set())
         epoch = state.best_epoch
         if not names or epoch == 0 or state.whole.get("best", {}).get("epoch") == epoch:
             return
@@ -341,20 +424,31 @@ class Run:
                 if math.isfinite(verdict.low) and math.isfinite(verdict.high)  # not with a single class
             },
         }
-        self.folder.update_facts({"finished": finished})
+        stages = {} if result.stages is None else {"stages": result.stages.to_dict()}
+        self.folder.update_facts(stages | {"finished": finished})
 
     def result(self) -> TrainingResult:
         """Return the result of the finished run."""
-        state, validation = self.state, self.parts.validation
+        state, validation, staged = self.state, self.parts.validation, self.staged
+        before, best = state.figures_of("before"), state.figures_of("best")
+        verdicts = validation.verdicts(state, self.start)
+        if staged is not None:
+            before, best = (
+                staged.values_beside(before, validation.decides),
+                staged.values_beside(best, validation.decides, after=True),
+            )
+            own = staged.verdict(validation.questions[validation.decides].text, self.start)
+            verdicts |= {} if own is None else {validation.decides: own}
         return TrainingResult(
             folder=self.folder.path,
-            before=state.figures_of("before"),
-            best=state.figures_of("best"),
+            before=before,
+            best=best,
             best_epoch=state.best_epoch if validation else state.closed_epochs,
             shown=validation.shown,
             questions=validation.questions,
-            verdicts=validation.verdicts(state, self.start),
+            verdicts=verdicts,
             decides=validation.decides,
+            stages=None if staged is None else staged.result,
             to_try=to_try(
                 self.parts.config,
                 images=len(self.parts.table.frame),
@@ -370,6 +464,11 @@ class Run:
         self.observe(Stepped(self.state.step, epoch, line["loss"], rates["class_weights"], images_per_second))
         values = {f"learning_rate/{part}": rate for part, rate in rates.items()}
         self.tracking.write(line["step"], values | {f"training/{key}": value for key, value in numbers.items()})
+
+    def report_embedding(self, done: int, total: int) -> None:
+        """Report how many images of a validation or stage are embedded; end where the user stopped the run."""
+        self.observe(Validating(done, total))
+        self.leave_if_stopped()
 
     def note(self, text: str) -> None:
         """Report a line."""

@@ -67,6 +67,7 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
         "head": {"scale": scale},
         "epochs": epochs,
         "batch_size": 32 if images < 20_000 else 64,
+        "stages": "auto",
     }
     between = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
     reasons = {
@@ -75,6 +76,7 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
         "epochs": f"epochs {epochs}{bound.get(epochs, '')}: {epochs * (images - held_out):,} images seen",
         "head.scale": f"scale {scale:.0f}, twice √2·ln(classes−1): the papers' 64 is for 100,000 classes",
     }
+    reasons["stages"] = "stages auto: each stage is measured on what is held out, and the best one is given"
     network = _network_settings(classes, pretrained=pretrained)
     return Recipe(values | network.values, reasons | network.reasons)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eml.training.question import Question
+from eml.training.stages.steps import StagesResult
 from eml.training.verdict import Verdict
 
 
@@ -22,6 +23,8 @@ class TrainingResult:
         questions: Validation set → which question it answers: new images of known classes, or unseen classes.
         verdicts: Validation set → whether training helped, where the metric is a mean over queries.
         decides: The validation set whose metric chooses the best epoch.
+        stages: What each stage brought, of a run in stages; `before`, `best` and the verdict are then of the untouched
+            network and of what the run gives, on the classes that judge.
         to_try: Changes to try, one at a time, where training has not shown to help.
     """
 
@@ -33,6 +36,7 @@ class TrainingResult:
     questions: dict[str, Question]
     verdicts: dict[str, Verdict]
     decides: str = ""
+    stages: StagesResult | None = None
     to_try: list[str] = field(default_factory=list)
 
     @property

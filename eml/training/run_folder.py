@@ -8,7 +8,9 @@ timings.jsonl     seconds and images/s, kept apart so that the two above compare
 curves.png        plots of both
 run_report.html   the page of `eml report`, if there is one
 trained_images.bin, earlier_labels.json   what its checkpoints are trained on, see eml/models/trained_on.py
-checkpoints/      epoch-NNN folders; `best` and `last` are small files that name one
+checkpoints/      epoch-NNN folders; `best` and `last` are small files that name one. Of a run in stages: `start`, the
+                  network before training, and `finished`, or `refitted`, which `best` names in the end
+stages/           outputs of its networks for its images, so that a resumed run does not compute them again
 state.pt          everything needed to continue exactly (weights, optimizer, random state), read without pickled code;
                   state.previous.pt is the one before, for when the last one is damaged
 """
@@ -41,6 +43,8 @@ from eml.training.config import RunConfig
 Line = dict[str, Any]
 LOCK = "train.lock"
 PAGE = "run_report.html"  # of eml report
+STAGE_CHECKPOINTS = ("start", "finished", "refitted")
+"""Of a run in stages: the network before training, what it gives, and that trained on all classes."""
 STATE_VERSION = 2
 """Of state.pt; eml 0.1.0 wrote version 1, without saying so."""
 _STATE = {
@@ -168,8 +172,14 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         for old in (self.path / "tensorboard").glob("events.out.tfevents.*"):
             old.unlink()
-        for folder in self.checkpoints.glob("epoch-*"):
-            remove_folder(folder)
+        for folder in [*self.checkpoints.glob("epoch-*"), *(self.checkpoints / name for name in STAGE_CHECKPOINTS)]:
+            if folder.is_dir():
+                remove_folder(folder)
+        for file in (self.path / "stages").glob("*.pt"):
+            file.unlink()
+        for run in (self.path / "refit", *(self.path / "rotation").glob("fold-*")):
+            if is_run_folder(run):
+                RunFolder(run).remove()
         for pointer in ("best", "last"):
             (self.checkpoints / pointer).unlink(missing_ok=True)
         return [*self._remove_page(), *remove_results(self.path / "evaluations")]
@@ -254,6 +264,15 @@ class RunFolder:
         for folder in self.checkpoints.glob("epoch-*"):
             if folder not in kept:
                 remove_folder(folder)
+
+    def point_best(self, checkpoint: Path) -> None:
+        """Point `best` to a checkpoint of another name than the epochs'."""
+        point(self.checkpoints / "best", checkpoint)
+
+    def is_begun(self, config: RunConfig) -> bool:
+        """Return whether there is a state of this very config to resume from."""
+        file = self.path / "config.yaml"
+        return self.has_state() and file.is_file() and file.read_text(encoding="utf-8") == dump(config)
 
     def has_state(self) -> bool:
         """Return whether there is a state to resume from."""

@@ -9,6 +9,14 @@ from torch import Tensor
 from eml.training.comparable import drop_incomparable
 from eml.training.run_folder import Line
 
+CHOOSING = "choosing"
+"""Key of a validation's line: the deciding metric over the classes that choose the best epoch, where others judge."""
+
+
+def decisive(line: Line, metric: str) -> float:
+    """Return the value of a validation's line by which epochs are compared."""
+    return float(line[CHOOSING] if CHOOSING in line else line[metric])
+
 
 @dataclass
 class TrainingState:
@@ -26,6 +34,7 @@ class TrainingState:
         whole: `before` training and of the `best` epoch: the values on all images of the sets of which only a part is
             measured after each epoch.
         since: Name of a validation set whose images are others than before → the first epoch with those of now.
+        per_epoch: Trained epoch → (Q,) values of the main metric on the set that decides; only of a run in stages.
         competing_since: The first epoch that can be the best one by the metric of now.
         ended: Whether training ended early, for lack of a new best.
     """
@@ -38,6 +47,7 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
     whole: dict[str, Line] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)
+    per_epoch: dict[int, Tensor] = field(default_factory=dict)
     competing_since: int = 1
     ended: bool = False
 
@@ -56,7 +66,15 @@ class TrainingState:
         }
         return cls(**{**saved, **queries})
 
-    def add_validation(self, epoch: int, values: dict[str, float], metric: str, per_query: dict[str, Tensor]) -> bool:
+    def add_validation(
+        self,
+        epoch: int,
+        values: dict[str, float],
+        metric: str,
+        per_query: dict[str, Tensor],
+        *,
+        choosing: float | None = None,
+    ) -> bool:
         """Add a validation; return whether it is the best of the trained epochs.
 
         Args:
@@ -64,13 +82,15 @@ class TrainingState:
             values: Metric → value.
             metric: By which validations are compared, higher is better.
             per_query: Name of a validation set → (Q,) values of its main metric.
+            choosing: The metric over the classes that choose, where others judge: it is compared in place of `metric`.
         """
-        earlier = [line[metric] for line in self.competing(metric)]
-        self.validations.append({"epoch": epoch, "step": self.step, **values})
+        line = {"epoch": epoch, "step": self.step, **values} | ({} if choosing is None else {CHOOSING: choosing})
+        earlier = [decisive(own, metric) for own in self.competing(metric)]
+        self.validations.append(line)
         if epoch == 0:
             self.before = per_query
             return False
-        if best := all(values[metric] > value for value in earlier):
+        if best := all(decisive(line, metric) > value for value in earlier):
             self.best_epoch, self.best = epoch, per_query
         return best
 
@@ -80,7 +100,9 @@ class TrainingState:
 
     def best_epochs(self, metric: str, count: int) -> list[int]:
         """Return the `count` trained epochs with the highest values, best first, earlier epochs first among equals."""
-        return [line["epoch"] for line in sorted(self.competing(metric), key=lambda line: -line[metric])[:count]]
+        return [
+            line["epoch"] for line in sorted(self.competing(metric), key=lambda line: -decisive(line, metric))[:count]
+        ]
 
     def competing(self, metric: str) -> list[Line]:
         """Return the validations of trained epochs whose values of a metric can be compared with those of now."""
@@ -104,6 +126,7 @@ class TrainingState:
             for name in names:
                 values.pop(name, None)
         if names:
+            self.per_epoch = {}
             self.whole.pop("best", None)
         if before := self.whole.get("before"):
             self.whole["before"] = {key: value for key, value in before.items() if key.rpartition("/")[0] not in names}
@@ -117,5 +140,6 @@ class TrainingState:
             of_verdicts: Whether the verdicts are by another metric too.
         """
         self.competing_since = max(1, self.closed_epochs + 1)
+        self.per_epoch = {}
         if of_verdicts:
             self.before, self.best = {}, {}

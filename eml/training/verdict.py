@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.retrieval.statistics import paired
+from eml.retrieval.statistics import CONFIDENCE, paired
 from eml.training.starting_point import UNTRAINED
 
 
@@ -96,6 +96,8 @@ def verdict(
     labels: NDArray[np.int64],
     question: str = "",
     start: str = UNTRAINED,
+    *,
+    comparisons: int = 1,
 ) -> Verdict | None:
     """Compare a metric before and after training; None if no query counts.
 
@@ -108,8 +110,10 @@ def verdict(
         labels: (Q,) classes of the queries.
         question: What was measured, in a few words.
         start: The network before training: UNTRAINED or FROM_A_RUN.
+        comparisons: How many differences were judged on these classes, for which the interval is widened.
     """
-    change = paired({metric: before}, {metric: after}, labels).get(metric)
+    confidence = 1 - (1 - CONFIDENCE) / comparisons
+    change = paired({metric: before}, {metric: after}, labels, confidence=confidence).get(metric)
     if change is None:
         return None
     interval = change.interval

@@ -21,13 +21,22 @@ def _show_run(result: TrainResult) -> None:
     training = result.training
     for name, question in training.questions.items():
         if rows := result.rows_of(name):
-            title = f"{name or 'held-out fold'}, best epoch ({training.best_epoch}): {question.text}"
+            outcome = f"best epoch ({training.best_epoch})"
+            if training.stages and name == training.decides:
+                outcome = training.stages.shipped
+            title = f"{name or 'held-out fold'}, {outcome}: {question.text}"
             console.table(title, ["metric", "before training", "after", "difference"], rows)
         if verdict := training.verdicts.get(name):
             first, *rest = verdict.lines()
             console.show(first)
             for line in rest:
                 console.warn(line)
+    if (stages := training.stages) is not None:
+        console.table("What each stage brought", stages.columns, stages.rows)
+        console.show(stages.explanation)
+        console.show(f"The run gives: {stages.shipped}{f'; {stages.refit}' if stages.refit else ''}")
+        if stages.conclusion:
+            console.warn(stages.conclusion)
     if any(not verdict.helped for verdict in training.verdicts.values()):
         console.show(f"To try, one at a time: {'; '.join(training.to_try)}")
     seen_only = bool(training.questions) and all(

@@ -3,11 +3,15 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eml.errors import EmlError
 from eml.evaluation.outputs import evaluations_folder
-from eml.models.pointers import find_checkpoint
+from eml.json_files import read_json
+from eml.models.pointers import RUN_FILE, find_checkpoint
 from eml.reports.run_logs import find_questions, read_validations, read_whole
+from eml.training.run_folder import STAGE_CHECKPOINTS
+from eml.training.stages.steps import StagesResult
 
 SHOWN = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 
@@ -31,10 +35,13 @@ def own_validation(checkpoint: str) -> OwnValidation | None:
     """Return what the run of a checkpoint measured in its validation; None without a run, or without values of both."""
     try:
         run = evaluations_folder(checkpoint, None).parent
-        match = re.fullmatch(r"epoch-(\d+)", find_checkpoint(Path(checkpoint)).name)
+        name = find_checkpoint(Path(checkpoint)).name
+        if name == STAGE_CHECKPOINTS[1]:
+            return _of_stages(run)
+        match = re.fullmatch(r"epoch-(\d+)", name)
         lines = {line["epoch"]: line for line in read_validations(run)}
         lines |= {epoch: lines[epoch] | line for epoch, line in read_whole(run).items() if epoch in lines}
-    except (EmlError, OSError):
+    except (EmlError, OSError, ValueError):
         return None
     before, after = lines.get(0), lines.get(int(match[1]) if match else -1)
     if not before or not after or not after["epoch"]:
@@ -50,3 +57,14 @@ def own_validation(checkpoint: str) -> OwnValidation | None:
         if values:
             return OwnValidation(after["epoch"], find_questions(run).get(name, ""), values)
     return None
+
+
+def _of_stages(run: Path) -> OwnValidation | None:
+    """Return what a run in stages measured of what it gives; None where it does not say."""
+    facts = read_json(run / RUN_FILE, dict[str, Any])
+    finished, stages = facts.get("finished"), StagesResult.of_dict(facts.get("stages") or {})
+    if stages is None or not isinstance(finished, dict):
+        return None
+    questions = find_questions(run)
+    question = questions.get("", next(iter(questions.values()), ""))
+    return OwnValidation(int(finished["best_epoch"]), question, {stages.metric: (stages.untouched, stages.value)})

@@ -52,7 +52,7 @@ def write_page(
 
 def render(summary: RunSummary, sheet: Preview | str) -> str:
     """Return the HTML of the page."""
-    best = int(summary.best.removeprefix("epoch-")) if summary.best and summary.best[6:].isdigit() else None
+    best = summary.best_epoch
     return render_page(
         HERE,
         filters={"percent": percent, "duration": _duration},

@@ -13,6 +13,7 @@ from eml.reports.run_logs import STEPS, TIMINGS, find_questions, read_lines, rea
 from eml.retrieval.metrics import all_metrics
 from eml.training.config import RunConfig
 from eml.training.moved_run import CONFIG_NAME, load_run_config
+from eml.training.stages.steps import StagesResult
 from eml.training.verdict import Verdict
 
 
@@ -84,6 +85,21 @@ class RunSummary:
     evaluations: list[PastEvaluation] = field(default_factory=list)
 
     @property
+    def stages(self) -> StagesResult | None:
+        """What each stage brought, of a finished run in stages."""
+        recorded = self.facts.get("stages")
+        return StagesResult.of_dict(recorded) if self.is_finished and isinstance(recorded, dict) else None
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The best epoch, of which the checkpoint is, or from which a run in stages made the one that it gives."""
+        if self.best and self.best[6:].isdigit():
+            return int(self.best.removeprefix("epoch-"))
+        finished = self.facts.get("finished")
+        epoch = finished.get("best_epoch") if isinstance(finished, dict) else None
+        return epoch if isinstance(epoch, int) else None
+
+    @property
     def epochs_done(self) -> int:
         """The last epoch that was closed."""
         return int(max((line["epoch"] for line in read_lines(self.folder / TIMINGS)), default=0))
@@ -111,6 +127,7 @@ class RunSummary:
             "steps": len(self.steps),
             "seconds": self.seconds,
             "best": self.best,
+            "stages": self.stages.to_dict() if self.stages else None,
             "validations": {validation.name: validation.lines for validation in self.validations},
             "verdicts": {name: verdict.to_dict() for name, verdict in self.verdicts.items()},
             "evaluations": [

@@ -3,9 +3,27 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from eml.retrieval.metrics.base import Metric, QueryAnswers, Summary, all_metrics, metric_key, metrics_at, summarise
+from eml.retrieval.metrics.base import (
+    Metric,
+    QueryAnswers,
+    Summary,
+    all_metrics,
+    metric_key,
+    metrics_at,
+    metrics_per_query,
+    summarise,
+)
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["Metric", "QueryAnswers", "Summary", "all_metrics", "metric_key", "metrics_at", "summarise"]
+__all__ = [
+    "Metric",
+    "QueryAnswers",
+    "Summary",
+    "all_metrics",
+    "metric_key",
+    "metrics_at",
+    "metrics_per_query",
+    "summarise",
+]

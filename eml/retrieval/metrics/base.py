@@ -208,6 +208,13 @@ def metric_key(name: str) -> str:
     return table + slash + keys.get(metric, metric)
 
 
+def metrics_per_query() -> set[str]:
+    """Return the names in metrics.json of the metrics that are means over queries."""
+    zeros, ones = np.zeros(1, np.int64), np.ones(1, np.int64)
+    ranking = Ranking(zeros, ones, ones, zeros, np.ones(1), np.ones(1, bool), 1)
+    return {name for metric in all_metrics() for name in metric.per_query(ranking)}
+
+
 def mean_per_query(ranking: Ranking, contributions: Floats, divisor: Floats) -> Floats:
     """Sum the contributions of each query's positives and divide; (T,) values, NaN for a query without a positive.
 

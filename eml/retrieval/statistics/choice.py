@@ -71,16 +71,31 @@ def divide_classes(labels: Integers, *, seed: int = 0, groups: Integers | None =
         seed: Of the random division.
         groups: (Q,) integers, such as those of look-alike images, −1 for none: classes that share one stay together.
     """
-    component = _components(labels, groups)  # (Q,)
-    codes = np.unique(component, return_inverse=True)[1]
-    sizes = np.array([len(np.unique(labels[codes == code])) for code in range(codes.max(initial=-1) + 1)], np.int64)
-    folds = 2 if sizes.sum() >= HALVES else min(FOLDS, len(sizes))
-    if len(sizes) < 2:
+    component = _components(labels, groups)
+    groups_left, classes = len(np.unique(component)), len(np.unique(labels))
+    if groups_left < 2:
         return ClassDivision(labels, (), is_nested=True)
-    fold = _balanced(sizes, folds, np.random.default_rng(seed))[codes]
-    if sizes.sum() >= HALVES:
+    folds = 2 if classes >= HALVES else min(FOLDS, groups_left)
+    fold = class_folds(labels, folds, seed=seed, groups=groups)
+    if classes >= HALVES:
         return ClassDivision(labels, ((fold == 0, fold == 1),), is_nested=False)
     return ClassDivision(labels, tuple((fold != number, fold == number) for number in range(folds)), is_nested=True)
+
+
+def class_folds(labels: Integers, folds: int, *, seed: int = 0, groups: Integers | None = None) -> Integers:
+    """Return (Q,) the fold of each query, 0…folds−1, by whole classes at random, with about equally many classes each.
+
+    Args:
+        labels: (Q,) integers, the classes of the queries.
+        folds: At most as many as there are classes.
+        seed: Of the random division.
+        groups: (Q,) integers, such as those of look-alike images, −1 for none: classes that share one stay together.
+    """
+    component = _components(labels, groups)
+    codes = np.unique(component, return_inverse=True)[1]
+    sizes = np.array([len(np.unique(labels[codes == code])) for code in range(codes.max(initial=-1) + 1)], np.int64)
+    fold: Integers = _balanced(sizes, folds, np.random.default_rng(seed))[codes]
+    return fold
 
 
 def _components(labels: Integers, groups: Integers | None) -> Integers:

@@ -1,0 +1,168 @@
+"""Outputs of a network for a run's training and held-out images, before they get unit length, kept in files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize as unit_length
+
+from eml.files import whole_file
+from eml.images.loading import normalise
+from eml.images.preprocess import Preprocess
+from eml.inference.embed import Batching, embed_table
+from eml.inference.model import Model
+from eml.models.embedder import Embedder
+from eml.retrieval.affine import AffineProjection
+from eml.retrieval.arrays import Integers
+from eml.training.build import RunParts
+from eml.training.validation_changes import set_digest
+
+MOST_IMAGES = 50_000
+"""Training images that are embedded for a stage, at most; of each class as many, but at least two."""
+
+
+@dataclass(frozen=True)
+class StageFeatures:
+    """Outputs of a network, float32 on the CPU.
+
+    Attributes:
+        train: (n, D) of training images.
+        labels: (n,) their classes.
+        held_out: (M, D) of the images of the validation set that decides.
+        mirrored: (M, D) of their mirror images.
+    """
+
+    train: Tensor
+    labels: Integers
+    held_out: Tensor
+    mirrored: Tensor
+
+    def embeddings(self, projection: AffineProjection | None, *, flip: bool) -> Tensor:
+        """Return (M, D) unit vectors of the held-out images, projected; with `flip` their mean with the mirror's."""
+        views = [self.held_out, *([self.mirrored] if flip else [])]
+        unit = [unit_length(view) if projection is None else projection.transform(view) for view in views]
+        return unit[0] if len(unit) == 1 else unit_length(unit[0] + unit[1])
+
+
+class RawModel(Model):
+    """A model that returns its network's outputs as they are, with `mirrored` those of the mirror images."""
+
+    def __init__(self, embedder: Embedder, preprocess: Preprocess, device: torch.device, *, mirrored: bool) -> None:
+        super().__init__(embedder, preprocess, device)
+        self.mirrored = mirrored
+
+    @property
+    def size(self) -> int:
+        """The numbers for an image."""
+        return self.embedder.size * (2 if self.mirrored else 1)
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """Return (B, size) on the CPU of preprocessed images (B, 3, H, W) uint8."""
+        self.embedder.eval()
+        with torch.no_grad():
+            images = normalise(pixels.to(self.device), self.preprocess)
+            views = [images, *([images.flip(3)] if self.mirrored else [])]
+            return torch.cat([self.embedder(view).float() for view in views], 1).cpu()
+
+
+def stage_features(
+    parts: RunParts, embedder: Embedder, file: Path, progress: Callable[[int], None] = lambda count: None
+) -> StageFeatures | None:
+    """Return the outputs of a network for a run's images, from its file if it is there; all processes call this.
+
+    Args:
+        parts: Of the run.
+        embedder: The network.
+        file: Where they are kept, written whole or not at all.
+        progress: Called with the number of images embedded since the last call.
+
+    Returns:
+        The outputs in the first process, None in the others.
+    """
+    name = parts.validation.decides
+    table, images = parts.validation.sets[name]
+    key = _key(parts)
+    stored = _read(file, key) if parts.processes.first else None
+    if parts.processes.from_first(lambda: stored is not None):
+        return stored
+    train, labels = embed_training_images(parts, embedder, progress)
+    batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
+    model = RawModel(embedder, parts.preprocess, parts.device, mirrored=True)
+    both = embed_table(model, table, images.frame, batching=batching, progress=progress)
+    if not parts.processes.first:
+        return None
+    held_out, mirrored = (part.contiguous() for part in both.split(embedder.size, 1))
+    features = StageFeatures(train, labels, held_out, mirrored)
+    _write(file, features, key)
+    return features
+
+
+def embed_training_images(
+    parts: RunParts, embedder: Embedder, progress: Callable[[int], None] = lambda count: None
+) -> tuple[Tensor, Integers]:
+    """Return (n, D) outputs of a network for training images and (n,) their classes; all processes call this.
+
+    Only the first process has the outputs.
+    """
+    rows = rows_to_embed(parts.data.labels, MOST_IMAGES)
+    model = RawModel(embedder, parts.preprocess, parts.device, mirrored=False)
+    batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
+    frame = parts.data.frame.iloc[rows].reset_index(drop=True)
+    return embed_table(model, parts.table, frame, batching=batching, progress=progress), parts.data.labels[rows]
+
+
+def read_features(parts: RunParts, file: Path) -> StageFeatures:
+    """Return outputs that were kept in a file of the run."""
+    features = _read(file, _key(parts))
+    assert features is not None, "the run has written them before"
+    return features
+
+
+def _key(parts: RunParts) -> str:
+    """Return what the outputs depend on besides the network."""
+    _, images = parts.validation.sets[parts.validation.decides]
+    return f"{parts.table_digest} {set_digest(images)} {parts.config.data.fold}"
+
+
+def rows_to_embed(labels: Integers, most: int) -> Integers:
+    """Return the rows of at most so many images, in order: evenly spaced ones of each class, two at least.
+
+    Args:
+        labels: (N,) classes from 0.
+        most: Images; more only where two of each class are more.
+    """
+    counts = np.bincount(labels)
+    share = int(counts.max(initial=0))
+    while share > 2 and np.minimum(counts, share).sum() > most:
+        share = max(2, int(share * 0.9))
+    order = np.argsort(labels, kind="stable")
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its class
+    count = counts[labels[order]]
+    kept = np.minimum(count, share)
+    is_taken = (place * kept) // count != ((place - 1) * kept) // count
+    rows: Integers = np.sort(order[is_taken])
+    return rows
+
+
+def _write(file: Path, features: StageFeatures, key: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    values = {"train": features.train, "held_out": features.held_out, "mirrored": features.mirrored}
+    with whole_file(file) as temporary:
+        torch.save(values | {"labels": torch.from_numpy(features.labels), "key": key}, temporary)
+
+
+def _read(file: Path, key: str) -> StageFeatures | None:
+    """Return what is kept in a file; None where it is missing, damaged or of other images."""
+    if not file.is_file():
+        return None
+    try:
+        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        if saved["key"] != key:
+            return None
+        return StageFeatures(saved["train"], saved["labels"].numpy(), saved["held_out"], saved["mirrored"])
+    except Exception:  # torch.load raises many types on a damaged file; it is computed again
+        return None
