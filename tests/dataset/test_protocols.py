@@ -161,6 +161,9 @@ def test_in_shop_has_queries_and_a_gallery(tmp_path: Path) -> None:
     assert set(frame["category"]) == {"WOMEN/Dresses"}
     assert (frame["is_query"] ^ frame["is_gallery"]).all()
     assert (tables.counts()["queries"], tables.counts()["gallery"]) == (2, 4)
+    (tmp_path / "Img" / "img").rename(tmp_path / "img_highres")
+    frame = read("in_shop", tmp_path).tests[0].frame
+    assert frame["file_name"][0] == "img_highres/WOMEN/Dresses/id_00000003/00_1_front.jpg"
 
 
 def test_inaturalist_lists_may_begin_with_another_folder(tmp_path: Path) -> None:

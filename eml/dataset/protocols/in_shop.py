@@ -16,14 +16,18 @@ class InShop(Protocol):
 
     The layout is that of the benchmark's folder: Eval/list_eval_partition.txt (the count, a header, lines of
     `image_name item_id evaluation_status` with train, query or gallery) and img.zip unpacked in Img/, as its README and
-    mmpretrain's InShop describe it. Images are 256 × 256; those of img_highres.zip have the same names.
+    mmpretrain's InShop describe it. Images are 256 × 256; the larger ones of img_highres.zip are taken where img/ is
+    not there, which is not the usual protocol.
     """
 
     type: Literal["in_shop"] = "in_shop"
     title = "In-shop Clothes Retrieval (DeepFashion)"
     paper = "Liu 2016, DeepFashion, CVPR"
     licence = "non-commercial research and education only; the images are not the authors'"
-    layout = (("Eval/list_eval_partition.txt", "list_eval_partition.txt"), ("Img/img/", "img/"))
+    layout = (
+        ("Eval/list_eval_partition.txt", "list_eval_partition.txt"),
+        ("Img/img/", "img/", "Img/img_highres/", "img_highres/"),
+    )
     official: ClassVar[dict[str, int]] = {
         "train classes": 3_997,
         "train images": 25_882,
@@ -44,7 +48,7 @@ class InShop(Protocol):
     def tables(self, root: Path, work: Work) -> ProtocolTables:
         """Read list_eval_partition.txt."""
         source, images = located(InShop, root)
-        before = images.parent.relative_to(root).as_posix()
+        before = images.relative_to(root).as_posix()
         rows: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
         problems = []
         for name, item, side in read_words(source, ("image_name", "item_id", "evaluation_status"), skip=2):
@@ -53,7 +57,7 @@ class InShop(Protocol):
                 problems.append(Problem(text, "not-a-table", "dataset"))
                 continue
             folders = name.split("/")
-            row = {"label": item, "file_name": name if before == "." else f"{before}/{name}"}
+            row = {"label": item, "file_name": f"{before}/{name.removeprefix('img/')}"}
             rows[side].append(row | {"category": "/".join(folders[1:-2]) if len(folders) > 3 else ""})
         refuse(source, problems)
         test = [
