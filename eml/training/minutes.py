@@ -46,7 +46,7 @@ class Pace:
         """Estimate the time of a run of so many epochs."""
         run = epochs * (self.images * self.train + self.validated * self.embed) + self.held_out * self.embed
         if self.in_stages:
-            run += 2 * (self.images + 2 * self.held_out) * self.embed
+            run += 4 * (self.images + self.held_out) * self.embed
         every = self.images + self.held_out
         refit = SHARE * epochs * every * self.train + 2 * every * self.embed if self.is_refitted else 0.0
         return self.folds * run + refit

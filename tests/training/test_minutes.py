@@ -15,7 +15,7 @@ def test_the_plan_counts_all_that_a_run_does() -> None:
     plain = Pace(train=0.1, embed=0.03, images=100, held_out=50, validated=50)
     assert plain.seconds(4) == pytest.approx(4 * (10 + 1.5) + 1.5)
     staged = Pace(0.1, 0.03, images=100, held_out=50, validated=50, folds=3, in_stages=True, is_refitted=True)
-    one = 4 * (10 + 1.5) + 1.5 + 2 * 200 * 0.03
+    one = 4 * (10 + 1.5) + 1.5 + 4 * 150 * 0.03
     assert staged.seconds(4) == pytest.approx(3 * one + 4 * 2 / 3 * 150 * 0.1 + 2 * 150 * 0.03)
     assert plain.epochs(1.0, 30) == 5
     assert plain.epochs(60.0, 30) == 30

@@ -34,18 +34,28 @@ class StageFeatures:
         labels: (n,) their classes.
         held_out: (M, D) of the images of the validation set that decides.
         mirrored: (M, D) of their mirror images.
+        train_mirrored: (n, D) of the training images' mirror images.
     """
 
     train: Tensor
     labels: Integers
     held_out: Tensor
     mirrored: Tensor
+    train_mirrored: Tensor
 
     def embeddings(self, projection: AffineProjection | None, *, flip: bool) -> Tensor:
         """Return (M, D) unit vectors of the held-out images, projected; with `flip` their mean with the mirror's."""
-        views = [self.held_out, *([self.mirrored] if flip else [])]
-        unit = [unit_length(view) if projection is None else projection.transform(view) for view in views]
-        return unit[0] if len(unit) == 1 else unit_length(unit[0] + unit[1])
+        return _embeddings(self.held_out, self.mirrored if flip else None, projection)
+
+    def distractors(self, rows: Integers, projection: AffineProjection | None, *, flip: bool) -> Tensor:
+        """Return the same of some training images."""
+        return _embeddings(self.train[rows], self.train_mirrored[rows] if flip else None, projection)
+
+
+def _embeddings(plain: Tensor, mirrored: Tensor | None, projection: AffineProjection | None) -> Tensor:
+    views = [plain, *([] if mirrored is None else [mirrored])]
+    unit = [unit_length(view) if projection is None else projection.transform(view) for view in views]
+    return unit[0] if len(unit) == 1 else unit_length(unit[0] + unit[1])
 
 
 class RawModel(Model):
@@ -70,7 +80,10 @@ class RawModel(Model):
 
 
 def stage_features(
-    parts: RunParts, embedder: Embedder, file: Path, progress: Callable[[int], None] = lambda count: None
+    parts: RunParts,
+    embedder: Embedder,
+    file: Path,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> StageFeatures | None:
     """Return the outputs of a network for a run's images, from its file if it is there; all processes call this.
 
@@ -89,27 +102,32 @@ def stage_features(
     stored = _read(file, key) if parts.processes.first else None
     if parts.processes.from_first(lambda: stored is not None):
         return stored
-    train, labels = embed_training_images(parts, embedder, progress)
+    train, labels = embed_training_images(parts, embedder, progress, mirrored=True)
     batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
     model = RawModel(embedder, parts.preprocess, parts.device, mirrored=True)
     both = embed_table(model, table, images.frame, batching=batching, progress=progress)
     if not parts.processes.first:
         return None
     held_out, mirrored = (part.contiguous() for part in both.split(embedder.size, 1))
-    features = StageFeatures(train, labels, held_out, mirrored)
+    plain, others = (part.contiguous() for part in train.split(embedder.size, 1))
+    features = StageFeatures(plain, labels, held_out, mirrored, others)
     _write(file, features, key)
     return features
 
 
 def embed_training_images(
-    parts: RunParts, embedder: Embedder, progress: Callable[[int], None] = lambda count: None
+    parts: RunParts,
+    embedder: Embedder,
+    progress: Callable[[int], None] = lambda count: None,
+    *,
+    mirrored: bool = False,
 ) -> tuple[Tensor, Integers]:
     """Return (n, D) outputs of a network for training images and (n,) their classes; all processes call this.
 
-    Only the first process has the outputs.
+    Only the first process has the outputs; with `mirrored` they are (n, 2D), those of the mirror images beside.
     """
     rows = rows_to_embed(parts.data.labels, MOST_IMAGES)
-    model = RawModel(embedder, parts.preprocess, parts.device, mirrored=False)
+    model = RawModel(embedder, parts.preprocess, parts.device, mirrored=mirrored)
     batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
     frame = parts.data.frame.iloc[rows].reset_index(drop=True)
     return embed_table(model, parts.table, frame, batching=batching, progress=progress), parts.data.labels[rows]
@@ -151,6 +169,7 @@ def rows_to_embed(labels: Integers, most: int) -> Integers:
 def _write(file: Path, features: StageFeatures, key: str) -> None:
     file.parent.mkdir(exist_ok=True)
     values = {"train": features.train, "held_out": features.held_out, "mirrored": features.mirrored}
+    values["train_mirrored"] = features.train_mirrored
     with whole_file(file) as temporary:
         torch.save(values | {"labels": torch.from_numpy(features.labels), "key": key}, temporary)
 
@@ -163,6 +182,7 @@ def _read(file: Path, key: str) -> StageFeatures | None:
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         if saved["key"] != key:
             return None
-        return StageFeatures(saved["train"], saved["labels"].numpy(), saved["held_out"], saved["mirrored"])
+        return StageFeatures(saved["train"], saved["labels"].numpy(), saved["held_out"], saved["mirrored"],
+                             saved["train_mirrored"])  # fmt: skip
     except Exception:  # torch.load raises many types on a damaged file; it is computed again
         return None

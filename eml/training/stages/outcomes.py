@@ -4,17 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
+import torch
 from torch import Tensor
 
 from eml.evaluation.evaluate import rank_gallery
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.retrieval.affine import AffineProjection
-from eml.retrieval.arrays import Floats, Labels
+from eml.retrieval.arrays import Floats, Integers, Labels
 from eml.retrieval.metrics import summarise
 from eml.retrieval.pca import fit_pca_projection
 from eml.retrieval.within_class import WithinClass
 from eml.training.stages.closed_form import SMALL
-from eml.training.stages.features import StageFeatures
+from eml.training.stages.features import StageFeatures, rows_to_embed
 
 UNTOUCHED, TUNED = 0.0, 1.0
 SHRINKAGES = (0.5, 0.2, 0.1)
@@ -54,6 +56,8 @@ class OutcomeMeasure:
         images: The validation set that decides.
         metric: By which outcomes are compared.
         features: Share of the tuned weights → outputs of that network.
+        distractors: Training images that are also in the gallery, at most, where none of their classes is held out: a
+            gallery in use has more classes than those that are held out.
         offsets: Part of the division of classes → (Q,) what its own choice of the epoch changes; zero by default.
     """
 
@@ -63,8 +67,13 @@ class OutcomeMeasure:
         metric: str,
         features: Mapping[float, StageFeatures],
         offsets: Callable[[int], Floats] = lambda part: np.zeros(1),
+        *,
+        distractors: int = 0,
     ) -> None:
         self.images, self.metric = images, metric
+        labels = next(iter(features.values())).labels
+        self.rows = rows_to_embed(labels, distractors) if distractors else np.zeros(0, np.int64)
+        self.gallery = with_distractors(images, labels[self.rows])
         self.features = features
         self.offsets = offsets
         self._within: dict[float, WithinClass | None] = {}
@@ -80,8 +89,12 @@ class OutcomeMeasure:
         """Return metric → (Q,) values of an outcome as it is shipped."""
         if outcome not in self._values:
             features = self.features[outcome.alpha]
-            embeddings = features.embeddings(self.projection(outcome), flip=outcome.flip)
-            self._values[outcome] = dict(summarise(rank_gallery(embeddings, self.images)).per_query)
+            projection = self.projection(outcome)
+            embeddings = features.embeddings(projection, flip=outcome.flip)
+            if len(self.rows):
+                others = features.distractors(self.rows, projection, flip=outcome.flip)
+                embeddings = torch.cat([embeddings, others])
+            self._values[outcome] = dict(summarise(rank_gallery(embeddings, self.gallery)).per_query)
         return self._values[outcome]
 
     def projections(self, alpha: float) -> list[str]:
@@ -107,6 +120,29 @@ class OutcomeMeasure:
     def _fit(self, outcome: Outcome) -> AffineProjection:
         features = self.features[outcome.alpha]
         return fit_projection(features.train, features.labels, outcome.after, self.within(outcome.alpha))
+
+
+def with_distractors(images: RetrievalSet, labels: Integers) -> RetrievalSet:
+    """Return a set with images of other classes in its gallery, after its own, which no query is of.
+
+    Args:
+        images: The set.
+        labels: (n,) classes of the other images.
+    """
+    if not len(labels):
+        return images
+    count = len(images.frame)
+    frame = pd.concat([images.frame[["label"]], pd.DataFrame({"label": [""] * len(labels)})], ignore_index=True)
+    none = np.full(len(labels), -1)
+    return replace(
+        images,
+        frame=frame,
+        labels=np.concatenate([images.labels, labels + images.labels.max() + 1]),
+        gallery=np.concatenate([images.gallery, count + np.arange(len(labels))]),
+        groups=None if images.groups is None else np.concatenate([images.groups, none]),
+        unknown=None if images.unknown is None else np.concatenate([images.unknown, none > 0]),
+        rows=None,
+    )
 
 
 class PooledMeasure:

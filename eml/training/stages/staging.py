@@ -35,6 +35,8 @@ from eml.training.state import TrainingState
 OF_ANOTHER_SIZE = ("linear", "mlp")
 MEANS = (0.7, 0.5)
 """Shares of the tuned weights that are tried."""
+MOST_DISTRACTORS = 10_000
+"""Training images in the gallery that the stages are measured with, at most."""
 MOST_FOR_MEANS = 0.1
 """The images that are embedded for them, at most, as a share of those that were trained on: an image to embed costs a
 third of one to train on."""
@@ -133,7 +135,7 @@ class Staging:
         if closed is None:
             self.note("no closed form: no class has two images that differ")
             return
-        measure = OutcomeMeasure(self.images, self.metric, {UNTOUCHED: features})
+        measure = self.measure(Collected(0, {}, {UNTOUCHED: features}))
         before, after = (measure(outcome, None) for outcome in (Outcome(), Outcome(after=closed.name)))
         self.note(
             f"closed form, within-class whitening ({closed.name}) of the untouched network: "
@@ -178,7 +180,11 @@ class Staging:
 
     def measure(self, collected: Collected, offsets: Callable[[int], Floats] | None = None) -> OutcomeMeasure:
         """Return what measures outcomes of the run's networks on its held-out images. offsets: see `OutcomeMeasure`."""
-        return OutcomeMeasure(self.images, self.metric, collected.features, offsets or (lambda part: np.zeros(1)))
+        question = self.parts.validation.questions[self.parts.validation.decides]
+        is_alone = question.classes_trained_on == 0 and self.images.within is None
+        distractors = MOST_DISTRACTORS if is_alone and not self.parts.config.validation.distractors else 0
+        offsets = offsets or (lambda part: np.zeros(1))
+        return OutcomeMeasure(self.images, self.metric, collected.features, offsets, distractors=distractors)
 
     @property
     def class_names(self) -> list[str]:
@@ -212,7 +218,7 @@ class Staging:
     def _means(self) -> tuple[float, ...]:
         """Return the shares of tuned weights to try: as many as their images are few beside those trained on."""
         trained_on = self.parts.config.epochs * self.parts.steps_per_epoch * self.parts.config.batch_size
-        images = (len(rows_to_embed(self.parts.data.labels, MOST_IMAGES)) + 2 * len(self.images.frame)) / 3
+        images = 2 * (len(rows_to_embed(self.parts.data.labels, MOST_IMAGES)) + len(self.images.frame)) / 3
         return MEANS[: int(MOST_FOR_MEANS * trained_on / images)]
 
     def _features(self, network: StageNetwork, name: str, state: TrainingState) -> StageFeatures | None:

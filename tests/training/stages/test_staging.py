@@ -11,14 +11,17 @@ import torch
 
 from eml.dataset.table import Table
 from eml.errors import Interrupted
-from eml.evaluation.evaluate import evaluate_model
+from eml.evaluation.evaluate import evaluate_model, rank_gallery
+from eml.inference.embed import embed_table
 from eml.inference.load import load
 from eml.models.pointers import find_checkpoint
+from eml.retrieval.metrics import summarise
 from eml.training.build import build_parts
 from eml.training.config import RunConfig
 from eml.training.data import training_data
 from eml.training.events import Event, Note, Stepped, Validating
 from eml.training.fit import fit
+from eml.training.stages.outcomes import with_distractors
 from eml.training.stages.staging import stages_problem
 from eml.training.stages.steps import StagesResult
 from tests.training.runs import changed, left_by, lines
@@ -43,9 +46,13 @@ def test_the_run_gives_what_its_table_of_stages_says(staged: RunConfig, open_tab
     assert any(note.startswith("closed form, within-class whitening (shrinkage") for note in notes)
     assert find_checkpoint(staged.output).name == "finished"
     model = load(staged.output, device="cpu")
-    images = training_data(open_table, 0).validation
+    data = training_data(open_table, 0)
+    images = data.validation
     assert images is not None
-    own = evaluate_model(model, open_table, images).summary
+    gallery = with_distractors(images, data.labels)  # the training images, which no query is of
+    assert len(gallery.gallery) == 48
+    embeddings = torch.cat([embed_table(model, open_table, frame) for frame in (images.frame, data.frame)])
+    own = summarise(rank_gallery(embeddings, gallery))
     kept = [step for step in stages.steps if step.kept]
     assert stages.value == pytest.approx(kept[-1].value if kept else stages.untouched)
     assert (model.tta == "flip") == any(step.name == "mirror image" for step in kept)
