@@ -63,6 +63,24 @@ def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table:
 
 
 @pytest.mark.xdist_group("processes")
+@pytest.mark.slow
+def test_two_processes_choose_among_stages_and_refit_as_one_does(
+    staged: RunConfig, open_table: Table, tmp_path: Path
+) -> None:
+    model = {**staged.model.model_dump(), "batch_norm": "frozen", "neck": {"type": "identity"}}
+    one = changed(staged, model=model, optimizer=SGD, class_weights="means", minutes=0.001)
+    fit(one, open_table)
+    two = changed(one, output=tmp_path / "two")
+    assert process_group.run(2, [task(two, open_table)], tmp_path) == [(0, ""), (0, "")]
+    mine, theirs = (json.loads((run.output / "run.json").read_text())["stages"] for run in (one, two))
+    assert mine["untouched"] == theirs["untouched"], "of the same network it is the same to the last bit"
+    assert [step["tried"].keys() for step in mine["steps"]] == [step["tried"].keys() for step in theirs["steps"]]
+    for own, other in zip(mine["steps"], theirs["steps"], strict=True):
+        assert own["value"] == pytest.approx(other["value"], abs=0.02), own["name"]
+    assert mine["judging"] == theirs["judging"]
+
+
+@pytest.mark.xdist_group("processes")
 @pytest.mark.wide
 def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_state(
     plain: RunConfig, table: Table, tmp_path: Path
