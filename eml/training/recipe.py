@@ -17,6 +17,8 @@ from eml.training.config import RunConfig
 USUAL_BACKBONE = "mobilenetv2_100"
 """The network of eml init; it takes images of any size."""
 IMAGES_SEEN = 13_000  # by a pretrained network; more did not improve it on a few dozen classes
+FEW_WEIGHTS = 10
+"""Times the backbone's rate where few of its weights are trained: norms, biases or adapters."""
 IMAGES_SEEN_FROM_SCRATCH = 60_000
 
 
@@ -165,6 +167,7 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
         frame = frame[~frame["fold"].isin([config.data.fold, -2])]
     chosen = recipe(frame, table.name, pretrained=config.model.weights != "none")
     chosen = fit_to_network(chosen, config.model.backbone, config.model.weights)
+    chosen = _fit_to_tuning(chosen, config)
     if "name" in config.optimizer.model_fields_set:
         del chosen.values["optimizer"]  # its rates are AdamW's
     elif "backbone" in config.optimizer.lr.model_fields_set:
@@ -185,6 +188,17 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
     lines = [f"recipe: auto chose {', '.join(f'{key} {value}' for key, value in shown.items())}"]
     lines += [f"  {reason}" for key, reason in chosen.reasons.items() if not key or key in shown]
     return RunConfig.model_validate({**dict(filled), "recipe": "none"}), lines
+
+
+def _fit_to_tuning(chosen: Recipe, config: RunConfig) -> Recipe:
+    """Return the recipe with a larger rate of the backbone where few of its pretrained weights are trained."""
+    if config.tune.type == "full" or config.model.weights == "none":
+        return chosen
+    rates = chosen.values["optimizer"]["lr"]
+    rate = _rounded(FEW_WEIGHTS * rates["backbone"])
+    reason = f"backbone rate {rate:g}, {FEW_WEIGHTS} times as large for the few weights of tune: {config.tune.type}"
+    optimizer = {"lr": rates | {"backbone": rate}}
+    return Recipe(chosen.values | {"optimizer": optimizer}, chosen.reasons | {"optimizer.lr.backbone": reason})
 
 
 def _filled(section: BaseModel, values: Mapping[str, Any], prefix: str, shown: dict[str, str]) -> BaseModel:

@@ -32,6 +32,16 @@ def test_a_recipe_fills_in_what_the_config_leaves_open_and_nothing_else(table: T
     assert apply_recipe(made, table) == (made, [])
 
 
+def test_few_weights_get_ten_times_the_rate(table: Table) -> None:
+    usual, _ = apply_recipe(config(), table)
+    made, told = apply_recipe(config(tune="norm"), table)
+    assert made.optimizer.lr.backbone == pytest.approx(10 * usual.optimizer.lr.backbone)
+    assert made.optimizer.lr.neck == usual.optimizer.lr.neck
+    assert any("10 times as large for the few weights of tune: norm" in line for line in told)
+    untrained, _ = apply_recipe(config(tune="norm", model={"weights": "none"}), table)
+    assert untrained.optimizer.lr.backbone == 2e-3
+
+
 def test_a_margin_that_uses_embedding_norms_gets_no_neck(table: Table) -> None:
     made, _ = apply_recipe(config(margin={"type": "adaface"}), table)
     assert made.model.neck.type == "identity"
