@@ -17,8 +17,8 @@ from eml.training.config import RunConfig
 USUAL_BACKBONE = "mobilenetv2_100"
 """The network of eml init; it takes images of any size."""
 IMAGES_SEEN = 13_000  # by a pretrained network; more did not improve it on a few dozen classes
-FEW_WEIGHTS = 10
-"""Times the backbone's rate where few of its weights are trained: norms, biases or adapters."""
+TUNED_RATES = {"norm": 10, "bitfit": 10, "lora": 3}
+"""Times the backbone's rate where few of its weights are trained."""
 IMAGES_SEEN_FROM_SCRATCH = 60_000
 
 
@@ -192,11 +192,12 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
 
 def _fit_to_tuning(chosen: Recipe, config: RunConfig) -> Recipe:
     """Return the recipe with a larger rate of the backbone where few of its pretrained weights are trained."""
-    if config.tune.type == "full" or config.model.weights == "none":
+    times = TUNED_RATES.get(config.tune.type)
+    if times is None or config.model.weights == "none":
         return chosen
     rates = chosen.values["optimizer"]["lr"]
-    rate = _rounded(FEW_WEIGHTS * rates["backbone"])
-    reason = f"backbone rate {rate:g}, {FEW_WEIGHTS} times as large for the few weights of tune: {config.tune.type}"
+    rate = _rounded(times * rates["backbone"])
+    reason = f"backbone rate {rate:g}, {times} times as large for the few weights of tune: {config.tune.type}"
     optimizer = {"lr": rates | {"backbone": rate}}
     return Recipe(chosen.values | {"optimizer": optimizer}, chosen.reasons | {"optimizer.lr.backbone": reason})
 
