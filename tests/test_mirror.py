@@ -133,6 +133,7 @@ TESTED_THROUGH = {
     "models/calibration_images": "cli/test_calibrate",
     "models/config": "models/test_checkpoint",
     "models/device": "training/test_checks",
+    "models/views": "inference/test_model",
     "models/necks": "models/test_embedder",
     "models/tuning": "models/test_adapters",
     "models/pointers": "models/test_checkpoint",

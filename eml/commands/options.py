@@ -101,17 +101,23 @@ Workers = Annotated[
 Device = Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")]
 Weights = Annotated[PathText, Field(description="For timm:NAME: pretrained, none (random), or a file.")]
 ImageSize = Annotated[
-    int | None, Field(ge=8, le=4096, description="For timm:NAME: side (pixels). Default: the model's own.")
+    int | None,
+    Field(
+        ge=8,
+        le=4096,
+        description="Side of the image as the network sees it (pixels), such as a larger one than in training. "
+        "Default: the model's own.",
+    ),
 ]
 Precision = Annotated[  # the choices of eml.models.config, which is not imported for the help
     Literal["float32", "bfloat16"],
     Field(description="Of the network: bfloat16 is faster where the device computes it. Embeddings are float32."),
 ]
 Views = Annotated[
-    Literal["none", "flip"] | None,
+    Literal["none", "flip", "crops"] | None,
     Field(
-        description="flip: the mean of the embeddings of an image and of its mirror, in twice the time; none: of the "
-        "image alone. Default: as the checkpoint says, else none."
+        description="flip: the mean of the embeddings of an image and of its mirror, in twice the time; crops: of five "
+        "crops, in five times; none: of the image alone. Default: as the checkpoint says, else none."
     ),
 ]
 LeaveOutSame = Annotated[

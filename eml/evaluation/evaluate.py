@@ -20,6 +20,7 @@ from eml.images.source import ImageSource
 from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
 from eml.models.calibration import Calibration
+from eml.models.config import VIEWS
 from eml.models.fingerprint import Fingerprint
 from eml.retrieval.metrics import Summary, metrics_at, summarise
 from eml.retrieval.ranking import Ranking, rank
@@ -104,7 +105,8 @@ class Evaluation:
         fingerprint = self.fingerprint
         if fingerprint is None:
             return {}
-        facts = {"weights": fingerprint.weights, "precision": fingerprint.precision, "tta": fingerprint.tta}
+        facts: dict[str, Any] = {"weights": fingerprint.weights, "precision": fingerprint.precision}
+        facts |= {"tta": fingerprint.tta, "views": VIEWS[fingerprint.tta], "image_size": fingerprint.preprocess.size}
         return {"fingerprint": fingerprint.digest, **facts, "calibration_mismatch": self.calibration_mismatch or None}
 
     def facts(self) -> dict[str, Any]:

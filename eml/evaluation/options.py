@@ -21,7 +21,7 @@ class EvaluationOptions:
         root: The folder that the tables' file names start from.
         columns: How tables of the user's own are read.
         weights: For timm:NAME: pretrained, none (random), or a weights file.
-        image_size: For timm:NAME: side of the image (pixels); the model's own by default.
+        image_size: Side of the image as the network sees it (pixels); the model's own by default.
         precision: Of the networks, float32 or bfloat16.
         tta: Test-time augmentation, none or flip; None: as each checkpoint says.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
@@ -106,12 +106,11 @@ class EvaluationOptions:
                 check_timm(model)
             except EmlError as error:
                 yield from error.problems
-        set_for_timm = self.weights != "pretrained" or self.image_size is not None
-        if set_for_timm and not any(model.startswith(TIMM) for model in self.models):
-            text = f"`weights` and `image_size` are for {TIMM}NAME, and none is given; a checkpoint has its own"
+        if self.weights != "pretrained" and not any(model.startswith(TIMM) for model in self.models):
+            text = f"`weights` are for {TIMM}NAME, and none is given; a checkpoint has its own"
             yield Problem(text, "conflicting-settings", "weights")
         if not self.needs_images:
-            for name, usual in (("precision", "float32"), ("tta", None)):
+            for name, usual in (("precision", "float32"), ("tta", None), ("image_size", None)):
                 if getattr(self, name) != usual:
                     text = f"`{name}` is for models, and only embeddings that were made elsewhere are given"
                     yield Problem(text, "conflicting-settings", name)

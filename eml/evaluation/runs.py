@@ -267,9 +267,9 @@ def _evaluate_file(name: str, table: Table | None, options: EvaluationOptions) -
 
 
 def _load(checkpoint: str, options: EvaluationOptions, device: str) -> Model:
-    own: dict[str, Any] = {"weights": options.weights, "image_size": options.image_size}
-    own = own if checkpoint.startswith(TIMM) else {}
-    return load(checkpoint, device=device, precision=options.precision, tta=options.tta, **own)
+    own: dict[str, Any] = {"weights": options.weights} if checkpoint.startswith(TIMM) else {}
+    own |= {"image_size": options.image_size, "precision": options.precision, "tta": options.tta}
+    return load(checkpoint, device=device, **own)
 
 
 def _write(

@@ -33,7 +33,7 @@ class ModelRecord(Strict):
         folder: The checkpoint's folder, as an absolute path; null for timm:NAME.
         index: The index's folder then: a checkpoint that was moved together with it is found by it.
         weights: Of timm:NAME: pretrained, none, or a file.
-        image_size: Of timm:NAME; null is its own.
+        image_size: Side of the images (pixels); null is the model's own.
         precision: Of the network.
         tta: Test-time augmentation.
     """
@@ -62,7 +62,7 @@ def record_model(
         model: The model.
         index: The index's folder, where it is not this one yet.
         weights: Those that timm:NAME was loaded with.
-        image_size: That timm:NAME was loaded with.
+        image_size: That it was loaded with.
     """
     is_timm = model.source.startswith(TIMM)
     place = Path(model.source) if model.folder is None and fold_runs(Path(model.source)) else model.folder
@@ -71,7 +71,7 @@ def record_model(
         folder=None if place is None else str(place.absolute()),
         index=str((index or folder).absolute()),
         weights=str(Path(weights).absolute()) if is_timm and weights not in ("pretrained", "none") else weights,
-        image_size=image_size,
+        image_size=image_size or (None if model.folder is None else model.preprocess.size),
         precision=model.precision,
         tta=model.tta,
     )
@@ -128,17 +128,16 @@ def load_model_of(
     ways: dict[str, Any] = {"precision": fingerprint.precision, "tta": fingerprint.tta, "device": device}
     record = read_record(index)
     if model is not None:
-        timm = _timm_ways(record) if record is not None and str(model) == record.source else {}
-        loaded = load(model, **ways, **timm)
+        loaded = load(model, **ways, **_own_ways(str(model), record))
         refuse_other(loaded, fingerprint, index)
         return loaded
     if record is None and not (index / INSIDE).is_dir():
         text = f"{index}: does not say where its model is; give the checkpoint as `model`"
         raise CheckpointError(text, code="no-checkpoint", parameter="model")
     problems = []
-    for name, timm in _candidates(index, record):
+    for name in _candidates(index, record):
         try:
-            loaded = load(name, **ways, **timm)
+            loaded = load(name, **ways, **_own_ways(name, record))
             refuse_other(loaded, fingerprint, index)
         except EmlError as error:
             problems.append(str(error.problems[0]))
@@ -156,24 +155,25 @@ def refuse_other(model: Model, fingerprint: Fingerprint, index: Path) -> None:
     raise CheckpointError(text, code="different-model", parameter="model")
 
 
-def _candidates(index: Path, record: ModelRecord | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the names by which the model may be loaded, and what else timm:NAME needs."""
+def _candidates(index: Path, record: ModelRecord | None) -> Iterator[str]:
+    """Yield the names by which the model may be loaded."""
     if (index / INSIDE).is_dir():
-        yield str(index / INSIDE), {}
+        yield str(index / INSIDE)
     if record is None:
         return
     if record.folder is None:
-        yield record.source, _timm_ways(record)
+        yield record.source
         return
     folder = Path(record.folder)
     moved = moved_along(folder, Path(record.index), index.absolute())
-    yield from ((str(place), {}) for place in dict.fromkeys((folder, moved)) if place.is_dir())
+    yield from (str(place) for place in dict.fromkeys((folder, moved)) if place.is_dir())
 
 
-def _timm_ways(record: ModelRecord | None) -> dict[str, Any]:
-    if record is None or not record.source.startswith(TIMM):
+def _own_ways(name: str, record: ModelRecord | None) -> dict[str, Any]:
+    """Return what a model is loaded with besides precision and augmentation, by its name."""
+    if record is None or (name.startswith(TIMM) and name != record.source):
         return {}
-    return {"weights": record.weights, "image_size": record.image_size}
+    return {"image_size": record.image_size} | ({"weights": record.weights} if name.startswith(TIMM) else {})
 
 
 def _gone(index: Path, record: ModelRecord | None, problems: list[str]) -> str:
@@ -190,5 +190,5 @@ def _gone(index: Path, record: ModelRecord | None, problems: list[str]) -> str:
 def model_place(index: Path) -> str | None:
     """Return where the model of an index is, by the name that `load` takes; None where it is gone."""
     record = read_record(index)
-    places = [name for name, _ in _candidates(index, record)]
+    places = list(_candidates(index, record))
     return places[0] if places else None

@@ -10,7 +10,7 @@ from eml.errors import ConfigError
 from eml.inference.model import Model
 from eml.models.checkpoint import save_checkpoint
 from eml.models.compression import Compression
-from eml.models.config import Inference, ModelConfig
+from eml.models.config import VIEWS, Inference, ModelConfig
 from eml.models.ensemble import MemberFacts, join_networks, members_of
 from eml.models.trained_on import TrainedOn
 
@@ -18,7 +18,7 @@ from eml.models.trained_on import TrainedOn
 def join_models(models: Sequence[Model], source: str = "") -> Model:
     """Return one model whose embeddings are those of several beside each other, each of unit length.
 
-    It averages an image with its mirror if one of the models does.
+    Its test-time augmentation is that of the model with most views of an image.
 
     Args:
         models: Two or more, on one device and of one precision.
@@ -48,7 +48,7 @@ def join_models(models: Sequence[Model], source: str = "") -> Model:
         backbone=joined_name([own.model.backbone for own in facts]),
         trained_on=trained_on_together(models),
         precision=models[0].precision,
-        tta="flip" if any(model.tta == "flip" for model in models) else "none",
+        tta=max((model.tta for model in models), key=VIEWS.__getitem__),
     )
 
 

@@ -11,10 +11,11 @@ from eml.config.text import shown
 from eml.errors import ConfigError, EmlError, Problem
 from eml.inference.ensemble import join_models, joined_name
 from eml.inference.model import Model
-from eml.models.checkpoint import load_checkpoint
+from eml.models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint_config
 from eml.models.config import EmbeddingPrecision, ModelConfig, Tta
 from eml.models.device import find_device
-from eml.models.embedder import build_embedder, check_backbone, default_preprocess
+from eml.models.embedder import build_embedder, check_backbone, default_preprocess, preprocess_of
+from eml.models.image_sizes import nearest_size
 from eml.models.necks.identity import Identity
 from eml.models.pointers import fold_runs
 from eml.models.trained_on import NOTHING_BY_EML
@@ -42,12 +43,15 @@ def load(
             whose pooled features are the embeddings. Several of them, or the folder of a cross-validation, which stands
             for the runs of its folds, become one model: embeddings beside each other, equally weighted.
         weights: For timm:NAME: pretrained, none (random), or a weights file. A checkpoint has its own.
-        image_size: For timm:NAME: side of the square that images are resized to (pixels); the model's own by default.
+        image_size: Side of the square that images are resized to (pixels); the model's own by default. A larger one
+            than in training can be better (Touvron 2019, arXiv:1906.06423). Convolutional networks take any; the
+            position embeddings of others are resampled where timm can do it.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: Of the network's products: float32 or bfloat16, which is faster where the device computes it. The
             embeddings are float32 in any case.
-        tta: flip: the embedding is the mean of those of the image and of its mirror, in twice the time; none: that of
-            the image alone. None: as the checkpoint says, which is none unless it was measured that flip is better.
+        tta: flip: the embedding is the mean of those of the image and of its mirror, in twice the time; crops: that of
+            five crops, in five times; none: that of the image alone. None: as the checkpoint says, which is none unless
+            another one was measured to be better.
 
     Raises:
         CheckpointError: The checkpoint or the weights cannot be read or do not fit.
@@ -62,13 +66,10 @@ def load(
     if name.startswith(TIMM):
         ways: dict[str, Any] = {"precision": precision, "tta": tta or "none"}
         return _load_timm(name, weights, image_size, device, ways)
-    if os.fspath(weights) != "pretrained" or image_size is not None:
-        raise ConfigError(
-            f"{name}: `weights` and `image_size` are for {TIMM}NAME; a checkpoint has its own",
-            code="conflicting-settings",
-            parameter="image_size" if image_size is not None else "weights",
-        )
-    stored = load_checkpoint(Path(name))
+    if os.fspath(weights) != "pretrained":
+        text = f"{name}: `weights` are for {TIMM}NAME; a checkpoint has its own"
+        raise ConfigError(text, code="conflicting-settings", parameter="weights")
+    stored = _at_size(Path(name), image_size)
     backbone = joined_name([model.backbone for model in stored.config.networks])
     place = _device(device, precision)
     return Model(
@@ -97,11 +98,39 @@ def _load_together(
     if isinstance(checkpoints, str | os.PathLike):
         source, names = os.fspath(checkpoints), fold_runs(Path(checkpoints))
     assert not isinstance(names, str | os.PathLike), "a single name stands for its folds"
-    own: dict[str, Any] = {"weights": weights, "image_size": image_size}
-    ways: dict[str, Any] = {"device": device, "precision": precision, "tta": tta}
+    own: dict[str, Any] = {"weights": weights}
+    ways: dict[str, Any] = {"device": device, "precision": precision, "tta": tta, "image_size": image_size}
     return join_models(
         [load(name, **ways, **own if os.fspath(name).startswith(TIMM) else {}) for name in names], source
     )
+
+
+def _at_size(checkpoint: Path, image_size: int | None) -> Checkpoint:
+    """Return a checkpoint that takes images of this side (pixels); None: its own.
+
+    Raises:
+        ConfigError: The network takes no such images.
+    """
+    if image_size is None:
+        return load_checkpoint(checkpoint)
+    config = read_checkpoint_config(checkpoint)
+    if image_size == config.own_preprocess.size:
+        return load_checkpoint(checkpoint)
+    if config.members:
+        text = (
+            f"`image_size`: {checkpoint} is an ensemble, whose networks have sizes of their own; give the runs instead"
+        )
+        raise ConfigError(text, code="conflicting-settings", parameter="image_size")
+    backbone = config.model.backbone
+    if image_size != config.preprocess.size:
+        nearest = nearest_size(backbone, image_size)
+        if nearest not in (image_size, preprocess_of(backbone).size):
+            text = f"`image_size` {image_size}: {checkpoint} is a {backbone}, which takes {nearest} instead"
+            raise ConfigError(text, code="unsupported-by-backbone", parameter="image_size")
+    try:
+        return load_checkpoint(checkpoint, image_size=image_size)
+    except ConfigError as error:
+        raise ConfigError([_of_argument(problem) for problem in error.problems]) from error
 
 
 def check_timm(name: str) -> None:

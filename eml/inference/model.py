@@ -24,6 +24,7 @@ from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.embedder import Embedder
 from eml.models.fingerprint import Fingerprint, fingerprint_of, ways_of
 from eml.models.trained_on import TrainedOn
+from eml.models.views import views_of
 
 
 class Model:
@@ -39,7 +40,8 @@ class Model:
         trained_on: What it was trained on; None: what its folder says.
         precision: Of the network's products: float32 or bfloat16. The embeddings are float32 in any case.
         tta: Test-time augmentation. flip: the embedding is the mean of those of the image and of its mirror, both of
-            unit length, brought to unit length; it takes twice the time.
+            unit length, brought to unit length; it takes twice the time. crops: that of five crops, in five times the
+            time.
         compression: What is done to the embeddings after the network and the augmentation, as `eml compress` keeps it.
     """
 
@@ -210,9 +212,11 @@ class Model:
             self.embedder.eval()
         with torch.no_grad():  # weights that are gathered in inference mode could not be trained afterwards
             images = normalise(pixels.to(self.device), self.preprocess)
-            embeddings = self._embed_view(images)
-            if self.tta == "flip":
-                embeddings = unit_length(embeddings + self._embed_view(images.flip(3)))
+            first, *views = views_of(images, self.tta)
+            embeddings = self._embed_view(first)
+            for view in views:
+                embeddings = embeddings + self._embed_view(view)
+            embeddings = unit_length(embeddings) if views else embeddings
             return (embeddings if self.compression is None else self.compression.apply(embeddings)).cpu()
 
     def _embed_view(self, images: Tensor) -> Tensor:

@@ -171,23 +171,35 @@ def _format_of(compression: Compression | None, inference: Inference | None, mem
     return FORMAT if compression is None else COMPRESSED_FORMAT
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, *, image_size: int | None = None) -> Checkpoint:
     """Read a checkpoint folder, or the best one of a run folder.
+
+    Args:
+        path: The folder.
+        image_size: Side of the images to embed (pixels); None: as the checkpoint says. Its config then has this one.
 
     Raises:
         CheckpointError: A file is missing, damaged or written by a newer eml.
+        ConfigError: The network takes no images of this size.
     """
     folder = find_checkpoint(path)
     config = _read_config(folder / "config.json")
+    if image_size is not None:
+        inference = (config.inference or Inference()).model_copy(update={"size": image_size})
+        config = config.model_copy(update={"inference": inference})
     labels, metrics = read_labels(folder, config), _read_json(folder / "metrics.json", dict[str, Any])
     file = folder / "model.safetensors"
     _refuse_small(file, config)
     embedder = _build(config, folder / "config.json")
+    resized = config.own_preprocess.size != config.preprocess.size
     try:
         tensors = load_file(file)
-        resized = config.own_preprocess.size != config.preprocess.size
         embedder.load_state_dict(at_own_size(tensors, embedder) if resized else tensors)
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        if image_size is not None and resized:
+            text = f"`image_size` {image_size}: the weights of {folder} are for {config.preprocess.size} pixels, and "
+            text += f"timm cannot resample those of {config.model.backbone}"
+            raise ConfigError(text, code="unsupported-by-backbone", parameter="image_size") from error
         problem = f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}"
         raise CheckpointError(problem, code="damaged-file") from error
     refuse_not_finite(embedder, str(file))

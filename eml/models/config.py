@@ -10,8 +10,11 @@ from eml.models.necks.linear import Linear
 
 EmbeddingPrecision = Literal["float32", "bfloat16"]
 """The number format in which a network that embeds computes its products. Weights and embeddings stay float32."""
-Tta = Literal["none", "flip"]
-"""Test-time augmentation, the views of an image whose embeddings are averaged: the image alone, or its mirror too."""
+Tta = Literal["none", "flip", "crops"]
+"""Test-time augmentation, the views of an image whose embeddings are averaged: the image alone; its mirror too; or five
+crops of it."""
+VIEWS = {"none": 1, "flip": 2, "crops": 5}
+"""How often an image goes through the network."""
 
 
 class Inference(Strict):

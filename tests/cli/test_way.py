@@ -187,7 +187,7 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
             "evaluate {photos}/run --data {photos} --slice category --slice nope",
             "has no columns 'category', 'nope' to slice by; it has label",
         ),
-        ("evaluate {photos}/run --weights none --data {photos}", "--weights and --image-size are for timm:NAME"),
+        ("evaluate {photos}/run --weights none --data {photos}", "--weights are for timm:NAME"),
         ("train {photos}/config.yaml --accept-changes", "--accept-changes: only with --resume"),
         ("train {photos}/config.yaml --fold first", "--fold must be a number, all or null, got 'first'"),
         ("init {photos}", "config.yaml: exists. Set --overwrite"),

@@ -202,13 +202,22 @@ def test_a_model_that_is_gone_or_another_one_is_told(shop: Path, tmp_path: Path)
     assert error.value.parameter == "model"
     with Index.open(tmp_path / "i", model=moved) as index:
         assert index.search(query)[0][0].label == "tea"
-    larger = eml.load("timm:test_resnet", weights="none", image_size=48)
-    Index.build(tmp_path / "other", larger, tmp_path / "photos", with_model=True).close()
+    another = eml.load("timm:test_efficientnet", weights="none", image_size=32)
+    Index.build(tmp_path / "other", another, tmp_path / "photos", with_model=True).close()
     with (
         Index.open(tmp_path / "i", model=tmp_path / "other" / "model") as index,
         pytest.raises(CheckpointError, match="is not the model"),
     ):
         index.search(query)
+
+
+def test_an_index_of_larger_images_loads_its_checkpoint_so_again(shop: Path, tmp_path: Path) -> None:
+    checkpoint = shutil.copytree(shop / "shop.index" / "model", tmp_path / "checkpoint")
+    larger = eml.load(checkpoint, image_size=48)
+    Index.build(tmp_path / "i", larger, draw(tmp_path / "photos", per_class=1)).close()
+    with Index.open(tmp_path / "i") as index:
+        assert index.search(tmp_path / "photos" / "tea" / "0.png")[0][0].label == "tea"
+        assert index.model.preprocess.size == 48
 
 
 def test_an_index_that_was_moved_with_its_checkpoint_finds_both_it_and_the_images(shop: Path, tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import eml
 from eml.errors import CheckpointError, ConfigError, EmlError
+from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
+from eml.inference.ensemble import save_model
 from eml.models.checkpoint import save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder
@@ -76,11 +79,50 @@ def test_the_models_say_what_they_are(tmp_path: Path) -> None:
     assert repr(model) == f"<Model test_resnet: 32×32 pixels to 16 numbers, on cpu, from {tmp_path}/made>"
     model = eml.load("timm:test_resnet", weights="none", image_size=32, device="cpu")
     assert repr(model) == f"<Model test_resnet: 32×32 pixels to {model.size} numbers, on cpu, from timm:test_resnet>"
-    for options in ({"weights": "none"}, {"image_size": 32}):
-        with pytest.raises(ConfigError, match="a checkpoint has its own") as caught:
-            eml.load(tmp_path / "made", **options)
-        assert caught.value.code == "conflicting-settings"
-        assert caught.value.parameter == next(iter(options))
+    with pytest.raises(ConfigError, match="a checkpoint has its own") as caught:
+        eml.load(tmp_path / "made", weights="none")
+    assert (caught.value.code, caught.value.parameter) == ("conflicting-settings", "weights")
+
+
+def saved(folder: Path, backbone: str) -> Path:
+    config = ModelConfig(backbone=backbone, weights="none", neck=Linear(size=16))
+    save_checkpoint(folder, build_embedder(config, 32), config, Preprocess(size=32), ["a"], {})
+    return folder
+
+
+def test_a_checkpoint_embeds_larger_images_than_it_was_trained_on(tmp_path: Path) -> None:
+    for backbone in ("test_resnet", "test_vit"):
+        plain = eml.load(saved(tmp_path / backbone, backbone), device="cpu")
+        larger = eml.load(tmp_path / backbone, image_size=64, device="cpu")
+        assert (plain.preprocess.size, larger.preprocess.size) == (32, 64)
+        pixels = torch.from_numpy(larger.preprocess(Image.fromarray(PIXELS)).copy()).permute(2, 0, 1)[None]
+        expected = larger.embedder(normalise(pixels, larger.preprocess))
+        np.testing.assert_allclose(
+            larger.embed(PIXELS), torch.nn.functional.normalize(expected).detach().numpy(), atol=1e-6
+        )
+        assert larger.fingerprint.digest != plain.fingerprint.digest
+        assert "preprocess.size 64, not 32" in larger.fingerprint.difference_from(plain.fingerprint)
+        own = eml.load(tmp_path / backbone, image_size=32, device="cpu")
+        assert own.fingerprint.digest == plain.fingerprint.digest
+    grid = larger.embedder.backbone.pos_embed  # 4 × 4 patches for 2 × 2 in training
+    assert grid.shape[1] - plain.embedder.backbone.pos_embed.shape[1] == 12
+
+
+def test_a_size_that_the_network_of_a_checkpoint_does_not_take_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "made", "test_vit")
+    with pytest.raises(ConfigError, match=r"`image_size` 60: .* is a test_vit, which takes 64 instead") as caught:
+        eml.load(tmp_path / "made", image_size=60)
+    assert (caught.value.code, caught.value.parameter) == ("unsupported-by-backbone", "image_size")
+
+
+def test_several_models_as_one_take_a_size_and_crops(tmp_path: Path) -> None:
+    runs = [saved(tmp_path / name, "test_resnet") for name in ("first", "second")]
+    both = eml.load(runs, image_size=64, tta="crops", device="cpu")
+    assert (both.preprocess.size, both.tta) == (64, "crops")
+    save_model(tmp_path / "both", both)
+    assert eml.load(tmp_path / "both", image_size=64, device="cpu").preprocess.size == 64
+    with pytest.raises(ConfigError, match="is an ensemble, whose networks have sizes of their own"):
+        eml.load(tmp_path / "both", image_size=32)
 
 
 def test_unknown_timm_models_are_named() -> None:

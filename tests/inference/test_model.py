@@ -29,6 +29,19 @@ def test_flip_is_the_mean_of_the_image_and_its_mirror(pixels: torch.Tensor) -> N
     torch.testing.assert_close(flip.embed_pixels(pixels.flip(3)), expected)
 
 
+def test_crops_are_the_mean_of_the_corners_and_the_middle(pixels: torch.Tensor) -> None:
+    plain, crops = load(), load(tta="crops")
+    with torch.no_grad():
+        images = normalise(pixels, plain.preprocess)
+        total = torch.zeros(5, plain.size)
+        for top, left in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)):  # 28 of 32 pixels
+            part = images[:, :, top : top + 28, left : left + 28]
+            part = torch.nn.functional.interpolate(part, (32, 32), mode="bilinear")
+            total += torch.nn.functional.normalize(plain.embedder(part))
+    torch.testing.assert_close(crops.embed_pixels(pixels), torch.nn.functional.normalize(total))
+    assert "tta crops" in repr(crops)
+
+
 def test_bfloat16_rounds_the_products_and_not_the_embeddings(pixels: torch.Tensor) -> None:
     plain, low = load(), load(precision="bfloat16")
     embeddings = low.embed_pixels(pixels)
@@ -54,7 +67,7 @@ def test_unknown_ways_are_refused_by_name() -> None:
     for options in ({"precision": "float16"}, {"tta": "hflip"}):
         (name,) = options
         with pytest.raises(
-            ConfigError, match=f"`{name}` '.*' is unknown; allowed: (float32, bfloat16|none, flip)"
+            ConfigError, match=f"`{name}` '.*' is unknown; allowed: (float32, bfloat16|none, flip, crops)"
         ) as e:
             load(**options)
         assert (e.value.code, e.value.parameter) == ("unknown-choice", name)
