@@ -74,7 +74,7 @@ def out_of_fold(table: Path, weights: Path, out: Path, epochs: int, seed: int) -
     """Train the folds and return the folder of the run."""
     run = out / "run"
     if not (run / "out_of_fold.npz").exists():
-        eml("kfold", table, "--k", 3, "--no-near", "--out", out)
+        eml("kfold", table, "--by", "images", "--k", 3, "--no-near", "--out", out)
         model = RECIPE["model"] | {"weights": str(weights)}  # type: ignore[operator]
         data = {"table": str(out / "folds.csv"), "cache": {"format": "raw", "folder": str(out / "cache")}}
         settings = RECIPE | {"output": str(run), "model": model, "data": data, "epochs": epochs, "seed": seed}
