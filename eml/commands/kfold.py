@@ -30,7 +30,6 @@ from eml.commands.options import (
     out_folder,
     read_source,
 )
-from eml.dataset.splits.task import FEWER_PARTS, MANY_CLASSES, MOST_PARTS, USUAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,11 +54,10 @@ class KFoldConfig(CommandConfig):
     k: int | None = Field(
         None,
         ge=2,
-        description=f"Number of folds. Default: {MOST_PARTS}; of whole classes {FEWER_PARTS} when there are fewer than "
-        f"{MANY_CLASSES} of them.",
+        description="Number of folds. Default: 5; of whole classes 3 when these are few, so that enough are held out.",
     )
     random_seed: int = Field(28, ge=0, description="Draws the folds.")
-    task: TaskField = USUAL
+    task: TaskField = "open"
     by: Literal["images", "class"] | None = Field(
         None,
         description="images: each class is spread over all folds, and classes of fewer than `k` images are always "
@@ -192,6 +190,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
 def _choice(config: KFoldConfig, table: Table, groups: RowGroups) -> FoldChoice:
     """Return the folds that were asked for, or that follow from the task where the options leave them open."""
     from eml.dataset.splits.folds import K
+    from eml.dataset.splits.task import FEWER_PARTS
     from eml.dataset.splits.usable import FoldChoice, choose_folds
 
     if config.by == "images" or config.task == "closed":

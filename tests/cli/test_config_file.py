@@ -63,10 +63,10 @@ def test_all_that_is_wrong_in_the_file_is_said_with_its_line(folder: Path, capsy
     (folder / "bad.yaml").write_text("k: many\nkk: 3\nby: groups\n")
     lines = refused(capsys, "photos", "--config", "bad.yaml")
     assert lines[:2] == [
-        "bad.yaml:1: k must be a whole number, got 'many'.",
-        "bad.yaml:2: unknown key 'kk' (did you mean 'k'?); known: dataset, k, random_seed, by, group_by, threshold, "
-        "near, class_level, unknown_label, root, file_column, label_column, strip_prefix, path_prefix, path_suffix, "
-        "match_names, out, overwrite",
+        "bad.yaml:1: k must be a whole number or null, got 'many'.",
+        "bad.yaml:2: unknown key 'kk' (did you mean 'k'?); known: dataset, k, random_seed, task, by, group_by, "
+        "threshold, near, class_level, unknown_label, root, file_column, label_column, strip_prefix, path_prefix, "
+        "path_suffix, match_names, out, overwrite",
     ]
     assert lines[2].startswith("bad.yaml:3: by must be 'images' or 'class', got 'groups'")
     assert refused(capsys, "photos", "--config", "gone.yaml") == ["gone.yaml: there is no such file"]

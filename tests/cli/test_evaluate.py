@@ -216,4 +216,4 @@ def test_what_is_missing_is_told(files: list[Path], tmp_path: Path, capfd: pytes
     assert run("evaluate", "timm:test_resnet", "--out", tmp_path) == 2
     assert "give the images to evaluate on as --data: a table or a folder" in capfd.readouterr().err
     assert run("evaluate", files[0], "--out", tmp_path / "out", "--within", "camera") == 2
-    assert "has no column 'camera'; it has label, file_name" in capfd.readouterr().err
+    assert "has no column 'camera', which --within names; it has label, file_name" in capfd.readouterr().err

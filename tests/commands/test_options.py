@@ -50,7 +50,7 @@ def test_a_config_made_of_it_reads_it_alike(own: Path, tmp_path: Path) -> None:
     eml.init(own, out=config, weights="none", **OWN)
     data = load(eml.RunConfig, config).data
     assert {name: getattr(data, name) for name in COLUMN_MAP} == OWN | {"strip_prefix": None, "match_names": False}
-    frame = table_to_train_on(data).frame
+    frame = table_to_train_on(data, task="closed").frame
     assert frame["label"].nunique() == 4
     assert frame["fold"].nunique() == 5
     listed = tmp_path / "l.yaml"
