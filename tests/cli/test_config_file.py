@@ -68,7 +68,7 @@ def test_all_that_is_wrong_in_the_file_is_said_with_its_line(folder: Path, capsy
         "threshold, near, class_level, unknown_label, root, file_column, label_column, strip_prefix, path_prefix, "
         "path_suffix, match_names, out, overwrite",
     ]
-    assert lines[2].startswith("bad.yaml:3: by must be 'images' or 'class', got 'groups'")
+    assert lines[2].startswith("bad.yaml:3: by must be 'images', 'class' or null, got 'groups'")
     assert refused(capsys, "photos", "--config", "gone.yaml") == ["gone.yaml: there is no such file"]
     (folder / "list.yaml").write_text("- k\n")
     assert refused(capsys, "photos", "--config", "list.yaml") == [
