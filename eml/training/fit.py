@@ -417,7 +417,7 @@ class Run:
         finished = {
             "epochs": self.state.closed_epochs,
             "best_epoch": result.best_epoch,
-            "whole": self.state.whole,
+            "whole": self.state.whole if self.staged is None else {"before": result.before, "best": result.best},
             "verdicts": {
                 name: verdict.to_dict()
                 for name, verdict in result.verdicts.items()

@@ -101,7 +101,7 @@ def choose_outcome(division: ClassDivision, measure: Measure, candidates: Candid
     judge = StageJudge(division, measure, Outcome(), comparisons)
     untouched, value = judge.judged, judge.value
     if candidates.closed:
-        note = "" if own is None else "interval over all classes, each held out once"
+        note = "" if own is None else "its interval is over all classes, each held out once"
         variants = {name: _closed(name) for name in candidates.closed}
         judge.stage("closed form", variants, judged=own, note=note, optional=False)
     if candidates.epoch:  # whitening is chosen with it: its own gain is below the interval of few classes
@@ -109,7 +109,9 @@ def choose_outcome(division: ClassDivision, measure: Measure, candidates: Candid
         judge.stage("fine-tuned", plain | tuned_variants(measure.projections(TUNED)), optional=False)
     if candidates.means and judge.shipped.alpha == TUNED:
         judge.stage("mean weights", {f"{alpha:g} fine-tuned": _mixed(alpha) for alpha in candidates.means})
-    judge.stage("mirror image", {"mean": lambda outcome: replace(outcome, flip=True)}, note="twice the time")
+    judge.stage(
+        "mirror image", {"mean": lambda outcome: replace(outcome, flip=True)}, note="it takes twice the time to embed"
+    )
     mask = division.judging if division.parts else division.choosing
     result = _result(judge, value, candidates)
     before, after = (_means(measure.per_query(outcome), mask) for outcome in (Outcome(), judge.shipped))

@@ -53,10 +53,9 @@ class StageStep:
     @property
     def row(self) -> list[str]:
         """Its row in the table of stages."""
-        chosen = f"{self.chosen} ({self.note})" if self.note and self.kept else self.chosen
         numbers = [_number(self.value, "{:.4f}"), _number(self.difference, "{:+.4f}")]
         interval = f"{self.low:+.4f} to {self.high:+.4f}" if math.isfinite(self.low) else ""
-        return [self.name, chosen, *numbers, interval, "yes" if self.kept else "no"]
+        return [self.name, self.chosen, *numbers, interval, "yes" if self.kept else "no"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON, null for NaN."""
@@ -108,11 +107,13 @@ class StagesResult:
     @property
     def explanation(self) -> str:
         """How the table is to be read."""
-        return (
-            "Each stage is compared with what was kept before it, by classes that did not choose it "
-            f"({self.division}). "
-            f"Intervals are widened for {self.comparisons} comparisons"
-        )
+        lines = [
+            f"Each stage is compared with what was kept before it, by classes that did not choose it ({self.division})",
+            *(f"{step.name}: {step.note}" for step in self.steps if step.note),
+        ]
+        if self.comparisons > 1:
+            lines.append(f"Intervals are widened for {self.comparisons} comparisons")
+        return ". ".join(line[0].upper() + line[1:] for line in lines)
 
     @property
     def conclusion(self) -> str:
