@@ -49,7 +49,8 @@ def is_refitted(config: RunConfig, staged: StagedOutcome, question: Question) ->
         staged: What it gives.
         question: What its validation measures.
     """
-    if not any(step.kept for step in staged.result.steps) or config.data.fold is None:
+    learns_nothing = staged.outcome.alpha == UNTOUCHED and not staged.outcome.after
+    if not any(step.kept for step in staged.result.steps) or learns_nothing or config.data.fold is None:
         return False
     return bool(config.refit) if config.refit != "auto" else config.task == "open" and not question.classes_trained_on
 

@@ -46,6 +46,7 @@ def test_a_refit_is_for_open_tasks_where_a_stage_is_better_unless_the_config_say
     better, none = staged_outcome(Outcome(TUNED)), staged_outcome(Outcome(), kept=False)
     assert is_refitted(staged, better, UNSEEN)
     assert not is_refitted(staged, none, UNSEEN)
+    assert not is_refitted(staged, staged_outcome(Outcome(flip=True)), UNSEEN), "the mirror image learns nothing"
     assert not is_refitted(staged, better, KNOWN)
     assert not is_refitted(changed(staged, task="closed"), better, UNSEEN)
     assert is_refitted(changed(staged, refit=True), better, KNOWN)
