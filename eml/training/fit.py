@@ -37,7 +37,7 @@ from eml.training.provenance import collect_record, restore_record
 from eml.training.rate_trial import RateTrial, recorded_rate, try_rates, with_rate
 from eml.training.recipe import apply_recipe
 from eml.training.results import TrainingResult
-from eml.training.run_folder import Line, RunFolder, table_facts
+from eml.training.run_folder import STAGE_CHECKPOINTS, Line, RunFolder, table_facts
 from eml.training.run_state import RunSaver, last_loss, restore_state, resume_command
 from eml.training.stages.choosing import StagedOutcome
 from eml.training.stages.class_means import set_class_means
@@ -175,7 +175,7 @@ class Run:
                 elif self.staging:
                     self.staged = self.staging.finish(self.state)
             result = self.result()
-            if first and not self.is_rotated:
+            if first and not (self.is_rotated and self.staging):
                 self.record_end(result)
         return result
 
@@ -262,6 +262,11 @@ class Run:
     def restore(self, *, accept_changes: bool = False) -> None:
         """Load the saved state."""
         self.state = restore_state(self.parts, self.folder, self.observe, accept_changes=accept_changes)
+        start = self.folder.checkpoints / STAGE_CHECKPOINTS[0]
+        has_begun = self.state.closed_epochs >= 0
+        if self.staging and has_begun and not self.parts.processes.from_first(start.is_dir):
+            self.note("stages are off: the run began without them, so its untouched network is not kept")
+            self.staging = None
         if self.parts.processes.first:
             self.saver.record = restore_record(self.parts, self.folder)
             self.folder.update_facts(RunFacts.of(self.parts, self.state.since).of_images())

@@ -158,5 +158,18 @@ def test_stages_are_off_where_nothing_can_be_measured_and_a_line_says_so(staged:
     )
     assert result.stages is None
     assert "stages are off: nothing is held out to measure them on" in notes
+    notes.clear()
+    later = changed(staged, stages="none", epochs=1, output=staged.output.with_name("later"))
+    fit(later, open_table)
+    longer = changed(later, stages="auto", epochs=2)
+    result = fit(
+        longer,
+        open_table,
+        resume=True,
+        accept_changes=True,
+        observe=lambda event: notes.append(event.text) if isinstance(event, Note) else None,
+    )
+    assert result.stages is None
+    assert any(note.startswith("stages are off: the run began without them") for note in notes)
     gap = changed(staged, validation={"metric": "GAP"})
     assert "is no mean over queries" in (stages_problem(build_parts(gap, open_table)) or "")
