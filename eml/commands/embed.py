@@ -27,6 +27,7 @@ from eml.commands.options import (
     ClassLevelField,
     Device,
     FileColumn,
+    Fold,
     Images,
     ImageSize,
     LabelColumn,
@@ -41,6 +42,7 @@ from eml.commands.options import (
     class_level_of,
     column_map,
     note_workers,
+    run_of_fold,
 )
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ class EmbedConfig(CommandConfig):
     image_size: ImageSize = None
     precision: Precision = "float32"
     tta: Views = None
+    fold: Fold = None
     batch_size: BatchSize = 64
     workers: Annotated[
         int | None,
@@ -211,7 +214,7 @@ def _load(config: EmbedConfig, processes: Processes) -> Model:
     from eml.inference.load import load
 
     return load(
-        config.checkpoint,
+        run_of_fold(config.checkpoint, config.fold),
         weights=config.weights,
         image_size=config.image_size,
         device=str(processes.device(config.device)),

@@ -30,6 +30,7 @@ from eml.commands.options import (
     BatchSize,
     Device,
     FileColumn,
+    Fold,
     ImageSize,
     LabelColumn,
     LeaveOutSame,
@@ -46,6 +47,7 @@ from eml.commands.options import (
     column_map,
     column_map_words,
     note_workers,
+    run_of_fold,
 )
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class EvaluateConfig(CommandConfig):
     image_size: ImageSize = None
     precision: Precision = "float32"
     tta: Views = None
+    fold: Fold = None
     leave_out_same: LeaveOutSame = None
     within: Within = None
     unknown_label: UnknownLabel = None
@@ -221,7 +224,7 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
         )
     results = evaluations.results
     return EvaluateResult(
-        checkpoints=config.checkpoints,
+        checkpoints=tuple(options.checkpoints),
         slices=config.slices,
         evaluations=evaluations,
         written=tuple(file for result in results for file in result.files),
@@ -234,8 +237,9 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
 def _options(config: EvaluateConfig) -> EvaluationOptions:
     from eml.evaluation.options import EvaluationOptions
 
-    own = {"report", "map", *COLUMN_MAP}
+    own = {"report", "map", "fold", *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
+    fields["checkpoints"] = tuple(run_of_fold(checkpoint, config.fold) for checkpoint in config.checkpoints)
     return EvaluationOptions(**fields, columns=column_map(config))
 
 

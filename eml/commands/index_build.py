@@ -22,6 +22,7 @@ from eml.commands.options import (
     ClassLevelField,
     Device,
     FileColumn,
+    Fold,
     Images,
     ImageSize,
     LabelColumn,
@@ -33,6 +34,7 @@ from eml.commands.options import (
     Views,
     Weights,
     Workers,
+    run_of_fold,
 )
 
 
@@ -68,6 +70,7 @@ class BuildIndexConfig(CommandConfig):
     image_size: ImageSize = None
     precision: Precision = "float32"
     tta: Views = None
+    fold: Fold = None
     batch_size: BatchSize = 64
     workers: Workers = 0
     device: Device = "auto"
@@ -88,7 +91,9 @@ def build_index(config: BuildIndexConfig, caller: Caller) -> BuildIndexResult:
     replaces = check_new_index(config.index, overwrite=config.overwrite)
     images = listed_images(config, config.images, caller)
     ways: dict[str, Any] = {"precision": config.precision, "tta": config.tta, "device": config.device}
-    model = load(config.checkpoint, weights=config.weights, image_size=config.image_size, **ways)
+    model = load(
+        run_of_fold(config.checkpoint, config.fold), weights=config.weights, image_size=config.image_size, **ways
+    )
     kept = kept_beside(config.index)
     new = embedded_for(model, images, config, kept, caller)
     added = create_index(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from eml.commands.base import Caller, CommandConfig, ImagePaths, Names, PathField, PathText
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from eml.dataset.column_map import ColumnMap
     from eml.dataset.scanning.class_level import ClassLevel
     from eml.dataset.table import Table
+
+ALL_FOLDS = "all"
 
 Dataset = Annotated[PathField, Field(description="The folder of images, one folder per class, or a table of them.")]
 Images = Annotated[
@@ -109,6 +111,15 @@ ImageSize = Annotated[
         "Default: the model's own.",
     ),
 ]
+Fold = Annotated[
+    str | None,
+    BeforeValidator(lambda fold: str(fold) if isinstance(fold, int) else fold),
+    AfterValidator(lambda fold: _checked_fold(fold)),
+    Field(
+        description="Of a cross-validation's folder: the run of this fold; all, the default: the runs of all folds as "
+        "one model."
+    ),
+]
 Precision = Annotated[  # the choices of eml.models.config, which is not imported for the help
     Literal["float32", "bfloat16"],
     Field(description="Of the network: bfloat16 is faster where the device computes it. Embeddings are float32."),
@@ -151,6 +162,35 @@ def column_map(config: CommandConfig) -> ColumnMap:
     from eml.dataset.column_map import ColumnMap
 
     return ColumnMap(**{name: getattr(config, name) for name in COLUMN_MAP})
+
+
+def _checked_fold(fold: str | None) -> str | None:
+    if fold is not None and fold != ALL_FOLDS and not fold.isdecimal():
+        raise ValueError(f"must be a number or {ALL_FOLDS}, got {fold!r}")
+    return fold
+
+
+def run_of_fold(checkpoint: str, fold: str | None) -> str:
+    """Return the model that a checkpoint and `fold` name: a cross-validation, one of its runs, or without it any model.
+
+    Raises:
+        ConfigError: The checkpoint is no cross-validation, or has no run of the fold.
+    """
+    from eml.errors import ConfigError
+    from eml.models.pointers import fold_runs
+
+    if fold is None:
+        return checkpoint
+    runs = {run.name.removeprefix("fold-"): run for run in fold_runs(Path(checkpoint))}
+    if not runs:
+        text = f"`fold` is for the folder of a cross-validation, and {checkpoint} is none"
+        raise ConfigError(text, code="conflicting-settings", parameter="fold")
+    if fold == ALL_FOLDS:
+        return checkpoint
+    if fold not in runs:
+        text = f"`fold` {fold}: {checkpoint} has no such run; allowed: {', '.join(runs)}, {ALL_FOLDS}"
+        raise ConfigError(text, code="unknown-choice", parameter="fold")
+    return str(runs[fold])
 
 
 def column_map_words(config: CommandConfig) -> list[str]:

@@ -39,12 +39,18 @@ def test_an_ensemble_is_one_checkpoint_that_other_commands_take(
     assert evaluated.results[0].metrics["map_at_r"] == pytest.approx(printed["map_at_r"])
     eml.calibrate(out, data=pipeline / "folds.csv", pair_far=0.3, strict=False)
     assert eml.load(out).calibration is not None
-    eml.compress(out, data=test, fit=pipeline / "folds.csv", sizes=4, keep="pca-4-int8", out=tmp_path / "small")
-    assert eml.load(tmp_path / "small").size == 4
     together = eml.load([pipeline / "run", second])
     eml.Index.build(tmp_path / "index", together, pipeline).close()
     with eml.Index.open(tmp_path / "index") as index:  # which has the model inside, since the two have no one name
         assert index.model.fingerprint.digest == eml.load(out).fingerprint.digest
+
+
+@pytest.mark.wide
+def test_a_compressed_ensemble_keeps_its_members(pipeline: Path, tmp_path: Path) -> None:
+    test, members = pipeline / "dataset_test.csv", [pipeline / "run", shaken(pipeline / "run", tmp_path / "second", 1)]
+    out = eml.ensemble(members, out=tmp_path / "one").outcome.folder
+    eml.compress(out, data=test, fit=pipeline / "folds.csv", sizes=4, keep="pca-4-int8", out=tmp_path / "small")
+    assert (eml.load(tmp_path / "small").size, len(load_checkpoint(tmp_path / "small").config.members)) == (4, 2)
 
 
 def test_a_greedy_soup_takes_only_members_that_help(
@@ -90,3 +96,26 @@ def test_what_cannot_become_one_is_an_error_before_anything_is_written(pipeline:
     out.mkdir()
     with pytest.raises(OutputError, match="exists and is no checkpoint"):
         eml.ensemble([run, run], out=out, overwrite=True)
+
+
+def test_a_fold_names_one_run_of_a_cross_validation_and_all_of_them_are_one_model(
+    pipeline: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folds"
+    for fold in range(2):
+        member = shaken(pipeline / "run", folder / f"fold-{fold}" / "checkpoints" / "epoch-001", fold)
+        member.with_name("best").write_text("epoch-001\n")
+        (member.parents[1] / "run.json").write_text("{}")
+    (folder / "folds.json").write_text("{}")
+    images, single = pipeline / "class 0", eml.load(pipeline / "run").size
+    sizes = [eml.embed(folder, images, out=tmp_path / f"{fold}.npz", fold=fold).size for fold in (None, "all", 1)]
+    assert sizes == [2 * single, 2 * single, single]
+    evaluated = eml.evaluate(folder, data=pipeline / "dataset_test.csv", fold="all", report=False)
+    assert evaluated.results[0].folder == folder / "evaluations" / "dataset_test"
+    for checkpoint, fold, words in (
+        (folder, "2", "has no such run; allowed: 0, 1, all"),
+        (pipeline / "run", "all", "`fold` is for the folder of a cross-validation, and .* is none"),
+        (folder, "first", "must be a number or all, got 'first'"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            eml.embed(checkpoint, images, out=tmp_path / "x.npz", fold=fold)

@@ -47,7 +47,7 @@ def test_the_options_of_the_library_are_those_of_the_commands() -> None:
     """`evaluate` and `calibrate` pass their fields on; one that is added to a config alone would end in a bug."""
     columns = {field.name for field in fields(ColumnMap)}  # these go on together, as `columns`
     for options, config, kept in (
-        (EvaluationOptions, EvaluateConfig, {"report", "map"}),
+        (EvaluationOptions, EvaluateConfig, {"report", "map", "fold"}),
         (CalibrationOptions, CalibrateConfig, {"plot", "from_folds"}),
     ):
         names = {field.name for field in fields(options)}
