@@ -19,6 +19,8 @@ USUAL_BACKBONE = "mobilenetv2_100"
 IMAGES_SEEN = 13_000  # by a pretrained network; more did not improve it on a few dozen classes
 TUNED_RATES = {"norm": 10, "bitfit": 10, "lora": 3}
 """Times the backbone's rate where few of its weights are trained."""
+FEW_CLASSES = 16
+"""Below it norm layers alone are tuned: whole networks learn the few classes by heart (docs/benchmarks.md)."""
 IMAGES_SEEN_FROM_SCRATCH = 60_000
 
 
@@ -80,7 +82,26 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
     }
     reasons["stages"] = "stages auto: each stage is measured on what is held out, and the best one is given"
     network = _network_settings(classes, pretrained=pretrained)
-    return Recipe(values | network.values, reasons | network.reasons)
+    chosen = Recipe(values | network.values, reasons | network.reasons)
+    return fit_to_tuning(chosen, "norm") if pretrained and classes < FEW_CLASSES else chosen
+
+
+def fit_to_tuning(chosen: Recipe, tune: str) -> Recipe:
+    """Return the recipe with a way to tune a pretrained network, and its rate of the backbone."""
+    values, reasons = dict(chosen.values), dict(chosen.reasons)
+    earlier = values.pop("tune", {"type": "full"})["type"]
+    factor = TUNED_RATES.get(tune, 1) / TUNED_RATES.get(earlier, 1)
+    rates = values["optimizer"]["lr"]
+    rate = _rounded(factor * rates["backbone"])
+    if tune != "full":
+        rates = {key: value for key, value in rates.items() if key != "candidates"}
+        values["tune"] = {"type": tune}
+        reasons["tune"] = f"tune {tune}: of few classes a whole network learns more by heart"
+        reasons["optimizer.lr.backbone"] = (
+            f"backbone rate {rate:g}, {TUNED_RATES[tune]} times as large for the few weights of tune: {tune}"
+        )
+    values["optimizer"] = {"lr": rates | {"backbone": rate}}
+    return Recipe(values, reasons)
 
 
 def usual_epochs(images: int, *, pretrained: bool) -> int:
@@ -167,7 +188,8 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
         frame = frame[~frame["fold"].isin([config.data.fold, -2])]
     chosen = recipe(frame, table.name, pretrained=config.model.weights != "none")
     chosen = fit_to_network(chosen, config.model.backbone, config.model.weights)
-    chosen = _fit_to_tuning(chosen, config)
+    if config.model.weights != "none" and ("tune" in config.model_fields_set or _sets_rates(config)):
+        chosen = fit_to_tuning(chosen, config.tune.type)
     if "name" in config.optimizer.model_fields_set:
         del chosen.values["optimizer"]  # its rates are AdamW's
     elif "backbone" in config.optimizer.lr.model_fields_set:
@@ -190,16 +212,9 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
     return RunConfig.model_validate({**dict(filled), "recipe": "none"}), lines
 
 
-def _fit_to_tuning(chosen: Recipe, config: RunConfig) -> Recipe:
-    """Return the recipe with a larger rate of the backbone where few of its pretrained weights are trained."""
-    times = TUNED_RATES.get(config.tune.type)
-    if times is None or config.model.weights == "none":
-        return chosen
-    rates = chosen.values["optimizer"]["lr"]
-    rate = _rounded(times * rates["backbone"])
-    reason = f"backbone rate {rate:g}, {times} times as large for the few weights of tune: {config.tune.type}"
-    optimizer = {"lr": rates | {"backbone": rate}}
-    return Recipe(chosen.values | {"optimizer": optimizer}, chosen.reasons | {"optimizer.lr.backbone": reason})
+def _sets_rates(config: RunConfig) -> bool:
+    """Return whether the config says at which rate the backbone trains, or by which optimizer."""
+    return "name" in config.optimizer.model_fields_set or "backbone" in config.optimizer.lr.model_fields_set
 
 
 def _filled(section: BaseModel, values: Mapping[str, Any], prefix: str, shown: dict[str, str]) -> BaseModel:

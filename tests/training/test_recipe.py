@@ -33,8 +33,10 @@ def test_a_recipe_fills_in_what_the_config_leaves_open_and_nothing_else(table: T
 
 
 def test_few_weights_get_ten_times_the_rate(table: Table) -> None:
-    usual, _ = apply_recipe(config(), table)
-    made, told = apply_recipe(config(tune="norm"), table)
+    usual, _ = apply_recipe(config(tune="full"), table)
+    made, told = apply_recipe(config(), table)
+    assert made.tune.type == "norm", "there are five classes"
+    assert made == apply_recipe(config(tune="norm"), table)[0]
     assert made.optimizer.lr.backbone == pytest.approx(10 * usual.optimizer.lr.backbone)
     assert made.optimizer.lr.neck == usual.optimizer.lr.neck
     assert any("10 times as large for the few weights of tune: norm" in line for line in told)
