@@ -95,6 +95,7 @@ class Staging:
         self.metric, self.shown = parts.validation.main_metric, parts.validation.shown[parts.validation.metric]
         self.table, self.images = parts.validation.sets[parts.validation.decides]
         self.embedded = 0
+        self.closed: ClosedForm | None = None  # once it is chosen; a resumed run chooses the same again
 
     @cached_property
     def division(self) -> ClassDivision:
@@ -131,7 +132,9 @@ class Staging:
         features = self._features(network, "untouched", state)
         if features is None:
             return
+        started = time.monotonic()
         closed = self._closed_form(features)
+        self._log("choosing", started, 0, state)
         if closed is None:
             self.note("no closed form: no class has two images that differ")
             return
@@ -169,12 +172,14 @@ class Staging:
         return self.parts.processes.from_first(lambda: self._choose_and_ship(state, collected))
 
     def _choose_and_ship(self, state: TrainingState, collected: Collected) -> StagedOutcome:
+        started = time.monotonic()
         measure = self.measure(collected, lambda part: self._offset(state, part))
         closed = self._closed_form(collected.features[UNTOUCHED])
         means = [alpha for alpha in collected.weights if alpha not in (UNTOUCHED, TUNED)]
         names = [] if closed is None else [closed.name]
         candidates = Candidates(self.shown, self.class_names, names, closed, state.best_epoch, means)
         staged = choose_outcome(self.division, measure, candidates)
+        self._log("choosing", started, 0, state)
         self.ship(staged, collected, measure)
         return staged
 
@@ -200,12 +205,15 @@ class Staging:
 
     def _closed_form(self, features: StageFeatures) -> ClosedForm | None:
         """Return the closed form of the untouched network's features; with few held-out classes they judge it too."""
+        if self.closed is not None:
+            return self.closed
         others, question = None, self.parts.validation.questions[self.parts.validation.decides]
         if self.division.is_nested and not question.classes_trained_on:
             held_out = np.unique(self.images.queries)
             others = features.held_out[held_out], self.images.labels[held_out]
         seed = self.parts.config.seed
-        return choose_closed_form(features.train, features.labels, self.metric, seed=seed, others=others)
+        self.closed = choose_closed_form(features.train, features.labels, self.metric, seed=seed, others=others)
+        return self.closed
 
     def _offset(self, state: TrainingState, part: int) -> Floats:
         """Return (Q,) what it changes that a part of the division chooses the epoch without its judging classes."""
@@ -233,9 +241,13 @@ class Staging:
             self.parts, network.embedder, self.folder.path / "stages" / f"{name}.pt", progress=advance
         )
         if self.embedded:
-            seconds = time.monotonic() - started
-            self.saver.log_timing("stages", max(0, state.closed_epochs), state.step, seconds, self.embedded)
+            self._log("stages", started, self.embedded, state)
         return features
+
+    def _log(self, phase: str, started: float, images: int, state: TrainingState) -> None:
+        """Write how long a phase took."""
+        seconds = time.monotonic() - started
+        self.saver.log_timing(phase, max(0, state.closed_epochs), state.step, seconds, images)
 
 
 def _filled(values: Floats, labels: Integers) -> Floats:
