@@ -20,6 +20,7 @@ _PLACES = {
     "init": "eml.commands.init",
     "fill_cache": "eml.commands.cache",
     "train": "eml.commands.train",
+    "sweep": "eml.commands.sweep",
     "plot": "eml.commands.plot",
     "evaluate": "eml.commands.evaluate",
     "calibrate": "eml.commands.calibrate",

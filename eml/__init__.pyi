@@ -35,6 +35,7 @@ from eml.commands.scan import ScanConfig, ScanResult
 from eml.commands.search import SearchConfig, SearchResult
 from eml.commands.split import SplitConfig, SplitResult
 from eml.commands.suspects import SuspectsConfig, SuspectsResult
+from eml.commands.sweep import SweepConfig, SweepResult
 from eml.commands.train import Outcome, TrainConfig, TrainResult
 from eml.errors import EmlError as EmlError
 from eml.head.class_head import ClassHead as ClassHead
@@ -87,6 +88,7 @@ __all__ = [
     "search",
     "split",
     "suspects",
+    "sweep",
     "train",
     "verify_index",
 ]
@@ -389,6 +391,27 @@ def train(
     progress: Progress | bool | None = None,
     **others: Any,
 ) -> Outcome: ...
+@overload
+def sweep(config: SweepConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> SweepResult: ...
+@overload
+def sweep(
+    config: str | Path,
+    settings: str | Sequence[str] = ...,
+    *,
+    vary: str | Sequence[str] = ...,
+    overrides: str | Sequence[str] = ...,
+    out: str | Path | None = ...,
+    stage: Literal["run", "features"] = ...,
+    jobs: int = ...,
+    against: Literal["first", "best"] = ...,
+    csv: str | Path | None = ...,
+    markdown: str | Path | None = ...,
+    latex: str | Path | None = ...,
+    plot: str | Path | None = ...,
+    device: str | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> SweepResult: ...
 @overload
 def plot(config: PlotConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> PlotResult: ...
 @overload

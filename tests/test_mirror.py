@@ -148,6 +148,7 @@ TESTED_THROUGH = {
     "reports/run_logs": "cli/test_plot",
     "reports/search": "cli/test_index_commands",
     "reports/suspects": "cli/test_clean",
+    "reports/sweep": "commands/test_sweep",
     "retrieval/added_scores": "retrieval/reranking/test_k_reciprocal",
     "retrieval/affine": "retrieval/test_within_class",
     "retrieval/arrays": "retrieval/test_search",

@@ -36,7 +36,20 @@ from eml.stopping import guarded
 # typer.Typer. Listed in the order of the pipeline.
 COMMANDS = (
     *("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report"),
-    *("probe", "init", "cache", "train", "plot", "evaluate", "calibrate", "compress", "ensemble", "suspects", "embed"),
+    *(
+        "probe",
+        "init",
+        "cache",
+        "train",
+        "sweep",
+        "plot",
+        "evaluate",
+        "calibrate",
+        "compress",
+        "ensemble",
+        "suspects",
+        "embed",
+    ),
     *("index", "search", "classify", "demo", "margins", "config", "doctor", "version"),
 )
 

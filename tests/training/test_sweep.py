@@ -1,0 +1,62 @@
+"""The grid of a sweep and the table of what its runs gave."""
+
+import pytest
+
+from eml.errors import ConfigError
+from eml.training.sweep.feature_runs import refuse_without_effect
+from eml.training.sweep.plan import differing_keys
+from eml.training.sweep.settings import Axis, Setting, grid, read_axes
+
+
+def test_a_grid_has_every_combination_the_last_key_fastest() -> None:
+    axes = read_axes(["margin=arcface,cosface seed=0,1,2"])
+    assert axes == [Axis("margin", ("arcface", "cosface")), Axis("seed", ("0", "1", "2"))]
+    settings = grid(axes)
+    assert [setting.name for setting in settings[:4]] == [
+        "margin=arcface, seed=0",
+        "margin=arcface, seed=1",
+        "margin=arcface, seed=2",
+        "margin=cosface, seed=0",
+    ]
+    assert [setting.group for setting in settings[2:4]] == ["margin=arcface", "margin=cosface"]
+    assert len({setting.folder for setting in settings}) == 6
+    assert Setting((("seed", "1"),)).group == "as the config says"
+
+
+def test_commas_and_spaces_within_brackets_and_quotes_divide_nothing() -> None:
+    axes = read_axes(
+        ["augment={type: strong, flip: 0},light", "optimizer.lr.backbone=1e-4, 3e-5", 'image.mean="a,b",c']
+    )
+    assert axes[0].values == ("{type: strong, flip: 0}", "light")
+    assert axes[1].values == ("1e-4", "3e-5")
+    assert axes[2].values == ('"a,b"', "c")
+    folder = grid(axes)[0].folder
+    assert "/" not in folder
+    assert " " not in folder
+    assert len(folder) <= 100
+
+
+def test_all_that_is_wrong_with_the_keys_is_said_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_axes(["margin", "seed=0,,1", "epochs=1,2", "epochs=3,4", "loss=focal,focal"])
+    codes = [problem.code for problem in caught.value.problems]
+    assert codes == ["not-an-override", "not-an-override", "conflicting-settings", "conflicting-settings"]
+
+
+def test_keys_that_do_nothing_to_features_are_refused_at_once() -> None:
+    refuse_without_effect(
+        [Axis("margin.m", ("1", "2")), Axis("optimizer.lr.neck", ("1", "2")), Axis("image.size", ("1",))]
+    )
+    with pytest.raises(ConfigError) as caught:
+        refuse_without_effect(
+            [Axis("augment", ("a", "b")), Axis("optimizer.lr.backbone", ("1",)), Axis("seed", ("1",))]
+        )
+    assert [str(problem).partition(":")[0] for problem in caught.value.problems] == [
+        "`vary` augment",
+        "`vary` optimizer.lr.backbone",
+    ]
+
+
+def test_two_configs_differ_in_dotted_keys() -> None:
+    first, second = {"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 1, "c": 3}, "d": [2], "e": None}
+    assert differing_keys(first, second) == ["a.c", "d"]
