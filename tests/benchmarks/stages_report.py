@@ -142,7 +142,10 @@ def validation(results: Results) -> None:
 
 def mean_share(results: Sequence[Result], phase: str) -> str:
     """Return the mean share of a phase in the time of runs."""
-    shares = [result["phases"].get(phase, 0.0) / sum(result["phases"].values()) for result in results]
+    shares = [
+        result["phases"].get(phase, 0.0) / max(result["wall_seconds"], sum(result["phases"].values()))
+        for result in results
+    ]
     return f"{np.mean(shares):.0%}" if shares else ""
 
 
