@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from eml.allocator import keep_freed_memory
 from eml.commands.base import Caller, CommandConfig, CommandResult, SummaryTable, command
 
 PACKAGES = (
@@ -74,6 +75,7 @@ def doctor(config: DoctorConfig, caller: Caller) -> DoctorResult:
     facts = {"eml": _version("easy-metric-learning"), "python": sys.version.split()[0], "system": platform.platform()}
     facts |= {name: _version(name) for name in PACKAGES}
     facts |= {"devices": _devices(), "cores": _cores(), "memory": _memory()}
+    facts["freed memory"] = "kept in the process" if keep_freed_memory() else "given back, as the allocator does"
     facts["free disk here"] = _free(Path.cwd())
     shared = Path("/dev/shm")
     facts["free /dev/shm"] = _free(shared) if shared.is_dir() else "none"

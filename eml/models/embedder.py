@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.hooks import RemovableHandle
 
+from eml.allocator import keep_freed_memory
 from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.files import refuse_pipe
 from eml.images.preprocess import Preprocess
@@ -87,6 +88,7 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
         ConfigError: The backbone is unknown or does not support a setting.
         CheckpointError: The weights cannot be downloaded or read, or do not fit.
     """
+    keep_freed_memory()
     backbone, notes = _create(config, image_size)
     if config.pooling == "gem":
         put_gem(backbone, config.backbone)
