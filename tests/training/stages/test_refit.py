@@ -61,8 +61,14 @@ def test_a_refit_is_for_open_tasks_where_a_stage_is_better_unless_the_config_say
     assert {config.data.fold for config in (warm, cold)} == {None}
 
 
-@pytest.mark.parametrize("few", [300, 1])
-@pytest.mark.parametrize("outcome", [Outcome(TUNED, "shrinkage 0.5", flip=True), Outcome(UNTOUCHED, "shrinkage 0.5")])
+@pytest.mark.parametrize(
+    ("few", "outcome"),
+    [
+        (1, Outcome(TUNED, "shrinkage 0.5", flip=True)),
+        pytest.param(300, Outcome(TUNED, "shrinkage 0.5", flip=True), marks=pytest.mark.wide),
+        (300, Outcome(UNTOUCHED, "shrinkage 0.5")),
+    ],
+)
 def test_the_refitted_model_is_trained_on_all_classes_and_carries_the_measured_figure(
     few: int, outcome: Outcome, staged: RunConfig, open_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +98,7 @@ def test_the_refitted_model_is_trained_on_all_classes_and_carries_the_measured_f
     assert (staged.output / "refit").exists() == (outcome.alpha == TUNED)
 
 
+@pytest.mark.wide
 def test_a_refit_that_is_stopped_and_resumed_leaves_the_same_bytes(
     staged: RunConfig, open_table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
