@@ -136,7 +136,9 @@ def best_of(candidates: Mapping[str, Floats], mask: Booleans, order: Sequence[st
     return names[int(np.argmax(np.round(means, 9)))]
 
 
-def judge(before: Floats, after: Floats, labels: Integers, comparisons: int = 1) -> Difference:
+def judge(
+    before: Floats, after: Floats, labels: Integers, comparisons: int = 1, *, one_sided: bool = False
+) -> Difference:
     """Return the difference of two means with its interval over classes, widened for several comparisons (Bonferroni).
 
     Args:
@@ -144,8 +146,11 @@ def judge(before: Floats, after: Floats, labels: Integers, comparisons: int = 1)
         after: The same of what was chosen.
         labels: (Q,) the classes of the queries.
         comparisons: How many are judged on these classes.
+        one_sided: Whether the only question is if the second is better, so that the interval's upper end cannot
+            mislead; it is never narrower than that of a single comparison.
     """
-    confidence = 1 - (1 - CONFIDENCE) / max(1, comparisons)
+    missed = (1 - CONFIDENCE) / max(1, comparisons)
+    confidence = max(CONFIDENCE, 1 - 2 * missed) if one_sided else 1 - missed
     difference = paired({"value": before}, {"value": after}, labels, confidence=confidence).get("value")
     return difference or Difference(np.nan, np.nan, Interval(np.nan, np.nan, 0))
 

@@ -219,7 +219,7 @@ class StageJudge(Generic[S]):
         chosen, tried = self._pick(changes, self.shipped, None, self.division.choosing)
         outcomes = [changes[own](self._chosen[number]) for number, (own, _) in enumerate(picked)]
         values = self._pooled(outcomes)
-        own = judge(self.judged, values, self.division.labels, self.comparisons)
+        own = judge(self.judged, values, self.division.labels, self.comparisons, one_sided=True)
         interval = (judged or own).interval
         kept = chosen != AS_BEFORE and interval.low > 0
         step = StageStep(

@@ -71,9 +71,14 @@ def test_a_gain_in_every_class_is_chosen_and_the_simpler_of_equal_candidates_tak
 def test_more_comparisons_on_the_same_classes_widen_the_interval() -> None:
     labels, random = queries(12), np.random.default_rng(5)
     before, after = random.random(72), random.random(72)
-    widths = [np.ptp([(found := judge(before, after, labels, count)).interval.low, found.interval.high])
-              for count in (1, 2, 6)]  # fmt: skip
-    assert widths[0] < widths[1] < widths[2]
+
+    def width(count: int, *, one_sided: bool = False) -> float:
+        interval = judge(before, after, labels, count, one_sided=one_sided).interval
+        return interval.high - interval.low
+
+    assert width(1) < width(2) < width(6)
+    assert width(1) == width(1, one_sided=True) == width(2, one_sided=True), "both ends of one, or the lower of two"
+    assert width(2) < width(6, one_sided=True) < width(6)
 
 
 def test_a_single_class_judges_nothing_so_that_the_simplest_is_taken() -> None:

@@ -132,7 +132,9 @@ def test_a_refit_that_is_stopped_and_resumed_leaves_the_same_bytes(
     assert not staged.output.exists()
 
 
-def _always_better(before: object, after: object, labels: object, comparisons: int = 1) -> object:
+def _always_better(
+    before: object, after: object, labels: object, comparisons: int = 1, *, one_sided: bool = False
+) -> object:
     from eml.retrieval.statistics import Difference, Interval
 
     return Difference(0.1, 0.2, Interval(0.05, 0.15, 4))
