@@ -140,8 +140,10 @@ class RunReportResult(CommandResult):
             for key, text in validation.metrics.items():
                 values = {line["epoch"]: line[key] for line in validation.lines if key in line}
                 if text in ("R@1", "MAP@R") and (later := [value for epoch, value in values.items() if epoch]):
-                    before = f"{values[0]:.3f} before training, " if 0 in values else ""
-                    rows.append([f"{validation.name} {text}".strip(), f"{before}{max(later):.3f} at best"])
+                    first, last = (validation.whole.get(epoch, {}).get(key) for epoch in (0, self.run.best_epoch or -1))
+                    first = values.get(0) if first is None else first
+                    before = "" if first is None else f"{first:.3f} before training, "
+                    rows.append([f"{validation.name} {text}".strip(), f"{before}{last or max(later):.3f} at best"])
         return ["", ""], rows
 
     def to_dict(self) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def fit_folds(
 ) -> CrossValidationResult:
     """Train once per fold of the table, into OUTPUT/fold-N, and write folds.json and out_of_fold.npz beside them.
 
+    No run is refitted on all classes.
+
     Args:
         config: Of the runs, but for output and data.fold.
         table: With a column `fold`.
@@ -99,6 +101,7 @@ def fit_folds(
             update={
                 "output": config.output / f"fold-{fold}",
                 "data": config.data.model_copy(update={"fold": fold}),
+                "refit": False,  # it would train on the fold, whose images are embedded by a network that did not
             }
         )
         if processes.first:

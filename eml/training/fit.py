@@ -113,7 +113,7 @@ def _with_rate(
     """Return the config with the best of its candidate rates, and their trials; on resuming, with the rate of then."""
     if resume:
         rate = processes.from_first(lambda: recorded_rate(RunFolder(config.output).facts()))
-        return (config if rate is None else with_rate(config, rate)), None
+        return with_rate(config, config.optimizer.lr.backbone if rate is None else rate), None
     config, trial = try_rates(config, table, Run, processes)
     if trial is not None:
         observe(Note(trial.text))
@@ -175,7 +175,7 @@ class Run:
                 elif self.staging:
                     self.staged = self.staging.finish(self.state)
             result = self.result()
-            if first and not (self.is_rotated and self.staging):
+            if first and not (self.is_rotated and self.staging) and not self.has_refit(result):
                 self.record_end(result)
         return result
 
@@ -192,7 +192,7 @@ class Run:
 
         self.staged = rotate_folds((self.staging, self.state), folds, train)
         result = self.result()
-        if self.parts.processes.first:
+        if self.parts.processes.first and not self.has_refit(result):
             self.record_end(result)
         return result
 
@@ -207,7 +207,7 @@ class Run:
     def refit(self, result: TrainingResult, table: Table) -> TrainingResult:
         """Train on all classes with what the stages chose, where the config says so; return the result with that."""
         parts, staged = self.parts, self.staged
-        if staged is None or not is_refitted(parts.config, staged, result.questions[result.decides]):
+        if staged is None or not self.has_refit(result):
             return result
 
         def train(config: RunConfig) -> RunParts:
@@ -216,9 +216,15 @@ class Run:
 
         text = Refit(parts, self.folder, staged, self.saver.record, self.note).run(train)
         stages = replace(staged.result, refit=text)
+        result = replace(result, stages=stages)
         if parts.processes.first:
-            self.folder.update_facts({"stages": stages.to_dict()})
-        return replace(result, stages=stages)
+            self.record_end(result)
+        return result
+
+    def has_refit(self, result: TrainingResult) -> bool:
+        """Return whether training on all classes follows; until then the run is not finished."""
+        staged = self.staged
+        return staged is not None and is_refitted(self.parts.config, staged, result.questions[result.decides])
 
     def begin(self, *, resume: bool, overwrite: bool, accept_changes: bool) -> None:
         """Restore the saved state or create the run folder, fill the caches, and report the plan."""

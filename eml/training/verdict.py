@@ -25,6 +25,7 @@ class Verdict:
         few: Whether the classes are too few for more than a hint.
         question: What was measured, such as `unseen classes`.
         start: The network before training: UNTRAINED or FROM_A_RUN.
+        more: What more classes say, where these cannot tell.
     """
 
     metric: str
@@ -37,6 +38,7 @@ class Verdict:
     few: bool = False
     question: str = ""
     start: str = UNTRAINED
+    more: str = ""
 
     @property
     def difference(self) -> float:
@@ -70,7 +72,7 @@ class Verdict:
             return f"Training made it worse: the {network} serves you better"
         if self.helped:
             return ""
-        return (
+        return self.more or (
             "The data cannot tell whether training helped: the interval includes 0. Validation on more classes narrows "
             "it"
         )

@@ -39,10 +39,17 @@ def test_report_of_a_run_shows_its_values_verdict_and_augmented_images(
     facts = json.loads((run / "run.json").read_text())
     verdict = result.run.verdicts[""]
     assert facts["finished"]["verdicts"][""]["after"] == verdict.after == pytest.approx(lines[1]["map_at_r"])
+    ends = {
+        name: {"epoch": epoch, "map_at_r": value} for name, epoch, value in (("before", 0, 0.125), ("best", 1, 0.875))
+    }
+    facts["finished"]["whole"] = ends  # of a run in stages, what it gives
+    (run / "run.json").write_text(json.dumps(facts))
+    _, rows = eml.report(run, overwrite=True).summary_table()
+    assert ["MAP@R", "0.125 before training, 0.875 at best"] in rows
     page = (run / "run_report.html").read_text(encoding="utf-8")
     assert verdict.lines()[0] in html.unescape(page)
     assert page.count('src="data:image/webp') == 4 * 6
-    assert f"{100 * lines[0]['map_at_r']:.1f} % before training" in page
+    assert "12.5 % before training" in page
 
 
 def test_report_refuses_what_a_run_has_no_use_for_and_a_folder_of_runs(pipeline: Path, photos: Path) -> None:

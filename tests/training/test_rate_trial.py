@@ -82,3 +82,16 @@ def test_short_runs_and_runs_without_validation_try_nothing(
     data = own.data.model_dump() | dict(values.get("data", {}))  # type: ignore[call-overload]
     own = changed(own, **values | {"data": data})
     assert rate_trial.try_rates(own, table, Run) == (with_rate(own, 1e-4), None)
+
+
+def test_a_run_that_tried_nothing_is_resumed_with_its_candidates(config: RunConfig, table: Table) -> None:
+    from eml.distributed.processes import SINGLE_PROCESS
+    from eml.training.fit import _with_rate
+
+    given = changed(config, optimizer={"lr": {"backbone": 0.001, "candidates": [0.001, 0.003]}}, epochs=1)
+    begun, trial = _with_rate(given, table, lambda event: None, SINGLE_PROCESS, resume=False)
+    assert trial is None, "there are too few steps"
+    given.output.mkdir()
+    (given.output / "run.json").write_text("{}")
+    resumed, _ = _with_rate(given, table, lambda event: None, SINGLE_PROCESS, resume=True)
+    assert resumed == begun

@@ -1,10 +1,15 @@
 """The grid of a sweep and the table of what its runs gave."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from eml.errors import ConfigError
+from eml.training.config import RunConfig
 from eml.training.sweep.feature_runs import refuse_without_effect
-from eml.training.sweep.plan import differing_keys
+from eml.training.sweep.plan import PlannedRun, differing_keys
+from eml.training.sweep.results import _values_of
 from eml.training.sweep.settings import Axis, Setting, grid, read_axes
 
 
@@ -60,3 +65,20 @@ def test_keys_that_do_nothing_to_features_are_refused_at_once() -> None:
 def test_two_configs_differ_in_dotted_keys() -> None:
     first, second = {"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 1, "c": 3}, "d": [2], "e": None}
     assert differing_keys(first, second) == ["a.c", "d"]
+
+
+def test_of_a_run_in_stages_the_figures_are_those_of_the_trained_network(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    lines = [{"epoch": epoch, "step": epoch, "map_at_r": 0.2 + 0.1 * epoch} for epoch in (0, 1)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run / "timings.jsonl").write_text("")
+    whole = {"before": {"epoch": 0, "map_at_r": 0.1}, "best": {"epoch": 1, "map_at_r": 0.9, "other/map_at_r": 0.7}}
+    facts = {"stages": {"steps": []}, "finished": {"best_epoch": 1, "whole": whole}}
+    (run / "run.json").write_text(json.dumps(facts))
+    planned = PlannedRun(Setting((("seed", "1"),)), RunConfig(output=run, data={"table": "t.csv"}), "finished")
+    values = _values_of(planned)
+    assert (values.values["map_at_r"], values.before["map_at_r"]) == pytest.approx((0.3, 0.2))
+    assert values.values["other/map_at_r"] == 0.7
+    (run / "run.json").write_text(json.dumps(facts | {"stages": None}))
+    assert _values_of(planned).values["map_at_r"] == 0.9

@@ -49,3 +49,9 @@ def test_an_interval_around_0_says_that_the_data_cannot_tell() -> None:
 def test_the_line_begins_with_what_was_measured() -> None:
     assert of(BEFORE, "unseen classes").result().startswith("unseen classes: MAP@R 0.")
     assert of(BEFORE, "unseen classes").to_dict()["question"] == "unseen classes"
+
+
+def test_a_verdict_that_cannot_tell_says_what_more_classes_say() -> None:
+    unsure = Verdict("MAP@R", 0.3, 0.4, -0.02, 0.2, 7, more="over 20, each held out once, it gains")
+    assert unsure.conclusion() == "over 20, each held out once, it gains"
+    assert Verdict("MAP@R", 0.3, 0.4, 0.02, 0.2, 7, more="over 20").conclusion() == ""

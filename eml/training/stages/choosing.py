@@ -67,9 +67,21 @@ class StagedOutcome:
         return steps | own | others
 
     def verdict(self, question: str, start: str) -> Verdict | None:
-        """Return whether what the run gives is better than the untouched network, by the classes that judge."""
+        """Return whether what the run gives is better than the untouched network, by the classes that judge.
+
+        Where these cannot tell and the stage that is kept was judged by more, it says so.
+        """
         shown, comparisons = self.result.metric, self.result.comparisons
-        return verdict(shown, *self.values, self.labels, question, start, comparisons=comparisons)
+        own = verdict(shown, *self.values, self.labels, question, start, comparisons=comparisons)
+        kept = [step for step in self.result.steps if step.kept]
+        if own is None or len(kept) != 1 or kept[0].classes <= own.classes:
+            return own
+        step = kept[0]
+        return replace(
+            own,
+            more=f"These {own.classes} classes alone cannot tell, since the interval includes 0; over {step.classes}, "
+            f"each held out once, the {step.name} gains {step.low:+.4f} to {step.high:+.4f}",
+        )
 
 
 @dataclass(frozen=True)

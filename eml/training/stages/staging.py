@@ -204,12 +204,17 @@ class Staging:
         ship(self.parts, self.folder, staged.outcome, collected.weights, projection, metrics, records)
 
     def _closed_form(self, features: StageFeatures) -> ClosedForm | None:
-        """Return the closed form of the untouched network's features; with few held-out classes they judge it too."""
+        """Return the closed form of the untouched network's features; with few held-out classes they judge it too.
+
+        Only where queries and gallery follow no protocol, since training images have none.
+        """
         if self.closed is not None:
             return self.closed
         others, question = None, self.parts.validation.questions[self.parts.validation.decides]
-        if self.division.is_nested and not question.classes_trained_on:
-            held_out = np.unique(self.images.queries)
+        held_out = np.unique(self.images.queries)
+        is_free = self.images.groups is None and self.images.within is None
+        is_free = is_free and bool(np.isin(self.images.gallery, held_out).all())
+        if self.division.is_nested and not question.classes_trained_on and is_free:
             others = features.held_out[held_out], self.images.labels[held_out]
         seed = self.parts.config.seed
         self.closed = choose_closed_form(features.train, features.labels, self.metric, seed=seed, others=others)

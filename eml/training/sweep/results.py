@@ -159,13 +159,16 @@ def gather(runs: Sequence[PlannedRun], failures: Failures, table: Table, against
 
 def _values_of(run: PlannedRun) -> RunValues:
     folder = RunFolder(run.folder)
-    facts = folder.facts().get("finished") or {}
+    recorded = folder.facts()
+    facts = recorded.get("finished") or {}
+    of_stages = run.config.validation.metric.rpartition("/")[0] if recorded.get("stages") else None
     best_epoch = int(facts.get("best_epoch", 0))
     lines = read_json_lines(folder.path / "metrics.jsonl", dict[str, Any], cut=True) if _has_metrics(folder) else []
 
     def of_epoch(epoch: int, whole: str) -> dict[str, float]:
         own = [line for line in lines if line.get("epoch") == epoch]
-        line = (own[-1] if own else {}) | (facts.get("whole") or {}).get(whole, {})
+        others = (facts.get("whole") or {}).get(whole, {}).items()  # of the set that decides, those of the stages
+        line = (own[-1] if own else {}) | {key: value for key, value in others if key.rpartition("/")[0] != of_stages}
         return {key: value for key, value in line.items() if isinstance(value, float)}
 
     timings = read_json_lines(folder.path / "timings.jsonl", dict[str, Any], cut=True)

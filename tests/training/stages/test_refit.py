@@ -153,3 +153,38 @@ def test_class_weights_can_begin_as_the_mean_embeddings_of_their_images(staged: 
     first, second = several.head.class_weights.detach()[:, 0], several.head.class_weights.detach()[:, 1]
     assert ((first * second).sum(1) > 0.9).all()
     assert not torch.equal(first, second)
+
+
+def test_a_run_is_not_finished_before_its_refit(
+    staged: RunConfig, open_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refit_module, "FEW_IMAGES", 1)
+    monkeypatch.setattr("eml.training.fit.is_refitted", lambda *given: True)
+    monkeypatch.setattr("eml.training.stages.steps.judge", _always_better)
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Note) and event.text.startswith("refit on all classes"):
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(staged, open_table, observe=observe)
+    assert not RunFolder(staged.output).facts().get("finished"), "a sweep would leave the refit out"
+    result = fit(staged, open_table, resume=True)
+    facts = RunFolder(staged.output).facts()
+    assert result.stages is not None
+    assert facts["stages"]["refit"] == result.stages.refit != ""
+    assert facts["finished"]["best_epoch"] == result.best_epoch
+
+
+def test_no_fold_of_a_cross_validation_is_trained_on_in_the_end(
+    staged: RunConfig, open_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eml.training.cross_validation import fit_folds
+
+    monkeypatch.setattr("eml.training.stages.steps.judge", _always_better)
+    monkeypatch.setattr("eml.training.stages.closed_form.judge", _always_better)
+    config = changed(staged, epochs=1)
+    result = fit_folds(config, open_table)
+    assert all(find_checkpoint(run.folder).name == "finished" for run in result.folds.values())
+    assert json.loads((config.output / "folds.json").read_text())["trained_on"]["images"] == 0
+    assert any(run.stages and run.stages.shipped != "untouched network" for run in result.folds.values())

@@ -173,3 +173,26 @@ def test_stages_are_off_where_nothing_can_be_measured_and_a_line_says_so(staged:
     assert any(note.startswith("stages are off: the run began without them") for note in notes)
     gap = changed(staged, validation={"metric": "GAP"})
     assert "is no mean over queries" in (stages_problem(build_parts(gap, open_table)) or "")
+
+
+def test_a_closed_form_is_judged_with_training_classes_only_where_no_protocol_holds(
+    staged: RunConfig, open_table: Table
+) -> None:
+    from dataclasses import replace
+
+    from eml.training.fit import Run
+    from eml.training.stages.features import StageFeatures
+
+    staging = Run(build_parts(staged, open_table)).staging
+    assert staging is not None
+    train = torch.randn(32, 8)
+    held_out = torch.randn(len(staging.images.frame), 8)
+    features = StageFeatures(train, np.arange(32) // 4, held_out, held_out, train)
+    free = staging._closed_form(features)
+    staging.closed = None
+    staging.images = replace(staging.images, groups=np.zeros(len(held_out), np.int64))
+    bound = staging._closed_form(features)
+    assert free is not None
+    assert bound is not None
+    assert free.judged is not None
+    assert bound.judged is None
