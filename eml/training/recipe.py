@@ -96,10 +96,13 @@ def fit_to_tuning(chosen: Recipe, tune: str) -> Recipe:
     if tune != "full":
         rates = {key: value for key, value in rates.items() if key != "candidates"}
         values["tune"] = {"type": tune}
+        reasons.pop("optimizer.lr.candidates", None)
         reasons["tune"] = f"tune {tune}: of few classes a whole network learns more by heart"
         reasons["optimizer.lr.backbone"] = (
             f"backbone rate {rate:g}, {TUNED_RATES[tune]} times as large for the few weights of tune: {tune}"
         )
+    elif earlier != "full":
+        reasons["optimizer.lr.backbone"] = f"backbone rate {rate:g}, gentler below 40 classes"
     values["optimizer"] = {"lr": rates | {"backbone": rate}}
     return Recipe(values, reasons)
 
@@ -124,14 +127,15 @@ def _network_settings(classes: int, *, pretrained: bool) -> Recipe:
             {"optimizer.lr.backbone": reason},
         )
     rate = _rounded(1e-4 * min(1.0, math.sqrt(classes / 40)))
+    rates = [rate, _rounded(3 * rate)]
     return Recipe(
         {
             "model": {"batch_norm": "frozen", "neck": {"type": "bnneck"}},
-            "optimizer": {"lr": {"backbone": rate, "neck": rate, "candidates": [rate, _rounded(3 * rate)]}},
+            "optimizer": {"lr": {"backbone": rate, "neck": rate, "candidates": rates}},
         },
         {
             "optimizer.lr.backbone": f"backbone rate {rate:g}, gentler below 40 classes",
-            "optimizer.lr.candidates": "candidates: a few steps show which of these rates suits the images",
+            "optimizer.lr.candidates": f"rates {_text(rates)}: the run tries each for a few steps, and takes the better for held-out images",
             "model.batch_norm": "the backbone's BatchNorm frozen: small batches have worse statistics",
             "model.neck": (
                 "neck bnneck: features that lie to one side are centred, else many classes pull them into one point"

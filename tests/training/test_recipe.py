@@ -33,13 +33,18 @@ def test_a_recipe_fills_in_what_the_config_leaves_open_and_nothing_else(table: T
 
 
 def test_few_weights_get_ten_times_the_rate(table: Table) -> None:
-    usual, _ = apply_recipe(config(tune="full"), table)
+    usual, of_all = apply_recipe(config(tune="full"), table)
+    assert not any("tune" in line for line in of_all)
+    assert any(f"backbone rate {usual.optimizer.lr.backbone:g}, gentler" in line for line in of_all)
     made, told = apply_recipe(config(), table)
     assert made.tune.type == "norm", "there are five classes"
     assert made == apply_recipe(config(tune="norm"), table)[0]
     assert made.optimizer.lr.backbone == pytest.approx(10 * usual.optimizer.lr.backbone)
     assert made.optimizer.lr.neck == usual.optimizer.lr.neck
     assert any("10 times as large for the few weights of tune: norm" in line for line in told)
+    shown = recipe(table.known.frame, table.name, pretrained=True)
+    assert "candidates" not in shown.values["optimizer"]["lr"]
+    assert not any("tries" in reason for reason in shown.reasons.values()), "one rate alone: none is tried"
     untrained, _ = apply_recipe(config(tune="norm", model={"weights": "none"}), table)
     assert untrained.optimizer.lr.backbone == 2e-3
 
