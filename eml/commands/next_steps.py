@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eml.errors import CheckpointError, DataError
+from eml.files import from_here
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,9 +128,9 @@ def evaluate_command(run: Path, table: Table, fold: int | None) -> NextEvaluatio
         except DataError:  # an image that has no content hash in the table cannot be read: by the labels alone
             question = question_of(images, test, trained, replace(earlier, images=None) if earlier else None)
         if question.queries:
-            words += ["--data", str(test.source), *options]
+            words += ["--data", str(from_here(test.source)), *options]
             unseen += question.classes - question.classes_trained_on
-    return NextEvaluation(shlex.join(["eml", "evaluate", str(run), *words]), unseen) if words else None
+    return NextEvaluation(shlex.join(["eml", "evaluate", str(from_here(run)), *words]), unseen) if words else None
 
 
 def _record(run: Path) -> TrainedOn | None:

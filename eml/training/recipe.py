@@ -135,7 +135,7 @@ def _network_settings(classes: int, *, pretrained: bool) -> Recipe:
         },
         {
             "optimizer.lr.backbone": f"backbone rate {rate:g}, gentler below 40 classes",
-            "optimizer.lr.candidates": f"rates {_text(rates)}: the run tries each for a few steps, and takes the better for held-out images",
+            "optimizer.lr.candidates": f"rates {_text(rates)}: a few steps with each show which suits held-out images",
             "model.batch_norm": "the backbone's BatchNorm frozen: small batches have worse statistics",
             "model.neck": (
                 "neck bnneck: features that lie to one side are centred, else many classes pull them into one point"

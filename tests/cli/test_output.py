@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.cells import cell_len
+from rich.console import Console
 
 from eml.cli.app import main
 from eml.cli.display import console
@@ -20,6 +21,7 @@ from eml.margins import Margin
 from eml.training.events import Started, Validated
 from eml.training.question import Question
 from eml.training.results import TrainingResult
+from eml.training.stages.steps import StagesResult, StageStep
 from tests.cli.terminal import CODES, shown_on_terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("output")]  # each command goes on from those before it
@@ -85,6 +87,30 @@ def test_no_word_is_broken_at_80_columns_and_a_pipe_has_plain_lines(
     names = [word for word in words_of(piped.splitlines()) if len(word) > console.LONGEST_WORD]  # these may be broken
     broken = words_of(shown) - words_of(piped.splitlines())
     assert [part for part in broken if not any(part in name for name in names)] == []
+
+
+def test_a_run_that_gives_the_untouched_network_says_so_once_and_shows_no_zeros(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    question = Question(classes=4, classes_trained_on=0, queries=80, queries_trained_on=0)
+    step = StageStep("fine-tuned", "whitened, shrinkage 0.5", {}, 0.4036, 0.4191, -0.1685, 0.1985, 4, False)
+    stages = StagesResult("MAP@R", (step,), 0.4036, "untouched network", 0.4036, "4 classes in 4 folds", 2)
+    values = {"map_at_r": 0.4036}
+    training = TrainingResult(
+        Path.cwd() / "run", values, values, 1, {"map_at_r": "MAP@R"}, {"": question}, {}, stages=stages
+    )
+    show(TrainResult(training=training, next_command=None))
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("the run gives the untouched network") == 1
+    assert "before training" not in printed.out
+    assert "run folder: run\n" in printed.out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "80")
+        terminal, grid = Console(force_terminal=True), console._grid(stages.columns, stages.rows)
+        assert console._keep_words_whole(terminal, grid)
+        with terminal.capture() as capture:
+            terminal.print(grid)
+    assert "-0.1685 to +0.1985" in capture.get()
 
 
 def test_the_list_of_margins_fits_on_a_screen_of_80_by_24() -> None:

@@ -144,7 +144,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
 
 
 def _keep_words_whole(terminal: Console, grid: Table, longest: int = UNLIMITED) -> bool:
-    """Set the widths of the columns so that no word is broken; return whether there is room for that.
+    """Set the widths of the columns so that no word or interval is broken; return whether there is room for that.
 
     longest: of a word that is kept whole; what is longer is a name or a path.
 
@@ -158,7 +158,10 @@ def _keep_words_whole(terminal: Console, grid: Table, longest: int = UNLIMITED) 
         [max(sizes) for sizes in zip(*(Measurement.get(terminal, wide, cell) for cell in cells), strict=True)]
         for cells in ([column.header, *column.cells] for column in grid.columns)
     ]
-    needs = [(min(least, longest), most) for least, most in sizes_of]
+    needs = [
+        (most if column.no_wrap else min(least, longest), most)
+        for column, (least, most) in zip(grid.columns, sizes_of, strict=True)
+    ]
     room = terminal.width - (Measurement.get(terminal, wide, grid).maximum - sum(most for _, most in needs))
     room -= sum(least for least, _ in needs)
     if room < 0:
@@ -199,7 +202,12 @@ def _grid(columns: Sequence[str], rows: list[list[Any]], *, plain: bool = False)
         grid.padding = (0, 2, 0, 0)
     for index, name in enumerate(columns):
         numbers = bool(rows) and all(_is_number(row[index]) for row in rows)
-        grid.add_column(Text(printable_line(name)), justify="right" if numbers else "left", overflow="fold")
+        grid.add_column(
+            Text(printable_line(name)),
+            justify="right" if numbers else "left",
+            overflow="fold",
+            no_wrap=bool(rows) and all(_is_interval(row[index]) for row in rows),
+        )
     for row in rows:
         grid.add_row(*(Text(_shown(value)) for value in row))
     return grid
@@ -207,6 +215,10 @@ def _grid(columns: Sequence[str], rows: list[list[Any]], *, plain: bool = False)
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | None) or re.fullmatch(r"[+-]?[0-9][0-9,.]*", str(value)) is not None
+
+
+def _is_interval(value: Any) -> bool:
+    return not value or re.fullmatch(r"[+-]?[0-9.]+ (to|…) [+-]?[0-9.]+", str(value)) is not None
 
 
 def _shown(value: Any) -> str:

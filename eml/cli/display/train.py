@@ -1,7 +1,13 @@
 """`eml train` in a terminal."""
 
+from typing import TYPE_CHECKING
+
 from eml.cli.adapter import Terminal
 from eml.commands.train import Outcome, TrainDryRunResult, TrainFoldsResult, TrainResult, train
+from eml.files import from_here
+
+if TYPE_CHECKING:
+    from eml.training.stages.steps import StagesResult
 
 
 def show(result: Outcome) -> None:
@@ -19,7 +25,11 @@ def _show_run(result: TrainResult) -> None:
     from eml.cli.display import console
 
     training = result.training
+    if training.stages is not None:
+        _show_stages(training.stages)
     for name, question in training.questions.items():
+        if training.stages and training.stages.conclusion and name == training.decides:
+            continue  # the network before training is what the run gives: all differences are 0
         if rows := result.rows_of(name):
             outcome = f"best epoch ({training.best_epoch})"
             if training.stages and name == training.decides:
@@ -31,12 +41,6 @@ def _show_run(result: TrainResult) -> None:
             console.show(first)
             for line in rest:
                 console.warn(line)
-    if (stages := training.stages) is not None:
-        console.table("What each stage brought", stages.columns, stages.rows)
-        console.show(stages.explanation)
-        console.show(f"The run gives: {stages.shipped}{f'; {stages.refit}' if stages.refit else ''}")
-        if stages.conclusion:
-            console.warn(stages.conclusion)
     if any(not verdict.helped for verdict in training.verdicts.values()):
         console.show(f"To try, one at a time: {'; '.join(training.to_try)}")
     seen_only = bool(training.questions) and all(
@@ -44,10 +48,21 @@ def _show_run(result: TrainResult) -> None:
     )
     if seen_only:
         console.show("Every class measured here was trained on, so unseen classes were not measured.")
-    console.show(f"run folder: {training.folder}")
+    console.show(f"run folder: {from_here(training.folder)}")
     if seen_only and (unseen := result.unseen_classes):
         classes = "1 class that was" if unseen == 1 else f"{unseen:,} classes that were"
         console.say(f"The test beside the table has {classes} not trained on; eml evaluate measures them:")
+
+
+def _show_stages(stages: "StagesResult") -> None:
+    from eml.cli.display import console
+
+    console.table("What each stage brought", stages.columns, stages.rows)
+    console.show(stages.explanation)
+    if stages.conclusion:
+        console.warn(stages.conclusion)
+    else:
+        console.show(f"The run gives: {stages.shipped}{f'; {stages.refit}' if stages.refit else ''}")
 
 
 def _show_folds(result: TrainFoldsResult) -> None:

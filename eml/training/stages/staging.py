@@ -140,10 +140,9 @@ class Staging:
             return
         measure = self.measure(Collected(0, {}, {UNTOUCHED: features}))
         before, after = (measure(outcome, None) for outcome in (Outcome(), Outcome(after=closed.name)))
-        self.note(
-            f"closed form, within-class whitening ({closed.name}) of the untouched network: "
-            f"{self.shown} {np.nanmean(before):.4f} → {np.nanmean(after):.4f}"
-        )
+        if len(measure.rows):
+            self.note("the training images are in the gallery of the stages too, which lowers their figures:")
+        self.note(f"closed form ({closed.name})   {self.shown} {np.nanmean(before):.3f} → {np.nanmean(after):.3f}")
 
     def collect(self, state: TrainingState, epoch: int, means: Sequence[float] = ()) -> Collected:
         """Return the networks of the run and their outputs; all processes call this.

@@ -101,7 +101,7 @@ class StagesResult:
     @property
     def rows(self) -> list[list[str]]:
         """The rows of the table of stages."""
-        first = ["untouched network", "", _number(self.untouched, "{:.4f}"), "", "", ""]
+        first = ["untouched", "", _number(self.untouched, "{:.4f}"), "", "", ""]
         return [first, *(step.row for step in self.steps)]
 
     @property

@@ -43,7 +43,7 @@ def test_the_run_gives_what_its_table_of_stages_says(staged: RunConfig, open_tab
     stages = result.stages
     assert stages is not None
     assert [step.name for step in stages.steps] == ["closed form", "fine-tuned", "mirror image"]
-    assert any(note.startswith("closed form, within-class whitening (shrinkage") for note in notes)
+    assert any(note.startswith("closed form (shrinkage") for note in notes)
     assert find_checkpoint(staged.output).name == "finished"
     model = load(staged.output, device="cpu")
     data = training_data(open_table, 0)
