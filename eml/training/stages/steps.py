@@ -52,7 +52,9 @@ class StageStep:
 
     @property
     def row(self) -> list[str]:
-        """Its row in the table of stages."""
+        """Its row in the table of stages; without figures where nothing is chosen, since nothing changes then."""
+        if self.chosen == AS_BEFORE:
+            return [self.name, self.chosen, "", "", "", "no"]
         numbers = [_number(self.value, "{:.4f}"), _number(self.difference, "{:+.4f}")]
         interval = f"{self.low:+.4f} to {self.high:+.4f}" if math.isfinite(self.low) else ""
         return [self.name, self.chosen, *numbers, interval, "yes" if self.kept else "no"]

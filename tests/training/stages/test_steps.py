@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eml.retrieval.statistics.choice import divide_classes
-from eml.training.stages.steps import AS_BEFORE, StageJudge, StagesResult
+from eml.training.stages.steps import AS_BEFORE, StageJudge, StagesResult, StageStep
 
 
 def judge_of(values: dict[str, np.ndarray], classes: int, comparisons: int = 2) -> StageJudge[str]:
@@ -66,3 +66,8 @@ def test_the_result_survives_json_and_says_why_nothing_is_better() -> None:
     assert "untouched network" in read.conclusion
     assert [len(row) for row in read.rows] == [len(read.columns)] * 2
     assert StagesResult.of_dict({"steps": [{"name": "x"}]}) is None
+
+
+def test_a_stage_that_chooses_nothing_shows_no_change() -> None:
+    step = StageStep("mirror image", "as before", {}, 0.66, 0.64, -0.1, 0.1, 6, kept=False)
+    assert step.row == ["mirror image", "as before", "", "", "", "no"]
