@@ -136,6 +136,10 @@ class RunReportResult(CommandResult):
     def summary_table(self) -> SummaryTable:
         """Return how far the run is, and its values before training and at the best epoch."""
         rows: list[list[Cell]] = [["state", self.run.state], ["best checkpoint", self.run.best or "none yet"]]
+        if (stages := self.run.stages) is not None:
+            rows.append(["the run gives", stages.shipped])
+            change = f"{stages.untouched:.3f} untouched, {stages.value:.3f} of what the run gives"
+            rows.append([f"{stages.metric} of the stages", change])
         for validation in self.run.validations:
             for key, text in validation.metrics.items():
                 values = {line["epoch"]: line[key] for line in validation.lines if key in line}

@@ -12,6 +12,7 @@ from eml.commands.report import ReportResult, RunReportResult
 from eml.errors import ConfigError, DataError
 from eml.training.moved_run import load_run_config
 from eml.training.run_folder import RunFolder
+from eml.training.stages.steps import StagesResult
 
 
 def test_report_returns_the_numbers_and_what_json_prints(
@@ -43,8 +44,11 @@ def test_report_of_a_run_shows_its_values_verdict_and_augmented_images(
         name: {"epoch": epoch, "map_at_r": value} for name, epoch, value in (("before", 0, 0.125), ("best", 1, 0.875))
     }
     facts["finished"]["whole"] = ends  # of a run in stages, what it gives
+    facts["stages"] = StagesResult("MAP@R", (), 0.25, "untouched network", 0.25, "none", 1).to_dict()
     (run / "run.json").write_text(json.dumps(facts))
     _, rows = eml.report(run, overwrite=True).summary_table()
+    assert ["the run gives", "untouched network"] in rows
+    assert ["MAP@R of the stages", "0.250 untouched, 0.250 of what the run gives"] in rows
     assert ["MAP@R", "0.125 before training, 0.875 at best"] in rows
     page = (run / "run_report.html").read_text(encoding="utf-8")
     assert verdict.lines()[0] in html.unescape(page)
