@@ -227,7 +227,7 @@ def _write_preset(
         caller.note(f"kept: {path}, which was there")
         return (), _run_of(path)
     name = free_name(folder)
-    head = [f"{member.title} by its official protocol. Made by eml protocol {member.type}."]
+    head = [f"{member.title} by its official protocol. Made by {shlex.join(['eml', 'protocol', member.type])}."]
     for text in (" ".join(member.preset_lines), FAIR):
         head += ["", *textwrap.wrap(text, 116)]
     values: Mapping[str, Any] = {

@@ -132,8 +132,8 @@ def test_a_command_inside_another_lets_its_errors_out(
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        (["scam"], "unknown command 'scam' (did you mean 'scan'?); known: scan, merge, filter, "),
-        (["xyz"], "unknown command 'xyz'; known: scan, merge, filter, "),
+        (["scam"], "unknown command 'scam' (did you mean 'scan'?); known: scan, protocol, merge, filter, "),
+        (["xyz"], "unknown command 'xyz'; known: scan, protocol, merge, filter, "),
         (["--verison"], "No such option: --verison"),
         (["kfold"], "Missing argument 'DATASET'"),
         (["kfold", "x", "--k", "many"], "Invalid value for '--k'"),

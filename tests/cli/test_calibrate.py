@@ -216,7 +216,7 @@ def test_a_calibration_that_cannot_be_trusted_is_an_error_only_when_it_is_used(
     good = json.loads(file.read_text())
     for change, told in (
         ({"weights_digest": "0" * 32}, "belongs to other weights"),
-        ({"format": 4, "eml_version": "9"}, r"written by a newer eml \(9\)"),
+        ({"format": 5, "eml_version": "9"}, r"written by a newer eml \(9\)"),
         ({"threshold": 0.5}, r"not a calibration \(threshold:"),
     ):
         file.write_text(json.dumps(good | change))

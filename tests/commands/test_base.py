@@ -224,6 +224,13 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
         {"index": "i", "images": ["x", "y z"], "out": "a.csv", "html": "a.html", "truth": "label", "move": "sorted"},
         {"index": "i", "images": ["-"], "copy_to": "my sorted", "unknown_share": 0.25, "class_level": "last"},
     ],
+    "protocol": [{"protocol": "cub200", "dataset": "my birds", "boxes": True, "workers": 2, "out": "o"}],
+    "probe": [{"dataset": "x", "backbones": ["resnet18=none", "my run"], "image_size": 64, "most_images": 20}],
+    "sweep": [
+        {"config": "run.yaml", "settings": ["seed=0,1"], "vary": ["margin=arcface,cosface"], "overrides": ["epochs=3"]},
+        {"config": "run.yaml", "vary": ["seed=0,1"], "stage": "features", "jobs": 2, "csv": "t.csv", "latex": "t.tex"},
+    ],
+    "ensemble": [{"checkpoints": ["a", "b c"], "out": "both", "by": "greedy", "data": "x", "batch_size": 3}],
     "suspects": [{"source": "x", "min_score": 0.75, "top": 5, "one_network": True, "out": "o"}],
     "demo": [{"folder": "x", "overwrite": True}],
     "margins": [{}, {"name": "arcface"}],

@@ -20,7 +20,7 @@ from eml.files import digest
 from tests.commands.conftest import draw
 
 RUN = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "run"
-READ_NO_TABLE = {"scan", "plot", "suspects", "demo", "margins", "config", "doctor", "version"}
+READ_NO_TABLE = {"scan", "protocol", "plot", "suspects", "demo", "margins", "config", "doctor", "version"}
 
 
 def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str, list[Callable[[], Any]]]:
@@ -58,6 +58,9 @@ def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str,
         "evaluate": [lambda: eml.evaluate(checkpoint, data=table, out=out / "evaluated", report=False)],
         "calibrate": [lambda: eml.calibrate(checkpoint, data=table, far=0.1)],
         "compress": [lambda: eml.compress(checkpoint, data=table)],
+        "ensemble": [lambda: eml.ensemble([checkpoint, checkpoint], out=out / "both", data=table)],
+        "probe": [lambda: eml.probe(table, backbones="test_resnet=none", image_size=32)],
+        "sweep": [lambda: eml.sweep(config, vary="seed=0,1", overrides=overrides, out=out / "sweep")],
         "embed": [lambda: eml.embed(checkpoint, table, out=out / "e.npz")],
         "index": [
             lambda: eml.build_index(out / "new.index", checkpoint, table),

@@ -62,6 +62,7 @@ def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table:
     assert wrong.stderr.splitlines() == ["--set batch_size=many: batch_size must be a whole number, got 'many'."]
 
 
+@pytest.mark.wide
 @pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_two_processes_choose_among_stages_and_refit_as_one_does(
@@ -189,7 +190,10 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
 @pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the others end by themselves alone")
-@pytest.mark.parametrize("rank", [0, 1], ids=["which the others meet at", "another"])
+@pytest.mark.parametrize(
+    "rank",
+    [pytest.param(0, id="which the others meet at"), pytest.param(1, id="another", marks=pytest.mark.wide)],
+)
 def test_when_a_process_is_frozen_the_other_processes_end_it_and_themselves(
     plain: RunConfig, table: Table, tmp_path: Path, rank: int
 ) -> None:

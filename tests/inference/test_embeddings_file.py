@@ -71,7 +71,7 @@ def test_rows_that_are_neither_query_nor_gallery_take_their_embeddings_with_them
     assert done.summary.answers.nearest[1] in (0, 3), "the image of its class and camera does not count"
     done = evaluate_embeddings("e", torch.from_numpy(EMBEDDINGS), table, within="camera")
     assert done.summary.answers.nearest.tolist() == [3, 2]
-    with pytest.raises(DataError, match=r"has no column .kamera.; it has file_name"):
+    with pytest.raises(DataError, match=r"has no column .kamera., which `within` names; it has file_name"):
         evaluate_embeddings("e", torch.from_numpy(EMBEDDINGS), table, within="kamera")
 
 

@@ -56,7 +56,7 @@ def test_a_file_with_weights_that_are_no_numbers_is_refused(name: str, tmp_path:
 
 @pytest.mark.parametrize(
     "backbone, sizes",
-    [("test_vit", (32, 64)), pytest.param("swin_tiny_patch4_window7_224", (224, 256), marks=pytest.mark.slow)],
+    [("test_vit", (32, 64)), pytest.param("swin_tiny_patch4_window7_224", (224, 256), marks=pytest.mark.wide)],
 )
 def test_a_run_at_another_image_size_gives_its_weights_resampled_as_timm_does(
     backbone: str, sizes: tuple[int, int], tmp_path: Path

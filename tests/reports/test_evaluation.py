@@ -323,6 +323,7 @@ def test_long_galleries_are_folded_and_hold_all(tmp_path: Path) -> None:
     assert all(f"{each.label} {each.queries} " in section for each in shown.worst)
 
 
+@pytest.mark.wide
 @pytest.mark.slow
 def test_the_size_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)  # the worst case of a JPEG

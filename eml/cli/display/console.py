@@ -131,7 +131,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     if title:
         show(title, "bold")  # not the grid's, which would break it where the table is narrower
     terminal, grid = console(stderr=False), _grid(columns, cells, plain=plain)
-    if _keep_words_whole(terminal, grid) or _keep_words_whole(terminal, grid, LONGEST_WORD):
+    if (
+        _keep_words_whole(terminal, grid)
+        or _keep_words_whole(terminal, grid, intervals=False)  # rather than a name
+        or _keep_words_whole(terminal, grid, LONGEST_WORD)
+    ):
         if terminal.is_terminal:
             terminal.print(grid)
             return
@@ -143,10 +147,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         terminal.print(line, soft_wrap=True)
 
 
-def _keep_words_whole(terminal: Console, grid: Table, longest: int = UNLIMITED) -> bool:
+def _keep_words_whole(terminal: Console, grid: Table, longest: int = UNLIMITED, *, intervals: bool = True) -> bool:
     """Set the widths of the columns so that no word or interval is broken; return whether there is room for that.
 
     longest: of a word that is kept whole; what is longer is a name or a path.
+    intervals: Whether they are kept whole too.
 
     rich makes the widest column narrower first, whatever the length of its words. The columns that need least beyond
     their longest word get it first.
@@ -159,7 +164,7 @@ def _keep_words_whole(terminal: Console, grid: Table, longest: int = UNLIMITED) 
         for cells in ([column.header, *column.cells] for column in grid.columns)
     ]
     needs = [
-        (most if column.no_wrap else min(least, longest), most)
+        (most if column.no_wrap and intervals else min(least, longest), most)
         for column, (least, most) in zip(grid.columns, sizes_of, strict=True)
     ]
     room = terminal.width - (Measurement.get(terminal, wide, grid).maximum - sum(most for _, most in needs))
@@ -169,6 +174,7 @@ def _keep_words_whole(terminal: Console, grid: Table, longest: int = UNLIMITED) 
     for column, (least, most) in sorted(
         zip(grid.columns, needs, strict=True), key=lambda pair: pair[1][1] - pair[1][0]
     ):
+        column.no_wrap = column.no_wrap and intervals
         column.width = least + min(room, most - least)
         room -= column.width - least
     return True

@@ -1,5 +1,6 @@
 """The file of `eml probe`, from which `eml init` takes the network."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def read_pick(path: Path) -> ProbePick:
     Raises:
         DataError: There is no such file, it is damaged, or the probe picked none.
     """
-    advice = f"Run: eml probe {path.parent}; or name a network"
+    advice = f"Run: {shlex.join(['eml', 'probe', str(path.parent)])}; or name a network"
     try:
         facts = read_json(path, dict[str, Any])
     except FileNotFoundError as error:

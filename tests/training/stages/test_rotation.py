@@ -28,6 +28,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Table:
     return Table(frame, root)
 
 
+@pytest.mark.wide
 def test_all_classes_judge_and_a_stopped_rotation_ends_with_the_same_bytes(
     few: Table, staged: RunConfig, tmp_path: Path
 ) -> None:
