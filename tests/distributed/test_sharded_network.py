@@ -45,6 +45,7 @@ def runs(config: RunConfig, tmp_path: Path) -> dict[str, RunConfig]:
     return {name: changed(config, **common, **given, output=tmp_path / name) for name, given in made.items()}
 
 
+@pytest.mark.wide  # half a minute of processor time
 @pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 @from_torch_2_8
