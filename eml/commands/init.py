@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 BACKBONE = "mobilenetv2_100"
 AUTO = "auto"
-"""As `backbone`: what eml probe picked."""
+"""This value of `backbone` stands for what eml probe picked."""
 NO_PATHS = ("pretrained", "none")
 """Values of `weights` that name no file or folder."""
 FLIPS = "random flips mirror images left to right: set augment.flip to 0 for text, signs and other one-handed things"

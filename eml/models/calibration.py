@@ -16,7 +16,7 @@ __all__ = ["CalibratedRate", "Calibration", "calibration_path", "read_calibratio
 
 FORMAT = 3
 CARRIED_FORMAT = 4
-"""Of calibrations that are carried over from another network, so that an eml that does not know these refuses them."""
+"""Calibrations that are carried over from another network have it: an eml that does not know these refuses them."""
 NAME = "calibration.json"
 WEIGHTS = "model.safetensors"
 OLD_COUNTS = {"pictures": "images"}

@@ -62,7 +62,7 @@ class CheckpointConfig(Strict):
 
     @property
     def networks(self) -> list[ModelConfig]:
-        """What each of its networks is built from."""
+        """Return the configs that its networks are built from."""
         return [member.model for member in self.members] or [self.model]
 
     @property

@@ -42,7 +42,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = (), *, override_name:
 
 
 BEFORE_THEY_EXISTED: dict[str, Any] = {"images": None, "every": 1}
-"""What eml 0.1.0 did where newer ones have keys of the section validation."""
+"""The keys of the section validation that eml 0.1.0 did not have, with what it did in their place."""
 
 
 def _as_it_was_trained(config: RunConfig) -> RunConfig:

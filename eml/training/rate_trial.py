@@ -29,7 +29,7 @@ MOST_IMAGES = 400
 LEAST_CLASSES = 6
 """Held-out classes below which nothing is tried, since chance would choose."""
 SHARE = 1 / 3
-"""Of the steps of the run, what all trials together take at most; with fewer steps nothing is tried."""
+"""All trials together take at most this share of the run's steps; with fewer steps nothing is tried."""
 
 
 class Stepper(Protocol):

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.retrieval.statistics import CONFIDENCE, paired
+from eml.retrieval.statistics import paired
+from eml.retrieval.statistics.choice import widened_confidence
 from eml.training.starting_point import UNTRAINED
 
 
@@ -114,7 +115,7 @@ def verdict(
         start: The network before training: UNTRAINED or FROM_A_RUN.
         comparisons: How many differences were judged on these classes, for which the interval is widened.
     """
-    confidence = 1 - (1 - CONFIDENCE) / comparisons
+    confidence = widened_confidence(comparisons)
     change = paired({metric: before}, {metric: after}, labels, confidence=confidence).get(metric)
     if change is None:
         return None

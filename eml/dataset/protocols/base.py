@@ -111,7 +111,7 @@ class Protocol(Choice):
     preset: ClassVar[Mapping[str, Any]] = {}
     """Keys of a training config; none for a protocol that only measures."""
     preset_lines: ClassVar[Sequence[str]] = ()
-    """Where the preset's settings come from, and how they differ."""
+    """The lines say where the preset's settings come from, and how they differ."""
 
     def tables(self, root: Path, work: Work) -> ProtocolTables:
         """Read the lists of a download. Raises DataError, with file and line, for a list that cannot be understood.

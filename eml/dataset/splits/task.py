@@ -9,7 +9,7 @@ USUAL: Task = "open"
 MANY_CLASSES, MOST_PARTS, FEWER_PARTS = 72, 5, 3
 """Whole classes are held out: a fifth of them from 72 on, a third below, so that their figure is of enough classes."""
 FEW_CLASSES = 12
-"""Of fewer, one part says too little: each of the folds is held out in turn."""
+"""With fewer classes one part says too little, so each of the folds is held out in turn."""
 
 
 def number_of_folds(classes: int) -> int:

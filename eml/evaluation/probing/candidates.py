@@ -47,7 +47,7 @@ class Candidate:
 
     @property
     def kind(self) -> WeightsKind:
-        """Where the weights are from: the hub, a file, a run or checkpoint; none are random."""
+        """Say where the weights are from: the hub, a file, a run or checkpoint; none are random."""
         if self.backbone is None:
             return "run"
         return {"pretrained": "hub", "none": "none"}.get(self.weights, "file")  # type: ignore[return-value]

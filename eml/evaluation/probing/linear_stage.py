@@ -16,7 +16,7 @@ from eml.retrieval.within_class import WithinClass
 SHRINKAGES = (0.2, 0.5, 0.9)
 """From mostly the covariance within classes to nearly a sphere; MAP@R hardly changes between 0.2 and 0.5."""
 USUAL_SHRINKAGE = 0.5
-"""Where the training classes are too few to choose by: in the middle of the range that hardly matters."""
+"""It is taken where the training classes are too few to choose by; anything near it does about as well."""
 
 
 @dataclass(frozen=True)

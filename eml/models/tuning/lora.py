@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 LEAST_SHARE = 0.25
-"""Of a backbone's weights, in layers that can have adapters; with less the adapters would hardly change it."""
+"""A backbone with a smaller share of its weights in layers that can have adapters would hardly be changed by them."""
 
 
 class LoRA(Tune):

@@ -86,7 +86,7 @@ class RunSummary:
 
     @property
     def stages(self) -> StagesResult | None:
-        """What each stage brought, of a finished run in stages."""
+        """Return what each stage of a finished run brought."""
         recorded = self.facts.get("stages")
         return StagesResult.of_dict(recorded) if self.is_finished and isinstance(recorded, dict) else None
 

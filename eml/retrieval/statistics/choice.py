@@ -136,6 +136,18 @@ def best_of(candidates: Mapping[str, Floats], mask: Booleans, order: Sequence[st
     return names[int(np.argmax(np.round(means, 9)))]
 
 
+def widened_confidence(comparisons: int, *, one_sided: bool = False) -> float:
+    """Return the confidence of each of several intervals that miss together as rarely as one does (Bonferroni).
+
+    Args:
+        comparisons: How many there are.
+        one_sided: Whether the only question is if the second is better, so that the interval's upper end cannot
+            mislead; it is never narrower than that of a single comparison.
+    """
+    missed = (1 - CONFIDENCE) / max(1, comparisons)
+    return max(CONFIDENCE, 1 - 2 * missed) if one_sided else 1 - missed
+
+
 def judge(
     before: Floats, after: Floats, labels: Integers, comparisons: int = 1, *, one_sided: bool = False
 ) -> Difference:
@@ -146,11 +158,9 @@ def judge(
         after: The same of what was chosen.
         labels: (Q,) the classes of the queries.
         comparisons: How many are judged on these classes.
-        one_sided: Whether the only question is if the second is better, so that the interval's upper end cannot
-            mislead; it is never narrower than that of a single comparison.
+        one_sided: As for `widened_confidence`.
     """
-    missed = (1 - CONFIDENCE) / max(1, comparisons)
-    confidence = max(CONFIDENCE, 1 - 2 * missed) if one_sided else 1 - missed
+    confidence = widened_confidence(comparisons, one_sided=one_sided)
     difference = paired({"value": before}, {"value": after}, labels, confidence=confidence).get("value")
     return difference or Difference(np.nan, np.nan, Interval(np.nan, np.nan, 0))
 

@@ -8,7 +8,7 @@ from eml.training.build import RunParts
 from eml.training.stages.features import embed_training_images
 
 SPREAD = 0.1
-"""Of several centres of a class: how far they are from the mean, as a share of its length."""
+"""Several centres of a class are this far from its mean, as a share of its length."""
 
 
 def set_class_means(parts: RunParts) -> None:
