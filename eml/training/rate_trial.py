@@ -28,7 +28,7 @@ MOST_IMAGES = 400
 """Held-out images that a trial is measured on, at most."""
 LEAST_CLASSES = 6
 """Held-out classes below which nothing is tried, since chance would choose."""
-SHARE = 1 / 3
+SHARE = 0.1
 """All trials together take at most this share of the run's steps; with fewer steps nothing is tried."""
 
 

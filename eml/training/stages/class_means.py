@@ -5,16 +5,19 @@ from torch import Tensor
 from torch.nn.functional import normalize as unit_length
 
 from eml.training.build import RunParts
-from eml.training.stages.features import embed_training_images
+from eml.training.stages.features import embed_training_images, rows_to_embed
 
 SPREAD = 0.1
 """Several centres of a class are this far from its mean, as a share of its length."""
+IMAGES = 8
+"""Images of each class that its mean is of: it is where training begins, which more would not change."""
 
 
 def set_class_means(parts: RunParts) -> None:
-    """Set the class weights to unit means of unit embeddings of the training images; all processes call this."""
-    outputs, labels = embed_training_images(parts, parts.networks.evaluated)
+    """Set the class weights to unit means of unit embeddings of some training images; all processes call this."""
     count = len(parts.data.classes)
+    rows = rows_to_embed(parts.data.labels, IMAGES * count)
+    outputs, labels = embed_training_images(parts, parts.networks.evaluated, rows=rows)
     means = parts.processes.from_first(lambda: class_means(outputs, torch.from_numpy(labels), count))
     head = parts.head
     own = means[head.shard.start : head.shard.stop].to(head.class_weights)

@@ -1,6 +1,6 @@
 """The closed form: within-class whitening of the untouched network's features, shrunk as folds of classes choose."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize as unit_length
 
-from eml.retrieval.affine import AffineProjection
 from eml.retrieval.arrays import Floats, Integers
 from eml.retrieval.metrics import summarise
 from eml.retrieval.ranking import rank
@@ -16,15 +15,12 @@ from eml.retrieval.statistics import Difference
 from eml.retrieval.statistics.choice import best_of, class_folds, judge
 from eml.retrieval.within_class import WithinClass
 
-SHRINKAGES = (0.5, 0.2)
-SMALL = 256
-"""A smaller size that is tried where the features have more numbers."""
+CANDIDATES = {f"shrinkage {value:g}": value for value in (0.5, 0.2)}
+"""Name → shrinkage, simplest first."""
 FOLDS = 3
-MOST_ROTATED = 4000
+MOST_ROTATED = 2000
 """Images of the classes that choose the shrinkage, at most."""
 UNTOUCHED = "untouched"
-
-Fit = Callable[[WithinClass], AffineProjection]
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class ClosedForm:
     """The closed form that classes held out in turn choose.
 
     Attributes:
-        name: Its shrinkage and size.
+        name: Its shrinkage, in words.
         tried: Candidate → its mean over classes that were held out in turn.
         judged: The difference to the untouched network over all classes, each held out once, where few are held out.
     """
@@ -40,17 +36,6 @@ class ClosedForm:
     name: str
     tried: dict[str, float]
     judged: Difference | None = None
-
-
-def candidates(features: int) -> dict[str, Fit]:
-    """Return name → fit of the candidates for so many features, simplest first."""
-    shrunk = {f"shrinkage {value:g}": _fit(value, None) for value in SHRINKAGES}
-    small = {f"shrinkage {value:g}, {SMALL} numbers": _fit(value, SMALL) for value in SHRINKAGES[:1]}
-    return shrunk | (small if features > SMALL else {})
-
-
-def _fit(shrinkage: float, size: int | None) -> Fit:
-    return lambda within: within.projection(shrinkage, size)
 
 
 def choose_closed_form(
@@ -70,24 +55,25 @@ def choose_closed_form(
     """
     if np.bincount(labels).max(initial=0) < 2:
         return None
-    names = candidates(train.shape[1])
     rows = _some_classes(labels, seed)
-    rotated = rotate(train[rows], labels[rows], names, metric, seed=seed)
+    rotated = rotate(train[rows], labels[rows], CANDIDATES, metric, seed=seed)
     if not rotated:
-        name, tried = f"shrinkage {SHRINKAGES[0]:g}", {}
+        name, tried = next(iter(CANDIDATES)), {}
     else:
         everyone = np.ones(len(rows), bool)
-        name = best_of({key: rotated[key] for key in names}, everyone)
+        name = best_of({key: rotated[key] for key in CANDIDATES}, everyone)
         tried = {key: float(np.nanmean(values)) for key, values in rotated.items()}
     judged = None
     if others is not None:
         both, all_labels = _joined((train, labels), others)
-        if values := rotate(both, all_labels, {name: names[name]}, metric, seed=seed):
+        if values := rotate(both, all_labels, {name: CANDIDATES[name]}, metric, seed=seed):
             judged = judge(values[UNTOUCHED], values[name], all_labels)
     return ClosedForm(name, tried, judged)
 
 
-def rotate(features: Tensor, labels: Integers, names: dict[str, Fit], metric: str, *, seed: int) -> dict[str, Floats]:
+def rotate(
+    features: Tensor, labels: Integers, shrinkages: Mapping[str, float], metric: str, *, seed: int
+) -> dict[str, Floats]:
     """Return candidate → (N,) values of images whose classes were held out, `untouched` first; {} where none can be.
 
     Each class is held out once, and its images are ranked among those of the same fold.
@@ -95,7 +81,7 @@ def rotate(features: Tensor, labels: Integers, names: dict[str, Fit], metric: st
     Args:
         features: (N, F).
         labels: (N,) classes.
-        names: Candidate → how it is fitted to the other folds.
+        shrinkages: Candidate → its shrinkage.
         metric: Of the values.
         seed: Of the folds.
     """
@@ -104,15 +90,15 @@ def rotate(features: Tensor, labels: Integers, names: dict[str, Fit], metric: st
     if folds < 2:
         return {}
     fold = class_folds(labels, folds, seed=seed)
-    values = {name: np.full(len(labels), np.nan) for name in (UNTOUCHED, *names)}
+    values = {name: np.full(len(labels), np.nan) for name in (UNTOUCHED, *shrinkages)}
     for number in range(folds):
         held_out, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         within = WithinClass.or_none(features[rest], labels[rest])
         if within is None or not (np.bincount(labels[held_out]) > 1).any():
             continue
         values[UNTOUCHED][held_out] = _ranked(unit_length(features[held_out]), labels[held_out], metric)
-        for name, fit in names.items():
-            embeddings = fit(within).transform(features[held_out])
+        for name, shrinkage in shrinkages.items():
+            embeddings = within.projection(shrinkage).transform(features[held_out])
             values[name][held_out] = _ranked(embeddings, labels[held_out], metric)
     return values if np.isfinite(values[UNTOUCHED]).any() else {}
 

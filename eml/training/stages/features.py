@@ -21,8 +21,10 @@ from eml.retrieval.arrays import Integers
 from eml.training.build import RunParts
 from eml.training.validation_changes import set_digest
 
-MOST_IMAGES = 50_000
-"""Training images that are embedded for a stage, at most; of each class as many, but at least two."""
+ENOUGH_IMAGES, MOST_IMAGES = 1500, 50_000
+"""Training images that are embedded for a stage, at most: so many in a short and in a long run."""
+SHARE = 0.05
+"""Between them, this share of the images that are trained on, of which each costs three times as much."""
 
 
 @dataclass(frozen=True)
@@ -34,28 +36,25 @@ class StageFeatures:
         labels: (n,) their classes.
         held_out: (M, D) of the images of the validation set that decides.
         mirrored: (M, D) of their mirror images.
-        train_mirrored: (n, D) of the training images' mirror images.
     """
 
     train: Tensor
     labels: Integers
     held_out: Tensor
     mirrored: Tensor
-    train_mirrored: Tensor
 
     def embeddings(self, projection: AffineProjection | None, *, flip: bool) -> Tensor:
         """Return (M, D) unit vectors of the held-out images, projected; with `flip` their mean with the mirror's."""
-        return _embeddings(self.held_out, self.mirrored if flip else None, projection)
+        views = [_unit(view, projection) for view in (self.held_out, *([self.mirrored] if flip else []))]
+        return unit_length(views[0] + views[1]) if flip else views[0]
 
-    def distractors(self, rows: Integers, projection: AffineProjection | None, *, flip: bool) -> Tensor:
-        """Return the same of some training images."""
-        return _embeddings(self.train[rows], self.train_mirrored[rows] if flip else None, projection)
+    def distractors(self, rows: Integers, projection: AffineProjection | None) -> Tensor:
+        """Return unit vectors of some training images, projected."""
+        return _unit(self.train[rows], projection)
 
 
-def _embeddings(plain: Tensor, mirrored: Tensor | None, projection: AffineProjection | None) -> Tensor:
-    views = [plain, *([] if mirrored is None else [mirrored])]
-    unit = [unit_length(view) if projection is None else projection.transform(view) for view in views]
-    return unit[0] if len(unit) == 1 else unit_length(unit[0] + unit[1])
+def _unit(outputs: Tensor, projection: AffineProjection | None) -> Tensor:
+    return unit_length(outputs) if projection is None else projection.transform(outputs)
 
 
 class RawModel(Model):
@@ -102,15 +101,14 @@ def stage_features(
     stored = _read(file, key) if parts.processes.first else None
     if parts.processes.from_first(lambda: stored is not None):
         return stored
-    train, labels = embed_training_images(parts, embedder, progress, mirrored=True)
+    train, labels = embed_training_images(parts, embedder, progress)
     batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
     model = RawModel(embedder, parts.preprocess, parts.device, mirrored=True)
     both = embed_table(model, table, images.frame, batching=batching, progress=progress)
     if not parts.processes.first:
         return None
     held_out, mirrored = (part.contiguous() for part in both.split(embedder.size, 1))
-    plain, others = (part.contiguous() for part in train.split(embedder.size, 1))
-    features = StageFeatures(plain, labels, held_out, mirrored, others)
+    features = StageFeatures(train, labels, held_out, mirrored)
     _write(file, features, key)
     return features
 
@@ -119,15 +117,20 @@ def embed_training_images(
     parts: RunParts,
     embedder: Embedder,
     progress: Callable[[int], None] = lambda count: None,
-    *,
-    mirrored: bool = False,
+    rows: Integers | None = None,
 ) -> tuple[Tensor, Integers]:
     """Return (n, D) outputs of a network for training images and (n,) their classes; all processes call this.
 
-    Only the first process has the outputs; with `mirrored` they are (n, 2D), those of the mirror images beside.
+    Only the first process has the outputs.
+
+    Args:
+        parts: Of the run.
+        embedder: The network.
+        progress: Called with the number of images embedded since the last call.
+        rows: Of the training images; by default those of a stage.
     """
-    rows = rows_to_embed(parts.data.labels, MOST_IMAGES)
-    model = RawModel(embedder, parts.preprocess, parts.device, mirrored=mirrored)
+    rows = images_of_stages(parts) if rows is None else rows
+    model = RawModel(embedder, parts.preprocess, parts.device, mirrored=False)
     batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
     frame = parts.data.frame.iloc[rows].reset_index(drop=True)
     return embed_table(model, parts.table, frame, batching=batching, progress=progress), parts.data.labels[rows]
@@ -144,6 +147,12 @@ def _key(parts: RunParts) -> str:
     """Return what the outputs depend on besides the network."""
     _, images = parts.validation.sets[parts.validation.decides]
     return f"{parts.table_digest} {set_digest(images)} {parts.config.data.fold}"
+
+
+def images_of_stages(parts: RunParts) -> Integers:
+    """Return the rows of the training images that are embedded for a stage."""
+    trained_on = parts.config.epochs * parts.steps_per_epoch * parts.config.batch_size
+    return rows_to_embed(parts.data.labels, min(MOST_IMAGES, max(ENOUGH_IMAGES, int(SHARE * trained_on))))
 
 
 def rows_to_embed(labels: Integers, most: int) -> Integers:
@@ -169,7 +178,6 @@ def rows_to_embed(labels: Integers, most: int) -> Integers:
 def _write(file: Path, features: StageFeatures, key: str) -> None:
     file.parent.mkdir(exist_ok=True)
     values = {"train": features.train, "held_out": features.held_out, "mirrored": features.mirrored}
-    values["train_mirrored"] = features.train_mirrored
     with whole_file(file) as temporary:
         torch.save(values | {"labels": torch.from_numpy(features.labels), "key": key}, temporary)
 
@@ -182,7 +190,6 @@ def _read(file: Path, key: str) -> StageFeatures | None:
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         if saved["key"] != key:
             return None
-        return StageFeatures(saved["train"], saved["labels"].numpy(), saved["held_out"], saved["mirrored"],
-                             saved["train_mirrored"])  # fmt: skip
+        return StageFeatures(saved["train"], saved["labels"].numpy(), saved["held_out"], saved["mirrored"])
     except Exception:  # torch.load raises many types on a damaged file; it is computed again
         return None

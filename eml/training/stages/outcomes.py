@@ -15,12 +15,12 @@ from eml.retrieval.arrays import Floats, Integers, Labels
 from eml.retrieval.metrics import summarise
 from eml.retrieval.pca import fit_pca_projection
 from eml.retrieval.within_class import WithinClass
-from eml.training.stages.closed_form import SMALL
 from eml.training.stages.features import StageFeatures, rows_to_embed
 
 UNTOUCHED, TUNED = 0.0, 1.0
 SHRINKAGES = (0.5, 0.2, 0.1)
 """Of the whitening of tuned embeddings."""
+SMALL = 256
 PRINCIPAL = f"{SMALL} principal components, power 1/2"
 
 
@@ -57,7 +57,8 @@ class OutcomeMeasure:
         metric: By which outcomes are compared.
         features: Share of the tuned weights → outputs of that network.
         distractors: Training images that are also in the gallery, at most, where none of their classes is held out: a
-            gallery in use has more classes than those that are held out.
+            gallery in use has more classes than those that are held out. Not as mirror images, which take as long to
+            embed: what these change is measured without them.
         offsets: Part of the division of classes → (Q,) what its own choice of the epoch changes; zero by default.
     """
 
@@ -88,14 +89,26 @@ class OutcomeMeasure:
     def per_query(self, outcome: Outcome) -> dict[str, Floats]:
         """Return metric → (Q,) values of an outcome as it is shipped."""
         if outcome not in self._values:
-            features = self.features[outcome.alpha]
-            projection = self.projection(outcome)
-            embeddings = features.embeddings(projection, flip=outcome.flip)
-            if len(self.rows):
-                others = features.distractors(self.rows, projection, flip=outcome.flip)
-                embeddings = torch.cat([embeddings, others])
-            self._values[outcome] = dict(summarise(rank_gallery(embeddings, self.gallery)).per_query)
+            self._values[outcome] = self._measure(outcome)
         return self._values[outcome]
+
+    def _measure(self, outcome: Outcome) -> dict[str, Floats]:
+        """Return metric → (Q,) values; what the mirror image changes is measured among the held-out images alone."""
+        if not len(self.rows):
+            return self._alone(outcome)
+        features, projection = self.features[outcome.alpha], self.projection(outcome)
+        if not outcome.flip:
+            embeddings = features.embeddings(projection, flip=False)
+            both = torch.cat([embeddings, features.distractors(self.rows, projection)])
+            return dict(summarise(rank_gallery(both, self.gallery)).per_query)
+        plain = replace(outcome, flip=False)
+        in_gallery, alone, mirrored = self.per_query(plain), self._alone(plain), self._alone(outcome)
+        return {name: np.clip(in_gallery[name] + mirrored[name] - alone[name], 0, 1) for name in in_gallery}
+
+    def _alone(self, outcome: Outcome) -> dict[str, Floats]:
+        """Return metric → (Q,) values in a gallery of the held-out images alone."""
+        embeddings = self.features[outcome.alpha].embeddings(self.projection(outcome), flip=outcome.flip)
+        return dict(summarise(rank_gallery(embeddings, self.images)).per_query)
 
     def projections(self, alpha: float) -> list[str]:
         """Return the projections of a tuned network's outputs that can be tried, simplest first."""
@@ -178,9 +191,7 @@ def fit_projection(train: Tensor, labels: Labels, name: str, within: WithinClass
     """
     if name == PRINCIPAL:
         return fit_pca_projection(train, SMALL, power=0.5)
-    shrinkage, _, size = name.removeprefix("shrinkage ").partition(", ")
-    within = within or WithinClass.of(train, labels)
-    return within.projection(float(shrinkage), int(size.split()[0]) if size else None)
+    return (within or WithinClass.of(train, labels)).projection(float(name.removeprefix("shrinkage ")))
 
 
 def tuned_variants(names: list[str]) -> dict[str, Callable[[Outcome], Outcome]]:

@@ -10,8 +10,8 @@ from eml.retrieval.statistics.choice import divide_classes
 from eml.training.config import RunConfig
 from eml.training.folds import is_rotated, whole_class_folds
 from eml.training.stages.choosing import Candidates, StagedOutcome, choose_outcome
-from eml.training.stages.closed_form import candidates
-from eml.training.stages.outcomes import UNTOUCHED, PooledMeasure
+from eml.training.stages.closed_form import CANDIDATES
+from eml.training.stages.outcomes import PooledMeasure
 from eml.training.stages.staging import Collected, Staging
 from eml.training.state import TrainingState
 
@@ -73,8 +73,7 @@ def _choose(parts: Sequence[Part], collected: Sequence[Collected]) -> StagedOutc
     labels: Integers = np.unique(names, return_inverse=True)[1].astype(np.int64)
     groups = [staging.groups for staging in stagings]
     division = divide_classes(labels, seed=stagings[0].parts.config.seed, groups=_joined(groups))
-    closed = list(candidates(collected[0].features[UNTOUCHED].train.shape[1]))
-    closed = closed if all(own.has_pairs for own in stagings) else []
+    closed = list(CANDIDATES) if all(own.has_pairs for own in stagings) else []
     return choose_outcome(division, measure, Candidates(stagings[0].shown, names, closed, None, collected[0].epoch))
 
 

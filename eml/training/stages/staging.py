@@ -17,7 +17,7 @@ from eml.training.run_folder import RunFolder
 from eml.training.run_state import RunSaver
 from eml.training.stages.choosing import Candidates, StagedOutcome, choose_outcome
 from eml.training.stages.closed_form import ClosedForm, choose_closed_form
-from eml.training.stages.features import MOST_IMAGES, StageFeatures, rows_to_embed, stage_features
+from eml.training.stages.features import StageFeatures, images_of_stages, stage_features
 from eml.training.stages.networks import (
     START,
     StageNetwork,
@@ -230,12 +230,12 @@ class Staging:
     def _means(self) -> tuple[float, ...]:
         """Return the shares of tuned weights to try: as many as their images are few beside those trained on."""
         trained_on = self.parts.config.epochs * self.parts.steps_per_epoch * self.parts.config.batch_size
-        images = 2 * (len(rows_to_embed(self.parts.data.labels, MOST_IMAGES)) + len(self.images.frame)) / 3
+        images = 2 * (len(images_of_stages(self.parts)) + len(self.images.frame)) / 3
         return MEANS[: int(MOST_FOR_MEANS * trained_on / images)]
 
     def _features(self, network: StageNetwork, name: str, state: TrainingState) -> StageFeatures | None:
         started, self.embedded = time.monotonic(), 0
-        total = len(rows_to_embed(self.parts.data.labels, MOST_IMAGES)) + len(self.images.frame)
+        total = len(images_of_stages(self.parts)) + len(self.images.frame)
 
         def advance(count: int) -> None:
             self.embedded += count

@@ -56,7 +56,7 @@ def test_the_run_gives_what_its_table_of_stages_says(staged: RunConfig, open_tab
     kept = [step for step in stages.steps if step.kept]
     assert stages.value == pytest.approx(kept[-1].value if kept else stages.untouched)
     assert (model.tta == "flip") == any(step.name == "mirror image" for step in kept)
-    if not kept or kept[-1].name in ("closed form", "mirror image"):  # no choice that is nested in folds
+    if not kept or kept[-1].name == "closed form":  # no choice that is nested in folds, and no mirror image
         assert own.values["map_at_r"] == pytest.approx(stages.value, abs=2e-3)
     facts = json.loads((staged.output / "run.json").read_text())["stages"]
     assert StagesResult.of_dict(facts) == stages
@@ -68,6 +68,29 @@ def test_the_run_gives_what_its_table_of_stages_says(staged: RunConfig, open_tab
     before = load(staged.output / "checkpoints" / "start", device="cpu")
     assert before.trained_on is not None
     assert before.trained_on.status == "pretrained"
+
+
+def test_what_the_mirror_image_changes_is_measured_without_the_training_images(
+    staged: RunConfig, open_table: Table
+) -> None:
+    from eml.training.stages.features import StageFeatures
+    from eml.training.stages.outcomes import Outcome, OutcomeMeasure
+
+    images = training_data(open_table, 0).validation
+    assert images is not None
+    random = torch.Generator().manual_seed(3)
+    held_out = torch.randn(len(images.frame), 4, generator=random)
+    mirrored = held_out + torch.randn(len(images.frame), 4, generator=random)
+    train = torch.randn(40, 4, generator=random)
+    features = {0.0: StageFeatures(train, np.arange(40) // 4, held_out, mirrored)}
+    in_gallery = OutcomeMeasure(images, "map_at_r", features, distractors=40)
+    alone = OutcomeMeasure(images, "map_at_r", features)
+    assert len(in_gallery.rows) == 40
+    plain, flipped = (in_gallery(Outcome(flip=flip), None) for flip in (False, True))
+    change = alone(Outcome(flip=True), None) - alone(Outcome(), None)
+    assert plain.mean() < alone(Outcome(), None).mean()
+    assert np.allclose(flipped, (plain + change).clip(0, 1))
+    assert not np.allclose(plain, flipped)
 
 
 def test_every_outcome_that_is_shipped_embeds_as_it_was_measured(staged: RunConfig, open_table: Table) -> None:
@@ -187,7 +210,7 @@ def test_a_closed_form_is_judged_with_training_classes_only_where_no_protocol_ho
     assert staging is not None
     train = torch.randn(32, 8)
     held_out = torch.randn(len(staging.images.frame), 8)
-    features = StageFeatures(train, np.arange(32) // 4, held_out, held_out, train)
+    features = StageFeatures(train, np.arange(32) // 4, held_out, held_out)
     free = staging._closed_form(features)
     staging.closed = None
     staging.images = replace(staging.images, groups=np.zeros(len(held_out), np.int64))
