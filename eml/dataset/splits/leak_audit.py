@@ -197,10 +197,16 @@ class _Entries:
 
 
 def _entries(side: Indices, values: Hashes | Indices) -> _Entries:
-    keys, of, size = np.unique(
-        np.stack([side.astype(np.uint64), values.astype(np.uint64)]), axis=1, return_inverse=True, return_counts=True
-    )
-    return _Entries(keys[0].astype(np.int64), keys[1], of.reshape(-1), size)
+    distinct, place = np.unique(values.astype(np.uint64), return_inverse=True)
+    keys, of, size = np.unique(_pair_codes(side, place, len(distinct)), return_inverse=True, return_counts=True)
+    number, place = np.divmod(keys, max(1, len(distinct)))
+    return _Entries(number, distinct[place], of, size)
+
+
+def _pair_codes(numbers: Indices, codes: Indices, count: int) -> Indices:
+    """Return one integer for each pair of a number and a code below count, in the order of the pairs."""
+    paired: Indices = numbers * count + codes
+    return paired
 
 
 def _equal(entries: _Entries) -> Iterator[Block]:
@@ -226,16 +232,20 @@ class _PairsAcrossSides:
 
 def _pairs_across(entries: _Entries, blocks: Iterable[Block]) -> _PairsAcrossSides:
     """Select the pairs of entries that are on two sides."""
-    held, count = [np.empty((3, 0), dtype=np.int64)], 0
+    held, num_held, count = [np.empty((3, 0), dtype=np.int64)], 0, 0
     touched = np.zeros(len(entries.side), dtype=bool)
     for i, j, distance in blocks:
         across = entries.side[i] != entries.side[j]
+        if not across.any():
+            continue
         i, j, distance = i[across], j[across], distance[across]
         touched[i] = touched[j] = True
         count += int((entries.size[i] * entries.size[j]).sum())
         held.append(np.stack([i, j, distance]).astype(np.int64))
-        if sum(part.shape[1] for part in held) > 2 * MAX_LISTED:
+        num_held += len(i)
+        if num_held > 2 * MAX_LISTED:
             held = [_nearest(held)]
+            num_held = held[0].shape[1]
     return _PairsAcrossSides(_nearest(held), count, touched[entries.of])
 
 
@@ -264,9 +274,8 @@ def _pair_table(
 
 def _equal_over_sides(image: Indices, side: Indices) -> int:
     """Count the pairs of rows of one image on two sides."""
-    return _count_pairs(np.bincount(image)) - _count_pairs(
-        np.unique(np.stack([image, side]), axis=1, return_counts=True)[1]
-    )
+    pairs = _pair_codes(side, image, int(image.max(initial=0)) + 1)
+    return _count_pairs(np.bincount(image)) - _count_pairs(np.unique(pairs, return_counts=True)[1])
 
 
 def _count_pairs(sizes: Indices) -> int:
@@ -276,5 +285,5 @@ def _count_pairs(sizes: Indices) -> int:
 def _shared(values: "pd.Series[str]", side: Indices) -> list[str]:
     """Return the values on several sides, sorted; blanks do not count."""
     codes, names = pd.factorize(values)
-    on = np.bincount(np.unique(np.stack([codes, side]), axis=1)[0], minlength=len(names))
+    on = np.bincount(np.unique(_pair_codes(side, codes, len(names))) % max(1, len(names)), minlength=len(names))
     return sorted(str(name) for name in names[on > 1] if name != "")

@@ -1,11 +1,13 @@
 """The audit finds every pair over two sides, and no other."""
 
 import hashlib
+import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -148,6 +150,43 @@ def test_of_very_many_pairs_the_nearest_are_listed_and_all_are_counted(monkeypat
     assert result.num_pairs == 99
     assert result.pairs["distance"].tolist() == [0] * 9 + [1]
     assert result.images_with_pair == {"train": 33, "test": 3}
+
+
+@pytest.mark.parametrize("listed", [1_000_000, 20])
+def test_each_block_of_pairs_costs_the_same_however_many_there_were(
+    listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LISTED", listed)
+    entries = module._entries(np.arange(1000) % 2, np.arange(1000))
+
+    def steps(blocks: int) -> int:
+        """Return the calls of functions and generators while that many blocks of one pair are collected."""
+        pairs = [(np.array([n]), np.array([999 - n]), np.zeros(1, np.uint8)) for n in range(blocks)]
+        number = 0
+
+        def count(frame: Any, event: str, argument: Any) -> None:
+            nonlocal number
+            number += event in ("call", "c_call")
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            found = module._pairs_across(entries, pairs)
+        finally:
+            sys.setprofile(before)
+        assert found.count == blocks
+        return number
+
+    assert steps(400) < 2.2 * steps(200)
+
+
+def test_entries_are_the_distinct_pairs_of_side_and_value() -> None:
+    side, values = np.array([1, 0, 1, 0, 1]), np.array([7, 2**64 - 1, 7, 7, 0], np.uint64)
+    entries = module._entries(side, values)
+    assert entries.side.tolist() == [0, 0, 1, 1]
+    assert entries.values.tolist() == [7, 2**64 - 1, 0, 7]
+    assert entries.of.tolist() == [3, 1, 3, 0, 2]
+    assert entries.size.tolist() == [1, 1, 1, 2]
 
 
 def test_rows_that_are_never_trained_on_do_not_leak() -> None:
