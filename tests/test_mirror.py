@@ -9,6 +9,7 @@ TESTS = Path(__file__).parent
 
 # Test files of several modules: whole commands as typed (tests/cli), whole families, steps in a row, real data.
 OF_SEVERAL_MODULES = {
+    "benchmarks",
     "cli",
     "commands/test_killed",
     "commands/test_stale_tables",
