@@ -88,7 +88,7 @@ class AugmentedDatabase:
             for part in self._parts(len(images)):
                 vectors = self.without(images[part], self.itself[batch[position[part]]]).double()
                 change = vectors - self.embeddings[torch.from_numpy(images[part])].double()
-                values[part] = (change * unit.exactly(torch.from_numpy(batch[position[part]]))).sum(1).numpy()
+                values[part] = (change * unit.exactly(torch.from_numpy(batch[position[part]]))).sum(1).cpu().numpy()
             return sparse.csr_array((values, (position, images)), shape=(len(batch), len(self.embeddings)))
 
         return added

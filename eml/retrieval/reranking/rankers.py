@@ -72,7 +72,7 @@ def _expand_in(database: AugmentedDatabase, queries: Embeddings, expand: int, al
     neighbours = nearest_by_scores(unit, database.embeddings, expand, database.itself, added)
     weights = cosine_weights(neighbours.similarities.astype(np.float64), alpha)
     rows = UnitRows(database.embeddings, "gallery")
-    expanded = torch.empty(len(unit), rows.size)
+    expanded = torch.empty(len(unit), rows.size, device=unit.device)
     for first in range(0, len(unit), TILE):
         batch = np.arange(first, min(first + TILE, len(unit)))
         indices = neighbours.indices[batch]
@@ -82,9 +82,9 @@ def _expand_in(database: AugmentedDatabase, queries: Embeddings, expand: int, al
         pair, column = np.nonzero(place)
         without = database.without(images[pair], database.itself[batch[position[pair]]])
         change = (without - database.embeddings[torch.from_numpy(images[pair])]).double()
-        factor = torch.from_numpy(weights[batch[position[pair]], column])
+        factor = torch.from_numpy(weights[batch[position[pair]], column]).to(unit.device)
         own = unit[first : first + TILE].double()
-        own = own.index_add(0, torch.from_numpy(position[pair]), change * factor.unsqueeze(1))
+        own = own.index_add(0, torch.from_numpy(position[pair]).to(unit.device), change * factor.unsqueeze(1))
         expanded[first : first + TILE] = weighted_means(own, rows, indices, weights[batch])
     return expanded
 
@@ -101,23 +101,24 @@ def nearest_by_scores(
         itself: (Q,) gallery index of the query's own image, which is left out; −1 for none.
         added: As for `rank`.
     """
-    rows = UnitRows(gallery, "gallery")
+    rows, device = UnitRows(gallery, "gallery"), queries.device
     indices = np.full((len(queries), k), -1)
     values = np.full((len(queries), k), -np.inf, np.float32)
     for first in range(0, len(queries), TILE):
         batch = np.arange(first, min(first + TILE, len(queries)))
-        scores, own = AddedScores(added(batch)), torch.from_numpy(itself[batch])
-        best, places = torch.empty(len(batch), 0), torch.empty(len(batch), 0, dtype=torch.int64)
+        scores, own = AddedScores(added(batch)), torch.from_numpy(itself[batch]).to(device)
+        best = torch.empty(len(batch), 0, device=device)
+        places = torch.empty(len(batch), 0, dtype=torch.int64, device=device)
         for start, tile in similarity_tiles(queries[first : first + TILE], rows):
             scores.add_to(tile, start)
-            tile[torch.arange(start, start + tile.shape[1]) == own.unsqueeze(1)] = -torch.inf
+            tile[torch.arange(start, start + tile.shape[1], device=device) == own.unsqueeze(1)] = -torch.inf
             highest, columns = tile.topk(min(k, tile.shape[1]), dim=1)
             best, places = torch.cat([best, highest.float()], 1), torch.cat([places, columns + start], 1)
             best, order = best.sort(dim=1, descending=True, stable=True)
             best, places = best[:, :k], places.gather(1, order)[:, :k]
         count = best.shape[1]
-        values[batch, :count] = best.numpy()
-        indices[batch, :count] = np.where(best.numpy() == -np.inf, -1, places.numpy())
+        values[batch, :count] = best.cpu().numpy()
+        indices[batch, :count] = torch.where(best == -torch.inf, -1, places).cpu().numpy()
     return Neighbours(indices, values)
 
 

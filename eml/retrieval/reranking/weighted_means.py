@@ -13,7 +13,7 @@ VALUES = 1 << 23  # of neighbours' embeddings held at once: 64 MiB in float64
 
 
 def weighted_means(own: Tensor, gallery: UnitRows, indices: Integers, weights: Floats) -> Tensor:
-    """Return (own + Σ weight · neighbour) / ‖…‖ for each row, (Q, D) float32.
+    """Return (own + Σ weight · neighbour) / ‖…‖ for each row, (Q, D) float32 on the gallery's device.
 
     Args:
         own: (Q, D) unit vectors, which have weight 1.
@@ -21,7 +21,7 @@ def weighted_means(own: Tensor, gallery: UnitRows, indices: Integers, weights: F
         indices: (Q, n) gallery indices, −1 for none.
         weights: (Q, n) of the neighbours; those of none do not count.
     """
-    means = torch.empty(len(own), gallery.size)
+    means = torch.empty(len(own), gallery.size, device=gallery.device)
     weights = np.where(indices < 0, 0.0, weights)
     step = max(1, VALUES // max(1, indices.shape[1] * gallery.size))
     for first in range(0, len(own), step):
@@ -30,7 +30,7 @@ def weighted_means(own: Tensor, gallery: UnitRows, indices: Integers, weights: F
         vectors = gallery.exactly(rows.flatten().to(gallery.embeddings.device)).view(*rows.shape, gallery.size)
         factors = torch.from_numpy(weights[part]).to(vectors)
         total = own[part].to(vectors) + torch.einsum("qn,qnd->qd", factors, vectors)
-        means[part] = torch.nn.functional.normalize(total).float().cpu()
+        means[part] = torch.nn.functional.normalize(total).float()
     return means
 
 

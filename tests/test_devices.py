@@ -1,0 +1,165 @@
+"""Heads, steps and retrieval on a pretend CUDA device: no tensors of two devices, the CPU's numbers, and few waits."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from eml.dataset.table import Table
+from eml.head.class_head import ClassHead
+from eml.inference.model import Model
+from eml.losses import Loss
+from eml.retrieval.ranking import rank
+from eml.retrieval.reranking.rankers import rank_expanded, rank_reciprocal
+from eml.retrieval.search import nearest
+from eml.retrieval.verification.open_set import OpenSet, find_answers, find_nearest_classes
+from eml.retrieval.verification.pair_counts import all_pairs, count_pairs_at
+from eml.training.build import RunParts, build_gradient_cache, build_parts
+from eml.training.config import RunConfig
+from eml.training.fit import Run
+from eml.training.nan_check import StepSnapshot
+from eml.training.optimizer import build_optimizer
+from eml.training.run_folder import Line
+from eml.training.start_decay import StartDecay
+from tests.head.heads import LABELS, LABELS_B, SETTINGS, embeddings, head_of
+from tests.pretend_cuda import CUDA, PretendCuda, on_host
+from tests.training.conftest import config, table
+from tests.training.runs import changed
+
+__all__ = ["config", "table"]  # fixtures
+
+MODES = {
+    "dense": {"type": "dense"},
+    "tiled": {"type": "tiled", "tile": 4, "memory": 4 * 6 * 8 / 2**20},  # the first tile is kept
+    "sampled": {"type": "sampled", "fraction": 0.9},
+}
+VARIANTS = [pytest.param(name, marks=pytest.mark.wide) if "-" in name else name for name in SETTINGS]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_margin_gives_the_same_on_the_device(name: str, mode: str) -> None:
+    margin, config, loss = SETTINGS[name]
+    expected = _head_step(head_of(margin, config, MODES[mode], torch.float32), loss, LABELS)
+    with PretendCuda():
+        head = head_of(margin, config, MODES[mode], torch.float32).to(CUDA)
+        found = on_host(_head_step(head, loss, LABELS.to(CUDA)))
+    assert {key for key, value in expected.items() if not torch.equal(found[key], value)} == set()
+
+
+def _head_step(head: ClassHead, loss: Loss, labels: Tensor) -> dict[str, Tensor]:
+    """Take a step of the head, and return its loss, gradients and state."""
+    batch = embeddings(torch.float32, 1).detach().to(labels.device).requires_grad_()
+    value = loss(head(batch, labels)).mean()
+    value.backward()
+    assert batch.grad is not None
+    found = {"loss": value.detach(), "embeddings": batch.grad}
+    found |= {f"gradient of {key}": each.grad for key, each in head.named_parameters() if each.grad is not None}
+    head.step(0.1)
+    return found | dict(head.state_dict())
+
+
+def test_mixed_labels_give_the_same_on_the_device() -> None:
+    margin, config, loss = SETTINGS["curricularface"]
+    share = torch.linspace(0, 1, len(LABELS))
+
+    def value(head: ClassHead, device: torch.device) -> Tensor:
+        batch = embeddings(torch.float32, 1).to(device)
+        return loss.mixed(
+            *head.mixed(batch, LABELS.to(device), LABELS_B.to(device), share.to(device)), share.to(device)
+        )
+
+    expected = value(head_of(margin, config, MODES["tiled"], torch.float32), torch.device("cpu"))
+    with PretendCuda():
+        found = value(head_of(margin, config, MODES["tiled"], torch.float32).to(CUDA), CUDA)
+    assert torch.equal(on_host(found), expected)
+
+
+RUNS = {
+    "plain": {},
+    "sgd": {"optimizer": {"name": "sgd", "clip": 0.1, "start_decay": 0.1}},
+    "mixup": {"mix": {"type": "mixup", "alpha": 8}, "ema": {"decay": 0.9}},
+    "cutmix": {"mix": {"type": "cutmix", "share": "image"}, "accumulate": 2},
+    "sampled": {"head": {"scale": 16, "mode": {"type": "sampled", "fraction": 0.5}}},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_step_gives_the_same_on_the_device(name: str, config: RunConfig, table: Table) -> None:
+    config = changed(config, **RUNS[name])
+    expected = _steps(Run(build_parts(config, table)))
+    parts = build_parts(config, table)
+    with PretendCuda():
+        found = _steps(Run(_on_device(parts)))
+    assert found == expected
+
+
+def _steps(run: Run) -> list[Line]:
+    """Take two steps and return their lines of the log."""
+    batches = run.batches.of_epoch(1, 0)
+    return [run.step(*next(batches)) for _ in range(2)]
+
+
+def _on_device(parts: RunParts) -> RunParts:
+    """Return the parts of a run on the pretend device, as they would be built there."""
+    networks = parts.networks
+    networks = replace(
+        networks,
+        embedder=networks.embedder.to(CUDA),
+        head=networks.head.to(CUDA),
+        ema=None if networks.ema is None else networks.ema.to(CUDA),
+    )
+    optimizer = build_optimizer(parts.config.optimizer, networks.embedder, networks.head)
+    return replace(
+        parts,
+        device=CUDA,
+        networks=networks,
+        optimizer=optimizer,
+        start_decay=StartDecay(optimizer, parts.config.optimizer.start_decay),
+        gradient_cache=build_gradient_cache(parts.config, networks.embedder, CUDA, parts.processes),
+        snapshot=StepSnapshot(networks.embedder, networks.head, CUDA),
+        model=Model(networks.evaluated, networks.preprocess, CUDA),
+        labels=parts.labels.to(CUDA),
+    )
+
+
+RANDOM = np.random.default_rng(0)
+IMAGES, OF_IMAGES = RANDOM.standard_normal((40, 6), np.float32), RANDOM.integers(0, 8, 40)
+ROWS = np.arange(len(IMAGES))
+OPEN_SET = OpenSet(torch.from_numpy(IMAGES), OF_IMAGES, ROWS, ROWS)
+RETRIEVALS: dict[str, Callable[[Tensor], object]] = {
+    "rank": lambda images: _all(rank(images, OF_IMAGES)),
+    "rank in groups": lambda images: _all(rank(images, OF_IMAGES, query_groups=OF_IMAGES % 3)),
+    "rank expanded": lambda images: _all(rank_expanded(images, OF_IMAGES, images, OF_IMAGES, itself=ROWS, expand=2)),
+    "rank augmented": lambda images: _all(rank_expanded(images, OF_IMAGES, images, OF_IMAGES, itself=ROWS, augment=2)),
+    "rank both": lambda images: _all(
+        rank_expanded(images, OF_IMAGES, images, OF_IMAGES, itself=ROWS, augment=2, expand=2)
+    ),
+    "rank reciprocal": lambda images: _all(rank_reciprocal(images, OF_IMAGES, images, OF_IMAGES, itself=ROWS, k1=4)),
+    "nearest": lambda images: _values(nearest(images, images, 5, itself=ROWS)),
+    "nearest exact": lambda images: _values(nearest(images, images, 5, engine="exact")),
+    "pairs": lambda images: _values(all_pairs(images, OF_IMAGES)),
+    "pairs at": lambda images: _values(count_pairs_at(images, OF_IMAGES, 0.3)),
+    "answers": lambda images: _values(find_answers(replace(OPEN_SET, embeddings=images))),
+    "nearest classes": lambda images: _values(find_nearest_classes(replace(OPEN_SET, embeddings=images))),
+}
+
+
+def _all(results: Iterable[object]) -> list[list[object]]:
+    return [_values(result) for result in results]
+
+
+def _values(result: object) -> list[object]:
+    return [value.tolist() if isinstance(value, np.ndarray) else value for value in vars(result).values()]
+
+
+@pytest.mark.parametrize("name", RETRIEVALS)
+def test_retrieval_gives_the_same_on_the_device(name: str) -> None:
+    images = torch.from_numpy(IMAGES)
+    expected = RETRIEVALS[name](images)
+    with PretendCuda():
+        found = RETRIEVALS[name](images.to(CUDA))
+    assert found == expected
