@@ -617,6 +617,7 @@ def suspects(
     top: int = ...,
     root: str | Path | None = ...,
     one_network: bool = ...,
+    device: str = ...,
     out: str | Path | None = ...,
     overwrite: bool = ...,
     progress: Progress | bool | None = None,

@@ -155,6 +155,7 @@ class PretendCuda:
         return {
             "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
             "is_bf16_supported": lambda *args, **kwargs: False,
+            "mem_get_info": lambda device=None: (1 << 40, 1 << 40),
             "set_rng_state": lambda state, device=None: None,
             "synchronize": lambda device=None: self.wait("synchronize"),
         }
@@ -198,6 +199,8 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.device:  # only named, so that its type can be asked for
+            return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if args and isinstance(args[0], CudaTensor):
             if name == "tolist":

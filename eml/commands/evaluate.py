@@ -203,6 +203,7 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
     from eml.evaluation.outputs import result_folders
     from eml.evaluation.runs import evaluate_models
     from eml.reports.evaluation.projections import check_projection
+    from eml.retrieval.device import computing_on
 
     options = _options(config)
     with caller.checks():
@@ -214,7 +215,7 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
             here.device(config.device)
     if here.first:
         note_workers(config.workers, caller)
-    with caller.join(config.device, here) as processes:
+    with caller.join(config.device, here) as processes, computing_on(processes.device(config.device)):
         evaluations = evaluate_models(
             options,
             processes,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
-from eml.commands.options import Overwrite, UnknownLabel
+from eml.commands.options import Device, Overwrite, UnknownLabel
 
 if TYPE_CHECKING:
     from eml.evaluation.trained_overlap import TrainedOverlap
@@ -47,6 +47,7 @@ class SuspectsConfig(CommandConfig):
     one_network: bool = Field(
         False, description="One network made all embeddings: compare them whatever their fold is."
     )
+    device: Device = "auto"
     out: Annotated[PathField | None, Field(description="Folder for the files. Default: where `source` is.")] = None
     overwrite: Overwrite = False
 
@@ -112,19 +113,23 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
     """Find label errors, and write the lists and the page."""
     from eml.dataset.table import check_outputs, write_tables
     from eml.files import refuse_file_name
+    from eml.models.device import find_device
     from eml.reports.suspects import write_page
+    from eml.retrieval.device import computing_on
     from eml.retrieval.label_errors import ambiguous_table, class_table, find_suspects, wrong_table
     from eml.training.out_of_fold import read_embedded, read_overlap
 
     if config.out is not None:
         refuse_file_name(config.out, "a folder for the tables and the page")
+    device = find_device(config.device)
     folder = config.out or (config.source if config.source.is_dir() else config.source.parent)
     paths = [folder / name for name in FILES]
     replaced = check_outputs(paths, overwrite=config.overwrite)  # before the work, not after it
     path, root, images = read_embedded(
         config.source, config.root, one_network=config.one_network, unknown_label=config.unknown_label
     )
-    findings, overlap = find_suspects(images, config.min_score), read_overlap(path)
+    with computing_on(device):
+        findings, overlap = find_suspects(images, config.min_score), read_overlap(path)
     tables = (wrong_table(findings), ambiguous_table(findings), class_table(findings))
     line = caller.command or "eml suspects"
     paths[-1].unlink(

@@ -34,6 +34,7 @@ from eml.retrieval.answer_calibration import FAR, UNKNOWN_SHARE, AnswerCalibrati
 from eml.retrieval.answers.fitting import fit_answers
 from eml.retrieval.answers.gallery_samples import few_of_each
 from eml.retrieval.answers.samples import SCORINGS, sample_open_set
+from eml.retrieval.device import computing_on
 from eml.retrieval.statistics import CONFIDENCE, Estimate, as_pair
 from eml.retrieval.verification import (
     BINS,
@@ -193,8 +194,9 @@ def calibrate_checkpoint(
     with progress("embedding", len(retrieval.frame)) as advance:
         embeddings = embed_table(model, table, retrieval.frame, batching=batching, progress=advance)
     data = retrieval.open_set(embeddings)
-    calibrated = calibrate(data, goal, strict=options.strict, seed=options.random_seed, few_classes=True)
-    answers, notes = _calibrate_answers(data, goal, options)
+    with computing_on(model.device):
+        calibrated = calibrate(data, goal, strict=options.strict, seed=options.random_seed, few_classes=True)
+        answers, notes = _calibrate_answers(data, goal, options)
     overlap = OverlapCounter(report=report).count(model.trained_on, table, retrieval.frame)
     digest = _keep_images(folder, embeddings, retrieval, options.random_seed)
     calibrated = replace(calibrated, notes=calibrated.notes + _notes_on_protocol(goal, retrieval) + notes)

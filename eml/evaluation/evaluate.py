@@ -22,6 +22,7 @@ from eml.inference.model import Model
 from eml.models.calibration import Calibration
 from eml.models.config import VIEWS
 from eml.models.fingerprint import Fingerprint
+from eml.retrieval.device import computing_on
 from eml.retrieval.metrics import Summary, metrics_at, summarise
 from eml.retrieval.ranking import Ranking, rank
 
@@ -160,7 +161,8 @@ def evaluate_model(
     batching = batching or Batching()
     embeddings = embed_table(model, table, retrieval.frame, batching=batching, source=source, progress=progress)
     metrics = metrics_at(recall_at)
-    summary = batching.processes.from_first(lambda: summarise(rank_gallery(embeddings, retrieval), metrics))
+    with computing_on(model.device):
+        summary = batching.processes.from_first(lambda: summarise(rank_gallery(embeddings, retrieval), metrics))
     return Evaluation(
         model.source,
         table,

@@ -7,6 +7,7 @@ of 50,000 images takes no more memory than many small ones.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from eml.errors import DataError
 from eml.retrieval.added_scores import AddedScores, ScoresOfQueries
 from eml.retrieval.arrays import Booleans, Embeddings, Floats, Integers, Labels, as_embeddings, as_labels, as_positions
+from eml.retrieval.device import device_of, queries_at_once
 from eml.retrieval.positive_counts import PositiveCounts
 from eml.retrieval.similarity import BLOCK, TILE, UnitRows, check_sizes, similarity_tiles, unit_rows_alike
 
@@ -84,7 +86,7 @@ def rank(
         gallery_groups: (N,) groups of the gallery images; needed with query_groups and a gallery.
         added: Called with the positions (T,) of queries; returns sparse scores (T, N) that are added to their cosines
             before they are ranked, as re-ranking does.
-        device: Where to compute, by default where the gallery is.
+        device: Where to compute, by default where the gallery is, or as `computing_on` says.
 
     Yields:
         Rankings that together hold every query once. Queries without a positive have `positives` 0; the metrics leave
@@ -110,7 +112,7 @@ def rank(
     _check_lengths("query", len(queries), labels=labels[0], groups=groups and groups[0], itself=itself)
     _check_lengths("gallery", len(gallery), labels=labels[1], groups=groups and groups[1])
     check_sizes(queries, gallery)
-    device = gallery.device if device is None else device
+    device = device_of(gallery) if device is None else device
     query_rows, gallery_rows = unit_rows_alike(queries, gallery, device)
     return _RankingProblem(query_rows, labels[0], gallery_rows, labels[1], itself, groups, added).rankings()
 
@@ -148,12 +150,19 @@ class _RankingProblem:
     ) -> None:
         self.queries, self.gallery, self.itself, self.groups = queries, gallery, itself, groups
         self.added = added
+        self.gallery_labels = gallery_labels
         self.by_class = np.argsort(gallery_labels, kind="stable")  # positions in the gallery
         ordered = gallery_labels[self.by_class]
         self.starts = np.searchsorted(ordered, query_labels)  # (Q,) in by_class
         self.sizes = np.searchsorted(ordered, query_labels, side="right") - self.starts
         self.order = np.lexsort((self.starts, self.sizes))  # queries by the size of their class, then by class
         self.gallery_size = len(gallery) - int((itself >= 0).any())
+
+    @cached_property
+    def classes_on_device(self) -> Tensor:
+        """(N,) the start of each gallery image's class in by_class, by which classes are told apart there."""
+        starts = np.searchsorted(self.gallery_labels[self.by_class], self.gallery_labels)
+        return torch.from_numpy(starts).to(self.gallery.device)
 
     def rankings(self) -> Iterator[Ranking]:
         begin = 0
@@ -164,7 +173,7 @@ class _RankingProblem:
 
     def _batch_size(self, begin: int) -> int:
         """Return how many queries from `begin` on to rank at once, so that the images of their classes are bounded."""
-        batch = self.order[begin : begin + TILE]
+        batch = self.order[begin : begin + queries_at_once(self.queries.device, TILE)]
         sizes, starts = self.sizes[batch], self.starts[batch]
         rows = np.cumsum(np.where(_begins_class(starts, sizes), sizes, 0))  # of the gallery, in their classes
         most = max(4 * BLOCK, len(self.gallery) // 2, sizes[0])  # one class always fits, else it goes query by query
@@ -182,11 +191,7 @@ class _RankingProblem:
                 added.add_to(tile, first)
             own.leave_out(tile, first)
             positives.count(tile, first)
-            highest = tile.amax(1)
-            better = torch.nonzero(highest > best).squeeze(1)
-            if len(better):
-                best[better] = highest[better]
-                nearest[better] = tile[better].argmax(1) + first
+            _keep_nearest(tile, first, best, nearest)
         return self._finish(batch, positives, nearest, best)
 
     def _finish(self, batch: Integers, positives: PositiveCounts, nearest: Tensor, best: Tensor) -> Ranking:
@@ -208,6 +213,19 @@ class _RankingProblem:
             right.cpu().numpy(),
             self.gallery_size,
         )
+
+
+def _keep_nearest(tile: Tensor, first: int, best: Tensor, nearest: Tensor) -> None:
+    """Replace, in place, the nearest images (T,) and their similarities (T,) by nearer ones of a tile (T, n)."""
+    highest = tile.amax(1)
+    if tile.device.type != "cpu":  # to ask which queries have a nearer one would wait for the device
+        nearest.copy_(torch.where(highest > best, tile.argmax(1) + first, nearest))
+        best.copy_(torch.maximum(best, highest))
+        return
+    better = torch.nonzero(highest > best).squeeze(1)
+    if len(better):
+        best[better] = highest[better]
+        nearest[better] = tile[better].argmax(1) + first
 
 
 def _begins_class(starts: Integers, sizes: Integers) -> Booleans:
@@ -268,8 +286,19 @@ class _OwnClasses:
             present &= (group != gallery_groups[indices]) | (group < 0)
         return indices, present
 
+    @cached_property
+    def _on_device(self) -> tuple[Tensor, Tensor]:
+        """(T, 1) the start of each query's class, −1 without one in the gallery, and its own image."""
+        classes = np.where(self.sizes > 0, self.problem.starts[self.batch], -1)
+        device = self.problem.gallery.device
+        itself = self.problem.itself[self.batch]
+        return torch.from_numpy(classes[:, None]).to(device), torch.from_numpy(itself[:, None]).to(device)
+
     def leave_out(self, tile: Tensor, first: int) -> None:
         """Set to −inf, in place, each query's own class and own image. tile: (T, n), of the gallery from `first`."""
+        if tile.device.type != "cpu":
+            self._leave_out_on_device(tile, first)
+            return
         stop = first + tile.shape[1]
         ordered = self.rows[self.by_position]
         inside = self.by_position[np.searchsorted(ordered, first) : np.searchsorted(ordered, stop)]
@@ -282,3 +311,10 @@ class _OwnClasses:
         own = np.flatnonzero((itself >= first) & (itself < stop))
         places = np.concatenate([queries, own]), np.concatenate([columns, itself[own] - first])
         tile.index_put_(tuple(torch.from_numpy(axis).to(tile.device) for axis in places), tile.new_tensor(-torch.inf))
+
+    def _leave_out_on_device(self, tile: Tensor, first: int) -> None:
+        """Do what `leave_out` does without a list of places, which the host would make and the device wait for."""
+        classes, itself = self._on_device
+        columns = self.problem.classes_on_device[first : first + tile.shape[1]]
+        places = torch.arange(first, first + len(columns), device=tile.device)
+        tile[:, : len(columns)].masked_fill_((columns == classes) | (places == itself), -torch.inf)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from eml.errors import ConfigError, DataError
 from eml.retrieval.arrays import Embeddings, Integers, Labels, as_embeddings, as_positions
+from eml.retrieval.device import device_of, moved, queries_at_once
 from eml.retrieval.similarity import TILE, UnitRows, check_sizes
 
 Engine = Literal["exact", "bfloat16", "faiss"]
@@ -90,7 +91,7 @@ def nearest(
         itself: (Q,) gallery index of the query's own image, which is left out; −1 for none.
         engine: What selects the candidates: `exact` (products in the embeddings' precision, in tiles), `bfloat16` (the
             default on a GPU) or `faiss` (its flat index; needs the package faiss-cpu or faiss-gpu).
-        device: Where to compute, by default where the gallery is.
+        device: Where to compute, by default where the gallery is, or as `computing_on` says.
 
     Returns:
         The same neighbours with every engine.
@@ -102,7 +103,8 @@ def nearest(
     queries, gallery = as_embeddings(queries, "query"), as_embeddings(gallery, "gallery")
     _check_search(k, engine)
     check_sizes(queries, gallery)
-    device = gallery.device if device is None else device
+    device = device_of(gallery) if device is None else device
+    queries, gallery = moved(device, queries, gallery)
     query_rows, gallery_rows = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
     itself = (
         np.full(len(queries), -1) if itself is None else as_positions(itself, "positions of own images", len(gallery))
@@ -132,8 +134,9 @@ def nearest_by(
     if not count:
         return Neighbours(indices, values)
     itself = np.full(len(queries), -1) if itself is None else itself
-    for first in range(0, len(queries), TILE):
-        part = slice(first, first + TILE)
+    step = queries_at_once(queries.device, TILE)
+    for first in range(0, len(queries), step):
+        part = slice(first, first + step)
         own = torch.from_numpy(itself[part]).to(queries.device)
         indices[part, :count], values[part, :count] = _nearest(queries.exactly(part), gallery, own, count, searches)
     return Neighbours(indices, values)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from eml.errors import DataError
 from eml.retrieval.arrays import Embeddings, Integers, as_embeddings
+from eml.retrieval.device import columns_at_once, device_of, moved, pairs_at_once
 from eml.retrieval.products import product
 
 TILE, BLOCK = 1024, 1024  # queries, gallery images: 4 MiB of similarities at once in float32
@@ -73,8 +74,8 @@ class UnitRows:
 
     @property
     def width(self) -> int:
-        """The columns of a tile of similarities to these rows: a multiple of KERNEL, at most BLOCK."""
-        return min(BLOCK, max(1, -(-len(self) // KERNEL)) * KERNEL)
+        """The columns of a tile of similarities to these rows: a multiple of KERNEL, bounded for the device."""
+        return min(columns_at_once(self.device, BLOCK), max(1, -(-len(self) // KERNEL)) * KERNEL)
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """Return (n, D) unit vectors on the device; those of half precision or integers in float32."""
@@ -116,6 +117,7 @@ def check_sizes(queries: Tensor, gallery: Tensor) -> None:
 
 def unit_rows_alike(queries: Tensor, gallery: Tensor, device: torch.device) -> tuple[UnitRows, UnitRows]:
     """Return the unit vectors of queries (Q, D) and gallery (N, D) in one precision, the finer of the two."""
+    queries, gallery = moved(device, queries, gallery)
     rows = UnitRows(queries, "query", device), UnitRows(gallery, "gallery", device)
     rows[0].dtype = rows[1].dtype = torch.promote_types(rows[0].dtype, rows[1].dtype)
     return rows
@@ -128,6 +130,16 @@ def unit_length(embeddings: Embeddings) -> Tensor:
         DataError: Some embeddings are NaN, infinite or zero.
     """
     return UnitRows(embeddings, "image")[:]
+
+
+def unit_length_on_device(embeddings: Embeddings) -> Tensor:
+    """Return embeddings (N, D) scaled to length 1, on the device that was chosen for retrieval if they fit there.
+
+    Raises:
+        DataError: Some embeddings are NaN, infinite or zero.
+    """
+    embeddings = as_embeddings(embeddings, "image")
+    return unit_length(*moved(device_of(embeddings), embeddings))
 
 
 def similarity_tiles(
@@ -189,7 +201,7 @@ def pair_tiles(unit: Tensor) -> Iterator[tuple[int, Tensor]]:
     """
     first, total = 0, len(unit)
     while first < total - 1:
-        rows = min(max(1, PAIR_ENTRIES // (total - first)), total - first)
+        rows = min(max(1, pairs_at_once(unit.device, PAIR_ENTRIES) // (total - first)), total - first)
         yield first, product(unit[first : first + rows], unit[first:])
         first += rows
 

@@ -27,6 +27,7 @@ from eml.retrieval.answers.fitting import fit_answers
 from eml.retrieval.answers.gallery_samples import LabelledImages, few_of_each, join_samples, sample_gallery
 from eml.retrieval.answers.samples import SCORINGS, AnswerSample
 from eml.retrieval.arrays import Integers
+from eml.retrieval.device import computing_on
 from eml.retrieval.label_errors import LabelledEmbeddings
 from eml.retrieval.verification import OpenSet
 from eml.retrieval.verification.pooled import calibrate_pooled
@@ -83,9 +84,10 @@ def calibrate_by_folds(
     path, root, images = read_embedded(run, options.root, unknown_label=options.unknown_label)
     folds = split_folds(path, images)
     model = load(folder, device=options.device, precision=options.embed_precision, tta=options.tta)
-    calibrated = calibrate_pooled(
-        [fold.open_set() for fold in folds], goal, strict=options.strict, seed=options.random_seed
-    )
+    with computing_on(model.device):
+        calibrated = calibrate_pooled(
+            [fold.open_set() for fold in folds], goal, strict=options.strict, seed=options.random_seed
+        )
     far = goal.value if goal.kind == "far" else FAR
     answers = _fit(run, root, folds, options, far, progress)
     calibration = write_calibration(

@@ -20,6 +20,7 @@ from eml.images.loading import EpochBatches, ImageDataset, batches
 from eml.images.preprocess import Preprocess
 from eml.images.source import FileSource
 from eml.retrieval.arrays import Integers
+from eml.retrieval.device import computing_on
 from eml.retrieval.metrics import Summary, all_metrics, summarise
 from eml.retrieval.ranking import rank
 from eml.threads import cores
@@ -93,8 +94,8 @@ def drawn_set(count: int, size: int, per_class: int) -> tuple[Tensor, Integers]:
 def evaluation(embeddings: Tensor, labels: Integers, queries: int, device: torch.device) -> Summary:
     """Rank the whole set for its first queries on the device and summarise all metrics."""
     own = np.arange(queries)
-    rankings = rank(embeddings[:queries], labels[:queries], embeddings, labels, itself=own, device=device)
-    return summarise(rankings, all_metrics())
+    with computing_on(device):
+        return summarise(rank(embeddings[:queries], labels[:queries], embeddings, labels, itself=own), all_metrics())
 
 
 def floor(embeddings: Tensor, queries: int, device: torch.device) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from eml.retrieval.arrays import Booleans, Floats, Integers
+from eml.retrieval.device import device_of, moved
 from eml.retrieval.label_errors.label_votes import Votes
 
 NONE = 1e-4  # added to a share of the votes, so that the odds of labels without any are finite
@@ -132,7 +133,7 @@ def toward_other_centres(embeddings: Tensor, labels: Integers, spaces: Integers)
     differences = np.full(len(labels), np.nan)
     for space in np.unique(spaces):
         rows = np.flatnonzero(spaces == space)
-        unit = normalize(embeddings[rows].double(), dim=1)
+        (unit,) = moved(device_of(embeddings), normalize(embeddings[rows].double(), dim=1))
         names, places = np.unique(labels[rows], return_inverse=True)
         codes, counts = torch.from_numpy(places).to(unit.device), np.bincount(places)
         sums = unit.new_zeros(len(names), unit.shape[1]).index_add_(0, codes, unit)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eml.retrieval.arrays import Floats, Integers
-from eml.retrieval.similarity import pair_tiles, unit_length
+from eml.retrieval.similarity import pair_tiles, unit_length_on_device
 from eml.retrieval.verification.criteria import Criterion
 from eml.retrieval.verification.open_set import renumber
 from eml.retrieval.verification.pair_counts import AcceptedPairs, same_class
@@ -65,7 +65,7 @@ class DifferentPairs(Criterion):
         Raises:
             DataError: Embeddings are NaN, infinite or zero.
         """
-        unit = unit_length(embeddings)
+        unit = unit_length_on_device(embeddings)
         codes = torch.tensor(labels, device=unit.device)
         kept = min(1.0, MOST_PAIRS / max(1, count))
         generator, parts = torch.Generator().manual_seed(SEED), []

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.retrieval.arrays import Booleans, Integers
+from eml.retrieval.device import device_of, moved, queries_at_once
 from eml.retrieval.similarity import UnitRows, similarity_tiles
 from eml.retrieval.verification.pair_counts import count_pairs_at
 
@@ -212,10 +213,17 @@ def find_answers(data: OpenSet) -> OpenSetAnswers:
     Raises:
         DataError: Embeddings are NaN, infinite or zero.
     """
-    unit = UnitRows(data.embeddings, "image")
-    parts = [_find_answers(data, unit, queries) for queries in _split(data.queries, QUERIES)]
+    unit = _unit_rows(data)
+    most = queries_at_once(unit.device, QUERIES)
+    parts = [_find_answers(data, unit, queries) for queries in _split(data.queries, most)]
     positive, nearest, right = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
     return OpenSetAnswers(positive, nearest, right)
+
+
+def _unit_rows(data: OpenSet) -> UnitRows:
+    device = device_of(data.embeddings)
+    (embeddings,) = moved(device, data.embeddings)
+    return UnitRows(embeddings, "image", device)
 
 
 def _split(positions: Integers, size: int) -> list[Integers]:
@@ -260,13 +268,14 @@ def find_nearest_classes(data: OpenSet) -> NearestClasses:
     Raises:
         DataError: Embeddings are NaN, infinite or zero.
     """
-    unit, classes, count = UnitRows(data.embeddings, "image"), data.classes, min(LISTED, data.classes - 1)
+    unit, classes, count = _unit_rows(data), data.classes, min(LISTED, data.classes - 1)
     device = unit.device
     labels, gallery = torch.tensor(data.labels, device=device), torch.tensor(data.gallery, device=device)
     within = None if data.within is None else torch.tensor(data.within, device=device)
     unknown = None if data.unknown is None else torch.tensor(data.unknown, device=device)
     similarities, nearest = [], []
-    for positions in _split(data.queries, max(1, min(QUERIES, BLOCK * QUERIES // classes))):
+    most = queries_at_once(unit.device, QUERIES)
+    for positions in _split(data.queries, max(1, min(most, BLOCK * most // classes))):
         queries = torch.tensor(positions, device=device)
         best = torch.full((len(queries), classes), -torch.inf, dtype=unit.dtype, device=device)
         for first, tile in similarity_tiles(unit.select(positions), unit, positions=data.gallery, columns=BLOCK):

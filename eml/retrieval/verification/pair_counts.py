@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eml.errors import DataError
 from eml.retrieval.arrays import Booleans, Floats, Integers
-from eml.retrieval.similarity import pair_tiles, unit_length
+from eml.retrieval.similarity import pair_tiles, unit_length_on_device
 
 EXACT_PAIRS = 1 << 22
 """Up to so many pairs are sorted; more are counted in bins."""
@@ -84,7 +84,7 @@ def all_pairs(embeddings: Tensor, labels: Integers) -> AcceptedPairs:
     Raises:
         DataError: Embeddings are NaN, infinite or zero, or all pairs are of one kind.
     """
-    unit = unit_length(embeddings)
+    unit = unit_length_on_device(embeddings)
     codes = torch.tensor(labels, device=unit.device)
     if len(unit) * (len(unit) - 1) // 2 > EXACT_PAIRS:
         return _count_in_bins(unit, codes)
@@ -148,7 +148,7 @@ def count_pairs_at(embeddings: Tensor, labels: Integers, threshold: float) -> Pa
     Raises:
         DataError: Embeddings are NaN, infinite or zero.
     """
-    unit = unit_length(embeddings)
+    unit = unit_length_on_device(embeddings)
     codes = torch.tensor(labels, device=unit.device)
     same = different = 0
     for first, tile in pair_tiles(unit):
