@@ -121,8 +121,11 @@ Fold = Annotated[
     ),
 ]
 Precision = Annotated[  # the choices of eml.models.config, which is not imported for the help
-    Literal["float32", "bfloat16"],
-    Field(description="Of the network: bfloat16 is faster where the device computes it. Embeddings are float32."),
+    Literal["auto", "float32", "bfloat16"],
+    Field(
+        description="Of the network: bfloat16 is faster where the device has instructions for it, and auto takes it "
+        "there. Embeddings are float32."
+    ),
 ]
 Views = Annotated[
     Literal["none", "flip", "crops"] | None,

@@ -27,7 +27,7 @@ from eml.inference.model import Model
 from eml.json_files import is_json_with
 from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
 from eml.models.calibration_images import write_calibration_images
-from eml.models.config import EmbeddingPrecision, Tta
+from eml.models.config import PrecisionChoice, Tta
 from eml.models.pointers import find_checkpoint
 from eml.progress import Progress, Report, no_progress
 from eml.retrieval.answer_calibration import FAR, UNKNOWN_SHARE, AnswerCalibration
@@ -65,7 +65,7 @@ class CalibrationOptions:
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
         within: Queries are compared with gallery images of their own value in this column alone.
         unknown_label: The label of images of unknown identity; None: as the table or the checkpoint says.
-        embed_precision: Of the network, float32 or bfloat16; `precision` is a goal.
+        embed_precision: Of the network: float32, bfloat16 or auto; `precision` is a goal.
         tta: Test-time augmentation, none or flip; None: as each checkpoint says.
         random_seed: Seed of the resamples and splits.
         batch_size: Images computed at once.
@@ -86,7 +86,7 @@ class CalibrationOptions:
     leave_out_same: str | None = None
     within: str | None = None
     unknown_label: str | None = None
-    embed_precision: EmbeddingPrecision = "float32"
+    embed_precision: PrecisionChoice = "float32"
     tta: Tta | None = None
     random_seed: int = SEED
     batch_size: int = 64

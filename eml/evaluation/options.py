@@ -8,7 +8,7 @@ from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.errors import ConfigError, EmlError, Problem
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.load import TIMM, check_timm
-from eml.models.config import EmbeddingPrecision, Tta
+from eml.models.config import PrecisionChoice, Tta
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class EvaluationOptions:
         columns: How tables of the user's own are read.
         weights: For timm:NAME: pretrained, none (random), or a weights file.
         image_size: Side of the image as the network sees it (pixels); the model's own by default.
-        precision: Of the networks, float32 or bfloat16.
+        precision: Of the networks: float32, bfloat16, or auto, by the device.
         tta: Test-time augmentation, none or flip; None: as each checkpoint says.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
         within: Queries are compared with gallery images of their own value in this column alone.
@@ -50,7 +50,7 @@ class EvaluationOptions:
     columns: ColumnMap = AS_NAMED
     weights: str = "pretrained"
     image_size: int | None = None
-    precision: EmbeddingPrecision = "float32"
+    precision: PrecisionChoice = "float32"
     tta: Tta | None = None
     leave_out_same: str | None = None
     within: str | None = None

@@ -12,8 +12,8 @@ from eml.errors import ConfigError, EmlError, Problem
 from eml.inference.ensemble import join_models, joined_name
 from eml.inference.model import Model
 from eml.models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint_config
-from eml.models.config import EmbeddingPrecision, ModelConfig, Tta
-from eml.models.device import find_device
+from eml.models.config import EmbeddingPrecision, ModelConfig, PrecisionChoice, Tta
+from eml.models.device import find_device, has_bfloat16
 from eml.models.embedder import build_embedder, check_backbone, default_preprocess, preprocess_of
 from eml.models.image_sizes import nearest_size
 from eml.models.necks.identity import Identity
@@ -33,7 +33,7 @@ def load(
     weights: TimmWeights = "pretrained",
     image_size: int | None = None,
     device: str = "auto",
-    precision: EmbeddingPrecision = "float32",
+    precision: PrecisionChoice = "float32",
     tta: Tta | None = None,
 ) -> Model:
     """Load a model for embedding images.
@@ -47,8 +47,8 @@ def load(
             than in training can be better (Touvron 2019, arXiv:1906.06423). Convolutional networks take any; the
             position embeddings of others are resampled where timm can do it.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: Of the network's products: float32 or bfloat16, which is faster where the device computes it. The
-            embeddings are float32 in any case.
+        precision: Of the network's products: float32, bfloat16, or auto: bfloat16 where the device has instructions
+            for it, which are faster. The embeddings are float32 in any case.
         tta: flip: the embedding is the mean of those of the image and of its mirror, in twice the time; crops: that of
             five crops, in five times; none: that of the image alone. None: as the checkpoint says, which is none unless
             another one was measured to be better.
@@ -60,18 +60,17 @@ def load(
     if not isinstance(checkpoint, str | os.PathLike) or fold_runs(Path(checkpoint)):
         return _load_together(checkpoint, weights, image_size, device, precision, tta)
     name = os.fspath(checkpoint)
-    _check_choice("precision", precision, get_args(EmbeddingPrecision))
+    _check_choice("precision", precision, get_args(PrecisionChoice))
     if tta is not None:
         _check_choice("tta", tta, get_args(Tta))
     if name.startswith(TIMM):
-        ways: dict[str, Any] = {"precision": precision, "tta": tta or "none"}
-        return _load_timm(name, weights, image_size, device, ways)
+        return _load_timm(name, weights, image_size, (device, precision), tta or "none")
     if os.fspath(weights) != "pretrained":
         text = f"{name}: `weights` are for {TIMM}NAME; a checkpoint has its own"
         raise ConfigError(text, code="conflicting-settings", parameter="weights")
     stored = _at_size(Path(name), image_size)
     backbone = joined_name([model.backbone for model in stored.config.networks])
-    place = _device(device, precision)
+    place, own_precision = _device(device, precision)
     return Model(
         stored.embedder,
         stored.config.own_preprocess,
@@ -80,7 +79,7 @@ def load(
         source=name,
         backbone=backbone,
         compression=stored.compression,
-        precision=precision,
+        precision=own_precision,
         tta=tta or stored.config.own_tta,
     )
 
@@ -90,7 +89,7 @@ def _load_together(
     weights: TimmWeights,
     image_size: int | None,
     device: str,
-    precision: EmbeddingPrecision,
+    precision: PrecisionChoice,
     tta: Tta | None,
 ) -> Model:
     """Load several models, or the folds of a cross-validation, as one."""
@@ -147,13 +146,19 @@ def _check_choice(parameter: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(text, code="unknown-choice", parameter=parameter)
 
 
-def _device(name: str, precision: EmbeddingPrecision) -> torch.device:
-    """Return the device. Raises a ConfigError for one that does not exist or cannot compute in this precision."""
+def _device(name: str, precision: PrecisionChoice) -> tuple[torch.device, EmbeddingPrecision]:
+    """Return the device and the precision that is computed with, `auto` by the device.
+
+    Raises:
+        ConfigError: The device does not exist or cannot compute in this precision.
+    """
     device = find_device(name)
+    if precision == "auto":
+        return device, "bfloat16" if has_bfloat16(device) else "float32"
     if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         text = f"device {device} cannot compute in bfloat16; use float32"
         raise ConfigError(text, code="unusable-device", parameter="precision")
-    return device
+    return device, precision
 
 
 def _of_argument(problem: Problem) -> Problem:
@@ -164,7 +169,10 @@ def _of_argument(problem: Problem) -> Problem:
     return Problem(text, problem.code, parameters.get(problem.parameter or "", problem.parameter))
 
 
-def _load_timm(name: str, weights: TimmWeights, image_size: int | None, device: str, ways: dict[str, Any]) -> Model:
+def _load_timm(
+    name: str, weights: TimmWeights, image_size: int | None, ways: tuple[str, PrecisionChoice], tta: Tta
+) -> Model:
+    """Load a model of timm. ways: its device and its precision."""
     check_timm(name)
     backbone = name.removeprefix(TIMM)
     source = weights if weights in ("pretrained", "none") else Path(weights).absolute()
@@ -177,5 +185,14 @@ def _load_timm(name: str, weights: TimmWeights, image_size: int | None, device: 
         raise type(error)([_of_argument(problem) for problem in error.problems]) from error
     embedder.notes = tuple(_of_argument(Problem(note)) for note in embedder.notes)
     preprocess = default_preprocess(embedder.backbone, size=image_size)
-    place = _device(device, ways["precision"])
-    return Model(embedder, preprocess, place, source=name, backbone=backbone, trained_on=NOTHING_BY_EML, **ways)
+    place, precision = _device(*ways)
+    return Model(
+        embedder,
+        preprocess,
+        place,
+        source=name,
+        backbone=backbone,
+        trained_on=NOTHING_BY_EML,
+        precision=precision,
+        tta=tta,
+    )

@@ -26,6 +26,9 @@ from eml.models.fingerprint import Fingerprint, fingerprint_of, ways_of
 from eml.models.trained_on import TrainedOn
 from eml.models.views import views_of
 
+CPU_PART = 16
+"""Images for each thread that go through the network together on a CPU (docs/benchmarks.md)."""
+
 
 class Model:
     """An embedder with its preprocessing, in eval mode on one device.
@@ -43,6 +46,8 @@ class Model:
             unit length, brought to unit length; it takes twice the time. crops: that of five crops, in five times the
             time.
         compression: What is done to the embeddings after the network and the augmentation, as `eml compress` keeps it.
+        splits_batches: Whether a CPU takes a batch in small parts; not with a network that is sharded, which all
+            processes must call equally often.
     """
 
     def __init__(
@@ -58,12 +63,14 @@ class Model:
         precision: EmbeddingPrecision = "float32",
         tta: Tta = "none",
         compression: Compression | None = None,
+        splits_batches: bool = True,
     ) -> None:
         self.embedder, self.preprocess, self.device = embedder.to(device).eval(), preprocess, device
         self.folder, self.source = folder, source
         self.backbone = backbone or type(embedder.backbone).__name__
         self._trained_on = trained_on
         self.precision, self.tta, self.compression = precision, tta, compression
+        self.splits_batches = splits_batches
 
     def __repr__(self) -> str:
         source = f", from {self.source}" if self.source else ""
@@ -71,6 +78,10 @@ class Model:
         words = [*ways_of(self.precision, self.tta), *([self.compression.facts.name] if self.compression else [])]
         ways = "".join(f", {word}" for word in words)
         return f"<Model {self.backbone}: {side}×{side} pixels to {self.size} numbers, on {self.device}{ways}{source}>"
+
+    def with_network(self, embedder: Embedder) -> "Model":
+        """Return a model with another network, which embeds in the same way, of no folder."""
+        return Model(embedder, self.preprocess, self.device, precision=self.precision, tta=self.tta)
 
     @property
     def size(self) -> int:
@@ -219,12 +230,20 @@ class Model:
             embeddings = unit_length(embeddings) if views else embeddings
             return (embeddings if self.compression is None else self.compression.apply(embeddings)).cpu()
 
+    def outputs(self, images: Tensor) -> Tensor:
+        """Return the network's outputs, (B, D) float32 on the device, of normalised images (B, 3, H, W).
+
+        On a CPU the images go through the network in small parts, whose activations stay in the processor's cache.
+        """
+        is_split = self.splits_batches and self.device.type == "cpu"
+        part = CPU_PART * torch.get_num_threads() if is_split else len(images)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            outputs = [self.embedder(images) for images in images.split(max(part, 1))]
+        return torch.cat([part.float() for part in outputs])
+
     def _embed_view(self, images: Tensor) -> Tensor:
         """Return embeddings of unit length, (B, D) float32 on the device, of normalised images (B, 3, H, W)."""
-        low = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            embeddings = self.embedder(images)
-        return unit_length(embeddings.float())
+        return unit_length(self.outputs(images))
 
     def _batches(self, images: Images, batch_size: int) -> Iterator[Tensor]:
         loaded = load_pixels(images, self.preprocess)

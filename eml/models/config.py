@@ -9,6 +9,7 @@ from eml.models.necks import Neck
 from eml.models.necks.linear import Linear
 
 EmbeddingPrecision = Literal["float32", "bfloat16"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 """The number format in which a network that embeds computes its products. Weights and embeddings stay float32."""
 Tta = Literal["none", "flip", "crops"]
 """Test-time augmentation, the views of an image whose embeddings are averaged: the image alone; its mirror too; or five

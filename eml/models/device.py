@@ -4,6 +4,9 @@ import torch
 
 from eml.errors import ConfigError
 
+AMPERE = (8, 0)
+"""Compute capability from which CUDA devices have units for bfloat16."""
+
 
 def find_device(name: str) -> torch.device:
     """Return a device by its name. `auto` is the first of cuda, mps and cpu that this machine has.
@@ -26,6 +29,14 @@ def find_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         raise _error(f"device {name!r}: this machine has {count} CUDA devices, counted from 0", "unusable-device")
     return device
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device computes products in bfloat16 faster than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= AMPERE
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it
+    return device.type == "cpu" and known is not None and bool(known())
 
 
 def _error(text: str, code: str) -> ConfigError:

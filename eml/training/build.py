@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
-from eml.distributed.sharded_network import shard_network
+from eml.distributed.sharded_network import is_sharded, shard_network
 from eml.head.class_head import ClassHead
 from eml.head.compatibility import check_loss, check_mix
 from eml.head.shards import Shard
@@ -18,6 +18,7 @@ from eml.images.augment import Augmenter
 from eml.images.preprocess import Preprocess
 from eml.images.samplers import Classes
 from eml.inference.model import Model
+from eml.models.config import EmbeddingPrecision
 from eml.models.embedder import Embedder, build_embedder, default_preprocess, has_unsafe_group_norm
 from eml.threads import cores, most_workers
 from eml.training.config import RunConfig
@@ -181,7 +182,7 @@ def build_parts(
         gradient_cache=gradient_cache,
         scaler=torch.amp.GradScaler(device.type, enabled=gradient_cache.precision is torch.float16),
         snapshot=StepSnapshot(networks.embedder, networks.head, device),
-        model=Model(networks.evaluated, networks.preprocess, device),
+        model=_validated_model(networks, gradient_cache),
         labels=torch.from_numpy(data.labels).to(device),
         steps_per_epoch=steps,
     )
@@ -218,17 +219,25 @@ def build_networks(
     processes.reseed(config.seed, 0)
 
     preprocess = default_preprocess(embedder.backbone, **dict(config.image))
-    is_sharded = config.shard_network and processes.world > 1
-    if not is_sharded:
+    is_divided = config.shard_network and processes.world > 1
+    if not is_divided:
         embedder.to(device)
     broadcast_weights(embedder, processes)
     ema = None
     if config.ema is not None:  # before the network is sharded, after which it cannot be copied
-        ema = ModelEmaV3(embedder, config.ema.decay, use_warmup=config.ema.warmup, foreach=not is_sharded)
-    if is_sharded:
+        ema = ModelEmaV3(embedder, config.ema.decay, use_warmup=config.ema.warmup, foreach=not is_divided)
+    if is_divided:
         for network in (embedder, *([ema.module] if ema else [])):
             shard_network(network, processes, device, side=preprocess.size)
     return Networks(embedder, preprocess, head.to(device), ema)
+
+
+def _validated_model(networks: Networks, gradient_cache: GradientCache) -> Model:
+    """Return the model that validations embed with: in bfloat16 where the training is."""
+    precision: EmbeddingPrecision = "bfloat16" if gradient_cache.precision is torch.bfloat16 else "float32"
+    network = networks.evaluated
+    splits = not is_sharded(network)
+    return Model(network, networks.preprocess, gradient_cache.device, precision=precision, splits_batches=splits)
 
 
 def build_head(config: RunConfig, data: TrainingData, embedding_size: int, processes: Processes) -> ClassHead:

@@ -18,7 +18,6 @@ from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError, Interrupted
 from eml.images.loading import normalise
 from eml.images.loading_workers import WorkerLostError
-from eml.inference.model import Model
 from eml.losses import Terms
 from eml.models.checkpoint import load_checkpoint
 from eml.models.trained_on import record_facts, write_record
@@ -400,7 +399,7 @@ class Run:
         model = parts.model
         if epoch != state.closed_epochs:
             checkpoint = parts.processes.from_first(lambda: load_checkpoint(self.folder.checkpoint(epoch)))
-            model = Model(checkpoint.embedder.to(parts.device), parts.preprocess, parts.device)
+            model = parts.model.with_network(checkpoint.embedder)
         measured = parts.validation.measure_whole(model, self.loading(images), names)
         line = next(line for line in reversed(state.validations) if line["epoch"] == epoch)
         state.whole["best"] = {"epoch": epoch, "step": line["step"], **measured.whole}

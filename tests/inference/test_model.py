@@ -55,6 +55,28 @@ def test_bfloat16_rounds_the_products_and_not_the_embeddings(pixels: torch.Tenso
     assert (cosines < 1 - 1e-6).any(), "the precision has an effect"
 
 
+def test_a_cpu_takes_a_batch_in_small_parts(pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sizes = load(), []
+    expected = model.embed_pixels(pixels)
+    monkeypatch.setattr("eml.inference.model.CPU_PART", 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    model.embedder.register_forward_pre_hook(lambda module, images: sizes.append(len(images[0])))
+    torch.testing.assert_close(model.embed_pixels(pixels), expected)
+    assert sizes == [2, 2, 1]
+    model.splits_batches = False
+    model.embed_pixels(pixels)
+    assert sizes[3:] == [5]
+
+
+@pytest.mark.parametrize(("is_fast", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_takes_the_precision_that_the_device_has_instructions_for(
+    monkeypatch: pytest.MonkeyPatch, *, is_fast: bool, precision: str
+) -> None:
+    monkeypatch.setattr("eml.inference.load.has_bfloat16", lambda device: is_fast)
+    assert load(precision="auto").precision == precision
+    assert load(precision="auto").fingerprint.precision == precision
+
+
 def test_a_model_says_how_it_embeds() -> None:
     model = load(precision="bfloat16", tta="flip")
     assert (model.precision, model.tta) == ("bfloat16", "flip")
@@ -67,7 +89,7 @@ def test_unknown_ways_are_refused_by_name() -> None:
     for options in ({"precision": "float16"}, {"tta": "hflip"}):
         (name,) = options
         with pytest.raises(
-            ConfigError, match=f"`{name}` '.*' is unknown; allowed: (float32, bfloat16|none, flip, crops)"
+            ConfigError, match=f"`{name}` '.*' is unknown; allowed: (auto, float32, bfloat16|none, flip, crops)"
         ) as e:
             load(**options)
         assert (e.value.code, e.value.parameter) == ("unknown-choice", name)

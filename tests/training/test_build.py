@@ -48,3 +48,10 @@ def test_the_running_mean_is_what_is_evaluated(config: RunConfig, table: Table) 
     assert parts.networks.evaluated is parts.networks.ema.module is parts.model.embedder
     plain = build_parts(config, table)
     assert plain.networks.evaluated is plain.model.embedder is plain.embedder
+
+
+def test_validations_embed_in_bfloat16_where_the_training_is(config: RunConfig, table: Table) -> None:
+    low = build_parts(changed(config, precision="bfloat16"), table)
+    assert low.model.precision == "bfloat16"
+    assert low.model.with_network(low.embedder).precision == "bfloat16"
+    assert build_parts(config, table).model.precision == "float32"

@@ -12,7 +12,6 @@ from torch.nn.functional import normalize as unit_length
 
 from eml.files import whole_file
 from eml.images.loading import normalise
-from eml.images.preprocess import Preprocess
 from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
 from eml.models.embedder import Embedder
@@ -58,10 +57,10 @@ def _unit(outputs: Tensor, projection: AffineProjection | None) -> Tensor:
 
 
 class RawModel(Model):
-    """A model that returns its network's outputs as they are, with `mirrored` those of the mirror images."""
+    """A model of a run that returns its network's outputs as they are, with `mirrored` those of the mirror images."""
 
-    def __init__(self, embedder: Embedder, preprocess: Preprocess, device: torch.device, *, mirrored: bool) -> None:
-        super().__init__(embedder, preprocess, device)
+    def __init__(self, parts: RunParts, embedder: Embedder, *, mirrored: bool) -> None:
+        super().__init__(embedder, parts.preprocess, parts.device, precision=parts.model.precision)
         self.mirrored = mirrored
 
     @property
@@ -75,7 +74,7 @@ class RawModel(Model):
         with torch.no_grad():
             images = normalise(pixels.to(self.device), self.preprocess)
             views = [images, *([images.flip(3)] if self.mirrored else [])]
-            return torch.cat([self.embedder(view).float() for view in views], 1).cpu()
+            return torch.cat([self.outputs(view) for view in views], 1).cpu()
 
 
 def stage_features(
@@ -103,7 +102,7 @@ def stage_features(
         return stored
     train, labels = embed_training_images(parts, embedder, progress)
     batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
-    model = RawModel(embedder, parts.preprocess, parts.device, mirrored=True)
+    model = RawModel(parts, embedder, mirrored=True)
     both = embed_table(model, table, images.frame, batching=batching, progress=progress)
     if not parts.processes.first:
         return None
@@ -130,7 +129,7 @@ def embed_training_images(
         rows: Of the training images; by default those of a stage.
     """
     rows = images_of_stages(parts) if rows is None else rows
-    model = RawModel(embedder, parts.preprocess, parts.device, mirrored=False)
+    model = RawModel(parts, embedder, mirrored=False)
     batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
     frame = parts.data.frame.iloc[rows].reset_index(drop=True)
     return embed_table(model, parts.table, frame, batching=batching, progress=progress), parts.data.labels[rows]
