@@ -7,7 +7,7 @@ LOWEST := .venv-lowest/bin
 # Tests on every core, in groups: those marked `xdist_group` never run beside each other.
 PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 
-.PHONY: setup check fix test-fast test test-all test-lowest bench bench-head docs dist demo clean
+.PHONY: setup check fix test-fast test test-all test-lowest bench bench-head bench-commands docs dist demo clean
 
 setup: $(READY)
 
@@ -47,6 +47,10 @@ bench: $(READY)
 bench-head: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pytorch-metric-learning
 	$(BIN)/python tests/benchmarks/class_head.py
+
+# Whole commands against bare loops; BENCH="--package /tmp/before --only train" measures an older version too, or less.
+bench-commands: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/commands.py $(BENCH)
 
 docs: $(READY)
 	$(BIN)/python docs/tools/margins_page.py docs

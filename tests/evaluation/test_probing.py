@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,11 +12,12 @@ import torch
 
 from eml.dataset.table import Table
 from eml.errors import ConfigError
+from eml.evaluation.probing import timing
 from eml.evaluation.probing.candidates import Candidate, candidates_of
 from eml.evaluation.probing.class_folds import class_folds, rows_to_probe
 from eml.evaluation.probing.linear_stage import LinearStage, choose_shrinkage, linear_stage, map_at_r, untouched
 from eml.evaluation.probing.results import Measured, ProbeRow, pick, ranked
-from eml.evaluation.probing.timing import Speed
+from eml.evaluation.probing.timing import Speed, measure_speed
 from eml.retrieval.within_class import fit_within_class
 
 CLASSES, EACH, SIZE = 24, 6, 16
@@ -95,6 +98,15 @@ def test_a_quicker_network_is_picked_where_it_surely_loses_little_and_random_wei
     assert chosen.row.candidate.name == "best"
     assert "cannot tell it from unsure" in chosen.reason
     assert pick(ranked([row("random", best, "none"), row("gone", None)])) is None
+
+
+def test_the_time_of_a_network_is_that_of_the_batch_which_other_work_slowed_least(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0.0, 9.0, 10.0, 10.5, 20.0, 28.0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    model: Any = SimpleNamespace(preprocess=SimpleNamespace(size=8), device="cpu", embed_pixels=lambda pixels: pixels)
+    assert measure_speed(model, batch_size=5, batches=3).milliseconds == pytest.approx(100)
 
 
 def test_names_mean_networks_files_and_controls(tmp_path: Path) -> None:
