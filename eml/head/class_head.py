@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from eml.head.active_classes import ActiveClasses
 from eml.head.checks import check_batch, check_draws, check_not_empty, check_share
 from eml.head.class_weights import ClassWeights
 from eml.head.config import HeadConfig
+from eml.head.graphs import outside_graphs
 from eml.head.margin_state import MarginState
 from eml.head.modes import Sampled
 from eml.head.negatives import LogitInputs, LogitSpec, NegativeTerms, changes_negatives
@@ -29,6 +30,17 @@ from eml.head.sampled_rows import SampledRows
 from eml.head.shards import Shard
 from eml.losses import Terms
 from eml.margins import Context, Margin, Statistics
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A checked batch of all processes: (B, D) embeddings, classes, draws per label, factor of m, share of label 1."""
+
+    embeddings: Tensor
+    active: ActiveClasses
+    draws: list[Tensor | None]
+    factor: float
+    share: float | Tensor
 
 
 class ClassHead(ClassWeights):
@@ -133,7 +145,7 @@ class ClassHead(ClassWeights):
         Raises:
             ValueError: Shapes, labels, `classes` or `counts` do not fit.
         """
-        return self._terms(embeddings, [labels], 1.0, [draws], classes, counts)[0]
+        return self._terms(self._batch(embeddings, [labels], 1.0, [draws], classes, counts))[0]
 
     def mixed(
         self,
@@ -164,7 +176,7 @@ class ClassHead(ClassWeights):
             part = f"{self.margin.reduction} loss" if loss else "memory of embeddings"
             text = f"mixup does not go with the {part} of margin {self.margin.type}"
             raise ConfigError(text, code="conflicting-settings", parameter="margin" if loss else "head.prototypes")
-        first, second = self._terms(embeddings, [labels, labels_b], share, [None, None], None, counts)
+        first, second = self._terms(self._batch(embeddings, [labels, labels_b], share, [None, None], None, counts))
         return first, second
 
     def logits(self, embeddings: Tensor, labels: Tensor, *, draws: Tensor | None = None) -> Tensor:
@@ -185,7 +197,8 @@ class ClassHead(ClassWeights):
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings, norms = self.normalise(embeddings)
             cosines = self.target_cosines(embeddings, [labels], [self.class_weights[labels]])
-            (context,) = self.margin_state.contexts(cosines, norms, [labels], [draws], self.progress)
+            factor = self.margin_state.factor(self.progress)
+            (context,) = self.margin_state.contexts(cosines, norms, [labels], [draws], factor)
             scale = self.margin_state.scale(self._base_scale(), context)
             rows = self.rows(self.class_weights.to(embeddings.dtype), slice(None))
             spec = LogitSpec(self.margin, [context], low_precision=self.config.product == "bfloat16")
@@ -211,11 +224,18 @@ class ClassHead(ClassWeights):
         if self.sampled is not None:
             self.sampled.pending = []
 
+    def _current_scale(self, like: Tensor) -> Tensor:
+        """Return `scale` as a tensor () with the dtype and device of another."""
+        with torch.no_grad():
+            scale = self.state().get("scale", self._base_scale())
+            return scale.to(like) if isinstance(scale, Tensor) else like.new_tensor(scale)
+
     def _base_scale(self) -> float | Tensor:
         """Return the head's scale, before the margin's own rule for it."""
         return self.first_scale if self.log_scale is None else self.log_scale.exp()
 
-    def _terms(
+    @outside_graphs
+    def _batch(
         self,
         embeddings: Tensor,
         labels: list[Tensor],
@@ -223,8 +243,8 @@ class ClassHead(ClassWeights):
         draws: list[Tensor | None],
         classes: Tensor | None,
         counts: list[int] | None,
-    ) -> list[Terms]:
-        """Return the terms for each label of the whole batch, and update the state in training."""
+    ) -> _Batch:
+        """Check the whole batch and draw its random numbers, which reads values and so stays out of a graph."""
         for row_labels in labels:
             check_batch(embeddings, row_labels, self.num_classes, self.embedding_size)
         check_share(share, len(embeddings))
@@ -237,24 +257,41 @@ class ClassHead(ClassWeights):
         check_not_empty(embeddings)
         for row_draws in draws:
             check_draws(row_draws, len(embeddings))
+        if self.sampled is not None and self.training:
+            dtype = torch.promote_types(embeddings.dtype, torch.float32)
+            active = self.sampled.draw(self.class_weights, labels, classes, dtype)
+        elif classes is not None:
+            raise ValueError("classes can only be given in mode sampled, in training")
+        else:
+            active = self.all_classes(labels)
+        if self.training:
+            count, device = len(embeddings), self.class_weights.device
+            draws = [self.margin_state.draw(count, device) if rows is None else rows for rows in draws]
+        return _Batch(embeddings, active, draws, self.margin_state.factor(self.progress), share)
+
+    def _terms(self, batch: _Batch) -> list[Terms]:
+        """Return the terms for each label, and update the state in training."""
+        return self._compute_terms(batch) if self._is_traceable(batch) else self._eager_terms(batch)
+
+    def _is_traceable(self, batch: _Batch) -> bool:
+        """Return whether torch.compile makes a graph of this batch: no shape depends on values, no process waits."""
+        by_values = self.memory is not None or self.margin.reduction == "proxy"
+        return not by_values and self.shard.group is None and self.plan(len(batch.embeddings)).tile is None
+
+    def _compute_terms(self, batch: _Batch) -> list[Terms]:
+        embeddings, active = batch.embeddings, batch.active
         with torch.autocast(embeddings.device.type, enabled=False):
             if self.training and self.memory is not None:
                 self.memory.count_step()
             embeddings, norms = self.normalise(embeddings)
-            if self.sampled is not None and self.training:
-                active = self.sampled.draw(self.class_weights, labels, classes, embeddings.dtype)
-            elif classes is not None:
-                raise ValueError("classes can only be given in mode sampled, in training")
-            else:
-                active = self.all_classes(labels)
             if self.training:
-                self._update_margin(embeddings, norms, active, share)
-                count, device = len(embeddings), self.class_weights.device
-                draws = [self.margin_state.draw(count, device) if rows is None else rows for rows in draws]
-            terms = self._compare(embeddings, norms, active, draws)
+                self._update_margin(embeddings, norms, active, batch.share)
+            terms = self._compare(embeddings, norms, batch)
             if self.training and self.memory is not None:
-                self.memory.remember(embeddings, self.shard.places(labels[0]))
+                self.memory.remember(embeddings, self.shard.places(active.labels[0]))
         return terms
+
+    _eager_terms = outside_graphs(_compute_terms)
 
     def _update_margin(self, embeddings: Tensor, norms: Tensor, active: ActiveClasses, share: float | Tensor) -> None:
         """Update the margin's state, once for all labels of the samples."""
@@ -264,23 +301,20 @@ class ClassHead(ClassWeights):
             log_sum_exp = None
             if "negatives" in self.margin.inputs:
                 spec = LogitSpec(self.margin, [Context(cosine_y)], plain=True)
-                scale = cosine_y.new_tensor(self.scale)
+                scale = self._current_scale(cosine_y)
                 log_sum_exp = self._negatives(spec, embeddings, active, scale).log_sum_exp[0]
             self.margin_state.update(Statistics(cosine_y, norms.detach(), log_sum_exp))
 
-    def _compare(
-        self, embeddings: Tensor, norms: Tensor, active: ActiveClasses, draws: list[Tensor | None]
-    ) -> list[Terms]:
-        """Return the terms for each label.
+    def _compare(self, embeddings: Tensor, norms: Tensor, batch: _Batch) -> list[Terms]:
+        """Return the terms for each label. (B, D) and (B,) as `normalise` returns them.
 
         All targets are left out of the reductions over the negatives; each is added by a term of its own.
         """
+        active, draws, factor = batch.active, batch.draws, batch.factor
         labels, state = active.labels, self.margin_state
         with torch.no_grad():
             cosines = self.target_cosines(embeddings, labels, active.target_weights())
-            known = [
-                detach_context(context) for context in state.contexts(cosines, norms, labels, draws, self.progress)
-            ]
+            known = [detach_context(context) for context in state.contexts(cosines, norms, labels, draws, factor)]
         scale = state.scale(self._base_scale(), replace(known[0], norms=norms))
         spec = LogitSpec(
             self.margin,
@@ -289,7 +323,7 @@ class ClassHead(ClassWeights):
         )
         negatives = self._negatives(spec, embeddings, active, scale)
         cosines = self.target_cosines(embeddings, labels, negatives.rows)
-        contexts = state.contexts(cosines, norms, labels, draws, self.progress)
+        contexts = state.contexts(cosines, norms, labels, draws, factor)
         logits = [target_logit(self.margin, context, scale, self.logit_bias) for context in contexts]
         terms = []
         for index, (context, logit) in enumerate(zip(contexts, logits, strict=True)):

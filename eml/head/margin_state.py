@@ -32,6 +32,9 @@ class MarginState:
         dtype: torch.dtype,
     ) -> None:
         self.margin, self.schedule = margin, config.margin_schedule
+        self._full_margin = (  # model_dump is not for a graph
+            float(margin.model_dump()["m"]) if self.schedule and "m" in type(margin).model_fields else None
+        )
         dtype = at_least_float32(dtype)
         initial = margin.initial_state(num_classes, config.first_scale(margin, num_classes))
         self.buffers = NamedBuffers(module, "margin", initial, dtype)
@@ -73,7 +76,7 @@ class MarginState:
         norms: Tensor,
         labels: list[Tensor],
         draws: Sequence[Tensor | None],
-        progress: float,
+        factor: float,
     ) -> list[Context]:
         """Return for each label what the margin may read.
 
@@ -82,14 +85,14 @@ class MarginState:
             norms: (B,) lengths of the embeddings.
             labels: For each label, (B,).
             draws: For each label, (B,) random numbers or None.
-            progress: Of the training, in [0, 1].
+            factor: Of the margin, from `factor`.
         """
         contexts = []
         for cosine_y, row_labels, row_draws in zip(cosines, labels, draws, strict=True):
             dtype = cosine_y.dtype
             ranks = cosine_y.detach().argsort(stable=True).argsort() if "ranks" in self.margin.inputs else None
             row_draws = None if row_draws is None else row_draws.to(dtype)
-            m = self._current_margin(row_labels, dtype, progress)
+            m = self._current_margin(row_labels, dtype, factor)
             contexts.append(Context(cosine_y, m, norms, row_draws, ranks, self.read(dtype)))
         return contexts
 
@@ -98,10 +101,13 @@ class MarginState:
         scale = self.margin.scale(scale, context)
         return scale if isinstance(scale, Tensor) else context.cosine_y.new_tensor(scale)
 
-    def _current_margin(self, labels: Tensor, dtype: torch.dtype, progress: float) -> float | Tensor | None:
+    def factor(self, progress: float) -> float:
+        """Return the factor that the schedule puts on the margin. progress: of the training, in [0, 1]."""
+        return 1.0 if self.schedule is None else self.schedule.factor(progress)
+
+    def _current_margin(self, labels: Tensor, dtype: torch.dtype, factor: float) -> float | Tensor | None:
         """Return the scheduled margin, (B,) per class; None if the margin's own `m` is in force."""
-        factor = 1.0 if self.schedule is None else self.schedule.factor(progress)
         by_class = self._module_buffers["class_margins"]
         if by_class is not None:
             return factor * by_class.to(dtype)[labels]
-        return None if self.schedule is None else factor * float(self.margin.model_dump()["m"])
+        return None if self._full_margin is None else factor * self._full_margin
