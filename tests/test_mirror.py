@@ -128,6 +128,7 @@ TESTED_THROUGH = {
     "indexing/view_search": "indexing/test_store",
     "indexing/where_tokens": "indexing/test_where",
     "inference/images": "inference/test_embed",
+    "head/triton_kernels": "head/test_fused",
     "losses/base": "margins/test_properties",
     "margins": "margins/test_properties",
     "models/calibration": "cli/test_calibrate",

@@ -76,6 +76,7 @@ def doctor(config: DoctorConfig, caller: Caller) -> DoctorResult:
     facts |= {name: _version(name) for name in PACKAGES}
     facts |= {"devices": _devices(), "cores": _cores(), "memory": _memory()}
     facts["freed memory"] = "kept in the process" if keep_freed_memory() else "given back, as the allocator does"
+    facts["fused kernels"] = _fused_kernels()
     facts["free disk here"] = _free(Path.cwd())
     shared = Path("/dev/shm")
     facts["free /dev/shm"] = _free(shared) if shared.is_dir() else "none"
@@ -101,6 +102,12 @@ def _devices() -> str:
     if torch.backends.mps.is_available():
         names.append("mps")
     return ", ".join(names) or f"cpu ({platform.processor() or platform.machine()}), no accelerator"
+
+
+def _fused_kernels() -> str:
+    from eml.head.fused import state
+
+    return state()
 
 
 def _cores() -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from eml.head.active_classes import ActiveClasses, rows_at
+from eml.head.fused import FusedTiles, Tile, fused_tiles
 from eml.head.negatives import LogitInputs, LogitSpec, NegativeTerms, Targets, product, repelled_columns
 from eml.margins.base import inverse_length, per_row
 
@@ -20,6 +21,7 @@ def tiled_negatives(spec: LogitSpec, inputs: LogitInputs, *, tile: int, keep: in
     backward pass; those of the others are computed again there.
     """
     tiles = _Tiles(spec, inputs.classes, tile, keep)
+    tiles.fused = fused_tiles(spec, inputs, builds_rows=tiles.builds_rows)
     tensors = (inputs.embeddings, inputs.classes.weights, inputs.class_bias, inputs.scale, inputs.logit_bias)
     outputs = list(_Tiled.apply(tiles, *tensors))
     rows = [outputs.pop(0) for _ in inputs.classes.places]
@@ -28,7 +30,12 @@ def tiled_negatives(spec: LogitSpec, inputs: LogitInputs, *, tile: int, keep: in
 
 
 class _Tiles:
-    """The tiles of a pass over the classes, and the tensors that its forward keeps for its backward."""
+    """The tiles of a pass, and the tensors that its forward keeps for its backward.
+
+    fused: the kernels for their elementwise part, to which products with class weights are given in place of cosines.
+    """
+
+    fused: FusedTiles | None = None
 
     def __init__(self, spec: LogitSpec, classes: ActiveClasses, tile: int, keep: int) -> None:
         self.spec, self.classes, self.tile, self.keep = spec, classes, tile, keep
@@ -55,8 +62,10 @@ class _Tiles:
         """Return the (B, c·K) cosines to a tile's (c, D) or (c, K, D) weights, before pooling and bias."""
         if self.builds_rows:
             weights = self.spec.build_rows(weights, ids)
-        cosine = product(embeddings, weights.flatten(0, -2), low_precision=self.spec.low_precision)
-        return cosine if inverse is None else cosine.mul_(inverse)
+        low = self.spec.low_precision
+        embeddings = embeddings.bfloat16() if low and self.fused else embeddings  # kernels read either precision
+        cosine = product(embeddings, weights.flatten(0, -2), low_precision=low)
+        return cosine if inverse is None or self.fused is not None else cosine.mul_(inverse)
 
     def inverse(self, weights: Tensor) -> Tensor | None:
         """Return 1/‖w‖ (c·K,) as `to_unit` takes it; None where rows are not merely scaled."""
@@ -90,6 +99,13 @@ class _RunningTerms:
             spec = self.tiles.spec
             part = spec.penalty(spec.build_rows(weights, ids), self.tiles.classes.compared)
             self.penalty = self.penalty if part is None else self.penalty + part
+
+    def add_fused(self, fused: FusedTiles, products: Tensor, inverse: Tensor | None, ids: slice) -> None:
+        """Add a tile's (B, c) products with class weights by the kernels."""
+        tile = Tile(products, inverse, self.tiles.log_weights(ids), self.tiles.targets(ids), self.scale)
+        sums, totals, nearest = fused.terms(tile)
+        self.sums[0], self.nearest = torch.logaddexp(self.sums[0], sums), torch.maximum(self.nearest, nearest)
+        self.totals[0] += totals
 
     def add(self, cosine: Tensor, ids: slice) -> None:
         """Add a tile's (B, c) cosines, which it leaves as they are."""
@@ -148,14 +164,17 @@ class _Gradients:
 
     def add(self, cosine: Tensor, weights: Tensor, ids: slice, inverse: Tensor | None) -> None:
         """Add the part of a tile. cosine: (B, c·K); weights: (c, …); inverse: (c·K,) as in `_Tiles`."""
-        by_cosine = self._by_cosine(cosine, ids)
         out = self.weights_gradient[ids].flatten(0, -2)
         if self.tiles.builds_rows:
-            self._add_through_rows(by_cosine, weights, ids, out)
+            self._add_through_rows(self._by_cosine(cosine, ids), weights, ids, out)
             return
         flat, low = weights.flatten(0, -2), self.tiles.spec.low_precision
-        pull = None if inverse is None else torch.einsum("bc,bc->c", by_cosine, cosine) * inverse**2
-        by_product = by_cosine if inverse is None else by_cosine.mul_(inverse)
+        if fused := self.tiles.fused:
+            by_product, pull = self._by_kernels(fused, cosine, ids, inverse)
+        else:
+            by_cosine = self._by_cosine(cosine, ids)
+            pull = None if inverse is None else torch.einsum("bc,bc->c", by_cosine, cosine) * inverse**2
+            by_product = by_cosine if inverse is None else by_cosine.mul_(inverse)
         if low or out.dtype != self.embeddings.dtype:
             self.embeddings_gradient += product(by_product, flat.T, low_precision=low)
             out.copy_(product(by_product.T, self.embeddings.T, low_precision=low))
@@ -164,6 +183,18 @@ class _Gradients:
             torch.mm(by_product.T, self.embeddings, out=out)
         if pull is not None:  # what points along a class weight changes only its length, which does not count
             out.addcmul_(flat.to(out.dtype), pull.unsqueeze(1).to(out.dtype), value=-1)
+
+    def _by_kernels(
+        self, fused: FusedTiles, products: Tensor, ids: slice, inverse: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the gradient (B, c) with respect to a tile's products, and the part (c,) along class weights."""
+        tile = Tile(products, inverse, self.tiles.log_weights(ids), self.tiles.targets(ids), self.scale)
+        by_product, pull, by_scale = fused.gradients(
+            tile, self.sums[0], self.by_sum[0], self.by_total[0], of_scale=self.scale_gradient is not None
+        )
+        if self.scale_gradient is not None and by_scale is not None:
+            self.scale_gradient += by_scale if self.scale_gradient.ndim else by_scale.sum()
+        return by_product, None if inverse is None else pull * inverse**2
 
     def add_targets(self) -> None:
         """Add the gradients with respect to the targets' class weights."""
@@ -261,6 +292,9 @@ class _Tiled(torch.autograd.Function):
             if ids.stop <= tiles.keep:
                 tiles.kept.append(cosine)
             terms.add_penalty(weights, ids)
+            if tiles.fused is not None:
+                terms.add_fused(tiles.fused, cosine, inverse, ids)
+                continue
             terms.add(tiles.pooled(cosine, class_bias, ids), ids)
         ctx.tiles = tiles
         ctx.save_for_backward(embeddings, class_weights, class_bias, scale, logit_bias, *terms.sums)

@@ -1,5 +1,7 @@
 """Part of gpu.py about the class head: dense, tiled and sampled against the floor of its three products, and a peer."""
 
+import os
+from collections.abc import Callable
 from functools import partial
 from statistics import median
 
@@ -7,6 +9,7 @@ import torch
 from gpu_kit import Part, Step, in_turns, matmul_precision, peak_memory, ratio
 from torch import Tensor
 
+from eml.head import fused
 from eml.head.class_head import ClassHead
 from eml.head.config import HeadConfig
 from eml.losses.cross_entropy import CrossEntropy
@@ -65,6 +68,19 @@ def peer_step(classes: int, batch: Tensor, labels: Tensor) -> Step | None:
     return step
 
 
+def without_kernels(step: Step) -> Step:
+    """Return the step with torch's operations in place of the fused kernels."""
+
+    def plain() -> None:
+        os.environ[fused.SWITCH] = "off"
+        try:
+            step()
+        finally:
+            del os.environ[fused.SWITCH]
+
+    return plain
+
+
 def compare(part: Part, classes: int, count: int, size: int, precision: str) -> None:
     """Record the times of all ways with so many classes, as ratios to the floor, and their memory."""
     torch.manual_seed(0)
@@ -74,12 +90,15 @@ def compare(part: Part, classes: int, count: int, size: int, precision: str) -> 
     labels = torch.randint(classes, (count,), device=device)
     steps: dict[str, Step] = {"floor": floor(weights, batch, precision)}
     memory: dict[str, float | None] = {}
-    makers = {way: partial(head_step, way, weights, batch, labels, precision) for way in WAYS}
+    makers: dict[str, Callable[[], Step | None]] = {
+        way: partial(head_step, way, weights, batch, labels, precision) for way in WAYS
+    }
+    makers["tiled, not fused"] = lambda: without_kernels(head_step("tiled", weights, batch, labels, precision))
     makers["pytorch-metric-learning"] = partial(peer_step, classes, batch, labels)
     with matmul_precision(PRECISIONS[precision]):
         for way, make in makers.items():
 
-            def begin(way: str = way, make: partial[Step | None] = make) -> None:
+            def begin(way: str = way, make: Callable[[], Step | None] = make) -> None:
                 if way == "pytorch-metric-learning" and precision == "bfloat16":
                     return
                 if step := make():
@@ -101,6 +120,7 @@ def compare(part: Part, classes: int, count: int, size: int, precision: str) -> 
 
 def head(part: Part) -> None:
     """Measure the class head."""
+    part.note(f"Fused kernels of Triton: {fused.state()}.")
     size, count = (16, 8) if part.dry else (512, 256)
     for classes in (300, 1000) if part.dry else (100_000, 1_000_000):
         for precision in PRECISIONS:
