@@ -95,7 +95,6 @@ TESTED_THROUGH = {
     "images/crop": "images/test_loading",
     "images/icons": "images/test_memory",
     "images/identify": "images/test_decode",
-    "images/preprocess": "images/test_loading",
     "images/random": "images/test_loading",
     "images/source": "images/test_loading",
     "indexing/adding": "indexing/test_index",

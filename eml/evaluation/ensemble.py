@@ -209,6 +209,14 @@ def _combine(by: Way, models: Sequence[Model], held_out: HeldOutImages | None) -
     return CombinedModel(model, tried, judge(alone[int(np.argmax(means))], together, held_out.labels))
 
 
+def _other_way(model: Model, first: Model) -> list[str]:
+    """Return in what a model embeds otherwise than another one; whose code resizes makes no difference."""
+    keys = [*OF_PIXELS, "mean", "std"]
+    own, usual = ({name: getattr(way.preprocess, name) for name in keys} for way in (model, first))
+    words = [f"{name} {own[name]}, not {usual[name]}" for name in keys if own[name] != usual[name]]
+    return words + ([] if model.tta == first.tta else [f"tta {model.tta}, not {first.tta}"])
+
+
 def average_models(models: Sequence[Model]) -> Model:
     """Return a model whose weights are the means of those of several.
 
@@ -220,11 +228,7 @@ def average_models(models: Sequence[Model]) -> Model:
         if members_of(model.embedder):
             text = f"{model.source}: is an ensemble, whose weights have no mean"
             problems.append(Problem(text, "members-do-not-fit"))
-        elif model.preprocess != first.preprocess or model.tta != first.tta:
-            keys = [*OF_PIXELS, "mean", "std"]
-            own, usual = ({name: getattr(way.preprocess, name) for name in keys} for way in (model, first))
-            words = [f"{name} {own[name]}, not {usual[name]}" for name in keys if own[name] != usual[name]]
-            words += [] if model.tta == first.tta else [f"tta {model.tta}, not {first.tta}"]
+        elif words := _other_way(model, first):
             text = f"{model.source}: embeds otherwise than {first.source}: {', '.join(words)}"
             problems.append(Problem(text, "members-do-not-fit"))
     if problems:

@@ -65,7 +65,8 @@ class ImageDataset:
         seed = int(for_seed * 2**32)
         opened, part = self._open(row, augmenter.crop, for_crop)
         if augmenter.before_resize is not None:
-            pixels = self.preprocess(augmenter.before_resize(np.asarray(opened), seed))
+            whole = augmenter.before_resize(np.asarray(opened), seed)
+            pixels = self.preprocess.resized(whole, self.preprocess.visible_box(*whole.shape[1::-1]))
         else:
             pixels = self.preprocess(opened) if part is None else self.preprocess.resized(opened, part)
         if for_flip < augmenter.flip:

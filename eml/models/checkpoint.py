@@ -78,12 +78,12 @@ class CheckpointConfig(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _white_before_it_was_recorded(cls, data: Any) -> Any:
-        """Put transparency on white where the file does not say, as eml 0.1.0 did."""
+    def _as_before_it_was_recorded(cls, data: Any) -> Any:
+        """Put transparency on white and resize by Pillow where the file does not say, as eml 0.1.0 did."""
         preprocess = data.get("preprocess") if isinstance(data, dict) else None
         if not isinstance(preprocess, dict):
             return data
-        return data | {"preprocess": {"background": "white"} | preprocess}
+        return data | {"preprocess": {"background": "white", "resize": "pillow"} | preprocess}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ from eml.models.embedder import Embedder
 ALIKE = 0.5
 """Cosine of two networks' weights from which they are taken to have begun from the same ones; else it is about 0."""
 OF_PIXELS = ("size", "fit", "interpolation", "background")
-"""The keys of a preprocessing that all members share, since they get the same pixels."""
+"""The keys of a preprocessing that all members share, since they get the same pixels.
+
+`resize` is not one of them: it changes few values, by 1 or 2 of 255. The first member's holds.
+"""
 
 
 class MemberFacts(Strict):

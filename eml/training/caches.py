@@ -92,7 +92,7 @@ def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Au
     cut = augmenter.crop.cut if augmenter.crop else 0.0
     needed = math.ceil((_WHOLE if augmenter.before_resize else 1) * size / math.sqrt(1 - cut))
     settings = images_settings(config.side or needed, preprocess.interpolation, config.format, config.quality)
-    return replace(settings, background=preprocess.background)
+    return replace(settings, background=preprocess.background, resize=preprocess.resize)
 
 
 def images_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> CacheSettings:
@@ -112,7 +112,12 @@ def planned_caches(
     settings = training_settings(config, preprocess, augmenter)
     yield None, TableCache("training", table, data.frame, _folder(config, table), settings)
     squares = CacheSettings(
-        "squares", preprocess.size, preprocess.interpolation, fit=preprocess.fit, background=preprocess.background
+        "squares",
+        preprocess.size,
+        preprocess.interpolation,
+        fit=preprocess.fit,
+        background=preprocess.background,
+        resize=preprocess.resize,
     )
     for name, (validation_table, images) in validation.items() if config.validation else ():
         use = f"validation on {name}" if name else "validation"

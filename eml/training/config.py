@@ -12,7 +12,7 @@ from eml.images.augment import Augment
 from eml.images.augment.standard import Standard
 from eml.images.flatten import Background
 from eml.images.mixes import Mix
-from eml.images.preprocess import Deviation, Mean
+from eml.images.preprocess import Deviation, Mean, Resize
 from eml.images.samplers import Sampler
 from eml.images.samplers.shuffle import Shuffle
 from eml.losses import Loss
@@ -130,6 +130,7 @@ class ImageConfig(Strict):
         "squash", description="squash: aspect ratio lost, nothing cut off; crop: middle square; pad: grey borders"
     )
     interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = Field(None, description="antialiased resampling")
+    resize: Resize = Field("torch", description="whose code resizes; torch is faster, pillow as in eml 0.1.0")
     mean: tuple[Mean, Mean, Mean] | None = Field(None, description="RGB mean in [0, 1]")
     std: tuple[Deviation, Deviation, Deviation] | None = Field(None, description="RGB standard deviation in [0, 1]")
     background: Background = Field(

@@ -18,7 +18,12 @@ IRRELEVANT: Any = {  # settings that do not change the result: where it is writt
     "trackers": True,
 }
 
-BEFORE_THEY_EXISTED: Any = {"image.background": "white", "task": "closed", "validation.images": None}
+BEFORE_THEY_EXISTED: Any = {
+    "image.background": "white",
+    "image.resize": "pillow",
+    "task": "closed",
+    "validation.images": None,
+}
 """Settings that earlier versions of eml did not have, and what they did in their place, where a new run differs."""
 
 

@@ -24,7 +24,8 @@ def test_a_run_loads_and_embeds_as_it_did() -> None:
     model = eml.load(FOLDER / "run", device="cpu")
     assert model.folder == FOLDER / expected["best"]
     assert model.size == expected["embedding_size"]
-    assert model.preprocess.model_dump(mode="json") == expected["preprocess"] | {"background": "white"}
+    as_then = {"background": "white", "resize": "pillow"}
+    assert model.preprocess.model_dump(mode="json") == expected["preprocess"] | as_then
     names = list(expected["embeddings"])
     embeddings = model.embed([FOLDER / name for name in names])
     np.testing.assert_allclose(embeddings, list(expected["embeddings"].values()), atol=1e-3)

@@ -64,14 +64,14 @@ def test_a_checkpoint_that_does_not_say_puts_transparency_on_white(folder: Path,
     drawing.save(tmp_path / "a.png")
     Image.new("RGB", (40, 40), "white").save(tmp_path / "white.png")
     new = eml.load(folder, device="cpu")
-    assert new.preprocess.background == "contrast"
+    assert (new.preprocess.background, new.preprocess.resize) == ("contrast", "torch")
     assert not np.array_equal(*new.embed([tmp_path / "a.png", tmp_path / "white.png"]))
     file = folder / "config.json"
     config = json.loads(file.read_text())
-    del config["preprocess"]["background"]
+    del config["preprocess"]["background"], config["preprocess"]["resize"]
     file.write_text(json.dumps(config))
     old = eml.load(folder, device="cpu")
-    assert old.preprocess == new.preprocess.model_copy(update={"background": "white"})
+    assert old.preprocess == new.preprocess.model_copy(update={"background": "white", "resize": "pillow"})
     np.testing.assert_array_equal(*old.embed([tmp_path / "a.png", tmp_path / "white.png"]))
     np.testing.assert_array_equal(*old.embed([drawing, Image.new("RGB", (40, 40), "white")]))
 

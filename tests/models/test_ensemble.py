@@ -63,6 +63,8 @@ def test_networks_that_cannot_be_joined_are_refused_with_all_reasons() -> None:
     first, second = member("a"), member("b", preprocess=Preprocess(size=64, fit="crop"))
     with pytest.raises(ConfigError, match="b: takes other pixels than a: size 64, not 32, fit crop, not squash"):
         join_networks([first[0], second[0]], [first[1], second[1]])
+    of_an_older_eml = member("c", preprocess=Preprocess(size=SIDE, resize="pillow"))
+    join_networks([first[0], of_an_older_eml[0]], [first[1], of_an_older_eml[1]])
     with pytest.raises(ConfigError, match="give two or more"):
         join_networks([first[0]], [first[1]])
     joined = join_networks([first[0], first[0]], [first[1], first[1]])

@@ -116,9 +116,13 @@ def test_a_run_whose_table_has_new_classes_names_the_command_that_starts_from_it
 
 def test_a_setting_that_an_earlier_version_did_not_have_is_compared_with_what_it_did(config: RunConfig) -> None:
     before = decisive_settings(config)
-    del before["image.background"], before["image.fit"]
-    assert config_changes(before, config) == ["  image.background: white → contrast"]
-    white = config.model_copy(update={"image": config.image.model_copy(update={"background": "white"})})
+    del before["image.background"], before["image.resize"], before["image.fit"]
+    assert config_changes(before, config) == [
+        "  image.background: white → contrast",
+        "  image.resize: pillow → torch",
+    ]
+    as_before = {"background": "white", "resize": "pillow"}
+    white = config.model_copy(update={"image": config.image.model_copy(update=as_before)})
     assert config_changes(before, white) == []
 
 

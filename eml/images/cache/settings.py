@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import PIL
 from PIL import Image, features
 
 from eml.files import text_digest
 from eml.images.decode import decode_bytes
 from eml.images.flatten import Background
-from eml.images.preprocess import Fit, Interpolation, Pixels, Preprocess, reduced
+from eml.images.preprocess import Fit, Interpolation, Pixels, Preprocess, Resize, reduced
 
 CacheKind = Literal["images", "squares"]
 StoredFormat = Literal["raw", "jpeg"]
@@ -34,6 +33,7 @@ class CacheSettings:
         quality: The quality of JPEG.
         fit: How squares are fitted; squares are raw.
         background: What transparency is put on.
+        resize: Whose code resizes.
     """
 
     kind: CacheKind
@@ -43,6 +43,7 @@ class CacheSettings:
     quality: int | None = None
     fit: Fit | None = None
     background: Background = "contrast"
+    resize: Resize = "torch"
 
     def __post_init__(self) -> None:
         assert (self.kind == "squares") == (self.fit is not None)
@@ -67,8 +68,9 @@ class CacheSettings:
         """Return (H, W, 3) pixels of the bytes of a file. Raises DataError, which names it, when it is unusable."""
         image = decode_bytes(data, path, at_least=(self.side, self.side), box=box, background=self.background)
         if self.fit is not None:
-            return Preprocess(size=self.side, fit=self.fit, interpolation=self.interpolation)(image)
-        return np.asarray(reduced(image, self.side, self.interpolation))
+            settings = Preprocess(size=self.side, fit=self.fit, interpolation=self.interpolation, resize=self.resize)
+            return settings(image)
+        return reduced(image, self.side, self.interpolation, self.resize)
 
     def encode(self, pixels: Pixels) -> bytes:
         """Return the bytes that the cache stores."""
@@ -84,4 +86,5 @@ def describe_header(header: dict[str, Any]) -> str:
     stored = f"jpeg of quality {header.get('quality')}" if header.get("format") == "jpeg" else str(header.get("format"))
     parts = [f"side {header.get('side')}", header.get("fit"), header.get("interpolation"), stored]
     parts += ["transparency on white"] if header.get("background") == "white" else []
+    parts += ["resized by Pillow"] if header.get("resize") != "torch" else []
     return ", ".join([str(header.get("kind")), *(str(part) for part in parts if part)])
