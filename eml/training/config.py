@@ -272,6 +272,12 @@ class RunConfig(Strict):
         "fine-tuning, whitening and mirror image after it), and give the best; none: give the best epoch. "
         "recipe: auto sets auto",
     )
+    test_views: tuple[Literal["flip", "crops"] | Annotated[int, Field(ge=8, le=4096)], ...] = Field(
+        ("flip",),
+        description="with stages: ways to embed that are tried in the end, each at each size: flip, the mean with the "
+        "mirror image; crops, the mean of five crops; numbers, sides that images are resized to (pixels), such as a "
+        "larger one than in training",
+    )
     refit: bool | Literal["auto"] = Field(
         "auto",
         description="with stages: train on the held-out classes too in the end, by what was chosen; auto: where whole "

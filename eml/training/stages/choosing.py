@@ -12,6 +12,7 @@ from eml.training.run_folder import Line
 from eml.training.stages.closed_form import ClosedForm
 from eml.training.stages.outcomes import TUNED, Outcome, tuned_variants
 from eml.training.stages.steps import StageJudge, StagesResult
+from eml.training.stages.views import View
 from eml.training.verdict import Verdict, verdict
 
 
@@ -25,6 +26,10 @@ class Measure(Protocol):
 
     def per_query(self, outcome: Outcome) -> dict[str, Floats]:
         """Return metric → (Q,) values."""
+
+    @property
+    def views(self) -> list[View]:
+        """The ways to embed that can be tried besides the usual one."""
 
     def projections(self, alpha: float) -> list[str]:
         """Return the projections of a tuned network's outputs that can be tried."""
@@ -95,6 +100,7 @@ class Candidates:
         chosen: The one that was chosen by training classes, if there is one.
         epoch: Of the tuned network; 0 without one.
         means: Shares of the tuned weights to try.
+        side: Of the images in training (pixels).
     """
 
     shown: str
@@ -103,13 +109,14 @@ class Candidates:
     chosen: ClosedForm | None
     epoch: int
     means: Sequence[float] = ()
+    side: int = 0
 
 
 def choose_outcome(division: ClassDivision, measure: Measure, candidates: Candidates) -> StagedOutcome:
     """Take the stages greedily in their order, and return what the run gives."""
     own = candidates.chosen.judged if candidates.chosen else None
     counted = bool(candidates.closed) and own is None
-    comparisons = sum([counted, candidates.epoch > 0, bool(candidates.means), 1])
+    comparisons = sum([counted, candidates.epoch > 0, bool(candidates.means), bool(measure.views)])
     judge = StageJudge(division, measure, Outcome(), comparisons)
     untouched, value = judge.judged, judge.value
     if candidates.closed:
@@ -121,9 +128,9 @@ def choose_outcome(division: ClassDivision, measure: Measure, candidates: Candid
         judge.stage("fine-tuned", plain | tuned_variants(measure.projections(TUNED)), optional=False)
     if candidates.means and judge.shipped.alpha == TUNED:
         judge.stage("mean weights", {f"{alpha:g} fine-tuned": _mixed(alpha) for alpha in candidates.means})
-    judge.stage(
-        "mirror image", {"mean": lambda outcome: replace(outcome, flip=True)}, note="it takes twice the time to embed"
-    )
+    if measure.views:
+        seen = {view.text: _seen(view) for view in measure.views}
+        judge.stage(_stage_of(measure.views), seen, note=_cost_of(measure.views, candidates.side))
     mask = division.judging if division.parts else division.choosing
     result = _result(judge, value, candidates)
     before, after = (_means(measure.per_query(outcome), mask) for outcome in (Outcome(), judge.shipped))
@@ -156,6 +163,23 @@ def _closed(name: str) -> Callable[[Outcome], Outcome]:
 
 def _mixed(alpha: float) -> Callable[[Outcome], Outcome]:
     return lambda outcome: replace(outcome, alpha=alpha)
+
+
+def _seen(view: View) -> Callable[[Outcome], Outcome]:
+    return lambda outcome: replace(outcome, view=view)
+
+
+def _stage_of(views: Sequence[View]) -> str:
+    """Return the name of the stage that tries these ways to embed."""
+    return "mirror image" if [view.text for view in views] == [View(tta="flip").text] else "views and size"
+
+
+def _cost_of(views: Sequence[View], side: int) -> str:
+    """Return how much longer it takes to embed."""
+    if len(views) == 1:
+        return f"it takes {views[0].cost(side):.3g} times as long to embed"
+    costs = "; ".join(f"{view.text} {view.cost(side):.3g} times" for view in views)
+    return f"they take longer to embed: {costs} as long"
 
 
 def _means(values: dict[str, Floats], mask: Booleans) -> dict[str, float]:

@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.nn.functional import normalize as unit_length
 
 from eml.files import whole_file
-from eml.images.loading import normalise
 from eml.inference.embed import Batching, embed_table
-from eml.inference.model import Model
 from eml.models.embedder import Embedder
 from eml.retrieval.affine import AffineProjection
 from eml.retrieval.arrays import Integers
 from eml.training.build import RunParts
+from eml.training.stages.views import USUAL, RawModel, View, embed_views, takes_side, views_to_try
 from eml.training.validation_changes import set_digest
 
 ENOUGH_IMAGES, MOST_IMAGES = 1500, 50_000
@@ -33,19 +32,22 @@ class StageFeatures:
     Attributes:
         train: (n, D) of training images.
         labels: (n,) their classes.
-        held_out: (M, D) of the images of the validation set that decides.
-        mirrored: (M, D) of their mirror images.
+        views: Way to embed → (M, D) of each view of the images of the validation set that decides.
     """
 
     train: Tensor
     labels: Integers
-    held_out: Tensor
-    mirrored: Tensor
+    views: dict[View, tuple[Tensor, ...]]
 
-    def embeddings(self, projection: AffineProjection | None, *, flip: bool) -> Tensor:
-        """Return (M, D) unit vectors of the held-out images, projected; with `flip` their mean with the mirror's."""
-        views = [_unit(view, projection) for view in (self.held_out, *([self.mirrored] if flip else []))]
-        return unit_length(views[0] + views[1]) if flip else views[0]
+    @property
+    def held_out(self) -> Tensor:
+        """(M, D) of the held-out images, embedded in the usual way."""
+        return self.views[USUAL][0]
+
+    def embeddings(self, projection: AffineProjection | None, view: View = USUAL) -> Tensor:
+        """Return (M, D) unit vectors of the held-out images: the mean of those of their views, projected."""
+        first, *others = (_unit(outputs, projection) for outputs in self.views[view])
+        return unit_length(sum(others, first)) if others else first
 
     def distractors(self, rows: Integers, projection: AffineProjection | None) -> Tensor:
         """Return unit vectors of some training images, projected."""
@@ -54,27 +56,6 @@ class StageFeatures:
 
 def _unit(outputs: Tensor, projection: AffineProjection | None) -> Tensor:
     return unit_length(outputs) if projection is None else projection.transform(outputs)
-
-
-class RawModel(Model):
-    """A model of a run that returns its network's outputs as they are, with `mirrored` those of the mirror images."""
-
-    def __init__(self, parts: RunParts, embedder: Embedder, *, mirrored: bool) -> None:
-        super().__init__(embedder, parts.preprocess, parts.device, precision=parts.model.precision)
-        self.mirrored = mirrored
-
-    @property
-    def size(self) -> int:
-        """The numbers for an image."""
-        return self.embedder.size * (2 if self.mirrored else 1)
-
-    def embed_pixels(self, pixels: Tensor) -> Tensor:
-        """Return (B, size) on the CPU of preprocessed images (B, 3, H, W) uint8."""
-        self.embedder.eval()
-        with torch.no_grad():
-            images = normalise(pixels.to(self.device), self.preprocess)
-            views = [images, *([images.flip(3)] if self.mirrored else [])]
-            return torch.cat([self.outputs(view) for view in views], 1).cpu()
 
 
 def stage_features(
@@ -94,22 +75,23 @@ def stage_features(
     Returns:
         The outputs in the first process, None in the others.
     """
-    name = parts.validation.decides
-    table, images = parts.validation.sets[name]
     key = _key(parts)
     stored = _read(file, key) if parts.processes.first else None
     if parts.processes.from_first(lambda: stored is not None):
         return stored
     train, labels = embed_training_images(parts, embedder, progress)
-    batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
-    model = RawModel(parts, embedder, mirrored=True)
-    both = embed_table(model, table, images.frame, batching=batching, progress=progress)
+    views = embed_views(parts, embedder, views_of_run(parts), progress)
     if not parts.processes.first:
         return None
-    held_out, mirrored = (part.contiguous() for part in both.split(embedder.size, 1))
-    features = StageFeatures(train, labels, held_out, mirrored)
+    features = StageFeatures(train, labels, views)
     _write(file, features, key)
     return features
+
+
+def views_of_run(parts: RunParts) -> list[View]:
+    """Return the usual way to embed and those that are tried, as far as the network takes them."""
+    tried = [view for view in views_to_try(parts.config) if takes_side(parts, parts.networks.evaluated, view.side)]
+    return [USUAL, *tried]
 
 
 def embed_training_images(
@@ -129,7 +111,7 @@ def embed_training_images(
         rows: Of the training images; by default those of a stage.
     """
     rows = images_of_stages(parts) if rows is None else rows
-    model = RawModel(parts, embedder, mirrored=False)
+    model = RawModel(parts, embedder)
     batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
     frame = parts.data.frame.iloc[rows].reset_index(drop=True)
     return embed_table(model, parts.table, frame, batching=batching, progress=progress), parts.data.labels[rows]
@@ -145,7 +127,8 @@ def read_features(parts: RunParts, file: Path) -> StageFeatures:
 def _key(parts: RunParts) -> str:
     """Return what the outputs depend on besides the network."""
     _, images = parts.validation.sets[parts.validation.decides]
-    return f"{parts.table_digest} {set_digest(images)} {parts.config.data.fold}"
+    views = ", ".join(view.text for view in views_of_run(parts))
+    return f"{parts.table_digest} {set_digest(images)} {parts.config.data.fold} {views}"
 
 
 def images_of_stages(parts: RunParts) -> Integers:
@@ -176,9 +159,10 @@ def rows_to_embed(labels: Integers, most: int) -> Integers:
 
 def _write(file: Path, features: StageFeatures, key: str) -> None:
     file.parent.mkdir(exist_ok=True)
-    values = {"train": features.train, "held_out": features.held_out, "mirrored": features.mirrored}
+    views = [(view.side, view.tta, list(outputs)) for view, outputs in features.views.items()]
+    values = {"train": features.train, "labels": torch.from_numpy(features.labels), "views": views, "key": key}
     with whole_file(file) as temporary:
-        torch.save(values | {"labels": torch.from_numpy(features.labels), "key": key}, temporary)
+        torch.save(values, temporary)
 
 
 def _read(file: Path, key: str) -> StageFeatures | None:
@@ -189,6 +173,7 @@ def _read(file: Path, key: str) -> StageFeatures | None:
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         if saved["key"] != key:
             return None
-        return StageFeatures(saved["train"], saved["labels"].numpy(), saved["held_out"], saved["mirrored"])
+        views = {View(side, tta): tuple(outputs) for side, tta, outputs in saved["views"]}
+        return StageFeatures(saved["train"], saved["labels"].numpy(), views)
     except Exception:  # torch.load raises many types on a damaged file; it is computed again
         return None

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eml.models.checkpoint import save_checkpoint
-from eml.models.config import Inference, ModelConfig
+from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder
 from eml.models.fold import with_projection
 from eml.models.necks.identity import Identity
@@ -19,6 +19,7 @@ from eml.retrieval.affine import AffineProjection
 from eml.training.build import RunParts
 from eml.training.run_folder import STAGE_CHECKPOINTS, RunFolder
 from eml.training.stages.outcomes import UNTOUCHED, Outcome
+from eml.training.stages.views import USUAL, View
 from eml.training.starting_point import starting_run
 
 START, FINISHED, REFITTED = STAGE_CHECKPOINTS
@@ -127,7 +128,7 @@ def ship(
     record = (records[0] or NOTHING_BY_EML) if plain else records[1]
     classes = sorted(record.classes) if plain and record else parts.data.classes
     target = folder.checkpoints / FINISHED
-    save_outcome(parts, target, network, projection, classes, metrics, record, flip=outcome.flip)
+    save_outcome(parts, target, network, projection, classes, metrics, record, outcome.view)
     folder.point_best(target)
     return target
 
@@ -140,8 +141,7 @@ def save_outcome(
     classes: list[str],
     metrics: dict[str, Any],
     record: TrainedOn | None,
-    *,
-    flip: bool,
+    view: View = USUAL,
 ) -> None:
     """Write a network with what is done after it as a checkpoint.
 
@@ -153,7 +153,7 @@ def save_outcome(
         classes: That it was trained on.
         metrics: Their values.
         record: What it was trained on.
-        flip: Whether the embedding is the mean with that of the mirror image.
+        view: How images are embedded.
     """
     if projection is not None:
         network = StageNetwork(*with_projection(network.embedder, network.config, projection))
@@ -166,5 +166,5 @@ def save_outcome(
         metrics,
         trained_on=record,
         unknown_label=parts.table.unknown_label,
-        inference=Inference(tta="flip") if flip else None,
+        inference=view.inference,
     )

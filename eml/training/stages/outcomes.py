@@ -16,6 +16,7 @@ from eml.retrieval.metrics import summarise
 from eml.retrieval.pca import fit_pca_projection
 from eml.retrieval.within_class import WithinClass
 from eml.training.stages.features import StageFeatures, rows_to_embed
+from eml.training.stages.views import USUAL, View
 
 UNTOUCHED, TUNED = 0.0, 1.0
 SHRINKAGES = (0.5, 0.2, 0.1)
@@ -31,12 +32,12 @@ class Outcome:
     Attributes:
         alpha: The share of the tuned weights, the rest being the untouched ones: 0 untouched, 1 tuned.
         after: The projection of its outputs; "" for none.
-        flip: Whether the embedding is the mean with that of the mirror image.
+        view: How images are embedded.
     """
 
     alpha: float = UNTOUCHED
     after: str = ""
-    flip: bool = False
+    view: View = USUAL
 
     @property
     def text(self) -> str:
@@ -46,7 +47,7 @@ class Outcome:
         )
         after = f", whitened within classes ({self.after})" if self.after.startswith("shrinkage") else ""
         after = after or (f", {self.after}" if self.after else "")
-        return f"{network}{after}{', mean with the mirror image' if self.flip else ''}"
+        return ", ".join(part for part in (network + after, self.view.text) if part)
 
 
 class OutcomeMeasure:
@@ -57,7 +58,7 @@ class OutcomeMeasure:
         metric: By which outcomes are compared.
         features: Share of the tuned weights → outputs of that network.
         distractors: Training images that are also in the gallery, at most, where none of their classes is held out: a
-            gallery in use has more classes than those that are held out. Not as mirror images, which take as long to
+            gallery in use has more classes than those that are held out. Not in other views, which take as long to
             embed: what these change is measured without them.
         offsets: Part of the division of classes → (Q,) what its own choice of the epoch changes; zero by default.
     """
@@ -93,22 +94,27 @@ class OutcomeMeasure:
         return self._values[outcome]
 
     def _measure(self, outcome: Outcome) -> dict[str, Floats]:
-        """Return metric → (Q,) values; what the mirror image changes is measured among the held-out images alone."""
+        """Return metric → (Q,) values; what another view changes is measured among the held-out images alone."""
         if not len(self.rows):
             return self._alone(outcome)
         features, projection = self.features[outcome.alpha], self.projection(outcome)
-        if not outcome.flip:
-            embeddings = features.embeddings(projection, flip=False)
+        if outcome.view == USUAL:
+            embeddings = features.embeddings(projection)
             both = torch.cat([embeddings, features.distractors(self.rows, projection)])
             return dict(summarise(rank_gallery(both, self.gallery)).per_query)
-        plain = replace(outcome, flip=False)
-        in_gallery, alone, mirrored = self.per_query(plain), self._alone(plain), self._alone(outcome)
-        return {name: np.clip(in_gallery[name] + mirrored[name] - alone[name], 0, 1) for name in in_gallery}
+        usual = replace(outcome, view=USUAL)
+        in_gallery, alone, seen = self.per_query(usual), self._alone(usual), self._alone(outcome)
+        return {name: np.clip(in_gallery[name] + seen[name] - alone[name], 0, 1) for name in in_gallery}
 
     def _alone(self, outcome: Outcome) -> dict[str, Floats]:
         """Return metric → (Q,) values in a gallery of the held-out images alone."""
-        embeddings = self.features[outcome.alpha].embeddings(self.projection(outcome), flip=outcome.flip)
+        embeddings = self.features[outcome.alpha].embeddings(self.projection(outcome), outcome.view)
         return dict(summarise(rank_gallery(embeddings, self.images)).per_query)
+
+    @property
+    def views(self) -> list[View]:
+        """The ways to embed that can be tried besides the usual one, the quickest first."""
+        return [view for view in next(iter(self.features.values())).views if view != USUAL]
 
     def projections(self, alpha: float) -> list[str]:
         """Return the projections of a tuned network's outputs that can be tried, simplest first."""
@@ -173,6 +179,11 @@ class PooledMeasure:
         """Return metric → values for the queries of all folds."""
         values = [measure.per_query(outcome) for measure in self.measures]
         return {name: np.concatenate([own[name] for own in values]) for name in values[0]}
+
+    @property
+    def views(self) -> list[View]:
+        """The ways to embed that can be tried besides the usual one."""
+        return self.measures[0].views
 
     def projections(self, alpha: float) -> list[str]:
         """Return the projections that can be tried in all folds."""

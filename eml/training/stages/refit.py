@@ -154,7 +154,7 @@ class Refit:
         metrics = {"epoch": self.staged.epoch, "outcome": self.staged.result.shipped, **self.staged.after}
         note = 'metrics are of the checkpoint "finished", which was not trained on the classes that measured it'
         save_outcome(self.parts, folder, network, projection, classes, metrics | {"note": note}, record,
-                     flip=self.staged.outcome.flip)  # fmt: skip
+                     self.staged.outcome.view)  # fmt: skip
         self._calibrate(folder)
         self.folder.point_best(folder)
 
@@ -167,7 +167,7 @@ class Refit:
         features = read_features(parts, self.folder.path / "stages" / f"{name}.pt")
         after = staged.outcome.after
         projection = fit_projection(features.train, features.labels, after) if after else None
-        embeddings = features.embeddings(projection, flip=staged.outcome.flip)
+        embeddings = features.embeddings(projection, staged.outcome.view)
         try:
             carry_calibration(checkpoint, embeddings, table, images, str(parts.device))
         except DataError as error:

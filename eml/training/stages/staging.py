@@ -17,7 +17,7 @@ from eml.training.run_folder import RunFolder
 from eml.training.run_state import RunSaver
 from eml.training.stages.choosing import Candidates, StagedOutcome, choose_outcome
 from eml.training.stages.closed_form import ClosedForm, choose_closed_form
-from eml.training.stages.features import StageFeatures, images_of_stages, stage_features
+from eml.training.stages.features import StageFeatures, images_of_stages, stage_features, views_of_run
 from eml.training.stages.networks import (
     START,
     StageNetwork,
@@ -29,6 +29,7 @@ from eml.training.stages.networks import (
     untouched,
 )
 from eml.training.stages.outcomes import TUNED, UNTOUCHED, Outcome, OutcomeMeasure
+from eml.training.stages.views import passes_of, views_to_try
 from eml.training.starting_point import earlier_record
 from eml.training.state import TrainingState
 
@@ -127,6 +128,9 @@ class Staging:
         """Keep the network before training, and tell what the closed form brings; all processes call this."""
         parts = self.parts
         network = untouched(parts, parts.networks.evaluated)
+        sides = {view.side for view in views_of_run(parts)}
+        for side in sorted({view.side for view in views_to_try(parts.config) if view.side} - sides):
+            self.note(f"test_views: {side} is not tried, since {parts.config.model.backbone} takes no images of it")
         if parts.processes.first:
             save_start(parts, self.folder, earlier_record(parts.config))
         features = self._features(network, "untouched", state)
@@ -176,7 +180,9 @@ class Staging:
         closed = self._closed_form(collected.features[UNTOUCHED])
         means = [alpha for alpha in collected.weights if alpha not in (UNTOUCHED, TUNED)]
         names = [] if closed is None else [closed.name]
-        candidates = Candidates(self.shown, self.class_names, names, closed, state.best_epoch, means)
+        candidates = Candidates(
+            self.shown, self.class_names, names, closed, state.best_epoch, means, side=self.parts.preprocess.size
+        )
         staged = choose_outcome(self.division, measure, candidates)
         self._log("choosing", started, 0, state)
         self.ship(staged, collected, measure)
@@ -235,7 +241,8 @@ class Staging:
 
     def _features(self, network: StageNetwork, name: str, state: TrainingState) -> StageFeatures | None:
         started, self.embedded = time.monotonic(), 0
-        total = len(images_of_stages(self.parts)) + len(self.images.frame)
+        passes = len(passes_of(views_of_run(self.parts)))
+        total = len(images_of_stages(self.parts)) + passes * len(self.images.frame)
 
         def advance(count: int) -> None:
             self.embedded += count

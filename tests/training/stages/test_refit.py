@@ -27,10 +27,12 @@ from eml.training.stages.features import embed_training_images
 from eml.training.stages.outcomes import TUNED, UNTOUCHED, Outcome
 from eml.training.stages.refit import is_refitted, refit_config
 from eml.training.stages.steps import StagesResult, StageStep
+from eml.training.stages.views import View
 from tests.training.runs import changed, left_by
 
 pytestmark = pytest.mark.slow
 UNSEEN, KNOWN = Question(4, 0, 16, 0), Question(4, 4, 16, 0)
+FLIP = View(tta="flip")
 ALL = [f"c{number}" for number in range(12)]
 
 
@@ -46,7 +48,7 @@ def test_a_refit_is_for_open_tasks_where_a_stage_is_better_unless_the_config_say
     better, none = staged_outcome(Outcome(TUNED)), staged_outcome(Outcome(), kept=False)
     assert is_refitted(staged, better, UNSEEN)
     assert not is_refitted(staged, none, UNSEEN)
-    assert not is_refitted(staged, staged_outcome(Outcome(flip=True)), UNSEEN), "the mirror image learns nothing"
+    assert not is_refitted(staged, staged_outcome(Outcome(view=FLIP)), UNSEEN), "the mirror image learns nothing"
     assert not is_refitted(staged, better, KNOWN)
     assert not is_refitted(changed(staged, task="closed"), better, UNSEEN)
     assert is_refitted(changed(staged, refit=True), better, KNOWN)
@@ -64,8 +66,8 @@ def test_a_refit_is_for_open_tasks_where_a_stage_is_better_unless_the_config_say
 @pytest.mark.parametrize(
     ("few", "outcome"),
     [
-        (1, Outcome(TUNED, "shrinkage 0.5", flip=True)),
-        pytest.param(300, Outcome(TUNED, "shrinkage 0.5", flip=True), marks=pytest.mark.wide),
+        (1, Outcome(TUNED, "shrinkage 0.5", FLIP)),
+        pytest.param(300, Outcome(TUNED, "shrinkage 0.5", FLIP), marks=pytest.mark.wide),
         (300, Outcome(UNTOUCHED, "shrinkage 0.5")),
     ],
 )
@@ -92,7 +94,7 @@ def test_the_refitted_model_is_trained_on_all_classes_and_carries_the_measured_f
     assert model.trained_on.classes == set(ALL)
     assert len(model.trained_on.keys) == 48
     assert load_checkpoint(staged.output).metrics["map_at_r"] == 0.2
-    assert model.tta == ("flip" if outcome.flip else "none")
+    assert model.tta == outcome.view.tta
     assert any(note.startswith("no calibration is carried over: ") for note in notes), "4 classes are too few for one"
     assert "all 12 classes" in json.loads((staged.output / "run.json").read_text())["stages"]["refit"]
     assert (staged.output / "refit").exists() == (outcome.alpha == TUNED)

@@ -24,9 +24,11 @@ from eml.training.fit import fit
 from eml.training.stages.outcomes import with_distractors
 from eml.training.stages.staging import stages_problem
 from eml.training.stages.steps import StagesResult
+from eml.training.stages.views import USUAL, View, passes_of, views_to_try
 from tests.training.runs import changed, left_by, lines
 
 pytestmark = pytest.mark.slow
+FLIP, CROPS = View(tta="flip"), View(tta="crops")
 
 
 def given(run: Path) -> dict[str, bytes]:
@@ -70,6 +72,19 @@ def test_the_run_gives_what_its_table_of_stages_says(staged: RunConfig, open_tab
     assert before.trained_on.status == "pretrained"
 
 
+def test_each_way_to_embed_is_tried_at_each_size_the_quickest_first(staged: RunConfig) -> None:
+    side = staged.image.size
+    assert side is not None
+    assert views_to_try(staged) == [FLIP]
+    tried = views_to_try(changed(staged, test_views=["crops", 2 * side, "flip", side]))
+    larger = View(2 * side), View(2 * side, "flip"), View(2 * side, "crops")
+    assert tried == [FLIP, larger[0], CROPS, *larger[1:]]
+    assert passes_of([USUAL, *tried]) == [FLIP, CROPS, *larger[1:]], "an image comes with its mirror image"
+    assert [view.cost(side) for view in tried] == [2, 4, 5, 8, 20]
+    assert larger[1].text == f"mean with the mirror image, at {2 * side} px"
+    assert views_to_try(changed(staged, test_views=[])) == []
+
+
 def test_what_the_mirror_image_changes_is_measured_without_the_training_images(
     staged: RunConfig, open_table: Table
 ) -> None:
@@ -82,12 +97,12 @@ def test_what_the_mirror_image_changes_is_measured_without_the_training_images(
     held_out = torch.randn(len(images.frame), 4, generator=random)
     mirrored = held_out + torch.randn(len(images.frame), 4, generator=random)
     train = torch.randn(40, 4, generator=random)
-    features = {0.0: StageFeatures(train, np.arange(40) // 4, held_out, mirrored)}
+    features = {0.0: StageFeatures(train, np.arange(40) // 4, {USUAL: (held_out,), FLIP: (held_out, mirrored)})}
     in_gallery = OutcomeMeasure(images, "map_at_r", features, distractors=40)
     alone = OutcomeMeasure(images, "map_at_r", features)
     assert len(in_gallery.rows) == 40
-    plain, flipped = (in_gallery(Outcome(flip=flip), None) for flip in (False, True))
-    change = alone(Outcome(flip=True), None) - alone(Outcome(), None)
+    plain, flipped = (in_gallery(Outcome(view=view), None) for view in (USUAL, FLIP))
+    change = alone(Outcome(view=FLIP), None) - alone(Outcome(), None)
     assert plain.mean() < alone(Outcome(), None).mean()
     assert np.allclose(flipped, (plain + change).clip(0, 1))
     assert not np.allclose(plain, flipped)
@@ -100,6 +115,7 @@ def test_every_outcome_that_is_shipped_embeds_as_it_was_measured(staged: RunConf
     from eml.training.stages.networks import network_of, ship, untouched
     from eml.training.stages.outcomes import TUNED, UNTOUCHED, Outcome, OutcomeMeasure
 
+    staged = changed(staged, test_views=["flip", "crops", 40])
     parts = build_parts(staged, open_table)
     folder = RunFolder(staged.output)
     folder.create(staged, {}, overwrite=False)
@@ -116,11 +132,12 @@ def test_every_outcome_that_is_shipped_embeds_as_it_was_measured(staged: RunConf
     assert closed is not None
     ((_, images),) = parts.validation.sets.values()
     measure = OutcomeMeasure(images, "map_at_r", known)
-    for outcome in (Outcome(), Outcome(after=closed.name), Outcome(after=closed.name, flip=True), Outcome(TUNED),
-                    Outcome(TUNED, "shrinkage 0.5"), Outcome(TUNED, "shrinkage 0.1", flip=True)):  # fmt: skip
+    for outcome in (Outcome(), Outcome(after=closed.name), Outcome(after=closed.name, view=FLIP), Outcome(TUNED),
+                    Outcome(TUNED, "shrinkage 0.5"), Outcome(TUNED, "shrinkage 0.1", FLIP), Outcome(view=CROPS),
+                    Outcome(TUNED, view=View(40)), Outcome(TUNED, view=View(40, "crops"))):  # fmt: skip
         ship(parts, folder, outcome, weights, measure.projection(outcome), {"epoch": 1}, (None, None))
         model = load(folder.path, device="cpu")
-        mine = known[outcome.alpha].embeddings(measure.projection(outcome), flip=outcome.flip)
+        mine = known[outcome.alpha].embeddings(measure.projection(outcome), outcome.view)
         theirs = evaluate_model(model, open_table, images).embeddings
         assert torch.allclose(mine, theirs, atol=1e-4), outcome.text
 
@@ -210,7 +227,7 @@ def test_a_closed_form_is_judged_with_training_classes_only_where_no_protocol_ho
     assert staging is not None
     train = torch.randn(32, 8)
     held_out = torch.randn(len(staging.images.frame), 8)
-    features = StageFeatures(train, np.arange(32) // 4, held_out, held_out)
+    features = StageFeatures(train, np.arange(32) // 4, {USUAL: (held_out,)})
     free = staging._closed_form(features)
     staging.closed = None
     staging.images = replace(staging.images, groups=np.zeros(len(held_out), np.int64))
