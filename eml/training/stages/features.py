@@ -19,8 +19,9 @@ from eml.training.build import RunParts
 from eml.training.stages.views import USUAL, RawModel, View, embed_views, takes_side, views_to_try
 from eml.training.validation_changes import set_digest
 
-ENOUGH_IMAGES, MOST_IMAGES = 1500, 50_000
-"""Training images that are embedded for a stage, at most: so many in a short and in a long run."""
+ENOUGH_IMAGES, MOST_IMAGES = 4000, 50_000
+"""Training images that are embedded for a stage, at most: so many in a short and in a long run. Fewer than
+three for each number of the features made whitening worse."""
 SHARE = 0.05
 """Between them, this share of the images that are trained on, of which each costs three times as much."""
 
