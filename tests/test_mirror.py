@@ -164,6 +164,7 @@ TESTED_THROUGH = {
     "retrieval/statistics/summary_intervals": "retrieval/statistics/test_jackknife",
     "threads": "dataset/duplicates/test_duplicates",
     "retrieval/verification/pooled": "training/test_fold_calibration",
+    "training/stages/views": "training/stages/test_staging",
     "training/stages/choosing": "training/stages/test_staging",
     "training/stages/class_means": "training/stages/test_refit",
     "training/stages/closed_form": "training/stages/test_staging",

@@ -20,6 +20,8 @@ HALVES = 24
 """With as many classes or more, half choose and half judge."""
 FOLDS = 8
 """Most folds of classes when they are fewer."""
+ONE_ERROR = 0.6827
+"""Confidence of an interval that reaches a standard error to both sides."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,22 @@ def best_of(candidates: Mapping[str, Floats], mask: Booleans, order: Sequence[st
     means = [float(np.nanmean(candidates[name][mask])) if np.isfinite(candidates[name][mask]).any() else -np.inf
              for name in names]  # fmt: skip
     return names[int(np.argmax(np.round(means, 9)))]
+
+
+def preferred(candidates: Mapping[str, Floats], mask: Booleans, labels: Integers) -> str:
+    """Return the first candidate that is not worse than the best one by more than a standard error (Breiman 1984).
+
+    Args:
+        candidates: Name → (Q,) values in [0, 1], NaN for a query that does not count; those to be preferred first.
+        mask: (Q,) the queries that choose.
+        labels: (Q,) their classes, over which the standard error is taken.
+    """
+    best = best_of(candidates, mask)
+    for name, values in candidates.items():
+        change = paired({"": values[mask]}, {"": candidates[best][mask]}, labels[mask], confidence=ONE_ERROR).get("")
+        if name == best or (change is not None and change.interval.low <= 0):
+            return name
+    return best
 
 
 def widened_confidence(comparisons: int, *, one_sided: bool = False) -> float:

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from eml.retrieval.arrays import Floats
 from eml.retrieval.statistics import CONFIDENCE, Difference
-from eml.retrieval.statistics.choice import ClassDivision, best_of, judge
+from eml.retrieval.statistics.choice import ClassDivision, best_of, judge, preferred
 
 S = TypeVar("S")
 
@@ -203,6 +204,7 @@ class StageJudge(Generic[S]):
         note: str = "",
         judged: Difference | None = None,
         optional: bool = True,
+        prefers_first: bool = False,
     ) -> StageStep:
         """Choose among variants of what is shipped so far, judge the choice, and take it if it is better.
 
@@ -212,13 +214,15 @@ class StageJudge(Generic[S]):
             note: To be said with it.
             judged: A judgement on more classes, which counts in place of that by the judging ones.
             optional: Whether to leave all as it is is a candidate too.
+            prefers_first: Whether an earlier candidate is chosen unless another is better by a standard error.
         """
+        pick = partial(self._pick, prefers_first=prefers_first)
         changes = ({AS_BEFORE: _same} if optional else {}) | dict(variants)
         picked = [
-            self._pick(changes, self._chosen[number], number, choosing)
+            pick(changes, self._chosen[number], number, choosing)
             for number, (choosing, _) in enumerate(self.division.parts)
         ]
-        chosen, tried = self._pick(changes, self.shipped, None, self.division.choosing)
+        chosen, tried = pick(changes, self.shipped, None, self.division.choosing)
         outcomes = [changes[own](self._chosen[number]) for number, (own, _) in enumerate(picked)]
         values = self._pooled(outcomes)
         own = judge(self.judged, values, self.division.labels, self.comparisons, one_sided=True)
@@ -234,10 +238,17 @@ class StageJudge(Generic[S]):
         return step
 
     def _pick(
-        self, changes: Mapping[str, Callable[[S], S]], base: S, part: int | None, choosing: Any
+        self,
+        changes: Mapping[str, Callable[[S], S]],
+        base: S,
+        part: int | None,
+        choosing: Any,
+        *,
+        prefers_first: bool,
     ) -> tuple[str, dict[str, float]]:
         values = {name: self.measure(change(base), part) for name, change in changes.items()}
-        return best_of(values, choosing), {name: _mean(own[choosing]) for name, own in values.items()}
+        best = preferred(values, choosing, self.division.labels) if prefers_first else best_of(values, choosing)
+        return best, {name: _mean(own[choosing]) for name, own in values.items()}
 
     def _pooled(self, outcomes: list[S]) -> Floats:
         values = np.full(len(self.division.labels), np.nan)

@@ -36,6 +36,17 @@ def test_a_stage_is_kept_only_where_it_is_better_than_what_was_kept_before_it(cl
     assert judge.value == pytest.approx(better.value)
 
 
+def test_an_earlier_candidate_is_preferred_unless_another_is_better_by_a_standard_error() -> None:
+    values = {"plain": drawn(30, 0.2, 0), "first": drawn(30, 0.4, 1), "alike": drawn(30, 0.4, 1),
+              "better": drawn(30, 0.5, 2)}  # fmt: skip
+    division = judge_of(values, 30).division
+    values["alike"][division.labels == division.labels[division.choosing][0]] += 0.3  # of one class alone
+    changes = {name: (lambda own: lambda before: own)(name) for name in ("first", "alike")}
+    assert judge_of(values, 30).stage("tried", changes, optional=False, prefers_first=True).chosen == "first"
+    more = changes | {"better": lambda before: "better"}
+    assert judge_of(values, 30).stage("tried", more, optional=False, prefers_first=True).chosen == "better"
+
+
 def test_with_folds_each_is_judged_by_what_the_others_choose() -> None:
     labels = np.repeat(np.arange(6), 5)
     division = divide_classes(labels, seed=1)
