@@ -22,7 +22,6 @@ from eml.training.config import RunConfig
 from eml.training.fit import Run
 from eml.training.nan_check import StepSnapshot
 from eml.training.optimizer import build_optimizer
-from eml.training.run_folder import Line
 from eml.training.start_decay import StartDecay
 from tests.head.heads import LABELS, LABELS_B, SETTINGS, embeddings, head_of
 from tests.pretend_cuda import CUDA, PretendCuda, on_host
@@ -36,45 +35,75 @@ MODES = {
     "tiled": {"type": "tiled", "tile": 4, "memory": 4 * 6 * 8 / 2**20},  # the first tile is kept
     "sampled": {"type": "sampled", "fraction": 0.9},
 }
+FIRST_STEP = "item at head/buffers.py"
+"""The seeds of a margin's draws and of mode `sampled` are read from the device once."""
 VARIANTS = [pytest.param(name, marks=pytest.mark.wide) if "-" in name else name for name in SETTINGS]
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_margin_gives_the_same_on_the_device(name: str, mode: str) -> None:
+def test_every_margin_gives_the_same_on_the_device_and_waits_for_nothing(name: str, mode: str) -> None:
     margin, config, loss = SETTINGS[name]
-    expected = _head_step(head_of(margin, config, MODES[mode], torch.float32), loss, LABELS)
-    with PretendCuda():
-        head = head_of(margin, config, MODES[mode], torch.float32).to(CUDA)
-        found = on_host(_head_step(head, loss, LABELS.to(CUDA)))
+    batch = embeddings(torch.float32, 1).detach()
+    expected = _head_step(head_of(margin, config, MODES[mode], torch.float32), loss, batch, LABELS)
+    with PretendCuda() as device:
+        head, batch = head_of(margin, config, MODES[mode], torch.float32).to(CUDA), batch.to(CUDA)
+        with device.counted() as waits:
+            found = on_host(_head_step(head, loss, batch, LABELS))
     assert {key for key, value in expected.items() if not torch.equal(found[key], value)} == set()
+    assert [wait for wait in waits if not wait.startswith(FIRST_STEP)] == []
+    assert device.pageable == []
 
 
-def _head_step(head: ClassHead, loss: Loss, labels: Tensor) -> dict[str, Tensor]:
+def test_seeds_on_the_device_are_read_again_only_after_a_state_is_loaded() -> None:
+    margin, config, loss = SETTINGS["elastic_arcface"]
+    with PretendCuda() as device:
+        head = head_of(margin, config, MODES["sampled"], torch.float32).to(CUDA)
+        batch = embeddings(torch.float32, 1).detach().to(CUDA)
+        _head_step(head, loss, batch, LABELS)
+        state = {key: value.clone() for key, value in head.state_dict().items()}
+        with device.counted() as waits:
+            expected = on_host(_head_step(head, loss, batch, LABELS))
+        assert waits == []
+        head.zero_grad()
+        head.load_state_dict(state)
+        found = on_host(_head_step(head, loss, batch, LABELS))
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_labels_on_the_device_give_the_same_as_those_on_the_cpu() -> None:
+    margin, config, loss = SETTINGS["proxy_anchor"]
+    batch = embeddings(torch.float32, 1).detach()
+    expected = _head_step(head_of(margin, config, MODES["sampled"], torch.float32), loss, batch, LABELS)
+    with PretendCuda():
+        head = head_of(margin, config, MODES["sampled"], torch.float32).to(CUDA)
+        found = on_host(_head_step(head, loss, batch.to(CUDA), LABELS.to(CUDA)))
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def _head_step(head: ClassHead, loss: Loss, batch: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Take a step of the head, and return its loss, gradients and state."""
-    batch = embeddings(torch.float32, 1).detach().to(labels.device).requires_grad_()
+    batch = batch.clone().requires_grad_()
     value = loss(head(batch, labels)).mean()
     value.backward()
     assert batch.grad is not None
     found = {"loss": value.detach(), "embeddings": batch.grad}
     found |= {f"gradient of {key}": each.grad for key, each in head.named_parameters() if each.grad is not None}
     head.step(0.1)
-    return found | dict(head.state_dict())
+    return found | {key: each.clone() for key, each in head.state_dict().items()}
 
 
-def test_mixed_labels_give_the_same_on_the_device() -> None:
+def test_mixed_labels_give_the_same_on_the_device_and_wait_for_nothing() -> None:
     margin, config, loss = SETTINGS["curricularface"]
-    share = torch.linspace(0, 1, len(LABELS))
-
-    def value(head: ClassHead, device: torch.device) -> Tensor:
-        batch = embeddings(torch.float32, 1).to(device)
-        return loss.mixed(
-            *head.mixed(batch, LABELS.to(device), LABELS_B.to(device), share.to(device)), share.to(device)
-        )
-
-    expected = value(head_of(margin, config, MODES["tiled"], torch.float32), torch.device("cpu"))
-    with PretendCuda():
-        found = value(head_of(margin, config, MODES["tiled"], torch.float32).to(CUDA), CUDA)
+    batch, share = embeddings(torch.float32, 1).detach(), torch.linspace(0, 1, len(LABELS))
+    head = head_of(margin, config, MODES["tiled"], torch.float32)
+    expected = loss.mixed(*head.mixed(batch, LABELS, LABELS_B, share), share)
+    with PretendCuda() as device:
+        head, batch = head_of(margin, config, MODES["tiled"], torch.float32).to(CUDA), batch.to(CUDA)
+        with device.counted() as waits:
+            terms = head.mixed(batch, LABELS, LABELS_B, share)
+        found = loss.mixed(*terms, share.to(CUDA))
+    assert waits == []
     assert torch.equal(on_host(found), expected)
 
 
@@ -88,19 +117,21 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_step_gives_the_same_on_the_device(name: str, config: RunConfig, table: Table) -> None:
+def test_a_step_gives_the_same_on_the_device_and_waits_for_it_once(name: str, config: RunConfig, table: Table) -> None:
     config = changed(config, **RUNS[name])
-    expected = _steps(Run(build_parts(config, table)))
-    parts = build_parts(config, table)
-    with PretendCuda():
-        found = _steps(Run(_on_device(parts)))
-    assert found == expected
-
-
-def _steps(run: Run) -> list[Line]:
-    """Take two steps and return their lines of the log."""
+    run = Run(build_parts(config, table))
     batches = run.batches.of_epoch(1, 0)
-    return [run.step(*next(batches)) for _ in range(2)]
+    expected = [run.step(*next(batches)) for _ in range(2)]
+    parts = build_parts(config, table)
+    with PretendCuda() as device:
+        run = Run(_on_device(parts))
+        batches = run.batches.of_epoch(1, 0)
+        found = [run.step(*next(batches))]  # which also reads the seeds
+        with device.counted() as waits:
+            found.append(run.step(*next(batches)))
+    assert found == expected
+    assert [wait.split(":")[0] for wait in waits] == ["tolist at training/fit.py"]
+    assert device.pageable == []
 
 
 def _on_device(parts: RunParts) -> RunParts:
@@ -122,7 +153,6 @@ def _on_device(parts: RunParts) -> RunParts:
         gradient_cache=build_gradient_cache(parts.config, networks.embedder, CUDA, parts.processes),
         snapshot=StepSnapshot(networks.embedder, networks.head, CUDA),
         model=Model(networks.evaluated, networks.preprocess, CUDA),
-        labels=parts.labels.to(CUDA),
     )
 
 

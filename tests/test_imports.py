@@ -13,7 +13,7 @@ PACKAGE = Path(eml.__file__).parent
 # From the bottom. A room imports from the rows below its own, and from itself.
 ROWS = [
     {"errors", "printable", "units"},
-    {"allocator", "files", "progress", "stopping", "threads"},
+    {"allocator", "devices", "files", "progress", "stopping", "threads"},
     {"json_files"},
     {"config"},
     {"images"},

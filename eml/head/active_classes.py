@@ -14,7 +14,7 @@ class ActiveClasses:
     of its class among these, −1 for a class elsewhere. compared: number of classes compared in all processes. count:
     number of classes that those stand for. ids: (n,) sorted places of a sample in the shard; None for all classes.
     log_weights: (n,) added to the logits under the exponential, where everything else is weighted by their exponential;
-    None for 0.
+    None for 0. host_labels, host_ids: labels and ids on the CPU, where they are known without asking the device.
     """
 
     weights: Tensor
@@ -24,6 +24,8 @@ class ActiveClasses:
     count: int
     ids: Tensor | None = None
     log_weights: Tensor | None = None
+    host_labels: list[Tensor] | None = None
+    host_ids: Tensor | None = None
 
     def target_weights(self) -> list[Tensor]:
         """Return for each label the (B, …) class weights of its class, zeros for a class elsewhere."""

@@ -14,6 +14,8 @@ class NamedBuffers:
     def __init__(self, module: nn.Module, prefix: str, initial: dict[str, Tensor], dtype: torch.dtype) -> None:
         self._buffers = module._buffers
         self._keys = {name: f"{prefix}_{name}" for name in initial}
+        self._numbers: dict[str, tuple[Tensor, int, int]] = {}
+        """Of buffers with one whole number: the tensor, its version, and the number."""
         for name, value in initial.items():
             module.register_buffer(self._keys[name], value.to(dtype if value.is_floating_point() else value.dtype))
 
@@ -25,6 +27,20 @@ class NamedBuffers:
         buffer = self._buffers[self._keys[name]]
         assert buffer is not None
         return buffer
+
+    def number(self, name: str) -> int:
+        """Return the whole number in a buffer; the device is asked for it only where others have written the buffer."""
+        buffer, known = self[name], self._numbers.get(name)
+        if known is None or known[0] is not buffer or known[1] != buffer._version:
+            known = self._numbers[name] = (buffer, buffer._version, int(buffer))
+        return known[2]
+
+    def count(self, name: str) -> int:
+        """Add 1 to the whole number in a buffer, and return it as it was."""
+        before = self.number(name)
+        self.replace({name: self[name] + 1})
+        self._numbers[name] = (self[name], self[name]._version, before + 1)
+        return before
 
     def replace(self, values: dict[str, Tensor]) -> None:
         """Put new tensors in place of the named buffers.

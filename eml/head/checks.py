@@ -5,7 +5,10 @@ from torch import Tensor
 
 
 def check_batch(embeddings: Tensor, labels: Tensor, num_classes: int, size: int) -> None:
-    """Raise ValueError unless embeddings are (B, size) real numbers, and labels (B,) int64 in [0, num_classes)."""
+    """Raise ValueError unless embeddings are (B, size) real numbers, and labels (B,) int64 in [0, num_classes).
+
+    Those on the CPU are checked at once; those on a CUDA device there, later, where a wrong one ends the process.
+    """
     for name, value in (("embeddings", embeddings), ("labels", labels)):
         if not isinstance(value, Tensor):
             raise ValueError(f"{name} must be a tensor, got {type(value).__name__}")
@@ -15,8 +18,13 @@ def check_batch(embeddings: Tensor, labels: Tensor, num_classes: int, size: int)
         raise ValueError(f"embeddings must be (B, {size}), got {tuple(embeddings.shape)}")
     if labels.shape != embeddings.shape[:1] or labels.dtype != torch.int64:
         raise ValueError(f"labels must be ({len(embeddings)},) int64, got {tuple(labels.shape)} {labels.dtype}")
-    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
-        raise ValueError(f"labels must be in [0, {num_classes}), got {int(labels.min())} to {int(labels.max())}")
+    if labels.device not in (embeddings.device, torch.device("cpu")):
+        raise ValueError(f"labels must be on the CPU or on {embeddings.device}, got {labels.device}")
+    expected = f"labels must be in [0, {num_classes})"
+    if labels.device.type == "cuda":  # the device checks them when it gets there, and nothing waits for it
+        torch._assert_async(((labels >= 0) & (labels < num_classes)).all(), expected)
+    elif len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
+        raise ValueError(f"{expected}, got {int(labels.min())} to {int(labels.max())}")
 
 
 def check_not_empty(embeddings: Tensor) -> None:
@@ -42,11 +50,13 @@ def check_class_weights(class_weights: Tensor, num_classes: int, centers: int, s
 
 def check_share(share: float | Tensor, count: int) -> None:
     """Raise ValueError unless the share of mixed samples is in [0, 1], one number or (count,)."""
-    values = torch.as_tensor(share)
+    values, expected = torch.as_tensor(share), "share must be in [0, 1]"
     if values.ndim and values.shape != (count,):
         raise ValueError(f"share must be one number or ({count},), got {tuple(values.shape)}")
-    if values.numel() and not bool(((values >= 0) & (values <= 1)).all()):
-        raise ValueError(f"share must be in [0, 1], got {float(values.min()):g} to {float(values.max()):g}")
+    if values.device.type == "cuda":
+        torch._assert_async(((values >= 0) & (values <= 1)).all(), expected)
+    elif values.numel() and not bool(((values >= 0) & (values <= 1)).all()):
+        raise ValueError(f"{expected}, got {float(values.min()):g} to {float(values.max()):g}")
 
 
 def check_draws(draws: Tensor | None, count: int) -> None:

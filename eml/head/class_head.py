@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from eml.devices import to_device
 from eml.errors import ConfigError
 from eml.head.active_classes import ActiveClasses
 from eml.head.checks import check_batch, check_draws, check_not_empty, check_share
@@ -136,7 +137,7 @@ class ClassHead(ClassWeights):
 
         Args:
             embeddings: (B, D) floating point, of any length.
-            labels: (B,) int64 in [0, C).
+            labels: (B,) int64 in [0, C), best on the CPU: they are checked there, and no device is waited for.
             draws: (B,) standard normal numbers to use instead of random ones.
             classes: (n,) sorted ids of classes to compare with instead of a random sample, the labels among them; only
                 in mode `sampled`, in training.
@@ -192,6 +193,7 @@ class ClassHead(ClassWeights):
         """
         check_batch(embeddings, labels, self.num_classes, self.embedding_size)
         check_not_empty(embeddings)
+        labels = to_device(labels, embeddings.device)
         if self.shard.group is not None:
             raise ValueError("logits need all classes, and this process holds a part of them")
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -209,7 +211,7 @@ class ClassHead(ClassWeights):
 
     def sampled_rows(self) -> list[Tensor]:
         """Return the leaf tensors (n, …) of the class weights sampled since the last step, with their gradients."""
-        return [] if self.sampled is None else [rows for _, rows in self.sampled.pending]
+        return [] if self.sampled is None else [sample.weights for sample in self.sampled.pending]
 
     def step(self, learning_rate: float, weight_decay: float = 0.0) -> None:
         """Update the class weights from the gradients of the rows sampled since the last step.
@@ -228,7 +230,7 @@ class ClassHead(ClassWeights):
         """Return `scale` as a tensor () with the dtype and device of another."""
         with torch.no_grad():
             scale = self.state().get("scale", self._base_scale())
-            return scale.to(like) if isinstance(scale, Tensor) else like.new_tensor(scale)
+            return scale.to(like) if isinstance(scale, Tensor) else like.new_full((), scale)
 
     def _base_scale(self) -> float | Tensor:
         """Return the head's scale, before the margin's own rule for it."""
@@ -248,22 +250,25 @@ class ClassHead(ClassWeights):
         for row_labels in labels:
             check_batch(embeddings, row_labels, self.num_classes, self.embedding_size)
         check_share(share, len(embeddings))
+        are_known = self.shard.group is None and all(row_labels.device.type == "cpu" for row_labels in labels)
+        host_labels = labels if are_known else None
+        labels = [to_device(row_labels, embeddings.device) for row_labels in labels]
         counts = counts or self.shard.counts(embeddings)
         if counts[self.shard.rank] != len(embeddings):
             raise ValueError(f"process {self.shard.rank} has {len(embeddings)} embeddings, counts says {counts}")
         embeddings, *labels = (self.shard.gathered(local, counts) for local in (embeddings, *labels))
         if isinstance(share, Tensor) and share.ndim:
-            share = self.shard.gathered(share, counts)
+            share = self.shard.gathered(to_device(share, embeddings.device), counts)
         check_not_empty(embeddings)
         for row_draws in draws:
             check_draws(row_draws, len(embeddings))
         if self.sampled is not None and self.training:
             dtype = torch.promote_types(embeddings.dtype, torch.float32)
-            active = self.sampled.draw(self.class_weights, labels, classes, dtype)
+            active = self.sampled.draw(self.class_weights, labels, classes, dtype, host_labels)
         elif classes is not None:
             raise ValueError("classes can only be given in mode sampled, in training")
         else:
-            active = self.all_classes(labels)
+            active = self.all_classes(labels, host_labels)
         if self.training:
             count, device = len(embeddings), self.class_weights.device
             draws = [self.margin_state.draw(count, device) if rows is None else rows for rows in draws]
@@ -312,6 +317,7 @@ class ClassHead(ClassWeights):
         """
         active, draws, factor = batch.active, batch.draws, batch.factor
         labels, state = active.labels, self.margin_state
+        known_labels = labels if active.host_labels is None else active.host_labels
         with torch.no_grad():
             cosines = self.target_cosines(embeddings, labels, active.target_weights())
             known = [detach_context(context) for context in state.contexts(cosines, norms, labels, draws, factor)]
@@ -344,7 +350,7 @@ class ClassHead(ClassWeights):
                     cosine_y=cosine_y,
                     correct=cosine_y > nearest + self._rounding(cosine_y, nearest),
                     nearest=nearest,
-                    objective=objective(self.margin, negatives, logit, labels[index], active.count),
+                    objective=objective(self.margin, negatives, logit, known_labels[index], active.count),
                     factor=self.margin.loss_factor(self._base_scale()),
                     weight=None if weights is None else weights.to(logit.dtype)[labels[index]],
                     penalty=penalty(self.margin, negatives, context),

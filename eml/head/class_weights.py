@@ -117,10 +117,13 @@ class ClassWeights(nn.Module):
         norms = torch.linalg.vector_norm(small, dim=1) * factor
         return self.shard.into(to_unit(small) if self.margin.normalised else x), norms
 
-    def all_classes(self, labels: list[Tensor]) -> ActiveClasses:
-        """Return all classes of the shard as active ones. labels: (B,) for each label of a sample."""
+    def all_classes(self, labels: list[Tensor], host_labels: list[Tensor] | None = None) -> ActiveClasses:
+        """Return all classes of the shard as active ones.
+
+        labels: (B,) for each label of a sample. host_labels: the same on the CPU, if they are known there.
+        """
         places, count = [self.shard.places(row_labels) for row_labels in labels], self.shard.num_classes
-        return ActiveClasses(self.class_weights, labels, places, count, count)
+        return ActiveClasses(self.class_weights, labels, places, count, count, host_labels=host_labels)
 
     def rows(self, class_weights: Tensor, ids: Tensor | slice) -> Tensor:
         """Return the rows (…, D) that cosines are taken with: of unit length if normalised, with the memory mixed in.

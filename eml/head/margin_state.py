@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from eml.devices import to_device
 from eml.head.buffers import NamedBuffers, at_least_float32
 from eml.head.config import HeadConfig
 from eml.margins import Context, Margin, Statistics
@@ -65,10 +66,8 @@ class MarginState:
         """
         if self.random is None:
             return None
-        seed, draws = self.random["seed"], self.random["count"]
-        self.random.replace({"count": draws + 1})
-        generator = torch.Generator().manual_seed(int(seed) + int(draws))
-        return torch.randn(count, generator=generator).to(device)
+        generator = torch.Generator().manual_seed(self.random.number("seed") + self.random.count("count"))
+        return to_device(torch.randn(count, generator=generator), device)
 
     def contexts(
         self,
@@ -99,7 +98,7 @@ class MarginState:
     def scale(self, scale: float | Tensor, context: Context) -> Tensor:
         """Return the scale in force, () or (B,), from the head's."""
         scale = self.margin.scale(scale, context)
-        return scale if isinstance(scale, Tensor) else context.cosine_y.new_tensor(scale)
+        return scale if isinstance(scale, Tensor) else context.cosine_y.new_full((), scale)
 
     def factor(self, progress: float) -> float:
         """Return the factor that the schedule puts on the margin. progress: of the training, in [0, 1]."""

@@ -37,8 +37,7 @@ class ClassMemory:
 
     def remember(self, unit_embeddings: Tensor, places: Tensor) -> None:
         """Write the batch into the memory. (B, D); places: (B,) among the shard's classes, −1 for classes elsewhere."""
-        here = places >= 0
-        self.prototypes.after(unit_embeddings[here], places[here], self.buffers.read())
+        self.prototypes.after(unit_embeddings, places, self.buffers.read())
 
     def row_builder(self, active: ActiveClasses) -> RowBuilder:
         """Return a function that builds the active classes' rows with the memory as it is now.
@@ -48,18 +47,21 @@ class ClassMemory:
         """
         state = self.buffers.read()
         places = torch.cat(active.places)
-        places = places[places >= 0]
-        classes = places if active.ids is None else active.ids[places]
-        before = {name: state[name][classes] for name in ("queue", "last")}
+        before = {}
+        if len(active.weights):
+            known = places.clamp_min(0)
+            classes = known if active.ids is None else active.ids[known]
+            before = {name: state[name][classes] for name in ("queue", "last")}
 
         def rows(class_weights: Tensor, part: slice) -> Tensor:
             start, stop, _ = part.indices(len(active.weights))
-            inside = (places >= start) & (places < stop)
+            inside, count = (places >= start) & (places < stop), stop - start
+            ids = slice(start, stop) if active.ids is None else active.ids[start:stop]
             now = {"steps": state["steps"]}
             for name, old in before.items():
-                ids = slice(start, stop) if active.ids is None else active.ids[start:stop]
-                now[name] = state[name][ids].clone()
-                now[name][places[inside] - start] = old[inside]
+                rows = state[name][ids]
+                room = torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])  # the last takes what is not inside
+                now[name] = room.index_copy_(0, (places - start).where(inside, count), old)[:count]
             return self.prototypes.rows(to_unit(class_weights), slice(None), now)
 
         return rows

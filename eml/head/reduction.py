@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from eml.devices import to_device
 from eml.head.negatives import (
     LogitInputs,
     LogitSpec,
@@ -76,7 +77,8 @@ def objective(
 ) -> Tensor | None:
     """Return the (B,) losses of a margin whose loss is no softmax over classes, None for the others.
 
-    target_logit, labels: (B,). count: number of classes that the negatives stand for.
+    target_logit, labels: (B,), the labels on the CPU or the device. count: number of classes that the negatives stand
+    for.
     """
     match margin.reduction:
         case "softmax":
@@ -106,7 +108,8 @@ def loss_weights(counts: Sequence[int], power: float) -> list[float]:
 
 def _attraction(target_logit: Tensor, labels: Tensor) -> Tensor:
     """Return the mean () over the batch's classes of ln(1+Σ exp(−z)) over the samples of each. (B,), (B,)."""
-    classes, places = labels.unique(return_inverse=True)
+    classes, places = labels.unique(return_inverse=True)  # of labels on the device, this waits for it
+    places = to_device(places, target_logit.device)
     own = target_logit.new_full((len(labels), len(classes)), -math.inf)
     own = own.scatter(1, places.unsqueeze(1), -target_logit.unsqueeze(1))
     return repelled_columns(own).mean()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eml.devices import to_device
 from eml.head.active_classes import ActiveClasses
 from eml.head.modes import Sampled
 from eml.head.shards import Shard, part_of
@@ -14,9 +15,17 @@ BLOCK = 65_536  # classes drawn from at once; changing it changes what a seed dr
 
 
 def draw_active_classes(
-    mode: Sampled, shard: Shard, class_weights: Tensor, labels: list[Tensor], seed: int, classes: Tensor | None
+    mode: Sampled,
+    shard: Shard,
+    class_weights: Tensor,
+    labels: list[Tensor],
+    seed: int,
+    classes: Tensor | None,
+    host_labels: list[Tensor] | None = None,
 ) -> ActiveClasses:
     """Return a step's sample of classes, drawn from all classes or from each process's own.
+
+    All is drawn and looked up on the CPU, so that nothing waits for the device.
 
     Args:
         mode: Share of the classes, where they are drawn from, and whether sums are corrected.
@@ -25,12 +34,14 @@ def draw_active_classes(
         labels: (B,) for each label of a sample, of the whole batch; their classes are in the sample.
         seed: Of the random sample, the same in all processes.
         classes: (n,) sorted ids to use instead of a random sample, the same in all processes.
+        host_labels: The labels on the CPU, where they are known there; else they are copied.
     """
-    positives = torch.cat(labels).unique()
+    host_labels = [row_labels.cpu() for row_labels in labels] if host_labels is None else host_labels
+    positives = torch.cat(host_labels).unique()
     world, rank = (shard.world, shard.rank) if mode.sample == "shard" else (1, 0)
     starts = [part_of(shard.num_classes, process, world)[0] for process in range(world)]
     bounds = torch.tensor([*starts, shard.num_classes])
-    parts, known = bounds.diff().tolist(), torch.searchsorted(positives.cpu(), bounds)
+    parts, known = bounds.diff().tolist(), torch.searchsorted(positives, bounds)
     positive_counts, own = known.diff().tolist(), positives[known[rank] : known[rank + 1]]
     if classes is None:
         sizes = [sample_size(*counts, mode.fraction) for counts in zip(parts, positive_counts, strict=True)]
@@ -38,17 +49,20 @@ def draw_active_classes(
         start, stop = shard.start - first, shard.stop - first
         ids = first + sample_classes(parts[rank], own - first, mode.fraction, seed, start, stop, key=first)
     else:
-        sizes = torch.searchsorted(classes.cpu(), bounds).diff().tolist()
+        classes = classes.cpu()
+        sizes = torch.searchsorted(classes, bounds).diff().tolist()
         ids = classes[(classes >= shard.start) & (classes < shard.stop)]
     count, weights = sum(sizes), None
     if mode.correction:
         rows = zip(parts, sizes, positive_counts, strict=True)
         count = sum(part if size > positive else size for part, size, positive in rows)
         weights = log_weights(parts[rank], sizes[rank], ids, own, class_weights.dtype)
-    ids = ids - shard.start
+    host_ids, device = ids - shard.start, class_weights.device
+    ids = to_device(host_ids, device)
     leaf = class_weights.detach()[ids].requires_grad_()
-    places = [_places_among(ids, shard.places(row_labels)) for row_labels in labels]
-    return ActiveClasses(leaf, labels, places, sum(sizes), count, ids, weights)
+    places = [to_device(_places_among(host_ids, shard.places(row_labels)), device) for row_labels in host_labels]
+    weights = None if weights is None else to_device(weights, device)
+    return ActiveClasses(leaf, labels, places, sum(sizes), count, ids, weights, host_labels, host_ids)
 
 
 def _places_among(ids: Tensor, places: Tensor) -> Tensor:
@@ -111,17 +125,17 @@ def _generator(seed: int, *keys: int) -> np.random.Generator:
 
 
 def log_weights(num_classes: int, count: int, ids: Tensor, positives: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return −ln of the probability (n,) of each sampled class to be in the sample, 0 for the positives.
+    """Return −ln of the probability (n,) of each sampled class to be in the sample, 0 for the positives; on the CPU.
 
     Args:
         num_classes: Number of classes that the sample was drawn from.
         count: Size of the sample.
-        ids: (n,) sampled classes.
-        positives: Classes that are always in the sample.
+        ids: (n,) sampled classes, sorted.
+        positives: Classes that are always in the sample, or in another process's part of it.
         dtype: Of the result.
     """
-    weights = torch.zeros(len(ids), dtype=dtype, device=ids.device)
-    if count > len(positives):
-        drawn = ~torch.isin(ids, positives)
-        weights[drawn] = math.log((num_classes - len(positives)) / (count - len(positives)))
-    return weights
+    if count <= len(positives) or not len(ids):
+        return torch.zeros(len(ids), dtype=dtype)
+    weights = torch.full((len(ids),), math.log((num_classes - len(positives)) / (count - len(positives))), dtype=dtype)
+    places = torch.searchsorted(ids, positives).clamp_max(len(ids) - 1)
+    return weights.index_fill_(0, places[ids[places] == positives], 0.0)

@@ -200,8 +200,9 @@ class _Gradients:
         """Add the gradients with respect to the targets' class weights."""
         for places, gradient in zip(self.tiles.classes.places, self.by_target_weights, strict=True):
             if gradient is not None:
-                here = (places >= 0).nonzero().squeeze(1)
-                self.weights_gradient.index_add_(0, places[here], gradient[here].to(self.weights_gradient.dtype))
+                here = (places >= 0).view(-1, *[1] * (gradient.ndim - 1))
+                gradient = gradient.to(self.weights_gradient.dtype).where(here, 0.0)
+                self.weights_gradient.index_add_(0, places.clamp_min(0), gradient)
 
     def _add_through_rows(self, by_cosine: Tensor, weights: Tensor, ids: slice, out: Tensor) -> None:
         """Add the gradients where autograd builds the rows; the weights' (c·K, D) one is written to `out`."""

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import cache
 from multiprocessing.context import BaseContext
 
 import numpy as np
@@ -181,7 +182,13 @@ def _batch(pixels: Pixels, keys: Sequence[Key]) -> Batch:
 
 def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """uint8 (B, 3, H, W) on any device → float32, (x/255 − mean)/std, channels last (faster convolutions)."""
-    mean = torch.tensor(preprocess.mean, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(preprocess.std, device=pixels.device).view(1, 3, 1, 1)
+    mean, std = _by_channel(preprocess.mean, pixels.device), _by_channel(preprocess.std, pixels.device)
     images = pixels.to(torch.float32, memory_format=torch.channels_last)
     return images.div_(255).sub_(mean).div_(std)
+
+
+@cache
+def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers of the channels (1, 3, 1, 1) on a device, where they are kept: a copy to it would wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device).view(1, 3, 1, 1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize as unit_length
 
+from eml.devices import to_device
 from eml.errors import CheckpointError, ConfigError, DataError
 from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
@@ -222,7 +223,7 @@ class Model:
         if self.embedder.training:
             self.embedder.eval()
         with torch.no_grad():  # weights that are gathered in inference mode could not be trained afterwards
-            images = normalise(pixels.to(self.device), self.preprocess)
+            images = normalise(to_device(pixels, self.device), self.preprocess)
             first, *views = views_of(images, self.tta)
             embeddings = self._embed_view(first)
             for view in views:

@@ -173,12 +173,20 @@ class Prototypes(Strict):
         return to_unit(mixed)
 
     def after(self, unit_embeddings: Tensor, labels: Tensor, state: State) -> None:
-        """Write the batch into the memory, for each class its last embedding. (B, D), (B,)."""
-        order = labels.new_zeros(len(state["last"])).sub_(1)
-        order.scatter_reduce_(0, labels, labels.new_ones(len(labels)).cumsum(0) - 1, "amax")
-        seen = (order >= 0).nonzero().squeeze(1)
-        state["queue"][seen] = unit_embeddings.detach()[order[seen]].to(state["queue"].dtype)
-        state["last"][seen] = state["steps"]
+        """Write the batch into the memory, for each class its last embedding. (B, D); labels (B,), −1 for none.
+
+        All rows are written, so that their number need not be known; those of one class, or of none, alike.
+        """
+        queue, last = state["queue"], state["last"]
+        if not len(last):
+            return
+        classes, positions = labels.clamp_min(0), labels.new_ones(len(labels)).cumsum(0) - 1
+        order = labels.new_full((len(last),), -1)
+        order.scatter_reduce_(0, classes, positions.where(labels >= 0, -1), "amax")
+        source = order[classes]  # −1 where none of the batch is of the class
+        seen, embeddings = source >= 0, unit_embeddings.detach()[source.clamp_min(0)].to(queue.dtype)
+        queue.index_copy_(0, classes, embeddings.where(seen.unsqueeze(1), queue[classes]))
+        last.index_copy_(0, classes, state["steps"].where(seen, last[classes]))
 
 
 def to_unit(rows: Tensor) -> Tensor:
@@ -239,7 +247,7 @@ def shifted_cosine(cosine: Tensor, m: float | Tensor, past_pi: PastPi) -> Tensor
     smooth: −cos(θ+m)−2. linear: cos θ − m·sin m. none: the bare formula. easy: the margin only where cos θ > 0.
     cosine: (B,); m: radians, one number or (B,). A negative m is never continued.
     """
-    m = cosine.new_tensor(m) if isinstance(m, int | float) else m
+    m = cosine.new_full((), m) if isinstance(m, int | float) else m
     shifted = cosine * m.cos() - sine(cosine) * m.sin()
     over = (cosine < -m.cos()) & (m > 0)  # θ > π−m
     match past_pi:

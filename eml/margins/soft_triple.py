@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -45,15 +44,11 @@ class SoftTriple(Margin):
 
         1e-5 under the root, as in the released code, keeps the gradient finite for equal centres.
         """
+        import torch
+
         if self.tau == 0 or self.centers == 1:
             return None
-        first, second = _pairs(self.centers)
+        first, second = torch.triu_indices(self.centers, self.centers, 1, device=unit_rows.device)
         near = (unit_rows[:, first] * unit_rows[:, second]).sum(-1)
         distances = (2 + 1e-5 - 2 * near).clamp_min(1e-5).sqrt()
         return self.tau * distances.sum() / (num_classes * self.centers * (self.centers - 1))
-
-
-def _pairs(count: int) -> tuple[list[int], list[int]]:
-    """Return the index pairs k < l as two lists."""
-    pairs = list(itertools.combinations(range(count), 2))
-    return [first for first, _ in pairs], [second for _, second in pairs]

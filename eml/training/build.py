@@ -76,7 +76,7 @@ class RunParts:
         scaler: Of the gradient; in effect with float16 only.
         snapshot: What a step that is not finite is undone by.
         model: Embeds the validation's images.
-        labels: (N,) of the training images, on the device.
+        labels: (N,) of the training images, on the CPU.
         steps_per_epoch: Optimizer steps in an epoch.
     """
 
@@ -183,7 +183,7 @@ def build_parts(
         scaler=torch.amp.GradScaler(device.type, enabled=gradient_cache.precision is torch.float16),
         snapshot=StepSnapshot(networks.embedder, networks.head, device),
         model=_validated_model(networks, gradient_cache),
-        labels=torch.from_numpy(data.labels).to(device),
+        labels=torch.from_numpy(data.labels),
         steps_per_epoch=steps,
     )
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from eml.dataset.table import Table
+from eml.devices import to_device
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError, Interrupted
 from eml.images.loading import normalise
@@ -327,9 +328,9 @@ class Run:
         rates = set_learning_rates(parts.optimizer, factor, class_weights=config.optimizer.lr.class_weights)
         parts.snapshot.remember()
         parts.head.progress = step / max(1, parts.steps - 1)
-        images = normalise(pixels.to(parts.device, non_blocking=True), parts.preprocess)
+        images = normalise(to_device(pixels, parts.device), parts.preprocess)
         images, mixed = mix_images(parts, images, step)
-        labels = parts.labels[rows.to(parts.device)]
+        labels = parts.labels[rows]
         embeddings = parts.gradient_cache.forward(images)
         loss, statistics = batch_loss(parts.head, config.loss, embeddings, labels, mixed, self.batches.counts)
         parts.optimizer.zero_grad(set_to_none=True)

@@ -5,6 +5,7 @@ import shlex
 
 from torch import Tensor
 
+from eml.devices import to_device
 from eml.head.class_head import ClassHead
 from eml.images.mixes import Mixed
 from eml.losses import Loss
@@ -31,7 +32,7 @@ def batch_loss(
         head: The class head.
         loss: Of the head's terms.
         embeddings: (B, D) of this process's part of the batch.
-        labels: (B,).
+        labels: (B,), on the CPU.
         mixed: How the images were mixed; None if they were not.
         counts: How many images of the batch each process has.
     """
@@ -39,7 +40,7 @@ def batch_loss(
         terms = head(embeddings, labels, counts=counts)
         return loss(terms).mean(), terms.statistics()
     terms, partner_terms = head.mixed(embeddings, labels, labels[mixed.partners], mixed.share, counts=counts)
-    share = head.shard.gathered(mixed.share, counts)
+    share = head.shard.gathered(to_device(mixed.share, embeddings.device), counts)
     return loss.mixed(terms, partner_terms, share).mean(), terms.mixed_statistics(partner_terms, share)
 
 

@@ -113,8 +113,10 @@ def of_each_shard(name: str, shard: Shard, *, correction: bool, classes: Tensor 
     )
     losses.mean().backward()
     assert head.sampled is not None
-    (ids, rows), *_ = head.sampled.pending
+    sample, *_ = head.sampled.pending
+    ids, rows = sample.ids, sample.weights
     assert x.grad is not None
+    assert ids is not None
     by_weights = torch.zeros_like(head.class_weights).index_copy_(0, ids, rows.grad)
     return {
         "own": ids + shard.start,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from eml.devices import to_device
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -13,25 +15,29 @@ if TYPE_CHECKING:
 def blended(
     images: Tensor, partners: Tensor, random: np.random.Generator, *, alpha: float, draws: int
 ) -> tuple[Tensor, Tensor]:
-    """λ·image + (1−λ)·partner and the shares λ ~ Beta(α, α), (B,). Zhang 2018, arXiv:1710.09412, eq. 1.
+    """λ·image + (1−λ)·partner and the shares λ ~ Beta(α, α), (B,) on the CPU. Zhang 2018, arXiv:1710.09412, eq. 1.
 
     images: (B, 3, H, W). partners: (B,) int64. draws: number of λ, 1 or B. Normalisation is affine, so mixing before
     or after it is the same.
     """
-    share = images.new_tensor(random.beta(alpha, alpha, draws)).expand(len(images))
-    return images[partners].lerp_(images, share.view(-1, 1, 1, 1)), share
+    import torch
+
+    share = torch.tensor(random.beta(alpha, alpha, draws), dtype=images.dtype).expand(len(images))
+    return images[partners].lerp_(images, to_device(share, images.device).view(-1, 1, 1, 1)), share
 
 
 def pasted(
     images: Tensor, partners: Tensor, random: np.random.Generator, *, alpha: float, draws: int
 ) -> tuple[Tensor, Tensor]:
-    """Put a box of the partner over the image; return images and shares of the area kept, (B,).
+    """Put a box of the partner over the image; return images and shares of the area kept, (B,) on the CPU.
 
     Yun 2019, arXiv:1905.04899.
 
     λ ~ Beta(α, α); the box has sides √(1−λ) of the image's and its centre anywhere in the image, and is clipped at the
     edges (eq. 2). The share is computed from the clipped box, as in the authors' code. draws: number of boxes, 1 or B.
     """
+    import torch
+
     height, width = images.shape[-2:]
     mixed, shares = images.clone(), []
     for number, kept in enumerate(random.beta(alpha, alpha, draws)):
@@ -41,7 +47,7 @@ def pasted(
         rows = slice(None) if draws == 1 else slice(number, number + 1)
         mixed[rows, :, top:bottom, left:right] = images[:, :, top:bottom, left:right][partners[rows]]
         shares.append(1 - (bottom - top) * (right - left) / (height * width))
-    return mixed, images.new_tensor(shares).expand(len(images))
+    return mixed, torch.tensor(shares, dtype=images.dtype).expand(len(images))
 
 
 def _interval(length: int, share: float, random: np.random.Generator) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from eml.config import Choice
+from eml.devices import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +23,8 @@ _STREAM = int.from_bytes(b"mixing", "big")
 class Mixed:
     """A mixed batch of B.
 
-    images: (B, 3, H, W). partners: (B,) int64, the index in the batch of the image that supplies the second label.
-    share: (B,) float32 in [0, 1], weight of an image's own label; the second label has 1−share.
+    images: (B, 3, H, W). partners: (B,) int64 on the CPU, the index in the batch of the image that supplies the second
+    label. share: (B,) float32 in [0, 1] on the CPU, weight of an image's own label; the second label has 1−share.
     """
 
     images: Tensor
@@ -51,7 +52,7 @@ class Mix(Choice):
     )
 
     def mix(self, images: Tensor, partners: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return new images (B, 3, H, W) and the shares (B,). partners: (B,) int64 on the images' device."""
+        """Return new images (B, 3, H, W) and the shares (B,) on the CPU. partners: (B,) on the images' device."""
         raise NotImplementedError
 
     def __call__(self, images: Tensor, *, seed: int, step: int, steps: int, rank: int = 0) -> Mixed | None:
@@ -74,8 +75,8 @@ class Mix(Choice):
             return None
         if rank:
             random = _generator(seed, step, _STREAM, rank)
-        partners = torch.from_numpy(random.permutation(len(images))).to(images.device, non_blocking=True)
-        mixed, share = self.mix(images, partners, random)
+        partners = torch.from_numpy(random.permutation(len(images)))
+        mixed, share = self.mix(images, to_device(partners, images.device), random)
         return Mixed(mixed, partners, share)
 
     def draws(self, images: Tensor) -> int:

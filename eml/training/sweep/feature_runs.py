@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize as unit_length
 
 from eml.dataset.table import Table
+from eml.devices import to_device
 from eml.errors import ConfigError, DataError, Problem
 from eml.evaluation.evaluate import Evaluation, rank_gallery
 from eml.images.augment.none import NoAugment
@@ -231,8 +232,8 @@ class _FeatureRun(Run):
         factor = learning_rate_factor(config.schedule, step, parts.steps, parts.steps_per_epoch)
         rates = set_learning_rates(parts.optimizer, factor, class_weights=config.optimizer.lr.class_weights)
         parts.head.progress = step / max(1, parts.steps - 1)
-        embeddings = parts.embedder.neck(pixels.to(parts.device)).float()
-        labels = parts.labels[rows.to(parts.device)]
+        embeddings = parts.embedder.neck(to_device(pixels, parts.device)).float()
+        labels = parts.labels[rows]
         loss, statistics = batch_loss(parts.head, config.loss, embeddings, labels, None, None)
         parts.optimizer.zero_grad(set_to_none=True)
         loss.backward()
