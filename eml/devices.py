@@ -1,4 +1,4 @@
-"""Copies to a device that nothing waits for."""
+"""Copies to a device that nothing waits for, and what else is done alike on all devices."""
 
 import torch
 from torch import Tensor
@@ -13,3 +13,21 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was given, so that a clock read after it tells the time of that."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def rounds_products(device: torch.device) -> bool:
+    """Return whether products of float32 on the device are computed from 10 bits of their fractions (TF32)."""
+    if device.type != "cuda":
+        return False
+    products = torch.backends.cuda.matmul
+    if hasattr(products, "fp32_precision"):  # torch 2.9 and later; reading the older setting beside it may raise
+        return bool(products.fp32_precision == "tf32")
+    return bool(products.allow_tf32)

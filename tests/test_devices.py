@@ -19,6 +19,8 @@ from eml.retrieval.verification.open_set import OpenSet, find_answers, find_near
 from eml.retrieval.verification.pair_counts import all_pairs, count_pairs_at
 from eml.training.build import RunParts, build_gradient_cache, build_parts
 from eml.training.config import RunConfig
+from eml.training.cuda import CudaConfig
+from eml.training.dry_run import _class_head_cost
 from eml.training.fit import Run
 from eml.training.nan_check import StepSnapshot
 from eml.training.optimizer import build_optimizer
@@ -154,6 +156,24 @@ def _on_device(parts: RunParts) -> RunParts:
         snapshot=StepSnapshot(networks.embedder, networks.head, CUDA),
         model=Model(networks.evaluated, networks.preprocess, CUDA),
     )
+
+
+def test_a_dry_run_times_the_head_until_the_device_has_done_its_work(config: RunConfig, table: Table) -> None:
+    parts = build_parts(config, table)
+    with PretendCuda() as device:
+        parts = _on_device(parts)
+        with device.counted() as waits:
+            assert _class_head_cost(parts, 4, 4).seconds_per_step > 0
+    assert [wait.split(":")[0] for wait in waits] == ["synchronize at devices.py"] * 2
+
+
+def test_the_accuracy_of_a_step_allows_for_rounded_products() -> None:
+    margin, config, _ = SETTINGS["normface"]
+    head = head_of(margin, config, MODES["dense"], torch.float32)
+    assert head._factor_rounding(CUDA) == 0
+    with CudaConfig().in_effect(CUDA):
+        assert head._factor_rounding(CUDA) == pytest.approx(2**-9, rel=1e-3)
+        assert head._factor_rounding(torch.device("cpu")) == 0
 
 
 RANDOM = np.random.default_rng(0)

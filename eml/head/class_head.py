@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from eml.devices import to_device
+from eml.devices import rounds_products, to_device
 from eml.errors import ConfigError
 from eml.head.active_classes import ActiveClasses
 from eml.head.checks import check_batch, check_draws, check_not_empty, check_share
@@ -32,16 +32,20 @@ from eml.head.shards import Shard
 from eml.losses import Terms
 from eml.margins import Context, Margin, Statistics
 
+TF32_EPS = 2.0**-10  # of a fraction of 10 bits
+
 
 @dataclass(frozen=True)
 class _Batch:
-    """A checked batch of all processes: (B, D) embeddings, classes, draws per label, factor of m, share of label 1."""
+    """A checked batch of all processes: (B, D) embeddings, classes, draws per label, factor of m, share of label 1,
+    and by how much rounded factors of the large product change it."""
 
     embeddings: Tensor
     active: ActiveClasses
     draws: list[Tensor | None]
     factor: float
     share: float | Tensor
+    factor_rounding: float
 
 
 class ClassHead(ClassWeights):
@@ -272,7 +276,8 @@ class ClassHead(ClassWeights):
         if self.training:
             count, device = len(embeddings), self.class_weights.device
             draws = [self.margin_state.draw(count, device) if rows is None else rows for rows in draws]
-        return _Batch(embeddings, active, draws, self.margin_state.factor(self.progress), share)
+        rounding = self._factor_rounding(embeddings.device)
+        return _Batch(embeddings, active, draws, self.margin_state.factor(self.progress), share, rounding)
 
     def _terms(self, batch: _Batch) -> list[Terms]:
         """Return the terms for each label, and update the state in training."""
@@ -348,7 +353,7 @@ class ClassHead(ClassWeights):
                     log_sum_exp=log_sum_exp,
                     mean_logit=total / active.count,
                     cosine_y=cosine_y,
-                    correct=cosine_y > nearest + self._rounding(cosine_y, nearest),
+                    correct=cosine_y > nearest + self._rounding(cosine_y, nearest, batch.factor_rounding),
                     nearest=nearest,
                     objective=objective(self.margin, negatives, logit, known_labels[index], active.count),
                     factor=self.margin.loss_factor(self._base_scale()),
@@ -358,14 +363,18 @@ class ClassHead(ClassWeights):
             )
         return terms
 
-    def _rounding(self, cosine_y: Tensor, nearest: Tensor) -> Tensor:
+    def _factor_rounding(self, device: torch.device) -> float:
+        """Return by how much the large product may be off, relatively, where its factors are rounded."""
+        if self.config.product == "bfloat16":  # both factors and the result
+            return (1 + torch.finfo(torch.bfloat16).eps / 2) ** 3 - 1
+        return (1 + TF32_EPS) ** 2 - 1 if rounds_products(device) else 0.0
+
+    def _rounding(self, cosine_y: Tensor, nearest: Tensor, factor_rounding: float) -> Tensor:
         """Return by how much two equal cosines of D products may differ, (B,): the target's is computed by rows."""
         largest = torch.maximum(cosine_y.abs(), nearest.abs().nan_to_num(posinf=0.0))
         size = largest.new_ones(()) if self.margin.normalised else largest
         rounding = self.embedding_size * torch.finfo(cosine_y.dtype).eps * size
-        if self.config.product == "bfloat16":  # of both factors and of the result
-            rounding = rounding + ((1 + torch.finfo(torch.bfloat16).eps / 2) ** 3 - 1) * size
-        return rounding
+        return rounding + factor_rounding * size if factor_rounding else rounding
 
     def _negatives(self, spec: LogitSpec, embeddings: Tensor, active: ActiveClasses, scale: Tensor) -> NegativeTerms:
         """Return the reductions over the classes of all processes; their rows are of the classes in this one."""

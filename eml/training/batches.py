@@ -9,6 +9,7 @@ from eml.distributed.sharded_network import is_sharded
 from eml.images.loading import EpochBatches, ImageDataset, batches
 from eml.images.source import ImageSource
 from eml.inference.images import table_images
+from eml.training.ahead import AheadBatches
 from eml.training.build import RunParts
 from eml.training.caches import planned_caches
 from eml.training.events import Caching, Note, Observer
@@ -27,6 +28,7 @@ class TrainingBatches:
         self.parts = parts
         self.sources: dict[str | None, ImageSource] = {}
         self.counts: list[int] | None = None
+        self._ahead: AheadBatches | None = None
 
     def fill_caches(self, observe: Observer) -> None:
         """Fill the image caches that the config asks for; before the first epoch."""
@@ -53,7 +55,14 @@ class TrainingBatches:
             check_parts(order.shape[1], config.accumulate, processes)
         share = EpochBatches(order, epoch, first_step, rank=processes.rank, world=processes.world)
         self.counts = share.counts
-        yield from batches(self.images, share, self.parts.workers)
+        coming = batches(self.images, share, self.parts.workers)
+        self._ahead = AheadBatches(coming) if self.parts.device.type == "cuda" else None
+        yield from self._ahead or coming
+
+    def fetch_next(self) -> None:
+        """Fetch the epoch's next batch before its turn, where a device computes meanwhile."""
+        if self._ahead is not None:
+            self._ahead.fetch()
 
     @cached_property
     def images(self) -> ImageDataset:

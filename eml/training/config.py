@@ -23,6 +23,7 @@ from eml.models.config import ModelConfig
 from eml.models.tuning import Tune
 from eml.models.tuning.full import Full
 from eml.trackers import Tracker
+from eml.training.cuda import CudaConfig
 
 
 class OwnTable(Strict):
@@ -342,6 +343,7 @@ class RunConfig(Strict):
     )
     seed: int = Field(28, ge=0, lt=2**63, description="seed of the weights, the order and the augmentation")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto: the first device found")
+    cuda: CudaConfig = CudaConfig()
 
     @model_validator(mode="after")
     def _batches_the_sampler_can_fill(self) -> Self:

@@ -11,6 +11,7 @@ PATHS = ("data.table", "data.root", "validation.tables", "model.weights")
 IRRELEVANT: Any = {  # settings that do not change the result: where it is written, where it runs, how it loads
     "output": True,
     "device": True,
+    "cuda": True,
     "data": {"workers": True, "cache": {"folder", "validation"}},
     "saving": True,
     "compile": True,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eml.dataset.columns import seen_sizes
 from eml.dataset.table import Table
+from eml.devices import synchronize
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import own_part
 from eml.errors import EmlError
@@ -145,9 +146,11 @@ def _take_two_steps(run: Run) -> tuple[int, float]:
     """Return this process's images in a batch and the seconds of the second step; the first one warms up."""
     try:
         run.step(*next(run.batches.of_epoch(epoch=1, first_step=0)))
+        synchronize(run.parts.device)
         started = time.monotonic()
         pixels, rows = next(run.batches.of_epoch(epoch=1, first_step=0))
         run.step(pixels, rows)
+        synchronize(run.parts.device)
     except NotFiniteError as error:  # its other lines are about a saved state, and there is none
         raise EmlError(error.diagnosis, code="not-finite") from error
     return len(rows), time.monotonic() - started
@@ -213,16 +216,20 @@ def _class_head_cost(parts: RunParts, batch_size: int, images: int) -> ClassHead
     copies = sum(1 for moment in moments if isinstance(moment, Tensor) and moment.shape == head.class_weights.shape)
     memory = {name: round(size / MIB, 1) for name, size in head.memory_needed(batch_size, copies).items()}
     embeddings = torch.randn(images, head.embedding_size, device=device, requires_grad=True)
-    labels = torch.randint(head.num_classes, (images,), device=device)
-    started = time.monotonic()
-    head(embeddings, labels).log_sum_exp.sum().backward()
+    labels = torch.randint(head.num_classes, (images,))
+    with parts.config.cuda.in_effect(device):
+        synchronize(device)
+        started = time.monotonic()
+        head(embeddings, labels).log_sum_exp.sum().backward()
+        synchronize(device)
+        seconds = time.monotonic() - started
     return ClassHeadCost(
         plan=str(head.plan(batch_size)).removeprefix("class head: "),
         weights_mib=memory["weights"],
         gradient_mib=memory["gradient"],
         optimizer_mib=memory["optimizer"],
         work_mib=memory["work"],
-        seconds_per_step=round(time.monotonic() - started, 4),
+        seconds_per_step=round(seconds, 4),
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from eml.dataset.table import Table
-from eml.devices import to_device
+from eml.devices import synchronize, to_device
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError, Interrupted
 from eml.images.loading import normalise
@@ -101,9 +101,11 @@ def take_steps(parts: RunParts, count: int) -> float:
     """Take one step, then so many more on the same batch; return the seconds of these. The networks change."""
     run = Run(parts)
     run.step(*next(run.batches.of_epoch(epoch=1, first_step=0)))
+    synchronize(parts.device)
     started = time.monotonic()
     for _ in range(count):
         run.step(*next(run.batches.of_epoch(epoch=1, first_step=0)))
+    synchronize(parts.device)
     return time.monotonic() - started
 
 
@@ -323,6 +325,10 @@ class Run:
 
     def step(self, pixels: Tensor, rows: Tensor) -> Line:
         """Take one optimizer step on a batch; return its line of the log."""
+        with self.parts.config.cuda.in_effect(self.parts.device):
+            return self._step(pixels, rows)
+
+    def _step(self, pixels: Tensor, rows: Tensor) -> Line:
         parts, config, step = self.parts, self.parts.config, self.state.step
         factor = learning_rate_factor(config.schedule, step, parts.steps, parts.steps_per_epoch)
         rates = set_learning_rates(parts.optimizer, factor, class_weights=config.optimizer.lr.class_weights)
@@ -337,7 +343,9 @@ class Run:
         parts.scaler.scale(loss).backward()
         parts.gradient_cache.backward(embeddings)
         norm = clip_gradient(parts)
-        values = torch.stack([loss.detach(), norm, *statistics]).tolist()  # the only wait for the device
+        results = torch.stack([loss.detach(), norm, *statistics])
+        self.batches.fetch_next()
+        values = results.tolist()  # the only wait for the device
         check_finite(parts, step + 1, values[0], values[1], images, rows)
         update_weights(parts, step + 1, rates["class_weights"], overflowed=not math.isfinite(values[1]))
         self.state.step += 1

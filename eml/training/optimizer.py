@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay
+from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers, param_groups_layer_decay
 from torch import Tensor, nn
 
 from eml.errors import ConfigError
@@ -13,6 +13,8 @@ from eml.head.class_head import ClassHead
 from eml.models.embedder import Embedder
 from eml.training.config import OptimizerConfig, ScheduleConfig
 
+FUSED = {"Adam": "aten::_fused_adam_", "AdamW": "aten::_fused_adamw_", "SGD": "aten::_fused_sgd_"}
+"""Torch's optimizers that make one pass over each tensor where the device has this kernel."""
 _OURS = ("peak_lr", "weight_decay", "fused")  # settings of a group that follow the present config and device
 
 
@@ -42,16 +44,28 @@ def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead
 
 
 def new_optimizer(name: str, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """Return timm's optimizer of that name, or torch's fused one, which makes one pass over each tensor.
+    """Return timm's optimizer of that name, fused where torch has it so: then it makes one pass over each tensor.
 
     The fused one is the same but for rounding, quicker, and needs no temporary tensors as large as all weights. Torch
     has it for Apple's GPUs too, where it is untested with eml.
     """
-    fused = {"fused": True} if name.lower() in ("adam", "adamw") and device.type in ("cpu", "cuda") else {}
+    fused = {"fused": True} if _is_fused(name, device) else {}
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         groups, opt=name, lr=max(group["lr"] for group in groups), **fused
     )
     return optimizer
+
+
+def _is_fused(name: str, device: torch.device) -> bool:
+    """Return whether an optimizer of timm's is one of torch's that is taken fused on the device.
+
+    SGD is not on a CPU, where it gains nothing and would round otherwise than runs that were begun without.
+    """
+    optimizer = get_optimizer_class(name.lower(), bind_defaults=False)
+    kernel = FUSED.get(optimizer.__name__) if optimizer.__module__.startswith("torch.optim") else None
+    if kernel is None or device.type not in ("cpu", "cuda") or (device.type == "cpu" and optimizer is torch.optim.SGD):
+        return False
+    return torch._C._dispatch_has_kernel_for_dispatch_key(kernel, device.type.upper())
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

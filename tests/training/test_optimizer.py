@@ -10,7 +10,7 @@ from eml.dataset.table import Table
 from eml.training.build import build_parts
 from eml.training.config import RunConfig
 from eml.training.fit import Run
-from eml.training.optimizer import learning_rate_factor, load_optimizer, new_optimizer
+from eml.training.optimizer import _is_fused, learning_rate_factor, load_optimizer, new_optimizer
 from tests.training.runs import changed, stop_at
 
 
@@ -87,3 +87,19 @@ def test_schedules_by_hand(config: RunConfig) -> None:
     assert factors(shape="linear", warmup_epochs=0, final=0.5) == [1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55]
     assert factors(shape="steps", warmup_epochs=0, step_at=[0.3, 0.8]) == [*[1.0] * 3, *[0.1] * 5, *[0.01] * 2]
     assert factors(warmup_epochs=0)[5] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "on_cpu", "on_cuda"),
+    [
+        ("adamw", True, True),
+        ("Adam", True, True),
+        ("sgd", False, True),
+        ("momentum", False, True),
+        ("lion", False, False),
+        ("nadamw", False, False),
+    ],
+)
+def test_optimizers_of_torch_are_fused_where_it_has_the_kernel(name: str, on_cpu: bool, on_cuda: bool) -> None:
+    assert _is_fused(name, torch.device("cpu")) == on_cpu
+    assert _is_fused(name, torch.device("cuda")) == (on_cuda and torch.version.cuda is not None)

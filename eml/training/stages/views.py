@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from eml.devices import to_device
 from eml.images.loading import normalise
 from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
@@ -87,7 +88,7 @@ class RawModel(Model):
         """Return (B, size) on the CPU of preprocessed images (B, 3, H, W) uint8."""
         self.embedder.eval()
         with torch.no_grad():
-            images = normalise(pixels.to(self.device), self.preprocess)
+            images = normalise(to_device(pixels, self.device), self.preprocess)
             return torch.cat([self.outputs(view) for view in views_of(images, self.tta)], 1).cpu()
 
 

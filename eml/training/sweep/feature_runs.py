@@ -135,7 +135,7 @@ class _FeatureModel(Model):
         """Return features (B, F) on the CPU of preprocessed images (B, 3, H, W) uint8."""
         self.embedder.eval()
         with torch.no_grad():
-            features: Tensor = self.embedder(normalise(pixels.to(self.device), self.preprocess))
+            features: Tensor = self.embedder(normalise(to_device(pixels, self.device), self.preprocess))
             return features.float().cpu()
 
     @property
