@@ -29,6 +29,7 @@ PACKAGES = (
 EXTRAS = {
     "parquet": "pyarrow",
     "faiss": "faiss",
+    "jpeg": "simplejpeg",
     "umap": "umap",
     "tensorboard": "tensorboard",
     "wandb": "wandb",

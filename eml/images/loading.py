@@ -12,11 +12,11 @@ from torch import Tensor
 
 from eml.images.augment import Augmenter
 from eml.images.crop import DRAWS, Crop
-from eml.images.decode import Box
+from eml.images.decode import Box, OpenedImage
 from eml.images.loading_workers import Key, LoadedBatch, Reader, read_batches
 from eml.images.preprocess import Pixels, Preprocess, flipped
 from eml.images.random import key_of, uniform
-from eml.images.source import ImageSource, OpenedImage
+from eml.images.source import ImageSource
 from eml.threads import most_workers
 
 Batch = tuple[Tensor, Tensor]

@@ -5,15 +5,14 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
 from eml.config import Strict
-from eml.images.decode import Box
 from eml.images.flatten import Background
+from eml.images.jpeg import Pixels as Pixels
+from eml.images.opening import Box, OpenedImage, of_pillow, size_of
 
-Pixels = NDArray[np.uint8]
 Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 Resize = Literal["torch", "pillow"]
@@ -53,9 +52,9 @@ class Preprocess(Strict):
         description="what transparency is put on: black or white, whichever shows the image better; or white",
     )
 
-    def __call__(self, image: Image.Image | Pixels) -> Pixels:
+    def __call__(self, image: OpenedImage) -> Pixels:
         """Return (size, size, 3) uint8 of a whole image; normalisation follows on the device."""
-        part = self.visible_box(*_size(image))
+        part = self.visible_box(*size_of(image))
         return self._square(image, part, _by_torch if self.resize == "torch" else _by_pillow)
 
     def visible_box(self, width: float, height: float) -> Box:
@@ -66,7 +65,7 @@ class Preprocess(Strict):
         left, top = (width - cut) // 2, (height - cut) // 2
         return left, top, left + cut, top + cut
 
-    def resized(self, image: Image.Image | Pixels, part: Box) -> Pixels:
+    def resized(self, image: OpenedImage, part: Box) -> Pixels:
         """Return (size, size, 3) uint8 of a part of a training image, which is random anyway, in less time.
 
         Where less than a quarter of a side is lost, OpenCV resizes: without antialiasing, and with another bicubic
@@ -74,7 +73,7 @@ class Preprocess(Strict):
         """
         return self._square(image, part, _for_training)
 
-    def _square(self, image: Image.Image | Pixels, part: Box, resize: "_Resizing") -> Pixels:
+    def _square(self, image: OpenedImage, part: Box, resize: "_Resizing") -> Pixels:
         """Return (size, size, 3) uint8 of a part of an image."""
         side = self.size
         if self.fit != "pad":
@@ -88,9 +87,9 @@ class Preprocess(Strict):
         return square
 
 
-def reduced(image: Image.Image | Pixels, side: int, interpolation: Interpolation, resize: Resize = "torch") -> Pixels:
+def reduced(image: OpenedImage, side: int, interpolation: Interpolation, resize: Resize = "torch") -> Pixels:
     """Reduce an image so that its shorter side is at most `side`. The aspect ratio stays; nothing is enlarged."""
-    whole = _size(image)
+    whole = size_of(image)
     scale = side / min(whole)
     if scale >= 1:
         return np.asarray(image)
@@ -105,17 +104,16 @@ def flipped(pixels: Pixels) -> Pixels:
     return np.asarray(cv2.flip(pixels, 1), np.uint8)  # thirty times as fast as a copy of a reversed view
 
 
-_Resizing = Callable[[Image.Image | Pixels, Box, tuple[int, int], Interpolation], Pixels]
+_Resizing = Callable[[OpenedImage, Box, tuple[int, int], Interpolation], Pixels]
 """(image, part, (width, height), interpolation) → (height, width, 3) uint8."""
 
 
-def _by_pillow(image: Image.Image | Pixels, part: Box, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
+def _by_pillow(image: OpenedImage, part: Box, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
     """Resize a part of an image, which may begin and end within a pixel."""
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    return np.asarray(image.resize(size, _FILTERS[interpolation], box=part))
+    return np.asarray(of_pillow(image).resize(size, _FILTERS[interpolation], box=part))
 
 
-def _by_torch(image: Image.Image | Pixels, part: Box, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
+def _by_torch(image: OpenedImage, part: Box, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
     """Resize a part of whole pixels with antialiasing; Pillow does it where torch has no such curve."""
     if interpolation == "lanczos":
         return _by_pillow(image, part, size, interpolation)
@@ -139,9 +137,7 @@ def _torch_function(interpolation: Interpolation) -> Callable[..., Any]:
     return (packets._upsample_bilinear2d_aa if interpolation == "bilinear" else packets._upsample_bicubic2d_aa).default
 
 
-def _for_training(
-    image: Image.Image | Pixels, part: Box, size: tuple[int, int], interpolation: Interpolation
-) -> Pixels:
+def _for_training(image: OpenedImage, part: Box, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
     """Resize a part of whole pixels: with antialiasing where much is lost, else by OpenCV."""
     pixels = _whole_pixels(image, part)
     if pixels.shape[1::-1] == size:
@@ -153,14 +149,9 @@ def _for_training(
     return np.asarray(cv2.resize(pixels, size, interpolation=getattr(cv2, _OPENCV[interpolation])), np.uint8)
 
 
-def _whole_pixels(image: Image.Image | Pixels, part: Box) -> Pixels:
+def _whole_pixels(image: OpenedImage, part: Box) -> Pixels:
     """Return the pixels of a part, at least one; its ends are rounded."""
     pixels = np.asarray(image)
     left, top = int(part[0]), int(part[1])
     right, bottom = max(left + 1, round(part[2])), max(top + 1, round(part[3]))
     return pixels[top:bottom, left:right]
-
-
-def _size(image: Image.Image | Pixels) -> tuple[int, int]:
-    """Return (width, height)."""
-    return image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])

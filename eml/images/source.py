@@ -7,15 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from eml.images.decode import Box, ChoosePart, decode, decode_part, outside_image
+from eml.images.decode import Box, ChoosePart, OpenedImage, decode_part, decode_rgb, outside_image, read
 from eml.images.flatten import Background
 from eml.images.locate import image_path
-from eml.images.preprocess import Pixels
-
-OpenedImage = Image.Image | Pixels
-"""An RGB image, upright, possibly smaller than in its file: a Pillow image, or (H, W, 3) uint8."""
 
 
 class ImageSource(Protocol):
@@ -126,11 +121,12 @@ class FileSource:
         left, top, right, bottom = self.boxes[row].tolist()
         return None if left < 0 else (left, top, right, bottom)
 
-    def whole(self, row: int, side: int) -> Image.Image:
+    def whole(self, row: int, side: int) -> OpenedImage:
         """Implement ImageSource."""
-        return decode(self.path(row), at_least=(side, side), box=self.box(row), background=self.background)
+        path = self.path(row)
+        return decode_rgb(read(path), path, at_least=(side, side), box=self.box(row), background=self.background)
 
-    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[Image.Image, Box]:
+    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[OpenedImage, Box]:
         """Implement ImageSource."""
         path, box = self.path(row), self.box(row)
         if box is None:

@@ -18,7 +18,7 @@ from eml.dataset.recorded_content import current_content
 from eml.dataset.scanning.listing import FileProblem
 from eml.errors import DataError
 from eml.files import bytes_digest
-from eml.images.decode import ImageError, decode_bytes, read
+from eml.images.decode import ImageError, decode_rgb, read
 from eml.images.loading import loaded_batches
 from eml.images.loading_workers import Key as RowKey
 from eml.images.loading_workers import LoadedBatch
@@ -140,7 +140,7 @@ class CheckedImages:
         if bytes.fromhex(bytes_digest(data)) != self.contents[row].tobytes():
             raise DataError(f"{path}: {_CHANGED}", code="changed-while-read")
         box, background = self.files.box(row), self.preprocess.background
-        return self.preprocess(decode_bytes(data, path, at_least=(side, side), box=box, background=background))
+        return self.preprocess(decode_rgb(data, path, at_least=(side, side), box=box, background=background))
 
 
 _CHANGED = "its bytes are not those that the table or an earlier look at it found; run the command again, or eml scan"

@@ -15,7 +15,7 @@ from torch import Tensor
 from eml.config.text import listed
 from eml.dataset.table_files import is_csv, is_parquet
 from eml.errors import DataError
-from eml.images.decode import MAX_BYTES, ImageError, decode, decode_bytes, from_pil
+from eml.images.decode import MAX_BYTES, ImageError, OpenedImage, decode_rgb, from_pil, read
 from eml.images.preprocess import Pixels, Preprocess
 from eml.inference.image_list import ImageList, list_images
 
@@ -106,7 +106,7 @@ def _load_path(text: str, name: str, preprocess: Preprocess) -> Iterator[Pixels]
             for row in range(len(source)):
                 yield preprocess(source.whole(row, side))
         else:
-            yield preprocess(decode(path, at_least=(side, side), background=preprocess.background))
+            yield preprocess(decode_rgb(read(path), path, at_least=(side, side), background=preprocess.background))
     except ImageError as error:
         raise ImageError(f"{prefix}{error.path}", error.reason, error.detail) from error
 
@@ -121,14 +121,14 @@ def _usable(images: ImageList) -> ImageList:
     return images
 
 
-def _encoded(item: "bytes | bytearray | memoryview | IO[bytes]", name: str, preprocess: Preprocess) -> Image.Image:
+def _encoded(item: "bytes | bytearray | memoryview | IO[bytes]", name: str, preprocess: Preprocess) -> OpenedImage:
     """Return the image of a file's bytes."""
     data = _read(item, name) if _is_file(item) else bytes(item)  # type: ignore[arg-type]
     if not data:
         advice = "; read from its beginning: seek(0)" if _is_file(item) else ""
         raise ImageError(name, "empty", f"0 bytes{advice}")
     side = preprocess.size
-    return decode_bytes(data, name, at_least=(side, side), background=preprocess.background)
+    return decode_rgb(data, name, at_least=(side, side), background=preprocess.background)
 
 
 def _read(file: Any, name: str) -> bytes:

@@ -22,10 +22,9 @@ from torchvision.transforms import v2
 
 from eml.images.augment import Augment
 from eml.images.augment._albumentations_adapter import Composed, library
-from eml.images.decode import Box
+from eml.images.decode import Box, OpenedImage
 from eml.images.loading import ImageDataset
 from eml.images.preprocess import Preprocess
-from eml.images.source import OpenedImage
 
 Work = Callable[[int], Any]
 LIST = [

@@ -8,7 +8,8 @@ The floors do nothing but the work itself, without a check: read the file's byte
 
 - training: cut the same random part, resize it with OpenCV (bicubic, no antialiasing), mirror half of them;
 - evaluation: resize it with OpenCV: bicubic, and areas (antialiased) in the second column of ratios;
-- scan: decode the brightness alone, average it to 32 × 32 with OpenCV, and take OpenCV's discrete cosine transform.
+- scan: decode the brightness alone, resize it to 32 × 32 with OpenCV (bilinear, no antialiasing), and take OpenCV's
+  discrete cosine transform.
 
 eml reads as its commands do: ImageDataset of files with the crop and flip of `standard`, ImageDataset as an evaluation
 has it, inspect_file with its hashes. One thread, this process, processor time; a ratio is the median over the rounds.
@@ -84,7 +85,7 @@ class Floor:
     def scan(self, rows: list[int]) -> None:
         for row in rows:
             grey = self.decoded(row, *self.sizes[row], 256, "GRAY")[..., 0]
-            cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32))
+            cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_LINEAR).astype(np.float32))
 
 
 def eml_reader(root: Path, names: list[str], side: int, augmenter: Augmenter | None) -> Read:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from eml.dataset.scanning.inspect_file import inspect_file
-from eml.images import decode as decoding
 from eml.images import memory as module
+from eml.images import opening
 from eml.images.decode import ImageError, decode, open_image
 from eml.images.icons import nested_sizes
 from eml.images.memory import LIMIT, Room
@@ -147,7 +147,7 @@ def test_large_images_are_reduced_where_they_are_resized_anyway(
     path = tmp_path / "a.png"
     Image.fromarray(np.stack([values.astype(np.uint8)] * 3, axis=2)).save(path, exif=exif)
     whole = decode(path)
-    monkeypatch.setattr(decoding, "REDUCED_ABOVE", 1000)
+    monkeypatch.setattr(opening, "REDUCED_ABOVE", 1000)
     small = decode(path, at_least=(50, 25))
     assert small.size == ((100, 75) if orientation == 1 else (100, 134))
     assert decode(path).size == whole.size

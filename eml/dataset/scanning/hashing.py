@@ -48,8 +48,8 @@ def phash(image: Image.Image) -> str:
     none of 1,629. Frequencies are rounded to 1e-6, so that those that vanish (in symmetric or plain images) vanish on
     every machine.
     """
-    grey = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=_GAP)
-    small = np.asarray(grey, dtype=np.float64)
+    grey = image if image.mode == "L" else image.convert("L")
+    small = np.asarray(grey.resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=_GAP), dtype=np.float64)
     frequencies = (_DCT @ small @ _DCT.T).round(6)
     median = np.sort(frequencies, axis=None)[31:33].mean()  # np.median takes as long as all the rest
     return np.packbits(frequencies > median).tobytes().hex()

@@ -9,7 +9,7 @@ import PIL
 from PIL import Image, features
 
 from eml.files import text_digest
-from eml.images.decode import decode_bytes
+from eml.images.decode import decode_rgb
 from eml.images.flatten import Background
 from eml.images.preprocess import Fit, Interpolation, Pixels, Preprocess, Resize, reduced
 
@@ -66,7 +66,7 @@ class CacheSettings:
 
     def decode(self, data: bytes, path: Path, box: tuple[int, int, int, int] | None) -> Pixels:
         """Return (H, W, 3) pixels of the bytes of a file. Raises DataError, which names it, when it is unusable."""
-        image = decode_bytes(data, path, at_least=(self.side, self.side), box=box, background=self.background)
+        image = decode_rgb(data, path, at_least=(self.side, self.side), box=box, background=self.background)
         if self.fit is not None:
             settings = Preprocess(size=self.side, fit=self.fit, interpolation=self.interpolation, resize=self.resize)
             return settings(image)
