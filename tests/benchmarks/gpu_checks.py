@@ -45,11 +45,12 @@ def results(head: ClassHead, embeddings: list[Tensor], labels: Tensor, draws: Te
     loss, everything, device = CrossEntropy(), [], head.class_weights.device
     classes = torch.cat([labels.unique(), torch.arange(CLASSES - 5, CLASSES)]).unique().to(device)
     for batch in embeddings:
-        batch = batch.to(device).requires_grad_()
+        batch = batch.detach().clone().to(device).requires_grad_()  # a leaf of its own on any device
         given = {"classes": classes} if head.sampled is not None else {}
         losses = loss(head(batch, labels.to(device), draws=draws.to(batch), **given))
         losses.mean().backward()
         gradients = [rows.grad for rows in head.sampled_rows()] or [head.class_weights.grad]
+        assert batch.grad is not None
         everything += [losses.detach(), batch.grad, *gradients]
         head.zero_grad(set_to_none=True)
         head.forget_step()

@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from tests.pretend_cuda import CUDA, PretendCuda
 
 SCRIPT = Path(__file__).with_name("gpu.py")
 
@@ -67,3 +71,24 @@ if __name__ == "__main__":
     assert found["works"]["state"] == "done"
     assert found["works"]["rows"] == [{"name": "good", "value": 2}]
     assert [failure["name"] for failure in found["works"]["failures"]] == ["bad", "long"]
+
+
+@pytest.mark.wide
+def test_parts_keep_their_tensors_on_a_pretend_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    checks, head, data, kit = (import_module(f"gpu_{name}") for name in ("checks", "head", "data", "kit"))
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda *device: None)
+    with PretendCuda():
+        part = kit.Part("pretend", CUDA, True, 500, tmp_path / "log")
+        for margin in ("elastic_arcface", "vpl"):
+            checks.check_margin(part, margin)
+        head.compare(part, 300, 8, 16, "bfloat16")
+        data.compare_with_cpu(part, 300, 16)
+        data.measure_evaluation(part, 600, 16, (100, 600))
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line for line in lines if line["event"] == "failed"] == []
+    rows = {line["name"]: line["values"] for line in lines if line["event"] == "row"}
+    assert rows["elastic_arcface"]["equal"]
+    assert rows["vpl"]["equal"]
+    assert rows["300 × 16, the device and the CPU"]["ranks that differ"] == 0
