@@ -44,7 +44,7 @@ def new_run(options: argparse.Namespace, table: Table, folder: Path, cache: bool
         }
     )
     run = Run(build_parts(config, table))
-    run.fill_caches()
+    run.batches.fill_caches(run.observe)
     return run
 
 
@@ -56,7 +56,7 @@ def endless(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
 def seconds(run: Run, loaded: Iterator[tuple[Tensor, Tensor]] | tuple[Tensor, Tensor]) -> float:
     started = time.perf_counter()
     run.step(*(loaded if isinstance(loaded, tuple) else next(loaded)))
-    if run.device.type == "cuda":
+    if run.parts.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started
 

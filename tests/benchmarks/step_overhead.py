@@ -52,7 +52,7 @@ def eml_run(options: argparse.Namespace, folder: Path) -> Run:
 
 
 def bare_loop(options: argparse.Namespace, run: Run):
-    device = run.device
+    device = run.parts.device
     model = timm.create_model(options.backbone, num_classes=0).to(device, memory_format=torch.channels_last).train()
     weights = torch.nn.Parameter(torch.randn(options.classes, run.parts.embedder.size, device=device))
     rates = run.parts.config.optimizer
@@ -103,7 +103,7 @@ def main() -> None:
         random = torch.Generator().manual_seed(0)
         pixels = torch.randint(256, (options.batch, 3, options.side, options.side), dtype=torch.uint8, generator=random)
         rows = torch.arange(options.batch)
-        labels = run.labels[rows.to(run.device)]
+        labels = run.parts.labels[rows.to(run.parts.labels.device)].to(run.parts.device)
         times: dict[str, list[float]] = {"eml": [], "bare": []}
         for turn in range(options.rounds + 5):
             for name in ("eml", "bare") if turn % 2 else ("bare", "eml"):
@@ -113,7 +113,7 @@ def main() -> None:
                     times[name].append(time.perf_counter() - started)
     ratio = median(ours / bare for ours, bare in zip(times["eml"], times["bare"], strict=True))
     facts = f"{options.backbone}, {options.side} px, B={options.batch}, C={options.classes}, {options.precision}"
-    print(f"{facts}{', compiled' if options.compile else ''}, {run.device}, {torch.get_num_threads()} threads")
+    print(f"{facts}{', compiled' if options.compile else ''}, {run.parts.device}, {torch.get_num_threads()} threads")
     rates = ", ".join(
         f"{name} {median(seconds) * 1000:.1f} ms per step ({options.batch / median(seconds):.0f} images/s)"
         for name, seconds in times.items()
