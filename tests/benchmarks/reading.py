@@ -31,6 +31,7 @@ import torch
 from PIL import Image
 from scan_peer import tile
 
+from eml.allocator import keep_freed_memory
 from eml.dataset.scanning.inspect_file import inspect_file
 from eml.images.augment import Augmenter
 from eml.images.crop import DRAWS, Crop
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="small photos, one folder per class")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    keep_freed_memory()  # as every command does
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     print("| images | read for | eml, µs | floor, µs | ratio |\n|---|---|---|---|---|")
