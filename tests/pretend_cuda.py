@@ -10,6 +10,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -257,7 +258,7 @@ class _Dispatch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = func._schema.name.removeprefix("aten::")
+        name = _name(func)
         leaves = _tensors([*args, *kwargs.values()])
         here = [leaf for leaf in leaves if isinstance(leaf, CudaTensor)]
         device = kwargs.get("device")
@@ -319,13 +320,25 @@ class _Dispatch(TorchDispatchMode):
                 self.pretend.wait("mask as index")
 
 
+@cache
+def _written(func: Any) -> list[tuple[int, str]]:
+    """Return the places and names of the arguments that an operation writes into."""
+    arguments = enumerate(func._schema.arguments)
+    return [(place, each.name) for place, each in arguments if each.alias_info is not None and each.alias_info.is_write]
+
+
+@cache
+def _name(func: Any) -> str:
+    """Return the name of an operation, such as `add_`."""
+    return str(func._schema.name.removeprefix("aten::"))
+
+
 def _wrapped(func: Any, result: Any, args: Any, kwargs: Any) -> Any:
     """Return results on the device; the argument itself where the operation writes into it."""
     written = []
-    for position, argument in enumerate(func._schema.arguments):
-        value = args[position] if position < len(args) else kwargs.get(argument.name)
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            written += [tensor for tensor in _tensors(value) if isinstance(tensor, CudaTensor)]
+    for position, name in _written(func):
+        value = args[position] if position < len(args) else kwargs.get(name)
+        written += [tensor for tensor in _tensors(value) if isinstance(tensor, CudaTensor)]
     for tensor in written:
         assert tensor.shape == tensor.held.shape, f"{func} changes a shape in place"
 

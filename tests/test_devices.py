@@ -22,7 +22,7 @@ from eml.training.config import RunConfig
 from eml.training.cuda import CudaConfig
 from eml.training.dry_run import _class_head_cost
 from eml.training.fit import Run
-from eml.training.nan_check import StepSnapshot
+from eml.training.nan_check import NotFiniteError, StepSnapshot
 from eml.training.optimizer import build_optimizer
 from eml.training.start_decay import StartDecay
 from tests.head.heads import LABELS, LABELS_B, SETTINGS, embeddings, head_of
@@ -32,11 +32,15 @@ from tests.training.runs import changed
 
 __all__ = ["config", "table"]  # fixtures
 
-MODES = {
+MODES: dict[str, dict[str, object]] = {
     "dense": {"type": "dense"},
     "tiled": {"type": "tiled", "tile": 4, "memory": 4 * 6 * 8 / 2**20},  # the first tile is kept
     "sampled": {"type": "sampled", "fraction": 0.9},
 }
+OTHER_SAMPLES = [
+    {"type": "sampled", "fraction": 0.9, "correction": True, "optimizer": {"type": "sgd"}},
+    {"type": "sampled", "fraction": 0.9, "unsampled": "decayed"},
+]
 FIRST_STEP = "item at head/buffers.py"
 """The seeds of a margin's draws and of mode `sampled` are read from the device once."""
 VARIANTS = [pytest.param(name, marks=pytest.mark.wide) if "-" in name else name for name in SETTINGS]
@@ -45,11 +49,20 @@ VARIANTS = [pytest.param(name, marks=pytest.mark.wide) if "-" in name else name 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_margin_gives_the_same_on_the_device_and_waits_for_nothing(name: str, mode: str) -> None:
+    _check_head(name, MODES[mode])
+
+
+@pytest.mark.parametrize("mode", OTHER_SAMPLES, ids=["corrected", "decayed"])
+def test_every_kind_of_sample_gives_the_same_on_the_device_and_waits_for_nothing(mode: dict[str, object]) -> None:
+    _check_head("cosface", mode)
+
+
+def _check_head(name: str, mode: dict[str, object]) -> None:
     margin, config, loss = SETTINGS[name]
     batch = embeddings(torch.float32, 1).detach()
-    expected = _head_step(head_of(margin, config, MODES[mode], torch.float32), loss, batch, LABELS)
+    expected = _head_step(head_of(margin, config, mode, torch.float32), loss, batch, LABELS)
     with PretendCuda() as device:
-        head, batch = head_of(margin, config, MODES[mode], torch.float32).to(CUDA), batch.to(CUDA)
+        head, batch = head_of(margin, config, mode, torch.float32).to(CUDA), batch.to(CUDA)
         with device.counted() as waits:
             found = on_host(_head_step(head, loss, batch, LABELS))
     assert {key for key, value in expected.items() if not torch.equal(found[key], value)} == set()
@@ -109,16 +122,19 @@ def test_mixed_labels_give_the_same_on_the_device_and_wait_for_nothing() -> None
     assert torch.equal(on_host(found), expected)
 
 
-RUNS = {
+RUNS: dict[str, dict[str, object]] = {
+    "mixed, in parts": {"mix": {"type": "mixup", "alpha": 8}, "ema": {"decay": 0.9}, "accumulate": 2},
+    "sampled, clipped": {
+        "head": {"scale": 16, "mode": {"type": "sampled", "fraction": 0.5}},
+        "optimizer": {"name": "sgd", "clip": 0.1, "start_decay": 0.1},
+    },
+    "boxes": {"mix": {"type": "cutmix", "share": "image"}},
     "plain": {},
-    "sgd": {"optimizer": {"name": "sgd", "clip": 0.1, "start_decay": 0.1}},
-    "mixup": {"mix": {"type": "mixup", "alpha": 8}, "ema": {"decay": 0.9}},
-    "cutmix": {"mix": {"type": "cutmix", "share": "image"}, "accumulate": 2},
-    "sampled": {"head": {"scale": 16, "mode": {"type": "sampled", "fraction": 0.5}}},
 }
+RUN_NAMES = [pytest.param(name, marks=pytest.mark.wide) if name in ("boxes", "plain") else name for name in RUNS]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", RUN_NAMES)
 def test_a_step_gives_the_same_on_the_device_and_waits_for_it_once(name: str, config: RunConfig, table: Table) -> None:
     config = changed(config, **RUNS[name])
     run = Run(build_parts(config, table))
@@ -156,6 +172,22 @@ def _on_device(parts: RunParts) -> RunParts:
         snapshot=StepSnapshot(networks.embedder, networks.head, CUDA),
         model=Model(networks.evaluated, networks.preprocess, CUDA),
     )
+
+
+def test_a_step_on_the_device_that_is_not_finite_is_undone_and_named(config: RunConfig, table: Table) -> None:
+    parts = build_parts(config, table)
+    with PretendCuda():
+        run = Run(_on_device(parts))
+        run.step(*next(run.batches.of_epoch(1, 0)))
+        before = {key: value.clone() for key, value in run.parts.embedder.state_dict().items()}
+        with torch.no_grad():
+            run.parts.head.class_weights[0] = torch.nan
+        pixels, rows = next(run.batches.of_epoch(1, 1))
+        with pytest.raises(NotFiniteError, match=r"step 2: the loss is nan; weights of the class head") as caught:
+            run.step(pixels, rows)
+        assert all(torch.equal(value, before[key]) for key, value in run.parts.embedder.state_dict().items())
+    names = parts.data.frame["file_name"].iloc[rows.numpy()]
+    assert caught.value.diagnosis[1] == f"its images: {', '.join(names)}"
 
 
 def test_a_dry_run_times_the_head_until_the_device_has_done_its_work(config: RunConfig, table: Table) -> None:

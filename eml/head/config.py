@@ -70,7 +70,8 @@ class HeadConfig(Strict):
     )
     product: Literal["full", "bfloat16"] = Field(
         "full",
-        description="precision of the factors of the large product; target cosines and sums are always float32",
+        description="precision of the factors of the large product; target cosines and sums are always float32; "
+        "full: as the device computes float32, on CUDA see cuda.tf32",
     )
     class_margins: ClassMargins | None = Field(
         None, description="a margin for each class from its number of images, instead of the margin's m"
