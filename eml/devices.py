@@ -12,7 +12,9 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    if not tensor.is_pinned():
+        tensor = torch.empty_like(tensor, pin_memory=True).copy_(tensor)  # pin_memory fails where rows share memory
+    return tensor.to(device, non_blocking=True)
 
 
 def synchronize(device: torch.device) -> None:

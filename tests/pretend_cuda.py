@@ -7,7 +7,6 @@ it. `torch.profiler` and a real GPU may know better: this counts what torch's so
 """
 
 import inspect
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -130,10 +129,6 @@ class PretendCuda:
         yield found
         found += self.waits[first:]
 
-    def summary(self) -> dict[str, int]:
-        """Return how often each thing waited."""
-        return dict(Counter(self.waits))
-
     def copied(self, source: Tensor, *, non_blocking: bool) -> None:
         """Note a copy from the host to the device."""
         if not non_blocking:
@@ -142,8 +137,8 @@ class PretendCuda:
             self.pageable.append(f"copy to the device at {_place()}")
 
     def pinned(self, tensor: Tensor) -> Tensor:
-        """Return a copy in pretend pinned memory."""
-        copy = tensor.clone()
+        """Return a copy in pretend pinned memory, in the same order; an error where rows share memory, as of torch."""
+        copy = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype).copy_(tensor)
         self._kept = [*getattr(self, "_kept", []), copy]  # so that no other tensor gets its address
         self._pinned.add(copy.untyped_storage().data_ptr())
         return copy
@@ -214,6 +209,8 @@ class _Functions(TorchFunctionMode):
                 return self._made(torch.tensor, args[1:], kwargs)
             if name in ("__getitem__", "__setitem__"):
                 args = (args[0], _index(args[1]), *args[2:])
+        if name == "empty_like" and kwargs.get("pin_memory"):
+            return self.pretend.pinned(func(args[0], **(kwargs | {"pin_memory": False})))
         if name in ("pin_memory", "is_pinned") and args and not isinstance(args[0], CudaTensor):
             return self.pretend.pinned(args[0]) if name == "pin_memory" else self.pretend.is_pinned(args[0])
         if func in (torch.tensor, torch.as_tensor) and _is_cuda(kwargs.get("device")):

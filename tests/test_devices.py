@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from eml.dataset.table import Table
+from eml.devices import to_device
 from eml.head.class_head import ClassHead
 from eml.inference.model import Model
 from eml.losses import Loss
@@ -68,6 +69,16 @@ def _check_head(name: str, mode: dict[str, object]) -> None:
     assert {key for key, value in expected.items() if not torch.equal(found[key], value)} == set()
     assert [wait for wait in waits if not wait.startswith(FIRST_STEP)] == []
     assert device.pageable == []
+
+
+def test_a_copy_to_the_device_waits_for_nothing_whatever_its_memory() -> None:
+    images = torch.arange(24, dtype=torch.uint8).view(1, 2, 4, 3).permute(0, 3, 1, 2)
+    with PretendCuda() as device:
+        for tensor in (images, torch.ones(1).expand(3), images.pin_memory(), images[:, :, ::2]):
+            copy = to_device(tensor, CUDA)
+            assert torch.equal(on_host(copy), tensor)
+        assert to_device(images, CUDA).stride() == images.stride()
+        assert (device.waits, device.pageable) == ([], [])
 
 
 def test_seeds_on_the_device_are_read_again_only_after_a_state_is_loaded() -> None:
