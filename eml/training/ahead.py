@@ -1,6 +1,6 @@
 """The next batch, fetched while the device computes the one before it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from torch import Tensor
 
@@ -32,6 +32,11 @@ class AheadBatches(Iterator[Batch]):
             self._fetched = (pixels.pin_memory(), rows)
         except Exception as error:  # StopIteration too
             self._fetched = error
+
+    def close(self) -> None:
+        """End the source of the batches, with the processes that read them."""
+        if isinstance(self._batches, Generator):
+            self._batches.close()
 
     def __next__(self) -> Batch:
         self.fetch()
