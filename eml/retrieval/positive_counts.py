@@ -1,14 +1,18 @@
 """Counts of the gallery images that are above each positive of a query."""
 
+from concurrent.futures import Executor
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from eml.retrieval.counting import count_equal_before, count_reached
 from eml.retrieval.similarity import TILE
 
-CACHED = 256  # rows of a block that stay in a core's cache while they are compared several times: 1 MiB
-FEW = 10  # thresholds up to which one comparison for each is quicker than a sort
-SPARSE = 32  # images above a query's worst positive are looked at singly if they are at most one in so many
+FEW = 10  # limits up to which, on a GPU, one comparison for each is quicker than a sort
+RARE = 64  # a positive that at most one image in so many is above is compared with these alone
+LISTED = 8  # positives in a block, for each query, up to which equal images are looked for at each of them
+ROWS = 128  # fewer queries are not divided among threads
 
 
 class PositiveCounts:
@@ -19,76 +23,73 @@ class PositiveCounts:
         indices: (T, R) gallery indices; the length of the gallery beyond a query's positives.
         counts: (T,) number of positives.
         above: (T, R) images counted so far that are no positives and rank above this one.
+        threads: Threads that count on a CPU; None to count in this one.
     """
 
-    def __init__(self, similarities: Tensor, indices: Tensor, counts: Tensor) -> None:
-        self.similarities, self.indices, self.counts = similarities, indices, counts
-        self.just_above = torch.nextafter(similarities, torch.full_like(similarities, torch.inf))
-        infinite = similarities.new_full((len(counts), 1), torch.inf)
-        finite = torch.cat([similarities.masked_fill(similarities == -torch.inf, torch.inf), infinite], 1)
-        self.worst = finite.amin(1, keepdim=True)  # (T, 1) of the positives, ∞ without any
+    def __init__(
+        self, similarities: Tensor, indices: Tensor, counts: Tensor, threads: Executor | None = None
+    ) -> None:
+        self.similarities, self.indices, self.counts, self.threads = similarities, indices, counts, threads
         self.above = torch.zeros_like(indices)
+        self.limits = similarities.clone()  # an image is above a positive if its cosine is at least that
+        by_index, order = indices.flatten().sort()
+        number = int(counts.sum())  # those beyond a query's positives come last
+        self.by_index, self.order = by_index[:number].cpu().numpy(), order[:number]
+        self.seen = self.next_look = 0
+        self.rare = np.zeros(len(indices), np.int64)
 
     def count(self, tile: Tensor, first: int) -> None:
         """Count the images of a block that are above each positive. tile: (T, n), of the gallery from `first`.
 
         At equal similarity an image is above a positive that comes after it in the gallery.
         """
-        if not self.indices.shape[1]:
+        number = self.indices.shape[1]
+        if not number:
             return
-        if tile.device.type == "cpu" and self._count_singly(tile, first):
-            return
-        stop = first + tile.shape[1]
-        limits = torch.where(self.indices >= stop, self.similarities, self.just_above)
-        above = _count_at_least(tile, limits)
-        inside = (self.indices >= first) & (self.indices < stop)
-        if inside.any():
-            reached = _count_at_least(tile, torch.where(inside, self.similarities, limits))
-            rows, columns = torch.nonzero(reached > above, as_tuple=True)
-            places = torch.arange(first, stop, device=tile.device)
-            for row, column in zip(rows.split(TILE), columns.split(TILE), strict=True):
-                equal = tile[row] == self.similarities[row, column].unsqueeze(1)
-                before = places < self.indices[row, column].unsqueeze(1)
-                above[row, column] += (equal & before).sum(1)
+        inside = self.order[slice(*np.searchsorted(self.by_index, (first, first + tile.shape[1])))]
+        reached = self._count_reached(tile) if len(inside) > LISTED * len(tile) else None
+        equal = self.similarities.view(-1)[inside]
+        self.limits.view(-1)[inside] = equal.nextafter(equal.new_tensor(torch.inf))
+        above = self._count_reached(tile)
+        if reached is not None:
+            inside = inside[(reached > above).view(-1)[inside]]
+        for part in inside.split(TILE):
+            above.view(-1)[part] += self._count_equal_before(tile, first, part)
         self.above += above
+        self.seen += tile.shape[1]
 
-    def _count_singly(self, tile: Tensor, first: int) -> bool:
-        """Compare only the images that reach a query's worst positive, if they are few; return whether they were."""
-        candidates = (tile >= self.worst).numpy()
-        if np.count_nonzero(candidates) * max(self.indices.shape[1], 8) > candidates.size * 8 // SPARSE:
-            return False
-        row, column = map(torch.from_numpy, np.divmod(np.flatnonzero(candidates), candidates.shape[1]))
-        value, limits = tile[row, column].unsqueeze(1), self.similarities[row]
-        before = (column + first).unsqueeze(1) < self.indices[row]
-        self.above.index_add_(0, row, ((value > limits) | ((value == limits) & before)).long())
-        return True
+    def _count_equal_before(self, tile: Tensor, first: int, places: Tensor) -> Tensor:
+        """Count the images of a block that are equal to the positives at some places and before them in the gallery."""
+        rows, stops = places // self.indices.shape[1], self.indices.view(-1)[places] - first
+        values = self.similarities.view(-1)[places]
+        if tile.device.type == "cpu":
+            return torch.from_numpy(count_equal_before(*(array.numpy() for array in (tile, values, rows, stops))))
+        columns = torch.arange(tile.shape[1], device=tile.device)
+        return ((tile[rows] == values.unsqueeze(1)) & (columns < stops.unsqueeze(1))).sum(1)
+
+    def _count_reached(self, tile: Tensor) -> Tensor:
+        """Count the entries of each row of tile (T, n) that are at least each of the row's limits (T, R)."""
+        if tile.device.type != "cpu":
+            return _count_on_device(tile, self.limits)
+        if self.seen >= self.next_look:
+            rare = (self.above.numpy() * RARE <= self.seen).sum(1) if self.seen else self.rare
+            self.rare = np.minimum(rare, self.counts.numpy())
+            self.next_look = 2 * self.seen
+        arrays = tile.numpy(), self.limits.numpy(), self.rare
+        parts = min(torch.get_num_threads(), len(tile) // ROWS)
+        if self.threads is None or parts < 2:
+            return torch.from_numpy(count_reached(*arrays))
+        counts = self.threads.map(count_reached, *(np.array_split(array, parts) for array in arrays))
+        return torch.from_numpy(np.concatenate(list(counts)))
 
 
-def _count_at_least(tile: Tensor, limits: Tensor) -> Tensor:
+def _count_on_device(tile: Tensor, limits: Tensor) -> Tensor:
     """Count the entries of each row of tile (T, n) that are at least each of the row's limits (T, R), descending."""
-    rows, width = tile.shape
     if limits.shape[1] <= FEW:
-        counts = torch.empty(limits.shape, dtype=torch.int64, device=tile.device)
-        for first in range(0, rows, CACHED):
-            part = slice(first, first + CACHED)
-            for i in range(limits.shape[1]):
-                counts[part, i] = _count_true(tile[part] >= limits[part, i : i + 1])
-        return counts
-    if limits.shape[1] <= width:
-        ordered = torch.from_numpy(np.sort(tile.numpy(), axis=1)) if tile.device.type == "cpu" else tile.sort(1)[0]
-        return width - torch.searchsorted(ordered, limits)
+        return torch.stack([(tile >= limits[:, i : i + 1]).sum(1) for i in range(limits.shape[1])], 1)
+    if limits.shape[1] <= tile.shape[1]:
+        return tile.shape[1] - torch.searchsorted(tile.sort(1)[0], limits)
     passed = torch.searchsorted(limits.flip(1), tile, right=True)  # how many of the lowest limits each entry reaches
-    counts = torch.zeros(rows, limits.shape[1] + 1, dtype=torch.int64, device=tile.device)
+    counts = torch.zeros(len(tile), limits.shape[1] + 1, dtype=torch.int64, device=tile.device)
     counts.scatter_add_(1, passed, torch.ones_like(passed))
     return counts.flip(1).cumsum(1)[:, :-1]
-
-
-def _count_true(flags: Tensor) -> Tensor:
-    """Count the flags that are set in each row of flags (T, n), n a multiple of 8, eight bytes at a time.
-
-    torch's own sum converts them to integers first and takes five times as long.
-    """
-    words = flags.view(torch.int64)
-    parts = next(n for n in range(1, words.shape[1] + 1) if words.shape[1] % n == 0 and words.shape[1] // n <= 255)
-    sums = words.view(len(flags), parts, -1).sum(2)  # a byte holds up to 255
-    return sums.view(torch.uint8).sum(1)

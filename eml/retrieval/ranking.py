@@ -6,6 +6,7 @@ of 50,000 images takes no more memory than many small ones.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -166,10 +167,11 @@ class _RankingProblem:
 
     def rankings(self) -> Iterator[Ranking]:
         begin = 0
-        while begin < len(self.order):
-            batch = self.order[begin : begin + self._batch_size(begin)]
-            begin += len(batch)
-            yield self._ranking(batch)
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            while begin < len(self.order):
+                batch = self.order[begin : begin + self._batch_size(begin)]
+                begin += len(batch)
+                yield self._ranking(batch, threads)
 
     def _batch_size(self, begin: int) -> int:
         """Return how many queries from `begin` on to rank at once, so that the images of their classes are bounded."""
@@ -180,10 +182,10 @@ class _RankingProblem:
         fits = (np.arange(1, len(batch) + 1) * sizes <= OWN_ENTRIES) & (rows <= most)
         return max(1, int(fits.sum()))
 
-    def _ranking(self, batch: Integers) -> Ranking:
+    def _ranking(self, batch: Integers, threads: Executor) -> Ranking:
         queries, own = self.queries.select(batch), _OwnClasses(self, batch)
         added = None if self.added is None else AddedScores(self.added(batch))
-        positives = own.positives(queries, added)
+        positives = own.positives(queries, added, threads)
         best = torch.full((len(batch),), -torch.inf, dtype=queries.dtype, device=queries.device)
         nearest = torch.full((len(batch),), -1, device=queries.device)
         for first, tile in similarity_tiles(queries, self.gallery):
@@ -247,17 +249,14 @@ class _OwnClasses:
         starts, sizes = problem.starts[batch], problem.sizes[batch]
         begins = _begins_class(starts, sizes)
         self.class_of = np.cumsum(begins) - 1  # (T,) among the classes here
-        self.first_query = np.flatnonzero(begins)
-        self.queries_of = np.diff(np.append(self.first_query, len(batch)))
-        class_sizes = sizes[self.first_query]
+        class_starts, class_sizes = starts[begins], sizes[begins]
         self.offsets = np.cumsum(class_sizes) - class_sizes  # of a class in rows
-        self.class_of_row = np.repeat(np.arange(len(class_sizes)), class_sizes)
-        within = np.arange(len(self.class_of_row)) - self.offsets[self.class_of_row]
-        self.rows = problem.by_class[starts[self.first_query][self.class_of_row] + within]
-        self.by_position = np.argsort(self.rows)
+        class_of_row = np.repeat(np.arange(len(class_sizes)), class_sizes)
+        within = np.arange(len(class_of_row)) - self.offsets[class_of_row]
+        self.rows = problem.by_class[class_starts[class_of_row] + within]
         self.sizes, self.most = sizes, int(sizes.max(initial=0))
 
-    def positives(self, queries: Tensor, added: AddedScores | None) -> PositiveCounts:
+    def positives(self, queries: Tensor, added: AddedScores | None, threads: Executor) -> PositiveCounts:
         """Return the positives of the queries (T, D), best first, with nothing counted yet."""
         device, gallery = queries.device, self.problem.gallery
         columns = self.offsets[self.class_of][:, None] + np.arange(self.most)  # (T, R) in rows
@@ -273,7 +272,7 @@ class _OwnClasses:
         # The rows of a class ascend, so a stable sort puts equal similarities in the order of the gallery.
         similarity, order = similarity.sort(dim=1, descending=True, stable=True)
         positions = torch.from_numpy(np.where(present, indices, len(gallery))).to(device)
-        return PositiveCounts(similarity, positions.gather(1, order), valid.sum(1))
+        return PositiveCounts(similarity, positions.gather(1, order), valid.sum(1), threads)
 
     def _members(self, columns: Integers) -> tuple[Integers, Booleans]:
         """Return (T, R) gallery indices of each query's class, and whether they are positives of the query."""
@@ -299,18 +298,10 @@ class _OwnClasses:
         if tile.device.type != "cpu":
             self._leave_out_on_device(tile, first)
             return
-        stop = first + tile.shape[1]
-        ordered = self.rows[self.by_position]
-        inside = self.by_position[np.searchsorted(ordered, first) : np.searchsorted(ordered, stop)]
-        classes = self.class_of_row[inside]
-        times = self.queries_of[classes]
-        columns = np.repeat(self.rows[inside] - first, times)
-        within = np.arange(len(columns)) - np.repeat(np.cumsum(times) - times, times)
-        queries = np.repeat(self.first_query[classes], times) + within
-        itself = self.problem.itself[self.batch]
-        own = np.flatnonzero((itself >= first) & (itself < stop))
-        places = np.concatenate([queries, own]), np.concatenate([columns, itself[own] - first])
-        tile.index_put_(tuple(torch.from_numpy(axis).to(tile.device) for axis in places), tile.new_tensor(-torch.inf))
+        queries, positions = self._own_pairs
+        part = slice(*np.searchsorted(positions, (first, first + tile.shape[1])))
+        places = queries[part] * tile.shape[1] + positions[part] - first
+        tile.view(-1).index_fill_(0, torch.from_numpy(places), -torch.inf)
 
     def _leave_out_on_device(self, tile: Tensor, first: int) -> None:
         """Do what `leave_out` does without a list of places, which the host would make and the device wait for."""
@@ -318,3 +309,14 @@ class _OwnClasses:
         columns = self.problem.classes_on_device[first : first + tile.shape[1]]
         places = torch.arange(first, first + len(columns), device=tile.device)
         tile[:, : len(columns)].masked_fill_((columns == classes) | (places == itself), -torch.inf)
+
+    @cached_property
+    def _own_pairs(self) -> tuple[Integers, Integers]:
+        """Return (n,) queries and (n,) gallery indices of their class and of themselves, by gallery index."""
+        itself = self.problem.itself[self.batch]
+        columns = self.offsets[self.class_of][:, None] + np.arange(self.most)
+        within, known = np.arange(self.most) < self.sizes[:, None], itself >= 0
+        queries = np.concatenate([np.nonzero(within)[0], np.flatnonzero(known)])
+        positions = np.concatenate([self.rows[columns[within]], itself[known]])
+        order = np.argsort(positions, kind="stable")
+        return queries[order], positions[order]
