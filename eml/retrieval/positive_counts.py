@@ -26,9 +26,7 @@ class PositiveCounts:
         threads: Threads that count on a CPU; None to count in this one.
     """
 
-    def __init__(
-        self, similarities: Tensor, indices: Tensor, counts: Tensor, threads: Executor | None = None
-    ) -> None:
+    def __init__(self, similarities: Tensor, indices: Tensor, counts: Tensor, threads: Executor | None = None) -> None:
         self.similarities, self.indices, self.counts, self.threads = similarities, indices, counts, threads
         self.above = torch.zeros_like(indices)
         self.limits = similarities.clone()  # an image is above a positive if its cosine is at least that

@@ -1,6 +1,7 @@
 """All retrieval metrics against faiss' flat search, pytorch-metric-learning and open-metric-learning, in one run.
 
     python tests/benchmarks/search.py [--peers pytorch_metric_learning open_metric_learning] [--queries 60502]
+    OMP_NUM_THREADS=1 python tests/benchmarks/search.py --peers --threads 1 --queries 6144 --size 128 --spread 1.2
 
 60,502 × 512 embeddings of 11,316 classes, as many as in the test of Stanford Online Products. faiss searches the 1,000
 nearest, which R@1000 needs; eml computes R@1, 10, 100, 1000, MAP@R, R-Precision, mAP, MRR and GAP over the whole
@@ -19,16 +20,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
-N, D, C, SPREAD = 60_502, 512, 11_316, 2.2
+from eml.allocator import keep_freed_memory
+
+N, C, TILE = 60_502, 11_316, 1024
 
 
-def embeddings_and_labels() -> tuple[torch.Tensor, np.ndarray]:
-    """Return unit vectors around a centre for each class, R@1 about .80, and their labels."""
+def embeddings_and_labels(size: int, spread: float) -> tuple[torch.Tensor, np.ndarray]:
+    """Return unit vectors around a centre for each class, and their labels."""
     random = torch.Generator().manual_seed(0)
     labels = np.sort(np.random.default_rng(0).integers(0, C, N))
-    centres = torch.nn.functional.normalize(torch.randn(C, D, generator=random))
-    rows = centres[labels] + SPREAD * torch.randn(N, D, generator=random) / D**0.5
+    centres = torch.nn.functional.normalize(torch.randn(C, size, generator=random))
+    rows = centres[labels] + spread * torch.randn(N, size, generator=random) / size**0.5
     return torch.nn.functional.normalize(rows), labels
+
+
+def products(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
+    tile = torch.empty(TILE, TILE)
+    for block in rows[:queries].split(TILE):
+        for other in rows.split(TILE):
+            torch.mm(block, other.T, out=tile[: len(block), : len(other)])
+    return {}
+
+
+def neighbours(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
+    from eml.retrieval.label_errors.label_votes import K
+    from eml.retrieval.search import nearest
+
+    nearest(rows[:queries], rows, K, itself=np.arange(queries))
+    return {}
 
 
 def eml(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, float]:
@@ -45,7 +64,7 @@ def faiss(rows: torch.Tensor, labels: np.ndarray, queries: int) -> dict[str, flo
     import faiss as library
 
     library.omp_set_num_threads(torch.get_num_threads())
-    index = library.IndexFlatIP(D)
+    index = library.IndexFlatIP(rows.shape[1])
     index.add(rows.numpy())
     _, neighbours = index.search(rows[:queries].numpy(), 1001)
     return {"recall_at_1": float((labels[neighbours[:, 1]] == labels[:queries]).mean())}
@@ -73,7 +92,10 @@ def open_metric_learning(rows: torch.Tensor, labels: np.ndarray, queries: int) -
     return {f"cmc@{k}": value for k, value in values["cmc"].items()}
 
 
-ENGINES = {engine.__name__: engine for engine in (faiss, eml, pytorch_metric_learning, open_metric_learning)}
+ENGINES = {
+    engine.__name__: engine
+    for engine in (faiss, products, eml, neighbours, pytorch_metric_learning, open_metric_learning)
+}
 
 
 def resident(field: str) -> float:
@@ -82,10 +104,11 @@ def resident(field: str) -> float:
     return int(lines[field].split()[0]) / 1024
 
 
-def measure(name: str, queries: int, threads: int) -> None:
+def measure(name: str, queries: int, threads: int, size: int, spread: float) -> None:
     """Print seconds, processor seconds, extra MiB and metrics of one engine."""
+    keep_freed_memory()  # as the commands do
     torch.set_num_threads(threads)
-    rows, labels = embeddings_and_labels()
+    rows, labels = embeddings_and_labels(size, spread)
     ENGINES[name](rows[:4096], labels[:4096], 256)  # load what is loaded at first use
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident("VmRSS")
@@ -102,20 +125,24 @@ def main() -> None:
     parser.add_argument("--engine", choices=ENGINES)
     parser.add_argument("--peers", nargs="*", default=["pytorch_metric_learning", "open_metric_learning"])
     parser.add_argument("--queries", type=int, default=N, help="number of images, from the first, that are queries")
+    parser.add_argument("--size", type=int, default=512, help="size D of an embedding")
+    parser.add_argument("--spread", type=float, default=2.2, help="distance of images from the centre of their class")
+    parser.add_argument("--neighbours", action="store_true", help="time the search of `eml suspects` too")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     if options.engine:
-        measure(options.engine, options.queries, options.threads)
+        measure(options.engine, options.queries, options.threads, options.size, options.spread)
         return
     packages = {"pytorch_metric_learning": "pytorch_metric_learning", "open_metric_learning": "oml"}
-    names = ["faiss", "eml", *(name for name in options.peers if find_spec(packages[name]))]
+    own = ["faiss", "products", "eml", *(["neighbours"] if options.neighbours else [])]
+    names = [*own, *(name for name in options.peers if find_spec(packages[name]))]
     seconds: dict[str, list[float]] = {name: [] for name in names}
     processor: dict[str, list[float]] = {name: [] for name in names}
     for run in range(options.runs):
-        for name in names if run == 0 else names[:2]:  # the peers take long: once
+        for name in names if run == 0 else own:  # the peers take long: once
             command = [sys.executable, __file__, "--engine", name, "--queries", str(options.queries)]
-            command += ["--threads", str(options.threads)]
+            command += ["--threads", str(options.threads), "--size", str(options.size), "--spread", str(options.spread)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 print(f"{name}: {done.stderr.strip().splitlines()[-1]}")
@@ -129,10 +156,10 @@ def main() -> None:
                 flush=True,
             )
     for kind, times in (("time", seconds), ("processor time", processor)):
-        floor = statistics.median(times["faiss"])
         for name in names:
-            if times[name]:
-                print(f"{name:24} {statistics.median(times[name]) / floor:.2f} times the {kind} of faiss' flat search")
+            ratios = [own / floor for own, floor in zip(times[name], times["faiss"], strict=False)]
+            if ratios:
+                print(f"{name:24} {statistics.median(ratios):.2f} times the {kind} of faiss' flat search")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eml.errors import DataError
-from eml.retrieval import positive_counts, ranking
+from eml.retrieval import counting, positive_counts, ranking
 from eml.retrieval import similarity as similarity_module
 from eml.retrieval.metrics import all_metrics, metric_key, summarise
 from eml.retrieval.ranking import rank
@@ -67,21 +67,33 @@ def sets():
 def test_leave_one_out_equals_the_loop(name, rows, labels, monkeypatch) -> None:
     expected = by_loop(rows, labels, rows, labels, np.arange(len(rows)))
     assert summarise(rank(rows, labels)).values == pytest.approx(expected)
-    names, never, always = ("TILE", "BLOCK", "OWN_ENTRIES", "FEW", "SPARSE"), 1 << 30, 1e-3
+    names, never, always = ("TILE", "BLOCK", "OWN_ENTRIES", "PASSES", "RARE", "LISTED"), 1 << 30, 1e-3
     for sizes in (
-        (7, 16, 1 << 22, 10, never),
-        (1000, 8, 1 << 22, 0, never),
-        (64, 8, 9, 1, never),
-        (9, 1024, 99, 0, never),
-        (7, 16, 1 << 22, 0, always),
-        (9, 8, 99, 1, 2),
+        (7, 16, 1 << 22, 20, never, 8),
+        (1000, 8, 1 << 22, 0, never, 0),
+        (64, 8, 9, 1, never, 0),
+        (9, 1024, 99, 0, always, 8),
+        (7, 16, 1 << 22, 0, always, 0),
+        (9, 8, 99, 2, 4, 8),
     ):
         for name, value in zip(("KERNEL", *names), (8, *sizes), strict=True):
-            for module in (ranking, positive_counts, similarity_module):
+            for module in (ranking, positive_counts, counting, similarity_module):
                 if hasattr(module, name):
                     monkeypatch.setattr(module, name, value)
         assert summarise(rank(rows, labels)).values == pytest.approx(expected), sizes
         assert summarise(rank(3 * rows, labels)).values == pytest.approx(expected), "of any length"
+
+
+def test_several_threads_count_the_same(monkeypatch) -> None:
+    _, rows, labels = next(iter(sets()))
+    expected = [part.ranks.tolist() for part in rank(rows, labels)]
+    monkeypatch.setattr(positive_counts, "ROWS", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert [part.ranks.tolist() for part in rank(rows, labels)] == expected
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("block", [1024, 64])
@@ -95,9 +107,10 @@ def test_positives_of_the_querys_own_group_are_left_out(block, monkeypatch) -> N
     assert summarise(rank(rows, labels, query_groups=cameras)).values == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("sparse", [1 << 30, 1e-3])
-def test_copies_in_other_classes_and_blocks_are_ranked_by_index_in_float32(sparse, monkeypatch) -> None:
-    monkeypatch.setattr(positive_counts, "SPARSE", sparse)
+@pytest.mark.parametrize("rare, listed", [(1 << 30, 0), (1e-3, 1000)])
+def test_copies_in_other_classes_and_blocks_are_ranked_by_index_in_float32(rare, listed, monkeypatch) -> None:
+    monkeypatch.setattr(positive_counts, "RARE", rare)
+    monkeypatch.setattr(positive_counts, "LISTED", listed)
     monkeypatch.setattr(ranking, "BLOCK", 64)
     monkeypatch.setattr(similarity_module, "BLOCK", 64)
     random = torch.Generator().manual_seed(3)
