@@ -100,6 +100,12 @@ class EvaluateConfig(CommandConfig):
     against: PathText | None = Field(
         None, description="Compare with this model on the same images: is the difference more than chance?"
     )
+    queries: int | None = Field(
+        None,
+        ge=100,
+        description="Where there are more queries, draw so many of them, by class, and search the whole gallery for "
+        "these. For large sets, whose time grows with queries times gallery; the intervals say what it costs.",
+    )
     recall_at: Counts = option(
         (),
         "K of R@K, the share of queries with a positive among the K nearest. Repeatable. Default: as the table's "

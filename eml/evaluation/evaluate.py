@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eml.dataset.sidecar import UNKNOWN_LABEL
 from eml.dataset.table import Table
+from eml.evaluation.drawn_queries import draw_queries
 from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
@@ -101,6 +102,11 @@ class Evaluation:
             return {}
         return {UNKNOWN_LABEL: self.table.unknown_label, "unknown_images": int(unknown.sum())}
 
+    def _drawn_facts(self) -> dict[str, Any]:
+        """Return how many queries were drawn, and of how many; nothing where all were taken."""
+        number = self.retrieval.queries_of
+        return {} if number is None else {"queries_drawn": len(self.retrieval.queries), "queries_drawn_of": number}
+
     def _model_facts(self) -> dict[str, Any]:
         """Return how the model embedded the images; nothing for embeddings from a file."""
         fingerprint = self.fingerprint
@@ -123,6 +129,7 @@ class Evaluation:
             "classes": self.retrieval.num_classes,
             **self._unknown_facts(),
             "queries": summary.queries,
+            **self._drawn_facts(),
             "queries_without_positive": summary.queries_without_positive,
             "gallery": summary.gallery,
             "trained_on": self.trained_on.facts(),
@@ -182,6 +189,7 @@ def evaluate_embeddings(
     *,
     leave_out_same: str | None = None,
     within: str | None = None,
+    queries: int | None = None,
     recall_at: Sequence[int] = (),
 ) -> Evaluation:
     """Evaluate embeddings (N, D) of all rows of a table in their order.
@@ -192,6 +200,7 @@ def evaluate_embeddings(
         table: The table of the images.
         leave_out_same: See `build_retrieval_set`.
         within: See `build_retrieval_set`.
+        queries: See `draw_queries`.
         recall_at: The Ks of R@K; none for the usual ones.
 
     Raises:
@@ -200,6 +209,7 @@ def evaluate_embeddings(
     columns = {"leave_out_same": leave_out_same, "within": within}
     retrieval = build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns)
     refuse_without_positives(retrieval, table.name, **columns)
+    retrieval = draw_queries(retrieval, queries)
     embeddings = embeddings if retrieval.rows is None else embeddings[retrieval.rows]
     summary = summarise(rank_gallery(embeddings, retrieval), metrics_at(recall_at))
     return Evaluation(name, table, retrieval, embeddings, summary)

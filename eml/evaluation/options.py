@@ -26,6 +26,7 @@ class EvaluationOptions:
         tta: Test-time augmentation, none or flip; None: as each checkpoint says.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
         within: Queries are compared with gallery images of their own value in this column alone.
+        queries: Draw so many queries where there are more; None for all. See `draw_queries`.
         recall_at: The Ks of R@K; 1 is always among them. None: as a table's protocol says, else 1, 5 and 10.
         unknown_label: The label of images of unknown identity; None: as the table or a checkpoint says.
         against: A model to compare each of the checkpoints with.
@@ -54,6 +55,7 @@ class EvaluationOptions:
     tta: Tta | None = None
     leave_out_same: str | None = None
     within: str | None = None
+    queries: int | None = None
     recall_at: Sequence[int] = ()
     unknown_label: str | None = None
     against: str | None = None

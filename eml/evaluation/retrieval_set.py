@@ -29,6 +29,7 @@ class RetrievalSet:
         unknown: (N,) whether an image is of unknown identity; None without such. They share a label, are in the
             gallery as distractors and not among `queries`.
         unknown_queries: (U,) rows of those that are queries in open-set searches, where no answer is right.
+        queries_of: The number of queries that `queries` were drawn from; None where they are all of them.
     """
 
     frame: pd.DataFrame
@@ -41,6 +42,7 @@ class RetrievalSet:
     rows: NDArray[np.int64] | None = None
     unknown: NDArray[np.bool_] | None = None
     unknown_queries: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    queries_of: int | None = None
 
     @property
     def class_names(self) -> list[str]:

@@ -12,6 +12,7 @@ from eml.dataset.unknown_label import with_unknown_label
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.evaluation.analysis import EvaluationAnalysis, analyze
 from eml.evaluation.checkpoint_label import with_checkpoint_label
+from eml.evaluation.drawn_queries import draw_queries
 from eml.evaluation.evaluate import Evaluation, evaluate_embeddings, evaluate_model
 from eml.evaluation.leaderboard import Leaderboard, build_leaderboard
 from eml.evaluation.official_protocol import options_by_table
@@ -229,6 +230,7 @@ def _evaluate_on_tables(
     ]
     for table, retrieval, of_table in zip(tables, retrievals, own, strict=True):
         refuse_without_positives(retrieval, table.name, **_columns(of_table))
+    retrievals = [draw_queries(retrieval, options.queries) for retrieval in retrievals]
     model = _load(checkpoint, options, str(processes.device(options.device)))
     for note in model.notes if processes.first else ():
         counter.report(note)
@@ -262,7 +264,9 @@ def _evaluate_file(name: str, table: Table | None, options: EvaluationOptions) -
     if table is None:
         images = with_unknown_label(images, options.unknown_label)
     whitening = None if options.whiten is None else whitening_of_file(options.whiten, images)
-    evaluation = evaluate_embeddings(name, embeddings, images, recall_at=options.recall_at, **_columns(options))
+    evaluation = evaluate_embeddings(
+        name, embeddings, images, queries=options.queries, recall_at=options.recall_at, **_columns(options)
+    )
     return replace(evaluation, whitening=whitening)
 
 

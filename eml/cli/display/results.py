@@ -54,12 +54,20 @@ def show_model(checkpoint: str, tables: Sequence[str], analyses: Sequence[Evalua
     ]
     facts = [analysis.evaluation.facts() for analysis in analyses]
     rows += [[count, *(f"{fact[count]:,}" for fact in facts)] for count in ("queries", "classes")]
+    if any("queries_drawn" in fact for fact in facts):
+        rows.append(["drawn by class", *(drawn_in_words(analysis.evaluation) or "all" for analysis in analyses)])
     unknown = [fact.get("unknown_images", 0) for fact in facts]
     if any(unknown):
         rows.append(["unknown identity", *(f"{images:,}" for images in unknown)])
     rows.append(["trained on", *(analysis.evaluation.trained_on.cell() for analysis in analyses)])
     ways = ways_in_words([analysis.evaluation for analysis in analyses])
     console.table(f"{checkpoint} ({ways})" if ways else checkpoint, ["", *tables], rows)
+
+
+def drawn_in_words(evaluation: Evaluation) -> str:
+    """Return how many queries were drawn of how many; nothing where all were taken."""
+    retrieval = evaluation.retrieval
+    return f"{len(retrieval.queries):,} of {retrieval.queries_of:,}" if retrieval.queries_of else ""
 
 
 def ways_in_words(evaluations: Sequence[Evaluation]) -> str:
@@ -77,7 +85,9 @@ def show_models(table: str, leaderboard: Leaderboard) -> None:
     metrics = _metrics_that_fit(entries)
     columns, rows = _metrics_table(entries, metrics)
     ways = ways_in_words([entry.analysis.evaluation for entry in entries])
-    console.table(f"{table}: {summary.queries:,} queries{f' ({ways})' if ways else ''}", columns, rows)
+    drawn = drawn_in_words(entries[0].analysis.evaluation)
+    words = ", ".join(word for word in (f"drawn by class: {drawn}" if drawn else "", ways) if word)
+    console.table(f"{table}: {summary.queries:,} queries{f' ({words})' if words else ''}", columns, rows)
     if left_out := [summary.shown[metric] for metric in COMPARED if metric not in metrics]:
         console.say(f"no room for {', '.join(left_out)}: in metrics.json, or in a wider terminal")
     if not leaderboard.not_compared:

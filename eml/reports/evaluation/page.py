@@ -221,6 +221,12 @@ def protocol_in_words(protocol: str) -> list[str]:
             sentences.append(f"Gallery images of the query's class and the same {column} are ignored.")
         elif column := part.removeprefix("within each ") if part.startswith("within each ") else "":
             sentences.append(f"A query is compared only with images of its own {column}.")
+        elif part.endswith(" queries drawn by class"):
+            drawn, number = (int(word) for word in part.split()[:3:2])
+            sentences.append(
+                f"{drawn:,} of the {number:,} queries were drawn, by class; the whole gallery is searched for them. "
+                "The means are of the drawn queries, and their intervals include the chance of the draw."
+            )
         else:
             sentences.append(f"Also: {part}.")
     return sentences
