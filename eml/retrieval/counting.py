@@ -40,7 +40,8 @@ def count_reached(tile: Values, limits: Values, rare: Integers) -> Integers:
     _by_sorting(tile, limits, np.flatnonzero(many), counts)
     columns = np.arange(limits.shape[1])
     often = (columns >= rare[:, None]) & (columns < np.where(many, 0, number)[:, None])
-    _by_passes(tile, limits, np.nonzero(often), counts)
+    rows, columns = np.nonzero(often)
+    _by_passes(tile, limits, rows, columns, counts)
     return counts
 
 
@@ -76,9 +77,8 @@ def _leading(
     return np.asarray(count - starts)
 
 
-def _by_passes(tile: Values, limits: Values, pairs: tuple[Integers, Integers], counts: Integers) -> None:
-    """Set the counts of some pairs of a row and a limit; pairs: (n,) rows, ascending, and (n,) columns of limits."""
-    rows, columns = pairs
+def _by_passes(tile: Values, limits: Values, rows: Integers, columns: Integers, counts: Integers) -> None:
+    """Set the counts of some pairs of a row and a limit. rows: (n,), ascending; columns: (n,) of limits."""
     values = np.empty((min(CACHED, len(rows)), tile.shape[1]), tile.dtype)
     flags = np.empty(values.shape, bool)
     for first in range(0, len(rows), CACHED):

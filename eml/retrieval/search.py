@@ -17,6 +17,7 @@ from torch import Tensor
 
 from eml.errors import ConfigError, DataError
 from eml.retrieval.arrays import Embeddings, Integers, Labels, as_embeddings, as_positions
+from eml.retrieval.best_entries import BestEntries
 from eml.retrieval.device import device_of, moved, queries_at_once
 from eml.retrieval.similarity import TILE, UnitRows, check_sizes
 
@@ -231,16 +232,12 @@ def select_in_tiles(gallery: Gallery, precision: torch.dtype) -> Selector:
     """Return a selector by products of that precision, which keeps the top n over the tiles of the gallery."""
 
     def select(queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        values = torch.full((len(queries), 0), -torch.inf, device=queries.device, dtype=precision)
-        indices = torch.zeros(len(queries), 0, dtype=torch.int64, device=queries.device)
+        entries = BestEntries(len(queries), count, precision, queries.device)
         for rows, tile in gallery.tiles(queries, precision):
-            if len(queries) <= FEW and values.shape[1] == count:
-                rows, tile = _above(values[:, -1:], rows, tile)
-            best, places = tile.topk(min(count, tile.shape[1]), dim=1)
-            values, indices = torch.cat([values, best], 1), torch.cat([indices, rows[places]], 1)
-            values, order = values.topk(min(count, values.shape[1]), dim=1)
-            indices = indices.gather(1, order)
-        return values, indices
+            if len(queries) <= FEW and entries.values.shape[1] == count:
+                rows, tile = _above(entries.values[:, -1:], rows, tile)
+            entries.add(rows, tile)
+        return entries.best()
 
     return select
 
