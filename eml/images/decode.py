@@ -35,6 +35,7 @@ from eml.images.opening import open_image as open_image
 MAX_BYTES = 2**29
 """Files with more bytes are refused unread."""
 
+_JPEG_START = b"\xff\xd8\xff"  # a JPEG has no transparency
 _LARGE = 2**26  # bytes; of larger files the header is checked before the rest is read
 
 
@@ -149,6 +150,9 @@ def has_transparency(path: Path) -> bool:
     try:
         refuse_pipe(path)
         with path.open("rb") as file, quiet_pillow:
+            if file.read(len(_JPEG_START)) == _JPEG_START:
+                return False
+            file.seek(0)
             return identify(file, path).has_transparency_data
     except (ImageError, OSError):
         return False

@@ -69,10 +69,13 @@ def expected_by_chance(values: Hashes, labels: Indices, threshold: int) -> tuple
 
 def count_pairs_across(values: Hashes, labels: Indices, threshold: int, advance: Advance | None = None) -> int:
     """Count the pairs with different labels within `threshold` bits; values, labels: (N,)."""
-    keys, counts = np.unique(np.stack([values, labels.astype(np.uint64)]), axis=1, return_counts=True)
+    distinct, place = np.unique(values, return_inverse=True)
+    number = int(labels.max(initial=0)) + 1
+    keys, counts = np.unique(place * number + labels, return_counts=True)  # of hash and label
+    label = keys % number
     pairs = 0
-    for i, j, _ in near_pairs(keys[0], threshold, advance):
-        across = keys[1, i] != keys[1, j]
+    for i, j, _ in near_pairs(distinct[keys // number], threshold, advance):
+        across = label[i] != label[j]
         pairs += int((counts[i[across]] * counts[j[across]]).sum())
     return pairs
 

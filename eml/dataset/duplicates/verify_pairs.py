@@ -86,7 +86,8 @@ def _is_same_on_white(
             thumbnails[row], transparent[row] = thumbnail, True
     same = np.ones(len(i), bool)
     again = transparent[i] | transparent[j]
-    same[again] = is_same_image(thumbnails, i[again], j[again])
+    if again.any():
+        same[again] = is_same_image(thumbnails, i[again], j[again])
     return same
 
 

@@ -133,3 +133,18 @@ def test_transparent_drawings_must_look_the_same_on_white_too(tmp_path: Path) ->
     on_black = is_same_image(read_thumbnails(tmp_path, names), first, second)
     assert on_black.tolist() == [True, True]
     assert verify_pairs(tmp_path, names, first, second).tolist() == [False, True]
+
+
+def test_a_jpeg_is_opened_once_since_it_has_no_transparency(
+    photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["0.jpg", "1.jpg"]
+    for name in names:
+        photo.save(tmp_path / name)
+    opened, whole = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda *arguments, **options: opened.append(1) or whole(*arguments, **options))
+    assert verify_pairs(tmp_path, names, np.array([0]), np.array([1])).all()
+    once = len(opened)
+    opened.clear()
+    read_thumbnails(tmp_path, names)
+    assert once == len(opened) > 0
