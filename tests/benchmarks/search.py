@@ -5,8 +5,10 @@
 
 60,502 × 512 embeddings of 11,316 classes, as many as in the test of Stanford Online Products. faiss searches the 1,000
 nearest, which R@1000 needs; eml computes R@1, 10, 100, 1000, MAP@R, R-Precision, mAP, MRR and GAP over the whole
-gallery. Needs faiss-cpu; peers that are not installed are left out, and `--peers` without names leaves out both. Each
-engine runs in a process of its own, in turns.
+gallery. `products` is the products of all tiles alone, `neighbours` the search of `eml suspects` for the 50 nearest.
+`--size` is D, and `--spread` is how far images are from their class: R@1 is .79 at 512 and 2.2, .97 at 128 and 1.2, .04
+at 128 and 2.2. Needs faiss-cpu; peers that are not installed are left out, and `--peers` without names leaves out both.
+Each engine runs in a process of its own, in turns.
 """
 
 import argparse
