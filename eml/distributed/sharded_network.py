@@ -5,24 +5,28 @@ weights are gathered before it runs and released after it, and the sums of its g
 them.
 """
 
+import sys
 from collections import Counter
 from textwrap import shorten
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
 
 from eml.distributed.processes import Processes, is_loss
 from eml.errors import ConfigError
 from eml.models.embedder import Embedder
 
-AVAILABLE = hasattr(FSDPModule, "set_force_sum_reduction_for_comms")  # from torch 2.8 on
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 SMALL = 1 / 16  # share of the backbone's weights up to which a stage is gathered as a whole
 TINY = 1 / 256  # share below which a module is not gathered by itself
+
+
+def is_available() -> bool:
+    """Return whether torch can shard a network with sums of gradients, as it can from 2.8 on."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return hasattr(FSDPModule, "set_force_sum_reduction_for_comms")
 
 
 def shard_network(embedder: Embedder, processes: Processes, device: torch.device, *, side: int) -> None:
@@ -40,6 +44,9 @@ def shard_network(embedder: Embedder, processes: Processes, device: torch.device
     Raises:
         ConfigError: The network cannot be sharded.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
     mesh = init_device_mesh(device.type, (processes.world,))
     embedder.to(memory_format=torch.contiguous_format)  # torch shards no other; the results stay the same
     whole = {parameter for parameter in embedder.parameters() if parameter.ndim == 0}
@@ -127,18 +134,24 @@ def _check_forward(embedder: Embedder, device: torch.device, side: int) -> None:
 
 def is_sharded(network: nn.Module) -> bool:
     """Return whether the network is sharded, so that all processes must call it equally often."""
-    return isinstance(network, FSDPModule)
+    return _is_of("torch.distributed.fsdp", "FSDPModule", network)
 
 
 def is_in_parts(tensor: Tensor) -> bool:
     """Return whether each process holds some rows of the tensor."""
-    return isinstance(tensor, DTensor)
+    return _is_of("torch.distributed.tensor", "DTensor", tensor)
+
+
+def _is_of(module: str, name: str, value: object) -> bool:
+    """Return whether the value is of a class that takes half a second to import: none is before somebody has."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
 @torch.no_grad()
 def own_part(tensor: Tensor) -> Tensor:
     """Return this process's rows of a sharded tensor, without a copy; any other tensor as it is."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_in_parts(tensor) else tensor  # type: ignore[no-any-return, operator]
 
 
 def rows_of(shared: Tensor, rank: int, world: int) -> slice:
@@ -149,6 +162,8 @@ def rows_of(shared: Tensor, rank: int, world: int) -> slice:
 
 def from_own_part(part: Tensor, shared: Tensor) -> Tensor:
     """Return a tensor that is sharded as `shared` is, from the rows of each process."""
+    from torch.distributed.tensor import DTensor
+
     assert isinstance(shared, DTensor)
     part = part.to(shared.device).contiguous()  # as the weights: torch's fused optimizers go through memory in order
     return DTensor.from_local(part, shared.device_mesh, shared.placements, shape=shared.shape, stride=shared.stride())

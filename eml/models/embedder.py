@@ -8,12 +8,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Self
 
-import timm
 import torch
 from safetensors.torch import load_file
-from timm.data import resolve_data_config, resolve_model_data_config
-from timm.layers import convert_sync_batchnorm
-from timm.models import group_modules
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils.hooks import RemovableHandle
@@ -88,6 +84,8 @@ def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedd
         ConfigError: The backbone is unknown or does not support a setting.
         CheckpointError: The weights cannot be downloaded or read, or do not fit.
     """
+    from timm.layers import convert_sync_batchnorm
+
     keep_freed_memory()
     backbone, notes = _create(config, image_size)
     if config.pooling == "gem":
@@ -136,6 +134,8 @@ def _checkpoint_gradients(backbone: nn.Module, name: str) -> None:
 
 def _frozen_stages(backbone: nn.Module, config: ModelConfig) -> list[nn.Module]:
     """Return the leaf modules of the first stages, as timm groups a model by depth."""
+    from timm.models import group_modules
+
     matcher = getattr(backbone, "group_matcher", None)
     if matcher is None:
         raise ConfigError(
@@ -157,6 +157,8 @@ def _frozen_stages(backbone: nn.Module, config: ModelConfig) -> list[nn.Module]:
 
 def default_preprocess(backbone: nn.Module, **overrides: Any) -> Preprocess:
     """Return the preprocessing that the backbone's weights were trained with. Overrides of None are ignored."""
+    from timm.data import resolve_model_data_config
+
     return _preprocess(resolve_model_data_config(backbone), overrides)
 
 
@@ -166,6 +168,9 @@ def preprocess_of(name: str, **overrides: Any) -> Preprocess:
     Raises:
         ConfigError: The backbone is unknown.
     """
+    import timm
+    from timm.data import resolve_data_config
+
     check_backbone(name)
     return _preprocess(resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict()), overrides)
 
@@ -189,6 +194,8 @@ def check_backbone(name: str, where: str = "model.backbone") -> None:
         name: The name of the model.
         where: The config key or the argument that names it, for the message.
     """
+    import timm
+
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), 3)
         hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
@@ -242,6 +249,8 @@ def _misfit(weights: Path, name: str, reason: str) -> CheckpointError:
 
 def _check_pooling(name: str, options: dict[str, Any]) -> None:
     """Raise a ConfigError if the family does not support the pooling. The meta device allocates no memory."""
+    import timm
+
     try:
         with torch.device("meta"):
             timm.create_model(name, **options | {"pretrained": False})
@@ -259,6 +268,8 @@ def _weights_source(weights: Path, name: str) -> tuple[dict[str, Any], str]:
 
     A .pth is read here with `weights_only`: no code in it runs.
     """
+    import timm
+
     if weights.suffix == ".safetensors":
         tensors = load_file(weights)
     else:
@@ -304,6 +315,8 @@ def _record_missing_keys() -> Iterator[Callable[[], list[str]]]:
 
 def create_at_size(name: str, image_size: int | None, options: dict[str, Any]) -> nn.Module:
     """Create the model, with `img_size` if its family takes it (ViT, Swin, …). Convolutional ones refuse it."""
+    import timm
+
     if image_size is not None:
         try:
             sized: nn.Module = timm.create_model(name, img_size=image_size, **options)
@@ -327,6 +340,8 @@ def without_memory(name: str, image_size: int) -> nn.Module | None:
 
 def _measure(backbone: nn.Module, name: str, image_size: int | None) -> int:
     """Return the number of features F."""
+    from timm.data import resolve_model_data_config
+
     side = image_size or resolve_model_data_config(backbone)["input_size"][-1]
     training = backbone.training
     backbone.eval()

@@ -7,9 +7,6 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import timm
-from huggingface_hub import constants, try_to_load_from_cache
-
 from eml.errors import CheckpointError
 
 PATIENCE = 2.0  # seconds to reach the hub in; its own client tries for a minute
@@ -23,6 +20,9 @@ def pretrained_weights(name: str) -> Iterator[None]:
     Raises:
         CheckpointError: They are not in the cache, and the hub cannot be reached.
     """
+    import timm
+    from huggingface_hub import constants, try_to_load_from_cache
+
     settings = timm.get_pretrained_cfg(name)
     identifier = settings.hf_hub_id if settings is not None else None
     if not identifier:
@@ -51,6 +51,8 @@ def pretrained_weights(name: str) -> Iterator[None]:
 
 def _unreachable() -> str | None:
     """Return why the hub, or the proxy on the way to it, cannot be reached; None if it can."""
+    from huggingface_hub import constants
+
     hub = urlsplit(constants.ENDPOINT)
     proxy = urlsplit(getproxies().get(hub.scheme, ""))
     target = proxy if proxy.hostname else hub

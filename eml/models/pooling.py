@@ -1,7 +1,6 @@
 """Pooling of a backbone's last feature map to one vector: timm's own ways, and GeM."""
 
 import torch
-from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
 from eml.errors import ConfigError
@@ -37,6 +36,8 @@ def put_gem(backbone: nn.Module, name: str) -> None:
     Raises:
         ConfigError: The backbone does not pool a single feature map with timm's module.
     """
+    from timm.layers import SelectAdaptivePool2d
+
     pools = [module for module in backbone.modules() if isinstance(module, SelectAdaptivePool2d)]
     if len(pools) != 1:
         raise ConfigError(

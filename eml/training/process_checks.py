@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from eml.distributed.processes import Processes
-from eml.distributed.sharded_network import AVAILABLE
+from eml.distributed.sharded_network import is_available
 from eml.errors import ConfigError, EmlError, Problem
 from eml.head.modes import Sampled
 from eml.models.embedder import Embedder
@@ -17,7 +17,7 @@ from eml.training.optimizer import new_optimizer
 
 def sharding_problems(config: RunConfig) -> Iterator[Problem]:
     """Yield the problems of a config with `shard_network`, a line each."""
-    if not AVAILABLE:
+    if not is_available():
         yield _problem("shard_network", f"needs torch 2.8 or later, this is {torch.__version__}; set it to false")
     if config.compile:
         text = "does not work with compile, since the combination is untested; set one of them to false"

@@ -17,7 +17,7 @@ from eml.cli.app import main
 from eml.config import dump
 from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
-from eml.distributed.sharded_network import AVAILABLE
+from eml.distributed.sharded_network import is_available
 from eml.errors import ConfigError
 from eml.training.config import RunConfig
 from eml.training.fit import fit
@@ -120,7 +120,7 @@ def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_sta
     assert [line["step"] for line in lines(runs["mixed"].output)] == list(
         range(1, len(lines(runs["mixed"].output)) + 1)
     )
-    if AVAILABLE:
+    if is_available():
         by_three["whole"] = changed(by_three["whole"], shard_network=True)
     of_two_by_three = copied(stopped["parts"], "three")
     tasks = [task(each, table, resume=True) for each in (*by_three.values(), of_two_by_three)]

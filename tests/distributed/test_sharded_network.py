@@ -10,7 +10,7 @@ from torch import nn
 
 from eml.dataset.table import Table
 from eml.distributed.processes import Processes
-from eml.distributed.sharded_network import AVAILABLE, rows_of, units
+from eml.distributed.sharded_network import is_available, rows_of, units
 from eml.errors import ConfigError
 from eml.training.build import build_parts
 from eml.training.checks import run_notes
@@ -21,7 +21,7 @@ from tests.distributed import process_group
 from tests.distributed.process_group import task
 from tests.training.runs import assert_near, changed, left_by, lines, stop_at
 
-from_torch_2_8 = pytest.mark.skipif(not AVAILABLE, reason="torch shares a network out in this way from 2.8 on")
+from_torch_2_8 = pytest.mark.skipif(not is_available(), reason="torch shares a network out in this way from 2.8 on")
 SGD = {"name": "sgd", "lr": {"backbone": 0.05, "neck": 0.05, "class_weights": 0.5}, "clip": 1.0}
 ADAMW = {"name": "adamw", "clip": 1.0, "layer_decay": 0.8}
 
