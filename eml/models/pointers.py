@@ -9,7 +9,7 @@ from eml.files import NO_PATH, is_path, refuse_pipe, restore_folders, write_text
 
 RUN_FILE = "run.json"
 POINTERS = ("best", "last")
-FOLDS_FILE = "folds.json"
+FOLDS_FILE, OUT_OF_FOLD_FILE = "folds.json", "out_of_fold.npz"
 _LONGEST = 1024  # bytes of a pointer that are read
 
 

@@ -17,14 +17,14 @@ from eml.files import write_json
 from eml.inference.embed import Batching, embed_table
 from eml.inference.embeddings_file import write_embeddings
 from eml.inference.load import load
-from eml.models.pointers import FOLDS_FILE, is_run_folder
+from eml.models.pointers import FOLDS_FILE, OUT_OF_FOLD_FILE, is_run_folder
 from eml.training.config import RunConfig
 from eml.training.events import Note, Observer
 from eml.training.fit import fit
 from eml.training.results import TrainingResult
 from eml.training.run_folder import RunFolder
 
-FOLDS, OUT_OF_FOLD = FOLDS_FILE, "out_of_fold.npz"
+FOLDS, OUT_OF_FOLD = FOLDS_FILE, OUT_OF_FOLD_FILE
 
 
 class MeanAndSpread(NamedTuple):

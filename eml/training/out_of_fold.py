@@ -19,8 +19,8 @@ from eml.files import is_path
 from eml.inference.embeddings_file import has_file_names, is_embeddings_file, read_embeddings
 from eml.inference.embeddings_output import FINGERPRINT
 from eml.json_files import read_json
+from eml.models.pointers import FOLDS_FILE, OUT_OF_FOLD_FILE
 from eml.retrieval.label_errors import LabelledEmbeddings
-from eml.training.cross_validation import FOLDS, OUT_OF_FOLD
 
 
 def read_embedded(
@@ -38,13 +38,13 @@ def read_embedded(
     Raises:
         DataError: There is no such file, it does not fit, or none of its images is under root.
     """
-    path = source / OUT_OF_FOLD if source.is_dir() else source
+    path = source / OUT_OF_FOLD_FILE if source.is_dir() else source
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a pipe or a device"
         text = f"{path}: is {kind}, not a file of embeddings"
         raise DataError(text, code="not-a-file", parameter="source")
     if not path.is_file():
-        problem = f"{source}: has no {OUT_OF_FOLD}" if source.is_dir() else f"{source}: there is no such file or folder"
+        problem = f"{source}: has no {OUT_OF_FOLD_FILE}" if source.is_dir() else f"{source}: there is no such file or folder"
         raise DataError(
             f"{problem}. Run: eml train CONFIG --fold all, which writes one, or give a file of embeddings",
             code="missing-file",
@@ -77,20 +77,20 @@ def read_overlap(path: Path) -> TrainedOverlap:
 
     That is folds.json of a cross-validation or metrics.json of an evaluation; without them it is unknown.
     """
-    beside = {OUT_OF_FOLD: FOLDS, EMBEDDINGS: METRICS}.get(path.name)
+    beside = {OUT_OF_FOLD_FILE: FOLDS_FILE, EMBEDDINGS: METRICS}.get(path.name)
     return TrainedOverlap.of_facts(_facts(path.parent / beside).get("trained_on")) if beside else UNKNOWN_OVERLAP
 
 
 def _recorded_root(path: Path) -> Path | None:
     """Return the folder of the images that the run recorded; where it was moved along with the run, that of now."""
-    facts = _facts(path.parent / FOLDS)
+    facts = _facts(path.parent / FOLDS_FILE)
     root, folder = facts.get("root"), facts.get("folder")
-    if path.name != OUT_OF_FOLD or not isinstance(root, str) or not is_path(root):
+    if path.name != OUT_OF_FOLD_FILE or not isinstance(root, str) or not is_path(root):
         return None
     then = folder if isinstance(folder, str) and is_path(folder) else None
     present = present_root(root, then, path.parent)
     if present.exists() and not is_own_root(present, root, then, path.parent):
-        text = f"{path.parent / FOLDS}: says that the images are in {present}, and was not written here: it may have "
+        text = f"{path.parent / FOLDS_FILE}: says that the images are in {present}, and was not written here: it may have "
         text += "come from somebody else, who could then put any images of this computer into a report. If they are "
         raise DataError(f"{text}there, give `root={present}`", code="root-not-trusted", parameter="root")
     return present

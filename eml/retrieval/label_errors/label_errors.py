@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -156,7 +156,7 @@ def _mean_place(*figures: Floats) -> Floats:
     judged = np.all([np.isfinite(figure) for figure in figures], axis=0)
     place = np.full(len(judged), np.nan)
     if judged.any():
-        place[judged] = np.mean([rankdata(figure[judged]) for figure in figures], axis=0) / judged.sum()
+        place[judged] = np.mean([pd.Series(figure[judged]).rank().to_numpy() for figure in figures], axis=0) / judged.sum()
     return place
 
 
