@@ -44,7 +44,9 @@ def read_embedded(
         text = f"{path}: is {kind}, not a file of embeddings"
         raise DataError(text, code="not-a-file", parameter="source")
     if not path.is_file():
-        problem = f"{source}: has no {OUT_OF_FOLD_FILE}" if source.is_dir() else f"{source}: there is no such file or folder"
+        problem = (
+            f"{source}: has no {OUT_OF_FOLD_FILE}" if source.is_dir() else f"{source}: there is no such file or folder"
+        )
         raise DataError(
             f"{problem}. Run: eml train CONFIG --fold all, which writes one, or give a file of embeddings",
             code="missing-file",
@@ -90,7 +92,9 @@ def _recorded_root(path: Path) -> Path | None:
     then = folder if isinstance(folder, str) and is_path(folder) else None
     present = present_root(root, then, path.parent)
     if present.exists() and not is_own_root(present, root, then, path.parent):
-        text = f"{path.parent / FOLDS_FILE}: says that the images are in {present}, and was not written here: it may have "
+        text = (
+            f"{path.parent / FOLDS_FILE}: says that the images are in {present}, and was not written here: it may have "
+        )
         text += "come from somebody else, who could then put any images of this computer into a report. If they are "
         raise DataError(f"{text}there, give `root={present}`", code="root-not-trusted", parameter="root")
     return present

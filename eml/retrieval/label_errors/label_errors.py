@@ -156,7 +156,9 @@ def _mean_place(*figures: Floats) -> Floats:
     judged = np.all([np.isfinite(figure) for figure in figures], axis=0)
     place = np.full(len(judged), np.nan)
     if judged.any():
-        place[judged] = np.mean([pd.Series(figure[judged]).rank().to_numpy() for figure in figures], axis=0) / judged.sum()
+        place[judged] = (
+            np.mean([pd.Series(figure[judged]).rank().to_numpy() for figure in figures], axis=0) / judged.sum()
+        )
     return place
 
 
