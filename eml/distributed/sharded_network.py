@@ -8,7 +8,7 @@ them.
 import sys
 from collections import Counter
 from textwrap import shorten
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from eml.distributed.processes import Processes, is_loss
 from eml.errors import ConfigError
 from eml.models.embedder import Embedder
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 SMALL = 1 / 16  # share of the backbone's weights up to which a stage is gathered as a whole
@@ -137,7 +140,7 @@ def is_sharded(network: nn.Module) -> bool:
     return _is_of("torch.distributed.fsdp", "FSDPModule", network)
 
 
-def is_in_parts(tensor: Tensor) -> bool:
+def is_in_parts(tensor: Tensor) -> "TypeGuard[DTensor]":
     """Return whether each process holds some rows of the tensor."""
     return _is_of("torch.distributed.tensor", "DTensor", tensor)
 
@@ -151,7 +154,7 @@ def _is_of(module: str, name: str, value: object) -> bool:
 @torch.no_grad()
 def own_part(tensor: Tensor) -> Tensor:
     """Return this process's rows of a sharded tensor, without a copy; any other tensor as it is."""
-    return tensor.to_local() if is_in_parts(tensor) else tensor  # type: ignore[no-any-return, operator]
+    return tensor.to_local() if is_in_parts(tensor) else tensor
 
 
 def rows_of(shared: Tensor, rank: int, world: int) -> slice:
