@@ -95,6 +95,7 @@ TESTED_THROUGH = {
     "images/crop": "images/test_loading",
     "images/icons": "images/test_memory",
     "images/identify": "images/test_decode",
+    "images/loading_team": "images/test_loading_workers",
     "images/opening": "images/test_decode",
     "images/random": "images/test_loading",
     "images/source": "images/test_loading",

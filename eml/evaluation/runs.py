@@ -24,6 +24,7 @@ from eml.evaluation.slices import Partition, check_columns, partition
 from eml.evaluation.trained_overlap import OverlapCounter
 from eml.evaluation.whitening import Whitening, count_shared, learn_whitening, read_fit_table, whitening_of_file
 from eml.files import write_json
+from eml.images.loading_team import kept_workers
 from eml.inference.embed import Batching
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
 from eml.inference.load import TIMM, load
@@ -104,6 +105,7 @@ class EvaluationResults:
         return [result.facts() for result in self.results]
 
 
+@kept_workers()
 def evaluate_models(
     options: EvaluationOptions,
     processes: Processes = SINGLE_PROCESS,

@@ -13,7 +13,8 @@ from torch import Tensor
 from eml.images.augment import Augmenter
 from eml.images.crop import DRAWS, Crop
 from eml.images.decode import Box, OpenedImage
-from eml.images.loading_workers import Key, LoadedBatch, Reader, read_batches
+from eml.images.loading_team import read_batches
+from eml.images.loading_workers import Key, LoadedBatch, Reader
 from eml.images.preprocess import Pixels, Preprocess, flipped
 from eml.images.random import key_of, uniform
 from eml.images.source import ImageSource

@@ -6,21 +6,18 @@ of its own, so that a killed one leaves no lock held and no half a message in th
 """
 
 import mmap
-import multiprocessing
 import os
+import pickle
 import signal
 import tempfile
 import traceback
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain, cycle
 from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -28,9 +25,8 @@ import torch
 from eml.errors import DataError
 from eml.images.preprocess import Pixels
 
-AHEAD = 2  # batches that each worker has in hand
-HELD = 2  # batches that the caller holds: its last one until it has the next
 ALIVE = 2.0  # seconds between looks at whether the parent is alive
+READERS = 8  # that a process keeps, of the training images and of validation sets
 
 Key = tuple[int, int, int]
 """(epoch, position in the epoch, row of the table)."""
@@ -50,7 +46,7 @@ class WorkerLostError(DataError):
         return error
 
 
-class _LostError(Exception):
+class LostError(Exception):
     """A worker was killed, or could not be started; the text says how."""
 
 
@@ -79,25 +75,29 @@ class LoadedBatch(NamedTuple):
 
 
 class SharedMemory:
-    """Room for some batches, which other processes see too, however they are started."""
+    """Places for batches, which other processes see too, however they are started.
 
-    def __init__(self, batches: int, shape: tuple[int, ...]) -> None:
-        self.shape, self.stride = shape, int(np.prod(shape))
+    Args:
+        places: Batches that it holds at once.
+        size: Of a place (bytes).
+    """
+
+    def __init__(self, places: int, size: int) -> None:
+        self.size = size
         self._file = _nameless_file()
-        os.ftruncate(self._file, batches * self.stride)
-        self._map = mmap.mmap(self._file, batches * self.stride)
+        os.ftruncate(self._file, places * size)
+        self._map = mmap.mmap(self._file, places * size)
 
     def __reduce__(self) -> tuple[Callable[..., "SharedMemory"], tuple[object, ...]]:
         """Send the file to a process that is not forked."""
-        return _received, (reduction.DupFd(self._file), self.shape, len(self._map))
+        return _received, (reduction.DupFd(self._file), self.size, len(self._map))
 
-    def batch(self, number: int, count: int) -> Pixels:
-        """Return the first images of a batch, (count, H, W, 3)."""
-        shape = (count, *self.shape[1:])
-        return np.ndarray(shape, np.uint8, self._map, offset=number * self.stride)
+    def batch(self, place: int, shape: tuple[int, ...]) -> Pixels:
+        """Return the batch at a place, (B, H, W, 3)."""
+        return np.ndarray(shape, np.uint8, self._map, offset=place * self.size)
 
     def close_file(self) -> None:
-        """Close the file, once all processes have it; the memory stays as long as a batch is in use."""
+        """Close the file, once no more processes are started; the memory stays as long as a batch is in use."""
         os.close(self._file)
 
 
@@ -108,40 +108,56 @@ def _nameless_file() -> int:
         return os.dup(file.fileno())
 
 
-def _received(file: Any, shape: tuple[int, ...], size: int) -> SharedMemory:
+def _received(file: Any, size: int, whole: int) -> SharedMemory:
     memory = SharedMemory.__new__(SharedMemory)
-    memory.shape, memory.stride, memory._file = shape, int(np.prod(shape)), file.detach()
-    memory._map = mmap.mmap(memory._file, size)
+    memory.size, memory._file = size, file.detach()
+    memory._map = mmap.mmap(memory._file, whole)
     return memory
 
 
 class Worker:
-    """A process that reads batches, and the connection to it; _LostError where it cannot be started."""
+    """A process that reads batches, and the connection to it; LostError where it cannot be started.
 
-    def __init__(self, reader: Reader, memory: SharedMemory, context: BaseContext) -> None:
+    Args:
+        number: Of the reader that it begins with.
+        reader: The reader of that number; others are sent with `give`.
+        memory: Where batches are read into.
+        context: How the process is started.
+    """
+
+    def __init__(self, number: int, reader: Reader, memory: SharedMemory, context: BaseContext) -> None:
+        self.readers: dict[int, None] = {number: None}  # numbers of those that the process has
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, name="loading images", args=(reader, memory, theirs), daemon=True
+            target=_work, name="loading images", args=(number, reader, memory, theirs), daemon=True
         )
         try:
             with _stop_signals_held():
                 self.process.start()
         except OSError as error:
             self.connection.close()
-            raise _LostError(f"a process that loads images cannot be started: {error.strerror or error}") from error
+            raise LostError(f"a process that loads images cannot be started: {error.strerror or error}") from error
         finally:
             theirs.close()
 
-    def ask(self, batch: int, keys: Sequence[Key]) -> None:
-        """Have a batch read."""
+    def give(self, number: int, pickled: bytes) -> None:
+        """Send another reader, pickled."""
+        _remember(self.readers, number, None)
+        self._send((number, pickled))
+
+    def ask(self, number: int, place: int, keys: Sequence[Key]) -> None:
+        """Have a batch read by the reader of a number."""
+        self._send((number, place, keys))
+
+    def _send(self, message: tuple[object, ...]) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):  # `answer` tells of a lost worker
-            self.connection.send((batch, keys))
+            self.connection.send(message)
 
     def answer(self) -> Any:
         """Wait until the next batch that was asked for is read, and return what its reader returned.
 
         Raises:
-            _LostError: The worker was killed.
+            LostError: The worker was killed.
             DataError: An image cannot be read.
         """
         wait([self.connection, self.process.sentinel])
@@ -156,81 +172,18 @@ class Worker:
             raise error
         return remarks
 
-    def _lost(self) -> _LostError:
+    def _lost(self) -> LostError:
         self.process.join(ALIVE)
         code = self.process.exitcode
         by = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
         cause = ", perhaps for lack of memory" if code in (-signal.SIGKILL, -signal.SIGBUS) else ""
-        return _LostError(f"a process that loads images was ended {by}{cause}")
+        return LostError(f"a process that loads images was ended {by}{cause}")
 
     def end(self) -> None:
         """End the process."""
         self.connection.close()
         self.process.kill()  # it holds nothing but what it has read
         self.process.join(ALIVE)
-
-
-def read_batches(
-    reader: Reader, batches: Iterable[Sequence[Key]], workers: int, context: BaseContext | None = None
-) -> Iterator[LoadedBatch]:
-    """Yield batches in order; the workers take turns.
-
-    The memory of a batch is used for another one when nothing refers to its pixels any more.
-
-    Args:
-        reader: Reads the images.
-        batches: Keys of batches, of which none is larger than the first.
-        workers: Processes, at least 1.
-        context: How they are started; None: as is usual on this system.
-
-    Raises:
-        WorkerLostError: A worker was killed, or cannot be started.
-        DataError: An image cannot be read.
-    """
-    coming = iter(batches)
-    if not (first := next(coming, ())):
-        return
-    team: list[Worker] = []
-    try:
-        shape = (len(first), reader.side, reader.side, 3)
-        memory = SharedMemory(AHEAD * workers + HELD, shape)
-        try:
-            for _ in range(workers):
-                team.append(Worker(reader, memory, context or multiprocessing.get_context()))
-        finally:
-            memory.close_file()
-        yield from _in_turns(team, memory, chain([first], coming))
-    except _LostError as lost:
-        raise WorkerLostError.because(str(lost), workers) from lost
-    finally:
-        for worker in team:
-            worker.end()
-
-
-def _in_turns(team: Sequence[Worker], memory: SharedMemory, coming: Iterator[Sequence[Key]]) -> Iterator[LoadedBatch]:
-    free = deque(range(AHEAD * len(team) + HELD))  # places in the memory
-    pending: deque[tuple[Worker, int, Sequence[Key]]] = deque()
-    turns = cycle(team)
-
-    def ask() -> None:
-        while free and len(pending) < AHEAD * len(team) and (keys := next(coming, None)) is not None:
-            worker, place = next(turns), free.popleft()
-            worker.ask(place, keys)
-            pending.append((worker, place, keys))
-
-    ask()
-    while pending:
-        worker, place, keys = pending.popleft()
-        remarks = worker.answer()
-        pixels = memory.batch(place, len(keys))
-        if free:
-            weakref.finalize(pixels, free.append, place).atexit = False
-        else:  # the caller keeps many batches
-            pixels = pixels.copy()
-            free.append(place)
-        ask()
-        yield LoadedBatch(pixels, keys, remarks)
-        del pixels
 
 
 @contextmanager
@@ -246,19 +199,47 @@ def _stop_signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(reader: Reader, memory: SharedMemory, connection: Connection) -> None:
+def _work(number: int, reader: Reader, memory: SharedMemory, connection: Connection) -> None:
     """Read the batches that are asked for, until the connection or the parent ends."""
     parent = os.getppid()
     torch.set_num_threads(1)
+    readers: dict[int, Reader | bytes] = {number: reader}
     while True:
         while not connection.poll(ALIVE):
             if os.getppid() != parent:  # with fork, others hold the other end of the connection too
                 return
         try:
-            place, keys = connection.recv()
-            connection.send(_read(reader, memory.batch(place, len(keys)), keys))
+            number, *message = connection.recv()
+            if len(message) == 1:
+                _remember(readers, number, message[0])
+            else:
+                connection.send(_read_with(readers, number, memory, *message))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
+
+
+Kept = TypeVar("Kept")
+
+
+def _remember(readers: dict[int, Kept], number: int, reader: Kept) -> None:
+    """Keep a reader, and drop the oldest of too many: in the process and in the parent's list of what it has."""
+    readers[number] = reader
+    while len(readers) > READERS:
+        del readers[next(iter(readers))]
+
+
+def _read_with(
+    readers: dict[int, Reader | bytes], number: int, memory: SharedMemory, place: int, keys: Sequence[Key]
+) -> tuple[DataError | str | None, Any]:
+    """Return what `_read` does with the reader of a number, which is unpickled when it is first used."""
+    reader = readers[number]
+    try:
+        if isinstance(reader, bytes):
+            reader = readers[number] = pickle.loads(reader)
+        pixels = memory.batch(place, (len(keys), reader.side, reader.side, 3))
+    except Exception:
+        return traceback.format_exc(), None
+    return _read(reader, pixels, keys)
 
 
 def _read(reader: Reader, pixels: Pixels, keys: Sequence[Key]) -> tuple[DataError | str | None, Any]:

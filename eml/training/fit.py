@@ -6,7 +6,7 @@ Its parts are built in `build.py`; `run_state.py` saves and restores them.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +18,7 @@ from eml.devices import synchronize, to_device
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError, Interrupted
 from eml.images.loading import normalise
+from eml.images.loading_team import kept_workers
 from eml.images.loading_workers import WorkerLostError
 from eml.losses import Terms
 from eml.models.checkpoint import load_checkpoint
@@ -54,6 +55,7 @@ from eml.training.validation import Loading
 __all__ = ["Run", "TrainingResult", "check", "fit"]
 
 
+@kept_workers()
 def fit(
     config: RunConfig,
     table: Table,
@@ -161,7 +163,7 @@ class Run:
     def run(self, *, resume: bool = False, overwrite: bool = False, accept_changes: bool = False) -> TrainingResult:
         """Validate the network before training, then train epoch by epoch: steps, validation, checkpoint, state."""
         parts, first = self.parts, self.parts.processes.first
-        with self.folder.held() if first else nullcontext(), advice_for_run():
+        with self.folder.held() if first else nullcontext(), advice_for_run(), self.kept_workers():
             self.begin(resume=resume, overwrite=overwrite, accept_changes=accept_changes)
             trackers = parts.config.trackers if first else ()
             self.tracking.open(trackers, self.folder.path, parts.config.model_dump(mode="json"), resumed=resume)
@@ -297,6 +299,11 @@ class Run:
                 code="worker-died",
                 parameter="data.workers",
             ) from error
+
+    def kept_workers(self) -> AbstractContextManager[None]:
+        """Return a context in which the processes that load images live through epochs and validations."""
+        config, side = self.parts.config, self.parts.preprocess.size
+        return kept_workers(self.parts.workers, max(config.batch_size, config.validation.batch_size) * side**2 * 3)
 
     def train_epoch(self, epoch: int) -> None:
         """Take the steps of an epoch that are still to do; none in epoch 0."""

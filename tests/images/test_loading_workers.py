@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from eml.errors import DataError
-from eml.images import loading_workers
+from eml.images import loading_team
 from eml.images.loading import EpochBatches, InOrder, batches
-from eml.images.loading_workers import Key, WorkerLostError, read_batches
+from eml.images.loading_team import kept_workers, read_batches
+from eml.images.loading_workers import Key, LoadedBatch, WorkerLostError
 from eml.images.preprocess import Pixels
 from eml.threads import cores, most_workers
 
@@ -72,7 +73,7 @@ def test_batches_come_in_order_and_those_that_are_kept_stay_as_they_are() -> Non
 
 def test_memory_is_used_again_when_a_batch_is_let_go() -> None:
     places = {pixels.__array_interface__["data"][0] for pixels, *_ in read_batches(Numbers(), order(300), 1)}
-    assert len(places) <= loading_workers.AHEAD + loading_workers.HELD
+    assert len(places) <= loading_team.AHEAD + loading_team.HELD
 
 
 @pytest.mark.parametrize(
@@ -177,3 +178,65 @@ def test_the_tensors_own_their_pixels() -> None:
     order_ = EpochBatches(np.arange(60).reshape(20, 3), epoch=1)
     kept = [pixels[:, 0, 0, 0].clone() for pixels, _ in batches(Numbers(), order_, 2)]  # type: ignore[arg-type]
     assert torch.cat(kept).tolist() == list(range(60))
+
+
+def rows_of(taken: Iterable[LoadedBatch]) -> list[int]:
+    return [int(image.min()) for pixels, *_ in taken for image in pixels]
+
+
+def test_kept_workers_read_for_one_reader_after_another_and_end_with_the_block() -> None:
+    with kept_workers(), kept_workers(2, size=3 * 8 * 8 * 3):
+        assert rows_of(read_batches(Numbers(), order(9), 1)) == list(range(9))
+        first = children()
+        assert len(first) == 1
+        for side in (8, 4):  # of another validation set, as large as the block says
+            assert rows_of(read_batches(Numbers(side), order(20), 2)) == list(range(20))
+        workers = children()
+        assert len(workers) == 2
+        assert set(first) < set(workers)
+        assert rows_of(read_batches(Numbers(), order(60, size=50), 2)) == list(range(60))
+        assert len(children()) == 2
+        assert set(children()).isdisjoint(workers)
+    assert not children()
+
+
+def test_kept_workers_go_on_after_a_reading_that_is_left_or_fails() -> None:
+    with kept_workers():
+        taken = read_batches(Numbers(), order(100), 2)
+        kept = next(taken).pixels
+        taken.close()  # type: ignore[attr-defined]
+        workers = children()
+        with pytest.raises(DataError, match="no image"):
+            list(read_batches(Numbers(row=7, act=unreadable), order(20), 2))
+        for _ in range(20):
+            assert rows_of(read_batches(Numbers(), order(9), 2)) == list(range(9))
+        assert set(children()) == set(workers)
+        assert kept.max() == 2  # its place is not used as long as it is held
+
+
+def test_a_second_reading_at_a_time_has_workers_of_its_own() -> None:
+    with kept_workers():
+        one, other = (read_batches(Numbers(), order(9), 1) for _ in range(2))
+        assert [int(next(taken).pixels.max()) for taken in (one, other)] == [2, 2]
+        assert len(children()) == 2
+        assert rows_of(other) + rows_of(one) == [*range(3, 9)] * 2
+        assert len(children()) == 1
+
+
+def test_a_reader_that_cannot_be_pickled_is_inherited() -> None:
+    with kept_workers():
+        for _ in range(2):
+            assert rows_of(read_batches(Numbers(act=lambda: None), order(9), 2)) == list(range(9))
+
+
+def test_kept_workers_that_were_killed_between_readings_are_replaced() -> None:
+    with kept_workers():
+        rows_of(read_batches(Numbers(), order(9), 2))
+        killed_one = children()[0]
+        killed_one.kill()
+        killed_one.join()
+        assert rows_of(read_batches(Numbers(), order(9), 2)) == list(range(9))
+        with pytest.raises(WorkerLostError):
+            rows_of(read_batches(Numbers(row=4, act=killed), order(9), 2))
+        assert not children()
+        assert rows_of(read_batches(Numbers(), order(9), 2)) == list(range(9))

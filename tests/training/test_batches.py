@@ -12,7 +12,8 @@ import pytest
 from eml.dataset.merge import merge_tables
 from eml.dataset.table import Table
 from eml.errors import DataError
-from eml.images import loading_workers
+from eml.images import loading_team, loading_workers
+from eml.images.loading_workers import Worker
 from eml.training.build import build_parts
 from eml.training.config import RunConfig
 from eml.training.fit import Run, fit
@@ -41,7 +42,10 @@ def test_neither_the_number_of_workers_nor_a_killed_one_changes_a_run(
             f"of 2. The last saved state is of step {step}. Resume with: eml train {other.output / 'config.yaml'} "
             "--resume --set data.workers=1"
         ]
+    started: list[int] = []
+    monkeypatch.setattr(loading_team, "Worker", lambda *args: started.append(args[0]) or Worker(*args))
     fit(changed(other, data={"table": table.path, "workers": 1}), table, resume=True)
+    assert len(started) == 1  # for all epochs and validations
     assert left_by(other.output) == left_by(config.output)
 
 
