@@ -15,9 +15,10 @@ HEAVY = {"timm", "torchvision", "torch.distributed.fsdp", "torch.distributed.ten
 
 # One process for all: what one of them imports is seen after it.
 WORK = """
-import json, sys
+import json, os, sys
 import numpy as np
 from eml.cli.app import main
+os.chdir(sys.argv[1])
 
 def evaluate():
     assert main(["evaluate", "photos.npz", "--data", "photos.csv", "--out", "evaluated"]) == 0
@@ -51,7 +52,7 @@ def test_work_on_stored_embeddings_imports_nothing_of_networks(tmp_path: Path) -
     pd.DataFrame({"file_name": names, "label": labels}).to_csv(tmp_path / "photos.csv", index=False)
     embeddings = np.random.default_rng(0).normal(size=(24, 4)).astype(np.float32)
     np.savez(tmp_path / "photos.npz", embeddings=embeddings, label=labels, file_name=names)
-    done = subprocess.run([sys.executable, "-c", WORK], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", WORK, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for work, modules in json.loads(done.stderr.splitlines()[-1]).items():
         assert not HEAVY & set(modules), work
