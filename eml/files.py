@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 import uuid
@@ -82,7 +83,11 @@ def from_here(path: Path) -> Path:
 
 def refuse_pipe(path: Path) -> None:
     """Raise an OSError for a pipe or a device, which would be waited for or have no end; others are left to be read."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # whoever opens it says why it cannot be read
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
 
 

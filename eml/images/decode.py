@@ -162,7 +162,7 @@ def read(path: Path) -> bytes:
     """Read a file that may be an image. Raises ImageError for an empty file, and unread for a huge one or no image."""
     try:
         refuse_pipe(path)
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size > _LARGE:
                 with quiet_pillow:
