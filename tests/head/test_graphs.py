@@ -71,10 +71,10 @@ def test_a_compiled_head_gives_the_same_numbers_in_one_graph(mode: dict[str, obj
 
 
 @pytest.mark.wide
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [name for name in SETTINGS if "-" not in name or name.endswith("vpl")])
 def test_every_margin_gives_the_same_numbers_compiled_in_every_mode(name: str) -> None:
     for mode in MODES:
-        compare(name, mode, CHANGING, "aot_eager")
+        compare(name, mode, STEPS, "aot_eager")
 
 
 @pytest.mark.wide
