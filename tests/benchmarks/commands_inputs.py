@@ -17,6 +17,7 @@ SMALL, MIDDLE, HUGE = "small", "middle", "huge"
 PHOTOS = {SMALL: (160, 160, 600), MIDDLE: (500, 375, 300), HUGE: (1600, 1200, 40)}
 """Width, height and number of the drawn photos."""
 CLASSES = 30
+NOISE = 9
 EPOCHS, BATCH = 1, 32
 SPREAD = 2.2
 SIZES = {"file": 1_000, "many": 20_000}
@@ -44,8 +45,9 @@ def drawn(random: np.random.Generator, width: int, height: int) -> Any:
         grid = random.standard_normal((max(2, height // scale + 2), max(2, width // scale + 2), 3)).astype(np.float32)
         total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * scale**0.7
         scale *= 2
-    total += random.standard_normal(total.shape).astype(np.float32)
-    return np.clip(128 + 50 * (total - total.mean()) / total.std(), 0, 255).astype(np.uint8)
+    total = 128 + 50 * (total - total.mean()) / total.std()
+    total += NOISE * random.standard_normal(total.shape).astype(np.float32)  # so that a pixel takes .35 bytes, as there
+    return np.clip(total, 0, 255).astype(np.uint8)
 
 
 def make_photos(work: Path) -> None:
@@ -70,11 +72,10 @@ def clustered(count: int, size: int, classes: int) -> tuple[Any, Any]:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), labels
 
 
-def make_embeddings(path: Path, count: int, size: int) -> None:
+def make_embeddings(path: Path, count: int, size: int, names: list[str]) -> None:
     """Write an embeddings file with file names and labels."""
     rows, labels = clustered(count, size, count // 10)
-    names = [f"{label}/{row}.jpg" for row, label in enumerate(labels)]
-    np.savez(path, embeddings=rows, file_name=names, label=[f"class {label}" for label in labels])
+    np.savez(path, embeddings=rows, file_name=names[:count], label=[f"class {label}" for label in labels])
 
 
 def hashes(count: int, copies: float, most_bits: int) -> Any:
@@ -88,7 +89,7 @@ def hashes(count: int, copies: float, most_bits: int) -> Any:
 
 
 def make_table(work: Path, count: int) -> None:
-    """Write a table of so many images that do not exist, with hashes and folds, as `eml kfold` leaves it."""
+    """Write a table of so many images, of which only the first exists, with hashes and folds, as of `eml kfold`."""
     import pandas as pd
 
     frame = pd.read_csv(work / SMALL / "dataset_info.csv")
@@ -96,14 +97,18 @@ def make_table(work: Path, count: int) -> None:
     frame = frame.iloc[random.integers(0, len(frame), count)].reset_index(drop=True)
     frame["label"] = [f"class {number}" for number in random.integers(0, max(2, count // 200), count)]
     frame["file_name"] = [f"{label}/{row}.jpg" for row, label in enumerate(frame["label"])]
+    frame.loc[0, "file_name"] = next((work / SMALL).glob("*/*.jpg")).relative_to(work / SMALL).as_posix()
     frame["content"] = [f"{row:032x}" for row in range(count)]
     frame["hash"] = [f"{value:016x}" for value in hashes(count, 0.05, 4)]
     frame["fold"] = random.integers(0, 5, count)
     frame.to_csv(work / f"table-{count}.csv", index=False)
 
 
-def make_many(work: Path, count: int) -> None:
-    """Write a folder of so many images, hard links to the small photos, with its table; a third have look-alikes."""
+def make_many(work: Path, count: int) -> list[str]:
+    """Write a folder of so many images, hard links to the small photos, with its table; return their file names.
+
+    A third have look-alikes.
+    """
     import pandas as pd
 
     frame = pd.read_csv(work / SMALL / "dataset_info.csv")
@@ -120,6 +125,7 @@ def make_many(work: Path, count: int) -> None:
     for name, pick in zip(many["file_name"], picks, strict=True):
         (root / name).hardlink_to(work / SMALL / sources[pick])
     many.to_csv(work / "many.csv", index=False)
+    return list(many["file_name"])
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -137,11 +143,11 @@ def prepare(options: argparse.Namespace) -> None:
     words = [sys.executable, "-m", "eml", "scan", str(work / SMALL), "--workers", "1"]
     subprocess.run(words, env=environment(package, {}), check=True, stdout=subprocess.DEVNULL)
     write_configs(work)
-    for name, count in SIZES.items():
-        make_embeddings(work / f"{name}.npz", count, 128)
     for count in TABLES:
         make_table(work, count)
-    make_many(work, REPORT)
+    names = make_many(work, REPORT)
+    for name, count in SIZES.items():
+        make_embeddings(work / f"{name}.npz", count, 128, names)
     (work / "ready").touch()
 
 

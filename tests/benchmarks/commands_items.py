@@ -148,10 +148,10 @@ def named(size: str) -> str:
 def table_items() -> list[Item]:
     """Return the items on tables and stored embeddings."""
     file, many = "{work}/file.npz", "{work}/many.npz"
-    quiet = ("--out", "{out}")
+    quiet, root = ("--out", "{out}"), ("--root", "{work}/many")
     files = {
         "evaluate": ("evaluate", file, "--no-report", *quiet),
-        "suspects": ("suspects", file, "--one-network", "--top", "0", *quiet),
+        "suspects": ("suspects", file, "--one-network", "--top", "0", *root, *quiet),
     }
     items = [
         Item(
@@ -163,7 +163,8 @@ def table_items() -> list[Item]:
     items += [
         Item(
             f"audit-{count // 1000}k", f"`eml audit` of {count:,} rows / reading the table with pandas", "",
-            whole_part("table_floor", str(count)), command("audit", f"{{work}}/table-{count}.csv", "--root", "{work}"),
+            whole_part("table_floor", str(count)),
+            command("audit", f"{{work}}/table-{count}.csv", "--root", "{work}/small"),
         )
         for count in TABLES
     ]  # fmt: skip
@@ -174,7 +175,7 @@ def table_items() -> list[Item]:
         )
         for size in (128, 512)
     ]  # fmt: skip
-    suspects = command("suspects", many, "--one-network", "--top", "0", *quiet)
+    suspects = command("suspects", many, "--one-network", "--top", "0", *root, *quiet)
     return [
         *items,
         Item(

@@ -66,11 +66,10 @@ def embed_eml(work: Path, precision: str = "float32") -> dict[str, Any]:
     """Time eml's embedding of decoded images."""
     import torch
 
-    import eml
-
     torch.set_num_threads(1)
+    load = either("eml.inference.load.load", "eml.engine.evaluation.load_for_evaluation")
     options: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
-    model = eml.load(f"timm:{BACKBONE}", weights="none", image_size=SIDE, **options)
+    model = load(f"timm:{BACKBONE}", weights="none", image_size=SIDE, **options)
     images = list(decoded(work))
     return timed(lambda: model.embed(images, batch_size=64))
 
@@ -251,7 +250,8 @@ def reads_floor(work: Path, size: str, side: str, train: str) -> dict[str, Any]:
                     part = math.sqrt(random.uniform(0.7, 1))
                     left, top = (int(value) for value in random.uniform(0, 1 - part, 2) * (width, height))
                     pixels = pixels[top : top + int(part * height), left : left + int(part * width)]
-                pixels = cv2.resize(pixels, (out, out), interpolation=cv2.INTER_AREA)
+                how = cv2.INTER_AREA if min(pixels.shape[:2]) >= 2 * out else cv2.INTER_LINEAR
+                pixels = cv2.resize(pixels, (out, out), interpolation=how)
                 batch[place] = pixels[:, ::-1] if train == "train" and random.random() < 0.5 else pixels
 
     return timed(read) | {"images": len(paths)}

@@ -9,7 +9,7 @@ random weights.
 
 `eml probe` sees the training classes of grocery160 alone (every second one); then each network trains on them with the
 default recipe, and is measured on the other classes, as it is and after training. A training whose result is in
---results is not made again.
+--results is not made again, and one that was ended is resumed; its seconds are then those since.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from eml.inference.embed import embed_table
 RESULTS = Path(__file__).parent / "results" / "probe"
 DATASET = "grocery160"
 LITE0 = "tf_efficientnet_lite0"
-EPOCHS, CONTROL_EPOCHS = 3, 8
+EPOCHS, CONTROL_EPOCHS = 3, 6
 SHARED = {
     **{"accordion": 401, "beaver": 337, "cellphone": 487, "crayfish": 124, "dalmatian": 251, "electric_guitar": 546},
     **{"flamingo": 130, "gramophone": 683, "grand_piano": 579, "laptop": 620, "Leopards": 288, "llama": 355},
@@ -159,8 +159,10 @@ class Bench:
         path = folder / "config.yaml"
         path.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
         started = processor_seconds()
-        verdict = eml.train(path, overwrite=True).training.verdict
+        is_resumed = (folder / "run" / "state.pt").exists()  # of a call that was ended meanwhile
+        verdict = eml.train(path, overwrite=not is_resumed, resume=is_resumed).training.verdict
         facts: dict[str, Any] = {"epochs": network.epochs, "seconds": round(processor_seconds() - started, 1)}
+        facts |= {"is_resumed": True} if is_resumed else {}
         facts["stated"] = {name: round(getattr(verdict, name), 5) for name in ("before", "after")}
         return facts | self._measured(eml.load(folder / "run"))
 
