@@ -138,7 +138,7 @@ def main() -> None:
     items = {item.name: item for item in [*network_items(), *image_items(), *table_items()]}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", type=Path, help="folder of an older version, which has a folder `eml`")
-    parser.add_argument("--only", nargs="*", help="names, or their beginnings")
+    parser.add_argument("--only", nargs="*", help="names, or their beginnings, in this order")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data", type=Path, help="folder of classes of JPEGs: the small photos")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "eml-commands")
@@ -154,11 +154,10 @@ def main() -> None:
         options.package = options.package and options.package.absolute()
         options.work = options.work.absolute()
         prepare(options)
-        for name, item in items.items():
-            if options.only and not any(name.startswith(begin) for begin in options.only):
-                continue
+        begins = options.only or [""]
+        for name in dict.fromkeys(name for begin in begins for name in items if name.startswith(begin)):
             started = time.monotonic()
-            results[name] = measure(item, options)
+            results[name] = measure(items[name], options)
             options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             print(row(results[name]), f"({time.monotonic() - started:.0f} s)", flush=True)
     show({name: results[name] for name in items if name in results})

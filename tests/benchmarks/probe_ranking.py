@@ -33,7 +33,7 @@ from eml.inference.embed import embed_table
 RESULTS = Path(__file__).parent / "results" / "probe"
 DATASET = "grocery160"
 LITE0 = "tf_efficientnet_lite0"
-EPOCHS, CONTROL_EPOCHS = 3, 6
+EPOCHS, CONTROL_EPOCHS = 3, 3
 SHARED = {
     **{"accordion": 401, "beaver": 337, "cellphone": 487, "crayfish": 124, "dalmatian": 251, "electric_guitar": 546},
     **{"flamingo": 130, "gramophone": 683, "grand_piano": 579, "laptop": 620, "Leopards": 288, "llama": 355},
