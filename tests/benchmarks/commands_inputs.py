@@ -141,7 +141,7 @@ def prepare(options: argparse.Namespace) -> None:
         take_photos(options.data, work / SMALL)
     package = options.package or CHECKOUT  # the older one, whose table both can read
     words = [sys.executable, "-m", "eml", "scan", str(work / SMALL), "--workers", "1"]
-    subprocess.run(words, env=environment(package, {}), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(words, cwd=work, env=environment(package, {}), check=True, stdout=subprocess.DEVNULL)
     write_configs(work)
     for count in TABLES:
         make_table(work, count)

