@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from commands_inputs import BACKBONE, EPOCHS, PHOTOS, REPORT, SIDE, SIZES, TABLES
+from commands_inputs import BACKBONE, EMPTY, EPOCHS, PHOTOS, REPORT, SIDE, SIZES, TABLES
 
 PARTS = Path(__file__).with_name("commands_parts.py")
 Words = tuple[str, ...]
@@ -164,7 +164,7 @@ def table_items() -> list[Item]:
         Item(
             f"audit-{count // 1000}k", f"`eml audit` of {count:,} rows / reading the table with pandas", "",
             whole_part("table_floor", str(count)),
-            command("audit", f"{{work}}/table-{count}.csv", "--root", "{work}/small"),
+            command("audit", f"{{work}}/table-{count}.csv", "--root", f"{{work}}/{EMPTY}"),
         )
         for count in TABLES
     ]  # fmt: skip

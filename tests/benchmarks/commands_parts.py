@@ -328,11 +328,11 @@ def import_floor(work: Path) -> None:
 
 
 def table_floor(work: Path, count: str) -> None:
-    """Read a table with pandas and find its equal hashes and files."""
+    """Read a table with pandas and count its different hashes and files."""
     import pandas as pd
 
     frame = pd.read_csv(work / f"table-{count}.csv")
-    print(len(np.unique(frame["hash"])), len(np.unique(frame["content"])), len(np.unique(frame["file_name"])))
+    print(len(np.unique(frame["hash"])), len(np.unique(frame["file_name"])))
 
 
 def report_floor(work: Path) -> None:
