@@ -5,6 +5,7 @@ from hashlib import blake2b
 from typing import Any
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from eml.config import Strict
@@ -13,6 +14,10 @@ from eml.images.preprocess import Preprocess
 from eml.models.config import EmbeddingPrecision, Tta
 
 _PART = 2**26  # bytes of a tensor that are copied from its device and hashed at once
+
+
+BEFORE = {"resize": "pillow"}
+"""Keys of a preprocessing that came later, with what was done before: with that value they change no digest."""
 
 
 class Fingerprint(Strict):
@@ -37,6 +42,13 @@ class Fingerprint(Strict):
     precision: EmbeddingPrecision
     tta: Tta
     size: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_before_it_was_recorded(cls, data: Any) -> Any:
+        """Take Pillow's resizing where a stored fingerprint does not say whose it is."""
+        preprocess = data.get("preprocess") if isinstance(data, dict) else None
+        return data | {"preprocess": BEFORE | preprocess} if isinstance(preprocess, dict) else data
 
     def __repr__(self) -> str:
         words = [self.backbone, f"{self.size} numbers", f"weights {self.weights[:8]}", *self.ways]
@@ -96,11 +108,11 @@ def fingerprint_of(
         tta: The views of an image that are averaged.
         after: A digest of what comes after the network, such as a compression; empty: nothing.
     """
-    weights = weights_digest_of(network)
+    weights, pixels = weights_digest_of(network), preprocess.model_dump(mode="json")
     facts = {
         "architecture": architecture or {"printed": repr(network)},
         "weights": weights,
-        "preprocess": preprocess.model_dump(mode="json"),
+        "preprocess": {name: value for name, value in pixels.items() if BEFORE.get(name) != value},
         "precision": precision,
         "tta": tta,
         "size": size,

@@ -14,7 +14,7 @@ from eml.inference.model import Model
 from eml.models.checkpoint import save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder
-from eml.models.fingerprint import fingerprint_of, weights_digest_of
+from eml.models.fingerprint import Fingerprint, fingerprint_of, weights_digest_of
 from eml.models.necks.linear import Linear
 
 CONFIG = ModelConfig(backbone="test_resnet", weights="none", neck=Linear(size=16))
@@ -82,7 +82,13 @@ def test_the_digests_of_earlier_versions_stay() -> None:
         network.weight.copy_(torch.tensor([[1.0, -2.0]]))
         network.bias.fill_(0.5)
     architecture = CONFIG.model_dump(mode="json", include={"backbone", "pooling", "neck"})
-    fingerprint = fingerprint_of(network, architecture, Preprocess(size=32), backbone="test_resnet", size=1)
+    before = Preprocess(size=32, resize="pillow")
+    fingerprint = fingerprint_of(network, architecture, before, backbone="test_resnet", size=1)
+    stored = fingerprint.model_dump(mode="json")
+    del stored["preprocess"]["resize"]
+    assert Fingerprint.model_validate(stored) == fingerprint
+    by_torch = fingerprint_of(network, architecture, Preprocess(size=32), backbone="test_resnet", size=1)
+    assert by_torch.difference_from(fingerprint) == "preprocess.resize torch, not pillow"
     assert build_embedder(CONFIG).architecture == architecture
     assert fingerprint.weights == "735827047aa3b6cb246472f45c8888e5"
     assert fingerprint.digest == "e486885ce27cdbc93f80a88aefa754ed"
