@@ -62,24 +62,24 @@ def one_classes(votes: Votes) -> list[OneClass]:
     classes = int(votes.labels.max(initial=0)) + 1
     spaces, place = np.unique(votes.spaces, return_inverse=True)
     sizes = np.bincount(place * classes + votes.labels, minlength=len(spaces) * classes).reshape(-1, classes)
-    sums = _vote_sums(votes, classes)
-    crossed: dict[tuple[int, int], Floats] = {}  # → votes for the other, those by chance, votes for both, images
-    for (space, label, other_label), share in sums.items():
-        own = sums.get((space, label, label), 0.0)
-        size, other_size = sizes[space, label], sizes[space, other_label]
-        if label == other_label or size < 2:
-            continue
-        chance = (own + share) * other_size / (size + other_size - 1)
-        crossed.setdefault((label, other_label), np.zeros(4))
-        crossed[label, other_label] += (share, chance, own + share, size)
-    pairs = []
-    for (label, other_label), forth in crossed.items():
-        back = crossed.get((other_label, label))
-        if label < other_label and back is not None:
-            mixing = float(min(forth[0] / forth[1], back[0] / back[1]))
-            among = min(forth[2] / forth[3], back[2] / back[3])
-            if mixing >= MIXING and among >= BETWEEN:
-                pairs.append(OneClass(label, other_label, mixing))
+    keys, shares = _vote_sums(votes, classes)
+    space, label, other_label = keys // classes**2, keys // classes % classes, keys % classes
+    own = _at(keys, shares, keys - other_label + label)
+    size, other_size = sizes[space, label], sizes[space, other_label]
+    chance = (own + shares) * other_size / np.maximum(size + other_size - 1, 1)
+    counted = (label != other_label) & (size > 1)
+    crossed, place = np.unique((label * classes + other_label)[counted], return_inverse=True)
+    columns = np.stack([shares, chance, own + shares, size])[:, counted]
+    voted, by_chance, both, images = (np.bincount(place, values, len(crossed)) for values in columns)
+    reverse = crossed % classes * classes + crossed // classes
+    with np.errstate(invalid="ignore", divide="ignore"):  # of labels without a vote for each other
+        mixing, among = voted / by_chance, both / images
+    mixing, among = (np.minimum(values, _at(crossed, values, reverse)) for values in (mixing, among))
+    is_pair = (crossed < reverse) & (mixing >= MIXING) & (among >= BETWEEN)
+    pairs = [
+        OneClass(int(key // classes), int(key % classes), float(value))
+        for key, value in zip(crossed[is_pair], mixing[is_pair], strict=True)
+    ]
     return sorted(pairs, key=lambda pair: (-pair.mixing, pair.label, pair.other_label))
 
 
@@ -130,18 +130,25 @@ def _rows_of_labels(votes: Votes) -> Iterator[Integers]:
             yield order[first:end]
 
 
-def _vote_sums(votes: Votes, classes: int) -> dict[tuple[int, int, int], float]:
-    """Return (number of the space, label, label voted for) → sum of the shares."""
+def _vote_sums(votes: Votes, classes: int) -> tuple[Integers, Floats]:
+    """Return ascending keys (number of the space · classes + label) · classes + label voted for, and sums of shares."""
     places = np.unique(votes.spaces, return_inverse=True)[1]
-    totals: dict[tuple[int, int, int], float] = {}
+    keys: list[Integers] = [np.zeros(0, np.int64)]
+    sums: list[Floats] = [np.zeros(0)]
     for rows, labels, shares in votes.shares():
-        keys = (places[rows] * classes + votes.labels[rows]) * classes + labels
-        distinct, place = np.unique(keys, return_inverse=True)
-        sums = np.bincount(place, weights=shares)
-        for key, total in zip(distinct.tolist(), sums.tolist(), strict=True):
-            whole = (key // classes // classes, key // classes % classes, key % classes)
-            totals[whole] = totals.get(whole, 0.0) + total
-    return totals
+        own = (places[rows] * classes + votes.labels[rows]) * classes + labels
+        distinct, place = np.unique(own, return_inverse=True)
+        keys.append(distinct.astype(np.int64))
+        sums.append(np.bincount(place, weights=shares).astype(np.float64))
+    distinct, place = np.unique(np.concatenate(keys), return_inverse=True)
+    totals = np.bincount(place, weights=np.concatenate(sums), minlength=len(distinct))
+    return distinct.astype(np.int64), totals.astype(np.float64)
+
+
+def _at(keys: Integers, values: Floats, sought: Integers) -> Floats:
+    """Return the values of some keys among ascending ones; 0 where there is none."""
+    place = np.minimum(np.searchsorted(keys, sought), max(len(keys) - 1, 0))
+    return np.where(keys[place] == sought, values[place], 0.0) if len(keys) else np.zeros(len(sought))
 
 
 def _halves(vectors: Floats) -> Booleans:
