@@ -1,6 +1,7 @@
 """The labels of embedded images that are probably wrong, as tables of names."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,18 @@ class Suspects:
         """The number of images that are the only one of their label among those that they may be compared with."""
         return int(np.isnan(self.errors.score).sum())
 
+    @cached_property
+    def _rows_of_labels(self) -> list[tuple[Integers, Integers]]:
+        """The rows of each label, ascending, and those of them that are no suspects."""
+        labels, is_wrong = self.votes.labels, np.zeros(len(self.votes.labels), bool)
+        is_wrong[self.wrong] = True
+        order = np.argsort(labels, kind="stable")
+        of_labels = np.split(order, np.searchsorted(labels[order], np.arange(1, len(self.names))))
+        return [(rows, rows[~is_wrong[rows]]) for rows in of_labels]
+
     def beside(self, row: int, label: int, count: int) -> Integers:
         """Return rows of a label that are nearest to an image, at most `count`; suspects only if all of them are."""
-        rows = np.flatnonzero(self.votes.labels == label)
-        trusted = np.setdiff1d(rows, self.wrong)
+        rows, trusted = self._rows_of_labels[label] if label >= 0 else (np.zeros(0, np.int64), np.zeros(0, np.int64))
         nearest = most_similar(self.images.embeddings, self.votes, row, trusted, count)
         return nearest if len(nearest) else most_similar(self.images.embeddings, self.votes, row, rows, count)
 
