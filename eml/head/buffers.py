@@ -14,8 +14,7 @@ class NamedBuffers:
     def __init__(self, module: nn.Module, prefix: str, initial: dict[str, Tensor], dtype: torch.dtype) -> None:
         self._buffers = module._buffers
         self._keys = {name: f"{prefix}_{name}" for name in initial}
-        self._numbers: dict[str, tuple[Tensor, int, int]] = {}
-        """Of buffers with one whole number: the tensor, its version, and the number."""
+        self._numbers: dict[str, tuple[Tensor, int, int]] = {}  # name → tensor with one number, its version, the number
         for name, value in initial.items():
             module.register_buffer(self._keys[name], value.to(dtype if value.is_floating_point() else value.dtype))
 

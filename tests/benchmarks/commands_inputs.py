@@ -38,7 +38,7 @@ def environment(package: Path, settings: dict[str, str]) -> dict[str, str]:
 
 
 def drawn(random: np.random.Generator, width: int, height: int) -> Any:
-    """Return a picture with detail at every scale, as photos have it."""
+    """Return an image with detail at every scale, as photos have it."""
     import cv2
 
     total = np.zeros((height, width, 3), np.float32)

@@ -128,7 +128,7 @@ def read_features(parts: RunParts, file: Path) -> StageFeatures:
 def _key(parts: RunParts) -> str:
     """Return what the outputs depend on besides the network."""
     _, images = parts.validation.sets[parts.validation.decides]
-    views = ", ".join(view.text for view in views_of_run(parts))
+    views = ", ".join(view.text for view in (USUAL, *views_to_try(parts.config)))
     return f"{parts.table_digest} {set_digest(images)} {parts.config.data.fold} {views}"
 
 

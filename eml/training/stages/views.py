@@ -38,7 +38,7 @@ class View:
 
     @property
     def inference(self) -> Inference | None:
-        """What the checkpoint says of it."""
+        """The entry of the checkpoint; None for the usual way."""
         return None if self == USUAL else Inference(tta=self.tta, size=self.side)
 
     def cost(self, side: int) -> float:
