@@ -137,8 +137,8 @@ def evaluate_floor(work: Path) -> None:
 def train_floor(work: Path) -> None:
     """Train with ArcFace in a bare loop: photos from files, cropped and mirrored, AdamW."""
     import torch
+    from bare_arcface import bare_arcface
     from PIL import Image
-    from torch.nn.functional import cross_entropy, normalize
 
     keep_heap()
     network, prepare = bare_network()
@@ -165,10 +165,7 @@ def train_floor(work: Path) -> None:
             rows = order[at : at + BATCH]
             own = labels[rows]
             embeddings = network(prepare(np.stack([read(paths[row]) for row in rows])))
-            cosine = normalize(embeddings) @ normalize(weights).T
-            target = cosine.gather(1, own[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
-            moved = target * math.cos(0.5) - (1 - target**2).sqrt() * math.sin(0.5)
-            loss = cross_entropy(32 * cosine.scatter(1, own[:, None], moved), own)
+            loss = bare_arcface(embeddings, weights, own, scale=32)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

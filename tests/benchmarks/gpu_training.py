@@ -1,6 +1,5 @@
 """Parts of gpu.py about training steps: eml's engine against a bare loop, and how often a step waits for the device."""
 
-import math
 import tempfile
 import warnings
 from collections import Counter
@@ -15,10 +14,10 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
+from bare_arcface import bare_arcface
 from gpu_kit import Part, Step, in_turns, matmul_precision, peak_memory, ratio
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
 from torch.profiler import ProfilerActivity, profile
 
 from eml.dataset.table import Table
@@ -119,10 +118,7 @@ def bare_loop(part: Part, network: Network, run: Run, precision: str, *, compile
         images = images.div_(255).sub_(mean).div_(std)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             embeddings = forward(images)
-        cosine = normalize(embeddings.float()) @ normalize(weights).T
-        own = cosine.gather(1, labels.unsqueeze(1)).clamp(-1 + 1e-6, 1 - 1e-6)
-        target = own * math.cos(0.5) - (1 - own**2).sqrt() * math.sin(0.5)
-        loss = cross_entropy(64 * cosine.scatter(1, labels.unsqueeze(1), target), labels)
+        loss = bare_arcface(embeddings, weights, labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -8,7 +8,6 @@ pairs. It also runs on a GPU, in bf16 with --precision bfloat16, with and withou
 """
 
 import argparse
-import math
 import tempfile
 import time
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
+from bare_arcface import bare_arcface
 from PIL import Image
-from torch.nn.functional import cross_entropy, normalize
 
 from eml.dataset.table import Table
 from eml.training.build import build_parts
@@ -75,10 +74,7 @@ def bare_loop(options: argparse.Namespace, run: Run):
         images = pixels.to(device).to(torch.float32, memory_format=torch.channels_last).div_(255).sub_(mean).div_(std)
         with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
             embeddings = network(images)
-        cosine = normalize(embeddings.float()) @ normalize(weights).T
-        own = cosine.gather(1, labels.unsqueeze(1)).clamp(-1 + 1e-6, 1 - 1e-6)
-        target = own * math.cos(0.5) - (1 - own**2).sqrt() * math.sin(0.5)
-        loss = cross_entropy(64 * cosine.scatter(1, labels.unsqueeze(1), target), labels)
+        loss = bare_arcface(embeddings, weights, labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
