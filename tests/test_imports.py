@@ -42,7 +42,7 @@ FAMILIES = [
     for family in (
         *("margins", "losses", "trackers", "retrieval/metrics"),
         *("images/augment", "images/mixes", "images/samplers"),
-        *("models/necks", "models/tuning", "head/row_optimizers", "dataset/protocols"),
+        *("models/backbones", "models/necks", "models/tuning", "head/row_optimizers", "dataset/protocols"),
     )
     if (PACKAGE / family).is_dir()
 ]

@@ -173,7 +173,7 @@ def _check(config: InitConfig, target: Path) -> str:
             parameter="weights",
         )
     if config.backbone is not None and config.backbone != BACKBONE:
-        from eml.models.embedder import check_backbone  # torch and timm: seconds that the usual one need not take
+        from eml.models.backbones import check_backbone  # torch and timm: seconds that the usual one need not take
 
         check_backbone(config.backbone, "`backbone`")
     if config.weights in NO_PATHS or not Path(config.weights).is_dir():

@@ -11,10 +11,11 @@ from eml.config.text import shown
 from eml.errors import ConfigError, EmlError, Problem
 from eml.inference.ensemble import join_models, joined_name
 from eml.inference.model import Model
+from eml.models.backbones import check_backbone, preprocess_of
 from eml.models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint_config
 from eml.models.config import EmbeddingPrecision, ModelConfig, PrecisionChoice, Tta
 from eml.models.device import find_device, has_bfloat16
-from eml.models.embedder import build_embedder, check_backbone, default_preprocess, preprocess_of
+from eml.models.embedder import build_embedder, default_preprocess
 from eml.models.image_sizes import nearest_size
 from eml.models.necks.identity import Identity
 from eml.models.pointers import fold_runs
@@ -184,7 +185,7 @@ def _load_timm(
     except EmlError as error:
         raise type(error)([_of_argument(problem) for problem in error.problems]) from error
     embedder.notes = tuple(_of_argument(Problem(note)) for note in embedder.notes)
-    preprocess = default_preprocess(embedder.backbone, size=image_size)
+    preprocess = default_preprocess(embedder, size=image_size)
     place, precision = _device(*ways)
     return Model(
         embedder,

@@ -203,6 +203,59 @@ class Model:
         parts = [self.embed_pixels(pixels) for pixels in self._batches(images, batch_size)]
         return torch.cat(parts).numpy() if parts else np.zeros((0, self.size), np.float32)
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether `embed_text` embeds texts into the space of its images' embeddings."""
+        return not self._why_no_text()
+
+    def embed_text(self, texts: Sequence[str], *, batch_size: int = 256) -> NDArray[np.float32]:
+        """Return embeddings of texts of unit length, (N, D) float32, to be compared with those of images.
+
+        Args:
+            texts: Any number of texts. What a text has beyond the length that the text tower takes is cut off.
+            batch_size: The number of texts computed at once.
+
+        Raises:
+            ConfigError: The model has no text tower, or its embeddings of images are in another space.
+        """
+        if why := self._why_no_text():
+            raise ConfigError(why, code="no-text-tower")
+        if isinstance(texts, str):
+            raise ConfigError("texts must be a list of texts, got a single text", code="wrong-type")
+        if batch_size < 1:
+            raise ConfigError(f"`batch_size` must be at least 1, got {batch_size}", code="out-of-range")
+        tower = self.embedder.text
+        assert tower is not None, "it has one, else it would say why not"
+        if self.embedder.training:
+            self.embedder.eval()
+        parts = [np.zeros((0, self.size), np.float32)]
+        for start in range(0, len(texts), batch_size):
+            tokens = to_device(tower.tokenize(texts[start : start + batch_size]), self.device)
+            with (
+                torch.no_grad(),
+                torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
+            ):
+                outputs = tower(tokens)
+            parts.append(unit_length(outputs.float()).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _why_no_text(self) -> str:
+        """Return why texts cannot be embedded; empty: they can be."""
+        name = self.source or (str(self.folder) if self.folder else self.backbone)
+        if self.embedder.text is None:
+            return (
+                f"{name}: has no text tower, so it embeds images alone; one with a backbone open_clip:ARCH/PRETRAINED "
+                "embeds texts too"
+            )
+        changed = [] if isinstance(self.embedder.neck, torch.nn.Identity) else ["its neck"]
+        changed += [] if self.compression is None else [f"its compression {self.compression.facts.name}"]
+        if not changed:
+            return ""
+        return (
+            f"{name}: {' and '.join(changed)} moved the embeddings of images out of the space that its text tower "
+            "embeds texts into; train with neck: identity, and load it without a compression"
+        )
+
     def index(self, images: Any, labels: str | Sequence[str] | None = None) -> Any:
         """Return an `eml.Index` of images for this process alone; it ends with the object, or its `with` block.
 

@@ -18,9 +18,10 @@ from eml.files import whole_folder, write_json
 from eml.images.preprocess import Preprocess
 from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
 from eml.models.adapters import plain_weights
+from eml.models.backbones import find_family, without_memory
 from eml.models.compression import Compression, CompressionFacts, read_compression
 from eml.models.config import Inference, ModelConfig, Tta
-from eml.models.embedder import Embedder, build_embedder, without_memory
+from eml.models.embedder import Embedder, build_embedder
 from eml.models.ensemble import MemberFacts, join_networks
 from eml.models.pointers import find_checkpoint, fold_runs
 from eml.models.trained_on import RecordFacts, TrainedOn, check_labels, read_record, record_facts, write_record
@@ -194,7 +195,8 @@ def load_checkpoint(path: Path, *, image_size: int | None = None) -> Checkpoint:
     resized = config.own_preprocess.size != config.preprocess.size
     try:
         tensors = load_file(file)
-        embedder.load_state_dict(at_own_size(tensors, embedder) if resized else tensors)
+        resample = find_family(config.model.backbone).resample
+        embedder.load_state_dict(at_own_size(tensors, embedder, resample) if resized else tensors)
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         if image_size is not None and resized:
             text = f"`image_size` {image_size}: the weights of {folder} are for {config.preprocess.size} pixels, and "

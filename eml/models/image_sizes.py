@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from eml.models.embedder import check_backbone, create_at_size, preprocess_of
+from eml.models.backbones import check_backbone, find_family, preprocess_of
 
 
 def nearest_size(backbone: str, size: int) -> int:
@@ -14,7 +14,7 @@ def nearest_size(backbone: str, size: int) -> int:
     A vision transformer takes multiples of its patch. A network that takes neither that nor `size` gets its own size.
 
     Args:
-        backbone: Name of a timm model.
+        backbone: Name of a backbone.
         size: The side to be near to.
 
     Raises:
@@ -32,7 +32,7 @@ def nearest_size(backbone: str, size: int) -> int:
 
 def _on_meta(backbone: str, size: int) -> Any:
     with torch.device("meta"):
-        return create_at_size(backbone, size, {"num_classes": 0, "pretrained": False})
+        return find_family(backbone).create(backbone, size)
 
 
 def _patch(model: Any) -> int:

@@ -1,6 +1,6 @@
 """Initial weights from another checkpoint of eml."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,18 @@ from eml.errors import CheckpointError
 from eml.json_files import read_json
 from eml.models.pointers import find_checkpoint
 
+Resample = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor] | None]
+"""Weights of a backbone, and the backbone → the weights for its size of images; None where it cannot be done."""
 
-def load_initial_weights(embedder: nn.Module, backbone: str, source: Path) -> None:
+
+def load_initial_weights(embedder: nn.Module, backbone: str, source: Path, resample: Resample) -> None:
     """Load the backbone of a checkpoint into an embedder, and its neck if all of the neck's shapes agree.
 
     Args:
         embedder: The network to load into.
         backbone: The name of its backbone.
         source: A checkpoint folder, or a run folder whose best checkpoint is read.
+        resample: Makes the weights of another size of images those of the embedder's.
 
     Raises:
         CheckpointError: The checkpoint has another backbone or is damaged.
@@ -43,25 +47,24 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path) -> No
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("neck.")}
         tensors |= {name: own[name] for name in neck}
     try:
-        embedder.load_state_dict(at_own_size(tensors, embedder))
+        embedder.load_state_dict(at_own_size(tensors, embedder, resample))
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise _error(f"{folder} does not fit: {reason}", "weights-do-not-fit") from error
 
 
-def at_own_size(tensors: dict[str, Tensor], embedder: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors, resampled as timm does it where they belong to an image size, such as position embeddings."""
+def at_own_size(tensors: dict[str, Tensor], embedder: nn.Module, resample: Resample) -> dict[str, Tensor]:
+    """Return the tensors, resampled where they belong to an image size, such as position embeddings."""
     own = embedder.state_dict()
     if all(own[name].shape == tensor.shape for name, tensor in tensors.items() if name in own):
         return tensors
-    backbone: nn.Module = embedder.get_submodule("backbone")
-    resample = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
-    if resample is None:
-        return tensors
     prefix = "backbone."
     resampled = resample(
-        {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}, backbone
+        {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)},
+        embedder.get_submodule("backbone"),
     )
+    if resampled is None:
+        return tensors
     buffers = {name for name, _ in embedder.named_buffers()}  # such as tables of positions, which it leaves out
     return (
         {name: own[name] for name in own if name in buffers}

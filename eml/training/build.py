@@ -218,7 +218,7 @@ def build_networks(
     head = build_head(config, data, embedder.size, processes)
     processes.reseed(config.seed, 0)
 
-    preprocess = default_preprocess(embedder.backbone, **dict(config.image))
+    preprocess = default_preprocess(embedder, **dict(config.image))
     is_divided = config.shard_network and processes.world > 1
     if not is_divided:
         embedder.to(device)

@@ -15,7 +15,7 @@ from eml.images.cache import CacheSettings, FillResult, StoredFormat, caches, fi
 from eml.images.cache.fill import Advance
 from eml.images.preprocess import Interpolation, Preprocess
 from eml.inference.images import table_files
-from eml.models.embedder import preprocess_of
+from eml.models.backbones import preprocess_of
 from eml.progress import Report
 from eml.training.config import CacheConfig, RunConfig
 from eml.training.data import TrainingData, training_data

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import ConfigError, EmlError
 from eml.head.compatibility import check_loss, check_mix, smoothing_warning
-from eml.models.embedder import check_backbone
+from eml.models.backbones import check_backbone
 from eml.threads import PER_CORE
 from eml.training.build import RunParts
 from eml.training.config import RunConfig

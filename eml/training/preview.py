@@ -12,7 +12,7 @@ from eml.images.loading import ImageDataset
 from eml.images.mixes import Mix
 from eml.images.preprocess import Pixels, Preprocess
 from eml.inference.images import table_images
-from eml.models.embedder import preprocess_of
+from eml.models.backbones import preprocess_of
 from eml.training.config import RunConfig
 from eml.training.data import training_data
 from eml.training.recipe import apply_recipe

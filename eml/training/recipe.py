@@ -158,8 +158,8 @@ def fit_to_network(chosen: Recipe, backbone: str, weights: Path | str) -> Recipe
     """
     values, reasons = dict(chosen.values), dict(chosen.reasons)
     if isinstance(weights, Path) and weights.is_dir():
+        from eml.models.backbones import preprocess_of
         from eml.models.checkpoint import read_checkpoint_config  # torch and timm: seconds
-        from eml.models.embedder import preprocess_of
 
         start = read_checkpoint_config(weights)
         if start.model.backbone == backbone:

@@ -185,8 +185,8 @@ def test_features_are_measured_and_preprocessing_is_the_models_own() -> None:
         embedder = build_embedder(config, 64)
         images = torch.zeros(2, 3, 64, 64)
         assert embedder.eval()(images).shape == (2, embedder.size)
-        assert default_preprocess(embedder.backbone).size == 160 or name == "test_vit"
-        assert default_preprocess(embedder.backbone, size=64, mean=None).size == 64
+        assert default_preprocess(embedder).size == 160 or name == "test_vit"
+        assert default_preprocess(embedder, size=64, mean=None).size == 64
 
 
 def test_a_size_that_the_network_cannot_take_is_an_error() -> None:

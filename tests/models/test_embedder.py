@@ -10,9 +10,10 @@ from eml.errors import CheckpointError, ConfigError
 from eml.head.class_head import ClassHead
 from eml.images.preprocess import Preprocess
 from eml.margins.arcface import ArcFace
+from eml.models.backbones import preprocess_of
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
 from eml.models.config import ModelConfig
-from eml.models.embedder import Embedder, build_embedder, default_preprocess, preprocess_of
+from eml.models.embedder import Embedder, build_embedder, default_preprocess
 from eml.models.necks import Neck
 from eml.models.pooling import GeM
 from eml.training.config import OptimizerConfig
@@ -48,7 +49,7 @@ def trains(embedder: Embedder) -> None:
 def test_every_small_model_trains_at_another_size_with_frozen_stage_and_checkpointed_gradients(backbone: str) -> None:
     embedder = build(backbone, freeze=1, gradient_checkpointing=True)
     trains(embedder)
-    own = default_preprocess(embedder.backbone)
+    own = default_preprocess(embedder)
     assert own.size == timm.get_pretrained_cfg(backbone).input_size[-1]
     optimizer = OptimizerConfig.model_validate({"layer_decay": 0.5})
     groups = build_optimizer(optimizer, embedder, ClassHead(ArcFace(), 3, embedder.size)).param_groups
@@ -142,7 +143,7 @@ FAMILIES = [
 def test_one_model_of_each_family_trains_at_its_own_size(backbone: str) -> None:
     config = settings(backbone, neck={"type": "linear", "size": 32})
     embedder = build_embedder(config)
-    side = default_preprocess(embedder.backbone).size
+    side = default_preprocess(embedder).size
     embedder.train()
     embeddings = embedder(torch.randn(2, 3, side, side))
     assert embeddings.shape == (2, 32)
@@ -152,5 +153,5 @@ def test_one_model_of_each_family_trains_at_its_own_size(backbone: str) -> None:
 
 @pytest.mark.parametrize("backbone", SMALL)
 def test_preprocessing_is_known_by_name_without_building_the_network(backbone: str) -> None:
-    assert preprocess_of(backbone, size=None) == default_preprocess(build(backbone).backbone)
+    assert preprocess_of(backbone, size=None) == default_preprocess(build(backbone))
     assert preprocess_of(backbone, size=48).size == 48

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from eml.errors import CheckpointError, ConfigError, EmlError, Problem
 from eml.inference.load import TIMM, load
 from eml.inference.model import Model
-from eml.models.embedder import check_backbone
+from eml.models.backbones import check_backbone
 from eml.models.image_sizes import nearest_size
 from eml.models.pointers import find_checkpoint
 

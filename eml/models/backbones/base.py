@@ -1,0 +1,117 @@
+"""The base class of backbone families, and finding the family of a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eml.images.preprocess import Preprocess
+    from eml.models.config import ModelConfig
+    from eml.models.text_tower import TextTower
+
+_families: dict[str, type[BackboneFamily]] = {}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A backbone that was built, with its weights.
+
+    Attributes:
+        module: Images (B, 3, H, W) → pooled features (B, F).
+        name: The backbone's name in checkpoints, from which the same network can be built without any file elsewhere.
+        preprocess: The preprocessing that its weights were trained with.
+        notes: What to tell of how the weights were loaded, a line each.
+        text: The text tower that its features share a space with; None without one.
+        channels_last: Whether it can be trained in that memory format, which is faster.
+    """
+
+    module: nn.Module
+    name: str
+    preprocess: Preprocess
+    notes: tuple[str, ...] = field(default=())
+    text: TextTower | None = None
+    channels_last: bool = True
+
+
+class BackboneFamily:
+    """Backbones whose names begin with one prefix. A subclass is found by its prefix as soon as it is defined.
+
+    Attributes:
+        prefix: What the names begin with, such as `open_clip:`; that of timm's is empty.
+    """
+
+    prefix: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        """Enter the family under its prefix. The same class defined again (a notebook's cell) replaces itself."""
+        super().__init_subclass__()
+        before = _families.get(cls.prefix)
+        if before is not None and _place(before) != _place(cls):
+            raise TypeError(f"{cls.__qualname__}: prefix {cls.prefix!r} is that of {_place(before)}")
+        _families[cls.prefix] = cls
+
+    def check(self, name: str, where: str = "model.backbone") -> None:
+        """Raise a ConfigError with suggestions if there is no such backbone.
+
+        Args:
+            name: The backbone's name, with the prefix.
+            where: The config key or the argument that names it, for the message.
+        """
+        raise NotImplementedError
+
+    def preprocess(self, name: str, **overrides: Any) -> Preprocess:
+        """Return the preprocessing that a backbone's weights were trained with, without building it.
+
+        Overrides of None are ignored.
+
+        Raises:
+            ConfigError: The backbone is unknown.
+        """
+        raise NotImplementedError
+
+    def build(self, config: ModelConfig, image_size: int | None) -> Built:
+        """Build the backbone of a config with its weights, unless those are of an eml checkpoint, which come later.
+
+        Args:
+            config: Its backbone begins with the prefix.
+            image_size: Side of the square images (pixels), for networks whose weights depend on it; None: their own.
+
+        Raises:
+            ConfigError: The backbone is unknown or does not support a setting.
+            CheckpointError: The weights cannot be read or do not fit.
+        """
+        raise NotImplementedError
+
+    def create(self, name: str, image_size: int | None) -> nn.Module:
+        """Return the backbone with random weights; under torch's meta device it takes no memory.
+
+        Raises errors of any type for a size that it does not take.
+        """
+        raise NotImplementedError
+
+    def resample(self, tensors: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor] | None:
+        """Return weights resampled for the size of images that a backbone was built for; None: it cannot be done.
+
+        Args:
+            tensors: Name in the backbone → tensor, of another size of images.
+            module: The backbone.
+        """
+        return None
+
+
+def find_family(name: str) -> BackboneFamily:
+    """Return the family of a backbone's name: that with the longest prefix that it begins with."""
+    prefix = max((prefix for prefix in _families if name.startswith(prefix)), key=len)
+    return _families[prefix]()
+
+
+def prefixes() -> list[str]:
+    """Return the prefixes of all families but that of timm's names, which have none."""
+    return sorted(filter(None, _families))
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

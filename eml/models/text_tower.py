@@ -1,0 +1,43 @@
+"""The text tower of a network that embeds images and texts in one space, such as CLIP's."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class TextTower(nn.Module):
+    """Tokens (B, L) int64 → embeddings of texts (B, F), not of unit length, in the space of the image tower's features.
+
+    Args:
+        network: Maps tokens to embeddings.
+        tokenizer: Maps N texts to tokens (N, L) int64, of a length L that is the network's.
+        logit_scale: Natural logarithm of the factor of cosines in the loss that it was trained with, as open_clip
+            stores it: ln(1/0.07) where CLIP's training begins.
+        logit_bias: What that loss adds to scaled cosines, for networks trained with sigmoids (SigLIP); None: nothing.
+
+    Attributes:
+        logit_scale: A parameter, ().
+        logit_bias: A parameter, (), or None.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        tokenizer: Callable[[list[str]], Tensor],
+        logit_scale: float,
+        logit_bias: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.tokenizer = network, tokenizer
+        self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale)))
+        self.logit_bias = None if logit_bias is None else nn.Parameter(torch.tensor(float(logit_bias)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, L) → (B, F)."""
+        embeddings: Tensor = self.network(tokens)
+        return embeddings
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Return the tokens of texts, (B, L) int64 on the CPU; what a text has beyond the tower's length is cut off."""
+        return self.tokenizer(list(texts)).long()
