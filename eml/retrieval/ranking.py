@@ -1,14 +1,13 @@
 """Exact ranks of each query's positives in the whole gallery, in memory that is bounded for any gallery.
 
-A query is compared with the images of its own class first. Their similarities are then thresholds, and for each
-threshold the other images above it are counted. So nothing is sorted and no list of neighbours is kept, and a class
-of 50,000 images takes no more memory than many small ones.
+A query is compared with the images of its own class first, or of a list of its own. Their similarities are then
+thresholds, and for each threshold the other images above it are counted. So nothing is sorted and no list of neighbours
+is kept, and a class of 50,000 images takes no more memory than many small ones.
 """
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from eml.retrieval.added_scores import AddedScores, ScoresOfQueries
 from eml.retrieval.arrays import Booleans, Embeddings, Floats, Integers, Labels, as_embeddings, as_labels, as_positions
 from eml.retrieval.device import device_of, queries_at_once
 from eml.retrieval.positive_counts import PositiveCounts
+from eml.retrieval.positive_lists import ListedImages, PositiveLists, begins_list
 from eml.retrieval.similarity import BLOCK, TILE, UnitRows, check_sizes, similarity_tiles, unit_rows_alike
 
 OWN_ENTRIES = 1 << 20  # similarities of queries to images of their class held at once, 4 MiB in float32
@@ -115,7 +115,46 @@ def rank(
     check_sizes(queries, gallery)
     device = device_of(gallery) if device is None else device
     query_rows, gallery_rows = unit_rows_alike(queries, gallery, device)
-    return _RankingProblem(query_rows, labels[0], gallery_rows, labels[1], itself, groups, added).rankings()
+    lists = PositiveLists.of_classes(*labels)
+    return _RankingProblem(query_rows, gallery_rows, lists, itself, groups, added).rankings()
+
+
+def rank_listed(
+    queries: Embeddings,
+    gallery: Embeddings,
+    listed_queries: Labels,
+    listed_images: Labels,
+    *,
+    device: torch.device | None = None,
+) -> Iterator[Ranking]:
+    """Rank the whole gallery for each query as `rank` does, where pairs say which images are a query's positives.
+
+    It is for queries of another kind than the gallery, such as texts and images: a text may be of several images, an
+    image of several texts, and one text's images of another's too.
+
+    Args:
+        queries: (Q, D) embeddings, of any length but 0.
+        gallery: (N, D) embeddings.
+        listed_queries: (P,) queries of the pairs, in any order. A query without a pair has no positive.
+        listed_images: (P,) gallery indices of the pairs. Repeated pairs count once.
+        device: Where to compute, by default where the gallery is, or as `computing_on` says.
+
+    Raises:
+        DataError: Embeddings are NaN, infinite, zero or of two sizes, or pairs name what is not there.
+    """
+    queries, gallery = as_embeddings(queries, "query"), as_embeddings(gallery, "gallery")
+    check_sizes(queries, gallery)
+    pairs = (
+        as_positions(listed_queries, "queries of pairs", len(queries)),
+        as_positions(listed_images, "images of pairs", len(gallery)),
+    )
+    if len(pairs[0]) != len(pairs[1]) or any((positions < 0).any() for positions in pairs):
+        text = f"{len(pairs[0]):,} queries and {len(pairs[1]):,} images of pairs: each pair needs both, from 0 on"
+        raise DataError(text, code="wrong-shape")
+    device = device_of(gallery) if device is None else device
+    rows = unit_rows_alike(queries, gallery, device)
+    lists = PositiveLists.of_pairs(*pairs, len(queries))
+    return _RankingProblem(*rows, lists, np.full(len(queries), -1)).rankings()
 
 
 def _numbered(kind: str, of_queries: Labels, of_gallery: Labels) -> tuple[Integers, Integers]:
@@ -137,33 +176,21 @@ def _check_lengths(name: str, count: int, **arrays: Integers | None) -> None:
 
 
 class _RankingProblem:
-    """All queries and the whole gallery, whose images are also listed class by class."""
+    """All queries and the whole gallery, with the lists of images among which each query's positives are."""
 
     def __init__(
         self,
         queries: UnitRows,
-        query_labels: Integers,
         gallery: UnitRows,
-        gallery_labels: Integers,
+        lists: PositiveLists,
         itself: Integers,
-        groups: tuple[Integers, Integers] | None,
-        added: ScoresOfQueries | None,
+        groups: tuple[Integers, Integers] | None = None,
+        added: ScoresOfQueries | None = None,
     ) -> None:
-        self.queries, self.gallery, self.itself, self.groups = queries, gallery, itself, groups
-        self.added = added
-        self.gallery_labels = gallery_labels
-        self.by_class = np.argsort(gallery_labels, kind="stable")  # positions in the gallery
-        ordered = gallery_labels[self.by_class]
-        self.starts = np.searchsorted(ordered, query_labels)  # (Q,) in by_class
-        self.sizes = np.searchsorted(ordered, query_labels, side="right") - self.starts
-        self.order = np.lexsort((self.starts, self.sizes))  # queries by the size of their class, then by class
+        self.queries, self.gallery, self.lists = queries, gallery, lists
+        self.itself, self.groups, self.added = itself, groups, added
+        self.order = np.lexsort((lists.starts, lists.sizes))  # queries by the size of their list, then by list
         self.gallery_size = len(gallery) - int((itself >= 0).any())
-
-    @cached_property
-    def classes_on_device(self) -> Tensor:
-        """(N,) the start of each gallery image's class in by_class, by which classes are told apart there."""
-        starts = np.searchsorted(self.gallery_labels[self.by_class], self.gallery_labels)
-        return torch.from_numpy(starts).to(self.gallery.device)
 
     def rankings(self) -> Iterator[Ranking]:
         begin = 0
@@ -174,16 +201,19 @@ class _RankingProblem:
                 yield self._ranking(batch, threads)
 
     def _batch_size(self, begin: int) -> int:
-        """Return how many queries from `begin` on to rank at once, so that the images of their classes are bounded."""
+        """Return how many queries from `begin` on to rank at once, so that the images in their lists are bounded."""
         batch = self.order[begin : begin + queries_at_once(self.queries.device, TILE)]
-        sizes, starts = self.sizes[batch], self.starts[batch]
-        rows = np.cumsum(np.where(_begins_class(starts, sizes), sizes, 0))  # of the gallery, in their classes
-        most = max(4 * BLOCK, len(self.gallery) // 2, sizes[0])  # one class always fits, else it goes query by query
+        sizes, starts = self.lists.sizes[batch], self.lists.starts[batch]
+        rows = np.cumsum(np.where(begins_list(starts, sizes), sizes, 0))  # of the gallery, in their lists
+        most = max(4 * BLOCK, len(self.gallery) // 2, sizes[0])  # one list always fits, else it goes query by query
         fits = (np.arange(1, len(batch) + 1) * sizes <= OWN_ENTRIES) & (rows <= most)
         return max(1, int(fits.sum()))
 
     def _ranking(self, batch: Integers, threads: Executor) -> Ranking:
-        queries, own = self.queries.select(batch), _OwnClasses(self, batch)
+        queries, groups = self.queries.select(batch), self.groups
+        own = ListedImages(
+            self.gallery, self.lists, batch, self.itself[batch], groups and (groups[0][batch], groups[1])
+        )
         added = None if self.added is None else AddedScores(self.added(batch))
         positives = own.positives(queries, added, threads)
         best = torch.full((len(batch),), -torch.inf, dtype=queries.dtype, device=queries.device)
@@ -228,95 +258,3 @@ def _keep_nearest(tile: Tensor, first: int, best: Tensor, nearest: Tensor) -> No
     if len(better):
         best[better] = highest[better]
         nearest[better] = tile[better].argmax(1) + first
-
-
-def _begins_class(starts: Integers, sizes: Integers) -> Booleans:
-    """Return (T,) whether a query is the first of its class, by the place of the class in the gallery.
-
-    A class that the gallery lacks has the start of the one after it; its size tells the two apart.
-    """
-    return np.append(True, (starts[1:] != starts[:-1]) | (sizes[1:] != sizes[:-1]))
-
-
-class _OwnClasses:
-    """The gallery images of the classes of a batch of queries, which stand in the order of the problem.
-
-    rows: (G,) positions in the gallery, class by class.
-    """
-
-    def __init__(self, problem: _RankingProblem, batch: Integers) -> None:
-        self.problem, self.batch = problem, batch
-        starts, sizes = problem.starts[batch], problem.sizes[batch]
-        begins = _begins_class(starts, sizes)
-        self.class_of = np.cumsum(begins) - 1  # (T,) among the classes here
-        class_starts, class_sizes = starts[begins], sizes[begins]
-        self.offsets = np.cumsum(class_sizes) - class_sizes  # of a class in rows
-        class_of_row = np.repeat(np.arange(len(class_sizes)), class_sizes)
-        within = np.arange(len(class_of_row)) - self.offsets[class_of_row]
-        self.rows = problem.by_class[class_starts[class_of_row] + within]
-        self.sizes, self.most = sizes, int(sizes.max(initial=0))
-
-    def positives(self, queries: Tensor, added: AddedScores | None, threads: Executor) -> PositiveCounts:
-        """Return the positives of the queries (T, D), best first, with nothing counted yet."""
-        device, gallery = queries.device, self.problem.gallery
-        columns = self.offsets[self.class_of][:, None] + np.arange(self.most)  # (T, R) in rows
-        indices, present = self._members(columns)
-        places, valid = torch.from_numpy(columns).to(device), torch.from_numpy(present).to(device)
-        similarity = queries.new_full(columns.shape, -torch.inf)
-        for first, tile in similarity_tiles(queries, gallery, positions=self.rows):
-            count = min(tile.shape[1], len(self.rows) - first)
-            if added is not None:
-                added.add_at(tile, self.rows[first : first + count])
-            inside = valid & (places >= first) & (places < first + count)
-            similarity = torch.where(inside, tile.gather(1, (places - first).clamp(0, count - 1)), similarity)
-        # The rows of a class ascend, so a stable sort puts equal similarities in the order of the gallery.
-        similarity, order = similarity.sort(dim=1, descending=True, stable=True)
-        positions = torch.from_numpy(np.where(present, indices, len(gallery))).to(device)
-        return PositiveCounts(similarity, positions.gather(1, order), valid.sum(1), threads)
-
-    def _members(self, columns: Integers) -> tuple[Integers, Booleans]:
-        """Return (T, R) gallery indices of each query's class, and whether they are positives of the query."""
-        present = np.arange(self.most) < self.sizes[:, None]
-        indices = self.rows[np.where(present, columns, 0)] if len(self.rows) else np.zeros(columns.shape, np.int64)
-        present &= indices != self.problem.itself[self.batch][:, None]
-        if self.problem.groups is not None:
-            query_groups, gallery_groups = self.problem.groups
-            group = query_groups[self.batch][:, None]
-            present &= (group != gallery_groups[indices]) | (group < 0)
-        return indices, present
-
-    @cached_property
-    def _on_device(self) -> tuple[Tensor, Tensor]:
-        """(T, 1) the start of each query's class, −1 without one in the gallery, and its own image."""
-        classes = np.where(self.sizes > 0, self.problem.starts[self.batch], -1)
-        device = self.problem.gallery.device
-        itself = self.problem.itself[self.batch]
-        return torch.from_numpy(classes[:, None]).to(device), torch.from_numpy(itself[:, None]).to(device)
-
-    def leave_out(self, tile: Tensor, first: int) -> None:
-        """Set to −inf, in place, each query's own class and own image. tile: (T, n), of the gallery from `first`."""
-        if tile.device.type != "cpu":
-            self._leave_out_on_device(tile, first)
-            return
-        queries, positions = self._own_pairs
-        part = slice(*np.searchsorted(positions, (first, first + tile.shape[1])))
-        places = queries[part] * tile.shape[1] + positions[part] - first
-        tile.view(-1).index_fill_(0, torch.from_numpy(places), -torch.inf)
-
-    def _leave_out_on_device(self, tile: Tensor, first: int) -> None:
-        """Do what `leave_out` does without a list of places, which the host would make and the device wait for."""
-        classes, itself = self._on_device
-        columns = self.problem.classes_on_device[first : first + tile.shape[1]]
-        places = torch.arange(first, first + len(columns), device=tile.device)
-        tile[:, : len(columns)].masked_fill_((columns == classes) | (places == itself), -torch.inf)
-
-    @cached_property
-    def _own_pairs(self) -> tuple[Integers, Integers]:
-        """Return (n,) queries and (n,) gallery indices of their class and of themselves, by gallery index."""
-        itself = self.problem.itself[self.batch]
-        columns = self.offsets[self.class_of][:, None] + np.arange(self.most)
-        within, known = np.arange(self.most) < self.sizes[:, None], itself >= 0
-        queries = np.concatenate([np.nonzero(within)[0], np.flatnonzero(known)])
-        positions = np.concatenate([self.rows[columns[within]], itself[known]])
-        order = np.argsort(positions, kind="stable")
-        return queries[order], positions[order]

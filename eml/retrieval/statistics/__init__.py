@@ -1,7 +1,8 @@
 """Confidence intervals over classes: how much a number would vary with other classes of the same kind.
 
 `intervals` and `paired` are for means over queries, `intervals_of` and `paired_of` for other statistics,
-`intervals_of_summary` for everything that an evaluation measured. `nest` keeps intervals of nested metrics in order.
+`intervals_of_summary` for everything that an evaluation measured, `median_estimate` for a median. `nest` keeps
+intervals of nested metrics in order.
 `choose` picks among candidates by some classes and judges by others what it picked.
 """
 
@@ -16,6 +17,7 @@ from eml.retrieval.statistics.jackknife import (
     paired_of,
     shares_without_each,
 )
+from eml.retrieval.statistics.median import median_estimate
 from eml.retrieval.statistics.nested import nest
 from eml.retrieval.statistics.summary_intervals import as_pair, intervals_of_summary, nest_metrics, statistic_of
 
@@ -35,6 +37,7 @@ __all__ = [
     "intervals",
     "intervals_of",
     "intervals_of_summary",
+    "median_estimate",
     "nest",
     "nest_metrics",
     "paired",
