@@ -21,6 +21,7 @@ ROWS = [
     {"demo_data", "trackers", "retrieval"},
     {"losses", "margins"},
     {"models"},
+    {"texts"},
     {"head"},
     {"distributed"},
     {"inference"},
@@ -43,6 +44,7 @@ FAMILIES = [
         *("margins", "losses", "trackers", "retrieval/metrics"),
         *("images/augment", "images/mixes", "images/samplers"),
         *("models/backbones", "models/necks", "models/tuning", "head/row_optimizers", "dataset/protocols"),
+        "texts/encoders",
     )
     if (PACKAGE / family).is_dir()
 ]

@@ -177,7 +177,8 @@ def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:
 
     from eml.dataset.boxes import check_boxes
     from eml.dataset.pipeline import resolve
-    from eml.training.caches import FOLDER, TableCache, images_settings
+    from eml.images.cache.store import CACHE_FOLDER
+    from eml.training.caches import TableCache, images_settings
 
     table = resolve(
         config.source, "train", config.root, columns=column_map(config), report=caller.note, progress=caller.progress
@@ -186,7 +187,7 @@ def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:
     settings = images_settings(
         config.side or 8, config.interpolation or "bicubic", config.format or "raw", config.quality or 95
     )
-    return TableCache("images", table, table.frame, config.folder or table.root / FOLDER, settings)
+    return TableCache("images", table, table.frame, config.folder or table.root / CACHE_FOLDER, settings)
 
 
 def _fill(request: TableCache, caller: Caller, *, check: bool) -> FilledCache:

@@ -31,7 +31,7 @@ def pretrained_weights(name: str) -> Iterator[None]:
     files = (settings.hf_hub_filename,) if settings.hf_hub_filename else FILES
     offline = constants.HF_HUB_OFFLINE
     if not any(isinstance(try_to_load_from_cache(identifier, file), str) for file in files):
-        problem = "HF_HUB_OFFLINE is set" if offline else _unreachable()
+        problem = "HF_HUB_OFFLINE is set" if offline else why_unreachable()
         if problem:
             raise CheckpointError(
                 f"model.weights: the pretrained weights of {name} are not in the cache, {constants.HF_HUB_CACHE}, and "
@@ -49,7 +49,7 @@ def pretrained_weights(name: str) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = offline
 
 
-def _unreachable() -> str | None:
+def why_unreachable() -> str | None:
     """Return why the hub, or the proxy on the way to it, cannot be reached; None if it can."""
     from huggingface_hub import constants
 

@@ -13,6 +13,7 @@ from eml.evaluation.retrieval_set import RetrievalSet
 from eml.images.augment import Augmenter
 from eml.images.cache import CacheSettings, FillResult, StoredFormat, caches, fill
 from eml.images.cache.fill import Advance
+from eml.images.cache.store import CACHE_FOLDER
 from eml.images.preprocess import Interpolation, Preprocess
 from eml.inference.images import table_files
 from eml.models.backbones import preprocess_of
@@ -23,7 +24,6 @@ from eml.training.recipe import apply_recipe
 from eml.training.validation_sets import validation_sets
 from eml.units import MIB
 
-FOLDER = ".eml_cache"
 _WHOLE = 1.5
 """Shorter side kept for augmentations of whole images, relative to the network's side; also the average of JPEG."""
 
@@ -137,4 +137,4 @@ def caches_of_run(config: RunConfig, table: Table) -> list[TableCache]:
 
 
 def _folder(config: CacheConfig, table: Table) -> Path:
-    return config.folder or table.root / FOLDER
+    return config.folder or table.root / CACHE_FOLDER

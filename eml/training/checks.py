@@ -8,6 +8,7 @@ from eml.head.compatibility import check_loss, check_mix, smoothing_warning
 from eml.models.backbones import check_backbone
 from eml.threads import PER_CORE
 from eml.training.build import RunParts
+from eml.training.class_texts import check_class_texts
 from eml.training.config import RunConfig
 from eml.training.optimizer import check_optimizer
 from eml.training.process_checks import batch_norm_note, check_processes, sharding_note
@@ -32,6 +33,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         lambda: processes.device(config.device),
         lambda: check_processes(config, processes),
         lambda: check_backbone(config.model.backbone),
+        lambda: check_class_texts(config),
         lambda: check_optimizer(config.optimizer.name),
         config.augment.check,
         *(tracker.check for tracker in config.trackers),

@@ -22,6 +22,7 @@ from eml.margins.arcface import ArcFace
 from eml.models.config import ModelConfig
 from eml.models.tuning import Tune
 from eml.models.tuning.full import Full
+from eml.texts.class_texts import ClassTexts
 from eml.trackers import Tracker
 from eml.training.cuda import CudaConfig
 
@@ -289,6 +290,11 @@ class RunConfig(Strict):
         description="class weights at the start: drawn at random, or the mean embedding of each class's images",
     )
     data: DataConfig
+    class_texts: ClassTexts | None = Field(
+        None,
+        description="texts of the classes, for what trains with texts, see docs/text.md; null: the labels, embedded by "
+        "the network's own text tower",
+    )
     image: ImageConfig = ImageConfig()
     augment: Augment = Standard()
     sampler: Sampler = Shuffle()

@@ -41,6 +41,9 @@ Entries = NDArray[np.void]
 _BLOCK = struct.Struct("<4sII")  # mark, number of entries, CRC-32 of their bytes
 _MARK = b"eml\1"
 
+CACHE_FOLDER = ".eml_cache"
+"""The folder of caches, beside the images."""
+
 PREFIXES = ("images-", "squares-", "pictures-")
 """Names of caches begin so; `pictures-` in version 0.1.0."""
 VERSION_KEYS = {"version", "made_as"}
@@ -255,7 +258,7 @@ def remove(path: Path) -> None:
     """Remove a cache's folder, and its parent when that is a folder of caches and empty."""
     try:
         shutil.rmtree(path)
-        if path.parent.name == ".eml_cache" and not any(path.parent.iterdir()):
+        if path.parent.name == CACHE_FOLDER and not any(path.parent.iterdir()):
             path.parent.rmdir()
     except OSError as error:
         raise OutputError(f"{path}: cannot be removed: {error.strerror}", code="not-writable") from error

@@ -1,0 +1,1 @@
+"""Texts of classes, and what turns them into vectors."""
