@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eml.images.decode import Box
-from eml.images.preprocess import Fit
+from eml.images.preprocess import Preprocess
 
 DRAWS = 4
 """Random numbers that a crop needs."""
@@ -27,18 +27,18 @@ class Crop:
     cut: float
     aspect: float
 
-    def part(self, width: float, height: float, fit: Fit, draws: Sequence[float]) -> Box:
+    def part(self, width: float, height: float, preprocess: Preprocess, draws: Sequence[float]) -> Box:
         """Return the part of an image of width × height pixels.
 
         Args:
             width: Width of the image.
             height: Height of the image.
-            fit: How evaluation fits the image. With squash and pad the part has the image's own aspect ratio, changed
-                by `aspect`; with crop that of a square, and `cut` is a share of the largest square, which may lie
-                anywhere in the image.
+            preprocess: How evaluation fits the image. With squash and pad the part has the image's own aspect ratio,
+                changed by `aspect`; with crop that of the network's input, and `cut` is a share of the largest such
+                part, which may lie anywhere in the image.
             draws: DRAWS random numbers in [0, 1).
         """
-        base_width, base_height = (min(width, height),) * 2 if fit == "crop" else (width, height)
+        base_width, base_height = preprocess.visible_size(width, height)
         share = 1 - self.cut * draws[0]
         wider = min(max(self.aspect ** (2 * draws[1] - 1), share), 1 / share)
         part_width = min(base_width * math.sqrt(share * wider), width)

@@ -13,6 +13,7 @@ from torch import Tensor
 from eml.images.augment import Augmenter
 from eml.images.crop import DRAWS, Crop
 from eml.images.decode import Box, OpenedImage
+from eml.images.image_size import HeightWidth
 from eml.images.loading_team import read_batches
 from eml.images.loading_workers import Key, LoadedBatch, Reader
 from eml.images.preprocess import Pixels, Preprocess, flipped
@@ -37,9 +38,9 @@ class ImageDataset:
         return len(self.source)
 
     @property
-    def side(self) -> int:
+    def shape(self) -> HeightWidth:
         """Height and width of the images (pixels)."""
-        return self.preprocess.size
+        return self.preprocess.shape
 
     def __getitem__(self, key: Key) -> Batch:
         """Return one image as a batch of one."""
@@ -47,7 +48,7 @@ class ImageDataset:
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Return pixels (B, 3, H, W) uint8 and the rows; all keys are of one epoch. DataError as in `read`."""
-        pixels = np.empty((len(keys), self.side, self.side, 3), np.uint8)
+        pixels = np.empty((len(keys), *self.shape, 3), np.uint8)
         self.read(keys, pixels)
         return _batch(pixels, keys)
 
@@ -78,9 +79,10 @@ class ImageDataset:
     def _open(self, row: int, crop: Crop | None, draws: list[float]) -> tuple[OpenedImage, Box | None]:
         """Return an image and its cropped part; None for the part that evaluation uses."""
         if crop is None or self.augmenter.before_resize is not None:
-            return self.source.whole(row, self.preprocess.size), None
-        fit = self.preprocess.fit
-        return self.source.part(row, self.preprocess.size, lambda width, height: crop.part(width, height, fit, draws))
+            return self.source.whole(row, self.preprocess.at_least), None
+        return self.source.part(
+            row, self.preprocess.at_least, lambda width, height: crop.part(width, height, self.preprocess, draws)
+        )
 
 
 class InOrder:
@@ -170,7 +172,7 @@ def loaded_batches(
     """
     if workers == 0:
         for keys in order:
-            pixels = np.empty((len(keys), reader.side, reader.side, 3), np.uint8)
+            pixels = np.empty((len(keys), *reader.shape, 3), np.uint8)
             yield LoadedBatch(pixels, keys, reader.read(keys, pixels))
         return
     yield from read_batches(reader, order, min(workers, most_workers(), max(1, len(order))), context)

@@ -5,6 +5,7 @@ Starting a process takes seconds where it is not forked, so a run keeps its team
 """
 
 import hashlib
+import math
 import multiprocessing
 import os
 import pickle
@@ -18,6 +19,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.util import Finalize
 
 from eml.errors import DataError
+from eml.images.image_size import HeightWidth
 from eml.images.loading_workers import Key, LoadedBatch, LostError, Reader, SharedMemory, Worker, WorkerLostError
 
 AHEAD = 2  # batches that each worker has in hand
@@ -62,7 +64,7 @@ class LoadingTeam:
         self._is_busy = True
         try:
             team = self._prepare(reader, len(first), workers)
-            yield from self._in_turns(team, reader.side, chain([first], coming))
+            yield from self._in_turns(team, reader.shape, chain([first], coming))
         except (GeneratorExit, DataError):  # what was asked for is read and dropped when the next reading begins
             raise
         except LostError as lost:
@@ -84,7 +86,7 @@ class LoadingTeam:
 
     def _prepare(self, reader: Reader, batch_size: int, workers: int) -> list[Worker]:
         """Return the workers of a reading, which have its reader."""
-        size = batch_size * reader.side**2 * 3
+        size = batch_size * math.prod(reader.shape) * 3
         if not (self._is_ready(size, workers) and self._give(reader, self.workers[:workers])):
             self._begin(reader, size, workers)
         assert self._memory is not None
@@ -137,7 +139,9 @@ class LoadingTeam:
                 worker.answer()
             self._free.append(place)
 
-    def _in_turns(self, team: Sequence[Worker], side: int, coming: Iterator[Sequence[Key]]) -> Iterator[LoadedBatch]:
+    def _in_turns(
+        self, team: Sequence[Worker], shape: HeightWidth, coming: Iterator[Sequence[Key]]
+    ) -> Iterator[LoadedBatch]:
         memory, free, pending, turns = self._memory, self._free, self._pending, cycle(team)
         assert memory is not None
 
@@ -155,7 +159,7 @@ class LoadingTeam:
             except DataError:
                 free.append(place)
                 raise
-            pixels = memory.batch(place, (len(keys), side, side, 3))
+            pixels = memory.batch(place, (len(keys), *shape, 3))
             if free:
                 weakref.finalize(pixels, free.append, place).atexit = False
             else:  # the caller keeps many batches

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from eml.errors import DataError
+from eml.images.image_size import HeightWidth
 from eml.images.preprocess import Pixels
 
 ALIVE = 2.0  # seconds between looks at whether the parent is alive
@@ -54,7 +55,7 @@ class Reader(Protocol):
     """Reads images of a size."""
 
     @property
-    def side(self) -> int:
+    def shape(self) -> HeightWidth:
         """Height and width of the images (pixels)."""
 
     def read(self, keys: Sequence[Key], pixels: Pixels) -> Any:
@@ -236,7 +237,7 @@ def _read_with(
     try:
         if isinstance(reader, bytes):
             reader = readers[number] = pickle.loads(reader)
-        pixels = memory.batch(place, (len(keys), reader.side, reader.side, 3))
+        pixels = memory.batch(place, (len(keys), *reader.shape, 3))
     except Exception:
         return traceback.format_exc(), None
     return _read(reader, pixels, keys)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from eml.config import Strict
 from eml.images.flatten import Background
+from eml.images.image_size import HeightWidth, ImageSize, Size, height_width
 from eml.images.jpeg import Pixels as Pixels
 from eml.images.opening import Box, OpenedImage, of_pillow, size_of
 
@@ -35,13 +36,14 @@ _GREY = (124, 116, 104)  # the ImageNet mean
 
 
 class Preprocess(Strict):
-    """The settings that turn an image into a square of `size` pixels; every checkpoint contains them."""
+    """The settings that turn an image into one of `size` pixels; every checkpoint contains them."""
 
-    size: int = Field(ge=8, le=4096, description="side of the network's input square (pixels)")
+    size: ImageSize = Field(description="(pixels) side of the network's input square, or [height, width]")
     fit: Fit = Field(
         "squash",
         description="squash: resize both sides, which changes the aspect ratio and cuts nothing off; "
-        "crop: resize the shorter side and keep the centre; pad: resize the longer side and add grey borders",
+        "crop: keep the central part with the aspect ratio of `size`; pad: keep all and its aspect ratio, and add grey "
+        "borders",
     )
     interpolation: Interpolation = Field("bicubic", description="antialiased resampling")
     resize: Resize = Field("torch", description="whose code resizes; of checkpoints that do not say it, pillow")
@@ -52,49 +54,71 @@ class Preprocess(Strict):
         description="what transparency is put on: black or white, whichever shows the image better; or white",
     )
 
+    @property
+    def shape(self) -> HeightWidth:
+        """(height, width) of the network's input (pixels)."""
+        return height_width(self.size)
+
+    @property
+    def at_least(self) -> tuple[int, int]:
+        """(width, height) that a decoder need not exceed."""
+        height, width = self.shape
+        return width, height
+
     def __call__(self, image: OpenedImage) -> Pixels:
-        """Return (size, size, 3) uint8 of a whole image; normalisation follows on the device."""
+        """Return (height, width, 3) uint8 of a whole image; normalisation follows on the device."""
         part = self.visible_box(*size_of(image))
-        return self._square(image, part, _by_torch if self.resize == "torch" else _by_pillow)
+        return self._fitted(image, part, _by_torch if self.resize == "torch" else _by_pillow)
+
+    def visible_size(self, width: float, height: float) -> tuple[float, float]:
+        """Return (width, height) of the resized part of an image: for crop the largest of the input's aspect ratio."""
+        if self.fit != "crop":
+            return width, height
+        if isinstance(self.size, int):
+            return (min(width, height),) * 2
+        own_height, own_width = self.size
+        across, along = round(height * own_width / own_height), round(width * own_height / own_width)
+        return (max(1, across), height) if across < width else (width, max(1, min(along, height)))
 
     def visible_box(self, width: float, height: float) -> Box:
-        """Return the resized part of an image of width × height pixels: the central square for crop, else all."""
-        if self.fit != "crop":
-            return 0, 0, width, height
-        cut = min(width, height)
-        left, top = (width - cut) // 2, (height - cut) // 2
-        return left, top, left + cut, top + cut
+        """Return the resized part of an image of width × height pixels: the central one for crop, else all."""
+        across, along = self.visible_size(width, height)
+        left, top = (width - across) // 2, (height - along) // 2
+        return left, top, left + across, top + along
 
     def resized(self, image: OpenedImage, part: Box) -> Pixels:
-        """Return (size, size, 3) uint8 of a part of a training image, which is random anyway, in less time.
+        """Return (height, width, 3) uint8 of a part of a training image, which is random anyway, in less time.
 
         Where less than a quarter of a side is lost, OpenCV resizes: without antialiasing, and with another bicubic
         curve, in a third of torch's time.
         """
-        return self._square(image, part, _for_training)
+        return self._fitted(image, part, _for_training)
 
-    def _square(self, image: OpenedImage, part: Box, resize: "_Resizing") -> Pixels:
-        """Return (size, size, 3) uint8 of a part of an image."""
-        side = self.size
+    def _fitted(self, image: OpenedImage, part: Box, resize: "_Resizing") -> Pixels:
+        """Return (height, width, 3) uint8 of a part of an image."""
+        whole = self.at_least
         if self.fit != "pad":
-            return resize(image, part, (side, side), self.interpolation)
+            return resize(image, part, whole, self.interpolation)
         width, height = part[2] - part[0], part[3] - part[1]
-        scale = side / max(width, height)
+        scale = min(whole[0] / width, whole[1] / height)
         small = (max(1, round(width * scale)), max(1, round(height * scale)))
-        square = np.full((side, side, 3), _GREY, np.uint8)
-        left, top = (side - small[0]) // 2, (side - small[1]) // 2
-        square[top : top + small[1], left : left + small[0]] = resize(image, part, small, self.interpolation)
-        return square
+        padded = np.full((whole[1], whole[0], 3), _GREY, np.uint8)
+        left, top = (whole[0] - small[0]) // 2, (whole[1] - small[1]) // 2
+        padded[top : top + small[1], left : left + small[0]] = resize(image, part, small, self.interpolation)
+        return padded
 
 
-def reduced(image: OpenedImage, side: int, interpolation: Interpolation, resize: Resize = "torch") -> Pixels:
-    """Reduce an image so that its shorter side is at most `side`. The aspect ratio stays; nothing is enlarged."""
-    whole = size_of(image)
-    scale = side / min(whole)
+def reduced(image: OpenedImage, size: Size, interpolation: Interpolation, resize: Resize = "torch") -> Pixels:
+    """Reduce an image to the smallest that is as high and as wide as `size`, which for a square is its shorter side.
+
+    The aspect ratio stays; nothing is enlarged.
+    """
+    (width, height), (least_height, least_width) = size_of(image), height_width(size)
+    scale = max(least_width / width, least_height / height)
     if scale >= 1:
         return np.asarray(image)
-    size = (max(side, round(whole[0] * scale)), max(side, round(whole[1] * scale)))
-    return (_by_torch if resize == "torch" else _by_pillow)(image, (0, 0, *whole), size, interpolation)
+    small = (max(least_width, round(width * scale)), max(least_height, round(height * scale)))
+    return (_by_torch if resize == "torch" else _by_pillow)(image, (0, 0, width, height), small, interpolation)
 
 
 def flipped(pixels: Pixels) -> Pixels:
@@ -120,11 +144,11 @@ def _by_torch(image: OpenedImage, part: Box, size: tuple[int, int], interpolatio
     pixels = _whole_pixels(image, part)
     if pixels.shape[1::-1] == size:
         return pixels
-    source, square = np.ascontiguousarray(pixels), np.empty((size[1], size[0], 3), np.uint8)
+    source, resized = np.ascontiguousarray(pixels), np.empty((size[1], size[0], 3), np.uint8)
     if not source.flags.writeable:
         source = source.copy()  # torch warns of memory that it must not write to
-    _torch_function(interpolation)(_channels_last(source), size[::-1], False, None, None, out=_channels_last(square))
-    return square
+    _torch_function(interpolation)(_channels_last(source), size[::-1], False, None, None, out=_channels_last(resized))
+    return resized
 
 
 def _channels_last(pixels: Pixels) -> Any:

@@ -19,16 +19,17 @@ class ImageSource(Protocol):
     def __len__(self) -> int:
         """Return the number of rows."""
 
-    def whole(self, row: int, side: int) -> OpenedImage:
-        """Return a row's image, or its box; no side is below `side` pixels unless the image itself is smaller.
+    def whole(self, row: int, at_least: tuple[int, int]) -> OpenedImage:
+        """Return a row's image, or its box, not below `at_least` (width, height) unless the image itself is smaller.
 
         Raises DataError, naming the file, when it cannot be read.
         """
 
-    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[OpenedImage, Box]:
+    def part(self, row: int, at_least: tuple[int, int], choose: ChoosePart) -> tuple[OpenedImage, Box]:
         """Return an image and the box in it that `choose` picks from the (width, height) of the row's image or box.
 
-        No side of the part is below `side` unless the image itself is too small. Raises DataError as `whole` does.
+        The part is not below `at_least` (width, height) unless the image itself is too small. Raises DataError as
+        `whole` does.
         """
 
 
@@ -46,13 +47,13 @@ class PartialSource:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def whole(self, row: int, side: int) -> OpenedImage:
+    def whole(self, row: int, at_least: tuple[int, int]) -> OpenedImage:
         """Implement ImageSource."""
-        return self.source.whole(int(self.rows[row]), side)
+        return self.source.whole(int(self.rows[row]), at_least)
 
-    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[OpenedImage, Box]:
+    def part(self, row: int, at_least: tuple[int, int], choose: ChoosePart) -> tuple[OpenedImage, Box]:
         """Implement ImageSource."""
-        return self.source.part(int(self.rows[row]), side, choose)
+        return self.source.part(int(self.rows[row]), at_least, choose)
 
 
 class FileSource:
@@ -121,16 +122,16 @@ class FileSource:
         left, top, right, bottom = self.boxes[row].tolist()
         return None if left < 0 else (left, top, right, bottom)
 
-    def whole(self, row: int, side: int) -> OpenedImage:
+    def whole(self, row: int, at_least: tuple[int, int]) -> OpenedImage:
         """Implement ImageSource."""
         path = self.path(row)
-        return decode_rgb(read(path), path, at_least=(side, side), box=self.box(row), background=self.background)
+        return decode_rgb(read(path), path, at_least=at_least, box=self.box(row), background=self.background)
 
-    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[OpenedImage, Box]:
+    def part(self, row: int, at_least: tuple[int, int], choose: ChoosePart) -> tuple[OpenedImage, Box]:
         """Implement ImageSource."""
         path, box = self.path(row), self.box(row)
         if box is None:
-            return decode_part(path, choose, at_least=(side, side), background=self.background)
+            return decode_part(path, choose, at_least=at_least, background=self.background)
         left, top, right, bottom = box
         inner = choose(right - left, bottom - top)
 
@@ -139,4 +140,4 @@ class FileSource:
                 raise outside_image(path, box, width, height)
             return inner[0] + left, inner[1] + top, inner[2] + left, inner[3] + top
 
-        return decode_part(path, choose_in_image, at_least=(side, side), background=self.background)
+        return decode_part(path, choose_in_image, at_least=at_least, background=self.background)

@@ -66,7 +66,7 @@ class Floor:
         draws = uniform(key_of(0, 1), np.arange(len(rows)), DRAWS + 1).tolist()
         for at, (row, (*numbers, flip)) in enumerate(zip(rows, draws, strict=True)):
             width, height = self.sizes[row]
-            left, top, right, bottom = CROP.part(width, height, "squash", numbers)
+            left, top, right, bottom = CROP.part(width, height, Preprocess(size=self.side), numbers)
             image = self.decoded(row, right - left, bottom - top, self.side)
             x, y = image.shape[1] / width, image.shape[0] / height
             part = image[int(top * y) : round(bottom * y), int(left * x) : round(right * x)]

@@ -72,7 +72,7 @@ def network_and_step(case: Case, rank: int) -> tuple[Embedder, torch.optim.Optim
     config = {"backbone": case.backbone, "weights": "none", "neck": {"type": "identity"}}
     network = build_embedder(ModelConfig.model_validate(config), case.side)
     if case.shared:
-        shard_network(network, Processes(rank, case.world), CPU, side=case.side)
+        shard_network(network, Processes(rank, case.world), CPU, size=case.side)
     gradients = SummedGradients(network) if case.world > 1 else None
     optimizer = new_optimizer("adamw", [{"params": list(network.parameters()), "lr": 1e-4}], CPU)
     images = torch.randn(case.batch, 3, case.side, case.side, generator=torch.Generator().manual_seed(rank))

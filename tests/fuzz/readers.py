@@ -168,7 +168,7 @@ def read_cache(folder: Path) -> None:
     caches(folder / "cache")
     source = fill(folder / "cache", settings, files).source
     for row in range(len(NAMES)):
-        assert source.whole(row, 8).shape[2] == 3
+        assert source.whole(row, (8, 8)).shape[2] == 3
 
 
 def read_run(folder: Path) -> None:

@@ -321,6 +321,31 @@ def test_sizes_are_the_networks_where_none_is_given(photo: Pixels) -> None:
     assert Composed([{"Resize": {"height": 20}}], 48)(photo, 1).shape == (20, 48, 3)
 
 
+def test_sizes_and_aspect_ratios_are_those_of_a_network_that_sees_no_squares(photo: Pixels) -> None:
+    size = (48, 24)
+    for name in ("RandomResizedCrop", "Resize", "CenterCrop", "RandomCrop"):
+        assert Composed([name], size)(photo, 1).shape == (48, 24, 3)
+    assert Composed(["LongestMaxSize"], size)(photo, 1).shape == (18, 24, 3)  # of 60 × 80, within 48 × 24
+    assert Composed(["SmallestMaxSize"], size)(photo, 1).shape == (48, 64, 3)
+    assert Composed(["PadIfNeeded"], (70, 60))(photo, 1).shape == (70, 80, 3)
+    (crop,) = Composed(["RandomResizedCrop"], size).transforms
+    assert crop.ratio == (0.375, pytest.approx(2 / 3))
+    (crop,) = Composed([{"RandomResizedCrop": {"ratio": [1, 2]}}], size).transforms
+    assert crop.ratio == (1, 2)
+    again = pickle.loads(pickle.dumps(Composed(["Resize"], size)))
+    assert again(photo, 1).shape == (48, 24, 3)
+
+
+@pytest.mark.parametrize("name", sorted(Augment.members()))
+def test_every_augmentation_gives_images_of_the_networks_size(name: str, photo: Pixels) -> None:
+    given = {"transforms": ["HorizontalFlip"]} if name == "albumentations" else {}
+    preprocess = Preprocess(size=(48, 24))
+    augmenter = Augment.members()[name].model_validate({"type": name, **given}).build(preprocess)
+    if augmenter.after_resize is not None:
+        for seed in range(3):
+            assert augmenter.after_resize(preprocess(photo), seed).shape == (48, 24, 3)
+
+
 def test_transforms_that_cannot_take_the_networks_size_fail_before_the_first_image() -> None:
     augment = Albumentations(transforms=({"RandomCrop": {"height": 64, "width": 64}},))
     message = r"^augment\.transforms: RandomCrop fails on an image of 48 × 48 pixels: Crop size \(height, width\)"

@@ -72,6 +72,37 @@ def test_raw_images_come_back_as_they_were_reduced(root: Path) -> None:
         assert expected.shape[1] / expected.shape[0] == pytest.approx(size[0] / size[1], rel=0.05)
 
 
+def test_what_is_no_square_covers_height_and_width_and_is_found_again(root: Path) -> None:
+    settings = replace(RAW, side=(48, 24))
+    done = filled(root, settings)
+    for row, (width, height) in enumerate(SIZES):
+        stored = done.source.pixels(row).shape
+        scale = min(1, max(48 / height, 24 / width))
+        assert stored[:2] == pytest.approx((height * scale, width * scale), abs=1)
+    assert filled(root, settings).added == 0
+    assert str(settings) == "images, 48×24, bicubic, raw"
+    assert settings.name not in (RAW.name, replace(RAW, side=(24, 48)).name)
+    (text, _) = caches(root / ".eml_cache")[root / ".eml_cache" / settings.name]
+    assert text == str(settings)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_a_cached_input_that_is_no_square_is_the_evaluations_to_the_bit(root: Path, fit: Fit) -> None:
+    settings = CacheSettings("squares", (48, 24), "bicubic", fit=fit)
+    cached, files = filled(root, settings).source, FileSource(root, NAMES)
+    preprocess = Preprocess(size=(48, 24), fit=fit)
+    for row in range(len(NAMES)):
+        (own, _), (expected, _) = (ImageDataset(source, preprocess)[(0, 0, row)] for source in (cached, files))
+        assert torch.equal(own, expected)
+        assert own.shape == (1, 3, 48, 24)
+
+
+def test_the_cache_of_a_square_has_the_name_that_it_had() -> None:
+    """A hash over the settings: another text would leave all caches on disk unread."""
+    assert RAW.header()["side"] == 24
+    assert ", side=24, " in ", ".join(f"{key}={value}" for key, value in sorted(RAW.header().items()))
+
+
 def test_jpeg_images_come_back_nearly_and_take_less_room(root: Path) -> None:
     for seed, name in enumerate(NAMES):
         draw(root / name, (200, 150), seed)

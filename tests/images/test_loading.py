@@ -12,7 +12,7 @@ from eml.images.augment.none import NoAugment
 from eml.images.augment.standard import Standard
 from eml.images.crop import Crop
 from eml.images.loading import EpochBatches, ImageDataset, InOrder, batches, normalise
-from eml.images.preprocess import Preprocess
+from eml.images.preprocess import Fit, Preprocess
 from eml.images.random import key_of, uniform
 from eml.images.samplers import Classes
 from eml.images.samplers.shuffle import Shuffle
@@ -144,16 +144,19 @@ def test_a_training_crop_is_cut_from_the_full_image(tmp_path: Path) -> None:
 
 def test_a_crop_stays_in_the_image_and_keeps_its_share_of_the_area() -> None:
     random = np.random.default_rng(0)
-    for fit in ("squash", "crop", "pad"):
+    fits: tuple[Fit, ...] = ("squash", "crop", "pad")
+    for fit, size in [*((fit, 8) for fit in fits), ("crop", (16, 8)), ("crop", (8, 32))]:
+        preprocess = Preprocess(size=size, fit=fit)
         for width, height in ((100, 100), (1000, 10), (7, 400)):
-            base = min(width, height) ** 2 if fit == "crop" else width * height
+            base_width, base_height = preprocess.visible_size(width, height)
+            base = base_width * base_height
             shares, ratios = [], []
             for _ in range(500):
-                left, top, right, bottom = Crop(0.6, 2).part(width, height, fit, random.random(4).tolist())  # type: ignore[arg-type]
+                left, top, right, bottom = Crop(0.6, 2).part(width, height, preprocess, random.random(4).tolist())
                 assert 0 <= left < right <= width + 1e-9
                 assert 0 <= top < bottom <= height + 1e-9
                 shares.append((right - left) * (bottom - top) / base)
-                ratios.append((right - left) / (bottom - top) * (1 if fit == "crop" else height / width))
+                ratios.append((right - left) / (bottom - top) * base_height / base_width)
             assert 0.4 <= min(shares) < 0.41
             assert 0.95 < max(shares) <= 1 + 1e-9
             assert 0.5 <= min(ratios) < 0.6
@@ -164,7 +167,7 @@ def test_without_a_cut_the_crop_is_what_evaluation_sees_but_for_where_its_square
     draws = [0.3, 0.9, 0.5, 0.5]
     for fit in ("squash", "crop", "pad"):
         preprocess = Preprocess(size=8, fit=fit)
-        assert Crop(0, 1).part(90, 60, fit, draws) == preprocess.visible_box(90, 60)
+        assert Crop(0, 1).part(90, 60, preprocess, draws) == preprocess.visible_box(90, 60)
 
 
 def test_draws_are_uniform_and_depend_on_key_position_and_column_alone() -> None:

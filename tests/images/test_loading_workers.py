@@ -15,7 +15,7 @@ import torch
 
 from eml.errors import DataError
 from eml.images import loading_team
-from eml.images.loading import EpochBatches, InOrder, batches
+from eml.images.loading import EpochBatches, InOrder, batches, loaded_batches
 from eml.images.loading_team import kept_workers, read_batches
 from eml.images.loading_workers import Key, LoadedBatch, WorkerLostError
 from eml.images.preprocess import Pixels
@@ -26,7 +26,7 @@ class Numbers:
     """In place of images: every pixel is the row, of which one may do something else."""
 
     def __init__(self, side: int = 4, row: int = -1, act: Callable[[], object] = int) -> None:
-        self.side, self.row, self.act = side, row, act
+        self.shape, self.row, self.act = (side, side), row, act
 
     def __len__(self) -> int:
         return 1000
@@ -36,6 +36,14 @@ class Numbers:
             if row == self.row:
                 self.act()
             pixels[place] = row % 256
+
+
+def test_batches_have_the_readers_height_and_width() -> None:
+    reader = Numbers()
+    reader.shape = (6, 4)
+    for workers in (0, 1):
+        shapes = [batch.pixels.shape for batch in loaded_batches(reader, order(5), workers)]
+        assert shapes == [(3, 6, 4, 3), (2, 6, 4, 3)]
 
 
 def killed() -> None:

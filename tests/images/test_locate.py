@@ -48,7 +48,7 @@ def test_no_image_is_read_outside_the_root(root: Path, name: str) -> None:
     """Neither by its name nor through a link to the file or to its folder."""
     assert thumbnail(root, name).problem == "outside_dataset"
     with pytest.raises(ImageError, match="outside_dataset") as error:
-        FileSource(root, [name]).whole(0, 8)
+        FileSource(root, [name]).whole(0, (8, 8))
     assert error.value.code == "outside-dataset"
 
 

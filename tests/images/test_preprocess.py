@@ -1,10 +1,10 @@
-"""Images become squares: torch's antialiased resampling gives Pillow's pixels, whatever kind the image is of."""
+"""Images become those that a network sees: by torch's antialiasing nearly as by Pillow's, whatever kind they are of."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from eml.images.preprocess import Fit, Interpolation, Preprocess, reduced
+from eml.images.preprocess import Fit, Interpolation, Preprocess, Resize, reduced
 
 SIZES = [(90, 61), (24, 24), (17, 40), (300, 200)]
 """Larger and smaller than the side, and equal to it."""
@@ -64,3 +64,49 @@ def test_a_training_image_is_antialiased_where_much_is_lost() -> None:
     part = whole.resized(image, (10.4, 3.2, 33.6, 27.3))
     assert part.shape == (24, 24, 3)
     np.testing.assert_array_equal(whole.resized(image, (10, 3, 34, 27)), image[3:27, 10:34])
+
+
+@pytest.mark.parametrize("resize", ["torch", "pillow"])
+def test_what_is_no_square_is_height_by_width(resize: Resize) -> None:
+    for fit in ("squash", "crop", "pad"):
+        preprocess = Preprocess(size=(40, 20), fit=fit, resize=resize)  # type: ignore[arg-type]
+        for size in SIZES:
+            assert preprocess(photo(size)).shape == (40, 20, 3)
+            assert preprocess.resized(np.asarray(photo(size)), (0, 0, *size)).shape == (40, 20, 3)
+
+
+def test_crop_keeps_the_largest_central_part_of_the_inputs_aspect_ratio() -> None:
+    tall = Preprocess(size=(40, 20), fit="crop")
+    assert tall.visible_box(100, 100) == (25, 0, 75, 100)
+    assert tall.visible_box(100, 300) == (0, 50, 100, 250)
+    assert tall.visible_box(61, 7) == (28, 0, 32, 7)
+    assert tall.visible_box(1, 1) == (0, 0, 1, 1)
+    assert Preprocess(size=(20, 40), fit="crop").visible_box(100, 100) == (0, 25, 100, 75)
+    picture = photo((100, 100))
+    np.testing.assert_array_equal(tall(picture), Preprocess(size=(40, 20))(picture.crop((25, 0, 75, 100))))
+
+
+def test_pad_keeps_all_and_the_aspect_ratio() -> None:
+    white = np.full((50, 100, 3), 255, np.uint8)
+    padded = Preprocess(size=(40, 20), fit="pad")(white)
+    is_white = (padded == 255).all(2)
+    assert is_white[15:25].all()
+    assert is_white.sum() == 10 * 20
+    tall = Preprocess(size=(40, 20), fit="pad")(np.full((80, 10, 3), 255, np.uint8))
+    assert (tall == 255).all(2)[:, 7:12].all()
+    assert (tall == 255).all(2).sum() == 40 * 5
+
+
+def test_an_image_is_reduced_to_the_smallest_that_covers_the_size() -> None:
+    for size, expected in (
+        ((200, 100), (80, 40)),
+        ((300, 100), (80, 27)),  # width × height 300 × 100 needs 80 × 27 for a height of 20 and a width of 80
+        ((60, 200), (80, 267)),
+    ):
+        image = photo(size)
+        small = reduced(image, (20, 80), "bicubic")
+        width, height = expected if size[0] >= 80 else size
+        assert small.shape == (height, width, 3)
+    for side in (24, 40):
+        image = photo((90, 61))
+        np.testing.assert_array_equal(reduced(image, (side, side), "bicubic"), reduced(image, side, "bicubic"))

@@ -25,8 +25,8 @@ class Repeated:
     def __len__(self) -> int:
         return len(self.files)
 
-    def whole(self, row: int, side: int) -> Image.Image:
-        return self.files.whole(0, side)
+    def whole(self, row: int, at_least: tuple[int, int]) -> Image.Image:
+        return self.files.whole(0, at_least)
 
 
 @pytest.fixture

@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from eml.images.image_size import Size, height_width
 from eml.images.preprocess import Pixels
 from eml.images.random import Bits
 
 Written = str | Mapping[str, Any]
 """A transform in YAML: its name, or {name: arguments}; the `transforms` of a composition have the same form."""
 
+_RATIOS = {"ratio", "w2h_ratio"}
+"""Width to height of a crop that is resized to `size`."""
 _SIDES = {"size", "height", "width", "max_size", "min_height", "min_width"}
-"""Arguments that become the network's side if they are not set and their default is missing, None or 1024."""
+"""Arguments that become the network's size if they are not set and their default is missing, None or 1024."""
 
 
 def library() -> Any:
@@ -48,16 +51,30 @@ def named(written: Written) -> tuple[str, dict[str, Any]]:
     return name, dict(arguments or {})
 
 
-def filled(cls: type, arguments: Mapping[str, Any], side: int) -> dict[str, Any]:
-    """Add the network's side where a required size is missing, and replace INTER_… and BORDER_… by numbers."""
+def filled(cls: type, arguments: Mapping[str, Any], size: Size) -> dict[str, Any]:
+    """Add the network's size where a required one is missing, and replace INTER_… and BORDER_… by numbers.
+
+    For a network that sees no squares, an aspect ratio that is not set becomes relative to the network's.
+    """
     import cv2
 
+    height, width = height_width(size)
+
     complete = {name: getattr(cv2, value, value) if _is_constant(value) else value for name, value in arguments.items()}
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():  # type: ignore[misc]
+    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+    for name, parameter in parameters.items():
         required = parameter.default in (inspect.Parameter.empty, None, 1024)
         substitutes = {f"{name}_hw", name.replace("min_", "pad_") + "_divisor"}  # PadIfNeeded accepts one of the two
         if name in _SIDES and required and not {name, *substitutes} & complete.keys():
-            complete[name] = (side, side) if name == "size" else side
+            if name == "max_size" and height != width:
+                complete["max_size_hw"] = (height, width)
+            else:
+                complete[name] = (height, width) if name == "size" else width if "width" in name else height
+    if height != width and "size" in parameters and "size" not in arguments:
+        for name in _RATIOS & parameters.keys() - complete.keys():
+            usual = parameters[name].default
+            relative = tuple(ratio * width / height for ratio in (usual if isinstance(usual, tuple) else (usual,)))
+            complete[name] = relative if isinstance(usual, tuple) else relative[0]
     return complete
 
 
@@ -65,16 +82,16 @@ def _is_constant(value: object) -> bool:
     return isinstance(value, str) and value.startswith(("INTER_", "BORDER_"))
 
 
-def make(written: Sequence[Written], side: int) -> list[Any]:
-    """Build the transforms for a network whose input has a side of `side` pixels."""
+def make(written: Sequence[Written], size: Size) -> list[Any]:
+    """Build the transforms for a network whose input is of this size."""
     module, transforms = library(), []
     for entry in written:
         name, arguments = named(entry)
         cls = getattr(module, name)
         if "transforms" in arguments:
-            arguments["transforms"] = make(arguments["transforms"], side)
+            arguments["transforms"] = make(arguments["transforms"], size)
         with warnings.catch_warnings(action="ignore"):  # checking the config has reported the important ones
-            transforms.append(cls(**filled(cls, arguments, side)))
+            transforms.append(cls(**filled(cls, arguments, size)))
     return transforms
 
 
@@ -87,16 +104,16 @@ class Composed:
     images. Pickling keeps only the written form, from which spawned worker processes build their own transforms.
     """
 
-    def __init__(self, written: Sequence[Written], side: int) -> None:
-        self.written, self.side = list(written), side
-        self.transforms: list[Any] = make(written, side)
+    def __init__(self, written: Sequence[Written], size: Size) -> None:
+        self.written, self.size = list(written), size
+        self.transforms: list[Any] = make(written, size)
         self._python, self._bits = random.Random(), Bits()
         numbers = np.random.Generator(self._bits)
         for transform in self.transforms:
             transform.set_random_state(numbers, self._python)
 
-    def __reduce__(self) -> tuple[type[Composed], tuple[list[Written], int]]:
-        return type(self), (self.written, self.side)
+    def __reduce__(self) -> tuple[type[Composed], tuple[list[Written], Size]]:
+        return type(self), (self.written, self.size)
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
         """Return the transformed pixels (H, W, 3) uint8; the argument is not changed."""

@@ -9,6 +9,7 @@ from eml.config import Strict
 from eml.images.augment._albumentations_adapter import Composed
 from eml.images.augment._augmenter import Augmenter
 from eml.images.crop import Crop
+from eml.images.image_size import mean_side
 from eml.images.preprocess import Preprocess
 
 
@@ -60,7 +61,7 @@ class PhotographicPreset(Strict):
 
     def build(self, preprocess: Preprocess) -> Augmenter:
         """Build the steps whose settings are not 0."""
-        steps = [*self._view(), *self._light(), *self._losses(preprocess.size)]
+        steps = [*self._view(), *self._light(), *self._losses(mean_side(preprocess.size))]
         if self.erase:
             patch = {"hole_height_range": (0.1, 0.4), "hole_width_range": (0.1, 0.4)}
             hole = {"num_holes_range": (1, 1), **patch, "fill": "random_uniform"}
@@ -85,8 +86,11 @@ class PhotographicPreset(Strict):
         if self.grey:
             yield {"ToGray": {"p": self.grey}}
 
-    def _losses(self, side: int) -> Iterator[dict[str, Any]]:
-        """Yield losses whose strengths depend on the size: a blur at 64 pixels is invisible at 512."""
+    def _losses(self, side: float) -> Iterator[dict[str, Any]]:
+        """Yield losses whose strengths depend on the size: a blur at 64 pixels is invisible at 512.
+
+        side: That of a square with as many pixels.
+        """
         if self.downscale:
             interpolation = {"downscale": 3, "upscale": 1}  # area averages as in a lens, then bilinear as in a viewer
             yield {"Downscale": {"scale_range": (0.3, 0.8), "interpolation_pair": interpolation, "p": self.downscale}}

@@ -11,6 +11,7 @@ from eml.images.augment._albumentations_adapter import Composed
 from eml.images.augment._augmenter import Augmenter
 from eml.images.augment._transform_list import flaws
 from eml.images.augment.base import Augment
+from eml.images.image_size import height_width
 from eml.images.preprocess import Pixels, Preprocess
 
 SMALL = "Put PadIfNeeded first, which enlarges small images to the network's size"
@@ -49,7 +50,7 @@ class UserTransforms(Composed):
 
     def try_out(self) -> None:
         """Try the transforms on images of the smallest size. Raises ConfigError when one fails."""
-        image = np.random.default_rng(0).integers(0, 256, (self.side, self.side, 3), np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (*height_width(self.size), 3), np.uint8)
         for seed in range(3):
             self.seed(seed)
             data = {"image": image}

@@ -69,7 +69,7 @@ class RandAugment(Augment):
     def build(self, preprocess: Preprocess) -> Augmenter:
         """Build crop and flip as in the presets, then the policy, then random erasing."""
         crop = Crop(self.crop, self.aspect) if self.crop else None
-        policy = TimmPolicy(self.policy, self.erase, preprocess.size)
+        policy = TimmPolicy(self.policy, self.erase, min(preprocess.at_least))
         return Augmenter(crop=crop, flip=self.flip, after_resize=policy)
 
 

@@ -11,6 +11,7 @@ from PIL import Image, features
 from eml.files import text_digest
 from eml.images.decode import decode_rgb
 from eml.images.flatten import Background
+from eml.images.image_size import Size, height_width, size_text
 from eml.images.preprocess import Fit, Interpolation, Pixels, Preprocess, Resize, reduced
 
 CacheKind = Literal["images", "squares"]
@@ -25,9 +26,10 @@ class CacheSettings:
     """The settings of one cache.
 
     Args:
-        kind: images: the aspect ratio is kept and the shorter side reduced to `side` where it is longer; for
-            training, which crops them. squares: images of `side` pixels, bit for bit the input of an evaluation.
-        side: Side in pixels.
+        kind: images: the aspect ratio is kept and the image reduced to the smallest that is as high and as wide as
+            `side`; for training, which crops them. squares: images of `side` pixels, bit for bit the input of an
+            evaluation, which is a square where `side` is a number.
+        side: Side in pixels, or (height, width).
         interpolation: The resampling.
         format: Raw RGB, or JPEG.
         quality: The quality of JPEG.
@@ -37,7 +39,7 @@ class CacheSettings:
     """
 
     kind: CacheKind
-    side: int
+    side: Size
     interpolation: Interpolation
     format: StoredFormat = "raw"
     quality: int | None = None
@@ -53,7 +55,8 @@ class CacheSettings:
     def header(self) -> dict[str, Any]:
         """Return the cache's header: the settings, and the versions of the code that turns files into pixels."""
         jpeg = features.version("libjpeg_turbo") or features.version("jpg")
-        return asdict(self) | {"version": CACHE_VERSION, "pillow": PIL.__version__, "libjpeg": jpeg}
+        side = self.side if isinstance(self.side, int) else list(self.side)  # as JSON reads it
+        return asdict(self) | {"side": side, "version": CACHE_VERSION, "pillow": PIL.__version__, "libjpeg": jpeg}
 
     @property
     def name(self) -> str:
@@ -66,7 +69,7 @@ class CacheSettings:
 
     def decode(self, data: bytes, path: Path, box: tuple[int, int, int, int] | None) -> Pixels:
         """Return (H, W, 3) pixels of the bytes of a file. Raises DataError, which names it, when it is unusable."""
-        image = decode_rgb(data, path, at_least=(self.side, self.side), box=box, background=self.background)
+        image = decode_rgb(data, path, at_least=height_width(self.side)[::-1], box=box, background=self.background)
         if self.fit is not None:
             settings = Preprocess(size=self.side, fit=self.fit, interpolation=self.interpolation, resize=self.resize)
             return settings(image)
@@ -84,7 +87,13 @@ class CacheSettings:
 def describe_header(header: dict[str, Any]) -> str:
     """Describe a header for people: `images, side 192, bicubic, jpeg of quality 95`."""
     stored = f"jpeg of quality {header.get('quality')}" if header.get("format") == "jpeg" else str(header.get("format"))
-    parts = [f"side {header.get('side')}", header.get("fit"), header.get("interpolation"), stored]
+    parts = [_side_text(header.get("side")), header.get("fit"), header.get("interpolation"), stored]
     parts += ["transparency on white"] if header.get("background") == "white" else []
     parts += ["resized by Pillow"] if header.get("resize") != "torch" else []
     return ", ".join([str(header.get("kind")), *(str(part) for part in parts if part)])
+
+
+def _side_text(side: Any) -> str:
+    """Return `side 192`, or `256×128`."""
+    is_pair = isinstance(side, list) and len(side) == 2
+    return size_text((side[0], side[1])) if is_pair else f"side {side}"

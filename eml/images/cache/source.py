@@ -92,11 +92,11 @@ class CachedSource:
             self._mapped.madvise(mmap.MADV_DONTNEED)
         self._bytes_read = 0
 
-    def whole(self, row: int, side: int) -> Pixels:
+    def whole(self, row: int, at_least: tuple[int, int]) -> Pixels:
         """Implement ImageSource."""
         return self.pixels(row)
 
-    def part(self, row: int, side: int, choose: ChoosePart) -> tuple[Pixels, Box]:
+    def part(self, row: int, at_least: tuple[int, int], choose: ChoosePart) -> tuple[Pixels, Box]:
         """Implement ImageSource."""
         pixels = self.pixels(row)
         return pixels, choose(pixels.shape[1], pixels.shape[0])
