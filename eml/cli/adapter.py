@@ -286,6 +286,8 @@ def _typer_type(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) in (Union, types.UnionType):
         branches = [branch for branch in get_args(annotation) if branch is not type(None)]
         simple = [branch for branch in branches if not (isinstance(branch, type) and issubclass(branch, CommandConfig))]
+        if len(simple) > 1 and any(get_origin(branch) is tuple for branch in simple):
+            return str, False  # a number or several: text that the field's own validator reads
         return _typer_type(simple[0])
     if get_origin(annotation) is tuple:
         return _typer_type(get_args(annotation)[0])[0], True

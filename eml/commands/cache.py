@@ -32,6 +32,7 @@ from eml.commands.options import (
     column_map,
 )
 from eml.errors import DataError
+from eml.images.image_size import ImageSize
 
 if TYPE_CHECKING:
     from eml.training.caches import TableCache
@@ -60,12 +61,11 @@ class FillCacheConfig(CommandConfig):
     path_prefix: PathPrefix = None
     path_suffix: PathSuffix = None
     match_names: MatchNames = False
-    side: int | None = Field(
+    side: ImageSize | None = Field(
         None,
-        ge=8,
-        le=4096,
-        description="Needed with a table: the longest that a shorter side is kept (pixels); a run reads the cache "
-        "whose data.cache.side is the same, or follows from its image.size and crop.",
+        description="Needed with a table: the longest that a shorter side is kept (pixels), or 306x153, the least "
+        "height x width that is kept; a run reads the cache whose data.cache.side is the same, or follows from its "
+        "image.size and crop.",
     )
     format: Literal["raw", "jpeg"] | None = Field(None, description="With a table: raw or jpeg. Default: raw.")
     quality: int | None = Field(None, ge=50, le=100, description="With a table: quality of jpeg. Default: 95.")
@@ -170,7 +170,8 @@ def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:
     if config.side is None and not config.clear:
         raise DataError(
             f"{config.source}: a table needs `side`, the shorter side (pixels) that a run needs: "
-            "image.size / √(1 − crop), such as 192 for 160 and a crop of 0.3. Or give the config: eml cache CONFIG",
+            "image.size / √(1 − crop), such as 192 for 160 and a crop of 0.3, or 306x153 for 256x128. Or give the "
+            "config: eml cache CONFIG",
             code="missing-key",
             parameter="side",
         )

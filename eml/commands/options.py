@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from eml.commands.base import Caller, CommandConfig, ImagePaths, Names, PathField, PathText
+from eml.images.image_size import ImageSize as AnySize
 
 if TYPE_CHECKING:
     from eml.dataset.column_map import ColumnMap
@@ -103,12 +104,10 @@ Workers = Annotated[
 Device = Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")]
 Weights = Annotated[PathText, Field(description="For timm:NAME: pretrained, none (random), or a file.")]
 ImageSize = Annotated[
-    int | None,
+    AnySize | None,
     Field(
-        ge=8,
-        le=4096,
-        description="Side of the image as the network sees it (pixels), such as a larger one than in training. "
-        "Default: the model's own.",
+        description="Side of the image as the network sees it (pixels), or height x width such as 256x128; it may be "
+        "larger than in training. Default: the model's own.",
     ),
 ]
 Fold = Annotated[

@@ -41,6 +41,7 @@ from eml.commands.options import (
     note_workers,
 )
 from eml.errors import Interrupted
+from eml.images.image_size import ImageSize, Size
 
 if TYPE_CHECKING:
     from eml.dataset.table import Table
@@ -65,12 +66,10 @@ class ProbeConfig(CommandConfig):
             "usual ones."
         ),
     ] = ()
-    image_size: int | None = Field(
+    image_size: ImageSize | None = Field(
         None,
-        ge=8,
-        le=4096,
-        description="Side of the images (pixels), or the nearest that a network takes; a run has its own. Default: "
-        "what eml init chooses.",
+        description="Side of the images (pixels), or height x width such as 256x128, or the nearest that a network "
+        "takes; a run has its own. Default: what eml init chooses.",
     )
     most_images: int = Field(
         10_000, ge=16, description="Of more images whole classes are drawn, since a part of them ranks as well."
@@ -110,7 +109,7 @@ class ProbeResult(CommandResult):
         images: The images that judge.
         classes: Their classes.
         folds: Folds of whole classes for the linear stage; None of too few classes.
-        image_size: Side of the images (pixels), where a network takes it.
+        image_size: Side of the images (pixels), or (height, width), where a network takes it.
     """
 
     rows: tuple[ProbeRow, ...]
@@ -119,7 +118,7 @@ class ProbeResult(CommandResult):
     images: int
     classes: int
     folds: int | None
-    image_size: int
+    image_size: Size
 
     def summary(self) -> str:
         """Return the pick with its reason."""

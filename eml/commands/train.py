@@ -405,6 +405,7 @@ def _dry_run(run: RunConfig, table: Table, processes: Processes) -> TrainDryRunR
 
 def _preview(config: TrainConfig, path: Path | None, run: RunConfig, caller: Caller) -> TrainPreviewResult:
     """Draw the sheet."""
+    from eml.images.image_size import size_text
     from eml.reports.contact_sheet import draw_sheet, refuse_sheet
 
     out = config.out or (Path("preview.png") if path is None else path.with_name("preview.png"))
@@ -416,7 +417,7 @@ def _preview(config: TrainConfig, path: Path | None, run: RunConfig, caller: Cal
     sheet = preview(run, table_to_train_on(run.data, caller.note, caller.progress, task=run.task))
     parts = {"augment": run.augment, **({"mix": run.mix} if run.mix else {})}
     title = "  ·  ".join(f"{name}: {_settings_text(choice)}" for name, choice in parts.items())
-    size = f"{sheet.preprocess.size} pixels, fit {sheet.preprocess.fit}"
+    size = f"{size_text(sheet.preprocess.size)} pixels, fit {sheet.preprocess.fit}"
     columns = ["as evaluated", *(f"draw {number}" for number in range(1, len(sheet.rows[0].drawn) + 1))]
     rows = [(_row_name(row.label, row.file_name), [row.plain, *row.drawn]) for row in sheet.rows]
     replaced = (out,) if out.exists() else ()

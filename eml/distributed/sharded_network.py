@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eml.distributed.processes import Processes, is_loss
 from eml.errors import ConfigError
+from eml.images.image_size import Size, height_width
 from eml.models.embedder import Embedder
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def is_available() -> bool:
     return hasattr(FSDPModule, "set_force_sum_reduction_for_comms")
 
 
-def shard_network(embedder: Embedder, processes: Processes, device: torch.device, *, side: int) -> None:
+def shard_network(embedder: Embedder, processes: Processes, device: torch.device, *, size: Size) -> None:
     """Shard an embedder that is on the CPU and equal in all processes; its parts are moved to the device.
 
     Gradients become sums over the processes, since the class head takes the loss of the whole batch. All processes call
@@ -42,7 +43,7 @@ def shard_network(embedder: Embedder, processes: Processes, device: torch.device
         embedder: The network, changed in place.
         processes: All of them.
         device: Of this process's part.
-        side: Of an image (pixels).
+        size: Of an image (pixels).
 
     Raises:
         ConfigError: The network cannot be sharded.
@@ -60,7 +61,7 @@ def shard_network(embedder: Embedder, processes: Processes, device: torch.device
         module.set_gradient_divide_factor(1.0)
         module.set_force_sum_reduction_for_comms(True)  # gloo has sums only
     embedder.to(device)
-    _check_forward(embedder, device, side)
+    _check_forward(embedder, device, size)
 
 
 def units(backbone: nn.Module) -> list[nn.Module]:
@@ -112,7 +113,7 @@ def _own_memory(module: nn.Module, inputs: object, output: Any) -> Any:
     return output
 
 
-def _check_forward(embedder: Embedder, device: torch.device, side: int) -> None:
+def _check_forward(embedder: Embedder, device: torch.device, size: Size) -> None:
     """Embed one image without gradients.
 
     Raises:
@@ -122,7 +123,7 @@ def _check_forward(embedder: Embedder, device: torch.device, side: int) -> None:
     embedder.eval()
     try:
         with torch.no_grad():
-            embedder(torch.zeros(1, 3, side, side, device=device))
+            embedder(torch.zeros(1, 3, *height_width(size), device=device))
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         if is_loss(error):
             raise

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.errors import ConfigError, EmlError, Problem
+from eml.images.image_size import Size
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.load import TIMM, check_timm
 from eml.models.config import PrecisionChoice, Tta
@@ -21,7 +22,7 @@ class EvaluationOptions:
         root: The folder that the tables' file names start from.
         columns: How tables of the user's own are read.
         weights: For timm:NAME: pretrained, none (random), or a weights file.
-        image_size: Side of the image as the network sees it (pixels); the model's own by default.
+        image_size: Side of the image as the network sees it (pixels), or (height, width); the model's own by default.
         precision: Of the networks: float32, bfloat16, or auto, by the device.
         tta: Test-time augmentation, none or flip; None: as each checkpoint says.
         leave_out_same: Gallery images with the query's class and value in this column are ignored.
@@ -50,7 +51,7 @@ class EvaluationOptions:
     root: Path | None = None
     columns: ColumnMap = AS_NAMED
     weights: str = "pretrained"
-    image_size: int | None = None
+    image_size: Size | None = None
     precision: PrecisionChoice = "float32"
     tta: Tta | None = None
     leave_out_same: str | None = None

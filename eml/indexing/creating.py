@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from eml.errors import OutputError
 from eml.files import unwritable, whole_folder
+from eml.images.image_size import Size
 from eml.indexing.calibrating import calibrate_store
 from eml.indexing.database import NAME
 from eml.indexing.model_record import has_no_place, put_inside, record_model
@@ -47,7 +48,7 @@ def create_index(
     storage: Literal["float32", "float16"] = "float32",
     duplicates: Literal["skip", "keep"] = "skip",
     weights: str = "pretrained",
-    image_size: int | None = None,
+    image_size: Size | None = None,
     overwrite: bool = False,
     report: Report = lambda line: None,
 ) -> AddedImages:

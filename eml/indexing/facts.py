@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from eml.images.image_size import Size, size_text
 from eml.indexing.class_counts import class_sizes
 from eml.indexing.model_record import INSIDE, model_place
 from eml.indexing.stored_calibration import calibration_of
@@ -30,7 +31,7 @@ class IndexFacts:
         backbone: Of its model.
         fingerprint: The digest of the model's fingerprint.
         size: Numbers of an embedding.
-        image_size: Side of the images (pixels).
+        image_size: Side of the images (pixels), or (height, width).
         precision: Of the network.
         tta: Test-time augmentation.
         storage: Of the embeddings: float32 or float16.
@@ -51,7 +52,7 @@ class IndexFacts:
     backbone: str
     fingerprint: str
     size: int
-    image_size: int
+    image_size: Size
     precision: str
     tta: str
     storage: str
@@ -73,7 +74,7 @@ class IndexFacts:
             yield "without a label", f"{self.without_label:,} images"
         yield "columns", ", ".join(f"{name} ({kind})" for name, kind in self.columns.items()) or "none of the user's"
         ways = [word for word in (self.precision, f"tta {self.tta}") if word not in ("float32", "tta none")]
-        yield "model", ", ".join([self.backbone, f"{self.image_size} px", f"{self.size:,} numbers", *ways])
+        yield "model", ", ".join([self.backbone, f"{size_text(self.image_size)} px", f"{self.size:,} numbers", *ways])
         yield "model's place", "inside the index" if self.model_inside else self.model or "it is gone"
         yield "calibration", self._calibration()
         yield "storage", f"{self.storage}, {self.bytes / 2**20:,.1f} MiB"

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from eml.config import Strict
 from eml.errors import CheckpointError, EmlError
 from eml.files import moved_along, whole_folder, write_json
+from eml.images.image_size import ImageSize, Size
 from eml.inference.ensemble import save_model
 from eml.inference.load import TIMM, load
 from eml.inference.model import Model
@@ -33,7 +34,7 @@ class ModelRecord(Strict):
         folder: The checkpoint's folder, as an absolute path; null for timm:NAME.
         index: The index's folder then: a checkpoint that was moved together with it is found by it.
         weights: Of timm:NAME: pretrained, none, or a file.
-        image_size: Side of the images (pixels); null is the model's own.
+        image_size: Side of the images (pixels), or [height, width]; null is the model's own.
         precision: Of the network.
         tta: Test-time augmentation.
     """
@@ -42,7 +43,7 @@ class ModelRecord(Strict):
     folder: str | None
     index: str
     weights: str = "pretrained"
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     precision: EmbeddingPrecision = "float32"
     tta: Tta = "none"
 
@@ -53,7 +54,7 @@ def record_model(
     *,
     index: Path | None = None,
     weights: str = "pretrained",
-    image_size: int | None = None,
+    image_size: Size | None = None,
 ) -> ModelRecord:
     """Write into a folder where the model of an index is.
 

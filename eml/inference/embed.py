@@ -83,8 +83,7 @@ def _embed(model: Model, images: ImageDataset, batching: Batching, progress: Cal
 
 def _call_on_nothing(model: Model) -> None:
     """Call a network whose weights are sharded, since the other processes call it and need this one's weights."""
-    side = model.preprocess.size
-    model.embed_pixels(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+    model.embed_pixels(torch.zeros(1, 3, *model.preprocess.shape, dtype=torch.uint8))
 
 
 def gather_parts(part: Tensor, processes: Processes) -> list[Tensor]:

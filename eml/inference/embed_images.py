@@ -19,6 +19,7 @@ from eml.dataset.scanning.listing import FileProblem
 from eml.errors import DataError
 from eml.files import bytes_digest
 from eml.images.decode import ImageError, decode_rgb, read
+from eml.images.image_size import HeightWidth
 from eml.images.loading import loaded_batches
 from eml.images.loading_workers import Key as RowKey
 from eml.images.loading_workers import LoadedBatch
@@ -119,9 +120,9 @@ class CheckedImages:
         self.files, self.contents, self.preprocess = files, contents, preprocess
 
     @property
-    def side(self) -> int:
+    def shape(self) -> HeightWidth:
         """Height and width of the images (pixels)."""
-        return self.preprocess.size
+        return self.preprocess.shape
 
     def read(self, keys: Sequence[RowKey], pixels: Pixels) -> dict[int, Unreadable]:
         """Write the images of the keys into pixels (B, H, W, 3), black where one is unreadable; return why."""
@@ -135,12 +136,12 @@ class CheckedImages:
         return problems
 
     def _pixels(self, row: int) -> Pixels:
-        path, side = self.files.path(row), self.preprocess.size
+        path, size = self.files.path(row), self.preprocess.at_least
         data = read(path)
         if bytes.fromhex(bytes_digest(data)) != self.contents[row].tobytes():
             raise DataError(f"{path}: {_CHANGED}", code="changed-while-read")
         box, background = self.files.box(row), self.preprocess.background
-        return self.preprocess(decode_rgb(data, path, at_least=(side, side), box=box, background=background))
+        return self.preprocess(decode_rgb(data, path, at_least=size, box=box, background=background))
 
 
 _CHANGED = "its bytes are not those that the table or an earlier look at it found; run the command again, or eml scan"

@@ -99,14 +99,14 @@ def _load_path(text: str, name: str, preprocess: Preprocess) -> Iterator[Pixels]
     """Yield the pixels of an image file, of all images of a folder, or of the rows of a table."""
     if _ADDRESS.match(text):
         raise _no_image(name or "the image", f"{text} is an address; download it, and give its bytes")
-    path, side, prefix = Path(text), preprocess.size, f"{name}: " if name else ""
+    path, size, prefix = Path(text), preprocess.at_least, f"{name}: " if name else ""
     try:
         if path.is_dir() or ((is_csv(path) or is_parquet(path)) and path.is_file()):
             source = _usable(list_images(path)).files(preprocess.background)
             for row in range(len(source)):
-                yield preprocess(source.whole(row, side))
+                yield preprocess(source.whole(row, size))
         else:
-            yield preprocess(decode_rgb(read(path), path, at_least=(side, side), background=preprocess.background))
+            yield preprocess(decode_rgb(read(path), path, at_least=size, background=preprocess.background))
     except ImageError as error:
         raise ImageError(f"{prefix}{error.path}", error.reason, error.detail) from error
 
@@ -127,8 +127,7 @@ def _encoded(item: "bytes | bytearray | memoryview | IO[bytes]", name: str, prep
     if not data:
         advice = "; read from its beginning: seek(0)" if _is_file(item) else ""
         raise ImageError(name, "empty", f"0 bytes{advice}")
-    side = preprocess.size
-    return decode_rgb(data, name, at_least=(side, side), background=preprocess.background)
+    return decode_rgb(data, name, at_least=preprocess.at_least, background=preprocess.background)
 
 
 def _read(file: Any, name: str) -> bytes:

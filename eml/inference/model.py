@@ -75,10 +75,10 @@ class Model:
 
     def __repr__(self) -> str:
         source = f", from {self.source}" if self.source else ""
-        side = self.preprocess.size
+        shape = "{}×{}".format(*self.preprocess.shape)
         words = [*ways_of(self.precision, self.tta), *([self.compression.facts.name] if self.compression else [])]
         ways = "".join(f", {word}" for word in words)
-        return f"<Model {self.backbone}: {side}×{side} pixels to {self.size} numbers, on {self.device}{ways}{source}>"
+        return f"<Model {self.backbone}: {shape} pixels to {self.size} numbers, on {self.device}{ways}{source}>"
 
     def with_network(self, embedder: Embedder) -> "Model":
         """Return a model with another network, which embeds in the same way, of no folder."""

@@ -46,31 +46,40 @@ def draw_sheet(path: Path, title: str, columns: Sequence[str], rows: Sequence[Sh
     Returns:
         `path`.
     """
-    side = rows[0][1][0].shape[0]
-    shown = side * max(1, -(-SMALLEST // side)) if side < LARGEST else LARGEST
-    width = MARGIN + len(columns) * (shown + MARGIN)
+    shown_width, shown_height = _shown_size(*rows[0][1][0].shape[:2])
+    width = MARGIN + len(columns) * (shown_width + MARGIN)
     font, bold = _font("DejaVuSans.ttf"), _font("DejaVuSans-Bold.ttf")
     letter = bold.getlength(title) / max(1, len(title))
     lines = textwrap.wrap(title, int((width - 2 * MARGIN) * 0.97 / letter)) or [""]
     top = MARGIN + LINE * (len(lines) + 1)
-    sheet = Image.new("RGB", (width, top + len(rows) * (LINE + shown + MARGIN)), PAPER)
+    sheet = Image.new("RGB", (width, top + len(rows) * (LINE + shown_height + MARGIN)), PAPER)
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
         pen.text((MARGIN, MARGIN + number * LINE), line, "black", bold)
     for column, name in enumerate(columns):
-        pen.text((MARGIN + column * (shown + MARGIN), top - LINE + 2), name, "black", font)
+        pen.text((MARGIN + column * (shown_width + MARGIN), top - LINE + 2), name, "black", font)
     for row, (name, images) in enumerate(rows):
-        y = top + row * (LINE + shown + MARGIN)
+        y = top + row * (LINE + shown_height + MARGIN)
         pen.text((MARGIN, y + 2), _shorten(name, width - 2 * MARGIN, font), "#555555", font)
         for column, pixels in enumerate(images):
-            sheet.paste(_resize(pixels, shown), (MARGIN + column * (shown + MARGIN), y + LINE))
+            image = _resize(pixels, (shown_width, shown_height))
+            sheet.paste(image, (MARGIN + column * (shown_width + MARGIN), y + LINE))
     _save(sheet, path)
     return path
 
 
-def _resize(pixels: NDArray[np.uint8], side: int) -> Image.Image:
-    method = Image.Resampling.NEAREST if side > pixels.shape[0] else Image.Resampling.LANCZOS
-    return Image.fromarray(pixels).resize((side, side), method)
+def _shown_size(height: int, width: int) -> tuple[int, int]:
+    """Return (width, height) at which an image is shown: the longer side decides, the aspect ratio stays."""
+    longer = max(height, width)
+    if longer >= LARGEST:
+        return max(1, round(width * LARGEST / longer)), max(1, round(height * LARGEST / longer))
+    times = max(1, -(-SMALLEST // longer))
+    return width * times, height * times
+
+
+def _resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    method = Image.Resampling.NEAREST if size[0] > pixels.shape[1] else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize(size, method)
 
 
 def _font(name: str) -> Any:

@@ -228,7 +228,7 @@ def build_networks(
         ema = ModelEmaV3(embedder, config.ema.decay, use_warmup=config.ema.warmup, foreach=not is_divided)
     if is_divided:
         for network in (embedder, *([ema.module] if ema else [])):
-            shard_network(network, processes, device, side=preprocess.size)
+            shard_network(network, processes, device, size=preprocess.size)
     return Networks(embedder, preprocess, head.to(device), ema)
 
 

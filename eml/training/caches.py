@@ -14,6 +14,7 @@ from eml.images.augment import Augmenter
 from eml.images.cache import CacheSettings, FillResult, StoredFormat, caches, fill
 from eml.images.cache.fill import Advance
 from eml.images.cache.store import CACHE_FOLDER
+from eml.images.image_size import Size, height_width, one_form, size_text
 from eml.images.preprocess import Interpolation, Preprocess
 from eml.inference.images import table_files
 from eml.models.backbones import preprocess_of
@@ -80,23 +81,25 @@ def training_settings(config: CacheConfig, preprocess: Preprocess, augmenter: Au
     """Return the settings of the training images' cache.
 
     Raises:
-        ConfigError: `data.cache.side` is below the network's side.
+        ConfigError: `data.cache.side` is below the network's size.
     """
-    size = preprocess.size
-    if config.side is not None and config.side < size:
+    size = preprocess.shape
+    if config.side is not None and any(own < least for own, least in zip(height_width(config.side), size, strict=True)):
         raise ConfigError(
-            f"data.cache.side must be at least image.size, {size}, else every image is enlarged; got {config.side}",
+            f"data.cache.side must be at least image.size, {size_text(preprocess.size)}, else every image is enlarged; "
+            f"got {size_text(config.side)}",
             code="out-of-range",
             parameter="data.cache.side",
         )
     cut = augmenter.crop.cut if augmenter.crop else 0.0
-    needed = math.ceil((_WHOLE if augmenter.before_resize else 1) * size / math.sqrt(1 - cut))
+    height, width = (math.ceil((_WHOLE if augmenter.before_resize else 1) * own / math.sqrt(1 - cut)) for own in size)
+    needed = one_form((height, width))
     settings = images_settings(config.side or needed, preprocess.interpolation, config.format, config.quality)
     return replace(settings, background=preprocess.background, resize=preprocess.resize)
 
 
-def images_settings(side: int, interpolation: Interpolation, format_: StoredFormat, quality: int) -> CacheSettings:
-    """Return the settings of a cache of images whose shorter side is at most `side`."""
+def images_settings(side: Size, interpolation: Interpolation, format_: StoredFormat, quality: int) -> CacheSettings:
+    """Return the settings of a cache of images whose shorter side is at most `side`, or that cover (height, width)."""
     return CacheSettings("images", side, interpolation, format_, quality if format_ == "jpeg" else None)
 
 

@@ -11,6 +11,7 @@ from eml.head.config import HeadConfig
 from eml.images.augment import Augment
 from eml.images.augment.standard import Standard
 from eml.images.flatten import Background
+from eml.images.image_size import ImageSize
 from eml.images.mixes import Mix
 from eml.images.preprocess import Deviation, Mean, Resize
 from eml.images.samplers import Sampler
@@ -65,13 +66,14 @@ class CacheConfig(Strict):
         description="raw: fastest, 3 bytes per pixel; jpeg: a fifth of the space, decoded in every epoch",
     )
     quality: int = Field(95, ge=50, le=100, description="quality of jpeg")
-    side: int | None = Field(
-        None, ge=8, le=4096, description="the shorter side of a stored image is at most this (pixels); null: what "
-        "crops need, image.size / √(1 − crop)"
-    )  # fmt: skip
+    side: ImageSize | None = Field(
+        None,
+        description="(pixels) a stored image is no larger than its shorter side, or [height, width], need; null: what "
+        "crops need, image.size / √(1 − crop)",
+    )
     validation: bool = Field(
         True,
-        description="also store the images of the validation, as raw squares of image.size; its results stay the same",
+        description="also store the images of the validation, raw and at image.size; its results stay the same",
     )
     folder: ConfigPath | None = Field(
         None, description="folder of caches; null: .eml_cache in the folder that file names are relative to"
@@ -125,11 +127,15 @@ class DataConfig(OwnTable):
 
 
 class ImageConfig(Strict):
-    """The square image that the network sees; null: as the backbone's weights were trained."""
+    """The image that the network sees; null: as the backbone's weights were trained."""
 
-    size: int | None = Field(None, ge=8, le=4096, description="side (pixels)")
+    size: ImageSize | None = Field(
+        None, description="(pixels) side of a square, or [height, width], such as [256, 128] for persons"
+    )
     fit: Literal["squash", "crop", "pad"] = Field(
-        "squash", description="squash: aspect ratio lost, nothing cut off; crop: middle square; pad: grey borders"
+        "squash",
+        description="squash: aspect ratio lost, nothing cut off; crop: the middle part, with the aspect ratio of size; "
+        "pad: grey borders",
     )
     interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = Field(None, description="antialiased resampling")
     resize: Resize = Field("torch", description="whose code resizes; torch is faster, pillow as in eml 0.1.0")
@@ -277,8 +283,8 @@ class RunConfig(Strict):
     test_views: tuple[Literal["flip", "crops"] | Annotated[int, Field(ge=8, le=4096)], ...] = Field(
         ("flip",),
         description="with stages: ways to embed that are tried in the end, each at each size: flip, the mean with the "
-        "mirror image; crops, the mean of five crops; numbers, sides that images are resized to (pixels), such as a "
-        "larger one than in training",
+        "mirror image; crops, the mean of five crops; numbers, the longer side that images are resized to (pixels) "
+        "with the aspect ratio of image.size, such as a larger one than in training",
     )
     refit: bool | Literal["auto"] = Field(
         "auto",

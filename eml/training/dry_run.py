@@ -16,6 +16,7 @@ from eml.devices import synchronize
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import own_part
 from eml.errors import EmlError
+from eml.images.image_size import Size, size_text
 from eml.images.loading_workers import WorkerLostError
 from eml.inference.embed import Batching, embed_table
 from eml.training.build import RunParts, build_parts
@@ -61,7 +62,7 @@ class DryRunResult:
         class_head: What the class head costs.
         network_and_optimizer_mib: Network with gradient, optimizer state and running mean.
         peak_mib: The peak of the device's memory, or of the process on a CPU; None where the system does not report it.
-        image_size: Side of an image (pixels).
+        image_size: Side of an image (pixels), or (height, width).
         batch_size: Images of a batch, in all processes.
         steps: Optimizer steps of the whole run.
         seconds_per_step: Time of a step.
@@ -78,7 +79,7 @@ class DryRunResult:
     class_head: ClassHeadCost
     network_and_optimizer_mib: float
     peak_mib: float | None
-    image_size: int
+    image_size: Size
     batch_size: int
     steps: int
     seconds_per_step: float
@@ -249,10 +250,12 @@ def _warnings(parts: RunParts) -> Iterator[str]:
             "weights start at random and need the larger rate, ten to a hundred times as large"
         )
     if (sizes := seen_sizes(frame)) is not None:
-        small = (sizes.max(axis=1) * UPSCALED < parts.preprocess.size).mean()
+        height, width = parts.preprocess.shape
+        small = ((sizes["height"] * UPSCALED < height) & (sizes["width"] * UPSCALED < width)).mean()
         if small > 0.05:
             yield (
-                f"{small:.0%} of the images are enlarged more than {UPSCALED:g} times to {parts.preprocess.size} "
+                f"{small:.0%} of the images are enlarged more than {UPSCALED:g} times to "
+                f"{size_text(parts.preprocess.size)} "
                 "pixels: a smaller image.size is faster and keeps all detail"
             )
     if config.accumulate > 1 and config.model.batch_norm == "train" and batch_norms(parts.embedder.backbone):

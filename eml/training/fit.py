@@ -17,6 +17,7 @@ from eml.dataset.table import Table
 from eml.devices import synchronize, to_device
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError, Interrupted
+from eml.images.image_size import pixel_count
 from eml.images.loading import normalise
 from eml.images.loading_team import kept_workers
 from eml.images.loading_workers import WorkerLostError
@@ -302,8 +303,8 @@ class Run:
 
     def kept_workers(self) -> AbstractContextManager[None]:
         """Return a context in which the processes that load images live through epochs and validations."""
-        config, side = self.parts.config, self.parts.preprocess.size
-        return kept_workers(self.parts.workers, max(config.batch_size, config.validation.batch_size) * side**2 * 3)
+        config, pixels = self.parts.config, pixel_count(self.parts.preprocess.size)
+        return kept_workers(self.parts.workers, max(config.batch_size, config.validation.batch_size) * pixels * 3)
 
     def train_epoch(self, epoch: int) -> None:
         """Take the steps of an epoch that are still to do; none in epoch 0."""

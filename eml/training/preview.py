@@ -27,7 +27,7 @@ class PreviewImage:
     Attributes:
         label: Its class.
         file_name: Relative to the table's root.
-        plain: (side, side, 3) uint8, as evaluation sees it.
+        plain: (height, width, 3) uint8, as evaluation sees it.
         drawn: The same shape, as some epochs of training see it.
     """
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from eml.dataset.columns import seen_sizes
 from eml.dataset.table import Table
 from eml.errors import DataError
+from eml.images.image_size import Size, one_form, size_text
 from eml.training.config import RunConfig
 
 USUAL_BACKBONE = "mobilenetv2_100"
@@ -22,6 +23,8 @@ TUNED_RATES = {"norm": 10, "bitfit": 10, "lora": 3}
 FEW_CLASSES = 16
 """Below it norm layers alone are tuned: whole networks learn the few classes by heart (docs/benchmarks.md)."""
 IMAGES_SEEN_FROM_SCRATCH = 60_000
+NARROW, MOST_IMAGES = 1.5, 0.75
+"""Where so many images are so many times as high as wide, or as wide as high, the network sees no squares."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
     between = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
     reasons = {
         "": f"{images:,} images of {classes:,} classes, {between} each",
-        "image.size": f"image.size {size}: {size_reason}",
+        "image.size": f"image.size {size_text(size)}: {size_reason}",
         "epochs": f"epochs {epochs}{bound.get(epochs, '')}: {epochs * (images - held_out):,} images seen",
         "head.scale": f"scale {scale:.0f}, twice √2·ln(classes−1): the papers' 64 is for 100,000 classes",
     }
@@ -167,7 +170,7 @@ def fit_to_network(chosen: Recipe, backbone: str, weights: Path | str) -> Recipe
             values["image"] = {key: value for key, value in own.items() if key == "size" or value != usual[key]}
             neck = start.model.neck.model_dump(mode="json")
             values["model"] = values.get("model", {}) | {"pooling": start.model.pooling, "neck": neck}
-            reasons["image.size"] = f"image.size {own['size']}: as {weights} was trained"
+            reasons["image.size"] = f"image.size {size_text(start.preprocess.size)}: as {weights} was trained"
             reasons["model.neck"] = f"neck {neck['type']}, and pooling {start.model.pooling}: as {weights} has them"
     elif backbone != USUAL_BACKBONE:
         from eml.models.image_sizes import nearest_size
@@ -175,7 +178,7 @@ def fit_to_network(chosen: Recipe, backbone: str, weights: Path | str) -> Recipe
         size = values["image"]["size"]
         if (nearest := nearest_size(backbone, size)) != size:
             values["image"] = {"size": nearest}
-            reasons["image.size"] = f"image.size {nearest}: what {backbone} takes, near {size}"
+            reasons["image.size"] = f"image.size {size_text(nearest)}: what {backbone} takes, near {size_text(size)}"
     return Recipe(values, reasons)
 
 
@@ -240,6 +243,8 @@ def _filled(section: BaseModel, values: Mapping[str, Any], prefix: str, shown: d
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return " or ".join(map(_text, value))
+    if isinstance(value, tuple):
+        return size_text(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -247,16 +252,31 @@ def _rounded(rate: float) -> float:
     return float(f"{rate:.2g}")
 
 
-def usual_image_size(frame: pd.DataFrame) -> int:
-    """Return the side of the network's images (pixels) that the recipe takes for these rows."""
+def usual_image_size(frame: pd.DataFrame) -> Size:
+    """Return the size of the network's images that the recipe takes for these rows."""
     return _image_size(frame)[0]
 
 
-def _image_size(frame: pd.DataFrame) -> tuple[int, str]:
-    """Return the side of the network's images (pixels), and the reason for it."""
+def _image_size(frame: pd.DataFrame) -> tuple[Size, str]:
+    """Return the size of the network's images, and the reason for it."""
     sizes = seen_sizes(frame)
     if sizes is None:
         reason = "the usual one, since the table does not say how large the images are (columns width and height)"
         return 224, reason
     size = int(min(224, max(64, round(sizes.max(axis=1).median() / 32) * 32)))
+    aspects = sizes["height"] / sizes["width"]
+    low, middle, high = (float(aspects.quantile(share)) for share in (1 - MOST_IMAGES, 0.5, MOST_IMAGES))
+    if low >= NARROW or high <= 1 / NARROW:
+        return _narrow_size(size, middle)
     return size, "the median image's longer side, in steps of 32, at most 224"
+
+
+def _narrow_size(side: int, aspect: float) -> tuple[Size, str]:
+    """Return height and width of about as many pixels as a square, in steps of 32, and the reason for them.
+
+    aspect: Height to width, which images keep as far as the steps allow; at most 4 of it, or a quarter.
+    """
+    aspect = min(4.0, max(0.25, aspect))
+    height, width = (max(32, round(side * factor / 32) * 32) for factor in (math.sqrt(aspect), 1 / math.sqrt(aspect)))
+    shape = f"{aspect:.2g} times as high as wide" if aspect > 1 else f"{1 / aspect:.2g} times as wide as high"
+    return one_form((height, width)), f"the median image is {shape}; about the pixels of a square of {side}"

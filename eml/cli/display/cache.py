@@ -13,5 +13,8 @@ def show(result: FillCacheResult) -> None:
 
 
 terminal = Terminal(
-    fill_cache, show, short={"overrides": "-s"}, metavars={"source": "SOURCE", "overrides": "KEY=VALUE"}
+    fill_cache,
+    show,
+    short={"overrides": "-s"},
+    metavars={"source": "SOURCE", "overrides": "KEY=VALUE", "side": "PIXELS"},
 )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from eml.images.image_size import size_text
+
 WORDS = {
     "task": ("task", ""),
     "seed": ("seed", ""),
@@ -52,4 +54,4 @@ def _with_unit(value: Any, unit: str) -> Any:
         return value
     if value == 0 and unit in LEAST:
         return f"below {LEAST[unit]} {unit}"
-    return f"{value:,} {unit}"
+    return f"{size_text(value) if isinstance(value, tuple) else f'{value:,}'} {unit}"

@@ -11,4 +11,9 @@ def show(result: EmbedResult) -> None:
     console.table("", *result.summary_table())
 
 
-terminal = Terminal(embed, show, metavars={"checkpoint": "CHECKPOINT", "images": "IMAGES"}, devices=True)
+terminal = Terminal(
+    embed,
+    show,
+    metavars={"checkpoint": "CHECKPOINT", "images": "IMAGES", "image_size": "PIXELS"},
+    devices=True,
+)

@@ -21,6 +21,7 @@ terminal = Terminal(
         "slices": "COLUMN",
         "leave_out_same": "COLUMN",
         "within": "COLUMN",
+        "image_size": "PIXELS",
     },
     devices=True,
 )

@@ -132,6 +132,7 @@ def _command(function: CommandFunction[Any], show: Callable[[Any], None], **opti
 METAVARS = {
     "model": "CHECKPOINT",
     "class_level": "N|last",
+    "image_size": "PIXELS",
     "checkpoint": "CHECKPOINT",
     "drift": "IMAGES",
     "label": "NAME",

@@ -43,5 +43,13 @@ def show(result: ProbeResult) -> None:
 
 
 terminal = Terminal(
-    probe, show, metavars={"class_level": "N|last", "backbones": "NAME[=FILE]", "cache": "FOLDER", "out": "FILE"}
+    probe,
+    show,
+    metavars={
+        "class_level": "N|last",
+        "backbones": "NAME[=FILE]",
+        "cache": "FOLDER",
+        "out": "FILE",
+        "image_size": "PIXELS",
+    },
 )

@@ -11,6 +11,7 @@ import timm
 from huggingface_hub import constants
 
 from eml.errors import CheckpointError, ConfigError, EmlError, Problem
+from eml.images.image_size import Size
 from eml.inference.load import TIMM, load
 from eml.inference.model import Model
 from eml.models.backbones import check_backbone
@@ -58,11 +59,11 @@ class Candidate:
         settings = timm.get_pretrained_cfg(self.backbone) if self.backbone and self.kind == "hub" else None
         return settings.license if settings is not None else None
 
-    def load(self, image_size: int | None, device: str) -> Model:
+    def load(self, image_size: Size | None, device: str) -> Model:
         """Return the model. A network that does not take images of this size gets the nearest size that it takes.
 
         Args:
-            image_size: Side of the images (pixels); None: its own. A run has its own in any case.
+            image_size: Side of the images (pixels), or (height, width); None: its own. A run has its own in any case.
             device: The device.
 
         Raises:

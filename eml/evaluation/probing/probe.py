@@ -18,6 +18,7 @@ from eml.evaluation.probing.results import Measured, ProbeRow, ranked
 from eml.evaluation.probing.timing import measure_speed
 from eml.evaluation.trained_overlap import OverlapCounter
 from eml.files import unwritable
+from eml.images.image_size import Size, size_word
 from eml.inference.embed import Batching
 from eml.inference.embed_images import embed_images
 from eml.inference.embedding_store import EmbeddingStore
@@ -35,7 +36,7 @@ class ProbeSettings:
     """Says how candidates are measured.
 
     Attributes:
-        image_size: Side of the images (pixels); a network that does not take it gets the nearest.
+        image_size: Side of the images (pixels), or (height, width); a network that does not take it gets the nearest.
         cache: The folder of the embeddings, one file for each network.
         device: auto, cpu, cuda, cuda:N or mps.
         batching: Of the embedding.
@@ -43,7 +44,7 @@ class ProbeSettings:
         report: Receives a line on each network.
     """
 
-    image_size: int
+    image_size: Size
     cache: Path
     device: str = "auto"
     batching: Batching = field(default_factory=Batching)
@@ -131,7 +132,7 @@ class _Bench:
 
     def _embed(self, candidate: Candidate, model: Model) -> tuple[Tensor, Integers]:
         """Return the embeddings (n, D) of the images that can be read, and their rows (n,)."""
-        name = f"{model.backbone}-{model.preprocess.size}-{model.fingerprint.digest[:16]}.embeddings"
+        name = f"{model.backbone}-{size_word(model.preprocess.size)}-{model.fingerprint.digest[:16]}.embeddings"
         store = EmbeddingStore(model.fingerprint.digest, model.size)
         try:
             with store.kept_in(self.settings.cache / name, self.settings.report):

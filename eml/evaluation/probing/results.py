@@ -11,6 +11,7 @@ from eml.evaluation.probing.candidates import Candidate
 from eml.evaluation.probing.linear_stage import LinearStage
 from eml.evaluation.probing.timing import Speed
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
+from eml.images.image_size import Size
 from eml.retrieval.arrays import Floats, Integers
 from eml.retrieval.statistics import Difference, Interval, as_pair, intervals
 from eml.retrieval.statistics.choice import judge
@@ -31,7 +32,7 @@ class Measured:
         speed: The time of an image.
         embedding_size: The size of an embedding.
         parameters: Of the network.
-        image_size: Side of its images (pixels).
+        image_size: Side of its images (pixels), or (height, width).
         fingerprint: The digest of what decides the embeddings.
         trained_on: How much of the images eml trained it on.
     """
@@ -42,7 +43,7 @@ class Measured:
     speed: Speed
     embedding_size: int
     parameters: int
-    image_size: int
+    image_size: Size
     fingerprint: str
     trained_on: TrainedOverlap = UNKNOWN_OVERLAP
 

@@ -33,8 +33,7 @@ def measure_speed(model: Model, *, batch_size: int = BATCH_SIZE, batches: int = 
 
     Other work on the machine only ever makes a batch slower, so the quickest one says most about the network.
     """
-    side = model.preprocess.size
-    pixels = torch.zeros(batch_size, 3, side, side, dtype=torch.uint8)
+    pixels = torch.zeros(batch_size, 3, *model.preprocess.shape, dtype=torch.uint8)
     model.embed_pixels(pixels)
     times = []
     for _ in range(batches):

@@ -9,6 +9,7 @@ from PIL import Image
 from eml.dataset.sidecar import write_sidecar
 from eml.dataset.table import check_outputs
 from eml.files import whole_file
+from eml.images.image_size import size_text
 from eml.images.thumbnails import LARGE, Thumbnail, shrink
 from eml.reports.evaluation.curves import percent
 from eml.reports.rendering import render_page
@@ -113,7 +114,7 @@ def _settings(config: RunConfig) -> dict[str, str]:
     return {
         "backbone": config.model.backbone,
         "weights": str(config.model.weights),
-        "image size": f"{config.image.size or 'of the weights'}",
+        "image size": size_text(config.image.size) if config.image.size else "of the weights",
         "neck": str(config.model.neck.type),
         "margin": f"{config.margin.type}, scale {config.head.scale}",
         "loss": str(config.loss.type),

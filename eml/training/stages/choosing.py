@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from eml.images.image_size import Size
 from eml.retrieval.arrays import Booleans, Floats, Integers
 from eml.retrieval.statistics.choice import ClassDivision
 from eml.training.run_folder import Line
@@ -100,7 +101,7 @@ class Candidates:
         chosen: The one that was chosen by training classes, if there is one.
         epoch: Of the tuned network; 0 without one.
         means: Shares of the tuned weights to try.
-        side: Of the images in training (pixels).
+        size: Of the images in training (pixels).
     """
 
     shown: str
@@ -109,7 +110,7 @@ class Candidates:
     chosen: ClosedForm | None
     epoch: int
     means: Sequence[float] = ()
-    side: int = 0
+    size: Size = 1
 
 
 def choose_outcome(division: ClassDivision, measure: Measure, candidates: Candidates) -> StagedOutcome:
@@ -131,7 +132,7 @@ def choose_outcome(division: ClassDivision, measure: Measure, candidates: Candid
         judge.stage("mean weights", {f"{alpha:g} fine-tuned": _mixed(alpha) for alpha in candidates.means})
     if measure.views:
         seen = {view.text: _seen(view) for view in measure.views}
-        judge.stage(_stage_of(measure.views), seen, note=_cost_of(measure.views, candidates.side))
+        judge.stage(_stage_of(measure.views), seen, note=_cost_of(measure.views, candidates.size))
     mask = division.judging if division.parts else division.choosing
     result = _result(judge, value, candidates)
     before, after = (_means(measure.per_query(outcome), mask) for outcome in (Outcome(), judge.shipped))
@@ -175,11 +176,11 @@ def _stage_of(views: Sequence[View]) -> str:
     return "mirror image" if [view.text for view in views] == [View(tta="flip").text] else "views and size"
 
 
-def _cost_of(views: Sequence[View], side: int) -> str:
+def _cost_of(views: Sequence[View], size: Size) -> str:
     """Return how much longer it takes to embed."""
     if len(views) == 1:
-        return f"it takes {views[0].cost(side):.3g} times as long to embed"
-    costs = "; ".join(f"{view.text} {view.cost(side):.3g} times" for view in views)
+        return f"it takes {views[0].cost(size):.3g} times as long to embed"
+    costs = "; ".join(f"{view.text} {view.cost(size):.3g} times" for view in views)
     return f"they take longer to embed: {costs} as long"
 
 

@@ -16,7 +16,7 @@ from eml.models.embedder import Embedder
 from eml.retrieval.affine import AffineProjection
 from eml.retrieval.arrays import Integers
 from eml.training.build import RunParts
-from eml.training.stages.views import USUAL, RawModel, View, embed_views, takes_side, views_to_try
+from eml.training.stages.views import USUAL, RawModel, View, embed_views, takes_size, views_to_try
 from eml.training.validation_changes import set_digest
 
 ENOUGH_IMAGES, MOST_IMAGES = 4000, 50_000
@@ -91,7 +91,7 @@ def stage_features(
 
 def views_of_run(parts: RunParts) -> list[View]:
     """Return the usual way to embed and those that are tried, as far as the network takes them."""
-    tried = [view for view in views_to_try(parts.config) if takes_side(parts, parts.networks.evaluated, view.side)]
+    tried = [view for view in views_to_try(parts.config) if takes_size(parts, parts.networks.evaluated, view.size)]
     return [USUAL, *tried]
 
 
@@ -160,7 +160,7 @@ def rows_to_embed(labels: Integers, most: int) -> Integers:
 
 def _write(file: Path, features: StageFeatures, key: str) -> None:
     file.parent.mkdir(exist_ok=True)
-    views = [(view.side, view.tta, list(outputs)) for view, outputs in features.views.items()]
+    views = [(view.size, view.tta, list(outputs)) for view, outputs in features.views.items()]
     values = {"train": features.train, "labels": torch.from_numpy(features.labels), "views": views, "key": key}
     with whole_file(file) as temporary:
         torch.save(values, temporary)
@@ -174,7 +174,7 @@ def _read(file: Path, key: str) -> StageFeatures | None:
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         if saved["key"] != key:
             return None
-        views = {View(side, tta): tuple(outputs) for side, tta, outputs in saved["views"]}
+        views = {View(size, tta): tuple(outputs) for size, tta, outputs in saved["views"]}
         return StageFeatures(saved["train"], saved["labels"].numpy(), views)
     except Exception:  # torch.load raises many types on a damaged file; it is computed again
         return None

@@ -51,10 +51,10 @@ def untouched(parts: RunParts, network: Embedder) -> StageNetwork:
 
 def _features(parts: RunParts, network: Embedder) -> int:
     """Return the number of features of a network's backbone, by an image of zeros."""
-    side, training = parts.preprocess.size, network.training
+    training = network.training
     network.eval()
     with torch.no_grad():
-        images = torch.zeros(1, 3, side, side, device=parts.device)
+        images = torch.zeros(1, 3, *parts.preprocess.shape, device=parts.device)
         count = int(network.features(images).shape[1])
     network.train(training)
     return count

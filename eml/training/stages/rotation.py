@@ -74,8 +74,8 @@ def _choose(parts: Sequence[Part], collected: Sequence[Collected]) -> StagedOutc
     groups = [staging.groups for staging in stagings]
     division = divide_classes(labels, seed=stagings[0].parts.config.seed, groups=_joined(groups))
     closed = list(CANDIDATES) if all(own.has_pairs for own in stagings) else []
-    side = stagings[0].parts.preprocess.size
-    candidates = Candidates(stagings[0].shown, names, closed, None, collected[0].epoch, side=side)
+    size = stagings[0].parts.preprocess.size
+    candidates = Candidates(stagings[0].shown, names, closed, None, collected[0].epoch, size=size)
     return choose_outcome(division, measure, candidates)
 
 

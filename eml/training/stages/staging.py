@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from eml.dataset.splits.usable import small_groups
+from eml.images.image_size import pixel_count, size_text
 from eml.retrieval.arrays import Floats, Integers
 from eml.retrieval.metrics import metrics_per_query
 from eml.retrieval.statistics.choice import ClassDivision, best_of, divide_classes
@@ -128,9 +129,10 @@ class Staging:
         """Keep the network before training, and tell what the closed form brings; all processes call this."""
         parts = self.parts
         network = untouched(parts, parts.networks.evaluated)
-        sides = {view.side for view in views_of_run(parts)}
-        for side in sorted({view.side for view in views_to_try(parts.config) if view.side} - sides):
-            self.note(f"test_views: {side} is not tried, since {parts.config.model.backbone} takes no images of it")
+        sizes = {view.size for view in views_of_run(parts)}
+        for size in sorted({view.size for view in views_to_try(parts.config) if view.size} - sizes, key=pixel_count):
+            backbone = parts.config.model.backbone
+            self.note(f"test_views: {size_text(size)} is not tried, since {backbone} takes no images of it")
         if parts.processes.first:
             save_start(parts, self.folder, earlier_record(parts.config))
         features = self._features(network, "untouched", state)
@@ -181,7 +183,7 @@ class Staging:
         means = [alpha for alpha in collected.weights if alpha not in (UNTOUCHED, TUNED)]
         names = [] if closed is None else [closed.name]
         candidates = Candidates(
-            self.shown, self.class_names, names, closed, state.best_epoch, means, side=self.parts.preprocess.size
+            self.shown, self.class_names, names, closed, state.best_epoch, means, size=self.parts.preprocess.size
         )
         staged = choose_outcome(self.division, measure, candidates)
         self._log("choosing", started, 0, state)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from eml.devices import to_device
+from eml.images.image_size import Size, height_width, pixel_count, scaled_to, size_text
 from eml.images.loading import normalise
 from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
@@ -24,47 +25,52 @@ class View:
     """A way to embed an image.
 
     Attributes:
-        side: Of the square that images are resized to (pixels); None: that of training.
+        size: That images are resized to (pixels), a side or (height, width); None: that of training.
         tta: The views whose embeddings are averaged.
     """
 
-    side: int | None = None
+    size: Size | None = None
     tta: Tta = "none"
 
     @property
     def text(self) -> str:
         """The way in words; "" for the usual one."""
-        return ", ".join(part for part in (TEXTS[self.tta], f"at {self.side} px" if self.side else "") if part)
+        return ", ".join(
+            part for part in (TEXTS[self.tta], f"at {size_text(self.size)} px" if self.size else "") if part
+        )
 
     @property
     def inference(self) -> Inference | None:
         """The entry of the checkpoint; None for the usual way."""
-        return None if self == USUAL else Inference(tta=self.tta, size=self.side)
+        return None if self == USUAL else Inference(tta=self.tta, size=self.size)
 
-    def cost(self, side: int) -> float:
+    def cost(self, size: Size) -> float:
         """Return how many times as long it takes as the usual way, by the pixels that the network sees."""
-        return VIEWS[self.tta] * ((self.side or side) / side) ** 2
+        return VIEWS[self.tta] * pixel_count(self.size or size) / pixel_count(size)
 
 
 USUAL = View()
 
 
 def views_to_try(config: RunConfig) -> list[View]:
-    """Return the ways that a config tries besides the usual one, each at each size, the quickest first."""
-    side = config.image.size
+    """Return the ways that a config tries besides the usual one, each at each size, the quickest first.
+
+    A number is the longer side of an image with the aspect ratio of training.
+    """
+    usual = config.image.size
     names: list[Tta] = ["none", *(name for name in config.test_views if not isinstance(name, int))]
-    sides = [None, *(name for name in config.test_views if isinstance(name, int) and name != side)]
-    views = [View(own, name) for own in sides for name in names]
-    return sorted(set(views) - {USUAL}, key=lambda view: (view.cost(side or 1), view.text))
+    sizes = [scaled_to(usual or 1, name) for name in config.test_views if isinstance(name, int)]
+    views = [View(size, name) for size in [None, *(size for size in sizes if size != usual)] for name in names]
+    return sorted(set(views) - {USUAL}, key=lambda view: (view.cost(usual or 1), view.text))
 
 
-def takes_side(parts: RunParts, embedder: Embedder, side: int | None) -> bool:
-    """Return whether a network takes images of a side (pixels) as it is."""
-    if side is None:
+def takes_size(parts: RunParts, embedder: Embedder, size: Size | None) -> bool:
+    """Return whether a network takes images of a size as it is."""
+    if size is None:
         return True
     try:
         with torch.no_grad():
-            embedder.eval()(torch.zeros(1, 3, side, side, device=parts.device))
+            embedder.eval()(torch.zeros(1, 3, *height_width(size), device=parts.device))
     except (AssertionError, RuntimeError, ValueError):  # of position embeddings, which only loading resamples
         return False
     return True
@@ -75,8 +81,8 @@ class RawModel(Model):
 
     def __init__(self, parts: RunParts, embedder: Embedder, view: View = USUAL) -> None:
         preprocess = parts.preprocess
-        if view.side is not None:
-            preprocess = preprocess.model_copy(update={"size": view.side})
+        if view.size is not None:
+            preprocess = preprocess.model_copy(update={"size": view.size})
         super().__init__(embedder, preprocess, parts.device, precision=parts.model.precision, tta=view.tta)
 
     @property
@@ -94,7 +100,7 @@ class RawModel(Model):
 
 def passes_of(views: Sequence[View]) -> list[View]:
     """Return the ways to embed that images are read for: an image comes with its mirror image."""
-    return [view for view in views if view.tta != "none" or View(view.side, "flip") not in views]
+    return [view for view in views if view.tta != "none" or View(view.size, "flip") not in views]
 
 
 def embed_views(
@@ -114,5 +120,5 @@ def embed_views(
             continue
         outputs[view] = tuple(part.contiguous() for part in joined.split(embedder.size, 1))
         if view.tta == "flip":
-            outputs[View(view.side)] = outputs[view][:1]
+            outputs[View(view.size)] = outputs[view][:1]
     return outputs

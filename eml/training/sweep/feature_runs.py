@@ -16,6 +16,7 @@ from eml.devices import to_device
 from eml.errors import ConfigError, DataError, Problem
 from eml.evaluation.evaluate import Evaluation, rank_gallery
 from eml.images.augment.none import NoAugment
+from eml.images.image_size import size_word
 from eml.images.loading import normalise
 from eml.inference.embed import Batching
 from eml.inference.embed_images import embed_images
@@ -154,7 +155,7 @@ class _FeatureModel(Model):
 def _run_features(parts: RunParts, folder: Path, report: Report, progress: Progress) -> RunFeatures:
     network, preprocess = parts.embedder, parts.preprocess
     with torch.no_grad():
-        probe = torch.zeros(1, 3, preprocess.size, preprocess.size, device=parts.device)
+        probe = torch.zeros(1, 3, *preprocess.shape, device=parts.device)
         size = network.eval().features(probe).shape[1]
     plain = Embedder(network.backbone, nn.Identity(), size)
     plain.memory_format = network.memory_format
@@ -162,7 +163,7 @@ def _run_features(parts: RunParts, folder: Path, report: Report, progress: Progr
     model = _FeatureModel(plain, preprocess, parts.device, backbone=parts.config.model.backbone)
     digest = model.fingerprint.digest
     store = EmbeddingStore(digest, size)
-    name = f"{parts.config.model.backbone}-{preprocess.size}-{digest[:16]}.features"
+    name = f"{parts.config.model.backbone}-{size_word(preprocess.size)}-{digest[:16]}.features"
     batching = Batching(parts.config.validation.batch_size, parts.workers)
 
     def embed(table: Table, frame: pd.DataFrame) -> Tensor:
