@@ -9,6 +9,7 @@ import torch
 
 from eml.config.text import shown
 from eml.errors import ConfigError, EmlError, Problem
+from eml.images.image_size import Size, checked_size, size_text
 from eml.inference.ensemble import join_models, joined_name
 from eml.inference.model import Model
 from eml.models.backbones import check_backbone, preprocess_of
@@ -32,7 +33,7 @@ def load(
     checkpoint: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     weights: TimmWeights = "pretrained",
-    image_size: int | None = None,
+    image_size: Size | None = None,
     device: str = "auto",
     precision: PrecisionChoice = "float32",
     tta: Tta | None = None,
@@ -44,8 +45,8 @@ def load(
             whose pooled features are the embeddings. Several of them, or the folder of a cross-validation, which stands
             for the runs of its folds, become one model: embeddings beside each other, equally weighted.
         weights: For timm:NAME: pretrained, none (random), or a weights file. A checkpoint has its own.
-        image_size: Side of the square that images are resized to (pixels); the model's own by default. A larger one
-            than in training can be better (Touvron 2019, arXiv:1906.06423). Convolutional networks take any; the
+        image_size: Side that images are resized to (pixels), or (height, width); the model's own by default. A larger
+            one than in training can be better (Touvron 2019, arXiv:1906.06423). Convolutional networks take any; the
             position embeddings of others are resampled where timm can do it.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: Of the network's products: float32, bfloat16, or auto: bfloat16 where the device has instructions
@@ -61,6 +62,7 @@ def load(
     if not isinstance(checkpoint, str | os.PathLike) or fold_runs(Path(checkpoint)):
         return _load_together(checkpoint, weights, image_size, device, precision, tta)
     name = os.fspath(checkpoint)
+    image_size = checked_size(image_size, "image_size")
     _check_choice("precision", precision, get_args(PrecisionChoice))
     if tta is not None:
         _check_choice("tta", tta, get_args(Tta))
@@ -88,7 +90,7 @@ def load(
 def _load_together(
     checkpoints: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     weights: TimmWeights,
-    image_size: int | None,
+    image_size: Size | None,
     device: str,
     precision: PrecisionChoice,
     tta: Tta | None,
@@ -105,7 +107,7 @@ def _load_together(
     )
 
 
-def _at_size(checkpoint: Path, image_size: int | None) -> Checkpoint:
+def _at_size(checkpoint: Path, image_size: Size | None) -> Checkpoint:
     """Return a checkpoint that takes images of this side (pixels); None: its own.
 
     Raises:
@@ -125,7 +127,8 @@ def _at_size(checkpoint: Path, image_size: int | None) -> Checkpoint:
     if image_size != config.preprocess.size:
         nearest = nearest_size(backbone, image_size)
         if nearest not in (image_size, preprocess_of(backbone).size):
-            text = f"`image_size` {image_size}: {checkpoint} is a {backbone}, which takes {nearest} instead"
+            text = f"`image_size` {size_text(image_size)}: {checkpoint} is a {backbone}, which takes "
+            text += f"{size_text(nearest)} instead"
             raise ConfigError(text, code="unsupported-by-backbone", parameter="image_size")
     try:
         return load_checkpoint(checkpoint, image_size=image_size)
@@ -171,7 +174,7 @@ def _of_argument(problem: Problem) -> Problem:
 
 
 def _load_timm(
-    name: str, weights: TimmWeights, image_size: int | None, ways: tuple[str, PrecisionChoice], tta: Tta
+    name: str, weights: TimmWeights, image_size: Size | None, ways: tuple[str, PrecisionChoice], tta: Tta
 ) -> Model:
     """Load a model of timm. ways: its device and its precision."""
     check_timm(name)

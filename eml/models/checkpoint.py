@@ -15,6 +15,7 @@ from eml.config import Strict
 from eml.dataset.sidecar import unknown_label_in
 from eml.errors import CheckpointError, ConfigError
 from eml.files import whole_folder, write_json
+from eml.images.image_size import Size, size_text
 from eml.images.preprocess import Preprocess
 from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
 from eml.models.adapters import plain_weights
@@ -35,6 +36,9 @@ INFERENCE_FORMAT = 4
 """Checkpoints that say how they embed have it, so that an eml that would embed otherwise refuses them."""
 ENSEMBLE_FORMAT = 5
 """Checkpoints of several networks have it."""
+SHAPE_FORMAT = 6
+"""Checkpoints whose images are no squares have it."""
+NEWEST_FORMAT = SHAPE_FORMAT
 
 
 class CheckpointConfig(Strict):
@@ -132,7 +136,7 @@ def save_checkpoint(
     """
     inference = None if inference == Inference() else inference
     config = CheckpointConfig(
-        format=_format_of(compression, inference, members),
+        format=_format_of(preprocess, compression, inference, members),
         eml_version=version("easy-metric-learning"),
         model=model.model_copy(update={"weights": "none"}),  # the folder holds the weights
         preprocess=preprocess,
@@ -163,8 +167,15 @@ def _without_weights(member: MemberFacts) -> MemberFacts:
     return member.model_copy(update={"model": member.model.model_copy(update={"weights": "none"})})
 
 
-def _format_of(compression: Compression | None, inference: Inference | None, members: Sequence[MemberFacts]) -> int:
+def _format_of(
+    preprocess: Preprocess,
+    compression: Compression | None,
+    inference: Inference | None,
+    members: Sequence[MemberFacts],
+) -> int:
     """Return the lowest format by which all who can read a checkpoint embed as it says."""
+    if not all(isinstance(size, int) for size in (preprocess.size, inference.size if inference else None) if size):
+        return SHAPE_FORMAT
     if members:
         return ENSEMBLE_FORMAT
     if inference is not None:
@@ -172,12 +183,13 @@ def _format_of(compression: Compression | None, inference: Inference | None, mem
     return FORMAT if compression is None else COMPRESSED_FORMAT
 
 
-def load_checkpoint(path: Path, *, image_size: int | None = None) -> Checkpoint:
+def load_checkpoint(path: Path, *, image_size: Size | None = None) -> Checkpoint:
     """Read a checkpoint folder, or the best one of a run folder.
 
     Args:
         path: The folder.
-        image_size: Side of the images to embed (pixels); None: as the checkpoint says. Its config then has this one.
+        image_size: Side of the images to embed (pixels) or (height, width); None: as the checkpoint says. Its config
+            then has this one.
 
     Raises:
         CheckpointError: A file is missing, damaged or written by a newer eml.
@@ -199,7 +211,8 @@ def load_checkpoint(path: Path, *, image_size: int | None = None) -> Checkpoint:
         embedder.load_state_dict(at_own_size(tensors, embedder, resample) if resized else tensors)
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         if image_size is not None and resized:
-            text = f"`image_size` {image_size}: the weights of {folder} are for {config.preprocess.size} pixels, and "
+            sizes = [size_text(size) for size in (image_size, config.preprocess.size)]
+            text = f"`image_size` {sizes[0]}: the weights of {folder} are for {sizes[1]} pixels, and "
             text += f"timm cannot resample those of {config.model.backbone}"
             raise ConfigError(text, code="unsupported-by-backbone", parameter="image_size") from error
         problem = f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}"
@@ -280,7 +293,7 @@ def recorded_unknown_label(path: Path) -> str | None:
 
 def _read_config(file: Path) -> CheckpointConfig:
     data = _read_json(file)
-    if isinstance(data, dict) and isinstance(data.get("format"), int | float) and data["format"] > ENSEMBLE_FORMAT:
+    if isinstance(data, dict) and isinstance(data.get("format"), int | float) and data["format"] > NEWEST_FORMAT:
         raise CheckpointError(
             f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
         )

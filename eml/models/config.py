@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from eml.config import ConfigPath, Strict
+from eml.images.image_size import ImageSize
 from eml.models.necks import Neck
 from eml.models.necks.linear import Linear
 
@@ -23,11 +24,11 @@ class Inference(Strict):
 
     Attributes:
         tta: The views of an image that are averaged.
-        size: Side of the square that images are resized to (pixels); null: as in training.
+        size: Side that images are resized to (pixels), or [height, width]; null: as in training.
     """
 
     tta: Tta = "none"
-    size: int | None = Field(None, ge=8, le=4096)
+    size: ImageSize | None = None
 
 
 class ModelConfig(Strict):

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from eml.allocator import keep_freed_memory
 from eml.errors import ConfigError
+from eml.images.image_size import Size, height_width, pixel_count
 from eml.images.preprocess import Preprocess
 from eml.models.backbones import find_family
 from eml.models.config import ModelConfig
 from eml.models.pooling import put_gem
-from eml.models.shapes import shape_of_features
+from eml.models.shapes import shape_of_features, size_error
 from eml.models.text_tower import TextTower
 from eml.models.weights import load_initial_weights, refuse_not_finite
 
@@ -84,12 +85,12 @@ class Embedder(nn.Module):
         return pooled
 
 
-def build_embedder(config: ModelConfig, image_size: int | None = None) -> Embedder:
+def build_embedder(config: ModelConfig, image_size: Size | None = None) -> Embedder:
     """Build the network of a config with its weights. The number of features is measured with a forward pass.
 
     Args:
         config: The backbone, its weights and the neck.
-        image_size: Side of the square images (pixels), for the families whose weights depend on it.
+        image_size: Side of the images (pixels) or (height, width), for the families whose weights depend on it.
 
     Raises:
         ConfigError: The backbone is unknown or does not support a setting.
@@ -176,21 +177,17 @@ def _frozen_stages(backbone: nn.Module, config: ModelConfig) -> list[nn.Module]:
     return [module for name in names if not list((module := backbone.get_submodule(name)).children())]
 
 
-def _measure(backbone: nn.Module, name: str, side: int) -> int:
+def _measure(backbone: nn.Module, name: str, size: Size) -> int:
     """Return the number of features F."""
     training = backbone.training
     backbone.eval()
     try:
         with torch.no_grad():
-            features = shape_of_features(backbone, side) if side > _MEASURED else None
+            features = shape_of_features(backbone, size) if pixel_count(size) > _MEASURED**2 else None
             if features is None:
-                features = backbone(torch.zeros(1, 3, side, side))
+                features = backbone(torch.zeros(1, 3, *height_width(size)))
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise ConfigError(
-            f"model.backbone: {name} cannot take images of {side}×{side} pixels: {error}",
-            code="unsupported-by-backbone",
-            parameter="model.backbone",
-        ) from error
+        raise size_error(name, size, error) from error
     backbone.train(training)
     if features.ndim != 2:
         raise ConfigError(

@@ -5,32 +5,62 @@ from typing import Any
 
 import torch
 
+from eml.images.image_size import Size, height_width, mean_side, one_form
 from eml.models.backbones import check_backbone, find_family, preprocess_of
 
 
-def nearest_size(backbone: str, size: int) -> int:
-    """Return the side of images (pixels) nearest to `size` that a network takes without cutting pixels off.
+def nearest_size(backbone: str, size: Size) -> Size:
+    """Return the size of images nearest to `size` that a network takes without cutting pixels off.
 
-    A vision transformer takes multiples of its patch. A network that takes neither that nor `size` gets its own size.
+    Of what is no square each side is the nearest one, and a network that takes no such images gets the nearest square
+    of as many pixels.
 
     Args:
         backbone: Name of a backbone.
-        size: The side to be near to.
+        size: The size to be near to: a side (pixels) or (height, width).
+
+    Raises:
+        ConfigError: The backbone is unknown.
+    """
+    if isinstance(size, int):
+        return nearest_side(backbone, size)
+    height, width = (nearest_side(backbone, side) for side in size)
+    nearest = one_form((height, width))
+    return nearest if takes(backbone, nearest) else nearest_side(backbone, round(mean_side(size)))
+
+
+def takes(backbone: str, size: Size) -> bool:
+    """Return whether a network runs on images of a size, without the memory that its weights and features take."""
+    try:
+        features = _on_meta(backbone, size)(torch.zeros(1, 3, *height_width(size), device="meta"))
+    except Exception:  # an error of any type, depending on the family
+        return False
+    return bool(features.ndim == 2)
+
+
+def nearest_side(backbone: str, side: int) -> int:
+    """Return the side of square images (pixels) nearest to `side` that a network takes without cutting pixels off.
+
+    A vision transformer takes multiples of its patch. A network that takes neither that nor `side` gets its own size.
+
+    Args:
+        backbone: Name of a backbone.
+        side: The side to be near to.
 
     Raises:
         ConfigError: The backbone is unknown.
     """
     check_backbone(backbone)
-    own = preprocess_of(backbone).size
+    own = round(mean_side(preprocess_of(backbone).size))
     with suppress(Exception):  # a family may refuse the meta device, where nothing is allocated, or the size
         patch = _patch(_on_meta(backbone, own))
-        nearest = max(patch, round(size / patch) * patch)
+        nearest = max(patch, round(side / patch) * patch)
         _on_meta(backbone, nearest)(torch.zeros(1, 3, nearest, nearest, device="meta"))
         return nearest
     return own
 
 
-def _on_meta(backbone: str, size: int) -> Any:
+def _on_meta(backbone: str, size: Size) -> Any:
     with torch.device("meta"):
         return find_family(backbone).create(backbone, size)
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
+from eml.images.image_size import Size
 from eml.images.preprocess import Preprocess
 from eml.models.backbones.base import BackboneFamily, Built, find_family, prefixes
 
@@ -35,7 +36,7 @@ def preprocess_of(name: str, **overrides: Any) -> Preprocess:
     return find_family(name).preprocess(name, **overrides)
 
 
-def without_memory(name: str, image_size: int) -> "nn.Module | None":
+def without_memory(name: str, image_size: Size) -> "nn.Module | None":
     """Return a backbone whose weights take no memory; None where there is no such, or it cannot be made so."""
     import torch
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from eml.images.image_size import Size
     from eml.images.preprocess import Preprocess
     from eml.models.config import ModelConfig
     from eml.models.text_tower import TextTower
@@ -72,12 +73,13 @@ class BackboneFamily:
         """
         raise NotImplementedError
 
-    def build(self, config: ModelConfig, image_size: int | None) -> Built:
+    def build(self, config: ModelConfig, image_size: Size | None) -> Built:
         """Build the backbone of a config with its weights, unless those are of an eml checkpoint, which come later.
 
         Args:
             config: Its backbone begins with the prefix.
-            image_size: Side of the square images (pixels), for networks whose weights depend on it; None: their own.
+            image_size: Side of the images (pixels) or (height, width), for networks whose weights depend on it; None:
+                their own.
 
         Raises:
             ConfigError: The backbone is unknown or does not support a setting.
@@ -85,7 +87,7 @@ class BackboneFamily:
         """
         raise NotImplementedError
 
-    def create(self, name: str, image_size: int | None) -> nn.Module:
+    def create(self, name: str, image_size: Size | None) -> nn.Module:
         """Return the backbone with random weights; under torch's meta device it takes no memory.
 
         Raises errors of any type for a size that it does not take.

@@ -17,10 +17,12 @@ from torch.utils.hooks import RemovableHandle
 
 from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.files import refuse_pipe
+from eml.images.image_size import Size, one_form
 from eml.images.preprocess import Preprocess
 from eml.models.backbones.base import BackboneFamily, Built
 from eml.models.config import ModelConfig
 from eml.models.hub import pretrained_weights
+from eml.models.shapes import size_error
 from eml.models.weights import weights_without_prefix
 
 # Training these in channels_last on a CPU corrupts the heap in torch 2.14, which ends the process without an error.
@@ -50,7 +52,7 @@ class Timm(BackboneFamily):
         self.check(name)
         return _preprocess(resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict()), overrides)
 
-    def build(self, config: ModelConfig, image_size: int | None) -> Built:
+    def build(self, config: ModelConfig, image_size: Size | None) -> Built:
         """Build the model with its weights, from the hub or a file."""
         from timm.data import resolve_model_data_config
 
@@ -60,7 +62,7 @@ class Timm(BackboneFamily):
         safe = not config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST)
         return Built(model, config.backbone, preprocess, notes, channels_last=safe)
 
-    def create(self, name: str, image_size: int | None) -> nn.Module:
+    def create(self, name: str, image_size: Size | None) -> nn.Module:
         """Return the model with random weights."""
         return create_at_size(name, image_size, {"num_classes": 0, "pretrained": False})
 
@@ -72,7 +74,7 @@ class Timm(BackboneFamily):
 
 def _preprocess(own: dict[str, Any], overrides: dict[str, Any]) -> Preprocess:
     known = {
-        "size": own["input_size"][-1],
+        "size": one_form(tuple(own["input_size"][-2:])),
         "interpolation": own["interpolation"]
         if own["interpolation"] in ("bilinear", "bicubic", "lanczos")
         else "bicubic",
@@ -82,7 +84,7 @@ def _preprocess(own: dict[str, Any], overrides: dict[str, Any]) -> Preprocess:
     return Preprocess(**known | {key: value for key, value in overrides.items() if value is not None})
 
 
-def _create(config: ModelConfig, image_size: int | None) -> tuple[nn.Module, tuple[str, ...]]:
+def _create(config: ModelConfig, image_size: Size | None) -> tuple[nn.Module, tuple[str, ...]]:
     """Return the backbone with its weights, and notes on loading them."""
     name, weights, prefix = config.backbone, config.weights, ""
     from_file = isinstance(weights, Path) and not weights.is_dir()  # build_embedder loads a checkpoint's weights
@@ -105,6 +107,8 @@ def _create(config: ModelConfig, image_size: int | None) -> tuple[nn.Module, tup
     except EmlError:
         raise
     except Exception as error:  # reading a damaged or foreign file raises errors of many types
+        if image_size is not None and not _takes(name, image_size):
+            raise size_error(name, image_size, error) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(weights, Path):
             raise _misfit(weights, name, reason) from error
@@ -118,6 +122,16 @@ def _create(config: ModelConfig, image_size: int | None) -> tuple[nn.Module, tup
         raise _misfit(weights, name, f"{len(keys)} of its tensors are missing in the file, first {keys[0]!r}")
     notes = (f"model.weights: the names in {weights} begin with {prefix}, which was taken away",) if prefix else ()
     return model, notes
+
+
+def _takes(name: str, image_size: Size) -> bool:
+    """Return whether a model can be made for images of a size. The meta device allocates no memory."""
+    try:
+        with torch.device("meta"):
+            create_at_size(name, image_size, {"num_classes": 0, "pretrained": False})
+    except Exception:  # an error of any type, depending on the family
+        return False
+    return True
 
 
 def _misfit(weights: Path, name: str, reason: str) -> CheckpointError:
@@ -191,7 +205,7 @@ def _record_missing_keys() -> Iterator[Callable[[], list[str]]]:
             handle.remove()
 
 
-def create_at_size(name: str, image_size: int | None, options: dict[str, Any]) -> nn.Module:
+def create_at_size(name: str, image_size: Size | None, options: dict[str, Any]) -> nn.Module:
     """Create the model, with `img_size` if its family takes it (ViT, Swin, …). Convolutional ones refuse it."""
     import timm
 
