@@ -23,6 +23,7 @@ from eml.commands.base import (
     CommandConfig,
     CommandFunction,
     CommandResult,
+    is_size,
     negative_option,
     option_name,
     validated,
@@ -279,6 +280,8 @@ def value_name(kind: Any, name: str) -> str:
 
 def _typer_type(annotation: Any) -> tuple[Any, bool]:
     """Return the type of a field as Typer knows it, and whether it takes several values."""
+    if is_size(annotation):
+        return str, False
     if annotation is Any:  # a path, or an object that only Python can give
         return Path, False
     if get_origin(annotation) is Annotated:
@@ -286,8 +289,6 @@ def _typer_type(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) in (Union, types.UnionType):
         branches = [branch for branch in get_args(annotation) if branch is not type(None)]
         simple = [branch for branch in branches if not (isinstance(branch, type) and issubclass(branch, CommandConfig))]
-        if len(simple) > 1 and any(get_origin(branch) is tuple for branch in simple):
-            return str, False  # a number or several: text that the field's own validator reads
         return _typer_type(simple[0])
     if get_origin(annotation) is tuple:
         return _typer_type(get_args(annotation)[0])[0], True

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from eml.errors import ConfigError, Problem
+from eml.images.image_size import ImageSize, size_word
 from eml.progress import Progress, Report, no_progress
 
 _CODES = {  # of pydantic's errors; all others are of the type
@@ -302,8 +303,14 @@ def command_text(name: str, config: CommandConfig, arguments: Sequence[str] = ()
         if key in arguments:
             words += _words(value)
         elif value != field.get_default(call_default_factory=True):
-            options += _option_words(option_name(key, field), value)
+            word = size_word(value) if value is not None and is_size(field.annotation) else value
+            options += _option_words(option_name(key, field), word)
     return shlex.join([*words, *options])
+
+
+def is_size(annotation: Any) -> bool:
+    """Return whether a field is the size of images, which is one text on the command line: 160 or 256x128."""
+    return any(branch == ImageSize for branch in get_args(annotation))
 
 
 def _words(value: Any) -> list[str]:
@@ -392,6 +399,8 @@ def type_text(annotation: Any) -> str:
     if annotation is type(None):
         return "None"
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation == ImageSize:
+        return "int | Sequence[int] | str"
     if origin is Annotated:
         return "str | Path" if annotation == PathText else type_text(arguments[0])
     if origin in (Union, types.UnionType):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from eml.errors import ConfigError
 
@@ -30,18 +31,39 @@ def one_form(size: Size) -> Size:
     return size if isinstance(size, int) or size[0] != size[1] else size[0]
 
 
-def _read_text(value: object) -> object:
-    """Return the pair or the number that a text such as 256x128 stands for; anything else is left to the type."""
-    if not isinstance(value, str) or _NUMBER.fullmatch(value):
-        return value if not isinstance(value, str) else int(value)
-    match = _TEXT.fullmatch(value)
-    if match is None:
-        raise ValueError(f"must be a side, such as 160, or height and width, such as 256x128 (pixels), got {value!r}")
-    return [int(match[1]), int(match[2])]
+def _read(value: object) -> object:
+    """Return the number or the pair that a value stands for. Raises what pydantic makes one error of."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        match = _TEXT.fullmatch(value)
+        if match is None:
+            text = "must be a side, such as 160, or height and width, such as 256x128 (pixels)"
+            raise ValueError(f"{text}, got {value!r}")
+        sides: list[object] = [match[1], match[2]]
+    else:
+        sides = list(value) if isinstance(value, list | tuple) else [value]
+    is_pair = len(sides) == 2
+    if not (is_pair or sides == [value]):
+        raise PydanticCustomError("wrong_kind", "a side (pixels) or (height, width)")
+    numbers = [_number(side) for side in sides]
+    if min(numbers) < LEAST:
+        raise PydanticKnownError("greater_than_equal", {"ge": LEAST})
+    if max(numbers) > MOST:
+        raise PydanticKnownError("less_than_equal", {"le": MOST})
+    return tuple(numbers) if is_pair else numbers[0]
+
+
+def _number(side: object) -> int:
+    is_number = isinstance(side, int | float | str) and not isinstance(side, bool)
+    try:
+        if is_number and float(side) == int(float(side)):  # type: ignore[arg-type]
+            return int(float(side))  # type: ignore[arg-type]
+    except (ValueError, OverflowError):  # text, infinity and NaN
+        pass
+    raise PydanticCustomError("wrong_kind", "a side (pixels) or (height, width)")
 
 
 _Side = Annotated[int, Field(ge=LEAST, le=MOST)]
-ImageSize = Annotated[_Side | tuple[_Side, _Side], BeforeValidator(_read_text), AfterValidator(one_form)]
+ImageSize = Annotated[_Side | tuple[_Side, _Side], BeforeValidator(_read), AfterValidator(one_form)]
 """A field of a config: 160, [256, 128] (height, width), or the text 256x128."""
 _SIZES: TypeAdapter[Size] = TypeAdapter(ImageSize)
 

@@ -28,6 +28,6 @@ def size_error(name: str, size: Size, error: Exception) -> ConfigError:
     """Return the error for a network that takes no images of a size, by its own error."""
     height, width = height_width(size)
     reason = (str(error).strip().splitlines() or [""])[0]
-    what = f"{height}×{width} pixels" + (" (height × width)" if height != width else "")
-    text = f"model.backbone: {name} cannot take images of {what}{f': {reason}' if reason else ''}"
+    shape = f"{height}×{width} pixels" + (" (height × width)" if height != width else "")
+    text = f"model.backbone: {name} cannot take images of {shape}{f': {reason}' if reason else ''}"
     return ConfigError(text, code="unsupported-by-backbone", parameter="model.backbone")
