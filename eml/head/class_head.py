@@ -29,6 +29,7 @@ from eml.head.reduction import (
 )
 from eml.head.sampled_rows import SampledRows
 from eml.head.shards import Shard
+from eml.head.text_weights import TextWeights, text_to_image
 from eml.losses import Terms
 from eml.margins import Context, Margin, Statistics
 
@@ -72,9 +73,11 @@ class ClassHead(ClassWeights):
         class_weights: (C, D) or (C, K, D) tensor to use instead of new weights.
         dtype: Of weights and state; torch's default if None.
         shard: Classes that this process holds; None for all of them.
+        texts: Class texts whose embeddings take the place of class weights in each step; the scale is then the text
+            tower's, and the terms have the other direction too (`text_to_image`).
 
     Attributes:
-        class_weights: (C, D), or (C, K, D) with K centres per class; of a shard, its classes only.
+        class_weights: (C, D), or (C, K, D) with K centres per class; of a shard, its classes only; (0, D) with texts.
         progress: How far the training is, in [0, 1]; set it before each step if the margin has a schedule.
 
     Raises:
@@ -97,6 +100,7 @@ class ClassHead(ClassWeights):
         class_weights: Tensor | None = None,
         dtype: torch.dtype | None = None,
         shard: Shard | None = None,
+        texts: TextWeights | None = None,
     ) -> None:
         config, dtype = config or HeadConfig(), dtype or torch.get_default_dtype()
         if num_classes < 2:
@@ -108,7 +112,7 @@ class ClassHead(ClassWeights):
         if problems := config.problems(margin, num_classes, counts):
             raise ConfigError(problems)
         shard = shard or Shard.whole(num_classes)
-        super().__init__(margin, shard, embedding_size, config, class_weights=class_weights, dtype=dtype)
+        super().__init__(margin, shard, embedding_size, config, class_weights=class_weights, dtype=dtype, texts=texts)
         self.progress, self.first_scale = 1.0, config.first_scale(margin, num_classes)
         log_scale = math.log(self.first_scale) if config.scale == "learned" else None
         offset = margin.initial_bias(num_classes, self.first_scale) if margin.reduction == "bce" else None
@@ -173,9 +177,11 @@ class ClassHead(ClassWeights):
             counts: Embeddings per process; exchanged between the processes if None.
 
         Raises:
-            ConfigError: The margin's loss is no softmax over classes, or the head has a memory of embeddings.
+            ConfigError: The margin's loss is no softmax over classes, or the head has a memory of embeddings or texts.
             ValueError: Shapes, labels or share do not fit.
         """
+        if self.texts is not None:
+            raise ConfigError("mixup does not go with texts", code="conflicting-settings", parameter="loss")
         if self.margin.reduction != "softmax" or self.memory is not None:
             loss = self.margin.reduction != "softmax"
             part = f"{self.margin.reduction} loss" if loss else "memory of embeddings"
@@ -213,6 +219,12 @@ class ClassHead(ClassWeights):
             target = target_logit(self.margin, context, scale, self.logit_bias)
             return negatives.scatter(1, labels.unsqueeze(1), target.unsqueeze(1))
 
+    def start_step(self, step: int, steps: int) -> None:
+        """Set how far the training is, before each step. step: from 0; steps: of the whole training."""
+        self.progress = step / max(1, steps - 1)
+        if self.texts is not None:
+            self.texts.step = step
+
     def sampled_rows(self) -> list[Tensor]:
         """Return the leaf tensors (n, …) of the class weights sampled since the last step, with their gradients."""
         return [] if self.sampled is None else [sample.weights for sample in self.sampled.pending]
@@ -220,10 +232,13 @@ class ClassHead(ClassWeights):
     def step(self, learning_rate: float, weight_decay: float = 0.0) -> None:
         """Update the class weights from the gradients of the rows sampled since the last step.
 
-        Does nothing unless the mode is `sampled`: otherwise the class weights are parameters for any optimizer.
+        Does nothing to them unless the mode is `sampled`: otherwise the class weights are parameters for any optimizer.
+        The scale of a text tower, which an optimizer has moved, is kept in its bounds.
         """
         if self.sampled is not None:
             self.sampled.step(self.class_weights, learning_rate, weight_decay)
+        if self.texts is not None:
+            self.texts.clamp_scale()
 
     def forget_step(self) -> None:
         """Drop the rows sampled since the last step, with their gradients."""
@@ -238,6 +253,8 @@ class ClassHead(ClassWeights):
 
     def _base_scale(self) -> float | Tensor:
         """Return the head's scale, before the margin's own rule for it."""
+        if self.texts is not None:
+            return self.texts.scale(self.shard)
         return self.first_scale if self.log_scale is None else self.log_scale.exp()
 
     @outside_graphs
@@ -269,6 +286,8 @@ class ClassHead(ClassWeights):
         if self.sampled is not None and self.training:
             dtype = torch.promote_types(embeddings.dtype, torch.float32)
             active = self.sampled.draw(self.class_weights, labels, classes, dtype, host_labels)
+        elif self.texts is not None:
+            active = self.texts.active(labels, host_labels, self.shard)
         elif classes is not None:
             raise ValueError("classes can only be given in mode sampled, in training")
         else:
@@ -345,6 +364,7 @@ class ClassHead(ClassWeights):
                 second_logit = spec.logits(cosine, detach_context(context), scale, self.logit_bias).squeeze(1)
                 sums = add_second_label(sums, second_logit, second, same)
             log_sum_exp, total, nearest = sums
+            reverse = None if self.texts is None else text_to_image(embeddings, active, scale, self.shard)
             cosine_y = context.cosine_y.detach()
             weights = self.loss_weights
             terms.append(
@@ -359,6 +379,7 @@ class ClassHead(ClassWeights):
                     factor=self.margin.loss_factor(self._base_scale()),
                     weight=None if weights is None else weights.to(logit.dtype)[labels[index]],
                     penalty=penalty(self.margin, negatives, context),
+                    text_to_image=reverse,
                 )
             )
         return terms

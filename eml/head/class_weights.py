@@ -12,6 +12,7 @@ from eml.head.memory import ClassMemory
 from eml.head.modes import Auto, Sampled
 from eml.head.plan import ClassPlan, make_plan
 from eml.head.shards import Shard
+from eml.head.text_weights import TextWeights
 from eml.margins import Margin
 from eml.margins.base import to_unit
 
@@ -28,9 +29,11 @@ class ClassWeights(nn.Module):
         config: Centres K, memory and mode.
         class_weights: Tensor to use instead of new weights.
         dtype: Of new weights and of the memory.
+        texts: Whose embeddings are the class weights of each step; then the head has none of its own, (0, D).
     """
 
     bias: Tensor | None
+    class_weights: Tensor
 
     def __init__(
         self,
@@ -41,18 +44,21 @@ class ClassWeights(nn.Module):
         *,
         class_weights: Tensor | None,
         dtype: torch.dtype,
+        texts: TextWeights | None = None,
     ) -> None:
         super().__init__()
-        self.margin, self.shard, self.config = margin, shard, config
+        self.margin, self.shard, self.config, self.texts = margin, shard, config, texts
         self.num_classes, self.embedding_size = shard.num_classes, embedding_size
         centers = max(config.centers, getattr(margin, "centers", 1))
-        if class_weights is not None:
+        if texts is not None:
+            self.register_buffer("class_weights", torch.zeros(0, embedding_size, dtype=dtype), persistent=False)
+        elif class_weights is not None:
             check_class_weights(class_weights, len(shard), centers, embedding_size)
+            self.class_weights = class_weights
         else:
             shape = (len(shard), *([centers] if centers > 1 else []), embedding_size)
             rows = random_rows(shard, centers * embedding_size, dtype)
-            class_weights = nn.Parameter(rows.view(shape).div_(math.sqrt(embedding_size)))
-        self.class_weights = class_weights
+            self.class_weights = nn.Parameter(rows.view(shape).div_(math.sqrt(embedding_size)))
         self.bias = None if margin.normalised else nn.Parameter(torch.zeros(len(shard), dtype=dtype))
         self.memory: ClassMemory | None = None
         if (prototypes := config.memory(margin)) is not None:
@@ -88,6 +94,7 @@ class ClassWeights(nn.Module):
             number_bytes=self.class_weights.element_size(),
             on_cpu=self.class_weights.device.type == "cpu",
             world=self.shard.world,
+            **({} if self.texts is None else self.texts.plan(batch_size)),
         )
 
     def memory_needed(self, batch_size: int, optimizer_copies: int = 2) -> dict[str, int]:

@@ -4,9 +4,10 @@ import math
 
 import torch
 
-from eml.errors import ConfigError
+from eml.errors import ConfigError, Problem
 from eml.head.class_head import ClassHead
 from eml.head.config import HeadConfig
+from eml.head.modes import Sampled
 from eml.images.mixes import Mix
 from eml.losses import Loss
 from eml.margins import Context, Margin
@@ -46,6 +47,35 @@ def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None) -> None:
 
 def _allows_two_labels(margin: Margin) -> bool:
     return margin.reduction == "softmax" and margin.prototypes() is None
+
+
+def check_texts(margin: Margin, head: HeadConfig, mix: Mix | None, loss: Loss) -> None:
+    """Raise ConfigError, with all problems at once, for settings that the texts of classes cannot be compared with."""
+    if not loss.compares_texts:
+        return
+    keys = {
+        "margin": margin.reduction != "softmax" or margin.own_scale() or margin.prototypes() is not None,
+        "head.scale": head.scale != "paper",
+        "head.centers": max(head.centers, getattr(margin, "centers", 1)) > 1,
+        "head.prototypes": head.prototypes != "none",
+        "head.mode": isinstance(head.mode, Sampled),
+        "mix": mix is not None,
+    }
+    texts = {
+        "margin": f"{margin.type} needs class weights of its own, or a scale; leave margin out, which is then "
+        "normface, or take another, such as cosface, which acts on image→text alone",
+        "head.scale": "the scale is the text tower's, which is learned as in its pretraining; leave it out",
+        "head.centers": "a class has one text in a step and so one centre; set it to 1",
+        "head.prototypes": "class weights are texts, which are mixed with nothing; set it to none",
+        "head.mode": "sampled is for class weights; leave it out, negatives: batch compares with few classes",
+        "mix": "an image of two classes has no text; set it to null",
+    }
+    if problems := [
+        Problem(f"{key}: with loss {loss.type} {texts[key]}", "conflicting-settings", key)
+        for key, is_wrong in keys.items()
+        if is_wrong
+    ]:
+        raise ConfigError(problems)
 
 
 def smoothing_warning(head: ClassHead, loss: Loss) -> str | None:

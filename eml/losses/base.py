@@ -28,6 +28,8 @@ class Terms:
         factor: The margin's factor on the loss; None for 1.
         weight: The class's weight on the loss; None for 1.
         penalty: The margin's penalty (MagFace, SoftTriple), added after factor and weight; None for 0.
+        text_to_image: −ln p of the image among the batch's, for the text of its class and without a margin, where
+            several images of a class share their text's target; None where class weights are no texts.
     """
 
     target_logit: Tensor
@@ -40,6 +42,7 @@ class Terms:
     factor: float | Tensor | None = None
     weight: Tensor | None = None
     penalty: Tensor | None = None
+    text_to_image: Tensor | None = None
 
     STATISTICS: ClassVar[tuple[str, ...]] = ("accuracy", "target_cosine", "target_angle", "nearest_cosine")
 
@@ -63,6 +66,9 @@ class Terms:
 
 class Loss(Choice):
     """A function from per-sample terms to a loss per sample; training uses the mean."""
+
+    compares_texts: ClassVar[bool] = False
+    """Whether it compares images with the texts of classes, which take the place of class weights."""
 
     def per_sample(self, terms: Terms) -> Tensor:
         """Return the (B,) losses of a softmax over the classes."""

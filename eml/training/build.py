@@ -12,8 +12,9 @@ from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import is_sharded, shard_network
 from eml.head.class_head import ClassHead
-from eml.head.compatibility import check_loss, check_mix
+from eml.head.compatibility import check_loss, check_mix, check_texts
 from eml.head.shards import Shard
+from eml.head.text_weights import TextWeights
 from eml.images.augment import Augmenter
 from eml.images.preprocess import Preprocess
 from eml.images.samplers import Classes
@@ -29,6 +30,7 @@ from eml.training.nan_check import StepSnapshot
 from eml.training.optimizer import build_optimizer
 from eml.training.start_decay import StartDecay
 from eml.training.starting_point import earlier_record
+from eml.training.text_weights import build_text_weights
 from eml.training.validation import RunLength, Validation, check_metric
 
 
@@ -150,6 +152,7 @@ def build_parts(
     check_metric(config)
     check_loss(config.margin, config.loss)
     check_mix(config.margin, config.head, config.mix)
+    check_texts(config.margin, config.head, config.mix, config.loss)
     data = training_data(table, config.data.fold)
     classes = data.sampler_classes(config.sampler.category_column, table.name)
     config.sampler.check(classes, config.batch_size, table.name)
@@ -164,7 +167,7 @@ def build_parts(
     )
     networks = build_networks(config, data, device, resume=resume, processes=processes)
     augmenter = config.augment.build(networks.preprocess)
-    optimizer = build_optimizer(config.optimizer, networks.embedder, networks.head)
+    optimizer = build_optimizer(config.optimizer, networks.embedder, networks.head, text_rate=config.text_rate)
     gradient_cache = build_gradient_cache(config, networks.embedder, device, processes)
     return RunParts(
         config=config,
@@ -215,7 +218,8 @@ def build_networks(
     if config.tune.type != "full" and has_unsafe_group_norm(embedder.backbone):
         embedder.memory_format = torch.contiguous_format
         embedder.to(memory_format=torch.contiguous_format)
-    head = build_head(config, data, embedder.size, processes)
+    texts = build_text_weights(config, data, embedder, device)
+    head = build_head(config, data, embedder.size, processes, texts)
     processes.reseed(config.seed, 0)
 
     preprocess = default_preprocess(embedder, **dict(config.image))
@@ -240,11 +244,17 @@ def _validated_model(networks: Networks, gradient_cache: GradientCache) -> Model
     return Model(network, networks.preprocess, gradient_cache.device, precision=precision, splits_batches=splits)
 
 
-def build_head(config: RunConfig, data: TrainingData, embedding_size: int, processes: Processes) -> ClassHead:
-    """Build the class head, of which each process holds a part of the classes."""
+def build_head(
+    config: RunConfig,
+    data: TrainingData,
+    embedding_size: int,
+    processes: Processes,
+    texts: TextWeights | None = None,
+) -> ClassHead:
+    """Build the class head, of which each process holds a part of the classes. texts: in place of class weights."""
     counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
     shard = Shard.of_group(len(counts)) if processes.world > 1 else None
-    return ClassHead(config.margin, len(counts), embedding_size, config.head, counts=counts, shard=shard)
+    return ClassHead(config.margin, len(counts), embedding_size, config.head, counts=counts, shard=shard, texts=texts)
 
 
 def build_gradient_cache(

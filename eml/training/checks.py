@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import ConfigError, EmlError
-from eml.head.compatibility import check_loss, check_mix, smoothing_warning
+from eml.head.compatibility import check_loss, check_mix, check_texts, smoothing_warning
 from eml.models.backbones import check_backbone
 from eml.threads import PER_CORE
 from eml.training.build import RunParts
@@ -13,6 +13,7 @@ from eml.training.config import RunConfig
 from eml.training.optimizer import check_optimizer
 from eml.training.process_checks import batch_norm_note, check_processes, sharding_note
 from eml.training.run_folder import RunFolder
+from eml.training.text_weights import check_own_tower, text_notes
 from eml.training.validation import check_metric
 
 
@@ -34,12 +35,14 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         lambda: check_processes(config, processes),
         lambda: check_backbone(config.model.backbone),
         lambda: check_class_texts(config),
+        lambda: check_own_tower(config),
         lambda: check_optimizer(config.optimizer.name),
         config.augment.check,
         *(tracker.check for tracker in config.trackers),
         lambda: check_metric(config),
         lambda: check_loss(config.margin, config.loss),
         lambda: check_mix(config.margin, config.head, config.mix),
+        lambda: check_texts(config.margin, config.head, config.mix, config.loss),
         folder.refuse_not_resumable if resume else lambda: folder.refuse_occupied(overwrite=overwrite),
     ]
     problems: list[str] = []
@@ -59,6 +62,7 @@ def run_notes(parts: RunParts) -> list[str]:
     smoothing = smoothing_warning(parts.head, config.loss)
     return [
         *parts.embedder.notes,
+        *text_notes(parts.head.texts),
         *([smoothing] if smoothing else []),
         *config.sampler.notes(parts.classes, config.batch_size, parts.data.classes),
         *batch_norm_note(parts.embedder, parts.processes),

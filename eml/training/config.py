@@ -153,6 +153,12 @@ class LearningRates(Strict):
     backbone: float = Field(1e-4, ge=0, description="rate of the backbone; 0 freezes it")
     neck: float = Field(1e-3, ge=0, description="rate of the neck")
     class_weights: float = Field(1e-2, ge=0, description="rate of the class weights, which start at random")
+    text: float | None = Field(
+        None,
+        ge=0,
+        description="rate of the text tower and its logit scale, with loss contrastive_text alone; 0 freezes both; "
+        "null: that of the backbone, or 0 where `tune` is not full",
+    )
     candidates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (),
         description="rates of the backbone to try before the run, a few steps each; it trains with the one that finds "
@@ -172,8 +178,8 @@ class OptimizerConfig(Strict):
     start_decay: float = Field(
         0.0,
         ge=0,
-        description="decay of the backbone's weights towards those that training starts from, in place of weight_decay "
-        "(L2-SP, arXiv:1802.01483); 0: off; 100 is strong",
+        description="decay of the weights of backbone and text tower towards those that training starts from, in "
+        "place of weight_decay (L2-SP, arXiv:1802.01483); 0: off; 100 is strong",
     )
     class_weight_decay: float = Field(
         0.0, ge=0, description="weight decay of the class weights, whose length a margin ignores"
@@ -357,6 +363,28 @@ class RunConfig(Strict):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; auto: the first device found")
     cuda: CudaConfig = CudaConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_texts(cls, value: object) -> object:
+        """Set what comparing images with texts needs where nothing is set: no margin, and no neck."""
+        if not isinstance(value, dict) or not _compares_texts(value.get("loss")):
+            return value
+        model = value.get("model", {})
+        if isinstance(model, dict):
+            model = {"neck": {"type": "identity"}, **model}
+        return {"margin": {"type": "normface"}, **value, "model": model}
+
+    @model_validator(mode="after")
+    def _images_in_the_space_of_texts(self) -> Self:
+        if self.loss.compares_texts and self.model.neck.type != "identity":
+            raise ValueError(
+                f"model.neck {self.model.neck.type} takes images out of the space of the texts that loss "
+                f"{self.loss.type} compares them with; set model.neck: {{type: identity}}, or leave it out"
+            )
+        if self.loss.compares_texts and self.class_weights == "means":
+            raise ValueError(f"class_weights: with loss {self.loss.type} there are none, so leave class_weights out")
+        return self
+
     @model_validator(mode="after")
     def _batches_the_sampler_can_fill(self) -> Self:
         self.sampler.check_batch_size(self.batch_size)
@@ -367,6 +395,24 @@ class RunConfig(Strict):
         if self.tune.type != "full" and self.optimizer.lr.backbone == 0:
             raise ValueError(f"tune: {self.tune.type} trains nothing, since optimizer.lr.backbone is 0")
         return self
+
+    @property
+    def text_rate(self) -> float:
+        """The peak rate of the text tower and its logit scale; 0: they are not trained."""
+        rates = self.optimizer.lr
+        if not self.loss.compares_texts:
+            return 0.0
+        if rates.text is not None:
+            return rates.text
+        return rates.backbone if self.tune.type == "full" else 0.0
+
+
+def _compares_texts(loss: object) -> bool:
+    """Return whether a loss, or the section of one, compares images with texts."""
+    if isinstance(loss, Loss):
+        return loss.compares_texts
+    member = Loss.members().get(str(loss.get("type"))) if isinstance(loss, dict) else None
+    return member is not None and member.compares_texts
 
 
 def example() -> str:

@@ -44,7 +44,16 @@ def config_changes(before: dict[str, Any], config: RunConfig) -> list[str]:
     """
     now = decisive_settings(config)
     was, names = _without_places(BEFORE_THEY_EXISTED | before), _without_places(now)
-    return [f"  {key}: {was[key]} → {names[key]}" for key in sorted(names) if was.get(key, names[key]) != names[key]]
+    return [
+        f"  {key}: {was[key]} → {names[key]}" for key in sorted(names) if key in was and _differs(was[key], names[key])
+    ]
+
+
+def _differs(before: Any, now: Any) -> bool:
+    """Return whether a setting is another one, but for keys in it that an earlier eml did not have."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() <= now.keys():
+        return any(_differs(before[key], now[key]) for key in before)
+    return bool(before != now)
 
 
 def moved_paths(before: dict[str, Any], config: RunConfig) -> list[str]:

@@ -244,7 +244,7 @@ def _warnings(parts: RunParts) -> Iterator[str]:
             "share. Remove them with: eml filter DATASET --min-per-class 2"
         )
     rates = config.optimizer.lr
-    if 0 < rates.class_weights < rates.backbone:
+    if 0 < rates.class_weights < rates.backbone and parts.head.texts is None:
         yield (
             f"optimizer.lr.class_weights {rates.class_weights:g} is below the backbone's {rates.backbone:g}: class "
             "weights start at random and need the larger rate, ten to a hundred times as large"

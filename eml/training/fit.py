@@ -339,9 +339,10 @@ class Run:
     def _step(self, pixels: Tensor, rows: Tensor) -> Line:
         parts, config, step = self.parts, self.parts.config, self.state.step
         factor = learning_rate_factor(config.schedule, step, parts.steps, parts.steps_per_epoch)
-        rates = set_learning_rates(parts.optimizer, factor, class_weights=config.optimizer.lr.class_weights)
+        own_rate = config.optimizer.lr.class_weights if parts.head.texts is None else 0.0
+        rates = set_learning_rates(parts.optimizer, factor, class_weights=own_rate)
         parts.snapshot.remember()
-        parts.head.progress = step / max(1, parts.steps - 1)
+        parts.head.start_step(step, parts.steps)
         images = normalise(to_device(pixels, parts.device), parts.preprocess)
         images, mixed = mix_images(parts, images, step)
         labels = parts.labels[rows]
@@ -488,7 +489,8 @@ class Run:
         """Log a step, and report it to the observer and the trackers."""
         self.saver.log_step(line)
         rates, numbers = line["lr"], {key: value for key, value in line.items() if isinstance(value, float)}
-        self.observe(Stepped(self.state.step, epoch, line["loss"], rates["class_weights"], images_per_second))
+        rate = rates["class_weights"] if self.parts.head.texts is None else max(rates.values())
+        self.observe(Stepped(self.state.step, epoch, line["loss"], rate, images_per_second))
         values = {f"learning_rate/{part}": rate for part, rate in rates.items()}
         self.tracking.write(line["step"], values | {f"training/{key}": value for key, value in numbers.items()})
 

@@ -1,10 +1,10 @@
 """A batch through the network, whole or in parts, in the precision of the run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eml.distributed.sharded_network import is_sharded
 from eml.errors import ConfigError
@@ -105,9 +105,15 @@ class GradientCache:
             self.gradients.begin()
         for redo, gradient in zip(again, gradients, strict=False):
             if self.gradients is not None and redo is again[-1]:
-                self.gradients.begin(done=() if is_sharded(self.network) else self.network.neck.parameters())
+                self.gradients.begin(done=() if is_sharded(self.network) else self._done())
             redo().backward(gradient)
         set_random_state(self.device, after)
+
+    def _done(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters that have their whole gradient before the parts go backward."""
+        yield from self.network.neck.parameters()
+        if self.network.text is not None:
+            yield from self.network.text.parameters()
 
     def _run(self, module: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         try:

@@ -96,6 +96,8 @@ def find_nan_source(embedder: Embedder, head: ClassHead, images: Tensor, process
     for key, parameter in (*embedder.named_parameters(), *head.named_parameters()):
         if parameter.grad is not None and not _is_finite(parameter.grad):
             return f"the network's embeddings are finite, its gradient is not, first at {key}"
+    if head.texts is not None and not _is_finite(head.texts.embed(torch.arange(head.shard.start, head.shard.stop))):
+        return "the embeddings of images are finite, those of class texts are not (text tower)"
     return "the network's embeddings are finite, so it comes from the class head or the loss"
 
 

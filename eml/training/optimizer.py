@@ -18,8 +18,12 @@ FUSED = {"Adam": "aten::_fused_adam_", "AdamW": "aten::_fused_adamw_", "SGD": "a
 _OURS = ("peak_lr", "weight_decay", "fused")  # settings of a group that follow the present config and device
 
 
-def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: OptimizerConfig, embedder: Embedder, head: ClassHead, *, text_rate: float = 0.0
+) -> torch.optim.Optimizer:
     """Build one optimizer over backbone, neck and class weights, each with its own peak rate (kept as `peak_lr`).
+
+    Where the head compares with texts, the text tower and its logit scale are a part too.
 
     It leaves out sampled class weights, which the head updates (`ClassHead.step`). Biases, the weights of norms (fewer
     than 2 dimensions) and parameters that the model names get no weight decay. A part whose rate is 0 is frozen.
@@ -29,10 +33,12 @@ def build_optimizer(config: OptimizerConfig, embedder: Embedder, head: ClassHead
     """
     check_optimizer(config.name)
     rates = config.lr
+    embedder.train_text(head.texts is not None and text_rate > 0)
     groups = [
         *_backbone_groups(embedder.backbone, config),
         *_groups("neck", embedder.neck, rates.neck, config.weight_decay),
         *_groups("class_weights", head, rates.class_weights, config.class_weight_decay),
+        *_text_groups(embedder, config, text_rate),
     ]
     if not groups:
         raise ConfigError(
@@ -121,6 +127,13 @@ def _backbone_groups(backbone: nn.Module, config: OptimizerConfig) -> list[dict[
     ]
 
 
+def _text_groups(embedder: Embedder, config: OptimizerConfig, rate: float) -> list[dict[str, Any]]:
+    """Return groups of the text tower and its logit scale, which has no weight decay; none where they do not train."""
+    if embedder.text is None or rate == 0:
+        return []
+    return _groups("text", embedder.text, rate, 0.0 if config.start_decay else config.weight_decay)
+
+
 def _without_decay(module: nn.Module) -> set[str]:
     """Return the names of parameters for which the model asks no weight decay, such as position embeddings."""
     own = getattr(module, "no_weight_decay", None)
@@ -146,6 +159,8 @@ def _groups(name: str, module: nn.Module, lr: float, weight_decay: float) -> lis
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float, *, class_weights: float) -> dict[str, float]:
     """Set every group's rate to its peak times the factor; return part → its largest rate, 0 for a frozen part.
 
+    The text tower is among the parts where it is trained.
+
     Args:
         optimizer: As `build_optimizer` returns it.
         factor: In [0, 1].
@@ -154,7 +169,7 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float, *, class
     rates = {"backbone": 0.0, "neck": 0.0, "class_weights": class_weights * factor}
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
-        rates[group["part"]] = max(rates[group["part"]], group["lr"])
+        rates[group["part"]] = max(rates.get(group["part"], 0.0), group["lr"])
     return rates
 
 

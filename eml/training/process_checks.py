@@ -19,6 +19,9 @@ def sharding_problems(config: RunConfig) -> Iterator[Problem]:
     """Yield the problems of a config with `shard_network`, a line each."""
     if not is_available():
         yield _problem("shard_network", f"needs torch 2.8 or later, this is {torch.__version__}; set it to false")
+    if config.loss.compares_texts:
+        text = f"does not shard a text tower, which loss {config.loss.type} trains; set it to false"
+        yield _problem("shard_network", text)
     if config.compile:
         text = "does not work with compile, since the combination is untested; set one of them to false"
         yield _problem("shard_network", text)

@@ -76,10 +76,13 @@ class RateTrial:
 
 
 def with_rate(config: RunConfig, rate: float) -> RunConfig:
-    """Return the config with a rate for backbone and neck, in the ratio that it has, and no more candidates."""
+    """Return the config with a rate for backbone, neck and text tower, in the ratio that it has, and no candidates."""
     rates = config.optimizer.lr
     factor = rate / rates.backbone if rates.backbone else 1.0
-    chosen = rates.model_copy(update={"backbone": rate, "neck": float(f"{rates.neck * factor:.6g}"), "candidates": ()})
+    update: dict[str, Any] = {"backbone": rate, "neck": float(f"{rates.neck * factor:.6g}"), "candidates": ()}
+    if rates.text is not None:
+        update["text"] = float(f"{rates.text * factor:.6g}")
+    chosen = rates.model_copy(update=update)
     return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": chosen})})
 
 

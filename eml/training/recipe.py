@@ -22,6 +22,8 @@ TUNED_RATES = {"norm": 10, "bitfit": 10, "lora": 3}
 """Times the backbone's rate where few of its weights are trained."""
 FEW_CLASSES = 16
 """Below it norm layers alone are tuned: whole networks learn the few classes by heart (docs/benchmarks.md)."""
+TEXT_RATE = 1e-5
+"""Of both towers of a pretrained network that is trained with texts."""
 IMAGES_SEEN_FROM_SCRATCH = 60_000
 NARROW, MOST_IMAGES = 1.5, 0.75
 """Where so many images are so many times as high as wide, or as wide as high, the network sees no squares."""
@@ -107,6 +109,27 @@ def fit_to_tuning(chosen: Recipe, tune: str) -> Recipe:
     elif earlier != "full":
         reasons["optimizer.lr.backbone"] = f"backbone rate {rate:g}, gentler below 40 classes"
     values["optimizer"] = {"lr": rates | {"backbone": rate}}
+    return Recipe(values, reasons)
+
+
+def fit_to_texts(chosen: Recipe, *, sets_rates: bool) -> Recipe:
+    """Return the recipe for a network that is trained with texts, as CLIP was: no scale or stages, and gentler rates.
+
+    The rate is that with which Goyal 2023 (arXiv:2212.00638) trains both towers.
+
+    Args:
+        chosen: Of the images alone.
+        sets_rates: Whether the whole of a pretrained network is trained, at rates that the recipe chooses.
+    """
+    values, reasons = dict(chosen.values), dict(chosen.reasons)
+    for key in ("head", "stages", "tune"):
+        values.pop(key, None)
+    for key in ("head.scale", "stages", "tune"):
+        reasons.pop(key, None)
+    if sets_rates:
+        values["optimizer"] = {"lr": {"backbone": TEXT_RATE, "candidates": [TEXT_RATE, 3 * TEXT_RATE]}}
+        reasons["optimizer.lr.candidates"] = "a few steps with each rate show which suits held-out images"
+        reasons["optimizer.lr.backbone"] = f"backbone rate {TEXT_RATE:g}, and the text tower's: as pretrained"
     return Recipe(values, reasons)
 
 
@@ -197,6 +220,8 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
     chosen = fit_to_network(chosen, config.model.backbone, config.model.weights)
     if config.model.weights != "none" and ("tune" in config.model_fields_set or _sets_rates(config)):
         chosen = fit_to_tuning(chosen, config.tune.type)
+    if config.loss.compares_texts:
+        chosen = fit_to_texts(chosen, sets_rates=config.tune.type == "full" and config.model.weights != "none")
     if "name" in config.optimizer.model_fields_set:
         del chosen.values["optimizer"]  # its rates are AdamW's
     elif "backbone" in config.optimizer.lr.model_fields_set:

@@ -1,4 +1,4 @@
-"""Weight decay of the backbone towards the weights that training starts from. Li 2018, arXiv:1802.01483, eq. 3."""
+"""Weight decay of both towers towards the weights that training starts from. Li 2018, arXiv:1802.01483, eq. 3."""
 
 from typing import Any
 
@@ -16,7 +16,8 @@ class StartDecay:
 
     The paper adds strength/2·‖w − w₀‖² to the loss, which for plain SGD is this step. Deviation: it is decoupled from
     the gradient, as AdamW decouples weight decay (arXiv:1711.05101), so that Adam does not divide it by the size of the
-    gradients. It acts on the backbone's trained weights, in place of their weight decay; of adapters on A and B.
+    gradients. It acts on the trained weights of backbone and text tower, in place of their weight decay; of adapters on
+    A and B.
 
     Args:
         optimizer: As `build_optimizer` returns it.
@@ -47,4 +48,4 @@ class StartDecay:
 
     def _groups(self) -> list[dict[str, Any]]:
         groups = self.optimizer.param_groups if self.strength else []
-        return [group for group in groups if group["part"] == "backbone"]
+        return [group for group in groups if group["part"] in ("backbone", "text")]

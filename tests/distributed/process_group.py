@@ -18,6 +18,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
+import tests.training.pictured_words  # noqa: F401 - a backbone that the processes know too
 from eml.cli.app import main
 from eml.dataset.table import Table, read_table
 from eml.distributed import heartbeat

@@ -15,10 +15,13 @@ from eml.head.config import HeadConfig
 from eml.head.modes import Sampled
 from eml.head.sampling import draw_active_classes
 from eml.head.shards import Shard
+from eml.head.text_weights import TextSettings, TextWeights
+from eml.losses.contrastive_text import ContrastiveText
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.margins.cosface import CosFace
 from tests.head.heads import CLASSES, COUNTS, LABELS, LABELS_B, SETTINGS, SIZE
+from tests.head.text_towers import tower
 
 BATCH = 7  # 7 is shared unevenly by 2 and by 4 processes
 LABELS, LABELS_B = (torch.cat([each, each[2:3]]) for each in (LABELS, LABELS_B))
@@ -162,6 +165,24 @@ def partial_fc(given: dict[str, Tensor], shard: Shard) -> dict[str, Tensor]:
     return found
 
 
+def with_texts(shard: Shard, negatives: str) -> dict[str, Tensor]:
+    """Losses and gradients of a step whose class weights are embeddings of texts, each process embedding its own."""
+    texts, settings = [[f"{label} {label}"] for label in range(CLASSES)], TextSettings(negatives=negatives)  # type: ignore[arg-type]
+    own, part = tower(SIZE), part_of_batch(shard)
+    head = ClassHead(
+        CosFace(m=0.1), CLASSES, SIZE, dtype=torch.float64, shard=shard, texts=TextWeights(own, texts, settings)
+    )
+    x, labels = embedded()[part].clone().requires_grad_(), LABELS[part]
+    losses = ContrastiveText()(head(x, labels))
+    losses.mean().backward()
+    assert x.grad is not None
+    sums = {}
+    for name, weight in own.named_parameters():
+        assert weight.grad is not None, name  # in every process, or some would not move by the sum
+        sums[name] = shard.total(weight.grad)
+    return {"losses": losses.detach(), "gradient": shard.gathered(x.grad)} | sums
+
+
 def needed(shard: Shard) -> dict[str, Tensor]:
     """Bytes that a sampled head of ten classes says it needs, by part."""
     mode = {"type": "sampled", "fraction": 0.4, "optimizer": {"type": "sgd"}}
@@ -177,6 +198,8 @@ def process(rank: int, world: int, folder: Path, these: list[Case]) -> None:
     found = {case: steps(case, shard) for case in these}
     for name in EACH_SHARD:
         found[name, -1, False] = of_each_shard(name, shard, correction=False)
+    for negatives in ("batch", "all"):
+        found[negatives, 0, False] = with_texts(shard, negatives)
     found["cosface", -1, True] = of_each_shard("cosface", shard, correction=True)
     hundred, mode = Shard.of_group(100), Sampled(fraction=0.5, sample="shard")
     weights = torch.zeros(len(hundred), SIZE, dtype=torch.float64)

@@ -23,6 +23,7 @@ from tests.head.sharded import (
     process,
     steps,
     steps_of,
+    with_texts,
 )
 
 Found = dict[Case, dict[str, Tensor]]
@@ -60,6 +61,10 @@ def test_processes_that_share_the_classes_train_as_one(world: int, alone: Found,
                 torch.testing.assert_close(
                     value, given[key].mean() if "loss" in key else given[key], rtol=0, atol=1e-10
                 )
+    for negatives in ("batch", "all"):
+        for part in parts:
+            for key, value in with_texts(Shard.whole(CLASSES), negatives).items():
+                torch.testing.assert_close(part[negatives, 0, False][key], value, rtol=1e-10, atol=1e-12)
     check_samples_of_each_shard(world, parts)
     assert not wrong, f"{len(wrong)} of {len(these) * world}: " + "; ".join(wrong[:8])
 

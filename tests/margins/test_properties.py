@@ -16,10 +16,12 @@ from torch.nn.functional import logsigmoid
 import eml.margins
 from eml.head.class_head import ClassHead
 from eml.head.config import HeadConfig
+from eml.head.text_weights import TextWeights
 from eml.losses import Loss
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Context, Margin, Prototypes
 from eml.margins.normface import NormFace
+from tests.head.text_towers import tower
 
 MEMBERS = Margin.members()
 CLASSES, SIZE = 5, 4
@@ -282,6 +284,10 @@ def losses_known() -> list[Loss]:
 def test_every_loss_is_finite_where_the_target_is_certain(loss: Loss) -> None:
     head = build(NormFace(), scale=1000.0)
     x = head.class_weights.detach()[:2].clone().requires_grad_()
+    if loss.compares_texts:
+        texts = TextWeights(tower(SIZE, log_scale=math.log(1000)), [[f"{label} text"] for label in range(CLASSES)])
+        head = ClassHead(NormFace(), CLASSES, SIZE, dtype=torch.float64, texts=texts)
+        x = texts.embed(torch.arange(2)).detach().requires_grad_()
     value = loss(head(x, torch.tensor([0, 1])))
     value.sum().backward()
     assert torch.isfinite(value).all()

@@ -116,17 +116,24 @@ def _settings(config: RunConfig) -> dict[str, str]:
         "weights": str(config.model.weights),
         "image size": size_text(config.image.size) if config.image.size else "of the weights",
         "neck": str(config.model.neck.type),
-        "margin": f"{config.margin.type}, scale {config.head.scale}",
+        "margin": f"{config.margin.type}, scale {'learned' if config.loss.compares_texts else config.head.scale}",
         "loss": str(config.loss.type),
         "augmentation": str(config.augment.type),
         "mix": config.mix.type if config.mix else "none",
         "sampler": str(config.sampler.type),
         "epochs": f"{config.epochs:,}",
         "batch size": f"{config.batch_size:,}",
-        "optimizer": f"{config.optimizer.name}, rates {rate.backbone:g} (backbone), {rate.class_weights:g} (classes)",
+        "optimizer": f"{config.optimizer.name}, rates {rate.backbone:g} (backbone), {_second_rate(config)}",
         "held-out fold": "none" if config.data.fold is None else str(config.data.fold),
         "seed": str(config.seed),
     }
+
+
+def _second_rate(config: RunConfig) -> str:
+    """Return the rate of what embeddings of images are compared with."""
+    if config.loss.compares_texts:
+        return f"{config.text_rate:g} (text tower)"
+    return f"{config.optimizer.lr.class_weights:g} (classes)"
 
 
 def _duration(seconds: float) -> str:

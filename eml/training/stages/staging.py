@@ -67,6 +67,8 @@ def stages_problem(parts: RunParts) -> str | None:
     if parts.config.model.neck.type in OF_ANOTHER_SIZE:
         neck = parts.config.model.neck.type
         return f"a neck of type {neck} makes embeddings of another size than the network's features (model.neck)"
+    if parts.config.loss.compares_texts:
+        return "whitening would take images out of the space of the texts that they are compared with (loss)"
     if not validation:
         return "nothing is held out to measure them on"
     if validation.main_metric not in metrics_per_query():

@@ -67,7 +67,18 @@ def refuse_without_effect(axes: Sequence[Axis]) -> None:
 
 
 def on_features(config: RunConfig) -> RunConfig:
-    """Return the config of a run that trains neck and class head alone, as it is recorded."""
+    """Return the config of a run that trains neck and class head alone, as it is recorded.
+
+    Raises:
+        ConfigError: Its loss compares images with texts, so there is neither.
+    """
+    if config.loss.compares_texts:
+        raise ConfigError(
+            f"loss: {config.loss.type} trains the towers of images and texts, of which runs on features have none; "
+            "leave out `stage` to sweep whole runs",
+            code="conflicting-settings",
+            parameter="stage",
+        )
     rates = config.optimizer.lr.model_copy(update={"backbone": 0.0})
     optimizer = config.optimizer.model_copy(update={"lr": rates, "layer_decay": 1.0})
     update: dict[str, Any] = {"optimizer": optimizer, "augment": NoAugment(), "mix": None, "ema": None}
@@ -232,7 +243,7 @@ class _FeatureRun(Run):
         parts, config, step = self.parts, self.parts.config, self.state.step
         factor = learning_rate_factor(config.schedule, step, parts.steps, parts.steps_per_epoch)
         rates = set_learning_rates(parts.optimizer, factor, class_weights=config.optimizer.lr.class_weights)
-        parts.head.progress = step / max(1, parts.steps - 1)
+        parts.head.start_step(step, parts.steps)
         embeddings = parts.embedder.neck(to_device(pixels, parts.device)).float()
         labels = parts.labels[rows]
         loss, statistics = batch_loss(parts.head, config.loss, embeddings, labels, None, None)

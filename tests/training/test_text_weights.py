@@ -1,0 +1,167 @@
+"""Runs that compare images with the texts of their classes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from eml.config import load
+from eml.dataset.table import Table
+from eml.errors import ConfigError
+from eml.inference.load import load as load_model
+from eml.training.build import RunParts, build_parts
+from eml.training.checks import check
+from eml.training.config import RunConfig
+from eml.training.dry_run import dry_run
+from eml.training.events import Event, Note
+from eml.training.fit import Run, fit
+from eml.training.recipe import apply_recipe
+from eml.training.sweep.feature_runs import on_features
+from tests.distributed import process_group
+from tests.distributed.process_group import task
+from tests.training.pictured_words import NAME, WITH_DROPOUT
+from tests.training.runs import assert_near, changed, left_by, stop_at
+
+SGD = {"name": "sgd", "lr": {"backbone": 0.05}, "clip": 1.0}
+
+
+def of_texts(config: RunConfig, **values: object) -> RunConfig:
+    """The config with a loss of texts: a run of a second."""
+    own = {"output": config.output, "data": config.data.model_dump(), "recipe": "none", "epochs": 2, "batch_size": 4}
+    own |= {"model": {"backbone": NAME, "weights": "none"}, "loss": {"type": "contrastive_text"}, "image": {"size": 32}}
+    own |= {"class_texts": {"template": ["a photo of {label}", "the colour {label}", "{label}"]}, "optimizer": SGD}
+    return RunConfig.model_validate(own | values)
+
+
+def weights_after_a_step(config: RunConfig, table: Table) -> tuple[RunParts, dict[str, torch.Tensor]]:
+    parts = build_parts(config, table)
+    run = Run(parts)
+    run.step(*next(run.batches.of_epoch(1, 0)))
+    return parts, {name: weight.detach() for name, weight in parts.embedder.named_parameters()}
+
+
+def test_both_towers_and_the_scale_train_and_nothing_else_is_needed(config: RunConfig, table: Table) -> None:
+    parts, after = weights_after_a_step(of_texts(config), table)
+    before = dict(build_parts(of_texts(config), table).embedder.named_parameters())
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    assert moved == set(after)
+    assert {"text.logit_scale", "text.network.words.weight"} <= moved
+    assert parts.config.margin.type == "normface"
+    assert parts.config.model.neck.type == "identity"
+    assert {group["part"] for group in parts.optimizer.param_groups} == {"backbone", "text"}
+    line = Run(parts).step(*next(Run(parts).batches.of_epoch(1, 0)))
+    assert line["lr"].keys() == {"backbone", "neck", "class_weights", "text"}
+    assert (line["lr"]["text"], line["lr"]["class_weights"]) == (line["lr"]["backbone"], 0.0)
+
+
+def test_a_rate_of_0_freezes_the_text_tower_and_its_scale(config: RunConfig, table: Table) -> None:
+    frozen = of_texts(config, optimizer={"lr": {"backbone": 0.05, "text": 0.0}})
+    parts, after = weights_after_a_step(frozen, table)
+    before = dict(build_parts(frozen, table).embedder.named_parameters())
+    assert {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])} == {"backbone"}
+    assert parts.embedder.text is not None
+    assert not parts.embedder.text.training, "no dropout"
+    parts, after = weights_after_a_step(of_texts(config, optimizer={"lr": {"backbone": 0.0, "text": 0.05}}), table)
+    assert {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])} == {"text"}
+    lora = {"type": "lora", "layers": ["4"]}
+    assert of_texts(config, tune=lora).text_rate == 0.0, "few weights train"
+    assert of_texts(config, tune=lora, optimizer={"lr": {"text": 1e-5}}).text_rate == 1e-5
+
+
+@pytest.mark.parametrize("values", [{}, {"ema": {}, "accumulate": 2, "precision": "bfloat16", "loss": {
+    "type": "contrastive_text", "negatives": "all", "texts_at_once": 2}}], ids=["plain", "parts"])  # fmt: skip
+def test_a_run_stopped_in_an_epoch_and_resumed_equals_an_uninterrupted_one_byte_for_byte(
+    values: dict[str, object], config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    model, optimizer = {"backbone": WITH_DROPOUT, "weights": "none"}, {"name": "adamw", "lr": {"backbone": 0.01}}
+    whole = of_texts(config, **values, optimizer=optimizer, model=model)
+    fit(whole, table)
+    other = changed(whole, output=tmp_path / "stopped")
+    stop_at(other, table, 3)
+    fit(other, table, resume=True)
+    assert left_by(other.output) == left_by(whole.output)
+    assert load(RunConfig, whole.output / "config.yaml") == whole
+
+
+def test_a_batch_in_parts_steps_as_one(config: RunConfig, table: Table) -> None:
+    steps = []
+    for values in ({}, {"accumulate": 2, "loss": {"type": "contrastive_text", "texts_at_once": 1}}):
+        run = Run(build_parts(of_texts(config, **values), table))
+        steps.append([run.step(pixels, rows)["loss"] for pixels, rows in run.batches.of_epoch(1, 0)])
+    assert steps[1] == pytest.approx(steps[0], rel=1e-5)
+
+
+@pytest.mark.xdist_group("processes")
+@pytest.mark.slow
+def test_two_processes_train_as_one(config: RunConfig, table: Table, tmp_path: Path) -> None:
+    loss = {"type": "contrastive_text", "negatives": "all"}
+    one = of_texts(config, seed=3, batch_size=5, loss=loss, accumulate=2, validation={"batch_size": 4})
+    fit(one, table)
+    two, stopped = (changed(one, output=tmp_path / name) for name in ("two", "stopped"))
+    tasks = [task(two, table), task(stopped, table, stop=3), task(stopped, table, resume=True)]
+    assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
+    assert_near(two.output, one.output)
+    assert left_by(stopped.output) == left_by(two.output)
+
+
+def test_a_checkpoint_has_the_trained_text_tower(config: RunConfig, table: Table) -> None:
+    trained = of_texts(config)
+    notes: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+
+    fit(trained, table, observe=observe)
+    model = load_model(trained.output / "checkpoints" / "epoch-002")
+    assert model.takes_text
+    state = torch.load(trained.output / "state.pt", weights_only=False)["embedder"]
+    assert torch.equal(model.embedder.state_dict()["text.logit_scale"], state["text.logit_scale"])
+    assert any("15 distinct class texts, several of all classes, one drawn in each step" in note for note in notes)
+    facts = json.loads((trained.output / "run.json").read_text())
+    assert facts["scale"] == pytest.approx(torch.tensor(2.0).exp().item())
+    assert facts["trained_parameters"] == facts["parameters"]
+
+
+def test_a_dry_run_says_what_is_embedded(config: RunConfig, table: Table) -> None:
+    loss = {"type": "contrastive_text", "negatives": "all", "texts": "mean"}
+    result = dry_run(of_texts(config, loss=loss), table)
+    assert result.class_head.plan == "5 classes, up to 15 texts embedded per step, compared all at once"
+    assert result.class_head.weights_mib == 0
+
+
+def test_a_recipe_trains_with_texts_as_pretrained(config: RunConfig, table: Table) -> None:
+    made, told = apply_recipe(of_texts(config, recipe="auto", optimizer={}, model={"backbone": NAME}), table)
+    assert (made.optimizer.lr.backbone, made.text_rate, made.tune.type) == (1e-5, 1e-5, "full")
+    assert (made.margin.type, made.head.scale, made.model.neck.type, made.stages) == (
+        "normface",
+        "paper",
+        "identity",
+        "none",
+    )
+    assert any("as pretrained" in line for line in told)
+    lora = of_texts(config, recipe="auto", tune="lora", optimizer={}, model={"backbone": NAME})
+    assert apply_recipe(lora, table)[0].optimizer.lr.backbone > 1e-5
+
+
+def test_what_cannot_be_compared_with_texts_is_said_before_the_run(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    wrong = of_texts(
+        config, margin={"type": "adacos"}, head={"scale": 16, "mode": "sampled", "centers": 2}, mix="mixup"
+    )
+    with pytest.raises(ConfigError) as error:
+        check(wrong, resume=False, overwrite=False)
+    assert [problem.parameter for problem in error.value.problems] == [
+        *("margin", "head.scale", "head.centers", "head.mode", "mix"),
+    ]
+    with pytest.raises(ValueError, match=r"model\.neck linear takes images out of the space of the texts"):
+        of_texts(config, model={"backbone": NAME, "neck": {"type": "linear"}})
+    with pytest.raises(ConfigError, match=r"class_texts.encoder: loss contrastive_text trains the network's own text"):
+        check(of_texts(config, class_texts={"encoder": "st:any"}), resume=False, overwrite=False)
+    with pytest.raises(ConfigError, match=r"test_resnet has no text tower") as refused:
+        build_parts(of_texts(config, model={"backbone": "test_resnet", "weights": "none"}), table)
+    assert refused.value.code == "no-text-tower"
+    with pytest.raises(ConfigError, match="texts"):
+        on_features(of_texts(config))
