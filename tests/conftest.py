@@ -2,8 +2,20 @@
 
 import os
 import signal
+from pathlib import Path
+
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for a hub; huggingface_hub reads this when it is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing, and threads that wait for a busy core spin
 os.environ["EML_MALLOC"] = "default"  # tests of memory need what is freed to leave the process
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job started in the background has it ignored
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small CLIP, for `open_clip:local-dir:FOLDER`. Its tests are of the xdist group "clip"."""
+    from tests.tiny_clip import write_tiny_clip
+
+    pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
+    return write_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny_clip")

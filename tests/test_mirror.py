@@ -135,6 +135,7 @@ TESTED_THROUGH = {
     "models/calibration": "cli/test_calibrate",
     "models/calibration_images": "cli/test_calibrate",
     "models/config": "models/test_checkpoint",
+    "models/definitions": "models/test_open_clip_network",
     "models/device": "training/test_checks",
     "models/views": "inference/test_model",
     "models/necks": "models/test_embedder",

@@ -22,7 +22,7 @@ from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.trained_overlap import OverlapCounter, TrainedOverlap
 from eml.files import unwritable, write_json
 from eml.inference.embed import Batching, embed_table
-from eml.inference.load import TIMM, load
+from eml.inference.load import is_backbone, load
 from eml.inference.model import Model
 from eml.json_files import is_json_with
 from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
@@ -213,7 +213,7 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
         CheckpointError: There is no checkpoint.
         OutputError: calibration.json exists and eml did not write it, or nothing can be written.
     """
-    if name.startswith(TIMM):
+    if is_backbone(name):
         problem = f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder"
         raise ConfigError(problem, code="no-checkpoint", parameter="checkpoint")
     folder = find_checkpoint(Path(name))

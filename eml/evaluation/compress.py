@@ -26,7 +26,7 @@ from eml.evaluation.trained_overlap import OverlapCounter, TrainedOverlap
 from eml.evaluation.whitening import count_shared, read_fit_table
 from eml.files import unwritable
 from eml.inference.embed import Batching, embed_table
-from eml.inference.load import TIMM, load
+from eml.inference.load import is_backbone, load
 from eml.inference.model import Model
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
 from eml.models.pointers import find_checkpoint
@@ -153,7 +153,7 @@ def compress_checkpoint(
 
 
 def _check(options: CompressOptions) -> None:
-    if options.checkpoint.startswith(TIMM):
+    if is_backbone(options.checkpoint):
         text = f"{options.checkpoint}: has no checkpoint folder to compress; give a run or a checkpoint folder"
         raise ConfigError(text, code="no-checkpoint", parameter="checkpoint")
     find_checkpoint(Path(options.checkpoint))  # which names a cross-validation as what it is

@@ -8,7 +8,7 @@ from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.errors import ConfigError, EmlError, Problem
 from eml.images.image_size import Size
 from eml.inference.embeddings_file import is_embeddings_file
-from eml.inference.load import TIMM, check_timm
+from eml.inference.load import TIMM, check_backbone_name, is_backbone
 from eml.models.config import PrecisionChoice, Tta
 
 
@@ -106,10 +106,10 @@ class EvaluationOptions:
         yield from self._problems_of_whitening()
         for model in self.models:
             try:
-                check_timm(model)
+                check_backbone_name(model)
             except EmlError as error:
                 yield from error.problems
-        if self.weights != "pretrained" and not any(model.startswith(TIMM) for model in self.models):
+        if self.weights != "pretrained" and not any(is_backbone(model) for model in self.models):
             text = f"`weights` are for {TIMM}NAME, and none is given; a checkpoint has its own"
             yield Problem(text, "conflicting-settings", "weights")
         if not self.needs_images:

@@ -27,7 +27,7 @@ from eml.files import write_json
 from eml.images.loading_team import kept_workers
 from eml.inference.embed import Batching
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
-from eml.inference.load import TIMM, load
+from eml.inference.load import is_backbone, load
 from eml.inference.model import Model
 from eml.models.calibration import weights_digest
 from eml.progress import Progress, Report, no_progress
@@ -273,7 +273,7 @@ def _evaluate_file(name: str, table: Table | None, options: EvaluationOptions) -
 
 
 def _load(checkpoint: str, options: EvaluationOptions, device: str) -> Model:
-    own: dict[str, Any] = {"weights": options.weights} if checkpoint.startswith(TIMM) else {}
+    own: dict[str, Any] = {"weights": options.weights} if is_backbone(checkpoint) else {}
     own |= {"image_size": options.image_size, "precision": options.precision, "tta": options.tta}
     return load(checkpoint, device=device, **own)
 

@@ -13,7 +13,7 @@ from eml.errors import CheckpointError, EmlError
 from eml.files import moved_along, whole_folder, write_json
 from eml.images.image_size import ImageSize, Size
 from eml.inference.ensemble import save_model
-from eml.inference.load import TIMM, load
+from eml.inference.load import is_backbone, load
 from eml.inference.model import Model
 from eml.json_files import read_json
 from eml.models.config import EmbeddingPrecision, Tta
@@ -65,7 +65,7 @@ def record_model(
         weights: Those that timm:NAME was loaded with.
         image_size: That it was loaded with.
     """
-    is_timm = model.source.startswith(TIMM)
+    is_timm = is_backbone(model.source)
     place = Path(model.source) if model.folder is None and fold_runs(Path(model.source)) else model.folder
     record = ModelRecord(
         source=model.source,
@@ -172,9 +172,9 @@ def _candidates(index: Path, record: ModelRecord | None) -> Iterator[str]:
 
 def _own_ways(name: str, record: ModelRecord | None) -> dict[str, Any]:
     """Return what a model is loaded with besides precision and augmentation, by its name."""
-    if record is None or (name.startswith(TIMM) and name != record.source):
+    if record is None or (is_backbone(name) and name != record.source):
         return {}
-    return {"image_size": record.image_size} | ({"weights": record.weights} if name.startswith(TIMM) else {})
+    return {"image_size": record.image_size} | ({"weights": record.weights} if is_backbone(name) else {})
 
 
 def _gone(index: Path, record: ModelRecord | None, problems: list[str]) -> str:

@@ -10,7 +10,7 @@ from eml.errors import ConfigError
 from eml.inference.model import Model
 from eml.models.checkpoint import save_checkpoint
 from eml.models.compression import Compression
-from eml.models.config import VIEWS, Inference, ModelConfig
+from eml.models.config import VIEWS, Inference, StoredModel
 from eml.models.ensemble import MemberFacts, join_networks, members_of
 from eml.models.trained_on import TrainedOn
 
@@ -31,7 +31,7 @@ def join_models(models: Sequence[Model], source: str = "") -> Model:
     facts = [
         MemberFacts(
             source=model.source,
-            model=ModelConfig.model_validate(model.embedder.architecture),
+            model=StoredModel.model_validate(model.embedder.architecture),
             preprocess=model.preprocess,
             embedding_size=model.embedder.size,
         )
@@ -102,7 +102,7 @@ def save_model(
         compression: What is done to its embeddings after the network.
     """
     record, members = model.trained_on, members_of(model.embedder)
-    config = members[0].model if members else ModelConfig.model_validate(model.embedder.architecture)
+    config = members[0].model if members else StoredModel.model_validate(model.embedder.architecture)
     save_checkpoint(
         folder,
         model.embedder,

@@ -1,4 +1,4 @@
-"""Loading a model by name: a run, a checkpoint or `timm:NAME`."""
+"""Loading a model by name: a run, a checkpoint, `timm:NAME` or `open_clip:ARCH/PRETRAINED`."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from eml.errors import ConfigError, EmlError, Problem
 from eml.images.image_size import Size, checked_size, size_text
 from eml.inference.ensemble import join_models, joined_name
 from eml.inference.model import Model
-from eml.models.backbones import check_backbone, preprocess_of
+from eml.models.backbones import check_backbone, prefixes, preprocess_of
 from eml.models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint_config
 from eml.models.config import EmbeddingPrecision, ModelConfig, PrecisionChoice, Tta
 from eml.models.device import find_device, has_bfloat16
@@ -41,10 +41,11 @@ def load(
     """Load a model for embedding images.
 
     Args:
-        checkpoint: A run folder (its best checkpoint is loaded), a checkpoint folder, or timm:NAME for a timm model
-            whose pooled features are the embeddings. Several of them, or the folder of a cross-validation, which stands
-            for the runs of its folds, become one model: embeddings beside each other, equally weighted.
-        weights: For timm:NAME: pretrained, none (random), or a weights file. A checkpoint has its own.
+        checkpoint: A run folder (its best checkpoint is loaded), a checkpoint folder, timm:NAME for a timm model
+            whose pooled features are the embeddings, or open_clip:ARCH/PRETRAINED for a network of images and texts
+            (`Model.embed_text`). Several of them, or the folder of a cross-validation, which stands for the runs of its
+            folds, become one model: embeddings beside each other, equally weighted.
+        weights: For timm:NAME and open_clip:…: pretrained, none (random), or a weights file. A checkpoint has its own.
         image_size: Side that images are resized to (pixels), or (height, width); the model's own by default. A larger
             one than in training can be better (Touvron 2019, arXiv:1906.06423). Convolutional networks take any; the
             position embeddings of others are resampled where timm can do it.
@@ -57,7 +58,7 @@ def load(
 
     Raises:
         CheckpointError: The checkpoint or the weights cannot be read or do not fit.
-        ConfigError: timm has no such model, the device does not exist, or an argument does not apply.
+        ConfigError: There is no such model, the device does not exist, or an argument does not apply.
     """
     if not isinstance(checkpoint, str | os.PathLike) or fold_runs(Path(checkpoint)):
         return _load_together(checkpoint, weights, image_size, device, precision, tta)
@@ -66,8 +67,8 @@ def load(
     _check_choice("precision", precision, get_args(PrecisionChoice))
     if tta is not None:
         _check_choice("tta", tta, get_args(Tta))
-    if name.startswith(TIMM):
-        return _load_timm(name, weights, image_size, (device, precision), tta or "none")
+    if is_backbone(name):
+        return _load_backbone(name, weights, image_size, (device, precision), tta or "none")
     if os.fspath(weights) != "pretrained":
         text = f"{name}: `weights` are for {TIMM}NAME; a checkpoint has its own"
         raise ConfigError(text, code="conflicting-settings", parameter="weights")
@@ -102,9 +103,7 @@ def _load_together(
     assert not isinstance(names, str | os.PathLike), "a single name stands for its folds"
     own: dict[str, Any] = {"weights": weights}
     ways: dict[str, Any] = {"device": device, "precision": precision, "tta": tta, "image_size": image_size}
-    return join_models(
-        [load(name, **ways, **own if os.fspath(name).startswith(TIMM) else {}) for name in names], source
-    )
+    return join_models([load(name, **ways, **own if is_backbone(os.fspath(name)) else {}) for name in names], source)
 
 
 def _at_size(checkpoint: Path, image_size: Size | None) -> Checkpoint:
@@ -123,11 +122,10 @@ def _at_size(checkpoint: Path, image_size: Size | None) -> Checkpoint:
             f"`image_size`: {checkpoint} is an ensemble, whose networks have sizes of their own; give the runs instead"
         )
         raise ConfigError(text, code="conflicting-settings", parameter="image_size")
-    backbone = config.model.backbone
     if image_size != config.preprocess.size:
-        nearest = nearest_size(backbone, image_size)
-        if nearest not in (image_size, preprocess_of(backbone).size):
-            text = f"`image_size` {size_text(image_size)}: {checkpoint} is a {backbone}, which takes "
+        nearest = nearest_size(config.model, image_size)
+        if nearest not in (image_size, preprocess_of(config.model).size):
+            text = f"`image_size` {size_text(image_size)}: {checkpoint} is a {config.model.backbone}, which takes "
             text += f"{size_text(nearest)} instead"
             raise ConfigError(text, code="unsupported-by-backbone", parameter="image_size")
     try:
@@ -136,11 +134,16 @@ def _at_size(checkpoint: Path, image_size: Size | None) -> Checkpoint:
         raise ConfigError([_of_argument(problem) for problem in error.problems]) from error
 
 
-def check_timm(name: str) -> None:
-    """Raise a ConfigError for a `timm:NAME` that timm does not have. Any other name passes."""
+def is_backbone(name: str) -> bool:
+    """Return whether a name is that of a network without training by eml, such as `timm:NAME`, and not a path."""
+    return name.startswith((TIMM, *prefixes()))
+
+
+def check_backbone_name(name: str) -> None:
+    """Raise a ConfigError for a `timm:NAME`, `open_clip:…` or the like that does not exist. A path passes."""
     if name == TIMM:
         raise ConfigError(f"{TIMM} names no model; write {TIMM}NAME, such as {TIMM}resnet50", code="unknown-choice")
-    if name.startswith(TIMM):
+    if is_backbone(name):
         check_backbone(name.removeprefix(TIMM), name)
 
 
@@ -173,11 +176,11 @@ def _of_argument(problem: Problem) -> Problem:
     return Problem(text, problem.code, parameters.get(problem.parameter or "", problem.parameter))
 
 
-def _load_timm(
+def _load_backbone(
     name: str, weights: TimmWeights, image_size: Size | None, ways: tuple[str, PrecisionChoice], tta: Tta
 ) -> Model:
-    """Load a model of timm. ways: its device and its precision."""
-    check_timm(name)
+    """Load a network by its name in `model.backbone`. ways: its device and its precision."""
+    check_backbone_name(name)
     backbone = name.removeprefix(TIMM)
     source = weights if weights in ("pretrained", "none") else Path(weights).absolute()
     config = ModelConfig.model_validate({"backbone": backbone, "weights": source, "neck": Identity()})
@@ -195,7 +198,7 @@ def _load_timm(
         preprocess,
         place,
         source=name,
-        backbone=backbone,
+        backbone=embedder.architecture["backbone"],
         trained_on=NOTHING_BY_EML,
         precision=precision,
         tta=tta,

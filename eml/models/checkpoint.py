@@ -21,10 +21,12 @@ from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
 from eml.models.adapters import plain_weights
 from eml.models.backbones import find_family, without_memory
 from eml.models.compression import Compression, CompressionFacts, read_compression
-from eml.models.config import Inference, ModelConfig, Tta
+from eml.models.config import Inference, ModelConfig, StoredModel, Tta
+from eml.models.definitions import stored_model
 from eml.models.embedder import Embedder, build_embedder
 from eml.models.ensemble import MemberFacts, join_networks
 from eml.models.pointers import find_checkpoint, fold_runs
+from eml.models.text_tower import TOKENIZER
 from eml.models.trained_on import RecordFacts, TrainedOn, check_labels, read_record, record_facts, write_record
 from eml.models.weights import at_own_size, refuse_not_finite
 
@@ -38,7 +40,9 @@ ENSEMBLE_FORMAT = 5
 """Checkpoints of several networks have it."""
 SHAPE_FORMAT = 6
 """Checkpoints whose images are no squares have it."""
-NEWEST_FORMAT = SHAPE_FORMAT
+DEFINITION_FORMAT = 7
+"""Checkpoints that say themselves what a backbone is built from have it."""
+NEWEST_FORMAT = DEFINITION_FORMAT
 
 
 class CheckpointConfig(Strict):
@@ -54,7 +58,7 @@ class CheckpointConfig(Strict):
 
     format: int = FORMAT
     eml_version: str
-    model: ModelConfig
+    model: StoredModel
     preprocess: Preprocess
     embedding_size: int
     normalised: bool = True
@@ -66,7 +70,7 @@ class CheckpointConfig(Strict):
     members: tuple[MemberFacts, ...] = ()
 
     @property
-    def networks(self) -> list[ModelConfig]:
+    def networks(self) -> list[StoredModel]:
         """Return the configs that its networks are built from."""
         return [member.model for member in self.members] or [self.model]
 
@@ -135,10 +139,11 @@ def save_checkpoint(
         members: The networks of an ensemble.
     """
     inference = None if inference == Inference() else inference
+    own = _stored(model, embedder)
     config = CheckpointConfig(
-        format=_format_of(preprocess, compression, inference, members),
+        format=_format_of(own, preprocess, compression, inference, members),
         eml_version=version("easy-metric-learning"),
-        model=model.model_copy(update={"weights": "none"}),  # the folder holds the weights
+        model=own,
         preprocess=preprocess,
         embedding_size=embedder.size,
         trained_on=None if trained_on is None else record_facts(trained_on, labels),
@@ -158,6 +163,8 @@ def save_checkpoint(
             write_record(temporary, trained_on, labels)
         if compression is not None:
             compression.write(temporary)
+        if embedder.text is not None:
+            embedder.text.save_tokenizer(temporary / TOKENIZER)
         write_json(temporary / "config.json", config.model_dump(mode="json", exclude=without))
         write_json(temporary / "labels.json", list(labels))
         write_json(temporary / "metrics.json", metrics)
@@ -167,13 +174,23 @@ def _without_weights(member: MemberFacts) -> MemberFacts:
     return member.model_copy(update={"model": member.model.model_copy(update={"weights": "none"})})
 
 
+def _stored(model: ModelConfig, embedder: Embedder) -> StoredModel:
+    """Return the config from which a network's checkpoint is built: without weights, which the folder holds."""
+    model = model.model_copy(update={"weights": "none"})
+    backbone = embedder.architecture.get("backbone", model.backbone)
+    return stored_model(model, backbone, embedder.architecture.get("definition"))
+
+
 def _format_of(
+    model: StoredModel,
     preprocess: Preprocess,
     compression: Compression | None,
     inference: Inference | None,
     members: Sequence[MemberFacts],
 ) -> int:
     """Return the lowest format by which all who can read a checkpoint embed as it says."""
+    if any(own.definition is not None for own in (model, *(member.model for member in members))):
+        return DEFINITION_FORMAT
     if not all(isinstance(size, int) for size in (preprocess.size, inference.size if inference else None) if size):
         return SHAPE_FORMAT
     if members:
@@ -238,7 +255,7 @@ def read_checkpoint_config(path: Path) -> CheckpointConfig:
 
 def _refuse_small(file: Path, config: CheckpointConfig) -> None:
     """Raise a CheckpointError for a file that cannot hold a network, before memory is taken for that."""
-    networks = [without_memory(model.backbone, config.preprocess.size) for model in config.networks]
+    networks = [without_memory(model, config.preprocess.size) for model in config.networks]
     weights = sum(weight.numel() for network in networks if network is not None for weight in network.parameters())
     if (size := file.stat().st_size) < weights:
         names = " + ".join(model.backbone for model in config.networks)
@@ -298,7 +315,8 @@ def _read_config(file: Path) -> CheckpointConfig:
             f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
         )
     try:
-        return CheckpointConfig.model_validate(data)
+        config = CheckpointConfig.model_validate(data)
+        return config.model_copy(update={"model": config.model.model_copy(update={"folder": file.parent})})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "it"

@@ -1,8 +1,9 @@
 """Settings of the network. Imports no torch, so that a bad config fails before torch loads."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from eml.config import ConfigPath, Strict
 from eml.images.image_size import ImageSize
@@ -34,7 +35,11 @@ class Inference(Strict):
 class ModelConfig(Strict):
     """The network from pixels to embedding."""
 
-    backbone: str = Field("mobilenetv2_100", description="name of a timm model, see timm.list_models()")
+    backbone: str = Field(
+        "mobilenetv2_100",
+        description="name of a timm model, see timm.list_models(), or hf-hub:OWNER/NAME or local-dir:PATH of one; "
+        "open_clip:ARCH/PRETRAINED or open_clip:local-dir:PATH, whose text tower is kept",
+    )
     weights: Literal["pretrained", "none"] | ConfigPath = Field(
         "pretrained",
         description="'pretrained' (timm's, from the hub), 'none' (random), a safetensors or .pth file, or the folder "
@@ -57,3 +62,21 @@ class ModelConfig(Strict):
         "on several GPUs all BatchNorm layers see the whole batch",
     )
     neck: Neck = Field(Linear(), description="from pooled features to the embedding")
+
+
+class StoredModel(ModelConfig):
+    """The network of a checkpoint, which can be built without any other file.
+
+    Attributes:
+        definition: What the backbone is built from, where its name alone does not say it.
+        folder: That of the checkpoint, with files that belong to the definition; it is not stored.
+    """
+
+    definition: dict[str, Any] | None = None
+    folder: Path | None = Field(None, exclude=True)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_definition(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what an eml that knows no definitions would refuse."""
+        written: dict[str, Any] = write(self)
+        return written if self.definition is not None else {k: v for k, v in written.items() if k != "definition"}

@@ -13,6 +13,7 @@ from eml.images.image_size import Size, height_width, pixel_count
 from eml.images.preprocess import Preprocess
 from eml.models.backbones import find_family
 from eml.models.config import ModelConfig
+from eml.models.definitions import with_definition
 from eml.models.pooling import put_gem
 from eml.models.shapes import shape_of_features, size_error
 from eml.models.text_tower import TextTower
@@ -99,6 +100,7 @@ def build_embedder(config: ModelConfig, image_size: Size | None = None) -> Embed
     from timm.layers import convert_sync_batchnorm
 
     keep_freed_memory()
+    config = with_definition(config)
     family = find_family(config.backbone)
     built = family.build(config, image_size)
     backbone = built.module
@@ -110,22 +112,33 @@ def build_embedder(config: ModelConfig, image_size: Size | None = None) -> Embed
     neck, size = config.neck.build(features)
     if config.batch_norm == "synced":  # the same as BatchNorm in a single process
         backbone, neck = convert_sync_batchnorm(backbone), convert_sync_batchnorm(neck)
-    frozen = _frozen_stages(backbone, config) if config.freeze else []
-    for module in frozen:
-        module.requires_grad_(False)
+    frozen = _freeze_stages(backbone, config) if config.freeze else []
     if config.batch_norm == "frozen":
         frozen += [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     embedder = Embedder(backbone, neck, size, frozen, built.text)
     embedder.train_text(False)
     embedder.notes, embedder.preprocess = built.notes, built.preprocess
-    embedder.architecture = config.model_dump(mode="json", include={"backbone", "pooling", "neck"})
+    embedder.architecture = config.model_dump(mode="json", include={"pooling", "neck"}) | {"backbone": built.name}
+    if built.definition is not None:
+        embedder.architecture["definition"] = dict(built.definition)
     if isinstance(config.weights, Path) and config.weights.is_dir():
-        load_initial_weights(embedder, config.backbone, config.weights, family.resample)
+        load_initial_weights(embedder, built.name, config.weights, family.resample)
     if isinstance(config.weights, Path):
         refuse_not_finite(embedder, f"model.weights: {config.weights}", "model.weights")
     if not built.channels_last or (frozen and has_unsafe_group_norm(backbone)):
         embedder.memory_format = torch.contiguous_format
     return embedder.to(memory_format=embedder.memory_format)
+
+
+def without_text(embedder: Embedder) -> Embedder:
+    """Return a network without its text tower, which shares all other weights; one that has none as it is."""
+    if embedder.text is None:
+        return embedder
+    frozen = [module for module in embedder.frozen if module is not embedder.text]
+    plain = Embedder(embedder.backbone, embedder.neck, embedder.size, frozen)
+    plain.memory_format, plain.preprocess, plain.notes = embedder.memory_format, embedder.preprocess, embedder.notes
+    plain.architecture = embedder.architecture | {"definition": embedder.architecture["definition"] | {"text": False}}
+    return plain.train(embedder.training)
 
 
 def default_preprocess(embedder: Embedder, **overrides: Any) -> Preprocess:
@@ -154,9 +167,12 @@ def _checkpoint_gradients(backbone: nn.Module, name: str) -> None:
         ) from error
 
 
-def _frozen_stages(backbone: nn.Module, config: ModelConfig) -> list[nn.Module]:
-    """Return the leaf modules of the first stages, as timm groups a model by depth."""
-    from timm.models import group_modules
+def _freeze_stages(backbone: nn.Module, config: ModelConfig) -> list[nn.Module]:
+    """Freeze the first stages, as timm groups a model by depth, and return their leaf modules.
+
+    Parameters that belong to no leaf are frozen too: class tokens, position embeddings, scales of layers.
+    """
+    from timm.models import group_modules, group_parameters
 
     matcher = getattr(backbone, "group_matcher", None)
     if matcher is None:
@@ -173,6 +189,9 @@ def _frozen_stages(backbone: nn.Module, config: ModelConfig) -> list[nn.Module]:
             code="out-of-range",
             parameter="model.freeze",
         )
+    parameters = group_parameters(backbone, matcher(coarse=True))
+    for name in (name for stage in sorted(parameters)[: config.freeze] for name in parameters[stage]):
+        backbone.get_parameter(name).requires_grad_(False)
     names = [name for stage in sorted(stages)[: config.freeze] for name in stages[stage]]
     return [module for name in names if not list((module := backbone.get_submodule(name)).children())]
 

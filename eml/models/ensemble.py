@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import normalize as unit_length
 
 from eml.config import Strict
 from eml.errors import ConfigError, Problem
 from eml.images.preprocess import Preprocess
-from eml.models.config import ModelConfig
-from eml.models.embedder import Embedder
+from eml.models.config import ModelConfig, StoredModel
+from eml.models.definitions import stored_model
+from eml.models.embedder import Embedder, without_text
+from eml.models.fingerprint import without_names
 
 ALIKE = 0.5
 """Cosine of two networks' weights from which they are taken to have begun from the same ones; else it is about 0."""
@@ -34,9 +36,17 @@ class MemberFacts(Strict):
     """
 
     source: str
-    model: ModelConfig
+    model: StoredModel
     preprocess: Preprocess
     embedding_size: int = Field(ge=1)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _as_stored(cls, model: object) -> object:
+        """Take the config of a run, too."""
+        if not isinstance(model, ModelConfig) or isinstance(model, StoredModel):
+            return model
+        return stored_model(model, model.backbone, None)
 
 
 class Members(nn.Module):
@@ -79,12 +89,13 @@ def join_networks(networks: Sequence[Embedder], facts: Sequence[MemberFacts]) ->
     problems = list(_problems(networks, facts))
     if problems:
         raise ConfigError(problems)
+    networks = [without_text(network) for network in networks]
     joined = Embedder(Members(networks, facts), nn.Identity(), sum(network.size for network in networks))
     joined.notes = tuple(dict.fromkeys(note for network in networks for note in network.notes))
     joined.architecture = {
         "members": [
             {
-                "network": network.architecture or repr(network),
+                "network": without_names(network.architecture) or repr(network),
                 "mean": list(own.preprocess.mean),
                 "std": list(own.preprocess.std),
             }

@@ -110,7 +110,7 @@ def fingerprint_of(
     """
     weights, pixels = weights_digest_of(network), preprocess.model_dump(mode="json")
     facts = {
-        "architecture": architecture or {"printed": repr(network)},
+        "architecture": without_names(architecture) or {"printed": repr(network)},
         "weights": weights,
         "preprocess": {name: value for name, value in pixels.items() if BEFORE.get(name) != value},
         "precision": precision,
@@ -127,6 +127,11 @@ def fingerprint_of(
         tta=tta,
         size=size,
     )
+
+
+def without_names(architecture: dict[str, Any]) -> dict[str, Any]:
+    """Return what a network is built from without the name of a backbone that is defined by something else."""
+    return architecture | {"backbone": ""} if "definition" in architecture else architecture
 
 
 def weights_digest_of(network: nn.Module) -> str:

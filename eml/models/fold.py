@@ -74,8 +74,8 @@ def with_projection(embedder: Embedder, config: ModelConfig, after: AffineProjec
     else:
         layer = fold_projection(embedder.neck, after)
         neck, new = layer, Projection(size=None if after.size == layer.in_features else after.size)
-    folded = Embedder(embedder.backbone, neck, after.size, embedder.frozen)
-    folded.notes, folded.memory_format = embedder.notes, embedder.memory_format
+    folded = Embedder(embedder.backbone, neck, after.size, embedder.frozen, embedder.text)
+    folded.notes, folded.memory_format, folded.preprocess = embedder.notes, embedder.memory_format, embedder.preprocess
     folded.architecture = embedder.architecture | {"neck": new.model_dump(mode="json")}
     return folded.train(embedder.training), config.model_copy(update={"neck": new})
 

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -21,14 +21,30 @@ def pretrained_weights(name: str) -> Iterator[None]:
         CheckpointError: They are not in the cache, and the hub cannot be reached.
     """
     import timm
-    from huggingface_hub import constants, try_to_load_from_cache
 
     settings = timm.get_pretrained_cfg(name)
-    identifier = settings.hf_hub_id if settings is not None else None
+    files = (settings.hf_hub_filename,) if settings is not None and settings.hf_hub_filename else FILES
+    with from_hub(settings.hf_hub_id if settings is not None else None, files, name):
+        yield
+
+
+@contextmanager
+def from_hub(identifier: str | None, files: Sequence[str], name: str) -> Iterator[None]:
+    """Have a package load one of these files of a repository in the block, from the cache if it is there.
+
+    Args:
+        identifier: The repository; empty: none, so that nothing is looked at.
+        files: Names in it, of which any will do.
+        name: The network whose weights they are, for the message.
+
+    Raises:
+        CheckpointError: None is in the cache, and the hub cannot be reached.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
     if not identifier:
         yield
         return
-    files = (settings.hf_hub_filename,) if settings.hf_hub_filename else FILES
     offline = constants.HF_HUB_OFFLINE
     if not any(isinstance(try_to_load_from_cache(identifier, file), str) for file in files):
         problem = "HF_HUB_OFFLINE is set" if offline else why_unreachable()

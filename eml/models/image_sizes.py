@@ -6,17 +6,18 @@ from typing import Any
 import torch
 
 from eml.images.image_size import Size, height_width, mean_side, one_form
-from eml.models.backbones import check_backbone, find_family, preprocess_of
+from eml.models.backbones import check_backbone, create_backbone, preprocess_of
+from eml.models.config import ModelConfig
 
 
-def nearest_size(backbone: str, size: Size) -> Size:
+def nearest_size(backbone: str | ModelConfig, size: Size) -> Size:
     """Return the size of images nearest to `size` that a network takes without cutting pixels off.
 
     Of what is no square each side is the nearest one, and a network that takes no such images gets the nearest square
     of as many pixels.
 
     Args:
-        backbone: Name of a backbone.
+        backbone: Name of a backbone, or the network of a config or checkpoint.
         size: The size to be near to: a side (pixels) or (height, width).
 
     Raises:
@@ -29,7 +30,7 @@ def nearest_size(backbone: str, size: Size) -> Size:
     return nearest if takes(backbone, nearest) else nearest_side(backbone, round(mean_side(size)))
 
 
-def takes(backbone: str, size: Size) -> bool:
+def takes(backbone: str | ModelConfig, size: Size) -> bool:
     """Return whether a network runs on images of a size, without the memory that its weights and features take."""
     try:
         features = _on_meta(backbone, size)(torch.zeros(1, 3, *height_width(size), device="meta"))
@@ -38,13 +39,13 @@ def takes(backbone: str, size: Size) -> bool:
     return bool(features.ndim == 2)
 
 
-def nearest_side(backbone: str, side: int) -> int:
+def nearest_side(backbone: str | ModelConfig, side: int) -> int:
     """Return the side of square images (pixels) nearest to `side` that a network takes without cutting pixels off.
 
     A vision transformer takes multiples of its patch. A network that takes neither that nor `side` gets its own size.
 
     Args:
-        backbone: Name of a backbone.
+        backbone: Name of a backbone, or the network of a config or checkpoint.
         side: The side to be near to.
 
     Raises:
@@ -60,9 +61,9 @@ def nearest_side(backbone: str, side: int) -> int:
     return own
 
 
-def _on_meta(backbone: str, size: Size) -> Any:
+def _on_meta(backbone: str | ModelConfig, size: Size) -> Any:
     with torch.device("meta"):
-        return find_family(backbone).create(backbone, size)
+        return create_backbone(backbone, size)
 
 
 def _patch(model: Any) -> int:

@@ -1,9 +1,13 @@
 """The text tower of a network that embeds images and texts in one space, such as CLIP's."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+TOKENIZER = "tokenizer"
+"""The folder in a checkpoint with the files of a tokenizer that no package ships."""
 
 
 class TextTower(nn.Module):
@@ -41,3 +45,9 @@ class TextTower(nn.Module):
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return the tokens of texts, (B, L) int64 on the CPU; what a text has beyond the tower's length is cut off."""
         return self.tokenizer(list(texts)).long()
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files into a new folder, if it has any that its package does not ship."""
+        save = getattr(self.tokenizer, "save_pretrained", None)
+        if save is not None:
+            save(str(folder))

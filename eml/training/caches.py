@@ -131,7 +131,7 @@ def caches_of_run(config: RunConfig, table: Table) -> list[TableCache]:
     """Return the caches that a run fills at its start; raw ones where the config has none."""
     config, _ = apply_recipe(config, table)
     data = training_data(table, config.data.fold)
-    preprocess = preprocess_of(config.model.backbone, **dict(config.image))
+    preprocess = preprocess_of(config.model, **dict(config.image))
     columns, seed = config.data.columns, config.seed
     validation = dict(validation_sets(config.validation, table, data, columns=columns, seed=seed))
     augmenter = config.augment.build(preprocess)

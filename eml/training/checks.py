@@ -33,7 +33,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
     checks: list[Callable[[], object]] = [
         lambda: processes.device(config.device),
         lambda: check_processes(config, processes),
-        lambda: check_backbone(config.model.backbone),
+        lambda: check_backbone(config.model),
         lambda: check_class_texts(config),
         lambda: check_own_tower(config),
         lambda: check_optimizer(config.optimizer.name),

@@ -72,7 +72,7 @@ def preview(config: RunConfig, table: Table, rows: int = ROWS, draws: int = DRAW
     config.augment.check()
     config, _ = apply_recipe(config, table)
     data = training_data(table, config.data.fold)
-    preprocess = preprocess_of(config.model.backbone, **dict(config.image))
+    preprocess = preprocess_of(config.model, **dict(config.image))
     augmenter = config.augment.build(preprocess)
     plain = table_images(table, data.frame, preprocess)
     drawn = table_images(table, data.frame, preprocess, augmenter=augmenter, seed=config.seed)

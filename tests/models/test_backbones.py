@@ -1,5 +1,6 @@
 """Backbones as a family by prefix."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -34,14 +35,14 @@ class Colours(BackboneFamily):
         if name != "colours:mean":
             raise ConfigError(f"{where}: no {name}; allowed: colours:mean", code="unknown-choice")
 
-    def preprocess(self, name: str, **overrides: Any) -> Preprocess:
+    def preprocess(self, name: str, definition: Mapping[str, Any] | None = None, **overrides: Any) -> Preprocess:
         usual = {"size": 16, "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.5,) * 3}
         return Preprocess(**usual | {key: value for key, value in overrides.items() if value is not None})
 
     def build(self, config: ModelConfig, image_size: int | None) -> Built:
         return Built(MeanColours(), config.backbone, self.preprocess(config.backbone))
 
-    def create(self, name: str, image_size: int | None) -> nn.Module:
+    def create(self, name: str, image_size: int | None, definition: Mapping[str, Any] | None = None) -> nn.Module:
         return MeanColours()
 
 
@@ -53,7 +54,7 @@ def test_a_subclass_is_the_family_of_the_names_with_its_prefix() -> None:
     assert find_family("test_vit").prefix == find_family("colour").prefix == ""
     assert embedder.text is None
     assert not any(name.startswith("text") for name in embedder.state_dict())
-    network = without_memory("colours:mean", 16)
+    network = without_memory(ModelConfig(backbone="colours:mean"), 16)
     assert network is not None
     assert all(weight.is_meta for weight in network.parameters())
     with pytest.raises(ConfigError, match="allowed: colours:mean"):

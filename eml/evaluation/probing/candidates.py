@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from eml.errors import CheckpointError, ConfigError, EmlError, Problem
 from eml.images.image_size import Size
-from eml.inference.load import TIMM, load
+from eml.inference.load import TIMM, is_backbone, load
 from eml.inference.model import Model
 from eml.models.backbones import check_backbone
 from eml.models.image_sizes import nearest_size
@@ -43,8 +43,8 @@ class Candidate:
 
     @property
     def backbone(self) -> str | None:
-        """The name in timm; None of a run or checkpoint."""
-        return self.source.removeprefix(TIMM) if self.source.startswith(TIMM) else None
+        """The backbone's name; None of a run or checkpoint."""
+        return self.source.removeprefix(TIMM) if is_backbone(self.source) else None
 
     @property
     def kind(self) -> WeightsKind:
@@ -56,7 +56,9 @@ class Candidate:
     @property
     def licence(self) -> str | None:
         """The licence of timm's pretrained weights; None where it is not known, as of a run or a file."""
-        settings = timm.get_pretrained_cfg(self.backbone) if self.backbone and self.kind == "hub" else None
+        settings = None
+        if self.backbone and self.kind == "hub" and ":" not in self.backbone:
+            settings = timm.get_pretrained_cfg(self.backbone)
         return settings.license if settings is not None else None
 
     def load(self, image_size: Size | None, device: str) -> Model:
@@ -141,20 +143,23 @@ def _parts(text: str) -> Iterator[str]:
 def _candidate(text: str) -> Candidate:
     """Return the network that a name means. Raises EmlError where there is no such."""
     name, equals, weights = text.partition("=")
-    if not equals and (os.sep in text or Path(text).is_dir()) and not text.startswith(TIMM):
+    if not equals and (os.sep in text or Path(text).is_dir()) and not is_backbone(text):
         find_checkpoint(Path(text))
         return Candidate(text, text)
     backbone = name.removeprefix(TIMM)
     check_backbone(backbone, "`backbones`")
+    source = backbone if is_backbone(backbone) else f"{TIMM}{backbone}"
     if not equals or weights == "pretrained":
-        return Candidate(backbone, f"{TIMM}{backbone}")
+        return Candidate(backbone, source)
     if weights != "none" and not Path(weights).is_file():
         text = f"`backbones`: {name}: there is no file {weights or '(empty)'}; allowed: NAME, NAME=FILE, NAME=none"
         raise ConfigError(text, code="missing-file", parameter="backbones")
     shown = backbone if weights != "none" else f"{backbone}=none"
-    return Candidate(shown, f"{TIMM}{backbone}", weights)
+    return Candidate(shown, source, weights)
 
 
 def _has_weights(backbone: str) -> bool:
+    if ":" in backbone:
+        return True  # a folder, a repository or another package's name, which is read when it is loaded
     settings = timm.get_pretrained_cfg(backbone)
     return settings is not None and bool(settings.hf_hub_id or settings.url or settings.file)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from eml.images.image_size import Size
 from eml.images.preprocess import Preprocess
 from eml.models.backbones.base import BackboneFamily, Built, find_family, prefixes
+from eml.models.config import ModelConfig, StoredModel
+from eml.models.definitions import with_definition
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,34 +16,66 @@ if TYPE_CHECKING:
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["BackboneFamily", "Built", "check_backbone", "find_family", "prefixes", "preprocess_of", "without_memory"]
+__all__ = [
+    "BackboneFamily",
+    "Built",
+    "check_backbone",
+    "create_backbone",
+    "find_family",
+    "prefixes",
+    "preprocess_of",
+    "without_memory",
+]
 
 
-def check_backbone(name: str, where: str = "model.backbone") -> None:
+def check_backbone(backbone: str | ModelConfig, where: str = "model.backbone") -> None:
     """Raise a ConfigError with suggestions if there is no such backbone.
 
     Args:
-        name: The backbone's name.
+        backbone: The backbone's name; or the network of a config, whose weights may be a checkpoint that defines it.
         where: The config key or the argument that names it, for the message.
     """
-    find_family(name).check(name, where)
+    name, definition = _name_and_definition(backbone)
+    if definition is None:
+        find_family(name).check(name, where)
 
 
-def preprocess_of(name: str, **overrides: Any) -> Preprocess:
+def preprocess_of(backbone: str | ModelConfig, **overrides: Any) -> Preprocess:
     """Return the default preprocessing of a backbone by its name, without building it. Overrides of None are ignored.
+
+    Args:
+        backbone: The backbone's name; or the network of a config, whose weights may be a checkpoint that defines it.
+        overrides: Settings of the preprocessing.
 
     Raises:
         ConfigError: The backbone is unknown.
     """
-    return find_family(name).preprocess(name, **overrides)
+    name, definition = _name_and_definition(backbone)
+    return find_family(name).preprocess(name, definition, **overrides)
 
 
-def without_memory(name: str, image_size: Size) -> "nn.Module | None":
+def create_backbone(backbone: str | ModelConfig, image_size: Size | None) -> "nn.Module":
+    """Return a backbone with random weights, for images of this side (pixels).
+
+    Under torch's meta device it takes no memory. Raises errors of any type for a size that it does not take.
+    """
+    name, definition = _name_and_definition(backbone)
+    return find_family(name).create(name, image_size, definition)
+
+
+def without_memory(model: ModelConfig, image_size: Size) -> "nn.Module | None":
     """Return a backbone whose weights take no memory; None where there is no such, or it cannot be made so."""
     import torch
 
     try:
         with torch.device("meta"):
-            return find_family(name).create(name, image_size)
+            return create_backbone(model, image_size)
     except Exception:  # an error of any type, depending on the family; the real network gives it again
         return None
+
+
+def _name_and_definition(backbone: str | ModelConfig) -> tuple[str, dict[str, Any] | None]:
+    if isinstance(backbone, str):
+        return backbone, None
+    model = with_definition(backbone)
+    return model.backbone, model.definition if isinstance(model, StoredModel) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from eml.images.preprocess import Preprocess
     from eml.models.config import ModelConfig
     from eml.models.text_tower import TextTower
+ABORTS_IN_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
+"""Models of timm that corrupt the heap where they are trained in channels_last on a CPU (torch 2.14), which ends the
+process without an error."""
 
 _families: dict[str, type[BackboneFamily]] = {}
 
@@ -27,6 +31,7 @@ class Built:
         notes: What to tell of how the weights were loaded, a line each.
         text: The text tower that its features share a space with; None without one.
         channels_last: Whether it can be trained in that memory format, which is faster.
+        definition: What it is built from where its name alone does not say it, as JSON; a checkpoint keeps it.
     """
 
     module: nn.Module
@@ -35,6 +40,7 @@ class Built:
     notes: tuple[str, ...] = field(default=())
     text: TextTower | None = None
     channels_last: bool = True
+    definition: Mapping[str, Any] | None = None
 
 
 class BackboneFamily:
@@ -63,10 +69,13 @@ class BackboneFamily:
         """
         raise NotImplementedError
 
-    def preprocess(self, name: str, **overrides: Any) -> Preprocess:
+    def preprocess(self, name: str, definition: Mapping[str, Any] | None = None, **overrides: Any) -> Preprocess:
         """Return the preprocessing that a backbone's weights were trained with, without building it.
 
-        Overrides of None are ignored.
+        Args:
+            name: The backbone's name.
+            definition: What a checkpoint says that it is built from; None: its name says it.
+            overrides: Settings of the preprocessing; those of None are ignored.
 
         Raises:
             ConfigError: The backbone is unknown.
@@ -77,7 +86,7 @@ class BackboneFamily:
         """Build the backbone of a config with its weights, unless those are of an eml checkpoint, which come later.
 
         Args:
-            config: Its backbone begins with the prefix.
+            config: Its backbone begins with the prefix. A StoredModel's `definition`, if any, says what to build.
             image_size: Side of the images (pixels) or (height, width), for networks whose weights depend on it; None:
                 their own.
 
@@ -87,10 +96,10 @@ class BackboneFamily:
         """
         raise NotImplementedError
 
-    def create(self, name: str, image_size: Size | None) -> nn.Module:
+    def create(self, name: str, image_size: Size | None, definition: Mapping[str, Any] | None = None) -> nn.Module:
         """Return the backbone with random weights; under torch's meta device it takes no memory.
 
-        Raises errors of any type for a size that it does not take.
+        Raises errors of any type for a size that it does not take. The arguments are those of `build` and `preprocess`.
         """
         raise NotImplementedError
 

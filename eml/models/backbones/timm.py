@@ -2,8 +2,9 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,14 +20,12 @@ from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.files import refuse_pipe
 from eml.images.image_size import Size, one_form
 from eml.images.preprocess import Preprocess
-from eml.models.backbones.base import BackboneFamily, Built
-from eml.models.config import ModelConfig
-from eml.models.hub import pretrained_weights
+from eml.models.backbones.base import ABORTS_IN_CHANNELS_LAST, BackboneFamily, Built, prefixes
+from eml.models.config import ModelConfig, StoredModel
+from eml.models.hub import FILES, from_hub, pretrained_weights
 from eml.models.shapes import size_error
+from eml.models.timm_folders import HUB, TimmModel, find_timm
 from eml.models.weights import weights_without_prefix
-
-# Training these in channels_last on a CPU corrupts the heap in torch 2.14, which ends the process without an error.
-_ABORTS_IN_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
 
 
 class Timm(BackboneFamily):
@@ -38,33 +37,51 @@ class Timm(BackboneFamily):
         """Raise a ConfigError with suggestions if timm has no such model."""
         import timm
 
-        if not timm.is_model(name):
-            close = get_close_matches(name, timm.list_models(), 3)
+        if name.startswith(HUB):
+            return  # what is in the hub is known when it is loaded
+        model = find_timm(name, where=where)
+        if not timm.is_model(model.architecture):
+            close = get_close_matches(model.architecture, timm.list_models(), 3)
             hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
-            text = f"{where}: timm {timm.__version__} has no model {name!r}{hint}"
+            if close := get_close_matches(name.partition(":")[0] + ":", prefixes(), 1):
+                hint = f" (did you mean {close[0]}…?)"
+            text = f"{where}: timm {timm.__version__} has no model {model.architecture!r}{hint}"
             raise ConfigError(text, code="unknown-choice", parameter=None if ":" in where else where.strip("`"))
 
-    def preprocess(self, name: str, **overrides: Any) -> Preprocess:
-        """Return the preprocessing that timm's default weights of a model were trained with."""
+    def preprocess(self, name: str, definition: Mapping[str, Any] | None = None, **overrides: Any) -> Preprocess:
+        """Return the preprocessing that a model's weights were trained with, timm's default ones by a name alone."""
         import timm
         from timm.data import resolve_data_config
 
-        self.check(name)
-        return _preprocess(resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict()), overrides)
+        if definition is None:
+            self.check(name)
+        model = find_timm(name, definition)
+        usual = timm.get_pretrained_cfg(model.architecture)
+        own = (usual.to_dict() if usual is not None else {}) | dict(model.pretrained)
+        return _preprocess(resolve_data_config(pretrained_cfg=own), overrides)
 
     def build(self, config: ModelConfig, image_size: Size | None) -> Built:
         """Build the model with its weights, from the hub or a file."""
         from timm.data import resolve_model_data_config
 
-        self.check(config.backbone)
-        model, notes = _create(config, image_size)
-        preprocess = _preprocess(resolve_model_data_config(model), {})
-        safe = not config.backbone.startswith(_ABORTS_IN_CHANNELS_LAST)
-        return Built(model, config.backbone, preprocess, notes, channels_last=safe)
+        definition = config.definition if isinstance(config, StoredModel) else None
+        if definition is None:
+            self.check(config.backbone)
+        source = find_timm(config.backbone, definition)
+        module, notes = _create(config, source, image_size)
+        return Built(
+            module,
+            config.backbone if definition is not None else source.architecture,
+            _preprocess(resolve_model_data_config(module), {}),
+            notes,
+            channels_last=not source.architecture.startswith(ABORTS_IN_CHANNELS_LAST),
+            definition=definition or source.definition,
+        )
 
-    def create(self, name: str, image_size: Size | None) -> nn.Module:
+    def create(self, name: str, image_size: Size | None, definition: Mapping[str, Any] | None = None) -> nn.Module:
         """Return the model with random weights."""
-        return create_at_size(name, image_size, {"num_classes": 0, "pretrained": False})
+        model = find_timm(name, definition)
+        return create_at_size(model, image_size, {"num_classes": 0, "pretrained": False})
 
     def resample(self, tensors: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor] | None:
         """Return weights resampled as timm does it, such as position embeddings."""
@@ -84,54 +101,76 @@ def _preprocess(own: dict[str, Any], overrides: dict[str, Any]) -> Preprocess:
     return Preprocess(**known | {key: value for key, value in overrides.items() if value is not None})
 
 
-def _create(config: ModelConfig, image_size: Size | None) -> tuple[nn.Module, tuple[str, ...]]:
+def _create(config: ModelConfig, source: TimmModel, image_size: Size | None) -> tuple[nn.Module, tuple[str, ...]]:
     """Return the backbone with its weights, and notes on loading them."""
-    name, weights, prefix = config.backbone, config.weights, ""
-    from_file = isinstance(weights, Path) and not weights.is_dir()  # build_embedder loads a checkpoint's weights
-    options: dict[str, Any] = {"num_classes": 0, "pretrained": weights == "pretrained" or from_file}
+    name, prefix = config.backbone, ""
+    file = _file(config.weights, source)
+    options: dict[str, Any] = {"num_classes": 0, "pretrained": config.weights == "pretrained" or file is not None}
     if config.pooling not in ("default", "gem"):
         options["global_pool"] = config.pooling
-        _check_pooling(name, options)
-    if isinstance(weights, Path) and not weights.exists():
-        raise CheckpointError(
-            f"model.weights: {weights} is neither a file nor a folder", code="missing-file", parameter="model.weights"
-        )
+        _check_pooling(source, options)
+    if source.pretrained:
+        options["pretrained_cfg"] = _settings(source)
     logging.getLogger("timm").setLevel(logging.ERROR)
     try:
-        if isinstance(weights, Path) and from_file:
-            refuse_pipe(weights)
-            options["pretrained_cfg_overlay"], prefix = _weights_source(weights, name)
-        from_hub = pretrained_weights(name) if weights == "pretrained" else nullcontext()
-        with _record_missing_keys() as missing, from_hub:
-            model: nn.Module = create_at_size(name, image_size, options)
+        if file is not None:
+            refuse_pipe(file)
+            options["pretrained_cfg_overlay"], prefix = _weights_source(file, source)
+        hub = from_hub(source.repository, FILES, name) if source.repository else pretrained_weights(source.architecture)
+        with _record_missing_keys() as missing, hub if options["pretrained"] and file is None else nullcontext():
+            model: nn.Module = create_at_size(source, image_size, options)
     except EmlError:
         raise
     except Exception as error:  # reading a damaged or foreign file raises errors of many types
-        if image_size is not None and not _takes(name, image_size):
+        if image_size is not None and not _takes(source, image_size):
             raise size_error(name, image_size, error) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if isinstance(weights, Path):
-            raise _misfit(weights, name, reason) from error
+        if file is not None:
+            raise _misfit(file, name, reason) from error
         raise CheckpointError(
             f"model.weights: the pretrained weights of {name} cannot be loaded ({reason}). "
             "Give a file (model.weights: FILE) or train from scratch (model.weights: none)",
             code="weights-unavailable",
             parameter="model.weights",
         ) from error
-    if isinstance(weights, Path) and from_file and (keys := missing()):
-        raise _misfit(weights, name, f"{len(keys)} of its tensors are missing in the file, first {keys[0]!r}")
-    notes = (f"model.weights: the names in {weights} begin with {prefix}, which was taken away",) if prefix else ()
+    if file is not None and (keys := missing()):
+        raise _misfit(file, name, f"{len(keys)} of its tensors are missing in the file, first {keys[0]!r}")
+    notes = (f"model.weights: the names in {file} begin with {prefix}, which was taken away",) if prefix else ()
     return model, notes
 
 
-def _takes(name: str, image_size: Size) -> bool:
+def _takes(source: TimmModel, image_size: Size) -> bool:
     """Return whether a model can be made for images of a size. The meta device allocates no memory."""
     try:
         with torch.device("meta"):
-            create_at_size(name, image_size, {"num_classes": 0, "pretrained": False})
+            create_at_size(source, image_size, {"num_classes": 0, "pretrained": False})
     except Exception:  # an error of any type, depending on the family
         return False
     return True
+
+
+def _file(weights: Path | str, source: TimmModel) -> Path | None:
+    """Return the file of weights to read; None: none, or timm finds them. `build_embedder` loads a checkpoint's.
+
+    Raises:
+        CheckpointError: There is no such file.
+    """
+    file = source.weights if weights == "pretrained" else weights
+    if not isinstance(file, Path) or (file.is_dir() and weights != "pretrained"):
+        return None
+    if not file.exists():
+        text = f"model.weights: {file} is neither a file nor a folder"
+        raise CheckpointError(text, code="missing-file", parameter="model.weights")
+    return file
+
+
+def _settings(source: TimmModel) -> dict[str, Any]:
+    """Return timm's settings of the weights in a folder or a repository, without those that this timm does not know."""
+    from timm.models import PretrainedCfg
+
+    known = {field.name for field in fields(PretrainedCfg)} - {"hf_hub_id", "file", "url", "source"}
+    settings = {name: value for name, value in source.pretrained.items() if name in known}
+    return settings | ({"hf_hub_id": source.repository, "source": "hf-hub"} if source.repository else {})
 
 
 def _misfit(weights: Path, name: str, reason: str) -> CheckpointError:
@@ -139,29 +178,27 @@ def _misfit(weights: Path, name: str, reason: str) -> CheckpointError:
     return CheckpointError(text, code="weights-do-not-fit", parameter="model.weights")
 
 
-def _check_pooling(name: str, options: dict[str, Any]) -> None:
+def _check_pooling(source: TimmModel, options: dict[str, Any]) -> None:
     """Raise a ConfigError if the family does not support the pooling. The meta device allocates no memory."""
     import timm
 
     try:
         with torch.device("meta"):
-            timm.create_model(name, **options | {"pretrained": False})
+            timm.create_model(source.architecture, **{**source.model_args, **options, "pretrained": False})
     except Exception as error:  # an assertion or a TypeError, depending on the family
         raise ConfigError(
-            f"model.pooling: {name} cannot pool by {options['global_pool']!r}; take default, or avg, max, gem for "
-            "convolutional networks, token or map for transformers that have them",
+            f"model.pooling: {source.architecture} cannot pool by {options['global_pool']!r}; take default, or avg, "
+            "max, gem for convolutional networks, token or map for transformers that have them",
             code="unsupported-by-backbone",
             parameter="model.pooling",
         ) from error
 
 
-def _weights_source(weights: Path, name: str) -> tuple[dict[str, Any], str]:
+def _weights_source(weights: Path, source: TimmModel) -> tuple[dict[str, Any], str]:
     """Return timm's settings for loading from a file, and the prefix that was taken from the names in it.
 
     A .pth is read here with `weights_only`: no code in it runs.
     """
-    import timm
-
     if weights.suffix == ".safetensors":
         tensors = load_file(weights)
     else:
@@ -172,7 +209,7 @@ def _weights_source(weights: Path, name: str) -> tuple[dict[str, Any], str]:
             raise ValueError(text) from error
         tensors = loaded.get("state_dict", loaded.get("model", loaded))
     with torch.device("meta"):
-        names = set(timm.create_model(name, num_classes=0, pretrained=False).state_dict())
+        names = set(create_at_size(source, None, {"num_classes": 0, "pretrained": False}).state_dict())
     named, prefix = weights_without_prefix(tensors, names)
     if weights.suffix == ".safetensors" and not prefix:
         return {"file": str(weights)}, ""
@@ -205,17 +242,18 @@ def _record_missing_keys() -> Iterator[Callable[[], list[str]]]:
             handle.remove()
 
 
-def create_at_size(name: str, image_size: Size | None, options: dict[str, Any]) -> nn.Module:
+def create_at_size(source: TimmModel, image_size: Size | None, options: dict[str, Any]) -> nn.Module:
     """Create the model, with `img_size` if its family takes it (ViT, Swin, …). Convolutional ones refuse it."""
     import timm
 
+    options = {**source.model_args, **options}
     if image_size is not None:
         try:
-            sized: nn.Module = timm.create_model(name, img_size=image_size, **options)
+            sized: nn.Module = timm.create_model(source.architecture, **options | {"img_size": image_size})
         except TypeError as error:
             if "img_size" not in str(error):
                 raise
         else:
             return sized
-    plain: nn.Module = timm.create_model(name, **options)
+    plain: nn.Module = timm.create_model(source.architecture, **options)
     return plain

@@ -16,6 +16,7 @@ from eml.evaluation.evaluate import Evaluation
 from eml.evaluation.postprocessing import COMPARED, short_names, what_it_uses
 from eml.images.thumbnails import LARGE, Thumbnail, thumbnail
 from eml.inference.images import table_files
+from eml.inference.load import is_backbone
 from eml.reports.evaluation.confusions import Confusion, find_confusions
 from eml.reports.evaluation.curves import cmc_chart, cmc_points, percent, roc_chart, roc_rates, similarity_chart
 from eml.reports.evaluation.embedding_map import EmbeddingMap, draw_map, embedding_map, map_data, symbol
@@ -256,6 +257,6 @@ def _figure(name: str, value: float) -> str:
 
 
 def _title(name: str) -> str:
-    """Return a timm model's whole name, or the last two parts of a path."""
+    """Return the whole name of a backbone, or the last two parts of a path."""
     path = Path(name)
-    return name if name.startswith("timm:") else "/".join(path.parts[-2:]).lstrip("/") or name
+    return name if is_backbone(name) else "/".join(path.parts[-2:]).lstrip("/") or name

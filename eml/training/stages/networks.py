@@ -43,8 +43,8 @@ def untouched(parts: RunParts, network: Embedder) -> StageNetwork:
     if starting_run(parts.config) is not None:
         return StageNetwork(network, parts.config.model)
     features = _features(parts, network)
-    plain = Embedder(network.backbone, nn.Identity(), features, network.frozen)
-    plain.memory_format, plain.notes = network.memory_format, network.notes
+    plain = Embedder(network.backbone, nn.Identity(), features, network.frozen, network.text)
+    plain.memory_format, plain.notes, plain.preprocess = network.memory_format, network.notes, network.preprocess
     plain.architecture = network.architecture | {"neck": Identity().model_dump(mode="json")}
     return StageNetwork(plain, parts.config.model.model_copy(update={"neck": Identity()}))
 

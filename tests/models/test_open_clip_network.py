@@ -1,0 +1,168 @@
+"""Networks of open_clip as backbones, with their text towers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from eml.errors import ConfigError
+from eml.inference.load import load
+from eml.models.backbones import preprocess_of
+from eml.models.checkpoint import load_checkpoint, save_checkpoint
+from eml.models.config import ModelConfig
+from eml.models.embedder import Embedder, build_embedder
+from eml.models.fingerprint import fingerprint_of
+from eml.models.image_sizes import nearest_size
+from eml.models.necks.identity import Identity
+from tests.tiny_clip import CLIP, NATIVE, SIGLIP, write_tiny_clip
+
+pytestmark = pytest.mark.xdist_group("clip")
+open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
+
+TEXTS = ["a red mug", "A photo of two CATS, which sit on a mat and would never leave the house in such heavy rain"]
+TEMPLATES = ["a photo of a {}.", "many {}s"]
+
+
+def config(folder: Path, **changes: object) -> ModelConfig:
+    return ModelConfig.model_validate({"backbone": f"open_clip:local-dir:{folder}", "neck": Identity()} | changes)
+
+
+def both(embedder: Embedder, size: int) -> list[torch.Tensor]:
+    """Return embeddings of random images and of texts."""
+    assert embedder.text is not None
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        return [embedder.eval()(images), embedder.text(embedder.text.tokenize(TEXTS))]
+
+
+@pytest.mark.parametrize(
+    "tiny, size", [(CLIP, 160), (CLIP, 96), (NATIVE, 64), (NATIVE, 96), (SIGLIP, 160)], ids=lambda value: str(value)[:4]
+)
+def test_both_towers_are_those_of_open_clip_and_a_checkpoint_needs_nothing_else(
+    tmp_path: Path, tiny: dict[str, object], size: int
+) -> None:
+    folder = write_tiny_clip(tmp_path / "tiny", config=tiny)
+    name = f"local-dir:{folder}"
+    theirs = open_clip.create_model(name, force_image_size=size).eval()
+    embedder = build_embedder(config(folder), size)
+    images, texts = both(embedder, size)
+    pixels = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        torch.testing.assert_close(images, theirs.encode_image(pixels), rtol=0, atol=1e-6)
+        their_texts = theirs.encode_text(open_clip.get_tokenizer(name)(TEXTS), normalize=True)
+        torch.testing.assert_close(normalize(texts), their_texts, rtol=0, atol=1e-6)
+    assert embedder.text is not None
+    assert embedder.text.logit_scale.item() == theirs.logit_scale.item()
+    bias = embedder.text.logit_bias
+    assert (None if bias is None else bias.item()) == (None if tiny is not SIGLIP else theirs.logit_bias.item())
+
+    preprocess = preprocess_of(config(folder), size=size)
+    save_checkpoint(tmp_path / "checkpoint", embedder, config(folder), preprocess, ["a", "b"], {})
+    folder.rename(tmp_path / "gone")
+    stored = load_checkpoint(tmp_path / "checkpoint")
+    for own, loaded in zip((images, texts), both(stored.embedder, size), strict=True):
+        torch.testing.assert_close(loaded, own, rtol=0, atol=0)
+    assert stored.config.format == 7
+    assert stored.config.model.backbone == "open_clip:tiny"
+    assert str(tmp_path) not in (tmp_path / "checkpoint" / "config.json").read_text()
+    assert embedder.architecture == stored.embedder.architecture
+
+
+def test_zero_shot_by_names_equals_open_clips_own_code(tiny_clip: Path) -> None:
+    name = f"local-dir:{tiny_clip}"
+    theirs, _, transform = open_clip.create_model_and_transforms(name)
+    names = ["cat", "red mug", "window"]
+    classifier = open_clip.build_zero_shot_classifier(theirs.eval(), open_clip.get_tokenizer(name), names, TEMPLATES)
+    model = load(f"open_clip:{name}")
+    rng = np.random.default_rng(3)
+    images = [rng.integers(0, 256, (160, 160, 3), np.uint8) for _ in range(4)]
+    texts = model.embed_text([template.format(text) for text in names for template in TEMPLATES])
+    classes = normalize(torch.from_numpy(texts).view(3, 2, -1).mean(1))
+    ours = torch.from_numpy(model.embed(images)) @ classes.T
+    from PIL import Image
+
+    with torch.no_grad():
+        pixels = torch.stack([transform(Image.fromarray(image)) for image in images])
+        expected = theirs.encode_image(pixels, normalize=True) @ classifier
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+
+
+def test_the_preprocessing_is_that_of_the_folder(tiny_clip: Path) -> None:
+    own = preprocess_of(f"open_clip:local-dir:{tiny_clip}")
+    assert (own.size, own.interpolation, own.mean, own.std) == (160, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+    assert preprocess_of("open_clip:ViT-B-16-SigLIP-256/webli").mean == (0.5, 0.5, 0.5)
+    assert preprocess_of("open_clip:RN50").std == open_clip.OPENAI_DATASET_STD
+    assert nearest_size(f"open_clip:local-dir:{tiny_clip}", 90) == 96
+    assert nearest_size("open_clip:ViT-B-32", 90) == 96
+
+
+def test_gradients_reach_both_towers_where_the_text_tower_is_trained(tiny_clip: Path) -> None:
+    embedder = build_embedder(config(tiny_clip), 32)
+    assert embedder.text is not None
+    assert not any(weight.requires_grad for weight in embedder.text.parameters())
+    embedder.train_text(True)
+    embedder.train()
+    images, texts = embedder(torch.rand(2, 3, 32, 32)), embedder.text(embedder.text.tokenize(TEXTS))
+    (embedder.text.logit_scale.exp() * normalize(images) @ normalize(texts).T).diagonal().sum().backward()
+    without = [name for name, weight in embedder.named_parameters() if weight.grad is None]
+    assert without == []
+
+
+@pytest.mark.parametrize("tiny, stages", [(CLIP, 7), (NATIVE, 3)], ids=["timm", "native"])
+def test_stages_can_be_frozen(tmp_path: Path, tiny: dict[str, object], stages: int) -> None:
+    folder = write_tiny_clip(tmp_path / "tiny", config=tiny)
+    with pytest.raises(ConfigError, match=rf"has {stages + 1} stages"):
+        build_embedder(config(folder, freeze=99), 64)
+    frozen = build_embedder(config(folder, freeze=stages), 64)
+    trained = {name for name, weight in frozen.backbone.named_parameters() if weight.requires_grad}
+    assert trained == {"visual.head.proj.weight" if tiny is CLIP else "visual.proj"}
+
+
+def test_activations_are_recomputed_where_the_config_says_so(tiny_clip: Path) -> None:
+    embedder = build_embedder(config(tiny_clip, gradient_checkpointing=True), 32)
+    assert embedder.backbone.visual.trunk.grad_checkpointing
+    with pytest.raises(ConfigError, match="gradient_checkpointing"):
+        build_embedder(ModelConfig(backbone="open_clip:RN50", weights="none", gradient_checkpointing=True))
+
+
+def test_an_ensemble_has_no_text_tower(tmp_path: Path, tiny_clip: Path) -> None:
+    name = f"open_clip:local-dir:{tiny_clip}"
+    joined = load([name, name], image_size=32)
+    assert not joined.takes_text
+    with pytest.raises(ConfigError, match="has no text tower"):
+        joined.embed_text(TEXTS)
+    assert not any("text." in name for name in joined.embedder.state_dict())
+    from eml.inference.ensemble import save_model
+
+    save_model(tmp_path / "joined", joined)
+    pixels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    torch.testing.assert_close(load(tmp_path / "joined").embed_pixels(pixels), joined.embed_pixels(pixels))
+
+
+def test_a_renamed_folder_is_the_same_model(tmp_path: Path) -> None:
+    folder = write_tiny_clip(tmp_path / "first")
+    first = load(f"open_clip:local-dir:{folder}", image_size=32)
+    folder.rename(tmp_path / "second")
+    second = load(f"open_clip:local-dir:{tmp_path / 'second'}", image_size=32)
+    assert first.fingerprint.digest == second.fingerprint.digest
+    assert (first.backbone, second.backbone) == ("open_clip:first", "open_clip:second")
+    embedder = first.embedder
+    assert fingerprint_of(embedder, {}, first.preprocess, backbone="", size=24).digest != first.fingerprint.digest
+
+
+def test_a_captioner_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_clip(tmp_path / "tiny")
+    file = folder / "open_clip_config.json"
+    content = json.loads(file.read_text())
+    content["model_cfg"]["multimodal_cfg"] = {"width": 8}
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="it is a CoCa"):
+        build_embedder(config(folder), 32)
+
+
+def test_another_pooling_is_refused(tiny_clip: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model.pooling: .* pools as it was trained"):
+        build_embedder(config(tiny_clip, pooling="avg"), 32)
