@@ -49,7 +49,6 @@ COMMANDS = (
         "ensemble",
         "suspects",
         "embed",
-        "text",
     ),
     *("index", "search", "classify", "demo", "margins", "config", "doctor", "version"),
 )

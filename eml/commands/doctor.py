@@ -30,7 +30,6 @@ EXTRAS = {
     "parquet": "pyarrow",
     "faiss": "faiss",
     "jpeg": "simplejpeg",
-    "text": "sentence_transformers",
     "umap": "umap",
     "tensorboard": "tensorboard",
     "wandb": "wandb",

@@ -140,6 +140,34 @@ class EvaluateConfig(CommandConfig):
         description="Measure with k-reciprocal re-ranking by lists of so many neighbours too; about twice the images "
         "of a class, 20 in the paper.",
     )
+    text_column: Names = Field(
+        (),
+        description="Measure retrieval by texts too: this column's texts find their images, and images their texts. "
+        "Repeatable, for several texts of an image. Needs a model with a text tower.",
+    )
+    template: Names = Field(
+        (),
+        description='Measure zero-shot classification by the names of the classes too, with this text, such as "a '
+        'photo of {label}"; {COLUMN} stands for a column. Repeatable: of several the mean is taken.',
+    )
+    names: Annotated[
+        PathField | None,
+        Field(description="File with a text for each label, in place of the label: CSV (label, text), JSON or YAML."),
+    ] = None
+    text_vectors: Annotated[
+        PathField | None,
+        Field(
+            description="Text vectors of the classes that eml text wrote, in place of `template` and the model's text "
+            "tower, such as for embeddings that were made elsewhere."
+        ),
+    ] = None
+    adapt_on: Annotated[
+        PathField | None,
+        Field(
+            description="Labelled images of the same classes, a table or folder: classify by their nearest class mean "
+            "too, and by names and images together (Tip-Adapter, which needs no training)."
+        ),
+    ] = None
     out: Annotated[
         PathField | None,
         Field(

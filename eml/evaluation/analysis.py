@@ -8,6 +8,7 @@ from eml.evaluation.evaluate import Evaluation
 from eml.evaluation.options import EvaluationOptions
 from eml.evaluation.postprocessing import Postprocessed, postprocess
 from eml.evaluation.slices import Partition, Slices, measure_slices, partition
+from eml.evaluation.texts.measures import TextMeasures, measure_texts
 from eml.progress import Progress
 from eml.retrieval.clustering import clustering
 from eml.retrieval.similarity import unit_length
@@ -38,6 +39,7 @@ class EvaluationAnalysis:
         clustering: nmi and ami of k-means.
         acceptance: Rates at the checkpoint's calibrated threshold.
         postprocessed: Metrics after post-processing of the rankings, beside those of the evaluation.
+        text: What was measured with texts.
     """
 
     evaluation: Evaluation
@@ -49,6 +51,7 @@ class EvaluationAnalysis:
     clustering: dict[str, float] = field(default_factory=dict)
     acceptance: dict[str, Any] = field(default_factory=dict)
     postprocessed: list[Postprocessed] = field(default_factory=list)
+    text: TextMeasures | None = None
 
     @property
     def few_classes(self) -> bool:
@@ -57,7 +60,8 @@ class EvaluationAnalysis:
 
     def without_embeddings(self) -> "EvaluationAnalysis":
         """Return a copy without the embeddings, which take most of the memory."""
-        return replace(self, evaluation=self.evaluation.without_embeddings())
+        text = self.text and self.text.without_vectors()
+        return replace(self, evaluation=self.evaluation.without_embeddings(), text=text)
 
     def facts(self) -> dict[str, Any]:
         """Return the content of metrics.json, but for the table's name and the leaderboard."""
@@ -72,6 +76,7 @@ class EvaluationAnalysis:
             "clustering": self.clustering or None,
             "acceptance": self.acceptance or None,
             **self._postprocessing_facts(),
+            **({"text": self.text.facts()} if self.text else {}),
             "calibrated_on_this_table": self.evaluation.is_calibrated_here,
             "threshold_trained_on": self.evaluation.calibrated_on.facts() if self.evaluation.calibration else None,
         }
@@ -121,6 +126,7 @@ def analyze(
         clustering=_cluster(evaluation) if options.clustering else {},
         acceptance=_accept(evaluation),
         postprocessed=postprocess(evaluation, options),
+        text=measure_texts(evaluation, options.recall_at, options.queries),
     )
 
 

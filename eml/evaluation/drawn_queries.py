@@ -35,6 +35,13 @@ def draw_queries(retrieval: RetrievalSet, most: int | None) -> RetrievalSet:
     )
 
 
+def draw_rows(rows: NDArray[np.int64], labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return at most so many of some rows (n,), by class, as `draw_queries` draws them. labels: (N,) of all rows."""
+    if len(rows) <= most:
+        return rows
+    return _draw(rows, labels, most, np.random.default_rng([SEED, len(rows), most]))
+
+
 def _draw(
     queries: NDArray[np.int64], labels: NDArray[np.int64], count: int, random: np.random.Generator
 ) -> NDArray[np.int64]:

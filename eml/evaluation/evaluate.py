@@ -14,6 +14,7 @@ from eml.dataset.table import Table
 from eml.evaluation.drawn_queries import draw_queries
 from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
+from eml.evaluation.texts.embedded import EmbeddedTexts
 from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
 from eml.evaluation.whitening import Whitening
 from eml.images.preprocess import Preprocess
@@ -48,6 +49,7 @@ class Evaluation:
         fingerprint: Of the model; None for embeddings from a file, and during training.
         calibration_mismatch: Why the checkpoint's calibration is not that of the model as it is loaded; else empty.
         whitening: The whitening of the model's embeddings, where one was learnt.
+        texts: The texts of the set, embedded by the model, where there are any.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Evaluation:
     fingerprint: Fingerprint | None = None
     calibration_mismatch: str = ""
     whitening: Whitening | None = None
+    texts: EmbeddedTexts | None = None
 
     @property
     def size(self) -> int:
@@ -91,7 +94,8 @@ class Evaluation:
 
     def without_embeddings(self) -> "Evaluation":
         """Return a copy without the embeddings, which take most of the memory."""
-        released = replace(self, embeddings=self.embeddings[:0].clone())
+        texts = self.texts and self.texts.without_vectors()
+        released = replace(self, embeddings=self.embeddings[:0].clone(), texts=texts)
         released.__dict__["table_digest"] = self.table_digest  # the file is not read again, as it may change
         return released
 

@@ -1,7 +1,7 @@
 """The options of an evaluation."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eml.dataset.column_map import AS_NAMED, ColumnMap
@@ -10,6 +10,7 @@ from eml.images.image_size import Size
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.load import TIMM, check_backbone_name, is_backbone
 from eml.models.config import PrecisionChoice, Tta
+from eml.texts.class_texts import TextSource, fields_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class EvaluationOptions:
         augment_database: Measure with each gallery image averaged with so many neighbours.
         query_expansion: Measure with each query averaged with so many neighbours.
         rerank: Measure with k-reciprocal re-ranking by lists of so many neighbours.
+        text_column: Columns with texts of the images: retrieval by text is measured.
+        template: Texts of the classes, with {label} or {COLUMN}: zero-shot classification is measured.
+        names: A file with a text for each label, in place of the label.
+        text_vectors: A file of text vectors of the classes, in place of the model's text tower.
+        adapt_on: A table, or an embeddings file, of labelled images for a cache beside the texts of the classes.
         out: Where to write; by default into the folder `evaluations` of the run.
         save_embeddings: Whether to write embeddings.npz.
         batch_size: Images computed at once.
@@ -68,6 +74,11 @@ class EvaluationOptions:
     augment_database: int | None = None
     query_expansion: int | None = None
     rerank: int | None = None
+    text_column: Sequence[str] = ()
+    template: Sequence[str] = ()
+    names: Path | None = None
+    text_vectors: Path | None = None
+    adapt_on: Path | None = None
     out: Path | None = None
     save_embeddings: bool = False
     batch_size: int = 64
@@ -78,6 +89,26 @@ class EvaluationOptions:
     def models(self) -> list[str]:
         """The checkpoints, and the one to compare with."""
         return [*self.checkpoints, *([self.against] if self.against else [])]
+
+    @property
+    def class_texts(self) -> TextSource | Path | None:
+        """The source of the texts of the classes; None where none is given."""
+        if self.text_vectors is not None:
+            return self.text_vectors
+        if not self.template and self.names is None:
+            return None
+        templates = {"template": tuple(self.template)} if self.template else {}
+        return TextSource(names=self.names, **templates)
+
+    def of_images_alone(self) -> "EvaluationOptions":
+        """Return the options for the model to compare with, which is measured by its images alone."""
+        images = replace(self, whiten=None, adapt_on=None)
+        return replace(images, text_column=(), template=(), names=None, text_vectors=None)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether anything is measured with texts."""
+        return bool(self.text_column or self.template or self.names or self.text_vectors)
 
     def columns_of(self, table: Path) -> ColumnMap:
         """Return how one of the tables is read."""
@@ -103,7 +134,8 @@ class EvaluationOptions:
         if self.pairs and self.verification:
             text = "`verification` is by all pairs, `pairs` by those of a file; give one of them"
             yield Problem(text, "conflicting-settings", "pairs")
-        yield from self._problems_of_whitening()
+        yield from self._problems_of_images("whiten", self.whiten)
+        yield from self._problems_of_texts()
         for model in self.models:
             try:
                 check_backbone_name(model)
@@ -121,14 +153,39 @@ class EvaluationOptions:
             text = f"`weights` {self.weights}: there is no such file; allowed: pretrained, none, or a weights file"
             yield Problem(text, "missing-file", "weights")
 
-    def _problems_of_whitening(self) -> Iterator[Problem]:
-        if self.whiten is None:
+    def _problems_of_images(self, name: str, source: Path | None) -> Iterator[Problem]:
+        """Yield what is wrong with images to learn from, which are of the kind of those that are measured."""
+        if source is None:
             return
-        if not self.whiten.exists():
-            yield Problem(f"`whiten` {self.whiten}: there is no such file or folder", "missing-file", "whiten")
+        if not source.exists():
+            yield Problem(f"`{name}` {source}: there is no such file or folder", "missing-file", name)
         kinds = {is_embeddings_file(model) for model in self.checkpoints}
-        if kinds != {is_embeddings_file(str(self.whiten))}:
+        if kinds != {is_embeddings_file(str(source))}:
             text = (
                 "of a model it is a table or folder of images, of an embeddings file one of the same model's embeddings"
             )
-            yield Problem(f"`whiten` {self.whiten}: {text}", "conflicting-settings", "whiten")
+            yield Problem(f"`{name}` {source}: {text}", "conflicting-settings", name)
+
+    def _problems_of_texts(self) -> Iterator[Problem]:
+        yield from self._problems_of_images("adapt_on", self.adapt_on)
+        own = [name for name in ("template", "names") if getattr(self, name)]
+        if self.adapt_on is not None and not own and self.text_vectors is None:
+            text = "`adapt_on` is measured beside the texts of the classes; give these too, as `template`, such as"
+            yield Problem(f'{text} "a photo of a {{label}}"', "missing-key", "adapt_on")
+        if self.text_vectors is not None and own:
+            text = f"`{own[0]}` has no effect beside `text_vectors`, which have the texts in them"
+            yield Problem(text, "conflicting-settings", own[0])
+        for path, name in ((self.names, "names"), (self.text_vectors, "text_vectors")):
+            if path is not None and not path.is_file():
+                yield Problem(f"`{name}` {path}: there is no such file", "missing-file", name)
+        for template in self.template:
+            try:
+                fields_of(template)
+            except ValueError as error:
+                yield Problem(f"`template` {error}", "invalid-value", "template")
+        for model in self.checkpoints if self.text_column or own else ():
+            without = "are embeddings, and nothing embeds texts" if is_embeddings_file(model) else "has no text tower"
+            if is_embeddings_file(model) or model.startswith(TIMM):
+                advice = "give the texts of the classes as `text_vectors` of the network that embedded the images"
+                name = "text_column" if self.text_column else own[0]
+                yield Problem(f"`{name}`: {model} {without}; {advice}", "no-text-tower", name)

@@ -21,6 +21,7 @@ from eml.evaluation.outputs import EMBEDDINGS, METRICS, PAGE, check_outputs, fol
 from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.evaluation.slices import Partition, check_columns, partition
+from eml.evaluation.texts.prepared import prepare_texts, refuse_without_tower, texts_of_file
 from eml.evaluation.trained_overlap import OverlapCounter
 from eml.evaluation.whitening import Whitening, count_shared, learn_whitening, read_fit_table, whitening_of_file
 from eml.files import write_json
@@ -138,10 +139,10 @@ def evaluate_models(
     if options.unknown_label is None:
         tables = [with_checkpoint_label(table, options.models, report) for table in tables]
     own = options_by_table(options, tables, report) or [options]
-    fit = None
-    if options.whiten is not None and options.needs_images:
-        source = options.whiten
-        fit = processes.after_first(lambda: read_fit_table(source, report, progress))
+    fit, adapt_on = (
+        _read_to_learn_from(source if options.needs_images else None, processes, report, progress)
+        for source in (options.whiten, options.adapt_on)
+    )
     names = folder_names([table.path or table.root for table in tables]) or [NO_TABLE]
     page = write_page is not None
     check_outputs(
@@ -149,13 +150,14 @@ def evaluate_models(
     )
     for table in tables:
         check_columns(table, options.slices)
+    refuse_without_tower(options.checkpoints, options)
 
     counter = OverlapCounter(report=report)
     against = dict[str, Evaluation]()
     if options.against:
         for name, evaluation in _evaluate_on_tables(
             options.against,
-            [replace(of_table, whiten=None) for of_table in own],
+            [of_table.of_images_alone() for of_table in own],
             tables,
             names,
             counter,
@@ -180,7 +182,7 @@ def evaluate_models(
 
     for checkpoint, folder in zip(options.checkpoints, folders, strict=True):
         for name, evaluation in _evaluate_on_tables(
-            checkpoint, own, tables, names, counter, fit=fit, processes=processes, progress=progress
+            checkpoint, own, tables, names, counter, fit=fit, adapt_on=adapt_on, processes=processes, progress=progress
         ):
             processes.from_first(partial(finish, name, folder, evaluation))  # the others wait, however long it takes
             del evaluation
@@ -197,6 +199,11 @@ def _read_table(options: EvaluationOptions, path: Path, report: Report, progress
     return table_to_evaluate(path, options.root, report, progress, columns=columns, unknown_label=options.unknown_label)
 
 
+def _read_to_learn_from(source: Path | None, processes: Processes, report: Report, progress: Progress) -> Table | None:
+    """Return the images to learn from; None where none are needed."""
+    return None if source is None else processes.after_first(lambda: read_fit_table(source, report, progress))
+
+
 def _evaluate_on_tables(
     checkpoint: str,
     own: Sequence[EvaluationOptions],
@@ -205,6 +212,7 @@ def _evaluate_on_tables(
     counter: OverlapCounter,
     *,
     fit: Table | None = None,
+    adapt_on: Table | None = None,
     processes: Processes,
     progress: Progress,
 ) -> Iterator[tuple[str, Evaluation | None]]:
@@ -217,6 +225,7 @@ def _evaluate_on_tables(
         names: Of the tables.
         counter: Counts the images that the model was trained on.
         fit: The images to learn a whitening from.
+        adapt_on: The labelled images for a cache.
         processes: They share the images.
         progress: Reports the images.
     """
@@ -232,20 +241,27 @@ def _evaluate_on_tables(
     ]
     for table, retrieval, of_table in zip(tables, retrievals, own, strict=True):
         refuse_without_positives(retrieval, table.name, **_columns(of_table))
+    prepared = [
+        processes.after_first(partial(prepare_texts, retrieval, table, of_table, adapt_on))
+        for table, retrieval, of_table in zip(tables, retrievals, own, strict=True)
+    ]
     retrievals = [draw_queries(retrieval, options.queries) for retrieval in retrievals]
     model = _load(checkpoint, options, str(processes.device(options.device)))
     for note in model.notes if processes.first else ():
         counter.report(note)
+    if any(texts is not None and texts.texts.needs_tower for texts in prepared):
+        model.embed_text([])  # which says why it cannot, before any image is embedded
     weights = None if model.folder is None else weights_digest(model.folder)
     batching = Batching(options.batch_size, options.workers, processes)
     whitening = None if fit is None else learn_whitening(model, fit, batching, progress)
-    for name, table, retrieval in zip(names, tables, retrievals, strict=True):
+    for name, table, retrieval, texts in zip(names, tables, retrievals, prepared, strict=True):
         with progress(f"embedding {name}", len(retrieval.frame)) as advance:
             evaluation = evaluate_model(
                 model, table, retrieval, batching=batching, progress=advance, recall_at=options.recall_at
             )
         overlap = processes.from_first(partial(counter.count, model.trained_on, table, retrieval.frame))
-        evaluation = replace(evaluation, whitening=_shared_with(whitening, fit, table))
+        embedded = None if texts is None else texts.embed(model, batching, progress)
+        evaluation = replace(evaluation, whitening=_shared_with(whitening, fit, table), texts=embedded)
         yield name, replace(evaluation, trained_on=overlap, weights_digest=weights, fingerprint=model.fingerprint)
         del evaluation
 
@@ -269,7 +285,8 @@ def _evaluate_file(name: str, table: Table | None, options: EvaluationOptions) -
     evaluation = evaluate_embeddings(
         name, embeddings, images, queries=options.queries, recall_at=options.recall_at, **_columns(options)
     )
-    return replace(evaluation, whitening=whitening)
+    texts = texts_of_file(evaluation.retrieval, images, options, evaluation.size)
+    return replace(evaluation, whitening=whitening, texts=texts)
 
 
 def _load(checkpoint: str, options: EvaluationOptions, device: str) -> Model:

@@ -1,7 +1,7 @@
 """Zero-shot classification with a cache of labelled images, which needs no training: Tip-Adapter."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -60,9 +60,15 @@ class TipAdapter:
         """
         rows = as_embeddings(queries, "query")
         check_sizes(rows, self.images)
-        rows, classes = unit_length(rows), as_positions(labels, "classes of images", len(self.class_vectors))
+        rows = unit_length(rows).to(self.images)
+        classes = as_positions(labels, "classes of images", len(self.class_vectors))
         parts = [ClassPlaces.by_scores(self.logits(rows[part]), classes[part]) for part in self._parts(len(rows))]
         return ClassPlaces.join(parts)
+
+    def without_images(self) -> "TipAdapter":
+        """Return a copy without its vectors and images, which take memory: the weights alone."""
+        empty = self.images[:0]
+        return replace(self, class_vectors=empty, images=empty, labels=self.labels[:0])
 
     def logits(self, queries: Tensor) -> Tensor:
         """Return (T, C) logits of unit vectors (T, D)."""
@@ -110,7 +116,8 @@ def fit_tip_adapter(
     if not len(judges):
         text = f"{len(rows):,} labelled images: no class has two of them, so none can be held out to choose by"
         raise DataError(text, code="too-few-images")
-    adapter = TipAdapter(unit_length(texts), unit_length(rows), classes, scale)
+    rows = unit_length(rows)
+    adapter = TipAdapter(unit_length(texts).to(rows), rows, classes, scale)
     right, likelihood = _judge(adapter, judges)
     weight, sharpness = max(
         np.ndindex(right.shape), key=lambda place: (right[place], likelihood[place], -place[0], -place[1])

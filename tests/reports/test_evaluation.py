@@ -16,10 +16,12 @@ from PIL import Image
 from eml.cli.app import main
 from eml.dataset.table import Table
 from eml.errors import OutputError
-from eml.evaluation.analysis import EvaluationAnalysis
+from eml.evaluation.analysis import EvaluationAnalysis, analyze
 from eml.evaluation.comparison import ModelComparison, compare
 from eml.evaluation.evaluate import Evaluation, evaluate_embeddings
 from eml.evaluation.slices import Slice, Slices
+from eml.evaluation.texts.embedded import CachedImages, EmbeddedTexts
+from eml.evaluation.texts.text_set import TextSet, captions_of, named_classes
 from eml.models.calibration import CalibratedRate, Calibration
 from eml.models.fingerprint import Fingerprint
 from eml.reports.evaluation import write_report
@@ -29,7 +31,10 @@ from eml.reports.evaluation.embedding_map import OF_A_COLOURED_CLASS, POINTS, TH
 from eml.reports.evaluation.page import choose_contents, cmc_table
 from eml.reports.evaluation.queries import NEIGHBOURS, SHOWN, choose_places, example_queries, with_neighbours
 from eml.reports.evaluation.similarity import nearest_similarities
+from eml.reports.evaluation.text_queries import FOUND
 from eml.retrieval.statistics.interval import Difference, Interval
+from eml.retrieval.tip_adapter import class_means
+from eml.texts.class_texts import TextSource
 from tests.reports.chromium import PROGRAM, Chromium
 
 pytestmark = pytest.mark.slow
@@ -278,6 +283,74 @@ def test_what_others_found_is_shown_only_where_it_is_given(tmp_path: Path) -> No
         assert told not in bare
     for word in ("Slices", "Against", "ROC", "interval", "threshold"):
         assert word not in bare
+
+
+def with_texts(made: Evaluation) -> EvaluationAnalysis:
+    """An evaluation with captions and texts of its classes, near the middle of their images, and labelled images."""
+    random = np.random.default_rng(1)
+    frame = made.retrieval.frame
+    said = [f"caption {row // 2} {EVIL}" for row in range(len(frame))]
+    made = replace(made, retrieval=replace(made.retrieval, frame=frame.assign(said=said)))
+    texts = TextSet(
+        captions_of(made.retrieval, ["said"], "t"),
+        named_classes(made.retrieval, TextSource(template=("a {label}", "one {label}")), "t"),
+    )
+    assert texts.captions is not None
+    middle = torch.zeros(len(texts.captions.texts), 8)
+    middle.index_add_(0, torch.from_numpy(texts.captions.text_of_pair), made.embeddings)
+    labels = made.retrieval.labels
+    classes = class_means(made.embeddings, labels, int(labels.max()) + 1).float()
+    noise = [torch.from_numpy(random.normal(size=values.shape)).float() for values in (middle, classes)]
+    labelled = CachedImages(made.embeddings + 0.1, labels, "other<b>.csv", 3)
+    embedded = EmbeddedTexts(texts, middle + noise[0], classes + 0.4 * noise[1], labelled=labelled)
+    return analyze(replace(made, texts=embedded))
+
+
+def test_text_queries_are_shown_with_the_images_that_they_find(tmp_path: Path) -> None:
+    analysis = with_texts(evaluation(tmp_path, classes=9))
+    made = analysis.evaluation
+    captions, classes = choose_contents(analysis).texts
+    assert captions.title == "Texts of said"
+    assert [len(queries) for queries in captions.queries.values()] == [10, 10, 10]
+    assert analysis.text is not None
+    assert made.texts is not None
+    frame, unit = made.retrieval.frame, torch.nn.functional.normalize
+    for shelf, column, vectors in ((captions, "said", made.texts.captions), (classes, "label", made.texts.classes)):
+        assert vectors is not None
+        cosines = (unit(vectors) @ unit(made.embeddings).T).numpy()
+        names = made.texts.texts.captions.texts if shelf is captions else made.texts.texts.classes.labels  # type: ignore[union-attr]
+        for query in (query for queries in shelf.queries.values() for query in queries):
+            name = query.text if shelf is captions else query.label
+            row = cosines[list(names).index(name)]
+            order = np.argsort(-row, kind="stable")
+            own = [" ".join(str(value).split()) == name for value in frame[column].iloc[order]]
+            assert [each.row for each in query.neighbours] == order[:FOUND].tolist()
+            assert [each.right for each in query.neighbours] == own[:FOUND]
+            assert query.rank == 1 + own.index(True)
+    assert {query.more for queries in classes.queries.values() for query in queries} == {1}
+
+
+def test_the_page_shows_texts_their_chance_and_what_labelled_images_add(tmp_path: Path) -> None:
+    analysis = with_texts(draw_all(evaluation(tmp_path / "images")))
+    write_report(analysis, tmp_path / "report.html", command="eml evaluate a")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert "other<b>.csv" not in page
+    text, measures = text_of(page), analysis.text
+    assert measures is not None
+    assert measures.zero_shot is not None
+    assert measures.adapted is not None
+    assert measures.captions_to_images is not None
+    assert f"R@1 {100 * measures.captions_to_images.values['recall_at_1']:.1f} %" in text
+    for way in measures.adapted.ways:
+        assert f"{way.name} {100 * way.values['top_1']:.1f} %" in text
+    assert f"chance {100 * measures.zero_shot.chance['top_1']:.1f} %" in text
+    assert "“a " in text
+    assert "and 1 other text of" in text
+    assert "64 images of 10 classes, each given the class of the most similar text" in text
+    without = tmp_path / "without.html"
+    write_report(EvaluationAnalysis(analysis.evaluation), without, command="eml evaluate a")
+    assert 'id="texts"' not in without.read_text(encoding="utf-8")
 
 
 def test_classes_that_changed_are_shown_with_their_queries(tmp_path: Path) -> None:

@@ -94,6 +94,14 @@ def test_the_scale_changes_the_weight_and_nothing_else() -> None:
     assert low.alpha / 50.0 in [alpha / SCALE for alpha in ALPHAS]
 
 
+def test_arrays_of_several_precisions_go_together() -> None:
+    rows, labels, texts = world(1, names=1.0, images=1.0)
+    adapter = fit_tip_adapter(rows[:60].astype(np.float32), labels[:60], texts)
+    exact = fit_tip_adapter(rows[:60], labels[:60], texts.astype(np.float32))
+    assert (adapter.alpha, adapter.beta) == (exact.alpha, exact.beta)
+    assert adapter.classify(rows[60:], labels[60:]).values() == exact.classify(rows[60:], labels[60:]).values()
+
+
 def test_a_single_image_of_each_class_cannot_choose() -> None:
     with pytest.raises(DataError, match="3 labelled images: no class has two of them") as caught:
         fit_tip_adapter(np.eye(3), [0, 1, 2], np.eye(3))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eml.texts.encoders import TextEncoder
 
-SIZE = 512
+SIZE = 64
 
 
 class Words(TextEncoder):

@@ -22,6 +22,8 @@ terminal = Terminal(
         "leave_out_same": "COLUMN",
         "within": "COLUMN",
         "image_size": "PIXELS",
+        "text_column": "COLUMN",
+        "template": "TEXT",
     },
     devices=True,
 )

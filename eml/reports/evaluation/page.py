@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,11 +24,13 @@ from eml.reports.evaluation.own_validation import own_validation
 from eml.reports.evaluation.projections import TITLES, ProjectionName
 from eml.reports.evaluation.queries import ExampleQuery, example_queries
 from eml.reports.evaluation.similarity import nearest_similarities
+from eml.reports.evaluation.text_queries import TextGallery, text_galleries
 from eml.reports.rendering import render_page
 from eml.retrieval.clustering import SHOWN as CLUSTERING
 from eml.retrieval.statistics import Interval
 from eml.retrieval.verification import shown as shown_name
 from eml.retrieval.worst_classes import WorstClass, worst_classes
+from eml.retrieval.zero_shot import ACCURACIES
 from eml.threads import in_order
 
 HERE = Path(__file__).parent
@@ -57,6 +59,7 @@ class ReportContents:
         worst: The worst classes.
         map: The embedding map; None if there is nothing to spread.
         compared_rows: The images of the comparison, in the set's frame.
+        texts: Text queries; empty where nothing was measured with texts.
     """
 
     queries: dict[str, list[ExampleQuery]]
@@ -65,12 +68,14 @@ class ReportContents:
     worst: list[WorstClass]
     map: EmbeddingMap | None
     compared_rows: frozenset[int]
+    texts: list[TextGallery] = field(default_factory=list)
 
     def rows(self) -> list[int]:
         """Return the rows of the set's frame whose images are shown large."""
         rows = {row for confusion in self.confusions for row in confusion.rows} | self.compared_rows
         for query in (query for queries in self.queries.values() for query in queries):
             rows |= {query.row, *(neighbour.row for neighbour in query.neighbours)}
+        rows |= {row for gallery in self.texts for row in gallery.rows()}
         return sorted(rows)
 
     def small_rows(self) -> list[int]:
@@ -91,6 +96,7 @@ def choose_contents(analysis: EvaluationAnalysis, projection: ProjectionName = "
         worst=worst_classes(evaluation.summary, retrieval.labels, names, retrieval.queries, retrieval.gallery),
         map=embedding_map(evaluation.embeddings, retrieval.labels, projection),
         compared_rows=frozenset(_compared_rows(analysis.comparison)) if analysis.comparison else frozenset(),
+        texts=text_galleries(evaluation, analysis.text) if analysis.text else [],
     )
 
 
@@ -155,6 +161,7 @@ def render(
         uses=what_it_uses(analysis.postprocessed, evaluation.whitening),
         ways=short_names(analysis.postprocessed),
         compared_after=COMPARED,
+        accuracies=ACCURACIES,
         threshold=evaluation.threshold,
         trained_on=trained_on_lines(analysis),
         intervals=known_intervals(analysis.intervals),

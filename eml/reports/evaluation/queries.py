@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eml.evaluation.evaluate import Evaluation
+from eml.retrieval.metrics import Summary
 from eml.retrieval.search import nearest
 
 SHOWN, NEIGHBOURS = 12, 5
@@ -46,15 +47,19 @@ def example_queries(evaluation: Evaluation) -> dict[str, list[ExampleQuery]]:
 
 
 def choose_places(evaluation: Evaluation) -> dict[str, list[int]]:
-    """Return places in the set's queries, ordered by MAP@R.
+    """Return places in the set's queries, ordered as `places_by_score` says."""
+    return places_by_score(evaluation.summary, evaluation.retrieval.labels[evaluation.retrieval.queries])
 
-    Of equal ones, a wrong first answer is the worse the more similar it is, a right one the better.
+
+def places_by_score(summary: Summary, labels: Integers) -> dict[str, list[int]]:
+    """Return worst, median, best → places in the queries of a summary, ordered by MAP@R, of many classes.
+
+    Of equal ones, a wrong first answer is the worse the more similar it is, a right one the better. labels: (Q,).
     """
-    answers, score = evaluation.summary.answers, evaluation.summary.per_query["map_at_r"]
+    answers, score = summary.answers, summary.per_query["map_at_r"]
     counted = np.flatnonzero(answers.has_positive)
     confidence = np.where(answers.right, answers.similarity, -answers.similarity)
     order = counted[np.lexsort((confidence[counted], score[counted]))]
-    labels = evaluation.retrieval.labels[evaluation.retrieval.queries]
     outwards = order[np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")]
     count = min(SHOWN, max(1, len(order) // 3))
     used: set[int] = set()
