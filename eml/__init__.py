@@ -27,6 +27,7 @@ _PLACES = {
     "compress": "eml.commands.compress",
     "ensemble": "eml.commands.ensemble",
     "embed": "eml.commands.embed",
+    "text": "eml.commands.text",
     "suspects": "eml.commands.suspects",
     "build_index": "eml.commands.index_build",
     "add_to_index": "eml.commands.index_add",

@@ -36,6 +36,7 @@ from eml.commands.search import SearchConfig, SearchResult
 from eml.commands.split import SplitConfig, SplitResult
 from eml.commands.suspects import SuspectsConfig, SuspectsResult
 from eml.commands.sweep import SweepConfig, SweepResult
+from eml.commands.text import TextConfig, TextResult
 from eml.commands.train import Outcome, TrainConfig, TrainResult
 from eml.errors import EmlError as EmlError
 from eml.head.class_head import ClassHead as ClassHead
@@ -89,6 +90,7 @@ __all__ = [
     "split",
     "suspects",
     "sweep",
+    "text",
     "train",
     "verify_index",
 ]
@@ -606,6 +608,29 @@ def embed(
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> EmbedResult: ...
+@overload
+def text(config: TextConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> TextResult: ...
+@overload
+def text(
+    dataset: str | Path,
+    *,
+    encoder: str,
+    column: str | None = ...,
+    template: str | Sequence[str] = ...,
+    names: str | Path | None = ...,
+    unknown_label: str | None = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    device: str = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> TextResult: ...
 @overload
 def suspects(
     config: SuspectsConfig,

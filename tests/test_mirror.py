@@ -166,6 +166,7 @@ TESTED_THROUGH = {
     "retrieval/statistics/interval": "retrieval/statistics/test_jackknife",
     "retrieval/statistics/summary_intervals": "retrieval/statistics/test_jackknife",
     "texts/encoders/base": "texts/test_embed_texts",
+    "texts/templates": "texts/test_class_texts",
     "texts/own_tower": "texts/test_embed_texts",
     "texts/vector_cache": "texts/test_embed_texts",
     "threads": "dataset/duplicates/test_duplicates",

@@ -49,6 +49,7 @@ COMMANDS = (
         "ensemble",
         "suspects",
         "embed",
+        "text",
     ),
     *("index", "search", "classify", "demo", "margins", "config", "doctor", "version"),
 )

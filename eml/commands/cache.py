@@ -220,6 +220,7 @@ def _remove(requests: Sequence[TableCache], caller: Caller, *, keep: bool) -> tu
     """Remove the caches in the folders; keep: all but those of the requests."""
     from eml.images.cache import caches
     from eml.images.cache.store import remove
+    from eml.texts.vector_cache import remove_vector_caches
 
     kept = {request.path for request in requests} if keep else set()
     removed = []
@@ -229,4 +230,7 @@ def _remove(requests: Sequence[TableCache], caller: Caller, *, keep: bool) -> tu
                 remove(path)
                 caller.note(f"removed {path} ({content}; {size / 2**20:,.1f} MiB)")
                 removed.append(str(path))
+        for path, size in ({} if keep else remove_vector_caches(folder)).items():
+            caller.note(f"removed {path} (text vectors; {size / 2**20:,.1f} MiB)")
+            removed.append(str(path))
     return tuple(removed)

@@ -30,6 +30,7 @@ EXTRAS = {
     "parquet": "pyarrow",
     "faiss": "faiss",
     "jpeg": "simplejpeg",
+    "text": "sentence_transformers",
     "umap": "umap",
     "tensorboard": "tensorboard",
     "wandb": "wandb",

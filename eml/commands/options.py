@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from eml.commands.base import Caller, CommandConfig, ImagePaths, Names, PathField, PathText
 from eml.images.image_size import ImageSize as AnySize
@@ -97,6 +97,33 @@ ClassLevelField = Annotated[
         "that it lies in. Default: as in the last scan, else 1."
     ),
 ]
+Encoder = Annotated[
+    str,
+    BeforeValidator(lambda name, info: _checked_encoder(name, info)),
+    Field(
+        description="What embeds the texts: st:NAME_OR_PATH, a model of sentence-transformers; "
+        "open_clip:ARCH/PRETRAINED; or a checkpoint of eml with a text tower."
+    ),
+]
+Column = Annotated[
+    str | None,
+    Field(description="The column with the class's text. Default: the label, with spaces in place of underscores."),
+]
+Template = Annotated[
+    Names,
+    AfterValidator(lambda templates: _checked_templates(templates)),
+    Field(
+        description="A sentence with {label} for the class's text, or {COLUMN} for another column; repeatable: the "
+        "mean is taken. Default: the text alone."
+    ),
+]
+NamesFile = Annotated[
+    PathField | None,
+    Field(
+        description="A file with a text for each label: CSV with the columns label and text, JSON or YAML of label: "
+        "text, or a .txt of lines LABEL<TAB>TEXT."
+    ),
+]
 BatchSize = Annotated[int, Field(ge=1, description="Images embedded at once.")]
 Workers = Annotated[
     int, Field(ge=0, description="Processes that decode images, at most 4 for each core; 0: the command's own.")
@@ -164,6 +191,22 @@ def column_map(config: CommandConfig) -> ColumnMap:
     from eml.dataset.column_map import ColumnMap
 
     return ColumnMap(**{name: getattr(config, name) for name in COLUMN_MAP})
+
+
+def _checked_encoder(name: object, info: ValidationInfo) -> object:
+    """Return the name of an encoder, its path absolute in a file, as `as_path` does it."""
+    from eml.config.paths import ConfigFolder, OverrideText
+    from eml.texts.templates import with_absolute_path
+
+    is_in_file = isinstance(info.context, ConfigFolder) and not isinstance(name, OverrideText)
+    return with_absolute_path(name, info) if is_in_file else name
+
+
+def _checked_templates(templates: tuple[str, ...]) -> tuple[str, ...]:
+    """Return templates that can be filled."""
+    from eml.texts.templates import check_template
+
+    return tuple(check_template(template) for template in templates)
 
 
 def _checked_fold(fold: str | None) -> str | None:

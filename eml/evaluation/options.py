@@ -10,7 +10,8 @@ from eml.images.image_size import Size
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.load import TIMM, check_backbone_name, is_backbone
 from eml.models.config import PrecisionChoice, Tta
-from eml.texts.class_texts import TextSource, fields_of
+from eml.texts.class_texts import TextSource
+from eml.texts.templates import fields_of
 
 
 @dataclass(frozen=True)

@@ -1,70 +1,26 @@
 """The texts of classes: from labels, a column, a file of names, and templates."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from string import Formatter
 from typing import Annotated, Any, Self
 
 import pandas as pd
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from eml.config import ConfigPath, Strict
-from eml.config.paths import ConfigFolder, OverrideText, absolute
 from eml.config.text import shown
 from eml.dataset.problems import SHOWN, column_names
 from eml.errors import DataError, Problem
-from eml.files import is_path
 from eml.texts.names_file import read_names
-
-LABEL = "label"
-"""The field of a template that stands for the class's text."""
-
-
-def fields_of(template: str) -> list[str]:
-    """Return the names in braces in a template. Raises ValueError, which continues the parameter's name."""
-    try:
-        parts = list(Formatter().parse(template))
-    except ValueError as error:
-        raise ValueError(f"has a brace without its partner in {template!r}; write {{{{ for a plain one") from error
-    names = [name for _, name, _, _ in parts if name is not None]
-    if any(spec or conversion for _, _, spec, conversion in parts) or any(set(name) & set(".[") for name in names):
-        raise ValueError(f"may have names of columns in braces and nothing else, got {template!r}")
-    if not all(names):
-        raise ValueError(f"has braces without a name in {template!r}; write {{label}}")
-    if not names:
-        raise ValueError(f"has no {{label}} and no {{COLUMN}} in {template!r}, so that all classes have the same text")
-    return names
+from eml.texts.templates import LABEL, check_template, fields_of, one_line, with_absolute_path
 
 
 def _as_list(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-def _check_template(template: str) -> str:
-    fields_of(template)
-    return template
-
-
-def _with_absolute_path(value: object, info: ValidationInfo) -> object:
-    """Return the encoder with its path absolute, if it names one: relative to the file that it stands in."""
-    if not isinstance(value, str):
-        return value
-    start = Path.cwd()
-    if isinstance(info.context, ConfigFolder) and not isinstance(value, OverrideText):
-        start = info.context.path
-    head, colon, rest = value.rpartition(":")
-    if not rest or not is_path(rest):
-        return str(value)
-    try:
-        path = start / Path(rest).expanduser()
-    except RuntimeError:  # an unknown home folder
-        return str(value)
-    return f"{head}{colon}{absolute(path)}" if path.exists() else str(value)
-
-
-Template = Annotated[str, AfterValidator(_check_template)]
+Template = Annotated[str, AfterValidator(check_template)]
 Templates = Annotated[tuple[Template, ...], BeforeValidator(_as_list)]
-EncoderName = Annotated[str, BeforeValidator(_with_absolute_path), Field(min_length=1)]
+EncoderName = Annotated[str, BeforeValidator(with_absolute_path), Field(min_length=1)]
 """`st:NAME_OR_PATH`, `open_clip:ARCH/PRETRAINED`, a checkpoint; paths are absolute once read."""
 
 
@@ -125,7 +81,7 @@ def texts_of(
         DataError: A column is missing, or classes have no text: 20 at most are named.
     """
     if source.column is not None and source.names is not None:
-        text = "column and names both give the texts of the classes; leave one of them out"
+        text = "`column` and `names` both give the texts of the classes; leave one of them out"
         raise DataError(text, code="conflicting-settings", parameter="names")
     columns = _columns(frame, source, table)
     names = None if source.names is None else read_names(source.names)
@@ -146,12 +102,7 @@ def texts_of(
 
 def plain_label(label: str) -> str:
     """Return a label as a text: folder names have underscores where a text has spaces."""
-    return _plain(label.replace("_", " "))
-
-
-def _plain(text: str) -> str:
-    """Return a text on one line, without spaces around it."""
-    return " ".join(text.split())
+    return one_line(label.replace("_", " "))
 
 
 def _columns(frame: pd.DataFrame | None, source: TextSource, table: str) -> list[str]:
@@ -181,7 +132,7 @@ def _rows_of_classes(
     rows: dict[str, list[dict[str, str]]] = {}
     for record in part.drop_duplicates().itertuples(index=False, name=None):
         values: dict[str, str] = {
-            str(name): "" if pd.isna(value) else _plain(str(value)) for name, value in zip(part, record, strict=True)
+            str(name): "" if pd.isna(value) else one_line(str(value)) for name, value in zip(part, record, strict=True)
         }
         if all(values[name] for name in columns):
             rows.setdefault(str(record[0]), []).append(values)
@@ -204,7 +155,7 @@ def _values(
 def _filled(template: str, values: Mapping[str, Any]) -> str:
     """Return the template with its fields filled; empty where one of them has no value."""
     fields = fields_of(template)
-    return _plain(template.format_map(values)) if all(values.get(name) for name in fields) else ""
+    return one_line(template.format_map(values)) if all(values.get(name) for name in fields) else ""
 
 
 def _missing(

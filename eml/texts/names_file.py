@@ -11,6 +11,7 @@ from eml.dataset.table_files import is_csv, is_parquet, read_frame
 from eml.errors import DataError, EmlError, Problem
 from eml.files import NO_PATH, is_path, refuse_pipe
 from eml.json_files import MOST_BYTES_OF_LISTS, read_json
+from eml.texts.templates import one_line
 from eml.units import MIB
 
 FORMATS = "CSV with the columns label and text, JSON or YAML of label: text, or a .txt of lines LABEL<TAB>TEXT"
@@ -29,7 +30,7 @@ def read_names(path: Path) -> dict[str, tuple[str, ...]]:
     if not is_path(str(path)):
         raise DataError(f"{shown(str(path))} is {NO_PATH}", code="missing-file", parameter="names")
     if not path.is_file():
-        text = f"{path}: no such file; names is a file with a text for each label: {FORMATS}"
+        text = f"{path}: no such file; `names` is a file with a text for each label: {FORMATS}"
         raise DataError(text, code="missing-file", parameter="names")
     pairs = _pairs(path)
     texts: dict[str, list[str]] = {}
@@ -65,7 +66,7 @@ def _of_table(path: Path) -> Iterator[tuple[str, str, str]]:
         text = f"{path}: needs the columns label and text; columns found: {column_names(frame.columns)}"
         raise DataError(text, code="missing-column", parameter="names")
     for row, (label, text) in enumerate(zip(frame["label"], frame[column], strict=True), 1):
-        yield f"{path}: row {row}", str(label).strip(), "" if text is None else _plain(str(text))
+        yield f"{path}: row {row}", str(label).strip(), "" if text is None else one_line(str(text))
 
 
 def _of_mapping(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -89,14 +90,14 @@ def _of_mapping(path: Path) -> Iterator[tuple[str, str, str]]:
             if not isinstance(text, str | int | float) or isinstance(text, bool):
                 problem = f"{path}: the text of {label!r} must be a text or a list of texts, got {shown(text)}"
                 raise DataError(problem, code="wrong-type", parameter="names")
-            yield str(path), str(label).strip(), _plain(str(text))
+            yield str(path), str(label).strip(), one_line(str(text))
 
 
 def _of_lines(path: Path) -> Iterator[tuple[str, str, str]]:
     for number, line in enumerate(_lines(path), 1):
         label, tab, text = line.partition("\t")
         if line.strip():
-            yield f"{path}:{number}", label.strip(), _plain(text) if tab else _plain(label)
+            yield f"{path}:{number}", label.strip(), one_line(text) if tab else one_line(label)
 
 
 def _lines(path: Path) -> Iterable[str]:
@@ -111,8 +112,3 @@ def _lines(path: Path) -> Iterable[str]:
         raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8", code="not-utf-8", parameter="names") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}", code="damaged-file", parameter="names") from error
-
-
-def _plain(text: str) -> str:
-    """Return a text on one line, without spaces around it."""
-    return " ".join(text.split())

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save
 
 from eml.errors import OutputError
 from eml.files import whole_file
+from eml.images.cache.store import CACHE_FOLDER
 from eml.progress import Report
 
 KEY_BYTES = 16
@@ -98,3 +99,23 @@ class VectorCache:
             yield True
         finally:
             lock.release()
+
+
+def remove_vector_caches(folder: Path) -> dict[Path, int]:
+    """Remove the caches of text vectors in a folder of caches, and return them with their bytes.
+
+    Raises:
+        OutputError: One cannot be removed.
+    """
+    removed = {}
+    for path in sorted(folder.glob("texts-*.safetensors")) if folder.is_dir() else []:
+        try:
+            size = path.stat().st_size
+            path.unlink()
+            path.with_suffix(".lock").unlink(missing_ok=True)
+            if folder.name == CACHE_FOLDER and not any(folder.iterdir()):
+                folder.rmdir()
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be removed: {error.strerror}", code="not-writable") from error
+        removed[path] = size
+    return removed

@@ -11,6 +11,7 @@ from eml.progress import Progress, Report
 from eml.texts.class_texts import ClassTexts, texts_of
 from eml.texts.embed_texts import text_vectors
 from eml.texts.encoders import TextEncoder, check_encoder, find_encoder
+from eml.texts.meaning import meaning_warning
 from eml.texts.own_tower import TowerEncoder
 from eml.texts.vectors import TextVectors, read_text_vectors
 from eml.training.config import RunConfig
@@ -51,6 +52,8 @@ def training_texts(
     source = config.class_texts or ClassTexts()
     if source.vectors is not None:
         return read_text_vectors(source.vectors).of(classes, str(source.vectors))
+    if source.column is None and source.names is None and (warning := meaning_warning(classes)):
+        report(f"warning: {warning}. Give each class a text by class_texts.names, a file, or by class_texts.column")
     texts = texts_of(table.frame, classes, source, table.name)
     cache = config.data.cache.folder if config.data.cache is not None else None
     return text_vectors(

@@ -54,7 +54,7 @@ def test_every_option_of_every_command_is_explained(name: str, capsys: pytest.Ca
 def test_arguments_and_values_are_named_in_capitals(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert not re.search(r"<[a-z]|[{}]|default: \(", shown.replace("{COLUMN}", ""))
+    assert not re.search(r"<[a-z]|[{}]|default: \(", shown.replace("{COLUMN}", "").replace("{label}", ""))
     usage = shown.splitlines()[0].removeprefix(f"Usage: eml {name} [OPTIONS]").split()
     assert usage == [each.upper() for each in usage]
     options = shown.partition("Options:\n")[2]

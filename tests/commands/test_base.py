@@ -205,6 +205,10 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     "calibrate": [{"checkpoint": "a", "data": "x", "far": 0.01, "strict": True, "plot": "p.png", "batch_size": 3}],
     "compress": [{"checkpoint": "a", "data": "x", "sizes": [8, 16], "keep": "smallest", "show_all": True, "out": "o"}],
     "embed": [{"checkpoint": "a", "images": ["x", "y z"], "out": "e.npz", "tta": "flip", "class_level": "last"}],
+    "text": [
+        {"dataset": "x", "encoder": "st:my model", "template": ["a {label}", "the {colour} one"], "column": "name"},
+        {"dataset": "x", "encoder": "a", "names": "n.csv", "out": "v.safetensors", "device": "cpu", "root": "r"},
+    ],
     "index build": [
         {"index": "i", "checkpoint": "a", "images": ["x"], "label": "my mug", "with_model": True, "storage": "float16"},
         {"index": "i", "checkpoint": "timm:x", "images": ["-"], "weights": "none", "duplicates": "keep", "tta": "flip"},

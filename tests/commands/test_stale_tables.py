@@ -18,6 +18,7 @@ from eml.dataset.table import write_tables
 from eml.errors import EmlError
 from eml.files import digest
 from tests.commands.conftest import draw
+from tests.texts.words import Words
 
 RUN = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "run"
 READ_NO_TABLE = {"scan", "protocol", "plot", "suspects", "demo", "margins", "config", "doctor", "version"}
@@ -62,6 +63,7 @@ def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str,
         "probe": [lambda: eml.probe(table, backbones="test_resnet=none", image_size=32)],
         "sweep": [lambda: eml.sweep(config, vary="seed=0,1", overrides=overrides, out=out / "sweep")],
         "embed": [lambda: eml.embed(checkpoint, table, out=out / "e.npz")],
+        "text": [lambda: eml.text(table, encoder=f"{Words.prefix}a", out=out / "v.safetensors")],
         "index": [
             lambda: eml.build_index(out / "new.index", checkpoint, table),
             lambda: eml.add_to_index(index, table),

@@ -64,7 +64,7 @@ def test_names_of_a_file_take_the_place_of_labels(tmp_path: Path) -> None:
     assert texts(names=names, template="{label}!") == [("a mug!",), ("a deep bowl!",)]
     with pytest.raises(DataError, match=r"names.csv: no text for class 'cup'. Give it one"):
         texts(None, ("bowl", "cup"), names=names)
-    with pytest.raises(DataError, match="column and names both give the texts"):
+    with pytest.raises(DataError, match="`column` and `names` both give the texts"):
         texts(names=names, column="description")
 
 

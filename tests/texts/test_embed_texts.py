@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from eml.errors import ConfigError, DataError
+from eml.images.cache.store import CACHE_FOLDER
 from eml.texts.embed_texts import text_vectors
 from eml.texts.encoders import check_encoder, find_encoder
 from eml.texts.own_tower import TowerEncoder
+from eml.texts.vector_cache import remove_vector_caches
 from tests.texts.words import SIZE, Words
 
 LABELS = ["mug", "bowl", "cup"]
@@ -57,6 +59,15 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, encoded: list[str]) -> No
     again = text_vectors(LABELS, TEXTS, find_encoder("words:a"), cache=tmp_path)
     assert len(encoded) == 4
     np.testing.assert_array_equal(again.vectors, whole.vectors)
+
+
+def test_the_caches_of_a_folder_can_be_removed(tmp_path: Path) -> None:
+    text_vectors(LABELS, TEXTS, find_encoder("words:a"), cache=tmp_path / CACHE_FOLDER)
+    text_vectors(LABELS, TEXTS, find_encoder("words:b"), cache=tmp_path / CACHE_FOLDER)
+    removed = remove_vector_caches(tmp_path / CACHE_FOLDER)
+    assert len(removed) == 2
+    assert not (tmp_path / CACHE_FOLDER).exists()
+    assert remove_vector_caches(tmp_path / CACHE_FOLDER) == {}
 
 
 def test_several_at_once_leave_one_whole_cache_with_all_texts(tmp_path: Path, encoded: list[str]) -> None:

@@ -58,7 +58,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, name: str, content: str, code: st
 
 
 def test_a_missing_file_and_one_that_is_not_utf_8_are_reported(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file; names is a file with a text for each label"):
+    with pytest.raises(DataError, match="no such file; `names` is a file with a text for each label"):
         read_names(tmp_path / "n.csv")
     (tmp_path / "n.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(DataError, match="is not UTF-8 text"):

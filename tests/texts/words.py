@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eml.texts.encoders import TextEncoder
 
-SIZE = 64
+SIZE = 512
 
 
 class Words(TextEncoder):
