@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-CLIP = {
+CLIP: dict[str, Any] = {
     "embed_dim": 24,
     "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "linear", "image_size": 160},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
 """A tower of timm and a text tower with open_clip's shipped vocabulary, as an open_clip_config.json has it."""
-NATIVE = CLIP | {
+NATIVE: dict[str, Any] = CLIP | {
     "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
     "quick_gelu": True,
 }
 """open_clip's own vision transformer, as OpenAI's weights need it."""
-SIGLIP = CLIP | {
+SIGLIP: dict[str, Any] = CLIP | {
     "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none", "image_size": 160},
     "embed_dim": 64,
     "custom_text": True,

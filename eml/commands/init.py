@@ -62,8 +62,9 @@ class InitConfig(CommandConfig):
     )
     backbone: str | None = Field(
         None,
-        description="Name of a timm model; auto: the one that eml probe picked, with its weights, as probe.json in the "
-        "folder says. Default: mobilenetv2_100, or that of the run that `weights` names.",
+        description="Name of a timm model, local-dir:PATH of one, or open_clip:ARCH/PRETRAINED; auto: the one that eml "
+        "probe picked, with its weights, as probe.json in the folder says. Default: mobilenetv2_100, or that of the "
+        "run that `weights` names.",
     )
     weights: PathText = Field(
         "pretrained",
@@ -172,12 +173,15 @@ def _check(config: InitConfig, target: Path) -> str:
             code="missing-file",
             parameter="weights",
         )
-    if config.backbone is not None and config.backbone != BACKBONE:
+    backbone = config.backbone or BACKBONE
+    if backbone != BACKBONE:
         from eml.models.backbones import check_backbone  # torch and timm: seconds that the usual one need not take
+        from eml.models.config import ModelConfig
 
-        check_backbone(config.backbone, "`backbone`")
+        check_backbone(backbone, "`backbone`")
+        backbone = ModelConfig(backbone=backbone).backbone  # with the whole path of a folder
     if config.weights in NO_PATHS or not Path(config.weights).is_dir():
-        return config.backbone or BACKBONE
+        return backbone
     from eml.models.checkpoint import read_checkpoint_config
 
     own = read_checkpoint_config(Path(config.weights)).model.backbone

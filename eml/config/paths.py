@@ -60,6 +60,18 @@ def _absolute(value: object, info: ValidationInfo) -> object:
     return check_path(absolute(path))
 
 
+def _absolute_after(value: object, info: ValidationInfo) -> object:
+    """Make the path after FOLDER_PREFIX absolute; a text without that stays as it is."""
+    if not isinstance(value, str) or FOLDER_PREFIX not in value:
+        return value
+    before, _, path = value.partition(FOLDER_PREFIX)
+    return f"{before}{FOLDER_PREFIX}{_absolute(type(value)(path), info)}"
+
+
+FOLDER_PREFIX = "local-dir:"
+"""Stands before the path of a folder in names, such as those of networks."""
+NameOrFolder = Annotated[str, BeforeValidator(_absolute_after)]
+"""A name; a path in it, after `local-dir:`, is absolute once read, as a `ConfigPath` is."""
 ConfigPath = Annotated[Path, BeforeValidator(_absolute)]
 """A path that is absolute once read; the field is a plain Path to the type checker.
 

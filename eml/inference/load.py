@@ -197,7 +197,7 @@ def _load_backbone(
         embedder,
         preprocess,
         place,
-        source=name,
+        source=name.removesuffix(backbone) + config.backbone,  # with the whole path of a folder
         backbone=embedder.architecture["backbone"],
         trained_on=NOTHING_BY_EML,
         precision=precision,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from eml.config import ConfigPath, Strict
+from eml.config import ConfigPath, NameOrFolder, Strict
 from eml.images.image_size import ImageSize
 from eml.models.necks import Neck
 from eml.models.necks.linear import Linear
@@ -35,7 +35,7 @@ class Inference(Strict):
 class ModelConfig(Strict):
     """The network from pixels to embedding."""
 
-    backbone: str = Field(
+    backbone: NameOrFolder = Field(
         "mobilenetv2_100",
         description="name of a timm model, see timm.list_models(), or hf-hub:OWNER/NAME or local-dir:PATH of one; "
         "open_clip:ARCH/PRETRAINED or open_clip:local-dir:PATH, whose text tower is kept",

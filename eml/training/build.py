@@ -29,7 +29,7 @@ from eml.training.gradient_cache import GradientCache, precision_of
 from eml.training.nan_check import StepSnapshot
 from eml.training.optimizer import build_optimizer
 from eml.training.start_decay import StartDecay
-from eml.training.starting_point import earlier_record
+from eml.training.starting_point import earlier_record, network_to_build
 from eml.training.text_weights import build_text_weights
 from eml.training.validation import RunLength, Validation, check_metric
 
@@ -212,7 +212,7 @@ def build_networks(
         processes: All of them call this.
     """
     torch.manual_seed(config.seed)
-    model = config.model.model_copy(update={"weights": "none"}) if resume else config.model
+    model = network_to_build(config, resume=resume)
     embedder = build_embedder(model, config.image.size)
     config.tune.apply(embedder.backbone, model.backbone)
     if config.tune.type != "full" and has_unsafe_group_norm(embedder.backbone):

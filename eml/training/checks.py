@@ -13,6 +13,7 @@ from eml.training.config import RunConfig
 from eml.training.optimizer import check_optimizer
 from eml.training.process_checks import batch_norm_note, check_processes, sharding_note
 from eml.training.run_folder import RunFolder
+from eml.training.starting_point import network_to_build
 from eml.training.text_weights import check_own_tower, text_notes
 from eml.training.validation import check_metric
 
@@ -33,7 +34,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
     checks: list[Callable[[], object]] = [
         lambda: processes.device(config.device),
         lambda: check_processes(config, processes),
-        lambda: check_backbone(config.model),
+        lambda: check_backbone(network_to_build(config, resume=resume)),
         lambda: check_class_texts(config),
         lambda: check_own_tower(config),
         lambda: check_optimizer(config.optimizer.name),

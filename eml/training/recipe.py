@@ -189,7 +189,7 @@ def fit_to_network(chosen: Recipe, backbone: str, weights: Path | str) -> Recipe
 
         start = read_checkpoint_config(weights)
         if start.model.backbone == backbone:
-            own, usual = start.preprocess.model_dump(mode="json"), preprocess_of(backbone).model_dump(mode="json")
+            own, usual = start.preprocess.model_dump(mode="json"), preprocess_of(start.model).model_dump(mode="json")
             values["image"] = {key: value for key, value in own.items() if key == "size" or value != usual[key]}
             neck = start.model.neck.model_dump(mode="json")
             values["model"] = values.get("model", {}) | {"pooling": start.model.pooling, "neck": neck}

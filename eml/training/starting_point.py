@@ -4,7 +4,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from eml.errors import CheckpointError
-from eml.models.checkpoint import read_trained_on
+from eml.models.checkpoint import read_checkpoint_config, read_trained_on
+from eml.models.config import ModelConfig
+from eml.models.definitions import stored_model
 from eml.models.pointers import RUN_FILE
 from eml.models.trained_on import TrainedOn, parse_facts, read_record
 from eml.training.config import RunConfig
@@ -21,6 +23,25 @@ def starting_run(config: RunConfig) -> Path | None:
     """
     weights = config.model.weights
     return weights if isinstance(weights, Path) and not weights.is_file() else None
+
+
+def network_to_build(config: RunConfig, *, resume: bool) -> ModelConfig:
+    """Return the config of the network to build: on resuming without weights, and as the run's checkpoints define it.
+
+    So the folder or run that the backbone was defined in may be gone by then.
+
+    Args:
+        config: Of the run.
+        resume: Whether the run is resumed.
+    """
+    if not resume:
+        return config.model
+    model = config.model.model_copy(update={"weights": "none"})
+    with suppress(CheckpointError):  # a run that was stopped before its first checkpoint has none
+        stored = read_checkpoint_config(config.output)
+        if stored.model.definition is not None:
+            return stored_model(model, stored.model.backbone, stored.model.definition, stored.model.folder)
+    return model
 
 
 def earlier_record(config: RunConfig, *, resume: bool = False) -> TrainedOn | None:

@@ -1,6 +1,5 @@
 """Backbones as a family by prefix."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from eml.errors import ConfigError
+from eml.images.image_size import Size
 from eml.images.preprocess import Preprocess
 from eml.models.backbones import BackboneFamily, Built, check_backbone, find_family, preprocess_of, without_memory
 from eml.models.config import ModelConfig
@@ -35,14 +35,14 @@ class Colours(BackboneFamily):
         if name != "colours:mean":
             raise ConfigError(f"{where}: no {name}; allowed: colours:mean", code="unknown-choice")
 
-    def preprocess(self, name: str, definition: Mapping[str, Any] | None = None, **overrides: Any) -> Preprocess:
+    def preprocess(self, name: str, **overrides: Any) -> Preprocess:
         usual = {"size": 16, "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.5,) * 3}
         return Preprocess(**usual | {key: value for key, value in overrides.items() if value is not None})
 
-    def build(self, config: ModelConfig, image_size: int | None) -> Built:
+    def build(self, config: ModelConfig, image_size: Size | None) -> Built:
         return Built(MeanColours(), config.backbone, self.preprocess(config.backbone))
 
-    def create(self, name: str, image_size: int | None, definition: Mapping[str, Any] | None = None) -> nn.Module:
+    def create(self, name: str, image_size: Size | None) -> nn.Module:
         return MeanColours()
 
 

@@ -15,6 +15,7 @@ from eml.images.image_size import Size
 from eml.inference.load import TIMM, is_backbone, load
 from eml.inference.model import Model
 from eml.models.backbones import check_backbone
+from eml.models.config import ModelConfig
 from eml.models.image_sizes import nearest_size
 from eml.models.pointers import find_checkpoint
 
@@ -146,7 +147,7 @@ def _candidate(text: str) -> Candidate:
     if not equals and (os.sep in text or Path(text).is_dir()) and not is_backbone(text):
         find_checkpoint(Path(text))
         return Candidate(text, text)
-    backbone = name.removeprefix(TIMM)
+    backbone = ModelConfig(backbone=name.removeprefix(TIMM)).backbone  # with the whole path of a folder
     check_backbone(backbone, "`backbones`")
     source = backbone if is_backbone(backbone) else f"{TIMM}{backbone}"
     if not equals or weights == "pretrained":

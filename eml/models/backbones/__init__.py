@@ -36,7 +36,7 @@ def check_backbone(backbone: str | ModelConfig, where: str = "model.backbone") -
         where: The config key or the argument that names it, for the message.
     """
     name, definition = _name_and_definition(backbone)
-    if definition is None:
+    if not definition:
         find_family(name).check(name, where)
 
 
@@ -51,7 +51,7 @@ def preprocess_of(backbone: str | ModelConfig, **overrides: Any) -> Preprocess:
         ConfigError: The backbone is unknown.
     """
     name, definition = _name_and_definition(backbone)
-    return find_family(name).preprocess(name, definition, **overrides)
+    return find_family(name).preprocess(name, **definition, **overrides)
 
 
 def create_backbone(backbone: str | ModelConfig, image_size: Size | None) -> "nn.Module":
@@ -60,7 +60,7 @@ def create_backbone(backbone: str | ModelConfig, image_size: Size | None) -> "nn
     Under torch's meta device it takes no memory. Raises errors of any type for a size that it does not take.
     """
     name, definition = _name_and_definition(backbone)
-    return find_family(name).create(name, image_size, definition)
+    return find_family(name).create(name, image_size, **definition)
 
 
 def without_memory(model: ModelConfig, image_size: Size) -> "nn.Module | None":
@@ -74,8 +74,10 @@ def without_memory(model: ModelConfig, image_size: Size) -> "nn.Module | None":
         return None
 
 
-def _name_and_definition(backbone: str | ModelConfig) -> tuple[str, dict[str, Any] | None]:
+def _name_and_definition(backbone: str | ModelConfig) -> tuple[str, dict[str, Any]]:
+    """Return the name, and the argument `definition` if there is one: families without definitions need not take it."""
     if isinstance(backbone, str):
-        return backbone, None
+        return backbone, {}
     model = with_definition(backbone)
-    return model.backbone, model.definition if isinstance(model, StoredModel) else None
+    definition = model.definition if isinstance(model, StoredModel) else None
+    return model.backbone, {} if definition is None else {"definition": definition}

@@ -74,7 +74,8 @@ class BackboneFamily:
 
         Args:
             name: The backbone's name.
-            definition: What a checkpoint says that it is built from; None: its name says it.
+            definition: What a checkpoint says that it is built from; None: its name says it. A family whose `Built` has
+                no definition never gets one.
             overrides: Settings of the preprocessing; those of None are ignored.
 
         Raises:
