@@ -1,13 +1,17 @@
 """Runs that compare images with the texts of their classes."""
 
+import itertools
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from eml.config import load
-from eml.dataset.table import Table
+from eml.dataset.table import Table, write_table
 from eml.errors import ConfigError
 from eml.inference.load import load as load_model
 from eml.training.build import RunParts, build_parts
@@ -165,3 +169,28 @@ def test_what_cannot_be_compared_with_texts_is_said_before_the_run(
     assert refused.value.code == "no-text-tower"
     with pytest.raises(ConfigError, match="texts"):
         on_features(of_texts(config))
+
+
+def test_texts_of_unseen_classes_find_their_images_by_the_words_of_others(tmp_path: Path) -> None:
+    """Each word of a class that is held out is in the texts of classes that are trained on."""
+    skies = {"blue": (80, 150, 240), "grey": (150, 150, 150), "dark": (20, 20, 30), "orange": (240, 140, 40)}
+    grounds = {"grass": (60, 160, 50), "sand": (220, 190, 130), "snow": (245, 245, 250), "water": (30, 70, 140)}
+    unseen = [f"{sky} sky over {ground}" for sky, ground in zip(skies, grounds, strict=True)]
+    random, rows = np.random.default_rng(0), []
+    for (sky, upper), (ground, lower), copy in itertools.product(skies.items(), grounds.items(), range(6)):
+        label = f"{sky} sky over {ground}"
+        pixels = np.repeat([upper, lower], [16, 16], 0)[:, None] + random.normal(0, 30, (32, 32, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{label} {copy}.png")
+        rows.append({"label": label, "file_name": f"{label} {copy}.png", "fold": int(label not in unseen)})
+    table = write_table(pd.DataFrame(rows), tmp_path / "folds.csv", command="test", root=tmp_path)
+    config = RunConfig.model_validate({
+        "output": tmp_path / "run", "recipe": "none", "data": {"table": table.path, "workers": 0}, "augment": "none",
+        "model": {"backbone": NAME, "weights": "none"}, "loss": {"type": "contrastive_text"}, "image": {"size": 32},
+        "optimizer": {"lr": {"backbone": 0.01}}, "epochs": 15, "batch_size": 24, "validation": {"every": 15},
+    })  # fmt: skip
+    fit(config, table)
+    model, held_out = load_model(config.output / "checkpoints" / "last"), table.frame[table.frame["fold"] == 0]
+    images = model.embed(held_out["file_name"].map(tmp_path.joinpath).tolist())
+    cosines = model.embed_text(unseen) @ images.T
+    assert held_out["label"].to_numpy()[cosines.argmax(1)].tolist() == unseen, "by chance one of 256 finds them all"
+    assert np.mean(np.array(unseen)[cosines.argmax(0)] == held_out["label"]) > 0.9
