@@ -29,7 +29,7 @@ from eml.head.reduction import (
 )
 from eml.head.sampled_rows import SampledRows
 from eml.head.shards import Shard
-from eml.head.text_weights import TextWeights, text_to_image
+from eml.head.text_weights import TextWeights
 from eml.losses import Terms
 from eml.margins import Context, Margin, Statistics
 
@@ -364,7 +364,10 @@ class ClassHead(ClassWeights):
                 second_logit = spec.logits(cosine, detach_context(context), scale, self.logit_bias).squeeze(1)
                 sums = add_second_label(sums, second_logit, second, same)
             log_sum_exp, total, nearest = sums
-            reverse = None if self.texts is None else text_to_image(embeddings, active, scale, self.shard)
+            own_objective = objective(self.margin, negatives, logit, known_labels[index], active.count)
+            reverse = None
+            if self.texts is not None:
+                reverse, own_objective = self.texts.directions(embeddings, active, scale, self.shard)
             cosine_y = context.cosine_y.detach()
             weights = self.loss_weights
             terms.append(
@@ -375,7 +378,7 @@ class ClassHead(ClassWeights):
                     cosine_y=cosine_y,
                     correct=cosine_y > nearest + self._rounding(cosine_y, nearest, batch.factor_rounding),
                     nearest=nearest,
-                    objective=objective(self.margin, negatives, logit, known_labels[index], active.count),
+                    objective=own_objective,
                     factor=self.margin.loss_factor(self._base_scale()),
                     weight=None if weights is None else weights.to(logit.dtype)[labels[index]],
                     penalty=penalty(self.margin, negatives, context),

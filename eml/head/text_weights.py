@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 
 from eml.devices import to_device
@@ -167,16 +168,44 @@ class TextWeights:
         return embeddings
 
     def scale(self, shard: Shard) -> Tensor:
-        """Return the factor () from cosine to logit. Its gradient, equal in all processes, counts in the first one."""
-        log_scale: Tensor = self.tower.logit_scale
-        if shard.rank:  # the network's gradients are summed over the processes
-            log_scale = log_scale.detach() + 0.0 * log_scale
-        return log_scale.exp()
+        """Return the factor () from cosine to logit."""
+        return _in_first(self.tower.logit_scale, shard).exp()
+
+    def directions(
+        self, embeddings: Tensor, active: ActiveClasses, scale: Tensor, shard: Shard
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the losses text→image (B,), or those of all pairs where the tower was pretrained with sigmoids.
+
+        Args:
+            embeddings: (B, D) of unit length, of all processes.
+            active: Classes of this process.
+            scale: () from cosine to logit.
+            shard: Of this process.
+        """
+        if self.tower.logit_bias is None:
+            return text_to_image(embeddings, active, scale, shard), None
+        return None, sigmoid_pairs(embeddings, active, scale, _in_first(self.tower.logit_bias, shard), shard)
 
     @torch.no_grad()
     def clamp_scale(self) -> None:
         """Keep the factor between 1 and 100, or the one that training began with where that is larger."""
         self.tower.logit_scale.clamp_(0, max(LARGEST_LOG_SCALE, self.first_log_scale))
+
+
+def _in_first(shared: Tensor, shard: Shard) -> Tensor:
+    """Return a parameter whose gradient, equal in all processes, counts in the first one: the network's are summed."""
+    return shared if shard.rank == 0 else shared.detach() + 0.0 * shared
+
+
+def sigmoid_pairs(embeddings: Tensor, active: ActiveClasses, scale: Tensor, bias: Tensor, shard: Shard) -> Tensor:
+    """Σ −ln σ(±(s·c + b)) over the texts, (B,), with + for the image's own class. Zhai 2023, arXiv:2303.15343.
+
+    The arguments are those of `text_to_image`. bias: () added to scaled cosines.
+    """
+    rows = to_unit(active.weights.to(embeddings.dtype))
+    logits = shard.into(scale) * (embeddings @ rows.T) + shard.into(bias)  # (B, n)
+    own = active.places[0].unsqueeze(1) == torch.arange(len(rows), device=logits.device)
+    return shard.total(-logsigmoid(torch.where(own, logits, -logits)).sum(1))
 
 
 def text_to_image(embeddings: Tensor, active: ActiveClasses, scale: Tensor, shard: Shard) -> Tensor:

@@ -24,7 +24,8 @@ class Terms:
         correct: Whether the target's cosine before its margin is above that of every other class, by more than
             rounding, so that a tie is not correct; detached.
         nearest: Largest cosine to another class, detached; −∞ if there is none.
-        objective: The loss itself, of a margin that is no softmax over classes (SphereFace2, UniFace, proxy anchor).
+        objective: The loss itself, of a margin that is no softmax over classes (SphereFace2, UniFace, proxy anchor), or
+            of texts that are compared by sigmoids.
         factor: The margin's factor on the loss; None for 1.
         weight: The class's weight on the loss; None for 1.
         penalty: The margin's penalty (MagFace, SoftTriple), added after factor and weight; None for 0.

@@ -22,6 +22,9 @@ class ContrastiveText(Loss):
     Deviation: the paper draws a text for each image and takes CLIP's loss as it is, so that other images of the same
     class, and their texts, are negatives. Here a class has one text in a step, which stands once among the texts, and
     the text's target is spread evenly over the images of its class (Yang 2022, arXiv:2204.03610, UniCL).
+
+    A network that was pretrained with sigmoids, and so has a logit bias, goes on with them (SigLIP, Zhai 2023,
+    arXiv:2303.15343): −ln σ(±(s·c + b)) of each pair of an image and a class text, summed over the texts.
     """
 
     type: Literal["contrastive_text"] = "contrastive_text"

@@ -14,7 +14,7 @@ from eml.training.optimizer import check_optimizer
 from eml.training.process_checks import batch_norm_note, check_processes, sharding_note
 from eml.training.run_folder import RunFolder
 from eml.training.starting_point import network_to_build
-from eml.training.text_weights import check_own_tower, text_notes
+from eml.training.text_weights import check_own_tower
 from eml.training.validation import check_metric
 
 
@@ -63,7 +63,6 @@ def run_notes(parts: RunParts) -> list[str]:
     smoothing = smoothing_warning(parts.head, config.loss)
     return [
         *parts.embedder.notes,
-        *text_notes(parts.head.texts),
         *([smoothing] if smoothing else []),
         *config.sampler.notes(parts.classes, config.batch_size, parts.data.classes),
         *batch_norm_note(parts.embedder, parts.processes),

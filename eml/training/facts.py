@@ -82,7 +82,7 @@ class RunFacts:
             parameters=parameters,
             trained_parameters=trained,
             embedding_size=parts.embedder.size,
-            scale=parts.head.scale,
+            scale=round(parts.head.scale, 4),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -246,7 +246,8 @@ class Run:
         images, classes = len(parts.data.frame), len(parts.data.classes)
         loss = last_loss(self.folder) if resume and parts.processes.first else None
         self.observe(Started(images, classes, parts.steps, parts.steps_per_epoch, self.state.step, loss))
-        for line in (str(parts.head.plan(parts.config.batch_size)), *run_notes(parts)):
+        texts = [] if parts.head.texts is None else [parts.head.texts.describe()]
+        for line in (str(parts.head.plan(parts.config.batch_size)), *texts, *run_notes(parts)):
             self.note(line)
         if (note := starting_note(parts.config, parts.validation.earlier)) and not resume:
             self.note(note)

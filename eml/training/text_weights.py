@@ -52,21 +52,15 @@ def build_text_weights(
             code="no-text-tower",
             parameter="loss",
         )
+    if embedder.text.logit_bias is not None and config.margin.type != "normface":
+        raise ConfigError(
+            f"margin: {config.model.backbone} was pretrained with sigmoids and is trained with them, which have no "
+            f"margin; leave out {config.margin.type}",
+            code="conflicting-settings",
+            parameter="margin",
+        )
     texts = texts_of(data.frame, data.classes, config.class_texts or ClassTexts(), "the training images")
     settings = TextSettings(
         loss.negatives, loss.texts, loss.texts_at_once, precision_of(config.precision, device), config.seed
     )
     return TextWeights(embedder.text, texts, settings)
-
-
-def text_notes(texts: TextWeights | None) -> list[str]:
-    """Return what to know of the texts of a run, a line each."""
-    if texts is None:
-        return []
-    notes = [texts.describe()]
-    if texts.tower.logit_bias is not None:
-        notes.append(
-            "the text tower was pretrained with a sigmoid loss (SigLIP); contrastive_text trains it with a softmax, "
-            "which leaves its logit bias as it is"
-        )
-    return notes

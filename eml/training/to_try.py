@@ -26,7 +26,11 @@ def to_try(config: RunConfig, *, images: int, epochs: int, best_epoch: int) -> l
         if config.model.freeze == 0:
             changes.append("model.freeze, which keeps early stages unchanged")
     margin = getattr(config.margin, "m", None)
-    changes.append("a smaller head.scale" + (" or margin.m" if isinstance(margin, float) and margin > 0 else ""))
+    has_margin = isinstance(margin, float) and margin > 0
+    if config.loss.compares_texts:  # by a scale that is learned
+        changes.append("a larger batch_size, or loss.negatives all" + (", or a smaller margin.m" if has_margin else ""))
+    else:
+        changes.append("a smaller head.scale" + (" or margin.m" if has_margin else ""))
     changes.append("more classes")
     if pretrained and config.model.neck.type != "identity":
         changes.append("a neck of type identity")

@@ -20,6 +20,7 @@ from eml.losses.contrastive_text import ContrastiveText
 from eml.losses.cross_entropy import CrossEntropy
 from eml.margins import Margin
 from eml.margins.cosface import CosFace
+from eml.margins.normface import NormFace
 from tests.head.heads import CLASSES, COUNTS, LABELS, LABELS_B, SETTINGS, SIZE
 from tests.head.text_towers import tower
 
@@ -33,6 +34,9 @@ MODES: list[dict[str, object]] = [
     {"type": "sampled", "fraction": 0.5, "optimizer": PLAIN},
     {"type": "sampled", "fraction": 0.5, "correction": True, "optimizer": PLAIN},
 ]
+
+TEXT_CASES = {"batch": ("batch", None), "all": ("all", None), "sigmoids": ("batch", -3.0)}
+"""Name → negatives and logit bias of steps with texts."""
 
 Case = tuple[str, int, bool]
 """Name of a setting, number of a mode, mixup."""
@@ -165,13 +169,12 @@ def partial_fc(given: dict[str, Tensor], shard: Shard) -> dict[str, Tensor]:
     return found
 
 
-def with_texts(shard: Shard, negatives: str) -> dict[str, Tensor]:
+def with_texts(shard: Shard, negatives: str, bias: float | None) -> dict[str, Tensor]:
     """Losses and gradients of a step whose class weights are embeddings of texts, each process embedding its own."""
     texts, settings = [[f"{label} {label}"] for label in range(CLASSES)], TextSettings(negatives=negatives)  # type: ignore[arg-type]
-    own, part = tower(SIZE), part_of_batch(shard)
-    head = ClassHead(
-        CosFace(m=0.1), CLASSES, SIZE, dtype=torch.float64, shard=shard, texts=TextWeights(own, texts, settings)
-    )
+    own, part = tower(SIZE, bias=bias), part_of_batch(shard)
+    margin = CosFace(m=0.1) if bias is None else NormFace()
+    head = ClassHead(margin, CLASSES, SIZE, dtype=torch.float64, shard=shard, texts=TextWeights(own, texts, settings))
     x, labels = embedded()[part].clone().requires_grad_(), LABELS[part]
     losses = ContrastiveText()(head(x, labels))
     losses.mean().backward()
@@ -198,8 +201,8 @@ def process(rank: int, world: int, folder: Path, these: list[Case]) -> None:
     found = {case: steps(case, shard) for case in these}
     for name in EACH_SHARD:
         found[name, -1, False] = of_each_shard(name, shard, correction=False)
-    for negatives in ("batch", "all"):
-        found[negatives, 0, False] = with_texts(shard, negatives)
+    for key, case in TEXT_CASES.items():
+        found[key, 0, False] = with_texts(shard, *case)
     found["cosface", -1, True] = of_each_shard("cosface", shard, correction=True)
     hundred, mode = Shard.of_group(100), Sampled(fraction=0.5, sample="shard")
     weights = torch.zeros(len(hundred), SIZE, dtype=torch.float64)

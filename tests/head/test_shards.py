@@ -14,6 +14,7 @@ from tests.head.heads import CLASSES, SETTINGS, SIZE
 from tests.head.sharded import (
     EACH_SHARD,
     LABELS,
+    TEXT_CASES,
     Case,
     cases,
     embedded,
@@ -61,10 +62,10 @@ def test_processes_that_share_the_classes_train_as_one(world: int, alone: Found,
                 torch.testing.assert_close(
                     value, given[key].mean() if "loss" in key else given[key], rtol=0, atol=1e-10
                 )
-    for negatives in ("batch", "all"):
+    for name, texts in TEXT_CASES.items():
         for part in parts:
-            for key, value in with_texts(Shard.whole(CLASSES), negatives).items():
-                torch.testing.assert_close(part[negatives, 0, False][key], value, rtol=1e-10, atol=1e-12)
+            for key, value in with_texts(Shard.whole(CLASSES), *texts).items():
+                torch.testing.assert_close(part[name, 0, False][key], value, rtol=1e-10, atol=1e-12)
     check_samples_of_each_shard(world, parts)
     assert not wrong, f"{len(wrong)} of {len(these) * world}: " + "; ".join(wrong[:8])
 

@@ -34,9 +34,11 @@ def tokenize(texts: Sequence[str]) -> Tensor:
     return torch.tensor([[ord(letter) % WORDS for letter in f"{text}   "[:3]] for text in texts])
 
 
-def tower(size: int, dtype: torch.dtype = torch.float64, log_scale: float = 2.0) -> TextTower:
+def tower(
+    size: int, dtype: torch.dtype = torch.float64, log_scale: float = 2.0, bias: float | None = None
+) -> TextTower:
     torch.manual_seed(1)
-    return TextTower(MeanOfWords(size), tokenize, log_scale).to(dtype)
+    return TextTower(MeanOfWords(size), tokenize, log_scale, bias).to(dtype)
 
 
 TEXTS = [("a",), ("b red",), ("c",), ("dog",), ("eel",), ("fox",), ("gnu",)]
@@ -46,9 +48,10 @@ def head_of(
     class_texts: Sequence[Sequence[str]] = TEXTS,
     margin: Margin | None = None,
     mode: str = "auto",
+    bias: float | None = None,
     **settings: object,
 ) -> tuple[ClassHead, TextTower]:
-    own = tower(SIZE)
+    own = tower(SIZE, bias=bias)
     weights = TextWeights(own, class_texts, TextSettings(**settings))  # type: ignore[arg-type]
     config = HeadConfig.model_validate({"mode": {"type": mode, **({"tile": 2} if mode == "tiled" else {})}})
     return ClassHead(margin or NormFace(), len(class_texts), SIZE, config, dtype=torch.float64, texts=weights), own

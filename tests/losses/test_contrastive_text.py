@@ -65,12 +65,32 @@ def test_several_images_of_a_class_share_the_target_of_its_text(negatives: str, 
     torch.testing.assert_close(terms.nearest, others.amax(1))
 
 
+@pytest.mark.parametrize("negatives", ["batch", "all"])
+def test_a_tower_with_a_bias_goes_on_with_sigmoids(negatives: str) -> None:
+    head, own = head_of(negatives=negatives, bias=-2.0)
+    x = embeddings(torch.float64, 0)
+    loss = ContrastiveText()(head(x, LABELS)).mean()
+    texts = normalize(own(own.tokenize([text for (text,) in TEXTS])))
+    assert own.logit_bias is not None
+    expected = x.new_zeros(())
+    for image, label in zip(normalize(x), LABELS.tolist(), strict=True):
+        for other in range(7) if negatives == "all" else [0, 2, 3, 5]:
+            sign = 1 if other == label else -1
+            expected -= (sign * (own.logit_scale.exp() * image @ texts[other] + own.logit_bias)).sigmoid().log() / 6
+    weights = [x, *own.parameters()]
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    for mine, theirs in zip(gradients(loss, *weights), gradients(expected, *weights), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("clip")
 def test_one_image_of_each_class_is_the_loss_of_open_clips_own_code() -> None:
-    loss = pytest.importorskip("open_clip").loss.ClipLoss()
-    head, own = head_of()
+    losses = pytest.importorskip("open_clip").loss
     x = embeddings(torch.float64, 0)
-    texts = normalize(own(own.tokenize([TEXTS[label][0] for label in ONE_OF_EACH])))
-    expected = loss(normalize(x), texts, own.logit_scale.exp())
-    torch.testing.assert_close(ContrastiveText()(head(x, ONE_OF_EACH)).mean(), expected, rtol=1e-12, atol=0)
+    for bias, reference in ((None, losses.ClipLoss()), (-2.0, losses.SigLipLoss())):
+        head, own = head_of(bias=bias)
+        texts = normalize(own(own.tokenize([TEXTS[label][0] for label in ONE_OF_EACH])))
+        scales = [own.logit_scale.exp(), *([] if own.logit_bias is None else [own.logit_bias])]
+        expected = reference(normalize(x), texts, *scales)
+        torch.testing.assert_close(ContrastiveText()(head(x, ONE_OF_EACH)).mean(), expected, rtol=1e-12, atol=0)

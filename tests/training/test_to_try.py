@@ -51,3 +51,7 @@ def test_what_protects_pretrained_weights_is_only_for_them() -> None:
     assert changes("none", 70, 60, margin={"type": "cosface", "m": 0.2}) == (
         "pretrained weights (model.weights); a smaller head.scale or margin.m; more classes"
     )
+    texts = {"loss": {"type": "contrastive_text"}, "optimizer": {"lr": {"backbone": 0}}}
+    assert changes("pretrained", 20, 15, model={"freeze": 2}, **texts) == (
+        "a larger batch_size, or loss.negatives all; more classes"
+    )
