@@ -1,11 +1,13 @@
 """A backbone with a text tower, without a package that has one: a small network of images, and texts by their words."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from eml.errors import ConfigError
+from eml.images.image_size import Size
 from eml.images.preprocess import Preprocess
 from eml.models.backbones import BackboneFamily, Built
 from eml.models.config import ModelConfig
@@ -41,15 +43,15 @@ class PicturedWords(BackboneFamily):
         if name not in (NAME, WITH_DROPOUT):
             raise ConfigError(f"{where}: no {name}; allowed: {NAME}, {WITH_DROPOUT}", code="unknown-choice")
 
-    def preprocess(self, name: str, **overrides: Any) -> Preprocess:
+    def preprocess(self, name: str, definition: Mapping[str, Any] | None = None, **overrides: Any) -> Preprocess:
         usual = {"size": 32, "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.5,) * 3}
         return Preprocess(**usual | {key: value for key, value in overrides.items() if value is not None})
 
-    def build(self, config: ModelConfig, image_size: int | None) -> Built:
+    def build(self, config: ModelConfig, image_size: Size | None) -> Built:
         text = TextTower(Words(0.1 if config.backbone == WITH_DROPOUT else 0.0), tokens_of, 2.0)
         return Built(self.create(config.backbone, image_size), config.backbone, self.preprocess(""), text=text)
 
-    def create(self, name: str, image_size: int | None) -> nn.Module:
+    def create(self, name: str, image_size: Size | None, definition: Mapping[str, Any] | None = None) -> nn.Module:
         return nn.Sequential(
             nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, SIZE)
         )
