@@ -16,6 +16,7 @@ from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.evaluation.trained_overlap import OverlapCounter, TrainedOverlap
 from eml.files import unwritable
+from eml.images.preprocess import differences
 from eml.inference.embed import Batching
 from eml.inference.ensemble import join_models, refuse_compressed, save_model, trained_on_together
 from eml.inference.load import load
@@ -211,9 +212,7 @@ def _combine(by: Way, models: Sequence[Model], held_out: HeldOutImages | None) -
 
 def _other_way(model: Model, first: Model) -> list[str]:
     """Return in what a model embeds otherwise than another one; whose code resizes makes no difference."""
-    keys = [*OF_PIXELS, "mean", "std"]
-    own, usual = ({name: getattr(way.preprocess, name) for name in keys} for way in (model, first))
-    words = [f"{name} {own[name]}, not {usual[name]}" for name in keys if own[name] != usual[name]]
+    words = differences(model.preprocess, first.preprocess, [*OF_PIXELS, "mean", "std"])
     return words + ([] if model.tta == first.tta else [f"tta {model.tta}, not {first.tta}"])
 
 

@@ -1,6 +1,6 @@
 """Preprocessing: a decoded image is brought to the network's input size, the same way in training and inference."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from eml.config import Strict
 from eml.images.flatten import Background
-from eml.images.image_size import HeightWidth, ImageSize, Size, height_width
+from eml.images.image_size import HeightWidth, ImageSize, Size, height_width, size_text
 from eml.images.jpeg import Pixels as Pixels
 from eml.images.opening import Box, OpenedImage, of_pillow, size_of
 
@@ -106,6 +106,17 @@ class Preprocess(Strict):
         left, top = (whole[0] - small[0]) // 2, (whole[1] - small[1]) // 2
         padded[top : top + small[1], left : left + small[0]] = resize(image, part, small, self.interpolation)
         return padded
+
+
+def differences(own: Preprocess, second: Preprocess, names: Iterable[str] | None = None) -> list[str]:
+    """Return in words in which settings two preprocessings differ, such as `size 256×128, not 160`; names: in which."""
+    words = []
+    for name in names or Preprocess.model_fields:
+        values = [getattr(settings, name) for settings in (own, second)]
+        if values[0] != values[1]:
+            texts = map(size_text, values) if name == "size" else map(str, values)
+            words.append(f"{name} {', not '.join(texts)}")
+    return words
 
 
 def reduced(image: OpenedImage, size: Size, interpolation: Interpolation, resize: Resize = "torch") -> Pixels:

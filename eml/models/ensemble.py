@@ -10,7 +10,7 @@ from torch.nn.functional import normalize as unit_length
 
 from eml.config import Strict
 from eml.errors import ConfigError, Problem
-from eml.images.preprocess import Preprocess
+from eml.images.preprocess import Preprocess, differences
 from eml.models.config import ModelConfig, StoredModel
 from eml.models.definitions import stored_model
 from eml.models.embedder import Embedder, without_text
@@ -115,13 +115,8 @@ def _problems(networks: Sequence[Embedder], facts: Sequence[MemberFacts]) -> lis
         if members_of(network):
             text = f"{own.source}: is an ensemble already; give the models that it was made of"
             problems.append(Problem(text, "conflicting-settings"))
-        differences = [
-            f"{name} {getattr(own.preprocess, name)}, not {getattr(first.preprocess, name)}"
-            for name in OF_PIXELS
-            if getattr(own.preprocess, name) != getattr(first.preprocess, name)
-        ]
-        if differences:
-            text = f"{own.source}: takes other pixels than {first.source}: {', '.join(differences)}; all members get "
+        if words := differences(own.preprocess, first.preprocess, OF_PIXELS):
+            text = f"{own.source}: takes other pixels than {first.source}: {', '.join(words)}; all members get "
             problems.append(Problem(text + "the same ones", "members-do-not-fit"))
     return problems
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eml.config import Strict
 from eml.files import text_digest
-from eml.images.preprocess import Preprocess
+from eml.images.preprocess import Preprocess, differences
 from eml.models.config import EmbeddingPrecision, Tta
 
 _PART = 2**26  # bytes of a tensor that are copied from its device and hashed at once
@@ -71,10 +71,7 @@ class Fingerprint(Strict):
             for name in ("backbone", "size", "precision", "tta")
             if getattr(self, name) != getattr(second, name)
         ]
-        own, second_own = self.preprocess.model_dump(), second.preprocess.model_dump()
-        words += [
-            f"preprocess.{name} {own[name]}, not {second_own[name]}" for name in own if own[name] != second_own[name]
-        ]
+        words += [f"preprocess.{difference}" for difference in differences(self.preprocess, second.preprocess)]
         if self.weights != second.weights and self.backbone == second.backbone:
             words.append("other weights")
         return "; ".join(words) or "another architecture, or another treatment of what the network returns"

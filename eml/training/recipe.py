@@ -25,6 +25,8 @@ FEW_CLASSES = 16
 TEXT_RATE = 1e-5
 """Of both towers of a pretrained network that is trained with texts."""
 IMAGES_SEEN_FROM_SCRATCH = 60_000
+STEP, MOST_SIDE = 32, 224
+"""Pixels: images have sides in these steps, and as many pixels as such a square at most."""
 NARROW, MOST_IMAGES = 1.5, 0.75
 """Where so many images are so many times as high as wide, or as wide as high, the network sees no squares."""
 
@@ -288,7 +290,7 @@ def _image_size(frame: pd.DataFrame) -> tuple[Size, str]:
     if sizes is None:
         reason = "the usual one, since the table does not say how large the images are (columns width and height)"
         return 224, reason
-    size = int(min(224, max(64, round(sizes.max(axis=1).median() / 32) * 32)))
+    size = int(min(MOST_SIDE, max(64, round(sizes.max(axis=1).median() / STEP) * STEP)))
     aspects = sizes["height"] / sizes["width"]
     low, middle, high = (float(aspects.quantile(share)) for share in (1 - MOST_IMAGES, 0.5, MOST_IMAGES))
     if low >= NARROW or high <= 1 / NARROW:
@@ -299,9 +301,16 @@ def _image_size(frame: pd.DataFrame) -> tuple[Size, str]:
 def _narrow_size(side: int, aspect: float) -> tuple[Size, str]:
     """Return height and width of about as many pixels as a square, in steps of 32, and the reason for them.
 
-    aspect: Height to width, which images keep as far as the steps allow; at most 4 of it, or a quarter.
+    aspect: Height to width, to which the steps come as near as they can; at most 4 of it, or a quarter.
     """
     aspect = min(4.0, max(0.25, aspect))
-    height, width = (max(32, round(side * factor / 32) * 32) for factor in (math.sqrt(aspect), 1 / math.sqrt(aspect)))
+    sides = range(STEP, 2 * MOST_SIDE + 1, STEP)
+
+    def distance(size: tuple[int, int]) -> tuple[float, int]:
+        height, width = size
+        pixels = abs(math.log(height * width / side**2)) / 2
+        return round(abs(math.log(height / width / aspect)) + pixels, 6), -height * width
+
+    size = min(((height, width) for height in sides for width in sides), key=distance)
     shape = f"{aspect:.2g} times as high as wide" if aspect > 1 else f"{1 / aspect:.2g} times as wide as high"
-    return one_form((height, width)), f"the median image is {shape}; about the pixels of a square of {side}"
+    return one_form(size), f"the median image is {shape}; about the pixels of a square of {side}"

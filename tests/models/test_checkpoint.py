@@ -11,7 +11,7 @@ import eml
 from eml.errors import CheckpointError, ConfigError, DataError
 from eml.images.preprocess import Preprocess
 from eml.inference.model import Model
-from eml.models.checkpoint import load_checkpoint, save_checkpoint
+from eml.models.checkpoint import ENSEMBLE_FORMAT, SHAPE_FORMAT, load_checkpoint, save_checkpoint
 from eml.models.config import Inference, ModelConfig
 from eml.models.embedder import Embedder, build_embedder, default_preprocess
 from eml.models.necks.linear import Linear
@@ -255,6 +255,56 @@ def test_a_checkpoint_says_how_it_embeds_and_a_given_augmentation_goes_before(
     config = json.loads((own / "config.json").read_text())
     assert "inference" not in config, "what is usual is not said, so that an older eml reads it"
     assert config["format"] == 2
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
+def test_a_checkpoint_for_images_that_are_no_squares_is_read_by_an_eml_that_knows_them(
+    tmp_path: Path, backbone: str
+) -> None:
+    config = ModelConfig(backbone=backbone, weights="none", neck=Linear(size=16))
+    made = build_embedder(config, (64, 32))
+    save_checkpoint(tmp_path / "tall", made, config, Preprocess(size=(64, 32)), ["a"], {})
+    stored = json.loads((tmp_path / "tall" / "config.json").read_text())
+    assert (stored["format"], stored["preprocess"]["size"]) == (SHAPE_FORMAT, [64, 32])
+    assert SHAPE_FORMAT > ENSEMBLE_FORMAT, "the highest that an eml reads which would refuse the pair as damage"
+    model, path = eml.load(tmp_path / "tall", device="cpu"), image(tmp_path / "p.png", (40, 90))
+    plain = Model(made, Preprocess(size=(64, 32)), torch.device("cpu"))
+    np.testing.assert_array_equal(model.embed(path), plain.embed(path))
+    larger = eml.load(tmp_path / "tall", image_size=(96, 64), device="cpu")
+    assert larger.preprocess.size == (96, 64)
+    assert larger.embed(path).shape == (1, 16)
+    square = eml.load(tmp_path / "tall", image_size=64, device="cpu")
+    assert square.fingerprint.difference_from(model.fingerprint) == "preprocess.size 64, not 64×32"
+
+
+def test_a_square_that_embeds_at_another_shape_needs_the_newer_format(folder: Path, embedder: Embedder) -> None:
+    inference = Inference(size=(48, 24))
+    save_checkpoint(folder, embedder, CONFIG, Preprocess(size=32), ["a"], {}, inference=inference)
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["format"], config["inference"]["size"]) == (SHAPE_FORMAT, [48, 24])
+    assert eml.load(folder, device="cpu").preprocess.size == (48, 24)
+    (folder / "config.json").write_text(json.dumps(config | {"format": SHAPE_FORMAT + 1}))
+    with pytest.raises(CheckpointError, match="written by a newer eml"):
+        eml.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "backbone, size, reason",
+    [
+        ("nest_tiny", (256, 128), "256×128 pixels (height × width): Model only handles square inputs"),
+        ("convit_tiny", (256, 128), "256×128 pixels (height × width): The "),
+        ("test_vit", (60, 32), "60×32 pixels (height × width): Input height (60) should be divisible by"),
+        ("test_vit", 8, "8×8 pixels: Input height (8)"),
+    ],
+)
+def test_a_shape_that_the_network_cannot_take_is_told_with_the_reason(
+    backbone: str, size: int | tuple[int, int], reason: str
+) -> None:
+    config = ModelConfig.model_validate({"backbone": backbone, "weights": "none"})
+    with pytest.raises(ConfigError) as error:
+        build_embedder(config, size)
+    assert error.value.problems[0].startswith(f"model.backbone: {backbone} cannot take images of {reason}")
+    assert error.value.problems[0].code == "unsupported-by-backbone"
 
 
 def test_a_transformer_embeds_at_a_size_that_it_was_not_trained_at(tmp_path: Path) -> None:

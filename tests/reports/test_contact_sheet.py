@@ -30,6 +30,16 @@ def test_large_images_are_shown_smaller(tmp_path: Path) -> None:
         assert sheet.width < LARGEST + 50
 
 
+def test_images_keep_their_shape(tmp_path: Path) -> None:
+    tall = np.full((128, 64, 3), (255, 0, 0), np.uint8)
+    for pixels, width, height in ((tall, 64, 128), (tall.repeat(4, 0).repeat(4, 1), 128, 256), (tall[:48], 64, 48)):
+        path = draw_sheet(tmp_path / f"{height}.png", "t", ["a"], [("one", [pixels])])
+        with Image.open(path) as sheet:
+            is_red = (np.asarray(sheet)[..., :3] == (255, 0, 0)).all(2)
+        times = 2 if height == 48 else 1
+        assert (is_red.any(0).sum(), is_red.any(1).sum()) == (times * width, times * height)
+
+
 def test_what_is_not_a_sheet_is_not_overwritten(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "mine.png")
     (tmp_path / "config.yaml").write_text("a: 1")

@@ -109,6 +109,17 @@ def test_what_is_kept_follows_from_what_crops_need() -> None:
         training_settings(CacheConfig(side=100), preprocess, Augmenter())
 
 
+def test_what_is_kept_of_images_that_are_no_squares_covers_height_and_width() -> None:
+    preprocess, augmenter = Preprocess(size=(256, 128)), Augmenter(crop=Crop(0.3, 1.2))
+    assert training_settings(CacheConfig(), preprocess, augmenter).side == (306, 153)
+    assert training_settings(CacheConfig.model_validate({"side": "300x140"}), preprocess, augmenter).side == (300, 140)
+    assert training_settings(CacheConfig(side=256), preprocess, augmenter).side == 256
+    for side, text in ((200, "200"), ((300, 100), "300×100"), ((200, 200), "200")):
+        expected = rf"data\.cache\.side must be at least image\.size, 256×128, .*; got {text}$"
+        with pytest.raises(ConfigError, match=expected):
+            training_settings(CacheConfig(side=side), preprocess, augmenter)
+
+
 def test_an_unreadable_image_ends_the_run_before_it_has_a_folder(config: RunConfig, own: Table) -> None:
     (own.root / "c1" / "1.png").write_bytes(b"no image")
     run = with_cache(config, own, "raw")

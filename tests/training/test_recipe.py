@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,8 @@ from eml.errors import DataError
 from eml.training.config import RunConfig
 from eml.training.events import Event, Note
 from eml.training.fit import fit
-from eml.training.recipe import apply_recipe, recipe
+from eml.images.image_size import Size, pixel_count, size_text
+from eml.training.recipe import apply_recipe, recipe, usual_image_size
 
 
 def config(**values: object) -> RunConfig:
@@ -112,3 +114,47 @@ def test_a_recipe_leaves_the_batch_that_the_sampler_can_fill(config: RunConfig, 
     made, told = apply_recipe(given, table)
     assert made.batch_size == 64, "the recipe's 32 would be one class"
     assert not any("batch_size" in line for line in told)
+
+
+def persons(table: Table, height: float, width: float, share: float = 1.0) -> pd.DataFrame:
+    """Rows of which a share have this height and width, and the others are squares of the height."""
+    frame = table.known.frame.copy()
+    frame["height"], frame["width"] = height, height
+    frame.loc[frame.index[: round(share * len(frame))], "width"] = width
+    return frame
+
+
+@pytest.mark.parametrize(
+    "height, width, size",
+    [
+        (128, 64, (192, 96)),
+        (192, 96, (256, 128)),
+        (160, 80, (256, 128)),
+        (256, 128, (320, 160)),
+        (64, 128, (96, 192)),
+        (100, 1000, (96, 384)),
+        (140, 100, 128),  # as most photographs: squares
+        (112, 92, 128),
+        (70, 100, 96),
+    ],
+)
+def test_images_that_are_clearly_no_squares_get_their_shape(
+    table: Table, height: int, width: int, size: Size
+) -> None:
+    chosen = recipe(persons(table, height, width), table.name, pretrained=True)
+    assert chosen.values["image"]["size"] == size
+    assert f"image.size {size_text(size)}: " in chosen.reasons["image.size"]
+    if not isinstance(size, int):
+        square = min(224, max(64, round(max(height, width) / 32) * 32))
+        assert 0.7 < pixel_count(size) / square**2 < 1.5
+        assert f"about the pixels of a square of {square}" in chosen.reasons["image.size"]
+
+
+def test_a_shape_needs_most_of_the_images(table: Table) -> None:
+    sizes = [usual_image_size(persons(table, 128, 64, share)) for share in (0.5, 0.7, 0.85)]
+    assert sizes == [128, 128, (192, 96)]
+    made, told = apply_recipe(config(), replace(table, frame=persons(table, 128, 64)))
+    assert made.image.size == (192, 96)
+    assert "image.size 192×96" in told[0]
+    kept, _ = apply_recipe(config(image={"size": 160}), replace(table, frame=persons(table, 128, 64)))
+    assert kept.image.size == 160

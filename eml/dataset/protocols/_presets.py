@@ -34,10 +34,15 @@ def proxy_anchor(*, epochs: int, decay_every: int, factor: float, batch_norm: st
     }
 
 
-def reid(*, epochs: int) -> dict[str, Any]:
-    """Return the settings of a re-identification baseline with circle loss. Luo 2019 (arXiv:1903.07071), Sun 2020."""
+def reid(*, size: int | tuple[int, int], epochs: int) -> dict[str, Any]:
+    """Return the settings of a re-identification baseline with circle loss. Luo 2019 (arXiv:1903.07071), Sun 2020.
+
+    Args:
+        size: Of the images: a side, or (height, width).
+        epochs: The length.
+    """
     return {
-        **image_of(256, fit="squash"),
+        **image_of(size, fit="squash"),
         "augment": {"type": "standard", "crop": 0, "shift": 0.05, "flip": 0.5, "erase": 0.5, "brightness": 0}
         | {"saturation": 0},
         "sampler": {"type": "per_class", "per_class": 4},
@@ -55,8 +60,8 @@ def reid(*, epochs: int) -> dict[str, Any]:
     }
 
 
-def image_of(size: int, *, fit: str) -> dict[str, Any]:
-    """Return the section of a square image."""
+def image_of(size: int | tuple[int, int], *, fit: str) -> dict[str, Any]:
+    """Return the section of the image, of a side or (height, width)."""
     return {"image": {"size": size, "fit": fit}}
 
 

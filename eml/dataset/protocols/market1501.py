@@ -37,11 +37,11 @@ class Market1501(Protocol):
     }
     recall_at = (1, 5, 10)
     leave_out_same = "camera"
-    preset: ClassVar[dict[str, Any]] = reid(epochs=120)
+    preset: ClassVar[dict[str, Any]] = reid(size=(256, 128), epochs=120)
     preset_lines = (
         "ResNet-50, batches of 16 × 4, warm-up of 10 epochs, rate 3.5e-4 falling to a tenth after a third and again,",
         "120 epochs, random erasing: after the baseline of Luo 2019 (arXiv:1903.07071), with circle loss (Sun 2020,",
-        "arXiv:2002.10857) in place of its two losses, 512 dimensions, and squares of 256 px in place of 256 × 128.",
+        "arXiv:2002.10857) in place of its two losses, and 512 dimensions; images of 256 × 128 px, as there.",
     )
 
     def tables(self, root: Path, work: Work) -> ProtocolTables:

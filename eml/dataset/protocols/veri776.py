@@ -35,7 +35,7 @@ class Veri776(Protocol):
     }
     recall_at = (1, 5, 10)
     leave_out_same = "camera"
-    preset: ClassVar[dict[str, Any]] = reid(epochs=60)
+    preset: ClassVar[dict[str, Any]] = reid(size=256, epochs=60)
     preset_lines = (
         "ResNet-50, batches of 16 × 4, warm-up of 10 epochs, rate 3.5e-4 falling to a tenth, random erasing: after the",
         "baseline of Luo 2019 (arXiv:1903.07071), with circle loss (Sun 2020, arXiv:2002.10857) in place of its two",

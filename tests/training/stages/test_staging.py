@@ -14,6 +14,7 @@ from eml.errors import Interrupted
 from eml.evaluation.evaluate import evaluate_model, rank_gallery
 from eml.inference.embed import embed_table
 from eml.inference.load import load
+from eml.models.config import Inference
 from eml.models.pointers import find_checkpoint
 from eml.retrieval.metrics import summarise
 from eml.training.build import build_parts
@@ -83,6 +84,15 @@ def test_each_way_to_embed_is_tried_at_each_size_the_quickest_first(staged: RunC
     assert [view.cost(side) for view in tried] == [2, 4, 5, 8, 20]
     assert larger[1].text == f"mean with the mirror image, at {2 * side} px"
     assert views_to_try(changed(staged, test_views=[])) == []
+
+
+def test_a_number_is_the_longer_side_of_the_shape_of_training(staged: RunConfig) -> None:
+    tall = changed(staged, test_views=[128, "flip", 64], image={"size": [64, 32]})
+    larger = View((128, 64)), View((128, 64), "flip")
+    assert views_to_try(tall) == [FLIP, larger[0], larger[1]], "64 is the size of training"
+    assert [view.cost((64, 32)) for view in larger] == [4, 8]
+    assert larger[1].text == "mean with the mirror image, at 128×64 px"
+    assert larger[0].inference == Inference(size=(128, 64))
 
 
 def test_what_the_mirror_image_changes_is_measured_without_the_training_images(
