@@ -224,8 +224,10 @@ def load_checkpoint(path: Path, *, image_size: Size | None = None) -> Checkpoint
     resized = config.own_preprocess.size != config.preprocess.size
     try:
         tensors = load_file(file)
-        resample = find_family(config.model.backbone).resample
-        embedder.load_state_dict(at_own_size(tensors, embedder, resample) if resized else tensors)
+        if resized:
+            resample = find_family(config.model.backbone).resample
+            tensors = at_own_size(tensors, embedder, resample, config.preprocess.size)
+        embedder.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         if image_size is not None and resized:
             sizes = [size_text(size) for size in (image_size, config.preprocess.size)]

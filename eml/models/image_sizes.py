@@ -9,7 +9,6 @@ from eml.images.image_size import Size, height_width, mean_side, one_form
 from eml.models.backbones import check_backbone, create_backbone, preprocess_of
 from eml.models.config import ModelConfig
 
-
 _STEP = 32
 """Pixels of the image for each of the last features, in nearly all networks of stages."""
 

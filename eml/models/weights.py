@@ -8,9 +8,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eml.errors import CheckpointError
+from eml.errors import CheckpointError, ConfigError
+from eml.images.image_size import Size, checked_size
 from eml.json_files import read_json
 from eml.models.pointers import find_checkpoint
+from eml.models.positions import with_positions
 
 Resample = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor] | None]
 """Weights of a backbone, and the backbone → the weights for its size of images; None where it cannot be done."""
@@ -32,8 +34,9 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path, resam
     try:
         config = read_json(folder / "config.json", dict[str, Any])
         stored_backbone, members = config["model"]["backbone"], config.get("members") or ()
+        size = checked_size(config["preprocess"]["size"], "size") or 0
         tensors = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, ConfigError) as error:
         raise _error(f"{folder}: damaged: {error}", "damaged-file") from error
     if members:
         problem = f"{folder} is an ensemble of {len(members)} networks, and training starts from one"
@@ -47,22 +50,28 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path, resam
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("neck.")}
         tensors |= {name: own[name] for name in neck}
     try:
-        embedder.load_state_dict(at_own_size(tensors, embedder, resample))
+        embedder.load_state_dict(at_own_size(tensors, embedder, resample, size))
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise _error(f"{folder} does not fit: {reason}", "weights-do-not-fit") from error
 
 
-def at_own_size(tensors: dict[str, Tensor], embedder: nn.Module, resample: Resample) -> dict[str, Tensor]:
-    """Return the tensors, resampled where they belong to an image size, such as position embeddings."""
-    own = embedder.state_dict()
+def at_own_size(tensors: dict[str, Tensor], embedder: nn.Module, resample: Resample, size: Size) -> dict[str, Tensor]:
+    """Return the tensors, resampled where they belong to an image size, such as position embeddings.
+
+    Args:
+        tensors: Of a network for images of `size`.
+        embedder: The network for images of another size.
+        resample: Of its backbone's family.
+        size: Of the images that the tensors are for.
+    """
+    own, prefix = embedder.state_dict(), "backbone."
+    inside = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+    placed = with_positions(inside, embedder.get_submodule("backbone"), size)
+    tensors = tensors | {prefix + name: tensor for name, tensor in placed.items()}
     if all(own[name].shape == tensor.shape for name, tensor in tensors.items() if name in own):
         return tensors
-    prefix = "backbone."
-    resampled = resample(
-        {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)},
-        embedder.get_submodule("backbone"),
-    )
+    resampled = resample(placed, embedder.get_submodule("backbone")) if isinstance(size, int) else None
     if resampled is None:
         return tensors
     buffers = {name for name, _ in embedder.named_buffers()}  # such as tables of positions, which it leaves out

@@ -191,6 +191,7 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     "cache": [
         {"source": "run.yaml", "overrides": ["image.size=32", "data.cache=raw"], "prune": True},
         {"source": "x", "side": 32, "format": "jpeg", "quality": 90, "interpolation": "lanczos", "check": True},
+        {"source": "x", "side": (306, 153)},
     ],
     "train": [
         {"config": "run.yaml", "overrides": ["epochs=3", "margin=arcface"], "resume": True, "accept_changes": True},
@@ -204,7 +205,10 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     ],
     "calibrate": [{"checkpoint": "a", "data": "x", "far": 0.01, "strict": True, "plot": "p.png", "batch_size": 3}],
     "compress": [{"checkpoint": "a", "data": "x", "sizes": [8, 16], "keep": "smallest", "show_all": True, "out": "o"}],
-    "embed": [{"checkpoint": "a", "images": ["x", "y z"], "out": "e.npz", "tta": "flip", "class_level": "last"}],
+    "embed": [
+        {"checkpoint": "a", "images": ["x", "y z"], "out": "e.npz", "tta": "flip", "class_level": "last"},
+        {"checkpoint": "a", "images": "x", "out": "e.npz", "image_size": (256, 128)},
+    ],
     "text": [
         {"dataset": "x", "encoder": "st:my model", "template": ["a {label}", "the {colour} one"], "column": "name"},
         {"dataset": "x", "encoder": "a", "names": "n.csv", "out": "v.safetensors", "device": "cpu", "root": "r"},
@@ -229,7 +233,10 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
         {"index": "i", "images": ["-"], "copy_to": "my sorted", "unknown_share": 0.25, "class_level": "last"},
     ],
     "protocol": [{"protocol": "cub200", "dataset": "my birds", "boxes": True, "workers": 2, "out": "o"}],
-    "probe": [{"dataset": "x", "backbones": ["resnet18=none", "my run"], "image_size": 64, "most_images": 20}],
+    "probe": [
+        {"dataset": "x", "backbones": ["resnet18=none", "my run"], "image_size": 64, "most_images": 20},
+        {"dataset": "x", "image_size": "256x128"},
+    ],
     "sweep": [
         {"config": "run.yaml", "settings": ["seed=0,1"], "vary": ["margin=arcface,cosface"], "overrides": ["epochs=3"]},
         {"config": "run.yaml", "vary": ["seed=0,1"], "stage": "features", "jobs": 2, "csv": "t.csv", "latex": "t.tex"},

@@ -7,10 +7,10 @@ import pytest
 from eml.config import load
 from eml.dataset.table import Table
 from eml.errors import DataError
+from eml.images.image_size import Size, pixel_count, size_text
 from eml.training.config import RunConfig
 from eml.training.events import Event, Note
 from eml.training.fit import fit
-from eml.images.image_size import Size, pixel_count, size_text
 from eml.training.recipe import apply_recipe, recipe, usual_image_size
 
 
@@ -138,9 +138,7 @@ def persons(table: Table, height: float, width: float, share: float = 1.0) -> pd
         (70, 100, 96),
     ],
 )
-def test_images_that_are_clearly_no_squares_get_their_shape(
-    table: Table, height: int, width: int, size: Size
-) -> None:
+def test_images_that_are_clearly_no_squares_get_their_shape(table: Table, height: int, width: int, size: Size) -> None:
     chosen = recipe(persons(table, height, width), table.name, pretrained=True)
     assert chosen.values["image"]["size"] == size
     assert f"image.size {size_text(size)}: " in chosen.reasons["image.size"]
