@@ -13,7 +13,7 @@ from eml.errors import CheckpointError, EmlError
 from eml.files import moved_along, whole_folder, write_json
 from eml.images.image_size import ImageSize, Size
 from eml.inference.ensemble import save_model
-from eml.inference.load import is_backbone, load
+from eml.inference.load import is_backbone, load, load_backbone
 from eml.inference.model import Model
 from eml.json_files import read_json
 from eml.models.config import EmbeddingPrecision, Tta
@@ -129,7 +129,7 @@ def load_model_of(
     ways: dict[str, Any] = {"precision": fingerprint.precision, "tta": fingerprint.tta, "device": device}
     record = read_record(index)
     if model is not None:
-        loaded = load(model, **ways, **_own_ways(str(model), record))
+        loaded = _load(os.fspath(model), ways, record)
         refuse_other(loaded, fingerprint, index)
         return loaded
     if record is None and not (index / INSIDE).is_dir():
@@ -138,7 +138,7 @@ def load_model_of(
     problems = []
     for name in _candidates(index, record):
         try:
-            loaded = load(name, **ways, **_own_ways(name, record))
+            loaded = _load(name, ways, record)
             refuse_other(loaded, fingerprint, index)
         except EmlError as error:
             problems.append(str(error.problems[0]))
@@ -168,6 +168,14 @@ def _candidates(index: Path, record: ModelRecord | None) -> Iterator[str]:
     folder = Path(record.folder)
     moved = moved_along(folder, Path(record.index), index.absolute())
     yield from (str(place) for place in dict.fromkeys((folder, moved)) if place.is_dir())
+
+
+def _load(name: str, ways: dict[str, Any], record: ModelRecord | None) -> Model:
+    """Load a model as the index recorded it; a backbone at a size that could be chosen when the index was built."""
+    own = _own_ways(name, record)
+    if is_backbone(name):
+        return load_backbone(name, **{"weights": "pretrained", "image_size": None} | own | ways)
+    return load(name, **ways, **own)
 
 
 def _own_ways(name: str, record: ModelRecord | None) -> dict[str, Any]:

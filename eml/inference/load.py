@@ -9,15 +9,15 @@ import torch
 
 from eml.config.text import shown
 from eml.errors import ConfigError, EmlError, Problem
-from eml.images.image_size import Size, checked_size, size_text
+from eml.images.image_size import Size, checked_size
 from eml.inference.ensemble import join_models, joined_name
 from eml.inference.model import Model
-from eml.models.backbones import check_backbone, prefixes, preprocess_of
+from eml.models.backbones import check_backbone, prefixes
 from eml.models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint_config
 from eml.models.config import EmbeddingPrecision, ModelConfig, PrecisionChoice, Tta
 from eml.models.device import find_device, has_bfloat16
 from eml.models.embedder import build_embedder, default_preprocess
-from eml.models.image_sizes import nearest_size
+from eml.models.image_sizes import check_size
 from eml.models.necks.identity import Identity
 from eml.models.pointers import fold_runs
 from eml.models.trained_on import NOTHING_BY_EML
@@ -47,8 +47,8 @@ def load(
             folds, become one model: embeddings beside each other, equally weighted.
         weights: For timm:NAME and open_clip:…: pretrained, none (random), or a weights file. A checkpoint has its own.
         image_size: Side that images are resized to (pixels), or (height, width); the model's own by default. A larger
-            one than in training can be better (Touvron 2019, arXiv:1906.06423). Convolutional networks take any; the
-            position embeddings of others are resampled where timm can do it.
+            one than in training can be better (Touvron 2019, arXiv:1906.06423). Most convolutional networks take any,
+            transformers multiples of their patch: their position embeddings are resampled.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: Of the network's products: float32, bfloat16, or auto: bfloat16 where the device has instructions
             for it, which are faster. The embeddings are float32 in any case.
@@ -68,7 +68,11 @@ def load(
     if tta is not None:
         _check_choice("tta", tta, get_args(Tta))
     if is_backbone(name):
-        return _load_backbone(name, weights, image_size, (device, precision), tta or "none")
+        check_backbone_name(name)
+        check_size(name.removeprefix(TIMM), image_size, "`image_size`", parameter="image_size")
+        return load_backbone(
+            name, weights=weights, image_size=image_size, device=device, precision=precision, tta=tta or "none"
+        )
     if os.fspath(weights) != "pretrained":
         text = f"{name}: `weights` are for {TIMM}NAME; a checkpoint has its own"
         raise ConfigError(text, code="conflicting-settings", parameter="weights")
@@ -123,11 +127,7 @@ def _at_size(checkpoint: Path, image_size: Size | None) -> Checkpoint:
         )
         raise ConfigError(text, code="conflicting-settings", parameter="image_size")
     if image_size != config.preprocess.size:
-        nearest = nearest_size(config.model, image_size)
-        if nearest not in (image_size, preprocess_of(config.model).size):
-            text = f"`image_size` {size_text(image_size)}: {checkpoint} is a {config.model.backbone}, which takes "
-            text += f"{size_text(nearest)} instead"
-            raise ConfigError(text, code="unsupported-by-backbone", parameter="image_size")
+        check_size(config.model, image_size, f"`image_size`: {checkpoint}", parameter="image_size")
     try:
         return load_checkpoint(checkpoint, image_size=image_size)
     except ConfigError as error:
@@ -176,10 +176,10 @@ def _of_argument(problem: Problem) -> Problem:
     return Problem(text, problem.code, parameters.get(problem.parameter or "", problem.parameter))
 
 
-def _load_backbone(
-    name: str, weights: TimmWeights, image_size: Size | None, ways: tuple[str, PrecisionChoice], tta: Tta
+def load_backbone(
+    name: str, *, weights: TimmWeights, image_size: Size | None, device: str, precision: PrecisionChoice, tta: Tta
 ) -> Model:
-    """Load a network by its name in `model.backbone`. ways: its device and its precision."""
+    """Load a network by its name in `model.backbone`, at any size that it can be built at; the arguments of `load`."""
     check_backbone_name(name)
     backbone = name.removeprefix(TIMM)
     source = weights if weights in ("pretrained", "none") else Path(weights).absolute()
@@ -192,7 +192,7 @@ def _load_backbone(
         raise type(error)([_of_argument(problem) for problem in error.problems]) from error
     embedder.notes = tuple(_of_argument(Problem(note)) for note in embedder.notes)
     preprocess = default_preprocess(embedder, size=image_size)
-    place, precision = _device(*ways)
+    place, own_precision = _device(device, precision)
     return Model(
         embedder,
         preprocess,
@@ -200,6 +200,6 @@ def _load_backbone(
         source=name.removesuffix(backbone) + config.backbone,  # with the whole path of a folder
         backbone=embedder.architecture["backbone"],
         trained_on=NOTHING_BY_EML,
-        precision=precision,
+        precision=own_precision,
         tta=tta,
     )

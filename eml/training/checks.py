@@ -6,6 +6,7 @@ from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import ConfigError, EmlError
 from eml.head.compatibility import check_loss, check_mix, check_texts, smoothing_warning
 from eml.models.backbones import check_backbone
+from eml.models.image_sizes import check_size
 from eml.threads import PER_CORE
 from eml.training.build import RunParts
 from eml.training.class_texts import check_class_texts
@@ -34,7 +35,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
     checks: list[Callable[[], object]] = [
         lambda: processes.device(config.device),
         lambda: check_processes(config, processes),
-        lambda: check_backbone(network_to_build(config, resume=resume)),
+        lambda: _check_network(config, resume=resume),
         lambda: check_class_texts(config),
         lambda: check_own_tower(config),
         lambda: check_optimizer(config.optimizer.name),
@@ -54,6 +55,16 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
             problems += error.problems
     if problems:
         raise ConfigError(problems)
+
+
+def _check_network(config: RunConfig, *, resume: bool) -> None:
+    """Raise a ConfigError for an unknown backbone, or images of a size that it does not take.
+
+    A run that goes on has its size, which an older version may have allowed.
+    """
+    check_backbone(network_to_build(config, resume=resume))
+    if not resume:
+        check_size(config.model, config.image.size, "image.size")
 
 
 def run_notes(parts: RunParts) -> list[str]:

@@ -13,6 +13,7 @@ from eml.dataset.columns import seen_sizes
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.images.image_size import Size, one_form, size_text
+from eml.models.config import ModelConfig
 from eml.training.config import RunConfig
 
 USUAL_BACKBONE = "mobilenetv2_100"
@@ -195,16 +196,24 @@ def fit_to_network(chosen: Recipe, backbone: str, weights: Path | str) -> Recipe
             values["image"] = {key: value for key, value in own.items() if key == "size" or value != usual[key]}
             neck = start.model.neck.model_dump(mode="json")
             values["model"] = values.get("model", {}) | {"pooling": start.model.pooling, "neck": neck}
-            reasons["image.size"] = f"image.size {size_text(start.preprocess.size)}: as {weights} was trained"
+            reason = f"image.size {size_text(start.preprocess.size)}: as {weights} was trained"
+            size, reasons["image.size"] = _size_taken(start.model, start.preprocess.size, reason)
+            values["image"]["size"] = size if isinstance(size, int) else list(size)
             reasons["model.neck"] = f"neck {neck['type']}, and pooling {start.model.pooling}: as {weights} has them"
     elif backbone != USUAL_BACKBONE:
-        from eml.models.image_sizes import nearest_size
-
-        size = values["image"]["size"]
-        if (nearest := nearest_size(backbone, size)) != size:
-            values["image"] = {"size": nearest}
-            reasons["image.size"] = f"image.size {size_text(nearest)}: what {backbone} takes, near {size_text(size)}"
+        size, reasons["image.size"] = _size_taken(backbone, values["image"]["size"], reasons["image.size"])
+        values["image"] = {"size": size}
     return Recipe(values, reasons)
+
+
+def _size_taken(backbone: str | ModelConfig, size: Size, reason: str) -> tuple[Size, str]:
+    """Return the image size that a network takes, near a size, and the reason for it."""
+    from eml.models.image_sizes import nearest_size, size_rule  # torch and timm: seconds
+
+    if (nearest := nearest_size(backbone, size)) == size:
+        return size, reason
+    name = backbone if isinstance(backbone, str) else backbone.backbone
+    return nearest, f"image.size {size_text(nearest)}: {name} takes {size_rule(backbone).text}, near {size_text(size)}"
 
 
 def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]:

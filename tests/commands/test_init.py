@@ -60,7 +60,9 @@ def test_a_config_that_starts_from_a_run_has_its_network_and_trains(
 def test_the_image_size_is_one_that_the_network_takes(photos: Path, tmp_path: Path) -> None:
     result = eml.init(photos, out=tmp_path / "a.yaml", backbone="vit_small_patch14_dinov2", weights="none")
     assert result.values["image"] == {"size": 70}  # type: ignore[attr-defined]
-    assert "image.size 70: what vit_small_patch14_dinov2 takes, near 64" in result.reasons  # type: ignore[attr-defined]
+    assert (
+        "image.size 70: vit_small_patch14_dinov2 takes sides that are multiples of 14 pixels, near 64" in result.reasons
+    )  # type: ignore[attr-defined]
 
 
 def test_a_size_that_is_not_known_is_not_stated(photos: Path, tmp_path: Path) -> None:

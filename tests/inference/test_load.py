@@ -53,7 +53,7 @@ def test_errors_of_a_timm_model_name_the_arguments_and_no_key_of_a_config(tmp_pa
             "weights",
         ),
         ({}, r"`weights`: the pretrained weights .*give a file \(`weights` FILE\) or take random ones", "weights"),
-        ({"weights": "none", "image_size": 8}, r"test_vit cannot take images of 8×8 pixels", "image_size"),
+        ({"weights": "none", "image_size": 8}, r"test_vit takes .* got 8; the nearest is 16", "image_size"),
     ):
         with pytest.raises(EmlError, match=message) as caught:
             eml.load("timm:test_vit", **options)
@@ -108,11 +108,13 @@ def test_a_checkpoint_embeds_larger_images_than_it_was_trained_on(tmp_path: Path
     assert grid.shape[1] - plain.embedder.backbone.pos_embed.shape[1] == 12
 
 
-def test_a_size_that_the_network_of_a_checkpoint_does_not_take_is_refused(tmp_path: Path) -> None:
+def test_a_size_that_a_network_does_not_take_is_refused_with_the_nearest(tmp_path: Path) -> None:
     saved(tmp_path / "made", "test_vit")
-    with pytest.raises(ConfigError, match=r"`image_size` 60: .* is a test_vit, which takes 64 instead") as caught:
-        eml.load(tmp_path / "made", image_size=60)
-    assert (caught.value.code, caught.value.parameter) == ("unsupported-by-backbone", "image_size")
+    rule = "test_vit takes sides that are multiples of 16 pixels, got 60; the nearest are 48 and 64"
+    for name in (tmp_path / "made", "timm:test_vit"):
+        with pytest.raises(ConfigError, match=rf"`image_size`: .*{rule}$") as caught:
+            eml.load(name, image_size=60, **{"weights": "none"} if name == "timm:test_vit" else {})
+        assert (caught.value.code, caught.value.parameter) == ("unsupported-by-backbone", "image_size")
 
 
 def test_several_models_as_one_take_a_size_and_crops(tmp_path: Path) -> None:

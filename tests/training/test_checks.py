@@ -58,3 +58,18 @@ def test_a_run_and_a_dry_run_report_the_notes_of_the_sampler(config: RunConfig, 
     result = dry_run(given, kept)
     assert set(expected) <= set(result.warnings)
     assert (result.batch_size, result.steps) == (4, 5)
+
+
+def test_an_image_size_that_cuts_pixels_off_is_refused_with_the_nearest_but_not_of_a_run_that_goes_on(
+    config: RunConfig,
+) -> None:
+    image = {"size": 160}
+    wrong = changed(config, model={"backbone": "vit_small_patch14_dinov2"}, image=image, device="cuda:9")
+    with pytest.raises(ConfigError) as caught:
+        check(wrong, resume=False, overwrite=False)
+    rule = "vit_small_patch14_dinov2 takes sides that are multiples of 14 pixels, got 160; the nearest are 154 and 168"
+    assert [problem for problem in caught.value.problems if "image" in problem] == [f"image.size: {rule}"]
+    assert len(caught.value.problems) == 2
+    with pytest.raises(ConfigError) as caught:
+        check(wrong, resume=True, overwrite=False)
+    assert not any("image.size" in problem for problem in caught.value.problems)

@@ -35,7 +35,7 @@ def check_backbone(backbone: str | ModelConfig, where: str = "model.backbone") -
         backbone: The backbone's name; or the network of a config, whose weights may be a checkpoint that defines it.
         where: The config key or the argument that names it, for the message.
     """
-    name, definition = _name_and_definition(backbone)
+    name, definition = name_and_definition(backbone)
     if not definition:
         find_family(name).check(name, where)
 
@@ -50,7 +50,7 @@ def preprocess_of(backbone: str | ModelConfig, **overrides: Any) -> Preprocess:
     Raises:
         ConfigError: The backbone is unknown.
     """
-    name, definition = _name_and_definition(backbone)
+    name, definition = name_and_definition(backbone)
     return find_family(name).preprocess(name, **definition, **overrides)
 
 
@@ -59,7 +59,7 @@ def create_backbone(backbone: str | ModelConfig, image_size: Size | None) -> "nn
 
     Under torch's meta device it takes no memory. Raises errors of any type for a size that it does not take.
     """
-    name, definition = _name_and_definition(backbone)
+    name, definition = name_and_definition(backbone)
     return find_family(name).create(name, image_size, **definition)
 
 
@@ -74,7 +74,7 @@ def without_memory(model: ModelConfig, image_size: Size) -> "nn.Module | None":
         return None
 
 
-def _name_and_definition(backbone: str | ModelConfig) -> tuple[str, dict[str, Any]]:
+def name_and_definition(backbone: str | ModelConfig) -> tuple[str, dict[str, Any]]:
     """Return the name, and the argument `definition` if there is one: families without definitions need not take it."""
     if isinstance(backbone, str):
         return backbone, {}
