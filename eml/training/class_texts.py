@@ -1,7 +1,6 @@
 """The text vectors of a run's classes, as `class_texts` of its config says."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from eml.dataset.table import Table
 from eml.errors import ConfigError
@@ -12,7 +11,7 @@ from eml.texts.class_texts import ClassTexts, texts_of
 from eml.texts.embed_texts import text_vectors
 from eml.texts.encoders import TextEncoder, check_encoder, find_encoder
 from eml.texts.meaning import meaning_warning
-from eml.texts.own_tower import TowerEncoder
+from eml.texts.own_tower import OwnTower
 from eml.texts.vectors import TextVectors, read_text_vectors
 from eml.training.config import RunConfig
 
@@ -70,11 +69,11 @@ def training_texts(
 def _encoder(source: ClassTexts, config: RunConfig, embedder: Embedder | None) -> TextEncoder:
     if source.encoder is not None:
         return find_encoder(source.encoder, where=WHERE)
-    tower: Any = getattr(embedder, "text", None)
+    tower = None if embedder is None else embedder.text
     if tower is None:
         text = (
             f"{WHERE}: {config.model.backbone} has no text tower, so name what embeds the texts of the classes, such "
         )
         text += "as st:all-MiniLM-L6-v2, or give class_texts.vectors, a file that eml text wrote"
         raise ConfigError(text, code="no-text-tower", parameter=WHERE)
-    return TowerEncoder(tower, config.model.backbone)
+    return OwnTower(tower, config.model.backbone)

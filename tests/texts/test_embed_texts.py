@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from eml.errors import ConfigError, DataError
 from eml.images.cache.store import CACHE_FOLDER
+from eml.models.text_tower import TextTower
 from eml.texts.embed_texts import text_vectors
 from eml.texts.encoders import check_encoder, find_encoder
-from eml.texts.own_tower import TowerEncoder
+from eml.texts.own_tower import OwnTower
 from eml.texts.vector_cache import remove_vector_caches
 from tests.texts.words import SIZE, Words
 
@@ -108,28 +109,25 @@ def test_the_name_of_no_encoder_is_refused_with_those_that_there_are() -> None:
         find_encoder("words:")
 
 
-class Tower(nn.Module):
+class Letters(nn.Module):
     """The sum of the embeddings of characters; noise in training mode."""
 
     def __init__(self) -> None:
         super().__init__()
         self.letters = nn.Embedding(256, 4)
-        self.logit_scale = nn.Parameter(torch.tensor(2.0))
-
-    def tokenize(self, texts: list[str]) -> Tensor:
-        return torch.tensor([[*text.encode()[:6].ljust(6)] for text in texts])
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.letters(tokens).sum(dim=1) + (torch.randn(len(tokens), 4) if self.training else 0)
 
 
 def test_a_tower_embeds_without_gradients_in_eval_mode_and_stays_as_it_was() -> None:
-    tower = Tower().train()
-    encoder = TowerEncoder(tower, "tower")
+    letters = Letters()
+    tower = TextTower(letters, lambda texts: torch.tensor([[*text.encode()[:6].ljust(6)] for text in texts]), 2.0)
+    encoder = OwnTower(tower.train(), "tower")
     vectors = text_vectors(LABELS, TEXTS, encoder)
     np.testing.assert_array_equal(vectors.vectors, text_vectors(LABELS, TEXTS, encoder).vectors)
     assert tower.training
     assert vectors.encoder.logit_scale == pytest.approx(np.exp(2))
     with torch.no_grad():
-        tower.letters.weight[ord("m")] += 1
-    assert TowerEncoder(tower, "tower").digest != vectors.encoder.digest
+        letters.letters.weight[ord("m")] += 1
+    assert OwnTower(tower, "tower").digest != vectors.encoder.digest

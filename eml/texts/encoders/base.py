@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,8 +98,14 @@ def unit_rows(vectors: NDArray[np.float32], texts: Sequence[str], name: str) -> 
 
 def _members() -> list[type[TextEncoder]]:
     """Return the members by the length of their prefixes, the longest first."""
-    members = {member.prefix: member for member in TextEncoder.__subclasses__() if "prefix" in vars(member)}
+    members = {member.prefix: member for member in _subclasses(TextEncoder) if "prefix" in vars(member)}
     return sorted(members.values(), key=lambda member: -len(member.prefix))
+
+
+def _subclasses(cls: Any) -> Iterator[Any]:
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _member(name: str, where: str) -> type[TextEncoder]:

@@ -1,0 +1,45 @@
+"""Text towers of open_clip's networks and of checkpoints as text encoders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eml.errors import CheckpointError, ConfigError
+from eml.images.preprocess import Preprocess
+from eml.inference.load import load
+from eml.models.checkpoint import save_checkpoint
+from eml.models.config import ModelConfig
+from eml.models.embedder import build_embedder
+from eml.models.necks.identity import Identity
+from eml.texts.encoders import check_encoder, find_encoder
+
+TEXTS = ["a red mug", "a bowl", "a much longer text about a bowl"]
+
+
+@pytest.mark.xdist_group("clip")
+def test_the_tower_of_a_folder_and_of_a_checkpoint_of_it_are_the_models_own(tiny_clip: Path, tmp_path: Path) -> None:
+    name = f"open_clip:local-dir:{tiny_clip}"
+    encoder = find_encoder(name)
+    model = load(name)
+    np.testing.assert_allclose(encoder.embed(TEXTS), model.embed_text(TEXTS), atol=1e-6)
+    assert model.embedder.text is not None
+    assert encoder.logit_scale == pytest.approx(model.embedder.text.logit_scale.exp().item())
+    assert encoder.logit_bias is None
+    config = ModelConfig(backbone=name, neck=Identity())
+    save_checkpoint(tmp_path / "checkpoint", model.embedder, config, model.preprocess, ["a", "b"], {})
+    stored = find_encoder(str(tmp_path / "checkpoint"))
+    assert stored.digest == encoder.digest
+    np.testing.assert_array_equal(stored.embed(TEXTS), encoder.embed(TEXTS))
+
+
+def test_a_checkpoint_without_text_tower_says_what_has_one(tmp_path: Path) -> None:
+    config = ModelConfig(backbone="test_resnet", weights="none", neck=Identity())
+    save_checkpoint(tmp_path / "checkpoint", build_embedder(config, 32), config, Preprocess(size=32), ["a", "b"], {})
+    with pytest.raises(
+        ConfigError, match=r"`encoder`: .* has no text tower, so it embeds images alone; name st:"
+    ) as error:
+        find_encoder(str(tmp_path / "checkpoint")).embed(TEXTS)
+    assert error.value.code == "no-text-tower"
+    with pytest.raises(CheckpointError, match=r"none does not exist: .*; a text encoder is also st:NAME_OR_PATH"):
+        check_encoder(str(tmp_path / "none"))
