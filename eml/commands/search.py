@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command
+from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, Names, PathField, SummaryTable, command
 from eml.commands.indexing import (
     EngineChoice,
     ImagesRoot,
@@ -34,6 +34,8 @@ from eml.commands.options import (
 
 if TYPE_CHECKING:
     from eml.indexing.answers import SearchAnswers
+    from eml.indexing.index import Index
+    from eml.indexing.queries import Queries
 
 NOT_CALIBRATED = (
     "the index has no calibration, so there are no probabilities. Calibrate its checkpoint (eml calibrate), then take "
@@ -42,14 +44,18 @@ NOT_CALIBRATED = (
 
 
 class SearchConfig(CommandConfig):
-    """Show the images of an index that are most similar to each query.
+    """Show the images of an index that are most similar to each query, an image or a text.
 
-    With the cosine, and where the index is calibrated the probability that both show the same class. Exact by default:
-    the same neighbours in the same order as eml evaluate finds. An image of the index finds itself first.
+    With the cosine, and where the index is calibrated the probability that two images show the same class. Exact by
+    default: the same neighbours in the same order as eml evaluate finds. An image of the index finds itself first.
     """
 
     index: IndexFolder
-    images: Images
+    images: Images = ()
+    text: Names = Field(
+        (),
+        description='A query in words, such as "a red mug", for an index whose model has a text tower. Repeatable.',
+    )
     k: int = Field(5, ge=1, le=10_000, description="Neighbours of each query.")
     per_class: bool = Field(False, description="Only the nearest image of each class.")
     where: Where = None
@@ -130,40 +136,40 @@ def search(config: SearchConfig, caller: Caller) -> SearchResult:
     """Search the index for every image."""
     from eml.dataset.table import check_outputs, write_tables
     from eml.evaluation.outputs import refuse_page
+    from eml.indexing.answers import SearchAnswers
     from eml.indexing.index import Index
-    from eml.indexing.queries import embed_list
     from eml.indexing.searching import condition_of, find_neighbours
     from eml.reports.search import write_search_page
 
+    _refuse_no_query(config)
     replaced = [] if config.csv is None else check_outputs([config.csv], overwrite=config.overwrite)
     if config.html is not None:
         refuse_page(config.html)
         replaced += [config.html] if config.html.exists() else []
     with Index.open(config.index, model=config.model, device=config.device) as index:
         condition_of(index.store, config.where)
-        images = listed_images(config, config.images, caller)
-        queries = embed_list(index.model, images, batching_of(config, caller), progress=caller.progress)
-        queries.refuse_none()
-        answers = find_neighbours(
-            index.store,
-            queries,
-            config.k,
-            per_class=config.per_class,
-            where=config.where,
-            engine=config.engine,
-            calibration=index.calibration,
-            query_expansion=config.query_expansion,
-        )
+        queries, root = _queries(config, index, caller)
+        parts = [
+            find_neighbours(
+                index.store,
+                part,
+                config.k,
+                per_class=config.per_class,
+                where=config.where,
+                engine=config.engine,
+                calibration=index.calibration,
+                query_expansion=config.query_expansion,
+            )
+            for part in queries
+        ]
+        answers = SearchAnswers(tuple(answer for part in parts for answer in part))
         has_calibration, size = index.calibration is not None, len(index)
-    calibrated = has_calibration and config.query_expansion is None
-    if not has_calibration:
-        caller.warn(NOT_CALIBRATED)
-    elif not calibrated:
-        caller.note("with `query_expansion` there are no probabilities: the calibration is about plain cosines")
+    calibrated = has_calibration and config.query_expansion is None and bool(config.images)
+    _tell_of_probabilities(config, caller, has_calibration=has_calibration)
     line = caller.command or "eml search"
     written = []
     if config.csv is not None:
-        write_tables({config.csv: answers.to_pandas()}, command=line, root=images.root, overwrite=config.overwrite)
+        write_tables({config.csv: answers.to_pandas()}, command=line, root=root, overwrite=config.overwrite)
         written.append(config.csv)
     if config.html is not None:
         write_search_page(
@@ -185,3 +191,35 @@ def search(config: SearchConfig, caller: Caller) -> SearchResult:
         written=tuple(written),
         replaced=tuple(replaced),
     )
+
+
+def _refuse_no_query(config: SearchConfig) -> None:
+    if not config.images and not config.text:
+        from eml.errors import ConfigError
+
+        raise ConfigError("`images` or a query as `text` is needed", code="missing-key", parameter="images")
+
+
+def _queries(config: SearchConfig, index: Index, caller: Caller) -> tuple[list[Queries], Path]:
+    """Return the images, then the texts that are searched for, and the folder of the images' names."""
+    from eml.indexing.queries import embed_list, embed_texts
+
+    queries, root = [], config.index
+    if config.images:
+        images = listed_images(config, config.images, caller)
+        queries.append(embed_list(index.model, images, batching_of(config, caller), progress=caller.progress))
+        queries[0].refuse_none()
+        root = images.root
+    if config.text:
+        queries.append(embed_texts(index.model, config.text))
+    return queries, root
+
+
+def _tell_of_probabilities(config: SearchConfig, caller: Caller, *, has_calibration: bool) -> None:
+    """Tell why answers have no probabilities."""
+    if not has_calibration and config.images:
+        caller.warn(NOT_CALIBRATED)
+    elif has_calibration and config.query_expansion is not None:
+        caller.note("with `query_expansion` there are no probabilities: the calibration is about plain cosines")
+    elif has_calibration and config.text:
+        caller.note("a text has no probabilities: the calibration is about two images")

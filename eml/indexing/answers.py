@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from eml.images.thumbnails import SIDE, Thumbnail, file_thumbnail
-from eml.indexing.notebook import answers_html, caption_of, figure_html
+from eml.indexing.notebook import answers_html, caption_of, figure_html, text_html
 from eml.printable import printable_line
 
 if TYPE_CHECKING:
@@ -78,12 +78,14 @@ class QueryAnswer(Sequence[NearImage]):
         neighbours: The images.
         problem: Why the query could not be read; empty: it was.
         place: Where the query is.
+        is_text: Whether the query is a text, which is its name.
     """
 
     query: str
     neighbours: tuple[NearImage, ...]
     problem: str = ""
     place: ImagePlace = field(default=NOWHERE, repr=False, compare=False)
+    is_text: bool = False
 
     def __len__(self) -> int:
         return len(self.neighbours)
@@ -96,8 +98,9 @@ class QueryAnswer(Sequence[NearImage]):
         return self.neighbours[number]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the query and its neighbours as JSON has them; `problem` only where there is one."""
+        """Return the query and its neighbours as JSON has them; `is_text` and `problem` only where there is one."""
         facts: dict[str, Any] = {"query": self.query, "neighbours": [image.to_dict() for image in self.neighbours]}
+        facts |= {"is_text": True} if self.is_text else {}
         return facts | ({"problem": self.problem} if self.problem else {})
 
     def _repr_html_(self) -> str:
@@ -140,7 +143,11 @@ class SearchAnswers(Sequence[QueryAnswer]):
         """Return queries and neighbours as thumbnails."""
         rows = []
         for answer in self.queries[:SHOWN]:
-            figures = [figure_html(answer.place.thumbnail(), answer.query, "query", is_query=True)]
+            figures = [
+                text_html(answer.query)
+                if answer.is_text
+                else figure_html(answer.place.thumbnail(), answer.query, "query", is_query=True)
+            ]
             figures += [
                 figure_html(
                     image.place.thumbnail(), image.file_name, caption_of(image.label, image.probability, image.cosine)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from eml.errors import ConfigError
 from eml.indexing.adding import new_images
 from eml.indexing.answers import ClassifiedImage, ClassifiedImages, SearchAnswers
 from eml.indexing.calibrating import calibrate_if_due
@@ -17,7 +18,7 @@ from eml.indexing.class_counts import classes_of
 from eml.indexing.classify import Classifier
 from eml.indexing.creating import check_new_index, create_index
 from eml.indexing.model_record import load_model_of, refuse_other
-from eml.indexing.queries import Queries, are_names, embed_in_parts, embed_list, embed_pixels
+from eml.indexing.queries import CHUNK, Queries, are_names, embed_in_parts, embed_list, embed_pixels, embed_texts
 from eml.indexing.searching import find_neighbours
 from eml.indexing.store import IndexStore
 from eml.indexing.stored_calibration import calibration_of
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from eml.indexing.changes import AddedImages
     from eml.inference.image_list import ImageList
     from eml.retrieval.answer_calibration import AnswerCalibration
-
-CHUNK = 4096
-"""Images that are embedded before their answers are given, so that memory is bounded for folders of any size."""
 
 Engine = Literal["exact", "usearch", "faiss"]
 Duplicates = Literal["skip", "keep"]
@@ -232,19 +230,22 @@ class Index:
 
     def search(
         self,
-        images: Any,
+        images: Any = None,
         k: int = 5,
         *,
+        text: str | Sequence[str] = (),
         per_class: bool = False,
         where: str | None = None,
         engine: Engine = "exact",
         query_expansion: int | None = None,
     ) -> SearchAnswers:
-        """Return the nearest images of each query.
+        """Return the nearest images of each query: of each image, then of each text.
 
         Args:
-            images: A file, a folder, files, or images as pixels.
+            images: A file, a folder, files, or images as pixels; None where there are only texts.
             k: Neighbours of each query.
+            text: A text or several, such as "a red mug", for a model with a text tower. Their answers have no
+                probabilities: the calibration is about two images.
             per_class: Whether only the nearest image of each class is given.
             where: A condition on the images, such as `category == 'shoes'`.
             engine: exact, or usearch or faiss, which are quicker in large indices.
@@ -252,17 +253,28 @@ class Index:
 
         Raises:
             DataError: The condition or an image that was given as pixels is wrong.
+            ConfigError: There is no query, or the model takes no texts.
         """
-        return find_neighbours(
-            self.store,
-            self.embed(images),
-            k,
-            calibration=self.calibration,
-            per_class=per_class,
-            where=where,
-            engine=engine,
-            query_expansion=query_expansion,
-        )
+        texts = [text] if isinstance(text, str) else list(text)
+        if images is None and not texts:
+            raise ConfigError("search needs `images`, or a query as `text`", code="missing-key", parameter="images")
+        queries = [] if images is None else [self.embed(images)]
+        queries += [embed_texts(self.model, texts)] if texts else []
+        calibration = self.calibration
+        answers = [
+            find_neighbours(
+                self.store,
+                part,
+                k,
+                calibration=calibration,
+                per_class=per_class,
+                where=where,
+                engine=engine,
+                query_expansion=query_expansion,
+            )
+            for part in queries
+        ]
+        return SearchAnswers(tuple(answer for part in answers for answer in part))
 
     def classify(self, images: Any) -> ClassifiedImages:
         """Return the class of each image, with its probability and whether the image counts as unknown.

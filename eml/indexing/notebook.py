@@ -45,6 +45,14 @@ def figure_html(image: Thumbnail, name: str, caption: str, *, is_query: bool = F
     )
 
 
+def text_html(text: str) -> str:
+    """Return a query that is a text, in the frame of an image."""
+    return (
+        f'<figure style="{_FIGURE}"><div style="{_FRAME};{_LINES[True]};overflow:hidden;text-align:center">'
+        f"{escape(text)}</div><figcaption>query</figcaption></figure>"
+    )
+
+
 def answers_html(rows: Sequence[FigureRow], left_out: int, plural: str) -> str:
     """Return rows of figures; left_out: how many more there are."""
     parts = []

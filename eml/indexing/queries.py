@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from eml.dataset.columns import BOX
-from eml.errors import DataError
+from eml.errors import ConfigError, DataError
 from eml.files import bytes_digest
 from eml.images.thumbnails import shrink
 from eml.indexing.answers import NOWHERE, SHOWN, ImagePlace
@@ -28,6 +28,9 @@ from eml.progress import Progress, no_progress
 if TYPE_CHECKING:
     from eml.inference.embed import Batching
     from eml.inference.model import Model
+
+CHUNK = 4096
+"""Images that are embedded before their answers are given, so that memory is bounded for folders of any size."""
 
 ROW = "row of the list"
 """A column that says which rows of a list have an embedding."""
@@ -44,6 +47,7 @@ class Queries:
         rows: (M,) which of the N these are.
         problems: Which of the N could not be read, and why.
         frame: The N rows of the list; None for images that were given as pixels.
+        are_texts: Whether they are texts in place of images, which are their names.
     """
 
     names: list[str]
@@ -52,6 +56,7 @@ class Queries:
     rows: list[int]
     problems: dict[int, str]
     frame: pd.DataFrame | None = None
+    are_texts: bool = False
 
     def refuse_none(self) -> None:
         """Raise a DataError where none of the images could be read."""
@@ -93,6 +98,22 @@ def embed_list(
     names = [*images.frame["file_name"].tolist(), *images.unusable["file_name"].tolist()]
     places = [*places_of(images), *(ImagePlace(images.root / name) for name in images.unusable["file_name"])]
     return Queries(names, places, embedded.embeddings, rows, problems, images.frame)
+
+
+def embed_texts(model: Model, texts: Sequence[str]) -> Queries:
+    """Embed texts into the space of the images.
+
+    Raises:
+        ConfigError: The model has no text tower, or a text is empty.
+    """
+    names = [" ".join(text.split()) for text in texts]
+    if not all(names):
+        raise ConfigError("`text` must not be empty", code="invalid-value", parameter="text")
+    try:
+        embeddings = torch.from_numpy(model.embed_text(names))
+    except ConfigError as error:
+        raise ConfigError(str(error.problems[0]), code=error.code, parameter="text") from error
+    return Queries(names, [NOWHERE] * len(names), embeddings, list(range(len(names))), {}, are_texts=True)
 
 
 def embed_in_parts(

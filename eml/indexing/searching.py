@@ -42,7 +42,8 @@ def find_neighbours(
 
     Args:
         store: The index.
-        queries: The queries.
+        queries: The queries, images or texts; of texts the probabilities are not known, since the calibration is about
+            two images.
         k: Neighbours of each.
         per_class: Whether only the nearest image of each class is given.
         where: A condition on the images.
@@ -52,6 +53,8 @@ def find_neighbours(
             then, since the calibration is about plain cosines.
     """
     condition = condition_of(store, where)
+    if queries.are_texts:
+        calibration = None
     answers: list[tuple[NearImage, ...]] = []
     for first in range(0, len(queries.embeddings), AT_ONCE):
         part = queries.embeddings[first : first + AT_ONCE]
@@ -66,7 +69,9 @@ def find_neighbours(
     by_row = dict(zip(queries.rows, answers, strict=True))
     return SearchAnswers(
         tuple(
-            QueryAnswer(name, by_row.get(row, ()), queries.problems.get(row, ""), queries.places[row])
+            QueryAnswer(
+                name, by_row.get(row, ()), queries.problems.get(row, ""), queries.places[row], queries.are_texts
+            )
             for row, name in enumerate(queries.names)
         )
     )

@@ -1,13 +1,18 @@
 """A shop of drawn products and the index of it, made once."""
 
 from functools import cache
+from math import log
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor, nn
 
 import eml
 from eml.inference.model import Model
+from eml.models.embedder import Embedder
+from eml.models.text_tower import TextTower
 from eml.retrieval.answer_calibration import AnswerCalibration
 from eml.retrieval.answers.maps import FittedMap
 
@@ -18,6 +23,21 @@ CLASSES = ("mug", "tea", "<b>jam")
 def network() -> Model:
     """Return a small network with random weights, which tells colours apart."""
     return eml.load("timm:test_resnet", weights="none", image_size=32)
+
+
+@cache
+def text_network() -> Model:
+    """Return the same network with a text tower that knows the names of the classes, and embeds them beside them."""
+    plain = network()
+    vectors = torch.from_numpy(np.stack([plain.embed([photo(name, 90), photo(name, 91)]).sum(0) for name in CLASSES]))
+    text = TextTower(nn.Embedding.from_pretrained(3 * vectors), _class_tokens, log(10))
+    embedder = Embedder(plain.embedder.backbone, plain.embedder.neck, plain.embedder.size, text=text)
+    return Model(embedder, plain.preprocess, plain.device, source="two towers")
+
+
+def _class_tokens(texts: list[str]) -> Tensor:
+    """Return the number of the class that a text names, (N,)."""
+    return torch.tensor([next(code for code, name in enumerate(CLASSES) if name in text) for text in texts])
 
 
 def photo(label: str, number: int) -> Image.Image:

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import eml
-from eml.errors import CheckpointError, DataError, OutputError
+from eml.errors import CheckpointError, ConfigError, DataError, OutputError
 from eml.indexing.index import Index
-from tests.indexing.shop import CLASSES, draw, network, photo
+from tests.indexing.shop import CLASSES, calibration, draw, network, photo, text_network
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,35 @@ def test_images_that_cannot_be_read_have_no_answer_and_say_why(index: Index, tmp
         assert found["broken.jpg"].problem == bad.reason
         assert len(found["broken.jpg"]) == 0
         assert len(found["tea/0.png"]) == 5
+
+
+def test_texts_find_images_by_a_model_that_takes_them(tmp_path: Path) -> None:
+    with Index.build(tmp_path / "shop.index", text_network(), draw(tmp_path / "photos")) as index:
+        index.store.calibration = calibration().model_dump(mode="json")
+        (mug,) = index.search(text="a  mug", k=4)
+        assert (mug.query, mug.is_text) == ("a mug", True)
+        assert [image.label for image in mug] == ["mug", "mug", "mug", mug[3].label]
+        assert mug[0].probability is None, "the calibration is about two images"
+        assert mug.to_dict()["is_text"] is True
+        own = text_network().embed_text(["a mug"])[0] @ text_network().embed(tmp_path / "photos" / "mug" / "0.png")[0]
+        assert {image.file_name: image.cosine for image in mug}["mug/0.png"] == pytest.approx(own, abs=1e-6)
+        both = index.search(tmp_path / "photos" / "tea" / "0.png", k=2, text=["mug", "tea"], where="label != 'mug'")
+        assert [answer.query for answer in both] == ["0.png", "mug", "tea"]
+        assert [answer[0].probability is None for answer in both] == [False, True, True]
+        assert {image.label for answer in both for image in answer} <= {"tea", "<b>jam"}
+        html = index.search(text="<b>jam", k=2)._repr_html_()
+        assert html.count("<img ") == 2
+        assert "<b>" not in html
+        with pytest.raises(ConfigError, match="`text` must not be empty"):
+            index.search(text=" ")
+        with pytest.raises(ConfigError, match="search needs `images`, or a query as `text`"):
+            index.search()
+
+
+def test_a_model_without_text_tower_refuses_texts_and_says_which_do(index: Index) -> None:
+    with index, pytest.raises(ConfigError, match=r"has no text tower, so it embeds images alone") as error:
+        index.search(text="a mug")
+    assert (error.value.code, error.value.parameter) == ("no-text-tower", "text")
 
 
 def test_notebooks_show_thumbnails_and_escape_labels(index: Index, shop: Path) -> None:

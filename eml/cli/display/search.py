@@ -21,8 +21,9 @@ def show(result: SearchResult) -> None:
             console.warn(f"{answer.query}: {answer.problem}")
             continue
         if result.thumbnails:
-            image_rows([answer.place, *(image.place for image in answer)])
-        console.table(answer.query, *_table(answer, calibrated=result.calibrated))
+            query = [] if answer.is_text else [answer.place]
+            image_rows([*query, *(image.place for image in answer)], has_query=bool(query))
+        console.table(answer.query, *_table(answer, calibrated=result.calibrated and not answer.is_text))
 
 
 def _table(answer: QueryAnswer, *, calibrated: bool) -> tuple[list[str], list[list[str | int | None]]]:

@@ -19,15 +19,18 @@ SIDE, GAP, PAPER = 160, 8, (128, 128, 128)  # pixels of a cell and between two; 
 CELL = 14  # columns of an image
 
 
-def image_rows(places: Sequence[ImagePlace]) -> None:
-    """Print a query and its neighbours as a row of images, above their table; nothing where images cannot be shown."""
+def image_rows(places: Sequence[ImagePlace], *, has_query: bool = True) -> None:
+    """Print a query and its neighbours as a row of images, above their table; nothing where images cannot be shown.
+
+    has_query: Whether the first one is the query; a text has no image.
+    """
     from eml.cli.display import console
 
     if console.results_are_hidden() or (renderer := terminal_renderer()) is None:
         return
     terminal = console.console(stderr=False)
     fitting = places[: max(1, terminal.width // CELL)]
-    terminal.print(renderer(draw_strip(fitting), width=min(terminal.width, CELL * len(fitting))))
+    terminal.print(renderer(draw_strip(fitting, has_query=has_query), width=min(terminal.width, CELL * len(fitting))))
 
 
 @cache
@@ -41,14 +44,14 @@ def terminal_renderer() -> Any:
     return Image if Image in (SixelImage, TGPImage) else None
 
 
-def draw_strip(places: Sequence[ImagePlace]) -> Image.Image:
+def draw_strip(places: Sequence[ImagePlace], *, has_query: bool = True) -> Image.Image:
     """Return the thumbnails side by side, the query apart from its neighbours."""
     from PIL import Image
 
     width = len(places) * (SIDE + GAP) + 2 * GAP
     strip = Image.new("RGBA", (width, SIDE))
     for number, place in enumerate(places):
-        left = number * (SIDE + GAP) + (3 * GAP if number else 0)
+        left = number * (SIDE + GAP) + (3 * GAP if number and has_query else 0)
         small = place.thumbnail(SIDE)
         image = Image.new("RGB", (SIDE // 2, SIDE // 2), PAPER)
         if small.source:

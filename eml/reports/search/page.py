@@ -51,6 +51,7 @@ def write_search_page(
         all_queries=len(answers),
         images=images,
         calibrated=calibrated,
+        has_images=any(not answer.is_text for answer in answers),
         condition=condition,
         command=command,
         small=place_thumbnails(places, progress),
