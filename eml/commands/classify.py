@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command, option
-from eml.commands.indexing import ImagesRoot, IndexFolder, IndexModel, batching_of, listed_images
+from eml.commands.indexing import ImagesRoot, IndexModel, batching_of, index_or_model, listed_images
 from eml.commands.options import (
     BatchSize,
     ClassLevelField,
@@ -20,13 +20,16 @@ from eml.commands.options import (
     Images,
     LabelColumn,
     MatchNames,
+    NamesFile,
     Overwrite,
     PathPrefix,
     PathSuffix,
     StripPrefix,
+    Template,
     Workers,
 )
 from eml.commands.search import NOT_CALIBRATED
+from eml.commands.zero_shot import class_source, zero_shot_warning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,20 +38,32 @@ if TYPE_CHECKING:
     from eml.indexing.index import Index
     from eml.indexing.sorting import Sorting
     from eml.indexing.truth import TruthFigures
+    from eml.indexing.zero_shot import ZeroShotClassifier
     from eml.inference.image_list import ImageList
 
 
 class ClassifyConfig(CommandConfig):
     """Say which class of an index each image shows, with the probability that this is right, or that it is unknown.
 
-    A class's size does not decide. `out` gets a row for each image: file_name, label, probability, runner_up,
+    With `names`, a file of class names, no index and no training is needed: the first argument is then a model that
+    takes texts, such as open_clip:ViT-B-32/openai, and each image gets the class whose name is nearest (zero-shot).
+        A class's size does not decide. `out` gets a row for each image: file_name, label, probability, runner_up,
     runner_up_probability, margin, cosine, unknown, reason; label has the best class also where the image is unknown.
     Images that cannot be read are rows with the reason. Without a calibration there is no probability, and no image
     counts as unknown. `move` or `copy` sorts the images into a folder per class; nothing is overwritten.
     """
 
-    index: IndexFolder
+    index: Annotated[
+        Path,
+        BeforeValidator(index_or_model),
+        Field(
+            description="The index's folder. With `names`: a run, a checkpoint or open_clip:ARCH/PRETRAINED, or an "
+            "index whose model takes texts."
+        ),
+    ]
     images: Images
+    names: NamesFile = None
+    template: Template = ()
     out: Annotated[PathField | None, Field(description="Write the answers as a table: .csv or .parquet.")] = None
     html: Annotated[PathField | None, Field(description="Write a page, the most doubtful answers first.")] = None
     truth: str | None = Field(
@@ -87,6 +102,14 @@ class ClassifyConfig(CommandConfig):
             raise ValueError("`move` and `copy_to` exclude each other: give one of them")
         return self
 
+    @model_validator(mode="after")
+    def _options_of_names(self) -> Self:
+        if self.names is None and self.template:
+            raise ValueError("`template` goes with `names`")
+        if self.names is not None and self.unknown_share is not None:
+            raise ValueError("`unknown_share` has no effect with `names`: no image counts as unknown")
+        return self
+
     @property
     def sort_into(self) -> Path | None:
         """The folder that images are sorted into."""
@@ -107,6 +130,7 @@ class ClassifyResult(CommandResult):
         problems: The first of these, with the reason.
         truth: The comparison with the true classes, if there was one.
         sorting: What was moved or copied, if anything.
+        zero_shot: The number of class names that the images were compared with; None with an index.
     """
 
     index: Path
@@ -118,6 +142,7 @@ class ClassifyResult(CommandResult):
     problems: tuple[tuple[str, str], ...]
     truth: TruthFigures | None
     sorting: Sorting | None
+    zero_shot: int | None = None
 
     def summary(self) -> str:
         """Return the counts."""
@@ -145,6 +170,7 @@ class ClassifyResult(CommandResult):
             "unknown": self.unknown,
             "unreadable": self.unreadable,
             "calibrated": self.unknown is not None,
+            "zero_shot": self.zero_shot is not None,
             "truth": None if self.truth is None else self.truth.to_dict(),
             "sorted": None if sorting is None else {"list": str(sorting.path), "placed": sorting.placed},
             "answers": None if self.images is None else [image.to_dict() for image in self.images],
@@ -158,22 +184,21 @@ class ClassifyResult(CommandResult):
 @command(ClassifyConfig, arguments=("index", "images"))
 def classify(config: ClassifyConfig, caller: Caller) -> ClassifyResult:
     """Classify every image."""
-    from eml.indexing.index import Index
-
     replaced = _check_outputs(config)
     if config.sort_into is not None:
         _finish_earlier(config.sort_into, caller)
-    with Index.open(config.index, model=config.model, device=config.device) as index:
+    with class_source(config.index, config.names, config.template, model=config.model, device=config.device) as source:
         images = listed_images(config, config.images, caller)
         _refuse_boxes(config, images)
-        answers = _classify_all(config, caller, index, images)
-        if index.calibration is None:
-            caller.warn(NOT_CALIBRATED)
+        answers = _classify_all(config, caller, source, images)
+        if source.calibration is None:
+            caller.warn(NOT_CALIBRATED if config.names is None else zero_shot_warning(len(source.labels)))
             if config.sort_into is not None:
                 caller.warn(
                     "so no image counts as unknown: each is sorted to its most similar class, whatever it shows"
                 )
-    written = _write(config, caller, images, answers)
+        zero_shot = None if config.names is None else len(source.labels)
+    written = _write(config, caller, images, answers, zero_shot)
     sorting = None if config.sort_into is None else _sort(config, caller, images, answers)
     if sorting is not None and sorting.path.exists():
         written.append(sorting.path)
@@ -188,6 +213,7 @@ def classify(config: ClassifyConfig, caller: Caller) -> ClassifyResult:
         problems=tuple((image.file_name, image.reason) for image in order.unreadable),
         truth=answers.truth.figures() if answers.truth is not None else None,
         sorting=sorting,
+        zero_shot=zero_shot,
         written=tuple(written),
         replaced=tuple(replaced),
     )
@@ -239,13 +265,14 @@ def _finish_earlier(folder: Path, caller: Caller) -> None:
 class _Answers:
     """Takes the answers part by part, and keeps what the table, the page and the sorting need of them."""
 
-    def __init__(self, config: ClassifyConfig, index: Index, images: ImageList) -> None:
-        from eml.indexing.truth import TruthCounter, true_labels
+    def __init__(self, config: ClassifyConfig, source: Index | ZeroShotClassifier, images: ImageList) -> None:
+        from eml.indexing.truth import AMONG_NAMES, IN_INDEX, TruthCounter, true_labels
         from eml.reports.classify import DoubtOrder
 
-        self.calibrated = index.calibration is not None
+        self.calibrated = source.calibration is not None
         self.order = DoubtOrder()
-        self.truth = None if config.truth is None else TruthCounter(index.labels)
+        place = IN_INDEX if config.names is None else AMONG_NAMES
+        self.truth = None if config.truth is None else TruthCounter(source.labels, place)
         self._labels = [] if config.truth is None else true_labels(images, config.truth)
         self._labels += [""] * len(images.unusable) if config.truth is not None else []
         self._rows: list[tuple[Any, ...]] = []
@@ -281,20 +308,24 @@ class _Answers:
         return answers_frame(self._rows)
 
 
-def _classify_all(config: ClassifyConfig, caller: Caller, index: Index, images: ImageList) -> _Answers:
+def _classify_all(
+    config: ClassifyConfig, caller: Caller, source: Index | ZeroShotClassifier, images: ImageList
+) -> _Answers:
     """Return the answers to all images, with one bar for all of them."""
-    answers = _Answers(config, index, images)
+    answers = _Answers(config, source, images)
     batching = batching_of(config, caller)
     total = len(images) + len(images.unusable)
     with caller.progress("classifying", total) as advance:
-        parts = index.classify_list(images, batching=batching, unknown_share=config.unknown_share, advance=advance)
+        parts = source.classify_list(images, batching=batching, unknown_share=config.unknown_share, advance=advance)
         for part in parts:
             answers.take(part)
     return answers
 
 
-def _write(config: ClassifyConfig, caller: Caller, images: ImageList, answers: _Answers) -> list[Path]:
-    """Write the table and the page, and return them."""
+def _write(
+    config: ClassifyConfig, caller: Caller, images: ImageList, answers: _Answers, zero_shot: int | None
+) -> list[Path]:
+    """Write the table and the page, and return them. zero_shot: the number of class names; None with an index."""
     from eml.dataset.table import write_tables
     from eml.reports.classify import write_classify_page
 
@@ -312,6 +343,7 @@ def _write(config: ClassifyConfig, caller: Caller, images: ImageList, answers: _
             name=images.name,
             index=config.index,
             calibrated=answers.calibrated,
+            names=zero_shot,
             truth=answers.truth.figures().rows() if answers.truth is not None else (),
             command=line,
             progress=caller.progress,

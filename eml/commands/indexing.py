@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo
 
-from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, PathText, SummaryTable
+from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, PathText, SummaryTable, as_path
 from eml.commands.options import class_level_of, column_map, note_workers
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ EngineChoice = Annotated[
 Where = Annotated[
     str | None, Field(description="Search only images that fit, such as \"category == 'shoes'\" (docs/where.md).")
 ]
+
+
+def index_or_model(value: object, info: ValidationInfo) -> object:
+    """Return the path as `as_path` does; the name of a model that is no path, such as open_clip:NAME, stays."""
+    head, colon, _ = str(value).partition(":")
+    is_name = bool(colon) and len(head) > 1 and not set(head) & set("/\\") and not Path(str(value)).exists()
+    return Path(str(value)) if is_name else as_path(value, info)
 
 
 def listed_images(config: CommandConfig, names: Sequence[Path], caller: Caller) -> ImageList:

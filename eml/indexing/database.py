@@ -223,6 +223,11 @@ def _code(error: sqlite3.Error) -> int:
     return code
 
 
+def is_index(folder: Path) -> bool:
+    """Return whether a folder holds an index."""
+    return (folder / NAME).is_file()
+
+
 def no_index(folder: Path) -> DataError:
     """Return the error for a folder that is missing or holds no index."""
     text = f"is not an index of eml: it has no {NAME}" if folder.exists() else "there is no such index"

@@ -17,8 +17,11 @@ from eml.retrieval.statistics import Estimate, Interval, as_pair, intervals
 if TYPE_CHECKING:
     from eml.inference.image_list import ImageList
 
+IN_INDEX, AMONG_NAMES = "in the index", "among the names"
+"""Places of the classes that an answer may have."""
+
 SHOWN = {
-    "accuracy": "the right class, of images whose class is in the index",
+    "accuracy": "the right class, of images whose class is {place}",
     "accepted_and_right": "of these, accepted and right",
     "unknown_rate": "of these, turned away as unknown",
     "false_accepts": "accepted, of images of other classes",
@@ -39,6 +42,7 @@ class TruthFigures:
         other_classes: Classes of the others.
         without: Images without a true class or without an answer, which are left out.
         figures: Name → the share with its interval over classes. Without a calibration there is only `accuracy`.
+        place: Where known classes are, for people.
     """
 
     images: int
@@ -48,11 +52,12 @@ class TruthFigures:
     other_classes: int
     without: int
     figures: dict[str, Estimate]
+    place: str = IN_INDEX
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return what each figure says, its value and its interval, as text."""
         return [
-            (SHOWN[name], f"{estimate.value:.3f}", interval_text(estimate.interval))
+            (SHOWN[name].format(place=self.place), f"{estimate.value:.3f}", interval_text(estimate.interval))
             for name, estimate in self.figures.items()
         ]
 
@@ -115,11 +120,12 @@ class TruthCounter:
     """Takes answers part by part, and compares them with the true classes at the end.
 
     Args:
-        classes: The classes of the index.
+        classes: The classes of the index, or those that are named.
+        place: Where they are, for people.
     """
 
-    def __init__(self, classes: Collection[str]) -> None:
-        self.classes = set(classes)
+    def __init__(self, classes: Collection[str], place: str = IN_INDEX) -> None:
+        self.classes, self.place = set(classes), place
         self.without = 0
         self._codes: dict[str, int] = {}
         self._parts: list[np.ndarray[Any, np.dtype[np.int64]]] = []
@@ -158,5 +164,6 @@ class TruthCounter:
             known_classes=len(np.unique(codes[known])),
             other_classes=len(np.unique(codes[~known])),
             without=self.without,
+            place=self.place,
             figures={name: Estimate(float(np.nanmean(value)), spans[name]) for name, value in values.items()},
         )

@@ -226,11 +226,13 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     "search": [
         {"index": "i", "images": ["x", "y z"], "k": 3, "per_class": True, "where": "price < 3", "engine": "usearch"},
         {"index": "i", "images": ["x"], "csv": "n.csv", "html": "n.html", "thumbnails": False, "model": "m"},
+        {"index": "i", "text": ["a red mug", "tea"], "k": 3},
     ],
     "index calibrate": [{"index": "i", "checkpoint": "my run"}],
     "classify": [
         {"index": "i", "images": ["x", "y z"], "out": "a.csv", "html": "a.html", "truth": "label", "move": "sorted"},
         {"index": "i", "images": ["-"], "copy_to": "my sorted", "unknown_share": 0.25, "class_level": "last"},
+        {"index": "open_clip:ViT-B-32/openai", "images": ["x"], "names": "n.txt", "template": ["a {label}"]},
     ],
     "protocol": [{"protocol": "cub200", "dataset": "my birds", "boxes": True, "workers": 2, "out": "o"}],
     "probe": [

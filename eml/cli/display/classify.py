@@ -21,8 +21,8 @@ def show(result: ClassifyResult) -> None:
     from eml.cli.display import console
 
     if result.images is not None:
-        calibrated = result.unknown is not None
-        console.table("", *_table(result.images, calibrated=calibrated))
+        probabilities = result.unknown is not None or result.zero_shot is not None
+        console.table("", *_table(result.images, probabilities=probabilities))
     if result.total > 1:
         console.table("", *result.summary_table())
     if result.truth is not None:
@@ -36,9 +36,9 @@ def show(result: ClassifyResult) -> None:
         console.say(f"sorted {console.count(result.sorting.placed, 'image', 'images')} into folders{there}")
 
 
-def _table(images: Sequence[ClassifiedImage], *, calibrated: bool) -> tuple[list[str], list[list[str | None]]]:
-    """Return the answers as a table; the cosine stands for the probability where there is no calibration."""
-    if not calibrated:
+def _table(images: Sequence[ClassifiedImage], *, probabilities: bool) -> tuple[list[str], list[list[str | None]]]:
+    """Return the answers as a table; the cosine stands for the probability where there is none."""
+    if not probabilities:
         columns = ["image", "label", "cosine", "runner-up", "margin"]
         return columns, [
             [
@@ -67,7 +67,7 @@ def _number(value: float | None) -> str | None:
 def _show_truth(truth: TruthFigures) -> None:
     from eml.cli.display import console
 
-    known = f"{truth.known:,} images of {console.count(truth.known_classes, 'class', 'classes')} of the index"
+    known = f"{truth.known:,} images of {console.count(truth.known_classes, 'class', 'classes')} {truth.place}"
     others = f"{truth.others:,} of {console.count(truth.other_classes, 'other class', 'other classes')}"
     console.table(f"Against the true classes: {known}, {others}", ["", "", "95 % interval"], truth.rows())
     if truth.without:

@@ -70,6 +70,7 @@ def write_classify_page(
     name: str,
     index: Path,
     calibrated: bool,
+    names: int | None = None,
     truth: Sequence[tuple[str, str, str]] = (),
     command: str = "",
     progress: Progress | None = None,
@@ -82,6 +83,7 @@ def write_classify_page(
         name: Of the images, for the title.
         index: The index's folder.
         calibrated: Whether probabilities and `unknown` are known.
+        names: The number of class names that the images were compared with; None: they were classified by an index.
         truth: What was measured against the true classes: name, value, interval.
         command: The command that writes the page again.
         progress: Shows the images that are read.
@@ -90,12 +92,17 @@ def write_classify_page(
         OutputError: The file is not a page that eml wrote, or it cannot be written.
     """
     refuse_page(path)
-    places = [place for image in (*order.unknown, *order.accepted) for place in (image.place, image.nearest)]
+    places = [
+        place
+        for image in (*order.unknown, *order.accepted)
+        for place in (image.place, image.nearest)[: 2 if names is None else 1]
+    ]
     html = render_page(
         HERE,
         filters={"percent": percent},
         title=dataset_title(Path(name)),
-        index=index.absolute().name,
+        index=index.name if names is not None else index.absolute().name,
+        names=names,
         total=order.total,
         counts=order.counts,
         classes=order.classes.most_common(),

@@ -1,0 +1,67 @@
+"""The source of the classes for `eml classify`: an index, or names of classes (zero-shot)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eml.indexing.index import Index
+    from eml.indexing.zero_shot import ZeroShotClassifier
+    from eml.inference.model import Model
+
+
+@contextmanager
+def class_source(
+    place: Path, names: Path | None, template: Sequence[str], *, model: str | None, device: str
+) -> Iterator[Index | ZeroShotClassifier]:
+    """Yield what gives images their classes.
+
+    Args:
+        place: The index; with names a model that takes texts, or an index with such a model.
+        names: A file of class names; None: the classes are those of the index.
+        template: Templates of the names.
+        model: Where to load the index's model from.
+        device: auto, cpu, cuda, cuda:N or mps.
+    """
+    from eml.indexing.index import Index
+
+    if names is None:
+        with Index.open(place, model=model, device=device) as index:
+            yield index
+        return
+
+    from eml.indexing.zero_shot import ZeroShotClassifier
+    from eml.texts.class_texts import TextSource, texts_of
+    from eml.texts.names_file import read_names
+
+    labels = list(read_names(names))
+    templates = {"template": tuple(template)} if template else {}
+    texts = texts_of(None, labels, TextSource.model_validate({"names": names, **templates}), str(names))
+    yield ZeroShotClassifier(_model_of_texts(place, model, device), labels, texts)
+
+
+def _model_of_texts(place: Path, model: str | None, device: str) -> Model:
+    """Return the model of an index, or the one that is named in place of an index."""
+    from eml.errors import ConfigError
+    from eml.indexing.database import is_index
+    from eml.indexing.index import Index
+    from eml.inference.load import load
+
+    if is_index(place):
+        with Index.open(place, model=model, device=device) as index:
+            return index.model
+    if model is not None:
+        text = f"`model` goes with an index, and {place} is none: with `names` it is the model itself"
+        raise ConfigError(text, code="conflicting-settings", parameter="model")
+    return load(str(place), device=device)
+
+
+def zero_shot_warning(classes: int) -> str:
+    """Return what to know of the probabilities."""
+    return (
+        f"zero-shot: the probability compares the {classes:,} names with each other, as the model was trained to; it "
+        "is not calibrated, and no image counts as unknown, whatever it shows"
+    )
