@@ -35,6 +35,7 @@ from eml.commands.options import (
     LabelColumn,
     LeaveOutSame,
     MatchNames,
+    NamesFile,
     PathPrefix,
     PathSuffix,
     Precision,
@@ -150,10 +151,7 @@ class EvaluateConfig(CommandConfig):
         description='Measure zero-shot classification by the names of the classes too, with this text, such as "a '
         'photo of {label}"; {COLUMN} stands for a column. Repeatable: of several the mean is taken.',
     )
-    names: Annotated[
-        PathField | None,
-        Field(description="File with a text for each label, in place of the label: CSV (label, text), JSON or YAML."),
-    ] = None
+    names: NamesFile = None
     text_vectors: Annotated[
         PathField | None,
         Field(

@@ -118,7 +118,7 @@ def compress_checkpoint(
         table = with_checkpoint_label(table, [options.checkpoint], report)
     retrieval = build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **columns)
     refuse_without_positives(retrieval, table.name, **columns)
-    fit = _spaced(read_fit_table(options.fit, report, progress))
+    fit = _spaced(read_fit_table(options.fit, report, progress, root=options.root, columns=options.columns))
     model = load(options.checkpoint, device=options.device)
     _refuse_compressed(model)
     batching = Batching(options.batch_size, options.workers)

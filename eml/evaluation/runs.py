@@ -140,7 +140,7 @@ def evaluate_models(
         tables = [with_checkpoint_label(table, options.models, report) for table in tables]
     own = options_by_table(options, tables, report) or [options]
     fit, adapt_on = (
-        _read_to_learn_from(source if options.needs_images else None, processes, report, progress)
+        _read_to_learn_from(source if options.needs_images else None, options, processes, report, progress)
         for source in (options.whiten, options.adapt_on)
     )
     names = folder_names([table.path or table.root for table in tables]) or [NO_TABLE]
@@ -199,9 +199,14 @@ def _read_table(options: EvaluationOptions, path: Path, report: Report, progress
     return table_to_evaluate(path, options.root, report, progress, columns=columns, unknown_label=options.unknown_label)
 
 
-def _read_to_learn_from(source: Path | None, processes: Processes, report: Report, progress: Progress) -> Table | None:
+def _read_to_learn_from(
+    source: Path | None, options: EvaluationOptions, processes: Processes, report: Report, progress: Progress
+) -> Table | None:
     """Return the images to learn from; None where none are needed."""
-    return None if source is None else processes.after_first(lambda: read_fit_table(source, report, progress))
+    if source is None:
+        return None
+    read = partial(read_fit_table, source, report, progress, root=options.root, columns=options.columns)
+    return processes.after_first(read)
 
 
 def _evaluate_on_tables(

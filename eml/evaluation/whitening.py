@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.columns import ALWAYS_TEST
 from eml.dataset.image_keys import image_keys, is_known
 from eml.dataset.pipeline import resolve
+from eml.dataset.sidecar import sidecar_path
 from eml.dataset.table import Table
 from eml.inference.embed import Batching, embed_table
 from eml.inference.embeddings_file import read_embeddings
@@ -43,13 +45,30 @@ class Whitening:
         }
 
 
-def read_fit_table(source: Path, report: Report = lambda line: None, progress: Progress | None = None) -> Table:
+def read_fit_table(
+    source: Path,
+    report: Report = lambda line: None,
+    progress: Progress | None = None,
+    *,
+    root: Path | None = None,
+    columns: ColumnMap = AS_NAMED,
+) -> Table:
     """Return the images to learn from: a table without its test fold, of a folder those that training would read.
+
+    Args:
+        source: A table or a folder.
+        report: Receives the name of the table that is read.
+        progress: Shows the progress of a scan.
+        root: The folder that the measured table's file names start from. A table of the user's own is read by it too;
+            one that eml wrote knows its own.
+        columns: Says how the measured table is read, likewise.
 
     Raises:
         DataError: As `resolve`.
     """
-    table = resolve(source, "train", report=report, progress=progress)
+    is_own = source.is_file() and not sidecar_path(source).exists()
+    root, columns = (root, columns) if is_own else (None, AS_NAMED)
+    table = resolve(source, "train", root, columns=columns, report=report, progress=progress)
     if "fold" not in table.frame:
         return table
     rows = (table.frame["fold"] != ALWAYS_TEST).to_numpy(bool)

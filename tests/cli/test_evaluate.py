@@ -9,6 +9,7 @@ import pytest
 
 from eml.cli.app import main
 from eml.evaluation.outputs import folder_names
+from eml.texts.vectors import EncoderFacts, TextVectors, write_text_vectors
 from tests.cli.terminal import shown_on_terminal
 
 
@@ -58,6 +59,29 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         rows = np.repeat(centers, 5, 0) + noise * np.random.default_rng(seed).standard_normal((150, 16))
         np.savez(name, embeddings=rows, label=np.repeat(np.arange(30).astype(str), 5))
     return names
+
+
+def test_models_are_shown_with_texts_and_which_the_data_cannot_tell(models: list[str]) -> None:
+    names = [str(number) for number in range(30)]
+    rows = np.random.default_rng(1).standard_normal((30, 16)) + np.random.default_rng(9).standard_normal((30, 16))
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    facts = EncoderFacts(name="elsewhere", digest="0" * 32)
+    write_text_vectors(Path("t"), TextVectors(tuple(names), unit, tuple((name,) for name in names), facts))
+    words = ["evaluate", *models[:3], "--text-vectors", "t", "--out", "out", "--no-report"]
+    lines = [line.rstrip() for line in shown_on_terminal(words, 80)]
+    assert all(len(line) <= 80 for line in lines)
+    facts_of = {
+        name: json.loads(Path("out", name[:-4], "embeddings", "metrics.json").read_text())["text"]["zero_shot"]
+        for name in models[:3]
+    }
+    order = sorted(models[:3], key=lambda name: -facts_of[name]["metrics"]["top_1"])
+    below = lines[lines.index("embeddings, zero-shot: 150 images, 30 classes") :]
+    shown = [line.split() for line in below if line.split()[:1] and line.split()[0] in models]
+    assert [words[0] for words in shown] == order
+    assert [float(words[1]) for words in shown] == [round(facts_of[name]["metrics"]["top_1"], 3) for name in order]
+    assert [line.split()[:2] for line in below if line.strip().startswith("chance")] == [["chance", "0.033"]]
+    verdicts = [line for line in below if line.startswith(f"top-1 of {order[0]} against ")]
+    assert [line.split()[4].rstrip(":") for line in verdicts] == order[1:]
 
 
 @pytest.mark.parametrize("width", [70, 80, 120])

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from eml import scan
+from eml.dataset.column_map import ColumnMap
 from eml.errors import ConfigError
 from eml.evaluation.options import EvaluationOptions
 from eml.evaluation.postprocessing import short_names, what_it_uses
 from eml.evaluation.runs import evaluate_models
+from eml.evaluation.whitening import read_fit_table
 from eml.retrieval.metrics import summarise
 from eml.retrieval.pca import fit_pca
 from eml.retrieval.ranking import rank
@@ -60,6 +64,21 @@ def test_each_way_is_measured_beside_the_model_alone(files: tuple[Path, Path], t
     facts = json.loads((tmp_path / "out" / "embeddings" / "metrics.json").read_text())
     assert facts["whitening"]["images_of_this_table"] == 0
     assert [way["name"] for way in facts["postprocessing"]] == [way.name for way in ways]
+
+
+def test_a_table_of_the_users_own_to_learn_from_is_read_as_the_measured_one(tmp_path: Path) -> None:
+    photos, tables = tmp_path / "photos", tmp_path / "tables"
+    tables.mkdir()
+    for label in ("x", "y"):
+        (photos / label).mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(photos / label / "a.png")
+    own = tables / "own.csv"
+    own.write_text("picture,product,fold\nx/a.png,p,0\ny/a.png,q,-2\n")
+    columns = ColumnMap(file_column="picture", label_column="product")
+    table = read_fit_table(own, root=photos, columns=columns)
+    assert (table.frame["label"].tolist(), table.root) == (["p"], photos)
+    scanned = scan(photos, out=tmp_path / "scanned").written[0]
+    assert read_fit_table(scanned, root=tables, columns=columns).root == photos, "one that eml wrote knows its own"
 
 
 def test_whitening_learnt_from_the_measured_images_is_said_to_use_them(

@@ -22,7 +22,7 @@ def show_results(checkpoints: Sequence[str], evaluations: EvaluationResults, sli
     """Print the metrics, then what else was measured of each model on each table. slices: columns to show."""
     from eml.cli.display import console
     from eml.cli.display.analysis import show_analysis, warnings_of
-    from eml.cli.display.texts import show_texts
+    from eml.cli.display.texts import show_text_models, show_texts
 
     results = evaluations.results
     if len(checkpoints) == 1:
@@ -32,9 +32,13 @@ def show_results(checkpoints: Sequence[str], evaluations: EvaluationResults, sli
     for result in results:
         name = result.table if len(checkpoints) == 1 else f"{result.model}, {result.table}"
         show_analysis(name, result.analysis, slices)
-        if result.analysis.text is not None:
+        if result.analysis.text is not None and len(checkpoints) == 1:
             show_texts(name, result.analysis.text)
     several = len(checkpoints) > 1
+    for table in evaluations.leaderboards:
+        own = {result.model: result.analysis.text for result in results if result.table == table}
+        if texts := {model: text for model, text in own.items() if text is not None}:
+            show_text_models(table, texts)
     lines = [line for result in results for line in warnings_of(result.table, result.analysis, several=several)]
     for line in dict.fromkeys(lines):  # once, where it is true of several models
         console.warn(line)

@@ -16,7 +16,7 @@ from eml.evaluation.texts.text_set import Captions, NamedClasses
 from eml.retrieval.chance import chance_of_map_at_r, chance_of_median_rank, chance_of_recall
 from eml.retrieval.metrics import Summary, metrics_at, summarise
 from eml.retrieval.ranking import rank_listed
-from eml.retrieval.statistics import Estimate, Interval, as_pair, intervals_of_summary, median_estimate
+from eml.retrieval.statistics import Difference, Estimate, Interval, as_pair, intervals_of_summary, median_estimate
 from eml.retrieval.zero_shot import ClassPlaces, MisnamedClass, classify_by_vectors, misnamed_classes
 
 Integers = NDArray[np.int64]
@@ -92,6 +92,13 @@ class ZeroShot:
     intervals: dict[str, Interval]
     chance: dict[str, float]
     worst: list[MisnamedClass]
+
+    def change_from(self, earlier: "ZeroShot") -> Difference | None:
+        """Return the top-1 accuracy minus that of another model, image by image; None where its images are others."""
+        labels, others = self.places.labels, earlier.places.labels
+        if self.places.num_classes != earlier.places.num_classes or not np.array_equal(labels, others):
+            return None
+        return self.places.differences(earlier.places)["top_1"]
 
     def facts(self) -> dict[str, Any]:
         """Return its part of metrics.json."""

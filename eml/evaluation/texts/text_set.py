@@ -15,6 +15,8 @@ from eml.dataset.problems import SHOWN, column_names
 from eml.errors import DataError, Problem
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.texts.class_texts import TextSource, texts_of
+from eml.texts.meaning import meaning_warning
+from eml.texts.templates import LABEL, fields_of, one_line
 from eml.texts.vectors import TextVectors, read_text_vectors
 
 Integers = NDArray[np.int64]
@@ -71,6 +73,13 @@ class NamedClasses:
         for label, texts in zip(self.labels, self.texts, strict=True):
             groups.setdefault(texts, []).append(label)
         return [tuple(labels) for labels in groups.values() if len(labels) > 1]
+
+    @property
+    def meaning_warning(self) -> str | None:
+        """What to tell where labels are the texts and say nothing; else None."""
+        is_label = self.source is not None and self.source.names is None and self.source.column is None
+        has_label = self.source is not None and any(LABEL in fields_of(template) for template in self.source.template)
+        return meaning_warning(self.labels) if is_label and has_label else None
 
     def facts(self) -> dict[str, Any]:
         """Return where the texts are from, for metrics.json."""
@@ -164,4 +173,4 @@ def _vectors_of(path: Path, labels: Sequence[str]) -> TextVectors:
 def _as_texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
     """Return the cells as texts on one line; blank ones are empty."""
     values = column.astype(object).where(column.notna(), "")
-    return np.array([" ".join(str(value).split()) for value in values], object)
+    return np.array([one_line(str(value)) for value in values], object)
