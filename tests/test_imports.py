@@ -43,7 +43,15 @@ FAMILIES = [
     for family in (
         *("margins", "losses", "trackers", "retrieval/metrics"),
         *("images/augment", "images/mixes", "images/samplers"),
-        *("models/backbones", "models/necks", "models/tuning", "head/row_optimizers", "dataset/protocols"),
+        *(
+            "models/backbones",
+            "models/necks",
+            "models/tuning",
+            "head/row_optimizers",
+            "head/inits",
+            "head/text_terms",
+            "dataset/protocols",
+        ),
         "texts/encoders",
     )
     if (PACKAGE / family).is_dir()

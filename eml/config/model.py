@@ -3,9 +3,9 @@
 import builtins
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import ClassVar, Literal, Self, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -25,7 +25,8 @@ class Strict(BaseModel):
 
     `renamed_keys` and `renamed_values` list what a section's keys and values were called in earlier versions, so that
     an old config gets an error with the new name. Entries of base classes count too, those of a family for all of its
-    members; a renamed member stands in its family's `renamed_values["type"]`.
+    members; a renamed member stands in its family's `renamed_values["type"]`. `moved_keys` lists keys that are read
+    as before and stand in an inner section now.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
@@ -34,6 +35,37 @@ class Strict(BaseModel):
     """Old key → new key."""
     renamed_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     """Key → (old value → new value)."""
+    moved_keys: ClassVar[Mapping[str, str]] = {}
+    """Old key → `SECTION.KEY`, where it is now."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_moved_keys(cls, value: Any) -> Any:
+        """Put the values of moved keys where they are now, in a copy."""
+        if not isinstance(value, dict) or cls.moved_keys.keys().isdisjoint(value):
+            return value
+        moved = dict(value)
+        for old in cls.moved_keys.keys() & value.keys():
+            move_key(cls, moved, old)
+        return moved
+
+
+def move_key(section: type[Strict], value: dict[str, Any], old: str) -> None:
+    """Put the value of a moved key where it is now, in place.
+
+    Raises:
+        ValueError: The new key is set too; the message begins with the old one.
+    """
+    new = section.moved_keys[old]
+    outer, _, key = new.partition(".")
+    inner = value.get(outer, {})
+    if isinstance(inner, BaseModel):
+        inner = {name: getattr(inner, name) for name in inner.model_fields_set}
+    if not isinstance(inner, dict):
+        return  # which the section's own check reports
+    if key in inner:
+        raise ValueError(f"{old} is now {new}, which is set too; leave {old} out")
+    value[outer] = inner | {key: value.pop(old)}
 
 
 def is_family(cls: type) -> bool:

@@ -1,12 +1,13 @@
 """Configs of earlier versions: renamed keys and values are found and reported with their new names."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel
 
 from eml.config.locations import ConfigProblem, Loc, Locations, dotted, nearest_location, rename_subtree
-from eml.config.model import Strict
+from eml.config.model import Strict, move_key
 from eml.config.text import shown
 from eml.config.type_info import FieldSpec, as_section, sections, step_into
 
@@ -69,6 +70,10 @@ class _Walk:
         return value
 
     def keys(self, section: type[Strict], value: dict[str, Any], loc: Loc) -> None:
+        for old in section.moved_keys.keys() & value.keys():
+            with suppress(ValueError):  # which the section's own check reports
+                move_key(section, value, old)
+                rename_subtree(self.locations, (*loc, old), (*loc, *section.moved_keys[old].split(".")))
         for old, new in key_renames(section).items():
             if old in value and old not in section.model_fields:
                 self.report((*loc, old), "", dotted((*loc, new)), "renamed-key")

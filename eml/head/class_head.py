@@ -29,6 +29,8 @@ from eml.head.reduction import (
 )
 from eml.head.sampled_rows import SampledRows
 from eml.head.shards import Shard
+from eml.head.text_rows import TextRows
+from eml.head.text_terms import TextTerm
 from eml.head.text_weights import TextWeights
 from eml.losses import Terms
 from eml.margins import Context, Margin, Statistics
@@ -75,6 +77,7 @@ class ClassHead(ClassWeights):
         shard: Classes that this process holds; None for all of them.
         texts: Class texts whose embeddings take the place of class weights in each step; the scale is then the text
             tower's, and the terms have the other direction too (`text_to_image`).
+        text: A term of the loss from the classes' texts, in training; off until `text_term.set` gives their vectors.
 
     Attributes:
         class_weights: (C, D), or (C, K, D) with K centres per class; of a shard, its classes only; (0, D) with texts.
@@ -101,6 +104,7 @@ class ClassHead(ClassWeights):
         dtype: torch.dtype | None = None,
         shard: Shard | None = None,
         texts: TextWeights | None = None,
+        text: TextTerm | None = None,
     ) -> None:
         config, dtype = config or HeadConfig(), dtype or torch.get_default_dtype()
         if num_classes < 2:
@@ -122,6 +126,7 @@ class ClassHead(ClassWeights):
         self.sampled: SampledRows | None = None
         if isinstance(config.mode, Sampled):
             self.sampled = SampledRows(self, config.mode, self.shard, self.class_weights, dtype)
+        self.text_term = None if text is None else TextRows(self, text, self.shard, embedding_size, dtype)
         weights = loss_weights(counts, config.loss_weight_power) if config.loss_weight_power and counts else None
         buffer = None if weights is None else torch.tensor(weights, dtype=dtype)
         self.register_buffer("loss_weights", buffer, persistent=False)
@@ -304,7 +309,8 @@ class ClassHead(ClassWeights):
 
     def _is_traceable(self, batch: _Batch) -> bool:
         """Return whether torch.compile makes a graph of this batch: no shape depends on values, no process waits."""
-        by_values = self.memory is not None or self.margin.reduction == "proxy"
+        has_texts = self.texts is not None or self.text_term is not None
+        by_values = self.memory is not None or has_texts or self.margin.reduction == "proxy"
         return not by_values and self.shard.group is None and self.plan(len(batch.embeddings)).tile is None
 
     def _compute_terms(self, batch: _Batch) -> list[Terms]:
@@ -316,6 +322,8 @@ class ClassHead(ClassWeights):
             if self.training:
                 self._update_margin(embeddings, norms, active, batch.share)
             terms = self._compare(embeddings, norms, batch)
+            if self.training and self.text_term is not None:
+                terms = self.text_term.add_to(terms, batch.embeddings, active, self.progress)
             if self.training and self.memory is not None:
                 self.memory.remember(embeddings, self.shard.places(active.labels[0]))
         return terms

@@ -71,7 +71,7 @@ class ClassWeights(nn.Module):
 
     def by_class(self) -> set[str]:
         """Return the keys of `state_dict` whose tensors have a row for each class of the shard."""
-        keys = ("class_weights", "bias", "memory_queue", "memory_last")
+        keys = ("class_weights", "bias", "memory_queue", "memory_last", "text_rows")
         return {key for key in self.state_dict() if key in keys or key.startswith("optimizer_")}
 
     def state(self, kind: str = "margin") -> dict[str, Tensor]:
@@ -118,9 +118,7 @@ class ClassWeights(nn.Module):
         The squares of long embeddings would overflow, so these are divided by their largest number first.
         """
         x = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-        largest = x.detach().abs().amax(1)
-        factor = torch.where(largest > LONG, largest, 1.0)
-        small = x / factor.unsqueeze(1)
+        small, factor = shortened(x)
         norms = torch.linalg.vector_norm(small, dim=1) * factor
         return self.shard.into(to_unit(small) if self.margin.normalised else x), norms
 
@@ -161,6 +159,13 @@ class ClassWeights(nn.Module):
                 cosine = cosine + self.bias[places.clamp_min(0)]
             cosines.append(cosine if self.shard.group is None else self.shard.total(cosine * (places >= 0)))
         return cosines
+
+
+def shortened(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows (B, D) whose squares can be added up in float32, and what each was divided by, (B,)."""
+    largest = rows.detach().abs().amax(1)
+    factor = torch.where(largest > LONG, largest, 1.0)
+    return rows / factor.unsqueeze(1), factor
 
 
 def random_rows(shard: Shard, width: int, dtype: torch.dtype, block: int = 4096) -> Tensor:

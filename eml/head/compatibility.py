@@ -8,6 +8,7 @@ from eml.errors import ConfigError, Problem
 from eml.head.class_head import ClassHead
 from eml.head.config import HeadConfig
 from eml.head.modes import Sampled
+from eml.head.text_terms import TextTerm
 from eml.images.mixes import Mix
 from eml.losses import Loss
 from eml.margins import Context, Margin
@@ -24,11 +25,11 @@ def check_loss(margin: Margin, loss: Loss) -> None:
         )
 
 
-def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None) -> None:
-    """Raise ConfigError if images are mixed and the margin or the head's memory does not support two labels."""
+def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None, text: TextTerm | None = None) -> None:
+    """Raise ConfigError if images are mixed and margin, the head's memory or a term of texts allow no two labels."""
     if mix is None:
         return
-    text = f"mix: {mix.type} gives every image two labels, and"
+    start = f"mix: {mix.type} gives every image two labels, and"
     memory, problems = "remembers a class by the embedding of one image", []
     if not _allows_two_labels(margin):
         loss = f"has its own loss ({margin.reduction}, no softmax over classes)"
@@ -36,11 +37,17 @@ def check_mix(margin: Margin, head: HeadConfig, mix: Mix | None) -> None:
         members = sorted(Margin.members().items())
         allowed = [name for name, member in members if _allows_two_labels(member.model_validate({"type": name}))]
         problems.append(
-            f"{text} margin.type {margin.type} {reason}; set mix: null, or a margin that allows two labels: "
+            f"{start} margin.type {margin.type} {reason}; set mix: null, or a margin that allows two labels: "
             f"{', '.join(allowed)}"
         )
     if head.prototypes != "none":
-        problems.append(f"{text} head.prototypes {memory}; set mix: null, or head.prototypes: none")
+        problems.append(f"{start} head.prototypes {memory}; set mix: null, or head.prototypes: none")
+    if text is not None and not text.takes_mixed:
+        allowed = [name for name, member in sorted(TextTerm.members().items()) if member.takes_mixed]
+        problems.append(
+            f"{start} text.type {text.type} compares images by the text of one; set mix: null, or a term that "
+            f"allows two labels: {', '.join(allowed)}"
+        )
     if problems:
         raise ConfigError(problems, code="conflicting-settings", parameter="mix")
 
@@ -49,7 +56,7 @@ def _allows_two_labels(margin: Margin) -> bool:
     return margin.reduction == "softmax" and margin.prototypes() is None
 
 
-def check_texts(margin: Margin, head: HeadConfig, mix: Mix | None, loss: Loss) -> None:
+def check_texts(margin: Margin, head: HeadConfig, mix: Mix | None, loss: Loss, text: TextTerm | None = None) -> None:
     """Raise ConfigError, with all problems at once, for settings that the texts of classes cannot be compared with."""
     if not loss.compares_texts:
         return
@@ -59,7 +66,9 @@ def check_texts(margin: Margin, head: HeadConfig, mix: Mix | None, loss: Loss) -
         "head.centers": max(head.centers, getattr(margin, "centers", 1)) > 1,
         "head.prototypes": head.prototypes != "none",
         "head.mode": isinstance(head.mode, Sampled),
+        "head.init": head.init.type != "random",
         "mix": mix is not None,
+        "text": text is not None,
     }
     texts = {
         "margin": f"{margin.type} needs class weights of its own, or a scale; leave margin out, which is then "
@@ -68,6 +77,8 @@ def check_texts(margin: Margin, head: HeadConfig, mix: Mix | None, loss: Loss) -
         "head.centers": "a class has one text in a step and so one centre; set it to 1",
         "head.prototypes": "class weights are texts, which are mixed with nothing; set it to none",
         "head.mode": "sampled is for class weights; leave it out, negatives: batch compares with few classes",
+        "head.init": "class weights are texts and begin at nothing else; leave it out",
+        "text": "the loss itself compares with the texts; set it to null",
         "mix": "an image of two classes has no text; set it to null",
     }
     if problems := [

@@ -9,6 +9,8 @@ from pydantic import Field, ValidationError, model_validator
 from eml.config import Strict
 from eml.errors import Problem
 from eml.head.class_margins import ClassMargins
+from eml.head.inits import HeadInit
+from eml.head.inits.random import RandomInit
 from eml.head.modes import Auto, Mode
 from eml.margins import Margin, Prototypes
 
@@ -48,6 +50,7 @@ class HeadConfig(Strict):
             value that the margin's paper trains with, or `learned`, starting from that value.
         centers: Centres K per class, 1 to 100; the nearest one counts.
         prototypes: `none`, `vpl`, or `Prototypes`: mix class weights with the latest embedding of the class.
+        init: What class weights begin at, in a training run: `random`, `means` or `text`.
         mode: How the head goes over its classes: `auto`, `dense`, `tiled` or `sampled`.
         product: Precision of the factors of the large product, `full` or `bfloat16`.
         class_margins: A margin per class from its number of images, which replaces the margin's `m`.
@@ -64,6 +67,11 @@ class HeadConfig(Strict):
     centers: int = Field(1, ge=1, le=100, description="centres K per class; the nearest one counts")
     prototypes: Prototypes | Literal["vpl", "none"] = Field(
         "none", description="vpl: mix class weights with the class's latest embedding; or a section with its settings"
+    )
+    init: HeadInit = Field(
+        RandomInit(),
+        description="class weights at the start: random; means, the mean embedding of some images of each class; text, "
+        "the vectors of class_texts, see docs/text.md",
     )
     mode: Mode = Field(
         Auto(), description="how the head goes over its classes; changes memory and time, and for sampled the result"

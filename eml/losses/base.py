@@ -28,7 +28,7 @@ class Terms:
             of texts that are compared by sigmoids.
         factor: The margin's factor on the loss; None for 1.
         weight: The class's weight on the loss; None for 1.
-        penalty: The margin's penalty (MagFace, SoftTriple), added after factor and weight; None for 0.
+        penalty: Of the margin (MagFace, SoftTriple) and of class texts, added after factor and weight; None for 0.
         text_to_image: −ln p of the image among the batch's, for the text of its class and without a margin, where
             several images of a class share their text's target; None where class weights are no texts.
     """

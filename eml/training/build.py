@@ -21,7 +21,9 @@ from eml.images.samplers import Classes
 from eml.inference.model import Model
 from eml.models.config import EmbeddingPrecision
 from eml.models.embedder import Embedder, build_embedder, default_preprocess, has_unsafe_group_norm
+from eml.texts.vectors import TextVectors
 from eml.threads import cores, most_workers
+from eml.training.class_texts import training_texts
 from eml.training.config import RunConfig
 from eml.training.data import TrainingData, training_data
 from eml.training.data_parallel import SummedGradients, broadcast_weights
@@ -111,6 +113,14 @@ class RunParts:
         """The digest of the table as the run began with it: read once, since the file may change while it trains."""
         return self.table.digest
 
+    @cached_property
+    def class_texts(self) -> TextVectors:
+        """The text vectors of the classes, where the config uses some; all processes ask for them."""
+        network = self.networks.evaluated
+        return self.processes.from_first(
+            lambda: training_texts(self.config, self.table, self.data.classes, embedder=network)
+        )
+
     @property
     def embedder(self) -> Embedder:
         """The trained network."""
@@ -151,8 +161,8 @@ def build_parts(
     device = processes.device(config.device)
     check_metric(config)
     check_loss(config.margin, config.loss)
-    check_mix(config.margin, config.head, config.mix)
-    check_texts(config.margin, config.head, config.mix, config.loss)
+    check_texts(config.margin, config.head, config.mix, config.loss, config.text)
+    check_mix(config.margin, config.head, config.mix, config.text)
     data = training_data(table, config.data.fold)
     classes = data.sampler_classes(config.sampler.category_column, table.name)
     config.sampler.check(classes, config.batch_size, table.name)
@@ -169,7 +179,7 @@ def build_parts(
     augmenter = config.augment.build(networks.preprocess)
     optimizer = build_optimizer(config.optimizer, networks.embedder, networks.head, text_rate=config.text_rate)
     gradient_cache = build_gradient_cache(config, networks.embedder, device, processes)
-    return RunParts(
+    parts = RunParts(
         config=config,
         table=table,
         processes=processes,
@@ -189,6 +199,9 @@ def build_parts(
         labels=torch.from_numpy(data.labels),
         steps_per_epoch=steps,
     )
+    if config.text_keys and not resume:  # a state has what the run makes of them
+        _ = parts.class_texts
+    return parts
 
 
 def build_networks(
@@ -254,7 +267,16 @@ def build_head(
     """Build the class head, of which each process holds a part of the classes. texts: in place of class weights."""
     counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
     shard = Shard.of_group(len(counts)) if processes.world > 1 else None
-    return ClassHead(config.margin, len(counts), embedding_size, config.head, counts=counts, shard=shard, texts=texts)
+    return ClassHead(
+        config.margin,
+        len(counts),
+        embedding_size,
+        config.head,
+        counts=counts,
+        shard=shard,
+        text=config.text,
+        texts=texts,
+    )
 
 
 def build_gradient_cache(

@@ -43,8 +43,8 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         *(tracker.check for tracker in config.trackers),
         lambda: check_metric(config),
         lambda: check_loss(config.margin, config.loss),
-        lambda: check_mix(config.margin, config.head, config.mix),
-        lambda: check_texts(config.margin, config.head, config.mix, config.loss),
+        lambda: check_texts(config.margin, config.head, config.mix, config.loss, config.text),
+        lambda: check_mix(config.margin, config.head, config.mix, config.text),
         folder.refuse_not_resumable if resume else lambda: folder.refuse_occupied(overwrite=overwrite),
     ]
     problems: list[str] = []
@@ -79,6 +79,24 @@ def run_notes(parts: RunParts) -> list[str]:
         *batch_norm_note(parts.embedder, parts.processes),
         *sharding_note(config, parts.processes),
         *_worker_note(config.data.workers, parts.workers),
+        *_text_note(parts),
+    ]
+
+
+def _text_note(parts: RunParts) -> list[str]:
+    """Return which texts the run uses, and for what; nothing of a resumed run, whose state has the vectors."""
+    config = parts.config
+    if not config.text_keys or "class_texts" not in vars(parts):
+        return []
+    texts, term = parts.class_texts, config.text
+    uses = ["class weights begin at them"] if config.head.init.type == "text" else []
+    if term is not None:
+        end = term.factor(1.0)
+        weight = f"weight {term.weight:g}" + (f" falling to {end:g}" if end != term.weight else "")
+        uses.append(f"term {term.type}, {weight}")
+    first = texts.texts[0][0]
+    return [
+        f"class texts: {texts.size:,} numbers each by {texts.encoder.name}, such as of {first!r}; {', '.join(uses)}"
     ]
 
 

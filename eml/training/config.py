@@ -1,6 +1,7 @@
 """The config of a training run, composed of the configs of families and rooms."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +9,7 @@ from eml.config import ConfigPath, Strict, document
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.splits.task import USUAL, Task
 from eml.head.config import HeadConfig
+from eml.head.text_terms import TextTerm
 from eml.images.augment import Augment
 from eml.images.augment.standard import Standard
 from eml.images.flatten import Background
@@ -269,6 +271,8 @@ class SavingConfig(Strict):
 class RunConfig(Strict):
     """All settings of a training run."""
 
+    moved_keys: ClassVar[Mapping[str, str]] = {"class_weights": "head.init"}
+
     output: ConfigPath = Field(description="run folder to create")
     recipe: Literal["auto", "none"] = Field(
         "auto",
@@ -297,10 +301,6 @@ class RunConfig(Strict):
         description="with stages: train on the held-out classes too in the end, by what was chosen; auto: where whole "
         "classes were held out and a stage is better than the untouched network",
     )
-    class_weights: Literal["random", "means"] = Field(
-        "random",
-        description="class weights at the start: drawn at random, or the mean embedding of each class's images",
-    )
     data: DataConfig
     class_texts: ClassTexts | None = Field(
         None,
@@ -323,6 +323,10 @@ class RunConfig(Strict):
     margin: Margin = ArcFace()
     head: HeadConfig = HeadConfig()
     loss: Loss = CrossEntropy()
+    text: TextTerm | None = Field(
+        None,
+        description="a term of the loss from class_texts, see docs/text.md: anchor, language_guidance; null: none",
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     epochs: int = Field(10, ge=1, description="passes over the training images; the sampler decides how long one is")
@@ -381,8 +385,6 @@ class RunConfig(Strict):
                 f"model.neck {self.model.neck.type} takes images out of the space of the texts that loss "
                 f"{self.loss.type} compares them with; set model.neck: {{type: identity}}, or leave it out"
             )
-        if self.loss.compares_texts and self.class_weights == "means":
-            raise ValueError(f"class_weights: with loss {self.loss.type} there are none, so leave class_weights out")
         return self
 
     @model_validator(mode="after")
@@ -395,6 +397,11 @@ class RunConfig(Strict):
         if self.tune.type != "full" and self.optimizer.lr.backbone == 0:
             raise ValueError(f"tune: {self.tune.type} trains nothing, since optimizer.lr.backbone is 0")
         return self
+
+    @property
+    def text_keys(self) -> list[str]:
+        """The keys that use the text vectors of class_texts at the start of a run."""
+        return [*(["head.init"] if self.head.init.type == "text" else []), *(["text"] if self.text else [])]
 
     @property
     def text_rate(self) -> float:

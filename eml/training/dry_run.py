@@ -27,6 +27,7 @@ from eml.training.facts import RunFacts
 from eml.training.fit import Run
 from eml.training.nan_check import NotFiniteError
 from eml.training.recipe import apply_recipe
+from eml.training.stages.class_starts import start_classes
 from eml.units import MIB
 
 UPSCALED = 2.0  # images enlarged by more than this show no more detail at that size
@@ -112,7 +113,10 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
     """
     config, recipe = apply_recipe(config, table)
     parts = build_parts(_always_mixed(config), table, processes=processes)
+    text_notes: list[str] = []
     with _lost_workers_named(parts):
+        if config.text_keys:  # else class weights begin where it makes no difference to time and memory
+            start_classes(parts, text_notes.append)
         images, seconds = _take_two_steps(Run(parts))
         validation, count = _validation_seconds(parts), _validations(parts)
         images_validated = parts.validation.images_in_run(count)
@@ -132,7 +136,7 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
         seconds_per_validation=None if validation is None else round(validation * parts.validation.images, 1),
         minutes=round((seconds * parts.steps + (validation or 0.0) * images_validated) / 60, 1),
         recipe=[line.strip() for line in recipe],
-        warnings=list(_warnings(parts)),
+        warnings=[*text_notes, *_warnings(parts)],
     )
 
 

@@ -42,7 +42,7 @@ from eml.training.results import TrainingResult
 from eml.training.run_folder import STAGE_CHECKPOINTS, Line, RunFolder, table_facts
 from eml.training.run_state import RunSaver, last_loss, restore_state, resume_command
 from eml.training.stages.choosing import StagedOutcome
-from eml.training.stages.class_means import set_class_means
+from eml.training.stages.class_starts import start_classes
 from eml.training.stages.refit import Refit, is_refitted
 from eml.training.stages.rotation import fold_config, rotate_folds, rotated_folds
 from eml.training.stages.staging import Staging, stages_problem
@@ -373,8 +373,10 @@ class Run:
                 self.saver.save_checkpoint(epoch, self.state)
             elif self.staging:
                 self.staging.open(self.state)
-        if epoch == 0 and config.class_weights == "means":
-            set_class_means(self.parts)
+        if epoch == 0:
+            fit = start_classes(self.parts, self.note)
+            if fit is not None and self.parts.processes.first:
+                self.folder.update_facts({"class_texts": fit.to_dict()})
         self.state.closed_epochs = epoch
         with saving():
             self.saver.save(self.state)

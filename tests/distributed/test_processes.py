@@ -69,7 +69,7 @@ def test_two_processes_choose_among_stages_and_refit_as_one_does(
     staged: RunConfig, open_table: Table, tmp_path: Path
 ) -> None:
     model = {**staged.model.model_dump(), "batch_norm": "frozen", "neck": {"type": "identity"}}
-    one = changed(staged, model=model, optimizer=SGD, class_weights="means", minutes=0.001)
+    one = changed(staged, model=model, optimizer=SGD, head={"scale": 16, "init": "means"}, minutes=0.001)
     fit(one, open_table)
     two = changed(one, output=tmp_path / "two")
     assert process_group.run(2, [task(two, open_table)], tmp_path) == [(0, ""), (0, "")]

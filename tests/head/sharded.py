@@ -15,6 +15,7 @@ from eml.head.config import HeadConfig
 from eml.head.modes import Sampled
 from eml.head.sampling import draw_active_classes
 from eml.head.shards import Shard
+from eml.head.text_terms import TextTerm
 from eml.head.text_weights import TextSettings, TextWeights
 from eml.losses.contrastive_text import ContrastiveText
 from eml.losses.cross_entropy import CrossEntropy
@@ -186,6 +187,27 @@ def with_texts(shard: Shard, negatives: str, bias: float | None) -> dict[str, Te
     return {"losses": losses.detach(), "gradient": shard.gathered(x.grad)} | sums
 
 
+def with_text_term(name: str, shard: Shard) -> dict[str, Tensor]:
+    """Two steps with a term of class texts; the rows of the texts are drawn by class."""
+    margin, settings, _ = SETTINGS["arcface-3-centers" if name == "anchor" else "arcface"]
+    config = HeadConfig.model_validate({"scale": 8.0} | settings)
+    term = TextTerm.members()[name].model_validate({"type": name, "weight": 0.7, "decay": 0})
+    torch.manual_seed(0)
+    head = ClassHead(margin, CLASSES, SIZE, config, counts=COUNTS, dtype=torch.float64, shard=shard, text=term)
+    rows = torch.randn(CLASSES, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    assert head.text_term is not None
+    head.text_term.set(nn.functional.normalize(rows))
+    part, found = part_of_batch(shard), {}
+    for step in range(2):
+        x = embedded()[part].clone().requires_grad_()
+        losses = CrossEntropy()(head(x, LABELS[part]))
+        losses.mean().backward()
+        assert x.grad is not None
+        found |= {f"losses {step}": losses.detach(), f"gradient {step}": shard.gathered(x.grad)}
+        move(head)
+    return found | {key: shard.merged(head.state_dict()[key]) for key in ("class_weights", "text_rows")}
+
+
 def needed(shard: Shard) -> dict[str, Tensor]:
     """Bytes that a sampled head of ten classes says it needs, by part."""
     mode = {"type": "sampled", "fraction": 0.4, "optimizer": {"type": "sgd"}}
@@ -204,6 +226,8 @@ def process(rank: int, world: int, folder: Path, these: list[Case]) -> None:
     for key, case in TEXT_CASES.items():
         found[key, 0, False] = with_texts(shard, *case)
     found["cosface", -1, True] = of_each_shard("cosface", shard, correction=True)
+    for name in TextTerm.members():
+        found[name, -2, False] = with_text_term(name, shard)
     hundred, mode = Shard.of_group(100), Sampled(fraction=0.5, sample="shard")
     weights = torch.zeros(len(hundred), SIZE, dtype=torch.float64)
     drawn = draw_active_classes(mode, hundred, weights, [torch.empty(0, dtype=torch.int64)], 3, None)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from eml.head.class_head import ClassHead
 from eml.head.shards import Shard
+from eml.head.text_terms import TextTerm
 from eml.margins.cosface import CosFace
 from tests.distributed.process_group import preloaded_context
 from tests.head.heads import CLASSES, SETTINGS, SIZE
@@ -24,6 +25,7 @@ from tests.head.sharded import (
     process,
     steps,
     steps_of,
+    with_text_term,
     with_texts,
 )
 
@@ -67,6 +69,10 @@ def test_processes_that_share_the_classes_train_as_one(world: int, alone: Found,
             for key, value in with_texts(Shard.whole(CLASSES), *texts).items():
                 torch.testing.assert_close(part[name, 0, False][key], value, rtol=1e-10, atol=1e-12)
     check_samples_of_each_shard(world, parts)
+    for name in TextTerm.members():
+        expected = with_text_term(name, Shard.whole(CLASSES))
+        for part in parts:
+            torch.testing.assert_close(part[name, -2, False], expected, rtol=0, atol=1e-10)
     assert not wrong, f"{len(wrong)} of {len(these) * world}: " + "; ".join(wrong[:8])
 
 

@@ -108,6 +108,13 @@ def _images(sheet: Preview) -> SetImages:
     ]
 
 
+def _texts(config: RunConfig) -> dict[str, str]:
+    """Return the settings of class weights and texts that are not the usual ones."""
+    init, term = config.head.init, config.text
+    rows = {"class weights begin at": init.type} if init.type != "random" else {}
+    return rows | ({"text": f"{term.type}, weight {term.weight:g}, decay {term.decay:g}"} if term else {})
+
+
 def _settings(config: RunConfig) -> dict[str, str]:
     """Return the settings that tell runs apart most; config.yaml has all."""
     rate = config.optimizer.lr
@@ -118,6 +125,7 @@ def _settings(config: RunConfig) -> dict[str, str]:
         "neck": str(config.model.neck.type),
         "margin": f"{config.margin.type}, scale {'learned' if config.loss.compares_texts else config.head.scale}",
         "loss": str(config.loss.type),
+        **_texts(config),
         "augmentation": str(config.augment.type),
         "mix": config.mix.type if config.mix else "none",
         "sampler": str(config.sampler.type),

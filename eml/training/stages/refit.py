@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from eml.dataset.image_keys import image_keys
 from eml.errors import DataError
+from eml.head.inits.means import MeansInit
 from eml.models.checkpoint import read_trained_on
 from eml.models.trained_on import TrainedOn, trained_on
 from eml.retrieval.affine import AffineProjection
@@ -79,7 +80,7 @@ def refit_config(config: RunConfig, epoch: int, images: int) -> RunConfig:
         values |= {
             "epochs": max(1, round(SHARE * epoch)),
             "model": config.model.model_copy(update={"weights": start}),
-            "class_weights": "means",
+            "head": config.head.model_copy(update={"init": MeansInit()}),
             "schedule": config.schedule.model_copy(update={"warmup_epochs": WARMUP}),
         }
     return config.model_copy(update=values)

@@ -15,6 +15,7 @@ from eml.dataset.table import Table
 from eml.devices import to_device
 from eml.errors import ConfigError, DataError, Problem
 from eml.evaluation.evaluate import Evaluation, rank_gallery
+from eml.head.inits.random import RandomInit
 from eml.images.augment.none import NoAugment
 from eml.images.image_size import size_word
 from eml.images.loading import normalise
@@ -51,7 +52,7 @@ WITH_EFFECT = (
 
 def refuse_without_effect(axes: Sequence[Axis]) -> None:
     """Raise a ConfigError for keys that do nothing to runs on features, all at once."""
-    idle = [axis.key for axis in axes if not any(f"{axis.key}.".startswith(f"{key}.") for key in WITH_EFFECT)]
+    idle = [axis.key for axis in axes if not _has_effect(axis.key)]
     if idle:
         raise ConfigError(
             [
@@ -64,6 +65,11 @@ def refuse_without_effect(axes: Sequence[Axis]) -> None:
                 for key in idle
             ]
         )
+
+
+def _has_effect(key: str) -> bool:
+    within = [f"{key}.".startswith(f"{names}.") for names in WITH_EFFECT]
+    return any(within) and not f"{key}.".startswith("head.init.")
 
 
 def on_features(config: RunConfig) -> RunConfig:
@@ -83,6 +89,8 @@ def on_features(config: RunConfig) -> RunConfig:
     optimizer = config.optimizer.model_copy(update={"lr": rates, "layer_decay": 1.0})
     update: dict[str, Any] = {"optimizer": optimizer, "augment": NoAugment(), "mix": None, "ema": None}
     update |= {
+        "text": None,
+        "head": config.head.model_copy(update={"init": RandomInit()}),
         "accumulate": 1,
         "precision": "float32",
         "compile": False,

@@ -22,7 +22,7 @@ from eml.training.question import Question
 from eml.training.run_folder import RunFolder
 from eml.training.stages import refit as refit_module
 from eml.training.stages.choosing import StagedOutcome
-from eml.training.stages.class_means import set_class_means
+from eml.training.stages.class_starts import start_classes
 from eml.training.stages.features import embed_training_images
 from eml.training.stages.outcomes import TUNED, UNTOUCHED, Outcome
 from eml.training.stages.refit import is_refitted, refit_config
@@ -54,12 +54,12 @@ def test_a_refit_is_for_open_tasks_where_a_stage_is_better_unless_the_config_say
     assert is_refitted(changed(staged, refit=True), better, KNOWN)
     assert not is_refitted(changed(staged, refit=False), better, UNSEEN)
     warm, cold = refit_config(staged, 6, 1000), refit_config(staged, 6, 100)
-    assert (warm.epochs, warm.class_weights, warm.model.weights) == (
+    assert (warm.epochs, warm.head.init.type, warm.model.weights) == (
         4,
         "means",
         staged.output / "checkpoints/epoch-006",
     )
-    assert (cold.epochs, cold.class_weights, cold.model.weights) == (6, "random", "none")
+    assert (cold.epochs, cold.head.init.type, cold.model.weights) == (6, "random", "none")
     assert {config.data.fold for config in (warm, cold)} == {None}
 
 
@@ -143,15 +143,16 @@ def _always_better(
 
 
 def test_class_weights_can_begin_as_the_mean_embeddings_of_their_images(staged: RunConfig, open_table: Table) -> None:
-    parts = build_parts(staged, open_table)
-    set_class_means(parts)
+    means = changed(staged, head={"scale": 16, "init": "means"})
+    parts = build_parts(means, open_table)
+    start_classes(parts)
     outputs, labels = embed_training_images(parts, parts.embedder)
     unit = torch.nn.functional.normalize(outputs)
     for number in range(len(parts.data.classes)):
         mean = torch.nn.functional.normalize(unit[torch.from_numpy(labels == number)].mean(0), dim=0)
         assert torch.allclose(parts.head.class_weights[number], mean, atol=1e-5)
-    several = build_parts(changed(staged, head={"scale": 16, "centers": 2}), open_table)
-    set_class_means(several)
+    several = build_parts(changed(staged, head={"scale": 16, "centers": 2, "init": "means"}), open_table)
+    start_classes(several)
     first, second = several.head.class_weights.detach()[:, 0], several.head.class_weights.detach()[:, 1]
     assert ((first * second).sum(1) > 0.9).all()
     assert not torch.equal(first, second)
