@@ -15,7 +15,7 @@ from eml.models.checkpoint import SHAPE_FORMAT
 from eml.models.pointers import find_checkpoint
 from tests.drawn_persons import draw_folders, draw_market
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reidentification")]
 
 SMALL = "--backbone test_resnet --weights none"
 KEYS = ("epochs=1", "stages=none", "batch_size=12", "data.cache=raw", "image.size=64x32")

@@ -42,6 +42,11 @@ def test_a_protocol_says_where_its_facts_are_from(name: str) -> None:
         assert alternatives
 
 
+def test_persons_are_trained_on_at_their_papers_shape_and_vehicles_as_squares() -> None:
+    sizes = {name: Protocol.members()[name].preset["image"]["size"] for name in ("market1501", "veri776")}
+    assert sizes == {"market1501": (256, 128), "veri776": 256}
+
+
 @pytest.mark.parametrize("name", MEMBERS)
 def test_the_tables_name_images_that_are_there_and_no_class_is_on_both_sides(name: str, tmp_path: Path) -> None:
     tables = read(name, LAYOUTS[name](tmp_path))
