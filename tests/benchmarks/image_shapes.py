@@ -65,8 +65,10 @@ def main() -> None:
                 against = {"against": square} if run == tall else {}
                 result = eml.evaluate(run, data=test, **against)
                 print(f"{options.epochs} epochs, seed {seed}, {size_text(size):8} {values(result)}", flush=True)
-            comparison = result.to_dict()["evaluations"][-1]["comparison"]
-            print(comparison, flush=True)
+            rows = {row["metric"]: row for row in result.to_dict()["evaluations"][-1]["comparison"]["rows"]}
+            for metric in METRICS:
+                low, high = rows[metric]["interval"]
+                print(f"  {metric} {rows[metric]['difference']:+.3f} ({low:+.3f} to {high:+.3f})", flush=True)
 
 
 if __name__ == "__main__":
