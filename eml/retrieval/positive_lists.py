@@ -49,9 +49,10 @@ class PositiveLists:
             images: (P,) gallery indices.
             number: Q.
         """
-        pairs = np.unique(np.stack([queries, images], 1), axis=0)
-        sizes = np.bincount(pairs[:, 0], minlength=number).astype(np.int64)
-        return cls(pairs[:, 1], np.cumsum(sizes) - sizes, sizes)
+        width = int(images.max(initial=0)) + 1
+        of_query, listed = np.divmod(np.unique(queries * width + images), width)
+        sizes = np.bincount(of_query, minlength=number).astype(np.int64)
+        return cls(listed, np.cumsum(sizes) - sizes, sizes)
 
 
 def begins_list(starts: Integers, sizes: Integers) -> Booleans:

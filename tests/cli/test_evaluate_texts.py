@@ -42,10 +42,9 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_texts_are_measured_written_and_shown_in_80_columns(tiny_clip: Path, photos: Path) -> None:
     name = f"open_clip:local-dir:{tiny_clip}"
     words = ["evaluate", name, "-d", "test.csv", "--text-column", "caption", "--template", "a photo of a {label}"]
-    words += ["--adapt-on", "labelled.csv", "--out", "out"]
+    words += ["--adapt-on", "labelled.csv", "--out", "out", "--no-report"]
     lines = [line.rstrip() for line in shown_on_terminal(words, 80)]
     facts = json.loads((photos / "out" / "test" / "metrics.json").read_text())["text"]
-    page = (photos / "out" / "test" / "report.html").read_text(encoding="utf-8")
     assert set(facts) == {"captions", "class_texts", "zero_shot", "adapted"}
     assert facts["captions"]["texts"] == 12
     assert facts["captions"]["text_to_image"]["chance"]["recall_at_1"] == pytest.approx(2 / 24)
@@ -56,7 +55,6 @@ def test_texts_are_measured_written_and_shown_in_80_columns(tiny_clip: Path, pho
     [row] = [line for line in lines if line.strip().startswith("names and images ") and "(" in line]
     assert f"{facts['adapted']['rows'][2]['metrics']['top_1']:.3f} (" in row
     assert max(map(len, lines[: lines.index("test, by caption")])) <= 80
-    assert "“a photo of a red cup”" in page
 
 
 def test_zero_shot_by_several_templates_is_that_of_open_clips_own_code(tiny_clip: Path, photos: Path) -> None:

@@ -303,6 +303,21 @@ def test_names_images_and_both_stand_side_by_side(table: Table) -> None:
     assert "12 labelled images" in result.line()
 
 
+def test_no_measured_image_has_a_part_in_the_choice_of_weights(table: Table) -> None:
+    names = table.frame["file_name"]
+    labelled = Table(table.frame[names.str.contains("[135]")].reset_index(drop=True), table.root)
+    chosen = []
+    for images in ("[024]", "[02]", "[4]"):
+        rows = table.frame[names.str.contains(images)].reset_index(drop=True)
+        rows = pd.concat([rows, rows.assign(file_name=[f"{row}.png" for row in range(len(rows))])])
+        for name, row in zip(rows["file_name"][len(rows) // 2 :], names[names.str.contains(images)], strict=True):
+            (table.root / name).write_bytes((table.root / row).read_bytes())
+        adapter = adapted(Table(rows.reset_index(drop=True), table.root), labelled, noise=3.0).adapted
+        assert adapter is not None
+        chosen.append((adapter.adapter.alpha, adapter.adapter.beta, adapter.adapter.held_out))
+    assert len(set(chosen)) == 1
+
+
 def test_labelled_images_that_are_measured_too_and_classes_without_any_are_refused(
     table: Table, tmp_path: Path
 ) -> None:

@@ -331,7 +331,7 @@ def test_text_queries_are_shown_with_the_images_that_they_find(tmp_path: Path) -
 
 
 def test_the_page_shows_texts_their_chance_and_what_labelled_images_add(tmp_path: Path) -> None:
-    analysis = with_texts(draw_all(evaluation(tmp_path / "images")))
+    analysis = with_texts(draw_all(evaluation(tmp_path / "images", classes=6, images=4)))
     write_report(analysis, tmp_path / "report.html", command="eml evaluate a")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
@@ -347,7 +347,7 @@ def test_the_page_shows_texts_their_chance_and_what_labelled_images_add(tmp_path
     assert f"chance {100 * measures.zero_shot.chance['top_1']:.1f} %" in text
     assert "“a " in text
     assert "and 1 other text of" in text
-    assert "64 images of 10 classes, each given the class of the most similar text" in text
+    assert "25 images of 7 classes, each given the class of the most similar text" in text
     without = tmp_path / "without.html"
     write_report(EvaluationAnalysis(analysis.evaluation), without, command="eml evaluate a")
     assert 'id="texts"' not in without.read_text(encoding="utf-8")

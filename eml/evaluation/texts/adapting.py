@@ -88,7 +88,7 @@ class AdaptedClasses:
         held_out = f"top-1 {adapter.held_out:.3f} of {adapter.judges:,} labelled images, each held out in turn"
         return (
             f"Names and images: a cache of {self.images:,} labelled images of {self.source} (Tip-Adapter), α "
-            f"{adapter.alpha:g}, β {adapter.beta:g}: {held_out}, against {adapter.held_out_names:.3f} by names only. "
+            f"{adapter.alpha:.3g}, β {adapter.beta:g}: {held_out}, against {adapter.held_out_names:.3f} by names only. "
             "No measured image had a part in the choice."
         )
 
