@@ -137,7 +137,9 @@ def without_text(embedder: Embedder) -> Embedder:
     frozen = [module for module in embedder.frozen if module is not embedder.text]
     plain = Embedder(embedder.backbone, embedder.neck, embedder.size, frozen)
     plain.memory_format, plain.preprocess, plain.notes = embedder.memory_format, embedder.preprocess, embedder.notes
-    plain.architecture = embedder.architecture | {"definition": embedder.architecture["definition"] | {"text": False}}
+    plain.architecture = dict(embedder.architecture)
+    if "definition" in plain.architecture:
+        plain.architecture["definition"] = plain.architecture["definition"] | {"text": False}
     return plain.train(embedder.training)
 
 

@@ -29,13 +29,14 @@ def pretrained_weights(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def from_hub(identifier: str | None, files: Sequence[str], name: str) -> Iterator[None]:
+def from_hub(identifier: str | None, files: Sequence[str], name: str, part: str = "") -> Iterator[None]:
     """Have a package load one of these files of a repository in the block, from the cache if it is there.
 
     Args:
         identifier: The repository; empty: none, so that nothing is looked at.
         files: Names in it, of which any will do.
-        name: The network whose weights they are, for the message.
+        name: The network whose files they are, for the message.
+        part: Which of them, such as its tokenizer; empty: its weights.
 
     Raises:
         CheckpointError: None is in the cache, and the hub cannot be reached.
@@ -49,13 +50,15 @@ def from_hub(identifier: str | None, files: Sequence[str], name: str) -> Iterato
     if not any(isinstance(try_to_load_from_cache(identifier, file), str) for file in files):
         problem = "HF_HUB_OFFLINE is set" if offline else why_unreachable()
         if problem:
-            raise CheckpointError(
-                f"model.weights: the pretrained weights of {name} are not in the cache, {constants.HF_HUB_CACHE}, and "
-                f"{problem}. Copy the cache of a machine that has them (HF_HOME says where it is), give a file "
-                "(model.weights: FILE) or train from scratch (model.weights: none)",
-                code="weights-unavailable",
-                parameter="model.weights",
+            parameter = "model.backbone" if part else "model.weights"
+            text = (
+                f"{parameter}: the {part or 'pretrained weights'} of {name} are not in the cache, "
+                f"{constants.HF_HUB_CACHE}, and {problem}. Copy the cache of a machine that has them (HF_HOME says "
+                "where it is)"
             )
+            if not part:
+                text += ", give a file (model.weights: FILE) or train from scratch (model.weights: none)"
+            raise CheckpointError(text, code="weights-unavailable", parameter=parameter)
         yield
         return
     constants.HF_HUB_OFFLINE = True  # else each load asks for news of what is in the cache

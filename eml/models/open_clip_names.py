@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eml.errors import CheckpointError, ConfigError
+from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.json_files import read_json
 from eml.models.hub import from_hub
 from eml.models.open_clip_network import clean_definition, open_clip
@@ -78,8 +78,11 @@ class NamedNetwork:
             text = f"open_clip {package.__version__} has no network {architecture!r}{hint}"
             raise self._unknown(f"{text}; write open_clip:ARCH/PRETRAINED or open_clip:local-dir:PATH")
         if tag and not self.tag_settings:
-            tags = ", ".join(package.list_pretrained_tags_by_model(architecture)) or "none"
-            raise self._unknown(f"open_clip has no weights {tag!r} of {architecture}; allowed: {tags}")
+            tags = package.list_pretrained_tags_by_model(architecture)
+            close = get_close_matches(tag, tags, 3)
+            hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+            listed = ", ".join(tags) or "none"
+            raise self._unknown(f"open_clip has no weights {tag!r} of {architecture}{hint}; allowed: {listed}")
 
     def _unknown(self, text: str) -> ConfigError:
         where = self.where
@@ -88,19 +91,23 @@ class NamedNetwork:
 
     @cached_property
     def definition(self) -> dict[str, Any]:
-        """What the network is built from."""
+        """What the network is built from, with the config of a text tower of transformers."""
+        own = self.definition_of_images
+        text_network = own["model_cfg"]["text_cfg"].get("hf_model_name")
+        return own if not text_network else own | {"hf_config": _text_config(text_network, self.name)}
+
+    @cached_property
+    def definition_of_images(self) -> dict[str, Any]:
+        """What the image tower is built from."""
         package = open_clip()
         if self.folder is not None or self.hub is not None:
             folder = self.folder or _downloaded(self.hub or "", CONFIG).parent
             config = _config_in(folder, self.where)
-            definition = clean_definition(config["model_cfg"], _openai() | config.get("preprocess_cfg", {}))
-        else:
-            config = package.get_model_config(self.parts[0])
-            if self.tag_settings.get("quick_gelu"):  # where none is said, the architecture's own holds
-                config["quick_gelu"] = True
-            definition = clean_definition(config, _openai() | self.tag_settings)
-        text_network = definition["model_cfg"]["text_cfg"].get("hf_model_name")
-        return definition if not text_network else definition | {"hf_config": _text_config(text_network)}
+            return clean_definition(config["model_cfg"], _openai() | config.get("preprocess_cfg", {}), self.name)
+        config = package.get_model_config(self.parts[0])
+        if self.tag_settings.get("quick_gelu"):  # where none is said, the architecture's own holds
+            config["quick_gelu"] = True
+        return clean_definition(config, _openai() | self.tag_settings, self.name)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -112,7 +119,7 @@ class NamedNetwork:
     @property
     def tokenizer(self) -> str | Path | None:
         """Where the files of its tokenizer are."""
-        own: str | None = self.definition["model_cfg"]["text_cfg"].get("hf_tokenizer_name")
+        own: str | None = self.definition_of_images["model_cfg"]["text_cfg"].get("hf_tokenizer_name")
         return self.folder or self.hub or own
 
     def weights(self) -> Path:
@@ -135,16 +142,24 @@ class NamedNetwork:
             architecture = self.parts[0]
             tags = package.list_pretrained_tags_by_model(architecture)
             choice = f"name them: open_clip:{architecture}/{tags[0]}" if tags else "open_clip has none"
-            others = f" (or {', '.join(tags[1:])})" if tags[1:] else ""
             raise ConfigError(
-                f"model.weights: {self.name} names no pretrained weights; {choice}{others}, give a file "
+                f"model.weights: {self.name} names no pretrained weights; {choice}{_or_others(tags[1:])}, give a file "
                 "(model.weights: FILE) or train from scratch (model.weights: none)",
                 code="missing-key",
                 parameter="model.weights",
             )
         hub, _, file = self.tag_settings.get("hf_hub", "").rpartition("/")
-        with from_hub(hub, (file,) if file else WEIGHTS, self.name):
+        files = (file, str(Path(file).with_suffix(".safetensors"))) if file else WEIGHTS
+        with from_hub(hub, files, self.name):
             return Path(package.download_pretrained(self.tag_settings))
+
+
+def _or_others(tags: list[str]) -> str:
+    """Return the other weights that could be named, a few of many."""
+    if not tags:
+        return ""
+    more = f" and {len(tags) - 4} more, see open_clip.list_pretrained()" if len(tags) > 4 else ""
+    return f" (or {', '.join(tags[:4])}{more})"
 
 
 def _openai() -> dict[str, Any]:
@@ -160,17 +175,22 @@ def _downloaded(repository: str, file: str | None) -> Path:
         return Path(open_clip().pretrained.download_pretrained_from_hf(repository, filename=file))
 
 
-def _text_config(name: str) -> dict[str, Any]:
-    """Return the config of a text network of transformers."""
+def _text_config(source: str, name: str) -> dict[str, Any]:
+    """Return the config of a text network of transformers. name: of the network that has it, for messages."""
+    repository = None if Path(source).is_dir() else source
     try:
         from transformers import AutoConfig
 
-        loaded: dict[str, Any] = json.loads(AutoConfig.from_pretrained(name).to_json_string(use_diff=False))
+        with from_hub(repository, ("config.json",), name, "files of the text tower"):
+            config = AutoConfig.from_pretrained(source)
+        loaded: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    except EmlError:
+        raise
     except Exception as error:  # transformers raises errors of many types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"model.backbone: the config of the text tower {name} cannot be loaded ({reason}); it needs transformers "
-            "and the hub, or its cache",
+            f"model.backbone: the config of the text tower of {name}, {source}, cannot be loaded ({reason}); it needs "
+            "transformers",
             code="weights-unavailable",
             parameter="model.backbone",
         ) from error

@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eml.errors import CheckpointError, ConfigError
-from eml.images.image_size import Size, height_width, one_form
+from eml.errors import CheckpointError, ConfigError, EmlError
+from eml.images.image_size import Size, one_form
+from eml.models.hub import from_hub
 from eml.models.text_tower import TextTower
 
 _NO_TEXT = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
@@ -100,15 +101,15 @@ def _in_trunk(pattern: str) -> str:
     return rf"visual\.trunk\.(?:{anchored_anyway})"
 
 
-def clean_definition(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the definition of a network by open_clip's JSON config and preprocessing.
+def clean_definition(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the definition of a network by open_clip's JSON config and preprocessing. name: for messages.
 
     Raises:
         ConfigError: It is a CoCa, which needs its text decoder for images too.
     """
     if "multimodal_cfg" in model_cfg:
         raise ConfigError(
-            "model.backbone: it is a CoCa, whose towers are tied to a decoder of captions; take a CLIP or SigLIP",
+            f"model.backbone: {name} is a CoCa, whose towers are tied to a decoder of captions; take a CLIP or SigLIP",
             code="unsupported-by-backbone",
             parameter="model.backbone",
         )
@@ -133,7 +134,7 @@ def build_clip(definition: Mapping[str, Any], image_size: Size | None = None) ->
     if "timm_model_name" in vision:
         vision["timm_model_pretrained"] = False
     elif image_size is not None:
-        vision["image_size"] = height_width(image_size)
+        vision["image_size"] = image_size  # its ResNets take no pairs
     with TemporaryDirectory() as folder:
         if not definition["text"]:
             config["text_cfg"] = _NO_TEXT
@@ -158,13 +159,16 @@ def own_size(definition: Mapping[str, Any]) -> Size:
     return size if isinstance(size, int) else one_form((size[0], size[1]))
 
 
-def text_tower(model: nn.Module, definition: Mapping[str, Any], source: str | Path | None) -> TextTower | None:
+def text_tower(
+    model: nn.Module, definition: Mapping[str, Any], source: str | Path | None, name: str
+) -> TextTower | None:
     """Return the text tower of a network; None where the definition has none.
 
     Args:
         model: As `build_clip` built it.
         definition: Of the network.
         source: Where its tokenizer's files are, a folder or a name in the hub; None: nowhere.
+        name: Of the network, for messages.
 
     Raises:
         CheckpointError: They cannot be read.
@@ -173,25 +177,29 @@ def text_tower(model: nn.Module, definition: Mapping[str, Any], source: str | Pa
         return None
     network: Any = model
     bias = None if network.logit_bias is None else float(network.logit_bias.detach())
-    return TextTower(network.text, tokenizer(definition, source), float(network.logit_scale.detach()), bias)
+    return TextTower(network.text, tokenizer(definition, source, name), float(network.logit_scale.detach()), bias)
 
 
-def tokenizer(definition: Mapping[str, Any], source: str | Path | None) -> Any:
+def tokenizer(definition: Mapping[str, Any], source: str | Path | None, name: str) -> Any:
     """Return the tokenizer of a network, as open_clip chooses it. The arguments are those of `text_tower`."""
     package, text = open_clip(), definition["model_cfg"]["text_cfg"]
     length = text.get("context_length", package.tokenizer.DEFAULT_CONTEXT_LENGTH)
     settings = text.get("tokenizer_kwargs") or {}
     if not text.get("hf_tokenizer_name"):
         return package.SimpleTokenizer(context_length=length, **settings)
+    repository = None if Path(str(source)).is_dir() else str(source)
     try:
-        return package.tokenizer.HFTokenizer(
-            str(source), context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **settings
-        )
+        with from_hub(repository, ("tokenizer.json", "tokenizer_config.json"), name, "files of the tokenizer"):
+            return package.tokenizer.HFTokenizer(
+                str(source), context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **settings
+            )
+    except EmlError:
+        raise
     except Exception as error:  # transformers raises errors of many types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"model.backbone: the tokenizer {source} cannot be loaded ({reason}); it needs transformers and its files, "
-            "from the hub, its cache or the folder",
+            f"model.backbone: the tokenizer of {name}, {source}, cannot be loaded ({reason}); it needs transformers "
+            "and its files",
             code="weights-unavailable",
             parameter="model.backbone",
         ) from error

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from eml.errors import ConfigError
 from eml.images.image_size import Size
 from eml.images.preprocess import Preprocess
-from eml.models.backbones import BackboneFamily, Built, check_backbone, find_family, preprocess_of, without_memory
+from eml.models.backbones import (
+    BackboneFamily,
+    Built,
+    check_backbone,
+    find_family,
+    preprocess_of,
+    without_memory,
+    word_for_files,
+)
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder, default_preprocess
 from eml.models.image_sizes import nearest_size
@@ -59,6 +67,11 @@ def test_a_subclass_is_the_family_of_the_names_with_its_prefix() -> None:
     assert all(weight.is_meta for weight in network.parameters())
     with pytest.raises(ConfigError, match="allowed: colours:mean"):
         check_backbone("colours:median")
+
+
+def test_a_name_in_a_files_name_has_neither_slash_nor_colon() -> None:
+    assert word_for_files("open_clip:ViT-B-32/openai") == "open_clip_ViT-B-32_openai"
+    assert word_for_files("resnet50.a1_in1k") == "resnet50.a1_in1k"
 
 
 def test_two_families_cannot_have_one_prefix() -> None:

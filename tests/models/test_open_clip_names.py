@@ -13,7 +13,7 @@ from eml.models.backbones import check_backbone, preprocess_of
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder
 from eml.models.open_clip_names import NamedNetwork
-from tests.tiny_clip import write_tiny_clip
+from tests.tiny_clip import CLIP, write_tiny_clip
 
 pytestmark = pytest.mark.xdist_group("clip")
 open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
@@ -26,7 +26,9 @@ def test_a_name_is_an_architecture_and_the_tag_of_its_weights() -> None:
     check_backbone("open_clip:ViT-B-16-SigLIP2/webli")
     with pytest.raises(ConfigError, match=r"no network 'ViT-B-33' \(did you mean .*open_clip:ViT-B-32"):
         check_backbone("open_clip:ViT-B-33/openai")
-    with pytest.raises(ConfigError, match=r"no weights 'opanai' of ViT-B-32; allowed: openai, laion400m"):
+    with pytest.raises(
+        ConfigError, match=r"no weights 'opanai' of ViT-B-32 \(did you mean openai\?\); allowed: openai, laion400m"
+    ):
         check_backbone("open_clip:ViT-B-32/opanai")
     with pytest.raises(ConfigError, match=r"timm .* has no model 'open-clip:ViT-B-32' \(did you mean open_clip:…\?\)"):
         check_backbone("open-clip:ViT-B-32")
@@ -64,7 +66,7 @@ def test_a_folder_without_config_or_weights_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text("{")
     with pytest.raises(ConfigError, match="damaged"):
         preprocess_of(f"open_clip:local-dir:{tmp_path}")
-    folder = write_tiny_clip(tmp_path / "tiny")
+    folder = write_tiny_clip(tmp_path / "tiny", config=CLIP | {"text_cfg": CLIP["text_cfg"] | {"width": 8}})
     (folder / "open_clip_model.safetensors").rename(tmp_path / "weights.safetensors")
     config = ModelConfig(backbone=f"open_clip:local-dir:{folder}")
     with pytest.raises(CheckpointError, match="has no weights"):

@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from eml.errors import ConfigError
+from eml.errors import CheckpointError, ConfigError
 from eml.inference.load import load
-from eml.models.backbones import preprocess_of
+from eml.models.backbones import preprocess_of, without_memory
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder
@@ -22,8 +23,15 @@ from tests.tiny_clip import CLIP, NATIVE, SIGLIP, write_tiny_clip
 pytestmark = pytest.mark.xdist_group("clip")
 open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
 
+SMALL_TEXT = CLIP["text_cfg"] | {"width": 8, "heads": 1, "layers": 1}
+RESNET = NATIVE | {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}}
 TEXTS = ["a red mug", "A photo of two CATS, which sit on a mat and would never leave the house in such heavy rain"]
 TEMPLATES = ["a photo of a {}.", "many {}s"]
+
+
+def write(folder: Path, tiny: dict[str, Any]) -> Path:
+    """Write a CLIP whose text tower takes little time."""
+    return write_tiny_clip(folder, config=tiny | {"text_cfg": tiny["text_cfg"] | SMALL_TEXT})
 
 
 def config(folder: Path, **changes: object) -> ModelConfig:
@@ -39,12 +47,14 @@ def both(embedder: Embedder, size: int) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "tiny, size", [(CLIP, 160), (CLIP, 96), (NATIVE, 64), (NATIVE, 96), (SIGLIP, 160)], ids=lambda value: str(value)[:4]
+    "tiny, size",
+    [(CLIP, 96), (NATIVE, 96), (RESNET, 64), (SIGLIP, 160)],
+    ids=["timm at another size", "native at another size", "resnet", "siglip"],
 )
 def test_both_towers_are_those_of_open_clip_and_a_checkpoint_needs_nothing_else(
-    tmp_path: Path, tiny: dict[str, object], size: int
+    tmp_path: Path, tiny: dict[str, Any], size: int
 ) -> None:
-    folder = write_tiny_clip(tmp_path / "tiny", config=tiny)
+    folder = write(tmp_path / "tiny", tiny)
     name = f"local-dir:{folder}"
     theirs = open_clip.create_model(name, force_image_size=size).eval()
     embedder = build_embedder(config(folder), size)
@@ -112,8 +122,8 @@ def test_gradients_reach_both_towers_where_the_text_tower_is_trained(tiny_clip: 
 
 
 @pytest.mark.parametrize("tiny, stages", [(CLIP, 7), (NATIVE, 3)], ids=["timm", "native"])
-def test_stages_can_be_frozen(tmp_path: Path, tiny: dict[str, object], stages: int) -> None:
-    folder = write_tiny_clip(tmp_path / "tiny", config=tiny)
+def test_stages_can_be_frozen(tmp_path: Path, tiny: dict[str, Any], stages: int) -> None:
+    folder = write(tmp_path / "tiny", tiny)
     with pytest.raises(ConfigError, match=rf"has {stages + 1} stages"):
         build_embedder(config(folder, freeze=99), 64)
     frozen = build_embedder(config(folder, freeze=stages), 64)
@@ -121,15 +131,22 @@ def test_stages_can_be_frozen(tmp_path: Path, tiny: dict[str, object], stages: i
     assert trained == {"visual.head.proj.weight" if tiny is CLIP else "visual.proj"}
 
 
-def test_activations_are_recomputed_where_the_config_says_so(tiny_clip: Path) -> None:
+def test_activations_are_recomputed_where_the_config_says_so(tmp_path: Path, tiny_clip: Path) -> None:
     embedder = build_embedder(config(tiny_clip, gradient_checkpointing=True), 32)
     assert embedder.backbone.visual.trunk.grad_checkpointing
     with pytest.raises(ConfigError, match="gradient_checkpointing"):
-        build_embedder(ModelConfig(backbone="open_clip:RN50", weights="none", gradient_checkpointing=True))
+        build_embedder(config(write(tmp_path / "resnet", RESNET), gradient_checkpointing=True))
 
 
-def test_an_ensemble_has_no_text_tower(tmp_path: Path, tiny_clip: Path) -> None:
-    name = f"open_clip:local-dir:{tiny_clip}"
+def test_a_resnet_takes_images_of_its_own_size_alone(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"size mismatch .*; its weights are for images of 64 pixels"):
+        build_embedder(config(write(tmp_path / "resnet", RESNET)), 96)
+    with pytest.raises(ConfigError, match=r"cannot take images of 96×64 pixels \(height × width\)"):
+        build_embedder(config(tmp_path / "resnet"), (96, 64))
+
+
+def test_an_ensemble_has_no_text_tower(tmp_path: Path) -> None:
+    name = f"open_clip:local-dir:{write(tmp_path / 'tiny', CLIP)}"
     joined = load([name, name], image_size=32)
     assert not joined.takes_text
     with pytest.raises(ConfigError, match="has no text tower"):
@@ -143,7 +160,7 @@ def test_an_ensemble_has_no_text_tower(tmp_path: Path, tiny_clip: Path) -> None:
 
 
 def test_a_renamed_folder_is_the_same_model(tmp_path: Path) -> None:
-    folder = write_tiny_clip(tmp_path / "first")
+    folder = write(tmp_path / "first", CLIP)
     first = load(f"open_clip:local-dir:{folder}", image_size=32)
     folder.rename(tmp_path / "second")
     second = load(f"open_clip:local-dir:{tmp_path / 'second'}", image_size=32)
@@ -154,15 +171,82 @@ def test_a_renamed_folder_is_the_same_model(tmp_path: Path) -> None:
 
 
 def test_a_captioner_is_refused(tmp_path: Path) -> None:
-    folder = write_tiny_clip(tmp_path / "tiny")
+    folder = write(tmp_path / "tiny", CLIP)
     file = folder / "open_clip_config.json"
     content = json.loads(file.read_text())
     content["model_cfg"]["multimodal_cfg"] = {"width": 8}
     file.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match="it is a CoCa"):
+    with pytest.raises(ConfigError, match="tiny is a CoCa"):
         build_embedder(config(folder), 32)
 
 
 def test_another_pooling_is_refused(tiny_clip: Path) -> None:
     with pytest.raises(ConfigError, match=r"model.pooling: .* pools as it was trained"):
         build_embedder(config(tiny_clip, pooling="avg"), 32)
+
+
+@pytest.fixture
+def folder_with_a_text_tower_of_transformers(tmp_path: Path) -> Path:
+    """A CLIP with a small BERT, whose tokenizer's files are in the folder."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    names = ["[PAD]", "[UNK]", "a", "red", "mug", "photo", "of", "cats"]
+    words = {name: number for number, name in enumerate(names)}
+    own = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    own.pre_tokenizer = pre_tokenizers.Whitespace()
+    settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    bert = transformers.BertConfig(vocab_size=len(words), max_position_embeddings=16, **settings)
+    bert.save_pretrained(tmp_path / "bert")
+    text = {"hf_model_name": str(tmp_path / "bert"), "hf_model_pretrained": False, "hf_tokenizer_name": "nowhere"}
+    text |= {"context_length": 16, "hf_pooler_type": "mean_pooler"}
+    folder = write_tiny_clip(tmp_path / "tiny", config=CLIP | {"text_cfg": text, "custom_text": True})
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=own, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.wide
+def test_a_text_tower_and_tokenizer_of_transformers_are_in_the_checkpoint(
+    tmp_path: Path, folder_with_a_text_tower_of_transformers: Path
+) -> None:
+    folder = folder_with_a_text_tower_of_transformers
+    embedder = build_embedder(config(folder), 160)
+    theirs = open_clip.create_model(f"local-dir:{folder}").eval()
+    images, texts = both(embedder, 160)
+    with torch.no_grad():
+        their_texts = theirs.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(TEXTS))
+    torch.testing.assert_close(texts, their_texts, rtol=0, atol=1e-6)
+    preprocess = preprocess_of(config(folder))
+    save_checkpoint(tmp_path / "checkpoint", embedder, config(folder), preprocess, ["a", "b"], {})
+    folder.rename(tmp_path / "gone")
+    (tmp_path / "bert").rename(tmp_path / "gone_too")
+    stored = load_checkpoint(tmp_path / "checkpoint")
+    for own, loaded in zip((images, texts), both(stored.embedder, 160), strict=True):
+        torch.testing.assert_close(loaded, own, rtol=0, atol=0)
+    save_checkpoint(tmp_path / "copy", stored.embedder, stored.config.model, preprocess, ["a", "b"], {})
+    load_checkpoint(tmp_path / "copy")
+    assert (tmp_path / "copy" / "tokenizer" / "tokenizer.json").is_file()
+
+
+@pytest.mark.wide
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("exporter, package", [({"dynamo": True}, "onnxscript"), ({"dynamo": False}, "onnx")])
+def test_both_towers_go_through_onnx(tmp_path: Path, tiny_clip: Path, exporter: dict[str, bool], package: str) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    embedder = load(f"open_clip:local-dir:{tiny_clip}").embedder.eval()
+    assert embedder.text is not None
+    inputs = torch.rand(2, 3, 160, 160), embedder.text.tokenize(TEXTS)
+    for tower, values in zip((embedder, embedder.text), inputs, strict=True):
+        torch.onnx.export(tower, (values,), str(tmp_path / "tower.onnx"), **exporter)
+        session = onnxruntime.InferenceSession(str(tmp_path / "tower.onnx"))
+        (outputs,) = session.run(None, {session.get_inputs()[0].name: values.numpy()})
+        with torch.no_grad():
+            np.testing.assert_allclose(outputs, tower(values).numpy(), rtol=0, atol=5e-6)
+
+
+def test_the_image_tower_alone_needs_no_files_of_its_text_tower() -> None:
+    for name in ("roberta-ViT-B-32", "ViT-B-16-SigLIP2"):
+        assert without_memory(ModelConfig(backbone=f"open_clip:{name}"), 224) is not None
+    assert nearest_size("open_clip:xlm-roberta-base-ViT-B-32", 100) == 96

@@ -10,6 +10,7 @@ from typing import Literal
 import timm
 from huggingface_hub import constants
 
+from eml.config.paths import FOLDER_PREFIX
 from eml.errors import CheckpointError, ConfigError, EmlError, Problem
 from eml.images.image_size import Size
 from eml.inference.load import TIMM, is_backbone, load
@@ -52,7 +53,8 @@ class Candidate:
         """Say where the weights are from: the hub, a file, a run or checkpoint; none are random."""
         if self.backbone is None:
             return "run"
-        return {"pretrained": "hub", "none": "none"}.get(self.weights, "file")  # type: ignore[return-value]
+        pretrained = "file" if FOLDER_PREFIX in self.backbone else "hub"
+        return {"pretrained": pretrained, "none": "none"}.get(self.weights, "file")  # type: ignore[return-value]
 
     @property
     def licence(self) -> str | None:

@@ -24,7 +24,9 @@ from eml.inference.embed_images import embed_images
 from eml.inference.embedding_store import EmbeddingStore
 from eml.inference.image_list import ImageList
 from eml.inference.model import Model
+from eml.models.backbones import word_for_files
 from eml.models.device import find_device
+from eml.models.embedder import without_text
 from eml.progress import Progress, Report, no_progress
 from eml.retrieval.arrays import Integers
 
@@ -123,7 +125,7 @@ class _Bench:
             labels=self.labels,
             speed=measure_speed(model),
             embedding_size=model.size,
-            parameters=sum(weight.numel() for weight in model.embedder.parameters()),
+            parameters=sum(weight.numel() for weight in without_text(model.embedder).parameters()),
             image_size=model.preprocess.size,
             fingerprint=model.fingerprint.digest,
             trained_on=self.overlaps.count(model.trained_on, self.table, self.frame),
@@ -132,7 +134,8 @@ class _Bench:
 
     def _embed(self, candidate: Candidate, model: Model) -> tuple[Tensor, Integers]:
         """Return the embeddings (n, D) of the images that can be read, and their rows (n,)."""
-        name = f"{model.backbone}-{size_word(model.preprocess.size)}-{model.fingerprint.digest[:16]}.embeddings"
+        backbone, size = word_for_files(model.backbone), size_word(model.preprocess.size)
+        name = f"{backbone}-{size}-{model.fingerprint.digest[:16]}.embeddings"
         store = EmbeddingStore(model.fingerprint.digest, model.size)
         try:
             with store.kept_in(self.settings.cache / name, self.settings.report):

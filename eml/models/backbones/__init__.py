@@ -1,5 +1,6 @@
 """The backbone families: from a name to a network of images, with its weights and preprocessing."""
 
+import re
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ __all__ = [
     "prefixes",
     "preprocess_of",
     "without_memory",
+    "word_for_files",
 ]
 
 
@@ -52,6 +54,11 @@ def preprocess_of(backbone: str | ModelConfig, **overrides: Any) -> Preprocess:
     """
     name, definition = name_and_definition(backbone)
     return find_family(name).preprocess(name, **definition, **overrides)
+
+
+def word_for_files(name: str) -> str:
+    """Return a backbone's name as a part of a file's name, in which neither slashes nor colons may be."""
+    return re.sub(r"[^\w.=+-]+", "_", name)
 
 
 def create_backbone(backbone: str | ModelConfig, image_size: Size | None) -> "nn.Module":

@@ -17,6 +17,7 @@ from eml.models.backbones.base import ABORTS_IN_CHANNELS_LAST, BackboneFamily, B
 from eml.models.config import ModelConfig, StoredModel
 from eml.models.open_clip_names import PREFIX, NamedNetwork
 from eml.models.open_clip_network import ImageTower, build_clip, fit_to_size, open_clip, own_size, text_tower
+from eml.models.shapes import size_error
 from eml.models.text_tower import TOKENIZER
 
 
@@ -36,7 +37,7 @@ class OpenClip(BackboneFamily):
         """Return the mean, deviation, interpolation and size that open_clip has for a network."""
         if definition is None:
             self.check(name)
-            definition = NamedNetwork(name).definition
+            definition = NamedNetwork(name).definition_of_images
         own = definition["preprocess_cfg"]
         interpolation = own.get("interpolation")
         known = {
@@ -49,26 +50,22 @@ class OpenClip(BackboneFamily):
 
     def build(self, config: ModelConfig, image_size: Size | None) -> Built:
         """Build both towers with their weights."""
-        if config.pooling != "default":
-            raise ConfigError(
-                f"model.pooling: {config.backbone} pools as it was trained, else images and texts are in no common "
-                f"space; take default, got {config.pooling!r}",
-                code="unsupported-by-backbone",
-                parameter="model.pooling",
-            )
+        _check_pooling(config)
         stored = config if isinstance(config, StoredModel) and config.definition is not None else None
+        named = NamedNetwork(config.backbone)
         notes: tuple[str, ...] = ()
         if stored is not None:
             name, definition = config.backbone, stored.definition or {}
             tokenizer: str | Path | None = (stored.folder or Path()) / TOKENIZER
-            model = build_clip(definition, image_size)
         else:
-            named = NamedNetwork(config.backbone)
             named.check()
             name, definition, tokenizer, notes = named.own_name, named.definition, named.tokenizer, named.notes
+        with _sized(image_size, config.backbone):
             model = build_clip(definition, image_size)
+        if stored is None:
             _load(model, named, config, image_size)
-        fit_to_size(model, definition, image_size)
+        with _sized(image_size, config.backbone):
+            fit_to_size(model, definition, image_size)
         visual: Any = model.visual
         timm_name = definition["model_cfg"]["vision_cfg"].get("timm_model_name") or ""
         return Built(
@@ -76,7 +73,7 @@ class OpenClip(BackboneFamily):
             name,
             self.preprocess(name, definition),
             notes,
-            text_tower(model, definition, tokenizer),
+            text_tower(model, definition, tokenizer, config.backbone),
             channels_last=not timm_name.startswith(ABORTS_IN_CHANNELS_LAST),
             definition=definition,
         )
@@ -85,7 +82,7 @@ class OpenClip(BackboneFamily):
         """Return the image tower with random weights."""
         if definition is None:
             self.check(name)
-            definition = NamedNetwork(name).definition
+            definition = NamedNetwork(name).definition_of_images
         definition = {**definition, "text": False}
         model: Any = build_clip(definition, image_size)
         fit_to_size(model, definition, image_size)
@@ -110,6 +107,27 @@ class OpenClip(BackboneFamily):
         trunk = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         others = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
         return others | {prefix + name: tensor for name, tensor in resample(trunk, visual.trunk).items()}
+
+
+def _check_pooling(config: ModelConfig) -> None:
+    if config.pooling != "default":
+        raise ConfigError(
+            f"model.pooling: {config.backbone} pools as it was trained, else images and texts are in no common "
+            f"space; take default, got {config.pooling!r}",
+            code="unsupported-by-backbone",
+            parameter="model.pooling",
+        )
+
+
+@contextmanager
+def _sized(image_size: Size | None, name: str) -> Iterator[None]:
+    """Make the error of a network that takes no images of a size one that says so."""
+    try:
+        yield
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        if image_size is None:
+            raise
+        raise size_error(name, image_size, error) from error
 
 
 def _load(model: nn.Module, named: NamedNetwork, config: ModelConfig, image_size: Size | None) -> None:

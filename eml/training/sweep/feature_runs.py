@@ -25,6 +25,7 @@ from eml.inference.embedding_store import EmbeddingStore
 from eml.inference.image_list import ImageList
 from eml.inference.model import Model
 from eml.losses import Terms
+from eml.models.backbones import word_for_files
 from eml.models.embedder import Embedder
 from eml.models.fingerprint import Fingerprint, fingerprint_of
 from eml.progress import Progress, Report, no_progress
@@ -179,10 +180,11 @@ def _run_features(parts: RunParts, folder: Path, report: Report, progress: Progr
     plain = Embedder(network.backbone, nn.Identity(), size)
     plain.memory_format = network.memory_format
     plain.architecture = {key: value for key, value in network.architecture.items() if key != "neck"}
-    model = _FeatureModel(plain, preprocess, parts.device, backbone=parts.config.model.backbone)
+    backbone = network.architecture["backbone"]
+    model = _FeatureModel(plain, preprocess, parts.device, backbone=backbone)
     digest = model.fingerprint.digest
     store = EmbeddingStore(digest, size)
-    name = f"{parts.config.model.backbone}-{size_word(preprocess.size)}-{digest[:16]}.features"
+    name = f"{word_for_files(backbone)}-{size_word(preprocess.size)}-{digest[:16]}.features"
     batching = Batching(parts.config.validation.batch_size, parts.workers)
 
     def embed(table: Table, frame: pd.DataFrame) -> Tensor:
