@@ -10,6 +10,11 @@ import torch
 from PIL import Image
 
 from eml.cli.app import main
+from eml.models.backbones import preprocess_of
+from eml.models.checkpoint import save_checkpoint
+from eml.models.config import ModelConfig
+from eml.models.embedder import build_embedder
+from eml.models.necks.identity import Identity
 from tests.cli.terminal import shown_on_terminal
 
 pytestmark = pytest.mark.xdist_group("clip")
@@ -99,9 +104,15 @@ def test_zero_shot_by_several_templates_is_that_of_open_clips_own_code(tiny_clip
 def test_a_model_without_a_text_tower_is_named_before_any_is_embedded(
     tiny_clip: Path, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    names = [f"open_clip:local-dir:{tiny_clip}", "timm:test_vit"]
-    words = [*names, "--weights", "none", "-d", "test.csv", "--template", "{label}", "--out", "out"]
-    assert run("evaluate", *words) == 2
-    error = capfd.readouterr().err
-    assert "--template: timm:test_vit has no text tower" in error
-    assert not (photos / "out").exists()
+    for name, backbone in (("clip", f"open_clip:local-dir:{tiny_clip}"), ("images", "test_vit")):
+        config = ModelConfig(backbone=backbone, weights="pretrained" if name == "clip" else "none", neck=Identity())
+        preprocess = preprocess_of(backbone)
+        save_checkpoint(photos / name, build_embedder(config, preprocess.size), config, preprocess, ["a", "b"], {})
+    words = ["-d", "test.csv", "--template", "{label}", "--out", "out", "--no-report"]
+    assert run("evaluate", "clip", "images", *words) == 2
+    assert capfd.readouterr().err == "--template: images has no text tower, so it embeds images alone\n"
+    assert not (photos / "out").exists(), "the first of them is not measured before"
+    assert run("evaluate", "timm:test_vit", "--weights", "none", *words) == 2
+    assert "--template: timm:test_vit has no text tower" in capfd.readouterr().err
+    assert run("evaluate", "clip", *words) == 0
+    assert "zero_shot" in json.loads((photos / "out" / "test" / "metrics.json").read_text())["text"]
