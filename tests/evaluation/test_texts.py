@@ -187,6 +187,22 @@ def test_classes_of_equal_texts_are_named(table: Table) -> None:
     assert classes.facts()["classes_with_equal_texts"] == [["blue", "sun_yellow"], ["green", "red"]]
 
 
+def test_labels_that_say_nothing_are_warned_of_where_they_are_the_texts(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"label": ["0041", "0042"] * 2, "file_name": list("abcd"), "kind": ["cat", "dog"] * 2})
+    retrieval = build_retrieval_set(frame, "t")
+    names = tmp_path / "names.csv"
+    names.write_text("label,text\n0041,cat\n0042,dog\n")
+    for source, warns in (
+        (TextSource(template="a photo of {label}"), True),
+        (TextSource(template="a photo of a {kind}"), False),
+        (TextSource(column="kind"), False),
+        (TextSource(names=names), False),
+    ):
+        warning = named_classes(retrieval, source, "t").meaning_warning
+        assert (warning is not None) == warns
+        assert warning is None or "2 of 2 labels have no word of their own ('0041', '0042')" in warning
+
+
 MISSING = [
     ({"text_column": ("captions",)}, "no column 'captions', which `text_column` names; it has", "missing-column"),
     ({"text_column": ("empty",)}, "no text in 'empty'; retrieval by text needs two", "missing-text"),

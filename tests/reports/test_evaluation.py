@@ -311,7 +311,7 @@ def test_text_queries_are_shown_with_the_images_that_they_find(tmp_path: Path) -
     made = analysis.evaluation
     captions, classes = choose_contents(analysis).texts
     assert captions.title == "Texts of said"
-    assert [len(queries) for queries in captions.queries.values()] == [10, 10, 10]
+    assert [len(queries) for queries in captions.queries.values()] == [6, 6, 6]
     assert analysis.text is not None
     assert made.texts is not None
     frame, unit = made.retrieval.frame, torch.nn.functional.normalize

@@ -51,17 +51,22 @@ def choose_places(evaluation: Evaluation) -> dict[str, list[int]]:
     return places_by_score(evaluation.summary, evaluation.retrieval.labels[evaluation.retrieval.queries])
 
 
-def places_by_score(summary: Summary, labels: Integers) -> dict[str, list[int]]:
+def places_by_score(summary: Summary, labels: Integers, most: int = SHOWN) -> dict[str, list[int]]:
     """Return worst, median, best → places in the queries of a summary, ordered by MAP@R, of many classes.
 
-    Of equal ones, a wrong first answer is the worse the more similar it is, a right one the better. labels: (Q,).
+    Of equal ones, a wrong first answer is the worse the more similar it is, a right one the better.
+
+    Args:
+        summary: Of Q queries.
+        labels: (Q,) their classes.
+        most: Places of each kind at most.
     """
     answers, score = summary.answers, summary.per_query["map_at_r"]
     counted = np.flatnonzero(answers.has_positive)
     confidence = np.where(answers.right, answers.similarity, -answers.similarity)
     order = counted[np.lexsort((confidence[counted], score[counted]))]
     outwards = order[np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")]
-    count = min(SHOWN, max(1, len(order) // 3))
+    count = min(most, max(1, len(order) // 3))
     used: set[int] = set()
     chosen = {}
     for name, places in (("worst", order), ("best", order[::-1]), ("median", outwards)):

@@ -10,7 +10,7 @@ from eml.evaluation.texts.measures import TextMeasures, TextRetrieval
 from eml.reports.evaluation.queries import Integers, Neighbour, places_by_score
 from eml.retrieval.search import nearest
 
-FOUND = 6  # images of each text
+SHOWN, FOUND = 6, 6  # texts of each kind, images of each text: the page stays small
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _queries(
         pairs: (P,) texts and (P,) rows of their images.
         texts: (T,) each text, the number of others, and its class.
     """
-    chosen = places_by_score(retrieval.summary, retrieval.classes)
+    chosen = places_by_score(retrieval.summary, retrieval.classes, SHOWN)
     per_query = retrieval.summary.per_query
     positives = set(zip(pairs[0].tolist(), pairs[1].tolist(), strict=True))
     queries: dict[str, list[TextQuery]] = {}
