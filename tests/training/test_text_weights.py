@@ -210,3 +210,30 @@ def test_texts_of_unseen_classes_find_their_images_by_the_words_of_others(tmp_pa
     cosines = model.embed_text(unseen) @ images.T
     assert held_out["label"].to_numpy()[cosines.argmax(1)].tolist() == unseen, "by chance one of 256 finds them all"
     assert np.mean(np.array(unseen)[cosines.argmax(0)] == held_out["label"]) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("clip")
+def test_a_network_of_open_clip_trains_in_half_precision_and_its_checkpoint_embeds_texts(
+    tiny_clip: Path, config: RunConfig, table: Table
+) -> None:
+    clip = {"backbone": f"open_clip:local-dir:{tiny_clip}"}
+    loss = {"type": "contrastive_text", "negatives": "all", "texts_at_once": 2}
+    losses = []
+    for precision in ("float32", "float16"):
+        run = Run(build_parts(of_texts(config, model=clip, loss=loss, precision=precision, accumulate=2), table))
+        losses += [run.step(*next(run.batches.of_epoch(1, 0)))["loss"]]
+        assert run.parts.head.scale != pytest.approx(1 / 0.07, rel=1e-7), "it moves"
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    fit(of_texts(config, model=clip, epochs=1, optimizer={"lr": {"backbone": 0.0, "text": 0.01}}), table)
+    model, before = load_model(config.output), load_model(f"open_clip:local-dir:{tiny_clip}")
+    assert model.takes_text
+    assert not np.allclose(model.embed_text(["c0"]), before.embed_text(["c0"]), atol=1e-3)
+
+
+def test_a_decay_towards_the_start_holds_both_towers(config: RunConfig, table: Table) -> None:
+    optimizer = {"name": "sgd", "lr": {"backbone": 0.05}, "start_decay": 20}  # rate · strength is 1: all of the way
+    held = of_texts(config, optimizer=optimizer, schedule={"shape": "constant", "warmup_epochs": 0})
+    _, after = weights_after_a_step(held, table)
+    for name, weight in build_parts(held, table).embedder.named_parameters():
+        torch.testing.assert_close(after[name], weight, msg=name)
