@@ -72,8 +72,8 @@ class EmbedConfig(CommandConfig):
     checkpoint: Annotated[
         PathText,
         Field(
-            description="A run folder (its best checkpoint), a checkpoint folder, or timm:NAME for a pretrained "
-            "network without training."
+            description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME or "
+            "open_clip:ARCH/PRETRAINED for a pretrained network without training."
         ),
     ]
     images: Images

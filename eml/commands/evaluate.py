@@ -75,8 +75,9 @@ class EvaluateConfig(CommandConfig):
     checkpoints: Annotated[
         PathTexts,
         Field(
-            description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME for a pretrained network "
-            "without training, or embeddings made elsewhere (.npz, .npy, .parquet). Several are compared."
+            description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME or "
+            "open_clip:ARCH/PRETRAINED for a pretrained network without training, or embeddings made elsewhere (.npz, "
+            ".npy, .parquet). Several are compared."
         ),
     ]
     data: Annotated[

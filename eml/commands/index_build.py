@@ -49,7 +49,11 @@ class BuildIndexConfig(CommandConfig):
 
     index: IndexFolder
     checkpoint: Annotated[
-        PathText, Field(description="A run folder (its best checkpoint), a checkpoint folder, or timm:NAME.")
+        PathText,
+        Field(
+            description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME or "
+            "open_clip:ARCH/PRETRAINED."
+        ),
     ]
     images: Images
     label: Label = None

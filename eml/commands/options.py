@@ -129,7 +129,7 @@ Workers = Annotated[
     int, Field(ge=0, description="Processes that decode images, at most 4 for each core; 0: the command's own.")
 ]
 Device = Annotated[str, Field(description="auto, cpu, cuda, cuda:N or mps.")]
-Weights = Annotated[PathText, Field(description="For timm:NAME: pretrained, none (random), or a file.")]
+Weights = Annotated[PathText, Field(description="For timm:NAME and open_clip:…: pretrained, none (random), or a file.")]
 ImageSize = Annotated[
     AnySize | None,
     Field(

@@ -91,9 +91,11 @@ def put_inside(index: Path, model: Model) -> None:
         save_model(index / INSIDE, model)
         return
     with whole_folder(index / INSIDE) as temporary:
-        for file in sorted(model.folder.iterdir()):
+        for file in sorted(model.folder.rglob("*")):  # a tokenizer is in a folder of its own
             if file.is_file():
-                (temporary / file.name).write_bytes(file.read_bytes())
+                copy = temporary / file.relative_to(model.folder)
+                copy.parent.mkdir(exist_ok=True, parents=True)
+                copy.write_bytes(file.read_bytes())
 
 
 def read_record(index: Path) -> ModelRecord | None:

@@ -396,10 +396,8 @@ def _read_state(file: Path) -> dict[str, Any]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a checkpoint folder and the files in it."""
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
+    """Delete a checkpoint folder and all that is in it, such as the folder of a tokenizer."""
+    shutil.rmtree(folder)
 
 
 def environment() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 import eml
 from eml.errors import CheckpointError, ConfigError, DataError, OutputError
 from eml.indexing.index import Index
+from eml.indexing.model_record import put_inside
 from tests.indexing.shop import CLASSES, calibration, draw, network, photo, text_network
 
 
@@ -272,3 +273,14 @@ def test_nothing_is_replaced_and_a_failed_build_leaves_nothing(shop: Path, tmp_p
     with pytest.raises(DataError, match="cannot be read: its bytes are of no known"):
         Index.build(tmp_path / "new", network(), tmp_path / "bad")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "mine"]
+
+
+def test_a_model_inside_an_index_has_the_files_in_all_folders_of_its_checkpoint(shop: Path, tmp_path: Path) -> None:
+    checkpoint = shutil.copytree(shop / "shop.index" / "model", tmp_path / "checkpoint")
+    (checkpoint / "tokenizer").mkdir()
+    (checkpoint / "tokenizer" / "words.txt").write_text("a red mug")
+    put_inside(tmp_path / "i", eml.load(checkpoint))
+    copied = tmp_path / "i" / "model"
+    assert {path.relative_to(copied) for path in copied.rglob("*")} == {
+        path.relative_to(checkpoint) for path in checkpoint.rglob("*")
+    }

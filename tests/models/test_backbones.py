@@ -21,6 +21,7 @@ from eml.models.backbones import (
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder, default_preprocess
 from eml.models.image_sizes import nearest_size
+from eml.models.necks.identity import Identity
 
 
 class MeanColours(nn.Module):
@@ -79,3 +80,24 @@ def test_two_families_cannot_have_one_prefix() -> None:
 
         class Others(BackboneFamily):
             prefix = "colours:"
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize(
+    "name, size, features",
+    [
+        ("vit_base_patch32_clip_224.openai", 160, 768),
+        ("vit_base_patch32_clip_224.laion2b", 224, 768),
+        ("vit_base_patch16_siglip_224.webli", 160, 768),
+        ("resnet50_clip.openai", 224, 2048),
+    ],
+)
+def test_image_towers_of_timm_alone_are_built_without_a_text_tower(name: str, size: int, features: int) -> None:
+    preprocess = preprocess_of(name)
+    is_clip = "clip" in name
+    assert preprocess.mean == ((0.48145466, 0.4578275, 0.40821073) if is_clip else (0.5, 0.5, 0.5))
+    with torch.device("meta"):
+        embedder = build_embedder(ModelConfig(backbone=name, weights="none", neck=Identity()), size)
+        assert embedder(torch.zeros(2, 3, size, size)).shape == (2, features)
+    assert embedder.text is None
+    assert nearest_size(name, 100) == {"vit_base_patch32": 96, "vit_base_patch16": 96}.get(name[:16], 100)

@@ -17,7 +17,7 @@ from eml.training.checks import check
 from eml.training.config import RunConfig
 from eml.training.events import Note, Stepped
 from eml.training.fit import fit
-from eml.training.run_folder import RunFolder
+from eml.training.run_folder import RunFolder, remove_folder
 from tests.training.runs import changed, left_by, stop_at
 
 pytestmark = pytest.mark.slow
@@ -127,3 +127,10 @@ def test_a_folder_without_a_state_cannot_be_resumed(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=message) as error:
             RunFolder(folder).refuse_not_resumable()
         assert error.value.code == "no-saved-state"
+
+
+def test_a_checkpoint_with_a_folder_in_it_is_removed_whole(tmp_path: Path) -> None:
+    (tmp_path / "epoch-001" / "tokenizer").mkdir(parents=True)
+    (tmp_path / "epoch-001" / "tokenizer" / "tokenizer.json").write_text("{}")
+    remove_folder(tmp_path / "epoch-001")
+    assert not (tmp_path / "epoch-001").exists()
