@@ -1,7 +1,6 @@
 """Configs of earlier versions: renamed keys and values are found and reported with their new names."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel
@@ -71,8 +70,13 @@ class _Walk:
 
     def keys(self, section: type[Strict], value: dict[str, Any], loc: Loc) -> None:
         for old in section.moved_keys.keys() & value.keys():
-            with suppress(ValueError):  # which the section's own check reports
+            try:
                 move_key(section, value, old)
+            except ValueError as error:
+                where, key = nearest_location(self.locations, (*loc, old)), dotted((*loc, old))
+                self.problems.append(ConfigProblem(where, str(error), "conflicting-settings", key))
+                del value[old]
+            else:
                 rename_subtree(self.locations, (*loc, old), (*loc, *section.moved_keys[old].split(".")))
         for old, new in key_renames(section).items():
             if old in value and old not in section.model_fields:

@@ -60,9 +60,8 @@ class ClassTexts(TextSource):
     def _vectors_alone(self) -> Self:
         fields = type(self).model_fields  # a config that a run has written says the defaults too
         names = [name for name in ("encoder", "column", "template", "names") if name in self.model_fields_set]
-        if self.vectors is not None and (
-            set_too := [name for name in names if getattr(self, name) != fields[name].default]
-        ):
+        set_too = [name for name in names if getattr(self, name) != fields[name].default]
+        if self.vectors is not None and set_too:
             raise ValueError(f"{set_too[0]} has no effect beside vectors, which have the texts in them")
         return self
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def settings(run: Run, table: Path, output: Path, options: argparse.Namespace) -
                  "cache": {"format": "raw", "folder": str(options.work)}},
         "image": {"size": SIDES[run.dataset], "fit": "squash", "interpolation": "bicubic"},
         "augment": {"type": "standard", "crop": 0.3, "flip": 0.5, "brightness": 0.2, "saturation": 0.2},
-        "model": {"backbone": "mobilenetv2_100", "weights": str(options.weights), "freeze": 3,
+        "model": {"backbone": "mobilenetv2_100", "weights": str(options.weights), "freeze": 5,
                   "batch_norm": "frozen", "neck": {"type": "bnneck"}},
         "margin": {"type": "cosface", "m": 0.2},
         "head": {"scale": SCALES[run.dataset]},
@@ -213,3 +213,73 @@ def train(run: Run, options: argparse.Namespace) -> dict[str, Any]:
         "seconds": round(time.process_time() - started, 1),
         **measured(embeddings, rows["label"]),
     }
+
+
+# -- the report --------------------------------------------------------------------------------------------------------
+
+
+def stored(results: Path, run: Run) -> dict[str, Any] | None:
+    """Return the result of a run; None where it is not made yet."""
+    path = results / f"{run.name}.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def compared(results: Path, run: Run) -> tuple[list[float], list[float]]:
+    """Return MAP@R of a way's seeds, and the differences to none of each class, seeds averaged."""
+    values, differences = [], []
+    for seed in SEEDS:
+        own, none = (stored(results, replace(base, seed=seed)) for base in (run, Run(run.dataset, "none")))
+        if own is None or none is None:
+            continue
+        values.append(own["map_at_r"])
+        measured_classes = np.array(own["queries"]) > 0
+        differences.append((np.array(own["by_class"]) - np.array(none["by_class"]))[measured_classes])
+    return values, (np.mean(differences, axis=0).tolist() if differences else [])
+
+
+def interval(differences: list[float], draws: int = 10_000) -> tuple[float, float, float]:
+    """Return the mean over classes and the ends of its 95% interval, by bootstrap over classes."""
+    rows = np.array(differences)
+    means = rows[np.random.default_rng(0).integers(0, len(rows), (draws, len(rows)))].mean(1)
+    return float(rows.mean()), *map(float, np.quantile(means, [0.025, 0.975]))
+
+
+def report(results: Path) -> None:
+    """Print a table of the ways, with the paired difference to none over classes."""
+    print("| set | texts | seeds | MAP@R | by class, difference to none (95%) |\n|---|---|---|---|---|")
+    for dataset in SIDES:
+        for run in dict.fromkeys(replace(run, seed=0) for run in planned() if run.dataset == dataset):
+            values, differences = compared(results, run)
+            if not values:
+                continue
+            name = run.name.removeprefix(f"{dataset}-").removesuffix("-0").replace("-", ", ")
+            spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+            text = "" if run.way == "none" else "{:+.4f} ({:+.4f} to {:+.4f})".format(*interval(differences))
+            print(f"| {dataset} | {name} | {len(values)} | {np.mean(values):.4f}{spread} | {text} |")
+
+
+def main() -> None:
+    """Make the runs that are still to be made, and print the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with the unpacked sets")
+    parser.add_argument("--weights", type=Path, help="file with mobilenetv2_100's weights")
+    parser.add_argument("--encoder", type=Path, help="folder of a model of sentence-transformers")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "eml-text-benchmark")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--only", nargs="*", default=[], help="make only runs whose names begin so")
+    parser.add_argument("--report", action="store_true", help="make no run")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    options.results.mkdir(parents=True, exist_ok=True)
+    for run in [] if options.report else planned():
+        is_chosen = not options.only or run.name.startswith(tuple(options.only))
+        if not is_chosen or stored(options.results, run) is not None:
+            continue
+        result = train(run, options)
+        (options.results / f"{run.name}.json").write_text(json.dumps(result) + "\n")
+        print(run.name, result["map_at_r"], f"{result['seconds']} s", flush=True)
+    report(options.results)
+
+
+if __name__ == "__main__":
+    main()

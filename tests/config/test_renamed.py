@@ -92,3 +92,29 @@ def test_old_name_beside_the_new_one_is_reported_and_the_new_one_kept(folder: Pa
 def test_new_names_are_accepted(folder: Path):
     (folder / "run.yaml").write_text("pooling: {type: average, over: image, images: 2}\ninner: {lr: 1}")
     assert load(Net, "run.yaml") == Net(pooling=Average(images=2), inner=Inner(lr=1))
+
+
+class House(Strict):
+    """`mean` stood beside the section that it is in now."""
+
+    moved_keys: ClassVar = {"mean": "net.pooling"}
+
+    net: Net = Net()
+
+
+def test_a_key_that_is_in_a_section_now_is_read_and_its_errors_name_its_line(folder: Path) -> None:
+    file = folder / "run.yaml"
+    for text in ("mean: average\n", "net: {more: [average]}\nmean: {type: average, images: 2}\n"):
+        file.write_text(text)
+        house = load(House, file)
+        assert house.net.pooling == Average(images=2 if "images" in text else None)
+        assert house.net.more == ((Average(),) if "more" in text else ())
+        assert load(House, file, ["mean=average"]).net.pooling == Average()
+    file.write_text("net:\n  more: []\nmean: avrage\n")
+    with pytest.raises(ConfigError, match=r"run\.yaml:3: unknown pooling 'avrage'") as caught:
+        load(House, file)
+    assert len(caught.value.problems) == 1
+    file.write_text("net: {pooling: average}\nmean: average\n")
+    with pytest.raises(ConfigError, match=r"run\.yaml:2: mean is now net\.pooling, which is set too; leave mean out"):
+        load(House, file)
+    assert House.model_validate({"mean": "average", "net": Net(more=(Average(),))}).net.more == (Average(),)

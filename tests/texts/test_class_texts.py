@@ -106,3 +106,5 @@ def test_vectors_and_what_they_already_hold_exclude_each_other(tmp_path: Path) -
     )
     with pytest.raises(ConfigError, match="encoder has no effect beside vectors"):
         load(RunConfig, tmp_path / "run.yaml")
+    alone = ClassTexts(vectors=tmp_path / "v.safetensors")
+    assert ClassTexts.model_validate(alone.model_dump()) == alone, "a run writes the defaults beside it"

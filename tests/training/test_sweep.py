@@ -54,11 +54,16 @@ def test_keys_that_do_nothing_to_features_are_refused_at_once() -> None:
     )
     with pytest.raises(ConfigError) as caught:
         refuse_without_effect(
-            [Axis("augment", ("a", "b")), Axis("optimizer.lr.backbone", ("1",)), Axis("seed", ("1",))]
+            [
+                *(Axis("augment", ("a", "b")), Axis("optimizer.lr.backbone", ("1",)), Axis("seed", ("1",))),
+                *(Axis("head.init", ("means", "text")), Axis("text", ("anchor",))),
+            ]
         )
     assert [str(problem).partition(":")[0] for problem in caught.value.problems] == [
         "`vary` augment",
         "`vary` optimizer.lr.backbone",
+        "`vary` head.init",
+        "`vary` text",
     ]
 
 

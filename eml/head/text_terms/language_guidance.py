@@ -19,12 +19,12 @@ class LanguageGuidance(TextTerm):
     t are the text vectors of the images' classes, x the embeddings. Roth 2022, arXiv:2203.08543, language guidance by
     expert class names (ELG). Deviations: images of one class are left out of both rows, where the paper sets both
     similarities to one constant and shifts those of texts by another, γ; then the term says which classes are nearer
-    to each other and not how near all are, which is the main loss's to say. The temperature τ is a setting (1 in the
-    paper), and text vectors are centred. An image without another class in the batch adds 0.
+    to each other and not how near all are, which is the main loss's to say; and text vectors are centred. An image
+    without another class in the batch adds 0.
     """
 
     type: Literal["language_guidance"] = "language_guidance"
-    temperature: float = Field(0.1, gt=0, description="τ of both rows of similarities")
+    temperature: float = Field(1.0, gt=0, description="τ of both rows of similarities")
 
     takes_mixed: ClassVar[bool] = False
 

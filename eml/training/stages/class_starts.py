@@ -1,11 +1,12 @@
 """Class weights that begin at means or texts, and the text vectors of a term of the loss."""
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize as unit_length
 
 from eml.head.class_head import ClassHead
@@ -68,7 +69,7 @@ class StartVectors:
 
     def means(self) -> Tensor:
         """Return (C, D) unit means of unit embeddings of some training images of each class."""
-        return self._means(np.arange(len(self.parts.data.classes)))
+        return self._means(np.arange(len(self.parts.data.classes)), lambda outputs: outputs)
 
     def texts(self, *, check: bool) -> Tensor | None:
         """Return (C, D) unit text vectors; with `check` None where they do not fit what classes look like."""
@@ -82,7 +83,7 @@ class StartVectors:
         chosen = np.arange(count)
         if count > CLASSES:
             chosen = np.sort(np.random.default_rng(seed).choice(count, CLASSES, replace=False))
-        means, classes = self._means(chosen), torch.from_numpy(chosen)
+        means, classes = self._means(chosen, self._as_in_training), torch.from_numpy(chosen)
 
         texts = torch.from_numpy(parts.class_texts.vectors)
 
@@ -91,15 +92,22 @@ class StartVectors:
 
         return parts.processes.from_first(projected)
 
-    def _means(self, classes: Integers) -> Tensor:
-        """Return the unit means (n, D) of some classes."""
+    def _as_in_training(self, outputs: Tensor) -> Tensor:
+        """Return outputs (N, D) as a BatchNorm at the end gives them in training: its running statistics start at 0."""
+        *_, last = self.parts.networks.evaluated.neck.modules()
+        if not isinstance(last, nn.BatchNorm1d):
+            return outputs
+        return (outputs - outputs.mean(0)) / outputs.std(0, correction=0).clamp_min(math.sqrt(last.eps))
+
+    def _means(self, classes: Integers, as_embeddings: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the unit means (n, D) of some classes. as_embeddings: outputs of the network → what means are of."""
         parts = self.parts
         of_them = np.flatnonzero(np.isin(parts.data.labels, classes))
         labels = np.searchsorted(classes, parts.data.labels[of_them])
         rows = of_them[rows_to_embed(labels, IMAGES * len(classes))]
         outputs, own = embed_training_images(parts, parts.networks.evaluated, rows=rows)
         places = torch.from_numpy(np.searchsorted(classes, own))
-        return parts.processes.from_first(lambda: class_means(outputs, places, len(classes)))
+        return parts.processes.from_first(lambda: class_means(as_embeddings(outputs), places, len(classes)))
 
 
 def set_class_weights(head: ClassHead, rows: Tensor) -> None:

@@ -18,7 +18,9 @@ from eml.training.config import RunConfig
 from eml.training.dry_run import dry_run
 from eml.training.events import Event, Note
 from eml.training.fit import fit
-from eml.training.stages.class_starts import StartVectors, start_classes
+from eml.training.stages.class_starts import StartVectors, class_means, start_classes
+from eml.training.stages.features import embed_training_images
+from eml.training.text_projection import centred
 from tests.distributed import process_group
 from tests.distributed.process_group import task
 from tests.training.runs import assert_near, changed, left_by, lines, stop_at
@@ -29,8 +31,9 @@ ANCHOR, GUIDANCE = {"type": "anchor", **OFF}, {"type": "language_guidance", **OF
 
 @pytest.fixture
 def open_run(staged: RunConfig) -> RunConfig:
-    """A run of 6 steps on 12 classes, without validation."""
-    return changed(staged, stages="none", data=staged.data.model_dump() | {"fold": None}, epochs=1)
+    """A run of 6 steps on 12 classes, without neck and validation."""
+    model = staged.model.model_dump() | {"neck": {"type": "identity"}}
+    return changed(staged, stages="none", model=model, data=staged.data.model_dump() | {"fold": None}, epochs=1)
 
 
 def write_vectors(path: Path, labels: list[str], rows: np.ndarray) -> dict[str, Any]:
@@ -81,6 +84,23 @@ def test_class_weights_begin_at_the_texts_near_the_means_and_the_term_has_the_sa
     several = build_parts(changed(open_run, head=head | {"centers": 2}, class_texts=texts), open_table)
     start_classes(several)
     assert ((several.head.class_weights.detach() * expected.unsqueeze(1)).sum(-1) > 0.9).all()
+
+
+def test_before_a_batch_norm_neck_texts_come_to_the_means_of_evenly_scaled_outputs(
+    staged: RunConfig, open_run: RunConfig, open_table: Table, tmp_path: Path
+) -> None:
+    parts = build_parts(open_run, open_table)
+    outputs, labels = embed_training_images(parts, parts.embedder)
+    means = class_means(
+        (outputs - outputs.mean(0)) / outputs.std(0, correction=0).clamp_min(1e-5**0.5), torch.from_numpy(labels), 12
+    )
+    texts = write_vectors(tmp_path / "texts.safetensors", parts.data.classes, means.numpy()[:, ::-1])
+    head = {"scale": 16, "init": "text"}
+    neck = build_parts(changed(open_run, model=staged.model, head=head, class_texts=texts), open_table)
+    fit = start_classes(neck)
+    assert fit is not None
+    assert fit.correlation == pytest.approx(1, abs=1e-3)
+    assert torch.allclose(neck.head.class_weights, centred(means).float(), atol=1e-2)
 
 
 @pytest.mark.slow
