@@ -136,7 +136,7 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
         seconds_per_validation=None if validation is None else round(validation * parts.validation.images, 1),
         minutes=round((seconds * parts.steps + (validation or 0.0) * images_validated) / 60, 1),
         recipe=[line.strip() for line in recipe],
-        warnings=[*text_notes, *_warnings(parts)],
+        warnings=[*_warnings(parts), *text_notes],
     )
 
 

@@ -39,10 +39,11 @@ class TextFit:
     @property
     def text(self) -> str:
         """The fit in words."""
-        return (
-            f"over the pairs of {self.classes:,} classes, similarity of texts and of images correlates by "
-            f"{self.correlation:.2f} (p = {self.p_value:.3f})"
+        likeness = "look alike" if self.is_related else "do not look more alike than chance"
+        figures = (
+            f"correlation {self.correlation:.2f} over the pairs of {self.classes:,} classes, p = {self.p_value:.3f}"
         )
+        return f"classes with similar texts {likeness} ({figures})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON."""

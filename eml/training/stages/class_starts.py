@@ -52,8 +52,8 @@ def _consequence(off: list[str], fit: TextFit) -> str:
     """Return what follows from the fit, as the end of a sentence."""
     if off:
         keys = f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'}"
-        return f": no more than chance, so {keys} left out; check: false keeps it"
-    return "" if fit.is_related else ": no more than chance, and kept, since check is false"
+        return f", so {keys} left out; check: false keeps {'it' if len(off) == 1 else 'them'}"
+    return "" if fit.is_related else ", and are used, since check is false"
 
 
 class StartVectors:

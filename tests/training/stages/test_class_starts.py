@@ -18,6 +18,7 @@ from eml.training.config import RunConfig
 from eml.training.dry_run import dry_run
 from eml.training.events import Event, Note
 from eml.training.fit import fit
+from eml.training.run_folder import RunFolder
 from eml.training.stages.class_starts import StartVectors, class_means, start_classes
 from eml.training.stages.features import embed_training_images
 from eml.training.text_projection import centred
@@ -113,7 +114,7 @@ def test_a_run_that_is_resumed_leaves_the_same_bytes_without_its_texts(
     (text, fit_text) = noted(whole, open_table)
     assert text.startswith("class texts: 24 numbers each by words:a, such as of 'c0'; ")
     assert f"term {term['type']}, weight " in text
-    assert fit_text.endswith(": no more than chance, and kept, since check is false")
+    assert fit_text.endswith("), and are used, since check is false")
     assert json.loads((whole.output / "run.json").read_text())["class_texts"]["classes"] == 12
     stopped = changed(whole, output=tmp_path / "stopped")
     stop_at(stopped, open_table, 3)
@@ -132,10 +133,8 @@ def test_texts_that_say_nothing_leave_the_run_as_it_is_without_them_to_the_bit(
 ) -> None:
     head = {"scale": 16, "init": "text"}
     (_, note) = noted(changed(open_run, head=head, text="anchor", class_texts=nonsense), open_table)
-    assert note.startswith(
-        "class texts: over the pairs of 12 classes, similarity of texts and of images correlates by "
-    )
-    assert note.endswith("no more than chance, so head.init and text are left out; check: false keeps it")
+    assert note.startswith("class texts: classes with similar texts do not look more alike than chance (correlation ")
+    assert note.endswith("), so head.init and text are left out; check: false keeps them")
     plain = changed(open_run, output=tmp_path / "plain")
     assert noted(plain, open_table) == []
     mine, theirs = left_by(open_run.output), left_by(plain.output)
@@ -152,7 +151,8 @@ def test_two_processes_train_with_texts_as_one_does(
 ) -> None:
     model = open_run.model.model_dump() | {"batch_norm": "frozen", "neck": {"type": "identity"}}
     sgd = {"name": "sgd", "lr": {"backbone": 0.05, "neck": 0.05, "class_weights": 0.5}, "clip": 1.0}
-    one = changed(open_run, model=model, optimizer=sgd, head={"scale": 16, "init": "text"}, class_texts=texts)
+    values = {"model": model, "optimizer": sgd, "head": {"scale": 16, "init": "text"}, "class_texts": texts}
+    one = changed(open_run, data=open_run.data.model_dump() | {"fold": 0}, **values)
     for name in TextTerm.members():
         alone = changed(one, text=name, output=tmp_path / name)
         fit(alone, open_table)
@@ -160,6 +160,9 @@ def test_two_processes_train_with_texts_as_one_does(
         (tmp_path / f"meet-{name}").mkdir()
         assert process_group.run(2, [task(two, open_table)], tmp_path / f"meet-{name}") == [(0, ""), (0, "")]
         assert_near(two.output, alone.output)
+        both = [RunFolder(run.output).load_state()[0]["head"]["text_rows"] for run in (two, alone)]
+        assert len(both[0]) == 8, "the classes of both processes"
+        torch.testing.assert_close(*both, rtol=0, atol=1e-5)
 
 
 def test_a_dry_run_says_which_texts_are_used_and_whether_they_fit(
@@ -167,10 +170,8 @@ def test_a_dry_run_says_which_texts_are_used_and_whether_they_fit(
 ) -> None:
     config = changed(open_run, text={"type": "anchor", "weight": 0.5}, class_texts=texts)
     notes = [note for note in dry_run(config, open_table).warnings if note.startswith("class texts")]
-    assert notes[0].startswith(
-        "class texts: over the pairs of 12 classes, similarity of texts and of images correlates"
-    )
-    assert notes[1].endswith("by words:a, such as of 'c0'; term anchor, weight 0.5 falling to 0")
+    assert notes[0].endswith("by words:a, such as of 'c0'; term anchor, weight 0.5 falling to 0")
+    assert notes[1].startswith("class texts: classes with similar texts look alike (correlation ")
     assert not open_run.output.exists()
 
 
