@@ -44,9 +44,13 @@ Where = Annotated[
 
 def index_or_model(value: object, info: ValidationInfo) -> object:
     """Return the path as `as_path` does; the name of a model that is no path, such as open_clip:NAME, stays."""
+    return Path(str(value)) if is_model_name(value) else as_path(value, info)
+
+
+def is_model_name(value: object) -> bool:
+    """Return whether a name is that of a model that is no path, such as open_clip:NAME."""
     head, colon, _ = str(value).partition(":")
-    is_name = bool(colon) and len(head) > 1 and not set(head) & set("/\\") and not Path(str(value)).exists()
-    return Path(str(value)) if is_name else as_path(value, info)
+    return bool(colon) and len(head) > 1 and not set(head) & set("/\\") and not Path(str(value)).exists()
 
 
 def listed_images(config: CommandConfig, names: Sequence[Path], caller: Caller) -> ImageList:

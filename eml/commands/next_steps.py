@@ -70,6 +70,20 @@ def init_command(folder: Path, folds: Path) -> str | None:
     return shlex.join(["eml", "train", str(config), *table, *output])
 
 
+def text_training_commands(dataset: Path, vectors: Path) -> tuple[str, ...]:
+    """Return the training that uses text vectors, after the command that makes its config where there is none."""
+    from eml.models.pointers import RUN_FILE
+
+    folder = dataset if dataset.is_dir() else dataset.parent
+    config = folder / CONFIG_NAME
+    settings = [f"class_texts.vectors={vectors}", "head.init=text", "text=anchor"]
+    if any(folder.glob(f"*/{RUN_FILE}")):
+        settings.append(f"output={folder / free_name(folder)}")
+    words = [word for setting in settings for word in ("--set", setting)]
+    first = () if config.is_file() else (shlex.join(["eml", "init", str(dataset)]),)
+    return (*first, shlex.join(["eml", "train", str(config), *words]))
+
+
 def is_table_of(config: Path, table: Path) -> bool:
     """Return whether a config names the table, among others perhaps, or cannot be read, which `eml train` reports."""
     from eml.config.loading import read_document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +17,7 @@ from eml.commands.base import (
     SummaryTable,
     command,
 )
-from eml.commands.next_steps import CONFIG_NAME
+from eml.commands.next_steps import text_training_commands
 from eml.commands.options import (
     Column,
     Dataset,
@@ -183,6 +182,7 @@ def text(config: TextConfig, caller: Caller) -> TextResult:
         overwrite=config.overwrite,
         warn=caller.warn,
     )
+    commands = text_training_commands(config.dataset, out)
     return TextResult(
         table=table,
         vectors=vectors,
@@ -191,7 +191,8 @@ def text(config: TextConfig, caller: Caller) -> TextResult:
         out=out,
         written=(out,),
         replaced=tuple(replaced),
-        next_command=_next_command(config, out),
+        next_command=commands[0],
+        later_commands=commands[1:],
     )
 
 
@@ -214,11 +215,3 @@ def _template(config: TextConfig) -> dict[str, Any]:
 
 def _write_bytes(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-
-
-def _next_command(config: TextConfig, out: Path) -> str:
-    """Return the training that reads the vectors; where there is no config yet, the command that makes it."""
-    folder = config.dataset if config.dataset.is_dir() else config.dataset.parent
-    if not (folder / CONFIG_NAME).is_file():
-        return shlex.join(["eml", "init", str(config.dataset)])
-    return shlex.join(["eml", "train", str(folder / CONFIG_NAME), "--set", f"class_texts.vectors={out}"])

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eml.commands.indexing import is_model_name
+
 if TYPE_CHECKING:
     from eml.indexing.index import Index
     from eml.indexing.zero_shot import ZeroShotClassifier
@@ -29,6 +31,7 @@ def class_source(
     from eml.indexing.index import Index
 
     if names is None:
+        _refuse_model(place)
         with Index.open(place, model=model, device=device) as index:
             yield index
         return
@@ -43,12 +46,35 @@ def class_source(
     yield ZeroShotClassifier(_model_of_texts(place, model, device), labels, texts)
 
 
+def _refuse_model(place: Path) -> None:
+    """Raise a DataError for the name of a model in place of an index."""
+    from eml.errors import CheckpointError, DataError
+    from eml.indexing.database import is_index
+    from eml.models.pointers import find_checkpoint
+
+    if is_index(place):
+        return
+    if is_model_name(place):
+        text = f"{place} is a model, not an index"
+    else:
+        try:
+            find_checkpoint(place)
+        except CheckpointError:
+            return  # opening the index says what is wrong
+        text = f"{place} is a checkpoint or a run, not an index"
+    text += (
+        ". Give the folder that eml index build made, or `names`, a file of class names, for a model that takes texts"
+    )
+    raise DataError(text, code="not-an-index", parameter="index")
+
+
 def _model_of_texts(place: Path, model: str | None, device: str) -> Model:
     """Return the model of an index, or the one that is named in place of an index."""
-    from eml.errors import ConfigError
+    from eml.errors import CheckpointError, ConfigError
     from eml.indexing.database import is_index
     from eml.indexing.index import Index
     from eml.inference.load import load
+    from eml.texts.encoders._towers import weights_problem
 
     if is_index(place):
         with Index.open(place, model=model, device=device) as index:
@@ -56,7 +82,12 @@ def _model_of_texts(place: Path, model: str | None, device: str) -> Model:
     if model is not None:
         text = f"`model` goes with an index, and {place} is none: with `names` it is the model itself"
         raise ConfigError(text, code="conflicting-settings", parameter="model")
-    return load(str(place), device=device)
+    try:
+        return load(str(place), device=device)
+    except CheckpointError as error:
+        if error.code == "weights-unavailable":
+            raise CheckpointError(weights_problem(error.problems[0], "index")) from error
+        raise
 
 
 def zero_shot_warning(classes: int) -> str:

@@ -36,7 +36,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         lambda: processes.device(config.device),
         lambda: check_processes(config, processes),
         lambda: _check_network(config, resume=resume),
-        lambda: check_class_texts(config),
+        lambda: check_class_texts(config, resume=resume),
         lambda: check_own_tower(config),
         lambda: check_optimizer(config.optimizer.name),
         config.augment.check,

@@ -18,9 +18,12 @@ from eml.training.config import RunConfig
 WHERE = "class_texts.encoder"
 
 
-def check_class_texts(config: RunConfig) -> None:
-    """Raise an EmlError for an encoder that is not there, as far as that is known before anything is loaded."""
-    if config.class_texts is not None and config.class_texts.encoder is not None:
+def check_class_texts(config: RunConfig, *, resume: bool = False) -> None:
+    """Raise an EmlError for an encoder that is not there, as far as that is known before anything is loaded.
+
+    A run that goes on needs none: its state has what it makes of the text vectors.
+    """
+    if not resume and config.class_texts is not None and config.class_texts.encoder is not None:
         check_encoder(config.class_texts.encoder, WHERE)
 
 

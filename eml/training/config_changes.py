@@ -6,7 +6,10 @@ from typing import Any
 from eml.dataset.merge import MergeSource
 from eml.training.config import RunConfig
 
-PATHS = ("data.table", "data.root", "validation.tables", "model.weights")
+PATHS = (
+    *("data.table", "data.root", "validation.tables", "model.weights"),
+    *("class_texts.names", "class_texts.vectors"),
+)
 
 IRRELEVANT: Any = {  # settings that do not change the result: where it is written, where it runs, how it loads
     "output": True,
@@ -44,9 +47,19 @@ def config_changes(before: dict[str, Any], config: RunConfig) -> list[str]:
     """
     now = decisive_settings(config)
     was, names = _without_places(BEFORE_THEY_EXISTED | before), _without_places(now)
+    was, names = _with_whole_sections(was, names), _with_whole_sections(names, was)
     return [
         f"  {key}: {was[key]} → {names[key]}" for key in sorted(names) if key in was and _differs(was[key], names[key])
     ]
+
+
+def _with_whole_sections(settings: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with each section as one value that is null among the others."""
+    whole = dict(settings)
+    for key in [key for key, value in others.items() if value is None and "." not in key]:
+        inner = {name.partition(".")[2]: whole.pop(name) for name in list(whole) if name.startswith(f"{key}.")}
+        whole |= {key: inner} if inner else {}
+    return whole
 
 
 def _differs(before: Any, now: Any) -> bool:
@@ -63,7 +76,7 @@ def moved_paths(before: dict[str, Any], config: RunConfig) -> list[str]:
     return [
         f"  {key}: {before[key]} → {now[key]}"
         for key in PATHS
-        if before.get(key, now[key]) != now[key] and was.get(key) == names.get(key)
+        if key in now and before.get(key, now[key]) != now[key] and was.get(key) == names.get(key)
     ]
 
 
@@ -75,6 +88,9 @@ def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
         names["data.table"] = [_dataset(source) for source in table]
     if isinstance(tables, dict):
         names["validation.tables"] = sorted(tables)
+    for key in ("class_texts.names", "class_texts.vectors"):
+        if key in settings:
+            names[key] = None if settings[key] is None else "a file"
     if weights is not None:
         names["model.weights"] = weights if weights in ("pretrained", "none") else "a file or folder"
     return names

@@ -82,7 +82,12 @@ def test_the_next_command_is_one_that_reads_the_vectors(table: Path) -> None:
     assert following is not None
     words = shlex.split(following)
     assert words[:3] == ["eml", "train", str(table.parent / "config.yaml")]
-    assert f"class_texts.vectors={table.parent / 'text_vectors.safetensors'}" in words
+    settings = words[4::2]
+    assert settings == [
+        f"class_texts.vectors={table.parent / 'text_vectors.safetensors'}",
+        "head.init=text",
+        "text=anchor",
+    ]
 
 
 def test_what_cannot_be_written_or_embedded_is_refused_before_the_work(table: Path, tmp_path: Path) -> None:

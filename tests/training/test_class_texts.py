@@ -58,3 +58,4 @@ def test_without_an_encoder_and_a_text_tower_the_error_says_what_to_give(table: 
 def test_an_unknown_encoder_is_reported_before_anything_is_loaded(table: Table) -> None:
     with pytest.raises(ConfigError, match=r"`class_texts.encoder`: 'nothing:a' is no text encoder"):
         check_class_texts(config(table, encoder="nothing:a"))
+    check_class_texts(config(table, encoder="nothing:a"), resume=True)  # the state has what the run needs

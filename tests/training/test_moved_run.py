@@ -94,6 +94,29 @@ def test_places_are_no_change_of_the_config_and_names_and_columns_are(config: Ru
     assert moved_paths(before, none) == []
 
 
+def test_a_file_of_texts_elsewhere_is_no_change_and_other_texts_are(config: RunConfig, tmp_path: Path) -> None:
+    def with_texts(**keys: object) -> RunConfig:
+        return changed(config, class_texts=keys)
+
+    before = decisive_settings(with_texts(encoder="st:a", names=tmp_path / "one" / "n.csv"))
+    assert config_changes(before, with_texts(encoder="st:a", names=tmp_path / "two" / "n.csv")) == []
+    assert config_changes(before, with_texts(encoder="st:b")) == [
+        "  class_texts.encoder: st:a → st:b",
+        "  class_texts.names: a file → None",
+    ]
+
+
+def test_a_section_that_is_switched_on_or_off_is_a_change(config: RunConfig) -> None:
+    averaged = changed(config, ema={"decay": 0.5})
+    assert config_changes(decisive_settings(config), averaged) == ["  ema: None → {'decay': 0.5, 'warmup': True}"]
+    assert config_changes(decisive_settings(averaged), config) == ["  ema: {'decay': 0.5, 'warmup': True} → None"]
+    mixed = changed(config, mix="mixup", text="anchor")
+    changes = config_changes(decisive_settings(config), mixed)
+    assert [line.split(":")[0].strip() for line in changes] == ["mix", "text"]
+    old = {key: value for key, value in decisive_settings(config).items() if key != "text"}  # of an earlier eml
+    assert config_changes(old, config) == []
+
+
 def test_another_table_in_the_place_of_one_is_refused(project: Path) -> None:
     other = project / "images" / "other.csv"
     other.write_text(other.read_text().replace("c4,c4/5.png,2\n", ""))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eml.errors import ConfigError
+from eml.errors import ConfigError, Problem
 from eml.files import text_digest
 from eml.models.fingerprint import weights_digest_of
 from eml.texts.encoders.base import TextEncoder
@@ -68,3 +68,12 @@ class TowerEncoder(TextEncoder):
             text += "a network that was built with a backbone open_clip:ARCH/PRETRAINED"
             raise ConfigError(text, code="no-text-tower", parameter=self.where)
         return network.text.to(self.device).eval()
+
+
+def weights_problem(problem: Problem, where: str) -> Problem:
+    """Return a problem with pretrained weights as it concerns a name that has no other weights to choose from."""
+    reason, advice, _ = problem.partition(", give a file (")
+    for prefix in ("model.weights: ", "`weights`: "):
+        reason = reason.removeprefix(prefix)
+    end = ", or give a folder (open_clip:local-dir:PATH)" if advice else ""
+    return Problem(f"`{where}`: {reason}{end}", problem.code, where)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar
 
+from eml.errors import CheckpointError
 from eml.models.backbones import check_backbone
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder
 from eml.models.necks.identity import Identity
 from eml.models.text_tower import TextTower
-from eml.texts.encoders._towers import TowerEncoder
+from eml.texts.encoders._towers import TowerEncoder, weights_problem
 
 
 class OpenClipTexts(TowerEncoder):
@@ -27,4 +28,8 @@ class OpenClipTexts(TowerEncoder):
     @cached_property
     def tower(self) -> TextTower:
         """The text tower of the network, with its pretrained weights."""
-        return self.tower_of(build_embedder(ModelConfig(backbone=self.name, weights="pretrained", neck=Identity())))
+        config = ModelConfig(backbone=self.name, weights="pretrained", neck=Identity())
+        try:
+            return self.tower_of(build_embedder(config))
+        except CheckpointError as error:
+            raise CheckpointError(weights_problem(error.problems[0], self.where)) from error
