@@ -54,6 +54,7 @@ bench-commands: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/tools/margins_page.py docs
+	$(BIN)/python docs/tools/backbones_table.py docs
 	$(BIN)/python docs/tools/make_stub.py
 
 dist: $(READY)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from eml.commands.audit import AuditConfig, AuditResult
+from eml.commands.backbones import BackbonesConfig, BackbonesResult
 from eml.commands.cache import FillCacheConfig, FillCacheResult
 from eml.commands.calibrate import CalibrateConfig, CalibrateResult
 from eml.commands.classify import ClassifyConfig, ClassifyResult
@@ -58,6 +59,7 @@ __all__ = [
     "__version__",
     "add_to_index",
     "audit",
+    "backbones",
     "build_index",
     "calibrate",
     "calibrate_index",
@@ -280,6 +282,23 @@ def report(
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> ReportOutcome: ...
+@overload
+def backbones(
+    config: BackbonesConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> BackbonesResult: ...
+@overload
+def backbones(
+    pattern: str | None = ...,
+    *,
+    limit: int | None = ...,
+    measure: bool = ...,
+    device: str = ...,
+    progress: Progress | bool | None = None,
+) -> BackbonesResult: ...
 @overload
 def probe(config: ProbeConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> ProbeResult: ...
 @overload

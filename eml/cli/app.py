@@ -37,6 +37,7 @@ from eml.stopping import guarded
 COMMANDS = (
     *("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report"),
     *(
+        "backbones",
         "probe",
         "init",
         "cache",

@@ -187,6 +187,7 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     "kfold": [{"dataset": "x", "k": 3, "by": "class", "random_seed": 0, "near": False}],
     "audit": [{"train": "a", "test": "b", "same_classes": True, "test_root": "r", "strict": True, "threshold": 0}],
     "report": [{"dataset": "x", "threshold": 3, "out": "page.html"}],
+    "backbones": [{"pattern": "vit*", "limit": 3, "measure": True, "device": "cpu"}],
     "init": [{"dataset": "x", "backbone": "resnet18", "weights": "none", "overwrite": True}],
     "cache": [
         {"source": "run.yaml", "overrides": ["image.size=32", "data.cache=raw"], "prune": True},

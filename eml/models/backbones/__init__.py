@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eml.images.image_size import Size
 from eml.images.preprocess import Preprocess
-from eml.models.backbones.base import BackboneFamily, Built, find_family, prefixes
+from eml.models.backbones.base import BackboneFamily, Built, ListedBackbone, families, find_family, prefixes
 from eml.models.config import ModelConfig, StoredModel
 from eml.models.definitions import with_definition
 
@@ -20,8 +20,10 @@ for _module in iter_modules(__path__):
 __all__ = [
     "BackboneFamily",
     "Built",
+    "ListedBackbone",
     "check_backbone",
     "create_backbone",
+    "families",
     "find_family",
     "prefixes",
     "preprocess_of",

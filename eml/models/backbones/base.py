@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,14 +43,33 @@ class Built:
     definition: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class ListedBackbone:
+    """A backbone that a family has, as `eml backbones` finds it.
+
+    Attributes:
+        name: Its name, with the prefix, and with the tag of its weights.
+        licence: That of its weights, as the package states it; None: not stated.
+        words: What else it may be searched by, such as its place in the hub.
+        has_weights: Whether the package knows pretrained weights of it.
+    """
+
+    name: str
+    licence: str | None = None
+    words: str = ""
+    has_weights: bool = True
+
+
 class BackboneFamily:
     """Backbones whose names begin with one prefix. A subclass is found by its prefix as soon as it is defined.
 
     Attributes:
         prefix: What the names begin with, such as `open_clip:`; that of timm's is empty.
+        is_listed_slowly: Whether `listed` takes seconds, so that it is called where the prefix is named alone.
     """
 
     prefix: ClassVar[str]
+    is_listed_slowly: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         """Enter the family under its prefix. The same class defined again (a notebook's cell) replaces itself."""
@@ -59,6 +78,10 @@ class BackboneFamily:
         if before is not None and _place(before) != _place(cls):
             raise TypeError(f"{cls.__qualname__}: prefix {cls.prefix!r} is that of {_place(before)}")
         _families[cls.prefix] = cls
+
+    def listed(self) -> Sequence[ListedBackbone]:
+        """Return the backbones that there are, for `eml backbones`; none where their names are not known."""
+        return ()
 
     def check(self, name: str, where: str = "model.backbone") -> None:
         """Raise a ConfigError with suggestions if there is no such backbone.
@@ -118,6 +141,11 @@ def find_family(name: str) -> BackboneFamily:
     """Return the family of a backbone's name: that with the longest prefix that it begins with."""
     prefix = max((prefix for prefix in _families if name.startswith(prefix)), key=len)
     return _families[prefix]()
+
+
+def families() -> list[BackboneFamily]:
+    """Return all families by their prefixes, timm's first."""
+    return [_families[prefix]() for prefix in sorted(_families)]
 
 
 def prefixes() -> list[str]:

@@ -13,12 +13,15 @@ from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.files import refuse_pipe
 from eml.images.image_size import Size, size_text
 from eml.images.preprocess import Preprocess
-from eml.models.backbones.base import ABORTS_IN_CHANNELS_LAST, BackboneFamily, Built
+from eml.models.backbones.base import ABORTS_IN_CHANNELS_LAST, BackboneFamily, Built, ListedBackbone
 from eml.models.config import ModelConfig, StoredModel
 from eml.models.open_clip_names import PREFIX, NamedNetwork
 from eml.models.open_clip_network import ImageTower, build_clip, fit_to_size, open_clip, own_size, text_tower
 from eml.models.shapes import size_error
 from eml.models.text_tower import TOKENIZER
+
+_UNLISTED = "coca_"
+"""Begins the names of networks that are tied to a decoder of captions."""
 
 
 class OpenClip(BackboneFamily):
@@ -28,6 +31,18 @@ class OpenClip(BackboneFamily):
     """
 
     prefix: ClassVar[str] = PREFIX
+    is_listed_slowly: ClassVar[bool] = True
+
+    def listed(self) -> list[ListedBackbone]:
+        """Return the networks with each of their pretrained weights, and those without any; no CoCa."""
+        package = open_clip()
+        weighted = [(name, tag) for name, tag in package.list_pretrained() if not name.startswith(_UNLISTED)]
+        named = {name for name, _ in weighted}
+        others = [name for name in package.list_models() if not name.startswith(_UNLISTED) and name not in named]
+        return [
+            *(ListedBackbone(f"{PREFIX}{name}/{tag}", words=_place(name, tag)) for name, tag in weighted),
+            *(ListedBackbone(PREFIX + name, has_weights=False) for name in others),
+        ]
 
     def check(self, name: str, where: str = "model.backbone") -> None:
         """Raise a ConfigError if open_clip is not installed, or has no such network or no such weights of it."""
@@ -128,6 +143,11 @@ def _sized(image_size: Size | None, name: str) -> Iterator[None]:
         if image_size is None:
             raise
         raise size_error(name, image_size, error) from error
+
+
+def _place(name: str, tag: str) -> str:
+    """Return the place of weights in the hub."""
+    return str(open_clip().get_pretrained_cfg(name, tag).get("hf_hub", ""))
 
 
 def _load(model: nn.Module, named: NamedNetwork, config: ModelConfig, image_size: Size | None) -> None:

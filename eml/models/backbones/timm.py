@@ -20,7 +20,7 @@ from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.files import refuse_pipe
 from eml.images.image_size import Size, one_form
 from eml.images.preprocess import Preprocess
-from eml.models.backbones.base import ABORTS_IN_CHANNELS_LAST, BackboneFamily, Built, prefixes
+from eml.models.backbones.base import ABORTS_IN_CHANNELS_LAST, BackboneFamily, Built, ListedBackbone, prefixes
 from eml.models.config import ModelConfig, StoredModel
 from eml.models.hub import FILES, from_hub, pretrained_weights
 from eml.models.shapes import size_error
@@ -32,6 +32,17 @@ class Timm(BackboneFamily):
     """The models of timm, whose names have no prefix."""
 
     prefix: ClassVar[str] = ""
+
+    def listed(self) -> list[ListedBackbone]:
+        """Return the models with each of their pretrained weights, and those without any."""
+        import timm
+
+        settings = {name: timm.get_pretrained_cfg(name) for name in timm.list_models(pretrained=True)}
+        with_weights = {name.partition(".")[0] for name in settings}
+        return [
+            *(ListedBackbone(name, own.license, str(own.hf_hub_id or "")) for name, own in settings.items() if own),
+            *(ListedBackbone(name, has_weights=False) for name in timm.list_models() if name not in with_weights),
+        ]
 
     def check(self, name: str, where: str = "model.backbone") -> None:
         """Raise a ConfigError with suggestions if timm has no such model."""
