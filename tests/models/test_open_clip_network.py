@@ -145,6 +145,20 @@ def test_a_resnet_takes_images_of_its_own_size_alone(tmp_path: Path) -> None:
         build_embedder(config(tmp_path / "resnet"), (96, 64))
 
 
+def test_places_stay_also_where_another_shape_has_as_many_patches(tmp_path: Path) -> None:
+    network = config(write(tmp_path / "native", NATIVE))
+    square, tall, turned = (build_embedder(network, size).state_dict() for size in (64, (128, 32), (32, 128)))
+    name = "backbone.visual.positional_embedding"
+    assert square[name].shape == tall[name].shape
+    grids = tall[name][1:].view(8, 2, -1), turned[name][1:].view(2, 8, -1)
+    torch.testing.assert_close(tall[name][0], square[name][0])
+    for rows in (0, -1):  # each corner is near that of the square, and far from the others
+        near = torch.cdist(square[name][1:].view(4, 4, -1)[rows, [0, -1]], grids[0][rows, [0, -1]])
+        assert near.argmin(1).tolist() == [0, 1]
+    assert not torch.equal(tall[name], turned[name])
+    assert not torch.equal(tall[name], square[name])
+
+
 def test_an_ensemble_has_no_text_tower(tmp_path: Path) -> None:
     name = f"open_clip:local-dir:{write(tmp_path / 'tiny', CLIP)}"
     joined = load([name, name], image_size=32)

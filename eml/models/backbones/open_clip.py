@@ -17,6 +17,7 @@ from eml.models.backbones.base import ABORTS_IN_CHANNELS_LAST, BackboneFamily, B
 from eml.models.config import ModelConfig, StoredModel
 from eml.models.open_clip_names import PREFIX, NamedNetwork
 from eml.models.open_clip_network import ImageTower, build_clip, fit_to_size, open_clip, own_size, text_tower
+from eml.models.positions import with_positions
 from eml.models.shapes import size_error
 from eml.models.text_tower import TOKENIZER
 
@@ -163,6 +164,8 @@ def _load(model: nn.Module, named: NamedNetwork, config: ModelConfig, image_size
         refuse_pipe(file)
         with _without_root_handler():
             open_clip().load_checkpoint(model, str(file), strict=True)
+        if not hasattr(model.visual, "trunk"):  # of as many patches in another shape it changes no place
+            model.load_state_dict(with_positions(model.state_dict(), model, own_size(named.definition)))
     except EmlError:
         raise
     except Exception as error:  # reading a damaged or foreign file raises errors of many types
