@@ -1,5 +1,6 @@
 """Class weights that are the embeddings of class texts, computed in each step by the text tower."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 
 from eml.devices import to_device
+from eml.files import text_digest
 from eml.head.active_classes import ActiveClasses
 from eml.head.shards import Shard
 from eml.images.random import key_of, uniform
@@ -56,6 +58,7 @@ class TextWeights:
 
     Attributes:
         tower: The tower.
+        digest: Of the texts of all classes.
         step: Of the training, from 0, by which texts are drawn; set it before each step.
     """
 
@@ -70,6 +73,7 @@ class TextWeights:
         distinct, places = np.unique(np.array(flat, object), return_inverse=True)
         self._places = torch.from_numpy(places)  # of each text among the distinct ones
         self.tokens = tower.tokenize(distinct.tolist()).int()  # half the memory
+        self.digest = text_digest(json.dumps([list(of_class) for of_class in texts]))
         self._examples = [of_class[0] for of_class in texts[:EXAMPLES]]
         self._fixed: Tensor | None = None  # embeddings of all texts, where the tower does not train
         self.first_log_scale = float(tower.logit_scale.detach())

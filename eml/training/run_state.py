@@ -135,6 +135,7 @@ def collect_state(parts: RunParts, state: TrainingState) -> dict[str, Any]:
         "head": parts.head.state_dict(),
         "optimizer": parts.optimizer.state_dict(),
         "scaler": parts.scaler.state_dict(),
+        "compared_texts": None if parts.head.texts is None else parts.head.texts.digest,
         "random_states": parts.processes.all_gather(random_state(parts.device)),
     }
     return gather_state(collected, parts.embedder, parts.head, parts.optimizer, parts.processes)
@@ -196,6 +197,9 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
         for name, value in parts.validation.digests.items()
         if digests.get(name, value) != value
     ]
+    texts = parts.head.texts
+    if texts is not None and saved.get("compared_texts", texts.digest) != texts.digest:
+        changes.append("  class_texts: other texts, since a file that they come from has changed")
     if changes and not accept_changes:
         own = shlex.join(["eml", "train", str(folder.path), "--resume"])
         lines = [

@@ -12,7 +12,7 @@ from PIL import Image
 
 from eml.config import load
 from eml.dataset.table import Table, write_table
-from eml.errors import ConfigError
+from eml.errors import CheckpointError, ConfigError
 from eml.inference.load import load as load_model
 from eml.training.build import RunParts, build_parts
 from eml.training.checks import check
@@ -142,6 +142,19 @@ def test_a_checkpoint_has_the_trained_text_tower(config: RunConfig, table: Table
     facts = json.loads((trained.output / "run.json").read_text())
     assert facts["scale"] == pytest.approx(7.3891, abs=1e-4)
     assert facts["trained_parameters"] == facts["parameters"]
+
+
+def test_resuming_with_other_texts_of_the_same_file_is_a_change(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"c{number}\tthe colour {number}\n" for number in range(5)))
+    named = of_texts(config, class_texts={"names": names})
+    stop_at(named, table, 3)
+    names.write_text(names.read_text().replace("colour 3", "paint 3"))
+    with pytest.raises(CheckpointError, match="class_texts: other texts, since a file that they come from has changed"):
+        fit(named, table, resume=True)
+    fit(named, table, resume=True, accept_changes=True)
 
 
 def test_a_dry_run_says_what_is_embedded(config: RunConfig, table: Table) -> None:
