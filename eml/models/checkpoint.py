@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eml.config import Strict
 from eml.dataset.sidecar import unknown_label_in
-from eml.errors import CheckpointError, ConfigError
+from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.files import whole_folder, write_json
 from eml.images.image_size import Size, size_text
 from eml.images.preprocess import Preprocess
@@ -269,7 +269,15 @@ def _build(config: CheckpointConfig, file: Path) -> Embedder:
     """Return the network of a config, without its weights."""
     without = {"weights": "none"}  # no file or hub elsewhere: the folder holds them all
     size = config.own_preprocess.size
-    networks = [build_embedder(model.model_copy(update=without), size) for model in config.networks]
+    try:
+        networks = [build_embedder(model.model_copy(update=without), size) for model in config.networks]
+    except EmlError:
+        raise
+    except Exception as error:  # of any type, by what is wrong in a definition
+        if all(model.definition is None for model in config.networks):
+            raise
+        problem = f"{file}: model.definition: nothing can be built from it: {type(error).__name__}: {error}"
+        raise CheckpointError(problem, code="damaged-file") from error
     embedder = _joined(networks, config, file) if config.members else networks[0]
     if embedder.size != config.embedding_size:
         problem = f"{file}: embedding_size is {config.embedding_size:,}, and the network in it has {embedder.size:,}"

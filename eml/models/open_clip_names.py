@@ -16,6 +16,7 @@ PREFIX = "open_clip:"
 LOCAL, HUB = "local-dir:", "hf-hub:"
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,7 @@ class NamedNetwork:
         """
         package = open_clip()
         if self.folder is not None:
-            file = package.factory._find_checkpoint_in_dir(self.folder)
-            if file is None:
-                text = f"{self.where}: {self.folder} has no weights, such as open_clip_model.safetensors"
-                raise CheckpointError(text, code="missing-file", parameter="model.backbone")
-            return Path(file)
+            return self._weights_in(self.folder)
         if self.hub is not None:
             return _downloaded(self.hub, None)
         if not self.tag_settings:
@@ -152,6 +149,16 @@ class NamedNetwork:
         files = (file, str(Path(file).with_suffix(".safetensors"))) if file else WEIGHTS
         with from_hub(hub, files, self.name):
             return Path(package.download_pretrained(self.tag_settings))
+
+    def _weights_in(self, folder: Path) -> Path:
+        """Return the file of weights in a folder: under the name that open_clip gives it, else the only one."""
+        files = [file for suffix in SUFFIXES for file in sorted(folder.glob(f"*{suffix}"))]
+        usual = [folder / name for name in WEIGHTS if folder / name in files]
+        if usual or len(files) == 1:
+            return (usual or files)[0]
+        content = f"several files of weights, {', '.join(file.name for file in files)}" if files else "no weights"
+        text = f"{self.where}: {folder} has {content}; expected {WEIGHTS[0]}, or give a file (model.weights: FILE)"
+        raise CheckpointError(text, code="missing-file", parameter="model.backbone")
 
 
 def _or_others(tags: list[str]) -> str:

@@ -134,7 +134,9 @@ def build_clip(definition: Mapping[str, Any], image_size: Size | None = None) ->
     if "timm_model_name" in vision:
         vision["timm_model_pretrained"] = False
     elif image_size is not None:
-        vision["image_size"] = image_size  # its ResNets take no pairs
+        if isinstance(vision.get("layers"), list | tuple) and not isinstance(image_size, int):
+            raise ValueError("open_clip's ResNets take squares alone")
+        vision["image_size"] = image_size
     with TemporaryDirectory() as folder:
         if not definition["text"]:
             config["text_cfg"] = _NO_TEXT

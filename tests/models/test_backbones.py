@@ -100,4 +100,4 @@ def test_image_towers_of_timm_alone_are_built_without_a_text_tower(name: str, si
         embedder = build_embedder(ModelConfig(backbone=name, weights="none", neck=Identity()), size)
         assert embedder(torch.zeros(2, 3, size, size)).shape == (2, features)
     assert embedder.text is None
-    assert nearest_size(name, 100) == {"vit_base_patch32": 96, "vit_base_patch16": 96}.get(name[:16], 100)
+    assert nearest_size(name, 100) == {"vit_base_patch32": 96, "vit_base_patch16": 96}.get(name[:16], 224)

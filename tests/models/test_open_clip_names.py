@@ -69,7 +69,11 @@ def test_a_folder_without_config_or_weights_is_an_error(tmp_path: Path) -> None:
     folder = write_tiny_clip(tmp_path / "tiny", config=CLIP | {"text_cfg": CLIP["text_cfg"] | {"width": 8}})
     (folder / "open_clip_model.safetensors").rename(tmp_path / "weights.safetensors")
     config = ModelConfig(backbone=f"open_clip:local-dir:{folder}")
-    with pytest.raises(CheckpointError, match="has no weights"):
+    with pytest.raises(CheckpointError, match=r"has no weights; expected open_clip_model\.safetensors"):
+        build_embedder(config, 32)
+    for name in ("one.pth", "two.pth"):
+        (folder / name).touch()
+    with pytest.raises(CheckpointError, match=r"has several files of weights, one\.pth, two\.pth"):
         build_embedder(config, 32)
     embedder = build_embedder(config.model_copy(update={"weights": tmp_path / "weights.safetensors"}), 160)
     tensors = load_file(tmp_path / "weights.safetensors")

@@ -1,6 +1,7 @@
 """Networks of open_clip as backbones, with their text towers."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch.nn.functional import normalize
 
 from eml.errors import CheckpointError, ConfigError
+from eml.inference.ensemble import save_model
 from eml.inference.load import load
 from eml.models.backbones import preprocess_of, without_memory
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
@@ -141,7 +143,7 @@ def test_activations_are_recomputed_where_the_config_says_so(tmp_path: Path, tin
 def test_a_resnet_takes_images_of_its_own_size_alone(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"size mismatch .*; its weights are for images of 64 pixels"):
         build_embedder(config(write(tmp_path / "resnet", RESNET)), 96)
-    with pytest.raises(ConfigError, match=r"cannot take images of 96×64 pixels \(height × width\)"):
+    with pytest.raises(ConfigError, match=r"cannot take images of 96×64 pixels .*squares alone"):
         build_embedder(config(tmp_path / "resnet"), (96, 64))
 
 
@@ -166,8 +168,6 @@ def test_an_ensemble_has_no_text_tower(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no text tower"):
         joined.embed_text(TEXTS)
     assert not any("text." in name for name in joined.embedder.state_dict())
-    from eml.inference.ensemble import save_model
-
     save_model(tmp_path / "joined", joined)
     pixels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     torch.testing.assert_close(load(tmp_path / "joined").embed_pixels(pixels), joined.embed_pixels(pixels))
@@ -192,6 +192,26 @@ def test_a_captioner_is_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="tiny is a CoCa"):
         build_embedder(config(folder), 32)
+
+
+def test_a_damaged_definition_and_a_missing_package_are_errors(
+    tmp_path: Path, tiny_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    save_model(checkpoint, load(f"open_clip:local-dir:{tiny_clip}", image_size=32))
+    file = checkpoint / "config.json"
+    whole = json.loads(file.read_text())
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "open_clip", None)
+        with pytest.raises(ConfigError, match=r"pip install 'easy-metric-learning\[clip\]'"):
+            load_checkpoint(checkpoint)
+    for damage in ({}, {"model_cfg": {}}, whole["model"]["definition"] | {"model_cfg": {"vision_cfg": {}}}):
+        file.write_text(json.dumps(whole | {"model": whole["model"] | {"definition": damage}}))
+        with pytest.raises(CheckpointError, match=r"config\.json: model\.definition: nothing can be built from it"):
+            load_checkpoint(checkpoint)
+    file.write_text(json.dumps(whole | {"format": 8}))
+    with pytest.raises(CheckpointError, match="written by a newer eml"):
+        load_checkpoint(checkpoint)
 
 
 def test_another_pooling_is_refused(tiny_clip: Path) -> None:

@@ -140,7 +140,7 @@ def _sized(image_size: Size | None, name: str) -> Iterator[None]:
     """Make the error of a network that takes no images of a size one that says so."""
     try:
         yield
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+    except (AssertionError, RuntimeError, ValueError) as error:
         if image_size is None:
             raise
         raise size_error(name, image_size, error) from error
