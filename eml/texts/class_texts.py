@@ -88,10 +88,11 @@ def texts_of(
     columns = _columns(frame, source, table)
     names = None if source.names is None else read_names(source.names)
     rows = _rows_of_classes(frame, labels, columns)
+    templates = [(template, fields_of(template)) for template in source.template]
     texts, problems = [], []
     for label in labels:
         options: list[Mapping[str, str]] = _values(label, rows.get(label, []), source, names)
-        filled = {_filled(template, values) for template in source.template for values in options}
+        filled = {_filled(template, fields, values) for template, fields in templates for values in options}
         complete = sorted(text for text in filled if text)
         if not complete:
             problems.append(_missing(label, source, columns, names, table))
@@ -154,9 +155,8 @@ def _values(
     return filled
 
 
-def _filled(template: str, values: Mapping[str, Any]) -> str:
+def _filled(template: str, fields: Sequence[str], values: Mapping[str, Any]) -> str:
     """Return the template with its fields filled; empty where one of them has no value."""
-    fields = fields_of(template)
     return one_line(template.format_map(values)) if all(values.get(name) for name in fields) else ""
 
 

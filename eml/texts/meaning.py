@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,8 @@ _WORDS = re.compile(r"[^\W_]+")
 _LETTERS = 2  # of a word in an alphabet; a single sign of other scripts is a word
 COMMON = 0.5  # share of the labels that have a word, from which on it tells none of them apart
 FEW = 4  # labels, below which no word is common
-AT_ONCE = 1024  # classes that are compared with all others at once
+AT_ONCE = 1 << 24  # cosines at once: 64 MiB
+MOST_PAIRS = 400_000_000  # cosines in all, seconds on a core; of more classes some are drawn and compared with all
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class TextSimilarities:
         mean_nearest: The mean cosine of a class and the one nearest to it.
         nearest: Pairs of nearest classes, the most similar first.
         equal: Groups of classes that have the same texts.
+        compared: The number of classes that were compared with all others, evenly drawn where there are very many.
     """
 
     mean: float
     mean_nearest: float
     nearest: tuple[SimilarClasses, ...]
     equal: tuple[tuple[str, ...], ...]
+    compared: int
 
 
 def similarities_of(vectors: TextVectors, most: int) -> TextSimilarities | None:
@@ -68,8 +71,9 @@ def similarities_of(vectors: TextVectors, most: int) -> TextSimilarities | None:
     lengths = float(rows_of_vectors.double().square().sum())
     pairs: dict[tuple[int, int], float] = {}
     sum_of_nearest = 0.0
-    for start, cosines in _tiles(rows_of_vectors):
-        own = torch.arange(start, start + len(cosines))
+    chosen = torch.linspace(0, count - 1, min(count, max(1, MOST_PAIRS // count)), dtype=torch.float64).long()
+    for own in chosen.split(max(1, AT_ONCE // count)):
+        cosines = product(rows_of_vectors[own], rows_of_vectors)
         cosines[torch.arange(len(cosines)), own] = -torch.inf
         sum_of_nearest += float(cosines.max(dim=1).values.sum())
         cosines[codes[own, None] == codes] = -torch.inf
@@ -80,16 +84,11 @@ def similarities_of(vectors: TextVectors, most: int) -> TextSimilarities | None:
     order = sorted(pairs, key=lambda pair: (-pairs[pair], pair))[:most]
     return TextSimilarities(
         mean=(float(total @ total) - lengths) / (count * (count - 1)),
-        mean_nearest=sum_of_nearest / count,
+        mean_nearest=sum_of_nearest / len(chosen),
         nearest=tuple(SimilarClasses(pairs[i, j], vectors.labels[i], vectors.labels[j]) for i, j in order),
         equal=tuple(tuple(vectors.labels[row] for row in rows) for rows in groups.values() if len(rows) > 1),
+        compared=len(chosen),
     )
-
-
-def _tiles(vectors: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield the first row of a part of the classes, and the cosines (T, C) of the part to all."""
-    for start in range(0, len(vectors), AT_ONCE):
-        yield start, product(vectors[start : start + AT_ONCE], vectors)
 
 
 def labels_without_words(labels: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import eml
 from eml.cli.app import main
@@ -14,6 +15,7 @@ from eml.indexing.index import Index
 from eml.indexing.queries import embed_list, embed_pixels
 from eml.indexing.zero_shot import ZeroShotClassifier
 from eml.inference.image_list import list_images
+from eml.texts.class_texts import TextSource, texts_of
 from tests.indexing.shop import CLASSES, draw, network, photo, text_network
 
 
@@ -73,6 +75,24 @@ def test_options_that_do_not_go_together_are_refused(
     draw(Path("photos"), ("tea",), per_class=1)
     with pytest.raises(EmlError, match=message):
         eml.classify("timm:test_resnet", "photos", **fields)
+
+
+@pytest.mark.xdist_group("clip")
+def test_labels_and_probabilities_equal_those_of_open_clips_own_code(tiny_clip: Path) -> None:
+    open_clip = pytest.importorskip("open_clip")
+    name, names = f"local-dir:{tiny_clip}", ["cat", "red mug", "window"]
+    theirs, _, transform = open_clip.create_model_and_transforms(name)
+    templates = ["a photo of a {}.", "many {}s"]
+    classifier = open_clip.build_zero_shot_classifier(theirs.eval(), open_clip.get_tokenizer(name), names, templates)
+    images = [photo(label, number).resize((160, 160)) for label in CLASSES for number in range(3)]
+    with torch.no_grad():
+        features = theirs.encode_image(torch.stack([transform(image) for image in images]), normalize=True)
+        expected = (theirs.logit_scale.exp() * features @ classifier).softmax(dim=-1).numpy()
+    own = TextSource(template=("a photo of a {label}.", "many {label}s"))
+    zero_shot = ZeroShotClassifier(eml.load(f"open_clip:{name}"), names, texts_of(None, names, own))
+    answers = zero_shot.classify(embed_pixels(zero_shot.model, images))
+    assert [answer.label for answer in answers] == [names[row] for row in expected.argmax(axis=1)]
+    np.testing.assert_allclose([answer.probability for answer in answers], expected.max(axis=1), atol=1e-6)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from eml.texts import meaning
 from eml.texts.embed_texts import text_vectors
 from eml.texts.encoders import find_encoder
 from eml.texts.meaning import labels_without_words, meaning_warning, similarities_of
@@ -49,6 +50,17 @@ def test_the_nearest_pairs_the_means_and_the_equal_texts_are_those_of_a_plain_lo
     assert [(pair.first, pair.second) for pair in similar.nearest[:1]] == [("c0", "c1")]
     assert similar.nearest[0].cosine == pytest.approx(cosines[0, 1], abs=1e-6)
     assert all({pair.first, pair.second} != {"c0", "c3"} for pair in similar.nearest)
+
+
+def test_of_very_many_classes_some_are_compared_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = vectors_of([f"word{number} shared" for number in range(20)])
+    monkeypatch.setattr(meaning, "MOST_PAIRS", 100)
+    monkeypatch.setattr(meaning, "AT_ONCE", 40)
+    similar = similarities_of(vectors, 99)
+    assert similar is not None
+    assert similar.compared == 5
+    cosines = vectors.vectors @ vectors.vectors.T - 2 * np.eye(20)
+    assert similar.mean_nearest == pytest.approx(cosines.max(axis=1)[[0, 4, 9, 14, 19]].mean(), abs=1e-6)
 
 
 def test_a_single_class_has_no_similarities() -> None:

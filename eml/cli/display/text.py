@@ -20,7 +20,8 @@ def show(result: TextResult) -> None:
             [f"{pair.cosine:.2f}", _name(result, pair.first), _name(result, pair.second)]
             for pair in similar.nearest[:SHOWN]
         ]
-        console.table("Classes with the nearest texts", ["cosine", "class", "class"], rows)
+        drawn = f", of {similar.compared:,} that were drawn" if similar.compared < len(result.vectors.labels) else ""
+        console.table(f"Classes with the nearest texts{drawn}", ["cosine", "class", "class"], rows)
     if similar.equal:
         classes = sum(map(len, similar.equal))
         groups = "; ".join(", ".join(group[:SHOWN]) for group in similar.equal[:SHOWN])
