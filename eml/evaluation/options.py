@@ -185,8 +185,11 @@ class EvaluationOptions:
             except ValueError as error:
                 yield Problem(f"`template` {error}", "invalid-value", "template")
         for model in self.checkpoints if self.text_column or own else ():
-            without = "are embeddings, and nothing embeds texts" if is_embeddings_file(model) else "has no text tower"
-            if is_embeddings_file(model) or model.startswith(TIMM):
-                advice = "give the texts of the classes as `text_vectors` of the network that embedded the images"
-                name = "text_column" if self.text_column else own[0]
-                yield Problem(f"`{name}`: {model} {without}; {advice}", "no-text-tower", name)
+            name = "text_column" if self.text_column else own[0]
+            if is_embeddings_file(model):
+                text = "holds embeddings, and no network that embeds texts; vectors of the texts of the classes can be"
+                text = f"`{name}`: {model} {text} given as `text_vectors`, by the text tower of the network"
+                yield Problem(text, "no-text-tower", name)
+            elif model.startswith(TIMM):
+                text = f"`{name}`: {model} has no text tower, so it embeds images alone"
+                yield Problem(text, "no-text-tower", name)

@@ -330,6 +330,20 @@ def test_text_queries_are_shown_with_the_images_that_they_find(tmp_path: Path) -
     assert {query.more for queries in classes.queries.values() for query in queries} == {1}
 
 
+def test_captions_that_are_the_texts_of_the_classes_are_shown_once(tmp_path: Path) -> None:
+    analysis = with_texts(evaluation(tmp_path, classes=3, images=3))
+    texts = analysis.evaluation.texts
+    assert texts is not None
+    assert texts.texts.classes is not None
+    labels = tuple((label,) for label in texts.texts.classes.labels)
+    same = captions_of(analysis.evaluation.retrieval, ["label"], "t")
+    texts = replace(
+        texts, texts=TextSet(same, replace(texts.texts.classes, texts=labels)), captions=texts.classes, labelled=None
+    )
+    [gallery] = choose_contents(analyze(replace(analysis.evaluation, texts=texts))).texts
+    assert gallery.title == "Texts of label"
+
+
 def test_the_page_shows_texts_their_chance_and_what_labelled_images_add(tmp_path: Path) -> None:
     analysis = with_texts(draw_all(evaluation(tmp_path / "images", classes=6, images=4)))
     write_report(analysis, tmp_path / "report.html", command="eml evaluate a")

@@ -53,7 +53,7 @@ class TextGallery:
 
 
 def text_galleries(evaluation: Evaluation, measures: TextMeasures) -> list[TextGallery]:
-    """Return the captions, and the texts of the classes, that are shown with their images."""
+    """Return the captions, and the texts of the classes where these are others, that are shown with their images."""
     embedded, galleries = measures.embedded, []
     captions, classes = embedded.texts.captions, embedded.texts.classes
     if captions is not None and embedded.captions is not None and measures.captions_to_images is not None:
@@ -61,6 +61,9 @@ def text_galleries(evaluation: Evaluation, measures: TextMeasures) -> list[TextG
         texts = [(text, 0, "") for text in captions.texts]
         queries = _queries(evaluation, measures.captions_to_images, embedded.captions.numpy(), pairs, texts)
         galleries.append(TextGallery(f"Texts of {' and '.join(captions.columns)}", queries))
+    own_texts = [] if classes is None else sorted(text for own in classes.texts for text in own)
+    if captions is not None and own_texts == sorted(captions.texts):
+        return galleries  # each class has one caption, so that both would show the same
     if classes is not None and embedded.classes is not None and measures.classes_to_images is not None:
         labels = evaluation.retrieval.labels
         rows = np.flatnonzero(np.isin(labels, classes.codes))
