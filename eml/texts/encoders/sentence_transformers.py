@@ -23,6 +23,8 @@ from eml.texts.encoders.base import TextEncoder
 PACKAGE = "sentence_transformers"
 OWNER = "sentence-transformers"  # of names without one
 OTHER_FORMATS = ("onnx", "openvino")  # folders with the same weights once more
+OTHER_WEIGHTS = (*(f"{name}/*" for name in OTHER_FORMATS), "*.h5", "*.ot", "*.msgpack", "*.onnx")
+"""Files that are not downloaded."""
 MOST_FILES = 1000
 
 
@@ -105,15 +107,14 @@ class SentenceTransformers(TextEncoder):
 
     def _downloaded(self) -> Path:
         """Return the folder in the cache of the hub after a download."""
-        from huggingface_hub import constants, snapshot_download
+        from huggingface_hub import constants, list_repo_files, snapshot_download
 
         problem = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else why_unreachable()
         if problem is None:
             try:
-                skipped = [f"{name}/*" for name in OTHER_FORMATS]
-                return Path(
-                    snapshot_download(self._repository, ignore_patterns=[*skipped, "*.h5", "*.ot", "*.msgpack"])
-                )
+                has_safetensors = any(name.endswith(".safetensors") for name in list_repo_files(self._repository))
+                skipped = [*OTHER_WEIGHTS, *(["*.bin"] if has_safetensors else [])]
+                return Path(snapshot_download(self._repository, ignore_patterns=skipped))
             except Exception as error:  # network, no such repository, no permission: errors of many types
                 problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         text = f"`{self.where}`: {shown(self.target)} is no folder and not in the cache, {constants.HF_HUB_CACHE}, and "

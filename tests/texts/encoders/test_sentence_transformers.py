@@ -1,10 +1,13 @@
 """Text encoders of sentence-transformers."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 from eml.errors import CheckpointError, ConfigError
 from eml.texts.encoders import check_encoder, find_encoder
@@ -26,6 +29,38 @@ def test_a_name_that_is_neither_a_folder_nor_cached_says_what_to_do_without_a_ne
         find_encoder("st:no-such-model").digest  # noqa: B018
     with pytest.raises(ConfigError, match=r"st: takes a folder of sentence-transformers, or a name on the"):
         find_encoder(f"st:{tmp_path / 'none'}")
+
+
+def test_a_name_is_taken_from_the_cache_of_the_hub_without_asking_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "models--sentence-transformers--tiny" / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0123")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert find_encoder("st:tiny").digest == find_encoder(f"st:{snapshot}").digest
+
+
+def test_a_download_leaves_out_the_same_weights_in_other_formats(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    skipped: list[str] = []
+
+    def download(name: str, *, local_files_only: bool = False, ignore_patterns: Sequence[str] = ()) -> str:
+        if local_files_only:
+            raise FileNotFoundError
+        skipped.extend(ignore_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(module, "why_unreachable", lambda: None)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name: ["model.safetensors", "pytorch_model.bin"])
+    assert find_encoder("st:owner/name").digest == find_encoder(f"st:{tmp_path}").digest
+    assert {"*.bin", "onnx/*", "*.h5"} <= set(skipped)
 
 
 def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
