@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import eml
@@ -10,6 +11,9 @@ from eml.cli.app import main
 from eml.commands.init import InitResult
 from eml.config import load
 from eml.errors import ConfigError, DataError, OutputError
+from eml.images.image_size import height_width
+from eml.models.embedder import build_embedder
+from eml.models.image_sizes import takes_size
 from tests.commands.conftest import SMALL
 
 
@@ -63,6 +67,39 @@ def test_the_image_size_is_one_that_the_network_takes(photos: Path, tmp_path: Pa
     assert (
         "image.size 70: vit_small_patch14_dinov2 takes sides that are multiples of 14 pixels, near 64" in result.reasons
     )  # type: ignore[attr-defined]
+
+
+TINY = ("test_vit", "test_convnext", "test_coatnet")
+FAMILIES = (
+    *("test_efficientnet", "test_byobnet", "regnetx_002", "mobilenetv4_conv_small_050", "fastvit_t8", "mobileone_s0"),
+    *("vit_tiny_patch16_224", "vit_small_patch32_224", "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"),
+    *("vit_small_patch16_dinov3", "eva02_tiny_patch14_224", "vit_base_patch16_siglip_224", "vit_base_patch32_clip_224"),
+    *("vit_pe_core_tiny_patch16_384", "resnet50_clip", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"),
+    *("maxvit_rmlp_pico_rw_256", "hiera_tiny_224", "beit_base_patch16_224", "deit3_small_patch16_224"),
+    *("deit_tiny_distilled_patch16_224", "cait_xxs24_224", "edgenext_xx_small", "repvit_m1", "tiny_vit_5m_224"),
+    *("mambaout_femto", "levit_128s", "xcit_nano_12_p8_224", "efficientformer_l1", "efficientformerv2_s0", "pvt_v2_b0"),
+    *("ghostnetv3_050", "gcvit_xxtiny", "crossvit_tiny_240", "nest_tiny", "mobilevit_xxs", "dla46x_c", "densenet121"),
+    *("hrnet_w18_small", "inception_v3", "coat_tiny", "mvitv2_tiny", "twins_svt_small", "convit_tiny", "halonet_h1"),
+    *("naflexvit_base_patch16_gap", "vit_small_resnet26d_224", "sam2_hiera_tiny", "csatv2", "starnet_s050"),
+)
+
+
+@pytest.mark.parametrize("backbone", [*TINY, *(pytest.param(name, marks=pytest.mark.wide) for name in FAMILIES)])
+def test_every_family_gets_a_size_that_it_takes_and_its_first_steps_run(
+    backbone: str, photos: Path, tmp_path: Path
+) -> None:
+    result = eml.init(photos, out=tmp_path / "a.yaml", backbone=backbone, weights="none")
+    assert isinstance(result, InitResult)
+    size = result.values["image"]["size"]
+    assert takes_size(backbone, size)
+    small = ("batch_size=4", f"output={tmp_path / 'run'}", "data.workers=0")
+    steps = eml.train(tmp_path / "a.yaml", dry_run=True, overrides=small)
+    assert steps.dry_run.image_size == size  # type: ignore[attr-defined]
+    embedder = build_embedder(load(eml.RunConfig, tmp_path / "a.yaml").model, size)
+    embedder(torch.randn(4, 3, *height_width(size))).square().mean().backward()
+    gradients = [weights.grad for weights in embedder.parameters() if weights.grad is not None]
+    assert gradients
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
 
 
 def test_a_size_that_is_not_known_is_not_stated(photos: Path, tmp_path: Path) -> None:
