@@ -29,6 +29,8 @@ _CODES = {  # of pydantic's errors; all others are of the type
     "less_than": "out-of-range",
     "less_than_equal": "out-of-range",
 }
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "path": "a path"}
+"""What begins the type of pydantic's errors of a value of another kind → the kind in plain words."""
 
 if TYPE_CHECKING:
     from eml.distributed.processes import Processes
@@ -369,8 +371,9 @@ def _problems(config_type: type[CommandConfig], details: Any) -> list[Problem]:
             return [Problem(f"`{name}` {message}", "invalid-value", name)]
         return [Problem(line, "conflicting-settings", _first_parameter(line)) for line in message.splitlines()]
     code = _CODES.get(details["type"], "wrong-type")
-    if details["type"] == "path_type":
-        message = "a path"
+    kind, _, fault = details["type"].partition("_")
+    if fault in ("type", "parsing", "from_float", "parsing_size"):
+        message = _KINDS.get(kind, message)
     return [Problem(f"`{name}` must be {message}, got {shown(details['input'])}", code, name)]
 
 

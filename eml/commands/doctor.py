@@ -80,7 +80,11 @@ def doctor(config: DoctorConfig, caller: Caller) -> DoctorResult:
     facts = {"eml": _version("easy-metric-learning"), "python": sys.version.split()[0], "system": platform.platform()}
     facts |= {name: _version(name) for name in PACKAGES}
     facts |= {"devices": _devices(), "cores": _cores(), "memory": _memory()}
-    facts["freed memory"] = "kept in the process" if keep_freed_memory() else "given back, as the allocator does"
+    facts["freed memory"] = (
+        "kept for the next batch (EML_MALLOC=default: given back)"
+        if keep_freed_memory()
+        else "given back to the system after each batch"
+    )
     facts["fused kernels"] = _fused_kernels()
     facts["free disk here"] = _free(Path.cwd())
     shared = Path("/dev/shm")
@@ -151,12 +155,12 @@ def _hub() -> str:
     def connect() -> None:
         try:
             socket.create_connection((place.hostname or "", port), timeout=HUB_TIMEOUT).close()
-            answers.put(f"{place.hostname} can be reached")
+            answers.put(f"reached: {place.hostname}")
         except OSError as error:
-            answers.put(f"{place.hostname} cannot be reached: {error}")
+            answers.put(f"not reached: {(error.strerror or str(error)).lower()}")
 
     threading.Thread(target=connect, daemon=True).start()  # looking up a name knows no time limit
     try:
         return answers.get(timeout=HUB_TIMEOUT)
     except queue.Empty:
-        return f"{place.hostname} cannot be reached: no answer in {HUB_TIMEOUT:g} s"
+        return f"not reached: no answer of {place.hostname} in {HUB_TIMEOUT:g} s"

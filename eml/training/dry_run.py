@@ -28,6 +28,7 @@ from eml.training.fit import Run
 from eml.training.nan_check import NotFiniteError
 from eml.training.recipe import apply_recipe
 from eml.training.stages.class_starts import start_classes
+from eml.training.stages.staging import stages_notes
 from eml.units import MIB
 
 UPSCALED = 2.0  # images enlarged by more than this show no more detail at that size
@@ -136,7 +137,7 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
         seconds_per_validation=None if validation is None else round(validation * parts.validation.images, 1),
         minutes=round((seconds * parts.steps + (validation or 0.0) * images_validated) / 60, 1),
         recipe=[line.strip() for line in recipe],
-        warnings=[*_warnings(parts), *text_notes],
+        warnings=[*_warnings(parts), *stages_notes(parts), *text_notes],
     )
 
 

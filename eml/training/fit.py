@@ -45,7 +45,7 @@ from eml.training.stages.choosing import StagedOutcome
 from eml.training.stages.class_starts import start_classes
 from eml.training.stages.refit import Refit, is_refitted
 from eml.training.stages.rotation import fold_config, rotate_folds, rotated_folds
-from eml.training.stages.staging import Staging, stages_problem
+from eml.training.stages.staging import Staging, stages_notes, stages_problem
 from eml.training.starting_point import FROM_A_RUN, UNTRAINED, starting_note, starting_run
 from eml.training.state import TrainingState
 from eml.training.step import batch_loss, check_finite, clip_gradient, mix_images, update_weights
@@ -251,8 +251,8 @@ class Run:
             self.note(line)
         if (note := starting_note(parts.config, parts.validation.earlier)) and not resume:
             self.note(note)
-        if parts.config.stages == "auto" and (problem := stages_problem(parts)):
-            self.note(f"stages are off: {problem}")
+        for line in stages_notes(parts):
+            self.note(line)
         for name, question in parts.validation.questions.items():
             self.note(f"validation on {name or 'the held-out fold'}: {question.text}")
         if note := parts.validation.note:

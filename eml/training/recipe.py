@@ -88,7 +88,8 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
         "epochs": f"epochs {epochs}{bound.get(epochs, '')}: {epochs * (images - held_out):,} images seen",
         "head.scale": f"scale {scale:.0f}, twice √2·ln(classes−1): the papers' 64 is for 100,000 classes",
     }
-    reasons["stages"] = "stages auto: each stage is measured on what is held out, and the best one is given"
+    if pretrained:  # else the neck makes embeddings of another size than the features, which have no stages
+        reasons["stages"] = "stages auto: each stage is measured on what is held out, and the best one is given"
     network = _network_settings(classes, pretrained=pretrained)
     chosen = Recipe(values | network.values, reasons | network.reasons)
     return fit_to_tuning(chosen, "norm") if pretrained and classes < FEW_CLASSES else chosen

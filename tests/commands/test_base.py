@@ -119,6 +119,7 @@ def test_every_problem_names_its_parameter_and_has_a_code() -> None:
         ("unknown-key", None),
         ("wrong-type", "scale"),
     ]
+    assert "`scale` must be a whole number, got 'many'" in caught.value.problems
     unknown = next(problem for problem in caught.value.problems if problem.code == "unknown-key")
     assert unknown == ("unknown parameter `exct` (did you mean 'exact'?); known: images, scale, exact, by, tables")
     with pytest.raises(ConfigError, match="`images` must not be empty") as empty:

@@ -22,3 +22,19 @@ def test_doctor_lists_versions_devices_and_extras(capsys: pytest.CaptureFixture[
 def test_doctor_knows_every_extra_that_a_user_can_install() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     assert set(EXTRAS) == set(project["project"]["optional-dependencies"]) - {"dev", "databases"}
+
+
+def test_no_line_about_the_hub_or_memory_is_wider_than_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*address: object, **options: object) -> None:
+        raise OSError(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.create_connection", refuse)
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    [hub] = [line for line in lines if line.startswith("model hub")]
+    assert hub.endswith("not reached: temporary failure in name resolution")
+    [memory] = [line for line in lines if line.startswith("freed memory")]
+    assert max(len(hub), len(memory)) <= 80

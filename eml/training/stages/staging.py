@@ -76,6 +76,19 @@ def stages_problem(parts: RunParts) -> str | None:
     return None
 
 
+def stages_notes(parts: RunParts) -> list[str]:
+    """Return what to know where a run is not measured in stages: why, and which keys then do nothing."""
+    config = parts.config
+    problem = stages_problem(parts) if config.stages == "auto" else "stages: none"
+    if problem is None:
+        return []
+    usual = type(config).model_fields
+    unused = [key for key in ("test_views", "refit") if getattr(config, key) != usual[key].default]
+    lines = [f"stages are off: {problem}"] if config.stages == "auto" else []
+    reason = "stages are off" if config.stages == "auto" else problem
+    return lines + [f"{key} does nothing here: {reason}" for key in unused]
+
+
 class Staging:
     """The stages of a run.
 
