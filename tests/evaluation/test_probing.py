@@ -18,6 +18,7 @@ from eml.evaluation.probing.class_folds import class_folds, rows_to_probe
 from eml.evaluation.probing.linear_stage import LinearStage, choose_shrinkage, linear_stage, map_at_r, untouched
 from eml.evaluation.probing.results import Measured, ProbeRow, pick, ranked
 from eml.evaluation.probing.timing import Speed, measure_speed
+from eml.images.preprocess import Preprocess
 from eml.retrieval.within_class import fit_within_class
 
 CLASSES, EACH, SIZE = 24, 6, 16
@@ -105,7 +106,7 @@ def test_the_time_of_a_network_is_that_of_the_batch_which_other_work_slowed_leas
 ) -> None:
     clock = iter([0.0, 9.0, 10.0, 10.5, 20.0, 28.0])
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
-    model: Any = SimpleNamespace(preprocess=SimpleNamespace(size=8), device="cpu", embed_pixels=lambda pixels: pixels)
+    model: Any = SimpleNamespace(preprocess=Preprocess(size=8), device="cpu", embed_pixels=lambda pixels: pixels)
     assert measure_speed(model, batch_size=5, batches=3).milliseconds == pytest.approx(100)
 
 
