@@ -163,7 +163,8 @@ def text(config: TextConfig, caller: Caller) -> TextResult:
     check_outputs([out], inputs=table.inputs, overwrite=config.overwrite)
     labels = sorted(table.known.frame["label"].unique())
     texts = texts_of(table.frame, labels, source, table.name)
-    if source.column is None and source.names is None and (warning := meaning_warning(labels)):
+    warning = meaning_warning(labels) if source.column is None and source.names is None else None
+    if warning is not None:
         caller.warn(f"{warning}. Give each class a text by `names`, a file, or by `column` of the table")
     vectors = text_vectors(
         labels,
@@ -182,7 +183,7 @@ def text(config: TextConfig, caller: Caller) -> TextResult:
         overwrite=config.overwrite,
         warn=caller.warn,
     )
-    commands = text_training_commands(config.dataset, out)
+    commands = () if warning is not None else text_training_commands(config.dataset, out)
     return TextResult(
         table=table,
         vectors=vectors,
@@ -191,7 +192,7 @@ def text(config: TextConfig, caller: Caller) -> TextResult:
         out=out,
         written=(out,),
         replaced=tuple(replaced),
-        next_command=commands[0],
+        next_command=commands[0] if commands else None,
         later_commands=commands[1:],
     )
 

@@ -56,6 +56,7 @@ def test_labels_that_say_nothing_are_warned_of_and_names_of_a_file_help(
     captured = capsys.readouterr()
     assert "warning: 4 of 4 labels have no word of their own ('0a', '0b', '0c' …)" in captured.err
     assert "Give each class a text by --names, a file, or by --column of the table" in captured.err
+    assert "next: " not in captured.err, "such vectors are no use for a training"
     names = table.parent / "names.txt"
     names.write_text("".join(f"{label}\t{text}\n" for label, text in NAMES.items()))
     assert main(["text", str(table), "--encoder", "words:a", "--names", str(names)]) == 0
