@@ -54,7 +54,7 @@ def test_init_chooses_the_shape_of_the_images(persons: Path) -> None:
 def test_the_run_its_caches_and_its_checkpoint_have_height_and_width(persons: Path) -> None:
     assert "\n  size: [64, 32]\n" in (persons / "run" / "config.yaml").read_text()
     texts = sorted(text for text, _ in caches(persons / ".eml_cache").values())
-    assert texts == ["images, 77×39, bilinear, raw", "squares, 64×32, squash, bilinear, raw"]
+    assert texts == ["fitted images, 64×32, squash, bilinear, raw", "images, 77×39, bilinear, raw"]
     config = read(find_checkpoint(persons / "run") / "config.json")
     assert config["format"] == SHAPE_FORMAT
     assert config["preprocess"]["size"] == [64, 32]
@@ -129,7 +129,7 @@ def test_market_1501s_way_at_256_by_128(tmp_path: Path) -> None:
         run(line)
     assert "\n  size: [256, 128]\n" in (tmp_path / "run" / "config.yaml").read_text()
     texts = sorted(text.split(", b")[0] for text, _ in caches(root / ".eml_cache").values())
-    assert texts == ["images, 306×153", "squares, 256×128, squash"]
+    assert texts == ["fitted images, 256×128, squash", "images, 306×153"]
     metrics = read(tmp_path / "run" / "evaluations" / "dataset_test" / "metrics.json")
     assert metrics["image_size"] == [256, 128]
     assert "camera" in json.dumps({key: value for key, value in metrics.items() if key != "checkpoint"})

@@ -90,7 +90,10 @@ def describe_header(header: dict[str, Any]) -> str:
     parts = [_side_text(header.get("side")), header.get("fit"), header.get("interpolation"), stored]
     parts += ["transparency on white"] if header.get("background") == "white" else []
     parts += ["resized by Pillow"] if header.get("resize") != "torch" else []
-    return ", ".join([str(header.get("kind")), *(str(part) for part in parts if part)])
+    is_square = header.get("kind") != "squares" or isinstance(header.get("side"), int)
+    return ", ".join(
+        [str(header.get("kind")) if is_square else "fitted images", *(str(part) for part in parts if part)]
+    )
 
 
 def _side_text(side: Any) -> str:
