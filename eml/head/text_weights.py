@@ -23,8 +23,6 @@ from eml.models.text_tower import TextTower
 
 LARGEST_LOG_SCALE = math.log(100)
 """Of cosines, as CLIP's training has it (Radford 2021, arXiv:2103.00020, 2.5)."""
-
-
 EXAMPLES = 2
 """Texts that are shown to the user."""
 
@@ -76,7 +74,6 @@ class TextWeights:
         self.digest = text_digest(json.dumps([list(of_class) for of_class in texts]))
         self._examples = [of_class[0] for of_class in texts[:EXAMPLES]]
         self._fixed: Tensor | None = None  # embeddings of all texts, where the tower does not train
-        self.first_log_scale = float(tower.logit_scale.detach())
 
     @property
     def trains(self) -> bool:
@@ -192,8 +189,8 @@ class TextWeights:
 
     @torch.no_grad()
     def clamp_scale(self) -> None:
-        """Keep the factor between 1 and 100, or the one that training began with where that is larger."""
-        self.tower.logit_scale.clamp_(0, max(LARGEST_LOG_SCALE, self.first_log_scale))
+        """Keep the factor above 1, and up to 100 unless the tower was pretrained with sigmoids, which have no bound."""
+        self.tower.logit_scale.clamp_(0, LARGEST_LOG_SCALE if self.tower.logit_bias is None else None)
 
 
 def _in_first(shared: Tensor, shard: Shard) -> Tensor:

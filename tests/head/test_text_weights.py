@@ -69,8 +69,8 @@ def test_a_tower_that_does_not_train_embeds_each_text_once() -> None:
 
 
 def test_the_scale_stays_within_the_bounds_of_clip() -> None:
-    for first, moved, kept in [(2.0, 9.0, math.log(100)), (2.0, -1.0, 0.0), (2.0, 3.0, 3.0), (4.7, 9.0, 4.7)]:
-        own = tower(SIZE, log_scale=first)
+    for bias, moved, kept in [(None, 9.0, math.log(100)), (None, -1.0, 0.0), (None, 3.0, 3.0), (-10.0, 4.7, 4.7)]:
+        own = tower(SIZE, bias=bias)
         head = ClassHead(NormFace(), 7, SIZE, dtype=torch.float64, texts=TextWeights(own, TEXTS))
         with torch.no_grad():
             own.logit_scale.fill_(moved)
