@@ -91,3 +91,26 @@ def test_the_missing_package_is_an_error_with_the_command_that_installs_it(monke
         check_backbone("open_clip:ViT-B-32")
     assert caught.value.problems[0].code == "missing-package"
     assert open_clip_network.__doc__
+
+
+def test_networks_in_the_cache_of_the_hub_are_loaded_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+    from open_clip import factory, pretrained
+
+    small = CLIP | {"text_cfg": CLIP["text_cfg"] | {"width": 8}}
+    snapshot = write_tiny_clip(tmp_path / "hub" / "models--somebody--tiny" / "snapshots" / "0a", config=small)
+    (tmp_path / "hub" / "models--somebody--tiny" / "refs").mkdir()
+    (tmp_path / "hub" / "models--somebody--tiny" / "refs" / "main").write_text("0a")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny", small)
+    settings = pretrained._pcfg(hf_hub="somebody/tiny/", quick_gelu=True)
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"own": settings})
+    expected = load_file(snapshot / "open_clip_model.safetensors")["text_projection"]
+    for name, own_name in {"hf-hub:somebody/tiny": "somebody/tiny", "tiny/own": "tiny/own"}.items():
+        embedder = build_embedder(ModelConfig(backbone=f"open_clip:{name}"))
+        assert embedder.architecture["backbone"] == f"open_clip:{own_name}"
+        own = embedder.state_dict()["text.network.text_projection"]
+        torch.testing.assert_close(own, expected, rtol=0, atol=0)
+        activations = {type(module).__name__ for module in embedder.modules() if "GELU" in type(module).__name__}
+        assert activations == {"GELU"} | ({"QuickGELU"} if name == "tiny/own" else set())
+        assert bool(embedder.notes) is (name == "tiny/own")

@@ -75,3 +75,17 @@ def test_a_folder_of_something_else_is_an_error(tmp_path: Path) -> None:
         build_embedder(ModelConfig(backbone=f"local-dir:{tmp_path}"))
     with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set"):
         build_embedder(ModelConfig(backbone="hf-hub:nobody/nothing"))
+
+
+def test_a_model_in_the_cache_of_the_hub_is_loaded_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    repository = tmp_path / "models--somebody--resnet"
+    theirs = write_folder(repository / "snapshots" / "0a")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0a")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    model = load("timm:hf-hub:somebody/resnet", image_size=64)
+    own = model.embedder.backbone.state_dict()["conv1.0.weight"]
+    torch.testing.assert_close(own, theirs.state_dict()["conv1.0.weight"], rtol=0, atol=0)
+    assert (model.backbone, model.preprocess.mean) == ("test_resnet", (0.1, 0.2, 0.3))
