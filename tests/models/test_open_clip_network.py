@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import normalize
 
 from eml.errors import CheckpointError, ConfigError
+from eml.head.class_head import ClassHead
 from eml.inference.ensemble import save_model
 from eml.inference.load import load
+from eml.margins.arcface import ArcFace
 from eml.models.backbones import preprocess_of, without_memory
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
 from eml.models.config import ModelConfig
@@ -20,6 +23,9 @@ from eml.models.embedder import Embedder, build_embedder
 from eml.models.fingerprint import fingerprint_of
 from eml.models.image_sizes import nearest_size
 from eml.models.necks.identity import Identity
+from eml.models.tuning.lora import LoRA
+from eml.training.config import OptimizerConfig
+from eml.training.optimizer import build_optimizer
 from tests.tiny_clip import CLIP, NATIVE, SIGLIP, write_tiny_clip
 
 pytestmark = pytest.mark.xdist_group("clip")
@@ -50,7 +56,7 @@ def both(embedder: Embedder, size: int) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize(
     "tiny, size",
-    [(CLIP, 96), (NATIVE, 96), (RESNET, 64), (SIGLIP, 160)],
+    [(CLIP, 96), (NATIVE, 96), pytest.param(RESNET, 64, marks=pytest.mark.wide), (SIGLIP, 160)],
     ids=["timm at another size", "native at another size", "resnet", "siglip"],
 )
 def test_both_towers_are_those_of_open_clip_and_a_checkpoint_needs_nothing_else(
@@ -108,7 +114,6 @@ def test_the_preprocessing_is_that_of_the_folder(tiny_clip: Path) -> None:
     assert preprocess_of("open_clip:ViT-B-16-SigLIP-256/webli").mean == (0.5, 0.5, 0.5)
     assert preprocess_of("open_clip:RN50").std == open_clip.OPENAI_DATASET_STD
     assert nearest_size(f"open_clip:local-dir:{tiny_clip}", 90) == 96
-    assert nearest_size("open_clip:ViT-B-32", 90) == 96
 
 
 def test_gradients_reach_both_towers_where_the_text_tower_is_trained(tiny_clip: Path) -> None:
@@ -138,6 +143,34 @@ def test_activations_are_recomputed_where_the_config_says_so(tmp_path: Path, tin
     assert embedder.backbone.visual.trunk.grad_checkpointing
     with pytest.raises(ConfigError, match="gradient_checkpointing"):
         build_embedder(config(write(tmp_path / "resnet", RESNET), gradient_checkpointing=True))
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("tiny, depths", [(CLIP, 8), (NATIVE, 4), (RESNET, 5)], ids=["timm", "native", "resnet"])
+def test_deeper_stages_learn_faster_and_adapters_are_merged_in_checkpoints(
+    tmp_path: Path, tiny: dict[str, Any], depths: int
+) -> None:
+    folder = write(tmp_path / "tiny", tiny)
+    embedder = build_embedder(config(folder), 64)
+    settings = OptimizerConfig.model_validate({"layer_decay": 0.5, "lr": {"text": 0}})
+    optimizer = build_optimizer(settings, embedder, ClassHead(ArcFace(), 3, embedder.size))
+    groups = [group for group in optimizer.param_groups if group["part"] == "backbone"]
+    assert len({group["peak_lr"] for group in groups}) == depths
+    undecayed = {id(weight) for group in groups if not group["weight_decay"] for weight in group["params"]}
+    positions = [name for name, _ in embedder.backbone.named_parameters() if "pos_embed" in name]
+    assert all(id(embedder.backbone.get_parameter(name)) in undecayed for name in positions)
+    if tiny is RESNET:
+        return
+    LoRA(rank=2).apply(embedder.backbone, "tiny")
+    for name, weight in embedder.backbone.named_parameters():
+        if "lora_b" in name:
+            nn.init.normal_(weight)
+    own = both(embedder, 64)
+    save_checkpoint(
+        tmp_path / "checkpoint", embedder, config(folder), preprocess_of(config(folder), size=64), ["a"], {}
+    )
+    for before, after in zip(own, both(load_checkpoint(tmp_path / "checkpoint").embedder, 64), strict=True):
+        torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 def test_a_resnet_takes_images_of_its_own_size_alone(tmp_path: Path) -> None:
@@ -280,7 +313,13 @@ def test_both_towers_go_through_onnx(tmp_path: Path, tiny_clip: Path, exporter: 
             np.testing.assert_allclose(outputs, tower(values).numpy(), rtol=0, atol=5e-6)
 
 
-def test_the_image_tower_alone_needs_no_files_of_its_text_tower() -> None:
-    for name in ("roberta-ViT-B-32", "ViT-B-16-SigLIP2"):
-        assert without_memory(ModelConfig(backbone=f"open_clip:{name}"), 224) is not None
-    assert nearest_size("open_clip:xlm-roberta-base-ViT-B-32", 100) == 96
+def test_the_image_tower_alone_needs_no_files_of_its_text_tower(tmp_path: Path) -> None:
+    folder = write(tmp_path / "tiny", NATIVE)
+    file = folder / "open_clip_config.json"
+    content = json.loads(file.read_text())
+    content["model_cfg"]["text_cfg"] = {"hf_model_name": "nowhere/roberta", "hf_tokenizer_name": "nowhere/words"}
+    file.write_text(json.dumps(content))
+    assert without_memory(config(folder), 64) is not None
+    assert nearest_size(config(folder), 90) == 96
+    with pytest.raises(CheckpointError, match=r"the files of the text tower of open_clip:local-dir:.* are not in the"):
+        build_embedder(config(folder))
