@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, get_args
 
 from PIL import Image
 
@@ -56,6 +56,10 @@ _REASON_CODES = {
 def reason_code(reason: str) -> str:
     """Return the error code of a reason, as in dataset_errors.csv: `not_an_image` is `not-an-image`."""
     return _REASON_CODES.get(reason, reason.replace("_", "-"))
+
+
+IMAGE_CODES = frozenset(reason_code(reason) for reason in get_args(Reason))
+"""Error codes of files that are no usable images."""
 
 
 class ImageError(DataError):

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from eml.dataset.table import check_outputs, write_tables
+from eml.indexing.model_record import fingerprint_of
 from eml.inference.embed_images import EmbeddedImages
 from eml.inference.embeddings_output import EmbeddingsOutput
 from eml.inference.image_list import ImageList
-from eml.models.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from eml.indexing.store import IndexStore
@@ -47,9 +47,7 @@ def export_rows(
         replaced = write_tables({out: frame}, command=command, root=out.parent, overwrite=overwrite)
         return [out], replaced, len(frame)
     errors = pd.DataFrame(columns=["file_name", "reason", "detail"], dtype=object)
-    images = EmbeddedImages(
-        embeddings, frame, errors, len(frame), 0, 0.0, Fingerprint.model_validate(store.fingerprint)
-    )
+    images = EmbeddedImages(embeddings, frame, errors, len(frame), 0, 0.0, fingerprint_of(store))
     written, replaced, _ = EmbeddingsOutput(out).write(
         images, ImageList(frame, out.parent), command=command, overwrite=overwrite
     )

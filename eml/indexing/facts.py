@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from eml.images.image_size import Size, size_text
 from eml.indexing.class_counts import class_sizes
-from eml.indexing.model_record import INSIDE, model_place
+from eml.indexing.model_record import INSIDE, fingerprint_of, model_place
 from eml.indexing.stored_calibration import calibration_of
-from eml.models.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from eml.indexing.store import IndexStore
@@ -101,7 +100,7 @@ def gather_facts(store: IndexStore) -> IndexFacts:
     sizes, info = class_sizes(store), store.info()
     unlabelled = sizes.pop("", 0)
     order = sorted(sizes.items(), key=lambda item: (item[1], item[0]))
-    fingerprint, known = Fingerprint.model_validate(store.fingerprint), calibration_of(store)
+    fingerprint, known = fingerprint_of(store), calibration_of(store)
     inside = (store.folder / INSIDE).is_dir()
     return IndexFacts(
         folder=str(store.folder),

@@ -17,7 +17,7 @@ from eml.indexing.calibrating import calibrate_if_due
 from eml.indexing.class_counts import classes_of
 from eml.indexing.classify import Classifier
 from eml.indexing.creating import check_new_index, create_index
-from eml.indexing.model_record import load_model_of, refuse_other
+from eml.indexing.model_record import fingerprint_of, load_model_of, refuse_other
 from eml.indexing.queries import CHUNK, Queries, are_names, embed_in_parts, embed_list, embed_pixels, embed_texts
 from eml.indexing.searching import find_neighbours
 from eml.indexing.store import IndexStore
@@ -168,7 +168,7 @@ class Index:
     @property
     def fingerprint(self) -> Fingerprint:
         """What decides the embeddings: those of another model are refused."""
-        return Fingerprint.model_validate(self.store.fingerprint)
+        return fingerprint_of(self.store)
 
     @cached_property
     def model(self) -> Model:

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -20,6 +20,9 @@ from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.ensemble import members_of
 from eml.models.fingerprint import Fingerprint
 from eml.models.pointers import fold_runs
+
+if TYPE_CHECKING:
+    from eml.indexing.store import IndexStore
 
 NAME = "model.json"
 INSIDE = "model"
@@ -147,6 +150,18 @@ def load_model_of(
             continue
         return loaded
     raise CheckpointError(_gone(index, record, problems), code="no-checkpoint", parameter="model")
+
+
+def fingerprint_of(store: "IndexStore") -> Fingerprint:
+    """Return the fingerprint of the model that made the embeddings of an index.
+
+    Raises:
+        CheckpointError: The index does not say it, as a store that was filled without a model.
+    """
+    if not store.fingerprint:
+        text = f"{store.folder}: does not say which model made its embeddings; build it with eml index build, whose "
+        raise CheckpointError(text + "model it records", code="no-checkpoint", parameter="index")
+    return Fingerprint.model_validate(store.fingerprint)
 
 
 def refuse_other(model: Model, fingerprint: Fingerprint, index: Path) -> None:

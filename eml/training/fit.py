@@ -4,6 +4,7 @@ Its parts are built in `build.py`; `run_state.py` saves and restores them.
 """
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -17,6 +18,7 @@ from eml.dataset.table import Table
 from eml.devices import synchronize, to_device
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError, Interrupted
+from eml.images.identify import IMAGE_CODES
 from eml.images.image_size import pixel_count
 from eml.images.loading import normalise
 from eml.images.loading_team import kept_workers
@@ -287,12 +289,11 @@ class Run:
 
     @contextmanager
     def lost_workers_reported(self) -> Iterator[None]:
-        """Save the state when a process that loads images is lost, and say how to resume with fewer of them."""
+        """Save the state when a process that loads images, or an image, is lost, and say how to go on."""
         try:
             yield
         except WorkerLostError as error:
-            if self.parts.processes.world == 1:  # several save together
-                self.saver.save(self.state)
+            self._save_alone()
             workers = self.parts.workers
             resume_with = resume_command(self.folder, "--set", f"data.workers={workers // 2}")
             raise DataError(
@@ -301,6 +302,22 @@ class Run:
                 code="worker-died",
                 parameter="data.workers",
             ) from error
+        except DataError as error:
+            if error.code not in IMAGE_CODES:
+                raise
+            self._save_alone()
+            root = shlex.quote(str(self.parts.table.root))
+            raise DataError(
+                f"{error}. The file is not as it was when the table was made. Put it back; the last saved state is of "
+                f"step {self.saver.saved_step}. {resume_command(self.folder)}. Or leave it out and train anew: "
+                f"eml scan {root}, and the commands after it",
+                code=error.code,
+            ) from error
+
+    def _save_alone(self) -> None:
+        """Save the state, unless several processes do it together."""
+        if self.parts.processes.world == 1:
+            self.saver.save(self.state)
 
     def kept_workers(self) -> AbstractContextManager[None]:
         """Return a context in which the processes that load images live through epochs and validations."""

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eml.errors import DataError, EmlError
+import eml
+from eml.errors import CheckpointError, DataError, EmlError
 from eml.indexing.state import read_fact, write_fact
 from eml.indexing.store import IndexStore
 from tests.indexing.test_store import Where
@@ -162,3 +163,10 @@ def test_100_flipped_bytes_of_each_file(tmp_path) -> None:
     make(tmp_path / "names")
     for number, name in enumerate(["index.sqlite", *segments(tmp_path / "names")]):
         print(name, check_flips(tmp_path / str(number), name, 300 if number == 0 else 100))
+
+
+def test_a_store_that_does_not_say_its_model_is_an_error_with_advice_and_no_bug(tmp_path: Path) -> None:
+    make(tmp_path / "index")
+    for call in (lambda: eml.index_info(tmp_path / "index"), lambda: eml.Index.open(tmp_path / "index").fingerprint):
+        with pytest.raises(CheckpointError, match=r"does not say which model made its embeddings; build it with eml"):
+            call()

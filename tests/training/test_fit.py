@@ -1,12 +1,14 @@
 """The run as a whole."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from eml.dataset.table import Table
 from eml.errors import DataError
+from eml.images.identify import IMAGE_CODES
 from eml.models.pointers import find_checkpoint
 from eml.training.config import RunConfig
 from eml.training.events import Event, Stepped, Validated
@@ -56,6 +58,20 @@ def test_an_image_that_cannot_be_read_is_named(config: RunConfig, table: Table, 
     frame.loc[frame["fold"] != 0, "file_name"] = "c0/gone.png"
     with pytest.raises(DataError, match=r"c0/gone\.png"):
         fit(config, Table(frame, table.root))
+
+
+def test_an_image_that_was_damaged_since_ends_a_run_with_what_to_do(
+    config: RunConfig, table: Table, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(table.root, tmp_path / "photos"))
+    damaged = root / table.frame.loc[table.frame["fold"] == 1, "file_name"].iloc[0]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(DataError, match=damaged.name) as caught:
+        fit(config, Table(table.frame, root))
+    assert caught.value.code in IMAGE_CODES
+    resume = f"the last saved state is of step 0. Resume with: eml train {config.output / 'config.yaml'} --resume"
+    assert resume in str(caught.value)
+    assert f"Or leave it out and train anew: eml scan {root}, and" in str(caught.value)
 
 
 def test_training_ends_when_patience_does(config: RunConfig, table: Table, tmp_path: Path) -> None:
