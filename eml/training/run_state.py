@@ -183,7 +183,7 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
     if saved["table"] != parts.table_digest:
         raise CheckpointError(_other_table(parts, folder), code="table-changed", parameter="data.table")
     changes = config_changes(saved["config"], parts.config)
-    if changes and (misfit := _misfit(saved, parts)):
+    if changes and (misfit := _other_texts(saved, changes) or _misfit(saved, parts)):
         lines = [
             f"{folder.path}: cannot be resumed with another config that its state does not fit ({misfit}). Changes:",
             *changes,
@@ -241,6 +241,12 @@ def _has_checkpoint(folder: RunFolder) -> bool:
         return bool(find_checkpoint(folder.path))
     except CheckpointError:
         return False
+
+
+def _other_texts(saved: dict[str, Any], changes: list[str]) -> str:
+    """Return why changed texts do not fit a state that has the text vectors of the classes; "" if they do."""
+    is_changed = any(line.strip().startswith("class_texts.") for line in changes)
+    return "its text vectors are of the class_texts before" if is_changed and "text_rows" in saved["head"] else ""
 
 
 def _misfit(saved: dict[str, Any], parts: RunParts) -> str:

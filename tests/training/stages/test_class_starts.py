@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eml.dataset.table import Table
-from eml.errors import ConfigError
+from eml.errors import CheckpointError, ConfigError
 from eml.head.inits import HeadInit
 from eml.head.text_terms import TextTerm
 from eml.texts.vectors import EncoderFacts, TextVectors, write_text_vectors
@@ -119,7 +119,10 @@ def test_a_run_that_is_resumed_leaves_the_same_bytes_without_its_texts(
     stopped = changed(whole, output=tmp_path / "stopped")
     stop_at(stopped, open_table, 3)
     nonsense["vectors"].unlink()
-    fit(stopped, open_table, resume=True)
+    other = changed(stopped, class_texts={"encoder": "st:other"})
+    with pytest.raises(CheckpointError, match=r"does not fit \(its text vectors are of the class_texts before"):
+        fit(other, open_table, resume=True, accept_changes=True)
+    fit(changed(stopped, class_texts={"vectors": tmp_path / "moved.safetensors"}), open_table, resume=True)
     mine, theirs = left_by(stopped.output), left_by(whole.output)
     assert {name: data for name, data in mine.items() if data} == theirs, "the log of no validations is empty"
     plain = changed(open_run, output=tmp_path / "plain", accumulate=2)
