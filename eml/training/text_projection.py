@@ -1,4 +1,4 @@
-"""Text vectors of classes, rotated into the space of the embeddings, and whether they fit what images show."""
+"""Text vectors of classes, turned into the space of the embeddings, and whether they fit what images show."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -90,23 +90,22 @@ def centred(rows: Tensor) -> Tensor:
     return unit_length(unit - unit.mean(0))
 
 
-def project_texts(texts: Tensor, means: Tensor, classes: Tensor) -> Tensor:
-    """Return (C, D) unit text vectors in the space of the embeddings, float32.
+def project_texts(texts: Tensor, size: int, seed: int) -> Tensor:
+    """Return (C, D) unit text vectors in D dimensions, float32.
 
-    The text vectors are centred, since what all texts share says nothing about a class. Then the rotation that brings
-    those of some classes nearest to their centred means is applied to all (orthogonal Procrustes, Schönemann 1966,
-    doi:10.1007/BF02289451). It keeps all cosines between the centred text vectors where these span at most D
-    directions; else it keeps the D directions of the texts that have most in common with the means. So, unlike a
-    least-squares map, it cannot turn texts that fit nothing into the class means themselves.
+    The text vectors are centred, since what all texts share says nothing about a class, and turned at random into the
+    space of the embeddings. All cosines between them stay where they span at most D directions; else those D of the
+    largest variance are kept. They are not fitted to the class means of the starting network: class weights that begin
+    near the means leave the network little to learn, and unseen classes gain less (docs/benchmarks.md).
 
     Args:
         texts: (C, T).
-        means: (n, D) class means of the starting network.
-        classes: (n,) classes that these are of.
+        size: D.
+        seed: Of the turn.
     """
     rows = centred(texts)
     variance, directions = torch.linalg.eigh(rows.T @ rows)  # (T, T): never a matrix C×C
-    directions = directions[:, variance > FLAT * variance.max().clamp_min(FLAT)]
-    coordinates = rows @ directions  # (C, r)
-    u, _, v = torch.linalg.svd(coordinates[classes].T @ centred(means), full_matrices=False)
-    return unit_length(coordinates @ (u @ v)).float()
+    directions = directions[:, variance > FLAT * variance.max().clamp_min(FLAT)][:, -size:]
+    random = torch.randn(size, directions.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    turn, _ = torch.linalg.qr(random)  # (D, r), orthonormal columns
+    return unit_length(rows @ directions @ turn.T).float()

@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 
 class TextInit(HeadInit):
-    """Class weights are the text vectors of `class_texts`, centred and rotated into the space of the embeddings.
+    """Class weights are the text vectors of `class_texts`, centred and turned into the space of the embeddings.
 
-    The rotation brings them as near to the class means of the starting network as can be while their cosines stay
-    (orthogonal Procrustes, Schönemann 1966, doi:10.1007/BF02289451).
+    All cosines between them stay, so that classes with similar texts begin near each other; where they lie is random.
     """
 
     type: Literal["text"] = "text"

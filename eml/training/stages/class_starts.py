@@ -20,7 +20,7 @@ SPREAD = 0.1
 IMAGES = 8
 """Images of each class that its mean is of: it is where training begins, which more would not change."""
 CLASSES = 500
-"""Classes whose means text vectors are rotated to, at most, so that it takes a minute with a million classes too."""
+"""Classes whose means text vectors are compared with, at most, so that it takes a minute with a million classes too."""
 
 
 def start_classes(parts: RunParts, note: Callable[[str], None] = lambda line: None) -> TextFit | None:
@@ -88,7 +88,7 @@ class StartVectors:
         texts = torch.from_numpy(parts.class_texts.vectors)
 
         def projected() -> tuple[Tensor, TextFit]:
-            return project_texts(texts, means, classes), text_fit(texts[classes], means, seed)
+            return project_texts(texts, parts.head.embedding_size, seed), text_fit(texts[classes], means, seed)
 
         return parts.processes.from_first(projected)
 
