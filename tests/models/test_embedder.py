@@ -58,6 +58,17 @@ def test_every_small_model_trains_at_another_size_with_frozen_stage_and_checkpoi
     assert len(peaks) > 1
 
 
+def test_frozen_stages_include_the_parameters_that_belong_to_no_layer() -> None:
+    transformer = build("test_vit", freeze=2).backbone
+    trained = {name for name, weight in transformer.named_parameters() if weight.requires_grad}
+    assert not trained & {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"}
+    assert "blocks.1.attn.qkv.weight" in trained
+    scaled = build("test_convnext", freeze=2).backbone
+    gammas = {name for name, weight in scaled.named_parameters() if name.endswith(".gamma") and weight.requires_grad}
+    assert gammas
+    assert not any(name.startswith("stages.0.") for name in gammas)
+
+
 @pytest.mark.parametrize("backbone", SMALL)
 def test_pooling_is_another_where_the_family_allows_it_and_else_an_error_that_says_so(backbone: str) -> None:
     images, seen = torch.randn(2, 3, SIDE, SIDE), set()
