@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from eml.config import ConfigPath, Strict
 from eml.config.text import shown
+from eml.dataset.merge import MARK
 from eml.dataset.problems import SHOWN, column_names
 from eml.errors import DataError, Problem
 from eml.texts.names_file import read_names
@@ -90,12 +91,14 @@ def texts_of(
     rows = _rows_of_classes(frame, labels, columns)
     templates = [(template, fields_of(template)) for template in source.template]
     texts, problems = [], []
+    datasets = set() if frame is None or "dataset" not in frame else set(frame["dataset"].unique())
     for label in labels:
-        options: list[Mapping[str, str]] = _values(label, rows.get(label, []), source, names)
+        own = _own_texts(label, datasets, names)
+        options: list[Mapping[str, str]] = _values(own, rows.get(label, []), source)
         filled = {_filled(template, fields, values) for template, fields in templates for values in options}
         complete = sorted(text for text in filled if text)
         if not complete:
-            problems.append(_missing(label, source, columns, names, table))
+            problems.append(_missing(label, source, columns, table, named=bool(own) or names is None))
         texts.append(tuple(complete))
     if problems:
         more = [f"and {len(problems) - SHOWN:,} more classes"] if len(problems) > SHOWN else []
@@ -142,11 +145,18 @@ def _rows_of_classes(
     return rows
 
 
-def _values(
-    label: str, rows: Sequence[Mapping[str, str]], source: TextSource, names: Mapping[str, tuple[str, ...]] | None
-) -> list[Mapping[str, str]]:
+def _own_texts(label: str, datasets: set[str], names: Mapping[str, tuple[str, ...]] | None) -> Sequence[str]:
+    """Return the texts of a class without the table: those of the file, else its label.
+
+    A label of several datasets that are kept apart begins with the name of its own, which is no part of the text.
+    """
+    name, mark, rest = label.partition(MARK)
+    short = rest if mark and name in datasets else label
+    return [plain_label(short)] if names is None else names.get(label) or names.get(short, ())
+
+
+def _values(own: Sequence[str], rows: Sequence[Mapping[str, str]], source: TextSource) -> list[Mapping[str, str]]:
     """Return what the fields of templates stand for, once for each text of the class."""
-    own: Sequence[str] = [plain_label(label)] if names is None else names.get(label, ())
     needs_rows = bool(rows) or source.column is not None
     filled: list[Mapping[str, str]] = []
     for row in rows if needs_rows else [{}]:
@@ -160,14 +170,8 @@ def _filled(template: str, fields: Sequence[str], values: Mapping[str, Any]) -> 
     return one_line(template.format_map(values)) if all(values.get(name) for name in fields) else ""
 
 
-def _missing(
-    label: str,
-    source: TextSource,
-    columns: Sequence[str],
-    names: Mapping[str, tuple[str, ...]] | None,
-    table: str,
-) -> Problem:
-    if names is not None and not names.get(label):
+def _missing(label: str, source: TextSource, columns: Sequence[str], table: str, *, named: bool) -> Problem:
+    if not named:
         text, parameter = f"{source.names}: no text for class {label!r}", "names"
     elif columns:
         text = f"{table}: class {label!r} has no image with a text in {' and '.join(map(repr, columns))}"

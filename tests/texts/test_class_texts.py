@@ -68,6 +68,14 @@ def test_names_of_a_file_take_the_place_of_labels(tmp_path: Path) -> None:
         texts(names=names, column="description")
 
 
+def test_the_name_of_a_dataset_before_a_label_is_no_part_of_the_text(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"label": ["shoes:red_boot", "a:b"], "dataset": ["shoes", "bags"]})
+    labels = ("shoes:red_boot", "a:b")
+    assert texts(frame, labels) == [("red boot",), ("a:b",)]
+    (tmp_path / "n.txt").write_text("red_boot\ta boot\na:b\tab\n")
+    assert texts(frame, labels, names=tmp_path / "n.txt") == [("a boot",), ("ab",)]
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [
