@@ -135,6 +135,8 @@ class RunReportResult(CommandResult):
 
     def summary_table(self) -> SummaryTable:
         """Return how far the run is, and its values before training and at the best epoch."""
+        from eml.retrieval.metrics import BY_TEXTS
+
         rows: list[list[Cell]] = [["state", self.run.state], ["best checkpoint", self.run.best or "none yet"]]
         if (stages := self.run.stages) is not None:
             rows.append(["the run gives", stages.shipped])
@@ -143,7 +145,9 @@ class RunReportResult(CommandResult):
         for validation in self.run.validations:
             for key, text in validation.metrics.items():
                 values = {line["epoch"]: line[key] for line in validation.lines if key in line}
-                if text in ("R@1", "MAP@R") and (later := [value for epoch, value in values.items() if epoch]):
+                if text in ("R@1", "MAP@R", *BY_TEXTS.values()) and (
+                    later := [value for epoch, value in values.items() if epoch]
+                ):
                     first, last = (validation.whole.get(epoch, {}).get(key) for epoch in (0, self.run.best_epoch or -1))
                     first = values.get(0) if first is None else first
                     before = "" if first is None else f"{first:.3f} before training, "

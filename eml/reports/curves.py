@@ -10,8 +10,9 @@ from eml.files import whole_file
 from eml.models.pointers import is_run_folder
 from eml.reports import own_plots
 from eml.reports.run_logs import METRICS, STEPS, find_questions, name_runs, read_lines, read_validations, running_mean
+from eml.retrieval.metrics import BY_TEXTS
 
-SHOWN = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
+SHOWN = {"recall_at_1": "R@1", "map_at_r": "MAP@R", **BY_TEXTS}
 MADE_BY = "eml plot"
 PAPER, INK, QUIET, LINE = "#fcfcfa", "#1d1f21", "#5c6167", "#dedfdb"  # as on the pages (style.css)
 BLUE = "#0b6aa8"

@@ -32,6 +32,7 @@ from eml.training.nan_check import StepSnapshot
 from eml.training.optimizer import build_optimizer
 from eml.training.start_decay import StartDecay
 from eml.training.starting_point import earlier_record, network_to_build
+from eml.training.text_validation import text_source
 from eml.training.text_weights import build_text_weights
 from eml.training.validation import RunLength, Validation, check_metric
 
@@ -173,7 +174,14 @@ def build_parts(
     )
     columns = config.data.columns
     validation = Validation(
-        config.validation, table, data, earlier, columns=columns, length=length, accept_stale=resume
+        config.validation,
+        table,
+        data,
+        earlier,
+        columns=columns,
+        length=length,
+        accept_stale=resume,
+        texts=text_source(config),
     )
     networks = build_networks(config, data, device, resume=resume, processes=processes)
     augmenter = config.augment.build(networks.preprocess)

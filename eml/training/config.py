@@ -214,7 +214,8 @@ class ValidationConfig(Strict):
     metric: str = Field(
         "map_at_r",
         description="metric that chooses the best checkpoint, higher is better: a name from metrics.json (recall_at_1) "
-        "or from tables (R@1); NAME/map_at_r: that of one of `tables`",
+        "or from tables (R@1); NAME/map_at_r: that of one of `tables`; with loss contrastive_text also zero_shot_top_1 "
+        "and text_to_image_recall_at_1",
     )
     images: Annotated[int, Field(ge=2)] | Literal["auto"] | None = Field(
         "auto",

@@ -148,7 +148,9 @@ def _value(run_of: Callable[[RunParts], Stepper], parts: RunParts, images: Retri
         return None
     table, _ = parts.validation.sets[parts.validation.decides]
     batching = Batching(parts.config.validation.batch_size, parts.workers, parts.processes)
-    return evaluate_model(parts.model, table, images, batching=batching).summary.values[parts.validation.main_metric]
+    evaluation = evaluate_model(parts.model, table, images, batching=batching)
+    summary = parts.validation.with_texts(parts.validation.decides, evaluation, parts.model, parts.processes)
+    return summary.values[parts.validation.main_metric]
 
 
 def _batches(run: Stepper) -> Generator[tuple[Tensor, Tensor], None, None]:

@@ -1,6 +1,6 @@
 """Retrieval during a run: on the held-out fold and on other tables."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
-from eml.errors import ConfigError
+from eml.errors import ConfigError, DataError
 from eml.evaluation.evaluate import Evaluation, evaluate_model, rank_gallery
 from eml.evaluation.retrieval_set import RetrievalSet
 from eml.evaluation.thinning import ThinnedSet, part_of, thin
@@ -20,12 +20,14 @@ from eml.images.source import ImageSource, PartialSource
 from eml.inference.embed import Batching
 from eml.inference.model import Model
 from eml.models.trained_on import TrainedOn
-from eml.retrieval.metrics import Summary, all_metrics, metric_key, summarise
+from eml.retrieval.metrics import BY_TEXTS, Summary, all_metrics, metric_key, summarise
+from eml.texts.class_texts import ClassTexts
 from eml.training.config import RunConfig, ValidationConfig
 from eml.training.data import TrainingData
 from eml.training.question import question_of
 from eml.training.starting_point import UNTRAINED
 from eml.training.state import TrainingState
+from eml.training.text_validation import TextValidation, text_validation
 from eml.training.validation_budget import validation_budget
 from eml.training.validation_sets import validation_sets
 from eml.training.verdict import Verdict, verdict
@@ -99,6 +101,7 @@ class Validation:
         shown: Metric → its name in tables.
         images: Number of images that are measured after an epoch.
         whole_images: Number of images in all sets.
+        texts: The texts that the held-out fold is measured by too; None where there are none.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Validation:
         columns: ColumnMap = AS_NAMED,
         length: RunLength,
         accept_stale: bool = False,
+        texts: ClassTexts | None = None,
     ) -> None:
         self.config, self.earlier = config, earlier
         sets = validation_sets(config, table, data, columns=columns, seed=length.seed, accept_stale=accept_stale)
@@ -122,8 +126,9 @@ class Validation:
         trained = replace(table, frame=data.frame)
         self.questions = {name: question_of(images, own, trained, earlier) for name, (own, images) in self.sets.items()}
         self.digests = {name: own.digest for name, (own, _) in self.sets.items() if name}
-        self.shown = shown_metrics(self.sets)
         self.metric = metric_key(config.metric)
+        self.texts = self._texts(texts, table, data)
+        self.shown = shown_metrics(self.sets, by_texts=self.texts is not None)
         self.decides = self.metric.rpartition("/")[0]  # the name of the set whose metric chooses the best checkpoint
         self.main_metric = self.metric.rpartition("/")[2]  # that of every set's verdict
         self.images = sum(len(self.measured(name).frame) for name in self.sets)
@@ -131,6 +136,15 @@ class Validation:
 
     def __bool__(self) -> bool:
         return bool(self.sets)
+
+    def _texts(self, source: ClassTexts | None, table: Table, data: TrainingData) -> TextValidation | None:
+        """Return the texts of the held-out classes; None where one has none, unless they choose the best epoch."""
+        try:
+            return text_validation(source, table, data)
+        except DataError:
+            if self.metric in BY_TEXTS:
+                raise
+            return None
 
     def _shorten(self, data: TrainingData, length: RunLength) -> None:
         """Choose how many images are measured after an epoch, which ones, and how often."""
@@ -187,13 +201,14 @@ class Validation:
             prefix, images = f"{name}/" if name else "", self.measured(name)
             if whole or name not in self.parts:
                 evaluation = self._evaluate(name, model, loading, advance)
-                summary = part_summary = evaluation.summary
+                summary = part_summary = self.with_texts(name, evaluation, model, loading.processes)
                 if name in self.parts:
-                    part_summary = self._of_part(name, evaluation, loading.processes)
+                    part_summary = self._of_part(name, evaluation, model, loading.processes)
                     whole_values |= {prefix + key: value for key, value in summary.values.items()}
                 queries = summary.per_query.get(self.main_metric)  # GAP is no mean over queries
             else:
-                part_summary = self._evaluate(name, model, loading, advance, of_part=True).summary
+                evaluation = self._evaluate(name, model, loading, advance, of_part=True)
+                part_summary = self.with_texts(name, evaluation, model, loading.processes)
                 queries = part_summary.per_query.get(self.main_metric)
                 queries = None if queries is None else self._beside_others(name, queries)
             values |= {prefix + key: value for key, value in part_summary.values.items()}
@@ -208,7 +223,7 @@ class Validation:
         values: dict[str, float] = {}
         per_query: dict[str, Tensor] = {}
         for name in (name for name in self.sets if name in names):
-            summary = self._evaluate(name, model, loading, advance).summary
+            summary = self.with_texts(name, self._evaluate(name, model, loading, advance), model, loading.processes)
             values |= {(f"{name}/" if name else "") + key: value for key, value in summary.values.items()}
             if (own := summary.per_query.get(self.main_metric)) is not None:
                 per_query[name] = torch.from_numpy(own)
@@ -225,12 +240,26 @@ class Validation:
         batching = Batching(self.config.batch_size, loading.workers, loading.processes)
         return evaluate_model(model, table, images, batching=batching, source=source, progress=advance)
 
-    def _of_part(self, name: str, evaluation: Evaluation, processes: Processes) -> Summary:
+    def with_texts(self, name: str, evaluation: Evaluation, model: Model, processes: Processes) -> Summary:
+        """Return the summary of a set, with the metrics by texts where it is the held-out fold of a run that has them.
+
+        All processes call this; the first one measures.
+        """
+        texts, summary = self.texts, evaluation.summary
+        if name or texts is None:
+            return summary
+        return processes.from_first(lambda: texts.add(summary, evaluation.embeddings, evaluation.retrieval, model))
+
+    def _of_part(self, name: str, evaluation: Evaluation, model: Model, processes: Processes) -> Summary:
         """Return the summary of a set's part, of the embeddings of the whole set."""
         images, rows = self.parts[name]
-        return processes.from_first(
-            lambda: summarise(rank_gallery(evaluation.embeddings[torch.from_numpy(rows)], images))
-        )
+
+        def measure() -> Evaluation:
+            embeddings = evaluation.embeddings[torch.from_numpy(rows)]
+            summary = summarise(rank_gallery(embeddings, images))
+            return replace(evaluation, embeddings=embeddings, retrieval=images, summary=summary)
+
+        return processes.from_first(lambda: self.with_texts(name, measure(), model, SINGLE_PROCESS))
 
     def _beside_others(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (Q,) values for all queries of a set, NaN for those that are not in its part."""
@@ -274,21 +303,29 @@ def _counting(progress: Callable[[int], None]) -> Callable[[int], None]:
     return advance
 
 
-def shown_metrics(names: Iterable[str]) -> dict[str, str]:
-    """Return metric → name in tables, for the held-out fold (named "") and other tables."""
+def shown_metrics(names: Collection[str], *, by_texts: bool = False) -> dict[str, str]:
+    """Return metric → name in tables, for the held-out fold (named "") and other tables; by texts for the fold alone."""
     metrics = {key: text for metric in all_metrics() for key, text in metric.shown().items()}
     return {
         (f"{name}/{key}" if name else key): (f"{name} {text}" if name else text)
         for name in names
         for key, text in metrics.items()
-    }
+    } | (BY_TEXTS if by_texts and "" in names else {})
 
 
 def check_metric(config: RunConfig) -> None:
     """Raise ConfigError when no set of the run has the metric that chooses the best checkpoint."""
     names = [*([""] if config.data.fold is not None else []), *config.validation.tables]
-    known = list(shown_metrics(names))
-    if known and metric_key(config.validation.metric) not in known:
+    known = list(shown_metrics(names, by_texts=config.loss.compares_texts))
+    metric = metric_key(config.validation.metric)
+    if metric in BY_TEXTS and not config.loss.compares_texts:
+        raise ConfigError(
+            f"validation.metric: {metric} is measured by the texts of the held-out classes, which only a run with "
+            f"loss: {{type: contrastive_text}} has, not one with {config.loss.type}; take another, such as map_at_r",
+            code="conflicting-settings",
+            parameter="validation.metric",
+        )
+    if known and metric not in known:
         raise ConfigError(
             f"validation.metric: unknown metric {config.validation.metric!r}; known: {', '.join(known)}",
             code="unknown-choice",

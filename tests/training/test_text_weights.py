@@ -24,9 +24,11 @@ from eml.training.recipe import apply_recipe
 from eml.training.sweep.feature_runs import on_features
 from tests.distributed import process_group
 from tests.distributed.process_group import task
+from tests.tiny_clip import SIGLIP, write_tiny_clip
 from tests.training.pictured_words import NAME, WITH_DROPOUT
 from tests.training.runs import assert_near, changed, left_by, stop_at
 
+TEMPLATES = ["a photo of {label}", "the colour {label}", "{label}"]
 SGD = {"name": "sgd", "lr": {"backbone": 0.05}, "clip": 1.0}
 
 
@@ -34,7 +36,7 @@ def of_texts(config: RunConfig, **values: object) -> RunConfig:
     """The config with a loss of texts: a run of a second."""
     own = {"output": config.output, "data": config.data.model_dump(), "recipe": "none", "epochs": 2, "batch_size": 4}
     own |= {"model": {"backbone": NAME, "weights": "none"}, "loss": {"type": "contrastive_text"}, "image": {"size": 32}}
-    own |= {"class_texts": {"template": ["a photo of {label}", "the colour {label}", "{label}"]}, "optimizer": SGD}
+    own |= {"class_texts": {"template": TEMPLATES}, "optimizer": SGD}
     return RunConfig.model_validate(own | values)
 
 
@@ -222,7 +224,11 @@ def test_texts_of_unseen_classes_find_their_images_by_the_words_of_others(tmp_pa
     images = model.embed(held_out["file_name"].map(tmp_path.joinpath).tolist())
     cosines = model.embed_text(unseen) @ images.T
     assert held_out["label"].to_numpy()[cosines.argmax(1)].tolist() == unseen, "by chance one of 256 finds them all"
-    assert np.mean(np.array(unseen)[cosines.argmax(0)] == held_out["label"]) > 0.9
+    right = np.mean(np.array(unseen)[cosines.argmax(0)] == held_out["label"])
+    assert right > 0.9
+    last = json.loads((config.output / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["zero_shot_top_1"] == pytest.approx(right), "of classes that training does not have"
+    assert last["text_to_image_recall_at_1"] == 1
 
 
 @pytest.mark.slow
@@ -250,3 +256,47 @@ def test_a_decay_towards_the_start_holds_both_towers(config: RunConfig, table: T
     _, after = weights_after_a_step(held, table)
     for name, weight in build_parts(held, table).embedder.named_parameters():
         torch.testing.assert_close(after[name], weight, msg=name)
+
+
+def test_held_out_images_are_measured_by_texts_and_the_best_epoch_may_go_by_them(
+    config: RunConfig, table: Table
+) -> None:
+    own = of_texts(config, validation={"metric": "zero-shot top-1"}, epochs=3)
+    fit(own, table)
+    lines = [json.loads(line) for line in (own.output / "metrics.jsonl").read_text().splitlines()]
+    values = [line["zero_shot_top_1"] for line in lines]
+    assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
+    facts = json.loads((own.output / "run.json").read_text())
+    best = max((1, 2, 3), key=lambda epoch: values[epoch])
+    assert facts["finished"]["best_epoch"] == best
+    verdict = facts["finished"]["verdicts"][""]
+    assert verdict["metric"] == "zero-shot top-1"
+    assert (verdict["before"], verdict["after"]) == pytest.approx((values[0], values[best]))
+
+    held_out = table.frame[table.frame["fold"] == 0]
+    labels, model = sorted(table.frame["label"].unique()), load_model(own.output / "checkpoints" / "last")
+    images = model.embed([table.root / name for name in held_out["file_name"]])
+    texts = [model.embed_text([template.replace("{label}", label) for template in TEMPLATES]) for label in labels]
+    cosines = np.stack([own.mean(0) / np.linalg.norm(own.mean(0)) for own in texts]) @ images.T
+    truth = held_out["label"].map(labels.index).to_numpy()
+    assert values[3] == pytest.approx(np.mean(cosines.argmax(0) == truth))
+    assert lines[3]["text_to_image_recall_at_1"] == pytest.approx(np.mean(truth[cosines.argmax(1)] == np.arange(5)))
+
+
+def test_a_metric_by_texts_needs_a_run_with_texts(config: RunConfig, table: Table) -> None:
+    own = RunConfig.model_validate(config.model_dump() | {"validation": {"metric": "zero_shot_top_1"}})
+    with pytest.raises(ConfigError, match=r"only a run with loss: \{type: contrastive_text\} has, not one with"):
+        build_parts(own, table)
+
+
+@pytest.mark.wide
+@pytest.mark.xdist_group("clip")
+def test_a_run_of_a_siglip_tower_resumes_to_the_bit(config: RunConfig, table: Table, tmp_path: Path) -> None:
+    clip = {"backbone": f"open_clip:local-dir:{write_tiny_clip(tmp_path / 'siglip', config=SIGLIP)}"}
+    whole = of_texts(config, model=clip, ema={}, validation={"metric": "text_to_image_recall_at_1"})
+    fit(whole, table)
+    stopped = changed(whole, output=tmp_path / "stopped")
+    stop_at(stopped, table, 3)
+    fit(stopped, table, resume=True)
+    assert left_by(stopped.output) == left_by(whole.output)
+    assert "text_to_image_recall_at_1" in (whole.output / "metrics.jsonl").read_text()

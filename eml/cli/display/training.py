@@ -11,6 +11,7 @@ from eml.training.events import Caching, Event, Note, Started, Stepped, Validate
 
 SHOWN = ("recall_at_1", "recall_at_5", "map_at_r", "mean_average_precision")
 """What fits into 80 columns; metrics.jsonl has all."""
+BY_TEXTS = ("zero_shot_top_1", "text_to_image_recall_at_1")
 
 
 class TrainingDisplay:
@@ -73,10 +74,11 @@ class TrainingDisplay:
                 loss = loss if event.epoch else f"{event.start:<12}"
                 self._say(f"epoch {event.epoch:>3}  {loss}{shown}{'  best' if event.best else ''}")
                 tables = [key for key in keys if key not in first and key.endswith(("/recall_at_1", "/map_at_r"))]
-                if tables:
-                    self._say(
-                        "           " + "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in tables)
-                    )
+                for more in (tables, [key for key in BY_TEXTS if key in event.values]):
+                    if more:
+                        self._say(
+                            "           " + "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in more)
+                        )
             case Note():
                 self._say(event.text)
 

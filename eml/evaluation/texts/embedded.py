@@ -81,7 +81,7 @@ def embed_texts(texts: TextSet, model: Model | None, size: int) -> EmbeddedTexts
         scale = _scale_of(model)
     of_classes = None if vectors is None else torch.from_numpy(vectors.vectors)
     if classes is not None and of_classes is None:
-        of_classes = _class_vectors(classes.texts, _embed(model))
+        of_classes = class_vectors(classes.texts, _embed(model))
     of_captions = None if captions is None else torch.from_numpy(_embed(model)(captions.texts))
     return EmbeddedTexts(texts, of_captions, of_classes, scale or SCALE)
 
@@ -98,7 +98,7 @@ def _scale_of(model: Model) -> float:
     return math.exp(float(tower.logit_scale.detach()))
 
 
-def _class_vectors(texts: Sequence[Sequence[str]], embed: Embed) -> Tensor:
+def class_vectors(texts: Sequence[Sequence[str]], embed: Embed) -> Tensor:
     """Return (C, D) means of the unit vectors of each class's texts; the same text is embedded once."""
     unique = list(dict.fromkeys(text for own in texts for text in own))
     row_of = {text: row for row, text in enumerate(unique)}

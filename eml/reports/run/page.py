@@ -15,11 +15,12 @@ from eml.reports.evaluation.curves import percent
 from eml.reports.rendering import render_page
 from eml.reports.run.run_charts import loss_chart, metric_chart
 from eml.reports.run.run_summary import RunSummary, ValidationSet
+from eml.retrieval.metrics import BY_TEXTS
 from eml.training.config import RunConfig
 from eml.training.preview import Preview
 
 HERE = Path(__file__).parent
-DRAWN = ("map_at_r", "recall_at_1")  # metrics of the charts
+DRAWN = ("map_at_r", "recall_at_1", *BY_TEXTS)  # metrics of the charts
 AUGMENTED, DRAWS = 4, 5  # training images of the page, and draws of each
 
 SetImages = Sequence[tuple[str, list[Thumbnail]]]

@@ -10,7 +10,7 @@ from eml.evaluation.outputs import PAGE
 from eml.json_files import MOST_BYTES_OF_LISTS, read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, find_checkpoint
 from eml.reports.run_logs import STEPS, TIMINGS, find_questions, read_lines, read_validations, read_whole
-from eml.retrieval.metrics import all_metrics
+from eml.retrieval.metrics import BY_TEXTS, all_metrics
 from eml.training.config import RunConfig
 from eml.training.moved_run import CONFIG_NAME, load_run_config
 from eml.training.stages.steps import StagesResult
@@ -192,7 +192,7 @@ def _seconds(file: Path) -> dict[str, float]:
 
 def _validation_sets(folder: Path) -> list[ValidationSet]:
     lines, questions, whole = read_validations(folder), find_questions(folder), read_whole(folder)
-    names = {key: text for metric in all_metrics() for key, text in metric.shown().items()}
+    names = {key: text for metric in all_metrics() for key, text in metric.shown().items()} | BY_TEXTS
     sets: dict[str, dict[str, str]] = {}
     for key in dict.fromkeys(key for line in lines for key in line):
         name, _, metric = key.rpartition("/")

@@ -4,6 +4,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from eml.retrieval.metrics.base import (
+    BY_TEXTS,
+    TEXT_TO_IMAGE,
+    ZERO_SHOT,
     Metric,
     QueryAnswers,
     Summary,
@@ -18,6 +21,9 @@ for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
+    "BY_TEXTS",
+    "TEXT_TO_IMAGE",
+    "ZERO_SHOT",
     "Metric",
     "QueryAnswers",
     "Summary",

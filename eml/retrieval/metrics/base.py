@@ -198,12 +198,18 @@ def metrics_at(recall_at: Sequence[int]) -> list[Metric]:
     return all_metrics({"recall_at_k": {"k": sorted({1, *recall_at})}} if recall_at else {})
 
 
+ZERO_SHOT, TEXT_TO_IMAGE = "zero_shot_top_1", "text_to_image_recall_at_1"
+BY_TEXTS = {ZERO_SHOT: "zero-shot top-1", TEXT_TO_IMAGE: "text→image R@1"}
+"""Metrics of a validation by the texts of classes: name in metrics.jsonl → name in tables."""
+
+
 def metric_key(name: str) -> str:
     """Return the key in metrics.json of a metric's name in tables: `R@1` is `recall_at_1`; any other text as it is.
 
     The name may have the name of a table before it: `unseen/MAP@R`.
     """
     keys = {shown: key for metric in all_metrics() for key, shown in metric.shown().items()}
+    keys |= {shown: key for key, shown in BY_TEXTS.items()}
     table, slash, metric = name.rpartition("/")
     return table + slash + keys.get(metric, metric)
 

@@ -20,6 +20,7 @@ from eml.training.data import training_data
 from eml.training.run_folder import RunFolder
 from eml.training.sweep.plan import PlannedRun
 from eml.training.sweep.running import Failures
+from eml.training.text_validation import text_source
 from eml.training.validation import RunLength, Validation
 
 Against = Literal["first", "best"]
@@ -215,16 +216,20 @@ class _Validations:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.known: dict[int | None, Validation] = {}
+        self.known: dict[tuple[int | None, bool], Validation] = {}
 
     def of(self, config: RunConfig) -> Validation:
         fold = config.data.fold
-        if fold not in self.known:
+        key = fold, config.loss.compares_texts
+        if key not in self.known:
             data = training_data(self.table, fold)
             length = RunLength(config.epochs, len(data.frame), config.seed)
             columns = config.data.columns
-            self.known[fold] = Validation(config.validation, self.table, data, columns=columns, length=length)
-        return self.known[fold]
+            texts = text_source(config)
+            self.known[key] = Validation(
+                config.validation, self.table, data, columns=columns, length=length, texts=texts
+            )
+        return self.known[key]
 
     def describe(self, config: RunConfig) -> tuple[str, dict[str, str], str]:
         """Return the metric, the names of all metrics, and what is measured; empty without validation."""
