@@ -182,6 +182,7 @@ TESTED_THROUGH = {
     "training/stages/features": "training/stages/test_staging",
     "training/stages/networks": "training/stages/test_staging",
     "training/stages/outcomes": "training/stages/test_staging",
+    "training/text_validation": "training/test_text_weights",
     "training/config_changes": "training/test_run_state",
     "training/data_parallel": "distributed/test_processes",
     "training/distributed_state": "distributed/test_processes",

@@ -49,9 +49,9 @@ class TextValidation:
         right[named] = classify_by_vectors(embeddings[rows], own[named], vectors).per_query()["top_1"]
 
         asking, of_gallery = np.unique(own[named]), classes[images.gallery]
-        found = np.flatnonzero(np.isin(of_gallery, asking))
+        positives = np.flatnonzero(np.isin(of_gallery, asking))
         texts, gallery = vectors[torch.from_numpy(asking)], embeddings[torch.from_numpy(images.gallery)]
-        ranking = rank_listed(texts, gallery, np.searchsorted(asking, of_gallery[found]), found)
+        ranking = rank_listed(texts, gallery, np.searchsorted(asking, of_gallery[positives]), positives)
         recall = summarise(ranking, metrics_at([1])).values["recall_at_1"]
         values = {ZERO_SHOT: float(np.nanmean(right)), TEXT_TO_IMAGE: recall}
         return replace(summary, values={**summary.values, **values}, per_query={**summary.per_query, ZERO_SHOT: right})

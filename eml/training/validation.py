@@ -304,7 +304,7 @@ def _counting(progress: Callable[[int], None]) -> Callable[[int], None]:
 
 
 def shown_metrics(names: Collection[str], *, by_texts: bool = False) -> dict[str, str]:
-    """Return metric → name in tables, for the held-out fold (named "") and other tables; by texts for the fold alone."""
+    """Return metric → name in tables, for the held-out fold (named "") and others; by texts for the fold alone."""
     metrics = {key: text for metric in all_metrics() for key, text in metric.shown().items()}
     return {
         (f"{name}/{key}" if name else key): (f"{name} {text}" if name else text)
