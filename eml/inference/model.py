@@ -216,12 +216,15 @@ class Model:
             batch_size: The number of texts computed at once.
 
         Raises:
-            ConfigError: The model has no text tower, or its embeddings of images are in another space.
+            ConfigError: The model has no text tower, or its embeddings of images are in another space; or these are no
+                texts.
         """
         if why := self._why_no_text():
             raise ConfigError(why, code="no-text-tower")
         if isinstance(texts, str):
             raise ConfigError("texts must be a list of texts, got a single text", code="wrong-type")
+        if others := [type(text).__name__ for text in texts if not isinstance(text, str)]:
+            raise ConfigError(f"texts must be a list of texts, got one of type {others[0]}", code="wrong-type")
         if batch_size < 1:
             raise ConfigError(f"`batch_size` must be at least 1, got {batch_size}", code="out-of-range")
         tower = self.embedder.text

@@ -179,7 +179,14 @@ def text_tower(
         return None
     network: Any = model
     bias = None if network.logit_bias is None else float(network.logit_bias.detach())
-    return TextTower(network.text, tokenizer(definition, source, name), float(network.logit_scale.detach()), bias)
+    settings = {key: value for key, value in definition["model_cfg"].items() if key != "vision_cfg"}
+    return TextTower(
+        network.text,
+        tokenizer(definition, source, name),
+        float(network.logit_scale.detach()),
+        bias,
+        json.dumps(settings, sort_keys=True),
+    )
 
 
 def tokenizer(definition: Mapping[str, Any], source: str | Path | None, name: str) -> Any:

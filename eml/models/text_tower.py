@@ -19,6 +19,7 @@ class TextTower(nn.Module):
         logit_scale: Natural logarithm of the factor of cosines in the loss that it was trained with, as open_clip
             stores it: ln(1/0.07) where CLIP's training begins.
         logit_bias: What that loss adds to scaled cosines, for networks trained with sigmoids (SigLIP); None: nothing.
+        architecture: What decides its function besides its weights and tokens, as a text; empty: its modules tell.
 
     Attributes:
         logit_scale: A parameter, ().
@@ -31,9 +32,11 @@ class TextTower(nn.Module):
         tokenizer: Callable[[list[str]], Tensor],
         logit_scale: float,
         logit_bias: float | None = None,
+        architecture: str = "",
     ) -> None:
         super().__init__()
         self.network, self.tokenizer = network, tokenizer
+        self.architecture = architecture or repr(network)
         self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale)))
         self.logit_bias = None if logit_bias is None else nn.Parameter(torch.tensor(float(logit_bias)))
 

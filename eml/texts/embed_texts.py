@@ -1,21 +1,18 @@
 """Class texts → text vectors."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.files import bytes_digest
+from eml.files import text_digest
 from eml.progress import Progress, Report, no_progress
 from eml.texts.encoders import TextEncoder
 from eml.texts.encoders.base import unit_rows
 from eml.texts.vector_cache import VectorCache
 from eml.texts.vectors import EncoderFacts, TextVectors
-
-SEPARATOR = "\0"
-"""Between the texts of a class in its digest; no text has it."""
-
 
 def text_vectors(
     labels: Sequence[str],
@@ -51,7 +48,7 @@ def text_vectors(
     if cache is None:
         vectors = compute(list(range(len(labels))))
     else:
-        keys = [bytes.fromhex(bytes_digest(SEPARATOR.join(own).encode())) for own in texts]
+        keys = [bytes.fromhex(text_digest(json.dumps(list(own)))) for own in texts]
         vectors = VectorCache(cache, encoder.digest, report).get(keys, compute)
     facts = EncoderFacts(
         name=encoder.name, digest=encoder.digest, logit_scale=encoder.logit_scale, logit_bias=encoder.logit_bias

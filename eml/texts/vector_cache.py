@@ -50,7 +50,9 @@ class VectorCache:
             missing = [index for index, key in enumerate(keys) if key not in stored]
             if missing:
                 vectors = compute(missing)
-                stored = {key: vector for key, vector in stored.items() if len(vector) == vectors.shape[1]}
+                if any(len(vector) != vectors.shape[1] for vector in stored.values()):  # a file that was changed
+                    missing, stored = list(range(len(keys))), {}
+                    vectors = compute(missing)
                 stored |= {keys[index]: vector for index, vector in zip(missing, vectors, strict=True)}
                 if is_kept:
                     self._write(stored)
@@ -61,7 +63,7 @@ class VectorCache:
         try:
             arrays = load_file(self.path)
             keys, vectors = arrays["keys"], arrays["vectors"]
-        except (OSError, ValueError, KeyError, SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):  # TypeError: bfloat16
             return {}
         is_whole = keys.dtype == np.uint8 and keys.shape == (len(vectors), KEY_BYTES) and vectors.ndim == 2
         if not is_whole or vectors.dtype != np.float32 or not np.isfinite(vectors).all():

@@ -164,9 +164,10 @@ def read_text_vectors(path: Path) -> TextVectors:
         known = TextVectorsFacts.model_validate(facts)
         labels = parse_json(_text(arrays["labels"]), list[str])
         texts = parse_json(_text(arrays["texts"]), list[list[str]])
-    except (OSError, ValueError, ValidationError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, ValidationError, SafetensorError) as error:  # TypeError: bfloat16
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path}: cannot be read: {reason}", code="damaged-file", parameter="vectors") from error
+        text = f"{path}: is no whole file of text vectors ({reason}). Run eml text again"
+        raise DataError(text, code="damaged-file", parameter="vectors") from error
     own = tuple(map(tuple, texts))
     vectors = TextVectors(tuple(labels), arrays["vectors"], own, known.encoder, known.template)
     _check(path, vectors, known)

@@ -9,6 +9,8 @@ folders of grocery160, and of emoji the Unicode names of the code points that na
 `shuffled` has the texts permuted among the training classes, by its seed. Without the check (`check: false`) a run
 keeps texts that say nothing, which shows what the check is for.
 
+`--length long` trains all layers, on larger images and for longer: the results are beside the short ones.
+
 A run is one JSON file in --results, and a run whose file is there is not made again: stop whenever you like, and go on
 with the same command.
 """
@@ -26,10 +28,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-RESULTS = Path(__file__).parent / "results" / "text"
+RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
-SIDES = {"grocery160": 64, "emoji": 48}
-EPOCHS = {"grocery160": 2, "emoji": 3}
+SETS = ("grocery160", "emoji")
+SIDES = {"short": {"grocery160": 64, "emoji": 48}, "long": {"grocery160": 96, "emoji": 64}}
+EPOCHS = {"short": {"grocery160": 2, "emoji": 3}, "long": {"grocery160": 3, "emoji": 6}}
+FROZEN = {"short": 5, "long": 0}
+"""Stages of the backbone that are not trained."""
 SCALES = {"grocery160": 10, "emoji": 18}
 """2·√2·ln(classes−1), as the recipe has it."""
 WAYS: dict[str, dict[str, Any]] = {
@@ -62,7 +67,7 @@ class Run:
 def planned() -> Iterator[Run]:
     """Yield the runs of the report, the first seed first."""
     for seed in SEEDS:
-        for dataset in SIDES:
+        for dataset in SETS:
             yield from (Run(dataset, way, seed) for way in WAYS)
             yield from (Run(dataset, way, seed, True, False) for way in WAYS if way != "none")
             yield Run(dataset, "guidance", seed, True)
@@ -146,14 +151,14 @@ def settings(run: Run, table: Path, output: Path, options: argparse.Namespace) -
         "recipe": "none",
         "data": {"table": str(table), "root": str(root_of(options.data, run.dataset)), "fold": None, "workers": 0,
                  "cache": {"format": "raw", "folder": str(options.work)}},
-        "image": {"size": SIDES[run.dataset], "fit": "squash", "interpolation": "bicubic"},
+        "image": {"size": SIDES[options.length][run.dataset], "fit": "squash", "interpolation": "bicubic"},
         "augment": {"type": "standard", "crop": 0.3, "flip": 0.5, "brightness": 0.2, "saturation": 0.2},
-        "model": {"backbone": "mobilenetv2_100", "weights": str(options.weights), "freeze": 5,
+        "model": {"backbone": "mobilenetv2_100", "weights": str(options.weights), "freeze": FROZEN[options.length],
                   "batch_norm": "frozen", "neck": {"type": "bnneck"}},
         "margin": {"type": "cosface", "m": 0.2},
         "head": {"scale": SCALES[run.dataset]},
         "optimizer": {"lr": {"backbone": 1e-4, "neck": 1e-4, "class_weights": 1e-2}},
-        "epochs": EPOCHS[run.dataset],
+        "epochs": EPOCHS[options.length][run.dataset],
         "batch_size": 32,
         "seed": run.seed,
         "device": "cpu",
@@ -247,7 +252,7 @@ def interval(differences: list[float], draws: int = 10_000) -> tuple[float, floa
 def report(results: Path) -> None:
     """Print a table of the ways, with the paired difference to none over classes."""
     print("| set | texts | seeds | MAP@R | by class, difference to none (95%) |\n|---|---|---|---|---|")
-    for dataset in SIDES:
+    for dataset in SETS:
         for run in dict.fromkeys(replace(run, seed=0) for run in planned() if run.dataset == dataset):
             values, differences = compared(results, run)
             if not values:
@@ -265,10 +270,12 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="file with mobilenetv2_100's weights")
     parser.add_argument("--encoder", type=Path, help="folder of a model of sentence-transformers")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "eml-text-benchmark")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--length", choices=list(SIDES), default="short")
+    parser.add_argument("--results", type=Path, help="default: those of the length beside this file")
     parser.add_argument("--only", nargs="*", default=[], help="make only runs whose names begin so")
     parser.add_argument("--report", action="store_true", help="make no run")
     options = parser.parse_args()
+    options.results = options.results or RESULTS / {"short": "text", "long": "text_long"}[options.length]
     options.work.mkdir(parents=True, exist_ok=True)
     options.results.mkdir(parents=True, exist_ok=True)
     for run in [] if options.report else planned():

@@ -52,6 +52,12 @@ def test_texts_that_were_embedded_before_come_from_the_cache(tmp_path: Path, enc
     assert len(encoded) == 4  # another encoder has a file of its own
 
 
+def test_one_text_with_a_null_character_is_not_taken_for_two(tmp_path: Path) -> None:
+    for own in (["a\0b"], ["a", "b"]):
+        cached = text_vectors(["x"], [own], find_encoder("words:a"), cache=tmp_path)
+        np.testing.assert_array_equal(cached.vectors, text_vectors(["x"], [own], find_encoder("words:a")).vectors)
+
+
 def test_a_damaged_cache_is_made_again(tmp_path: Path, encoded: list[str]) -> None:
     whole = text_vectors(LABELS, TEXTS, find_encoder("words:a"), cache=tmp_path)
     (file,) = tmp_path.glob("texts-*.safetensors")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch_file
 
 from eml.errors import DataError
 from eml.texts.vectors import EncoderFacts, TextVectors, read_text_vectors, write_text_vectors
@@ -61,7 +63,11 @@ def test_a_file_that_is_damaged_newer_or_of_another_kind_is_refused(vectors: Tex
     write_text_vectors(path, vectors)
     whole, arrays = path.read_bytes(), load_file(path)
     path.write_bytes(whole[:-8])
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"is no whole file of text vectors \(.*\)\. Run eml text again"):
+        read_text_vectors(path)
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    save_torch_file(tensors | {"vectors": tensors["vectors"].bfloat16()}, path, {"kind": "eml-text-vectors"})
+    with pytest.raises(DataError, match="is no whole file of text vectors"):
         read_text_vectors(path)
     save_file(arrays, path)
     with pytest.raises(DataError, match="it is no file of text vectors; eml text writes one"):

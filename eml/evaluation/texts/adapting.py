@@ -136,7 +136,10 @@ def choose_labelled(table: Table, classes: NamedClasses, measured: Table, *, by_
         few = ", ".join(map(shown, missing[:SHOWN])) + (", …" if len(missing) > SHOWN else "")
         text = f"{name}: no labelled image of {len(missing):,} of the {len(classes.labels):,} classes that are measured"
         raise DataError(
-            f"{text}: {few}. Give images of all of them as `adapt_on`", code="too-few-images", parameter="adapt_on"
+            f"{text}: {few}. Give other images of all of them as `adapt_on`; a training table of eml split has other "
+            "classes than its test table",
+            code="too-few-images",
+            parameter="adapt_on",
         )
     chosen = Table(frame.reset_index(drop=True), table.root, table.path)
     shared = 0

@@ -32,9 +32,9 @@ class TowerEncoder(TextEncoder):
 
     @cached_property
     def digest(self) -> str:
-        """The digest of the tower's weights and of what it makes of a few texts, which its tokenizer decides."""
+        """The digest of the tower's weights and architecture, and of the tokens of a few texts, for its tokenizer."""
         tokens = self.tower.tokenize(["a photo of a cat", "Übergröße 42, naïve \N{GRINNING FACE}"])
-        return text_digest(f"{weights_digest_of(self.tower)} {tokens.tolist()}")
+        return text_digest(f"{weights_digest_of(self.tower)} {self.tower.architecture} {tokens.tolist()}")
 
     @property
     def logit_scale(self) -> float | None:

@@ -1,6 +1,9 @@
 """Text towers of open_clip's networks and of checkpoints as text encoders."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +34,22 @@ def test_the_tower_of_a_folder_and_of_a_checkpoint_of_it_are_the_models_own(tiny
     stored = find_encoder(str(tmp_path / "checkpoint"))
     assert stored.digest == encoder.digest
     np.testing.assert_array_equal(stored.embed(TEXTS), encoder.embed(TEXTS))
+
+
+@pytest.mark.xdist_group("clip")
+def test_the_same_weights_in_another_architecture_are_another_encoder(tiny_clip: Path, tmp_path: Path) -> None:
+    digests = set()
+    variants: list[dict[str, Any]] = [{}, {"quick_gelu": True}, {"text_cfg": {"heads": 4}}]
+    for number, changes in enumerate(variants):
+        folder = tmp_path / str(number)
+        shutil.copytree(tiny_clip, folder)
+        file = folder / "open_clip_config.json"
+        config = json.loads(file.read_text())
+        own = config["model_cfg"]
+        text_cfg = own["text_cfg"] | changes.pop("text_cfg", {})
+        file.write_text(json.dumps(config | {"model_cfg": own | changes | {"text_cfg": text_cfg}}))
+        digests.add(find_encoder(f"open_clip:local-dir:{folder}").digest)
+    assert len(digests) == 3
 
 
 def test_a_checkpoint_without_text_tower_says_what_has_one(tmp_path: Path) -> None:
