@@ -14,6 +14,7 @@ from eml.texts.encoders.base import unit_rows
 from eml.texts.vector_cache import VectorCache
 from eml.texts.vectors import EncoderFacts, TextVectors
 
+
 def text_vectors(
     labels: Sequence[str],
     texts: Sequence[Sequence[str]],
