@@ -19,3 +19,11 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
     return write_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny_clip")
+
+
+@pytest.fixture
+def one_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibrate answers with one scoring alone: most of the time of a calibration is the choice among them."""
+    from eml.evaluation import calibration
+
+    monkeypatch.setattr(calibration, "SCORINGS", calibration.SCORINGS[:1])

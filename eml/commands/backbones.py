@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -143,8 +144,8 @@ def _next_command(names: list[str], config: BackbonesConfig) -> str | None:
     if config.pattern is None:
         return "eml probe DATASET"
     if len(names) == 1:
-        return f"eml init DATASET --backbone {names[0]}"
-    return f"eml probe DATASET --backbones {','.join(names[:MOST_IN_PROBE])}" if names else None
+        return shlex.join(["eml", "init", "DATASET", "--backbone", names[0]])
+    return shlex.join(["eml", "probe", "DATASET", "--backbones", ",".join(names[:MOST_IN_PROBE])]) if names else None
 
 
 def _choice() -> list[ListedBackbone]:

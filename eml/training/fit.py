@@ -306,11 +306,11 @@ class Run:
             if error.code not in IMAGE_CODES:
                 raise
             self._save_alone()
-            root = shlex.quote(str(self.parts.table.root))
+            scan = shlex.join(["eml", "scan", str(self.parts.table.root)])
             raise DataError(
                 f"{error}. The file is not as it was when the table was made. Put it back; the last saved state is of "
                 f"step {self.saver.saved_step}. {resume_command(self.folder)}. Or leave it out and train anew: "
-                f"eml scan {root}, and the commands after it",
+                f"{scan}, and the commands after it",
                 code=error.code,
             ) from error
 

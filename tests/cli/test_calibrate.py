@@ -57,6 +57,7 @@ def checkpoint(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "checkpoint"))
 
 
+@pytest.mark.usefixtures("one_scoring")
 def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +134,7 @@ def test_what_cannot_be_calibrated_says_why_and_writes_nothing(
     assert not (checkpoint / "calibration.json").exists()
 
 
+@pytest.mark.usefixtures("one_scoring")
 def test_no_average_is_shown_of_halves_of_which_most_gave_no_threshold(
     checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +150,7 @@ def test_no_average_is_shown_of_halves_of_which_most_gave_no_threshold(
     assert "on average" not in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("one_scoring")
 def test_the_protocol_is_that_of_evaluate_and_is_kept(
     checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +208,7 @@ def test_nothing_of_the_users_is_replaced(
     assert "timm:resnet18: has no checkpoint folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("one_scoring")
 def test_a_calibration_that_cannot_be_trusted_is_an_error_only_when_it_is_used(
     checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ def test_the_next_commands_lead_from_a_folder_to_an_evaluation(pasting: Pasting,
     assert again == ["scan", "filter", "split", "kfold"], "no config or run is replaced"
 
 
+@pytest.mark.usefixtures("one_scoring")
 def test_with_enough_classes_a_threshold_follows_the_evaluation(pasting: Pasting, tmp_path: Path) -> None:
     photos = draw(tmp_path / "photos", classes=40, per_class=8)
     for line in (f"scan {photos}", f"split {photos} --by alternate", f"init {photos}"):

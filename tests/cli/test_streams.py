@@ -28,7 +28,7 @@ def test_a_stdout_that_cannot_be_written_is_told(command: str, redirection: str)
 
 
 def test_a_closed_stderr_hides_only_the_error() -> None:
-    done = eml("train nowhere.yaml", "2>&-")
+    done = eml("scan nowhere", "2>&-")
     assert (done.returncode, done.stdout) == (2, "")
     assert eml("version", "2>&-").stdout.startswith("eml ")
 

@@ -25,6 +25,7 @@ def test_a_sample_holds_all_positives_and_every_other_class_as_often() -> None:
     assert sample_classes(100, torch.arange(50), 0.2, 0).tolist() == list(range(50))
 
 
+@pytest.mark.wide
 @pytest.mark.slow
 def test_parts_of_a_sample_are_those_of_the_whole_and_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eml.head.sampling.BLOCK", 16)

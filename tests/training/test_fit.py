@@ -25,6 +25,7 @@ def test_another_seed_gives_another_run(config: RunConfig, table: Table, tmp_pat
     assert left_by(other.output)["steps.jsonl"] != left_by(config.output)["steps.jsonl"]
 
 
+@pytest.mark.wide
 def test_eight_images_can_be_overfitted(config: RunConfig, table: Table) -> None:
     few = Table(table.frame.groupby("label").head(2).query("label < 'c4'").reset_index(drop=True), table.root)
     losses: list[float] = []

@@ -47,6 +47,7 @@ def test_a_run_moved_with_its_data_and_config_resumes_to_the_same_bytes(project:
         assert changes[0]["changes"][0] == f"data.table: {old} → {new}"
 
 
+@pytest.mark.wide
 def test_data_that_moved_alone_are_found_where_the_config_is_told(project: Path, tmp_path: Path) -> None:
     now, run = tmp_path / "elsewhere", project / "run"
     (project / "images").rename(now)

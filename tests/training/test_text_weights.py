@@ -231,6 +231,7 @@ def test_texts_of_unseen_classes_find_their_images_by_the_words_of_others(tmp_pa
     assert last["text_to_image_recall_at_1"] == 1
 
 
+@pytest.mark.wide
 @pytest.mark.slow
 @pytest.mark.xdist_group("clip")
 def test_a_network_of_open_clip_trains_in_half_precision_and_its_checkpoint_embeds_texts(

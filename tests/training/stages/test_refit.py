@@ -179,6 +179,7 @@ def test_a_run_is_not_finished_before_its_refit(
     assert facts["finished"]["best_epoch"] == result.best_epoch
 
 
+@pytest.mark.wide
 def test_no_fold_of_a_cross_validation_is_trained_on_in_the_end(
     staged: RunConfig, open_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
