@@ -199,6 +199,26 @@ def embed_images(
     return EmbeddedImages(embeddings, frame, errors, work.reused, computed, seconds, fingerprint)
 
 
+def stored_embeddings(
+    images: ImageList,
+    store: EmbeddingStore,
+    *,
+    progress: Progress = no_progress,
+    report: Report = lambda line: None,
+) -> Tensor | None:
+    """Return the embeddings (N, D) of images that a store holds, without their model; None where it lacks one.
+
+    Args:
+        images: The images. Their files are looked at, as `embed_images` does.
+        store: Embeddings of one model.
+        progress: Shows the files that are read.
+        report: Receives a line where the table's column `content` does not fit the files.
+    """
+    work = _Work(images, images.files(), store)
+    is_whole = not work.plan(1, progress, report).order and not work.problems and not len(images.unusable)
+    return work.result()[1] if is_whole else None
+
+
 class _Work:
     """The rows with their keys, and what is known of them so far. Only the first process knows more than the files."""
 
