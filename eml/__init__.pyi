@@ -473,6 +473,7 @@ def evaluate(
     within: str | None = ...,
     unknown_label: str | None = ...,
     against: str | Path | None = ...,
+    gallery_model: str | Path | None = ...,
     queries: int | None = ...,
     recall_at: int | Sequence[int] = ...,
     slices: str | Sequence[str] = ...,

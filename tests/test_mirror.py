@@ -175,6 +175,7 @@ TESTED_THROUGH = {
     "texts/own_tower": "texts/test_embed_texts",
     "texts/vector_cache": "texts/test_embed_texts",
     "threads": "dataset/duplicates/test_duplicates",
+    "retrieval/verification/acceptance": "retrieval/verification/test_open_set",
     "retrieval/verification/pooled": "training/test_fold_calibration",
     "training/stages/views": "training/stages/test_staging",
     "training/stages/choosing": "training/stages/test_staging",

@@ -102,6 +102,11 @@ class EvaluateConfig(CommandConfig):
     against: PathText | None = Field(
         None, description="Compare with this model on the same images: is the difference more than chance?"
     )
+    gallery_model: PathText | None = Field(
+        None,
+        description="Embed the gallery with this model, and the queries alone with each checkpoint, as for an index "
+        "that an older model made: what are the new queries worth on the old index? Compared with this model alone.",
+    )
     queries: int | None = Field(
         None,
         ge=100,
@@ -189,6 +194,8 @@ class EvaluateConfig(CommandConfig):
     def _option_of_report(self) -> Self:
         if self.map != "pca" and not self.report:
             raise ValueError("`map`: only with `report`, whose page shows it")
+        if self.map != "pca" and self.gallery_model is not None:
+            raise ValueError("`map`: it shows the embeddings of one model; leave it out with `gallery_model`")
         return self
 
 
@@ -298,7 +305,7 @@ def _next_command(config: EvaluateConfig, results: list[EvaluationResult]) -> st
     from eml.evaluation.calibration import checkpoint_to_calibrate
     from eml.retrieval.verification import Goal, refuse_hopeless
 
-    if not results or not config.data:
+    if not results or not config.data or config.gallery_model is not None:
         return None
     best = max(results, key=lambda result: result.metrics["map_at_r"])
     evaluation = best.analysis.evaluation

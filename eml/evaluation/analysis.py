@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eml.evaluation.comparison import ModelComparison, compare
+from eml.evaluation.cross_model import CrossModel, measure_cross_model
 from eml.evaluation.evaluate import Evaluation
 from eml.evaluation.options import EvaluationOptions
 from eml.evaluation.postprocessing import Postprocessed, postprocess
@@ -14,6 +15,7 @@ from eml.retrieval.clustering import clustering
 from eml.retrieval.similarity import unit_length
 from eml.retrieval.statistics import CONFIDENCE, Interval, as_pair, intervals_of_summary
 from eml.retrieval.verification import (
+    all_crossed_pairs,
     all_pairs,
     curve,
     is_template_pairs,
@@ -40,6 +42,7 @@ class EvaluationAnalysis:
         acceptance: Rates at the checkpoint's calibrated threshold.
         postprocessed: Metrics after post-processing of the rankings, beside those of the evaluation.
         text: What was measured with texts.
+        cross_model: The two models alone and together, where the gallery is another's.
     """
 
     evaluation: Evaluation
@@ -52,6 +55,7 @@ class EvaluationAnalysis:
     acceptance: dict[str, Any] = field(default_factory=dict)
     postprocessed: list[Postprocessed] = field(default_factory=list)
     text: TextMeasures | None = None
+    cross_model: CrossModel | None = None
 
     @property
     def few_classes(self) -> bool:
@@ -77,6 +81,7 @@ class EvaluationAnalysis:
             "acceptance": self.acceptance or None,
             **self._postprocessing_facts(),
             **({"text": self.text.facts()} if self.text else {}),
+            **({"cross_model": self.cross_model.facts()} if self.cross_model else {}),
             "calibrated_on_this_table": self.evaluation.is_calibrated_here,
             "threshold_trained_on": self.evaluation.calibrated_on.facts() if self.evaluation.calibration else None,
         }
@@ -105,7 +110,8 @@ def analyze(
     Args:
         evaluation: A model on a set, with its embeddings.
         options: `slices`, `pairs`, `verification`, `clustering` and those of post-processing are read.
-        against: An evaluation of another model on the same set, to compare with.
+        against: An evaluation of another model on the same set, to compare with; by default that of the gallery,
+            where it is another one.
         division: The partition of the set's queries, if another model has been analysed on the set before.
         progress: Reports the search for near-duplicates.
 
@@ -114,6 +120,7 @@ def analyze(
     """
     options = options or EvaluationOptions()
     retrieval, summary = evaluation.retrieval, evaluation.summary
+    against = against or evaluation.gallery_model
     division = division or partition(evaluation.table, retrieval, options.slices, progress=progress)
     rates, roc = _verify(evaluation, options)
     return EvaluationAnalysis(
@@ -127,21 +134,30 @@ def analyze(
         acceptance=_accept(evaluation),
         postprocessed=postprocess(evaluation, options),
         text=measure_texts(evaluation, options.recall_at, options.queries),
+        cross_model=measure_cross_model(evaluation),
     )
 
 
 def _verify(evaluation: Evaluation, options: EvaluationOptions) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Return the rates of the verification and its curve, by the pairs of a file or by all pairs."""
+    """Return the rates of the verification and its curve, by the pairs of a file or by all pairs.
+
+    Where the gallery is another model's, the second image of a pair is embedded by that model.
+    """
     embeddings, retrieval = evaluation.embeddings, evaluation.retrieval
+    second = None if evaluation.gallery_model is None else evaluation.gallery_embeddings
     if options.pairs is not None and is_template_pairs(options.pairs):
-        rates, accepted = verify_templates(embeddings, retrieval.frame, options.pairs)
+        rates, accepted = verify_templates(embeddings, retrieval.frame, options.pairs, second)
         return rates, curve(accepted)
     if options.pairs is not None:
         pairs = read_pairs(options.pairs, retrieval.frame["file_name"].tolist(), evaluation.table.root)
-        rates, accepted = verify_listed_pairs(embeddings, pairs)
+        rates, accepted = verify_listed_pairs(embeddings, pairs, second)
         return rates, curve(accepted)
     if options.verification:
-        accepted = all_pairs(embeddings[retrieval.known], retrieval.labels[retrieval.known])
+        known, labels = retrieval.known, retrieval.labels[retrieval.known]
+        if second is None:
+            accepted = all_pairs(embeddings[known], labels)
+        else:
+            accepted = all_crossed_pairs(embeddings[known], second[known], labels)
         return verification_metrics(accepted), curve(accepted)
     return {}, {}
 
@@ -150,7 +166,8 @@ def _accept(evaluation: Evaluation) -> dict[str, Any]:
     """Return the rates at the calibrated threshold, none without one."""
     if evaluation.threshold is None:
         return {}
-    return measure_acceptance(evaluation.retrieval.open_set(evaluation.embeddings), evaluation.threshold)
+    gallery = None if evaluation.gallery_model is None else evaluation.gallery_embeddings
+    return measure_acceptance(evaluation.retrieval.open_set(evaluation.embeddings, gallery), evaluation.threshold)
 
 
 def _cluster(evaluation: Evaluation) -> dict[str, float]:

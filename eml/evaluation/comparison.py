@@ -145,7 +145,7 @@ def compare(evaluation: Evaluation, against: Evaluation) -> ModelComparison:
     to_right, to_wrong = classes[counted][~was & now], classes[counted][was & ~now]
     gained, lost = gained_and_lost(evaluation, against)
     return ModelComparison(
-        name=evaluation.name,
+        name=evaluation.title,
         against=against.name,
         shown=after.shown,
         differences=differences_of(before, after, classes),

@@ -50,6 +50,9 @@ class Evaluation:
         calibration_mismatch: Why the checkpoint's calibration is not that of the model as it is loaded; else empty.
         whitening: The whitening of the model's embeddings, where one was learnt.
         texts: The texts of the set, embedded by the model, where there are any.
+        gallery_model: Another model alone on the set, whose embeddings are the gallery; None: this model's are. The
+            calibration is that model's, as that of an index would be.
+        alone: The metrics of this model alone, where the gallery is another's.
     """
 
     name: str
@@ -65,6 +68,18 @@ class Evaluation:
     calibration_mismatch: str = ""
     whitening: Whitening | None = None
     texts: EmbeddedTexts | None = None
+    gallery_model: "Evaluation | None" = None
+    alone: Summary | None = None
+
+    @property
+    def title(self) -> str:
+        """The model, with that of the gallery where it is another one."""
+        return self.name if self.gallery_model is None else f"{self.name} on the gallery of {self.gallery_model.name}"
+
+    @property
+    def gallery_embeddings(self) -> Tensor:
+        """(N, D) embeddings of the gallery, of the rows of `retrieval.frame`."""
+        return self.embeddings if self.gallery_model is None else self.gallery_model.embeddings
 
     @property
     def size(self) -> int:
@@ -95,7 +110,8 @@ class Evaluation:
     def without_embeddings(self) -> "Evaluation":
         """Return a copy without the embeddings, which take most of the memory."""
         texts = self.texts and self.texts.without_vectors()
-        released = replace(self, embeddings=self.embeddings[:0].clone(), texts=texts)
+        gallery = self.gallery_model and self.gallery_model.without_embeddings()
+        released = replace(self, embeddings=self.embeddings[:0].clone(), texts=texts, gallery_model=gallery)
         released.__dict__["table_digest"] = self.table_digest  # the file is not read again, as it may change
         return released
 
@@ -110,6 +126,15 @@ class Evaluation:
         """Return how many queries were drawn, and of how many; nothing where all were taken."""
         number = self.retrieval.queries_of
         return {} if number is None else {"queries_drawn": len(self.retrieval.queries), "queries_drawn_of": number}
+
+    def _gallery_facts(self) -> dict[str, Any]:
+        """Return the model of the gallery, and both models alone; nothing where there is one model."""
+        if self.gallery_model is None or self.alone is None:
+            return {}
+        facts = self.gallery_model.facts()
+        names = ("checkpoint", "weights_digest", "fingerprint", "precision", "tta", "image_size", "preprocess")
+        own = {name: facts[name] for name in (*names, "trained_on", "metrics") if name in facts}
+        return {"gallery_model": own, "alone": self.alone.values}
 
     def _model_facts(self) -> dict[str, Any]:
         """Return how the model embedded the images; nothing for embeddings from a file."""
@@ -141,6 +166,7 @@ class Evaluation:
             "preprocess": self.preprocess.model_dump(mode="json") if self.preprocess else None,
             **self._model_facts(),
             "metrics": summary.values,
+            **self._gallery_facts(),
         }
 
 
@@ -219,45 +245,49 @@ def evaluate_embeddings(
     return Evaluation(name, table, retrieval, embeddings, summary)
 
 
-def rank_gallery(embeddings: Tensor, retrieval: RetrievalSet, ranker: Ranker = rank) -> Iterator[Ranking]:
+def rank_gallery(
+    embeddings: Tensor, retrieval: RetrievalSet, ranker: Ranker = rank, *, gallery_embeddings: Tensor | None = None
+) -> Iterator[Ranking]:
     """Rank the gallery of a set for its queries.
 
     Args:
         embeddings: (N, D), of the rows of `retrieval.frame`.
         retrieval: Queries and gallery.
         ranker: Ranks by the cosine, or after a post-processing.
+        gallery_embeddings: (N, D) by the model of the gallery, where it is not that of the queries.
 
     Yields:
         Rankings whose queries are numbered as in `retrieval.queries`, gallery images as in `retrieval.gallery`.
     """
+    both = embeddings, embeddings if gallery_embeddings is None else gallery_embeddings
     if retrieval.within is None:
         everything = (np.arange(len(rows)) for rows in (retrieval.queries, retrieval.gallery))
-        yield from _rank_part(embeddings, retrieval, ranker, *everything)
+        yield from _rank_part(both, retrieval, ranker, *everything)
         return
     for value in np.unique(retrieval.within[retrieval.queries]):
         queries = np.flatnonzero(retrieval.within[retrieval.queries] == value)
         gallery = np.flatnonzero(retrieval.within[retrieval.gallery] == value)
-        for ranking in _rank_part(embeddings, retrieval, ranker, queries, gallery):
+        for ranking in _rank_part(both, retrieval, ranker, queries, gallery):
             nearest = np.where(ranking.nearest < 0, -1, gallery[ranking.nearest] if len(gallery) else -1)
             yield replace(ranking, queries=queries[ranking.queries], nearest=nearest)
 
 
 def _rank_part(
-    embeddings: Tensor,
+    embeddings: tuple[Tensor, Tensor],
     retrieval: RetrievalSet,
     ranker: Ranker,
     queries: NDArray[np.int64],
     gallery: NDArray[np.int64],
 ) -> Iterator[Ranking]:
-    """Rank some of the gallery for some of the queries, both by their numbers."""
+    """Rank some of the gallery for some of the queries, both by their numbers. embeddings: of queries, of gallery."""
     query_rows, gallery_rows = retrieval.queries[queries], retrieval.gallery[gallery]
     number = np.full(len(retrieval.frame), -1)
     number[gallery_rows] = np.arange(len(gallery_rows))
     groups = retrieval.groups
     return (ranker if len(gallery) else rank)(
-        _select_rows(embeddings, query_rows),
+        _select_rows(embeddings[0], query_rows),
         retrieval.labels[query_rows],
-        _select_rows(embeddings, gallery_rows),
+        _select_rows(embeddings[1], gallery_rows),
         retrieval.labels[gallery_rows],
         itself=number[query_rows],
         query_groups=None if groups is None else groups[query_rows],

@@ -33,6 +33,8 @@ class EvaluationOptions:
         recall_at: The Ks of R@K; 1 is always among them. None: as a table's protocol says, else 1, 5 and 10.
         unknown_label: The label of images of unknown identity; None: as the table or a checkpoint says.
         against: A model to compare each of the checkpoints with.
+        gallery_model: A model to embed the gallery with, as that of an index was: each checkpoint embeds the queries
+            alone, and is compared with this model alone.
         slices: Columns to measure by.
         pairs: A file of pairs, for verification by these.
         verification: Whether to verify by all pairs.
@@ -67,6 +69,7 @@ class EvaluationOptions:
     recall_at: Sequence[int] = ()
     unknown_label: str | None = None
     against: str | None = None
+    gallery_model: str | None = None
     slices: Sequence[str] = ()
     pairs: Path | None = None
     verification: bool = False
@@ -88,8 +91,8 @@ class EvaluationOptions:
 
     @property
     def models(self) -> list[str]:
-        """The checkpoints, and the one to compare with."""
-        return [*self.checkpoints, *([self.against] if self.against else [])]
+        """The checkpoints, the one to compare with, and that of the gallery."""
+        return [*self.checkpoints, *(name for name in (self.against, self.gallery_model) if name)]
 
     @property
     def class_texts(self) -> TextSource | Path | None:
@@ -102,7 +105,7 @@ class EvaluationOptions:
         return TextSource(names=self.names, **templates)
 
     def of_images_alone(self) -> "EvaluationOptions":
-        """Return the options for the model to compare with, which is measured by its images alone."""
+        """Return the options for the model to compare with, or of the gallery: its images alone are measured."""
         images = replace(self, whiten=None, adapt_on=None)
         return replace(images, text_column=(), template=(), names=None, text_vectors=None)
 
@@ -137,6 +140,7 @@ class EvaluationOptions:
             yield Problem(text, "conflicting-settings", "pairs")
         yield from self._problems_of_images("whiten", self.whiten)
         yield from self._problems_of_texts()
+        yield from self._problems_across_models()
         for model in self.models:
             try:
                 check_backbone_name(model)
@@ -166,6 +170,25 @@ class EvaluationOptions:
                 "of a model it is a table or folder of images, of an embeddings file one of the same model's embeddings"
             )
             yield Problem(f"`{name}` {source}: {text}", "conflicting-settings", name)
+
+    def _problems_across_models(self) -> Iterator[Problem]:
+        """Yield the options that say nothing of the queries of one model on the gallery of another."""
+        if self.gallery_model is None:
+            return
+        why = {
+            "against": f"the comparison is with {self.gallery_model} alone, whose gallery it is",
+            "whiten": "each model has a whitening of its own, and whitened embeddings of two cannot be compared",
+            "clustering": "k-means needs all embeddings by one model",
+            "save_embeddings": "a file holds the embeddings of one model; eml embed writes those of each",
+        }
+        texts = dict.fromkeys(
+            ("text_column", "template", "names", "text_vectors", "adapt_on"),
+            "texts are measured with the images of their own model",
+        )
+        for name, reason in (why | texts).items():
+            if getattr(self, name):
+                text = f"`{name}` has no meaning with `gallery_model`: {reason}. Leave one of them out"
+                yield Problem(text, "conflicting-settings", name)
 
     def _problems_of_texts(self) -> Iterator[Problem]:
         yield from self._problems_of_images("adapt_on", self.adapt_on)

@@ -45,6 +45,17 @@ def result_folders(options: EvaluationOptions) -> list[Path]:
     return [folder or first / name for folder, name in zip(own, names, strict=True)]
 
 
+def across_models(options: EvaluationOptions) -> str:
+    """Return what the folder of a table's results ends with where the gallery is another model's; else empty.
+
+    So these results are beside those of the model alone.
+    """
+    if options.gallery_model is None:
+        return ""
+    models = [Path(name.replace(":", "-")) for name in (options.gallery_model, *options.checkpoints)]
+    return f"-on-{folder_names(models)[0]}"
+
+
 def _has_no_run(checkpoint: str) -> bool:
     return is_backbone(checkpoint) or is_embeddings_file(checkpoint)
 

@@ -58,13 +58,15 @@ def postprocess(evaluation: Evaluation, options: EvaluationOptions) -> list[Post
         options: `augment_database`, `query_expansion` and `rerank` are read.
     """
     embeddings, white = evaluation.embeddings, dict[str, int]()
+    gallery = None if evaluation.gallery_model is None else evaluation.gallery_embeddings
     in_test = False
     if (whitening := evaluation.whitening) is not None:
         embeddings = whitening.pca.transform(embeddings)
         white, in_test = {"whiten": whitening.pca.size}, whitening.shared > 0
     done = []
     for steps, ranker in _ways(white, options):
-        summary = summarise(rank_gallery(embeddings, evaluation.retrieval, ranker), evaluation.summary.metrics or None)
+        rankings = rank_gallery(embeddings, evaluation.retrieval, ranker, gallery_embeddings=gallery)
+        summary = summarise(rankings, evaluation.summary.metrics or None)
         classes = evaluation.retrieval.labels[evaluation.retrieval.queries]
         differences = differences_of(evaluation.summary, summary, classes)
         done.append(Postprocessed(_in_words(steps), steps, in_test or steps != white, summary, differences))

@@ -60,15 +60,22 @@ class RetrievalSet:
         """The number of classes; the unknown label is none."""
         return len(np.unique(self.labels[self.known]))
 
-    def open_set(self, embeddings: Tensor) -> OpenSet:
-        """Return the embedded images (N, D) for open-set searches, each of unknown identity as a class of its own."""
+    def open_set(self, embeddings: Tensor, gallery_embeddings: Tensor | None = None) -> OpenSet:
+        """Return the embedded images for open-set searches, each of unknown identity as a class of its own.
+
+        Args:
+            embeddings: (N, D) of the frame's rows.
+            gallery_embeddings: (N, D) by the model of the gallery, where it is not that of the queries.
+        """
         if self.unknown is None:
-            return OpenSet(embeddings, self.labels, self.queries, self.gallery, self.groups, self.within)
+            roles = self.queries, self.gallery, self.groups, self.within
+            return OpenSet(embeddings, self.labels, *roles, gallery_embeddings=gallery_embeddings)
         labels = self.labels.copy()
         labels[self.known] = np.unique(self.labels[self.known], return_inverse=True)[1]
         labels[self.unknown] = self.num_classes + np.arange(int(self.unknown.sum()))
         queries = np.concatenate([self.queries, self.unknown_queries])
-        return OpenSet(embeddings, labels, queries, self.gallery, self.groups, self.within, self.unknown)
+        roles = queries, self.gallery, self.groups, self.within
+        return OpenSet(embeddings, labels, *roles, self.unknown, gallery_embeddings)
 
 
 def build_retrieval_set(

@@ -12,12 +12,22 @@ from eml.dataset.unknown_label import with_unknown_label
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.evaluation.analysis import EvaluationAnalysis, analyze
 from eml.evaluation.checkpoint_label import with_checkpoint_label
+from eml.evaluation.cross_model import on_gallery_of, refuse_other_sizes
 from eml.evaluation.drawn_queries import draw_queries
 from eml.evaluation.evaluate import Evaluation, evaluate_embeddings, evaluate_model
 from eml.evaluation.leaderboard import Leaderboard, build_leaderboard
 from eml.evaluation.official_protocol import options_by_table
 from eml.evaluation.options import EvaluationOptions
-from eml.evaluation.outputs import EMBEDDINGS, METRICS, PAGE, check_outputs, folder_names, result_folders, stale_outputs
+from eml.evaluation.outputs import (
+    EMBEDDINGS,
+    METRICS,
+    PAGE,
+    across_models,
+    check_outputs,
+    folder_names,
+    result_folders,
+    stale_outputs,
+)
 from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.evaluation.slices import Partition, check_columns, partition
@@ -117,7 +127,8 @@ def evaluate_models(
 ) -> EvaluationResults:
     """Evaluate every model on every table and write metrics.json, and what else is asked for, for each.
 
-    Embeddings are in memory for one model on one table at a time: they are released after its files are written.
+    Embeddings are in memory for one model on one table at a time: they are released after its files are written. Only
+    those of a model of the gallery stay until the end.
 
     Args:
         options: Models, tables and what to compute.
@@ -144,46 +155,45 @@ def evaluate_models(
         for source in (options.whiten, options.adapt_on)
     )
     names = folder_names([table.path or table.root for table in tables]) or [NO_TABLE]
-    page = write_page is not None
-    check_outputs(
-        [folder / name for folder in folders for name in names], embeddings=options.save_embeddings, page=page
-    )
+    places = {name: f"{name}{across_models(options)}" for name in names}
+    written = [folder / place for folder in folders for place in places.values()]
+    check_outputs(written, embeddings=options.save_embeddings, page=write_page is not None)
     for table in tables:
         check_columns(table, options.slices)
     refuse_without_tower(options.checkpoints, options)
+    if options.gallery_model:
+        refuse_other_sizes(options.checkpoints, options.gallery_model)
 
     counter = OverlapCounter(report=report)
-    against = dict[str, Evaluation]()
-    if options.against:
-        for name, evaluation in _evaluate_on_tables(
-            options.against,
-            [of_table.of_images_alone() for of_table in own],
-            tables,
-            names,
-            counter,
-            processes=processes,
-            progress=progress,
-        ):
-            if evaluation is not None:
-                against[name] = evaluation.without_embeddings()
-            del evaluation  # else its embeddings would stay while the next ones are computed
+    of_images = [of_table.of_images_alone() for of_table in own]
+    evaluate = partial(
+        _evaluate_on_tables, tables=tables, names=names, counter=counter, processes=processes, progress=progress
+    )
+    against, gallery = dict[str, Evaluation](), dict[str, Evaluation]()
+    for name, evaluation in evaluate(options.against, of_images) if options.against else ():
+        if evaluation is not None:
+            against[name] = evaluation.without_embeddings()
+        del evaluation  # else its embeddings would stay while the next ones are computed
+    for name, evaluation in evaluate(options.gallery_model, of_images) if options.gallery_model else ():
+        if evaluation is not None:
+            gallery[name] = evaluation
     results: list[EvaluationResult] = []
     divisions: dict[str, Partition] = {}  # by table, shared by the models
 
     def finish(name: str, folder: Path, evaluation: Evaluation | None) -> None:
         assert evaluation is not None, "only other processes than the first have none"
+        if options.gallery_model:
+            evaluation = on_gallery_of(evaluation, gallery[name], own[names.index(name)].recall_at)
         if tables and name not in divisions:
             divisions[name] = partition(evaluation.table, evaluation.retrieval, options.slices, progress=progress)
         division = divisions.get(name)
         analysis = analyze(
             evaluation, own[names.index(name)], against=against.get(name), division=division, progress=progress
         )
-        results.append(_write(EvaluationResult(name, analysis, folder / name, [], []), options, write_page))
+        results.append(_write(EvaluationResult(name, analysis, folder / places[name], [], []), options, write_page))
 
     for checkpoint, folder in zip(options.checkpoints, folders, strict=True):
-        for name, evaluation in _evaluate_on_tables(
-            checkpoint, own, tables, names, counter, fit=fit, adapt_on=adapt_on, processes=processes, progress=progress
-        ):
+        for name, evaluation in evaluate(checkpoint, own, fit=fit, adapt_on=adapt_on):
             processes.from_first(partial(finish, name, folder, evaluation))  # the others wait, however long it takes
             del evaluation
     return _compare_models(names, results, several=len(options.checkpoints) > 1)

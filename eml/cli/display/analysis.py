@@ -45,14 +45,49 @@ def show_analysis(name: str, analysis: EvaluationAnalysis, columns: Sequence[str
         console.table("", [name, ""], measured)
     show_postprocessed(name, analysis)
     if analysis.acceptance:
-        rows = [[key.replace("_", " "), _number(value)] for key, value in analysis.acceptance.items()]
-        console.table("", ["by the calibrated threshold", ""], rows)
+        show_acceptance(analysis)
     if analysis.evaluation.is_calibrated_here:
         console.warn(f"{name}: the threshold was chosen on this table, so its rates look better than on new images")
     if (chosen_on := analysis.evaluation.calibrated_on).is_overlap:
         console.warn(f"{name}: the threshold was chosen on images of which {chosen_on.share()}, so it is too low")
     if analysis.comparison:
         show_comparison(analysis.comparison)
+    show_cross_model(analysis)
+
+
+def show_acceptance(analysis: EvaluationAnalysis) -> None:
+    """Print what the calibrated threshold accepts; of a gallery of another model, beside that model alone."""
+    from eml.cli.display import console
+
+    rates, cross_model, gallery = analysis.acceptance, analysis.cross_model, analysis.evaluation.gallery_model
+    if cross_model is None or gallery is None:
+        rows = [[key.replace("_", " "), _number(value)] for key, value in rates.items()]
+        console.table("", ["by the calibrated threshold", ""], rows)
+        return
+    old = cross_model.old_acceptance
+    rows = [[key.replace("_", " "), _number(old.get(key)), _number(value)] for key, value in rates.items()]
+    console.table("", [f"by the threshold of {gallery.name}", "it alone", "new queries"], rows)
+    console.show(
+        "The threshold was calibrated for the queries of the gallery's model. Where the false accept rates differ, "
+        "it does not hold for the new ones."
+    )
+
+
+def show_cross_model(analysis: EvaluationAnalysis) -> None:
+    """Print both models alone and together, where the gallery is another's."""
+    from eml.cli.display import console
+
+    cross_model, evaluation = analysis.cross_model, analysis.evaluation
+    if cross_model is None or evaluation.gallery_model is None:
+        return
+    rows = [
+        [text, f"{cross_model.old[metric]:.3f}", f"{cross_model.crossed[metric]:.3f}", f"{cross_model.new[metric]:.3f}"]
+        for metric, text in cross_model.shown.items()
+        if metric in IN_SLICES
+    ]
+    console.table("", ["", "old model alone", "new queries, old gallery", "new model alone"], rows)
+    for line in cross_model.lines(evaluation.name, evaluation.gallery_model.name):
+        console.show(line)
 
 
 def show_slices(slices: Slices, columns: Sequence[str]) -> None:
@@ -159,8 +194,9 @@ def warnings_of(table: str, analysis: EvaluationAnalysis, *, several: bool = Fal
         lines.append(f"{table}: {classes} few for intervals over classes; take them as a hint")
     evaluation, comparison = analysis.evaluation, analysis.comparison
     if evaluation.calibration_mismatch:
+        calibrated = evaluation.gallery_model or evaluation
         lines.append(
-            f"{evaluation.name}: its calibration is of {evaluation.calibration_mismatch}, and is not applied. Evaluate "
+            f"{calibrated.name}: its calibration is of {evaluation.calibration_mismatch}, and is not applied. Evaluate "
             "it so, or calibrate it again"
         )
     if comparison or several:

@@ -18,6 +18,7 @@ terminal = Terminal(
     metavars={
         "checkpoints": "CHECKPOINT",
         "against": "CHECKPOINT",
+        "gallery_model": "CHECKPOINT",
         "slices": "COLUMN",
         "leave_out_same": "COLUMN",
         "within": "COLUMN",

@@ -26,7 +26,11 @@ def show_results(checkpoints: Sequence[str], evaluations: EvaluationResults, sli
 
     results = evaluations.results
     if len(checkpoints) == 1:
-        show_model(checkpoints[0], evaluations.tables, [result.analysis for result in results])
+        show_model(
+            results[0].analysis.evaluation.title if results else checkpoints[0],
+            evaluations.tables,
+            [result.analysis for result in results],
+        )
     for table, leaderboard in evaluations.leaderboards.items():
         show_models(table, leaderboard)
     for result in results:

@@ -94,7 +94,7 @@ def choose_contents(analysis: EvaluationAnalysis, projection: ProjectionName = "
         confusions=pairs,
         more_confusions=more,
         worst=worst_classes(evaluation.summary, retrieval.labels, names, retrieval.queries, retrieval.gallery),
-        map=embedding_map(evaluation.embeddings, retrieval.labels, projection),
+        map=None if evaluation.gallery_model else embedding_map(evaluation.embeddings, retrieval.labels, projection),
         compared_rows=frozenset(_compared_rows(analysis.comparison)) if analysis.comparison else frozenset(),
         texts=text_galleries(evaluation, analysis.text) if analysis.text else [],
     )
@@ -149,7 +149,7 @@ def render(
     return render_page(
         HERE,
         filters={"percent": percent, "signed": lambda value: f"{100 * value:+.1f} %", "verdict": verdict_on},
-        name=_title(evaluation.name),
+        name=_title(evaluation),
         facts=evaluation.facts(),
         table_name=Path(evaluation.table.path or evaluation.table.root).name,
         summary=summary,
@@ -158,6 +158,8 @@ def render(
         validation=own_validation(evaluation.name),
         protocol=protocol_in_words(retrieval.protocol),
         analysis=analysis,
+        across=across_lines(analysis),
+        threshold_of=evaluation.gallery_model.name if evaluation.gallery_model else "",
         uses=what_it_uses(analysis.postprocessed, evaluation.whitening),
         ways=short_names(analysis.postprocessed),
         compared_after=COMPARED,
@@ -263,7 +265,21 @@ def _figure(name: str, value: float) -> str:
     return f"{value:.4f}" if name in OF_COSINES else percent(value)
 
 
-def _title(name: str) -> str:
+def across_lines(analysis: EvaluationAnalysis) -> list[str]:
+    """Return sentences about the queries of one model on the gallery of another; none where there is one model."""
+    evaluation, cross_model = analysis.evaluation, analysis.cross_model
+    if cross_model is None or evaluation.gallery_model is None:
+        return []
+    return cross_model.lines(evaluation.name, evaluation.gallery_model.name)
+
+
+def _title(evaluation: Evaluation) -> str:
+    """Return the model's name, with that of the gallery where it is another one."""
+    gallery = evaluation.gallery_model
+    return _short_name(evaluation.name) + (f" on the gallery of {_short_name(gallery.name)}" if gallery else "")
+
+
+def _short_name(name: str) -> str:
     """Return the whole name of a backbone, or the last two parts of a path."""
     path = Path(name)
     return name if is_backbone(name) else "/".join(path.parts[-2:]).lstrip("/") or name

@@ -123,7 +123,7 @@ def _search(evaluation: Evaluation, rows: Integers) -> tuple[Integers, NDArray[n
         place = np.full(len(retrieval.frame), -1)
         place[gallery] = np.arange(len(gallery))
         everything = len(gallery) == len(retrieval.frame) and bool((gallery == np.arange(len(gallery))).all())
-        embeddings = evaluation.embeddings if everything else evaluation.embeddings[gallery]
+        embeddings = evaluation.gallery_embeddings if everything else evaluation.gallery_embeddings[gallery]
         queries = rows[numbers]
         answer = nearest(evaluation.embeddings[queries], embeddings, NEIGHBOURS, itself=place[queries])
         indices[numbers] = np.where(answer.indices < 0, -1, gallery[answer.indices])

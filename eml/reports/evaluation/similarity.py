@@ -31,7 +31,13 @@ def nearest_similarities(evaluation: Evaluation) -> NearestSimilarities:
     if len(queries) > SAMPLE:
         queries = queries[np.linspace(0, len(queries) - 1, SAMPLE).astype(int)]
     images = OpenSet(
-        evaluation.embeddings, retrieval.labels, queries, retrieval.gallery, retrieval.groups, retrieval.within
+        evaluation.embeddings,
+        retrieval.labels,
+        queries,
+        retrieval.gallery,
+        retrieval.groups,
+        retrieval.within,
+        gallery_embeddings=None if evaluation.gallery_model is None else evaluation.gallery_embeddings,
     )
     nearest = find_answers(images)
     return NearestSimilarities(

@@ -5,9 +5,11 @@
 the pairs of a file.
 """
 
+from eml.retrieval.verification.acceptance import measure_acceptance
 from eml.retrieval.verification.calibration import BINS, RESAMPLES, SEED, ThresholdCalibration, calibrate
+from eml.retrieval.verification.crossed_pairs import all_crossed_pairs
 from eml.retrieval.verification.goal_checks import Goal, Kind, refuse_hopeless
-from eml.retrieval.verification.open_set import OpenSet, OpenSetAnswers, find_answers, measure_acceptance
+from eml.retrieval.verification.open_set import OpenSet, OpenSetAnswers, find_answers
 from eml.retrieval.verification.pair_counts import AcceptedPairs, all_pairs, count_pairs
 from eml.retrieval.verification.pair_rates import TAR, curve, shown, verification_metrics, verify_listed_pairs
 from eml.retrieval.verification.pairs import Pairs, read_pairs
@@ -25,6 +27,7 @@ __all__ = [
     "OpenSetAnswers",
     "Pairs",
     "ThresholdCalibration",
+    "all_crossed_pairs",
     "all_pairs",
     "calibrate",
     "count_pairs",

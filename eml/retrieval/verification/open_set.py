@@ -8,7 +8,6 @@ identification rate, here the false-accept rate.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +16,7 @@ from torch import Tensor
 
 from eml.retrieval.arrays import Booleans, Integers
 from eml.retrieval.device import device_of, moved, queries_at_once
-from eml.retrieval.similarity import UnitRows, similarity_tiles
-from eml.retrieval.verification.pair_counts import count_pairs_at
+from eml.retrieval.similarity import UnitRows, similarity_tiles, unit_rows_alike
 
 QUERIES, BLOCK = 512, 8192
 """Queries and gallery images compared at once: 16 MiB in float32, some 80 MiB with what is needed to tell classes."""
@@ -136,6 +134,7 @@ class OpenSet:
         within: (N,) integers. Only gallery images of the query's value are compared with it.
         unknown: (N,) whether an image is of unknown identity. Each has a label of its own, after those of the classes,
             and is not compared with the others, since two of them may show the same thing.
+        gallery_embeddings: (N, D) of the same images by the model of the gallery, where it is not that of the queries.
     """
 
     embeddings: Tensor
@@ -145,6 +144,7 @@ class OpenSet:
     groups: Integers | None = None
     within: Integers | None = None
     unknown: Booleans | None = None
+    gallery_embeddings: Tensor | None = None
 
     @classmethod
     def leave_one_out(cls, embeddings: Tensor, labels: Integers) -> "OpenSet":
@@ -197,6 +197,7 @@ class OpenSet:
             None if self.groups is None else self.groups[rows],
             None if self.within is None else self.within[rows],
             None if self.unknown is None else self.unknown[rows],
+            None if self.gallery_embeddings is None else self.gallery_embeddings[rows],
         )
 
 
@@ -213,24 +214,31 @@ def find_answers(data: OpenSet) -> OpenSetAnswers:
     Raises:
         DataError: Embeddings are NaN, infinite or zero.
     """
-    unit = _unit_rows(data)
-    most = queries_at_once(unit.device, QUERIES)
-    parts = [_find_answers(data, unit, queries) for queries in _split(data.queries, most)]
+    units = _unit_rows(data)
+    most = queries_at_once(units[0].device, QUERIES)
+    parts = [_find_answers(data, units, queries) for queries in _split(data.queries, most)]
     positive, nearest, right = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
     return OpenSetAnswers(positive, nearest, right)
 
 
-def _unit_rows(data: OpenSet) -> UnitRows:
+def _unit_rows(data: OpenSet) -> tuple[UnitRows, UnitRows]:
+    """Return the images' unit vectors as queries, and as images of the gallery."""
     device = device_of(data.embeddings)
+    if data.gallery_embeddings is not None:
+        return unit_rows_alike(data.embeddings, data.gallery_embeddings, device)
     (embeddings,) = moved(device, data.embeddings)
-    return UnitRows(embeddings, "image", device)
+    rows = UnitRows(embeddings, "image", device)
+    return rows, rows
 
 
 def _split(positions: Integers, size: int) -> list[Integers]:
     return [positions[first : first + size] for first in range(0, max(1, len(positions)), size)]
 
 
-def _find_answers(data: OpenSet, unit: UnitRows, positions: Integers) -> tuple[Tensor, Tensor, Tensor]:
+def _find_answers(
+    data: OpenSet, units: tuple[UnitRows, UnitRows], positions: Integers
+) -> tuple[Tensor, Tensor, Tensor]:
+    own, unit = units
     device = unit.device
     groups, within = (
         None if values is None else torch.tensor(values, device=device) for values in (data.groups, data.within)
@@ -239,7 +247,7 @@ def _find_answers(data: OpenSet, unit: UnitRows, positions: Integers) -> tuple[T
     unknown = None if data.unknown is None else torch.tensor(data.unknown, device=device)
     best = torch.full((2, len(queries)), -torch.inf, dtype=unit.dtype, device=device)
     place = torch.zeros(2, len(queries), dtype=torch.int64, device=device)
-    for first, tile in similarity_tiles(unit.select(positions), unit, positions=data.gallery, columns=BLOCK):
+    for first, tile in similarity_tiles(own.select(positions), unit, positions=data.gallery, columns=BLOCK):
         block = gallery[first : first + BLOCK]
         same = labels[queries, None] == labels[block]
         tile.masked_fill_(queries[:, None] == block, -torch.inf)
@@ -268,7 +276,7 @@ def find_nearest_classes(data: OpenSet) -> NearestClasses:
     Raises:
         DataError: Embeddings are NaN, infinite or zero.
     """
-    unit, classes, count = _unit_rows(data), data.classes, min(LISTED, data.classes - 1)
+    (own, unit), classes, count = _unit_rows(data), data.classes, min(LISTED, data.classes - 1)
     device = unit.device
     labels, gallery = torch.tensor(data.labels, device=device), torch.tensor(data.gallery, device=device)
     within = None if data.within is None else torch.tensor(data.within, device=device)
@@ -278,7 +286,7 @@ def find_nearest_classes(data: OpenSet) -> NearestClasses:
     for positions in _split(data.queries, max(1, min(most, BLOCK * most // classes))):
         queries = torch.tensor(positions, device=device)
         best = torch.full((len(queries), classes), -torch.inf, dtype=unit.dtype, device=device)
-        for first, tile in similarity_tiles(unit.select(positions), unit, positions=data.gallery, columns=BLOCK):
+        for first, tile in similarity_tiles(own.select(positions), unit, positions=data.gallery, columns=BLOCK):
             block = gallery[first : first + BLOCK]
             if within is not None:
                 tile.masked_fill_(within[queries, None] != within[block], -torch.inf)
@@ -290,50 +298,3 @@ def find_nearest_classes(data: OpenSet) -> NearestClasses:
         similarities.append(values)
         nearest.append(codes)
     return NearestClasses(torch.cat(similarities).cpu().numpy(), torch.cat(nearest).cpu().numpy())
-
-
-def measure_acceptance(data: OpenSet, threshold: float) -> dict[str, Any]:
-    """Measure what a threshold accepts and refuses.
-
-    Args:
-        data: The images, their labels any integers.
-        threshold: A cosine; an answer or a pair is accepted from it upwards.
-
-    Returns:
-        threshold, and rates in [0, 1], None for a share of nothing. accepted: share of the known queries whose nearest
-        image is accepted. precision: share of the accepted ones that are right. recognised: share of the known queries
-        that are accepted and right. false_accept_rate: share of the unknown queries that are accepted.
-        pair_true_accept_rate, pair_false_accept_rate: share of all pairs of images of the same class, and of different
-        classes, that are accepted. known_queries, unknown_queries, same_pairs, different_pairs: how many there are.
-        With images of unknown identity also unknown_identity_accepted, the share of these queries alone that are
-        accepted, and unknown_identity_queries, their number. They are in no pair.
-
-    Raises:
-        DataError: Embeddings are NaN, infinite or zero.
-    """
-    paired = np.ones(len(data.labels), bool) if data.unknown is None else ~data.unknown
-    answers = find_answers(data)
-    pairs = count_pairs_at(data.embeddings[torch.from_numpy(paired)], data.labels[paired], threshold)
-    known, unknown = answers.known, answers.nearest_other_class > -np.inf
-    accepted = known & (answers.top >= threshold)
-    rates = {
-        "threshold": threshold,
-        "accepted": _share(accepted, known),
-        "precision": _share(accepted & answers.right, accepted),
-        "recognised": _share(accepted & answers.right, known),
-        "false_accept_rate": _share(unknown & (answers.nearest_other_class >= threshold), unknown),
-        "pair_true_accept_rate": pairs.same / pairs.all_same if pairs.all_same else None,
-        "pair_false_accept_rate": pairs.different / pairs.all_different if pairs.all_different else None,
-        "known_queries": int(known.sum()),
-        "unknown_queries": int(unknown.sum()),
-        "same_pairs": pairs.all_same,
-        "different_pairs": pairs.all_different,
-    }
-    if data.unknown is not None and (strangers := unknown & data.unknown[data.queries]).any():
-        rates["unknown_identity_accepted"] = _share(strangers & (answers.top >= threshold), strangers)
-        rates["unknown_identity_queries"] = int(strangers.sum())
-    return rates
-
-
-def _share(part: Booleans, whole: Booleans) -> float | None:
-    return float(part.sum() / whole.sum()) if whole.any() else None

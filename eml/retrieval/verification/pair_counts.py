@@ -68,7 +68,7 @@ def count_pairs(similarity: NDArray[np.floating], same: Booleans) -> AcceptedPai
     ordered, matches = similarity[order].astype(np.float64), same[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(ordered) else np.zeros(0, np.int64)
     matched = np.cumsum(matches, dtype=np.int64)
-    return _check_both_kinds(AcceptedPairs(ordered[last], matched[last], (last + 1) - matched[last]))
+    return check_both_kinds(AcceptedPairs(ordered[last], matched[last], (last + 1) - matched[last]))
 
 
 def all_pairs(embeddings: Tensor, labels: Integers) -> AcceptedPairs:
@@ -117,7 +117,7 @@ def _count_in_bins(unit: Tensor, codes: Tensor) -> AcceptedPairs:
     used = np.flatnonzero(everything.cpu().numpy())[::-1]
     edges = used / BINS_PER_UNIT - 1.0
     accepted = AcceptedPairs(edges, same_counts[used].cumsum(), different[used].cumsum(), 1 / BINS_PER_UNIT)
-    return _check_both_kinds(accepted)
+    return check_both_kinds(accepted)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ def count_pairs_at(embeddings: Tensor, labels: Integers, threshold: float) -> Pa
     return PairsAtThreshold(same, different, all_same, len(labels) * (len(labels) - 1) // 2 - all_same)
 
 
-def _check_both_kinds(accepted: AcceptedPairs) -> AcceptedPairs:
+def check_both_kinds(accepted: AcceptedPairs) -> AcceptedPairs:
+    """Return the counts, or raise DataError where all pairs are of one kind."""
     same, different = (int(counts[-1]) if len(counts) else 0 for counts in (accepted.same, accepted.different))
     if not same or not different:
         pairs = f"{same:,} {'pair is' if same == 1 else 'pairs are'} of the same class"

@@ -7,12 +7,13 @@ the pairs of different classes. Names as in ISO/IEC 19795-1 and in LFW and IJB p
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import DataError
 from eml.retrieval.arrays import Booleans, Floats, Integers
-from eml.retrieval.similarity import pair_similarities
+from eml.retrieval.similarity import check_sizes, pair_similarities
 from eml.retrieval.verification.pair_counts import AcceptedPairs, count_pairs
 from eml.retrieval.verification.pairs import Pairs
 
@@ -66,12 +67,15 @@ def _short(rate: float) -> str:
     return f"{float(digits):g}e{int(power)}"
 
 
-def verify_listed_pairs(embeddings: Tensor, pairs: Pairs) -> tuple[dict[str, float], AcceptedPairs]:
+def verify_listed_pairs(
+    embeddings: Tensor, pairs: Pairs, second_embeddings: Tensor | None = None
+) -> tuple[dict[str, float], AcceptedPairs]:
     """Compute the verification metrics of the pairs of a file, and their counts at every threshold.
 
     Args:
         embeddings: (N, D) of the images that the pairs' positions count, of any length but 0.
         pairs: As `read_pairs` returns them.
+        second_embeddings: (N, D) by the model of the pairs' second images, where it is not that of the first ones.
 
     Returns:
         The values of `verification_metrics`, with fold_accuracy and fold_accuracy_error if the pairs have folds; and
@@ -80,7 +84,11 @@ def verify_listed_pairs(embeddings: Tensor, pairs: Pairs) -> tuple[dict[str, flo
     Raises:
         DataError: Embeddings are NaN, infinite or zero, all pairs are of one kind, or of one fold.
     """
-    similarity = pair_similarities(embeddings, pairs.first, pairs.second)
+    second = pairs.second
+    if second_embeddings is not None:
+        check_sizes(embeddings, second_embeddings)
+        embeddings, second = torch.cat([embeddings, second_embeddings]), second + len(embeddings)
+    similarity = pair_similarities(embeddings, pairs.first, second)
     accepted = count_pairs(similarity, pairs.same)
     values = verification_metrics(accepted)
     if pairs.fold is not None:

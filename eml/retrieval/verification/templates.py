@@ -30,7 +30,9 @@ def is_template_pairs(source: Path) -> bool:
         return False
 
 
-def verify_templates(embeddings: Tensor, frame: pd.DataFrame, source: Path) -> tuple[dict[str, float], AcceptedPairs]:
+def verify_templates(
+    embeddings: Tensor, frame: pd.DataFrame, source: Path, second_embeddings: Tensor | None = None
+) -> tuple[dict[str, float], AcceptedPairs]:
     """Compute the verification metrics of the pairs of templates of a file, and their counts at every threshold.
 
     A template's embedding is the sum over its media of the mean of their images' unit embeddings, each times its
@@ -40,6 +42,7 @@ def verify_templates(embeddings: Tensor, frame: pd.DataFrame, source: Path) -> t
         embeddings: (N, D) of the rows.
         frame: The rows, with the columns template and, optionally, media and weight (at least 0).
         source: A CSV with template_1, template_2 and same (0 or 1).
+        second_embeddings: (N, D) by the model of template_2, where it is not that of template_1.
 
     Raises:
         DataError: A column is missing, the file names a template that no row has, or a weight is no number.
@@ -51,8 +54,10 @@ def verify_templates(embeddings: Tensor, frame: pd.DataFrame, source: Path) -> t
     template, names = pd.factorize(frame["template"].astype(str), sort=True)
     weight = _weights(frame, source)
     media = frame["media"].astype(str) if "media" in frame else pd.Series(range(len(frame)), index=frame.index)
-    joined = join_templates(embeddings, template.astype(np.int64), pd.factorize(media)[0].astype(np.int64), weight)
-    return verify_listed_pairs(joined, read_template_pairs(source, [str(name) for name in names]))
+    groups = template.astype(np.int64), pd.factorize(media)[0].astype(np.int64), weight
+    second = None if second_embeddings is None else join_templates(second_embeddings, *groups)
+    pairs = read_template_pairs(source, [str(name) for name in names])
+    return verify_listed_pairs(join_templates(embeddings, *groups), pairs, second)
 
 
 def join_templates(embeddings: Tensor, template: Integers, media: Integers, weight: NDArray[np.float64]) -> Tensor:

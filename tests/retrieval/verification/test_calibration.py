@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from eml.retrieval.verification.acceptance import measure_acceptance
 from eml.retrieval.verification.calibration import (
     calibrate,
     choose_threshold,
@@ -10,7 +11,7 @@ from eml.retrieval.verification.calibration import (
 )
 from eml.retrieval.verification.different_pairs import DifferentPairs
 from eml.retrieval.verification.goal_checks import Goal
-from eml.retrieval.verification.open_set import OpenSet, measure_acceptance
+from eml.retrieval.verification.open_set import OpenSet
 from tests.retrieval.verification.image_sets import classes
 
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from eml.retrieval.verification import open_set
-from eml.retrieval.verification.open_set import OpenSet, find_answers, find_nearest_classes, measure_acceptance
+from eml.retrieval.verification.acceptance import measure_acceptance
+from eml.retrieval.verification.open_set import OpenSet, find_answers, find_nearest_classes
 from tests.retrieval.verification.image_sets import classes, similarities
 
 
