@@ -12,7 +12,7 @@ PACKAGE = Path(eml.__file__).parent
 
 # From the bottom. A room imports from the rows below its own, and from itself.
 ROWS = [
-    {"errors", "printable", "units"},
+    {"errors", "imported", "printable", "units"},
     {"allocator", "devices", "files", "progress", "stopping", "threads"},
     {"json_files"},
     {"config"},

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eml.dataset.name_rules import find_rule, swap_advice
-from eml.dataset.table_files import csv_records, is_csv
+from eml.dataset.table_files import csv_records
+from eml.dataset.table_names import is_csv
 from eml.errors import Problem
 from eml.files import LONGEST_NAME, NO_PATH
 from eml.images.locate import LEAVES_ROOT, OUTSIDE, is_image_name, stays_within

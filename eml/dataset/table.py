@@ -31,7 +31,8 @@ from eml.dataset.sidecar import (
     usable_root,
     written_by_eml,
 )
-from eml.dataset.table_files import NO_PYARROW, PARQUET, is_parquet, read_frame
+from eml.dataset.table_files import NO_PYARROW, read_frame
+from eml.dataset.table_names import PARQUET, is_parquet
 from eml.errors import DataError, OutputError, Problem
 from eml.files import (
     digest,

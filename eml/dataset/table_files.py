@@ -10,11 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from eml.dataset.parquet_files import parquet_columns, read_parquet
+from eml.dataset.table_names import CSV_SUFFIXES, PARQUET, is_csv, is_parquet
 from eml.errors import DataError
 from eml.units import MIB
 
-CSV_SUFFIXES = (".csv", ".tsv")
-PARQUET = ".parquet"
 NO_PYARROW = "Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'"
 
 DELIMITERS = ",;\t|"  # likeliest first
@@ -66,16 +65,6 @@ def _bounded(source: Path, lines: Iterable[str]) -> Iterator[str]:
             text = f"{source}:{number}: has more than {LINE_LIMIT:,} characters, so it is no line of a table"
             raise DataError(text, code="not-a-table")
         yield line
-
-
-def is_csv(source: Path) -> bool:
-    """Return whether a file is CSV, by its name."""
-    return source.suffix.lower() in CSV_SUFFIXES
-
-
-def is_parquet(source: Path) -> bool:
-    """Return whether a file is Parquet, by its name."""
-    return source.suffix.lower() == PARQUET
 
 
 def read_frame(source: Path, names: Collection[str]) -> tuple[pd.DataFrame, list[str]]:

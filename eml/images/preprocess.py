@@ -13,6 +13,8 @@ from eml.images.flatten import Background
 from eml.images.image_size import HeightWidth, ImageSize, Size, height_width, size_text
 from eml.images.jpeg import Pixels as Pixels
 from eml.images.opening import Box, OpenedImage, of_pillow, size_of
+from eml.images.resize import resize as resize_like_torch
+from eml.imported import is_imported
 
 Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
@@ -149,12 +151,17 @@ def _by_pillow(image: OpenedImage, part: Box, size: tuple[int, int], interpolati
 
 
 def _by_torch(image: OpenedImage, part: Box, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
-    """Resize a part of whole pixels with antialiasing; Pillow does it where torch has no such curve."""
+    """Resize a part of whole pixels with antialiasing; Pillow does it where torch has no such curve.
+
+    A process that has not imported torch, such as a service with an exported model, gets the same pixels by NumPy.
+    """
     if interpolation == "lanczos":
         return _by_pillow(image, part, size, interpolation)
     pixels = _whole_pixels(image, part)
     if pixels.shape[1::-1] == size:
         return pixels
+    if not is_imported("torch"):
+        return resize_like_torch(pixels, size, interpolation)
     source, resized = np.ascontiguousarray(pixels), np.empty((size[1], size[0], 3), np.uint8)
     if not source.flags.writeable:
         source = source.copy()  # torch warns of memory that it must not write to
@@ -175,7 +182,7 @@ def _channels_last(pixels: Pixels) -> Any:
 @cache
 def _torch_function(interpolation: Interpolation) -> Callable[..., Any]:
     """Return what torch.nn.functional.interpolate calls in the end, which cannot be told where to write."""
-    import torch  # not for those who only read a config
+    import torch
 
     packets = torch.ops.aten
     return (packets._upsample_bilinear2d_aa if interpolation == "bilinear" else packets._upsample_bicubic2d_aa).out

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eml.dataset.table_files import is_csv, is_parquet
+from eml.dataset.table_names import is_csv, is_parquet
 from eml.errors import DataError
 from eml.indexing.answers import ClassifiedImage
 from eml.retrieval.statistics import Estimate, Interval, as_pair, intervals

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eml.indexing.answers import ClassifiedImage
 from eml.indexing.queries import CHUNK, embed_in_parts
-from eml.models.fingerprint import weights_digest_of
+from eml.models.weights_digest import weights_digest_of
 from eml.retrieval.products import product
 from eml.texts.embed_texts import text_vectors
 from eml.texts.encoders.base import TextEncoder

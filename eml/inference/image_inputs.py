@@ -2,22 +2,26 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from eml.config.text import listed
-from eml.dataset.table_files import is_csv, is_parquet
+from eml.dataset.table_names import is_csv, is_parquet
 from eml.errors import DataError
 from eml.images.decode import MAX_BYTES, ImageError, OpenedImage, decode_rgb, from_pil, read
 from eml.images.preprocess import Pixels, Preprocess
-from eml.inference.image_list import ImageList, list_images
+from eml.imported import is_imported
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from eml.inference.image_list import ImageList
 
 
 class ImageFile(Protocol):
@@ -27,11 +31,11 @@ class ImageFile(Protocol):
         """Return at most so many of the bytes that follow; none at the end."""
 
 
-ImageLike = (
-    str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | Tensor | bytes | bytearray | memoryview | ImageFile
+ImageLike: TypeAlias = (
+    "str | os.PathLike[str] | Image.Image | NDArray[np.uint8] | Tensor | bytes | bytearray | memoryview | ImageFile"
 )
 """An image, or with a path of a folder or a table several of them."""
-Images = ImageLike | Iterable[ImageLike]
+Images: TypeAlias = "ImageLike | Iterable[ImageLike]"
 
 _ALLOWED = (
     "a path of an image, a folder or a table; a PIL image; an array (H, W, 3), (H, W, 4) or (H, W) of uint8; a tensor "
@@ -64,9 +68,9 @@ def load_pixels(images: Images, preprocess: Preprocess) -> Iterator[Pixels]:
 
 def _several(images: Any) -> Iterable[Any] | None:
     """Return an iterable of images, None for a single one. Raises a DataError for one without an order."""
-    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image.Image | Tensor) or _is_file(
-        images
-    ):
+    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image.Image) or _is_tensor(images):
+        return None
+    if _is_file(images):
         return None
     if isinstance(images, np.ndarray):
         return images.tolist() if images.dtype.kind in "OU" and images.ndim == 1 else None  # paths, as of pandas
@@ -82,11 +86,16 @@ def _is_file(item: Any) -> bool:
     return callable(getattr(item, "read", None))
 
 
+def _is_tensor(item: Any) -> bool:
+    """Return whether an object is a tensor of torch, without importing torch, which has made it if it is one."""
+    return is_imported("torch") and isinstance(item, sys.modules["torch"].Tensor)
+
+
 def _load_item(item: Any, name: str, preprocess: Preprocess) -> Iterator[Pixels]:
     """Yield the pixels of one item. name: in messages; empty for an item that is alone."""
     if isinstance(item, str | os.PathLike):
         yield from _load_path(os.fsdecode(item), name, preprocess)
-    elif isinstance(item, np.ndarray | Tensor) and item.ndim == 4:
+    elif (isinstance(item, np.ndarray) or _is_tensor(item)) and item.ndim == 4:
         for number, image in enumerate(item):
             yield preprocess(_in_memory(image, f"{name or 'images'}[{number}]", preprocess))
     elif isinstance(item, bytes | bytearray | memoryview) or _is_file(item):
@@ -102,7 +111,7 @@ def _load_path(text: str, name: str, preprocess: Preprocess) -> Iterator[Pixels]
     path, size, prefix = Path(text), preprocess.at_least, f"{name}: " if name else ""
     try:
         if path.is_dir() or ((is_csv(path) or is_parquet(path)) and path.is_file()):
-            source = _usable(list_images(path)).files(preprocess.background)
+            source = _listed(path).files(preprocess.background)
             for row in range(len(source)):
                 yield preprocess(source.whole(row, size))
         else:
@@ -111,8 +120,20 @@ def _load_path(text: str, name: str, preprocess: Preprocess) -> Iterator[Pixels]
         raise ImageError(f"{prefix}{error.path}", error.reason, error.detail) from error
 
 
-def _usable(images: ImageList) -> ImageList:
-    """Return the list. Raises a DataError where it leaves files out, since rows and files would not match."""
+def _listed(path: Path) -> "ImageList":
+    """Return the images of a folder or a table.
+
+    Raises:
+        DataError: Files are left out, so that rows and files would not match, or pandas is not installed.
+    """
+    try:
+        from eml.inference.image_list import list_images
+    except ModuleNotFoundError as error:
+        if error.name != "pandas":
+            raise
+        text = f"{path}: a folder or a table is listed with pandas: pip install pandas, or give the paths of the images"
+        raise DataError(text, code="missing-package", parameter="images") from error
+    images = list_images(path)
     if len(images.unusable):
         lines = [f"{row.file_name} ({row.reason}): {row.detail}" for row in images.unusable.itertuples()]
         more = f", and {len(lines) - _SHOWN:,} more" if len(lines) > _SHOWN else ""
@@ -147,7 +168,7 @@ def _in_memory(item: Any, name: str, preprocess: Preprocess) -> Image.Image:
     """Return the image that an object in memory stands for."""
     if isinstance(item, Image.Image):
         return from_pil(item, preprocess.background)
-    if isinstance(item, Tensor):
+    if _is_tensor(item):
         item = _of_tensor(item, name)
     elif not isinstance(item, np.ndarray):
         raise _no_image(name, f"is of type {type(item).__name__}; an image is {_ALLOWED}")
@@ -172,25 +193,23 @@ def _array_problem(array: NDArray[Any]) -> str:
     return text
 
 
-def _of_tensor(tensor: Tensor, name: str) -> NDArray[np.uint8]:
+def _of_tensor(tensor: "Tensor", name: str) -> NDArray[np.uint8]:
     """Return a tensor (C, H, W) as an array (H, W, C) of uint8."""
     shape = tuple(tensor.shape)
-    is_uint8 = tensor.dtype == torch.uint8
+    is_uint8 = str(tensor.dtype) == "torch.uint8"
     has_channels = len(shape) == 3 and shape[0] in _CHANNELS
     if not (has_channels and (is_uint8 or tensor.is_floating_point())) and not (is_uint8 and len(shape) == 2):
         text = f"a tensor must be (C, H, W) of uint8, or of floats in [0, 1], got {shape} {tensor.dtype}"
         last = not has_channels and len(shape) == 3 and shape[2] in _CHANNELS
         raise _no_image(name, f"{text}{'; its channels come last: image.permute(2, 0, 1)' if last else ''}")
-    values = tensor.detach().cpu()
+    values: NDArray[Any] = (tensor if is_uint8 else tensor.detach().float()).cpu().numpy()
     if not is_uint8:
-        values = values.float()
-        if values.numel() and not (float(values.min()) >= 0 and float(values.max()) <= 1):  # false for NaN
-            span = f"{float(values.min()):.4g} to {float(values.max()):.4g}"
+        if values.size and not (values.min() >= 0 and values.max() <= 1):  # false for NaN
             advice = "give it before it is normalised, or as uint8"
+            span = f"{values.min():.4g} to {values.max():.4g}"
             raise _no_image(name, f"a tensor of floats must be in [0, 1], got {span}; {advice}")
-        values = (255 * values).round().to(torch.uint8)
-    array: NDArray[np.uint8] = (values if values.ndim == 2 else values.permute(1, 2, 0)).numpy()
-    return np.ascontiguousarray(array)
+        values = (255 * values).round().astype(np.uint8)
+    return np.ascontiguousarray(values if values.ndim == 2 else values.transpose(1, 2, 0))
 
 
 def _no_image(name: str, problem: str) -> DataError:

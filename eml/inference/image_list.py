@@ -17,7 +17,7 @@ from eml.dataset.pipeline import read_current_table
 from eml.dataset.scanning.class_level import FIRST, ClassLevel, class_of
 from eml.dataset.scanning.listing import FileProblem, list_unsorted_files
 from eml.dataset.table import Table
-from eml.dataset.table_files import is_csv, is_parquet
+from eml.dataset.table_names import is_csv, is_parquet
 from eml.errors import DataError, Problem
 from eml.files import is_within
 from eml.images.flatten import Background

@@ -23,9 +23,10 @@ from eml.models.checkpoint import read_trained_on
 from eml.models.compression import Compression
 from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.embedder import Embedder
-from eml.models.fingerprint import Fingerprint, fingerprint_of, ways_of
+from eml.models.fingerprint import Fingerprint, ways_of
 from eml.models.trained_on import TrainedOn
 from eml.models.views import views_of
+from eml.models.weights_digest import fingerprint_of
 
 CPU_PART = 16
 """Images for each thread that go through the network together on a CPU (docs/benchmarks.md)."""

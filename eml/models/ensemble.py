@@ -14,7 +14,7 @@ from eml.images.preprocess import Preprocess, differences
 from eml.models.config import ModelConfig, StoredModel
 from eml.models.definitions import stored_model
 from eml.models.embedder import Embedder, without_text
-from eml.models.fingerprint import without_names
+from eml.models.weights_digest import without_names
 
 ALIKE = 0.5
 """Cosine of two networks' weights from which they are taken to have begun from the same ones; else it is about 0."""

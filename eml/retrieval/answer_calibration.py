@@ -11,13 +11,13 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
-from scipy import special
 
 from eml.config import Strict
 from eml.retrieval.answers.maps import FittedMap
-from eml.retrieval.arrays import Booleans, Floats
-from eml.retrieval.class_answers import ClassAnswers, Method
-from eml.retrieval.statistics import CONFIDENCE
+from eml.retrieval.array_types import Booleans, Floats
+from eml.retrieval.class_scores import ClassAnswers, Method
+from eml.retrieval.confidence import CONFIDENCE
+from eml.retrieval.log_odds import expit, logit
 
 UNKNOWN_SHARE = 0.2
 """By default one query in five is of an unknown class."""
@@ -147,7 +147,7 @@ class AnswerCalibration(Strict):
         """Return (Q,) P(the query's class is in the gallery)."""
         with np.errstate(divide="ignore"):
             prior = np.log1p(-self.unknown_share) - np.log(self.unknown_share)
-        chance: Floats = special.expit(self.known.log_odds_of(facts_of(answers)) + prior)
+        chance = expit(self.known.log_odds_of(facts_of(answers)) + prior)
         return np.where(answers.best >= 0, chance, 0.0)
 
     def estimate_unknown_share(self, answers: ClassAnswers) -> float:
@@ -159,7 +159,7 @@ class AnswerCalibration(Strict):
         odds = np.where(answers.best >= 0, odds, -np.inf)
         for _ in range(ROUNDS if len(odds) else 0):
             before = share
-            share = float(1 - special.expit(odds + special.logit(1 - share)).mean())
+            share = float(1 - expit(odds + logit(1 - share)).mean())
             if abs(share - before) < 1e-6:
                 break
         return share

@@ -1,4 +1,4 @@
-"""Types of NumPy arrays, as annotations name them in these rooms, and arrays of what a caller gives."""
+"""Arrays and tensors of what a caller gives."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import DataError
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
+from eml.retrieval.array_types import Booleans as Booleans
+from eml.retrieval.array_types import Floats as Floats
+from eml.retrieval.array_types import Integers as Integers
 
 Embeddings = Tensor | NDArray[np.floating[Any]]
 Labels = NDArray[Any] | Tensor | Sequence[int] | Sequence[str]

@@ -7,7 +7,8 @@ from eml.config.loading import read_document
 from eml.config.locations import located
 from eml.config.text import shown
 from eml.dataset.problems import SHOWN, column_names
-from eml.dataset.table_files import is_csv, is_parquet, read_frame
+from eml.dataset.table_files import read_frame
+from eml.dataset.table_names import is_csv, is_parquet
 from eml.errors import DataError, EmlError, Problem
 from eml.files import NO_PATH, is_path, refuse_pipe
 from eml.json_files import MOST_BYTES_OF_LISTS, read_json

@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from PIL import Image
 
 import eml
 from eml.errors import EmlError
+from eml.images.preprocess import Preprocess
+from eml.inference.image_inputs import load_pixels
 from eml.inference.image_list import list_images
 from eml.inference.model import Model
 
@@ -167,3 +171,35 @@ def test_a_folder_is_no_single_image_to_compare(model: Model, photos: Path) -> N
 def test_a_batch_has_at_least_one_image(model: Model) -> None:
     with pytest.raises(EmlError, match="`batch_size` must be at least 1, got 0"):
         model.embed([PIXELS], batch_size=0)
+
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "timm", "pandas", "scipy", "sklearn"):
+    sys.modules[name] = None
+from pathlib import Path
+import numpy as np
+from eml.errors import DataError
+from eml.images.preprocess import Preprocess
+from eml.inference.image_inputs import load_pixels
+from eml.models.calibration import Calibration
+from eml.models.fingerprint import Fingerprint
+folder, preprocess = Path(sys.argv[1]), Preprocess(size=24, fit="pad")
+images = load_pixels([folder / "image.png", np.load(folder / "array.npy")], preprocess)
+np.save(folder / "pixels.npy", np.stack(list(images)))
+try:
+    list(load_pixels(folder, preprocess))
+except DataError as error:
+    print(error.code, error)
+"""
+
+
+def test_images_are_read_to_the_same_pixels_without_torch_and_pandas(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "image.png")
+    np.save(tmp_path / "array.npy", PIXELS[:31, :37])
+    run = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(tmp_path)], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+    expected = list(load_pixels([tmp_path / "image.png", PIXELS[:31, :37]], Preprocess(size=24, fit="pad")))
+    np.testing.assert_array_equal(np.load(tmp_path / "pixels.npy"), np.stack(expected))
+    assert run.stdout.startswith("missing-package")
+    assert "pip install pandas" in run.stdout

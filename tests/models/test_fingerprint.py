@@ -14,8 +14,9 @@ from eml.inference.model import Model
 from eml.models.checkpoint import save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder
-from eml.models.fingerprint import Fingerprint, fingerprint_of, weights_digest_of
+from eml.models.fingerprint import Fingerprint
 from eml.models.necks.linear import Linear
+from eml.models.weights_digest import fingerprint_of, weights_digest_of
 
 CONFIG = ModelConfig(backbone="test_resnet", weights="none", neck=Linear(size=16))
 CPU = torch.device("cpu")

@@ -20,10 +20,10 @@ from eml.models.backbones import preprocess_of, without_memory
 from eml.models.checkpoint import load_checkpoint, save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder
-from eml.models.fingerprint import fingerprint_of
 from eml.models.image_sizes import nearest_size
 from eml.models.necks.identity import Identity
 from eml.models.tuning.lora import LoRA
+from eml.models.weights_digest import fingerprint_of
 from eml.training.config import OptimizerConfig
 from eml.training.optimizer import build_optimizer
 from tests.tiny_clip import CLIP, NATIVE, SIGLIP, write_tiny_clip

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from eml.errors import DataError
 from eml.images.cache.store import Entries
 from eml.images.decode import Box, ChoosePart
 from eml.images.preprocess import Pixels
+from eml.images.shared_arrays import SharedArrays
 
 RELEASE_BYTES = 16 * 2**20
 """Bytes that a process reads before it releases their pages, which would otherwise count as its memory."""
@@ -22,7 +22,8 @@ RELEASE_BYTES = 16 * 2**20
 class CachedSource:
     """An ImageSource that reads a cache.
 
-    Rows are a few tensors and the images a mapped file, so that a worker's memory does not grow with their number.
+    Rows are a few shared arrays and the images a mapped file, so that a worker's memory does not grow with their
+    number.
 
     Args:
         data: The cache's data.bin.
@@ -35,19 +36,19 @@ class CachedSource:
         self._needed = int((entries["offset"] + entries["length"]).max(initial=0))
         kinds = {"offset": np.int64, "height": np.int32, "width": np.int32}
         kinds |= {"length": np.int64, "crc": np.int64} if jpeg else {}
-        self._tensors = {name: torch.from_numpy(entries[name].astype(kind)) for name, kind in kinds.items()}
+        self._shared = SharedArrays({name: entries[name].astype(kind) for name, kind in kinds.items()})
         self._open()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "jpeg": self.jpeg, "needed": self._needed, "tensors": self._tensors}
+        return {"path": self.path, "jpeg": self.jpeg, "needed": self._needed, "shared": self._shared}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.path, self.jpeg, self._needed = state["path"], state["jpeg"], state["needed"]
-        self._tensors = state["tensors"]
+        self._shared = state["shared"]
         self._open()
 
     def _open(self) -> None:
-        self._arrays = {name: tensor.numpy() for name, tensor in self._tensors.items()}
+        self._arrays = self._shared.arrays
         if not len(self):
             return
         try:
@@ -66,7 +67,7 @@ class CachedSource:
         self._data, self._bytes_read = np.frombuffer(self._mapped, np.uint8), 0
 
     def __len__(self) -> int:
-        return len(self._tensors["offset"])
+        return len(self._arrays["offset"])
 
     def pixels(self, row: int) -> Pixels:
         """Return (H, W, 3) pixels, which must not be written to."""

@@ -5,10 +5,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
-from scipy import special
 
 from eml.config import Strict
-from eml.retrieval.arrays import Booleans, Floats, Integers
+from eml.retrieval.array_types import Booleans, Floats, Integers
+from eml.retrieval.log_odds import expit, logit
 
 FOLDS = 5
 PENALTY = 1.0  # inverse strength of the ridge on standardised facts: finite weights even where a fact separates all
@@ -53,8 +53,7 @@ class FittedMap(Strict):
 
     def probability(self, facts: Mapping[str, Floats]) -> Floats:
         """Return (Q,) probabilities. facts: fact → (Q,) values."""
-        chance: Floats = special.expit(self.log_odds_of(facts))
-        return chance
+        return expit(self.log_odds_of(facts))
 
 
 class HeldOut(NamedTuple):
@@ -89,7 +88,7 @@ def fit_logistic(facts: Mapping[str, Floats], right: Booleans, weights: Floats) 
             return FittedMap(kind="logistic", weights=_plain(names, slopes), bias=bias, limit=limit)
         names.pop(int(np.argmin(fitted.coef_[0])))
     constant = dict.fromkeys(facts, 0.0)
-    return FittedMap(kind="logistic", weights=constant, bias=float(special.logit(share)), limit=limit)
+    return FittedMap(kind="logistic", weights=constant, bias=float(logit(share)), limit=limit)
 
 
 def fit_isotonic(facts: Mapping[str, Floats], right: Booleans, weights: Floats) -> FittedMap:
@@ -102,7 +101,7 @@ def fit_isotonic(facts: Mapping[str, Floats], right: Booleans, weights: Floats) 
         return line
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(values, right, sample_weight=weights)
     knots, shares = np.asarray(fitted.X_thresholds_, float), np.asarray(fitted.y_thresholds_, float)
-    log_odds = np.clip(special.logit(np.clip(shares, 1e-12, 1 - 1e-12)), -line.limit, line.limit)
+    log_odds = np.clip(logit(np.clip(shares, 1e-12, 1 - 1e-12)), -line.limit, line.limit)
     return line.model_copy(update={"kind": "isotonic", "knots": knots.tolist(), "log_odds": log_odds.tolist()})
 
 

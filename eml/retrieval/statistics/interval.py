@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special  # scikit-learn needs it already
 
-CONFIDENCE = 0.95
+from eml.retrieval.confidence import CONFIDENCE as CONFIDENCE
+
 FEW_CLASSES = 20
 """With fewer classes an interval is rough."""
 UNIT, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)

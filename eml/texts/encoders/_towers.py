@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eml.errors import ConfigError, Problem
 from eml.files import text_digest
-from eml.models.fingerprint import weights_digest_of
+from eml.models.weights_digest import weights_digest_of
 from eml.texts.encoders.base import TextEncoder
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from eml.inference.model import Model
 from eml.losses import Terms
 from eml.models.backbones import word_for_files
 from eml.models.embedder import Embedder
-from eml.models.fingerprint import Fingerprint, fingerprint_of
+from eml.models.fingerprint import Fingerprint
+from eml.models.weights_digest import fingerprint_of
 from eml.progress import Progress, Report, no_progress
 from eml.retrieval.metrics import summarise
 from eml.training.batches import TrainingBatches

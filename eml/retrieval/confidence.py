@@ -1,0 +1,3 @@
+"""The confidence of all intervals, unless another one is set."""
+
+CONFIDENCE = 0.95
