@@ -27,7 +27,7 @@ ROWS = [
     {"inference"},
     {"evaluation"},
     {"training"},
-    {"indexing"},
+    {"exporting", "indexing"},
     {"reports"},
     {"commands"},
     {"cli"},

@@ -85,6 +85,7 @@ TESTED_THROUGH = {
     "evaluation/outputs": "cli/test_evaluate",
     "evaluation/retrieval_set": "cli/test_evaluate",
     "evaluation/whitening": "evaluation/test_postprocessing",
+    "exporting/hub/candidate": "exporting/hub/test_folder",
     "head/active_classes": "head/test_sampled_rows",
     "head/checks": "head/test_class_head",
     "head/margin_state": "margins/test_properties",

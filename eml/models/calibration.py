@@ -7,9 +7,9 @@ from pydantic import ValidationError, field_validator
 
 from eml.config import Strict
 from eml.errors import CheckpointError
-from eml.files import digest
 from eml.json_files import read_json
 from eml.models.fingerprint import Fingerprint
+from eml.models.hub_folder import checkpoint_digest
 from eml.retrieval.answer_calibration import AnswerCalibration, CalibratedRate
 
 __all__ = ["CalibratedRate", "Calibration", "calibration_path", "read_calibration", "weights_digest"]
@@ -18,7 +18,6 @@ FORMAT = 3
 CARRIED_FORMAT = 4
 """Calibrations that are carried over from another network have it: an eml that does not know these refuses them."""
 NAME = "calibration.json"
-WEIGHTS = "model.safetensors"
 OLD_COUNTS = {"pictures": "images"}
 
 
@@ -112,7 +111,7 @@ def calibration_path(folder: Path) -> Path:
 
 def weights_digest(folder: Path) -> str:
     """Return the digest of a checkpoint's weights, to which a threshold belongs."""
-    return digest(folder / WEIGHTS)
+    return checkpoint_digest(folder)
 
 
 def read_calibration(folder: Path) -> Calibration | None:

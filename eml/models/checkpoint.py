@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from eml.config import Strict
@@ -25,6 +25,7 @@ from eml.models.config import Inference, ModelConfig, StoredModel, Tta
 from eml.models.definitions import stored_model
 from eml.models.embedder import Embedder, build_embedder
 from eml.models.ensemble import MemberFacts, join_networks
+from eml.models.hub_folder import checkpoint_bytes, checkpoint_tensors
 from eml.models.pointers import find_checkpoint, fold_runs
 from eml.models.text_tower import TOKENIZER
 from eml.models.trained_on import RecordFacts, TrainedOn, check_labels, read_record, record_facts, write_record
@@ -223,7 +224,7 @@ def load_checkpoint(path: Path, *, image_size: Size | None = None) -> Checkpoint
     embedder = _build(config, folder / "config.json")
     resized = config.own_preprocess.size != config.preprocess.size
     try:
-        tensors = load_file(file)
+        tensors = checkpoint_tensors(folder)
         if resized:
             resample = find_family(config.model.backbone).resample
             tensors = at_own_size(tensors, embedder, resample, config.preprocess.size)
@@ -259,7 +260,7 @@ def _refuse_small(file: Path, config: CheckpointConfig) -> None:
     """Raise a CheckpointError for a file that cannot hold a network, before memory is taken for that."""
     networks = [without_memory(model, config.preprocess.size) for model in config.networks]
     weights = sum(weight.numel() for network in networks if network is not None for weight in network.parameters())
-    if (size := file.stat().st_size) < weights:
+    if (size := checkpoint_bytes(file.parent)) < weights:
         names = " + ".join(model.backbone for model in config.networks)
         text = f"{file}: damaged or of another architecture: {names} has {weights:,} weights, and the "
         raise CheckpointError(f"{text}file {size:,} bytes", code="damaged-file")

@@ -6,6 +6,7 @@ from pathlib import Path
 from eml.config.text import listed, shown
 from eml.errors import CheckpointError
 from eml.files import NO_PATH, is_path, refuse_pipe, restore_folders, write_text
+from eml.models.hub_folder import CHECKPOINT, is_hub_folder
 
 RUN_FILE = "run.json"
 POINTERS = ("best", "last")
@@ -32,7 +33,7 @@ def point(pointer: Path, target: Path) -> None:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint folder that a path stands for: itself, or the best (else last) one of a run folder.
+    """Return the checkpoint folder that a path stands for: itself, the best (else last) of a run, that in a hub folder.
 
     Raises:
         CheckpointError: There is none.
@@ -41,6 +42,8 @@ def find_checkpoint(path: Path) -> Path:
         raise CheckpointError(f"{shown(str(path))} is {NO_PATH}", code="no-checkpoint")
     if not path.exists():
         restore_folders(path.parent)
+    if is_hub_folder(path):
+        return path / CHECKPOINT
     if _is_checkpoint(path):
         return path
     if path.name in POINTERS and path.is_file():

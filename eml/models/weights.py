@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eml.errors import CheckpointError, ConfigError
 from eml.images.image_size import Size, checked_size
 from eml.json_files import read_json
+from eml.models.hub_folder import checkpoint_tensors
 from eml.models.pointers import find_checkpoint
 from eml.models.positions import with_positions
 
@@ -35,7 +35,7 @@ def load_initial_weights(embedder: nn.Module, backbone: str, source: Path, resam
         config = read_json(folder / "config.json", dict[str, Any])
         stored_backbone, members = config["model"]["backbone"], config.get("members") or ()
         size = checked_size(config["preprocess"]["size"], "size") or 0
-        tensors = load_file(folder / "model.safetensors")
+        tensors = checkpoint_tensors(folder)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, ConfigError) as error:
         raise _error(f"{folder}: damaged: {error}", "damaged-file") from error
     if members:

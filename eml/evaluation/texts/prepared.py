@@ -17,7 +17,7 @@ from eml.evaluation.texts.text_set import TextSet, captions_of, named_classes
 from eml.inference.embed import Batching, embed_table
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.model import Model
-from eml.models.calibration import WEIGHTS
+from eml.models.hub_folder import WEIGHTS
 from eml.models.pointers import find_checkpoint
 from eml.progress import Progress
 

@@ -1,0 +1,1 @@
+"""One folder that timm, sentence-transformers, transformers and eml load, and the way to the hub."""
