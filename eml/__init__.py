@@ -29,6 +29,7 @@ _PLACES = {
     "ensemble": "eml.commands.ensemble",
     "embed": "eml.commands.embed",
     "text": "eml.commands.text",
+    "export": "eml.commands.export",
     "suspects": "eml.commands.suspects",
     "build_index": "eml.commands.index_build",
     "add_to_index": "eml.commands.index_add",

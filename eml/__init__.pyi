@@ -15,6 +15,7 @@ from eml.commands.doctor import DoctorConfig, DoctorResult
 from eml.commands.embed import EmbedConfig, EmbedResult
 from eml.commands.ensemble import EnsembleConfig, EnsembleResult
 from eml.commands.evaluate import EvaluateConfig, EvaluateResult
+from eml.commands.export import ExportConfig, ExportResult
 from eml.commands.filter import FilterConfig, FilterResult
 from eml.commands.index_add import AddToIndexConfig, AddToIndexResult
 from eml.commands.index_build import BuildIndexConfig, BuildIndexResult
@@ -71,6 +72,7 @@ __all__ = [
     "embed",
     "ensemble",
     "evaluate",
+    "export",
     "export_index",
     "fill_cache",
     "filter",
@@ -651,6 +653,23 @@ def text(
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> TextResult: ...
+@overload
+def export(config: ExportConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> ExportResult: ...
+@overload
+def export(
+    checkpoint: str,
+    out: str | Path,
+    *,
+    format: str | None = ...,
+    input: Literal["uint8", "float"] = ...,
+    precision: Literal["float32", "float16", "int8"] = ...,
+    opset: int = ...,
+    weights: str = ...,
+    image_size: int | Sequence[int] | str | None = ...,
+    tta: Literal["none", "flip", "crops"] | None = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> ExportResult: ...
 @overload
 def suspects(
     config: SuspectsConfig,

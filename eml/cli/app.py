@@ -51,6 +51,7 @@ COMMANDS = (
         "suspects",
         "embed",
         "text",
+        "export",
     ),
     *("index", "search", "classify", "demo", "margins", "config", "doctor", "version"),
 )

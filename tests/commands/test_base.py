@@ -200,6 +200,9 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
         {"config": "run.yaml", "fold": "all", "device": "cpu", "overwrite": True},
         {"config": "run.yaml", "preview": True, "out": "sheet.png", "dry_run": True},
     ],
+    "export": [
+        {"checkpoint": "a", "out": "m.onnx", "format": "onnx", "input": "float", "opset": 21, "image_size": 96},
+    ],
     "plot": [{"runs": ["a", "b"], "metric": "recall_at_1", "out": "x.png", "overwrite": True}],
     "evaluate": [
         {"checkpoints": ["a", "timm:x"], "data": ["t.csv", "u"], "slices": ["camera"], "report": False, "pairs": "p"},

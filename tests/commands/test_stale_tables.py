@@ -21,7 +21,19 @@ from tests.commands.conftest import draw
 from tests.texts.words import Words
 
 RUN = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "run"
-READ_NO_TABLE = {"backbones", "scan", "protocol", "plot", "suspects", "demo", "margins", "config", "doctor", "version"}
+READ_NO_TABLE = {
+    "backbones",
+    "export",
+    "scan",
+    "protocol",
+    "plot",
+    "suspects",
+    "demo",
+    "margins",
+    "config",
+    "doctor",
+    "version",
+}
 
 
 def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str, list[Callable[[], Any]]]:

@@ -1,0 +1,42 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eml
+from eml.cli.app import main
+from eml.errors import EmlError
+from eml.inference.exported.model import ExportedModel
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+
+def test_a_checkpoint_is_exported_whole_or_not_at_all(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new folder" / "model.onnx"
+    assert main(["export", str(checkpoint), str(out), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["bytes"] == out.stat().st_size
+    assert [path.name for path in out.parent.iterdir()] == ["model.onnx"]
+    model, exported = eml.load(checkpoint), ExportedModel(out)
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    np.testing.assert_allclose(exported.embed([image, image]), model.embed([image, image]), atol=1e-5)
+
+    before = out.read_bytes()
+    with pytest.raises(EmlError) as error:
+        eml.export(checkpoint, out)
+    assert error.value.code == "file-exists"
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("eml.exporting.formats.onnx.Onnx.write", fail)
+    with pytest.raises(EmlError) as error:
+        eml.export(checkpoint, out, overwrite=True)
+    assert error.value.code == "not-writable"
+    assert [path.name for path in out.parent.iterdir()] == ["model.onnx"]
+    assert out.read_bytes() == before

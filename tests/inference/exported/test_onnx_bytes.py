@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+
+from eml.errors import CheckpointError
+from eml.inference.exported.onnx_bytes import graph_digest
+
+GRAPH = b"\x3a\x03abc"  # field 7, of 3 bytes
+METADATA = b"\x72\x02xy"  # field 14
+
+
+def test_metadata_does_not_change_the_digest_and_the_graph_does(tmp_path: Path) -> None:
+    digests = []
+    for data in (GRAPH, GRAPH + METADATA, METADATA + GRAPH, b"\x3a\x03abd" + METADATA, b"\x08\x0a" + GRAPH):
+        file = tmp_path / "a.onnx"
+        file.write_bytes(data)
+        digests.append(graph_digest(file))
+    assert digests[0] == digests[1] == digests[2]
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize("data", [GRAPH[:-1], b"\x3a\xff\xff\xff", b"\x3b", b"\xff" * 12])
+def test_a_cut_file_is_told(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "a.onnx"
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError):
+        graph_digest(file)
+    with pytest.raises(CheckpointError):
+        graph_digest(tmp_path / "none.onnx")
