@@ -347,6 +347,7 @@ def init(
     backbone: str | None = ...,
     weights: str = ...,
     task: Literal["open", "closed"] | None = ...,
+    loss: Literal["cross_entropy", "contrastive_text"] = ...,
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> InitResult: ...

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 BACKBONE = "mobilenetv2_100"
 AUTO = "auto"
 """This value of `backbone` stands for what eml probe picked."""
+CONTRASTIVE = "contrastive_text"
+TEMPLATE = "a photo of a {label}"
+"""Of the texts of classes, where a network is trained with texts."""
 NO_PATHS = ("pretrained", "none")
 """Values of `weights` that name no file or folder."""
 FLIPS = "random flips mirror images left to right: set augment.flip to 0 for text, signs and other one-handed things"
@@ -76,6 +79,11 @@ class InitConfig(CommandConfig):
         description="What the model is for. open: answers about classes that may be new. closed: all classes are "
         "known. Default: that of the folds of the table, else open.",
     )
+    loss: Literal["cross_entropy", "contrastive_text"] = Field(
+        "cross_entropy",
+        description="cross_entropy: images are compared with class weights. contrastive_text: with the texts of their "
+        "classes, as CLIP was trained; for a backbone with a text tower, such as open_clip:ViT-B-16/openai.",
+    )
     overwrite: bool = Field(False, description="Replace a config that is there.")
 
 
@@ -107,7 +115,7 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     from eml.dataset.pipeline import resolve
     from eml.files import write_text
     from eml.training.config import RunConfig
-    from eml.training.recipe import fit_to_network, recipe
+    from eml.training.recipe import fit_to_network, fit_to_texts, recipe
 
     folder = config.dataset if config.dataset.is_dir() else config.dataset.parent
     target = config.out or folder / CONFIG_NAME
@@ -128,6 +136,10 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     folds = _folds(table, task, [*(["--root", str(config.root)] if config.root else []), *column_map_words(config)])
     fitted = recipe(folds.rows, table.name, pretrained=config.weights != "none", held_out=folds.held_out)
     fitted = fit_to_network(fitted, backbone, config.weights if config.weights in NO_PATHS else Path(config.weights))
+    if config.loss == CONTRASTIVE:
+        fitted = fit_to_texts(fitted, sets_rates=config.weights != "none")
+        fitted.values.update(loss={"type": CONTRASTIVE}, class_texts={"template": TEMPLATE})
+        fitted.reasons["class_texts"] = _texts_reason(table, folds, caller)
     values = _values(config, table, target, fitted.values, folds.fold)
     values["model"] = {"backbone": backbone} | values["model"]
     values["task"] = task
@@ -181,6 +193,7 @@ def _check(config: InitConfig, target: Path) -> str:
         check_backbone(backbone, "`backbone`")
         backbone = ModelConfig(backbone=backbone).backbone  # with the whole path of a folder
     if config.weights in NO_PATHS or not Path(config.weights).is_dir():
+        _check_text_tower(config, backbone)
         return backbone
     from eml.models.checkpoint import read_checkpoint_config
 
@@ -192,7 +205,37 @@ def _check(config: InitConfig, target: Path) -> str:
             code="conflicting-settings",
             parameter="backbone",
         )
+    _check_text_tower(config, own)
     return own
+
+
+def _check_text_tower(config: InitConfig, backbone: str) -> None:
+    """Raise ConfigError for a loss with texts and a network that has no tower of them, as far as its name says it."""
+    if config.loss != CONTRASTIVE:
+        return
+    from eml.models.open_clip_names import PREFIX
+
+    if not backbone.startswith(PREFIX):
+        raise ConfigError(
+            f'`loss="{CONTRASTIVE}"` compares images with texts, and {backbone} has no text tower; take a backbone '
+            f"that has one, such as `backbone={PREFIX}ViT-B-16/openai`, or leave `loss` out",
+            code="no-text-tower",
+            parameter="loss",
+        )
+
+
+def _texts_reason(table: Table, folds: _Folds, caller: Caller) -> str:
+    """Return which texts the classes get; warn where they say nothing."""
+    from eml.texts.class_texts import plain_label
+    from eml.texts.meaning import meaning_warning
+
+    labels = sorted(folds.rows["label"].unique())
+    if warning := meaning_warning(labels):
+        caller.warn(
+            f"{warning}. Give each class a text in the config: class_texts.names, a file, or class_texts.column"
+        )
+    text = TEMPLATE.format(label=plain_label(labels[0]))
+    return f"class_texts: the labels in a sentence, such as {text!r}; docs/text.md has other texts"
 
 
 @dataclass(frozen=True)

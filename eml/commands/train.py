@@ -61,7 +61,9 @@ class TrainConfig(CommandConfig):
         BeforeValidator(_path_or_run_config),
         Field(description="The config (YAML; eml init writes one), or the folder of a dataset or of a run."),
     ]
-    overrides: Names = option((), "Override a key of the config, such as margin.m=0.3. Repeatable.", name="set")
+    overrides: Names = option(
+        (), "Override a key of the config, such as margin.m=0.3; null: its default. Repeatable.", name="set"
+    )
     resume: bool = Field(False, description="Continue an interrupted run, to the same end.")
     accept_changes: bool = Field(False, description="With `resume`: continue with a config that changes the result.")
     overwrite: bool = Field(False, description="Replace the run in the output folder.")
@@ -235,12 +237,13 @@ def train(config: TrainConfig, caller: Caller) -> Outcome:
 
         here = Processes.of_environment()
         makes_no_run = config.dry_run or config.fold == ALL_FOLDS  # of folds, each run checks its own
-        check(
-            run,
-            resume=config.resume and not makes_no_run,
-            overwrite=config.overwrite or makes_no_run,
-            processes=here,
-        )
+        with _problems_with_places(config, path):
+            check(
+                run,
+                resume=config.resume and not makes_no_run,
+                overwrite=config.overwrite or makes_no_run,
+                processes=here,
+            )
     with caller.join(run.device, here) as processes:
         from eml.training.data import table_to_train_on
 
@@ -260,8 +263,7 @@ def _run_config(config: TrainConfig, caller: Caller) -> tuple[Path | None, RunCo
     from eml.config import dump, load
     from eml.training.config import RunConfig
 
-    overrides = [*config.overrides, *([f"device={config.device}"] if config.device else [])]
-    overrides += [f"data.fold={config.fold}"] if config.fold and config.fold != ALL_FOLDS else []
+    overrides = _all_overrides(config)
     if isinstance(config.config, RunConfig):
         if not overrides:
             return None, config.config
@@ -272,6 +274,27 @@ def _run_config(config: TrainConfig, caller: Caller) -> tuple[Path | None, RunCo
 
     path = _config_file(config, caller)
     return path, load_run_config(path, overrides, override_name="`overrides`")
+
+
+def _all_overrides(config: TrainConfig) -> list[str]:
+    overrides = [*config.overrides, *([f"device={config.device}"] if config.device else [])]
+    return overrides + ([f"data.fold={config.fold}"] if config.fold and config.fold != ALL_FOLDS else [])
+
+
+@contextmanager
+def _problems_with_places(config: TrainConfig, path: Path | None) -> Iterator[None]:
+    """Say of problems in the run's config the file and line, or the override, where they are from one."""
+    from eml.config.loading import with_places
+    from eml.training.config import RunConfig
+
+    try:
+        yield
+    except ConfigError as error:
+        if path is None:
+            raise
+        overrides = _all_overrides(config)
+        problems = with_places(error.problems, RunConfig, path, overrides, override_name="`overrides`")
+        raise ConfigError(problems) from error
 
 
 def _config_file(config: TrainConfig, caller: Caller) -> Path:

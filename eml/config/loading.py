@@ -1,6 +1,6 @@
 """Reading a config."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,19 +32,14 @@ def load(
         path: The YAML file.
         overrides: Changes such as `margin.m=0.3`. The value is YAML; the key may contain list indices
             (`losses.0.gamma=2`). A section that is missing is created from its default; a family's `type` clears the
-            rest of its section.
+            rest of its section; `null` for a key that cannot be null takes the key out, so that its default counts.
         override_name: What errors call an override.
 
     Raises:
         ConfigError: All problems at once, each with its file and line or its override.
     """
     path = Path(path)
-    document = read_document(path)
-    if not isinstance(document.value, dict):
-        raise ConfigError(f"{document.locations[()].text}: {_no_section(model, document)}", code="wrong-type")
-    changes = Overrides(model, document.value, document.locations, override_name)
-    for item in overrides:
-        changes.apply(item)
+    document, changes = _changed_document(model, path, overrides, override_name)
     problems = document.problems + changes.problems
     problems += normalise_section(model, document.value, document.locations)
     config, error = None, None
@@ -57,6 +52,46 @@ def load(
     if config is None or problems:
         raise ConfigError(_first_of(path, located(problems), more)) from None
     return config
+
+
+def with_places(
+    problems: Iterable[Problem],
+    model: type[BaseModel],
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    override_name: str = "override",
+) -> list[Problem]:
+    """Return problems of settings that go together wrongly, with the file and line, or the override, of each.
+
+    Args:
+        problems: Those that were raised of the config after it was read. The ones that begin with the key that they are
+            about get its place, where the file or an override has that key.
+        model, path, overrides, override_name: As the config was read.
+    """
+    document, changes = _changed_document(model, path, overrides, override_name)
+    normalise_section(model, document.value, changes.locations)
+    placed = []
+    for problem in problems:
+        key = problem.parameter or ""
+        place = changes.locations.get(tuple(key.split(".")))
+        if place is not None and problem.startswith((f"{key}:", f"{key} ")):
+            problem = Problem(f"{place.text}: {problem}", problem.code, problem.parameter)
+        placed.append(problem)
+    return placed
+
+
+def _changed_document(
+    model: type[BaseModel], path: Path, overrides: Sequence[str], override_name: str
+) -> tuple[Document, Overrides]:
+    """Return the values of a file with the overrides applied, and what applied them."""
+    document = read_document(path)
+    if not isinstance(document.value, dict):
+        raise ConfigError(f"{document.locations[()].text}: {_no_section(model, document)}", code="wrong-type")
+    changes = Overrides(model, document.value, document.locations, override_name)
+    for item in overrides:
+        changes.apply(item)
+    return document, changes
 
 
 def _folder(path: Path) -> Path:

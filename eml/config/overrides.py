@@ -68,6 +68,11 @@ class Overrides:
             forget_below(self.locations, loc)
             self.locations[loc] = location
         self._refuse_undone(target, location, "give the whole section first")
+        if value is None and isinstance(container, dict) and self._has_default_but_null(target):
+            container.pop(key, None)
+            forget_below(self.locations, target)
+            self.locations.pop(target, None)
+            return
         container[key] = value
         forget_below(self.locations, target)
         self.locations[target] = location
@@ -89,6 +94,13 @@ class Overrides:
             return {}
         default = plain(field.get_default(call_default_factory=True, validated_data={}))
         return {} if default is None else default
+
+    def _has_default_but_null(self, loc: Loc) -> bool:
+        """Return whether a key has a default and cannot be null, so that null can only mean the default."""
+        spec = find_field(self.model, loc, self.data)
+        if spec is None or spec.field is None or spec.field.is_required():
+            return False
+        return not {type(None), None, Any, object} & set(spec.branches)
 
     def _is_family(self, loc: Loc) -> bool:
         spec = find_field(self.model, loc, self.data)

@@ -56,11 +56,23 @@ def _allows_two_labels(margin: Margin) -> bool:
     return margin.reduction == "softmax" and margin.prototypes() is None
 
 
-def check_texts(margin: Margin, head: HeadConfig, mix: Mix | None, loss: Loss, text: TextTerm | None = None) -> None:
-    """Raise ConfigError, with all problems at once, for settings that the texts of classes cannot be compared with."""
+def check_texts(
+    margin: Margin,
+    head: HeadConfig,
+    mix: Mix | None,
+    loss: Loss,
+    text: TextTerm | None = None,
+    *,
+    neck: str = "identity",
+) -> None:
+    """Raise ConfigError, with all problems at once, for settings that the texts of classes cannot be compared with.
+
+    neck: The type of the network's neck.
+    """
     if not loss.compares_texts:
         return
     keys = {
+        "model.neck": neck != "identity",
         "margin": margin.reduction != "softmax" or margin.own_scale() or margin.prototypes() is not None,
         "head.scale": head.scale != "paper",
         "head.centers": max(head.centers, getattr(margin, "centers", 1)) > 1,
@@ -71,13 +83,15 @@ def check_texts(margin: Margin, head: HeadConfig, mix: Mix | None, loss: Loss, t
         "text": text is not None,
     }
     texts = {
-        "margin": f"{margin.type} needs class weights of its own, or a scale; leave margin out, which is then "
-        "normface, or take another, such as cosface, which acts on image→text alone",
-        "head.scale": "the scale is the text tower's, which is learned as in its pretraining; leave it out",
+        "model.neck": f"{neck} takes images out of the space of the texts; set it to identity",
+        "margin": f"{margin.type} needs class weights of its own, or a scale; set it to normface, which has no margin, "
+        "or to another, such as cosface, which acts on image→text alone",
+        "head.scale": "the scale is the text tower's, which is learned as in its pretraining; set it to paper, which "
+        "leaves it to the tower",
         "head.centers": "a class has one text in a step and so one centre; set it to 1",
         "head.prototypes": "class weights are texts, which are mixed with nothing; set it to none",
-        "head.mode": "sampled is for class weights; leave it out, negatives: batch compares with few classes",
-        "head.init": "class weights are texts and begin at nothing else; leave it out",
+        "head.mode": "sampled is for class weights; set it to auto, negatives: batch compares with few classes",
+        "head.init": "class weights are texts and begin at nothing else; set it to random, which leaves them so",
         "text": "the loss itself compares with the texts; set it to null",
         "mix": "an image of two classes has no text; set it to null",
     }

@@ -162,7 +162,7 @@ def build_parts(
     device = processes.device(config.device)
     check_metric(config)
     check_loss(config.margin, config.loss)
-    check_texts(config.margin, config.head, config.mix, config.loss, config.text)
+    check_texts(config.margin, config.head, config.mix, config.loss, config.text, neck=config.model.neck.type)
     check_mix(config.margin, config.head, config.mix, config.text)
     data = training_data(table, config.data.fold)
     classes = data.sampler_classes(config.sampler.category_column, table.name)

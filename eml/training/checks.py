@@ -9,13 +9,13 @@ from eml.models.backbones import check_backbone
 from eml.models.image_sizes import check_size
 from eml.threads import PER_CORE
 from eml.training.build import RunParts
-from eml.training.class_texts import check_class_texts
+from eml.training.class_texts import check_class_texts, labels_note
 from eml.training.config import RunConfig
 from eml.training.optimizer import check_optimizer
 from eml.training.process_checks import batch_norm_note, check_processes, sharding_note
 from eml.training.run_folder import RunFolder
 from eml.training.starting_point import network_to_build
-from eml.training.text_weights import check_own_tower
+from eml.training.text_weights import check_own_tower, frozen_tower_note
 from eml.training.validation import check_metric
 
 
@@ -43,7 +43,9 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         *(tracker.check for tracker in config.trackers),
         lambda: check_metric(config),
         lambda: check_loss(config.margin, config.loss),
-        lambda: check_texts(config.margin, config.head, config.mix, config.loss, config.text),
+        lambda: check_texts(
+            config.margin, config.head, config.mix, config.loss, config.text, neck=config.model.neck.type
+        ),
         lambda: check_mix(config.margin, config.head, config.mix, config.text),
         folder.refuse_not_resumable if resume else lambda: folder.refuse_occupied(overwrite=overwrite),
     ]
@@ -80,6 +82,7 @@ def run_notes(parts: RunParts) -> list[str]:
         *sharding_note(config, parts.processes),
         *_worker_note(config.data.workers, parts.workers),
         *_text_note(parts),
+        *filter(None, [labels_note(config, parts.data.classes), frozen_tower_note(config)]),
     ]
 
 

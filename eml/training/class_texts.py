@@ -54,8 +54,6 @@ def training_texts(
     source = config.class_texts or ClassTexts()
     if source.vectors is not None:
         return read_text_vectors(source.vectors).of(classes, str(source.vectors))
-    if source.column is None and source.names is None and (warning := meaning_warning(classes)):
-        report(f"warning: {warning}. Give each class a text by class_texts.names, a file, or by class_texts.column")
     texts = texts_of(table.frame, classes, source, table.name)
     cache = config.data.cache.folder if config.data.cache is not None else None
     return text_vectors(
@@ -66,6 +64,24 @@ def training_texts(
         cache=cache or table.root / CACHE_FOLDER,
         report=report,
         progress=progress,
+    )
+
+
+def labels_note(config: RunConfig, classes: Sequence[str]) -> str | None:
+    """Return what to tell where a run's texts are labels that say nothing; None where they say something or are unused.
+
+    Args:
+        config: Of the run.
+        classes: The classes that it trains on.
+    """
+    source = config.class_texts or ClassTexts()
+    uses_labels = source.vectors is None and source.column is None and source.names is None
+    if not uses_labels or not (config.text_keys or config.loss.compares_texts):
+        return None
+    warning = meaning_warning(classes)
+    return (
+        warning
+        and f"class_texts: {warning}. Give each class a text by class_texts.names, a file, or class_texts.column"
     )
 
 

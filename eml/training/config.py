@@ -29,6 +29,9 @@ from eml.texts.class_texts import ClassTexts
 from eml.trackers import Tracker
 from eml.training.cuda import CudaConfig
 
+OF_ANOTHER_SIZE = ("linear", "mlp")
+"""Necks that make embeddings of another size than the network's features, which have no stages."""
+
 
 class OwnTable(Strict):
     """Keys that say how to read a table of one's own; what eml writes needs none of them."""
@@ -378,15 +381,6 @@ class RunConfig(Strict):
         if isinstance(model, dict):
             model = {"neck": {"type": "identity"}, **model}
         return {"margin": {"type": "normface"}, **value, "model": model}
-
-    @model_validator(mode="after")
-    def _images_in_the_space_of_texts(self) -> Self:
-        if self.loss.compares_texts and self.model.neck.type != "identity":
-            raise ValueError(
-                f"model.neck {self.model.neck.type} takes images out of the space of the texts that loss "
-                f"{self.loss.type} compares them with; set model.neck: {{type: identity}}, or leave it out"
-            )
-        return self
 
     @model_validator(mode="after")
     def _batches_the_sampler_can_fill(self) -> Self:

@@ -14,7 +14,7 @@ from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.images.image_size import Size, one_form, size_text
 from eml.models.config import ModelConfig
-from eml.training.config import RunConfig
+from eml.training.config import OF_ANOTHER_SIZE, RunConfig
 
 USUAL_BACKBONE = "mobilenetv2_100"
 """The network of eml init; it takes images of any size."""
@@ -79,7 +79,6 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
         "head": {"scale": scale},
         "epochs": epochs,
         "batch_size": 32 if images < 20_000 else 64,
-        "stages": "auto",
     }
     between = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
     reasons = {
@@ -89,6 +88,7 @@ def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 
         "head.scale": f"scale {scale:.0f}, twice √2·ln(classes−1): the papers' 64 is for 100,000 classes",
     }
     if pretrained:  # else the neck makes embeddings of another size than the features, which have no stages
+        values["stages"] = "auto"
         reasons["stages"] = "stages auto: each stage is measured on what is held out, and the best one is given"
     network = _network_settings(classes, pretrained=pretrained)
     chosen = Recipe(values | network.values, reasons | network.reasons)
@@ -117,7 +117,7 @@ def fit_to_tuning(chosen: Recipe, tune: str) -> Recipe:
 
 
 def fit_to_texts(chosen: Recipe, *, sets_rates: bool) -> Recipe:
-    """Return the recipe for a network that is trained with texts, as CLIP was: no scale or stages, and gentler rates.
+    """Return the recipe for a network that is trained with texts, as CLIP was: no margin, scale, neck or stages.
 
     The rate is that with which Goyal 2023 (arXiv:2212.00638) trains both towers.
 
@@ -130,9 +130,15 @@ def fit_to_texts(chosen: Recipe, *, sets_rates: bool) -> Recipe:
         values.pop(key, None)
     for key in ("head.scale", "stages", "tune"):
         reasons.pop(key, None)
+    values["margin"] = {"type": "normface"}
+    values["model"] = values.get("model", {}) | {"neck": {"type": "identity"}}
+    reasons["model.neck"] = "no neck: it would take images out of the space of the texts"
     if sets_rates:
-        values["optimizer"] = {"lr": {"backbone": TEXT_RATE, "candidates": [TEXT_RATE, 3 * TEXT_RATE]}}
-        reasons["optimizer.lr.candidates"] = "a few steps with each rate show which suits held-out images"
+        rates = [TEXT_RATE, _rounded(3 * TEXT_RATE)]
+        values["optimizer"] = {"lr": {"backbone": TEXT_RATE, "candidates": rates}}
+        reasons["optimizer.lr.candidates"] = (
+            f"rates {_text(rates)}: a few steps with each show which suits held-out images"
+        )
         reasons["optimizer.lr.backbone"] = f"backbone rate {TEXT_RATE:g}, and the text tower's: as pretrained"
     return Recipe(values, reasons)
 
@@ -187,6 +193,8 @@ def fit_to_network(chosen: Recipe, backbone: str, weights: Path | str) -> Recipe
         CheckpointError: The run or checkpoint that `weights` names has none or a damaged one.
     """
     values, reasons = dict(chosen.values), dict(chosen.reasons)
+    if backbone != USUAL_BACKBONE and "model.batch_norm" in reasons and not _has_batch_norm(backbone, weights):
+        del reasons["model.batch_norm"]  # the setting stays, as in runs that began before, and does nothing
     if isinstance(weights, Path) and weights.is_dir():
         from eml.models.backbones import preprocess_of
         from eml.models.checkpoint import read_checkpoint_config  # torch and timm: seconds
@@ -205,6 +213,17 @@ def fit_to_network(chosen: Recipe, backbone: str, weights: Path | str) -> Recipe
         size, reasons["image.size"] = _size_taken(backbone, values["image"]["size"], reasons["image.size"])
         values["image"] = {"size": size}
     return Recipe(values, reasons)
+
+
+def _has_batch_norm(backbone: str, weights: Path | str) -> bool:
+    """Return whether a network has BatchNorm layers; True where that cannot be known without its weights."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from eml.models.backbones import preprocess_of, without_memory
+
+    model = ModelConfig(backbone=backbone, weights=weights)
+    network = without_memory(model, preprocess_of(model).size)
+    return network is None or any(isinstance(layer, _BatchNorm) for layer in network.modules())
 
 
 def _size_taken(backbone: str | ModelConfig, size: Size, reason: str) -> tuple[Size, str]:
@@ -232,6 +251,8 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
     chosen = fit_to_network(chosen, config.model.backbone, config.model.weights)
     if config.model.weights != "none" and ("tune" in config.model_fields_set or _sets_rates(config)):
         chosen = fit_to_tuning(chosen, config.tune.type)
+    elif config.model.weights == "none" and config.model.neck.type not in OF_ANOTHER_SIZE:
+        chosen.values["stages"] = "auto"
     if config.loss.compares_texts:
         chosen = fit_to_texts(chosen, sets_rates=config.tune.type == "full" and config.model.weights != "none")
     if "name" in config.optimizer.model_fields_set:

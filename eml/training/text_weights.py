@@ -27,6 +27,21 @@ def check_own_tower(config: RunConfig) -> None:
             )
 
 
+def frozen_tower_note(config: RunConfig) -> str | None:
+    """Return what to tell where images are compared with texts whose tower stays as it is, unless the config says so.
+
+    The rates of a `tune` that trains few weights are no rates of a whole tower.
+    """
+    if not config.loss.compares_texts or config.text_rate > 0 or config.optimizer.lr.text is not None:
+        return None
+    if config.tune.type == "full":
+        return None  # the backbone's rate is 0, and so is that of the texts
+    return (
+        f"the text tower is frozen, since tune is {config.tune.type}: set optimizer.lr.text to a rate, such as 1e-5, "
+        "to train it too, or to 0"
+    )
+
+
 def build_text_weights(
     config: RunConfig, data: TrainingData, embedder: Embedder, device: torch.device
 ) -> TextWeights | None:

@@ -170,3 +170,23 @@ def test_absolute_paths_to_what_lies_elsewhere_stay_absolute(
         "folds.csv",
         "../shared/weights.safetensors",
     )
+
+
+@pytest.mark.xdist_group("clip")
+def test_a_config_with_a_loss_of_texts_trains_as_it_is_written(images: Path, tmp_path: Path, tiny_clip: Path) -> None:
+    out, own = tmp_path / "clip.yaml", tmp_path / "file"
+    result = eml.init(images, out=out, backbone=f"open_clip:local-dir:{tiny_clip}", loss="contrastive_text")
+    written = load(eml.RunConfig, out)
+    assert (written.loss.type, written.margin.type, written.model.neck.type) == (
+        *("contrastive_text", "normface", "identity"),
+    )
+    assert (written.head.scale, written.stages, written.tune.type) == ("paper", "none", "full")
+    assert written.text_rate == 1e-5
+    assert "class_texts: the labels in a sentence, such as 'a photo of a class 0'; docs/text.md has other texts" in (
+        result.reasons  # type: ignore[attr-defined]
+    )
+    assert any("4 of 4 labels have no word of their own" in line for line in result.messages)
+    eml.train(out, overrides=SMALL[1:], output=str(own))
+    with pytest.raises(ConfigError) as refused:
+        eml.init(images, out=out, loss="contrastive_text", overwrite=True)
+    assert (refused.value.code, refused.value.parameter) == ("no-text-tower", "loss")

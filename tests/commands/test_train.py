@@ -71,6 +71,19 @@ def test_a_key_that_is_none_names_the_nearest(photos: Path, capsys: pytest.Captu
     assert "--set epoch=3: unknown key 'epoch' (did you mean 'epochs'?)" in capsys.readouterr().err
 
 
+def test_settings_that_do_not_fit_together_are_told_with_their_lines_all_at_once(photos: Path) -> None:
+    file, overrides = photos / "config.yaml", ["loss=contrastive_text", "margin=adacos"]
+    lines = file.read_text().splitlines()
+    neck = 1 + next(number for number, line in enumerate(lines) if line.startswith("  neck:"))
+    scale = 1 + next(number for number, line in enumerate(lines) if line.startswith("  scale:"))
+    with pytest.raises(ConfigError) as refused:
+        eml.train(file, overrides=overrides)
+    starts = [f"{file}:{neck}: model.neck: ", "`overrides` margin=adacos: margin: ", f"{file}:{scale}: head.scale: "]
+    assert [problem.startswith(start) for problem, start in zip(refused.value.problems, starts, strict=True)] == [
+        *(True, True, True)
+    ]
+
+
 @pytest.mark.parametrize("words", [["--resum"], ["--resum", "{photos}"], ["{photos}", "--resum"]])
 def test_a_misspelt_option_names_the_nearest(
     words: list[str], photos: Path, capsys: pytest.CaptureFixture[str]

@@ -46,6 +46,14 @@ def test_last_override_of_a_key_wins(reader: Reader):
     assert reader.load(FILE, "name=a", "name=b").name == "b"
 
 
+def test_null_takes_out_a_key_that_cannot_be_null_and_its_default_counts(reader: Reader):
+    assert reader.load(FILE, "margin.m=null").margin == ArcFace()
+    assert reader.load(FILE, "optimizer.lr=null", "margin=null").optimizer == Optimizer()
+    assert reader.load("data: a\nschedule: {lr: 2}", "schedule=null").schedule is None, "null is a value of its own"
+    assert reader.problems(FILE, "data=null") == ["--set data=null: data must be a path or a section (keys: table, root), got nothing."]
+    assert reader.problems(FILE + "name: null") == ["run.yaml:7: name must be text, got nothing."]
+
+
 def test_override_in_a_section_the_file_leaves_out_changes_its_default(reader: Reader):
     config = reader.load("data: a", "margin.m=1", "optimizer.warmup=3")
     assert config.margin == ArcFace(m=1)

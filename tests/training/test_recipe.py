@@ -51,6 +51,22 @@ def test_few_weights_get_ten_times_the_rate(table: Table) -> None:
     assert untrained.optimizer.lr.backbone == 2e-3
 
 
+def test_stages_are_for_networks_whose_embeddings_have_the_size_of_their_features(table: Table) -> None:
+    scratch, told = apply_recipe(config(model={"weights": "none"}), table)
+    assert (scratch.stages, scratch.model.neck.type) == ("none", "linear"), "nobody is told of a neck nobody chose"
+    assert "stages" not in told[0]
+    chosen, _ = apply_recipe(config(model={"weights": "none", "neck": "bnneck"}), table)
+    assert chosen.stages == "auto"
+
+
+def test_batch_norm_is_told_of_where_there_is_some(table: Table) -> None:
+    told = {name: apply_recipe(config(model={"backbone": name}), table)[1] for name in ("test_vit", "test_resnet")}
+    assert {name: any("BatchNorm" in line for line in lines) for name, lines in told.items()} == {
+        "test_vit": False,
+        "test_resnet": True,
+    }
+
+
 def test_a_margin_that_uses_embedding_norms_gets_no_neck(table: Table) -> None:
     made, _ = apply_recipe(config(margin={"type": "adaface"}), table)
     assert made.model.neck.type == "identity"

@@ -15,7 +15,7 @@ from eml.dataset.table import Table, write_table
 from eml.errors import CheckpointError, ConfigError
 from eml.inference.load import load as load_model
 from eml.training.build import RunParts, build_parts
-from eml.training.checks import check
+from eml.training.checks import check, run_notes
 from eml.training.config import RunConfig
 from eml.training.dry_run import dry_run
 from eml.training.events import Event, Note
@@ -166,6 +166,16 @@ def test_a_dry_run_says_what_is_embedded(config: RunConfig, table: Table) -> Non
     assert result.class_head.weights_mib == 0
 
 
+def test_a_frozen_tower_and_labels_without_words_are_told_before_the_run(config: RunConfig, table: Table) -> None:
+    tune = {"type": "lora", "rank": 2}
+    notes = run_notes(build_parts(of_texts(config, tune=tune), table))
+    assert [note for note in notes if note.startswith("the text tower is frozen, since tune is lora")]
+    assert [note for note in notes if note.startswith("class_texts: 5 of 5 labels have no word of their own ('c0'")]
+    chosen = of_texts(config, tune=tune, optimizer={"lr": {"backbone": 0.05, "text": 0.0}}, class_texts=None)
+    assert not any("frozen" in note for note in run_notes(build_parts(chosen, table)))
+    assert not any("own" in note for note in run_notes(build_parts(config, table))), "no texts are used"
+
+
 def test_a_recipe_trains_with_texts_as_pretrained(config: RunConfig, table: Table) -> None:
     made, told = apply_recipe(of_texts(config, recipe="auto", optimizer={}, model={"backbone": NAME}), table)
     assert (made.optimizer.lr.backbone, made.text_rate, made.tune.type) == (1e-5, 1e-5, "full")
@@ -184,15 +194,20 @@ def test_what_cannot_be_compared_with_texts_is_said_before_the_run(
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
     wrong = of_texts(
-        config, margin={"type": "adacos"}, head={"scale": 16, "mode": "sampled", "centers": 2}, mix="mixup"
+        config,
+        margin={"type": "adacos"},
+        head={"scale": 16, "mode": "sampled", "centers": 2},
+        mix="mixup",
+        model={"backbone": NAME, "weights": "none", "neck": {"type": "linear"}},
     )
     with pytest.raises(ConfigError) as error:
         check(wrong, resume=False, overwrite=False)
     assert [problem.parameter for problem in error.value.problems] == [
-        *("margin", "head.scale", "head.centers", "head.mode", "mix"),
+        *("model.neck", "margin", "head.scale", "head.centers", "head.mode", "mix"),
     ]
-    with pytest.raises(ValueError, match=r"model\.neck linear takes images out of the space of the texts"):
-        of_texts(config, model={"backbone": NAME, "neck": {"type": "linear"}})
+    assert "model.neck: with loss contrastive_text linear takes images out of the space of the texts" in str(
+        error.value
+    )
     with pytest.raises(ConfigError, match=r"class_texts.encoder: loss contrastive_text trains the network's own text"):
         check(of_texts(config, class_texts={"encoder": "st:any"}), resume=False, overwrite=False)
     with pytest.raises(ConfigError, match=r"test_resnet has no text tower") as refused:

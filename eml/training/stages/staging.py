@@ -14,6 +14,7 @@ from eml.retrieval.arrays import Floats, Integers
 from eml.retrieval.metrics import metrics_per_query
 from eml.retrieval.statistics.choice import ClassDivision, best_of, divide_classes
 from eml.training.build import RunParts
+from eml.training.config import OF_ANOTHER_SIZE
 from eml.training.run_folder import RunFolder
 from eml.training.run_state import RunSaver
 from eml.training.stages.choosing import Candidates, StagedOutcome, choose_outcome
@@ -34,7 +35,6 @@ from eml.training.stages.views import passes_of, views_to_try
 from eml.training.starting_point import earlier_record
 from eml.training.state import TrainingState
 
-OF_ANOTHER_SIZE = ("linear", "mlp")
 MEANS = (0.7, 0.5)
 """Shares of the tuned weights that are tried."""
 MOST_DISTRACTORS = 10_000
