@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command, option
-from eml.commands.indexing import ImagesRoot, IndexModel, batching_of, index_or_model, listed_images
+from eml.commands.indexing import ImagesRoot, QueryModel, batching_of, index_or_model, listed_images, tell_of_model
 from eml.commands.options import (
     BatchSize,
     ClassLevelField,
@@ -82,7 +82,7 @@ class ClassifyConfig(CommandConfig):
         None
     )
     copy_to: PathField | None = option(None, "Copy the images into a folder per class in this folder.", name="copy")
-    model: IndexModel = None
+    model: QueryModel = None
     root: ImagesRoot = None
     class_level: ClassLevelField = None
     file_column: FileColumn = None
@@ -191,6 +191,7 @@ def classify(config: ClassifyConfig, caller: Caller) -> ClassifyResult:
         images = listed_images(config, config.images, caller)
         _refuse_boxes(config, images)
         answers = _classify_all(config, caller, source, images)
+        tell_of_model(source, caller)
         if source.calibration is None:
             caller.warn(NOT_CALIBRATED if config.names is None else zero_shot_warning(len(source.labels)))
             if config.sort_into is not None:

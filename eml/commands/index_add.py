@@ -69,7 +69,7 @@ def add_to_index(config: AddToIndexConfig, caller: Caller) -> AddToIndexResult:
     with Index.open(config.index, model=config.model, device=config.device) as index:
         images = listed_images(config, config.images, caller)
         kept = kept_beside(config.index)
-        new = embedded_for(index.model, images, config, kept, caller)
+        new = embedded_for(index.own_model, images, config, kept, caller)
         added = index.store.add(new.embeddings, new.rows, duplicates=config.duplicates, fingerprint=index.fingerprint)
         if calibrate_if_due(index.store, index.model, caller.note):
             caller.note("calibrated again, since the index has changed much")

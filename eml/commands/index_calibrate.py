@@ -55,7 +55,7 @@ def calibrate_index(config: CalibrateIndexConfig, caller: Caller) -> CalibrateIn
     from eml.indexing.index import Index
 
     with Index.open(config.index, model=config.checkpoint, device=config.device) as index:
-        model = index.model
+        model = index.own_model
         answers = calibrate_store(index.store, model, caller.note)
     if answers is None:
         line = shlex.join(["eml", "calibrate", str(model.folder or model.source), "--data", "TABLE"])

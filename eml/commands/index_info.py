@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, ImagePaths, SummaryTable, command
-from eml.commands.indexing import IndexFolder, IndexModel, batching_of
+from eml.commands.indexing import IndexFolder, QueryModel, batching_of, tell_of_model
 from eml.commands.options import BatchSize, Device, Workers
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class IndexInfoConfig(CommandConfig):
     drift: ImagePaths = Field(
         (), description="Images (a folder, a table, files) to compare with the calibration. Repeatable."
     )
-    model: IndexModel = None
+    model: QueryModel = None
     batch_size: BatchSize = 64
     workers: Workers = 0
     device: Device = "auto"
@@ -98,4 +98,5 @@ def _drift(config: IndexInfoConfig, index: Index, caller: Caller) -> Drift:
         raise DataError(text, code="not-calibrated", parameter="drift")
     images = list_images(config.drift, report=caller.note)
     queries = embed_list(index.model, images, batching_of(config, caller), progress=caller.progress)
+    tell_of_model(index, caller)
     return measure_drift(calibration, index.classifier().answer(queries.embeddings))

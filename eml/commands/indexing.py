@@ -27,6 +27,13 @@ IndexModel = Annotated[
     PathText | None,
     Field(description="Checkpoint to load the index's model from, where it is no longer where it was."),
 ]
+QueryModel = Annotated[
+    PathText | None,
+    Field(
+        description="Checkpoint that embeds the queries: the index's model, where it is no longer where it was, or one "
+        "that was trained to be compatible with it and declares so (docs/upgrade.md)."
+    ),
+]
 Label = Annotated[
     str | None, Field(description="The label of all these images. Default: that of the folder or the table.")
 ]
@@ -75,6 +82,18 @@ def batching_of(config: CommandConfig, caller: Caller) -> Batching:
     values: Any = config
     note_workers(values.workers, caller)
     return Batching(values.batch_size, values.workers)
+
+
+def tell_of_model(source: object, caller: Caller) -> None:
+    """Tell what to know of the model of an index's queries, where it is another one than the index's."""
+    from eml.indexing.index import Index
+
+    if not isinstance(source, Index):  # names of classes, which have no gallery
+        return
+    for line in source.notes:
+        caller.note(line)
+    if source.probability_warning:
+        caller.warn(source.probability_warning)
 
 
 def embedded_for(model: Model, images: ImageList, config: CommandConfig, kept: Path, caller: Caller) -> NewImages:

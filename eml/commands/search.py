@@ -13,10 +13,11 @@ from eml.commands.indexing import (
     EngineChoice,
     ImagesRoot,
     IndexFolder,
-    IndexModel,
+    QueryModel,
     Where,
     batching_of,
     listed_images,
+    tell_of_model,
 )
 from eml.commands.options import (
     BatchSize,
@@ -73,7 +74,7 @@ class SearchConfig(CommandConfig):
     thumbnails: bool = Field(
         True, description="Show thumbnails in a terminal that can (kitty, iTerm2, sixel; extra terminal-images)."
     )
-    model: IndexModel = None
+    model: QueryModel = None
     root: ImagesRoot = None
     file_column: FileColumn = None
     label_column: LabelColumn = None
@@ -163,6 +164,7 @@ def search(config: SearchConfig, caller: Caller) -> SearchResult:
             for part in queries
         ]
         answers = SearchAnswers(tuple(answer for part in parts for answer in part))
+        tell_of_model(index, caller)
         has_calibration, size = index.calibration is not None, len(index)
     calibrated = has_calibration and config.query_expansion is None and bool(config.images)
     _tell_of_probabilities(config, caller, has_calibration=has_calibration)

@@ -17,8 +17,9 @@ from eml.indexing.calibrating import calibrate_if_due
 from eml.indexing.class_counts import classes_of
 from eml.indexing.classify import Classifier
 from eml.indexing.creating import check_new_index, create_index
-from eml.indexing.model_record import fingerprint_of, load_model_of, refuse_other
+from eml.indexing.model_record import fingerprint_of, load_model_of
 from eml.indexing.queries import CHUNK, Queries, are_names, embed_in_parts, embed_list, embed_pixels, embed_texts
+from eml.indexing.query_model import check_query_model, probability_warning, refuse_to_add
 from eml.indexing.searching import find_neighbours
 from eml.indexing.store import IndexStore
 from eml.indexing.stored_calibration import calibration_of
@@ -53,6 +54,9 @@ class Index:
         checkpoint: Where to load the model from; None: as the index says.
         device: auto, cpu, cuda, cuda:N or mps.
         temporary: The folder of an index that ends with this object.
+
+    Attributes:
+        notes: What to know of the model, once it is loaded: where it is another one than the index's, why it fits.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Index:
     ) -> None:
         self.store, self._model, self._checkpoint, self._device = store, model, checkpoint, device
         self._temporary = temporary
+        self.notes: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -75,8 +80,8 @@ class Index:
 
         Args:
             folder: The index's folder.
-            model: A run, checkpoint or timm:NAME to load its model from; None: as the index says. It is loaded when
-                the first image is embedded.
+            model: A run, checkpoint or timm:NAME to load its model from, or one that declares itself compatible with
+                it, for queries alone; None: as the index says. It is loaded when the first image is embedded.
             device: auto, cpu, cuda, cuda:N or mps.
 
         Raises:
@@ -172,15 +177,33 @@ class Index:
 
     @cached_property
     def model(self) -> Model:
-        """The model, loaded when it is first needed.
+        """The model that embeds the queries, loaded when it is first needed: the index's own, or a compatible one.
 
         Raises:
-            CheckpointError: It is gone, or another one.
+            CheckpointError: It is gone, or another one that was not measured to fit.
         """
-        if self._model is not None:
-            refuse_other(self._model, self.fingerprint, self.folder)
-            return self._model
-        return load_model_of(self.folder, self.fingerprint, model=self._checkpoint, device=self._device)
+        model = self._model
+        if model is None:
+            model = load_model_of(self.folder, self.fingerprint, model=self._checkpoint, device=self._device)
+        self.notes = check_query_model(model, self.fingerprint, self.folder)
+        return model
+
+    @property
+    def own_model(self) -> Model:
+        """The model that the index is made with, which alone may add to it and calibrate it.
+
+        Raises:
+            CheckpointError: It is gone, or the one that was given is another one.
+        """
+        refuse_to_add(self.model, self.fingerprint, self.folder)
+        return self.model
+
+    @property
+    def probability_warning(self) -> str:
+        """What to know of probabilities for the queries of a compatible model; empty for the index's own."""
+        if self.calibration is None or not self.notes:
+            return ""
+        return probability_warning(self.model, self.fingerprint)
 
     @property
     def calibration(self) -> AnswerCalibration | None:
@@ -207,9 +230,9 @@ class Index:
 
         Raises:
             DataError: No image can be read.
-            CheckpointError: The model is gone, or another one.
+            CheckpointError: The model is gone, or another one, also where it is compatible.
         """
-        new = new_images(self.model, images, labels, progress=progress, report=report)
+        new = new_images(self.own_model, images, labels, progress=progress, report=report)
         added = self.store.add(new.embeddings, new.rows, duplicates=duplicates, fingerprint=self.model.fingerprint)
         calibrate_if_due(self.store, self.model, report)
         return added

@@ -12,6 +12,7 @@ from eml.config import Strict
 from eml.errors import CheckpointError, EmlError
 from eml.files import moved_along, whole_folder, write_json
 from eml.images.image_size import ImageSize, Size
+from eml.indexing.query_model import check_query_model, declares
 from eml.inference.ensemble import save_model
 from eml.inference.load import is_backbone, load, load_backbone
 from eml.inference.model import Model
@@ -120,23 +121,23 @@ def read_record(index: Path) -> ModelRecord | None:
 def load_model_of(
     index: Path, fingerprint: Fingerprint, *, model: str | os.PathLike[str] | None = None, device: str = "auto"
 ) -> Model:
-    """Load the model of an index.
+    """Load the model of an index, or one for its queries.
 
     Args:
         index: The index's folder.
         fingerprint: Of the model whose embeddings the index holds.
-        model: A run, checkpoint or timm:NAME to load it from. None: as the index says.
+        model: A run, checkpoint or timm:NAME to load instead, which `check_query_model` has to check: in the way of
+            the index, or, where it declares itself compatible, in the way that was measured. None: the index's own.
         device: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
-        CheckpointError: The model is gone, or is another one.
+        CheckpointError: The model is gone, or cannot be read.
     """
     ways: dict[str, Any] = {"precision": fingerprint.precision, "tta": fingerprint.tta, "device": device}
     record = read_record(index)
     if model is not None:
-        loaded = _load(os.fspath(model), ways, record)
-        refuse_other(loaded, fingerprint, index)
-        return loaded
+        name = os.fspath(model)
+        return load(name, device=device) if declares(name, fingerprint) else _load(name, ways, record)
     if record is None and not (index / INSIDE).is_dir():
         text = f"{index}: does not say where its model is; give the checkpoint as `model`"
         raise CheckpointError(text, code="no-checkpoint", parameter="model")
@@ -144,7 +145,7 @@ def load_model_of(
     for name in _candidates(index, record):
         try:
             loaded = _load(name, ways, record)
-            refuse_other(loaded, fingerprint, index)
+            check_query_model(loaded, fingerprint, index)
         except EmlError as error:
             problems.append(str(error.problems[0]))
             continue
@@ -162,15 +163,6 @@ def fingerprint_of(store: "IndexStore") -> Fingerprint:
         text = f"{store.folder}: does not say which model made its embeddings; build it with eml index build, whose "
         raise CheckpointError(text + "model it records", code="no-checkpoint", parameter="index")
     return Fingerprint.model_validate(store.fingerprint)
-
-
-def refuse_other(model: Model, fingerprint: Fingerprint, index: Path) -> None:
-    """Raise a CheckpointError for a model other than the one whose embeddings an index holds."""
-    if model.fingerprint.digest == fingerprint.digest:
-        return
-    difference = model.fingerprint.difference_from(fingerprint)
-    text = f"{model.source}: is not the model of {index}: {difference}. Embeddings of two models cannot be compared"
-    raise CheckpointError(text, code="different-model", parameter="model")
 
 
 def _candidates(index: Path, record: ModelRecord | None) -> Iterator[str]:

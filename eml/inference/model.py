@@ -19,7 +19,8 @@ from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
 from eml.inference.image_inputs import ImageLike, Images, load_pixels
 from eml.models.calibration import Calibration, read_calibration
-from eml.models.checkpoint import read_trained_on
+from eml.models.checkpoint import read_compatible, read_trained_on
+from eml.models.compatible import CompatibleModel
 from eml.models.compression import Compression
 from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.embedder import Embedder
@@ -117,6 +118,15 @@ class Model:
             CheckpointError: The record in the checkpoint cannot be read.
         """
         return read_trained_on(self.folder) if self._trained_on is None and self.folder else self._trained_on
+
+    @cached_property
+    def compatible_with(self) -> tuple[CompatibleModel, ...]:
+        """The older models whose galleries its queries were measured on, and found no worse.
+
+        Raises:
+            CheckpointError: The checkpoint cannot be read.
+        """
+        return () if self.folder is None else read_compatible(self.folder)
 
     @cached_property
     def _stored_calibration(self) -> Calibration | None:

@@ -20,6 +20,7 @@ from eml.images.preprocess import Preprocess
 from eml.json_files import MOST_BYTES, MOST_BYTES_OF_LISTS, read_json
 from eml.models.adapters import plain_weights
 from eml.models.backbones import find_family, without_memory
+from eml.models.compatible import CompatibleModel
 from eml.models.compression import Compression, CompressionFacts, read_compression
 from eml.models.config import Inference, ModelConfig, StoredModel, Tta
 from eml.models.definitions import stored_model
@@ -43,7 +44,9 @@ SHAPE_FORMAT = 6
 """Checkpoints whose images are no squares have it."""
 DEFINITION_FORMAT = 7
 """Checkpoints that say themselves what a backbone is built from have it."""
-NEWEST_FORMAT = DEFINITION_FORMAT
+COMPATIBLE_FORMAT = 8
+"""Checkpoints that declare the older models whose galleries serve their queries have it."""
+NEWEST_FORMAT = COMPATIBLE_FORMAT
 
 
 class CheckpointConfig(Strict):
@@ -55,6 +58,7 @@ class CheckpointConfig(Strict):
         compression: What is done to the embeddings after the network; None: nothing.
         inference: How it embeds unless it is told otherwise; None: an image alone, at the size of training.
         members: The networks of an ensemble, whose embeddings stand beside each other; `model` is that of the first.
+        compatible_with: Older models whose galleries its queries were measured on, and found no worse.
     """
 
     format: int = FORMAT
@@ -69,6 +73,7 @@ class CheckpointConfig(Strict):
     compression: CompressionFacts | None = None
     inference: Inference | None = None
     members: tuple[MemberFacts, ...] = ()
+    compatible_with: tuple[CompatibleModel, ...] = ()
 
     @property
     def networks(self) -> list[StoredModel]:
@@ -153,9 +158,6 @@ def save_checkpoint(
         inference=inference,
         members=tuple(_without_weights(member) for member in members),
     )
-    optional = {"compression": compression, "inference": inference, "members": members or None}
-    # An eml that knows no such key reads the rest.
-    without = {name for name, value in optional.items() if value is None}
     with whole_folder(folder) as temporary:
         tensors = plain_weights(embedder, embedder.state_dict() if weights is None else weights)
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -166,9 +168,45 @@ def save_checkpoint(
             compression.write(temporary)
         if embedder.text is not None:
             embedder.text.save_tokenizer(temporary / TOKENIZER)
-        write_json(temporary / "config.json", config.model_dump(mode="json", exclude=without))
+        _write_config(temporary, config)
         write_json(temporary / "labels.json", list(labels))
         write_json(temporary / "metrics.json", metrics)
+
+
+def declare_compatible(path: Path, model: CompatibleModel) -> None:
+    """Write into a checkpoint that its queries may be compared with the gallery of an older model.
+
+    Args:
+        path: The checkpoint folder. A declaration about the same model is replaced.
+        model: The older model, with what was measured.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+        ValueError: The measurement says that it is worse.
+    """
+    if not model.is_compatible:
+        raise ValueError(f"{model.name}: MAP@R {model.crossed} on its gallery is below its own, {model.old}")
+    folder = find_checkpoint(path)
+    config = _read_config(folder / "config.json")
+    earlier = [entry for entry in config.compatible_with if entry.fingerprint != model.fingerprint]
+    update = {"compatible_with": (*earlier, model), "format": COMPATIBLE_FORMAT}
+    _write_config(folder, config.model_copy(update=update))
+
+
+def read_compatible(path: Path) -> tuple[CompatibleModel, ...]:
+    """Return the older models that a checkpoint, or the best one of a run folder, declares itself compatible with.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
+    return read_checkpoint_config(path).compatible_with
+
+
+def _write_config(folder: Path, config: CheckpointConfig) -> None:
+    """Write config.json without the keys that say nothing, so that an eml that does not know them reads the rest."""
+    optional = ("compression", "inference", "members", "compatible_with")
+    without = {name for name in optional if not getattr(config, name)}
+    write_json(folder / "config.json", config.model_dump(mode="json", exclude=without))
 
 
 def _without_weights(member: MemberFacts) -> MemberFacts:
