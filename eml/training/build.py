@@ -27,9 +27,12 @@ from eml.training.class_texts import training_texts
 from eml.training.config import RunConfig
 from eml.training.data import TrainingData, training_data
 from eml.training.data_parallel import SummedGradients, broadcast_weights
+from eml.training.distillation.distiller import Distiller
+from eml.training.distillation.teacher import Teacher, load_teacher, recorded_teacher
 from eml.training.gradient_cache import GradientCache, precision_of
 from eml.training.nan_check import StepSnapshot
 from eml.training.optimizer import build_optimizer
+from eml.training.run_folder import RunFolder
 from eml.training.start_decay import StartDecay
 from eml.training.starting_point import earlier_record, network_to_build
 from eml.training.text_validation import text_source
@@ -83,6 +86,7 @@ class RunParts:
         model: Embeds the validation's images.
         labels: (N,) of the training images, on the CPU.
         steps_per_epoch: Optimizer steps in an epoch.
+        distiller: Adds what a teacher says to the loss; None without one.
     """
 
     config: RunConfig
@@ -103,6 +107,7 @@ class RunParts:
     model: Model
     labels: Tensor
     steps_per_epoch: int
+    distiller: Distiller | None = None
 
     @property
     def steps(self) -> int:
@@ -168,6 +173,9 @@ def build_parts(
     classes = data.sampler_classes(config.sampler.category_column, table.name)
     config.sampler.check(classes, config.batch_size, table.name)
     earlier = earlier_record(config, resume=resume)
+    teacher = build_teacher(config, device, resume=resume)
+    if teacher is not None:
+        earlier = teacher.after(earlier)
     steps = config.sampler.steps(classes, config.batch_size)
     length = RunLength(
         config.epochs, steps * config.batch_size, config.seed, config.shard_network and processes.world > 1
@@ -185,7 +193,17 @@ def build_parts(
     )
     networks = build_networks(config, data, device, resume=resume, processes=processes)
     augmenter = config.augment.build(networks.preprocess)
-    optimizer = build_optimizer(config.optimizer, networks.embedder, networks.head, text_rate=config.text_rate)
+    distiller = None
+    if teacher is not None:
+        size = networks.embedder.size
+        distiller = Distiller(teacher, table, data, embedding_size=size, device=device, seed=config.seed)
+    optimizer = build_optimizer(
+        config.optimizer,
+        networks.embedder,
+        networks.head,
+        text_rate=config.text_rate,
+        teacher_map=None if distiller is None else distiller.map,
+    )
     gradient_cache = build_gradient_cache(config, networks.embedder, device, processes)
     parts = RunParts(
         config=config,
@@ -206,10 +224,23 @@ def build_parts(
         model=_validated_model(networks, gradient_cache),
         labels=torch.from_numpy(data.labels),
         steps_per_epoch=steps,
+        distiller=distiller,
     )
     if config.text_keys and not resume:  # a state has what the run makes of them
         _ = parts.class_texts
     return parts
+
+
+def build_teacher(config: RunConfig, device: torch.device, *, resume: bool) -> Teacher | None:
+    """Return the teacher of a run, loaded unless the folder of a run that goes on says what it was; None without one.
+
+    Raises:
+        EmlError: It cannot be loaded.
+    """
+    if config.distill is None:
+        return None
+    recorded = recorded_teacher(config.distill, RunFolder(config.output).facts()) if resume else None
+    return recorded or load_teacher(config.distill, device)
 
 
 def build_networks(

@@ -11,6 +11,8 @@ from eml.threads import PER_CORE
 from eml.training.build import RunParts
 from eml.training.class_texts import check_class_texts, labels_note
 from eml.training.config import RunConfig
+from eml.training.distillation.leaks import leak_notes
+from eml.training.distillation.teacher import check_teacher
 from eml.training.optimizer import check_optimizer
 from eml.training.process_checks import batch_norm_note, check_processes, sharding_note
 from eml.training.run_folder import RunFolder
@@ -38,6 +40,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         lambda: _check_network(config, resume=resume),
         lambda: check_class_texts(config, resume=resume),
         lambda: check_own_tower(config),
+        lambda: check_teacher(config.distill, resume=resume),
         lambda: check_optimizer(config.optimizer.name),
         config.augment.check,
         *(tracker.check for tracker in config.trackers),
@@ -83,6 +86,7 @@ def run_notes(parts: RunParts) -> list[str]:
         *_worker_note(config.data.workers, parts.workers),
         *_text_note(parts),
         *filter(None, [labels_note(config, parts.data.classes), frozen_tower_note(config)]),
+        *leak_notes(parts),
     ]
 
 

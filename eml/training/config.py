@@ -28,6 +28,7 @@ from eml.models.tuning.full import Full
 from eml.texts.class_texts import ClassTexts
 from eml.trackers import Tracker
 from eml.training.cuda import CudaConfig
+from eml.training.distillation.config import DistillConfig
 
 OF_ANOTHER_SIZE = ("linear", "mlp")
 """Necks that make embeddings of another size than the network's features, which have no stages."""
@@ -331,6 +332,11 @@ class RunConfig(Strict):
         None,
         description="a term of the loss from class_texts, see docs/text.md: anchor, language_guidance; null: none",
     )
+    distill: DistillConfig | None = Field(
+        None,
+        description="learn from the embeddings of another model too, such as {teacher: runs/large}, see "
+        "docs/distill.md; null: off",
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     epochs: int = Field(10, ge=1, description="passes over the training images; the sampler decides how long one is")
@@ -391,6 +397,16 @@ class RunConfig(Strict):
     def _tunes_with_a_rate(self) -> Self:
         if self.tune.type != "full" and self.optimizer.lr.backbone == 0:
             raise ValueError(f"tune: {self.tune.type} trains nothing, since optimizer.lr.backbone is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _compares_whole_images(self) -> Self:
+        if self.mix is not None and self.distill is not None and self.distill.compares_pairs:
+            terms = " and ".join(f"distill.{name}" for name in self.distill.terms if name != "cosine")
+            raise ValueError(
+                f"mix: {self.mix.type} makes each image one of two, and {terms} compares the teacher's embeddings of "
+                "whole ones; set mix: null, or these to 0 and distill.cosine alone, whose targets are mixed like labels"
+            )
         return self
 
     @property

@@ -9,6 +9,7 @@ from eml.training.config import RunConfig
 PATHS = (
     *("data.table", "data.root", "validation.tables", "model.weights"),
     *("class_texts.names", "class_texts.vectors"),
+    *("distill.teacher", "distill.weights"),
 )
 
 IRRELEVANT: Any = {  # settings that do not change the result: where it is written, where it runs, how it loads
@@ -16,6 +17,7 @@ IRRELEVANT: Any = {  # settings that do not change the result: where it is writt
     "device": True,
     "cuda": True,
     "data": {"workers": True, "cache": {"folder", "validation"}},
+    "distill": {"folder", "batch_size"},
     "saving": True,
     "compile": True,
     "shard_network": True,
@@ -91,6 +93,13 @@ def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
     for key in ("class_texts.names", "class_texts.vectors"):
         if key in settings:
             names[key] = None if settings[key] is None else "a file"
+    for key, plain in (
+        ("distill.teacher", ("timm:", "open_clip:", "hf-hub:")),
+        ("distill.weights", ("pretrained", "none")),
+    ):
+        if key in settings:
+            values = settings[key] if isinstance(settings[key], list) else [settings[key]]
+            names[key] = [value if str(value).startswith(plain) else "a file or folder" for value in values]
     if weights is not None:
         names["model.weights"] = weights if weights in ("pretrained", "none") else "a file or folder"
     return names

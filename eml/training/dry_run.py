@@ -72,7 +72,8 @@ class DryRunResult:
         validations: Number of validations in the whole run, that of the untrained network included.
         validation_images: Images that are measured after an epoch.
         seconds_per_validation: Time to embed them; None without validation.
-        minutes: Time of all steps and of all validations.
+        minutes: Time of all steps, of all validations and of the teacher.
+        teacher_minutes: Time in which the teacher embeds the training images, once; None without one.
         recipe: What the recipe chose, a line each.
         warnings: A line each.
     """
@@ -90,6 +91,7 @@ class DryRunResult:
     validation_images: int
     seconds_per_validation: float | None
     minutes: float
+    teacher_minutes: float | None
     recipe: list[str]
     warnings: list[str]
 
@@ -119,6 +121,7 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
         if config.text_keys:  # else class weights begin where it makes no difference to time and memory
             start_classes(parts, text_notes.append)
         images, seconds = _take_two_steps(Run(parts))
+        teacher = _teacher_seconds(parts)
         validation, count = _validation_seconds(parts), _validations(parts)
         images_validated = parts.validation.images_in_run(count)
     batch_size = sum(processes.all_gather(images))
@@ -135,7 +138,8 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
         validations=count,
         validation_images=parts.validation.images,
         seconds_per_validation=None if validation is None else round(validation * parts.validation.images, 1),
-        minutes=round((seconds * parts.steps + (validation or 0.0) * images_validated) / 60, 1),
+        minutes=round((seconds * parts.steps + (validation or 0.0) * images_validated + (teacher or 0.0)) / 60, 1),
+        teacher_minutes=None if teacher is None else round(teacher / 60, 1),
         recipe=[line.strip() for line in recipe],
         warnings=[*_warnings(parts), *stages_notes(parts), *text_notes],
     )
@@ -191,6 +195,13 @@ def _validation_seconds(parts: RunParts) -> float | None:
         embed_table(parts.model, table, rows, batching=batching)
         seconds = time.monotonic() - started
     return seconds / len(rows)
+
+
+def _teacher_seconds(parts: RunParts) -> float | None:
+    """Estimate the time in which the teacher embeds all training images; None without one."""
+    if parts.distiller is None:
+        return None
+    return parts.distiller.seconds_per_image() * len(parts.data.frame) / parts.processes.world
 
 
 def _network_mib(parts: RunParts) -> float:
@@ -268,5 +279,7 @@ def _warnings(parts: RunParts) -> Iterator[str]:
             "accumulate: the backbone's BatchNorm layers see the parts of a batch; model.batch_norm: frozen makes the "
             "step exact"
         )
+    if parts.distiller is not None:
+        yield parts.distiller.text
     if config.data.cache is not None:
         yield "data.cache: these steps read the files, which is slower; a dry run fills no cache"

@@ -25,14 +25,27 @@ class Caching:
 
 
 @dataclass(frozen=True)
+class Preparing:
+    """`done` of `total` are done of work before the first step; description: in words, such as `embedding photos`."""
+
+    description: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True)
 class Stepped:
-    """An optimizer step was taken. step counts from 1; images_per_second is the mean of the epoch so far."""
+    """An optimizer step was taken. step counts from 1; images_per_second is the mean of the epoch so far.
+
+    teacher_cosine: of the batch's embeddings to the teacher's, where the run has one.
+    """
 
     step: int
     epoch: int
     loss: float
     learning_rate: float
     images_per_second: float
+    teacher_cosine: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,5 +82,5 @@ class Note:
     text: str
 
 
-Event = Caching | Started | Stepped | Validating | Validated | Note
+Event = Caching | Preparing | Started | Stepped | Validating | Validated | Note
 Observer = Callable[[Event], None]

@@ -23,6 +23,7 @@ from eml.images.image_size import pixel_count
 from eml.images.loading import normalise
 from eml.images.loading_team import kept_workers
 from eml.images.loading_workers import WorkerLostError
+from eml.inference.embed import Batching
 from eml.losses import Terms
 from eml.models.checkpoint import load_checkpoint
 from eml.models.trained_on import record_facts, write_record
@@ -32,7 +33,9 @@ from eml.training.batches import TrainingBatches
 from eml.training.build import RunParts, build_parts
 from eml.training.checks import check, run_notes
 from eml.training.config import RunConfig
-from eml.training.events import Note, Observer, Started, Stepped, Validated, Validating
+from eml.training.distillation.distiller import references_folder
+from eml.training.distillation.teacher import FACTS as TEACHER_FACTS
+from eml.training.events import Note, Observer, Preparing, Started, Stepped, Validated, Validating
 from eml.training.facts import RunFacts
 from eml.training.minutes import plan_length
 from eml.training.nan_check import NotFiniteError
@@ -48,7 +51,7 @@ from eml.training.stages.class_starts import start_classes
 from eml.training.stages.refit import Refit, is_refitted
 from eml.training.stages.rotation import fold_config, rotate_folds, rotated_folds
 from eml.training.stages.staging import Staging, stages_notes, stages_problem
-from eml.training.starting_point import FROM_A_RUN, UNTRAINED, starting_note, starting_run
+from eml.training.starting_point import FROM_A_RUN, UNTRAINED, earlier_record, starting_note, starting_run
 from eml.training.state import TrainingState
 from eml.training.step import batch_loss, check_finite, clip_gradient, mix_images, update_weights
 from eml.training.stop_signals import stop_requests
@@ -171,6 +174,7 @@ class Run:
             trackers = parts.config.trackers if first else ()
             self.tracking.open(trackers, self.folder.path, parts.config.model_dump(mode="json"), resumed=resume)
             with stop_requests() as self.is_stopped, closing(self.tracking), self.lost_workers_reported():
+                self.ask_teacher()
                 for epoch in range(self.state.closed_epochs + 1, parts.config.epochs + 1):
                     if self.state.ended:
                         break
@@ -251,7 +255,7 @@ class Run:
         texts = [] if parts.head.texts is None else [parts.head.texts.describe()]
         for line in (str(parts.head.plan(parts.config.batch_size)), *texts, *run_notes(parts)):
             self.note(line)
-        if (note := starting_note(parts.config, parts.validation.earlier)) and not resume:
+        if not resume and (note := starting_note(parts.config, earlier_record(parts.config))):
             self.note(note)
         for line in stages_notes(parts):
             self.note(line)
@@ -260,6 +264,37 @@ class Run:
         if note := parts.validation.note:
             self.note(note)
 
+    def ask_teacher(self) -> None:
+        """Compute the teacher's embeddings of the training images, or read those that are kept."""
+        distiller, processes = self.parts.distiller, self.parts.processes
+        if distiller is None or self.state.ended or self.state.closed_epochs >= self.parts.config.epochs:
+            return
+        started = time.monotonic()
+        references = distiller.prepare(
+            references_folder(self.parts.config),
+            batching=Batching(workers=self.parts.workers, processes=processes),
+            progress=self.preparing,
+            report=self.note,
+        )
+        if references.computed:
+            step, seconds = self.state.step, time.monotonic() - started
+            self.saver.log_timing("teacher", max(0, self.state.closed_epochs), step, seconds, references.computed)
+        self.note(distiller.text)
+
+    @contextmanager
+    def preparing(self, description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """Report the progress of work before the first step; end where the user stopped the run."""
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            self.observe(Preparing(description, done, total))
+            if self.parts.processes.world == 1:  # of several, the first one alone reads the files' hashes
+                self.leave_if_stopped()
+
+        yield advance
+
     def create_folder(self, *, overwrite: bool) -> None:
         """Create the run folder, with the record of what the run is trained on."""
         parts = self.parts
@@ -267,6 +302,8 @@ class Run:
         facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
         facts["starts_from"] = str(start) if (start := starting_run(parts.config)) else None
         facts["trained_on"] = record_facts(record, ()).model_dump()
+        if parts.distiller is not None:
+            facts[TEACHER_FACTS] = parts.distiller.teacher.to_dict()
         if self.trial is not None:
             facts["rate_trial"] = self.trial.to_dict()
         for path in self.folder.create(parts.config, facts, overwrite=overwrite):
@@ -283,6 +320,8 @@ class Run:
             self.staging = None
         if self.parts.processes.first:
             self.saver.record = restore_record(self.parts, self.folder)
+            if self.parts.distiller is not None:
+                self.folder.update_facts({TEACHER_FACTS: self.parts.distiller.teacher.to_dict()})
             self.folder.update_facts(RunFacts.of(self.parts, self.state.since).of_images())
             if "finished" in self.folder.facts():  # and is trained for longer now
                 self.folder.update_facts({"finished": None})
@@ -365,12 +404,18 @@ class Run:
         images, mixed = mix_images(parts, images, step)
         labels = parts.labels[rows]
         embeddings = parts.gradient_cache.forward(images)
-        loss, statistics = batch_loss(parts.head, config.loss, embeddings, labels, mixed, self.batches.counts)
+        counts = self.batches.counts
+        loss, statistics = batch_loss(parts.head, config.loss, embeddings, labels, mixed, counts)
+        of_teacher: dict[str, Tensor] = {}
+        if parts.distiller is not None:
+            loss, of_teacher = parts.distiller.add_to(
+                loss, embeddings, rows, mixed=mixed, shard=parts.head.shard, counts=counts
+            )
         parts.optimizer.zero_grad(set_to_none=True)
         parts.scaler.scale(loss).backward()
         parts.gradient_cache.backward(embeddings)
         norm = clip_gradient(parts)
-        results = torch.stack([loss.detach(), norm, *statistics])
+        results = torch.stack([loss.detach(), norm, *statistics, *of_teacher.values()])
         self.batches.fetch_next()
         values = results.tolist()  # the only wait for the device
         check_finite(parts, step + 1, values[0], values[1], images, rows)
@@ -378,7 +423,7 @@ class Run:
         self.state.step += 1
         # None: the norm of a gradient that overflowed in float16.
         finite = [value if math.isfinite(value) else None for value in values]
-        names = ("loss", "gradient_norm", *Terms.STATISTICS)
+        names = ("loss", "gradient_norm", *Terms.STATISTICS, *of_teacher)
         return {"step": step + 1, "lr": rates} | dict(zip(names, finite, strict=True))
 
     def close_epoch(self, epoch: int) -> None:
@@ -510,7 +555,8 @@ class Run:
         self.saver.log_step(line)
         rates, numbers = line["lr"], {key: value for key, value in line.items() if isinstance(value, float)}
         rate = rates["class_weights"] if self.parts.head.texts is None else max(rates.values())
-        self.observe(Stepped(self.state.step, epoch, line["loss"], rate, images_per_second))
+        teacher_cosine = line.get("teacher_cosine")
+        self.observe(Stepped(self.state.step, epoch, line["loss"], rate, images_per_second, teacher_cosine))
         values = {f"learning_rate/{part}": rate for part, rate in rates.items()}
         self.tracking.write(line["step"], values | {f"training/{key}": value for key, value in numbers.items()})
 

@@ -31,6 +31,7 @@ class Pace:
         folds: Held out, one after another.
         in_stages: Whether the run is measured in stages.
         is_refitted: Whether all classes may be trained on in the end.
+        teacher: Seconds in which a teacher embeds the training images, once.
     """
 
     train: float
@@ -41,6 +42,7 @@ class Pace:
     folds: int = 1
     in_stages: bool = False
     is_refitted: bool = False
+    teacher: float = 0.0
 
     def seconds(self, epochs: int) -> float:
         """Estimate the time of a run of so many epochs."""
@@ -49,7 +51,7 @@ class Pace:
             run += 4 * (self.images + self.held_out) * self.embed
         every = self.images + self.held_out
         refit = SHARE * epochs * every * self.train + 2 * every * self.embed if self.is_refitted else 0.0
-        return self.folds * run + refit
+        return self.folds * run + refit + self.teacher
 
     def epochs(self, minutes: float, most: int) -> int:
         """Return the most epochs whose time is within so many minutes; one at least."""
@@ -101,6 +103,9 @@ def _measure(parts: RunParts, table: Table, take_steps: Callable[[RunParts, int]
     embed_table(parts.model, parts.table, rows, batching=batching)
     embed = (time.monotonic() - started) / len(rows)
     seconds = take_steps(parts, STEPS)
+    teacher = 0.0
+    if parts.distiller is not None:
+        teacher = parts.distiller.seconds_per_image() * len(parts.data.frame) / parts.processes.world
     has_fold = config.data.fold is not None
     return Pace(
         train=seconds / STEPS / config.batch_size,
@@ -111,4 +116,5 @@ def _measure(parts: RunParts, table: Table, take_steps: Callable[[RunParts, int]
         folds=1 + len(rotated_folds(config, table)),
         in_stages=config.stages == "auto" and has_fold,
         is_refitted=config.stages == "auto" and has_fold and config.refit is not False and config.task == "open",
+        teacher=teacher,
     )

@@ -19,11 +19,17 @@ _OURS = ("peak_lr", "weight_decay", "fused")  # settings of a group that follow 
 
 
 def build_optimizer(
-    config: OptimizerConfig, embedder: Embedder, head: ClassHead, *, text_rate: float = 0.0
+    config: OptimizerConfig,
+    embedder: Embedder,
+    head: ClassHead,
+    *,
+    text_rate: float = 0.0,
+    teacher_map: nn.Module | None = None,
 ) -> torch.optim.Optimizer:
     """Build one optimizer over backbone, neck and class weights, each with its own peak rate (kept as `peak_lr`).
 
-    Where the head compares with texts, the text tower and its logit scale are a part too.
+    Where the head compares with texts, the text tower and its logit scale are a part too. So is the map to a teacher's
+    embeddings, which begins at random and takes the larger rate of neck and class weights.
 
     It leaves out sampled class weights, which the head updates (`ClassHead.step`). Biases, the weights of norms (fewer
     than 2 dimensions) and parameters that the model names get no weight decay. A part whose rate is 0 is frozen.
@@ -39,6 +45,7 @@ def build_optimizer(
         *_groups("neck", embedder.neck, rates.neck, config.weight_decay),
         *_groups("class_weights", head, rates.class_weights, config.class_weight_decay),
         *_text_groups(embedder, config, text_rate),
+        *(_groups("teacher_map", teacher_map, max(rates.neck, rates.class_weights), 0.0) if teacher_map else []),
     ]
     if not groups:
         raise ConfigError(

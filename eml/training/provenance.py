@@ -1,4 +1,4 @@
-"""Record what a run is trained on: its own images, and those of the run that it starts from."""
+"""Record what a run is trained on: its own images, those of the run that it starts from, and those of its teacher."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ MANY = 10_000  # files to read without a column `content`, from which on a line 
 
 
 def collect_record(parts: RunParts, report: Report = lambda line: None) -> TrainedOn:
-    """Return what the weights of a run are trained on: its training images, and those of the run that it starts from.
+    """Return what the weights of a run are trained on: its training images, those of its start, and its teacher's.
 
     Args:
         parts: Of the run.
@@ -28,7 +28,13 @@ def collect_record(parts: RunParts, report: Report = lambda line: None) -> Train
         DataError: A file that has no content hash in the table cannot be read.
         CheckpointError: The record of the run that it starts from cannot be read.
     """
-    return own_record(parts, report).after(earlier_record(parts.config), str(starting_run(parts.config)))
+    record = own_record(parts, report).after(earlier_record(parts.config), str(starting_run(parts.config)))
+    return _after_teacher(record, parts)
+
+
+def _after_teacher(record: TrainedOn, parts: RunParts) -> TrainedOn:
+    """Return the record with what the run's teacher was trained on, if it has one."""
+    return record if parts.distiller is None else parts.distiller.teacher.after(record) or record
 
 
 def own_record(parts: RunParts, report: Report = lambda line: None) -> TrainedOn:
@@ -53,7 +59,7 @@ def restore_record(parts: RunParts, folder: RunFolder) -> TrainedOn:
     """
     if (record := recorded_so_far(folder)) is not None:
         if folder.facts().get("changes"):
-            return record.after(own_record(parts), "")
+            return _after_teacher(record.after(own_record(parts), ""), parts)
         return replace(record, classes=record.classes.union(parts.data.classes))
     own, start = own_record(parts), starting_run(parts.config)
     if start is None:

@@ -175,7 +175,7 @@ class RunFolder:
         for folder in [*self.checkpoints.glob("epoch-*"), *(self.checkpoints / name for name in STAGE_CHECKPOINTS)]:
             if folder.is_dir():
                 remove_folder(folder)
-        for file in (self.path / "stages").glob("*.pt"):
+        for file in (*(self.path / "stages").glob("*.pt"), *(self.path / "references").glob("*.embeddings")):
             file.unlink()
         for run in (self.path / "refit", *(self.path / "rotation").glob("fold-*")):
             if is_run_folder(run):

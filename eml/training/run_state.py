@@ -135,6 +135,7 @@ def collect_state(parts: RunParts, state: TrainingState) -> dict[str, Any]:
         "head": parts.head.state_dict(),
         "optimizer": parts.optimizer.state_dict(),
         "scaler": parts.scaler.state_dict(),
+        "teacher": None if parts.distiller is None else parts.distiller.state(),
         "compared_texts": None if parts.head.texts is None else parts.head.texts.digest,
         "random_states": parts.processes.all_gather(random_state(parts.device)),
     }
@@ -200,6 +201,9 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
     texts = parts.head.texts
     if texts is not None and saved.get("compared_texts", texts.digest) != texts.digest:
         changes.append("  class_texts: other texts, since a file that they come from has changed")
+    before = saved.get("teacher")
+    if parts.distiller is not None and before and before["fingerprint"] != parts.distiller.teacher.digest:
+        changes.append("  distill.teacher: another model")
     if changes and not accept_changes:
         own = shlex.join(["eml", "train", str(folder.path), "--resume"])
         lines = [
@@ -274,6 +278,8 @@ def _load_parts(saved: dict[str, Any], parts: RunParts, folder: RunFolder) -> No
         if parts.networks.ema is not None:
             parts.networks.ema.module.load_state_dict(saved["ema"] or saved["embedder"])
         parts.scaler.load_state_dict(saved["scaler"])
+        if parts.distiller is not None:
+            parts.distiller.load_state(saved.get("teacher"))
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(

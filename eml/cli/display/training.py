@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eml.cli.display.console import console, count
 from eml.printable import printable
-from eml.training.events import Caching, Event, Note, Started, Stepped, Validated, Validating
+from eml.training.events import Caching, Event, Note, Preparing, Started, Stepped, Validated, Validating
 
 SHOWN = ("recall_at_1", "recall_at_5", "map_at_r", "mean_average_precision")
 """What fits into 80 columns; metrics.jsonl has all."""
@@ -35,6 +35,7 @@ class TrainingDisplay:
         self.caching = self.bar.add_task("caching", total=None, numbers="", visible=False)
         self.recall = ""
         self.loss: float | None = None
+        self.teacher: float | None = None
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -54,10 +55,19 @@ class TrainingDisplay:
                 self.bar.update(self.training, total=event.steps, completed=event.first_step)
             case Caching():
                 self.bar.update(self.caching, total=event.total, completed=event.done, visible=event.done < event.total)
+            case Preparing():
+                is_running = event.total is None or event.done < event.total
+                self.bar.update(
+                    self.caching,
+                    description=event.description,
+                    total=event.total,
+                    completed=event.done,
+                    visible=is_running,
+                )
             case Stepped():
-                self.loss = event.loss
+                self.loss, self.teacher = event.loss, event.teacher_cosine
                 rates = f"lr {event.learning_rate:.1e}  {event.images_per_second:.0f}/s"
-                numbers = f"loss {event.loss:.3f}  {rates}{self.recall}"
+                numbers = f"loss {event.loss:.3f}{self._teacher()}  {rates}{self.recall}"
                 self.bar.update(self.validating, visible=False)
                 self.bar.update(
                     self.training, completed=event.step, numbers=numbers, description=f"epoch {event.epoch}"
@@ -70,7 +80,7 @@ class TrainingDisplay:
                 first = [key for key in keys if "/" not in key] or keys[: len(SHOWN)]
                 self.recall = f"  {event.shown[first[0]]} {event.values[first[0]]:.3f}"
                 shown = "  ".join(f"{event.shown[key]} {event.values[key]:.3f}" for key in first)
-                loss = "" if self.loss is None else f"loss {self.loss:.3f}  "
+                loss = "" if self.loss is None else f"loss {self.loss:.3f}{self._teacher()}  "
                 loss = loss if event.epoch else f"{event.start:<12}"
                 self._say(f"epoch {event.epoch:>3}  {loss}{shown}{'  best' if event.best else ''}")
                 tables = [key for key in keys if key not in first and key.endswith(("/recall_at_1", "/map_at_r"))]
@@ -81,6 +91,9 @@ class TrainingDisplay:
                         )
             case Note():
                 self._say(event.text)
+
+    def _teacher(self) -> str:
+        return "" if self.teacher is None else f"  teacher {self.teacher:.3f}"
 
     def _say(self, text: str) -> None:
         self.bar.console.print(printable(text), soft_wrap=True)

@@ -92,6 +92,7 @@ def on_features(config: RunConfig) -> RunConfig:
     update: dict[str, Any] = {"optimizer": optimizer, "augment": NoAugment(), "mix": None, "ema": None}
     update |= {
         "text": None,
+        "distill": None,
         "head": config.head.model_copy(update={"init": RandomInit()}),
         "accumulate": 1,
         "precision": "float32",
