@@ -27,7 +27,9 @@ class ExportConfig(CommandConfig):
         Field(description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME or open_clip:…."),
     ]
     out: Annotated[PathField, Field(description="The file to write, such as model.onnx.")]
-    format: str | None = Field(None, description="onnx. Default: by the suffix of `out`.")
+    format: str | None = Field(
+        None, description="onnx, openvino, torch (torch.export) or torchscript. Default: by the suffix of `out`."
+    )
     input: Literal["uint8", "float"] = Field(
         "uint8",
         description="What the file takes. uint8: RGB pixels of shape (batch, height, width, 3); float: normalised ones "

@@ -1,5 +1,7 @@
 """One module from pixels to the embeddings that `Model.embed_pixels` returns: that is exported."""
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize as unit_length
@@ -19,6 +21,9 @@ class InferenceGraph(nn.Module):
     Args:
         model: The model; its weights are shared.
         input: uint8: takes pixels (B, H, W, 3), RGB; float: takes (B, 3, H, W), normalised already.
+        contiguous: Whether the weights are copied into the plain layout of memory. In channels_last, which torch
+            computes faster in, torch writes global pooling as a read of strided memory, and OpenVINO then answers
+            wrongly in int8 (cosine .4 to the truth).
 
     The neck's BatchNorm becomes a linear map, which is the same function in fewer steps. Rounding of a compression is
     part of the graph.
@@ -27,10 +32,11 @@ class InferenceGraph(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: Model, input: InputKind = "uint8") -> None:
+    def __init__(self, model: Model, input: InputKind = "uint8", *, contiguous: bool = False) -> None:
         super().__init__()
         self.input, self.tta, self.compression = input, model.tta, model.compression
-        self.network = _with_folded_neck(without_text(model.embedder)).eval()
+        network = _with_folded_neck(without_text(model.embedder)).eval()
+        self.network = _contiguous(network) if contiguous else network
         for name in ("mean", "std"):
             values = torch.tensor(getattr(model.preprocess, name), dtype=torch.float32).view(1, 3, 1, 1)
             self.register_buffer(name, values.to(model.device))
@@ -73,6 +79,15 @@ class _ScaleShift(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features * self.scale + self.shift
+
+
+def _contiguous(embedder: Embedder) -> Embedder:
+    """Return a network whose weights lie in memory in the order of their dimensions: a copy if they do not yet."""
+    if embedder.memory_format == torch.contiguous_format:
+        return embedder
+    plain = deepcopy(embedder).to(memory_format=torch.contiguous_format)
+    plain.memory_format = torch.contiguous_format
+    return plain
 
 
 def _with_folded_neck(embedder: Embedder) -> Embedder:

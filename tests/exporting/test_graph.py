@@ -55,3 +55,17 @@ def test_a_compression_is_part_of_the_graph(storage: str) -> None:
     with torch.no_grad():
         embeddings = InferenceGraph(model)(PIXELS.permute(0, 2, 3, 1))
     torch.testing.assert_close(embeddings, model.embed_pixels(PIXELS), atol=1e-6, rtol=0)
+
+
+def test_a_contiguous_graph_reads_no_strided_memory_and_leaves_the_model_as_it_is() -> None:
+    model = tiny_model(Identity())
+    model.embedder.backbone[3].output_size = 1
+    model.embedder.to(memory_format=torch.channels_last)
+    graph = InferenceGraph(model, contiguous=True)
+    weight = model.embedder.backbone[0].weight
+    assert not weight.is_contiguous()
+    assert graph.network.backbone[0].weight.is_contiguous()
+    with torch.no_grad():
+        program = torch.export.export(graph, (PIXELS.permute(0, 2, 3, 1).contiguous(),)).run_decompositions()
+    operations = [str(node.target) for node in program.graph.nodes]
+    assert not [operation for operation in operations if "as_strided" in operation]

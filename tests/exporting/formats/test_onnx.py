@@ -5,32 +5,14 @@ import torch
 
 from eml.errors import ConfigError, EmlError
 from eml.exporting.formats import FormatSettings, find_format
-from eml.inference.exported.facts import ExportFacts
 from eml.inference.exported.model import ExportedModel
-from eml.inference.model import Model
 from eml.models.necks.bnneck import BNNeck
 from tests.exporting.conftest import tiny_model
+from tests.exporting.written import written
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
-
-
-def written(model: Model, path: Path, settings: FormatSettings) -> ExportedModel:
-    form = find_format(None, path)
-    form.check(path, settings)
-    form.write(model, path, settings)
-    facts = ExportFacts(
-        eml_version="x",
-        input=settings.input,
-        preprocess=model.preprocess,
-        embedding_size=model.size,
-        backbone=model.backbone,
-        source=model.fingerprint,
-        graph=form.graph_digest(path),
-    )
-    form.write_facts(path, facts)
-    return ExportedModel(path)
 
 
 @pytest.mark.parametrize(("input", "tta"), [("uint8", "flip"), ("float", "none")])
@@ -45,6 +27,7 @@ def test_a_file_embeds_any_number_of_images_as_the_model(input: str, tta: str, t
     assert [value.name for value in (*proto.graph.input, *proto.graph.output)] == ["image", "embedding"]
     assert exported.fingerprint.digest != model.fingerprint.digest
     assert exported.facts.source == model.fingerprint
+    assert str(Path.cwd()).encode() not in (tmp_path / "model.onnx").read_bytes()
 
     proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
     onnx.save(proto, tmp_path / "changed.onnx")
@@ -66,7 +49,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> No
 
 
 def test_another_opset_than_the_set_one_is_refused() -> None:
-    from eml.exporting.formats.onnx import _refuse_other_opset
+    from eml.exporting.onnx_file import _refuse_other_opset
 
     graph = onnx.helper.make_graph([], "g", [], [])
     _refuse_other_opset(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]), 20)

@@ -1,0 +1,63 @@
+"""OpenVINO: for Intel's processors."""
+
+from pathlib import Path
+from typing import Any
+
+from eml.errors import ConfigError
+from eml.exporting.formats.base import ExportFormat, FormatSettings
+from eml.exporting.onnx_file import check_opset, write_onnx
+from eml.inference.exported.facts import ExportFacts
+from eml.inference.exported.openvino_xml import model_digest, put_facts, weights_path
+from eml.inference.model import Model
+
+
+class OpenVino(ExportFormat):
+    """A graph, .xml, with its weights beside it, .bin; for any number of images. It is converted from ONNX."""
+
+    name, suffix = "openvino", ".xml"
+    packages, extra = ("openvino", "onnx", "onnxscript"), "openvino"
+    precisions = ("float32", "float16")
+
+    def companions(self, path: Path) -> list[Path]:
+        """Return the file of the weights."""
+        return [weights_path(path)]
+
+    def check(self, path: Path, settings: FormatSettings) -> None:
+        """Raise a ConfigError where the files cannot be written so."""
+        super().check(path, settings)
+        check_opset(settings.opset)
+
+    def write(self, model: Model, path: Path, settings: FormatSettings) -> str:
+        """Write the model to new paths, without facts."""
+        source = path.with_suffix(".onnx")
+        write_onnx(model, source, input=settings.input, opset=settings.opset)
+        try:
+            convert(source, path, halves=settings.precision == "float16")
+        finally:
+            source.unlink(missing_ok=True)
+        return "weights in float16, products in float32" if settings.precision == "float16" else ""
+
+    def write_facts(self, path: Path, facts: ExportFacts) -> None:
+        """Put the facts into the graph, or replace those that are there."""
+        put_facts(path, facts.text())
+
+    def graph_digest(self, path: Path) -> str:
+        """Return blake2b-128 of the graph and its weights, which facts do not change."""
+        return model_digest(path)
+
+
+def convert(source: Path, path: Path, *, halves: bool) -> None:
+    """Write an ONNX file as OpenVINO's two files; halves: with weights in float16.
+
+    This is what `openvino.convert_model` does too, which however reports to Intel that it was used.
+    """
+    import openvino
+
+    try:
+        core: Any = openvino.Core()
+        core.set_property({"ENABLE_MMAP": False})
+        openvino.save_model(core.read_model(str(source)), str(path), compress_to_fp16=halves)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        text = f"openvino {openvino.__version__} cannot convert this network: {lines[-1] if lines else error}"
+        raise ConfigError(text, code="unsupported-by-backbone", parameter="format") from error

@@ -1,0 +1,48 @@
+"""torch.export: a program for torch alone, without eml's or timm's code."""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from eml.errors import ConfigError
+from eml.exporting.formats.base import ExportFormat, FormatSettings
+from eml.exporting.graph import InferenceGraph
+from eml.inference.exported.facts import ExportFacts
+from eml.inference.exported.torch_archive import archive_digest, put_facts
+from eml.inference.model import Model
+
+EXAMPLES = 2  # images of the traced call: 1 would fix the batch
+
+
+class TorchExport(ExportFormat):
+    """One archive of torch.export, for any number of images."""
+
+    name, suffix = "torch", ".pt2"
+
+    def write(self, model: Model, path: Path, settings: FormatSettings) -> str:
+        """Write the model to a new path, without facts."""
+        graph = InferenceGraph(model, settings.input).eval().cpu().requires_grad_(False)
+        example = graph.example(EXAMPLES, model.preprocess.shape)
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                shapes = ({0: torch.export.Dim("batch", min=1)},)
+                program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
+                for node in program.graph.nodes:
+                    node.meta.pop("stack_trace", None)  # paths of source files on this machine
+                torch.export.save(program, path)
+        except Exception as error:  # torch raises many types, each with pages of text
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            text = f"torch {torch.__version__} cannot export this network: {reason}"
+            raise ConfigError(text, code="unsupported-by-backbone", parameter="format") from error
+        put_facts(path, None)
+        return ""
+
+    def write_facts(self, path: Path, facts: ExportFacts) -> None:
+        """Put the facts into the archive, or replace those that are there."""
+        put_facts(path, facts.text())
+
+    def graph_digest(self, path: Path) -> str:
+        """Return blake2b-128 of the graph and its weights, which facts do not change."""
+        return archive_digest(path)

@@ -1,0 +1,58 @@
+"""OpenVINO's files, by openvino."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eml.errors import CheckpointError, ConfigError
+from eml.images.preprocess import Pixels
+from eml.inference.exported.facts import read_facts
+from eml.inference.exported.openvino_xml import facts_text, model_digest
+from eml.inference.exported.runtimes.base import Runtime, Vectors, normalised
+
+
+class OpenVinoRuntime(Runtime):
+    """OpenVINO on the CPU. Products that are not int8 are computed in float32, not in bfloat16 as it likes to."""
+
+    suffixes = (".xml",)
+    name = "openvino"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self.path = path
+        self.facts = read_facts(facts_text(path), str(path))
+        try:
+            import openvino
+        except ImportError as error:
+            text = f"{path}: needs openvino: pip install 'easy-metric-learning[openvino]'"
+            raise ConfigError(text, code="missing-package", parameter="checkpoint") from error
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core: Any = openvino.Core()
+            self._compiled: Any = core.compile_model(core.read_model(str(path)), "CPU", settings)
+        except Exception as error:  # openvino raises RuntimeErrors of many lines
+            text = f"{path}: openvino cannot load it: {_reason(error)}"
+            raise CheckpointError(text, code="damaged-file") from error
+
+    def run(self, pixels: Pixels) -> Vectors:
+        """Return embeddings (B, D) float32 of unit length of pixels (B, H, W, 3) uint8."""
+        is_float = self.facts.input == "float"
+        images = normalised(pixels, self.facts.preprocess) if is_float else np.ascontiguousarray(pixels)
+        try:
+            embeddings: Vectors = np.array(self._compiled(images)[0])
+        except Exception as error:
+            text = f"{self.path}: openvino cannot run it on {len(pixels):,} images: {_reason(error)}"
+            raise CheckpointError(text, code="damaged-file") from error
+        return embeddings
+
+    def graph_digest(self) -> str:
+        """Return blake2b-128 of the graph and its weights as they are in the files, without the facts beside them."""
+        return model_digest(self.path)
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of an error of openvino, which is what happened; where it happened comes before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import torch
+
+from eml.errors import CheckpointError
+from eml.exporting.formats import FormatSettings
+from eml.inference.exported.model import ExportedModel
+from eml.models.necks.bnneck import BNNeck
+from tests.exporting.conftest import tiny_model
+from tests.exporting.written import written
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".pt"])
+def test_an_archive_embeds_any_number_of_images_as_the_model(suffix: str, tmp_path: Path) -> None:
+    model = tiny_model(BNNeck(), tta="flip")
+    path = tmp_path / f"model{suffix}"
+    exported = written(model, path, FormatSettings())
+    for count in (1, 2, 7):
+        pixels = torch.randint(0, 256, (count, 3, 12, 8), dtype=torch.uint8)
+        torch.testing.assert_close(exported.embed_pixels(pixels), model.embed_pixels(pixels), atol=1e-6, rtol=0)
+    assert exported.facts.source == model.fingerprint
+    assert exported.fingerprint.weights == exported.facts.graph
+    with ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    assert not [name for name, data in contents.items() if str(Path.cwd()).encode() in data]
+
+    name = next(name for name in contents if "/data/" in name and len(contents[name]) > 500)
+    contents[name] = bytes(reversed(contents[name]))
+    _write(tmp_path / f"changed{suffix}", contents)
+    with pytest.raises(CheckpointError):
+        _ = ExportedModel(tmp_path / f"changed{suffix}").fingerprint
+    for data in (path.read_bytes()[:-200], b"PK", b""):
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError):
+            ExportedModel(path)
+
+
+def test_an_archive_with_pickled_objects_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    written(tiny_model(BNNeck()), path, FormatSettings())
+    with ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in contents if name.endswith("data/weights/model_weights_config.json"))
+    config = json.loads(contents[name])
+    next(iter(config["config"].values()))["use_pickle"] = True
+    _write(path, contents | {name: json.dumps(config).encode()})
+    with pytest.raises(CheckpointError, match="pickled objects"):
+        ExportedModel(path)
+
+
+def _write(path: Path, contents: dict[str, bytes]) -> None:
+    with ZipFile(path, "w") as archive:
+        for name, data in contents.items():
+            archive.writestr(name, data)
