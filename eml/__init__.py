@@ -44,7 +44,7 @@ _PLACES = {
     "demo": "eml.commands.demo",
     "list_margins": "eml.commands.margins",
     "doctor": "eml.commands.doctor",
-    "load": "eml.inference.load",
+    "load": "eml.inference.any_model",
     "Model": "eml.inference.model",
     "Index": "eml.indexing.index",
     "ClassHead": "eml.head.class_head",

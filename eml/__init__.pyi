@@ -45,7 +45,7 @@ from eml.head.class_head import ClassHead as ClassHead
 from eml.head.functional import margin_logits as margin_logits
 from eml.head.functional import margin_loss as margin_loss
 from eml.indexing.index import Index as Index
-from eml.inference.load import load as load
+from eml.inference.any_model import load as load
 from eml.inference.model import Model as Model
 from eml.progress import Progress
 from eml.training.config import RunConfig as RunConfig

@@ -49,11 +49,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eml.distributed.processes import Processes
+    from eml.inference.any_model import AnyModel
     from eml.inference.embed_images import EmbeddedImages
     from eml.inference.embedding_store import EmbeddingStore
     from eml.inference.embeddings_output import EmbeddingsOutput
     from eml.inference.image_list import ImageList
-    from eml.inference.model import Model
     from eml.models.fingerprint import Fingerprint
 
 
@@ -73,7 +73,7 @@ class EmbedConfig(CommandConfig):
         PathText,
         Field(
             description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME or "
-            "open_clip:ARCH/PRETRAINED for a pretrained network without training."
+            "open_clip:ARCH/PRETRAINED for a pretrained network without training, or a file of eml export."
         ),
     ]
     images: Images
@@ -210,8 +210,8 @@ def _list(config: EmbedConfig, output: EmbeddingsOutput, caller: Caller) -> Imag
     return images
 
 
-def _load(config: EmbedConfig, processes: Processes) -> Model:
-    from eml.inference.load import load
+def _load(config: EmbedConfig, processes: Processes) -> AnyModel:
+    from eml.inference.any_model import load
 
     return load(
         run_of_fold(config.checkpoint, config.fold),
@@ -225,7 +225,7 @@ def _load(config: EmbedConfig, processes: Processes) -> Model:
 
 @contextmanager
 def _kept(
-    output: EmbeddingsOutput, model: Model, processes: Processes, caller: Caller
+    output: EmbeddingsOutput, model: AnyModel, processes: Processes, caller: Caller
 ) -> Iterator[EmbeddingStore | None]:
     """Yield the embeddings that are there, to which new ones are added on the disk; None in other processes."""
     from eml.errors import Interrupted
@@ -244,7 +244,7 @@ def _kept(
 
 def _compute(
     config: EmbedConfig,
-    model: Model,
+    model: AnyModel,
     images: ImageList,
     processes: Processes,
     store: EmbeddingStore | None,
@@ -263,7 +263,7 @@ def _compute(
     )
 
 
-def _workers(config: EmbedConfig, model: Model, processes: Processes) -> int:
+def _workers(config: EmbedConfig, model: AnyModel, processes: Processes) -> int:
     """Return the worker processes of each process: as set, else as many as help."""
     from eml.threads import cores
 

@@ -51,8 +51,8 @@ class BuildIndexConfig(CommandConfig):
     checkpoint: Annotated[
         PathText,
         Field(
-            description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME or "
-            "open_clip:ARCH/PRETRAINED."
+            description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME, "
+            "open_clip:ARCH/PRETRAINED, or a file of eml export."
         ),
     ]
     images: Images
@@ -90,7 +90,7 @@ def build_index(config: BuildIndexConfig, caller: Caller) -> BuildIndexResult:
     """Embed the images and make the index."""
     from eml.indexing.adding import forget
     from eml.indexing.creating import check_new_index, create_index, kept_beside
-    from eml.inference.load import load
+    from eml.inference.any_model import load
 
     replaces = check_new_index(config.index, overwrite=config.overwrite)
     images = listed_images(config, config.images, caller)

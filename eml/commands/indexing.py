@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from eml.indexing.adding import NewImages
     from eml.indexing.changes import AddedImages
+    from eml.inference.any_model import AnyModel
     from eml.inference.embed import Batching
     from eml.inference.image_list import ImageList
-    from eml.inference.model import Model
 
 IndexFolder = Annotated[PathField, Field(description="The index's folder.")]
 ImagesRoot = Annotated[PathField | None, Field(description="The folder that file names are relative to.")]
@@ -96,7 +96,7 @@ def tell_of_model(source: object, caller: Caller) -> None:
         caller.warn(source.probability_warning)
 
 
-def embedded_for(model: Model, images: ImageList, config: CommandConfig, kept: Path, caller: Caller) -> NewImages:
+def embedded_for(model: AnyModel, images: ImageList, config: CommandConfig, kept: Path, caller: Caller) -> NewImages:
     """Return the images of a list with their embeddings; what a call that was stopped has embedded is read again."""
     from eml.errors import Interrupted
     from eml.indexing.adding import embed_new

@@ -74,11 +74,16 @@ def _model_of_texts(place: Path, model: str | None, device: str) -> Model:
     from eml.indexing.database import is_index
     from eml.indexing.index import Index
     from eml.inference.load import load
+    from eml.inference.model import Model
     from eml.texts.encoders._towers import weights_problem
 
     if is_index(place):
         with Index.open(place, model=model, device=device) as index:
-            return index.model
+            own = index.model
+        if isinstance(own, Model):
+            return own
+        text = f"{own.source}: an exported file embeds images alone; give its checkpoint as `model`"
+        raise ConfigError(text, code="no-text-tower", parameter="model")
     if model is not None:
         text = f"`model` goes with an index, and {place} is none: with `names` it is the model itself"
         raise ConfigError(text, code="conflicting-settings", parameter="model")

@@ -19,8 +19,8 @@ from eml.evaluation.trained_overlap import UNKNOWN_OVERLAP, TrainedOverlap
 from eml.evaluation.whitening import Whitening
 from eml.images.preprocess import Preprocess
 from eml.images.source import ImageSource
+from eml.inference.any_model import AnyModel
 from eml.inference.embed import Batching, embed_table
-from eml.inference.model import Model
 from eml.models.calibration import Calibration
 from eml.models.config import VIEWS
 from eml.models.fingerprint import Fingerprint
@@ -171,7 +171,7 @@ class Evaluation:
 
 
 def evaluate_model(
-    model: Model,
+    model: AnyModel,
     table: Table,
     retrieval: RetrievalSet,
     *,

@@ -16,7 +16,7 @@ CHANGE = 0.1
 
 
 def calibrate_gallery(
-    folder: Path,
+    folder: Path | None,
     calibration: Calibration,
     tiles: Tiles,
     gallery_labels: Sequence[str],
@@ -27,7 +27,7 @@ def calibrate_gallery(
     It takes a second or two: of a large gallery a part of the images is asked.
 
     Args:
-        folder: The checkpoint folder, or one with a copy of its calibration files.
+        folder: The checkpoint folder, or one with a copy of its calibration files; None: an exported file has none.
         calibration: The checkpoint's.
         tiles: The gallery: a function that begins to yield embeddings and classes anew, −1 for an image without one.
         gallery_labels: The name of each class of the gallery.
@@ -45,7 +45,7 @@ def calibrate_gallery(
         return None
     if answers.gallery == "folds":  # the folds' networks are other ones: their embeddings are of other spaces
         return answers
-    images = read_calibration_images(folder, calibration)
+    images = None if folder is None else read_calibration_images(folder, calibration)
     known = None if images is None else LabelledImages(images.embeddings, images.labels)
     samples = sample_gallery(known, tiles, gallery_labels, trained, SCORINGS, seed=calibration.seed)
     return fit_answers(

@@ -10,6 +10,7 @@ from eml.errors import ConfigError, OutputError, Problem
 from eml.evaluation.options import EvaluationOptions
 from eml.files import refuse_file_name, unwritable
 from eml.inference.embeddings_file import is_embeddings_file, is_written
+from eml.inference.exported.names import is_exported
 from eml.inference.load import is_backbone
 from eml.json_files import MOST_BYTES_OF_LISTS, is_json_with, read_json
 from eml.models.pointers import find_checkpoint, fold_runs, is_run_folder
@@ -57,7 +58,7 @@ def across_models(options: EvaluationOptions) -> str:
 
 
 def _has_no_run(checkpoint: str) -> bool:
-    return is_backbone(checkpoint) or is_embeddings_file(checkpoint)
+    return is_backbone(checkpoint) or is_embeddings_file(checkpoint) or is_exported(checkpoint)
 
 
 def evaluations_folder(checkpoint: str, out: Path | None) -> Path:

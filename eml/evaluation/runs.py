@@ -36,10 +36,10 @@ from eml.evaluation.trained_overlap import OverlapCounter
 from eml.evaluation.whitening import Whitening, count_shared, learn_whitening, read_fit_table, whitening_of_file
 from eml.files import write_json
 from eml.images.loading_team import kept_workers
+from eml.inference.any_model import AnyModel, load
 from eml.inference.embed import Batching
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
-from eml.inference.load import is_backbone, load
-from eml.inference.model import Model
+from eml.inference.load import is_backbone
 from eml.models.calibration import weights_digest
 from eml.progress import Progress, Report, no_progress
 
@@ -304,7 +304,7 @@ def _evaluate_file(name: str, table: Table | None, options: EvaluationOptions) -
     return replace(evaluation, whitening=whitening, texts=texts)
 
 
-def _load(checkpoint: str, options: EvaluationOptions, device: str) -> Model:
+def _load(checkpoint: str, options: EvaluationOptions, device: str) -> AnyModel:
     own: dict[str, Any] = {"weights": options.weights} if is_backbone(checkpoint) else {}
     own |= {"image_size": options.image_size, "precision": options.precision, "tta": options.tta}
     return load(checkpoint, device=device, **own)

@@ -12,9 +12,9 @@ from eml.dataset.image_keys import image_keys, is_known
 from eml.dataset.pipeline import resolve
 from eml.dataset.sidecar import sidecar_path
 from eml.dataset.table import Table
+from eml.inference.any_model import AnyModel
 from eml.inference.embed import Batching, embed_table
 from eml.inference.embeddings_file import read_embeddings
-from eml.inference.model import Model
 from eml.progress import Progress, Report, no_progress
 from eml.retrieval.pca import Pca, fit_pca
 
@@ -76,7 +76,7 @@ def read_fit_table(
 
 
 def learn_whitening(
-    model: Model, table: Table, batching: Batching | None = None, progress: Progress = no_progress
+    model: AnyModel, table: Table, batching: Batching | None = None, progress: Progress = no_progress
 ) -> Whitening | None:
     """Return the whitening of a model, learnt from all images of a table; None in other processes than the first.
 

@@ -14,6 +14,7 @@ from eml.exporting.formats.base import DEFAULT_OPSET
 from eml.files import not_writable, temporary_path, unwritable, whole_files, whole_folder
 from eml.images.image_size import Size
 from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
+from eml.inference.exported.trained_record import TrainedRecord
 from eml.inference.load import load
 from eml.inference.model import Model
 from eml.models.config import Tta
@@ -94,6 +95,7 @@ def export_model(
         with progress(f"exporting {options.checkpoint}", None):
             details = form.write(model, path, settings)
         facts = _facts(model, options, details, form.graph_digest(path))
+        _report_left_out(model, facts, report)
         form.write_facts(path, facts)
         return _put_in_place(path, options.out, form, facts)
 
@@ -109,7 +111,16 @@ def _facts(model: Model, options: ExportOptions, details: str, graph: str) -> Ex
         precision_details=details,
         source=model.fingerprint,
         graph=graph,
+        trained_on=None if model.trained_on is None else TrainedRecord.of(model.trained_on),
     )
+
+
+def _report_left_out(model: Model, facts: ExportFacts, report: Report) -> None:
+    """Report what of the record of a model's training does not travel in the file."""
+    if model.trained_on is not None and facts.trained_on is not None:
+        left_out = facts.trained_on.left_out(model.trained_on)
+        if left_out:
+            report(left_out)
 
 
 def _refuse_existing(options: ExportOptions, form: ExportFormat) -> None:

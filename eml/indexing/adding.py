@@ -21,9 +21,9 @@ from eml.progress import Progress, Report, no_progress
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from eml.inference.any_model import AnyModel
     from eml.inference.embed import Batching
     from eml.inference.image_list import ImageList
-    from eml.inference.model import Model
 
 ROOT = "image_root"
 """The column of an index with the folder that a row's file name is relative to."""
@@ -60,7 +60,7 @@ class NewImages:
 
 
 def embed_new(
-    model: Model,
+    model: AnyModel,
     images: ImageList,
     *,
     batching: Batching | None = None,
@@ -89,7 +89,7 @@ def embed_new(
     return _new_images(embedded, images.root, _unknown_labels(model, images))
 
 
-def _unknown_labels(model: Model, images: ImageList) -> set[str]:
+def _unknown_labels(model: AnyModel, images: ImageList) -> set[str]:
     """Return the labels of images of unknown identity, which are no class: those of the table and of the checkpoint."""
     table = images.table
     own = None if table is None else table.unknown_label
@@ -114,7 +114,7 @@ def _new_images(embedded: EmbeddedImages, root: Path, unknown_labels: set[str]) 
 
 
 def new_images(
-    model: Model,
+    model: AnyModel,
     images: Any,
     labels: str | Sequence[str] | None = None,
     *,

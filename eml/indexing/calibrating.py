@@ -13,11 +13,11 @@ from eml.progress import Report
 
 if TYPE_CHECKING:
     from eml.indexing.store import IndexStore
-    from eml.inference.model import Model
+    from eml.inference.any_model import AnyModel
     from eml.retrieval.answer_calibration import AnswerCalibration
 
 
-def calibrate_store(store: IndexStore, model: Model, report: Report = lambda line: None) -> AnswerCalibration | None:
+def calibrate_store(store: IndexStore, model: AnyModel, report: Report = lambda line: None) -> AnswerCalibration | None:
     """Fit the calibration of a checkpoint to an index, keep it there and return it; None without one.
 
     Args:
@@ -26,7 +26,7 @@ def calibrate_store(store: IndexStore, model: Model, report: Report = lambda lin
         report: Receives a line where the index has too few classes of its own, so that it gets the checkpoint's as is.
     """
     calibration = model.calibration
-    if calibration is None or calibration.answers is None or model.folder is None:
+    if calibration is None or calibration.answers is None:
         return None
     tiles = LabelledTiles(store)
     trained = model.trained_on.classes if model.trained_on is not None else frozenset[str]()
@@ -40,7 +40,7 @@ def calibrate_store(store: IndexStore, model: Model, report: Report = lambda lin
     return answers
 
 
-def calibrate_if_due(store: IndexStore, model: Model, report: Report = lambda line: None) -> bool:
+def calibrate_if_due(store: IndexStore, model: AnyModel, report: Report = lambda line: None) -> bool:
     """Calibrate an index again where it has changed much since; return whether it was."""
     if not is_due(store):
         return False

@@ -17,7 +17,7 @@ from eml.progress import Report
 if TYPE_CHECKING:
     from eml.indexing.adding import NewImages
     from eml.indexing.changes import AddedImages
-    from eml.inference.model import Model
+    from eml.inference.any_model import AnyModel
 
 
 def check_new_index(folder: Path, *, overwrite: bool = False) -> bool:
@@ -41,7 +41,7 @@ def check_new_index(folder: Path, *, overwrite: bool = False) -> bool:
 
 def create_index(
     folder: Path,
-    model: Model,
+    model: AnyModel,
     new: NewImages,
     *,
     with_model: bool = False,

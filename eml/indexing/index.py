@@ -23,10 +23,9 @@ from eml.indexing.query_model import check_query_model, probability_warning, ref
 from eml.indexing.searching import find_neighbours
 from eml.indexing.store import IndexStore
 from eml.indexing.stored_calibration import calibration_of
+from eml.inference.any_model import AnyModel, load
 from eml.inference.embed import Batching
 from eml.inference.image_list import list_images
-from eml.inference.load import load
-from eml.inference.model import Model
 from eml.models.fingerprint import Fingerprint
 from eml.progress import Progress, Report, no_progress
 
@@ -63,7 +62,7 @@ class Index:
         self,
         store: IndexStore,
         *,
-        model: Model | None = None,
+        model: AnyModel | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         device: str = "auto",
         temporary: tempfile.TemporaryDirectory[str] | None = None,
@@ -93,7 +92,7 @@ class Index:
     def build(
         cls,
         folder: str | os.PathLike[str],
-        checkpoint: str | os.PathLike[str] | Model,
+        checkpoint: str | os.PathLike[str] | AnyModel,
         images: Any,
         labels: str | Sequence[str] | None = None,
         *,
@@ -107,7 +106,7 @@ class Index:
 
         Args:
             folder: The folder to make; it must not exist.
-            checkpoint: A run, a checkpoint, timm:NAME, or a loaded model.
+            checkpoint: A run, a checkpoint, timm:NAME, a file of eml export, or a loaded model.
             images: A folder (one folder per class gives the labels), a table, files, or images as pixels.
             labels: One for each image, or one for all.
             with_model: Whether the checkpoint is put inside.
@@ -122,7 +121,7 @@ class Index:
             CheckpointError: The model cannot be loaded.
         """
         check_new_index(Path(folder))
-        model = checkpoint if isinstance(checkpoint, Model) else load(checkpoint)
+        model = load(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
         new = new_images(model, images, labels, progress=progress, report=report)
         create_index(
             Path(folder), model, new, with_model=with_model, storage=storage, duplicates=duplicates, report=report
@@ -130,7 +129,7 @@ class Index:
         return cls(IndexStore.open(Path(folder)), model=model)
 
     @classmethod
-    def of_model(cls, model: Model, images: Any, labels: str | Sequence[str] | None = None) -> Self:
+    def of_model(cls, model: AnyModel, images: Any, labels: str | Sequence[str] | None = None) -> Self:
         """Make an index for this process alone, in a temporary folder that ends with it; `Model.index` calls this."""
         temporary = tempfile.TemporaryDirectory(prefix="eml-index-")
         folder = Path(temporary.name) / "index"
@@ -176,7 +175,7 @@ class Index:
         return fingerprint_of(self.store)
 
     @cached_property
-    def model(self) -> Model:
+    def model(self) -> AnyModel:
         """The model that embeds the queries, loaded when it is first needed: the index's own, or a compatible one.
 
         Raises:
@@ -189,7 +188,7 @@ class Index:
         return model
 
     @property
-    def own_model(self) -> Model:
+    def own_model(self) -> AnyModel:
         """The model that the index is made with, which alone may add to it and calibrate it.
 
         Raises:

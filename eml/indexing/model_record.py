@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,11 @@ from eml.errors import CheckpointError, EmlError
 from eml.files import moved_along, whole_folder, write_json
 from eml.images.image_size import ImageSize, Size
 from eml.indexing.query_model import check_query_model, declares
+from eml.inference.any_model import AnyModel, load
 from eml.inference.ensemble import save_model
-from eml.inference.load import is_backbone, load, load_backbone
-from eml.inference.model import Model
+from eml.inference.exported.model import ExportedModel
+from eml.inference.exported.names import is_exported
+from eml.inference.load import is_backbone, load_backbone
 from eml.json_files import read_json
 from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.ensemble import members_of
@@ -34,8 +36,8 @@ class ModelRecord(Strict):
     """model.json: how the model of an index is loaded again.
 
     Attributes:
-        source: The model as it was named: a run, a checkpoint, or timm:NAME.
-        folder: The checkpoint's folder, as an absolute path; null for timm:NAME.
+        source: The model as it was named: a run, a checkpoint, timm:NAME, or a file of eml export.
+        folder: The checkpoint's folder or the exported file, as an absolute path; null for timm:NAME.
         index: The index's folder then: a checkpoint that was moved together with it is found by it.
         weights: Of timm:NAME: pretrained, none, or a file.
         image_size: Side of the images (pixels), or [height, width]; null is the model's own.
@@ -54,7 +56,7 @@ class ModelRecord(Strict):
 
 def record_model(
     folder: Path,
-    model: Model,
+    model: AnyModel,
     *,
     index: Path | None = None,
     weights: str = "pretrained",
@@ -69,6 +71,15 @@ def record_model(
         weights: Those that timm:NAME was loaded with.
         image_size: That it was loaded with.
     """
+    if isinstance(model, ExportedModel):
+        record = ModelRecord(
+            source=model.source,
+            folder=str(model.path.absolute()),
+            index=str((index or folder).absolute()),
+            tta=model.tta,
+        )
+        write_json(folder / NAME, record.model_dump(mode="json"))
+        return record
     is_timm = is_backbone(model.source)
     place = Path(model.source) if model.folder is None and fold_runs(Path(model.source)) else model.folder
     record = ModelRecord(
@@ -84,20 +95,29 @@ def record_model(
     return record
 
 
-def has_no_place(model: Model) -> bool:
+def has_no_place(model: AnyModel) -> bool:
     """Return whether the model has to be put inside an index: several that were loaded together have no one name."""
+    if isinstance(model, ExportedModel):
+        return False
     return model.folder is None and bool(members_of(model.embedder)) and not fold_runs(Path(model.source))
 
 
-def put_inside(index: Path, model: Model) -> None:
-    """Put a checkpoint of the model into the index's folder, so that the folder is all that is needed."""
-    if model.folder is None:
+def put_inside(index: Path, model: AnyModel) -> None:
+    """Put a checkpoint of the model, or its exported file, into the index's folder, so that nothing else is needed."""
+    if isinstance(model, ExportedModel):
+        _copy_files(model.runtime.files(), model.path.parent, index / INSIDE)
+    elif model.folder is None:
         save_model(index / INSIDE, model)
-        return
-    with whole_folder(index / INSIDE) as temporary:
-        for file in sorted(model.folder.rglob("*")):  # a tokenizer is in a folder of its own
+    else:  # a tokenizer is in a folder of its own
+        _copy_files(sorted(model.folder.rglob("*")), model.folder, index / INSIDE)
+
+
+def _copy_files(files: Sequence[Path], origin: Path, folder: Path) -> None:
+    """Copy files from a folder to a new one."""
+    with whole_folder(folder) as temporary:
+        for file in files:
             if file.is_file():
-                copy = temporary / file.relative_to(model.folder)
+                copy = temporary / file.relative_to(origin)
                 copy.parent.mkdir(exist_ok=True, parents=True)
                 copy.write_bytes(file.read_bytes())
 
@@ -120,7 +140,7 @@ def read_record(index: Path) -> ModelRecord | None:
 
 def load_model_of(
     index: Path, fingerprint: Fingerprint, *, model: str | os.PathLike[str] | None = None, device: str = "auto"
-) -> Model:
+) -> AnyModel:
     """Load the model of an index, or one for its queries.
 
     Args:
@@ -168,7 +188,7 @@ def fingerprint_of(store: "IndexStore") -> Fingerprint:
 def _candidates(index: Path, record: ModelRecord | None) -> Iterator[str]:
     """Yield the names by which the model may be loaded."""
     if (index / INSIDE).is_dir():
-        yield str(index / INSIDE)
+        yield str(next((file for file in sorted((index / INSIDE).iterdir()) if is_exported(file)), index / INSIDE))
     if record is None:
         return
     if record.folder is None:
@@ -176,11 +196,13 @@ def _candidates(index: Path, record: ModelRecord | None) -> Iterator[str]:
         return
     folder = Path(record.folder)
     moved = moved_along(folder, Path(record.index), index.absolute())
-    yield from (str(place) for place in dict.fromkeys((folder, moved)) if place.is_dir())
+    yield from (str(place) for place in dict.fromkeys((folder, moved)) if place.exists())
 
 
-def _load(name: str, ways: dict[str, Any], record: ModelRecord | None) -> Model:
+def _load(name: str, ways: dict[str, Any], record: ModelRecord | None) -> AnyModel:
     """Load a model as the index recorded it; a backbone at a size that could be chosen when the index was built."""
+    if is_exported(name):  # its file says the precision and the views
+        return load(name, device=ways["device"])
     own = _own_ways(name, record)
     if is_backbone(name):
         return load_backbone(name, **{"weights": "pretrained", "image_size": None} | own | ways)

@@ -26,8 +26,8 @@ from eml.inference.image_list import ImageList
 from eml.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from eml.inference.any_model import AnyModel
     from eml.inference.embed import Batching
-    from eml.inference.model import Model
 
 CHUNK = 4096
 """Images that are embedded before their answers are given, so that memory is bounded for folders of any size."""
@@ -77,7 +77,7 @@ class PixelQueries(Queries):
 
 
 def embed_list(
-    model: Model, images: ImageList, batching: Batching | None = None, progress: Progress = no_progress
+    model: AnyModel, images: ImageList, batching: Batching | None = None, progress: Progress = no_progress
 ) -> Queries:
     """Embed the images of a list. Those that cannot be read, of the list's unusable files too, are problems.
 
@@ -100,7 +100,7 @@ def embed_list(
     return Queries(names, places, embedded.embeddings, rows, problems, images.frame)
 
 
-def embed_texts(model: Model, texts: Sequence[str]) -> Queries:
+def embed_texts(model: AnyModel, texts: Sequence[str]) -> Queries:
     """Embed texts into the space of the images.
 
     Raises:
@@ -117,7 +117,7 @@ def embed_texts(model: Model, texts: Sequence[str]) -> Queries:
 
 
 def embed_in_parts(
-    model: Model, images: ImageList, size: int, batching: Batching | None, advance: Callable[[int], None]
+    model: AnyModel, images: ImageList, size: int, batching: Batching | None, advance: Callable[[int], None]
 ) -> Iterator[Queries]:
     """Embed the images of a list in parts of at most `size`, so that memory is bounded.
 
@@ -180,7 +180,7 @@ def are_names(images: object) -> bool:
     return isinstance(images, Sequence) and bool(images) and all(isinstance(name, str | os.PathLike) for name in images)
 
 
-def embed_pixels(model: Model, images: Any, batch_size: int = 64) -> PixelQueries:
+def embed_pixels(model: AnyModel, images: Any, batch_size: int = 64) -> PixelQueries:
     """Embed images that are given in memory, in any way that `Model.embed` takes, one batch at a time.
 
     Raises:

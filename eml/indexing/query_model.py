@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from eml.errors import CheckpointError
-from eml.inference.model import Model
+from eml.inference.any_model import AnyModel
 from eml.models.checkpoint import read_compatible
 from eml.models.compatible import CompatibleModel, declared
 from eml.models.fingerprint import Fingerprint
@@ -18,7 +18,7 @@ def declares(name: str, fingerprint: Fingerprint) -> bool:
         return False  # it is no checkpoint, or loading it says what is wrong
 
 
-def check_query_model(model: Model, fingerprint: Fingerprint, index: Path) -> tuple[str, ...]:
+def check_query_model(model: AnyModel, fingerprint: Fingerprint, index: Path) -> tuple[str, ...]:
     """Return what to know of a model that embeds the queries of an index; nothing of the index's own.
 
     Args:
@@ -41,7 +41,7 @@ def check_query_model(model: Model, fingerprint: Fingerprint, index: Path) -> tu
     )
 
 
-def refuse_to_add(model: Model, fingerprint: Fingerprint, index: Path) -> None:
+def refuse_to_add(model: AnyModel, fingerprint: Fingerprint, index: Path) -> None:
     """Raise a CheckpointError unless a model is that of an index: a gallery is of one model, whatever is declared."""
     if model.fingerprint.digest == fingerprint.digest:
         return
@@ -56,15 +56,15 @@ def refuse_to_add(model: Model, fingerprint: Fingerprint, index: Path) -> None:
     )
 
 
-def _declaration(model: Model, fingerprint: Fingerprint) -> CompatibleModel | None:
+def _declaration(model: AnyModel, fingerprint: Fingerprint) -> CompatibleModel | None:
     return declared(model.compatible_with, fingerprint.digest, model.fingerprint.digest)
 
 
-def _difference(model: Model, fingerprint: Fingerprint, index: Path) -> str:
+def _difference(model: AnyModel, fingerprint: Fingerprint, index: Path) -> str:
     return f"{model.source}: is not the model of {index}: {model.fingerprint.difference_from(fingerprint)}"
 
 
-def _undeclared(model: Model, fingerprint: Fingerprint) -> str:
+def _undeclared(model: AnyModel, fingerprint: Fingerprint) -> str:
     """Return what a checkpoint declares of another treatment of its images, or of other models."""
     models = model.compatible_with
     if any(entry.fingerprint == fingerprint.digest for entry in models):
@@ -74,17 +74,17 @@ def _undeclared(model: Model, fingerprint: Fingerprint) -> str:
     return ""
 
 
-def _notes(model: Model, entry: CompatibleModel) -> tuple[str, ...]:
+def _notes(model: AnyModel, entry: CompatibleModel) -> tuple[str, ...]:
     return (f"queries by {model.source}, which declares itself compatible with the index's model: {entry.text}",)
 
 
-def probability_warning(model: Model, fingerprint: Fingerprint) -> str:
+def probability_warning(model: AnyModel, fingerprint: Fingerprint) -> str:
     """Return what to know of the probabilities of an index by a compatible model; empty for the index's own."""
     entry = _declaration(model, fingerprint)
     if model.fingerprint.digest == fingerprint.digest or entry is None:
         return ""
     return (
-        f"probabilities, and what counts as unknown, were calibrated for the queries of the index's own model, not for those of "
-        f"{model.source}: {entry.threshold_text}. Measure it on images of your own (eml evaluate with "
+        "probabilities, and what counts as unknown, were calibrated for the queries of the index's own model, not for "
+        f"those of {model.source}: {entry.threshold_text}. Measure it on images of your own (eml evaluate with "
         "`gallery_model`), or build the index again, which calibrates it for the new model"
     )

@@ -13,6 +13,7 @@ from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.distributed.sharded_network import is_sharded
 from eml.images.loading import ImageDataset, InOrder, batches
 from eml.images.source import ImageSource
+from eml.inference.any_model import AnyModel
 from eml.inference.images import table_images
 from eml.inference.model import Model
 
@@ -33,7 +34,7 @@ class Batching:
 
 
 def embed_table(
-    model: Model,
+    model: AnyModel,
     table: Table,
     frame: pd.DataFrame,
     *,
@@ -60,7 +61,7 @@ def embed_table(
     return _embed(model, images, batching or Batching(), progress)
 
 
-def _embed(model: Model, images: ImageDataset, batching: Batching, progress: Callable[[int], None] | None) -> Tensor:
+def _embed(model: AnyModel, images: ImageDataset, batching: Batching, progress: Callable[[int], None] | None) -> Tensor:
     processes, batch_size = batching.processes, batching.batch_size
     total, world = len(images), processes.world
     own_batches = batches(images, InOrder(total, batch_size, rank=processes.rank, world=world), batching.workers)
@@ -70,7 +71,7 @@ def _embed(model: Model, images: ImageDataset, batching: Batching, progress: Cal
         if first + processes.rank * batch_size < total:
             pixels, _ = next(own_batches)
             part[: len(pixels)] = model.embed_pixels(pixels)
-        elif is_sharded(model.embedder):
+        elif isinstance(model, Model) and is_sharded(model.embedder):
             _call_on_nothing(model)
         stop = min(total, first + batch_size * world)
         for number, rows in enumerate(gather_parts(part, processes)):

@@ -25,10 +25,10 @@ from eml.images.loading_workers import Key as RowKey
 from eml.images.loading_workers import LoadedBatch
 from eml.images.preprocess import Pixels, Preprocess
 from eml.images.source import FileSource
+from eml.inference.any_model import AnyModel
 from eml.inference.embed import Batching, gather_parts
 from eml.inference.embedding_store import Embeddings, EmbeddingStore, Key, key_of
 from eml.inference.image_list import ImageList, unusable_rows
-from eml.inference.model import Model
 from eml.models.fingerprint import Fingerprint
 from eml.progress import Progress, Report, no_progress
 from eml.threads import in_order
@@ -155,7 +155,7 @@ def unreadable(error: DataError) -> Unreadable:
 
 
 def embed_images(
-    model: Model,
+    model: AnyModel,
     images: ImageList,
     *,
     batching: Batching | None = None,
@@ -305,7 +305,7 @@ def _short(images: ImageList) -> str:
 
 
 def _compute(
-    model: Model,
+    model: AnyModel,
     reader: CheckedImages,
     order: list[list[int]],
     batching: Batching,
@@ -333,7 +333,7 @@ def _compute(
     return problems
 
 
-def _embed(model: Model, batch: LoadedBatch, part: Tensor, problems: dict[int, Unreadable]) -> None:
+def _embed(model: AnyModel, batch: LoadedBatch, part: Tensor, problems: dict[int, Unreadable]) -> None:
     """Write the embeddings of a batch into the part, with 1 after each; note why an image has none."""
     rows = [row for _, _, row in batch.keys]
     problems |= batch.remarks

@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 import torch
 
 from eml.config.text import shown
-from eml.errors import ConfigError, EmlError, Problem
+from eml.errors import CheckpointError, ConfigError, EmlError, Problem
 from eml.images.image_size import Size, checked_size
 from eml.inference.ensemble import join_models, joined_name
+from eml.inference.exported.names import is_exported
 from eml.inference.model import Model
 from eml.models.backbones import check_backbone, prefixes
 from eml.models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint_config
@@ -38,31 +39,18 @@ def load(
     precision: PrecisionChoice = "float32",
     tta: Tta | None = None,
 ) -> Model:
-    """Load a model for embedding images.
-
-    Args:
-        checkpoint: A run folder (its best checkpoint is loaded), a checkpoint folder, timm:NAME for a timm model
-            whose pooled features are the embeddings, or open_clip:ARCH/PRETRAINED for a network of images and texts
-            (`Model.embed_text`). Several of them, or the folder of a cross-validation, which stands for the runs of its
-            folds, become one model: embeddings beside each other, equally weighted.
-        weights: For timm:NAME and open_clip:…: pretrained, none (random), or a weights file. A checkpoint has its own.
-        image_size: Side that images are resized to (pixels), or (height, width); the model's own by default. A larger
-            one than in training can be better (Touvron 2019, arXiv:1906.06423). Most convolutional networks take any,
-            transformers multiples of their patch: their position embeddings are resampled.
-        device: auto, cpu, cuda, cuda:N or mps.
-        precision: Of the network's products: float32, bfloat16, or auto: bfloat16 where the device has instructions
-            for it, which are faster. The embeddings are float32 in any case.
-        tta: flip: the embedding is the mean of those of the image and of its mirror, in twice the time; crops: that of
-            five crops, in five times; none: that of the image alone. None: as the checkpoint says, which is none unless
-            another one was measured to be better.
+    """Load a model that torch computes, with the arguments of `eml.load`, which takes files of eml export too.
 
     Raises:
-        CheckpointError: The checkpoint or the weights cannot be read or do not fit.
+        CheckpointError: The checkpoint or the weights cannot be read or do not fit, or it is a file of eml export.
         ConfigError: There is no such model, the device does not exist, or an argument does not apply.
     """
     if not isinstance(checkpoint, str | os.PathLike) or fold_runs(Path(checkpoint)):
         return _load_together(checkpoint, weights, image_size, device, precision, tta)
     name = os.fspath(checkpoint)
+    if is_exported(name):
+        text = f"{name}: is a file of eml export, which only embeds; give the checkpoint that it was made of"
+        raise CheckpointError(text, code="no-checkpoint")
     image_size = checked_size(image_size, "image_size")
     _check_choice("precision", precision, get_args(PrecisionChoice))
     if tta is not None:

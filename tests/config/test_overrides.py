@@ -50,7 +50,9 @@ def test_null_takes_out_a_key_that_cannot_be_null_and_its_default_counts(reader:
     assert reader.load(FILE, "margin.m=null").margin == ArcFace()
     assert reader.load(FILE, "optimizer.lr=null", "margin=null").optimizer == Optimizer()
     assert reader.load("data: a\nschedule: {lr: 2}", "schedule=null").schedule is None, "null is a value of its own"
-    assert reader.problems(FILE, "data=null") == ["--set data=null: data must be a path or a section (keys: table, root), got nothing."]
+    assert reader.problems(FILE, "data=null") == [
+        "--set data=null: data must be a path or a section (keys: table, root), got nothing."
+    ]
     assert reader.problems(FILE + "name: null") == ["run.yaml:7: name must be text, got nothing."]
 
 

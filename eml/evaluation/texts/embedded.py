@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eml.errors import DataError
 from eml.evaluation.texts.text_set import TextSet
+from eml.inference.any_model import AnyModel
 from eml.inference.model import Model
 from eml.retrieval.tip_adapter import SCALE
 
@@ -58,7 +59,7 @@ class EmbeddedTexts:
         return replace(self, captions=None, classes=None, labelled=None)
 
 
-def embed_texts(texts: TextSet, model: Model | None, size: int) -> EmbeddedTexts:
+def embed_texts(texts: TextSet, model: "AnyModel | None", size: int) -> EmbeddedTexts:
     """Embed the texts of a set by the text tower of a model, or take the vectors of a file.
 
     Args:
@@ -77,7 +78,7 @@ def embed_texts(texts: TextSet, model: Model | None, size: int) -> EmbeddedTexts
         text = f"{text} are of different spaces; give vectors by the text tower of the network that embeds the images"
         raise DataError(text, code="wrong-shape", parameter="text_vectors")
     scale = vectors.encoder.logit_scale if vectors is not None else None
-    if model is not None and model.takes_text:
+    if isinstance(model, Model) and model.takes_text:
         scale = _scale_of(model)
     of_classes = None if vectors is None else torch.from_numpy(vectors.vectors)
     if classes is not None and of_classes is None:
@@ -86,7 +87,7 @@ def embed_texts(texts: TextSet, model: Model | None, size: int) -> EmbeddedTexts
     return EmbeddedTexts(texts, of_captions, of_classes, scale or SCALE)
 
 
-def _embed(model: Model | None) -> Embed:
+def _embed(model: "AnyModel | None") -> Embed:
     assert model is not None, "the options refuse texts to embed without a model"
     return model.embed_text
 

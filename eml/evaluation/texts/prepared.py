@@ -14,9 +14,9 @@ from eml.evaluation.retrieval_set import RetrievalSet
 from eml.evaluation.texts.adapting import choose_labelled, labelled_images, labelled_of_file
 from eml.evaluation.texts.embedded import EmbeddedTexts, embed_texts
 from eml.evaluation.texts.text_set import TextSet, captions_of, named_classes
+from eml.inference.any_model import AnyModel
 from eml.inference.embed import Batching, embed_table
 from eml.inference.embeddings_file import is_embeddings_file
-from eml.inference.model import Model
 from eml.models.hub_folder import WEIGHTS
 from eml.models.pointers import find_checkpoint
 from eml.progress import Progress
@@ -36,7 +36,7 @@ class PreparedTexts:
     adapt_on: Table | None = None
     labelled: pd.DataFrame | None = None
 
-    def embed(self, model: Model, batching: Batching, progress: Progress) -> EmbeddedTexts | None:
+    def embed(self, model: AnyModel, batching: Batching, progress: Progress) -> EmbeddedTexts | None:
         """Return texts and images embedded by a model; None in other processes than the first.
 
         Raises:

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from eml.config import Strict
 from eml.errors import CheckpointError
 from eml.images.preprocess import Preprocess
+from eml.inference.exported.trained_record import TrainedRecord
 from eml.models.calibration import Calibration
 from eml.models.fingerprint import Fingerprint
 
@@ -57,6 +58,7 @@ class ExportFacts(Strict):
         precision_details: How it was made, in words; empty for float32.
         source: The fingerprint of the model that was exported.
         graph: blake2b-128 of the graph and its weights, without these facts, 32 hex digits.
+        trained_on: What the model was trained on; null: unknown.
         calibration: The threshold and the probability map of this file; null: it is not calibrated.
         proof: What was proven; null: nothing.
     """
@@ -71,6 +73,7 @@ class ExportFacts(Strict):
     precision_details: str = ""
     source: Fingerprint
     graph: str = ""
+    trained_on: TrainedRecord | None = None
     calibration: Calibration | None = None
     proof: ProofSummary | None = None
 

@@ -1,8 +1,9 @@
 """An exported model: images in, embeddings out, by the package that runs its file and without torch."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,18 @@ from numpy.typing import NDArray
 from eml.errors import CheckpointError, ConfigError, DataError
 from eml.files import text_digest
 from eml.images.preprocess import Pixels, Preprocess
-from eml.inference.exported.facts import ExportFacts
+from eml.inference.exported.facts import ExportFacts, ExportPrecision
 from eml.inference.exported.runtimes import find_runtime
+from eml.inference.image_inputs import ImageLike, Images, load_pixels
 from eml.models.calibration import Calibration
+from eml.models.compatible import CompatibleModel
+from eml.models.config import Tta
 from eml.models.fingerprint import Fingerprint
+from eml.models.trained_on import TrainedOn
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
-
-    from eml.inference.image_inputs import ImageLike, Images
 
 
 class ExportedModel:
@@ -74,6 +78,33 @@ class ExportedModel:
         """The backbone's name."""
         return self.facts.backbone
 
+    @property
+    def precision(self) -> ExportPrecision:
+        """Of the weights and products in the file."""
+        return self.facts.precision
+
+    @property
+    def tta(self) -> Tta:
+        """Which views of an image the file averages."""
+        return self.facts.source.tta
+
+    @property
+    def device(self) -> "torch.device":
+        """The device, as torch names it: the CPU."""
+        import torch
+
+        return torch.device("cpu")
+
+    @cached_property
+    def trained_on(self) -> TrainedOn | None:
+        """The classes and images that it was trained on; None if that is unknown, or too much to travel in the file."""
+        return None if self.facts.trained_on is None else self.facts.trained_on.trained_on()
+
+    @property
+    def compatible_with(self) -> tuple[CompatibleModel, ...]:
+        """The older models whose galleries its queries were measured on: none were with the exported file."""
+        return ()
+
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """What decides its embeddings: the graph with its weights, and the preprocessing.
@@ -95,6 +126,11 @@ class ExportedModel:
         return self.facts.calibration
 
     @property
+    def calibration_mismatch(self) -> str:
+        """Why the calibration in the file is not that of this model: it is."""
+        return ""
+
+    @property
     def threshold(self) -> float:
         """The calibrated threshold, the lowest cosine that is accepted.
 
@@ -106,7 +142,7 @@ class ExportedModel:
             raise CheckpointError(text, code="not-calibrated")
         return self.calibration.threshold.value
 
-    def matches(self, first: "ImageLike", second: "ImageLike", *, threshold: float | None = None) -> bool:
+    def matches(self, first: ImageLike, second: ImageLike, *, threshold: float | None = None) -> bool:
         """Return whether two images show the same class, that is, whether their cosine is at least the threshold.
 
         Args:
@@ -124,7 +160,7 @@ class ExportedModel:
             raise DataError(text, code="not-an-image", parameter="first")
         return float(embeddings[0] @ embeddings[1]) >= lowest
 
-    def embed(self, images: "Images", *, batch_size: int = 64) -> NDArray[np.float32]:
+    def embed(self, images: Images, *, batch_size: int = 64) -> NDArray[np.float32]:
         """Return embeddings of unit length, (N, D) float32, in the order of the images.
 
         Args:
@@ -140,6 +176,29 @@ class ExportedModel:
         parts = [self.embed_arrays(pixels) for pixels in self._batches(images, batch_size)]
         return np.concatenate(parts) if parts else np.zeros((0, self.size), np.float32)
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether it embeds texts: it does not."""
+        return False
+
+    def embed_text(self, texts: Sequence[str], *, batch_size: int = 256) -> NDArray[np.float32]:
+        """Raise a ConfigError: an exported file embeds images alone."""
+        text = f"{self.source}: an exported file embeds images alone; its checkpoint may embed texts too"
+        raise ConfigError(text, code="no-text-tower")
+
+    def index(self, images: Any, labels: str | Sequence[str] | None = None) -> Any:
+        """Return an `eml.Index` of images for this process alone, as `Model.index` does; it needs torch.
+
+        Args:
+            images: A folder (one folder per class gives the labels), a table, files, or images as `embed` takes them.
+            labels: One for each image, or one for all.
+
+        Raises:
+            DataError: No image can be read.
+        """
+        above = import_module("eml.indexing.index")  # a room above this one, as in Model.index
+        return above.Index.of_model(self, images, labels)
+
     def embed_arrays(self, pixels: Pixels) -> NDArray[np.float32]:
         """Return embeddings of unit length, (B, D), of preprocessed images (B, H, W, 3) uint8."""
         return self.runtime.run(pixels)
@@ -151,8 +210,6 @@ class ExportedModel:
         return torch.from_numpy(self.embed_arrays(pixels.permute(0, 2, 3, 1).contiguous().numpy()))
 
     def _batches(self, images: Any, batch_size: int) -> Iterator[Pixels]:
-        from eml.inference.image_inputs import load_pixels
-
         loaded = load_pixels(images, self.preprocess)
         while pixels := list(islice(loaded, batch_size)):
             yield np.stack(pixels)

@@ -22,6 +22,7 @@ def test_a_file_embeds_any_number_of_images_as_the_model(input: str, tta: str, t
     for count in (1, 2, 7):
         pixels = torch.randint(0, 256, (count, 3, 12, 8), dtype=torch.uint8)
         torch.testing.assert_close(exported.embed_pixels(pixels), model.embed_pixels(pixels), atol=1e-5, rtol=0)
+    assert b".py" not in (tmp_path / "model.onnx").read_bytes(), "it names files of this machine"
     proto = onnx.load(tmp_path / "model.onnx")
     assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 20)]
     assert [value.name for value in (*proto.graph.input, *proto.graph.output)] == ["image", "embedding"]

@@ -27,6 +27,7 @@ class Runtime(ABC):
     Attributes:
         suffixes: Of its files, such as `.onnx`.
         name: The package, as `eml.load` says what runs a model.
+        path: The file.
         facts: What the file says of itself.
 
     Raises:
@@ -36,6 +37,7 @@ class Runtime(ABC):
 
     suffixes: ClassVar[tuple[str, ...]]
     name: ClassVar[str]
+    path: Path
     facts: ExportFacts
 
     def __init_subclass__(cls) -> None:
@@ -50,6 +52,10 @@ class Runtime(ABC):
     @abstractmethod
     def run(self, pixels: Pixels) -> Vectors:
         """Return embeddings (B, D) float32 of unit length of pixels (B, H, W, 3) uint8."""
+
+    def files(self) -> list[Path]:
+        """Return the files that make up the model, the named one first."""
+        return [self.path]
 
     @abstractmethod
     def graph_digest(self) -> str:

@@ -47,6 +47,10 @@ class OpenVinoRuntime(Runtime):
             raise CheckpointError(text, code="damaged-file") from error
         return embeddings
 
+    def files(self) -> list[Path]:
+        """Return the files that make up the model, the named one first."""
+        return [self.path, self.path.with_suffix(".bin")]
+
     def graph_digest(self) -> str:
         """Return blake2b-128 of the graph and its weights as they are in the files, without the facts beside them."""
         return model_digest(self.path)

@@ -1,0 +1,73 @@
+"""Loading whatever embeds images: a checkpoint and the like, which torch computes, or a file of `eml export`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from eml.errors import ConfigError
+from eml.inference.exported.names import is_exported
+
+if TYPE_CHECKING:
+    from eml.images.image_size import Size
+    from eml.inference.exported.model import ExportedModel
+    from eml.inference.model import Model
+    from eml.models.config import PrecisionChoice, Tta
+
+AnyModel: TypeAlias = "Model | ExportedModel"
+"""What embeds images; `embed_pixels`, `preprocess`, `fingerprint`, `calibration` and the like are the same of both."""
+
+
+def load(
+    checkpoint: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    weights: Literal["pretrained", "none"] | str | os.PathLike[str] = "pretrained",
+    image_size: Size | None = None,
+    device: str = "auto",
+    precision: PrecisionChoice = "float32",
+    tta: Tta | None = None,
+) -> AnyModel:
+    """Load a model for embedding images.
+
+    Args:
+        checkpoint: A run folder (its best checkpoint is loaded), a checkpoint folder, timm:NAME for a timm model
+            whose pooled features are the embeddings, or open_clip:ARCH/PRETRAINED for a network of images and texts
+            (`Model.embed_text`). Several of them, or the folder of a cross-validation, which stands for the runs of its
+            folds, become one model: embeddings beside each other, equally weighted. Or a file of `eml export`, such as
+            model.onnx, which is run without torch: an `ExportedModel`, whose file says all that follows.
+        weights: For timm:NAME and open_clip:…: pretrained, none (random), or a weights file. A checkpoint has its own.
+        image_size: Side that images are resized to (pixels), or (height, width); the model's own by default. A larger
+            one than in training can be better (Touvron 2019, arXiv:1906.06423). Most convolutional networks take any,
+            transformers multiples of their patch: their position embeddings are resampled.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: Of the network's products: float32, bfloat16, or auto: bfloat16 where the device has instructions
+            for it, which are faster. The embeddings are float32 in any case.
+        tta: flip: the embedding is the mean of those of the image and of its mirror, in twice the time; crops: that of
+            five crops, in five times; none: that of the image alone. None: as the checkpoint says, which is none unless
+            another one was measured to be better.
+
+    Raises:
+        CheckpointError: The checkpoint or the weights cannot be read or do not fit.
+        ConfigError: There is no such model, the device does not exist, an argument does not apply, or a package that
+            computes it is not installed.
+    """
+    if isinstance(checkpoint, str | os.PathLike) and is_exported(checkpoint):
+        from eml.inference.exported.loading import load_exported
+
+        return load_exported(
+            Path(checkpoint), weights=weights, image_size=image_size, device=device, precision=precision, tta=tta
+        )
+    try:
+        from eml.inference.load import load as load_network
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "timm", "safetensors"):
+            raise
+        name = checkpoint if isinstance(checkpoint, str | os.PathLike) else ", ".join(map(str, checkpoint))
+        text = (
+            f"{name}: is loaded with {error.name}, which is not installed: pip install easy-metric-learning. Without "
+            "it a model runs from a file that eml export wrote, such as model.onnx"
+        )
+        raise ConfigError(text, code="missing-package", parameter="checkpoint") from error
+    return load_network(checkpoint, weights=weights, image_size=image_size, device=device, precision=precision, tta=tta)
