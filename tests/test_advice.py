@@ -2,18 +2,21 @@
 
 import ast
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
-PACKAGE = Path(__file__).parents[1] / "eml"
+import pytest
+
+from tests.sources import PACKAGE, files, nodes_of
+
+pytestmark = pytest.mark.xdist_group("sources")
 COMMANDS = "|".join(sorted(path.stem.replace("index_", "index ") for path in (PACKAGE / "commands").glob("*.py")))
 BEFORE_A_PLACE = re.compile(rf"\beml ({COMMANDS})( --?[\w-]+| [A-Z]+)* (--?[\w-]+[ =])*$")
 """The text of an f-string before a value that stands where a path may stand in a command."""
 
 
-def unquoted(tree: ast.AST) -> Iterator[int]:
+def unquoted(nodes: Iterable[ast.AST]) -> Iterator[int]:
     """Yield the lines of f-strings that put a value into a command without shlex."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if not isinstance(node, ast.JoinedStr):
             continue
         for text, value in zip(node.values, node.values[1:], strict=False):
@@ -29,13 +32,12 @@ def _is_number(value: ast.FormattedValue) -> bool:
 
 
 def test_no_message_puts_a_path_into_a_command_without_quotes() -> None:
-    files = sorted(PACKAGE.rglob("*.py"))
-    lines = [f"{file}:{line}" for file in files for line in unquoted(ast.parse(file.read_text(encoding="utf-8")))]
+    lines = [f"{file}:{line}" for file in files() for line in unquoted(nodes_of(file))]
     assert not lines, f"write the command with shlex.join: {lines}"
 
 
 def test_the_check_sees_a_path_that_is_not_quoted() -> None:
     wrong = 'f"Run: eml scan {root} --workers 1"', 'f"resume with eml train --resume {path}"'
     right = 'f"Run: eml scan {shlex.quote(str(root))}"', 'f"as eml scan does, {path} is read"', 'f"eml train for {x}"'
-    assert [list(unquoted(ast.parse(text))) for text in wrong] == [[1], [1]]
-    assert [list(unquoted(ast.parse(text))) for text in right] == [[], [], []]
+    assert [list(unquoted(ast.walk(ast.parse(text)))) for text in wrong] == [[1], [1]]
+    assert [list(unquoted(ast.walk(ast.parse(text)))) for text in right] == [[], [], []]

@@ -3,29 +3,30 @@
 import ast
 import importlib
 import re
-from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from eml.commands.base import CommandConfig
 from eml.images.identify import reason_code
+from tests.sources import PACKAGE, files, nodes_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGE = REPOSITORY / "eml"
 PAGE = REPOSITORY / "docs" / "errors.md"
 ERRORS = {"EmlError", "ConfigError", "DataError", "CheckpointError", "OutputError"}
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-LIBRARY = [path for path in TREES if path.relative_to(PACKAGE).parts[0] != "cli"]
+
+pytestmark = pytest.mark.xdist_group("sources")
 
 Positions = dict[str, int]
 
 
-def code_positions(tree: ast.AST) -> Positions:
-    """Return the position of the argument `code` of each function and class that has one."""
+@cache
+def code_positions(path: Path) -> Positions:
+    """Return the position of the argument `code` of each function and class of a file that has one."""
     positions: Positions = {}
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.ClassDef):
             fields = [line.target.id for line in node.body if isinstance(line, ast.AnnAssign) and is_name(line.target)]
             if "code" in fields and any(ast.unparse(base) == "NamedTuple" for base in node.bases):
@@ -69,9 +70,9 @@ def assigned(target: ast.AST, value: ast.AST) -> Iterator[str]:
         yield from texts(value)
 
 
-def codes_in(tree: ast.AST, everywhere: Positions) -> Iterator[str]:
-    positions = everywhere | code_positions(tree)
-    for node in ast.walk(tree):
+def codes_in(path: Path, everywhere: Positions) -> Iterator[str]:
+    positions = everywhere | code_positions(path)
+    for node in nodes_of(path):
         if isinstance(node, ast.Call):
             name = function_name(node)
             yield from (text for word in node.keywords if word.arg == "code" for text in texts(word.value))
@@ -95,20 +96,24 @@ def defaults(function: ast.FunctionDef) -> Iterator[tuple[str, ast.AST | None]]:
     yield from ((name.arg, value) for name, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
 
 
-def all_codes() -> dict[str, list[Path]]:
-    everywhere = {name: place for tree in TREES.values() for name, place in code_positions(tree).items()}
+@cache
+def all_codes() -> frozenset[str]:
+    everywhere = {name: place for path in files() for name, place in code_positions(path).items()}
     everywhere = {name: place for name, place in everywhere.items() if name[0].isupper()}
-    places = defaultdict(list)
-    for path, tree in TREES.items():
-        for code in codes_in(tree, everywhere):
-            places[code].append(path.relative_to(PACKAGE))
-    return dict(places)
+    return frozenset(code for path in files() for code in codes_in(path, everywhere))
 
 
-def messages(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def messages() -> tuple[tuple[str, str], ...]:
+    """Return the place and text of every string of the library but docstrings."""
+    library = [path for path in files() if path.relative_to(PACKAGE).parts[0] != "cli"]
+    return tuple((f"{path.relative_to(REPOSITORY)}:{line}", text) for path in library for line, text in texts_in(path))
+
+
+def texts_in(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the line and text of every string but docstrings; what an f-string inserts is written as {}."""
     inside: set[int] = set()
-    for node in ast.walk(TREES[path]):
+    for node in nodes_of(path):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             inside.add(id(node.value))
         if isinstance(node, ast.keyword) and node.arg == "description" and "commands" not in path.parts:
@@ -136,18 +141,18 @@ def test_docs_errors_lists_every_code_of_the_package_and_no_other() -> None:
     rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     listed = [code for code, _, _ in rows]
     assert len(listed) == len(set(listed))
-    assert set(listed) == set(all_codes())
+    assert set(listed) == all_codes()
 
 
 def test_codes_are_kebab_case() -> None:
     assert [code for code in all_codes() if not re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", code)] == []
 
 
-@pytest.mark.parametrize("path", TREES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_an_error_made_of_a_text_has_a_code(path: Path) -> None:
+def test_an_error_made_of_a_text_has_a_code() -> None:
     bare = [
         f"{path.relative_to(REPOSITORY)}:{node.lineno}"
-        for node in ast.walk(TREES[path])
+        for path in files()
+        for node in nodes_of(path)
         if isinstance(node, ast.Call)
         and function_name(node) in ERRORS
         and isinstance(node.args[0], ast.Constant | ast.JoinedStr | ast.Name | ast.List)
@@ -163,20 +168,19 @@ def is_made(item: ast.AST) -> bool:
     return isinstance(item, ast.Call | ast.Starred)
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_a_text_of_the_library_has_no_option_but_in_a_whole_command(path: Path) -> None:
+def test_a_text_of_the_library_has_no_option_but_in_a_whole_command() -> None:
     allowed = re.compile(r"^--|\b(eml [a-z]+|pip install|accelerate launch|tensorboard|torchrun)\b.*? --?[a-z]", re.S)
-    wrong = [f"{line}: {text}" for line, text in messages(path) if re.search(r"--[a-z]", text)]
-    assert [text for text in wrong if not allowed.search(text.partition(": ")[2])] == []
+    option = re.compile(r"--[a-z]")
+    wrong = [f"{place}: {text}" for place, text in messages() if option.search(text) and not allowed.search(text)]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_names_in_backquotes_are_parameters_of_a_command(path: Path) -> None:
-    names = parameters()
+def test_names_in_backquotes_are_parameters_of_a_command() -> None:
+    names, quoted = parameters(), re.compile(r"`([^`=]*)(=[^`]*)?`")
     wrong = [
-        f"{line}: {name} in {text!r}"
-        for line, text in messages(path)
-        for name, _ in re.findall(r"`([^`=]*)(=[^`]*)?`", text)
+        f"{place}: {name} in {text!r}"
+        for place, text in messages()
+        for name, _ in quoted.findall(text)
         if name not in names and name != "{}"
     ]
     assert wrong == []

@@ -2,13 +2,14 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-import eml
+from tests.sources import PACKAGE, files, nodes_of
 
-PACKAGE = Path(eml.__file__).parent
+pytestmark = pytest.mark.xdist_group("sources")
 
 # From the bottom. A room imports from the rows below its own, and from itself.
 ROWS = [
@@ -63,17 +64,18 @@ def is_member(path: Path) -> bool:
     return path.stem not in NOT_MEMBERS and not path.stem.startswith("_")
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
-
-
 def name_of(path: Path) -> str:
     return ".".join(["eml", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imports(path: Path) -> tuple[tuple[int, str], ...]:
     """(line, module) of everything in eml that the file imports, inside functions and under TYPE_CHECKING too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    return tuple(imports_in(path))
+
+
+def imports_in(path: Path) -> Iterator[tuple[int, str]]:
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == "eml")
         elif isinstance(node, ast.ImportFrom):
@@ -91,17 +93,15 @@ def room_of(module: str) -> str:
 
 
 def test_every_room_has_its_place_in_the_order() -> None:
-    rooms = {room_of(name_of(path)) for path in modules()} - OUTSIDE
+    rooms = {room_of(name_of(path)) for path in files()} - OUTSIDE
     assert rooms <= LEVEL.keys()
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_go_downwards_only(path: Path) -> None:
-    room = room_of(name_of(path))
-    if room in OUTSIDE:
-        return
+def test_imports_go_downwards_only() -> None:
     wrong = [
         f"{path}:{line}: {room} may not import {module}"
+        for path in files()
+        if (room := room_of(name_of(path))) not in OUTSIDE
         for line, module in imports(path)
         if (other := room_of(module)) != room and (other in OUTSIDE or LEVEL[other] >= LEVEL[room])
     ]
@@ -126,17 +126,17 @@ def test_the_check_sees_an_upward_import(tmp_path: Path) -> None:
     file.write_text(
         "def f():\n    from eml.cli import app\n    import eml.training.fit\n    from eml.errors import EmlError\n"
     )
-    assert list(imports(file)) == [(2, "eml.cli.app"), (3, "eml.training.fit"), (4, "eml.errors")]
+    assert list(imports_in(file)) == [(2, "eml.cli.app"), (3, "eml.training.fit"), (4, "eml.errors")]
 
 
 @pytest.mark.parametrize("room", ["dataset", "config", "images/decode.py"])
 def test_torch_stays_out_of_the_rooms_that_promise_it(room: str) -> None:
     place = PACKAGE / room
-    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    inside = [place] if place.is_file() else sorted(place.rglob("*.py"))
     wrong = [
         f"{path}:{node.lineno}"
-        for path in files
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for path in inside
+        for node in nodes_of(path)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
         if name.split(".")[0] in {"torch", "timm"}
@@ -146,8 +146,8 @@ def test_torch_stays_out_of_the_rooms_that_promise_it(room: str) -> None:
 
 def test_no_files_import_each_other_in_a_circle() -> None:
     """Imports inside functions and under TYPE_CHECKING count too; a package's own face may import its files."""
-    graph = {name_of(path): {module for _, module in imports(path)} - {name_of(path)} for path in modules()}
-    faces = {name_of(path) for path in modules() if path.stem == "__init__"}
+    graph = {name_of(path): {module for _, module in imports(path)} - {name_of(path)} for path in files()}
+    faces = {name_of(path) for path in files() if path.stem == "__init__"}
     graph = {name: targets & graph.keys() - faces for name, targets in graph.items() if name not in faces}
     while leaves := {name for name, targets in graph.items() if not targets & graph.keys()}:
         graph = {name: targets for name, targets in graph.items() if name not in leaves}

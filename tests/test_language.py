@@ -6,10 +6,15 @@
 import ast
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).resolve().parents[1] / "eml"
+sys.path.insert(0, str(PACKAGE.parent))  # where it is run as a script
+
+pytestmark = pytest.mark.xdist_group("sources")
 
 FILLERS = {*("each", "found", "told", "wanted", "asked", "made", "given", "taken", "one", "other", "how", "what")}
 """Words that say nothing about the thing that they name."""
@@ -23,20 +28,14 @@ NO_VERBS = {
 """First words of a function's docstring that is no sentence with a verb."""
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            yield node
-
-
 def is_property(function: ast.FunctionDef) -> bool:
     decorators = [ast.unparse(decorator) for decorator in function.decorator_list]
     return any(decorator.endswith(("property", ".setter")) for decorator in decorators)
 
 
-def filler_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def filler_names(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     """Yield the line and name of every variable, parameter, field or function that is called by a filler."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id.strip("_") in FILLERS:
             yield node.lineno, node.id
         elif isinstance(node, ast.arg) and node.arg.strip("_") in FILLERS:
@@ -49,42 +48,53 @@ def filler_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, str(node.name)
 
 
-def fragments(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def fragments(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     """Yield the line and text of every function docstring that does not begin with a verb, a shape or a formula."""
-    for function in functions(tree):
-        text = (ast.get_docstring(function) or "").partition("\n")[0]
-        is_command = any("command(" in ast.unparse(d) or "callback(" in ast.unparse(d) for d in function.decorator_list)
-        if text and not is_property(function) and not is_command and text.split()[0].strip(",:;.") in NO_VERBS:
-            yield function.lineno, text
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.Module):
-            text = (ast.get_docstring(node) or "").partition("\n")[0]
-            if text and text.split()[0] in {"What", "Of", "As", "Where", "How"}:
+    for node in nodes:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+            continue
+        text = first_line(node)
+        first = text.split()[0] if text else ""
+        if not isinstance(node, ast.FunctionDef):
+            if first in {"What", "Of", "As", "Where", "How"}:
                 yield getattr(node, "lineno", 1), text
+        elif first.strip(",:;.") in NO_VERBS and not is_property(node) and not is_command(node):
+            yield node.lineno, text
 
 
-def class_names(tree: ast.AST) -> Iterator[str]:
-    yield from (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+def first_line(node: ast.FunctionDef | ast.ClassDef | ast.Module) -> str:
+    return (ast.get_docstring(node) or "").partition("\n")[0]
 
 
-def trees(paths: list[Path]) -> Iterator[tuple[Path, ast.Module]]:
+def is_command(function: ast.FunctionDef) -> bool:
+    decorators = [ast.unparse(decorator) for decorator in function.decorator_list]
+    return any("command(" in decorator or "callback(" in decorator for decorator in decorators)
+
+
+def class_names(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    yield from (node.name for node in nodes if isinstance(node, ast.ClassDef))
+
+
+def sources(paths: list[Path]) -> Iterator[tuple[Path, tuple[ast.AST, ...]]]:
+    from tests.sources import nodes_of
+
     for path in paths:
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            yield file, ast.parse(file.read_text(encoding="utf-8"))
+            yield file, nodes_of(file)
 
 
 def problems(paths: list[Path]) -> list[str]:
     lines = []
-    for file, tree in trees(paths):
-        lines += [f"{file}:{line}: name {name!r} says nothing" for line, name in filler_names(tree)]
-        lines += [f"{file}:{line}: docstring is no sentence: {text}" for line, text in fragments(tree)]
+    for file, nodes in sources(paths):
+        lines += [f"{file}:{line}: name {name!r} says nothing" for line, name in filler_names(nodes)]
+        lines += [f"{file}:{line}: docstring is no sentence: {text}" for line, text in fragments(nodes)]
     return lines
 
 
 def twice_named_classes() -> dict[str, list[str]]:
     places: dict[str, list[str]] = defaultdict(list)
-    for file, tree in trees([PACKAGE]):
-        for name in class_names(tree):
+    for file, nodes in sources([PACKAGE]):
+        for name in class_names(nodes):
             places[name].append(str(file.relative_to(PACKAGE)))
     return {name: files for name, files in places.items() if len(files) > 1}
 
@@ -98,9 +108,9 @@ def test_a_class_name_occurs_once_in_the_package() -> None:
 
 
 def test_the_check_sees_fillers_and_fragments() -> None:
-    tree = ast.parse('def given(what):\n    """Of it."""\n    return [each for each in what]\n')
-    assert sorted(name for _, name in filler_names(tree)) == ["each", "given", "what"]
-    assert [text for _, text in fragments(tree)] == ["Of it."]
+    nodes = list(ast.walk(ast.parse('def given(what):\n    """Of it."""\n    return [each for each in what]\n')))
+    assert sorted(name for _, name in filler_names(nodes)) == ["each", "given", "what"]
+    assert [text for _, text in fragments(nodes)] == ["Of it."]
 
 
 if __name__ == "__main__":

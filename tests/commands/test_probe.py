@@ -14,9 +14,9 @@ RANDOM = "test_vit=none"
 
 def test_networks_are_ranked_and_a_second_probe_embeds_nothing(photos: Path, pipeline: Path) -> None:
     run = pipeline / "run"
-    first = eml.probe(photos, backbones=[RANDOM, "resnet18", str(run)], image_size=32)
+    first = eml.probe(photos, backbones=[RANDOM, "test_vit2", str(run)], image_size=32)
     names = [row.candidate.name for row in first.rows]
-    assert names[-1] == "resnet18"  # no hub is reachable here
+    assert names[-1] == "test_vit2"  # no hub is reachable here
     assert "not in the cache" in first.rows[-1].problem
     facts = first.to_dict()
     ranked = [
@@ -59,8 +59,8 @@ def test_random_weights_alone_are_ranked_and_none_is_picked(photos: Path, capsys
 
 def test_a_probe_without_any_network_is_an_error_with_each_reason(photos: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        eml.probe(photos, backbones="resnet18,resnet50")
-    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["resnet18", "resnet50"]
+        eml.probe(photos, backbones="test_resnet,test_vit")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["test_resnet", "test_vit"]
     (photos / "probe.json").write_text("{}")
     with pytest.raises(OutputError, match="not made by eml probe"):
         eml.probe(photos, backbones="test_vit=none")

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from eml.cli.app import main
+from eml.cli.launching import _code as exit_code
+from eml.cli.launching import report_error_once
 from eml.config import dump
 from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
@@ -57,9 +59,33 @@ def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table:
     assert first[0] == first[1], "of the same network a validation is the same to the last bit"
     facts = json.loads((tmp_path / "two" / "run.json").read_text())
     assert (facts["processes"], facts["batch_per_process"]) == (2, 3)
-    wrong = eml("train", file, "--devices=2", "--overwrite", "--set", "batch_size=many")
+
+
+@pytest.mark.wide
+@pytest.mark.xdist_group("processes")
+def test_a_mistake_in_what_devices_2_is_to_do_is_told_once(plain: RunConfig, tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(dump(plain))
+    wrong = eml("train", file, "--devices=2", "--set", "batch_size=many")
     assert wrong.returncode == 2
     assert wrong.stderr.splitlines() == ["--set batch_size=many: batch_size must be a whole number, got 'many'."]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_tells_a_mistake_and_the_others_wait_for_their_end(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended_by_the_launcher(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", ended_by_the_launcher)
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
+    with pytest.raises(SystemExit if rank else ConfigError) as end, report_error_once():
+        raise ConfigError("batch_size must be a whole number")
+    assert not rank or end.value.code == 2  # type: ignore[attr-defined]
+    assert exit_code([2, 2]) == exit_code([2, 130]) == 2
+    assert exit_code([130, 130]) == 130
+    assert exit_code([2, 70]) == 70
 
 
 @pytest.mark.wide

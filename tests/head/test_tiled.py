@@ -42,21 +42,42 @@ def results(
     return {name: each.detach().double() for name, each in found.items()}
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("mixup", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["one-label", "mixup"])
-def test_dense_tiled_and_fully_sampled_agree(name: str, mixup: bool) -> None:
+ALLOWED = {torch.float64: 1e-12, torch.float32: 1e-5}
+ONE_LABEL = [False, pytest.param(True, marks=pytest.mark.slow)]
+KEPT, SAMPLED = MODES[3], MODES[6]
+"""Several tiles, of which one is kept and the last is not full; and all classes as a sample."""
+
+
+def check_agreement(name: str, modes: list[dict[str, object]], dtype: torch.dtype, *, mixup: bool) -> None:
     margin, config, loss = SETTINGS[name]
-    head = head_of(margin, config, MODES[0], torch.float64)
-    if mixup and (margin.reduction != "softmax" or head.memory is not None):
+    if mixup and (margin.reduction != "softmax" or head_of(margin, config, MODES[0], torch.float64).memory is not None):
         pytest.skip("mixup does not go with it")
-    for dtype, allowed in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-        expected = results(margin, config, loss, MODES[0], dtype, mixup=mixup)
-        for mode in MODES[1:]:
-            got = results(margin, config, loss, mode, dtype, mixup=mixup)
-            assert got.keys() == expected.keys()
-            for key, value in expected.items():
-                error = (got[key] - value).abs().max() / value.abs().max().clamp_min(1)
-                assert error <= allowed, f"{mode}: {key} differs by {error:.1e} in {dtype}"
+    expected = results(margin, config, loss, MODES[0], dtype, mixup=mixup)
+    for mode in modes:
+        got = results(margin, config, loss, mode, dtype, mixup=mixup)
+        assert got.keys() == expected.keys()
+        for key, value in expected.items():
+            error = (got[key] - value).abs().max() / value.abs().max().clamp_min(1)
+            assert error <= ALLOWED[dtype], f"{mode}: {key} differs by {error:.1e} in {dtype}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mixup", ONE_LABEL, ids=["one-label", "mixup"])
+def test_dense_tiled_and_fully_sampled_agree(name: str, mixup: bool) -> None:
+    """Each margin in each way through the tiles; each of its variants in those that differ most."""
+    is_variant = "-" in name
+    modes = [KEPT, SAMPLED] if is_variant or mixup else [MODES[2], KEPT, MODES[5], SAMPLED]
+    check_agreement(name, modes[:1] if is_variant and mixup else modes, torch.float64, mixup=mixup)
+    if not is_variant and not mixup:
+        check_agreement(name, [KEPT], torch.float32, mixup=mixup)
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("dtype", ALLOWED, ids=str)
+@pytest.mark.parametrize("mixup", ONE_LABEL, ids=["one-label", "mixup"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_all_modes_agree_in_both_precisions(name: str, mixup: bool, dtype: torch.dtype) -> None:
+    check_agreement(name, MODES[1:], dtype, mixup=mixup)
 
 
 @pytest.mark.parametrize("mode", MODES[:-1], ids=str)
