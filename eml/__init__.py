@@ -30,6 +30,7 @@ _PLACES = {
     "embed": "eml.commands.embed",
     "text": "eml.commands.text",
     "export": "eml.commands.export",
+    "push": "eml.commands.push",
     "suspects": "eml.commands.suspects",
     "build_index": "eml.commands.index_build",
     "add_to_index": "eml.commands.index_add",

@@ -32,6 +32,7 @@ from eml.commands.merge import MergeConfig, MergeResult
 from eml.commands.plot import PlotConfig, PlotResult
 from eml.commands.probe import ProbeConfig, ProbeResult
 from eml.commands.protocol import ProtocolConfig, ProtocolResult
+from eml.commands.push import PushConfig, PushResult
 from eml.commands.report import ReportConfig, ReportOutcome
 from eml.commands.scan import ScanConfig, ScanResult
 from eml.commands.search import SearchConfig, SearchResult
@@ -87,6 +88,7 @@ __all__ = [
     "plot",
     "probe",
     "protocol",
+    "push",
     "remove_from_index",
     "report",
     "scan",
@@ -668,9 +670,22 @@ def export(
     weights: str = ...,
     image_size: int | Sequence[int] | str | None = ...,
     tta: Literal["none", "flip", "crops"] | None = ...,
+    licence: str | None = ...,
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> ExportResult: ...
+@overload
+def push(config: PushConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> PushResult: ...
+@overload
+def push(
+    folder: str | Path,
+    repository: str,
+    *,
+    public: bool = ...,
+    message: str | None = ...,
+    dry_run: bool = ...,
+    progress: Progress | bool | None = None,
+) -> PushResult: ...
 @overload
 def suspects(
     config: SuspectsConfig,

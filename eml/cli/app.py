@@ -52,6 +52,7 @@ COMMANDS = (
         "embed",
         "text",
         "export",
+        "push",
     ),
     *("index", "search", "classify", "demo", "margins", "config", "doctor", "version"),
 )

@@ -28,7 +28,9 @@ class ExportConfig(CommandConfig):
     ]
     out: Annotated[PathField, Field(description="The file to write, such as model.onnx.")]
     format: str | None = Field(
-        None, description="onnx, openvino, torch (torch.export) or torchscript. Default: by the suffix of `out`."
+        None,
+        description="onnx, openvino, torch (torch.export), torchscript, safetensors or hub (a folder). Default: by the "
+        "suffix of `out`.",
     )
     input: Literal["uint8", "float"] = Field(
         "uint8",
@@ -40,6 +42,7 @@ class ExportConfig(CommandConfig):
     weights: Weights = "pretrained"
     image_size: ImageSize = None
     tta: Views = None
+    licence: str | None = Field(None, description="The licence of your weights, for the model card of a hub folder.")
     overwrite: bool = Field(False, description="Replace what is at `out`.")
 
 

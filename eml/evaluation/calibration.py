@@ -28,6 +28,7 @@ from eml.json_files import is_json_with
 from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
 from eml.models.calibration_images import write_calibration_images
 from eml.models.config import PrecisionChoice, Tta
+from eml.models.hub_folder import HUB
 from eml.models.pointers import find_checkpoint
 from eml.progress import Progress, Report, no_progress
 from eml.retrieval.answer_calibration import FAR, UNKNOWN_SHARE, AnswerCalibration
@@ -209,11 +210,11 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
     """Return the checkpoint folder, into which calibration.json may be written.
 
     Raises:
-        ConfigError: It is timm:NAME.
+        ConfigError: It is timm:NAME or hf-hub:OWNER/NAME.
         CheckpointError: There is no checkpoint.
         OutputError: calibration.json exists and eml did not write it, or nothing can be written.
     """
-    if is_backbone(name):
+    if is_backbone(name) or name.startswith(HUB):
         problem = f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder"
         raise ConfigError(problem, code="no-checkpoint", parameter="checkpoint")
     folder = find_checkpoint(Path(name))

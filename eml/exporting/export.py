@@ -35,6 +35,7 @@ class ExportOptions:
         weights: Of timm:NAME.
         image_size: As in `eml.load`.
         tta: As in `eml.load`.
+        licence: The user's own, for the model card of a hub folder; None: not stated.
         overwrite: Whether what is at `out` is replaced.
     """
 
@@ -47,6 +48,7 @@ class ExportOptions:
     weights: str = "pretrained"
     image_size: Size | None = None
     tta: Tta | None = None
+    licence: str | None = None
     overwrite: bool = False
 
 
@@ -82,7 +84,7 @@ def export_model(
         OutputError: `out` exists, or cannot be written.
     """
     form = find_format(options.format, options.out)
-    settings = FormatSettings(options.input, options.precision, options.opset, report)
+    settings = FormatSettings(options.input, options.precision, options.opset, report, options.licence)
     form.check(options.out, settings)
     _refuse_existing(options, form)
     model = load(

@@ -32,11 +32,12 @@ def load(
     """Load a model for embedding images.
 
     Args:
-        checkpoint: A run folder (its best checkpoint is loaded), a checkpoint folder, timm:NAME for a timm model
-            whose pooled features are the embeddings, or open_clip:ARCH/PRETRAINED for a network of images and texts
-            (`Model.embed_text`). Several of them, or the folder of a cross-validation, which stands for the runs of its
-            folds, become one model: embeddings beside each other, equally weighted. Or a file of `eml export`, such as
-            model.onnx, which is run without torch: an `ExportedModel`, whose file says all that follows.
+        checkpoint: A run folder (its best checkpoint is loaded), a checkpoint folder, a hub folder or
+            hf-hub:OWNER/NAME, timm:NAME for a timm model whose pooled features are the embeddings, or
+            open_clip:ARCH/PRETRAINED for a network of images and texts (`Model.embed_text`). Several of them, or the
+            folder of a cross-validation, which stands for the runs of its folds, become one model: embeddings beside
+            each other, equally weighted. Or a file of `eml export`, such as model.onnx, which is run without torch: an
+            `ExportedModel`, whose file says all that follows.
         weights: For timm:NAME and open_clip:…: pretrained, none (random), or a weights file. A checkpoint has its own.
         image_size: Side that images are resized to (pixels), or (height, width); the model's own by default. A larger
             one than in training can be better (Touvron 2019, arXiv:1906.06423). Most convolutional networks take any,

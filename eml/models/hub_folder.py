@@ -24,6 +24,8 @@ CHECKPOINT = "eml"
 FACTS = "hub.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+HUB = "hf-hub:"
+"""Begins the name of a repository of the hub."""
 
 
 class HubFacts(Strict):

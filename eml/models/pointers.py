@@ -6,7 +6,8 @@ from pathlib import Path
 from eml.config.text import listed, shown
 from eml.errors import CheckpointError
 from eml.files import NO_PATH, is_path, refuse_pipe, restore_folders, write_text
-from eml.models.hub_folder import CHECKPOINT, is_hub_folder
+from eml.models.hub_download import downloaded_folder
+from eml.models.hub_folder import CHECKPOINT, HUB, is_hub_folder
 
 RUN_FILE = "run.json"
 POINTERS = ("best", "last")
@@ -35,9 +36,13 @@ def point(pointer: Path, target: Path) -> None:
 def find_checkpoint(path: Path) -> Path:
     """Return the checkpoint folder that a path stands for: itself, the best (else last) of a run, that in a hub folder.
 
+    `hf-hub:OWNER/NAME` stands for a hub folder on the hub, which is downloaded unless it is in the cache.
+
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is none, or the hub cannot be reached.
     """
+    if str(path).startswith(HUB):
+        return downloaded_folder(str(path)) / CHECKPOINT
     if not is_path(str(path)):
         raise CheckpointError(f"{shown(str(path))} is {NO_PATH}", code="no-checkpoint")
     if not path.exists():

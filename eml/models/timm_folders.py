@@ -8,8 +8,9 @@ from typing import Any
 from eml.errors import ConfigError
 from eml.json_files import read_json
 from eml.models.hub import FILES, from_hub
+from eml.models.hub_folder import HUB
 
-LOCAL, HUB = "local-dir:", "hf-hub:"
+LOCAL = "local-dir:"
 CONFIG = "config.json"
 
 

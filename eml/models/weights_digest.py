@@ -1,6 +1,7 @@
 """Computing the fingerprint of a network as it is in memory."""
 
 import json
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -66,8 +67,13 @@ def without_names(architecture: dict[str, Any]) -> dict[str, Any]:
 
 def weights_digest_of(network: nn.Module) -> str:
     """Return blake2b-128 of a network's parameters and stored buffers, whatever their device and memory format."""
+    return digest_of_tensors(network.state_dict())
+
+
+def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return blake2b-128 of tensors by name: their names, types, shapes and values."""
     hashed = blake2b(digest_size=16)
-    for name, tensor in sorted(network.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         hashed.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         _hash_values(tensor.detach(), hashed)
     return hashed.hexdigest()

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from eml.errors import ConfigError
+from eml.files import refuse_file_name
 from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
 from eml.inference.model import Model
 from eml.progress import Report
@@ -26,12 +27,14 @@ class FormatSettings:
         precision: Of its weights and products.
         opset: Of ONNX.
         report: Takes a line on what was chosen.
+        licence: The user's own, for a model card; None: not stated.
     """
 
     input: InputKind = "uint8"
     precision: ExportPrecision = "float32"
     opset: int = DEFAULT_OPSET
     report: Report = lambda line: None
+    licence: str | None = None
 
 
 class ExportFormat(ABC):
@@ -70,9 +73,13 @@ class ExportFormat(ABC):
             allowed = ", ".join(self.precisions)
             text = f"`precision` {settings.precision}: `format` {self.name} is written in {allowed}"
             raise ConfigError(text, code="conflicting-settings", parameter="precision")
-        if path.suffix.lower() != self.suffix:
-            kind = f"a file that ends in {self.suffix}" if self.suffix else "a folder"
-            text = f"`out` {path}: `format` {self.name} writes {kind}"
+        if settings.licence is not None and self.name != "hub":
+            text = f"`licence` is for the model card of `format` hub; `format` {self.name} has none"
+            raise ConfigError(text, code="conflicting-settings", parameter="licence")
+        if not self.suffix:
+            refuse_file_name(path, "a folder")
+        elif path.suffix.lower() != self.suffix:
+            text = f"`out` {path}: `format` {self.name} writes a file that ends in {self.suffix}"
             raise ConfigError(text, code="wrong-suffix", parameter="out")
 
     @abstractmethod
@@ -89,6 +96,16 @@ class ExportFormat(ABC):
     @abstractmethod
     def write_facts(self, path: Path, facts: ExportFacts) -> None:
         """Put the facts into the file, or replace those that are there."""
+
+    def opened(self, path: Path) -> Any:
+        """Return what was written as a model with `embed_pixels`, to be proven; by default as `eml.load` gives it."""
+        from eml.inference.any_model import load
+
+        return load(path, device="cpu")
+
+    def reference(self, model: Model) -> Model:
+        """Return the model that what was written is compared with: that which was exported, unless it holds less."""
+        return model
 
     @abstractmethod
     def graph_digest(self, path: Path) -> str:

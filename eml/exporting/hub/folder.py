@@ -6,15 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save
-from torch import Tensor, nn
-
-from eml.errors import ConfigError
-from eml.exporting.hub.backbone import TimmBackbone, timm_backbone
-from eml.exporting.hub.layers import DenseLayer, Layer, UnitLength, apply_layers, layers_after, single_linear
+from eml.exporting.hub.backbone import TimmBackbone
+from eml.exporting.hub.layers import DenseLayer, Layer
+from eml.exporting.hub.parts import TimmParts, left_out, parts_of, write_tensors
+from eml.exporting.hub.seal import seal
 from eml.exporting.hub.transform import timm_settings
-from eml.files import digest, write_json
+from eml.files import write_json
 from eml.inference.model import Model
 from eml.json_files import read_json
 from eml.models.adapters import plain_weights
@@ -22,16 +19,13 @@ from eml.models.calibration import calibration_path
 from eml.models.checkpoint import read_checkpoint_config, read_labels, recorded_unknown_label, save_checkpoint
 from eml.models.compression import Compression
 from eml.models.config import Inference, StoredModel
-from eml.models.ensemble import members_of
 from eml.models.hub_folder import CHECKPOINT, FACTS, WEIGHTS, HubFacts, checkpoint_digest
 from eml.models.trained_on import TrainedOn
 
 _MODULE = "sentence_transformers.base.modules.{}.{}"
-_CLOSE = 1e-5
-"""Of embeddings of unit length, how far those by timm's classifier may be from those by the layers it stands for."""
 
 
-def write_hub_folder(model: Model, folder: Path) -> HubFacts:
+def write_hub_folder(model: Model, folder: Path, parts: TimmParts | None = None) -> HubFacts:
     """Write a model into a new folder: the network for timm and transformers, its layers for sentence-transformers.
 
     A checkpoint is in it too, by which `eml.load` of the folder gives the same model to the bit. No path of this
@@ -40,6 +34,7 @@ def write_hub_folder(model: Model, folder: Path) -> HubFacts:
     Args:
         model: A model of one network.
         folder: Where to write; it need not exist.
+        parts: Of the model, if they are there already.
 
     Returns:
         What the folder holds.
@@ -47,85 +42,24 @@ def write_hub_folder(model: Model, folder: Path) -> HubFacts:
     Raises:
         ConfigError: timm has no such network, or its neck is not made of linear layers.
     """
-    if members_of(model.embedder):
-        text = (
-            f"{model.source or 'the model'} is an ensemble, and a hub folder holds one network; export one of the "
-            "runs, or take `format` onnx or torch"
-        )
-        raise ConfigError(text, code="not-for-this-format", parameter="format")
+    parts = parts or parts_of(model)
+    backbone = parts.backbone
     folder.mkdir(parents=True, exist_ok=True)
-    backbone = timm_backbone(model.embedder, model.preprocess.size)
-    layers = layers_after([*backbone.after, model.embedder.neck], backbone.features, model.compression)
-    head = _classifier(backbone, layers, model.preprocess.shape)
-    classes = single_linear(layers)
-    write_tensors(folder / WEIGHTS, backbone.tensors | head)
-    write_json(folder / "config.json", _timm_config(backbone, len(classes.bias) if classes and head else 0, model))
-    _write_modules(folder, layers)
+    write_tensors(folder / WEIGHTS, backbone.tensors | parts.head)
+    write_json(folder / "config.json", _timm_config(backbone, parts.classes, model))
+    _write_modules(folder, parts.layers)
     _write_checkpoint(folder / CHECKPOINT, model, backbone)
     facts = HubFacts(
         eml_version=version("easy-metric-learning"),
         prefix=backbone.prefix,
         renamed=backbone.renamed,
         shapes=backbone.own_shapes,
-        head=sorted(head),
+        head=sorted(parts.head),
         left_out=left_out(model),
-        files={
-            file.relative_to(folder).as_posix(): digest(file) for file in sorted(folder.rglob("*")) if file.is_file()
-        },
     )
     write_json(folder / CHECKPOINT / FACTS, facts.model_dump(mode="json"))
     _write_calibration(folder / CHECKPOINT, model)
-    return facts
-
-
-def left_out(model: Model) -> list[str]:
-    """Return what of a model timm, sentence-transformers and transformers do not do, a sentence each; eml does it."""
-    sentences = []
-    if model.tta == "flip":
-        sentences.append(
-            "eml embeds the mean of an image and its mirror (tta: flip), the other libraries the image alone."
-        )
-    elif model.tta == "crops":
-        sentences.append("eml embeds the mean of five crops (tta: crops), the other libraries the image alone.")
-    if model.compression is not None and model.compression.facts.storage != "float32":
-        sentences.append(
-            f"eml rounds embeddings to {model.compression.facts.storage} ({model.compression.facts.name}), the other "
-            "libraries do not."
-        )
-    if model.embedder.text is not None:
-        sentences.append("eml embeds texts too; the other libraries have the image tower alone.")
-    return sentences
-
-
-def write_tensors(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors by name as safetensors; transformers reads files that say `pt` alone."""
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    file.write_bytes(save(stored, {"format": "pt"} | (metadata or {})))
-
-
-def _classifier(backbone: TimmBackbone, layers: Sequence[Layer], shape: tuple[int, int]) -> dict[str, Tensor]:
-    """Return the layer after the backbone as the weights of timm's classifier; empty where timm's is no such layer."""
-    linear = single_linear(layers)
-    if linear is None:
-        return {}
-    try:
-        network: Any = backbone.create(len(linear.bias))
-        layer = network.get_classifier()
-    except Exception:  # of any type, from families without a plain classifier
-        return {}
-    names = {id(parameter): name for name, parameter in network.named_parameters()}
-    if type(layer) is not nn.Linear or layer.bias is None or layer.weight.shape != linear.weight.shape:
-        return {}
-    with torch.no_grad():
-        layer.weight.copy_(linear.weight)
-        layer.bias.copy_(linear.bias)
-        images = torch.rand(2, 3, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        direct = UnitLength()(network(images))
-        features = backbone.create(0)(images)
-        distance = (direct - apply_layers(layers, features)).abs().max()
-    if not distance <= _CLOSE:
-        return {}
-    return {names[id(parameter)]: parameter.detach() for parameter in (layer.weight, layer.bias)}
+    return seal(folder)
 
 
 def _timm_config(backbone: TimmBackbone, classes: int, model: Model) -> dict[str, Any]:

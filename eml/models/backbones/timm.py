@@ -23,8 +23,9 @@ from eml.images.preprocess import Preprocess
 from eml.models.backbones.base import ABORTS_IN_CHANNELS_LAST, BackboneFamily, Built, ListedBackbone, prefixes
 from eml.models.config import ModelConfig, StoredModel
 from eml.models.hub import FILES, from_hub, pretrained_weights
+from eml.models.hub_folder import HUB
 from eml.models.shapes import size_error
-from eml.models.timm_folders import HUB, TimmModel, find_timm
+from eml.models.timm_folders import TimmModel, find_timm
 from eml.models.weights import weights_without_prefix
 
 

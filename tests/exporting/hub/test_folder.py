@@ -94,7 +94,9 @@ def test_timms_network_and_the_layers_give_the_embedding(tmp_path: Path, name: s
     model = small_model(name, neck, size)
     write_hub_folder(model, tmp_path / "m")
     pixels = noise(model)
-    torch.testing.assert_close(TimmReading(tmp_path / "m").embed_pixels(pixels), model.embed_pixels(pixels), **CLOSE)
+    torch.testing.assert_close(
+        TimmReading.of_folder(tmp_path / "m").embed_pixels(pixels), model.embed_pixels(pixels), **CLOSE
+    )
     assert torch.equal(eml.load(tmp_path / "m").embed_pixels(pixels), model.embed_pixels(pixels))
 
 
@@ -110,7 +112,9 @@ def test_what_the_libraries_leave_out_is_said_and_eml_still_does_it(tmp_path: Pa
     assert loaded.tta == "flip"
     assert torch.equal(loaded.embed_pixels(pixels), model.embed_pixels(pixels))
     plain = small_model(neck=LINEAR, compression=small_compression(8))
-    torch.testing.assert_close(TimmReading(tmp_path / "m").embed_pixels(pixels), plain.embed_pixels(pixels), **CLOSE)
+    torch.testing.assert_close(
+        TimmReading.of_folder(tmp_path / "m").embed_pixels(pixels), plain.embed_pixels(pixels), **CLOSE
+    )
 
 
 def test_a_changed_weight_of_either_file_is_another_digest(tmp_path: Path) -> None:
@@ -171,6 +175,6 @@ def test_sentence_transformers_and_transformers_give_the_same(linear: tuple[Mode
     inputs = transformers.AutoImageProcessor.from_pretrained(folder)(images)
     with torch.no_grad():
         pooled = transformers.AutoModel.from_pretrained(folder).eval()(**inputs).pooler_output
-    for layer in TimmReading(folder).layers:
+    for layer in TimmReading.of_folder(folder).layers:
         pooled = layer(pooled)
     torch.testing.assert_close(pooled.detach(), expected, **CLOSE)
