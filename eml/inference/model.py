@@ -18,6 +18,7 @@ from eml.errors import CheckpointError, ConfigError, DataError
 from eml.images.loading import normalise
 from eml.images.preprocess import Preprocess
 from eml.inference.image_inputs import ImageLike, Images, load_pixels
+from eml.inference.text_inputs import check_texts
 from eml.models.calibration import Calibration, read_calibration
 from eml.models.checkpoint import read_compatible, read_trained_on
 from eml.models.compatible import CompatibleModel
@@ -232,12 +233,7 @@ class Model:
         """
         if why := self._why_no_text():
             raise ConfigError(why, code="no-text-tower")
-        if isinstance(texts, str):
-            raise ConfigError("texts must be a list of texts, got a single text", code="wrong-type")
-        if others := [type(text).__name__ for text in texts if not isinstance(text, str)]:
-            raise ConfigError(f"texts must be a list of texts, got one of type {others[0]}", code="wrong-type")
-        if batch_size < 1:
-            raise ConfigError(f"`batch_size` must be at least 1, got {batch_size}", code="out-of-range")
+        check_texts(texts, batch_size)
         tower = self.embedder.text
         assert tower is not None, "it has one, else it would say why not"
         if self.embedder.training:

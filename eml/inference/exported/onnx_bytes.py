@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from eml.errors import CheckpointError
@@ -9,6 +10,7 @@ from eml.files import refuse_pipe
 
 METADATA = 14
 """The number of `metadata_props` in ModelProto (onnx/onnx.proto)."""
+_KEY, _VALUE = 1, 2  # of an entry, StringStringEntryProto
 _LENGTHS = {1: 8, 5: 4}  # bytes of a value by wire type, where that says it
 
 
@@ -22,7 +24,7 @@ def graph_digest(path: Path) -> str:
         refuse_pipe(path)
         data = memoryview(path.read_bytes())
         hashed = hashlib.blake2b(digest_size=16)
-        for number, first, last in _fields(data):
+        for number, first, _, last in _fields(data):
             if number != METADATA:
                 hashed.update(data[first:last])
     except OSError as error:
@@ -32,8 +34,30 @@ def graph_digest(path: Path) -> str:
     return hashed.hexdigest()
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Yield number, first and last + 1 byte of each field of a message.
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of an ONNX file, without reading its weights.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is no protobuf message.
+    """
+    entries: dict[str, str] = {}
+    try:
+        refuse_pipe(path)
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped, memoryview(mapped) as data:
+            for number, _, start, last in _fields(data):
+                if number == METADATA:
+                    with data[start:last] as entry:
+                        texts = {own: bytes(entry[first:end]).decode() for own, _, first, end in _fields(entry)}
+                    entries[texts.get(_KEY, "")] = texts.get(_VALUE, "")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}", code="damaged-file") from error
+    except (IndexError, ValueError) as error:
+        raise CheckpointError(f"{path}: is cut off, or no ONNX file", code="damaged-file") from error
+    return entries
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int, int, int]]:
+    """Yield number, first byte, first byte of the value and last + 1 byte of each field of a message.
 
     Protocol Buffers encoding: a field is a varint of number · 8 + wire type, and a value.
     """
@@ -41,19 +65,19 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, int]]:
     while place < len(data):
         first = place
         key, place = _varint(data, place)
-        kind = key & 7
+        kind, start = key & 7, place
         if kind == 0:
             _, place = _varint(data, place)
         elif kind == 2:
-            length, place = _varint(data, place)
-            place += length
+            length, start = _varint(data, place)
+            place = start + length
         elif kind in _LENGTHS:
             place += _LENGTHS[kind]
         else:
             raise ValueError(f"wire type {kind}")
         if place > len(data):
             raise ValueError("cut off")
-        yield key >> 3, first, place
+        yield key >> 3, first, start, place
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
