@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from eml.errors import ConfigError
 from eml.exporting.graph import InferenceGraph
@@ -32,10 +33,26 @@ def write_onnx(model: Model, path: Path, *, input: InputKind, opset: int) -> Non
     Raises:
         ConfigError: torch cannot export the network, writes another opset, or the file would have more than 2 GB.
     """
+    graph = InferenceGraph(model, input, contiguous=True).eval().cpu()
+    write_graph(graph, graph.example(EXAMPLES, model.preprocess.shape), path, INPUT, opset)
+
+
+def write_graph(graph: nn.Module, example: Tensor, path: Path, input_name: str, opset: int) -> None:
+    """Write a module of one input and one output, `embedding`, to a new ONNX file for batches of any size.
+
+    Args:
+        graph: The module, in eval mode on the CPU.
+        example: An input of `EXAMPLES` rows.
+        path: The file.
+        input_name: Of the file's input.
+        opset: Of ONNX.
+
+    Raises:
+        ConfigError: torch cannot export the module, writes another opset, or the file would have more than 2 GB.
+    """
     import onnx
 
-    graph = InferenceGraph(model, input, contiguous=True).eval().cpu()
-    proto = _exported(graph, graph.example(EXAMPLES, model.preprocess.shape), opset).model_proto
+    proto = _exported(graph, example, input_name, opset)
     _refuse_other_opset(proto, opset)
     _strip(proto)
     if proto.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
@@ -45,27 +62,51 @@ def write_onnx(model: Model, path: Path, *, input: InputKind, opset: int) -> Non
     path.write_bytes(proto.SerializeToString())
 
 
-def _exported(graph: InferenceGraph, example: torch.Tensor, opset: int) -> Any:
-    """Return the program that torch's exporter makes; what it prints is kept back."""
+def put_metadata(path: Path, key: str, text: str) -> None:
+    """Put a text into the metadata of an ONNX file, or replace the one that is there."""
+    import onnx
+
+    proto = onnx.load(path)
+    kept = {entry.key: entry.value for entry in proto.metadata_props} | {key: text}
+    onnx.helper.set_model_props(proto, kept)
+    path.write_bytes(proto.SerializeToString())
+
+
+def _exported(graph: nn.Module, example: Tensor, input_name: str, opset: int) -> Any:
+    """Return the model that torch's exporter makes; what it prints is kept back."""
     batch = torch.export.Dim("batch", min=1)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
-            return torch.onnx.export(
-                graph,
-                (example,),
-                dynamo=True,
-                opset_version=opset,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: batch},),
-                verbose=False,
+            program = torch.onnx.export(
+                graph, (example,), dynamo=True, opset_version=opset, dynamic_shapes=({0: batch},), verbose=False
             )
+            assert program is not None, "torch returns None where it writes a file"
+            _name_ends(program.model.graph, input_name)
+            return program.model_proto
     except Exception as error:  # torch raises many types, each with pages of text
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = lines[0] if lines else type(error).__name__
         text = f"torch {torch.__version__} cannot export this network as ONNX: {reason}"
         raise ConfigError(text, code="unsupported-by-backbone", parameter="format") from error
+
+
+def _name_ends(graph: Any, input_name: str) -> None:
+    """Name the input and the output; values within that have one of these names, such as of nn.Embedding, lose it.
+
+    torch's `output_names` leaves two values of one name there, which no runtime loads.
+    """
+    ends = {input_name: graph.inputs[0], OUTPUT: graph.outputs[0]}
+    values = [
+        *graph.inputs,
+        *graph.initializers.values(),
+        *(value for node in graph.all_nodes() for value in node.outputs),
+    ]
+    for value in values:
+        if value.name in ends and value is not ends[value.name]:
+            value.name = f"{value.name}_within"
+    for name, value in ends.items():
+        value.name = name
 
 
 def _refuse_other_opset(proto: Any, opset: int) -> None:

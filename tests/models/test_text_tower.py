@@ -78,3 +78,5 @@ def test_a_network_whose_images_are_in_another_space_refuses_texts() -> None:
         network.embed_text(["red"])
     with pytest.raises(ConfigError, match="got a single text"):
         model().embed_text("red")
+    with pytest.raises(ConfigError, match=r"texts must be UTF-8, got 'a\\udcff'"):
+        model().embed_text(["a\udcff"])

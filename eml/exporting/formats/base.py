@@ -46,6 +46,7 @@ class ExportFormat(ABC):
         packages: Optional packages that it needs, by the names that they are imported by.
         extra: The extra of easy-metric-learning that installs them.
         precisions: Those that it can be written in.
+        has_texts_beside: Whether the text tower of a model of images and texts is written beside its file.
     """
 
     name: ClassVar[str]
@@ -53,6 +54,7 @@ class ExportFormat(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     precisions: ClassVar[tuple[ExportPrecision, ...]] = ("float32",)
+    has_texts_beside: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         """Enter the format under its name."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from eml.exporting.formats.base import ExportFormat, FormatSettings
-from eml.exporting.onnx_file import check_opset, write_onnx
+from eml.exporting.onnx_file import check_opset, put_metadata, write_onnx
 from eml.inference.exported.facts import KEY, ExportFacts
 from eml.inference.exported.onnx_bytes import graph_digest
 from eml.inference.model import Model
@@ -14,6 +14,7 @@ class Onnx(ExportFormat):
 
     name, suffix = "onnx", ".onnx"
     packages, extra = ("onnx", "onnxscript", "onnxruntime"), "onnx"
+    has_texts_beside = True
 
     def check(self, path: Path, settings: FormatSettings) -> None:
         """Raise a ConfigError where the file cannot be written so."""
@@ -27,12 +28,7 @@ class Onnx(ExportFormat):
 
     def write_facts(self, path: Path, facts: ExportFacts) -> None:
         """Put the facts into the file's metadata, or replace those that are there."""
-        import onnx
-
-        proto = onnx.load(path)
-        kept = {entry.key: entry.value for entry in proto.metadata_props} | {KEY: facts.text()}
-        onnx.helper.set_model_props(proto, kept)
-        path.write_bytes(proto.SerializeToString())
+        put_metadata(path, KEY, facts.text())
 
     def graph_digest(self, path: Path) -> str:
         """Return blake2b-128 of the graph and its weights, which facts do not change."""

@@ -37,13 +37,13 @@ def prove_texts(model: Model, embed: Embeds, labels: Sequence[str], *, least_cos
         after = np.concatenate([embed(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)])
         others = [(count, embed(texts[:count])) for count in OTHER_BATCHES]
     except EmlError as error:
-        return TextProof(passed=False, problems=[f"it cannot be run: {error}"], **figures)
+        return TextProof(passed=False, problems=(f"it cannot be run: {error}",), **figures)
     if after.shape != before.shape:
         text = f"its embeddings have the shape {after.shape} and not {before.shape}"
-        return TextProof(passed=False, problems=[text], **figures)
+        return TextProof(passed=False, problems=(text,), **figures)
     if len(broken := np.flatnonzero(~np.isfinite(after).all(1))):
         text = f"its embedding of {_short(texts[broken[0]])} is NaN or infinite"
-        return TextProof(passed=False, problems=[text], **figures)
+        return TextProof(passed=False, problems=(text,), **figures)
     cosine = (before.astype(np.float64) * after).sum(1)
     difference = np.linalg.norm(before.astype(np.float64) - after, axis=1)
     alone = model.embed_text(texts[:BATCH], batch_size=1)
@@ -59,7 +59,7 @@ def prove_texts(model: Model, embed: Embeds, labels: Sequence[str], *, least_cos
             break
     return TextProof(
         passed=not problems,
-        problems=problems,
+        problems=tuple(problems),
         least_cosine=float(cosine.min()),
         largest_difference=float(difference.max()),
         **figures,

@@ -10,7 +10,7 @@ AWKWARD = (
     "  A Photo  of\ta\nRED Mug,  size XL ",
     "CamelCase and ALL CAPS and iPhone15Pro",
     "snake_case_name__with___underscores",
-    "kebab-case--name; (brackets) [and] {braces} <tags> \"quotes\" 'single' `back` #1 @two %3 ^4 *5 +6 =7 ~8 |9 \\10",
+    "kebab-case-name; (brackets) [and] {braces} <tags> \"quotes\" 'single' `back #1 @two %3 ^4 *5 +6 =7 ~8 |9 \\10",
     "it's you're we've I'm they'll she'd DON'T O'Brien's rock'n'roll",
     "“curly” quotes, ‘single’ ones, an ellipsis… and a dash — or – two",
     "1234567890 3.14159 1,000,000 50% 20€ $5 ½ ² Ⅷ №7",

@@ -27,7 +27,7 @@ class TextProof(Strict):
     """
 
     passed: bool
-    problems: list[str] = []
+    problems: tuple[str, ...] = ()
     labels: int
     awkward: int
     least_cosine: float | None = None

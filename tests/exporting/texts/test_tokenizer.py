@@ -11,7 +11,7 @@ open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not inst
 pytest.importorskip("tokenizers")
 
 
-@pytest.mark.parametrize("settings", [{}, {"clean": "canonicalize", "context_length": 16}, {"clean": "whitespace"}])
+@pytest.mark.parametrize("settings", [{"clean": "canonicalize", "context_length": 16}, {"clean": "whitespace"}])
 def test_open_clips_own_tokenizer_gives_the_same_tokens_from_a_file(settings: dict[str, Any]) -> None:
     tokenizer = open_clip.SimpleTokenizer(**settings)
     portable = portable_tokenizer(tokenizer)
@@ -24,12 +24,14 @@ def test_open_clips_own_tokenizer_gives_the_same_tokens_from_a_file(settings: di
 
 
 def test_a_tokenizer_without_such_a_form_says_why() -> None:
-    by_chance = open_clip.SimpleTokenizer(reduction_mask="random")
-    own_cleaning = open_clip.SimpleTokenizer()
-    own_cleaning.clean_fn = str.lower
-    for tokenizer, reason in ((by_chance, "by chance"), (own_cleaning, "cleans texts"), (list, "none of open_clip's")):
-        with pytest.raises(UnportableTokenizerError, match=reason):
-            portable_tokenizer(tokenizer)
+    tokenizer = open_clip.SimpleTokenizer(reduction_mask="random")
+    with pytest.raises(UnportableTokenizerError, match="by chance"):
+        portable_tokenizer(tokenizer)
+    tokenizer.reduction_fn, tokenizer.clean_fn = None, str.lower
+    with pytest.raises(UnportableTokenizerError, match="cleans texts"):
+        portable_tokenizer(tokenizer)
+    with pytest.raises(UnportableTokenizerError, match="a type, is none of open_clip's"):
+        portable_tokenizer(list)
 
 
 @pytest.mark.wide
