@@ -157,6 +157,7 @@ class TrainResult(CommandResult):
             "best": training.best,
             "verdict": verdict.to_dict() if verdict else None,
             "stages": training.stages.to_dict() if training.stages else None,
+            **({"compatibility": training.compatibility.to_dict()} if training.compatibility else {}),
             "validations": {
                 name: question.to_dict()
                 | {"verdict": own.to_dict() if (own := training.verdicts.get(name)) is not None else None}

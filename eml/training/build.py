@@ -24,6 +24,8 @@ from eml.models.embedder import Embedder, build_embedder, default_preprocess, ha
 from eml.texts.vectors import TextVectors
 from eml.threads import cores, most_workers
 from eml.training.class_texts import training_texts
+from eml.training.compatibility.old_model import old_model_of
+from eml.training.compatibility.term import CompatibilityTerm
 from eml.training.config import RunConfig
 from eml.training.data import TrainingData, training_data
 from eml.training.data_parallel import SummedGradients, broadcast_weights
@@ -87,6 +89,7 @@ class RunParts:
         labels: (N,) of the training images, on the CPU.
         steps_per_epoch: Optimizer steps in an epoch.
         distiller: Adds what a teacher says to the loss; None without one.
+        compatibility: Adds what keeps the network compatible with an older model; None without one.
     """
 
     config: RunConfig
@@ -108,6 +111,7 @@ class RunParts:
     labels: Tensor
     steps_per_epoch: int
     distiller: Distiller | None = None
+    compatibility: CompatibilityTerm | None = None
 
     @property
     def steps(self) -> int:
@@ -174,8 +178,9 @@ def build_parts(
     config.sampler.check(classes, config.batch_size, table.name)
     earlier = earlier_record(config, resume=resume)
     teacher = build_teacher(config, device, resume=resume)
-    if teacher is not None:
-        earlier = teacher.after(earlier)
+    old_model = old_model_of(config, device, resume=resume)
+    for source in (teacher, old_model):
+        earlier = earlier if source is None else source.after(earlier)
     steps = config.sampler.steps(classes, config.batch_size)
     length = RunLength(
         config.epochs, steps * config.batch_size, config.seed, config.shard_network and processes.world > 1
@@ -197,6 +202,17 @@ def build_parts(
     if teacher is not None:
         size = networks.embedder.size
         distiller = Distiller(teacher, table, data, embedding_size=size, device=device, seed=config.seed)
+    compatibility = None
+    if old_model is not None and config.compatible_with is not None:
+        compatibility = CompatibilityTerm(
+            old_model,
+            config.compatible_with,
+            table,
+            data,
+            embedding_size=networks.embedder.size,
+            device=device,
+            shard=networks.head.shard,
+        )
     optimizer = build_optimizer(
         config.optimizer,
         networks.embedder,
@@ -225,6 +241,7 @@ def build_parts(
         labels=torch.from_numpy(data.labels),
         steps_per_epoch=steps,
         distiller=distiller,
+        compatibility=compatibility,
     )
     if config.text_keys and not resume:  # a state has what the run makes of them
         _ = parts.class_texts

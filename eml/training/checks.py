@@ -10,6 +10,8 @@ from eml.models.image_sizes import check_size
 from eml.threads import PER_CORE
 from eml.training.build import RunParts
 from eml.training.class_texts import check_class_texts, labels_note
+from eml.training.compatibility.notes import old_model_notes
+from eml.training.compatibility.old_model import check_old_model
 from eml.training.config import RunConfig
 from eml.training.distillation.leaks import leak_notes
 from eml.training.distillation.teacher import check_teacher
@@ -41,6 +43,7 @@ def check(config: RunConfig, *, resume: bool, overwrite: bool, processes: Proces
         lambda: check_class_texts(config, resume=resume),
         lambda: check_own_tower(config),
         lambda: check_teacher(config.distill, resume=resume),
+        lambda: check_old_model(config, resume=resume),
         lambda: check_optimizer(config.optimizer.name),
         config.augment.check,
         *(tracker.check for tracker in config.trackers),
@@ -87,6 +90,7 @@ def run_notes(parts: RunParts) -> list[str]:
         *_text_note(parts),
         *filter(None, [labels_note(config, parts.data.classes), frozen_tower_note(config)]),
         *leak_notes(parts),
+        *old_model_notes(parts),
     ]
 
 

@@ -27,6 +27,7 @@ from eml.models.tuning import Tune
 from eml.models.tuning.full import Full
 from eml.texts.class_texts import ClassTexts
 from eml.trackers import Tracker
+from eml.training.compatibility.config import CompatibleConfig
 from eml.training.cuda import CudaConfig
 from eml.training.distillation.config import DistillConfig
 
@@ -336,6 +337,11 @@ class RunConfig(Strict):
         None,
         description="learn from the embeddings of another model too, such as {teacher: runs/large}, see "
         "docs/distill.md; null: off",
+    )
+    compatible_with: CompatibleConfig | None = Field(
+        None,
+        description="older run or checkpoint whose gallery the network's queries shall fit, so that its index goes on "
+        "being used, see docs/upgrade.md; or {model: …, influence: …}; null: off",
     )
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

@@ -9,7 +9,7 @@ from eml.training.config import RunConfig
 PATHS = (
     *("data.table", "data.root", "validation.tables", "model.weights"),
     *("class_texts.names", "class_texts.vectors"),
-    *("distill.teacher", "distill.weights"),
+    *("distill.teacher", "distill.weights", "compatible_with.model"),
 )
 
 IRRELEVANT: Any = {  # settings that do not change the result: where it is written, where it runs, how it loads
@@ -18,6 +18,7 @@ IRRELEVANT: Any = {  # settings that do not change the result: where it is writt
     "cuda": True,
     "data": {"workers": True, "cache": {"folder", "validation"}},
     "distill": {"folder", "batch_size"},
+    "compatible_with": {"batch_size"},
     "saving": True,
     "compile": True,
     "shard_network": True,
@@ -100,6 +101,8 @@ def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
         if key in settings:
             values = settings[key] if isinstance(settings[key], list) else [settings[key]]
             names[key] = [value if str(value).startswith(plain) else "a file or folder" for value in values]
+    if "compatible_with.model" in settings:
+        names["compatible_with.model"] = "a file or folder"
     if weights is not None:
         names["model.weights"] = weights if weights in ("pretrained", "none") else "a file or folder"
     return names

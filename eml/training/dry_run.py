@@ -73,7 +73,8 @@ class DryRunResult:
         validation_images: Images that are measured after an epoch.
         seconds_per_validation: Time to embed them; None without validation.
         minutes: Time of all steps, of all validations and of the teacher.
-        teacher_minutes: Time in which the teacher embeds the training images, once; None without one.
+        teacher_minutes: Time in which the teacher, and an older model (compatible_with), embed the training images,
+            once; None without them.
         recipe: What the recipe chose, a line each.
         warnings: A line each.
     """
@@ -120,6 +121,8 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
     with _lost_workers_named(parts):
         if config.text_keys:  # else class weights begin where it makes no difference to time and memory
             start_classes(parts, text_notes.append)
+        if parts.compatibility is not None:
+            parts.compatibility.pretend()
         images, seconds = _take_two_steps(Run(parts))
         teacher = _teacher_seconds(parts)
         validation, count = _validation_seconds(parts), _validations(parts)
@@ -198,10 +201,10 @@ def _validation_seconds(parts: RunParts) -> float | None:
 
 
 def _teacher_seconds(parts: RunParts) -> float | None:
-    """Estimate the time in which the teacher embeds all training images; None without one."""
-    if parts.distiller is None:
-        return None
-    return parts.distiller.seconds_per_image() * len(parts.data.frame) / parts.processes.world
+    """Estimate the time in which the teacher and the older model embed all training images; None without them."""
+    models = [model for model in (parts.distiller, parts.compatibility) if model is not None]
+    seconds = sum(model.seconds_per_image() for model in models)
+    return seconds * len(parts.data.frame) / parts.processes.world if models else None
 
 
 def _network_mib(parts: RunParts) -> float:

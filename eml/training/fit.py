@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ from eml.trackers.base import Tracking
 from eml.training.batches import TrainingBatches
 from eml.training.build import RunParts, build_parts
 from eml.training.checks import check, run_notes
+from eml.training.compatibility.measure import CompatibilityResult, measure_compatibility
+from eml.training.compatibility.old_model import FACTS as OLD_MODEL_FACTS
 from eml.training.config import RunConfig
 from eml.training.distillation.distiller import references_folder
 from eml.training.distillation.teacher import FACTS as TEACHER_FACTS
@@ -164,6 +167,7 @@ class Run:
         if parts.config.stages == "auto" and not stages_problem(parts):
             self.staging = Staging(parts, self.folder, self.saver, self.report_embedding, self.note)
         self.staged: StagedOutcome | None = None
+        self.compatibility: CompatibilityResult | None = None
         self.is_rotated = is_rotated
 
     def run(self, *, resume: bool = False, overwrite: bool = False, accept_changes: bool = False) -> TrainingResult:
@@ -181,6 +185,9 @@ class Run:
                     self.train_epoch(epoch)
                     self.close_epoch(epoch)
                 self.measure_best()
+                self.compatibility = measure_compatibility(
+                    parts, self.folder, self.best_epoch, lambda done, total: self.report_embedding(done, total)
+                )
                 if self.staging and self.is_rotated:
                     self.staging.collect(self.state, self.state.closed_epochs)
                 elif self.staging:
@@ -265,21 +272,24 @@ class Run:
             self.note(note)
 
     def ask_teacher(self) -> None:
-        """Compute the teacher's embeddings of the training images, or read those that are kept."""
-        distiller, processes = self.parts.distiller, self.parts.processes
-        if distiller is None or self.state.ended or self.state.closed_epochs >= self.parts.config.epochs:
+        """Compute the embeddings of the training images by the teacher and the older model, or read the kept ones."""
+        parts, state = self.parts, self.state
+        if state.ended or state.closed_epochs >= parts.config.epochs:
             return
-        started = time.monotonic()
-        references = distiller.prepare(
-            references_folder(self.parts.config),
-            batching=Batching(workers=self.parts.workers, processes=processes),
-            progress=self.preparing,
-            report=self.note,
-        )
-        if references.computed:
-            step, seconds = self.state.step, time.monotonic() - started
-            self.saver.log_timing("teacher", max(0, self.state.closed_epochs), step, seconds, references.computed)
-        self.note(distiller.text)
+        for model in (parts.distiller, parts.compatibility):
+            if model is None:
+                continue
+            started = time.monotonic()
+            references = model.prepare(
+                references_folder(parts.config),
+                batching=Batching(workers=parts.workers, processes=parts.processes),
+                progress=self.preparing,
+                report=self.note,
+            )
+            if references.computed:
+                seconds = time.monotonic() - started
+                self.saver.log_timing("teacher", max(0, state.closed_epochs), state.step, seconds, references.computed)
+            self.note(model.text)
 
     @contextmanager
     def preparing(self, description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
@@ -302,13 +312,18 @@ class Run:
         facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
         facts["starts_from"] = str(start) if (start := starting_run(parts.config)) else None
         facts["trained_on"] = record_facts(record, ()).model_dump()
-        if parts.distiller is not None:
-            facts[TEACHER_FACTS] = parts.distiller.teacher.to_dict()
+        facts |= self.other_models()
         if self.trial is not None:
             facts["rate_trial"] = self.trial.to_dict()
         for path in self.folder.create(parts.config, facts, overwrite=overwrite):
             self.note(f"removed {path}, of the run that is replaced")
         write_record(self.folder.path, record, ())
+
+    def other_models(self) -> dict[str, Any]:
+        """Return what run.json says of the teacher and of the older model."""
+        distiller, compatibility = self.parts.distiller, self.parts.compatibility
+        facts = {} if distiller is None else {TEACHER_FACTS: distiller.teacher.to_dict()}
+        return facts if compatibility is None else facts | {OLD_MODEL_FACTS: compatibility.old.to_dict()}
 
     def restore(self, *, accept_changes: bool = False) -> None:
         """Load the saved state."""
@@ -320,8 +335,8 @@ class Run:
             self.staging = None
         if self.parts.processes.first:
             self.saver.record = restore_record(self.parts, self.folder)
-            if self.parts.distiller is not None:
-                self.folder.update_facts({TEACHER_FACTS: self.parts.distiller.teacher.to_dict()})
+            if models := self.other_models():
+                self.folder.update_facts(models)
             self.folder.update_facts(RunFacts.of(self.parts, self.state.since).of_images())
             if "finished" in self.folder.facts():  # and is trained for longer now
                 self.folder.update_facts({"finished": None})
@@ -411,6 +426,9 @@ class Run:
             loss, of_teacher = parts.distiller.add_to(
                 loss, embeddings, rows, mixed=mixed, shard=parts.head.shard, counts=counts
             )
+        if parts.compatibility is not None:
+            loss, of_old = parts.compatibility.add_to(loss, embeddings, labels, rows, mixed=mixed, counts=counts)
+            of_teacher |= of_old
         parts.optimizer.zero_grad(set_to_none=True)
         parts.scaler.scale(loss).backward()
         parts.gradient_cache.backward(embeddings)
@@ -536,7 +554,7 @@ class Run:
             folder=self.folder.path,
             before=before,
             best=best,
-            best_epoch=state.best_epoch if validation else state.closed_epochs,
+            best_epoch=self.best_epoch,
             shown=validation.shown,
             questions=validation.questions,
             verdicts=verdicts,
@@ -548,7 +566,13 @@ class Run:
                 epochs=state.closed_epochs,
                 best_epoch=state.best_epoch,
             ),
+            compatibility=self.compatibility,
         )
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the checkpoint that the run gives."""
+        return self.state.best_epoch if self.parts.validation else self.state.closed_epochs
 
     def report_step(self, epoch: int, line: Line, images_per_second: float) -> None:
         """Log a step, and report it to the observer and the trackers."""

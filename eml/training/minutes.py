@@ -31,7 +31,7 @@ class Pace:
         folds: Held out, one after another.
         in_stages: Whether the run is measured in stages.
         is_refitted: Whether all classes may be trained on in the end.
-        teacher: Seconds in which a teacher embeds the training images, once.
+        teacher: Seconds in which a teacher, and an older model, embed the training images, once.
     """
 
     train: float
@@ -106,6 +106,8 @@ def _measure(parts: RunParts, table: Table, take_steps: Callable[[RunParts, int]
     teacher = 0.0
     if parts.distiller is not None:
         teacher = parts.distiller.seconds_per_image() * len(parts.data.frame) / parts.processes.world
+    if parts.compatibility is not None:
+        teacher += parts.compatibility.seconds_per_image() * len(parts.data.frame) / parts.processes.world
     has_fold = config.data.fold is not None
     return Pace(
         train=seconds / STEPS / config.batch_size,

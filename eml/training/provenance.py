@@ -33,8 +33,12 @@ def collect_record(parts: RunParts, report: Report = lambda line: None) -> Train
 
 
 def _after_teacher(record: TrainedOn, parts: RunParts) -> TrainedOn:
-    """Return the record with what the run's teacher was trained on, if it has one."""
-    return record if parts.distiller is None else parts.distiller.teacher.after(record) or record
+    """Return the record with what the run's teacher and older model were trained on, if it has them."""
+    teacher = None if parts.distiller is None else parts.distiller.teacher
+    old_model = None if parts.compatibility is None else parts.compatibility.old
+    for source in (teacher, old_model):
+        record = record if source is None else source.after(record) or record
+    return record
 
 
 def own_record(parts: RunParts, report: Report = lambda line: None) -> TrainedOn:

@@ -14,6 +14,7 @@ from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.images.image_size import Size, one_form, size_text
 from eml.models.config import ModelConfig
+from eml.training.compatibility.config import CompatibleConfig
 from eml.training.config import OF_ANOTHER_SIZE, RunConfig
 
 USUAL_BACKBONE = "mobilenetv2_100"
@@ -255,6 +256,8 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
         chosen.values["stages"] = "auto"
     if config.loss.compares_texts:
         chosen = fit_to_texts(chosen, sets_rates=config.tune.type == "full" and config.model.weights != "none")
+    if config.compatible_with is not None:
+        chosen = _fit_to_old_model(chosen, config.compatible_with, config.model.backbone)
     if "name" in config.optimizer.model_fields_set:
         del chosen.values["optimizer"]  # its rates are AdamW's
     elif "backbone" in config.optimizer.lr.model_fields_set:
@@ -275,6 +278,18 @@ def apply_recipe(config: RunConfig, table: Table) -> tuple[RunConfig, list[str]]
     lines = [f"recipe: auto chose {', '.join(f'{key} {value}' for key, value in shown.items())}"]
     lines += [f"  {reason}" for key, reason in chosen.reasons.items() if not key or key in shown]
     return RunConfig.model_validate({**dict(filled), "recipe": "none"}), lines
+
+
+def _fit_to_old_model(chosen: Recipe, old: CompatibleConfig, backbone: str) -> Recipe:
+    """Return the recipe for a network in the space of an older model: with its embedding size, and without stages."""
+    from eml.training.compatibility.old_model import neck_of_old_model  # torch: seconds
+
+    values, reasons = dict(chosen.values), dict(chosen.reasons)
+    values.pop("stages", None)
+    reasons.pop("stages", None)
+    neck, reasons["model.neck"] = neck_of_old_model(old, backbone)
+    values["model"] = values.get("model", {}) | {"neck": neck}
+    return Recipe(values, reasons)
 
 
 def _sets_rates(config: RunConfig) -> bool:

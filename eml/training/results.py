@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eml.training.compatibility.measure import CompatibilityResult
 from eml.training.question import Question
 from eml.training.stages.steps import StagesResult
 from eml.training.verdict import Verdict
@@ -26,6 +27,7 @@ class TrainingResult:
         stages: What each stage brought, of a run in stages; `before`, `best` and the verdict are then of the untouched
             network and of what the run gives, on the classes that judge.
         to_try: Changes to try, one at a time, where training has not shown to help.
+        compatibility: Whether queries fit the gallery of the older model; None of a run without one.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class TrainingResult:
     decides: str = ""
     stages: StagesResult | None = None
     to_try: list[str] = field(default_factory=list)
+    compatibility: CompatibilityResult | None = None
 
     @property
     def verdict(self) -> Verdict | None:

@@ -136,6 +136,7 @@ def collect_state(parts: RunParts, state: TrainingState) -> dict[str, Any]:
         "optimizer": parts.optimizer.state_dict(),
         "scaler": parts.scaler.state_dict(),
         "teacher": None if parts.distiller is None else parts.distiller.state(),
+        "old_model": None if parts.compatibility is None else parts.compatibility.state(),
         "compared_texts": None if parts.head.texts is None else parts.head.texts.digest,
         "random_states": parts.processes.all_gather(random_state(parts.device)),
     }
@@ -204,6 +205,8 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
     before = saved.get("teacher")
     if parts.distiller is not None and before and before["fingerprint"] != parts.distiller.teacher.digest:
         changes.append("  distill.teacher: another model")
+    if parts.compatibility is not None and parts.compatibility.is_other(saved.get("old_model")):
+        changes.append("  compatible_with: another model")
     if changes and not accept_changes:
         own = shlex.join(["eml", "train", str(folder.path), "--resume"])
         lines = [

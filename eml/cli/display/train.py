@@ -41,6 +41,11 @@ def _show_run(result: TrainResult) -> None:
             console.show(first)
             for line in rest:
                 console.warn(line)
+    if training.compatibility is not None:
+        first, *rest = training.compatibility.lines()
+        console.show(first)
+        for line in rest:
+            (console.show if training.compatibility.is_declared else console.warn)(line)
     if any(not verdict.helped for verdict in training.verdicts.values()):
         console.show(f"To try, one at a time: {'; '.join(training.to_try)}")
     seen_only = bool(training.questions) and all(

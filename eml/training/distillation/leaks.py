@@ -29,14 +29,14 @@ def leak_notes(parts: RunParts) -> list[str]:
         f"warning: distill.teacher {name} was trained on {seen} of {where or 'the held-out fold'}: what it knows of "
         "them comes to the student, so that the figures flatter it. Take a teacher that was trained without them"
         for where, (table, images) in parts.validation.sets.items()
-        for seen in _seen(table, images, record, set(parts.data.classes))
+        for seen in seen_images(table, images, record, set(parts.data.classes))
     ]
     if record.status != KNOWN:
         lines.append(f"distill.teacher {name}: on which images it was trained is {record.status}, so more may be seen")
     return lines
 
 
-def _seen(table: Table, images: RetrievalSet, record: TrainedOn, own: set[str]) -> Iterator[str]:
+def seen_images(table: Table, images: RetrievalSet, record: TrainedOn, own: set[str]) -> Iterator[str]:
     """Yield the classes, unseen by the student, and the queries that a network was trained on, in words."""
     labels = images.frame["label"].to_numpy(object)
     counted = images.queries[positive_counts(images) > 0]

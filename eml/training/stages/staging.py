@@ -69,6 +69,8 @@ def stages_problem(parts: RunParts) -> str | None:
         return f"a neck of type {neck} makes embeddings of another size than the network's features (model.neck)"
     if parts.config.loss.compares_texts:
         return "whitening would take images out of the space of the texts that they are compared with (loss)"
+    if parts.config.compatible_with is not None:
+        return "whitening would take images out of the space of the older model (compatible_with)"
     if not validation:
         return "nothing is held out to measure them on"
     if validation.main_metric not in metrics_per_query():

@@ -93,6 +93,7 @@ def on_features(config: RunConfig) -> RunConfig:
     update |= {
         "text": None,
         "distill": None,
+        "compatible_with": None,
         "head": config.head.model_copy(update={"init": RandomInit()}),
         "accumulate": 1,
         "precision": "float32",

@@ -1,0 +1,91 @@
+"""The older model of a run: found, loaded, and recorded, so that a resumed run needs it in the end alone."""
+
+from typing import TYPE_CHECKING, Any
+
+from eml.errors import CheckpointError, EmlError, Problem
+from eml.models.checkpoint import read_checkpoint_config
+from eml.training.compatibility.config import KEY, CompatibleConfig
+from eml.training.config import RunConfig
+from eml.training.distillation.teacher import FACTS as TEACHER_FACTS
+from eml.training.distillation.teacher import KEY as TEACHER_KEY
+from eml.training.distillation.teacher import Teacher, check_teacher, load_teacher, recorded_teacher
+from eml.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+FACTS = "compatible_with"
+"""The key of run.json."""
+
+
+def check_old_model(config: RunConfig, *, resume: bool = False) -> None:
+    """Raise an EmlError for an older model that is not there, or whose embeddings cannot be of the network's size.
+
+    Raises:
+        EmlError: The message begins with the config's key.
+    """
+    own = config.compatible_with
+    if own is None or resume:
+        return
+    try:
+        check_teacher(own.as_teacher)
+        size = read_checkpoint_config(own.model).embedding_size
+    except EmlError as error:
+        raise _renamed(error) from error
+    neck = getattr(config.model.neck, "size", size)
+    if neck != size:
+        raise CheckpointError(
+            f"model.neck: size {neck:,}, and {KEY} {own.name} embeds into {size:,} numbers; set model.neck.size to "
+            f"{size}",
+            code="wrong-shape",
+            parameter="model.neck",
+        )
+
+
+def load_old_model(config: CompatibleConfig, device: "torch.device") -> Teacher:
+    """Load the older model onto a device, in its own way of embedding.
+
+    Raises:
+        EmlError: It cannot be loaded; the message begins with the config's key.
+    """
+    try:
+        return load_teacher(config.as_teacher, device)
+    except EmlError as error:
+        raise _renamed(error) from error
+
+
+def old_model_of(config: RunConfig, device: "torch.device", *, resume: bool) -> Teacher | None:
+    """Return a run's older model, loaded unless the folder of a run that goes on says what it was; None without one.
+
+    Raises:
+        EmlError: It cannot be loaded.
+    """
+    if (own := config.compatible_with) is None:
+        return None
+    recorded = None
+    if resume:
+        facts = {TEACHER_FACTS: RunFolder(config.output).facts().get(FACTS)}
+        recorded = recorded_teacher(own.as_teacher, facts)
+    return recorded or load_old_model(own, device)
+
+
+def neck_of_old_model(config: CompatibleConfig, backbone: str) -> tuple[dict[str, Any], str]:
+    """Return the neck that a recipe chooses, so that embeddings have the older model's size, and the reason for it.
+
+    Raises:
+        EmlError: The older model cannot be read.
+    """
+    try:
+        old = read_checkpoint_config(config.model)
+    except EmlError as error:
+        raise _renamed(error) from error
+    if old.model.backbone == backbone and not old.members and old.compression is None:
+        neck = old.model.neck.model_dump(mode="json")
+        return neck, f"neck {neck['type']}: as {config.name}, whose gallery the queries shall fit, has it"
+    size = old.embedding_size if old.compression is None else old.compression.size
+    return {"type": "linear", "size": size}, f"neck linear {size}: the size of the embeddings of {config.name}"
+
+
+def _renamed(error: EmlError) -> EmlError:
+    """Return an error about a teacher with the key of the older model in its place."""
+    return type(error)([Problem(str(part).replace(TEACHER_KEY, KEY), part.code, KEY) for part in error.problems])
