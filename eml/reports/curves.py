@@ -13,6 +13,7 @@ from eml.reports.run_logs import METRICS, STEPS, find_questions, name_runs, read
 from eml.retrieval.metrics import BY_TEXTS
 
 SHOWN = {"recall_at_1": "R@1", "map_at_r": "MAP@R", **BY_TEXTS}
+CLASS_LOSS = "class_loss"  # of a step, where the whole loss has what a teacher says too
 MADE_BY = "eml plot"
 PAPER, INK, QUIET, LINE = "#fcfcfa", "#1d1f21", "#5c6167", "#dedfdb"  # as on the pages (style.css)
 BLUE = "#0b6aa8"
@@ -30,7 +31,11 @@ def draw_curves(run: Path) -> Path:
     figure, left, right = _panels()
     numbers, losses = _column(steps, "step"), _column(steps, "loss")
     left.plot(numbers, losses, color=BLUE, linewidth=0.9, alpha=0.35)
-    left.plot(numbers, running_mean(losses), color=BLUE, linewidth=2)
+    left.plot(numbers, running_mean(losses), color=BLUE, linewidth=2, label="whole loss")
+    if any(CLASS_LOSS in line for line in steps):
+        own = running_mean(_column(steps, CLASS_LOSS))
+        left.plot(numbers, own, color=COLOURS[1], linestyle=STYLES[1], label="of the class labels alone")
+        left.legend(frameon=False, labelcolor=INK)
     _label(left, "Training loss, and its mean around each step", "step")
     shown = [
         (key, (prefix + " " if prefix else "") + SHOWN[name])

@@ -5,6 +5,9 @@ DIGEST begins the digest of the model's fingerprint. So a run that is resumed, o
 computes only what is not there, and one that was killed meanwhile goes on where it was.
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from torch import Tensor
 
 from eml.dataset.table import Table
 from eml.distributed.processes import PIECE, SINGLE_PROCESS, Processes
-from eml.errors import DataError
+from eml.errors import DataError, OutputError
 from eml.inference.embed import Batching
 from eml.inference.embed_images import EmbeddedImages, embed_images, stored_embeddings
 from eml.inference.embedding_store import EmbeddingStore
@@ -26,6 +29,7 @@ from eml.progress import Progress, Report, no_progress
 FOLDER = "references"
 """The folder of the files in that of a run, where the config names no other."""
 SUFFIX = ".embeddings"
+WAIT = 1.0  # seconds, until it is tried again whether another run is done with a file
 _SHOWN = 3  # images that have none, by name
 
 
@@ -60,7 +64,8 @@ def reference_embeddings(
 
     All processes of a run call it: they share the images that are to be computed, and the first one keeps them. The
     images are those of the files, preprocessed as the model says, without augmentation. The bits are the same for any
-    number of processes, and after a work that was broken off.
+    number of processes, and after a work that was broken off. While another run is at work on the same file, this one
+    waits for its end.
 
     Args:
         model: Any model that `eml.load` gives: of a run or checkpoint, of timm, several beside each other.
@@ -73,7 +78,7 @@ def reference_embeddings(
 
     Raises:
         DataError: An image cannot be read, or the model gives no direction for it.
-        OutputError: The folder cannot be written, or another run is at work on the same file.
+        OutputError: The folder cannot be written.
     """
     batching = batching or Batching()
     processes, images = batching.processes, _listed(table, frame)
@@ -83,7 +88,7 @@ def reference_embeddings(
         return embed_images(model, images, batching=batching, reuse=store, progress=progress, report=report)
 
     if processes.first:
-        with EmbeddingStore(digest, model.size).kept_in(reference_file(folder, digest), report) as store:
+        with _kept_store(folder, digest, model.size, progress, report) as store:
             embedded = embed(store)
     else:
         embedded = embed(None)
@@ -118,16 +123,35 @@ def kept_reference_embeddings(
     """
 
     def read() -> Tensor | None:
-        file = reference_file(folder, digest)
-        if not file.is_file():
+        if not reference_file(folder, digest).is_file():
             return None
-        with EmbeddingStore(digest, size).kept_in(file, report) as store:
+        with _kept_store(folder, digest, size, progress, report) as store:
             return stored_embeddings(_listed(table, frame), store, progress=progress, report=report)
 
     rows = read() if processes.first else None
     if not processes.from_first(lambda: rows is not None):
         return None
     return ReferenceEmbeddings(shared_rows(rows, processes), digest, 0, len(frame))
+
+
+@contextmanager
+def _kept_store(folder: Path, digest: str, size: int, progress: Progress, report: Report) -> Iterator[EmbeddingStore]:
+    """Yield what is kept of a model, to which new embeddings are added; wait while another run adds some."""
+    file, is_told = reference_file(folder, digest), False
+    with ExitStack() as stack, progress(f"waiting for {file.name}") as advance:
+        while True:
+            try:
+                store = stack.enter_context(EmbeddingStore(digest, size).kept_in(file, report))
+                break
+            except OutputError as error:
+                if error.code != "being-written":
+                    raise
+            if not is_told:
+                report(f"{file}: another run adds embeddings of the same model; waiting for its end")
+                is_told = True
+            advance(0)  # ends where the user stopped the run
+            time.sleep(WAIT)
+        yield store
 
 
 def reference_file(folder: Path, digest: str) -> Path:

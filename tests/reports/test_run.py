@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eml.reports.curves import draw_curves
 from eml.reports.run import summarize_run, write_page
 from eml.reports.run.run_charts import MOST_POINTS, loss_chart, metric_chart
 from tests.reports.chromium import PROGRAM, Chromium
@@ -44,6 +45,17 @@ def test_a_run_that_says_nothing_of_itself_has_a_page(tmp_path: Path) -> None:
     page = page_of(empty)
     for text in ("No step is logged yet", "no validation", "No time is logged yet"):
         assert text in page
+
+
+def test_the_loss_by_labels_is_drawn_where_a_teacher_adds_to_it(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", [3.0, 2.0], 1)
+    assert "class labels alone" not in page_of(run)
+    lines = [{"step": step, "loss": 3.0, "class_loss": 2.0} for step in (1, 2)]
+    (run / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = page_of(run)
+    assert "dashed: that of the class labels alone" in page
+    assert page.count("<polyline") == 5, "pale, mean and labels, and two metrics"
+    assert draw_curves(run).stat().st_size > 1000
 
 
 def test_names_of_a_run_are_text_and_the_page_loads_nothing(tmp_path: Path) -> None:

@@ -230,6 +230,20 @@ def test_a_dry_run_says_how_long_the_teacher_takes_and_writes_nothing(
     assert not config.output.exists()
 
 
+def test_runs_in_the_folder_of_a_run_share_its_references(config: RunConfig, teacher: Path, tmp_path: Path) -> None:
+    def folder(output: Path) -> Path:
+        return references_folder(changed(distilled(config, teacher), output=output))
+
+    run, folds = tmp_path / "run", tmp_path / "folds"
+    for file in (run / "run.json", folds / "folds.json"):
+        file.parent.mkdir()
+        file.write_text("{}")
+    assert {folder(own) for own in (run, run / "refit", run / "rotation" / "fold-1")} == {run / "references"}
+    assert folder(folds / "fold-3") == folds / "references"
+    assert folder(tmp_path / "refit") == tmp_path / "refit" / "references"
+    assert references_folder(distilled(config, teacher, folder=tmp_path)) == tmp_path
+
+
 def test_several_teachers_are_put_beside_each_other(config: RunConfig, table: Table, teacher: Path) -> None:
     section: dict[str, Any] = {"teacher": [teacher, "timm:test_resnet"], "weights": "none", "size": 32}
     parts = build_parts(changed(config, distill=section), table)

@@ -1,7 +1,7 @@
 """Embeddings by another model are computed once, kept by content, and read again without that model."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import eml
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.inference.embed import Batching
+from eml.inference.embedding_store import EmbeddingStore
 from eml.inference.model import Model
 from eml.training.reference_embeddings import (
     ReferenceEmbeddings,
@@ -80,6 +81,27 @@ def test_a_work_that_was_broken_off_goes_on_where_it_was(model: Model, table: Ta
     rest = compute(model, table, table.frame, tmp_path / "broken")
     assert rest.reused == 12
     assert torch.equal(rest.embeddings, compute(model, table, table.frame, tmp_path / "whole").embeddings)
+
+
+def test_a_run_waits_while_another_one_adds_to_the_same_file(
+    model: Model, table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eml.training.reference_embeddings.WAIT", 0.01)
+    file = reference_file(tmp_path, model.fingerprint.digest)
+    notes: list[str] = []
+    with ExitStack() as held:
+        held.enter_context(EmbeddingStore(model.fingerprint.digest, model.size).kept_in(file))
+
+        def heard(line: str) -> None:
+            notes.append(line)
+            held.close()
+
+        frame = table.frame.iloc[:4]
+        waited = reference_embeddings(model, table, frame, tmp_path, batching=Batching(4), report=heard)
+    assert waited.computed == 4
+    assert [line.partition(": ")[2] for line in notes] == [
+        "another run adds embeddings of the same model; waiting for its end"
+    ]
 
 
 def test_a_damaged_file_costs_only_what_it_lost(model: Model, table: Table, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def write_page(
 def render(summary: RunSummary, sheet: Preview | str) -> str:
     """Return the HTML of the page."""
     best = summary.best_epoch
+    has_teacher = bool(summary.steps) and all("class_loss" in line for line in summary.steps)
     return render_page(
         HERE,
         filters={"percent": percent, "duration": _duration},
@@ -64,7 +65,12 @@ def render(summary: RunSummary, sheet: Preview | str) -> str:
         machine=_machine(summary.facts),
         trained_by=str(summary.facts.get("command") or ""),
         best=best,
-        loss=loss_chart([line["step"] for line in summary.steps], [line["loss"] for line in summary.steps]),
+        loss=loss_chart(
+            [line["step"] for line in summary.steps],
+            [line["loss"] for line in summary.steps],
+            [line["class_loss"] for line in summary.steps] if has_teacher else None,
+        ),
+        has_teacher=has_teacher,
         charts=[(validation, _draw(validation, best)) for validation in summary.validations],
         settings=_settings(summary.config) if summary.config else {},
         images=_images(sheet) if isinstance(sheet, Preview) else [],
@@ -116,6 +122,16 @@ def _texts(config: RunConfig) -> dict[str, str]:
     return rows | ({"text": f"{term.type}, weight {term.weight:g}, decay {term.decay:g}"} if term else {})
 
 
+def _teacher(config: RunConfig) -> dict[str, str]:
+    """Return what a teacher adds to the loss; empty without one."""
+    section = config.distill
+    if section is None:
+        return {}
+    terms = ", ".join(f"{name} {weight:g}" for name, weight in section.terms.items())
+    labels = "" if section.labels == 1 else f"; class labels {section.labels:g}"
+    return {"teacher": f"{section.name}, weight {section.weight:g} of {terms}{labels}"}
+
+
 def _settings(config: RunConfig) -> dict[str, str]:
     """Return the settings that tell runs apart most; config.yaml has all."""
     rate = config.optimizer.lr
@@ -127,6 +143,7 @@ def _settings(config: RunConfig) -> dict[str, str]:
         "margin": f"{config.margin.type}, scale {'learned' if config.loss.compares_texts else config.head.scale}",
         "loss": str(config.loss.type),
         **_texts(config),
+        **_teacher(config),
         "augmentation": str(config.augment.type),
         "mix": config.mix.type if config.mix else "none",
         "sampler": str(config.sampler.type),

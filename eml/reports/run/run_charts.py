@@ -13,14 +13,25 @@ MOST_POINTS = 400  # of a line: more than there are pixels
 STEPS = (1, 2, 2.5, 5)  # times a power of ten, between the ticks of an axis
 
 
-def loss_chart(steps: Sequence[float], losses: Sequence[float]) -> Markup | None:
-    """Draw the loss of each step pale, and its running mean; None without a step."""
+def loss_chart(
+    steps: Sequence[float], losses: Sequence[float], of_labels: Sequence[float] | None = None
+) -> Markup | None:
+    """Draw the loss of each step pale, and its running mean; None without a step.
+
+    Args:
+        steps: The steps.
+        losses: Their losses.
+        of_labels: Their losses by the class labels alone, where a teacher adds to them.
+    """
     if not steps:
         return None
     raw = _thin(list(zip(steps, losses, strict=True)))
-    mean = list(zip(steps, running_mean(list(losses)), strict=True))
-    mean = [mean[place] for place in _places(len(mean))]
-    return _lines([("raw", raw), ("line", mean)], ("step", "training loss"), "Training loss by step")
+    lines: list[tuple[str, Points]] = [("raw", raw)]
+    for kind, values in (("line", losses), ("other", of_labels)):
+        if values is not None:
+            mean = list(zip(steps, running_mean(list(values)), strict=True))
+            lines.append((kind, [mean[place] for place in _places(len(mean))]))
+    return _lines(lines, ("step", "training loss"), "Training loss by step")
 
 
 def metric_chart(lines: Sequence[tuple[str, Points]], best: float | None) -> Markup | None:

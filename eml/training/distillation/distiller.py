@@ -17,7 +17,7 @@ from eml.head.shards import Shard
 from eml.images.mixes import Mixed
 from eml.inference.embed import Batching, embed_table
 from eml.inference.model import Model
-from eml.models.pointers import is_run_folder
+from eml.models.pointers import FOLDS_FILE, is_run_folder
 from eml.progress import Progress, Report, no_progress
 from eml.training.config import RunConfig
 from eml.training.data import TrainingData
@@ -36,7 +36,10 @@ ROTATION, REFIT = "rotation", "refit"
 
 
 def references_folder(config: RunConfig) -> Path:
-    """Return where a run keeps the teacher's embeddings; runs of other folds and on all classes share the run's own."""
+    """Return where a run keeps the teacher's embeddings.
+
+    Runs of other folds and on all classes share the run's own, and those of a cross-validation what is beside them.
+    """
     if config.distill is not None and config.distill.folder is not None:
         return config.distill.folder
     output = config.output
@@ -44,6 +47,8 @@ def references_folder(config: RunConfig) -> Path:
         is_part = output.relative_to(parent).parts[0] in (ROTATION, REFIT)
         if is_part and is_run_folder(parent):
             return parent / FOLDER
+    if (output.parent / FOLDS_FILE).is_file():
+        return output.parent / FOLDER
     return output / FOLDER
 
 

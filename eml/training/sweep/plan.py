@@ -14,6 +14,7 @@ from eml.training.config import RunConfig
 from eml.training.data import training_data
 from eml.training.moved_run import load_run_config
 from eml.training.recipe import apply_recipe
+from eml.training.reference_embeddings import FOLDER as REFERENCES
 from eml.training.run_folder import RunFolder
 from eml.training.sweep.settings import Setting
 
@@ -91,7 +92,7 @@ def plan_runs(
     for config, setting in zip(configs, settings, strict=True):
         try:
             own, _ = apply_recipe(config.model_copy(update={"output": out / setting.folder}), table)
-            own = own if adapt is None else adapt(own)
+            own = _sharing_references(own if adapt is None else adapt(own), out)
             check(own, resume=False, overwrite=True)
             data = training_data(table, own.data.fold)
             own.sampler.check(data.sampler_classes(own.sampler.category_column, table.name), own.batch_size, table.name)
@@ -109,6 +110,14 @@ def plan_runs(
     if problems:
         raise ConfigError(list(problems.values()))
     return runs
+
+
+def _sharing_references(config: RunConfig, out: Path) -> RunConfig:
+    """Return the config with a teacher's embeddings kept beside the runs, where it names no folder for them."""
+    section = config.distill
+    if section is None or section.folder is not None:
+        return config
+    return config.model_copy(update={"distill": section.model_copy(update={"folder": out / REFERENCES})})
 
 
 def refuse_changed(runs: Sequence[PlannedRun]) -> None:
@@ -141,7 +150,7 @@ def _status(config: RunConfig, table: Table, out: Path) -> tuple[Status, tuple[s
     except EmlError:  # killed while it was made
         return "new", ()
     changes = differing_keys(recorded.model_dump(mode="json"), config.model_dump(mode="json"))
-    changes = [key for key in changes if key != "output"]
+    changes = [key for key in changes if key not in ("output", "distill.folder")]
     own = facts.get("table")
     if isinstance(own, dict) and own.get("digest") != table.digest:
         changes.append("the table's content")
