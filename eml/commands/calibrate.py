@@ -42,12 +42,13 @@ class CalibrateConfig(CommandConfig):
     images are of one class, `precision` to trust the answers that are accepted. The threshold is chosen so that other
     classes than these keep to the goal on average; each half of the classes is checked with the threshold of the other
     half. Fits the probability that an answer is right, too, which an index fits again to its own classes. Writes
-    calibration.json and calibration_embeddings.npz into the checkpoint folder. They hold for the precision and the
-    test-time augmentation
-    that it was made with.
+    calibration.json and calibration_embeddings.npz into the checkpoint folder; a file of eml export holds its
+    calibration itself. They hold for the precision and the test-time augmentation that they were made with.
     """
 
-    checkpoint: Annotated[PathField, Field(description="A run folder (its best checkpoint) or a checkpoint folder.")]
+    checkpoint: Annotated[
+        PathField, Field(description="A run folder (its best checkpoint), a checkpoint folder or a file of eml export.")
+    ]
     data: Annotated[PathField | None, Field(description="Table or folder of classes that were not trained on.")] = None
     from_folds: Annotated[
         PathField | None,

@@ -21,9 +21,11 @@ from eml.evaluation.positives import refuse_without_positives
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.trained_overlap import OverlapCounter, TrainedOverlap
 from eml.files import unwritable, write_json
+from eml.inference.any_model import AnyModel, load
 from eml.inference.embed import Batching, embed_table
-from eml.inference.load import is_backbone, load
-from eml.inference.model import Model
+from eml.inference.exported.model import ExportedModel
+from eml.inference.exported.names import is_exported
+from eml.inference.load import is_backbone
 from eml.json_files import is_json_with
 from eml.models.calibration import CalibratedRate, Calibration, calibration_path, weights_digest
 from eml.models.calibration_images import write_calibration_images
@@ -158,6 +160,8 @@ def calibrate_checkpoint(
 ) -> CalibrationResult:
     """Choose the threshold for a goal on a table and write it as calibration.json into the checkpoint folder.
 
+    Into a file of eml export it is written as a part of that.
+
     Args:
         options: The checkpoint, the table and the goal.
         report: Receives the lines about the table that is read or written.
@@ -171,8 +175,7 @@ def calibrate_checkpoint(
     """
     goal = options.goal
     folder = checkpoint_to_calibrate(options.checkpoint, overwrite=options.overwrite)
-    path = calibration_path(folder)
-    replaced = path.exists()
+    path = folder if is_exported(folder) else calibration_path(folder)
     assert options.data is not None, "without a table, folds calibrate"
     table = table_to_evaluate(
         options.data, options.root, report, progress, columns=options.columns, unknown_label=options.unknown_label
@@ -190,6 +193,7 @@ def calibrate_checkpoint(
         refuse_without_positives(retrieval, table.name, leave_out_same=options.leave_out_same, within=options.within)
     known = retrieval.labels[retrieval.known]
     refuse_hopeless(goal, known, len(retrieval.queries), len(retrieval.unknown_queries))
+    replaced = path.exists()
     model = load(folder, device=options.device, precision=options.embed_precision, tta=options.tta)
     batching = Batching(options.batch_size, options.workers)
     with progress("embedding", len(retrieval.frame)) as advance:
@@ -199,7 +203,9 @@ def calibrate_checkpoint(
         calibrated = calibrate(data, goal, strict=options.strict, seed=options.random_seed, few_classes=True)
         answers, notes = _calibrate_answers(data, goal, options)
     overlap = OverlapCounter(report=report).count(model.trained_on, table, retrieval.frame)
-    digest = _keep_images(folder, embeddings, retrieval, options.random_seed)
+    digest = None  # of images that a file of eml export has no room for
+    if model.folder is not None:
+        digest = _keep_images(model.folder, embeddings, retrieval, options.random_seed)
     calibrated = replace(calibrated, notes=calibrated.notes + _notes_on_protocol(goal, retrieval) + notes)
     update = {"images_digest": digest, "trained_on": overlap.facts()}
     calibration = write_calibration(calibrated, options, model, table, retrieval.protocol, answers, update)
@@ -207,7 +213,7 @@ def calibrate_checkpoint(
 
 
 def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
-    """Return the checkpoint folder, into which calibration.json may be written.
+    """Return the checkpoint folder, into which calibration.json may be written, or the file of eml export.
 
     Raises:
         ConfigError: It is timm:NAME or hf-hub:OWNER/NAME.
@@ -217,6 +223,10 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
     if is_backbone(name) or name.startswith(HUB):
         problem = f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder"
         raise ConfigError(problem, code="no-checkpoint", parameter="checkpoint")
+    if is_exported(name):
+        if reason := unwritable(Path(name).parent):
+            raise OutputError(reason, code="not-writable")
+        return Path(name)
     folder = find_checkpoint(Path(name))
     file = calibration_path(folder)
     if file.exists() and not overwrite and not is_json_with(file, {"eml_version", "goal", "threshold"}):
@@ -230,13 +240,13 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
 def write_calibration(
     calibrated: ThresholdCalibration,
     options: CalibrationOptions,
-    model: Model,
+    model: AnyModel,
     table: Table,
     protocol: str,
     answers: AnswerCalibration | None,
     update: Mapping[str, Any] | None = None,
 ) -> Calibration:
-    """Write calibration.json into the folder of a model's checkpoint, and return its content.
+    """Write calibration.json into the folder of a model's checkpoint, or into its file, and return the content.
 
     Args:
         calibrated: The threshold.
@@ -247,23 +257,25 @@ def write_calibration(
         answers: The calibration of answers.
         update: Other fields.
     """
-    assert model.folder is not None, "it was loaded from a checkpoint folder"
     calibration = _describe(calibrated, options, model, table, protocol)
     calibration = calibration.model_copy(update={"answers": answers, **(update or {})})
+    if isinstance(model, ExportedModel):
+        model.keep_calibration(calibration)
+        return calibration
+    assert model.folder is not None, "it was loaded from a checkpoint folder"
     write_json(calibration_path(model.folder), calibration.to_json())
     return calibration
 
 
 def _describe(
-    calibrated: ThresholdCalibration, options: CalibrationOptions, model: Model, table: Table, protocol: str
+    calibrated: ThresholdCalibration, options: CalibrationOptions, model: AnyModel, table: Table, protocol: str
 ) -> Calibration:
-    assert model.folder is not None, "it was loaded from a checkpoint folder"
     held_out = [None if isnan(rate) else rate for rate in calibrated.held_out]
     rates = [rate for rate in held_out if rate is not None]
     return Calibration(
         eml_version=version("easy-metric-learning"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        weights_digest=weights_digest(model.folder),
+        weights_digest=model.fingerprint.weights if model.folder is None else weights_digest(model.folder),
         fingerprint=model.fingerprint,
         goal=calibrated.goal.kind,
         goal_value=calibrated.goal.value,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import eml
 from eml.errors import EmlError
 from eml.inference.exported.model import ExportedModel
 from eml.inference.load import load as load_network
+from eml.models.calibration import CalibratedRate, Calibration
 
 pytest.importorskip("onnxruntime")
 
@@ -145,6 +147,53 @@ def test_commands_that_embed_take_an_exported_file(folder: Path, tmp_path: Path)
     assert results[0].summary.values == results[1].summary.values
     assert results[0].trained_on.status == "known"
     assert results[0].trained_on.classes == 0
+
+
+def calibration_of(model: ExportedModel, threshold: float) -> Calibration:
+    rate = CalibratedRate(value=threshold, low=None, high=None)
+    goal: dict[str, Any] = {"goal": "pair_far", "goal_value": 0.1, "strict": False, "protocol": "leave-one-out"}
+    lists = {
+        name: [] for name in ("held_out", "notes", *(f"histogram_{part}" for part in ("edges", "same", "different")))
+    }
+    return Calibration(
+        **goal | lists,
+        **{"eml_version": "0.2.0", "created": "now", "confidence": 0.95, "seed": 1, "resamples": 1, "counts": {}},
+        **{"threshold": rate, "plain_threshold": threshold, "measured": {}, "held_out_mean": None},
+        **{"table": None, "table_digest": None, "weights_digest": model.fingerprint.weights},
+        fingerprint=model.fingerprint,
+    )
+
+
+def test_a_calibration_is_kept_in_the_file_and_changes_nothing_else(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    shutil.copyfile(TINY, path)
+    model = ExportedModel(path)
+    with pytest.raises(EmlError) as error:
+        _ = model.threshold
+    assert error.value.code == "not-calibrated"
+    for threshold in (0.5, 0.99999):
+        model.keep_calibration(calibration_of(model, threshold))
+        again = ExportedModel(path)
+        assert (model.threshold, again.threshold) == (threshold, threshold)
+        assert again.fingerprint == ExportedModel(TINY).fingerprint
+        assert again.trained_on is not None
+        assert list(tmp_path.iterdir()) == [path]
+    images = folder / "photos/a/0.png", folder / "photos/b/0.png"
+    assert again.matches(images[0], images[0])
+    assert not again.matches(*images)
+
+
+@pytest.mark.wide
+def test_calibrate_takes_an_exported_file(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    shutil.copyfile(TINY, path)
+    result = eml.calibrate(path, data=folder / "photos", pair_far=0.2)
+    assert [*result.written, *result.replaced] == [path, path]
+    model = eml.load(path)
+    assert model.calibration is not None
+    assert model.calibration.fingerprint == model.fingerprint == eml.load(TINY).fingerprint
+    assert model.threshold == result.threshold
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_index_remembers_an_exported_file_or_has_it_inside(folder: Path, tmp_path: Path) -> None:

@@ -125,6 +125,14 @@ class ExportedModel:
         """The calibration that travels in the file; None without one."""
         return self.facts.calibration
 
+    def keep_calibration(self, calibration: Calibration) -> None:
+        """Write another calibration into the file.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self.runtime.keep_facts(self.facts.model_copy(update={"calibration": calibration}))
+
     @property
     def calibration_mismatch(self) -> str:
         """Why the calibration in the file is not that of this model: it is."""
@@ -138,7 +146,7 @@ class ExportedModel:
             CheckpointError: The model is not calibrated.
         """
         if self.calibration is None:
-            text = f"{self.path}: is not calibrated; calibrate the checkpoint, and export it again"
+            text = f"{self.path}: is not calibrated; run: eml calibrate FILE"
             raise CheckpointError(text, code="not-calibrated")
         return self.calibration.threshold.value
 

@@ -1,4 +1,4 @@
-"""The bytes of an ONNX file by the fields of its model, as protobuf writes them: read without the package onnx."""
+"""The bytes of an ONNX file by the fields of its model, as protobuf has them: without the package onnx."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eml.errors import CheckpointError
 from eml.files import refuse_pipe
+from eml.inference.exported.facts import KEY
 
 METADATA = 14
 """The number of `metadata_props` in ModelProto (onnx/onnx.proto)."""
@@ -54,6 +55,41 @@ def read_metadata(path: Path) -> dict[str, str]:
     except (IndexError, ValueError) as error:
         raise CheckpointError(f"{path}: is cut off, or no ONNX file", code="damaged-file") from error
     return entries
+
+
+def put_facts(path: Path, text: str) -> None:
+    """Put the facts into the metadata of an ONNX file, or replace those that are there; the other bytes stay.
+
+    Raises:
+        CheckpointError: It is no protobuf message.
+    """
+    data = memoryview(path.read_bytes())
+    key = _field(_KEY, KEY.encode())
+    try:
+        kept = [
+            data[first:last]
+            for number, first, start, last in _fields(data)
+            if number != METADATA or data[start : start + len(key)] != key
+        ]
+    except (IndexError, ValueError) as error:
+        raise CheckpointError(f"{path}: is cut off, or no ONNX file", code="damaged-file") from error
+    with path.open("wb") as file:
+        file.writelines(kept)
+        file.write(_field(METADATA, key + _field(_VALUE, text.encode())))
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """Return a field of bytes or text."""
+    return _written(number << 3 | 2) + _written(len(value)) + value
+
+
+def _written(value: int) -> bytes:
+    """Return a number as a varint."""
+    written = bytearray()
+    while value > 127:
+        written.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*written, value])
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int, int, int]]:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from eml.errors import CheckpointError
-from eml.inference.exported.onnx_bytes import graph_digest, read_metadata
+from eml.inference.exported.onnx_bytes import graph_digest, put_facts, read_metadata
 
 GRAPH = b"\x3a\x03abc"  # field 7, of 3 bytes
 METADATA = b"\x72\x02xy"  # field 14
@@ -36,3 +36,15 @@ def test_a_cut_file_is_told(data: bytes, tmp_path: Path) -> None:
     for path in (file, tmp_path / "none.onnx"):
         with pytest.raises(CheckpointError):
             read_metadata(path)
+
+
+def test_facts_are_put_in_and_replaced_and_all_other_bytes_stay(tmp_path: Path) -> None:
+    file = tmp_path / "a.onnx"
+    file.write_bytes(METADATA + GRAPH)
+    put_facts(file, "x" * 300)
+    assert file.read_bytes() == METADATA + GRAPH + b"\x72\xb4\x02\x0a\x03eml\x12\xac\x02" + b"x" * 300
+    put_facts(file, "")
+    assert file.read_bytes() == METADATA + GRAPH + b"\x72\x07\x0a\x03eml\x12\x00"
+    file.write_bytes(GRAPH[:-1])
+    with pytest.raises(CheckpointError):
+        put_facts(file, "x")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from shutil import copyfile
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eml.errors import CheckpointError
+from eml.files import whole_file
 from eml.images.preprocess import Pixels, Preprocess
 from eml.inference.exported.facts import ExportFacts
 
@@ -56,6 +58,22 @@ class Runtime(ABC):
     def files(self) -> list[Path]:
         """Return the files that make up the model, the named one first."""
         return [self.path]
+
+    def keep_facts(self, facts: ExportFacts) -> None:
+        """Replace the facts in the file, which is written anew.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with whole_file(self.path) as temporary:
+            copyfile(self.path, temporary)
+            self.put_facts(temporary, facts.text())
+        self.facts = facts
+
+    @staticmethod
+    @abstractmethod
+    def put_facts(path: Path, text: str) -> None:
+        """Put facts into a file, or replace those that are there."""
 
     @abstractmethod
     def graph_digest(self) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from eml.images.preprocess import Pixels
+from eml.inference.exported import onnx_bytes
 from eml.inference.exported.facts import KEY, read_facts
 from eml.inference.exported.onnx_bytes import graph_digest
 from eml.inference.exported.onnx_session import open_session, run_session
@@ -27,6 +28,11 @@ class OnnxRuntime(Runtime):
         is_float = self.facts.input == "float"
         images = normalised(pixels, self.facts.preprocess) if is_float else np.ascontiguousarray(pixels)
         return run_session(self._session, images, self.path, "images")
+
+    @staticmethod
+    def put_facts(path: Path, text: str) -> None:
+        """Put facts into a file, or replace those that are there."""
+        onnx_bytes.put_facts(path, text)
 
     def graph_digest(self) -> str:
         """Return blake2b-128 of the graph and its weights as they are in the file, without the facts beside them."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from eml.errors import CheckpointError, ConfigError
 from eml.images.preprocess import Pixels
+from eml.inference.exported import openvino_xml
 from eml.inference.exported.facts import read_facts
 from eml.inference.exported.openvino_xml import facts_text, model_digest
 from eml.inference.exported.runtimes.base import Runtime, Vectors, normalised
@@ -50,6 +51,11 @@ class OpenVinoRuntime(Runtime):
     def files(self) -> list[Path]:
         """Return the files that make up the model, the named one first."""
         return [self.path, self.path.with_suffix(".bin")]
+
+    @staticmethod
+    def put_facts(path: Path, text: str) -> None:
+        """Put facts into a file, or replace those that are there."""
+        openvino_xml.put_facts(path, text)
 
     def graph_digest(self) -> str:
         """Return blake2b-128 of the graph and its weights as they are in the files, without the facts beside them."""

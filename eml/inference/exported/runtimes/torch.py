@@ -10,6 +10,7 @@ import numpy as np
 
 from eml.errors import CheckpointError, ConfigError
 from eml.images.preprocess import Pixels
+from eml.inference.exported import torch_archive
 from eml.inference.exported.facts import read_facts
 from eml.inference.exported.runtimes.base import Runtime, Vectors, normalised
 from eml.inference.exported.torch_archive import archive_digest, facts_text, refuse_pickled_objects
@@ -72,6 +73,11 @@ class TorchRuntime(Runtime):
             self._torch.set_num_threads(threads)
         vectors: Vectors = embeddings.numpy()
         return vectors
+
+    @staticmethod
+    def put_facts(path: Path, text: str) -> None:
+        """Put facts into a file, or replace those that are there."""
+        torch_archive.put_facts(path, text)
 
     def graph_digest(self) -> str:
         """Return blake2b-128 of the graph and its weights as they are in the file, without the facts beside them."""
