@@ -12,7 +12,7 @@ from eml.commands.indexing import is_model_name
 if TYPE_CHECKING:
     from eml.indexing.index import Index
     from eml.indexing.zero_shot import ZeroShotClassifier
-    from eml.inference.model import Model
+    from eml.inference.any_model import AnyModel
 
 
 @contextmanager
@@ -68,22 +68,17 @@ def _refuse_model(place: Path) -> None:
     raise DataError(text, code="not-an-index", parameter="index")
 
 
-def _model_of_texts(place: Path, model: str | None, device: str) -> Model:
+def _model_of_texts(place: Path, model: str | None, device: str) -> AnyModel:
     """Return the model of an index, or the one that is named in place of an index."""
     from eml.errors import CheckpointError, ConfigError
     from eml.indexing.database import is_index
     from eml.indexing.index import Index
-    from eml.inference.load import load
-    from eml.inference.model import Model
+    from eml.inference.any_model import load
     from eml.texts.encoders._towers import weights_problem
 
     if is_index(place):
         with Index.open(place, model=model, device=device) as index:
-            own = index.model
-        if isinstance(own, Model):
-            return own
-        text = f"{own.source}: an exported file embeds images alone; give its checkpoint as `model`"
-        raise ConfigError(text, code="no-text-tower", parameter="model")
+            return index.model
     if model is not None:
         text = f"`model` goes with an index, and {place} is none: with `names` it is the model itself"
         raise ConfigError(text, code="conflicting-settings", parameter="model")

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from eml.indexing.answers import ClassifiedImage
 from eml.indexing.queries import CHUNK, embed_in_parts
+from eml.inference.any_model import text_scale
+from eml.inference.exported.model import ExportedModel
 from eml.models.weights_digest import weights_digest_of
 from eml.retrieval.products import product
 from eml.texts.embed_texts import text_vectors
@@ -19,9 +21,9 @@ from eml.texts.encoders.base import TextEncoder
 
 if TYPE_CHECKING:
     from eml.indexing.queries import Queries
+    from eml.inference.any_model import AnyModel
     from eml.inference.embed import Batching
     from eml.inference.image_list import ImageList
-    from eml.inference.model import Model
 
 
 class ModelTexts(TextEncoder):
@@ -31,14 +33,15 @@ class ModelTexts(TextEncoder):
         model: The model.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: AnyModel) -> None:
         super().__init__(model.source or model.backbone)
         self.model = model
 
     @cached_property
     def digest(self) -> str:
-        """The digest of the weights of the network."""
-        return weights_digest_of(self.model.embedder)
+        """The digest of the weights of the network, or of the graph of an exported text tower."""
+        model = self.model
+        return model.texts.facts.graph if isinstance(model, ExportedModel) else weights_digest_of(model.embedder)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the model's vectors of a batch, (N, D)."""
@@ -65,13 +68,10 @@ class ZeroShotClassifier:
     calibration = None
     """There is none, so no image counts as unknown."""
 
-    def __init__(self, model: Model, labels: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    def __init__(self, model: AnyModel, labels: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
         self.model, self.labels = model, list(labels)
         self._vectors = torch.from_numpy(text_vectors(labels, texts, ModelTexts(model)).vectors)
-        tower = model.embedder.text
-        assert tower is not None, "a model without one embeds no texts"
-        self.scale = float(tower.logit_scale.detach().double().exp())
-        self.bias = None if tower.logit_bias is None else float(tower.logit_bias.detach())
+        self.scale, self.bias = text_scale(model)
 
     def probabilities(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability of each class (N, C) of cosines (N, C) of images and classes."""

@@ -72,3 +72,18 @@ def load(
         )
         raise ConfigError(text, code="missing-package", parameter="checkpoint") from error
     return load_network(checkpoint, weights=weights, image_size=image_size, device=device, precision=precision, tta=tta)
+
+
+def text_scale(model: AnyModel) -> tuple[float, float | None]:
+    """Return the factor of cosines between images and texts in the loss of a model that takes text, and what is added.
+
+    The second is None for a model that was not trained with sigmoids (SigLIP, arXiv:2303.15343).
+    """
+    from eml.inference.exported.model import ExportedModel
+
+    if isinstance(model, ExportedModel):
+        return model.texts.facts.logit_scale, model.texts.facts.logit_bias
+    tower = model.embedder.text
+    assert tower is not None, "a model that takes text has a tower"
+    bias = None if tower.logit_bias is None else float(tower.logit_bias.detach())
+    return float(tower.logit_scale.detach().double().exp()), bias

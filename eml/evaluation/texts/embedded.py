@@ -1,6 +1,5 @@
 """The texts of a set as vectors in the space of a model's images."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,8 +10,7 @@ from torch import Tensor
 
 from eml.errors import DataError
 from eml.evaluation.texts.text_set import TextSet
-from eml.inference.any_model import AnyModel
-from eml.inference.model import Model
+from eml.inference.any_model import AnyModel, text_scale
 from eml.retrieval.tip_adapter import SCALE
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -78,8 +76,8 @@ def embed_texts(texts: TextSet, model: "AnyModel | None", size: int) -> Embedded
         text = f"{text} are of different spaces; give vectors by the text tower of the network that embeds the images"
         raise DataError(text, code="wrong-shape", parameter="text_vectors")
     scale = vectors.encoder.logit_scale if vectors is not None else None
-    if isinstance(model, Model) and model.takes_text:
-        scale = _scale_of(model)
+    if model is not None and model.takes_text:
+        scale = text_scale(model)[0]
     of_classes = None if vectors is None else torch.from_numpy(vectors.vectors)
     if classes is not None and of_classes is None:
         of_classes = class_vectors(classes.texts, _embed(model))
@@ -90,13 +88,6 @@ def embed_texts(texts: TextSet, model: "AnyModel | None", size: int) -> Embedded
 def _embed(model: "AnyModel | None") -> Embed:
     assert model is not None, "the options refuse texts to embed without a model"
     return model.embed_text
-
-
-def _scale_of(model: Model) -> float:
-    """Return the factor of cosines in the loss that a model with a text tower was trained with."""
-    tower = model.embedder.text
-    assert tower is not None, "it takes text"
-    return math.exp(float(tower.logit_scale.detach()))
 
 
 def class_vectors(texts: Sequence[Sequence[str]], embed: Embed) -> Tensor:

@@ -61,6 +61,7 @@ class ExportFacts(Strict):
         trained_on: What the model was trained on; null: unknown.
         calibration: The threshold and the probability map of this file; null: it is not calibrated.
         proof: What was proven; null: nothing.
+        no_texts: Why no text tower goes with it, though the model has one; empty: one does, or it has none.
     """
 
     format: int = Field(FORMAT, ge=1)
@@ -76,6 +77,7 @@ class ExportFacts(Strict):
     trained_on: TrainedRecord | None = None
     calibration: Calibration | None = None
     proof: ProofSummary | None = None
+    no_texts: str = ""
 
     def text(self) -> str:
         """Return the facts as the JSON that is kept in the file."""
@@ -103,6 +105,11 @@ def read_facts(text: str | None, name: str) -> ExportFacts:
         if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
             problem = f"{name}: is of a newer eml (format {data['format']}, this one reads {FORMAT}); update eml"
             raise CheckpointError(problem, code="newer-eml")
+        if isinstance(data, dict) and data.get("kind") == "text":
+            problem = (
+                f"{name}: is the text tower of an exported model; give the file with its images, such as model.onnx"
+            )
+            raise CheckpointError(problem, code="no-checkpoint")
         return ExportFacts.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -16,7 +16,9 @@ from eml.files import text_digest
 from eml.images.preprocess import Pixels, Preprocess
 from eml.inference.exported.facts import ExportFacts, ExportPrecision
 from eml.inference.exported.runtimes import find_runtime
+from eml.inference.exported.texts import ExportedTexts
 from eml.inference.image_inputs import ImageLike, Images, load_pixels
+from eml.inference.text_inputs import check_texts
 from eml.models.calibration import Calibration
 from eml.models.compatible import CompatibleModel
 from eml.models.config import Tta
@@ -48,7 +50,7 @@ class ExportedModel:
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
         self.path = Path(path)
-        self.runtime = find_runtime(self.path)(self.path, threads)
+        self.runtime, self.threads = find_runtime(self.path)(self.path, threads), threads
         self.source = os.fspath(path)
         self.folder: Path | None = None
         self.notes: tuple[str, ...] = ()
@@ -186,13 +188,37 @@ class ExportedModel:
 
     @property
     def takes_text(self) -> bool:
-        """Whether it embeds texts: it does not."""
-        return False
+        """Whether `embed_text` embeds texts into the space of its images' embeddings: its text tower is beside it.
+
+        Raises:
+            CheckpointError: The file of the text tower is damaged.
+        """
+        return not self._why_no_text()
 
     def embed_text(self, texts: Sequence[str], *, batch_size: int = 256) -> NDArray[np.float32]:
-        """Raise a ConfigError: an exported file embeds images alone."""
-        text = f"{self.source}: an exported file embeds images alone; its checkpoint may embed texts too"
-        raise ConfigError(text, code="no-text-tower")
+        """Return embeddings of texts of unit length, (N, D) float32, to be compared with those of images.
+
+        Args:
+            texts: Any number of texts. What a text has beyond the length that the text tower takes is cut off.
+            batch_size: The number of texts computed at once.
+
+        Raises:
+            ConfigError: No text tower goes with the file, or a package that reads texts is not installed; or these are
+                no texts.
+            CheckpointError: A file of the text tower is damaged.
+        """
+        if why := self._why_no_text():
+            raise ConfigError(f"{self.source}: embeds images alone: {why}", code="no-text-tower")
+        check_texts(texts, batch_size)
+        return self.texts.embed(texts, batch_size)
+
+    @cached_property
+    def texts(self) -> ExportedTexts:
+        """The text tower in the files beside it, which may not be there."""
+        return ExportedTexts(self.path, self.threads)
+
+    def _why_no_text(self) -> str:
+        return self.facts.no_texts or self.texts.why_not(self.facts.graph)
 
     def index(self, images: Any, labels: str | Sequence[str] | None = None) -> Any:
         """Return an `eml.Index` of images for this process alone, as `Model.index` does; it needs torch.

@@ -46,7 +46,7 @@ class ExportedTexts:
         """
         missing = [path for path in (self.path, self.tokenizer_path) if not path.is_file()]
         if missing:
-            return f"there is no {missing[0].name} beside it"
+            return f"there is no {missing[0].name} beside it, where the text tower of a model that has one is written"
         if self.facts.image_graph != image_graph:
             return f"{self.path.name} beside it is the text tower of another export"
         return ""

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,15 @@ import pytest
 import torch
 
 import eml
-from eml.errors import CheckpointError
+from eml.errors import CheckpointError, ConfigError
 from eml.exporting.texts.samples import AWKWARD
 from eml.exporting.texts.tokenizer import portable_tokenizer
 from eml.exporting.texts.tower import NoTextTower, write_text_tower
+from eml.indexing.zero_shot import ModelTexts, ZeroShotClassifier
+from eml.inference.any_model import text_scale
+from eml.inference.exported.facts import KEY, read_facts
+from eml.inference.exported.model import ExportedModel
+from eml.inference.exported.onnx_bytes import read_metadata
 from eml.inference.exported.text_facts import TextFacts, text_path, tokenizer_path
 from eml.inference.exported.texts import ExportedTexts
 from eml.inference.model import Model
@@ -25,7 +31,9 @@ for package in ("onnxscript", "onnxruntime", "tokenizers"):
     pytest.importorskip(package)
 
 LABELS = {"red mug", "Café “Süd”", "猫"}
-GRAPH = "0" * 32
+TINY = Path(__file__).parents[2] / "fixtures/exported/tiny.onnx"
+"""An image tower, not of the same model."""
+GRAPH = read_facts(read_metadata(TINY).get(KEY), "tiny").graph
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +52,9 @@ def write(model: Model, path: Path) -> TextFacts:
 
 @pytest.fixture(scope="module")
 def exported(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image tower's file, which is not there, of an exported text tower."""
+    """The image tower's file, beside which is an exported text tower."""
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    shutil.copyfile(TINY, path)
     write(model, path)
     return path
 
@@ -74,13 +83,32 @@ def test_no_torch_is_needed_to_embed_texts(model: Model, exported: Path, tmp_pat
         "import sys\n"
         "for name in ('torch', 'open_clip', 'transformers', 'onnx'):\n"
         "    sys.modules[name] = None\n"
-        "from pathlib import Path\n"
         "import numpy as np\n"
-        "from eml.inference.exported.texts import ExportedTexts\n"
-        "np.save(sys.argv[2], ExportedTexts(Path(sys.argv[1])).embed(['a Mug', 'café'], 7))\n"
+        "import eml\n"
+        "np.save(sys.argv[2], eml.load(sys.argv[1]).embed_text(['a Mug', 'café']))\n"
     )
     subprocess.run([sys.executable, "-c", code, exported, tmp_path / "texts.npy"], check=True)
     np.testing.assert_allclose(np.load(tmp_path / "texts.npy"), model.embed_text(["a Mug", "café"]), atol=1e-6)
+
+
+def test_an_exported_model_embeds_texts_by_the_tower_beside_it(model: Model, exported: Path, tmp_path: Path) -> None:
+    by_file = ExportedModel(exported)
+    assert by_file.takes_text
+    np.testing.assert_allclose(by_file.embed_text(["a mug"]), model.embed_text(["a mug"]), atol=1e-6)
+    assert text_scale(by_file) == pytest.approx(text_scale(model))
+    assert ZeroShotClassifier(by_file, ["a", "b"], [["a"], ["b"]]).scale == pytest.approx(text_scale(model)[0])
+    assert ModelTexts(by_file).digest == by_file.texts.facts.graph
+    for texts, code in (("red", "wrong-type"), ([1], "wrong-type"), (["\udcff"], "invalid-value")):
+        with pytest.raises(ConfigError) as error:
+            by_file.embed_text(texts)  # type: ignore[arg-type]
+        assert error.value.code == code
+    with pytest.raises(CheckpointError, match="is the text tower of an exported model"):
+        ExportedModel(text_path(exported))
+    alone = ExportedModel(shutil.copyfile(TINY, tmp_path / "alone.onnx"))
+    assert not alone.takes_text
+    with pytest.raises(ConfigError, match=r"embeds images alone: there is no alone\.text\.onnx") as error:
+        alone.embed_text(["red"])
+    assert error.value.code == "no-text-tower"
 
 
 def test_files_that_do_not_belong_together_are_told(exported: Path, tmp_path: Path) -> None:
