@@ -671,6 +671,10 @@ def export(
     image_size: int | Sequence[int] | str | None = ...,
     tta: Literal["none", "flip", "crops"] | None = ...,
     licence: str | None = ...,
+    prove_on: str | Path | None = ...,
+    prove_images: int = ...,
+    least_cosine: float | None = ...,
+    most_loss: float = ...,
     overwrite: bool = ...,
     progress: Progress | bool | None = None,
 ) -> ExportResult: ...

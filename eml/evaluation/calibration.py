@@ -201,7 +201,7 @@ def calibrate_checkpoint(
     data = retrieval.open_set(embeddings)
     with computing_on(model.device):
         calibrated = calibrate(data, goal, strict=options.strict, seed=options.random_seed, few_classes=True)
-        answers, notes = _calibrate_answers(data, goal, options)
+        answers, notes = calibrate_answers(data, goal, unknown_share=options.unknown_share, seed=options.random_seed)
     overlap = OverlapCounter(report=report).count(model.trained_on, table, retrieval.frame)
     digest = None  # of images that a file of eml export has no room for
     if model.folder is not None:
@@ -270,8 +270,6 @@ def write_calibration(
 def _describe(
     calibrated: ThresholdCalibration, options: CalibrationOptions, model: AnyModel, table: Table, protocol: str
 ) -> Calibration:
-    held_out = [None if isnan(rate) else rate for rate in calibrated.held_out]
-    rates = [rate for rate in held_out if rate is not None]
     return Calibration(
         eml_version=version("easy-metric-learning"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -280,35 +278,44 @@ def _describe(
         goal=calibrated.goal.kind,
         goal_value=calibrated.goal.value,
         strict=options.strict,
-        threshold=_rate(calibrated.threshold),
-        plain_threshold=calibrated.plain,
-        measured={name: _rate(estimate) for name, estimate in calibrated.measured.items()},
-        held_out=held_out,
-        held_out_mean=float(np.mean(rates)) if rates and 2 * len(rates) >= len(held_out) else None,
         confidence=CONFIDENCE,
         seed=options.random_seed,
         resamples=RESAMPLES,
         table=str(table.path) if table.path else None,
         table_digest=table.digest,
         protocol=protocol,
-        counts=calibrated.counts,
-        notes=calibrated.notes,
-        histogram_edges=[round(float(edge), 2) for edge in BINS],
-        histogram_same=calibrated.same.tolist(),
-        histogram_different=calibrated.different.tolist(),
-        histogram_known=calibrated.known.tolist(),
-        histogram_unknown=calibrated.unknown.tolist(),
+        **calibrated_fields(calibrated),
     )
 
 
-def _calibrate_answers(
-    data: OpenSet, goal: Goal, options: CalibrationOptions
+def calibrated_fields(calibrated: ThresholdCalibration) -> dict[str, Any]:
+    """Return the fields of a calibration that its embeddings decide: the threshold, its rates and histograms."""
+    held_out = [None if isnan(rate) else rate for rate in calibrated.held_out]
+    rates = [rate for rate in held_out if rate is not None]
+    return {
+        "threshold": _rate(calibrated.threshold),
+        "plain_threshold": calibrated.plain,
+        "measured": {name: _rate(estimate) for name, estimate in calibrated.measured.items()},
+        "held_out": held_out,
+        "held_out_mean": float(np.mean(rates)) if rates and 2 * len(rates) >= len(held_out) else None,
+        "counts": calibrated.counts,
+        "notes": calibrated.notes,
+        "histogram_edges": [round(float(edge), 2) for edge in BINS],
+        "histogram_same": calibrated.same.tolist(),
+        "histogram_different": calibrated.different.tolist(),
+        "histogram_known": calibrated.known.tolist(),
+        "histogram_unknown": calibrated.unknown.tolist(),
+    }
+
+
+def calibrate_answers(
+    data: OpenSet, goal: Goal, *, unknown_share: float, seed: int
 ) -> tuple[AnswerCalibration | None, list[str]]:
     """Return the calibration of answers by the set itself, or None with a note where it has too few classes."""
-    far, seed = goal.value if goal.kind == "far" else FAR, options.random_seed
+    far = goal.value if goal.kind == "far" else FAR
     try:
         samples = [sample_open_set(data, scoring, seed) for scoring in SCORINGS]
-        return fit_answers(samples, far=far, unknown_share=options.unknown_share, seed=seed), []
+        return fit_answers(samples, far=far, unknown_share=unknown_share, seed=seed), []
     except DataError as error:
         return None, [f"answers get no probability: {error}"]
 

@@ -9,8 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from eml.errors import OutputError
+from eml.evaluation.outputs import refuse_page
 from eml.exporting.formats import ExportFormat, FormatSettings, find_format
 from eml.exporting.formats.base import DEFAULT_OPSET
+from eml.exporting.proof.find_images import find_images
+from eml.exporting.proof.images import IMAGES
+from eml.exporting.proof.outcome import FAILED, ProofOutcome, is_proof, proof_files, prove_file, write_proof
+from eml.exporting.proof.record import ProofLimits
+from eml.exporting.proof.timing import SECONDS
 from eml.files import not_writable, temporary_path, unwritable, whole_files, whole_folder
 from eml.images.image_size import Size
 from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
@@ -37,6 +43,11 @@ class ExportOptions:
         tta: As in `eml.load`.
         licence: The user's own, for the model card of a hub folder; None: not stated.
         overwrite: Whether what is at `out` is replaced.
+        prove_on: The table of the images that it is proved on; None: such of the run that it was not trained on.
+        prove_images: How many images, at most; 0: it is not proved.
+        least_cosine: Between the embeddings of an image; None: .9999 for float32, else retrieval alone decides.
+        most_loss: MAP@R that may be lost; None: .01.
+        timing_seconds: Time for the measurement of each batch size.
     """
 
     checkpoint: str
@@ -50,6 +61,11 @@ class ExportOptions:
     tta: Tta | None = None
     licence: str | None = None
     overwrite: bool = False
+    prove_on: Path | None = None
+    prove_images: int = IMAGES
+    least_cosine: float | None = None
+    most_loss: float | None = None
+    timing_seconds: float = SECONDS
 
 
 @dataclass(frozen=True)
@@ -57,12 +73,15 @@ class Exported:
     """The outcome of an export.
 
     Attributes:
-        path: The file, or the folder.
+        path: The file, or the folder; with `.failed` after its name where the proof failed.
         format: The format's name.
         facts: What the file says of itself.
         bytes: Of all its files.
         files: All that was written, `path` first.
         replaced: Those of them that existed.
+        removed: Files of an earlier failed proof.
+        outcome: The proof; None: it was not proved.
+        proof_page: Where the page of the proof belongs.
     """
 
     path: Path
@@ -71,6 +90,9 @@ class Exported:
     bytes: int
     files: list[Path]
     replaced: list[Path] = field(default_factory=list)
+    removed: list[Path] = field(default_factory=list)
+    outcome: ProofOutcome | None = None
+    proof_page: Path | None = None
 
 
 def export_model(
@@ -92,6 +114,11 @@ def export_model(
     )
     for note in model.notes:
         report(note)
+    images = None
+    if options.prove_images:
+        images = find_images(
+            model, options.checkpoint, options.prove_on, count=options.prove_images, report=report, progress=progress
+        )
     with _beside(options.out) as folder:
         path = folder / options.out.name
         with progress(f"exporting {options.checkpoint}", None):
@@ -99,7 +126,16 @@ def export_model(
         facts = _facts(model, options, details, form.graph_digest(path))
         _report_left_out(model, facts, report)
         form.write_facts(path, facts)
-        return _put_in_place(path, options.out, form, facts)
+        outcome = None
+        if images is not None:
+            limits = ProofLimits.of(options.precision, least_cosine=options.least_cosine, most_loss=options.most_loss)
+            seconds = options.timing_seconds
+            outcome = prove_file(
+                form, path, model, facts, images, limits, seconds=seconds, report=report, progress=progress
+            )
+            facts = outcome.update(facts)
+            form.write_facts(path, facts)
+        return _put_in_place(path, options.out, form, facts, outcome)
 
 
 def _facts(model: Model, options: ExportOptions, details: str, graph: str) -> ExportFacts:
@@ -129,8 +165,14 @@ def _refuse_existing(options: ExportOptions, form: ExportFormat) -> None:
     """Raise an OutputError where something is in the place of the new files, or nothing can be written there."""
     if problem := unwritable(options.out.parent):
         raise OutputError(problem, code="not-writable", parameter="out")
+    if options.overwrite:
+        return
     existing = [path for path in (options.out, *form.companions(options.out)) if os.path.lexists(path)]
-    if existing and not options.overwrite:
+    if form.suffix and options.prove_images:
+        record, page = proof_files(options.out, is_folder=False)
+        existing += [record] if os.path.lexists(record) and not is_proof(record) else []
+        refuse_page(page)
+    if existing:
         raise OutputError(
             f"{existing[0]}: exists; give another `out`, or set `overwrite`", code="file-exists", parameter="out"
         )
@@ -153,20 +195,40 @@ def _beside(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _put_in_place(path: Path, out: Path, form: ExportFormat, facts: ExportFacts) -> Exported:
-    """Move what was written to where it belongs."""
-    places = {path: out} | dict(zip(form.companions(path), form.companions(out), strict=True))
-    replaced = [place for place in places.values() if place.exists()]
+def _put_in_place(
+    path: Path, out: Path, form: ExportFormat, facts: ExportFacts, outcome: ProofOutcome | None
+) -> Exported:
+    """Move what was written to where it belongs, beside the names of files whose proof passed if it failed."""
+    failed = _failed(out)
+    place = failed if outcome is not None and not outcome.proof.passed else out
+    places = {path: place}
+    for own, usual in zip(form.companions(path), form.companions(out), strict=True):
+        places[own] = _failed(usual) if place == failed else usual
     size = sum(_bytes_of(own) for own in places)
-    if path.is_dir():
-        with whole_folder(out) as temporary:
+    is_folder, page = path.is_dir(), None
+    if outcome is not None:
+        inside = proof_files(path, is_folder=is_folder)[0]
+        record, page = proof_files(place if is_folder else out, is_folder=is_folder)
+        write_proof(outcome.proof, inside)
+        places |= {} if is_folder else {inside: record}
+    replaced = [place for place in places.values() if place.exists()]
+    if is_folder:
+        with whole_folder(place) as temporary:
             for item in path.iterdir():
                 item.replace(temporary / item.name)
     else:
         with whole_files(list(places.values())) as temporaries:
-            for own, place in places.items():
-                own.replace(temporaries[place])
-    return Exported(out, form.name, facts, size, list(places.values()), replaced)
+            for own, target in places.items():
+                own.replace(temporaries[target])
+    stale = [] if place == failed else [_failed(usual) for usual in (out, *form.companions(out))]
+    removed = [old for old in stale if old.exists()]
+    for old in removed:
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    return Exported(place, form.name, facts, size, list(places.values()), replaced, removed, outcome, page)
+
+
+def _failed(path: Path) -> Path:
+    return path.with_name(path.name + FAILED)
 
 
 def _bytes_of(path: Path) -> int:

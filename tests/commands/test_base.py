@@ -203,6 +203,7 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     "push": [{"folder": "my hub", "repository": "a/b", "public": True, "message": "a b", "dry_run": True}],
     "export": [
         {"checkpoint": "a", "out": "m.onnx", "format": "onnx", "input": "float", "opset": 21, "image_size": 96},
+        {"checkpoint": "a", "out": "m.onnx", "prove_on": "t.csv", "prove_images": 50, "least_cosine": 0.999},
     ],
     "plot": [{"runs": ["a", "b"], "metric": "recall_at_1", "out": "x.png", "overwrite": True}],
     "evaluate": [

@@ -23,7 +23,6 @@ from tests.texts.words import Words
 RUN = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "run"
 READ_NO_TABLE = {
     "backbones",
-    "export",
     "push",
     "scan",
     "protocol",
@@ -58,6 +57,7 @@ def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str,
         "audit": [lambda: eml.audit(table), lambda: eml.audit(other, table)],
         "report": [lambda: eml.report(table, out=out)],
         "init": [lambda: eml.init(table, out=out / "config.yaml", backbone="test_resnet", weights="none")],
+        "export": [lambda: eml.export(checkpoint, out / "model.onnx", prove_on=table)],
         "cache": [
             lambda: fill_cache(table, side=32, folder=out / "cache"),
             lambda: fill_cache(config, overrides=overrides),

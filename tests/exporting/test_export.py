@@ -18,7 +18,7 @@ def test_a_checkpoint_is_exported_whole_or_not_at_all(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "new folder" / "model.onnx"
-    assert main(["export", str(checkpoint), str(out), "--json"]) == 0
+    assert main(["export", str(checkpoint), str(out), "--prove-images", "0", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["bytes"] == out.stat().st_size
     assert [path.name for path in out.parent.iterdir()] == ["model.onnx"]
@@ -36,7 +36,7 @@ def test_a_checkpoint_is_exported_whole_or_not_at_all(
 
     monkeypatch.setattr("eml.exporting.formats.onnx.Onnx.write", fail)
     with pytest.raises(EmlError) as error:
-        eml.export(checkpoint, out, overwrite=True)
+        eml.export(checkpoint, out, prove_images=0, overwrite=True)
     assert error.value.code == "not-writable"
     assert [path.name for path in out.parent.iterdir()] == ["model.onnx"]
     assert out.read_bytes() == before

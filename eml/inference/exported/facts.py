@@ -21,27 +21,37 @@ ExportPrecision = Literal["float32", "float16", "int8"]
 
 
 class ProofSummary(Strict):
-    """Figures of an exported file beside the model that it was made from, on real images.
+    """The measurements of an exported file beside the model that it was made from, on real images.
 
     Attributes:
         passed: Whether all limits were kept.
-        table: The table of the images.
+        problems: Why not, a sentence each.
+        table: The name of the table of the images.
         images: Their number.
-        least_cosine: The smallest cosine between the two embeddings of one image.
+        classes: The number of their classes.
+        least_cosine: The smallest cosine between the two embeddings of one image; null: they cannot be compared.
+        mean_cosine: The mean.
+        top_10_agreement: Mean share of an image's 10 nearest that are the same.
         recall_at_1: Of the exported file.
         map_at_r: Of the exported file.
         recall_at_1_before: Of the model that it was made from.
         map_at_r_before: Of the model that it was made from.
+        map_at_r_change: 95 % interval of the difference of MAP@R, over classes; null: no query changed.
     """
 
     passed: bool
+    problems: list[str] = Field(default_factory=list)
     table: str
     images: int
-    least_cosine: float
+    classes: int | None = None
+    least_cosine: float | None = None
+    mean_cosine: float | None = None
+    top_10_agreement: float | None = None
     recall_at_1: float | None = None
     map_at_r: float | None = None
     recall_at_1_before: float | None = None
     map_at_r_before: float | None = None
+    map_at_r_change: tuple[float, float] | None = None
 
 
 class ExportFacts(Strict):

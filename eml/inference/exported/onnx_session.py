@@ -48,7 +48,7 @@ def run_session(session: Any, inputs: NDArray[Any], path: Path, noun: str) -> ND
     try:
         embeddings: NDArray[np.float32] = session.run([OUTPUT], {session.get_inputs()[0].name: inputs})[0]
     except Exception as error:  # of onnxruntime's own types
-        reason = str(error).strip().splitlines()[0]
+        reason = " ".join(str(error).split())
         text = f"{path}: onnxruntime cannot run it on {len(inputs):,} {noun}: {reason}"
         raise CheckpointError(text, code="damaged-file") from error
     return embeddings
