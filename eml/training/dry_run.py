@@ -73,6 +73,7 @@ class DryRunResult:
         validation_images: Images that are measured after an epoch.
         seconds_per_validation: Time to embed them; None without validation.
         minutes: Time of all steps, of all validations and of the teacher.
+        teacher: What is learned from the teacher, in words; None without one.
         teacher_minutes: Time in which the teacher, and an older model (compatible_with), embed the training images,
             once; None without them.
         recipe: What the recipe chose, a line each.
@@ -92,6 +93,7 @@ class DryRunResult:
     validation_images: int
     seconds_per_validation: float | None
     minutes: float
+    teacher: str | None
     teacher_minutes: float | None
     recipe: list[str]
     warnings: list[str]
@@ -124,7 +126,7 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
         if parts.compatibility is not None:
             parts.compatibility.pretend()
         images, seconds = _take_two_steps(Run(parts))
-        teacher = _teacher_seconds(parts)
+        teacher_seconds = _teacher_seconds(parts)
         validation, count = _validation_seconds(parts), _validations(parts)
         images_validated = parts.validation.images_in_run(count)
     batch_size = sum(processes.all_gather(images))
@@ -141,8 +143,11 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
         validations=count,
         validation_images=parts.validation.images,
         seconds_per_validation=None if validation is None else round(validation * parts.validation.images, 1),
-        minutes=round((seconds * parts.steps + (validation or 0.0) * images_validated + (teacher or 0.0)) / 60, 1),
-        teacher_minutes=None if teacher is None else round(teacher / 60, 1),
+        minutes=round(
+            (seconds * parts.steps + (validation or 0.0) * images_validated + (teacher_seconds or 0.0)) / 60, 1
+        ),
+        teacher=None if parts.distiller is None else parts.distiller.text.removeprefix("teacher: "),
+        teacher_minutes=None if teacher_seconds is None else round(teacher_seconds / 60, 1),
         recipe=[line.strip() for line in recipe],
         warnings=[*_warnings(parts), *stages_notes(parts), *text_notes],
     )
@@ -255,7 +260,7 @@ def _class_head_cost(parts: RunParts, batch_size: int, images: int) -> ClassHead
 
 def _warnings(parts: RunParts) -> Iterator[str]:
     config, frame = parts.config, parts.data.frame
-    yield from run_notes(parts)
+    yield from (note.removeprefix("warning: ") for note in run_notes(parts))
     counts = frame["label"].value_counts()
     if alone := int((counts == 1).sum()):
         yield (
@@ -282,7 +287,5 @@ def _warnings(parts: RunParts) -> Iterator[str]:
             "accumulate: the backbone's BatchNorm layers see the parts of a batch; model.batch_norm: frozen makes the "
             "step exact"
         )
-    if parts.distiller is not None:
-        yield parts.distiller.text
     if config.data.cache is not None:
         yield "data.cache: these steps read the files, which is slower; a dry run fills no cache"

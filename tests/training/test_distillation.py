@@ -226,7 +226,8 @@ def test_a_dry_run_says_how_long_the_teacher_takes_and_writes_nothing(
 ) -> None:
     result = dry_run(distilled(config, teacher, **ALL_TERMS), table)
     assert result.teacher_minutes is not None
-    assert any("teacher: " in line and "cosine 1, distance 1, angle 2" in line for line in result.warnings)
+    assert result.teacher is not None
+    assert "weight 1 of cosine 1, distance 1, angle 2" in result.teacher
     assert not config.output.exists()
 
 

@@ -37,6 +37,7 @@ WORDS = {
     "validations": ("validations", ""),
     "validation_images": ("images of a validation during training", ""),
     "seconds_per_validation": ("time of a validation", "s"),
+    "teacher": ("learned from a teacher", ""),
     "teacher_minutes": ("time of the teacher, once", "minutes"),
     "minutes": ("time of the whole training", "minutes"),
 }
