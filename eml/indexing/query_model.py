@@ -5,6 +5,7 @@ from pathlib import Path
 
 from eml.errors import CheckpointError
 from eml.inference.any_model import AnyModel
+from eml.inference.exported.model import ExportedModel
 from eml.models.checkpoint import read_compatible
 from eml.models.compatible import CompatibleModel, declared
 from eml.models.fingerprint import Fingerprint
@@ -33,6 +34,8 @@ def check_query_model(model: AnyModel, fingerprint: Fingerprint, index: Path) ->
         return ()
     if (entry := _declaration(model, fingerprint)) is not None:
         return _notes(model, entry)
+    if _is_export_of(model, fingerprint):
+        return _notes_on_export(model, index)
     raise CheckpointError(
         f"{_difference(model, fingerprint, index)}. Embeddings of two models cannot be compared, unless the new one "
         f"was trained with compatible_with and says so{_undeclared(model, fingerprint)}",
@@ -45,12 +48,11 @@ def refuse_to_add(model: AnyModel, fingerprint: Fingerprint, index: Path) -> Non
     """Raise a CheckpointError unless a model is that of an index: a gallery is of one model, whatever is declared."""
     if model.fingerprint.digest == fingerprint.digest:
         return
-    if _declaration(model, fingerprint) is None:
-        check_query_model(model, fingerprint, index)
+    check_query_model(model, fingerprint, index)
     command = shlex.join(["eml", "index", "build", "NEW_INDEX", model.source, "IMAGES"])
     raise CheckpointError(
-        f"{model.source}: was measured to embed queries for {index}, and none of its images: a gallery of two models "
-        f"would be measured by neither. Add them by the index's own model, or build the index again: {command}",
+        f"{model.source}: embeds queries for {index}, and none of its images: a gallery of two models was measured by "
+        f"neither. Add them by the index's own model, or build the index again: {command}",
         code="different-model",
         parameter="model",
     )
@@ -66,12 +68,31 @@ def _difference(model: AnyModel, fingerprint: Fingerprint, index: Path) -> str:
 
 def _undeclared(model: AnyModel, fingerprint: Fingerprint) -> str:
     """Return what a checkpoint declares of another treatment of its images, or of other models."""
+    if isinstance(model, ExportedModel) and model.facts.source.digest == fingerprint.digest:
+        return ", or is an export of the index's model with a proof that passed, which this one has not"
     models = model.compatible_with
     if any(entry.fingerprint == fingerprint.digest for entry in models):
         return "; it does so for the way in which it was measured, and is loaded in another one"
     if models:
         return f"; it does so for {', '.join(entry.name for entry in models)}"
     return ""
+
+
+def _is_export_of(model: AnyModel, fingerprint: Fingerprint) -> bool:
+    """Return whether a model is an exported file of another one, and was proven to embed as that does."""
+    if not isinstance(model, ExportedModel) or model.facts.source.digest != fingerprint.digest:
+        return False
+    return model.facts.proof is not None and model.facts.proof.passed
+
+
+def _notes_on_export(model: AnyModel, index: Path) -> tuple[str, ...]:
+    assert isinstance(model, ExportedModel), "it is an export"
+    proof = model.facts.proof
+    assert proof is not None, "it is proven"
+    return (
+        f"queries by {model.source}, an export of the model of {index}: proven on {proof.images:,} images, least "
+        f"cosine {proof.least_cosine:.6f}",
+    )
 
 
 def _notes(model: AnyModel, entry: CompatibleModel) -> tuple[str, ...]:

@@ -186,7 +186,7 @@ class Run:
                     self.close_epoch(epoch)
                 self.measure_best()
                 self.compatibility = measure_compatibility(
-                    parts, self.folder, self.best_epoch, lambda done, total: self.report_embedding(done, total)
+                    parts, self.folder, self.best_epoch, self.state.closed_epochs, self.report_embedding
                 )
                 if self.staging and self.is_rotated:
                     self.staging.collect(self.state, self.state.closed_epochs)

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -13,10 +14,12 @@ from eml.commands.search import search
 from eml.errors import CheckpointError
 from eml.indexing.index import Index
 from eml.indexing.store import IndexStore
+from eml.inference.exported.facts import ProofSummary
+from eml.inference.exported.model import ExportedModel
 from eml.models.checkpoint import declare_compatible, save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.necks.identity import Identity
-from tests.indexing.shop import calibration, draw, network
+from tests.indexing.shop import calibration, draw, network, photo
 from tests.models.test_compatible import compatible_model
 
 CONFIG = ModelConfig(backbone="test_resnet", weights="none", neck=Identity())
@@ -91,3 +94,27 @@ def test_a_model_that_declares_nothing_is_refused_as_is_a_declared_one_in_anothe
         index = Index(store, model=flipped)
         with pytest.raises(CheckpointError, match="in which it was measured, and is loaded in another"):
             index.search(photo)
+
+
+def test_an_export_of_the_indexs_model_embeds_queries_where_it_is_proven(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    model = ExportedModel(Path(__file__).parents[1] / "fixtures" / "exported" / "tiny.onnx")
+    images = [photo("tea", number) for number in range(3)]
+    rows = pd.DataFrame({"file_name": ["0", "1", "2"], "label": "tea"})
+    store = IndexStore.create(tmp_path / "shop.index", size=model.size, fingerprint=model.facts.source)
+    store.add(model.embed(images), rows)
+    proof = ProofSummary(passed=False, table="t.csv", images=200, least_cosine=0.99994)
+    for passed in (None, False):
+        model.runtime.facts = model.facts.model_copy(
+            update={"proof": None if passed is None else proof.model_copy(update={"passed": passed})}
+        )
+        with pytest.raises(CheckpointError, match="with a proof that passed, which this one has not"):
+            Index(store, model=model).search(images[1])
+    model.runtime.facts = model.facts.model_copy(update={"proof": proof.model_copy(update={"passed": True})})
+    index = Index(store, model=model)
+    assert index.search(images[1])[0][0].file_name == "1"
+    assert "an export of the model" in index.notes[0]
+    assert "200 images, least cosine 0.999940" in index.notes[0]
+    with pytest.raises(CheckpointError, match="none of its images"):
+        index.add(images[1], "tea")
+    store.close()

@@ -16,6 +16,7 @@ from eml.images.mixes import Mixed
 from eml.models.checkpoint import read_compatible, read_trained_on
 from eml.training.build import build_parts
 from eml.training.checks import check, run_notes
+from eml.training.compatibility.measure import CompatibilityResult
 from eml.training.config import RunConfig
 from eml.training.dry_run import dry_run
 from eml.training.events import Note
@@ -24,6 +25,7 @@ from eml.training.recipe import apply_recipe
 from eml.training.stages.staging import stages_problem
 from tests.distributed import process_group
 from tests.distributed.process_group import task
+from tests.models.test_compatible import compatible_model
 from tests.training.runs import assert_near, by_class, changed, left_by, lines, stop_at
 
 
@@ -104,6 +106,16 @@ def test_what_fits_is_declared_and_what_does_not_is_not_and_says_so(
     assert not result.compatibility.is_declared
     assert read_compatible(other.output) == ()
     assert result.compatibility.lines()[0].startswith(f"Not compatible with {old}")
+
+
+def test_the_last_epoch_is_declared_where_the_best_one_does_not_fit() -> None:
+    worse, fits = (compatible_model(crossed) for crossed in (0.4, 0.6))
+    last = CompatibilityResult("old", 4, fits)
+    result = CompatibilityResult("old", 2, worse, last=last)
+    assert not result.is_declared
+    assert "give checkpoints/last" in result.lines()[1]
+    assert result.to_dict()["last"]["declared"]
+    assert "does not declare it" in CompatibilityResult("old", 2, worse).lines()[1]
 
 
 def test_nothing_is_declared_where_nothing_is_held_out(config: RunConfig, table: Table, old: Path) -> None:

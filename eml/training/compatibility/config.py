@@ -23,7 +23,7 @@ class CompatibleConfig(Strict):
     )
     influence_scale: float = Field(16.0, gt=0, description="scale of the logits of that loss")
     cosine: float = Field(
-        10.0,
+        5.0,
         ge=0,
         description="weight of 1 − cosine between an image's embedding and the older model's, which also says where "
         "classes lie that are not trained on (arXiv:2006.16331, eq. 7)",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -33,12 +33,14 @@ class CompatibilityResult:
         epoch: Of the checkpoint that was measured.
         measured: What was measured; None where nothing could be.
         problem: Why nothing was measured; else empty.
+        last: The same of the last epoch, where that of the best one does not fit: it is trained for longer.
     """
 
     name: str
     epoch: int
     measured: CompatibleModel | None = None
     problem: str = ""
+    last: "CompatibilityResult | None" = None
 
     @property
     def is_declared(self) -> bool:
@@ -50,8 +52,15 @@ class CompatibilityResult:
         if self.measured is None:
             return [f"Compatibility with {self.name} was not measured, and is not declared: {self.problem}."]
         if not self.is_declared:
+            lines = [f"Not compatible with {self.name}: {self.measured.text}."]
+            if self.last is not None and self.last.measured is not None and self.last.is_declared:
+                return [
+                    *lines,
+                    f"The last epoch ({self.last.epoch}) is compatible: {self.last.measured.text}. Its checkpoint "
+                    "declares it: give checkpoints/last of the run folder for the queries of that model's index.",
+                ]
             return [
-                f"Not compatible with {self.name}: {self.measured.text}.",
+                *lines,
                 "The checkpoint does not declare it. Its queries would be answered worse by that model's index: build "
                 "the index again, or train with a larger compatible_with.cosine or for longer.",
             ]
@@ -73,13 +82,20 @@ class CompatibilityResult:
             "declared": self.is_declared,
             "measured": None if self.measured is None else self.measured.model_dump(mode="json"),
             "problem": self.problem or None,
+            **({"last": self.last.to_dict()} if self.last else {}),
         }
 
 
 def measure_compatibility(
-    parts: RunParts, folder: RunFolder, epoch: int, advance: Callable[[int, int], None] = lambda done, total: None
+    parts: RunParts,
+    folder: RunFolder,
+    epoch: int,
+    last: int,
+    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> CompatibilityResult | None:
-    """Measure the checkpoint of an epoch on the gallery of the older model, and write the declaration into it.
+    """Measure the best checkpoint on the gallery of the older model, and write the declaration into it.
+
+    Where it does not fit, the last one is measured too, which has been trained to fit for longer.
 
     What was measured before is read from run.json, so that a run that ended needs the older model no more. All
     processes call this.
@@ -88,6 +104,7 @@ def measure_compatibility(
         parts: Of the run.
         folder: Of the run.
         epoch: Of the best checkpoint.
+        last: The last epoch.
         advance: Called with how many of how many images are embedded.
 
     Returns:
@@ -98,20 +115,23 @@ def measure_compatibility(
         return None
     if not epoch:
         return CompatibilityResult(term.config.name, epoch, problem="no epoch was better than the untrained network")
-    result = processes.from_first(lambda: _read(folder, term.old.digest, epoch))
-    if result is None:
-        result = _measure(parts, folder, epoch, advance)
+    facts = processes.from_first(lambda: folder.facts().get(MEASURED))
+    is_same = isinstance(facts, dict) and facts.get("fingerprint") == term.old.digest
+    earlier = facts if is_same and isinstance(facts, dict) else {}
+    result = _read(earlier, epoch) or _measure(parts, folder, epoch, advance)
+    if result.measured is not None and not result.is_declared and last != epoch:
+        result = replace(result, last=_read(earlier.get("last"), last) or _measure(parts, folder, last, advance))
     if processes.first:
         folder.update_facts({MEASURED: result.to_dict() | {"fingerprint": term.old.digest}})
-        if result.measured is not None and result.is_declared:
-            declare_compatible(folder.checkpoint(epoch), result.measured)
+        for own in (result, result.last):
+            if own is not None and own.measured is not None and own.is_declared:
+                declare_compatible(folder.checkpoint(own.epoch), own.measured)
     return result
 
 
-def _read(folder: RunFolder, digest: str, epoch: int) -> CompatibilityResult | None:
-    """Return what run.json says of the same epoch and older model; None where it was not measured."""
-    facts = folder.facts().get(MEASURED)
-    if not isinstance(facts, dict) or facts.get("epoch") != epoch or facts.get("fingerprint") != digest:
+def _read(facts: Any, epoch: int) -> CompatibilityResult | None:
+    """Return what run.json says of an epoch; None where it was not measured."""
+    if not isinstance(facts, dict) or facts.get("epoch") != epoch:
         return None
     try:
         measured = CompatibleModel.model_validate(facts.get("measured"))
