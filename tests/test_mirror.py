@@ -19,6 +19,7 @@ OF_SEVERAL_MODULES = {
     "dataset/test_error_codes",
     "dataset/test_round_trip",
     "dataset/test_v0_1_0",
+    "exporting/hub/test_environments",
     "fuzz",
     "indexing/test_index_kills",
     "indexing/test_writers_at_once",

@@ -11,6 +11,8 @@ from eml.models.hub_folder import CHECKPOINT, HUB, is_hub_folder
 
 RUN_FILE = "run.json"
 POINTERS = ("best", "last")
+FAILED = ".failed"
+"""Ends the name of a folder that eml export wrote and whose proof failed."""
 FOLDS_FILE, OUT_OF_FOLD_FILE = "folds.json", "out_of_fold.npz"
 _LONGEST = 1024  # bytes of a pointer that are read
 
@@ -48,6 +50,9 @@ def find_checkpoint(path: Path) -> Path:
     if not path.exists():
         restore_folders(path.parent)
     if is_hub_folder(path):
+        if path.suffix == FAILED:
+            text = f"{path}: its proof failed, so that other libraries do not embed as its checkpoint does; to use it "
+            raise CheckpointError(f"{text}all the same, take {FAILED} off its name", code="failed-proof")
         return path / CHECKPOINT
     if _is_checkpoint(path):
         return path

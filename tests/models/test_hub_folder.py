@@ -43,6 +43,15 @@ def test_the_checkpoint_in_it_is_found_and_has_emls_names_and_shapes(folder: Pat
     assert checkpoint_bytes(folder / "eml") == sum(file.stat().st_size for file in files)
 
 
+def test_a_folder_whose_proof_failed_is_not_loaded_by_that_name(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    failed = folder.rename(tmp_path_factory.mktemp("out") / "products.failed")
+    with pytest.raises(CheckpointError, match=r"take \.failed off its name") as caught:
+        find_checkpoint(failed)
+    assert caught.value.code == "failed-proof"
+
+
 def test_the_digest_of_weights_is_of_both_files(folder: Path) -> None:
     before = weights_digest(folder / "eml")
     save_file({"stem": torch.ones(1, 1, 2)}, folder / "model.safetensors")

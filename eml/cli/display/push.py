@@ -10,7 +10,7 @@ def show(result: PushResult) -> None:
 
     pushed = result.pushed
     columns, rows = result.summary_table()
-    console.table(pushed.repository, columns, [[str(cell) for cell in row] for row in rows])
+    console.table(pushed.repository, columns, [[file, f"{size:,}"] for file, size in rows])
     if "eml/labels.json" in pushed.files:
         console.show("eml/labels.json holds the names of the classes that the model was trained on.")
     if pushed.removed:

@@ -74,13 +74,15 @@ def push_folder(
     if dry_run:
         return Pushed(folder, repository, "", not public, files, size, [])
     hub = _package()
-    if hub.constants.HF_HUB_OFFLINE:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
         raise CheckpointError("the hub is not asked: HF_HUB_OFFLINE is set", code="hub-unreachable")
     if why := why_unreachable():
         raise CheckpointError(f"the hub: {why}", code="hub-unreachable")
     api = hub.HfApi()
     with _refusals(repository), progress(f"uploading to {repository}", None):
-        url = api.create_repo(repository, private=not public, exist_ok=True)
+        api.create_repo(repository, private=not public, exist_ok=True)
         is_private = bool(api.model_info(repository).private)
         if not is_private and not public:
             text = f"{repository} is there and public: everybody could read the model; set `public`, or name another"
@@ -89,7 +91,7 @@ def push_folder(
         operations: list[Any] = [hub.CommitOperationAdd(path, str(folder / path)) for path in files]
         operations += [hub.CommitOperationDelete(path) for path in stale]
         api.create_commit(repository, operations, commit_message=message or "Upload a model of eml export")
-    return Pushed(folder, repository, str(url), is_private, files, size, stale)
+    return Pushed(folder, repository, f"{constants.ENDPOINT}/{repository}", is_private, files, size, stale)
 
 
 def files_to_push(folder: Path) -> list[str]:

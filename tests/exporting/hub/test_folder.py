@@ -1,4 +1,4 @@
-"""A hub folder: what is in it, and that eml, timm, sentence-transformers and transformers give the same embeddings."""
+"""A hub folder: what is in it, and that eml and timm embed alike. tests/test_docs_hub.py has the other libraries."""
 
 import json
 from pathlib import Path
@@ -157,24 +157,3 @@ def test_an_ensemble_is_refused(tmp_path: Path) -> None:
         write_hub_folder(joined, tmp_path / "m")
     assert (caught.value.code, caught.value.parameter) == ("not-for-this-format", "format")
     assert not (tmp_path / "m").exists()
-
-
-def test_sentence_transformers_and_transformers_give_the_same(linear: tuple[Model, Path]) -> None:
-    package = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
-    transformers = pytest.importorskip("transformers")
-    if tuple(map(int, package.__version__.split(".")[:2])) < (5, 4):
-        pytest.skip("sentence-transformers embeds images of timm from 5.4 on")
-    from PIL import Image
-
-    model, folder = linear
-    pixels = noise(model)
-    images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in pixels]
-    expected = model.embed_pixels(pixels)
-    embeddings = package.SentenceTransformer(str(folder), device="cpu").encode(images, convert_to_tensor=True)
-    torch.testing.assert_close(embeddings, expected, **CLOSE)
-    inputs = transformers.AutoImageProcessor.from_pretrained(folder)(images)
-    with torch.no_grad():
-        pooled = transformers.AutoModel.from_pretrained(folder).eval()(**inputs).pooler_output
-    for layer in TimmReading.of_folder(folder).layers:
-        pooled = layer(pooled)
-    torch.testing.assert_close(pooled.detach(), expected, **CLOSE)
