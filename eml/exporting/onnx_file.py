@@ -62,16 +62,6 @@ def write_graph(graph: nn.Module, example: Tensor, path: Path, input_name: str, 
     path.write_bytes(proto.SerializeToString())
 
 
-def put_metadata(path: Path, key: str, text: str) -> None:
-    """Put a text into the metadata of an ONNX file, or replace the one that is there."""
-    import onnx
-
-    proto = onnx.load(path)
-    kept = {entry.key: entry.value for entry in proto.metadata_props} | {key: text}
-    onnx.helper.set_model_props(proto, kept)
-    path.write_bytes(proto.SerializeToString())
-
-
 def _exported(graph: nn.Module, example: Tensor, input_name: str, opset: int) -> Any:
     """Return the model that torch's exporter makes; what it prints is kept back."""
     batch = torch.export.Dim("batch", min=1)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from eml.exporting.formats.base import ExportFormat, FormatSettings
-from eml.exporting.onnx_file import check_opset, put_metadata, write_onnx
-from eml.inference.exported.facts import KEY, ExportFacts
-from eml.inference.exported.onnx_bytes import graph_digest
+from eml.exporting.onnx_file import check_opset, write_onnx
+from eml.inference.exported.facts import ExportFacts
+from eml.inference.exported.onnx_bytes import graph_digest, put_facts
 from eml.inference.model import Model
 
 
@@ -28,7 +28,7 @@ class Onnx(ExportFormat):
 
     def write_facts(self, path: Path, facts: ExportFacts) -> None:
         """Put the facts into the file's metadata, or replace those that are there."""
-        put_metadata(path, KEY, facts.text())
+        put_facts(path, facts.text())
 
     def graph_digest(self, path: Path) -> str:
         """Return blake2b-128 of the graph and its weights, which facts do not change."""

@@ -29,10 +29,11 @@ def prove_texts(model: Model, embed: Embeds, labels: Sequence[str], *, least_cos
         labels: The names of the model's classes.
         least_cosine: What the cosine of both embeddings of a text has to be at least.
     """
-    own_labels = spread_labels(list(labels))
-    texts = [*AWKWARD, *own_labels]
+    texts = [*AWKWARD, *spread_labels(list(labels))]
     before = model.embed_text(texts, batch_size=BATCH)
-    figures = {"labels": len(own_labels), "awkward": len(AWKWARD)}
+    usable = np.isfinite(before).all(1)  # a mean over the tokens of an empty text has none in some networks
+    figures = {"labels": int(usable[len(AWKWARD) :].sum()), "awkward": int(usable[: len(AWKWARD)].sum())}
+    before, texts = before[usable], [text for text, own in zip(texts, usable, strict=True) if own]
     try:
         after = np.concatenate([embed(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)])
         others = [(count, embed(texts[:count])) for count in OTHER_BATCHES]

@@ -6,14 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from eml.errors import ConfigError, EmlError
-from eml.exporting.onnx_file import put_metadata, write_graph
+from eml.exporting.onnx_file import write_graph
 from eml.exporting.texts.graph import TextGraph
 from eml.exporting.texts.proof import prove_texts
 from eml.exporting.texts.samples import AWKWARD, labels_of
 from eml.exporting.texts.tokenizer import PortableTokenizer, UnportableTokenizerError, portable_tokenizer
 from eml.files import bytes_digest
-from eml.inference.exported.facts import KEY
-from eml.inference.exported.onnx_bytes import graph_digest
+from eml.inference.exported.onnx_bytes import graph_digest, put_facts
 from eml.inference.exported.text_facts import TextFacts, text_path, tokenizer_path
 from eml.inference.exported.texts import ExportedTexts
 from eml.inference.model import Model
@@ -67,13 +66,13 @@ def write_text_tower(model: Model, image_path: Path, image_graph: str, *, opset:
         logit_scale=float(tower.logit_scale.detach().double().exp()),
         logit_bias=None if tower.logit_bias is None else float(tower.logit_bias.detach()),
     )
-    put_metadata(path, KEY, facts.text())
+    put_facts(path, facts.text())
     exported = ExportedTexts(image_path)
     proof = prove_texts(
         model, lambda texts: exported.embed(texts, len(texts)), labels_of(model), least_cosine=least_cosine
     )
     facts = facts.model_copy(update={"proof": proof})
-    put_metadata(path, KEY, facts.text())
+    put_facts(path, facts.text())
     return facts
 
 
