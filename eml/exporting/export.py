@@ -17,6 +17,7 @@ from eml.exporting.proof.images import IMAGES
 from eml.exporting.proof.outcome import FAILED, ProofOutcome, is_proof, proof_files, prove_file, write_proof
 from eml.exporting.proof.record import ProofLimits
 from eml.exporting.proof.timing import SECONDS
+from eml.exporting.texts.export import export_texts, stale_text_files, text_files
 from eml.files import not_writable, temporary_path, unwritable, whole_files, whole_folder
 from eml.images.image_size import Size
 from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
@@ -79,7 +80,7 @@ class Exported:
         bytes: Of all its files.
         files: All that was written, `path` first.
         replaced: Those of them that existed.
-        removed: Files of an earlier failed proof.
+        removed: Files of an earlier failed proof, and a text tower that belonged to what was replaced.
         outcome: The proof; None: it was not proved.
         proof_page: Where the page of the proof belongs.
     """
@@ -112,6 +113,8 @@ def export_model(
     model = load(
         options.checkpoint, weights=options.weights, image_size=options.image_size, tta=options.tta, device="cpu"
     )
+    if model.embedder.text is not None and form.has_texts_beside:
+        _refuse_existing_texts(options)
     for note in model.notes:
         report(note)
     images = None
@@ -125,6 +128,8 @@ def export_model(
             details = form.write(model, path, settings)
         facts = _facts(model, options, details, form.graph_digest(path))
         _report_left_out(model, facts, report)
+        texts = export_texts(model, path, facts.graph, form, settings, _limits_of_texts(options), progress)
+        facts = facts.model_copy(update={"no_texts": texts.reason})
         form.write_facts(path, facts)
         outcome = None
         if images is not None:
@@ -132,10 +137,16 @@ def export_model(
             seconds = options.timing_seconds
             outcome = prove_file(
                 form, path, model, facts, images, limits, seconds=seconds, report=report, progress=progress
-            )
+            ).with_texts(None if texts.facts is None else texts.facts.proof)
             facts = outcome.update(facts)
             form.write_facts(path, facts)
-        return _put_in_place(path, options.out, form, facts, outcome)
+        return _put_in_place(path, options.out, form, facts, outcome, has_texts=texts.facts is not None)
+
+
+def _limits_of_texts(options: ExportOptions) -> ProofLimits | None:
+    """Return the limits of a text tower, which is in float32 whatever the images are in; None: it is not proved."""
+    least = options.least_cosine if options.precision == "float32" else None
+    return ProofLimits.of("float32", least_cosine=least) if options.prove_images else None
 
 
 def _facts(model: Model, options: ExportOptions, details: str, graph: str) -> ExportFacts:
@@ -178,6 +189,13 @@ def _refuse_existing(options: ExportOptions, form: ExportFormat) -> None:
         )
 
 
+def _refuse_existing_texts(options: ExportOptions) -> None:
+    existing = [file for file in text_files(options.out) if os.path.lexists(file)]
+    if existing and not options.overwrite:
+        text = f"{existing[0]}: exists, and the text tower belongs there; give another `out`, or set `overwrite`"
+        raise OutputError(text, code="file-exists", parameter="out")
+
+
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
     """Yield a temporary folder beside a path, which is removed afterwards.
@@ -196,13 +214,20 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _put_in_place(
-    path: Path, out: Path, form: ExportFormat, facts: ExportFacts, outcome: ProofOutcome | None
+    path: Path,
+    out: Path,
+    form: ExportFormat,
+    facts: ExportFacts,
+    outcome: ProofOutcome | None,
+    *,
+    has_texts: bool,
 ) -> Exported:
     """Move what was written to where it belongs, beside the names of files whose proof passed if it failed."""
     failed = _failed(out)
     place = failed if outcome is not None and not outcome.proof.passed else out
     places = {path: place}
-    for own, usual in zip(form.companions(path), form.companions(out), strict=True):
+    both = [[*form.companions(own), *(text_files(own) if has_texts else [])] for own in (path, out)]
+    for own, usual in zip(*both, strict=True):
         places[own] = _failed(usual) if place == failed else usual
     size = sum(_bytes_of(own) for own in places)
     is_folder, page = path.is_dir(), None
@@ -220,7 +245,8 @@ def _put_in_place(
         with whole_files(list(places.values())) as temporaries:
             for own, target in places.items():
                 own.replace(temporaries[target])
-    stale = [] if place == failed else [_failed(usual) for usual in (out, *form.companions(out))]
+    stale = [] if place == failed else [_failed(usual) for usual in (out, *form.companions(out), *text_files(out))]
+    stale += [] if place == failed or has_texts or is_folder else stale_text_files(out)
     removed = [old for old in stale if old.exists()]
     for old in removed:
         shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -98,6 +98,9 @@ def _of_use(proof: Proof) -> Iterator[ProofCheck]:
         if value is not None:
             bound = "" if limit is None else f"≥ {limit:g}"
             yield ProofCheck(name, cosine(value), bound, limit is None or value >= limit)
+    if (texts := proof.texts) is not None:
+        shown = "cannot be compared" if texts.least_cosine is None else f"least cosine {cosine(texts.least_cosine)}"
+        yield ProofCheck(f"{texts.awkward + texts.labels:,} texts", shown, f"≥ {texts.limit:g}", texts.passed)
 
 
 def cosine(value: float) -> str:

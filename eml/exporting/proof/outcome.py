@@ -1,6 +1,6 @@
 """A file that was just written: proved on its images, and calibrated where it passed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eml.exporting.calibrating import calibrate_export
@@ -12,6 +12,7 @@ from eml.exporting.proof.timing import SECONDS
 from eml.files import write_json
 from eml.inference.exported.facts import ExportFacts
 from eml.inference.exported.model import ExportedModel
+from eml.inference.exported.text_facts import TextProof
 from eml.inference.model import Model
 from eml.json_files import is_json_with
 from eml.models.calibration import Calibration
@@ -39,6 +40,14 @@ class ProofOutcome:
     def proof(self) -> Proof:
         """The proof."""
         return self.run.proof
+
+    def with_texts(self, texts: TextProof | None) -> "ProofOutcome":
+        """Return the outcome with the proof of a text tower beside the file, which fails the whole where it failed."""
+        if texts is None:
+            return self
+        problems = [*self.proof.problems, *(f"the text tower: {problem}" for problem in texts.problems)]
+        proof = self.proof.model_copy(update={"texts": texts, "problems": problems, "passed": not problems})
+        return replace(self, run=replace(self.run, proof=proof))
 
     def update(self, facts: ExportFacts) -> ExportFacts:
         """Return the facts of the file with the proof and the calibration."""

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from eml.config import Strict
 from eml.inference.exported.facts import ProofSummary
+from eml.inference.exported.text_facts import TextProof
 
 FORMAT = 1
 LEAST_COSINE = 0.9999
@@ -122,6 +123,7 @@ class Proof(Strict):
         batches: The embeddings in batches of other sizes.
         tinted_cosine: The least cosine on tinted images, where all images are grey; None where they are not.
         from_files: The least cosine of some images that both models read from their files; None: not tried.
+        texts: The comparison of the text tower beside the file; None: it has none.
         speed: Milliseconds per image of both, side by side.
         machine: Where it was measured.
         versions: Of the packages that take part.
@@ -155,6 +157,7 @@ class Proof(Strict):
     batches: list[ProvedBatch] = Field(default_factory=list)
     tinted_cosine: float | None = None
     from_files: float | None = None
+    texts: TextProof | None = None
     speed: list[ProvedSpeed] = Field(default_factory=list)
     machine: str
     versions: dict[str, str]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eml.errors import ConfigError, EmlError
 from eml.exporting.onnx_file import write_graph
+from eml.exporting.proof.record import ProofLimits
 from eml.exporting.texts.graph import TextGraph
 from eml.exporting.texts.proof import prove_texts
 from eml.exporting.texts.samples import AWKWARD, labels_of
@@ -25,7 +26,9 @@ class NoTextTower(Exception):  # noqa: N818 an answer, not a mishap
     """Says why no text tower is written."""
 
 
-def write_text_tower(model: Model, image_path: Path, image_graph: str, *, opset: int, least_cosine: float) -> TextFacts:
+def write_text_tower(
+    model: Model, image_path: Path, image_graph: str, opset: int, limits: ProofLimits | None
+) -> TextFacts:
     """Write the text tower of a model beside a file with its image tower, and prove it.
 
     Args:
@@ -33,7 +36,7 @@ def write_text_tower(model: Model, image_path: Path, image_graph: str, *, opset:
         image_path: The file with its image tower.
         image_graph: The `graph` in the facts of that file.
         opset: Of ONNX.
-        least_cosine: What the cosine of both embeddings of a text has to be at least.
+        limits: What its embeddings have to keep to; None: they are not compared.
 
     Returns:
         The facts, whose proof may have failed.
@@ -67,12 +70,11 @@ def write_text_tower(model: Model, image_path: Path, image_graph: str, *, opset:
         logit_bias=None if tower.logit_bias is None else float(tower.logit_bias.detach()),
     )
     put_facts(path, facts.text())
-    exported = ExportedTexts(image_path)
-    proof = prove_texts(
-        model, lambda texts: exported.embed(texts, len(texts)), labels_of(model), least_cosine=least_cosine
-    )
-    facts = facts.model_copy(update={"proof": proof})
-    put_facts(path, facts.text())
+    if limits is not None:
+        exported = ExportedTexts(image_path)
+        proof = prove_texts(model, lambda texts: exported.embed(texts, len(texts)), labels_of(model), limits)
+        facts = facts.model_copy(update={"proof": proof})
+        put_facts(path, facts.text())
     return facts
 
 

@@ -22,6 +22,7 @@ class TextProof(Strict):
         problems: Why not, a sentence each.
         labels: The number of class names that were compared.
         awkward: The number of texts of a fixed list that were compared: accents, emoji, entities, long ones and more.
+        limit: What the least cosine has to be at least.
         least_cosine: The smallest cosine between the two embeddings of one text; null: it cannot be run.
         largest_difference: The largest distance between them.
     """
@@ -30,6 +31,7 @@ class TextProof(Strict):
     problems: tuple[str, ...] = ()
     labels: int
     awkward: int
+    limit: float
     least_cosine: float | None = None
     largest_difference: float | None = None
 

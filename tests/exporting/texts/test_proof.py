@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from eml.errors import CheckpointError
+from eml.exporting.proof.record import ProofLimits
 from eml.exporting.texts.proof import prove_texts
 from eml.exporting.texts.samples import AWKWARD, MOST_LABELS, spread_labels
 
@@ -48,11 +49,23 @@ def none(texts: Sequence[str]) -> Vectors:
 
 
 def test_a_tower_that_embeds_alike_passes() -> None:
-    proof = prove_texts(MODEL, MODEL.embed_text, LABELS, least_cosine=0.9999)  # type: ignore[arg-type]
+    proof = prove_texts(MODEL, MODEL.embed_text, LABELS, ProofLimits())  # type: ignore[arg-type]
     assert proof.passed, proof.problems
     assert (proof.labels, proof.awkward) == (MOST_LABELS, len(AWKWARD))
     assert proof.least_cosine == pytest.approx(1)
     assert len(set(spread_labels(LABELS))) == MOST_LABELS
+
+
+def test_texts_that_the_checkpoint_cannot_embed_are_left_out() -> None:
+    class WithoutEmpty(Texts):
+        def embed_text(self, texts: Sequence[str], *, batch_size: int = 256) -> Vectors:
+            vectors = super().embed_text(texts)
+            vectors[[not text for text in texts]] = np.nan
+            return vectors
+
+    proof = prove_texts(WithoutEmpty(), MODEL.embed_text, [], ProofLimits())  # type: ignore[arg-type]
+    assert proof.passed, proof.problems
+    assert proof.awkward == len(AWKWARD) - 1
 
 
 @pytest.mark.parametrize(
@@ -68,6 +81,6 @@ def test_a_tower_that_embeds_alike_passes() -> None:
     ],
 )
 def test_a_tower_that_embeds_otherwise_fails(embed: object, problem: str) -> None:
-    proof = prove_texts(MODEL, embed, LABELS[:3], least_cosine=0.9999)  # type: ignore[arg-type]
+    proof = prove_texts(MODEL, embed, LABELS[:3], ProofLimits())  # type: ignore[arg-type]
     assert not proof.passed
     assert problem in " ".join(proof.problems)

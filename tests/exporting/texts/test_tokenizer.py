@@ -11,7 +11,10 @@ open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not inst
 pytest.importorskip("tokenizers")
 
 
-@pytest.mark.parametrize("settings", [{"clean": "canonicalize", "context_length": 16}, {"clean": "whitespace"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"clean": "canonicalize", "context_length": 16}, pytest.param({"clean": "whitespace"}, marks=pytest.mark.wide)],
+)
 def test_open_clips_own_tokenizer_gives_the_same_tokens_from_a_file(settings: dict[str, Any]) -> None:
     tokenizer = open_clip.SimpleTokenizer(**settings)
     portable = portable_tokenizer(tokenizer)
