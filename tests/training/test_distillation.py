@@ -16,6 +16,7 @@ from eml.dataset.table import Table
 from eml.errors import CheckpointError, ConfigError
 from eml.head.shards import Shard
 from eml.images.mixes import Mixed
+from eml.inference.embed import Batching
 from eml.models.checkpoint import read_trained_on
 from eml.training.build import build_parts
 from eml.training.checks import check, run_notes
@@ -185,12 +186,27 @@ def test_mixed_images_follow_both_teachers_embeddings(config: RunConfig, table: 
     loss, figures = distiller.add_to(torch.tensor(2.0), embeddings, numbers, mixed=mixed, shard=shard)
     targets = distiller.targets(numbers)
     mapped = unit_length(unit_length(embeddings) @ distiller.map.weight.T)
-    cosines = mapped @ targets.T
+    cosines = mapped @ unit_length(targets - targets.mean(0)).T
     expected = [mixed.share[i] * cosines[i, i] + (1 - mixed.share[i]) * cosines[i, mixed.partners[i]] for i in range(4)]
     torch.testing.assert_close(loss, 2.0 + 1.0 - torch.stack(expected).mean())
     assert float(figures["class_loss"]) == 2.0
     alone, _ = distiller.add_to(torch.tensor(2.0), embeddings, numbers, shard=shard)
     torch.testing.assert_close(alone, 2.0 + 1.0 - cosines.diagonal().mean())
+
+
+def test_what_all_images_share_is_left_out_unless_the_teachers_space_is_to_be_learned(
+    config: RunConfig, table: Table, teacher: Path, tmp_path: Path
+) -> None:
+    shard, embeddings, numbers = Shard.whole(2), rows(3, 16), torch.tensor([3, 0, 9])
+    for centered in (True, False):
+        distiller = build_parts(distilled(config, teacher, centered=centered, labels=0.0), table).distiller
+        assert distiller is not None
+        assert distiller.map is not None
+        references = distiller.prepare(tmp_path, batching=Batching())
+        common = references.embeddings.mean(0) if centered else torch.zeros(24)
+        expected = cosine_term(distiller.map(unit_length(embeddings)), references.embeddings[numbers] - common)
+        loss, _ = distiller.add_to(torch.tensor(0.0), embeddings, numbers, shard=shard)
+        torch.testing.assert_close(loss, expected.mean())
 
 
 def test_equal_sizes_need_no_map_and_start_weights_are_those_without_a_teacher(

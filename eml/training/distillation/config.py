@@ -51,6 +51,11 @@ class DistillConfig(Strict):
         ge=0,
         description="weight of the difference between the angles of three images (RKD-A, arXiv:1904.05068)",
     )
+    centered: bool = Field(
+        True,
+        description="for the term `cosine`: subtract the mean of the teacher's embeddings, which all images share; "
+        "false: follow the teacher's embeddings themselves, so that those of the student may be compared with them",
+    )
     labels: float = Field(
         1.0, ge=0, description="factor on the loss of the class head; 0: learn from the teacher alone"
     )

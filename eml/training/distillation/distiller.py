@@ -85,6 +85,7 @@ class Distiller:
         self.teacher, self.table, self.frame, self.device = teacher, table, data.frame, device
         self.references: ReferenceEmbeddings | None = None
         self._computed: dict[int, Tensor] = {}
+        self._mean: Tensor | None = None
         self.map: nn.Linear | None = None
         config = teacher.config
         if config.cosine and (config.map == "linear" or teacher.size != embedding_size):
@@ -219,12 +220,15 @@ class Distiller:
             student = unit_length(shard.gathered(embeddings, counts).float())
             teacher = shard.gathered(to_device(own, device), counts)
             mapped = student if self.map is None else self.map(student)
-            losses = cosine_term(mapped, teacher) if config.cosine else student.new_zeros(len(student))
-            if mixed is not None and config.cosine:
-                partners = shard.gathered(to_device(own[mixed.partners], device), counts)
-                share = shard.gathered(to_device(mixed.share, device), counts)
-                losses = share * losses + (1 - share) * cosine_term(mapped, partners)
-            terms = {"cosine": losses.mean()} if config.cosine else {}
+            terms: dict[str, Tensor] = {}
+            if config.cosine:
+                common = self._common(teacher)
+                losses = cosine_term(mapped, teacher - common)
+                if mixed is not None:
+                    partners = shard.gathered(to_device(own[mixed.partners], device), counts)
+                    share = shard.gathered(to_device(mixed.share, device), counts)
+                    losses = share * losses + (1 - share) * cosine_term(mapped, partners - common)
+                terms["cosine"] = losses.mean()
             if config.distance:
                 terms["distance"] = distance_term(student, teacher)
             if config.angle:
@@ -235,6 +239,16 @@ class Distiller:
                 numbers["teacher_cosine"] = 1.0 - terms.pop("cosine").detach()
             numbers |= {f"teacher_{name}": value.detach() for name, value in terms.items()}
             return config.labels * class_loss + config.weight * total, numbers
+
+    def _common(self, teacher: Tensor) -> Tensor:
+        """Return what is subtracted from the teacher's embeddings: their mean (T,), before `prepare` the batch's."""
+        if not self.config.centered:
+            return teacher.new_zeros(teacher.shape[1])
+        if self.references is None:
+            return teacher.mean(0)
+        if self._mean is None:
+            self._mean = self.references.embeddings.mean(0, dtype=torch.float64).to(teacher)
+        return self._mean
 
     def state(self) -> dict[str, Any]:
         """Return what a state of the run needs of it."""
