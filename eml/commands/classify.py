@@ -187,7 +187,9 @@ def classify(config: ClassifyConfig, caller: Caller) -> ClassifyResult:
     replaced = _check_outputs(config)
     if config.sort_into is not None:
         _finish_earlier(config.sort_into, caller)
-    with class_source(config.index, config.names, config.template, model=config.model, device=config.device) as source:
+    with class_source(
+        config.index, config.names, config.template, model=config.model, device=config.device, warn=caller.warn
+    ) as source:
         images = listed_images(config, config.images, caller)
         _refuse_boxes(config, images)
         answers = _classify_all(config, caller, source, images)

@@ -205,6 +205,8 @@ def _refuse_no_query(config: SearchConfig) -> None:
 def _queries(config: SearchConfig, index: Index, caller: Caller) -> tuple[list[Queries], Path]:
     """Return the images, then the texts that are searched for, and the folder of the images' names."""
     from eml.indexing.queries import embed_list, embed_texts
+    from eml.inference.model import Model
+    from eml.texts.encoders.base import cut_note
 
     queries, root = [], config.index
     if config.images:
@@ -214,6 +216,9 @@ def _queries(config: SearchConfig, index: Index, caller: Caller) -> tuple[list[Q
         root = images.root
     if config.text:
         queries.append(embed_texts(index.model, config.text))
+        tower = index.model.embedder.text if isinstance(index.model, Model) else None
+        if tower is not None and (note := cut_note(tower.too_long(config.text), len(config.text))):
+            caller.warn(note)
     return queries, root
 
 

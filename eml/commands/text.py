@@ -172,7 +172,7 @@ def text(config: TextConfig, caller: Caller) -> TextResult:
         encoder,
         template=source.template,
         cache=table.root / CACHE_FOLDER,
-        report=caller.note,
+        report=caller.warn,
         progress=caller.progress,
     )
     replaced = write_described(

@@ -26,7 +26,7 @@ from eml.commands.base import (
     option,
 )
 from eml.commands.next_steps import CONFIG_NAME, evaluate_command
-from eml.errors import ConfigError
+from eml.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from eml.dataset.table import Table
@@ -228,8 +228,16 @@ Outcome = TrainResult | TrainFoldsResult | TrainDryRunResult | TrainPreviewResul
 @command(TrainConfig, arguments=("config",), others="overrides")
 def train(config: TrainConfig, caller: Caller) -> Outcome:
     """Train as the config says."""
+    records: dict[Path, int | None] = {}
+    with _early_stop_told(config, records):
+        return _train(config, caller, records)
+
+
+def _train(config: TrainConfig, caller: Caller, records: dict[Path, int | None]) -> Outcome:
+    """Do what `train` does; records: gets the run's record with its time, as it is before the run writes it."""
     with caller.checks():
         path, run = _run_config(config, caller)
+        records |= _time_of_record(run)
         if config.preview:
             return _preview(config, path, run, caller)
 
@@ -277,6 +285,34 @@ def _run_config(config: TrainConfig, caller: Caller) -> tuple[Path | None, RunCo
     return path, load_run_config(path, overrides, override_name="`overrides`")
 
 
+def _time_of_record(run: RunConfig) -> dict[Path, int | None]:
+    from eml.models.pointers import RUN_FILE
+
+    file = run.output / RUN_FILE
+    return {file: file.stat().st_mtime_ns if file.is_file() else None}
+
+
+@contextmanager
+def _early_stop_told(config: TrainConfig, records: Mapping[Path, int | None]) -> Iterator[None]:
+    """Say what a stop request leaves before the run has a state of its own, which the run itself tells of later."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        times = {file: file.stat().st_mtime_ns if file.is_file() else None for file in records}
+        if config.preview or config.fold == ALL_FOLDS or times != records:
+            raise
+        folder = next((file.parent for file, time in times.items() if time is not None), None)
+        if config.dry_run:
+            text = "interrupted: a dry run makes no run folder"
+        elif config.resume:
+            text = "interrupted before the run went on: it is as it was, and the same command continues it"
+        elif folder is None:
+            text = "interrupted before the run began: no run folder was made, and the same command begins it"
+        else:
+            text = f"interrupted before the run began: the one in {folder} is as it was"
+        raise Interrupted(text) from error
+
+
 def _all_overrides(config: TrainConfig) -> list[str]:
     overrides = [*config.overrides, *([f"device={config.device}"] if config.device else [])]
     return overrides + ([f"data.fold={config.fold}"] if config.fold and config.fold != ALL_FOLDS else [])
@@ -301,6 +337,13 @@ def _problems_with_places(config: TrainConfig, path: Path | None) -> Iterator[No
 def _config_file(config: TrainConfig, caller: Caller) -> Path:
     """Return the config that a path stands for: itself, or that of a run's or a dataset's folder."""
     path = Path(config.config)
+    if config.resume and not path.exists():
+        raise ConfigError(
+            f"{path}: there is no such folder or file, so there is no run to resume; give the run's folder, or "
+            "the config that it began with",
+            code="missing-file",
+            parameter="config",
+        )
     if not path.is_dir():
         return path
     from eml.models.pointers import is_run_folder
@@ -386,7 +429,7 @@ def _fit(
     return TrainResult(
         training=training,
         unseen_classes=following.unseen_classes if following else 0,
-        next_command=following.command if following else shlex.join(["eml", "plot", str(training.folder)]),
+        next_command=following.command if following else shlex.join(["eml", "report", str(training.folder)]),
     )
 
 

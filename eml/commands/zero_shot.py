@@ -13,11 +13,18 @@ if TYPE_CHECKING:
     from eml.indexing.index import Index
     from eml.indexing.zero_shot import ZeroShotClassifier
     from eml.inference.any_model import AnyModel
+    from eml.progress import Report
 
 
 @contextmanager
 def class_source(
-    place: Path, names: Path | None, template: Sequence[str], *, model: str | None, device: str
+    place: Path,
+    names: Path | None,
+    template: Sequence[str],
+    *,
+    model: str | None,
+    device: str,
+    warn: Report = lambda line: None,
 ) -> Iterator[Index | ZeroShotClassifier]:
     """Yield what gives images their classes.
 
@@ -27,6 +34,7 @@ def class_source(
         template: Templates of the names.
         model: Where to load the index's model from.
         device: auto, cpu, cuda, cuda:N or mps.
+        warn: Receives what to know of the names.
     """
     from eml.indexing.index import Index
 
@@ -43,7 +51,7 @@ def class_source(
     labels = list(read_names(names))
     templates = {"template": tuple(template)} if template else {}
     texts = texts_of(None, labels, TextSource.model_validate({"names": names, **templates}), str(names))
-    yield ZeroShotClassifier(_model_of_texts(place, model, device), labels, texts)
+    yield ZeroShotClassifier(_model_of_texts(place, model, device), labels, texts, warn)
 
 
 def _refuse_model(place: Path) -> None:

@@ -57,6 +57,8 @@ class TextWeights:
     Attributes:
         tower: The tower.
         digest: Of the texts of all classes.
+        too_long: The texts that are cut off.
+        count: Of distinct texts.
         step: Of the training, from 0, by which texts are drawn; set it before each step.
     """
 
@@ -71,6 +73,7 @@ class TextWeights:
         distinct, places = np.unique(np.array(flat, object), return_inverse=True)
         self._places = torch.from_numpy(places)  # of each text among the distinct ones
         self.tokens = tower.tokenize(distinct.tolist()).int()  # half the memory
+        self.too_long, self.count = tower.too_long(distinct.tolist()), len(distinct)
         self.digest = text_digest(json.dumps([list(of_class) for of_class in texts]))
         self._examples = [of_class[0] for of_class in texts[:EXAMPLES]]
         self._fixed: Tensor | None = None  # embeddings of all texts, where the tower does not train

@@ -15,6 +15,7 @@ from eml.indexing.queries import CHUNK, embed_in_parts
 from eml.inference.any_model import text_scale
 from eml.inference.exported.model import ExportedModel
 from eml.models.weights_digest import weights_digest_of
+from eml.progress import Report
 from eml.retrieval.products import product
 from eml.texts.embed_texts import text_vectors
 from eml.texts.encoders.base import TextEncoder
@@ -43,6 +44,11 @@ class ModelTexts(TextEncoder):
         model = self.model
         return model.texts.facts.graph if isinstance(model, ExportedModel) else weights_digest_of(model.embedder)
 
+    def too_long(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts of which the model cuts off what is beyond its length."""
+        tower = None if isinstance(self.model, ExportedModel) else self.model.embedder.text
+        return [] if tower is None else tower.too_long(texts)
+
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the model's vectors of a batch, (N, D)."""
         return self.model.embed_text(texts)
@@ -60,6 +66,7 @@ class ZeroShotClassifier:
         model: A model with a text tower.
         labels: The C classes.
         texts: The texts of each class.
+        report: Receives lines for the user.
 
     Raises:
         ConfigError: The model takes no texts.
@@ -68,9 +75,15 @@ class ZeroShotClassifier:
     calibration = None
     """There is none, so no image counts as unknown."""
 
-    def __init__(self, model: AnyModel, labels: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self,
+        model: AnyModel,
+        labels: Sequence[str],
+        texts: Sequence[Sequence[str]],
+        report: Report = lambda line: None,
+    ) -> None:
         self.model, self.labels = model, list(labels)
-        self._vectors = torch.from_numpy(text_vectors(labels, texts, ModelTexts(model)).vectors)
+        self._vectors = torch.from_numpy(text_vectors(labels, texts, ModelTexts(model), report=report).vectors)
         self.scale, self.bias = text_scale(model)
 
     def probabilities(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 TOKENIZER = "tokenizer"
 """The folder in a checkpoint with the files of a tokenizer that no package ships."""
 
+MARKS = 3
+"""Tokens at most that a tokenizer adds to those of a text, each of which has a byte at least."""
+
 
 class TextTower(nn.Module):
     """Tokens (B, L) int64 → embeddings of texts (B, F), not of unit length, in the space of the image tower's features.
@@ -48,6 +51,21 @@ class TextTower(nn.Module):
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return the tokens of texts, (B, L) int64 on the CPU; what a text has beyond the tower's length is cut off."""
         return self.tokenizer(list(texts)).long()
+
+    def too_long(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts of which `tokenize` cuts something off, as far as the tokenizer says how long it makes them.
+
+        Of tokenizers that pad with the token that ends a text, those that are a single token too long are not seen.
+        """
+        length = getattr(self.tokenizer, "context_length", None)
+        if not isinstance(length, int):
+            return []
+        candidates = [text for text in texts if len(text.encode()) + MARKS > length]
+        if not candidates:
+            return []
+        longer: Callable[..., Tensor] = self.tokenizer
+        padding, *ends = longer(["", *candidates], context_length=length + 1)[:, -1].tolist()
+        return [text for text, end in zip(candidates, ends, strict=True) if end != padding]
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer's files into a new folder, if it has any that its package does not ship."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from eml.files import text_digest
 from eml.progress import Progress, Report, no_progress
 from eml.texts.encoders import TextEncoder
-from eml.texts.encoders.base import unit_rows
+from eml.texts.encoders.base import cut_note, unit_rows
 from eml.texts.vector_cache import VectorCache
 from eml.texts.vectors import EncoderFacts, TextVectors
 
@@ -44,7 +44,11 @@ def text_vectors(
     """
 
     def compute(classes: list[int]) -> NDArray[np.float32]:
-        return _class_means([texts[index] for index in classes], encoder, batch_size, progress or no_progress)
+        own = [texts[index] for index in classes]
+        unique = list(dict.fromkeys(text for of_class in own for text in of_class))
+        if note := cut_note(encoder.too_long(unique), len(unique)):
+            report(note)
+        return _class_means(own, unique, encoder, batch_size, progress or no_progress)
 
     if cache is None:
         vectors = compute(list(range(len(labels))))
@@ -58,10 +62,9 @@ def text_vectors(
 
 
 def _class_means(
-    texts: Sequence[Sequence[str]], encoder: TextEncoder, batch_size: int, progress: Progress
+    texts: Sequence[Sequence[str]], unique: Sequence[str], encoder: TextEncoder, batch_size: int, progress: Progress
 ) -> NDArray[np.float32]:
-    """Return the mean vector of each class's texts, brought to unit length, (C, T)."""
-    unique = list(dict.fromkeys(text for own in texts for text in own))
+    """Return the mean vector of each class's texts, brought to unit length, (C, T). unique: the distinct texts."""
     row_of = {text: row for row, text in enumerate(unique)}
     with progress("texts", len(unique)) as advance:
         vectors = encoder.embed(unique, batch_size=batch_size, advance=advance)

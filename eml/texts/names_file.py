@@ -1,5 +1,8 @@
 """Files that give a text for each label."""
 
+import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,13 +14,26 @@ from eml.dataset.table_files import read_frame
 from eml.dataset.table_names import is_csv, is_parquet
 from eml.errors import DataError, EmlError, Problem
 from eml.files import NO_PATH, is_path, refuse_pipe
-from eml.json_files import MOST_BYTES_OF_LISTS, read_json
+from eml.json_files import MOST_BYTES_OF_LISTS, parse_json
 from eml.texts.templates import one_line
 from eml.units import MIB
 
 FORMATS = "CSV with the columns label and text, JSON or YAML of label: text, or a .txt of lines LABEL<TAB>TEXT"
 TEXT_COLUMNS = ("text", "name", "description")
 """Columns of a table of names that hold the texts, the likeliest first."""
+JSON_FAULTS = {
+    "Expecting value": "a text in double quotes is missing",
+    "Expecting property name enclosed in double quotes": "a label in double quotes is missing",
+    "Illegal trailing comma before end of object": "there is a comma after the last label",
+    "Illegal trailing comma before end of array": "there is a comma after the last text",
+    "Expecting ',' delimiter": "a comma is missing before it",
+    "Expecting ':' delimiter": "a colon is missing before it",
+    "Extra data": "there is more after the end of the names",
+    "Unterminated string starting at": "a text that begins here has no closing quotation mark",
+    "Invalid control character at": "a line break or tab stands within a text; write it as \\n or \\t",
+    "Invalid \\escape": "a backslash stands before a character that it cannot; write two",
+}
+"""Python's words for what is wrong in JSON, and those for a file of names."""
 
 
 def read_names(path: Path) -> dict[str, tuple[str, ...]]:
@@ -31,8 +47,11 @@ def read_names(path: Path) -> dict[str, tuple[str, ...]]:
     if not is_path(str(path)):
         raise DataError(f"{shown(str(path))} is {NO_PATH}", code="missing-file", parameter="names")
     if not path.is_file():
-        text = f"{path}: no such file; `names` is a file with a text for each label: {FORMATS}"
-        raise DataError(text, code="missing-file", parameter="names")
+        fault, code = "no such file", "missing-file"
+        if path.exists():
+            fault, code = "is a folder" if path.is_dir() else "is a pipe or a device", "not-a-file"
+        text = f"{path}: {fault}; `names` is a file with a text for each label: {FORMATS}"
+        raise DataError(text, code=code, parameter="names")
     pairs = _pairs(path)
     texts: dict[str, list[str]] = {}
     problems: list[str] = []
@@ -73,7 +92,7 @@ def _of_table(path: Path) -> Iterator[tuple[str, str, str]]:
 def _of_mapping(path: Path) -> Iterator[tuple[str, str, str]]:
     try:
         if path.suffix.lower() == ".json":
-            value = read_json(path, most_bytes=MOST_BYTES_OF_LISTS)
+            value = _of_json(path)
         else:
             document = read_document(path)
             if document.problems:
@@ -94,6 +113,36 @@ def _of_mapping(path: Path) -> Iterator[tuple[str, str, str]]:
             yield str(path), str(label).strip(), one_line(str(text))
 
 
+def _of_json(path: Path) -> object:
+    """Return what the JSON in a file says. Raises DataError for a label that is there twice, of which one would win."""
+    text = _text(path)
+    try:
+        value = parse_json(text)
+    except json.JSONDecodeError as error:
+        reason = JSON_FAULTS.get(error.msg.removesuffix(":"), "it is no JSON from here on")
+        place = f"{path}:{error.lineno}: column {error.colno}"
+        raise DataError(f"{place}: {reason}", code="damaged-file", parameter="names") from error
+    labels = json.loads(text, object_pairs_hook=lambda pairs: [label for label, _ in pairs])
+    repeated = [label for label, count in Counter(labels).items() if count > 1] if isinstance(value, dict) else []
+    if repeated:
+        problems = [
+            f"{path}{_second_line(text, label)}: label {label!r} is there twice; give it a list of texts"
+            for label in repeated
+        ]
+        more = [f"{path}: and {len(problems) - SHOWN:,} more"] if len(problems) > SHOWN else []
+        raise DataError([*problems[:SHOWN], *more], code="repeated-key", parameter="names")
+    return value
+
+
+def _second_line(text: str, label: str) -> str:
+    """Return `:7`, the line on which a label is written for the second time; empty where it is written oddly."""
+    for written in (json.dumps(label, ensure_ascii=False), json.dumps(label)):
+        places = [match.start() for match in re.finditer(re.escape(written) + r"\s*:", text)]
+        if len(places) > 1:
+            return f":{text.count(chr(10), 0, places[1]) + 1}"
+    return ""
+
+
 def _of_lines(path: Path) -> Iterator[tuple[str, str, str]]:
     for number, line in enumerate(_lines(path), 1):
         label, tab, text = line.partition("\t")
@@ -102,13 +151,18 @@ def _of_lines(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _lines(path: Path) -> Iterable[str]:
+    """Return the lines of a file; signs that other programs take for ends of lines may stand in a text."""
+    return re.split(r"\r\n|\n|\r", _text(path))
+
+
+def _text(path: Path) -> str:
     try:
         refuse_pipe(path)
         with path.open("rb") as file:
             data = file.read(MOST_BYTES_OF_LISTS + 1)
         if len(data) > MOST_BYTES_OF_LISTS:
             raise ValueError(f"it has more than {MOST_BYTES_OF_LISTS // MIB:,} MiB")
-        return data.decode("utf-8-sig").splitlines()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8", code="not-utf-8", parameter="names") from error
     except (OSError, ValueError) as error:

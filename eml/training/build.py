@@ -1,6 +1,6 @@
 """The parts of a training run, built from its config and table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -90,6 +90,7 @@ class RunParts:
         steps_per_epoch: Optimizer steps in an epoch.
         distiller: Adds what a teacher says to the loss; None without one.
         compatibility: Adds what keeps the network compatible with an older model; None without one.
+        text_notes: What to tell of the text vectors, a line each, once they are there.
     """
 
     config: RunConfig
@@ -112,6 +113,7 @@ class RunParts:
     steps_per_epoch: int
     distiller: Distiller | None = None
     compatibility: CompatibilityTerm | None = None
+    text_notes: list[str] = field(default_factory=list)
 
     @property
     def steps(self) -> int:
@@ -128,7 +130,9 @@ class RunParts:
         """The text vectors of the classes, where the config uses some; all processes ask for them."""
         network = self.networks.evaluated
         return self.processes.from_first(
-            lambda: training_texts(self.config, self.table, self.data.classes, embedder=network)
+            lambda: training_texts(
+                self.config, self.table, self.data.classes, embedder=network, report=self.text_notes.append
+            )
         )
 
     @property

@@ -7,6 +7,7 @@ from eml.errors import ConfigError, EmlError
 from eml.head.compatibility import check_loss, check_mix, check_texts, smoothing_warning
 from eml.models.backbones import check_backbone
 from eml.models.image_sizes import check_size
+from eml.texts.encoders.base import cut_note
 from eml.threads import PER_CORE
 from eml.training.build import RunParts
 from eml.training.class_texts import check_class_texts, labels_note
@@ -88,10 +89,16 @@ def run_notes(parts: RunParts) -> list[str]:
         *sharding_note(config, parts.processes),
         *_worker_note(config.data.workers, parts.workers),
         *_text_note(parts),
-        *filter(None, [labels_note(config, parts.data.classes), frozen_tower_note(config)]),
+        *filter(None, [labels_note(config, parts.data.classes), _cut_note(parts), frozen_tower_note(config)]),
         *leak_notes(parts),
         *old_model_notes(parts),
     ]
+
+
+def _cut_note(parts: RunParts) -> str | None:
+    """Return how many texts that images are compared with are cut off."""
+    texts = parts.head.texts
+    return None if texts is None else cut_note(texts.too_long, texts.count)
 
 
 def _text_note(parts: RunParts) -> list[str]:
@@ -107,7 +114,8 @@ def _text_note(parts: RunParts) -> list[str]:
         uses.append(f"term {term.type}, {weight}")
     first = texts.texts[0][0]
     return [
-        f"class texts: {texts.size:,} numbers each by {texts.encoder.name}, such as of {first!r}; {', '.join(uses)}"
+        f"class texts: {texts.size:,} numbers each by {texts.encoder.name}, such as of {first!r}; {', '.join(uses)}",
+        *parts.text_notes,
     ]
 
 

@@ -1,6 +1,7 @@
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 
 import eml
 from eml.cli.app import main
-from eml.commands.train import TrainDryRunResult, TrainFoldsResult, TrainPreviewResult, TrainResult
+from eml.commands.base import Caller
+from eml.commands.train import TrainConfig, TrainDryRunResult, TrainFoldsResult, TrainPreviewResult, TrainResult
 from eml.config import load
-from eml.errors import ConfigError
+from eml.errors import ConfigError, Interrupted
+from eml.training.events import Event
 from tests.commands.conftest import SMALL
 
 pytestmark = pytest.mark.slow
@@ -153,3 +156,31 @@ def test_options_go_together(photos: Path) -> None:
         eml.train(photos, accept_changes=True)
     with pytest.raises(ConfigError, match="`fold` must be a number, all or null, got 'first'"):
         eml.train(photos, fold="first")
+
+
+def test_a_stop_before_the_run_began_says_what_is_there(pipeline: Path, photos: Path, tmp_path: Path) -> None:
+    @contextmanager
+    def stopped() -> Iterator[Callable[[Event], None]]:
+        raise KeyboardInterrupt
+        yield
+
+    run = str(shutil.copytree(pipeline / "run", tmp_path / "run"))
+    for words, rest in (
+        (
+            {"overrides": [f"output={tmp_path / 'new'}"]},
+            "began: no run folder was made, and the same command begins it",
+        ),
+        ({"overrides": [f"output={run}"], "overwrite": True}, f"began: the one in {run} is as it was"),
+        ({"config": run, "resume": True}, "went on: it is as it was, and the same command continues it"),
+    ):
+        config = TrainConfig.model_validate({"config": photos / "config.yaml"} | words)
+        with pytest.raises(Interrupted) as stop:
+            eml.train.run(config, Caller(live=stopped))  # type: ignore[attr-defined]
+        assert str(stop.value) == f"interrupted before the run {rest}"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_to_resume_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such folder or file, so there is no run to resume") as refused:
+        eml.train(tmp_path / "run", resume=True)
+    assert (refused.value.code, refused.value.parameter) == ("missing-file", "config")

@@ -47,6 +47,10 @@ class TowerEncoder(TextEncoder):
         bias = self.tower.logit_bias
         return None if bias is None else float(bias.detach())
 
+    def too_long(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts of which the tower cuts off what is beyond its length."""
+        return self.tower.too_long(texts)
+
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the tower's vectors of a batch, (N, T)."""
         was_training = self.tower.training

@@ -63,6 +63,10 @@ class TextEncoder(ABC):
         """What is added to scaled cosines, where it was trained with sigmoids (SigLIP); None: nothing."""
         return None
 
+    def too_long(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts of which it cuts off what is beyond its length; none where it has none or does not say."""
+        return []
+
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return a vector for each text of a batch, (N, T), of any length."""
@@ -84,6 +88,22 @@ class TextEncoder(ABC):
         vectors = np.concatenate(parts)
         vectors[order] = vectors.copy()
         return vectors
+
+
+def cut_note(texts: Sequence[str], count: int) -> str | None:
+    """Return what to tell of texts that are cut off; None of none.
+
+    Args:
+        texts: Those that are.
+        count: Of all texts.
+    """
+    if not texts:
+        return None
+    are = "1 text is" if len(texts) == 1 else f"{len(texts):,} texts are"
+    return (
+        f"{are} cut off, of {count:,}: longer than what the text encoder takes, such as {shown(texts[0])}; put what "
+        "matters first"
+    )
 
 
 def unit_rows(vectors: NDArray[np.float32], texts: Sequence[str], name: str) -> NDArray[np.float32]:

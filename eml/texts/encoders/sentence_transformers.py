@@ -18,6 +18,7 @@ from eml.errors import CheckpointError, ConfigError
 from eml.files import digest, is_path, text_digest
 from eml.json_files import read_json
 from eml.models.hub import why_unreachable
+from eml.models.text_tower import MARKS
 from eml.texts.encoders.base import TextEncoder
 
 PACKAGE = "sentence_transformers"
@@ -26,6 +27,8 @@ OTHER_FORMATS = ("onnx", "openvino")  # folders with the same weights once more
 OTHER_WEIGHTS = (*(f"{name}/*" for name in OTHER_FORMATS), "*.h5", "*.ot", "*.msgpack", "*.onnx")
 """Files that are not downloaded."""
 MOST_FILES = 1000
+DESCRIPTIONS = ("modules.json", "config.json")
+"""Files of which a model's folder has one, or both."""
 
 
 class SentenceTransformers(TextEncoder):
@@ -42,6 +45,9 @@ class SentenceTransformers(TextEncoder):
             text = f"`{where}`: st: needs sentence-transformers: pip install 'easy-metric-learning[text]'"
             raise ConfigError(text, code="missing-package", parameter=where)
         is_folder = is_path(target) and Path(target).is_dir()
+        if is_folder and not any((Path(target) / name).is_file() for name in DESCRIPTIONS):
+            text = f"`{where}`: {target}: has neither {' nor '.join(DESCRIPTIONS)}, so it is no folder of "
+            raise ConfigError(f"{text}sentence-transformers", code="missing-file", parameter=where)
         looks_like_path = target.startswith((".", "/", "~", "\\")) or target.count("/") > 1
         if not is_folder and looks_like_path:
             text = (
@@ -70,6 +76,17 @@ class SentenceTransformers(TextEncoder):
             text = f"{self.folder}: has more than {MOST_FILES:,} files, so it is no folder of sentence-transformers"
             raise CheckpointError(text, code="weights-do-not-fit", parameter=self.where)
         return text_digest("\n".join(f"{path.relative_to(self.folder).as_posix()} {digest(path)}" for path in files))
+
+    def too_long(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts of which the model cuts off what is beyond its length."""
+        most, tokenizer = getattr(self._model, "max_seq_length", None), getattr(self._model, "tokenizer", None)
+        if not isinstance(most, int) or tokenizer is None:
+            return []
+        candidates = [text for text in texts if len(text.encode()) + MARKS > most]
+        try:
+            return [text for text in candidates if len(tokenizer(text, verbose=False)["input_ids"]) > most]
+        except (TypeError, ValueError, KeyError):  # a tokenizer of another kind, such as of words
+            return []
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the package's vectors of a batch, (N, T)."""
@@ -103,7 +120,7 @@ class SentenceTransformers(TextEncoder):
             folder = Path(snapshot_download(self._repository, local_files_only=True))
         except Exception:  # one of several types; the download gives the reason
             return None
-        return folder if (folder / "config.json").is_file() or (folder / "modules.json").is_file() else None
+        return folder if any((folder / name).is_file() for name in DESCRIPTIONS) else None
 
     def _downloaded(self) -> Path:
         """Return the folder in the cache of the hub after a download."""

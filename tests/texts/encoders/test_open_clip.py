@@ -15,6 +15,7 @@ from eml.models.checkpoint import save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import build_embedder
 from eml.models.necks.identity import Identity
+from eml.texts.embed_texts import text_vectors
 from eml.texts.encoders import check_encoder, find_encoder
 
 TEXTS = ["a red mug", "a bowl", "a much longer text about a bowl"]
@@ -34,6 +35,24 @@ def test_the_tower_of_a_folder_and_of_a_checkpoint_of_it_are_the_models_own(tiny
     stored = find_encoder(str(tmp_path / "checkpoint"))
     assert stored.digest == encoder.digest
     np.testing.assert_array_equal(stored.embed(TEXTS), encoder.embed(TEXTS))
+
+
+@pytest.mark.xdist_group("clip")
+def test_texts_that_the_tower_cuts_off_are_told_once(tiny_clip: Path) -> None:
+    """It takes 16 tokens, of which two are marks: 14 words fit."""
+    encoder = find_encoder(f"open_clip:local-dir:{tiny_clip}")
+    fits, longer = " ".join(["dog"] * 14), " ".join(["dog"] * 15)
+    lines: list[str] = []
+    text_vectors(
+        ["a", "b", "c"],
+        [(fits,), (longer, fits), ("a very small dog of a very large breed",)],
+        encoder,
+        report=lines.append,
+    )
+    assert lines == [
+        f"1 text is cut off, of 3: longer than what the text encoder takes, such as '{longer}'; put what matters first"
+    ]
+    assert encoder.too_long([fits, "dog", longer, longer + " dog"]) == [longer, longer + " dog"]
 
 
 @pytest.mark.xdist_group("clip")

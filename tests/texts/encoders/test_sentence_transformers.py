@@ -29,6 +29,11 @@ def test_a_name_that_is_neither_a_folder_nor_cached_says_what_to_do_without_a_ne
         find_encoder("st:no-such-model").digest  # noqa: B018
     with pytest.raises(ConfigError, match=r"st: takes a folder of sentence-transformers, or a name on the"):
         find_encoder(f"st:{tmp_path / 'none'}")
+    with pytest.raises(
+        ConfigError, match=r"has neither modules\.json nor config\.json, so it is no folder of"
+    ) as other:
+        find_encoder(f"st:{tmp_path}")
+    assert (other.value.code, other.value.parameter) == ("missing-file", "encoder")
 
 
 def test_a_name_is_taken_from_the_cache_of_the_hub_without_asking_it(
