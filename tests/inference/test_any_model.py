@@ -122,6 +122,17 @@ def test_what_the_file_says_itself_may_be_said_too() -> None:
     assert (model.tta, model.precision, model.preprocess.size) == ("flip", "float32", (12, 8))
 
 
+def test_a_large_batch_is_computed_in_parts_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sizes = ExportedModel(TINY), []
+    run = model.runtime.run
+    monkeypatch.setattr(model.runtime, "run", lambda pixels: sizes.append(len(pixels)) or run(pixels))
+    pixels = RANDOM.integers(0, 256, (35, 12, 8, 3), np.uint8)
+    embeddings = model.embed_arrays(pixels)
+    assert sizes == [16, 16, 3]
+    np.testing.assert_allclose(embeddings, np.concatenate([run(image[None]) for image in pixels]), atol=1e-6)
+    assert model.embed_arrays(pixels[:0]).shape == (0, 7) == model.embed([]).shape
+
+
 def test_files_that_are_none_or_failed_their_proof_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.onnx").touch()
     shutil.copyfile(TINY, tmp_path / "model.onnx.failed")

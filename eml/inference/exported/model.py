@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+PART = 16
+"""Images that are computed at once: more take no less time each, and their activations much more memory."""
+
 
 class ExportedModel:
     """A file of `eml export`, with the methods of `Model`.
@@ -184,7 +187,7 @@ class ExportedModel:
         if batch_size < 1:
             raise ConfigError(f"`batch_size` must be at least 1, got {batch_size}", code="out-of-range")
         parts = [self.embed_arrays(pixels) for pixels in self._batches(images, batch_size)]
-        return np.concatenate(parts) if parts else np.zeros((0, self.size), np.float32)
+        return np.concatenate([np.zeros((0, self.size), np.float32), *parts])
 
     @property
     def takes_text(self) -> bool:
@@ -235,7 +238,8 @@ class ExportedModel:
 
     def embed_arrays(self, pixels: Pixels) -> NDArray[np.float32]:
         """Return embeddings of unit length, (B, D), of preprocessed images (B, H, W, 3) uint8."""
-        return self.runtime.run(pixels)
+        parts = [self.runtime.run(pixels[first : first + PART]) for first in range(0, len(pixels), PART)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.size), np.float32)
 
     def embed_pixels(self, pixels: "Tensor") -> "Tensor":
         """Return embeddings of unit length, (B, D), of preprocessed images (B, 3, H, W) uint8, as `Model` does."""
