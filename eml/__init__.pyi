@@ -671,6 +671,7 @@ def export(
     image_size: int | Sequence[int] | str | None = ...,
     tta: Literal["none", "flip", "crops"] | None = ...,
     licence: str | None = ...,
+    calibrate_on: str | Path | None = ...,
     prove_on: str | Path | None = ...,
     prove_images: int = ...,
     least_cosine: float | None = ...,

@@ -62,6 +62,7 @@ TESTED_THROUGH = {
     "exporting/formats/base": "exporting/formats/test_onnx",
     "exporting/formats/torchscript": "exporting/formats/test_torch",
     "exporting/onnx_file": "exporting/formats/test_onnx",
+    "exporting/precision/ranges": "exporting/precision/test_int8",
     "inference/exported/loading": "inference/test_any_model",
     "inference/exported/model": "exporting/formats/test_onnx",
     "inference/exported/names": "inference/test_any_model",

@@ -45,6 +45,13 @@ class ExportConfig(CommandConfig):
     image_size: ImageSize = None
     tta: Views = None
     licence: str | None = Field(None, description="The licence of your weights, for the model card of a hub folder.")
+    calibrate_on: Annotated[
+        PathField | None,
+        Field(
+            description="Table or folder of images that int8 takes the steps of its activations from; none of the "
+            "proof's are used. Default: the images that the run was trained on."
+        ),
+    ] = None
     prove_on: Annotated[
         PathField | None,
         Field(

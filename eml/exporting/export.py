@@ -4,14 +4,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from eml.errors import OutputError
+from eml.errors import ConfigError, OutputError
 from eml.evaluation.outputs import refuse_page
 from eml.exporting.formats import ExportFormat, FormatSettings, find_format
 from eml.exporting.formats.base import DEFAULT_OPSET
+from eml.exporting.precision.images import load_images
 from eml.exporting.proof.find_images import find_images
 from eml.exporting.proof.images import IMAGES
 from eml.exporting.proof.outcome import FAILED, ProofOutcome, is_proof, proof_files, prove_file, write_proof
@@ -48,6 +50,7 @@ class ExportOptions:
         prove_images: How many images, at most; 0: it is not proved.
         least_cosine: Between the embeddings of an image; None: .9999 for float32, else retrieval alone decides.
         most_loss: MAP@R that may be lost; None: .01.
+        calibrate_on: The table of the images that int8 takes its steps from; None: those that the run was trained on.
         timing_seconds: Time for the measurement of each batch size.
     """
 
@@ -66,6 +69,7 @@ class ExportOptions:
     prove_images: int = IMAGES
     least_cosine: float | None = None
     most_loss: float | None = None
+    calibrate_on: Path | None = None
     timing_seconds: float = SECONDS
 
 
@@ -109,6 +113,7 @@ def export_model(
     form = find_format(options.format, options.out)
     settings = FormatSettings(options.input, options.precision, options.opset, report, options.licence)
     form.check(options.out, settings)
+    _refuse_unproved_int8(options)
     _refuse_existing(options, form)
     model = load(
         options.checkpoint, weights=options.weights, image_size=options.image_size, tta=options.tta, device="cpu"
@@ -122,6 +127,9 @@ def export_model(
         images = find_images(
             model, options.checkpoint, options.prove_on, count=options.prove_images, report=report, progress=progress
         )
+    if options.precision == "int8" and images is not None:
+        read = partial(load_images, model, options.checkpoint, options.calibrate_on, images)
+        settings = replace(settings, quantization_images=partial(read, report=report, progress=progress))
     with _beside(options.out) as folder:
         path = folder / options.out.name
         with progress(f"exporting {options.checkpoint}", None):
@@ -147,6 +155,16 @@ def _limits_of_texts(options: ExportOptions) -> ProofLimits | None:
     """Return the limits of a text tower, which is in float32 whatever the images are in; None: it is not proved."""
     least = options.least_cosine if options.precision == "float32" else None
     return ProofLimits.of("float32", least_cosine=least) if options.prove_images else None
+
+
+def _refuse_unproved_int8(options: ExportOptions) -> None:
+    """Raise a ConfigError for int8 without a proof, whose images choose how it is made, or images for no int8."""
+    if options.precision == "int8" and not options.prove_images:
+        text = "`precision` int8 is made in several ways, and the proof's images choose; `prove_images` must not be 0"
+        raise ConfigError(text, code="conflicting-settings", parameter="prove_images")
+    if options.precision != "int8" and options.calibrate_on is not None:
+        text = f"`calibrate_on` is for `precision` int8; {options.precision} needs no calibration"
+        raise ConfigError(text, code="conflicting-settings", parameter="calibrate_on")
 
 
 def _facts(model: Model, options: ExportOptions, details: str, graph: str) -> ExportFacts:

@@ -64,6 +64,7 @@ terminal = Terminal(
         "out": "OUT",
         "format": "FORMAT",
         "image_size": "PIXELS",
+        "calibrate_on": "TABLE",
         "prove_on": "TABLE",
         "prove_images": "N",
         "least_cosine": "COSINE",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from eml.errors import ConfigError
 from eml.files import refuse_file_name
 from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
 from eml.inference.model import Model
 from eml.progress import Report
+
+if TYPE_CHECKING:
+    from eml.exporting.precision.images import QuantizationImages
 
 DEFAULT_OPSET = 20
 _formats: dict[str, type[ExportFormat]] = {}
@@ -28,6 +32,7 @@ class FormatSettings:
         opset: Of ONNX.
         report: Takes a line on what was chosen.
         licence: The user's own, for a model card; None: not stated.
+        quantization_images: Reads the images for int8.
     """
 
     input: InputKind = "uint8"
@@ -35,6 +40,7 @@ class FormatSettings:
     opset: int = DEFAULT_OPSET
     report: Report = lambda line: None
     licence: str | None = None
+    quantization_images: Callable[[], QuantizationImages] | None = None
 
 
 class ExportFormat(ABC):

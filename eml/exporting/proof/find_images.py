@@ -109,14 +109,18 @@ def _run_of(model: Model) -> Path:
     return checkpoints.parent
 
 
-def _tables_of_run(model: Model) -> tuple[Table, int | None]:
-    """Return the table of a model's run, and the fold that it held out."""
+def tables_of_run(model: Model) -> tuple[Table, int | None]:
+    """Return the table of a model's run, and the fold that it held out; None: none.
+
+    Raises:
+        EmlError: The model is in no run, or its table cannot be read.
+    """
     config = load_run_config(_run_of(model) / CONFIG_NAME)
     return table_to_train_on(config.data, task=config.task, accept_stale=True), config.data.fold
 
 
 def _held_out(model: Model) -> DescribedTable:
-    table, fold = _tables_of_run(model)
+    table, fold = tables_of_run(model)
     frame = table.frame
     if fold is None or "fold" not in frame:
         raise DataError(f"{table.name}: the run held out no fold", code="missing-column")
@@ -125,7 +129,7 @@ def _held_out(model: Model) -> DescribedTable:
 
 
 def _test_classes(model: Model) -> DescribedTable:
-    table, _ = _tables_of_run(model)
+    table, _ = tables_of_run(model)
     path = None if table.path is None else test_table(table.path.parent, lambda line: None)
     if path is None:
         raise DataError(f"{table.name}: has no test classes beside it", code="missing-file")
@@ -140,4 +144,4 @@ def _of_calibration(model: Model) -> DescribedTable:
 
 
 def _of_run(model: Model) -> DescribedTable:
-    return DescribedTable(_tables_of_run(model)[0])
+    return DescribedTable(tables_of_run(model)[0])

@@ -23,16 +23,10 @@ class OpenVinoRuntime(Runtime):
         self.path = path
         self.facts = read_facts(facts_text(path), str(path))
         try:
-            import openvino
+            self._compiled: Any = compile_model(path, threads)
         except ImportError as error:
             text = f"{path}: needs openvino: pip install 'easy-metric-learning[openvino]'"
             raise ConfigError(text, code="missing-package", parameter="checkpoint") from error
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        try:
-            core: Any = openvino.Core()
-            self._compiled: Any = core.compile_model(core.read_model(str(path)), "CPU", settings)
         except Exception as error:  # openvino raises RuntimeErrors of many lines
             text = f"{path}: openvino cannot load it: {_reason(error)}"
             raise CheckpointError(text, code="damaged-file") from error
@@ -60,6 +54,17 @@ class OpenVinoRuntime(Runtime):
     def graph_digest(self) -> str:
         """Return blake2b-128 of the graph and its weights as they are in the files, without the facts beside them."""
         return model_digest(self.path)
+
+
+def compile_model(path: Path, threads: int | None = None) -> Any:
+    """Return a model compiled for the CPU, with products that are not int8 in float32."""
+    import openvino
+
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    core: Any = openvino.Core()
+    return core.compile_model(core.read_model(str(path)), "CPU", settings)
 
 
 def _reason(error: Exception) -> str:
