@@ -155,10 +155,9 @@ def refuse_other_sizes(names: Sequence[str], gallery: str) -> None:
 def _recorded_size(name: str) -> int | None:
     """Return the embedding size that a checkpoint records; None for any other model."""
     try:
-        config = read_checkpoint_config(Path(name))
+        return read_checkpoint_config(Path(name)).size
     except CheckpointError:
         return None  # it is no checkpoint, or loading it says what is wrong
-    return config.embedding_size if config.compression is None else config.compression.size
 
 
 def measure_cross_model(evaluation: Evaluation) -> CrossModel | None:

@@ -76,6 +76,11 @@ class CheckpointConfig(Strict):
     compatible_with: tuple[CompatibleModel, ...] = ()
 
     @property
+    def size(self) -> int:
+        """The size of the embeddings at the very end."""
+        return self.embedding_size if self.compression is None else self.compression.size
+
+    @property
     def networks(self) -> list[StoredModel]:
         """Return the configs that its networks are built from."""
         return [member.model for member in self.members] or [self.model]

@@ -29,7 +29,7 @@ def check_old_model(config: RunConfig, *, resume: bool = False) -> None:
         return
     try:
         check_teacher(own.as_teacher)
-        size = read_checkpoint_config(own.model).embedding_size
+        size = read_checkpoint_config(own.model).size
     except EmlError as error:
         raise _renamed(error) from error
     neck = getattr(config.model.neck, "size", size)
@@ -82,8 +82,7 @@ def neck_of_old_model(config: CompatibleConfig, backbone: str) -> tuple[dict[str
     if old.model.backbone == backbone and not old.members and old.compression is None:
         neck = old.model.neck.model_dump(mode="json")
         return neck, f"neck {neck['type']}: as {config.name}, whose gallery the queries shall fit, has it"
-    size = old.embedding_size if old.compression is None else old.compression.size
-    return {"type": "linear", "size": size}, f"neck linear {size}: the size of the embeddings of {config.name}"
+    return {"type": "linear", "size": old.size}, f"neck linear {old.size}: the size of the embeddings of {config.name}"
 
 
 def _renamed(error: EmlError) -> EmlError:
