@@ -195,7 +195,8 @@ def test_parts_of_a_batch_give_the_step_of_the_whole(
 @pytest.mark.xdist_group("processes")
 @pytest.mark.wide
 def test_two_processes_train_and_measure_as_one(config: RunConfig, table: Table, old: Path, tmp_path: Path) -> None:
-    model = {**config.model.model_dump(), "batch_norm": "frozen"}
+    neck = {"type": "linear", "size": 16, "batch_norm": False}
+    model = {**config.model.model_dump(), "batch_norm": "frozen", "neck": neck}
     sgd = {"name": "sgd", "lr": {"backbone": 0.01, "neck": 0.01, "class_weights": 0.1}, "clip": 1.0}
     one = changed(compatible(config, old, batch_size=3), model=model, optimizer=sgd, batch_size=5)
     two, mixed = changed(one, output=tmp_path / "two"), changed(one, output=tmp_path / "mixed", mix={"type": "cutmix"})
