@@ -6,6 +6,9 @@ from pathlib import Path
 from eml.dataset.table import Table
 from eml.dataset.unknown_label import with_label_if_present
 from eml.errors import CheckpointError
+from eml.inference.exported.facts import read_facts
+from eml.inference.exported.names import is_exported
+from eml.inference.exported.runtimes import find_runtime
 from eml.models.checkpoint import recorded_unknown_label
 from eml.progress import Report
 
@@ -15,12 +18,12 @@ def with_checkpoint_label(table: Table, models: Iterable[str], report: Report) -
 
     Args:
         table: The images; a table that has an unknown label keeps it.
-        models: Runs, checkpoints, timm:NAME or embeddings files, as the user names them.
+        models: Runs, checkpoints, files of eml export, timm:NAME or embeddings files, as the user names them.
         report: Receives a line where the label is taken over.
     """
     for model in models:
         try:
-            label = recorded_unknown_label(Path(model))
+            label = _unknown_label(model)
         except CheckpointError:
             continue  # it is no checkpoint, or loading it will say what is wrong
         labelled = with_label_if_present(table, label)
@@ -29,3 +32,11 @@ def with_checkpoint_label(table: Table, models: Iterable[str], report: Report) -
             report(f"{table.name}: {images:,} images with the label {label!r} are of unknown identity, as {model} says")
             return labelled
     return table
+
+
+def _unknown_label(model: str) -> str | None:
+    """Return the unknown label that a checkpoint or a file of eml export records. Raises CheckpointError for others."""
+    path = Path(model)
+    if not is_exported(path):
+        return recorded_unknown_label(path)
+    return read_facts(find_runtime(path).facts_text(path), model).unknown_label

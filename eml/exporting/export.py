@@ -26,6 +26,7 @@ from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
 from eml.inference.exported.trained_record import TrainedRecord
 from eml.inference.load import load
 from eml.inference.model import Model
+from eml.models.checkpoint import recorded_unknown_label
 from eml.models.config import Tta
 from eml.progress import Progress, Report, no_progress
 
@@ -179,6 +180,7 @@ def _facts(model: Model, options: ExportOptions, details: str, graph: str) -> Ex
         source=model.fingerprint,
         graph=graph,
         trained_on=None if model.trained_on is None else TrainedRecord.of(model.trained_on),
+        unknown_label=None if model.folder is None else recorded_unknown_label(model.folder),
     )
 
 

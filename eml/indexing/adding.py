@@ -14,6 +14,7 @@ from eml.errors import DataError
 from eml.indexing.queries import are_names, embed_pixels
 from eml.inference.embed_images import EmbeddedImages, embed_images
 from eml.inference.embedding_store import EmbeddingStore
+from eml.inference.exported.model import ExportedModel
 from eml.inference.image_list import list_images
 from eml.models.checkpoint import recorded_unknown_label
 from eml.progress import Progress, Report, no_progress
@@ -94,8 +95,14 @@ def _unknown_labels(model: AnyModel, images: ImageList) -> set[str]:
     table = images.table
     own = None if table is None else table.unknown_label
     denied = table is not None and table.denies_unknown_label
-    recorded = None if model.folder is None or denied else recorded_unknown_label(model.folder)
-    return {label for label in (own, recorded) if label}
+    return {label for label in (own, None if denied else _recorded_label(model)) if label}
+
+
+def _recorded_label(model: AnyModel) -> str | None:
+    """Return the label of images of unknown identity that a model's checkpoint, or its file, records."""
+    if isinstance(model, ExportedModel):
+        return model.facts.unknown_label
+    return None if model.folder is None else recorded_unknown_label(model.folder)
 
 
 def _new_images(embedded: EmbeddedImages, root: Path, unknown_labels: set[str]) -> NewImages:

@@ -207,6 +207,18 @@ def test_calibrate_takes_an_exported_file(folder: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_unknown_label_of_training_is_known_of_an_exported_file(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    shutil.copyfile(TINY, path)
+    model = ExportedModel(path)
+    model.runtime.keep_facts(model.facts.model_copy(update={"unknown_label": "d"}))
+    result = eml.evaluate(str(path), data=folder / "photos", out=tmp_path / "e", report=False)
+    assert result.results[0].analysis.evaluation.trained_on.of_classes == 3
+    eml.build_index(tmp_path / "index", path, [folder / "photos"])
+    with eml.Index.open(tmp_path / "index") as index:
+        assert index.labels == ["a", "b", "c"]
+
+
 def test_an_index_remembers_an_exported_file_or_has_it_inside(folder: Path, tmp_path: Path) -> None:
     moved = tmp_path / "model.onnx"
     shutil.copyfile(TINY, moved)

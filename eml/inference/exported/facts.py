@@ -69,6 +69,7 @@ class ExportFacts(Strict):
         source: The fingerprint of the model that was exported.
         graph: blake2b-128 of the graph and its weights, without these facts, 32 hex digits.
         trained_on: What the model was trained on; null: unknown.
+        unknown_label: The label of images of unknown identity in its training, which are of no class; null: none.
         calibration: The threshold and the probability map of this file; null: it is not calibrated.
         proof: What was proven; null: nothing.
         no_texts: Why no text tower goes with it, though the model has one; empty: one does, or it has none.
@@ -85,6 +86,7 @@ class ExportFacts(Strict):
     source: Fingerprint
     graph: str = ""
     trained_on: TrainedRecord | None = None
+    unknown_label: str | None = None
     calibration: Calibration | None = None
     proof: ProofSummary | None = None
     no_texts: str = ""

@@ -72,6 +72,15 @@ class Runtime(ABC):
 
     @staticmethod
     @abstractmethod
+    def facts_text(path: Path) -> str | None:
+        """Return the facts in a file as JSON, without loading the model; None without any.
+
+        Raises:
+            CheckpointError: The file cannot be read.
+        """
+
+    @staticmethod
+    @abstractmethod
     def put_facts(path: Path, text: str) -> None:
         """Put facts into a file, or replace those that are there."""
 

@@ -30,6 +30,11 @@ class OnnxRuntime(Runtime):
         return run_session(self._session, images, self.path, "images")
 
     @staticmethod
+    def facts_text(path: Path) -> str | None:
+        """Return the facts in a file as JSON, without loading the model; None without any."""
+        return onnx_bytes.read_metadata(path).get(KEY)
+
+    @staticmethod
     def put_facts(path: Path, text: str) -> None:
         """Put facts into a file, or replace those that are there."""
         onnx_bytes.put_facts(path, text)

@@ -47,6 +47,11 @@ class OpenVinoRuntime(Runtime):
         return [self.path, self.path.with_suffix(".bin")]
 
     @staticmethod
+    def facts_text(path: Path) -> str | None:
+        """Return the facts in a file as JSON, without loading the model; None without any."""
+        return openvino_xml.facts_text(path)
+
+    @staticmethod
     def put_facts(path: Path, text: str) -> None:
         """Put facts into a file, or replace those that are there."""
         openvino_xml.put_facts(path, text)

@@ -75,6 +75,11 @@ class TorchRuntime(Runtime):
         return vectors
 
     @staticmethod
+    def facts_text(path: Path) -> str | None:
+        """Return the facts in a file as JSON, without loading the model; None without any."""
+        return torch_archive.facts_text(path)
+
+    @staticmethod
     def put_facts(path: Path, text: str) -> None:
         """Put facts into a file, or replace those that are there."""
         torch_archive.put_facts(path, text)
