@@ -99,9 +99,10 @@ class ExportResult(CommandResult):
         exported = self.exported
         facts = exported.facts
         shape = "{}×{}".format(*facts.preprocess.shape)
+        texts = "" if exported.texts is None else f" or texts of {exported.texts.context_length} tokens"
         return (
-            f"{exported.path}: {facts.backbone}, {shape} pixels ({facts.input}) to {facts.embedding_size:,} numbers, "
-            f"{facts.precision}, {exported.bytes / 1e6:.1f} MB"
+            f"{exported.path}: {facts.backbone}, {shape} pixels ({facts.input}){texts} to {facts.embedding_size:,} "
+            f"numbers, {facts.precision}, {exported.bytes / 1e6:.1f} MB"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +114,7 @@ class ExportResult(CommandResult):
             "bytes": exported.bytes,
             "files": [str(path) for path in exported.files],
             "facts": exported.facts.model_dump(mode="json"),
+            "texts": None if exported.texts is None else exported.texts.model_dump(mode="json"),
             "proof": None if self.proof is None else self.proof.to_json(),
             "calibration": None if exported.outcome is None else exported.outcome.calibration_line,
         }

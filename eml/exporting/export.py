@@ -23,6 +23,7 @@ from eml.exporting.texts.export import export_texts, stale_text_files, text_file
 from eml.files import not_writable, temporary_path, unwritable, whole_files, whole_folder
 from eml.images.image_size import Size
 from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
+from eml.inference.exported.text_facts import TextFacts
 from eml.inference.exported.trained_record import TrainedRecord
 from eml.inference.load import load
 from eml.inference.model import Model
@@ -88,6 +89,7 @@ class Exported:
         removed: Files of an earlier failed proof, and a text tower that belonged to what was replaced.
         outcome: The proof; None: it was not proved.
         proof_page: Where the page of the proof belongs.
+        texts: What the file of the text tower beside it says of itself; None: there is none.
     """
 
     path: Path
@@ -99,6 +101,7 @@ class Exported:
     removed: list[Path] = field(default_factory=list)
     outcome: ProofOutcome | None = None
     proof_page: Path | None = None
+    texts: TextFacts | None = None
 
 
 def export_model(
@@ -149,7 +152,7 @@ def export_model(
             ).with_texts(None if texts.facts is None else texts.facts.proof)
             facts = outcome.update(facts)
             form.write_facts(path, facts)
-        return _put_in_place(path, options.out, form, facts, outcome, has_texts=texts.facts is not None)
+        return _put_in_place(path, options.out, form, facts, outcome, texts=texts.facts)
 
 
 def _limits_of_texts(options: ExportOptions) -> ProofLimits | None:
@@ -240,13 +243,13 @@ def _put_in_place(
     facts: ExportFacts,
     outcome: ProofOutcome | None,
     *,
-    has_texts: bool,
+    texts: TextFacts | None,
 ) -> Exported:
     """Move what was written to where it belongs, beside the names of files whose proof passed if it failed."""
     failed = _failed(out)
     place = failed if outcome is not None and not outcome.proof.passed else out
     places = {path: place}
-    both = [[*form.companions(own), *(text_files(own) if has_texts else [])] for own in (path, out)]
+    both = [[*form.companions(own), *([] if texts is None else text_files(own))] for own in (path, out)]
     for own, usual in zip(*both, strict=True):
         places[own] = _failed(usual) if place == failed else usual
     size = sum(_bytes_of(own) for own in places)
@@ -266,11 +269,11 @@ def _put_in_place(
             for own, target in places.items():
                 own.replace(temporaries[target])
     stale = [] if place == failed else [_failed(usual) for usual in (out, *form.companions(out), *text_files(out))]
-    stale += [] if place == failed or has_texts or is_folder else stale_text_files(out)
+    stale += [] if place == failed or texts is not None or is_folder else stale_text_files(out)
     removed = [old for old in stale if old.exists()]
     for old in removed:
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    return Exported(place, form.name, facts, size, list(places.values()), replaced, removed, outcome, page)
+    return Exported(place, form.name, facts, size, list(places.values()), replaced, removed, outcome, page, texts)
 
 
 def _failed(path: Path) -> Path:

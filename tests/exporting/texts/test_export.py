@@ -6,13 +6,17 @@ import pytest
 from torch import nn
 
 import eml
+from eml.commands.export import ExportResult
 from eml.errors import ConfigError, OutputError
 from eml.exporting.export import Exported, ExportOptions, export_model
+from eml.exporting.formats import FormatSettings, find_format
 from eml.exporting.proof.checks import embedding_checks
-from eml.exporting.texts.export import text_files
+from eml.exporting.texts.export import export_texts, text_files
 from eml.exporting.texts.samples import AWKWARD
 from eml.exporting.texts.tokenizer import UnportableTokenizerError
 from eml.inference.exported.model import ExportedModel
+from eml.inference.model import Model
+from eml.progress import no_progress
 
 pytestmark = pytest.mark.xdist_group("clip")
 pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
@@ -74,6 +78,7 @@ def test_the_files_of_a_text_tower_go_with_those_of_the_image_tower(
     (row,) = [check for check in embedding_checks(result.outcome.proof) if check.name == f"{len(AWKWARD)} texts"]
     assert row.holds
     assert row.limit == "≥ 0.9999"
+    assert "pixels (uint8) or texts of 16 tokens to 24 numbers" in ExportResult(exported=result).summary()
     assert not list(tmp_path.glob("*.failed"))
     assert eml.load(out).takes_text
 
@@ -94,3 +99,14 @@ def test_the_files_of_a_text_tower_go_with_those_of_the_image_tower(
     assert not alone.takes_text
     with pytest.raises(ConfigError, match="embeds images alone: its tokenizer is of clay"):
         alone.embed_text(["red"])
+
+
+def test_a_format_that_holds_images_alone_says_so(model: Model, tmp_path: Path) -> None:
+    lines: list[str] = []
+    form = find_format("torch", tmp_path / "model.pt2")
+    settings = FormatSettings(report=lines.append)
+    tower = export_texts(model, tmp_path / "model.pt2", "0" * 32, form, settings, None, no_progress)
+    assert tower.facts is None
+    assert tower.reason == "`format` torch holds images alone; give `format` onnx to embed texts too"
+    assert lines == [f"no text tower is written: {tower.reason}"]
+    assert list(tmp_path.iterdir()) == []
