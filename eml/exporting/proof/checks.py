@@ -47,7 +47,14 @@ def _of_embeddings(proof: Proof) -> Iterator[ProofCheck]:
         most = proof.most_difference
         bound = "" if most is None else f"≤ {most:.1g}, by rounding"
         holds = most is None or proof.largest_difference <= most
-        yield ProofCheck("largest difference", f"{proof.largest_difference:.1e}", bound, holds)
+        yield ProofCheck(
+            "largest difference",
+            f"{proof.largest_difference:.2g}"
+            if proof.largest_difference >= 1e-3
+            else f"{proof.largest_difference:.1e}",
+            bound,
+            holds,
+        )
     if proof.top_10_agreement is not None:
         yield ProofCheck("10 nearest the same", share(proof.top_10_agreement))
     if proof.shortest is not None and proof.longest is not None:

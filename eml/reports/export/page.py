@@ -9,7 +9,7 @@ import numpy as np
 from eml.dataset.columns import BOX
 from eml.evaluation.outputs import refuse_page
 from eml.exporting.proof.agreement import Agreement
-from eml.exporting.proof.checks import change, cosine, proof_checks
+from eml.exporting.proof.checks import cosine, proof_checks
 from eml.exporting.proof.images import ProofImages
 from eml.exporting.proof.prove import ProofRun
 from eml.files import whole_file
@@ -72,7 +72,7 @@ def write_proof_page(
     rows = [*moved, *(row for answer in changed for row in (answer.query, answer.before, answer.after))]
     html = render_page(
         HERE,
-        filters={"cosine": cosine, "change": change},
+        filters={"cosine": cosine, "distance": length},
         model=model.name,
         proof=proved.proof,
         summary=summary,
@@ -123,12 +123,17 @@ def count_decades(agreement: Agreement) -> list[DecadeCount]:
 def _decades(decades: Sequence[int]) -> Iterator[DecadeCount]:
     for decade in range(max(decades), min(decades) - 1, -1):
         if decade < LEAST_DECADE:
-            text = f"below {10.0**LEAST_DECADE:.0e}"
+            text = f"below {length(10.0**LEAST_DECADE)}"
         elif decade == MOST_DECADE:
             text = "1 and more"
         else:
-            text = f"{10.0**decade:.0e} to {10.0 ** (decade + 1):.0e}"
+            text = f"{length(10.0**decade)} to {length(10.0 ** (decade + 1))}"
         yield DecadeCount(text, decades.count(decade))
+
+
+def length(value: float) -> str:
+    """Format the length of a difference: `0.032`, `3e-06`."""
+    return f"{value:.2g}" if value >= 1e-3 else f"{value:.0e}"
 
 
 def _thumbnails(images: ProofImages, rows: Sequence[int], progress: Progress) -> dict[int, Thumbnail]:
