@@ -114,7 +114,9 @@ def test_a_run_follows_its_teacher_and_records_it(
     facts = json.loads((plain.output / "run.json").read_text())
     assert facts["distill"]["fingerprint"] == eml.load(teacher, device="cpu").fingerprint.digest
     assert eml.load(plain.output, device="cpu").size == 16, "the map stays behind"
-    assert read_trained_on(plain.output).classes == {f"c{number}" for number in range(5)}
+    record = read_trained_on(plain.output)
+    assert len(record.keys) == 20 + 4, "4 held-out images are of the classes that the teacher was trained on"
+    assert record.classes == {f"c{number}" for number in range(5)}
     assert lines(plain.output, "timings")[0]["phase"] == "teacher"
 
 
@@ -202,7 +204,9 @@ def test_what_all_images_share_is_left_out_unless_the_teachers_space_is_to_be_le
         distiller = build_parts(distilled(config, teacher, centered=centered, labels=0.0), table).distiller
         assert distiller is not None
         assert distiller.map is not None
+        before = distiller.targets(numbers)
         references = distiller.prepare(tmp_path, batching=Batching())
+        torch.testing.assert_close(before, references.embeddings[numbers], rtol=0, atol=1e-5)
         common = references.embeddings.mean(0) if centered else torch.zeros(24)
         expected = cosine_term(distiller.map(unit_length(embeddings)), references.embeddings[numbers] - common)
         loss, _ = distiller.add_to(torch.tensor(0.0), embeddings, numbers, shard=shard)
