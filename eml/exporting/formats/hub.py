@@ -40,7 +40,8 @@ class Hub(ExportFormat):
 
     def write_facts(self, path: Path, facts: ExportFacts) -> None:
         """Put the facts into the folder and its model card, or replace those that are there."""
-        write_text(path / EXPORT, facts.text() + "\n")
+        lean = facts.model_copy(update={"trained_on": None, "calibration": None})  # the checkpoint in it has both
+        write_text(path / EXPORT, lean.text() + "\n")
         write_card(path, facts)
         seal(path)
 

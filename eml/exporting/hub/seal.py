@@ -34,7 +34,8 @@ def proof_problem(folder: Path) -> str:
     """Return why the proof of a hub folder does not allow it to be uploaded; empty: it passed."""
     file = folder / EXPORT
     try:
-        proof: Any = read_json(file, dict[str, Any]).get("proof") if file.is_file() else None
+        export = read_json(file, dict[str, Any]) if file.is_file() else {}
+        proof: Any = export.get("proof")
         record: Any = read_json(folder / PROOF, dict[str, Any]) if (folder / PROOF).is_file() else proof
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: its proof cannot be read: {error}", code="damaged-file") from error
@@ -43,6 +44,8 @@ def proof_problem(folder: Path) -> str:
     if proof.get("passed") is not True or record.get("passed") is not True:
         problems = "".join(f"; {problem}" for problem in record.get("problems") or ())
         return f"{folder}: its proof failed{problems}; nothing that failed is uploaded"
+    if record.get("graph", export.get("graph")) != export.get("graph"):
+        return f"{folder}: {PROOF} is of another export; export the model again"
     return ""
 
 

@@ -66,18 +66,19 @@ PACKAGES = {
 def shared_torch(folder: Path) -> Path:
     """Link torch, torchvision and what they need into a folder, so that three environments do not hold 6 GB each."""
     folder.mkdir()
-    linked, waiting = set[str](), ["torch", "torchvision"]
+    linked, waiting = set[tuple[str, str]](), [("torch", ""), ("torchvision", "")]
     while waiting:
-        name = waiting.pop()
+        name, extra = waiting.pop()
         try:
             package = distribution(name)
         except PackageNotFoundError:
             continue  # of another system
-        if name in linked:
+        if (name, extra) in linked:
             continue
-        linked.add(name)
+        linked.add((name, extra))
         needs = [Requirement(text) for text in package.requires or ()]
-        waiting += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+        needs = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})]
+        waiting += [(need.name, own) for need in needs for own in ("", *need.extras)]
         for top in tops(package):
             if not (folder / top.name).exists():
                 (folder / top.name).symlink_to(top)

@@ -72,6 +72,13 @@ def test_a_failed_or_missing_proof_is_refused_before_the_network_is_asked(tmp_pa
     assert not hub.requests
 
 
+def test_a_proof_of_another_export_is_refused(folder: Path) -> None:
+    (folder / "proof.json").write_text('{"passed": true, "graph": "of another"}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"proof\.json is of another export") as caught:
+        files_to_push(folder)
+    assert caught.value.code == "not-proven"
+
+
 def test_a_folder_that_eml_did_not_write_is_refused(tmp_path: Path) -> None:
     for folder, words in ((tmp_path, "is no hub folder"), (tmp_path / "none", "there is no such folder")):
         with pytest.raises(CheckpointError, match=words) as caught:
