@@ -118,6 +118,7 @@ def test_the_last_epoch_is_declared_where_the_best_one_does_not_fit() -> None:
     assert "does not declare it" in CompatibilityResult("old", 2, worse).lines()[1]
 
 
+@pytest.mark.wide
 def test_nothing_is_declared_where_nothing_is_held_out(config: RunConfig, table: Table, old: Path) -> None:
     everything = changed(compatible(config, old), data=config.data.model_dump() | {"fold": None}, epochs=1)
     result = fit(everything, table)
@@ -180,6 +181,7 @@ def test_influence_is_the_softmax_over_class_means_and_the_cosine_that_of_each_i
     torch.testing.assert_close(loss, 2 + expected.mean())
 
 
+@pytest.mark.wide
 def test_parts_of_a_batch_give_the_step_of_the_whole(
     config: RunConfig, table: Table, old: Path, tmp_path: Path
 ) -> None:
