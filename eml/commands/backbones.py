@@ -92,7 +92,7 @@ class BackbonesResult(CommandResult):
 
     def summary_table(self) -> SummaryTable:
         """Return a row for each backbone."""
-        columns = ["backbone", "params", "size", "step", "features", "pooling", "licence"]
+        columns = ["backbone", "params", "size", "multiple", "features", "pooling", "licence"]
         rows = [_cells(row) for row in self.rows]
         if any(row.speed for row in self.rows):
             columns = [*columns, "images/s"]
@@ -135,12 +135,14 @@ def backbones(config: BackbonesConfig, caller: Caller) -> BackbonesResult:
         rows=tuple(rows),
         matching=len(listed),
         is_choice=config.pattern is None,
-        next_command=_next_command([row.listed.name for row in rows if row.facts and row.listed.has_weights], config),
+        next_command=_next_command(rows, config),
     )
 
 
-def _next_command(names: list[str], config: BackbonesConfig) -> str | None:
-    """Return the command that ranks backbones on a dataset, or takes the only one that is shown."""
+def _next_command(rows: list[BackboneRow], config: BackbonesConfig) -> str | None:
+    """Return the command that ranks backbones on a dataset, the smallest ones, or takes the only one that is shown."""
+    sizes = {row.listed.name: row.facts.parameters for row in rows if row.facts and row.listed.has_weights}
+    names = sorted(sizes, key=lambda name: sizes[name])
     if config.pattern is None:
         return "eml probe DATASET"
     if len(names) == 1:

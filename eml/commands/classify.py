@@ -47,7 +47,7 @@ class ClassifyConfig(CommandConfig):
 
     With `names`, a file of class names, no index and no training is needed: the first argument is then a model that
     takes texts, such as open_clip:ViT-B-32/openai, and each image gets the class whose name is nearest (zero-shot).
-        A class's size does not decide. `out` gets a row for each image: file_name, label, probability, runner_up,
+    A class's size does not decide. `out` gets a row for each image: file_name, label, probability, runner_up,
     runner_up_probability, margin, cosine, unknown, reason; label has the best class also where the image is unknown.
     Images that cannot be read are rows with the reason. Without a calibration there is no probability, and no image
     counts as unknown. `move` or `copy` sorts the images into a folder per class; nothing is overwritten.
@@ -146,7 +146,8 @@ class ClassifyResult(CommandResult):
 
     def summary(self) -> str:
         """Return the counts."""
-        parts = [f"{self.total:,} images", f"{self.accepted.total():,} of {len(self.accepted):,} classes"]
+        names = f" of the {self.zero_shot:,} names" if self.zero_shot is not None else " classes"
+        parts = [f"{self.total:,} images", f"{self.accepted.total():,} of {len(self.accepted):,}{names}"]
         parts += [f"{self.unknown:,} unknown"] if self.unknown is not None else ["not calibrated"]
         parts += [f"{self.unreadable:,} unreadable"] if self.unreadable else []
         return ", ".join(parts)
@@ -154,7 +155,8 @@ class ClassifyResult(CommandResult):
     def summary_table(self) -> SummaryTable:
         """Return the counts."""
         accepted = "accepted" if self.unknown is not None else "classified"
-        rows: list[list[Cell]] = [[f"{accepted}, of {len(self.accepted):,} classes", self.accepted.total()]]
+        names = f" of the {self.zero_shot:,} names" if self.zero_shot is not None else " classes"
+        rows: list[list[Cell]] = [[f"{accepted}, of {len(self.accepted):,}{names}", self.accepted.total()]]
         rows += [["unknown", self.unknown]] if self.unknown is not None else []
         rows += [["cannot be read", self.unreadable]] if self.unreadable else []
         return ["", "images"], [*rows, ["all", self.total]]
@@ -285,9 +287,10 @@ class _Answers:
         """Take some answers."""
         from eml.indexing.answers import COLUMNS
 
+        labels = self._labels[self.order.total : self.order.total + len(images)]
         if self.truth is not None:
-            self.truth.take(images, self._labels[self.order.total : self.order.total + len(images)])
-        self.order.take(images)
+            self.truth.take(images, labels)
+        self.order.take(images, labels)
         self._rows += [tuple(getattr(image, name) for name in COLUMNS) for image in images]
         if self._images is not None:
             self._images += images

@@ -102,7 +102,7 @@ Encoder = Annotated[
     BeforeValidator(lambda name, info: _checked_encoder(name, info)),
     Field(
         description="What embeds the texts: st:NAME_OR_PATH, a model of sentence-transformers; "
-        "open_clip:ARCH/PRETRAINED; or a checkpoint of eml with a text tower."
+        "open_clip:ARCH/PRETRAINED or open_clip:local-dir:PATH; or a checkpoint of eml with a text tower."
     ),
 ]
 Column = Annotated[

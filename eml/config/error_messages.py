@@ -37,6 +37,7 @@ _LENGTHS = {
 
 
 MOST_PROBLEMS = 20  # that are listed; the rest are counted
+ELSEWHERE = 0.75  # similarity of a key that is a misspelling of one in another section
 MOST_PATHS = 3  # keys elsewhere in the config that the hint for an unknown key names
 
 _CODES = {"missing": "missing-key", "extra_forbidden": "unknown-key", "choice_unknown": "unknown-choice"}
@@ -163,7 +164,7 @@ class _Explainer:
     def similar_keys(self, key: str) -> list[str]:
         """Return up to three dotted keys, anywhere in the config, whose last part is close to `key`."""
         paths = key_paths(self.model, self.data)
-        match = closest(key, [str(path[-1]) for path in paths])
+        match = closest(key, [str(path[-1]) for path in paths], ELSEWHERE)
         return [dotted(path) for path in paths if path[-1] == match][:MOST_PATHS]
 
     def wrong_kind(self, error: FieldError) -> str:

@@ -8,13 +8,13 @@ from difflib import get_close_matches
 LONGEST_QUOTE = 60  # characters of a wrong value that are shown
 
 
-def closest(word: str, known: Iterable[str]) -> str | None:
+def closest(word: str, known: Iterable[str], least: float = 0.6) -> str | None:
     """Return the known word that `word` most likely misspells, or that alone begins with it.
 
-    Case is ignored, and a hyphen equals an underscore.
+    Case is ignored, and a hyphen equals an underscore. least: similarity in [0, 1] that counts as a misspelling.
     """
     by_plain = {normalised(name): name for name in known}
-    matches = get_close_matches(normalised(word), by_plain, 1)
+    matches = get_close_matches(normalised(word), by_plain, 1, least)
     if not matches and len(word) > 1:
         matches = [plain for plain in by_plain if plain.startswith(normalised(word))]
     return by_plain[matches[0]] if len(matches) == 1 else None

@@ -20,6 +20,7 @@ from eml.images.image_size import Size, size_text
 from eml.images.loading_workers import WorkerLostError
 from eml.inference.embed import Batching, embed_table
 from eml.training.build import RunParts, build_parts
+from eml.training.caches import training_settings
 from eml.training.checks import run_notes
 from eml.training.config import RunConfig
 from eml.training.data_parallel import batch_norms
@@ -120,6 +121,8 @@ def dry_run(config: RunConfig, table: Table, processes: Processes = SINGLE_PROCE
     config, recipe = apply_recipe(config, table)
     parts = build_parts(_always_mixed(config), table, processes=processes)
     text_notes: list[str] = []
+    if config.data.cache is not None:
+        training_settings(config.data.cache, parts.preprocess, parts.augmenter)  # which says what is wrong with it
     with _lost_workers_named(parts):
         if config.text_keys:  # else class weights begin where it makes no difference to time and memory
             start_classes(parts, text_notes.append)

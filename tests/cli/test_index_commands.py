@@ -193,6 +193,8 @@ def test_classify_writes_a_row_for_each_image(folder: Path, capsys: pytest.Captu
     page = Path("a.html").read_text()
     assert page.count("<img ") == 8 * 2
     assert "<b>jam" not in page
+    assert page.count('<p class="mark right">✓ right</p>') == 6
+    assert page.count('<p class="mark quiet">is <span class="name">lemon</span></p>') == 2
 
 
 def test_classify_without_a_file_prints_the_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,14 @@ def test_backbones_are_listed_with_what_is_known_and_the_next_command(
     assert "next: eml init DATASET --backbone test_vit.r160_in1k" in error
 
 
+def test_the_next_command_names_the_smallest() -> None:
+    result = eml.backbones("test_convnext*.r160_in1k")
+    assert isinstance(result, BackbonesResult)
+    sizes = {row.listed.name: row.facts.parameters for row in result.rows if row.facts}
+    smallest = sorted(sizes, key=lambda name: sizes[name])[:3]
+    assert result.next_command == f"eml probe DATASET --backbones {','.join(smallest)}"
+
+
 def test_a_measured_speed_is_shown_with_its_machine_and_date_from_then_on(capsys: pytest.CaptureFixture[str]) -> None:
     measured = eml.backbones("test_resnet.r160_in1k", measure=True, device="cpu").rows[0].speed
     assert measured is not None

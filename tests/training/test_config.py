@@ -147,6 +147,11 @@ def test_key_that_stands_elsewhere_is_named(override: str, hint: str, tmp_path: 
     assert problem.code == "unknown-key"
 
 
+def test_a_key_that_resembles_none_is_given_no_other(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, SMALL, "cuda.fast=true")
+    assert "did you mean" not in problem
+
+
 def test_a_backbone_that_is_tuned_needs_a_rate(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, SMALL | {"tune": "lora", "optimizer": {"lr": {"backbone": 0}}})
     assert problem.endswith("tune: lora trains nothing, since optimizer.lr.backbone is 0")

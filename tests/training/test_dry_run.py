@@ -3,6 +3,7 @@
 import pytest
 
 from eml.dataset.table import Table
+from eml.errors import ConfigError
 from eml.training import fit as training_fit
 from eml.training.config import RunConfig
 from eml.training.dry_run import dry_run
@@ -76,3 +77,9 @@ def test_it_says_that_stages_are_off_and_which_keys_then_do_nothing(config: RunC
     warnings = dry_run(changed(short, stages="auto"), table).warnings
     assert f"stages are off: {reason}" in warnings
     assert "test_views does nothing here: stages are off" in warnings
+
+
+def test_a_cache_smaller_than_the_images_is_refused(config: RunConfig, table: Table) -> None:
+    cache = {"format": "raw", "side": 16}
+    with pytest.raises(ConfigError, match=r"data\.cache\.side must be at least image\.size, 32"):
+        dry_run(changed(config, data=config.data.model_dump() | {"cache": cache}), table)

@@ -12,7 +12,7 @@ def show(result: BackbonesResult) -> None:
     columns, rows = result.summary_table()
     if console.fits(columns, rows):
         console.table("", columns, rows, plain=True)
-        console.say("size: of the images of the weights (pixels); step: other sides are multiples of it")
+        console.say("size: of the images of the weights (pixels); multiple: other sides are multiples of it")
     else:
         for row in result.rows:
             console.show(row.listed.name)

@@ -24,6 +24,7 @@ class DoubtOrder:
         counts: unknown, accepted and unreadable → how many.
         classes: Class → its accepted images.
         unreadable: The first ones without an answer.
+        true_labels: id of a kept image → its true class, where that is known.
     """
 
     def __init__(self) -> None:
@@ -33,9 +34,10 @@ class DoubtOrder:
         self.unreadable: list[ClassifiedImage] = []
         self._unknown: list[ClassifiedImage] = []
         self._accepted: list[ClassifiedImage] = []
+        self.true_labels: dict[int, str] = {}
 
-    def take(self, images: Sequence[ClassifiedImage]) -> None:
-        """Take some images."""
+    def take(self, images: Sequence[ClassifiedImage], labels: Sequence[str] = ()) -> None:
+        """Take some images. labels: their true classes, empty where an image has none; () marks none."""
         self.total += len(images)
         unreadable = [image for image in images if image.label is None]
         unknown = [image for image in images if image.label is not None and image.unknown]
@@ -45,6 +47,13 @@ class DoubtOrder:
         self.unreadable = [*self.unreadable, *unreadable][:MOST_UNREADABLE]
         self._unknown = sorted([*self._unknown, *unknown], key=_sureness, reverse=True)[:MOST_UNKNOWN]
         self._accepted = sorted([*self._accepted, *accepted], key=_sureness)[:MOST_ACCEPTED]
+        known = self.true_labels | {id(image): label for image, label in zip(images, labels, strict=False) if label}
+        kept = {id(image) for image in (*self._unknown, *self._accepted)}
+        self.true_labels = {key: label for key, label in known.items() if key in kept}
+
+    def true_label(self, image: ClassifiedImage) -> str | None:
+        """Return the true class of one of the images, where it is known."""
+        return self.true_labels.get(id(image))
 
     @property
     def unknown(self) -> list[ClassifiedImage]:
@@ -111,6 +120,7 @@ def write_classify_page(
         unreadable=order.unreadable,
         calibrated=calibrated,
         truth=truth,
+        true_label=order.true_label,
         command=command,
         small=place_thumbnails(places, progress),
     )
