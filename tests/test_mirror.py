@@ -20,6 +20,7 @@ OF_SEVERAL_MODULES = {
     "dataset/test_round_trip",
     "dataset/test_v0_1_0",
     "exporting/hub/test_environments",
+    "exporting/test_families",
     "fuzz",
     "indexing/test_index_kills",
     "indexing/test_writers_at_once",
