@@ -122,7 +122,8 @@ def choose_way(
             way.write(source, path)
             embeddings = torch.from_numpy(embed(path, images.proof)).double()
         except Exception as error:  # onnxruntime's quantisation raises what it likes
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
+            reason = lines[0] if lines else type(error).__name__
             failed.append(f"{way.name}: {reason[:200]}")
             continue
         if not bool(torch.isfinite(embeddings).all()):

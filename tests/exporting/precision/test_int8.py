@@ -7,7 +7,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from eml.exporting.precision.int8 import quantize_by_input, quantize_by_ranges  # noqa: E402
+from eml.exporting.precision.int8 import _select_before_norm, quantize_by_input, quantize_by_ranges  # noqa: E402
 from eml.exporting.precision.ranges import measure_ranges  # noqa: E402
 from tests.exporting.precision.graphs import images, opsets, run, write_network  # noqa: E402
 
@@ -56,3 +56,27 @@ def test_int8_is_close_to_float32_and_of_unit_length(
     assert opsets(target) == {"": 20}
     assert not caplog.records
     assert capsys.readouterr().out == ""
+
+
+def test_the_class_token_is_selected_before_its_norm_with_the_same_numbers(tmp_path: Path) -> None:
+    make, values = onnx.helper.make_node, np.random.default_rng(0).normal(0, 1, (2, 5, 4)).astype(np.float32)
+    weights = {"scale": values[0, 0], "index": np.array(3), "tokens": values}
+    graph = onnx.helper.make_graph(
+        [
+            make("LayerNormalization", ["tokens", "scale"], ["normed"], "norm", axis=-1),
+            make("Gather", ["normed", "index"], ["token"], "select", axis=1),
+            make("Identity", ["token"], ["embedding"], "last"),
+        ],
+        "tokens",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1])],
+        [onnx.helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [2, 4])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    before, after = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    before.write_bytes(proto.SerializeToString())
+    _select_before_norm(proto)
+    after.write_bytes(proto.SerializeToString())
+    onnx.checker.check_model(proto)
+    assert [node.op_type for node in proto.graph.node] == ["Gather", "LayerNormalization", "Identity"]
+    np.testing.assert_allclose(run(after, images(1)[0, 0, 0, :1]), run(before, images(1)[0, 0, 0, :1]), atol=1e-6)
