@@ -9,7 +9,7 @@ from typing import Any
 
 from eml.errors import CheckpointError, ConfigError
 from eml.exporting.hub.seal import proof_problem, sealed_files
-from eml.files import digest_of
+from eml.files import digest_of, is_within
 from eml.models.hub import why_unreachable
 from eml.models.hub_folder import CHECKPOINT, is_hub_folder, read_hub_facts
 from eml.progress import Progress, no_progress
@@ -113,7 +113,11 @@ def files_to_push(folder: Path) -> list[str]:
         raise CheckpointError(lines, code="changed-file", parameter="folder")
     if problem := proof_problem(folder):
         raise CheckpointError(problem, code="not-proven", parameter="folder")
-    return sealed_files(folder, facts)
+    files = sealed_files(folder, facts)
+    if outside := [file for file in files if not is_within(folder / file, folder)]:
+        text = f"{folder / outside[0]}: leads out of the folder, and only what lies in it is uploaded; put a copy there"
+        raise CheckpointError(text, code="changed-file", parameter="folder")
+    return files
 
 
 def _package() -> Any:

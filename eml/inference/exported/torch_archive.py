@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
-from typing import TypeVar
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from zlib import error as ZlibError
 
@@ -21,6 +22,26 @@ _NO_ARCHIVE = (
     *(ValueError, KeyError, AttributeError, RuntimeError),
 )
 _MOST_FACTS = 1 << 26  # bytes
+_OWN_FILES = re.compile(
+    r"[^/]+/(\.data/(version|serialization_id)|\.format_version|\.storage_alignment|archive_(format|version)|version"
+    rf"|byteorder|models/model\.json|{_EXTRA}|data/(weights/(model_weights_config\.json|weight_\d+|model\.pt)"
+    r"|constants/(model_constants_config\.json|tensor_\d+|model\.pt)|sample_inputs/model\.pt))"
+    r"|version|serialized_(exported_program\.json|(state_dict|constants|example_inputs)\.pt)"  # torch 2.6 and 2.7
+)
+_TENSOR = re.compile(r"(weight|tensor)_\d+")
+_NAME = re.compile(r"[\w.:+\- ]*")
+_LINE = re.compile(r"[^\n\r\\]*")
+_PLAIN = {
+    # of sympy: classes, symbols and whether they are positive; its functions and Python's begin with a small letter
+    "expr_str": re.compile(r"([A-Z]\w*|'?\b[a-z]{1,4}\d+\b'?|\b[a-z]+=(True|False)|[-+*/%(), <>=&|~!]|\b\d+(\.\d+)?)*"),
+    "guards_code": re.compile(r"(L\['\w+'\]|\.size\(\)|\[\d+\]|[A-Z]\w*|\b(and|or|not)\b|[-+*/%(), <>=!]|\b\d+)*"),
+    **dict.fromkeys(
+        ("in_spec", "out_spec"),
+        re.compile(r'("(type|context|children_spec|builtins\.(tuple|list|dict)|null|\[\])"|null|[\[\]{},: 0-9])*'),
+    ),
+    **dict.fromkeys(("nn_module_stack", "torch_fn", "stack_trace", "as_string"), _LINE),
+}
+"""Key of a graph → texts that are allowed under it; under any other a name."""
 
 
 def facts_text(path: Path) -> str | None:
@@ -60,23 +81,45 @@ def archive_digest(path: Path) -> str:
 
 
 def refuse_pickled_objects(path: Path) -> None:
-    """Raise a CheckpointError for an archive of torch.export with objects that torch would unpickle.
+    """Raise a CheckpointError for an archive of torch.export with more than a graph and plain weights.
 
-    Reading such objects can run code. An archive of plain weights has none.
+    torch reads whatever it finds in one: pickled objects under several names, compiled libraries, and expressions that
+    it evaluates. Reading those can run code. An archive of `eml export` has none.
     """
 
-    def pickled(archive: ZipFile) -> list[str]:
-        names = []
-        for entry in archive.infolist():
-            inner = PurePosixPath(_inner(entry))
-            is_list = inner.parent.parent == PurePosixPath("data") and inner.name.endswith("_config.json")
-            payloads = json.loads(archive.read(entry)).get("config", {}) if is_list else {}
-            names += [name for name, payload in payloads.items() if payload.get("use_pickle", True)]
-        return names
+    def strange(archive: ZipFile) -> list[str]:
+        names = [entry.filename for entry in archive.infolist()]
+        strangers = [name for name in names if not _OWN_FILES.fullmatch(name) or names.count(name) > 1]
+        for entry in () if strangers else archive.infolist():
+            if _inner(entry).endswith("_config.json"):
+                for name, payload in json.loads(archive.read(entry)).get("config", {}).items():
+                    plain = payload.get("use_pickle", True) is False and _TENSOR.fullmatch(payload["path_name"])
+                    strangers += [] if plain else [name]
+            elif entry.filename.endswith(".json"):
+                strangers += [text for key, text in _texts(json.loads(archive.read(entry))) if not _is_plain(key, text)]
+        return strangers
 
-    if names := _opened(path, pickled):
-        text = f"{path}: holds pickled objects ({names[0]}), which can run code when they are read; export it again"
-        raise CheckpointError(text, code="damaged-file")
+    if strangers := _opened(path, strange):
+        text = f"{path}: holds more than a graph and weights, such as pickled objects ({strangers[0][:60]!r}), "
+        raise CheckpointError(text + "which can run code when they are read; export it again", code="damaged-file")
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text of a JSON value with the key it is under, and each key under the key \"\"."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item, key)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield "", name
+            yield from _texts(item, name)
+
+
+def _is_plain(key: str, text: str) -> bool:
+    """Return whether torch makes no code of a text of a graph but what the graph needs."""
+    return bool(_PLAIN.get(key, _NAME).fullmatch(text))
 
 
 def put_facts(path: Path, text: str | None) -> None:

@@ -1,4 +1,6 @@
 import json
+import pickle
+import re
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -49,6 +51,48 @@ def test_an_archive_with_pickled_objects_is_refused(tmp_path: Path) -> None:
     _write(path, contents | {name: json.dumps(config).encode()})
     with pytest.raises(CheckpointError, match="pickled objects"):
         ExportedModel(path)
+
+
+def test_an_archive_runs_no_code_when_it_is_read(tmp_path: Path) -> None:
+    path, sign = tmp_path / "model.pt2", tmp_path / "ran"
+    written(tiny_model(BNNeck()), path, FormatSettings())
+    with ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    root = next(iter(contents)).partition("/")[0]
+    code = f"__import__('pathlib').Path({str(sign)!r}).touch()"
+    bomb = pickle.dumps(_Bomb(code))
+    graph = contents[f"{root}/models/model.json"].decode()
+    symbol = re.search(r'"expr_str": "(.*?)"', graph)
+    assert symbol
+    signature = json.loads(graph)
+    signature["graph_module"]["module_call_graph"][0]["signature"]["forward_arg_names"] = [f"image=({code})"]
+    pickled = {"a": {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": False, "tensor_meta": None}}
+    own, old = f"{root}/models/model.json", {f"{root}/extra/eml": contents[f"{root}/extra/eml"], "version": b"8.1"}
+    hostile = (
+        contents | {f"{root}/data/weights/model.pt": bomb},
+        contents | {f"{root}/data/constants/opaque_obj_0": bomb},
+        contents
+        | {f"{root}/data/constants/model_constants_config.json": json.dumps({"config": {"a": pickled}}).encode()},
+        contents | {f"{root}/data/aotinductor/model/a.so": b"a"},
+        contents | {f"{root}/models/a/b.json": graph.encode()},
+        contents | {own: graph.replace(symbol[1], code, 1).encode()},
+        contents | {own: json.dumps(json.loads(graph) | {"guards_code": [code]}).encode()},
+        contents | {own: json.dumps(signature).encode()},
+        old | {"serialized_exported_program.json": graph.encode(), "serialized_constants.pt": bomb},
+    )
+    for changed in hostile:
+        _write(path, changed)
+        with pytest.raises(CheckpointError, match=r"can run code|Weights only"):
+            ExportedModel(path)
+        assert not sign.exists()
+
+
+class _Bomb:
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return eval, (self.code,)
 
 
 def _write(path: Path, contents: dict[str, bytes]) -> None:

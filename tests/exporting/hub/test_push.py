@@ -57,6 +57,14 @@ def test_the_card_may_be_edited_and_every_other_file_may_not(folder: Path) -> No
     assert (caught.value.code, caught.value.parameter) == ("changed-file", "folder")
 
 
+def test_a_file_that_leads_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("mine", encoding="utf-8")
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to(tmp_path / "private")
+    with pytest.raises(CheckpointError, match=r"README\.md: leads out of the folder"):
+        files_to_push(folder)
+
+
 def test_a_failed_or_missing_proof_is_refused_before_the_network_is_asked(tmp_path: Path, hub: StandIn) -> None:
     failed = write_proved_folder(tmp_path / "failed", passed=False)
     with pytest.raises(CheckpointError, match=r"its proof failed; the least cosine is \.5") as caught:
