@@ -30,10 +30,12 @@ _OWN_FILES = re.compile(
 )
 _TENSOR = re.compile(r"(weight|tensor)_\d+")
 _NAME = re.compile(r"[\w.:+\- ]*")
+_FILES = re.compile(r"\b(save|from_file|__setstate__)\b(?=\s*\()|\btorch\.classes\b")
 _LINE = re.compile(r"[^\n\r\\]*")
 _PLAIN = {
     # of sympy: classes, symbols and whether they are positive; its functions and Python's begin with a small letter
     "expr_str": re.compile(r"([A-Z]\w*|'?\b[a-z]{1,4}\d+\b'?|\b[a-z]+=(True|False)|[-+*/%(), <>=&|~!]|\b\d+(\.\d+)?)*"),
+    "target": re.compile(r"(?!.*from_file)[\w.]*"),
     "guards_code": re.compile(r"(L\['\w+'\]|\.size\(\)|\[\d+\]|[A-Z]\w*|\b(and|or|not)\b|[-+*/%(), <>=!]|\b\d+)*"),
     **dict.fromkeys(
         ("in_spec", "out_spec"),
@@ -102,6 +104,18 @@ def refuse_pickled_objects(path: Path) -> None:
     if strangers := _opened(path, strange):
         text = f"{path}: holds more than a graph and weights, such as pickled objects ({strangers[0][:60]!r}), "
         raise CheckpointError(text + "which can run code when they are read; export it again", code="damaged-file")
+
+
+def refuse_programs_with_files(path: Path) -> None:
+    """Raise a CheckpointError for TorchScript that reads or writes files, or runs something while it is loaded."""
+
+    def own_files(archive: ZipFile) -> list[str]:
+        code = [archive.read(entry).decode() for entry in archive.infolist() if _inner(entry).startswith("code/")]
+        return [match[0] for text in code for match in _FILES.finditer(text)]
+
+    if calls := _opened(path, own_files):
+        text = f"{path}: its program reads or writes files, or runs something while it is loaded ({calls[0]}); export "
+        raise CheckpointError(text + "the checkpoint again", code="damaged-file")
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -87,6 +87,18 @@ def test_an_archive_runs_no_code_when_it_is_read(tmp_path: Path) -> None:
         assert not sign.exists()
 
 
+def test_a_script_that_writes_a_file_is_refused(tmp_path: Path) -> None:
+    path, sign = tmp_path / "model.pt", tmp_path / "ran"
+    written(tiny_model(BNNeck()), path, FormatSettings())
+    with ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in contents if "/code/" in name and b"    return " in contents[name])
+    line = f"    torch.save(1, {str(sign)!r})\n    return ".encode()
+    _write(path, contents | {name: contents[name].replace(b"    return ", line, 1)})
+    with pytest.raises(CheckpointError, match="reads or writes files"):
+        ExportedModel(path)
+
+
 class _Bomb:
     def __init__(self, code: str) -> None:
         self.code = code

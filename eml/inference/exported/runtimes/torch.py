@@ -13,7 +13,12 @@ from eml.images.preprocess import Pixels
 from eml.inference.exported import torch_archive
 from eml.inference.exported.facts import read_facts
 from eml.inference.exported.runtimes.base import Runtime, Vectors, normalised
-from eml.inference.exported.torch_archive import archive_digest, facts_text, refuse_pickled_objects
+from eml.inference.exported.torch_archive import (
+    archive_digest,
+    facts_text,
+    refuse_pickled_objects,
+    refuse_programs_with_files,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,4 +101,5 @@ class TorchScriptRuntime(TorchRuntime):
     name = "TorchScript"
 
     def _load(self) -> Any:
+        refuse_programs_with_files(self.path)
         return self._torch.jit.load(str(self.path), map_location="cpu").eval()
