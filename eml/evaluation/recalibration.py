@@ -60,7 +60,8 @@ def read_calibration_table(
         raise DataError(f"it was made {way}", code="missing-file")
     path = Path(calibration.table)
     if not path.is_file():
-        raise DataError(f"its table {path} is no longer there", code="missing-file")
+        place = "no longer there" if path.is_absolute() else f"not in {Path.cwd()}; run this where it was calibrated"
+        raise DataError(f"its table {path} is {place}", code="missing-file")
     table = table_to_evaluate(path, None, report)
     if table.digest != calibration.table_digest:
         raise DataError(f"its table {path} was changed since", code="out-of-date")

@@ -17,7 +17,7 @@ from eml.inference.ensemble import save_model
 from eml.inference.load import load
 from eml.margins.arcface import ArcFace
 from eml.models.backbones import preprocess_of, without_memory
-from eml.models.checkpoint import load_checkpoint, save_checkpoint
+from eml.models.checkpoint import NEWEST_FORMAT, load_checkpoint, save_checkpoint
 from eml.models.config import ModelConfig
 from eml.models.embedder import Embedder, build_embedder
 from eml.models.image_sizes import nearest_size
@@ -242,7 +242,7 @@ def test_a_damaged_definition_and_a_missing_package_are_errors(
         file.write_text(json.dumps(whole | {"model": whole["model"] | {"definition": damage}}))
         with pytest.raises(CheckpointError, match=r"config\.json: model\.definition: nothing can be built from it"):
             load_checkpoint(checkpoint)
-    file.write_text(json.dumps(whole | {"format": 8}))
+    file.write_text(json.dumps(whole | {"format": NEWEST_FORMAT + 1}))
     with pytest.raises(CheckpointError, match="written by a newer eml"):
         load_checkpoint(checkpoint)
 

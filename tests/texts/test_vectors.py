@@ -67,7 +67,7 @@ def test_a_file_that_is_damaged_newer_or_of_another_kind_is_refused(vectors: Tex
         read_text_vectors(path)
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     save_torch_file(tensors | {"vectors": tensors["vectors"].bfloat16()}, path, {"kind": "eml-text-vectors"})
-    with pytest.raises(DataError, match="is no whole file of text vectors"):
+    with pytest.raises(DataError, match=r"is no whole file of text vectors|type bfloat16"):  # as ml_dtypes is there
         read_text_vectors(path)
     save_file(arrays, path)
     with pytest.raises(DataError, match="it is no file of text vectors; eml text writes one"):
