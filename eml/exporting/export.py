@@ -29,6 +29,7 @@ from eml.inference.load import load
 from eml.inference.model import Model
 from eml.models.checkpoint import recorded_unknown_label
 from eml.models.config import Tta
+from eml.models.hub_folder import WEIGHTS, is_hub_folder
 from eml.progress import Progress, Report, no_progress
 
 
@@ -199,6 +200,13 @@ def _refuse_existing(options: ExportOptions, form: ExportFormat) -> None:
     """Raise an OutputError where something is in the place of the new files, or nothing can be written there."""
     if problem := unwritable(options.out.parent):
         raise OutputError(problem, code="not-writable", parameter="out")
+    is_empty = options.out.is_dir() and not any(options.out.iterdir())
+    if not form.suffix and os.path.lexists(options.out) and not is_empty and not is_hub_folder(options.out):
+        text = f"{options.out}: exists and is no hub folder, so that it is not replaced; give another `out`"
+        raise OutputError(text, code="file-exists", parameter="out")
+    if options.out.name == WEIGHTS and (options.out.parent / "config.json").is_file() and options.out.is_file():
+        text = f"{options.out}: holds the weights of a checkpoint, which are not replaced; give another `out`"
+        raise OutputError(text, code="file-exists", parameter="out")
     if options.overwrite:
         return
     existing = [path for path in (options.out, *form.companions(options.out)) if os.path.lexists(path)]

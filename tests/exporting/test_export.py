@@ -40,3 +40,23 @@ def test_a_checkpoint_is_exported_whole_or_not_at_all(
     assert error.value.code == "not-writable"
     assert [path.name for path in out.parent.iterdir()] == ["model.onnx"]
     assert out.read_bytes() == before
+
+
+def test_a_hub_folder_replaces_no_folder_of_other_files(tmp_path: Path) -> None:
+    kept = tmp_path / "run" / "state"
+    kept.parent.mkdir()
+    kept.write_bytes(b"training")
+    for out in (kept.parent, kept):
+        with pytest.raises(EmlError, match="is no hub folder") as caught:
+            eml.export("timm:test_resnet", out, format="hub", weights="none", prove_images=0, overwrite=True)
+        assert caught.value.code == "file-exists"
+    assert kept.read_bytes() == b"training"
+
+
+def test_the_weights_of_a_checkpoint_are_never_replaced(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"weights")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(EmlError, match="weights of a checkpoint"):
+        eml.export("timm:test_resnet", weights, weights="none", prove_images=0, overwrite=True)
+    assert weights.read_bytes() == b"weights"

@@ -110,7 +110,8 @@ def refuse_programs_with_files(path: Path) -> None:
     """Raise a CheckpointError for TorchScript that reads or writes files, or runs something while it is loaded."""
 
     def own_files(archive: ZipFile) -> list[str]:
-        code = [archive.read(entry).decode() for entry in archive.infolist() if _inner(entry).startswith("code/")]
+        scripts = [entry for entry in archive.infolist() if re.fullmatch("code/.*[.]py", _inner(entry))]
+        code = [archive.read(entry).decode() for entry in scripts]
         return [match[0] for text in code for match in _FILES.finditer(text)]
 
     if calls := _opened(path, own_files):
