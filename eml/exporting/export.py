@@ -13,6 +13,7 @@ from eml.errors import ConfigError, OutputError
 from eml.evaluation.outputs import refuse_page
 from eml.exporting.formats import ExportFormat, FormatSettings, find_format
 from eml.exporting.formats.base import DEFAULT_OPSET
+from eml.exporting.hub.seal import sealed_files
 from eml.exporting.precision.images import load_images
 from eml.exporting.proof.find_images import find_images
 from eml.exporting.proof.images import IMAGES
@@ -29,7 +30,7 @@ from eml.inference.load import load
 from eml.inference.model import Model
 from eml.models.checkpoint import recorded_unknown_label
 from eml.models.config import Tta
-from eml.models.hub_folder import WEIGHTS, is_hub_folder
+from eml.models.hub_folder import WEIGHTS, is_hub_folder, read_hub_facts
 from eml.progress import Progress, Report, no_progress
 
 
@@ -200,10 +201,8 @@ def _refuse_existing(options: ExportOptions, form: ExportFormat) -> None:
     """Raise an OutputError where something is in the place of the new files, or nothing can be written there."""
     if problem := unwritable(options.out.parent):
         raise OutputError(problem, code="not-writable", parameter="out")
-    is_empty = options.out.is_dir() and not any(options.out.iterdir())
-    if not form.suffix and os.path.lexists(options.out) and not is_empty and not is_hub_folder(options.out):
-        text = f"{options.out}: exists and is no hub folder, so that it is not replaced; give another `out`"
-        raise OutputError(text, code="file-exists", parameter="out")
+    for folder in () if form.suffix else (options.out, _failed(options.out)):
+        _refuse_foreign(folder)
     if options.out.name == WEIGHTS and (options.out.parent / "config.json").is_file() and options.out.is_file():
         text = f"{options.out}: holds the weights of a checkpoint, which are not replaced; give another `out`"
         raise OutputError(text, code="file-exists", parameter="out")
@@ -218,6 +217,23 @@ def _refuse_existing(options: ExportOptions, form: ExportFormat) -> None:
         raise OutputError(
             f"{existing[0]}: exists; give another `out`, or set `overwrite`", code="file-exists", parameter="out"
         )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise an OutputError for a folder that holds what eml did not write, since a hub folder is replaced whole."""
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if not os.path.lexists(folder) or is_empty:
+        return
+    problem = "exists and is no hub folder"
+    if is_hub_folder(folder):
+        own = {*sealed_files(folder, read_hub_facts(folder)), proof_files(folder, is_folder=True)[1].name}
+        paths = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
+        foreign = next((path for path in paths if path not in own), None)
+        if foreign is None:
+            return
+        problem = f"holds {foreign}, which eml did not write"
+    text = f"{folder}: {problem}, so that it is not replaced; give another `out`, or move it away"
+    raise OutputError(text, code="file-exists", parameter="out")
 
 
 def _refuse_existing_texts(options: ExportOptions) -> None:
@@ -264,7 +280,7 @@ def _put_in_place(
     is_folder, page = path.is_dir(), None
     if outcome is not None:
         inside = proof_files(path, is_folder=is_folder)[0]
-        record, page = proof_files(place if is_folder else out, is_folder=is_folder)
+        record, page = proof_files(place, is_folder=is_folder)
         write_proof(outcome.proof, inside)
         places |= {} if is_folder else {inside: record}
     replaced = [place for place in places.values() if place.exists()]
@@ -277,6 +293,7 @@ def _put_in_place(
             for own, target in places.items():
                 own.replace(temporaries[target])
     stale = [] if place == failed else [_failed(usual) for usual in (out, *form.companions(out), *text_files(out))]
+    stale += [] if place == failed or is_folder else proof_files(failed, is_folder=False)
     stale += [] if place == failed or texts is not None or is_folder else stale_text_files(out)
     removed = [old for old in stale if old.exists()]
     for old in removed:

@@ -102,6 +102,8 @@ def proof_files(out: Path, *, is_folder: bool) -> tuple[Path, Path]:
     """Return where the JSON and the page of a proof belong: beside the file, or in the folder."""
     if is_folder:
         return out / "proof.json", out / "proof.html"
+    if out.suffix == FAILED:  # those of an earlier export that passed stay
+        return out.with_name(f"{out.name}.proof.json"), out.with_name(f"{out.name}.proof.html")
     return out.with_suffix(".proof.json"), out.with_suffix(".proof.html")
 
 

@@ -237,8 +237,17 @@ class ExportedModel:
         return above.Index.of_model(self, images, labels)
 
     def embed_arrays(self, pixels: Pixels) -> NDArray[np.float32]:
-        """Return embeddings of unit length, (B, D), of preprocessed images (B, H, W, 3) uint8."""
+        """Return embeddings of unit length, (B, D), of preprocessed images (B, H, W, 3) uint8.
+
+        Raises:
+            CheckpointError: The file gives embeddings of another size than it says.
+        """
         parts = [self.runtime.run(pixels[first : first + PART]) for first in range(0, len(pixels), PART)]
+        if sizes := {part.shape[1:] for part in parts} - {(self.size,)}:
+            text = (
+                f"{self.path}: gives embeddings of shape {sizes.pop()}, and says that they have {self.size:,} numbers"
+            )
+            raise CheckpointError(f"{text}; export the checkpoint again", code="damaged-file")
         return np.concatenate(parts) if parts else np.zeros((0, self.size), np.float32)
 
     def embed_pixels(self, pixels: "Tensor") -> "Tensor":

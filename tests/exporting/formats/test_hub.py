@@ -1,5 +1,6 @@
 """`eml export --format hub`: the folder with its card, and what is proven of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,9 @@ def test_a_damaged_layer_fails_the_proof_and_the_folder_is_named_so(
     assert "proof passed on 18 images" in (tmp_path / "m/README.md").read_text()
     pushed = eml.push(tmp_path / "m", "a/b", dry_run=True).pushed.files
     assert "proof.json" in pushed
+    (tmp_path / "m/notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds notes\.txt, which eml did not write"):
+        export_model(replace(options, overwrite=True))
     assert str(tmp_path).encode() not in b"".join((tmp_path / "m" / file).read_bytes() for file in pushed)
 
 

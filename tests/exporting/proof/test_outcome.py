@@ -219,10 +219,10 @@ def test_a_failed_proof_is_exit_1_and_names_the_file_so(
     assert "the least cosine between" in shown.err.replace("\n", " ")
     assert {path.name for path in tmp_path.iterdir()} == {
         "model.onnx.failed",
-        "model.proof.json",
-        "model.proof.html",
+        "model.onnx.failed.proof.json",
+        "model.onnx.failed.proof.html",
     }
-    record = json.loads((tmp_path / "model.proof.json").read_text())
+    record = json.loads((tmp_path / "model.onnx.failed.proof.json").read_text())
     assert (record["passed"], record["images"]) == (False, CLASSES * EACH)
     kept = onnx.load(f"{out}.failed").metadata_props[0].value
     summary = read_facts(kept, "x").proof
@@ -238,11 +238,12 @@ def test_a_failed_proof_is_exit_1_and_names_the_file_so(
         "model.proof.json",
         "model.proof.html",
     }
-    before = out.read_bytes()
+    before, proof = out.read_bytes(), (tmp_path / "model.proof.json").read_bytes()
     broken[0] = True
     result = eml.export(checkpoint, out, prove_on=images.table.root, overwrite=True)
     assert not result.passed
     assert out.read_bytes() == before, "an earlier file that passed stays"
+    assert (tmp_path / "model.proof.json").read_bytes() == proof, "and so does its proof"
     (tmp_path / "model.proof.json").write_text("{}")
     out.unlink()
     with pytest.raises(eml.errors.OutputError, match=r"model\.proof\.json: exists"):
