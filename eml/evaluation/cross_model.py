@@ -61,7 +61,10 @@ class CrossModel:
         if abs(self.mean_cosine) < UNRELATED:
             lines.append(
                 f"{name} and {gallery} embed into unrelated spaces: an image's two embeddings have a mean cosine of "
-                f"{self.mean_cosine:.3f}. Train with compatible_with: {gallery} for a model that fits its gallery."
+                f"{self.mean_cosine:.3f}. Build the index again with {name}, or take a model whose checkpoint declares "
+                f"that it fits this gallery: it is trained with compatible_with: {gallery}, best from its weights "
+                "(model.weights), and declares it in the end where it holds. Where this one was trained so and does "
+                "not, train it for longer, or with a larger compatible_with.cosine."
             )
         elif self.verdict == WORSE:
             lines.append(f"An index of {gallery} is worse with the queries of {name}: build it again with {name}.")

@@ -69,10 +69,13 @@ class CompatibleModel(Strict):
     @property
     def text(self) -> str:
         """What was measured, in a sentence without its end."""
-        change = "" if self.interval is None else f", change {self.interval[0]:+.3f} to {self.interval[1]:+.3f}"
+        change = f"change {self.crossed - self.old:+.3f}"
+        if self.interval is not None:
+            change += f", 95 % interval {self.interval[0]:+.3f} to {self.interval[1]:+.3f}"
         return (
-            f"on {self.measured_on} ({self.queries:,} queries of {self.classes:,} classes) MAP@R {self.old:.3f} by "
-            f"that alone, {self.crossed:.3f} by new queries on its gallery{change}, {self.new:.3f} by the new one alone"
+            f"on {self.measured_on}, {self.queries:,} queries of {self.classes:,} classes, MAP@R is {self.old:.3f} by "
+            f"the older model alone, {self.crossed:.3f} by queries of the new model on the older one's gallery "
+            f"({change}), and {self.new:.3f} by the new model on a gallery of its own"
         )
 
     @property

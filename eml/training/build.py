@@ -214,6 +214,7 @@ def build_parts(
             table,
             data,
             embedding_size=networks.embedder.size,
+            backbone=config.model.backbone,
             device=device,
             shard=networks.head.shard,
         )

@@ -88,7 +88,9 @@ def test_models_of_unrelated_spaces_are_near_chance_and_said_to_be_unrelated(
     assert cross_model is not None
     assert cross_model.verdict == "worse"
     assert result.metrics["map_at_r"] < 0.2 < cross_model.new["map_at_r"]
-    assert "unrelated spaces" in cross_model.lines("new", "old")[0]
+    (line, *_) = cross_model.lines("new", "old")
+    assert "unrelated spaces" in line
+    assert "Where this one was trained so and does not" in line
     assert len(result.analysis.postprocessed) == 1
 
 

@@ -49,9 +49,9 @@ def test_a_compatible_model_embeds_queries_and_a_line_says_so(shop: Path) -> Non
     with Index.open(shop / "shop.index", model=shop / "new") as index:
         assert index.classify(shop / "photos" / "tea" / "1.png")[0].label == "tea"
         assert index.notes == (
-            f"queries by {shop / 'new'}, which declares itself compatible with the index's model: on the held-out fold "
-            "(90 queries of 20 classes) MAP@R 0.500 by that alone, 0.600 by new queries on its gallery, 0.700 by the "
-            "new one alone",
+            f"queries by {shop / 'new'}, which declares itself compatible with the index's model: on the held-out "
+            "fold, 90 queries of 20 classes, MAP@R is 0.500 by the older model alone, 0.600 by queries of the new "
+            "model on the older one's gallery (change +0.100), and 0.700 by the new model on a gallery of its own",
         )
         assert not index.probability_warning, "there are no probabilities to warn of"
     with Index.open(shop / "shop.index") as index:

@@ -13,7 +13,7 @@ from eml.config import load
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, ConfigError
 from eml.images.mixes import Mixed
-from eml.models.checkpoint import read_compatible, read_trained_on
+from eml.models.checkpoint import read_compatible, read_trained_on, save_checkpoint
 from eml.training.build import build_parts
 from eml.training.checks import check, run_notes
 from eml.training.compatibility.measure import CompatibilityResult
@@ -211,12 +211,41 @@ def test_two_processes_train_and_measure_as_one(config: RunConfig, table: Table,
 
 def test_a_size_that_differs_is_told_with_what_to_set(config: RunConfig, table: Table, old: Path) -> None:
     own = changed(compatible(config, old), model={**config.model.model_dump(), "neck": {"type": "linear", "size": 24}})
-    with pytest.raises(ConfigError, match=r"set model\.neck\.size to 16") as caught:
+    with pytest.raises(ConfigError, match=r"set model\.neck: {type: linear, size: 16}$") as caught:
         check(own, resume=False, overwrite=False)
     assert caught.value.problems[0].code == "wrong-shape"
+    with pytest.raises(ConfigError, match=r"{type: linear, size: 16} or leave it out"):
+        check(changed(own, recipe="auto"), resume=False, overwrite=False)
     own = changed(own, model={**config.model.model_dump(), "neck": {"type": "identity"}})
     with pytest.raises(ConfigError, match=r"set model\.neck: {type: linear, size: 16}"):
         build_parts(own, table)
+
+
+@pytest.fixture
+def centred(config: RunConfig, table: Table, tmp_path: Path) -> Path:
+    """A checkpoint with a BNNeck, and embeddings as large as the features."""
+    model = {**config.model.model_dump(), "neck": {"type": "bnneck"}}
+    parts = build_parts(changed(config, model=model), table)
+    save_checkpoint(tmp_path / "centred", parts.embedder, parts.config.model, parts.preprocess, ["c0"], {})
+    return tmp_path / "centred"
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_an_open_neck_is_that_of_the_older_model_and_one_that_does_not_fit_is_refused_with_it(
+    config: RunConfig, table: Table, centred: Path, starts: bool
+) -> None:
+    model = {"backbone": "test_resnet", "weights": centred if starts else "none"}
+    plain = {"output": config.output, "data": config.data.model_dump(), "compatible_with": centred, "model": model}
+    own = RunConfig.model_validate(plain)
+    check(own, resume=False, overwrite=False)
+    chosen, _ = apply_recipe(own, table)
+    assert chosen.model.neck.type == "bnneck"
+    assert build_parts(changed(chosen, image={"size": 32}), table).compatibility is not None
+
+    for other in (changed(own, model=model | {"neck": {"type": "linear", "size": 24}}), changed(own, recipe="none")):
+        with pytest.raises(ConfigError, match=r"set model\.neck: {type: bnneck}") as caught:
+            check(other, resume=False, overwrite=False)
+        assert caught.value.problems[0].parameter == "model.neck"
 
 
 def test_a_recipe_takes_the_older_models_size_and_leaves_the_stages_out(
@@ -238,7 +267,8 @@ def test_an_older_model_that_knows_what_is_measured_is_told(
     held_out = by_class(table, tmp_path)
     own = changed(compatible(config, old), data={**config.data.model_dump(), "table": held_out.path, "fold": 1})
     (note,) = [note for note in run_notes(build_parts(own, held_out)) if "compatible_with" in note]
-    assert "was trained on 2 of the 2 classes that the student does not see" in note
+    assert "was trained on 2 of the 2 classes that the new model does not see" in note
+    assert "student" not in note
 
 
 def test_a_dry_run_counts_the_older_model_and_writes_nothing(config: RunConfig, table: Table, old: Path) -> None:

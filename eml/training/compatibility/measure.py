@@ -167,7 +167,7 @@ def _measure(
     new = load(folder.checkpoint(epoch), device=str(parts.device))
     evaluations = evaluate(new), evaluate(old)
     question = validation.questions[validation.decides].text
-    place = f"{validation.decides or 'the held-out fold'} ({question})"
+    place = f"{validation.decides or 'the held-out fold'}, {question}"
     describe = partial(_describe, *evaluations, name=name, place=place, models=(new, old))
     return CompatibilityResult(name, epoch, processes.from_first(describe))
 

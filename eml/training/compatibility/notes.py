@@ -17,9 +17,9 @@ def old_model_notes(parts: RunParts) -> list[str]:
     name, record = term.config.name, term.old.record
     lines = [
         f"warning: {KEY} {name} was trained on {seen} of {where or 'the held-out fold'}: its own figures are flattered "
-        "there, and so are those of the network, which learns from it"
+        "there, and so are those of the new model, which learns from it"
         for where, (table, images) in parts.validation.sets.items()
-        for seen in seen_images(table, images, record, set(parts.data.classes))
+        for seen in seen_images(table, images, record, set(parts.data.classes), learner="the new model")
     ]
     if record.status != KNOWN:
         lines.append(f"{KEY} {name}: on which images it was trained is {record.status}, so more may be seen")

@@ -1,9 +1,11 @@
 """The older model of a run: found, loaded, and recorded, so that a resumed run needs it in the end alone."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from eml.errors import CheckpointError, EmlError, Problem
 from eml.models.checkpoint import read_checkpoint_config
+from eml.models.config import ModelConfig
 from eml.training.compatibility.config import KEY, CompatibleConfig
 from eml.training.config import RunConfig
 from eml.training.distillation.teacher import FACTS as TEACHER_FACTS
@@ -21,6 +23,8 @@ FACTS = "compatible_with"
 def check_old_model(config: RunConfig, *, resume: bool = False) -> None:
     """Raise an EmlError for an older model that is not there, or whose embeddings cannot be of the network's size.
 
+    A neck that the config leaves to its recipe is of that size: see `neck_of_old_model`.
+
     Raises:
         EmlError: The message begins with the config's key.
     """
@@ -32,11 +36,14 @@ def check_old_model(config: RunConfig, *, resume: bool = False) -> None:
         size = read_checkpoint_config(own.model).size
     except EmlError as error:
         raise _renamed(error) from error
+    if config.recipe == "auto" and "neck" not in config.model.model_fields_set:
+        return
     neck = getattr(config.model.neck, "size", size)
     if neck != size:
+        leave = " or leave it out, which sets that" if config.recipe == "auto" else ""
         raise CheckpointError(
-            f"model.neck: size {neck:,}, and {KEY} {own.name} embeds into {size:,} numbers; set model.neck.size to "
-            f"{size}",
+            f"model.neck: {config.model.neck.type} of size {neck:,}, and {KEY} {own.name} embeds into {size:,} "
+            f"numbers; {neck_to_set(own, config.model.backbone)}{leave}",
             code="wrong-shape",
             parameter="model.neck",
         )
@@ -83,6 +90,20 @@ def neck_of_old_model(config: CompatibleConfig, backbone: str) -> tuple[dict[str
         neck = old.model.neck.model_dump(mode="json")
         return neck, f"neck {neck['type']}: as {config.name}, whose gallery the queries shall fit, has it"
     return {"type": "linear", "size": old.size}, f"neck linear {old.size}: the size of the embeddings of {config.name}"
+
+
+def neck_to_set(config: CompatibleConfig, backbone: str) -> str:
+    """Return the advice to set that neck, as it is written in a config, without the end of the sentence.
+
+    Raises:
+        EmlError: The older model cannot be read.
+    """
+    neck, _ = neck_of_old_model(config, backbone)
+    chosen = ModelConfig.model_validate({"neck": neck}).neck
+    usual = type(chosen)(type=chosen.type).model_dump(mode="json")
+    kept = {key: value for key, value in neck.items() if key == "size" or (key != "type" and value != usual[key])}
+    fields = [f"type: {chosen.type}", *(f"{key}: {json.dumps(value)}" for key, value in kept.items())]
+    return f"set model.neck: {{{', '.join(fields)}}}"
 
 
 def _renamed(error: EmlError) -> EmlError:

@@ -23,7 +23,7 @@ from eml.losses.cross_entropy import CrossEntropy
 from eml.margins.normface import NormFace
 from eml.progress import Progress, Report, no_progress
 from eml.training.compatibility.config import KEY, CompatibleConfig
-from eml.training.compatibility.old_model import load_old_model
+from eml.training.compatibility.old_model import load_old_model, neck_to_set
 from eml.training.data import TrainingData
 from eml.training.distillation.teacher import Teacher
 from eml.training.distillation.terms import cosine_term
@@ -41,6 +41,7 @@ class CompatibilityTerm:
         table: The table, which knows the folder of the images.
         data: The training images.
         embedding_size: D of the network, which must be that of the older model.
+        backbone: Of the network, for advice on its neck.
         device: Where the network is.
         shard: The classes that this process compares with.
 
@@ -60,13 +61,14 @@ class CompatibilityTerm:
         data: TrainingData,
         *,
         embedding_size: int,
+        backbone: str,
         device: torch.device,
         shard: Shard,
     ) -> None:
         if old.size != embedding_size:
             raise ConfigError(
-                f"{KEY}: {config.name} embeds into {old.size:,} numbers, and this network into {embedding_size:,}; set "
-                f"model.neck: {{type: linear, size: {old.size}}}, or another neck of that size",
+                f"{KEY}: {config.name} embeds into {old.size:,} numbers, and this network into {embedding_size:,}; "
+                f"{neck_to_set(config, backbone)}, or another neck of that size",
                 code="wrong-shape",
                 parameter="model.neck",
             )

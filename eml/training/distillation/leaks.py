@@ -29,15 +29,23 @@ def leak_notes(parts: RunParts) -> list[str]:
         f"warning: distill.teacher {name} was trained on {seen} of {where or 'the held-out fold'}: what it knows of "
         "them comes to the student, so that the figures flatter it. Take a teacher that was trained without them"
         for where, (table, images) in parts.validation.sets.items()
-        for seen in seen_images(table, images, record, set(parts.data.classes))
+        for seen in seen_images(table, images, record, set(parts.data.classes), learner="the student")
     ]
     if record.status != KNOWN:
         lines.append(f"distill.teacher {name}: on which images it was trained is {record.status}, so more may be seen")
     return lines
 
 
-def seen_images(table: Table, images: RetrievalSet, record: TrainedOn, own: set[str]) -> Iterator[str]:
-    """Yield the classes, unseen by the student, and the queries that a network was trained on, in words."""
+def seen_images(table: Table, images: RetrievalSet, record: TrainedOn, own: set[str], *, learner: str) -> Iterator[str]:
+    """Yield the classes, unseen by the network that learns from it, and the queries that a network was trained on.
+
+    Args:
+        table: The images' table.
+        images: That the run is measured on.
+        record: What the network was trained on.
+        own: The classes that the run trains on.
+        learner: The network that learns from it, in words.
+    """
     labels = images.frame["label"].to_numpy(object)
     counted = images.queries[positive_counts(images) > 0]
     classes = set(labels[counted].tolist())
@@ -48,7 +56,7 @@ def seen_images(table: Table, images: RetrievalSet, record: TrainedOn, own: set[
         same = is_known(image_keys(table, images.frame), record.keys)
         queries = int(np.count_nonzero(same[counted]))
         known |= set(labels[counted][same[counted]].tolist()) & unseen
-    parts = [f"{len(known):,} of the {len(unseen):,} classes that the student does not see"] if known else []
+    parts = [f"{len(known):,} of the {len(unseen):,} classes that {learner} does not see"] if known else []
     parts += [f"{queries:,} of the {len(counted):,} query images"] if queries else []
     if parts:
         yield " and on ".join(parts)
