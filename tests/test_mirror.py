@@ -42,7 +42,6 @@ TESTED_THROUGH = {
     "cli/help_page": "cli/test_help",
     "cli/launching": "cli/test_way",
     "commands/classify": "cli/test_index_commands",
-    "commands/export": "exporting/test_export",
     "commands/grouping": "cli/test_leaks",
     "commands/index_add": "cli/test_index_commands",
     "commands/index_build": "cli/test_index_commands",

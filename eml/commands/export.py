@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, PathText, command
 from eml.commands.options import ImageSize, Views, Weights
+from eml.errors import EmlError
 
 if TYPE_CHECKING:
     from eml.exporting.export import Exported
@@ -28,7 +30,9 @@ class ExportConfig(CommandConfig):
         PathText,
         Field(description="A run folder (its best checkpoint), a checkpoint folder, timm:NAME or open_clip:…."),
     ]
-    out: Annotated[PathField, Field(description="The file to write, such as model.onnx.")]
+    out: Annotated[
+        PathField, Field(description="The file to write, such as model.onnx; with `format` hub, the folder.")
+    ]
     format: str | None = Field(
         None,
         description="onnx, openvino, torch (torch.export), torchscript, safetensors or hub (a folder). Default: by the "
@@ -60,7 +64,7 @@ class ExportConfig(CommandConfig):
         ),
     ] = None
     prove_images: int = Field(
-        200, ge=0, description="Images of the proof, spread over classes; 0 writes the file without a proof."
+        200, ge=0, description="Images of the proof, 4 or more, spread over classes; 0 writes the file without a proof."
     )
     least_cosine: float | None = Field(
         None,
@@ -134,7 +138,33 @@ def export(config: ExportConfig, caller: Caller) -> ExportResult:
         written=(*exported.files, *pages),
         replaced=tuple(exported.replaced),
         removed_files=tuple(exported.removed),
+        next_command=_next_command(result, config),
     )
+
+
+def _next_command(result: ExportResult, config: ExportConfig) -> str | None:
+    """Return what a model whose proof passed is for: an index of the table's images, or the upload of a hub folder."""
+    from eml.commands.next_steps import index_command
+    from eml.exporting.hub.push import files_to_push
+    from eml.files import from_here
+    from eml.inference.exported.names import is_exported
+    from eml.inference.image_list import list_images
+
+    exported = result.exported
+    if exported.outcome is None or not exported.outcome.proof.passed:
+        return None
+    try:
+        if exported.format == "hub":
+            files_to_push(exported.path)
+            return shlex.join(["eml", "push", str(exported.path), "OWNER/NAME", "--dry-run"])
+        if not is_exported(exported.path):
+            return None
+        table = exported.outcome.run.images.table
+        place = config.prove_on or from_here(table.path or table.root)
+        list_images([place])
+    except EmlError:
+        return None
+    return index_command(str(exported.path), place)
 
 
 def _write_page(result: ExportResult, config: ExportConfig, caller: Caller) -> list[Path]:
@@ -150,6 +180,7 @@ def _write_page(result: ExportResult, config: ExportConfig, caller: Caller) -> l
         model=exported.path,
         summary=result.summary(),
         calibration=exported.outcome.calibration_line,
+        command=caller.command or "",
         progress=caller.progress,
     )
     return [exported.proof_page]

@@ -188,14 +188,15 @@ def rows_of(table: Table, frame: pd.DataFrame, groups: Indices) -> tuple[Table, 
 
 
 def index_command(checkpoint: str, table: Path, options: Sequence[str] = ()) -> str:
-    """Return the `eml index build` of a calibrated checkpoint on a table's images, beside its run.
+    """Return the `eml index build` of a checkpoint on a table's images, beside its run or file.
 
     Args:
-        checkpoint: A run or a checkpoint.
+        checkpoint: A run, a checkpoint or an exported file.
         table: The table or folder.
         options: Those that the table and the model need.
     """
     place = Path(checkpoint)
-    names = (f"{place.name}{number}.index" for number in ("", *(f"-{count}" for count in range(2, 10_000))))
+    stem = place.stem if place.is_file() else place.name
+    names = (f"{stem}{number}.index" for number in ("", *(f"-{count}" for count in range(2, 10_000))))
     index = next(place.with_name(name) for name in names if not place.with_name(name).exists())
     return shlex.join(["eml", "index", "build", str(index), checkpoint, str(table), *options])

@@ -16,7 +16,7 @@ from eml.exporting.formats.base import DEFAULT_OPSET
 from eml.exporting.hub.seal import sealed_files
 from eml.exporting.precision.images import load_images
 from eml.exporting.proof.find_images import find_images
-from eml.exporting.proof.images import IMAGES
+from eml.exporting.proof.images import FEWEST, IMAGES
 from eml.exporting.proof.outcome import FAILED, ProofOutcome, is_proof, proof_files, prove_file, write_proof
 from eml.exporting.proof.record import ProofLimits
 from eml.exporting.proof.timing import SECONDS
@@ -116,7 +116,9 @@ def export_model(
         CheckpointError: The checkpoint cannot be read.
         OutputError: `out` exists, or cannot be written.
     """
+    _refuse_too_few(options)
     form = find_format(options.format, options.out)
+    limits = ProofLimits.of(options.precision, least_cosine=options.least_cosine, most_loss=options.most_loss)
     settings = FormatSettings(options.input, options.precision, options.opset, report, options.licence)
     form.check(options.out, settings)
     _refuse_unproved_int8(options)
@@ -135,9 +137,10 @@ def export_model(
         )
     if options.precision == "int8" and images is not None:
         read = partial(load_images, model, options.checkpoint, options.calibrate_on, images)
-        settings = replace(settings, quantization_images=partial(read, report=report, progress=progress))
+        settings = replace(settings, quantization_images=partial(read, report=report, progress=progress), limits=limits)
     with _beside(options.out) as folder:
         path = folder / options.out.name
+        report(f"writing {options.out.name} in {options.precision}")
         with progress(f"exporting {options.checkpoint}", None):
             details = form.write(model, path, settings)
         facts = _facts(model, options, details, form.graph_digest(path))
@@ -147,8 +150,10 @@ def export_model(
         form.write_facts(path, facts)
         outcome = None
         if images is not None:
-            limits = ProofLimits.of(options.precision, least_cosine=options.least_cosine, most_loss=options.most_loss)
             seconds = options.timing_seconds
+            report(
+                f"proving it: both models embed {len(images):,} images" + (", then they are timed" if seconds else "")
+            )
             outcome = prove_file(
                 form, path, model, facts, images, limits, seconds=seconds, report=report, progress=progress
             ).with_texts(None if texts.facts is None else texts.facts.proof)
@@ -161,6 +166,12 @@ def _limits_of_texts(options: ExportOptions) -> ProofLimits | None:
     """Return the limits of a text tower, which is in float32 whatever the images are in; None: it is not proved."""
     least = options.least_cosine if options.precision == "float32" else None
     return ProofLimits.of("float32", least_cosine=least) if options.prove_images else None
+
+
+def _refuse_too_few(options: ExportOptions) -> None:
+    if 0 < options.prove_images < FEWEST:
+        text = f"`prove_images` must be 0 or at least {FEWEST}, two images of two classes, got {options.prove_images}"
+        raise ConfigError(text, code="out-of-range", parameter="prove_images")
 
 
 def _refuse_unproved_int8(options: ExportOptions) -> None:

@@ -51,8 +51,8 @@ def find_checkpoint(path: Path) -> Path:
         restore_folders(path.parent)
     if is_hub_folder(path):
         if path.suffix == FAILED:
-            text = f"{path}: its proof failed, so that other libraries do not embed as its checkpoint does; to use it "
-            raise CheckpointError(f"{text}all the same, take {FAILED} off its name", code="failed-proof")
+            text = f"{path}: its proof failed: it did not show that other libraries answer as its checkpoint does; "
+            raise CheckpointError(f"{text}to use it all the same, take {FAILED} off its name", code="failed-proof")
         return path / CHECKPOINT
     if _is_checkpoint(path):
         return path

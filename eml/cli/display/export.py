@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eml.cli.adapter import Terminal
+from eml.cli.adapter import Terminal, in_options
 from eml.commands.export import ExportResult, export
 
 
@@ -24,14 +24,14 @@ def show(result: ExportResult) -> None:
         times = [[row.batch, f"{row.reference:.3g}", f"{row.exported:.3g}"] for row in proof.speed]
         console.table("ms per image on one thread", ["images at once", "checkpoint", "exported"], times)
     if outcome.calibration_line:
-        console.show(f"calibration: {outcome.calibration_line}")
+        console.show(in_options(f"calibration: {outcome.calibration_line}", terminal))
     for caution in proof.cautions:
-        console.say(f"note: {caution}")
+        console.say(in_options(f"note: {caution}", terminal))
     if proof.passed:
         console.show("the proof passed")
         return
     for problem in proof.problems:
-        console.warn(problem)
+        console.warn(in_options(problem, terminal))
     console.show(f"the proof failed: the file is {result.exported.path}")
 
 

@@ -17,6 +17,7 @@ from eml.progress import Report
 
 if TYPE_CHECKING:
     from eml.exporting.precision.images import QuantizationImages
+    from eml.exporting.proof.record import ProofLimits
 
 DEFAULT_OPSET = 20
 _formats: dict[str, type[ExportFormat]] = {}
@@ -33,6 +34,7 @@ class FormatSettings:
         report: Takes a line on what was chosen.
         licence: The user's own, for a model card; None: not stated.
         quantization_images: Reads the images for int8.
+        limits: Of the proof, which a way to int8 should keep to; None: the usual ones.
     """
 
     input: InputKind = "uint8"
@@ -41,6 +43,7 @@ class FormatSettings:
     report: Report = lambda line: None
     licence: str | None = None
     quantization_images: Callable[[], QuantizationImages] | None = None
+    limits: ProofLimits | None = None
 
 
 class ExportFormat(ABC):

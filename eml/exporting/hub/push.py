@@ -77,9 +77,9 @@ def push_folder(
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        raise CheckpointError("the hub is not asked: HF_HUB_OFFLINE is set", code="hub-unreachable")
+        raise CheckpointError(_unasked("HF_HUB_OFFLINE is set", "unset it"), code="hub-unreachable")
     if why := why_unreachable():
-        raise CheckpointError(f"the hub: {why}", code="hub-unreachable")
+        raise CheckpointError(_unasked(why, "try again with a network"), code="hub-unreachable")
     api = hub.HfApi()
     with _refusals(repository), progress(f"uploading to {repository}", None):
         api.create_repo(repository, private=not public, exist_ok=True)
@@ -102,8 +102,9 @@ def files_to_push(folder: Path) -> list[str]:
     """
     if not is_hub_folder(folder):
         text = f"{folder}: there is no such folder"
-        if folder.is_dir():
-            text = f"{folder}: is no hub folder, as eml export writes one with `format` hub"
+        if folder.exists():
+            kind = "is no hub folder" if folder.is_dir() else "is a file and no hub folder"
+            text = f"{folder}: {kind}; eml export with `format` hub writes one, which can be pushed"
         raise CheckpointError(text, code="not-a-hub-folder", parameter="folder")
     facts = read_hub_facts(folder)
     changed = [file for file, stored in facts.files.items() if digest_of(folder / file) != stored]
@@ -118,6 +119,13 @@ def files_to_push(folder: Path) -> list[str]:
         text = f"{folder / outside[0]}: leads out of the folder, and only what lies in it is uploaded; put a copy there"
         raise CheckpointError(text, code="changed-file", parameter="folder")
     return files
+
+
+def _unasked(reason: str, remedy: str) -> str:
+    return (
+        f"nothing was uploaded: {reason}. The folder is ready: {remedy}, or set `dry_run` to check what would be "
+        "uploaded, which asks nothing of the network"
+    )
 
 
 def _package() -> Any:

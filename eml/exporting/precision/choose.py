@@ -1,4 +1,4 @@
-"""int8 in several ways, of which the better by retrieval is kept: no way is the best one for all networks."""
+"""int8 in several ways, of which the best by retrieval is kept: no way is the best one for all networks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import normalize as unit_length
 
 from eml.errors import ConfigError
-from eml.evaluation.evaluate import rank_gallery
-from eml.evaluation.retrieval_set import RetrievalSet
 from eml.exporting.precision.images import QuantizationImages
 from eml.exporting.precision.int8 import quantize_by_input, quantize_by_ranges
 from eml.exporting.precision.ranges import measure_ranges
+from eml.exporting.proof.agreement import Agreement, compare_embeddings, largest_difference, shape_problem
+from eml.exporting.proof.checks import signed
+from eml.exporting.proof.limits import problems_of_agreement, problems_of_batches
+from eml.exporting.proof.prove import OTHER_BATCHES
+from eml.exporting.proof.record import ProofLimits, ProvedBatch, ProvedMetric
 from eml.images.preprocess import Pixels, Preprocess
 from eml.inference.exported.facts import InputKind
 from eml.progress import Report
-from eml.retrieval.metrics import Summary, summarise
-from eml.retrieval.statistics import paired
 
-METRIC = "map_at_r"
 BATCH = 16
 
 Embed = Callable[[Path, Pixels], NDArray[np.float32]]
@@ -48,23 +46,31 @@ class MeasuredWay:
     Attributes:
         way: The way.
         path: The file.
-        cosine: Mean cosine to the model's embeddings.
-        summary: Its retrieval.
+        agreement: Its embeddings compared with the model's.
+        keeps_limits: Whether it keeps to the limits of the proof.
     """
 
     way: Int8Way
     path: Path
-    cosine: float
-    summary: Summary
+    agreement: Agreement
+    keeps_limits: bool
 
     @property
-    def map_at_r(self) -> float:
+    def metric(self) -> ProvedMetric:
         """MAP@R on the proof's images."""
-        return float(self.summary.values[METRIC])
+        return self.agreement.metrics["map_at_r"]
+
+    @property
+    def cosine(self) -> float:
+        """Mean cosine to the model's embeddings."""
+        return float(self.agreement.cosine.mean())
 
     def line(self) -> str:
         """Return its figures in words."""
-        return f"{self.way.name}: MAP@R {self.map_at_r:.4f}, mean cosine {self.cosine:.4f}"
+        metric = self.metric
+        span = "" if metric.low is None or metric.high is None else f"; {signed(metric.low)} … {signed(metric.high)}"
+        change = "no query changed" if metric.alike else f"{signed(metric.difference)}{span}"
+        return f"{self.way.name}: MAP@R {metric.exported:.4f} ({change}), mean cosine {self.cosine:.4f}"
 
 
 def ways_of(
@@ -94,18 +100,25 @@ def ways_of(
 
 
 def choose_way(
-    source: Path, ways: Sequence[Int8Way], images: QuantizationImages, embed: Embed, report: Report
+    source: Path,
+    ways: Sequence[Int8Way],
+    images: QuantizationImages,
+    embed: Embed,
+    report: Report,
+    limits: ProofLimits | None = None,
 ) -> tuple[Path, str]:
     """Write a model in several ways, measure each on the proof's images, and return the best one.
 
-    Of ways that the data cannot tell apart by MAP@R, that one is kept whose embeddings are closest to the model's.
+    It is the one of the highest MAP@R among those that keep to the limits of the proof, or among all where none does.
+    Of equal ones that one is kept whose embeddings are closest to the model's.
 
     Args:
         source: The file in float32; the others are written beside it.
         ways: The ways.
         images: The proof's images.
         embed: Runs a file.
-        report: Takes the figures of each way, and which one is kept why.
+        report: Takes the figures of each way as soon as it is measured, and which one is kept why.
+        limits: Of the proof; None: the usual ones of int8.
 
     Returns:
         The file, and how it was made, with the figures of all ways.
@@ -113,56 +126,56 @@ def choose_way(
     Raises:
         ConfigError: No way works for this network.
     """
-    reference = unit_length(images.reference.double(), dim=1)
-    before = _summary(reference, images.retrieval)
+    limits = ProofLimits.of("int8") if limits is None else limits
     measured, failed = list[MeasuredWay](), list[str]()
     for number, way in enumerate(ways):
         path = source.with_name(f"way_{number}{way.suffix}")
         try:
             way.write(source, path)
-            embeddings = torch.from_numpy(embed(path, images.proof)).double()
+            result = _measure(way, path, images, embed, limits)
         except Exception as error:  # onnxruntime's quantisation raises what it likes
             lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
-            reason = lines[0] if lines else type(error).__name__
-            failed.append(f"{way.name}: {reason[:200]}")
-            continue
-        if not bool(torch.isfinite(embeddings).all()):
-            failed.append(f"{way.name}: embeddings that are not finite")
-            continue
-        cosine = float((unit_length(embeddings, dim=1) * reference).sum(1).mean())
-        measured.append(MeasuredWay(way, path, cosine, _summary(unit_length(embeddings, dim=1), images.retrieval)))
-    for line in failed:
-        report(f"int8 {line}")
+            result = lines[0][:200] if lines else type(error).__name__
+        if isinstance(result, MeasuredWay):
+            measured.append(result)
+            report(f"int8 {result.line()}, on the proof's images")
+        else:
+            failed.append(f"{way.name}: {result}")
+            report(f"int8 {failed[-1]}")
     if not measured:
         text = f"`precision` int8: no way works for this network ({'; '.join(failed)}); use float16"
         raise ConfigError(text, code="unsupported-by-backbone", parameter="precision")
-    kept, why = _best(measured, images.retrieval)
-    figures = "; ".join([*(way.line() for way in measured), f"float32: MAP@R {float(before.values[METRIC]):.4f}"])
-    report(f"int8 on the proof's images: {figures}")
+    kept, why = _best(measured)
+    figures = "; ".join([*(way.line() for way in measured), f"float32: MAP@R {kept.metric.reference:.4f}"])
     report(f"int8 keeps {kept.way.name}{why}")
     return kept.path, f"{kept.way.words} (on the proof's images {figures}{why})"
 
 
-def _best(measured: list[MeasuredWay], retrieval: RetrievalSet) -> tuple[MeasuredWay, str]:
+def _measure(
+    way: Int8Way, path: Path, images: QuantizationImages, embed: Embed, limits: ProofLimits
+) -> MeasuredWay | str:
+    """Return a way with its figures, or why its embeddings cannot be compared."""
+    embeddings = torch.from_numpy(embed(path, images.proof))
+    if problem := shape_problem(images.reference, embeddings):
+        return problem
+    agreement = compare_embeddings(images.reference, embeddings, images.retrieval)
+    batches = []
+    for count in OTHER_BATCHES:
+        alone = torch.from_numpy(embed(path, images.proof[:count]))
+        cosine, difference = largest_difference(embeddings[:count], alone)
+        batches.append(ProvedBatch(images=count, least_cosine=cosine, largest_difference=difference))
+    problems = [*problems_of_agreement(agreement, limits, 0.0), *problems_of_batches(batches, limits, None)]
+    return MeasuredWay(way, path, agreement, not problems)
+
+
+def _best(measured: Sequence[MeasuredWay]) -> tuple[MeasuredWay, str]:
     """Return the best way, and why it is kept, in words that follow its name."""
-    first = max(measured, key=lambda way: (way.map_at_r, way.cosine))
-    classes = retrieval.labels[retrieval.queries]
-    alike = [way for way in measured if way is first or not _is_better(first, way, classes)]
-    kept = max(alike, key=lambda way: way.cosine)
-    if len(measured) == 1:
-        return kept, ""
-    if len(alike) == 1:
-        return kept, ", whose MAP@R is better"
-    rest = " and ".join(way.way.name for way in alike if way is not kept)
-    return kept, f", which the data cannot tell from {rest} by MAP@R, since its embeddings are closest to float32"
-
-
-def _is_better(first: MeasuredWay, second: MeasuredWay, classes: NDArray[np.int64]) -> bool:
-    """Return whether the interval of the difference in MAP@R lies above zero."""
-    before, after = ({METRIC: way.summary.per_query[METRIC]} for way in (second, first))
-    difference = paired(before, after, classes)[METRIC]
-    return not difference.alike and difference.interval.low > 0
-
-
-def _summary(embeddings: Tensor, retrieval: RetrievalSet) -> Summary:
-    return summarise(rank_gallery(embeddings, retrieval))
+    sound = [way for way in measured if way.keeps_limits]
+    kept = max(sound or measured, key=lambda way: (way.metric.exported, way.cosine))
+    if not sound:
+        best = "" if len(measured) == 1 else ", whose MAP@R is best,"
+        return kept, f"{best} though it does not keep to the limits of the proof"
+    if len(sound) < len(measured):
+        words = "the only one that keeps" if len(sound) == 1 else "whose MAP@R is best of those that keep"
+        return kept, f", {words} to the limits of the proof"
+    return kept, "" if len(measured) == 1 else ", whose MAP@R is best"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def choose_int8(
     ways = ways_of(source, images, settings.input, preprocess, dynamic=conversion is None)
     if conversion is not None:
         ways = [replace(way, write=_then(way, conversion), suffix=conversion.suffix) for way in ways]
-    opened = open_onnx if conversion is None else conversion.open
+    opened = cache(open_onnx if conversion is None else conversion.open)
 
     def embed(path: Path, pixels: Pixels) -> NDArray[np.float32]:
         run = opened(path)
@@ -57,7 +58,7 @@ def choose_int8(
             [run(normalised(part, preprocess) if settings.input == "float" else part) for part in parts]
         )
 
-    return choose_way(source, ways, images, embed, settings.report)
+    return choose_way(source, ways, images, embed, settings.report, settings.limits)
 
 
 def open_onnx(path: Path) -> EmbedBatch:

@@ -11,6 +11,7 @@ from eml.errors import ConfigError, DataError
 from eml.evaluation.retrieval_set import RetrievalSet, label_codes
 
 IMAGES = 200
+FEWEST = 4
 PER_CLASS = 4
 """Images of a class, where there are classes enough: more classes say more about the interval than more images."""
 SEED = 0
@@ -66,8 +67,8 @@ def choose_images(
         ConfigError: The count is below 4, two images of two classes.
         DataError: Fewer than two classes have two images.
     """
-    if count < 4:
-        text = f"`prove_images` must be at least 4, two images of two classes, got {count}"
+    if count < FEWEST:
+        text = f"`prove_images` must be at least {FEWEST}, two images of two classes, got {count}"
         raise ConfigError(text, code="out-of-range", parameter="prove_images")
     frame = table.known.frame
     frame = frame[frame["label"].duplicated(keep=False)]

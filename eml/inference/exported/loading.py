@@ -39,8 +39,8 @@ def load_exported(
     """
     if path.suffix.lower() == FAILED:
         text = (
-            f"{path}: its proof failed, so that it does not embed as its checkpoint does; "
-            f"{path.with_suffix('').with_suffix('.proof.html')} says where. To use it all the same, take {FAILED} off "
+            f"{path}: its proof failed: it did not show that the file answers as its checkpoint does; "
+            f"{path.with_suffix('').with_suffix('.proof.html')} says why. To use it all the same, take {FAILED} off "
             "its name"
         )
         raise CheckpointError(text, code="failed-proof", parameter="checkpoint")

@@ -88,7 +88,10 @@ def test_a_proof_of_another_export_is_refused(folder: Path) -> None:
 
 
 def test_a_folder_that_eml_did_not_write_is_refused(tmp_path: Path) -> None:
-    for folder, words in ((tmp_path, "is no hub folder"), (tmp_path / "none", "there is no such folder")):
+    (tmp_path / "model.onnx").touch()
+    words_of = {"": "is no hub folder", "none": "there is no such folder", "model.onnx": "is a file and no hub folder"}
+    for name, words in words_of.items():
+        folder = tmp_path / name
         with pytest.raises(CheckpointError, match=words) as caught:
             push_folder(folder, NAME)
         assert (caught.value.code, caught.value.parameter) == ("not-a-hub-folder", "folder")
@@ -149,5 +152,7 @@ def test_a_hub_that_cannot_be_reached_is_told(proved: Path, hub: StandIn, monkey
         push_folder(proved, NAME)
     assert caught.value.code == "hub-unreachable"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set"):
+    with pytest.raises(
+        CheckpointError, match=r"HF_HUB_OFFLINE is set\. The folder is ready: unset it, or set `dry_run`"
+    ):
         push_folder(proved, NAME)
