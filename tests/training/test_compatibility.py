@@ -56,6 +56,7 @@ def rows(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.wide
 def test_a_run_comes_closer_to_its_older_model_measures_it_and_records_it(
     config: RunConfig, table: Table, old: Path
 ) -> None:

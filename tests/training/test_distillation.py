@@ -139,6 +139,7 @@ def test_a_resumed_run_ends_with_the_same_bits_without_its_teacher(
     assert left_by(stopped.output) == left_by(whole.output)
 
 
+@pytest.mark.wide
 def test_another_teacher_is_no_reason_to_go_on_silently(
     config: RunConfig, table: Table, teacher: Path, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_two_processes_distil_as_one(config: RunConfig, table: Table, teacher: P
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.wide
 def test_parts_of_a_batch_give_the_step_of_the_whole(
     config: RunConfig, table: Table, teacher: Path, tmp_path: Path
 ) -> None:

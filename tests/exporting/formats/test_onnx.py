@@ -30,6 +30,12 @@ def test_a_file_embeds_any_number_of_images_as_the_model(input: str, tta: str, t
     assert exported.facts.source == model.fingerprint
     assert str(Path.cwd()).encode() not in (tmp_path / "model.onnx").read_bytes()
 
+    form, path = find_format("onnx", tmp_path), tmp_path / "model.onnx"
+    form.write_facts(path, exported.facts.model_copy(update={"embedding_size": 7}))
+    with pytest.raises(EmlError) as error:
+        ExportedModel(path).embed_pixels(pixels)
+    assert error.value.code == "damaged-file"
+
     proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
     onnx.save(proto, tmp_path / "changed.onnx")
     with pytest.raises(EmlError) as error:
@@ -57,12 +63,3 @@ def test_another_opset_than_the_set_one_is_refused() -> None:
     with pytest.raises(ConfigError) as error:
         _refuse_other_opset(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), 20)
     assert error.value.parameter == "opset"
-
-
-def test_a_file_that_says_another_embedding_size_is_told(tmp_path: Path) -> None:
-    model, path = tiny_model(BNNeck()), tmp_path / "model.onnx"
-    written(model, path, FormatSettings())
-    find_format(None, path).write_facts(path, ExportedModel(path).facts.model_copy(update={"embedding_size": 7}))
-    with pytest.raises(EmlError) as error:
-        ExportedModel(path).embed_pixels(torch.zeros(2, 3, 12, 8, dtype=torch.uint8))
-    assert error.value.code == "damaged-file"

@@ -14,6 +14,7 @@ pytest.importorskip("openvino")
 pytest.importorskip("onnxscript")
 
 
+@pytest.mark.wide
 def test_two_files_embed_any_number_of_images_as_the_model(tmp_path: Path) -> None:
     model = tiny_model(BNNeck())
     path, weights = tmp_path / "model.xml", tmp_path / "model.bin"

@@ -30,7 +30,11 @@ def features(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("name", "size", "pooling"),
-    [("test_resnet", 64, "max"), ("test_vit", 96, "avg"), ("test_vit", 96, "default")],
+    [
+        ("test_resnet", 64, "max"),
+        ("test_vit", 96, "avg"),
+        pytest.param("test_vit", 96, "default", marks=pytest.mark.wide),
+    ],
 )
 def test_timm_gives_the_features_of_the_backbone(name: str, size: int, pooling: str) -> None:
     own, theirs = features(small_model(name, size=size, pooling=pooling))

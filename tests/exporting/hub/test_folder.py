@@ -141,6 +141,7 @@ def test_no_path_of_this_computer_is_in_the_folder(tmp_path: Path) -> None:
     assert eml.load(tmp_path / "m").trained_on.unrecorded == ("start",)
 
 
+@pytest.mark.wide
 @pytest.mark.xdist_group("clip")
 def test_both_towers_are_kept_for_eml(tiny_clip: Path, tmp_path: Path) -> None:
     model = eml.load(f"open_clip:local-dir:{tiny_clip}")

@@ -46,6 +46,7 @@ def export(small_clip: Path, out: Path, photos: Path, lines: list[str], **change
     return export_model(options, report=lines.append)
 
 
+@pytest.mark.wide
 def test_a_text_tower_that_embeds_otherwise_fails_the_export(
     small_clip: Path, photos: Path, exported: Path, tmp_path: Path, quick: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_text_tower_that_embeds_otherwise_fails_the_export(
     assert not {"model.onnx", "model.text.onnx", "model.text.tokenizer.json"} & names
 
 
+@pytest.mark.wide
 def test_the_files_of_a_text_tower_go_with_those_of_the_image_tower(
     small_clip: Path, photos: Path, tmp_path: Path, quick: pytest.MonkeyPatch
 ) -> None:
