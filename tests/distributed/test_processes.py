@@ -166,7 +166,7 @@ def test_runs_of_two_and_four_processes_and_what_other_numbers_make_of_their_sta
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.slow
+@pytest.mark.wide
 def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path: Path) -> None:
     images = tmp_path / "images"
     draw(images, 5, 6)

@@ -426,7 +426,7 @@ def test_letting_go_of_what_was_bytes_read_changes_no_pixel(root: Path, monkeypa
     assert all(np.array_equal(view, pixels) for view, pixels in zip(views, expected, strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_spawned_workers_open_the_cache_themselves_and_give_the_same_pixels(root: Path) -> None:
     augmenter = Augmenter(crop=Crop(0.3, 1.2), flip=0.5)
     source = ImageDataset(filled(root).source, Preprocess(size=16), augmenter=augmenter)

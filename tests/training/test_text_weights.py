@@ -106,7 +106,7 @@ def test_a_batch_in_parts_steps_as_one(config: RunConfig, table: Table) -> None:
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.slow
+@pytest.mark.wide
 def test_two_processes_train_as_one(config: RunConfig, table: Table, tmp_path: Path) -> None:
     loss = {"type": "contrastive_text", "negatives": "all"}
     one = of_texts(config, seed=3, batch_size=5, loss=loss, accumulate=2, validation={"batch_size": 4})

@@ -15,7 +15,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 
-@pytest.mark.parametrize(("input", "tta"), [("uint8", "flip"), ("float", "none")])
+@pytest.mark.parametrize(("input", "tta"), [("uint8", "flip"), pytest.param("float", "none", marks=pytest.mark.wide)])
 def test_a_file_embeds_any_number_of_images_as_the_model(input: str, tta: str, tmp_path: Path) -> None:
     model = tiny_model(BNNeck(), tta=tta)
     exported = written(model, tmp_path / "model.onnx", FormatSettings(input=input))  # type: ignore[arg-type]

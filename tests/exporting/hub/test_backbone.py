@@ -48,7 +48,11 @@ def test_the_size_of_images_is_an_argument_where_weights_depend_on_it_and_never_
 
 
 @pytest.mark.xdist_group("clip")
-@pytest.mark.parametrize("config", [CLIP, NATIVE, SIGLIP], ids=["timm", "native", "siglip"])
+@pytest.mark.parametrize(
+    "config",
+    [CLIP, *(pytest.param(own, marks=pytest.mark.wide) for own in (NATIVE, SIGLIP))],
+    ids=["timm", "native", "siglip"],
+)
 def test_image_towers_of_open_clip_are_networks_of_timm(tmp_path: Path, config: dict[str, Any]) -> None:
     pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
     folder = write_tiny_clip(tmp_path / "clip", config=config)

@@ -100,6 +100,7 @@ def test_timms_network_and_the_layers_give_the_embedding(tmp_path: Path, name: s
     assert torch.equal(eml.load(tmp_path / "m").embed_pixels(pixels), model.embed_pixels(pixels))
 
 
+@pytest.mark.wide
 def test_what_the_libraries_leave_out_is_said_and_eml_still_does_it(tmp_path: Path) -> None:
     compression = small_compression(8, "int8")
     model = small_model(neck=LINEAR, tta="flip", compression=compression)
