@@ -129,6 +129,7 @@ def test_nothing_is_declared_where_nothing_is_held_out(config: RunConfig, table:
 
 
 @pytest.mark.slow
+@pytest.mark.wide
 def test_a_resumed_run_ends_with_the_same_bits_and_tells_of_a_model_that_is_gone(
     config: RunConfig, table: Table, old: Path, tmp_path: Path
 ) -> None:

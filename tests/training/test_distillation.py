@@ -198,6 +198,7 @@ def test_mixed_images_follow_both_teachers_embeddings(config: RunConfig, table: 
     torch.testing.assert_close(alone, 2.0 + 1.0 - cosines.diagonal().mean())
 
 
+@pytest.mark.wide
 def test_what_all_images_share_is_left_out_unless_the_teachers_space_is_to_be_learned(
     config: RunConfig, table: Table, teacher: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_no_torch_is_needed_to_embed_texts(model: Model, exported: Path, tmp_pat
     np.testing.assert_allclose(np.load(tmp_path / "texts.npy"), model.embed_text(["a Mug", "café"]), atol=1e-6)
 
 
+@pytest.mark.wide
 def test_an_exported_model_embeds_texts_by_the_tower_beside_it(model: Model, exported: Path, tmp_path: Path) -> None:
     by_file: Any = eml.load(exported)
     assert by_file.takes_text
