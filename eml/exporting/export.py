@@ -17,13 +17,14 @@ from eml.exporting.hub.seal import sealed_files
 from eml.exporting.precision.images import load_images
 from eml.exporting.proof.find_images import find_images
 from eml.exporting.proof.images import FEWEST, IMAGES
-from eml.exporting.proof.outcome import FAILED, ProofOutcome, is_proof, proof_files, prove_file, write_proof
+from eml.exporting.proof.outcome import ProofOutcome, is_proof, prove_file, write_proof
 from eml.exporting.proof.record import ProofLimits
 from eml.exporting.proof.timing import SECONDS
 from eml.exporting.texts.export import export_texts, stale_text_files, text_files
 from eml.files import not_writable, temporary_path, unwritable, whole_files, whole_folder
 from eml.images.image_size import Size
 from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
+from eml.inference.exported.names import proof_files
 from eml.inference.exported.text_facts import TextFacts
 from eml.inference.exported.trained_record import TrainedRecord
 from eml.inference.load import load
@@ -31,6 +32,7 @@ from eml.inference.model import Model
 from eml.models.checkpoint import recorded_unknown_label
 from eml.models.config import Tta
 from eml.models.hub_folder import WEIGHTS, is_hub_folder, read_hub_facts
+from eml.models.pointers import FAILED
 from eml.progress import Progress, Report, no_progress
 
 

@@ -12,7 +12,7 @@ from eml.models.hub_folder import CHECKPOINT, HUB, is_hub_folder
 RUN_FILE = "run.json"
 POINTERS = ("best", "last")
 FAILED = ".failed"
-"""Ends the name of a folder that eml export wrote and whose proof failed."""
+"""Ends the name of a file or folder that eml export wrote and whose proof failed."""
 FOLDS_FILE, OUT_OF_FOLD_FILE = "folds.json", "out_of_fold.npz"
 _LONGEST = 1024  # bytes of a pointer that are read
 

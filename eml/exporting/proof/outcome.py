@@ -18,9 +18,6 @@ from eml.json_files import is_json_with
 from eml.models.calibration import Calibration
 from eml.progress import Progress, Report, no_progress
 
-FAILED = ".failed"
-"""What is put after the name of a file whose proof failed."""
-
 
 @dataclass(frozen=True)
 class ProofOutcome:
@@ -96,15 +93,6 @@ def prove_file(
     if run.proof.passed and isinstance(candidate, ExportedModel):
         calibration, line = calibrate_export(model, candidate, run.proof, report=report, progress=progress)
     return ProofOutcome(run, calibration, line)
-
-
-def proof_files(out: Path, *, is_folder: bool) -> tuple[Path, Path]:
-    """Return where the JSON and the page of a proof belong: beside the file, or in the folder."""
-    if is_folder:
-        return out / "proof.json", out / "proof.html"
-    if out.suffix == FAILED:  # those of an earlier export that passed stay
-        return out.with_name(f"{out.name}.proof.json"), out.with_name(f"{out.name}.proof.html")
-    return out.with_suffix(".proof.json"), out.with_suffix(".proof.html")
 
 
 def is_proof(path: Path) -> bool:

@@ -6,7 +6,8 @@ from pathlib import Path
 from eml.errors import CheckpointError, ConfigError
 from eml.images.image_size import Size, checked_size, size_text
 from eml.inference.exported.model import ExportedModel
-from eml.inference.exported.names import FAILED
+from eml.inference.exported.names import proof_files
+from eml.models.pointers import FAILED
 
 PROCESSOR = ("auto", "cpu")
 """Devices by which an exported file is run."""
@@ -40,7 +41,7 @@ def load_exported(
     if path.suffix.lower() == FAILED:
         text = (
             f"{path}: its proof failed: it did not show that the file answers as its checkpoint does; "
-            f"{path.with_suffix('').with_suffix('.proof.html')} says why. To use it all the same, take {FAILED} off "
+            f"{proof_files(path, is_folder=False)[1]} says why. To use it all the same, take {FAILED} off "
             "its name"
         )
         raise CheckpointError(text, code="failed-proof", parameter="checkpoint")

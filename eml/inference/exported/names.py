@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 
 from eml.inference.exported.runtimes import suffixes
-
-FAILED = ".failed"
-"""The suffix behind the other one of a file whose proof failed."""
+from eml.models.pointers import FAILED
 
 
 def is_exported(name: str | os.PathLike[str]) -> bool:
@@ -14,3 +12,12 @@ def is_exported(name: str | os.PathLike[str]) -> bool:
     path = Path(name)
     own = path.with_suffix("") if path.suffix.lower() == FAILED else path
     return own.suffix.lower() in suffixes() and not path.is_dir()
+
+
+def proof_files(out: Path, *, is_folder: bool) -> tuple[Path, Path]:
+    """Return where the JSON and the page of a proof belong: beside the file, or in the folder."""
+    if is_folder:
+        return out / "proof.json", out / "proof.html"
+    if out.suffix == FAILED:  # those of an earlier export that passed stay
+        return out.with_name(f"{out.name}.proof.json"), out.with_name(f"{out.name}.proof.html")
+    return out.with_suffix(".proof.json"), out.with_suffix(".proof.html")

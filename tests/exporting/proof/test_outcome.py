@@ -17,9 +17,10 @@ from eml.exporting.export import ExportOptions, _facts
 from eml.exporting.formats import FormatSettings
 from eml.exporting.formats.onnx import Onnx
 from eml.exporting.proof.images import ProofImages, choose_images
-from eml.exporting.proof.outcome import ProofOutcome, proof_files, prove_file
+from eml.exporting.proof.outcome import ProofOutcome, prove_file
 from eml.exporting.proof.record import ProofLimits
 from eml.inference.exported.facts import read_facts
+from eml.inference.exported.names import proof_files
 from eml.inference.model import Model
 from eml.models.necks.bnneck import BNNeck
 from tests.exporting.conftest import tiny_model
@@ -224,6 +225,8 @@ def test_a_failed_proof_is_exit_1_and_names_the_file_so(
     }
     record = json.loads((tmp_path / "model.onnx.failed.proof.json").read_text())
     assert (record["passed"], record["images"]) == (False, CLASSES * EACH)
+    with pytest.raises(eml.errors.CheckpointError, match=r"model\.onnx\.failed\.proof\.html says why"):
+        eml.load(f"{out}.failed")
     kept = onnx.load(f"{out}.failed").metadata_props[0].value
     summary = read_facts(kept, "x").proof
     assert summary is not None
