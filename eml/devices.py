@@ -1,5 +1,8 @@
 """Copies to a device that nothing waits for, and what else is done alike on all devices."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -33,3 +36,14 @@ def rounds_products(device: torch.device) -> bool:
     if hasattr(products, "fp32_precision"):  # torch 2.9 and later; reading the older setting beside it may raise
         return bool(products.fp32_precision == "tf32")
     return bool(products.allow_tf32)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread in this block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

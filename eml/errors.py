@@ -51,6 +51,11 @@ class EmlError(Exception):
         return self.problems[0].parameter if self.problems else None
 
 
+def message_lines(error: BaseException) -> list[str]:
+    """Return the lines of an exception's text that say something; the name of its type where there is none."""
+    return [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+
+
 class ConfigError(EmlError):
     """A config file or an override that cannot be used."""
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from eml.devices import one_thread
 from eml.errors import ConfigError
 from eml.evaluation.comparison import differences_of, verdict_on
 from eml.evaluation.evaluate import Evaluation, Ranker, rank_gallery
@@ -254,7 +254,7 @@ def _milliseconds(choice: EmbeddingChoice, unit: Tensor) -> float:
     search = _searches(gallery, compression.facts.storage)
     exact = gallery.half() if choice.reranked else None
     times = []
-    with _one_thread():
+    with one_thread():
         for number in range(TIMED_QUERIES):
             query = projected[number % len(projected)]
             started = time.perf_counter()
@@ -263,17 +263,6 @@ def _milliseconds(choice: EmbeddingChoice, unit: Tensor) -> float:
                 (exact[nearest].float() @ query).topk(10)
             times.append(time.perf_counter() - started)
     return min(times) * 1000 * TIMED_IMAGES / count
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch compute on one thread in this block."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _searches(gallery: Tensor, storage: Storage) -> Callable[[Tensor, int], Tensor]:

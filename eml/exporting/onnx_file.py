@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eml.errors import ConfigError
+from eml.errors import ConfigError, message_lines
 from eml.exporting.graph import InferenceGraph
 from eml.inference.exported.facts import InputKind
 from eml.inference.model import Model
@@ -75,9 +75,7 @@ def _exported(graph: nn.Module, example: Tensor, input_name: str, opset: int) ->
             _name_ends(program.model.graph, input_name)
             return program.model_proto
     except Exception as error:  # torch raises many types, each with pages of text
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        text = f"torch {torch.__version__} cannot export this network as ONNX: {reason}"
+        text = f"torch {torch.__version__} cannot export this network as ONNX: {message_lines(error)[0]}"
         raise ConfigError(text, code="unsupported-by-backbone", parameter="format") from error
 
 

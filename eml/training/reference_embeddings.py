@@ -6,7 +6,7 @@ computes only what is not there, and one that was killed meanwhile goes on where
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +132,43 @@ def kept_reference_embeddings(
     if not processes.from_first(lambda: rows is not None):
         return None
     return ReferenceEmbeddings(shared_rows(rows, processes), digest, 0, len(frame))
+
+
+def references_of_run(
+    digest: str,
+    size: int,
+    model: Model | None,
+    load_again: Callable[[], Model],
+    table: Table,
+    frame: pd.DataFrame,
+    folder: Path,
+    *,
+    batching: Batching,
+    progress: Progress = no_progress,
+    report: Report = lambda line: None,
+) -> ReferenceEmbeddings:
+    """Return the embeddings of a run's images, with the model or, where all of them were kept, without it.
+
+    Args:
+        digest: Of the model's fingerprint.
+        size: The embedding size D.
+        model: The model; None where a run that goes on did not load it.
+        load_again: Loads that model, where one of the embeddings is missing.
+        table: The table, which knows the folder of the images.
+        frame: Its rows.
+        folder: Where they are kept.
+        batching: Workers and processes.
+        progress: Shows what is read and embedded.
+        report: Receives lines for the user.
+    """
+    if model is None:
+        kept = kept_reference_embeddings(
+            digest, size, table, frame, folder, processes=batching.processes, progress=progress, report=report
+        )
+        if kept is not None:
+            return kept
+        model = load_again()
+    return reference_embeddings(model, table, frame, folder, batching=batching, progress=progress, report=report)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eml.errors import ConfigError
+from eml.errors import ConfigError, message_lines
 from eml.exporting.formats.base import ExportFormat, FormatSettings
 from eml.exporting.onnx_file import check_opset, write_onnx
 from eml.exporting.precision.quantize import Conversion, EmbedBatch, choose_int8
@@ -74,6 +74,5 @@ def convert(source: Path, path: Path, *, halves: bool) -> None:
         core.set_property({"ENABLE_MMAP": False})
         openvino.save_model(core.read_model(str(source)), str(path), compress_to_fp16=halves)
     except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        text = f"openvino {openvino.__version__} cannot convert this network: {lines[-1] if lines else error}"
+        text = f"openvino {openvino.__version__} cannot convert this network: {message_lines(error)[-1]}"
         raise ConfigError(text, code="unsupported-by-backbone", parameter="format") from error

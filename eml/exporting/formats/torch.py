@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from eml.errors import ConfigError
+from eml.errors import ConfigError, message_lines
 from eml.exporting.formats.base import ExportFormat, FormatSettings
 from eml.exporting.graph import InferenceGraph
 from eml.inference.exported.facts import ExportFacts
@@ -33,8 +33,7 @@ class TorchExport(ExportFormat):
                     node.meta.pop("stack_trace", None)  # paths of source files on this machine
                 torch.export.save(program, path)
         except Exception as error:  # torch raises many types, each with pages of text
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            text = f"torch {torch.__version__} cannot export this network: {reason}"
+            text = f"torch {torch.__version__} cannot export this network: {message_lines(error)[0]}"
             raise ConfigError(text, code="unsupported-by-backbone", parameter="format") from error
         put_facts(path, None)
         return ""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from eml.errors import ConfigError
+from eml.errors import ConfigError, message_lines
 from eml.exporting.formats.base import ExportFormat, FormatSettings
 from eml.exporting.graph import InferenceGraph
 from eml.inference.exported.facts import ExportFacts
@@ -37,8 +37,7 @@ class TorchScript(ExportFormat):
                 script = torch.jit.trace(graph, (example,), check_trace=False)
                 torch.jit.save(script, str(path))
         except Exception as error:  # torch raises many types, each with pages of text
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            text = f"torch {torch.__version__} cannot trace this network: {reason}"
+            text = f"torch {torch.__version__} cannot trace this network: {message_lines(error)[0]}"
             raise ConfigError(text, code="unsupported-by-backbone", parameter="format") from error
         put_facts(path, None)
         return ""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eml.errors import Interrupted
+from eml.errors import Interrupted, message_lines
 from eml.exporting.proof.agreement import Agreement, compare_embeddings, largest_difference, shape_problem
 from eml.exporting.proof.images import ProofImages
 from eml.exporting.proof.limits import (
@@ -247,16 +247,11 @@ def _caught(embed: Callable[[], Tensor], count: int) -> tuple[Tensor | None, str
     except Interrupted:
         raise
     except Exception as error:  # a runtime raises what it likes
-        return None, _reason(error)
+        return None, message_lines(error)[0][:300]
     if embeddings.ndim != 2 or len(embeddings) != count:
         noun = "image gives" if count == 1 else "images give"
         return None, f"{count} {noun} an array of shape {tuple(embeddings.shape)}"
     return embeddings, ""
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
 
 
 def _usable(embedded: _Embedded) -> Tensor | None:

@@ -1,13 +1,13 @@
 """Milliseconds per image of two models on one thread, in turns, so that other work on the machine meets both."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from statistics import median
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
+from eml.devices import one_thread
 from eml.exporting.proof.record import ProvedSpeed
 
 BATCHES = (1, 16)
@@ -17,17 +17,6 @@ MOST_ROUNDS, LEAST_ROUNDS = 25, 3
 
 Embed = Callable[[Tensor], Tensor]
 """pixels (B, 3, H, W) uint8 → embeddings (B, D)."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread while the block runs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def time_both(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.errors import CheckpointError, ConfigError
+from eml.errors import CheckpointError, ConfigError, message_lines
 
 OUTPUT = "embedding"
 
@@ -35,7 +35,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises errors of its own for each kind of damage
-        reason = str(error).strip().splitlines()[0]
+        reason = message_lines(error)[0]
         raise CheckpointError(f"{path}: onnxruntime cannot load it: {reason}", code="damaged-file") from error
 
 

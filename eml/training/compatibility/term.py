@@ -27,7 +27,7 @@ from eml.training.compatibility.old_model import load_old_model, neck_to_set
 from eml.training.data import TrainingData
 from eml.training.distillation.teacher import Teacher
 from eml.training.distillation.terms import cosine_term
-from eml.training.reference_embeddings import ReferenceEmbeddings, kept_reference_embeddings, reference_embeddings
+from eml.training.reference_embeddings import ReferenceEmbeddings, references_of_run
 
 
 class CompatibilityTerm:
@@ -108,13 +108,12 @@ class CompatibilityTerm:
         Raises:
             EmlError: The model is needed, since an embedding is missing, and is gone or another one by now.
         """
-        batching = Batching(self.config.batch_size, batching.workers, batching.processes)
-        kept = None
-        if self.old.model is None:
-            own = self.old.digest, self.old.size, self.table, self.data.frame, folder
-            kept = kept_reference_embeddings(*own, processes=batching.processes, progress=progress, report=report)
-        self.references = kept or reference_embeddings(
-            self.old_model(), self.table, self.data.frame, folder, batching=batching, progress=progress, report=report
+        old = self.old
+        self.references = references_of_run(
+            *(old.digest, old.size, old.model, self.old_model, self.table, self.data.frame, folder),
+            batching=Batching(self.config.batch_size, batching.workers, batching.processes),
+            progress=progress,
+            report=report,
         )
         self._compare_with(self._class_means(self.references.embeddings))
         self.old.model = None

@@ -27,8 +27,7 @@ from eml.training.distillation.terms import angle_term, cosine_term, distance_te
 from eml.training.reference_embeddings import (
     FOLDER,
     ReferenceEmbeddings,
-    kept_reference_embeddings,
-    reference_embeddings,
+    references_of_run,
 )
 
 ROTATION, REFIT = "rotation", "refit"
@@ -135,21 +134,11 @@ class Distiller:
             EmlError: The teacher is needed, since an embedding is missing, and is gone or another one by now.
         """
         teacher, config = self.teacher, self.config
-        batching = Batching(config.batch_size, batching.workers, batching.processes)
-        kept = None
-        if teacher.model is None:
-            kept = kept_reference_embeddings(
-                teacher.digest,
-                teacher.size,
-                self.table,
-                self.frame,
-                folder,
-                processes=batching.processes,
-                progress=progress,
-                report=report,
-            )
-        self.references = kept or reference_embeddings(
-            self._same_teacher(), self.table, self.frame, folder, batching=batching, progress=progress, report=report
+        self.references = references_of_run(
+            *(teacher.digest, teacher.size, teacher.model, self._same_teacher, self.table, self.frame, folder),
+            batching=Batching(config.batch_size, batching.workers, batching.processes),
+            progress=progress,
+            report=report,
         )
         teacher.model = None
         self._computed.clear()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eml.errors import CheckpointError, ConfigError
+from eml.errors import CheckpointError, ConfigError, message_lines
 from eml.images.preprocess import Pixels
 from eml.inference.exported import openvino_xml
 from eml.inference.exported.facts import read_facts
@@ -28,7 +28,7 @@ class OpenVinoRuntime(Runtime):
             text = f"{path}: needs openvino: pip install 'easy-metric-learning[openvino]'"
             raise ConfigError(text, code="missing-package", parameter="checkpoint") from error
         except Exception as error:  # openvino raises RuntimeErrors of many lines
-            text = f"{path}: openvino cannot load it: {_reason(error)}"
+            text = f"{path}: openvino cannot load it: {message_lines(error)[-1]}"
             raise CheckpointError(text, code="damaged-file") from error
 
     def run(self, pixels: Pixels) -> Vectors:
@@ -38,7 +38,7 @@ class OpenVinoRuntime(Runtime):
         try:
             embeddings: Vectors = np.array(self._compiled(images)[0])
         except Exception as error:
-            text = f"{self.path}: openvino cannot run it on {len(pixels):,} images: {_reason(error)}"
+            text = f"{self.path}: openvino cannot run it on {len(pixels):,} images: {message_lines(error)[-1]}"
             raise CheckpointError(text, code="damaged-file") from error
         return embeddings
 
@@ -70,9 +70,3 @@ def compile_model(path: Path, threads: int | None = None) -> Any:
         settings["INFERENCE_NUM_THREADS"] = threads
     core: Any = openvino.Core()
     return core.compile_model(core.read_model(str(path)), "CPU", settings)
-
-
-def _reason(error: Exception) -> str:
-    """Return the last line of an error of openvino, which is what happened; where it happened comes before."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

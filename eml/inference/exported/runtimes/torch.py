@@ -8,7 +8,7 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from eml.errors import CheckpointError, ConfigError
+from eml.errors import CheckpointError, ConfigError, message_lines
 from eml.images.preprocess import Pixels
 from eml.inference.exported import torch_archive
 from eml.inference.exported.facts import read_facts
@@ -46,7 +46,7 @@ class TorchRuntime(Runtime):
         except CheckpointError:
             raise
         except Exception as error:  # torch raises errors of many types for a damaged archive
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = message_lines(error)[0]
             text = f"{path}: torch {torch.__version__} cannot load it: {reason}"
             raise CheckpointError(text, code="damaged-file") from error
 
@@ -71,7 +71,7 @@ class TorchRuntime(Runtime):
             with self._torch.no_grad():
                 embeddings: Tensor = self._program(self._torch.from_numpy(images))
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = message_lines(error)[0]
             text = f"{self.path}: torch cannot run it on {len(pixels):,} images: {reason}"
             raise CheckpointError(text, code="damaged-file") from error
         finally:
