@@ -19,6 +19,7 @@ OF_SEVERAL_MODULES = {
     "dataset/test_error_codes",
     "dataset/test_round_trip",
     "dataset/test_v0_1_0",
+    "docs",
     "exporting/hub/test_environments",
     "exporting/test_families",
     "fuzz",
