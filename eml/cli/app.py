@@ -74,7 +74,7 @@ class LazyGroup(TyperGroup):
             close = get_close_matches(cmd_name, COMMANDS, 1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             ctx.fail(f"unknown command '{cmd_name}'{hint}; known: {', '.join(COMMANDS)}")
-        command = _build_command(cmd_name)
+        command = build_command(cmd_name)
         command.name = cmd_name
         help_text = (command.help or "").partition("\n\n")[0].replace("\n", " ")
         command.short_help = help_text.partition(". ")[0].rstrip(".")  # Typer would cut it at the margin
@@ -93,7 +93,7 @@ class LazyGroup(TyperGroup):
             raise Interrupted("interrupted") from error
 
 
-def _build_command(name: str) -> Any:
+def build_command(name: str) -> Any:
     """Return the command as Typer has it."""
     terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
     if isinstance(terminal, TerminalGroup):
