@@ -31,7 +31,7 @@ from eml.models.views import views_of
 from eml.models.weights_digest import fingerprint_of
 
 CPU_PART = 16
-"""Images for each thread that go through the network together on a CPU (docs/benchmarks.md)."""
+"""Images for each thread that go through the network together on a CPU (docs/benchmarks_speed.md)."""
 
 
 class Model:

@@ -23,7 +23,7 @@ from eml.training.validation import Validation
 
 STEPS = 40
 """Steps of a trial: as many rank a rate and three times as much as whole runs do, and 20 do not. They flatter lower
-rates, so none is tried (docs/benchmarks.md)."""
+rates, so none is tried (docs/benchmarks_recipe.md)."""
 MOST_IMAGES = 400
 """Held-out images that a trial is measured on, at most."""
 LEAST_CLASSES = 6

@@ -23,7 +23,7 @@ IMAGES_SEEN = 13_000  # by a pretrained network; more did not improve it on a fe
 TUNED_RATES = {"norm": 10, "bitfit": 10, "lora": 3}
 """Times the backbone's rate where few of its weights are trained."""
 FEW_CLASSES = 16
-"""Below it norm layers alone are tuned: whole networks learn the few classes by heart (docs/benchmarks.md)."""
+"""Below it norm layers alone are tuned: whole networks learn the few classes by heart (docs/benchmarks_recipe.md)."""
 TEXT_RATE = 1e-5
 """Of both towers of a pretrained network that is trained with texts."""
 IMAGES_SEEN_FROM_SCRATCH = 60_000
@@ -49,7 +49,7 @@ class Recipe:
 def recipe(frame: pd.DataFrame, name: str, *, pretrained: bool, held_out: int = 0) -> Recipe:
     """Choose learning rates, frozen layers, scale, margin, length and sizes from the images and classes to train on.
 
-    The rules were measured on the data of docs/benchmarks.md.
+    The rules were measured on the data of docs/benchmarks_recipe.md.
 
     Args:
         frame: Rows with `label`, and width and height if known.

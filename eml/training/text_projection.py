@@ -96,7 +96,7 @@ def project_texts(texts: Tensor, size: int, seed: int) -> Tensor:
     The text vectors are centred, since what all texts share says nothing about a class, and turned at random into the
     space of the embeddings. All cosines between them stay where they span at most D directions; else those D of the
     largest variance are kept. They are not fitted to the class means of the starting network: class weights that begin
-    near the means leave the network little to learn, and unseen classes gain less (docs/benchmarks.md).
+    near the means leave the network little to learn, and unseen classes gain less (docs/benchmarks_recipe.md).
 
     Args:
         texts: (C, T).

@@ -126,7 +126,7 @@ def choose_outcome(division: ClassDivision, measure: Measure, candidates: Candid
         judge.stage("closed form", variants, judged=own, note=note, optional=False)
     if candidates.epoch:  # whitening is chosen with it: its own gain is below the interval of few classes
         plain: dict[str, Callable[[Outcome], Outcome]] = {f"epoch {candidates.epoch}": lambda before: Outcome(TUNED)}
-        variants = tuned_variants(measure.projections(TUNED)) | plain  # whitening is never worse (docs/benchmarks.md)
+        variants = tuned_variants(measure.projections(TUNED)) | plain  # never worse (docs/benchmarks_recipe.md)
         judge.stage("fine-tuned", variants, optional=False, prefers_first=True)
     if candidates.means and judge.shipped.alpha == TUNED:
         judge.stage("mean weights", {f"{alpha:g} fine-tuned": _mixed(alpha) for alpha in candidates.means})
