@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SUMMARY = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
 PAGES = sorted(DOCS.glob("benchmarks_*.md"))
