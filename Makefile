@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS_READY := .venv/.docs
 LOWEST := .venv-lowest/bin
 
 # Tests on every core, in groups: those marked `xdist_group` never run beside each other.
@@ -15,6 +16,10 @@ $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $(READY)
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $(DOCS_READY)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -52,10 +57,13 @@ bench-head: $(READY)
 bench-commands: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/commands.py $(BENCH)
 
-docs: $(READY)
+# Pages and tables that are committed, then the site in site/; the build itself needs no network.
+docs: $(DOCS_READY)
 	$(BIN)/python docs/tools/margins_page.py docs
 	$(BIN)/python docs/tools/backbones_table.py docs
 	$(BIN)/python docs/tools/make_stub.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
 
 dist: $(READY)
 	$(BIN)/python -m build
@@ -64,4 +72,4 @@ demo: $(READY)
 	$(BIN)/eml demo demo --overwrite
 
 clean:
-	rm -rf .venv .venv-lowest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo
+	rm -rf .venv .venv-lowest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo site

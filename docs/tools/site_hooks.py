@@ -1,49 +1,97 @@
-"""MkDocs hooks: bring CHANGELOG.md and CONTRIBUTING.md into the site, and make links leave no page of it broken."""
+"""MkDocs hooks: the reference, the pages of the top folder, and links that hold on the site."""
 
 import re
+from html import escape
 from pathlib import Path
 from posixpath import normpath
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from site_reference import reference_nav, reference_pages
 
 ROOT = Path(__file__).parents[2]
 FROM_TOP = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+"""Page of the site → the file of the top folder that it is."""
 
-# [text](target) outside of images; the target of a link of a page, without a title.
-_LINK = re.compile(r"(?<!!)\[([^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\(([^()\s]+)\)")
+_FENCE = re.compile(r"(^ *(?:```+|~~~+).*?^ *(?:```+|~~~+)\s*$)", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(?<!!)\[((?:[^\]\[]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+_PAGE_LINK = re.compile(r"\[`?(?:docs/)?(\w+\.md)`?\]\((\1)")
+_CODE_OR_LINK = re.compile(r"(<(a|pre|h[1-6]|svg)\b.*?</\2>|<[^>]*>)", re.DOTALL)
+_NAMED_PAGE = re.compile(r"\bdocs/(\w+\.md)\b")
+
+_generated: dict[str, str] = {}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Make the reference, and put its pages into the nav."""
+    _generated.clear()
+    _generated.update(reference_pages())
+    config.nav = _with_pages(config.nav, reference_nav(_generated))
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that lie in the top folder."""
-    for page, name in FROM_TOP.items():
-        text = (ROOT / name).read_text(encoding="utf-8")
-        files.append(File.generated(config, page, content=rewrite_links(text, "")))
+    """Add the pages of the reference and of the top folder."""
+    from_top = {page: rewrite_links((ROOT / name).read_text("utf-8"), "") for page, name in FROM_TOP.items()}
+    for page, text in {**_generated, **from_top}.items():
+        files.append(File.generated(config, page, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links to files outside of docs/ into plain text: the site does not hold them."""
-    return rewrite_links(markdown, "docs")
+    """Turn links to files outside of docs/ into plain text: the site does not hold them.
+
+    A link whose text is the name of a page shows the page's title.
+    """
+    titles = {file.src_uri: str(file.page.title) for file in files.documentation_pages() if file.page is not None}
+    is_own = page.file.src_uri in {*_generated, *FROM_TOP}
+    text = markdown if is_own else rewrite_links(markdown, "docs")
+    return _PAGE_LINK.sub(lambda match: f"[{titles.get(match[1], match[1])}]({match[2]}", text)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Link the pages that a docstring names as docs/NAME.md."""
+
+    def link(match: re.Match[str]) -> str:
+        file = files.get_file_from_path(match[1])
+        if file is None or file.page is None:
+            return match[0]
+        title = escape(str(file.page.title), quote=False)
+        return title if file is page.file else f'<a href="{file.url_relative_to(page.file)}">{title}</a>'
+
+    parts = _CODE_OR_LINK.split(html)  # text, element, its name, text, …
+    parts[::3] = [_NAMED_PAGE.sub(link, text) for text in parts[::3]]
+    return "".join(part for index, part in enumerate(parts) if index % 3 < 2)
 
 
 def rewrite_links(markdown: str, folder: str) -> str:
-    """Return the text with links as the site has them, read in a page of the folder (relative to the top folder)."""
-    to_page = {name: page for page, name in FROM_TOP.items()}
+    """Return the text with links as the site has them. folder: of the page, relative to the top folder."""
+    pages = {name: page for page, name in FROM_TOP.items()}
 
     def replace(match: re.Match[str]) -> str:
         text, target = match.groups()
-        if target.startswith(("http:", "https:", "mailto:", "#")):
+        if re.match(r"[a-z]+:|#", target):
             return match[0]
         path, _, anchor = target.partition("#")
         from_top = normpath(f"{folder}/{path}" if folder else path)
-        if from_top in to_page:
-            inside = to_page[from_top]
+        if from_top in pages:
+            inside = pages[from_top]
         elif from_top.startswith("docs/"):
-            inside = path if folder else from_top.removeprefix("docs/")
+            inside = from_top.removeprefix("docs/")
         else:
-            return text if "`" in text or text != path else f"`{from_top}`"
+            return text if "`" in text else f"`{from_top}`" if text in (path, from_top) else f"{text} (`{from_top}`)"
         return f"[{text}]({inside}{'#' * bool(anchor)}{anchor})"
 
-    return _LINK.sub(replace, markdown)
+    parts = _FENCE.split(markdown)
+    return "".join(part if index % 2 else _LINK.sub(replace, part) for index, part in enumerate(parts))
+
+
+def _with_pages(nav: Any, pages: dict[str, Any]) -> Any:
+    """Return the nav with pages in place of their placeholders."""
+    if isinstance(nav, list):
+        return [_with_pages(item, pages) for item in nav]
+    if isinstance(nav, dict):
+        return {title: _with_pages(item, pages) for title, item in nav.items()}
+    return pages.get(nav, nav)
