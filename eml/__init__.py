@@ -46,6 +46,7 @@ _PLACES = {
     "list_margins": "eml.commands.margins",
     "doctor": "eml.commands.doctor",
     "load": "eml.inference.any_model",
+    "load_plugins": "eml.config.plugins",
     "Model": "eml.inference.model",
     "Index": "eml.indexing.index",
     "ClassHead": "eml.head.class_head",

@@ -41,6 +41,7 @@ from eml.commands.suspects import SuspectsConfig, SuspectsResult
 from eml.commands.sweep import SweepConfig, SweepResult
 from eml.commands.text import TextConfig, TextResult
 from eml.commands.train import Outcome, TrainConfig, TrainResult
+from eml.config.plugins import load_plugins as load_plugins
 from eml.errors import EmlError as EmlError
 from eml.head.class_head import ClassHead as ClassHead
 from eml.head.functional import margin_logits as margin_logits
@@ -82,6 +83,7 @@ __all__ = [
     "kfold",
     "list_margins",
     "load",
+    "load_plugins",
     "margin_logits",
     "margin_loss",
     "merge",
@@ -284,6 +286,7 @@ def report(
     match_names: bool = ...,
     out: str | Path | None = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ReportOutcome: ...
 @overload
@@ -301,6 +304,7 @@ def backbones(
     limit: int | None = ...,
     measure: bool = ...,
     device: str = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> BackbonesResult: ...
 @overload
@@ -328,6 +332,7 @@ def probe(
     workers: int = ...,
     device: str = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ProbeResult: ...
 @overload
@@ -351,6 +356,7 @@ def init(
     task: Literal["open", "closed"] | None = ...,
     loss: Literal["cross_entropy", "contrastive_text"] = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> InitResult: ...
 @overload
@@ -381,6 +387,7 @@ def fill_cache(
     check: bool = ...,
     prune: bool = ...,
     clear: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> FillCacheResult: ...
 @overload
@@ -398,6 +405,7 @@ def train(
     dry_run: Literal[False] = ...,
     preview: Literal[False] = ...,
     out: str | Path | None = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
     **others: Any,
 ) -> TrainResult: ...
@@ -414,6 +422,7 @@ def train(
     dry_run: bool = ...,
     preview: bool = ...,
     out: str | Path | None = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
     **others: Any,
 ) -> Outcome: ...
@@ -436,6 +445,7 @@ def sweep(
     plot: str | Path | None = ...,
     device: str | None = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> SweepResult: ...
 @overload
@@ -501,6 +511,7 @@ def evaluate(
     batch_size: int = ...,
     workers: int = ...,
     device: str = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> EvaluateResult: ...
 @overload
@@ -540,6 +551,7 @@ def calibrate(
     workers: int = ...,
     device: str = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> CalibrateResult: ...
 @overload
@@ -576,6 +588,7 @@ def compress(
     workers: int = ...,
     device: str = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> CompressResult: ...
 @overload
@@ -604,6 +617,7 @@ def ensemble(
     workers: int = ...,
     device: str = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> EnsembleResult: ...
 @overload
@@ -631,6 +645,7 @@ def embed(
     workers: int | None = ...,
     device: str = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> EmbedResult: ...
 @overload
@@ -654,6 +669,7 @@ def text(
     device: str = ...,
     out: str | Path | None = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> TextResult: ...
 @overload
@@ -677,6 +693,7 @@ def export(
     least_cosine: float | None = ...,
     most_loss: float = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ExportResult: ...
 @overload
@@ -711,6 +728,7 @@ def suspects(
     device: str = ...,
     out: str | Path | None = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> SuspectsResult: ...
 @overload
@@ -748,6 +766,7 @@ def build_index(
     workers: int = ...,
     device: str = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> BuildIndexResult: ...
 @overload
@@ -777,6 +796,7 @@ def add_to_index(
     batch_size: int = ...,
     workers: int = ...,
     device: str = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> AddToIndexResult: ...
 @overload
@@ -897,6 +917,7 @@ def search(
     workers: int = ...,
     device: str = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> SearchResult: ...
 @overload
@@ -933,6 +954,7 @@ def classify(
     workers: int = ...,
     device: str = ...,
     overwrite: bool = ...,
+    plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ClassifyResult: ...
 @overload
@@ -948,7 +970,12 @@ def list_margins(
     **changes: Any,
 ) -> MarginsResult: ...
 @overload
-def list_margins(name: str | None = ..., *, progress: Progress | bool | None = None) -> MarginsResult: ...
+def list_margins(
+    name: str | None = ...,
+    *,
+    plugins: str | Sequence[str] = ...,
+    progress: Progress | bool | None = None,
+) -> MarginsResult: ...
 @overload
 def doctor(config: DoctorConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> DoctorResult: ...
 @overload

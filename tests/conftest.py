@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
     return write_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny_clip")
+
+
+@pytest.fixture
+def plugins_forgotten() -> Iterator[None]:
+    """Let other tests of this process know nothing of the plugins that a test imports."""
+    from eml.config import plugins
+
+    yield
+    plugins.forget_plugins()
 
 
 @pytest.fixture

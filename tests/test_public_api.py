@@ -27,7 +27,7 @@ REGENERATE = "PYTHONPATH=$PWD:$PWD/docs/tools python tests/test_public_api.py"
 HEAVY = ("torch", "timm", "numpy", "pandas", "pydantic", "typer", "rich", "PIL", "eml.commands", "eml.config")
 
 CLASSES = {"Model", "Index", "ClassHead", "RunConfig", "EmlError"}
-FUNCTIONS = {"load", "margin_logits", "margin_loss"}
+FUNCTIONS = {"load", "load_plugins", "margin_logits", "margin_loss"}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, SummaryTable, command
-from eml.commands.options import Device
+from eml.commands.options import Device, Plugins
 from eml.errors import ConfigError, EmlError
 from eml.images.image_size import size_text
 
@@ -43,6 +43,7 @@ class BackbonesConfig(CommandConfig):
         False, description="Measure how many images per second each of those shown embeds here, with random weights."
     )
     device: Device = "auto"
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import wraps
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, Un
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 
+from eml.commands.with_plugins import given_plugins
 from eml.errors import ConfigError, Problem
 from eml.images.image_size import ImageSize, size_word
 from eml.progress import Progress, Report, no_progress
@@ -63,7 +65,7 @@ def as_path(value: object, info: ValidationInfo) -> object:
     return path
 
 
-def _several(value: Any) -> Any:
+def several(value: Any) -> Any:
     """Return a single value as a list of one, and None as an empty one."""
     if value is None:
         return ()
@@ -82,7 +84,7 @@ def _as_text(value: object) -> object:
 
 PathField = Annotated[Path, BeforeValidator(as_path)]
 """A path: relative to the current folder, or to the folder of the file that it is read from."""
-Paths = Annotated[tuple[PathField, ...], BeforeValidator(_several)]
+Paths = Annotated[tuple[PathField, ...], BeforeValidator(several)]
 
 
 def as_image_name(value: object, info: ValidationInfo) -> object:
@@ -90,13 +92,13 @@ def as_image_name(value: object, info: ValidationInfo) -> object:
     return Path("-") if value == "-" else as_path(value, info)
 
 
-ImagePaths = Annotated[tuple[Annotated[Path, BeforeValidator(as_image_name)], ...], BeforeValidator(_several)]
+ImagePaths = Annotated[tuple[Annotated[Path, BeforeValidator(as_image_name)], ...], BeforeValidator(several)]
 """Folders, tables, patterns or files of images, or `-`."""
-Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
-Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_several)]
+Names = Annotated[tuple[str, ...], BeforeValidator(several)]
+Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(several)]
 PathText = Annotated[str, BeforeValidator(_as_text)]
 """A path, or a name such as timm:resnet50 or NAME=DATASET."""
-PathTexts = Annotated[tuple[PathText, ...], BeforeValidator(_several)]
+PathTexts = Annotated[tuple[PathText, ...], BeforeValidator(several)]
 
 
 def option(default: Any, description: str, *, name: str | None = None, **constraints: Any) -> Any:
@@ -251,6 +253,7 @@ def command(
     """
 
     def wrap(run: Callable[[Config, Caller], Result]) -> CommandFunction[Result]:
+        run_with_plugins = _with_plugins(run)
         line = name or run.__name__
 
         def function(*positional: Any, progress: Progress | bool | None = None, **fields: Any) -> Result:
@@ -259,18 +262,38 @@ def command(
             )
             messages: list[str] = []
             caller = Caller(messages.append, messages.append, _bars(progress), command_text(line, config, arguments))
-            return replace(run(config, caller), messages=tuple(messages))
+            return replace(run_with_plugins(config, caller), messages=tuple(messages))
 
         function.__name__ = function.__qualname__ = run.__name__
         function.__module__ = run.__module__
         function.__doc__ = _docstring(config_type, run)
         public = cast(Any, function)
         public.__signature__ = _signature(config_type, arguments)
-        public.config_type, public.arguments, public.run = config_type, arguments, run
+        public.config_type, public.arguments, public.run = config_type, arguments, run_with_plugins
         public.command, public.others = line, others
         return cast(CommandFunction[Result], function)
 
     return wrap
+
+
+def _with_plugins(run: Callable[[Config, Caller], Result]) -> Callable[[Config, Caller], Result]:
+    """Return a command's function that imports what its field `plugins` names before anything else.
+
+    The commands that follow are given the plugins too.
+    """
+
+    @wraps(run)
+    def run_with_plugins(config: Config, caller: Caller) -> Result:
+        if names := getattr(config, "plugins", ()):
+            from eml.config.plugins import load_plugins
+
+            with caller.checks():
+                load_plugins(names, report=caller.note)
+        result = run(config, caller)
+        first, *later = map(given_plugins, (result.next_command, *result.later_commands))
+        return replace(result, next_command=first, later_commands=tuple(filter(None, later)))
+
+    return run_with_plugins
 
 
 def _with_others(
@@ -284,7 +307,7 @@ def _with_others(
     pairs = [f"{name}={json.dumps(value, default=str)}" for name, value in unknown.items()]
     has_config = bool(positional) and isinstance(positional[0], config_type)
     first = getattr(positional[0], others) if has_config and others not in known else known.get(others)
-    return known | {others: (*_several(first), *pairs)}
+    return known | {others: (*several(first), *pairs)}
 
 
 def validated(config_type: type[Config], values: Mapping[str, Any]) -> Config:

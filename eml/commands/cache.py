@@ -27,6 +27,7 @@ from eml.commands.options import (
     MatchNames,
     PathPrefix,
     PathSuffix,
+    Plugins,
     Root,
     StripPrefix,
     column_map,
@@ -81,6 +82,7 @@ class FillCacheConfig(CommandConfig):
     )
     prune: bool = Field(False, description="Afterwards, remove the other caches in the same folders.")
     clear: bool = Field(False, description="Make nothing, and remove all caches in the folders.")
+    plugins: Plugins = ()
 
     @property
     def is_of_run(self) -> bool:
@@ -153,7 +155,7 @@ def fill_cache(config: FillCacheConfig, caller: Caller) -> FillCacheResult:
 def _of_run(config: FillCacheConfig, caller: Caller) -> list[TableCache]:
     from eml.training.moved_run import load_run_config
 
-    run = load_run_config(config.source, config.overrides, override_name="`overrides`")
+    run = load_run_config(config.source, config.overrides, override_name="`overrides`", plugins=config.plugins)
 
     from eml.training.caches import caches_of_run
     from eml.training.data import table_to_train_on

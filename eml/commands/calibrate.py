@@ -19,6 +19,7 @@ from eml.commands.options import (
     MatchNames,
     PathPrefix,
     PathSuffix,
+    Plugins,
     Precision,
     StripPrefix,
     UnknownLabel,
@@ -97,6 +98,7 @@ class CalibrateConfig(CommandConfig):
     workers: Workers = 0
     device: Device = "auto"
     overwrite: bool = Field(False, description="Replace files that eml did not write.")
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -127,7 +129,7 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
     from eml.reports.calibration import draw_calibration, refuse_plot
 
     _refuse_both(config)
-    own = {"plot", "from_folds", *COLUMN_MAP}
+    own = {"plot", "from_folds", "plugins", *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
     options = CalibrationOptions(**fields | {"checkpoint": str(config.checkpoint), "columns": column_map(config)})
     note_workers(config.workers, caller)

@@ -24,6 +24,7 @@ from eml.commands.options import (
     Overwrite,
     PathPrefix,
     PathSuffix,
+    Plugins,
     StripPrefix,
     Template,
     Workers,
@@ -95,6 +96,7 @@ class ClassifyConfig(CommandConfig):
     workers: Workers = 0
     device: Device = "auto"
     overwrite: Overwrite = False
+    plugins: Plugins = ()
 
     @model_validator(mode="after")
     def _one_way_to_sort(self) -> Self:

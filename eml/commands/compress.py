@@ -20,6 +20,7 @@ from eml.commands.options import (
     MatchNames,
     PathPrefix,
     PathSuffix,
+    Plugins,
     StripPrefix,
     UnknownLabel,
     Within,
@@ -78,6 +79,7 @@ class CompressConfig(CommandConfig):
     workers: Workers = 0
     device: Device = "auto"
     overwrite: bool = Field(False, description="Replace an existing checkpoint in `out`, and a plot that is not eml's.")
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -127,7 +129,7 @@ def compress(config: CompressConfig, caller: Caller) -> CompressResult:
     from eml.evaluation.compress import CompressOptions, compress_checkpoint
     from eml.reports.compression import draw_compression, refuse_plot
 
-    own = {"plot", "show_all", "fit", *COLUMN_MAP}
+    own = {"plot", "show_all", "fit", "plugins", *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
     fit = config.fit or _training_table(config.checkpoint)
     options = CompressOptions(

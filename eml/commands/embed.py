@@ -35,6 +35,7 @@ from eml.commands.options import (
     Overwrite,
     PathPrefix,
     PathSuffix,
+    Plugins,
     Precision,
     StripPrefix,
     Views,
@@ -120,6 +121,7 @@ class EmbedConfig(CommandConfig):
     ] = None
     device: Device = "auto"
     overwrite: Overwrite = False
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -27,6 +27,7 @@ from eml.commands.options import (
     MatchNames,
     PathPrefix,
     PathSuffix,
+    Plugins,
     StripPrefix,
     Workers,
     column_map,
@@ -76,6 +77,7 @@ class EnsembleConfig(CommandConfig):
     workers: Workers = 0
     device: Device = "auto"
     overwrite: bool = Field(False, description="Replace an existing checkpoint in `out`.")
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -116,7 +118,8 @@ def ensemble(config: EnsembleConfig, caller: Caller) -> EnsembleResult:
     """Make one checkpoint of several models."""
     from eml.evaluation.ensemble import EnsembleOptions, make_ensemble
 
-    fields = {name: getattr(config, name) for name in type(config).model_fields if name not in COLUMN_MAP}
+    own = {"plugins", *COLUMN_MAP}
+    fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
     note_workers(config.workers, caller)
     options = EnsembleOptions(**fields | {"columns": column_map(config)})
     outcome = make_ensemble(options, report=caller.note, progress=caller.progress)

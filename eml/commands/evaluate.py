@@ -38,6 +38,7 @@ from eml.commands.options import (
     NamesFile,
     PathPrefix,
     PathSuffix,
+    Plugins,
     Precision,
     StripPrefix,
     UnknownLabel,
@@ -189,6 +190,7 @@ class EvaluateConfig(CommandConfig):
     batch_size: BatchSize = 64
     workers: Workers = 0
     device: Device = "auto"
+    plugins: Plugins = ()
 
     @model_validator(mode="after")
     def _option_of_report(self) -> Self:
@@ -278,7 +280,7 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
 def _options(config: EvaluateConfig) -> EvaluationOptions:
     from eml.evaluation.options import EvaluationOptions
 
-    own = {"report", "map", "fold", *COLUMN_MAP}
+    own = {"report", "map", "fold", "plugins", *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
     fields["checkpoints"] = tuple(run_of_fold(checkpoint, config.fold) for checkpoint in config.checkpoints)
     return EvaluationOptions(**fields, columns=column_map(config))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, PathText, command
-from eml.commands.options import ImageSize, Views, Weights
+from eml.commands.options import ImageSize, Plugins, Views, Weights
 from eml.errors import EmlError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class ExportConfig(CommandConfig):
         description="MAP@R that may be lost; for fewer bits than float32 by the lower end of the 95 % interval.",
     )
     overwrite: bool = Field(False, description="Replace what is at `out`.")
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -129,7 +130,7 @@ def export(config: ExportConfig, caller: Caller) -> ExportResult:
     """Export a checkpoint."""
     from eml.exporting.export import ExportOptions, export_model
 
-    fields = {name: getattr(config, name) for name in type(config).model_fields}
+    fields = {name: getattr(config, name) for name in type(config).model_fields if name != "plugins"}
     exported = export_model(ExportOptions(**fields), report=caller.note, progress=caller.progress)
     result = ExportResult(exported=exported)
     pages = _write_page(result, config, caller)

@@ -24,6 +24,7 @@ from eml.commands.options import (
     MatchNames,
     PathPrefix,
     PathSuffix,
+    Plugins,
     StripPrefix,
     Workers,
 )
@@ -52,6 +53,7 @@ class AddToIndexConfig(CommandConfig):
     batch_size: BatchSize = 64
     workers: Workers = 0
     device: Device = "auto"
+    plugins: Plugins = ()
 
 
 class AddToIndexResult(AddedImagesResult):

@@ -29,6 +29,7 @@ from eml.commands.options import (
     MatchNames,
     PathPrefix,
     PathSuffix,
+    Plugins,
     Precision,
     StripPrefix,
     Views,
@@ -79,6 +80,7 @@ class BuildIndexConfig(CommandConfig):
     workers: Workers = 0
     device: Device = "auto"
     overwrite: bool = Field(False, description="Replace an index.")
+    plugins: Plugins = ()
 
 
 class BuildIndexResult(AddedImagesResult):

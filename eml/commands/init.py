@@ -21,6 +21,7 @@ from eml.commands.options import (
     MatchNames,
     PathPrefix,
     PathSuffix,
+    Plugins,
     Root,
     StripPrefix,
     UnknownLabel,
@@ -85,6 +86,7 @@ class InitConfig(CommandConfig):
         "classes, as CLIP was trained; for a backbone with a text tower, such as open_clip:ViT-B-16/openai.",
     )
     overwrite: bool = Field(False, description="Replace a config that is there.")
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -143,6 +145,8 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
     values = _values(config, table, target, fitted.values, folds.fold)
     values["model"] = {"backbone": backbone} | values["model"]
     values["task"] = task
+    if config.plugins:
+        values["plugins"] = _plugins(config, target.parent)
     reasons = (*picked, *fitted.reasons.values(), *folds.reasons, FLIPS)
     path = values["data"]["table"]
     head = "".join(f"# {line}\n" for line in [f"Made by eml init, for {path}.", *reasons])
@@ -168,6 +172,13 @@ def _with_pick(config: InitConfig, folder: Path) -> tuple[InitConfig, tuple[str,
     pick = read_pick(folder / NAME)
     reason = f"network of eml probe: {pick.reason}"
     return config.model_copy(update={"backbone": pick.backbone, "weights": pick.weights}), (reason,)
+
+
+def _plugins(config: InitConfig, folder: Path) -> list[str]:
+    """Return the plugins as the config in a folder names them."""
+    from eml.config.plugins import is_file_name
+
+    return [os.path.relpath(name, folder) if is_file_name(name) else name for name in config.plugins]
 
 
 def _check(config: InitConfig, target: Path) -> str:

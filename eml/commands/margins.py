@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, SummaryTable, command
+from eml.commands.options import Plugins
 from eml.errors import ConfigError
 
 
@@ -19,6 +20,7 @@ class MarginsConfig(CommandConfig):
     """
 
     name: str | None = Field(None, description="Show one margin with all its settings.")
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True)

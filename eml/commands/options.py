@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from eml.commands.base import Caller, CommandConfig, ImagePaths, Names, PathField, PathText
+from eml.commands.base import Caller, CommandConfig, ImagePaths, Names, PathField, PathText, several
 from eml.images.image_size import ImageSize as AnySize
 
 if TYPE_CHECKING:
@@ -174,6 +174,18 @@ Within = Annotated[
 ]
 
 
+Plugins = Annotated[
+    tuple[Annotated[str, BeforeValidator(lambda name, info: _checked_plugin(name, info))], ...],
+    BeforeValidator(several),
+    Field(
+        description="A file (my_neck.py) or a module of an installed package (package.module) with a margin, neck, "
+        "metric and so on of your own, which is imported first, see docs/plugins.md. Repeatable.",
+        json_schema_extra={"option": "plugin"},
+    ),
+]
+"""The field `plugins` of a command; `command` imports what it names."""
+
+
 def note_workers(workers: int | None, caller: Caller) -> None:
     """Tell that fewer worker processes are started than the caller asks for, where it is so."""
     from eml.threads import PER_CORE, most_workers
@@ -200,6 +212,12 @@ def _checked_encoder(name: object, info: ValidationInfo) -> object:
 
     is_in_file = isinstance(info.context, ConfigFolder) and not isinstance(name, OverrideText)
     return with_absolute_path(name, info) if is_in_file else name
+
+
+def _checked_plugin(name: object, info: ValidationInfo) -> object:
+    from eml.config.plugins import validated_name
+
+    return validated_name(name, info)
 
 
 def _checked_templates(templates: tuple[str, ...]) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from eml.commands.options import (
     Overwrite,
     PathPrefix,
     PathSuffix,
+    Plugins,
     Root,
     StripPrefix,
     UnknownLabel,
@@ -96,6 +97,7 @@ class ProbeConfig(CommandConfig):
     workers: Workers = 0
     device: Device = "auto"
     overwrite: Overwrite = False
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -20,6 +20,7 @@ from eml.commands.options import (
     Overwrite,
     PathPrefix,
     PathSuffix,
+    Plugins,
     Root,
     StripPrefix,
     UnknownLabel,
@@ -75,6 +76,7 @@ class ReportConfig(CommandConfig):
         ),
     ] = None
     overwrite: Overwrite = False
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -29,6 +29,7 @@ from eml.commands.options import (
     Overwrite,
     PathPrefix,
     PathSuffix,
+    Plugins,
     StripPrefix,
     Workers,
 )
@@ -86,6 +87,7 @@ class SearchConfig(CommandConfig):
     workers: Workers = 0
     device: Device = "auto"
     overwrite: Overwrite = False
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

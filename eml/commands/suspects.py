@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
-from eml.commands.options import Device, Overwrite, UnknownLabel
+from eml.commands.options import Device, Overwrite, Plugins, UnknownLabel
 
 if TYPE_CHECKING:
     from eml.evaluation.trained_overlap import TrainedOverlap
@@ -50,6 +50,7 @@ class SuspectsConfig(CommandConfig):
     device: Device = "auto"
     out: Annotated[PathField | None, Field(description="Folder for the files. Default: where `source` is.")] = None
     overwrite: Overwrite = False
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

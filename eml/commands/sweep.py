@@ -24,6 +24,7 @@ from eml.commands.base import (
     option,
 )
 from eml.commands.next_steps import evaluate_command
+from eml.commands.options import Plugins
 from eml.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class SweepConfig(CommandConfig):
     overwrite: bool = Field(
         False, description="Run settings anew whose run has another config, and replace a plot that is not eml's."
     )
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -176,7 +178,7 @@ def sweep(config: SweepConfig, caller: Caller) -> SweepResult:
     if config.stage == FEATURES:
         refuse_without_effect(axes)
     device = [f"device={config.device}"] if config.device else []
-    configs = read_configs(config.config, settings, [*config.overrides, *device])
+    configs = read_configs(config.config, settings, [*config.overrides, *device], config.plugins)
     if len({str((own.data.table, own.data.root, own.task)) for own in configs}) > 1:
         text = "`vary`: settings are compared on the same images and folds, so data.table, data.root, task cannot vary"
         raise ConfigError(text, code="conflicting-settings", parameter="vary")

@@ -30,6 +30,7 @@ from eml.commands.options import (
     Overwrite,
     PathPrefix,
     PathSuffix,
+    Plugins,
     Root,
     StripPrefix,
     Template,
@@ -74,6 +75,7 @@ class TextConfig(CommandConfig):
         Field(description="File of the vectors, .safetensors. Default: text_vectors.safetensors where `dataset` is."),
     ] = None
     overwrite: Overwrite = False
+    plugins: Plugins = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

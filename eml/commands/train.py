@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from eml.commands.base import (
     option,
 )
 from eml.commands.next_steps import CONFIG_NAME, evaluate_command
+from eml.commands.options import Plugins
 from eml.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class TrainConfig(CommandConfig):
             description="With `preview`: the sheet, .png or .jpg. Default: preview.png beside the config.",
         ),
     ] = None
+    plugins: Plugins = ()
 
     @field_validator("fold")
     @classmethod
@@ -269,20 +271,31 @@ def _train(config: TrainConfig, caller: Caller, records: dict[Path, int | None])
 
 def _run_config(config: TrainConfig, caller: Caller) -> tuple[Path | None, RunConfig]:
     """Return the run's config and the file that it is from."""
-    from eml.config import dump, load
+    from eml.config import dump, load, load_plugins
     from eml.training.config import RunConfig
 
     overrides = _all_overrides(config)
     if isinstance(config.config, RunConfig):
+        load_plugins(config.config.plugins, report=caller.note)
         if not overrides:
-            return None, config.config
+            return None, _with_plugins(config.config, config.plugins)
         with tempfile.TemporaryDirectory() as folder:
             (file := Path(folder, CONFIG_NAME)).write_text(dump(config.config), encoding="utf-8")
-            return None, load(RunConfig, file, overrides, override_name="`overrides`")
-    from eml.training.moved_run import load_run_config
+            run = load(RunConfig, file, overrides, override_name="`overrides`")
+        return None, _with_plugins(run, config.plugins)
+    from eml.training.moved_run import load_run_config, missing_plugins
 
     path = _config_file(config, caller)
-    return path, load_run_config(path, overrides, override_name="`overrides`")
+    imports = path == Path(config.config)  # the config itself was named, and not a folder that may be of someone else
+    run = load_run_config(path, overrides, override_name="`overrides`", plugins=config.plugins, import_plugins=imports)
+    if problems := missing_plugins(run.plugins, path):
+        raise ConfigError(problems)
+    return path, run
+
+
+def _with_plugins(run: RunConfig, plugins: Sequence[str]) -> RunConfig:
+    """Return the config with further plugins, which have been imported."""
+    return run.model_copy(update={"plugins": tuple(dict.fromkeys((*run.plugins, *plugins)))})
 
 
 def _time_of_record(run: RunConfig) -> dict[Path, int | None]:

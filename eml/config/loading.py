@@ -7,9 +7,10 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from eml.config.error_messages import MOST_PROBLEMS, explain_errors
-from eml.config.locations import SourceLocation, located
+from eml.config.locations import ConfigProblem, SourceLocation, located, nearest_location
 from eml.config.overrides import Overrides
-from eml.config.paths import ConfigFolder, absolute
+from eml.config.paths import ConfigFolder, OverrideText, absolute
+from eml.config.plugins import load_plugins
 from eml.config.renamed import normalise_section
 from eml.config.text import listed, shown
 from eml.config.yaml_reader import Document, read_yaml
@@ -22,10 +23,19 @@ _STREAMS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # the process's own, as
 Model = TypeVar("Model", bound=BaseModel)
 
 
+PLUGINS = "plugins"
+"""The key of a config that names plugins, if its model has it."""
+
+
 def load(
-    model: type[Model], path: Path | str, overrides: Sequence[str] = (), *, override_name: str = "override"
+    model: type[Model],
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    override_name: str = "override",
+    import_plugins: bool = True,
 ) -> Model:
-    """Read and validate the config in a YAML file.
+    """Read and validate the config in a YAML file, after the plugins that it names were imported.
 
     Args:
         model: The config's model.
@@ -34,12 +44,14 @@ def load(
             (`losses.0.gamma=2`). A section that is missing is created from its default; a family's `type` clears the
             rest of its section; `null` for a key that cannot be null takes the key out, so that its default counts.
         override_name: What errors call an override.
+        import_plugins: Whether to import what the config names as `plugins`; not of a config that is not the user's.
 
     Raises:
-        ConfigError: All problems at once, each with its file and line or its override.
+        ConfigError: All problems at once, each with its file and line or its override; those of plugins alone where
+            there are such, since others follow from them.
     """
     path = Path(path)
-    document, changes = _changed_document(model, path, overrides, override_name)
+    document, changes = _changed_document(model, path, overrides, override_name, import_plugins=import_plugins)
     problems = document.problems + changes.problems
     problems += normalise_section(model, document.value, document.locations)
     config, error = None, None
@@ -82,16 +94,48 @@ def with_places(
 
 
 def _changed_document(
-    model: type[BaseModel], path: Path, overrides: Sequence[str], override_name: str
+    model: type[BaseModel],
+    path: Path,
+    overrides: Sequence[str],
+    override_name: str,
+    *,
+    import_plugins: bool = False,
 ) -> tuple[Document, Overrides]:
-    """Return the values of a file with the overrides applied, and what applied them."""
+    """Return the values of a file with the overrides applied, and what applied them.
+
+    Plugins are imported before the other overrides are applied, which may be about members that plugins define.
+    """
     document = read_document(path)
     if not isinstance(document.value, dict):
         raise ConfigError(f"{document.locations[()].text}: {_no_section(model, document)}", code="wrong-type")
     changes = Overrides(model, document.value, document.locations, override_name)
-    for item in overrides:
+    first = [item for item in overrides if item.partition("=")[0].partition(".")[0].strip() == PLUGINS]
+    for item in first:
+        changes.apply(item)
+    if import_plugins and PLUGINS in model.model_fields:
+        _import_plugins(document, _folder(path))
+    for item in [item for item in overrides if item not in first]:
         changes.apply(item)
     return document, changes
+
+
+def _import_plugins(document: Document, folder: Path) -> None:
+    """Import the plugins of a config. Raises ConfigError with the file and line, or the override, of each problem."""
+    names = document.value.get(PLUGINS)
+    listed_names = names if isinstance(names, list) else [names]
+    problems: list[ConfigProblem] = []
+    for place, name in enumerate(listed_names):
+        if not isinstance(name, str):
+            continue  # which the config's own check reports
+        try:
+            load_plugins(name, folder=None if isinstance(name, OverrideText) else folder)
+        except ConfigError as error:
+            where = nearest_location(document.locations, (PLUGINS, place))
+            for problem in error.problems:
+                text = problem.removeprefix(f"`{PLUGINS}`: ")
+                problems.append(ConfigProblem(where, f"{PLUGINS}: {text}", problem.code, PLUGINS))
+    if problems:
+        raise ConfigError(located(problems))
 
 
 def _folder(path: Path) -> Path:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaH
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from eml.config.registries import MemberError, enter, new_registry
 from eml.config.text import did_you_mean, listed, shown, spaced
 
 # Families whose JSON schema is being written, so that a family that contains itself ends in references.
@@ -97,17 +98,11 @@ class Choice(Strict):
         """Give a family its registry; enter a member into its family's."""
         super().__pydantic_init_subclass__(**kwargs)
         if is_family(cls):
-            cls._registry = {}
+            cls._registry = new_registry(spaced(cls.__name__))
             return
         if not any(is_family(base) for base in cls.__bases__):
-            raise TypeError(f"{cls.__qualname__} extends a member; extend its family instead")
-        name = _literal_type(cls)
-        members = {key: member for key, member in cls._registry.items() if _place(member) != _place(cls)}
-        if name in members:
-            raise TypeError(f"{cls.__qualname__}: type {name!r} is taken by {_place(members[name])}")
-        members[name] = cls
-        cls._registry.clear()
-        cls._registry.update(members)
+            raise MemberError(f"{cls.__qualname__} extends a member; extend its family instead")
+        enter(cls._registry, _literal_type(cls), cls)
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -168,15 +163,11 @@ def _literal_type(member: type[BaseModel]) -> str:
         (name, *more) = get_args(field.annotation)
         if name == field.default and not more:
             return field.default
-    raise TypeError(f"{member.__qualname__} needs a literal type, for example type: Literal['name'] = 'name'")
+    raise MemberError(f"{member.__qualname__} needs a literal type, for example type: Literal['name'] = 'name'")
 
 
 def _required_keys(member: type[BaseModel]) -> list[str]:
     return [key for key, field in member.model_fields.items() if field.is_required()]
-
-
-def _place(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _reference(core: CoreSchema) -> CoreSchema:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 
+from eml.config.plugins import PluginsInChild
 from eml.errors import DataError
 from eml.images.image_size import HeightWidth
 from eml.images.preprocess import Pixels
@@ -130,7 +131,7 @@ class Worker:
         self.readers: dict[int, None] = {number: None}  # numbers of those that the process has
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, name="loading images", args=(number, reader, memory, theirs), daemon=True
+            target=_work, name="loading images", args=(PluginsInChild(), number, reader, memory, theirs), daemon=True
         )
         try:
             with _stop_signals_held():
@@ -200,8 +201,11 @@ def _stop_signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(number: int, reader: Reader, memory: SharedMemory, connection: Connection) -> None:
-    """Read the batches that are asked for, until the connection or the parent ends."""
+def _work(plugins: PluginsInChild, number: int, reader: Reader, memory: SharedMemory, connection: Connection) -> None:
+    """Read the batches that are asked for, until the connection or the parent ends.
+
+    plugins: Unpickled before the reader, which may be of their classes.
+    """
     parent = os.getppid()
     torch.set_num_threads(1)
     readers: dict[int, Reader | bytes] = {number: reader}

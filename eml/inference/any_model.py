@@ -28,6 +28,7 @@ def load(
     device: str = "auto",
     precision: PrecisionChoice = "float32",
     tta: Tta | None = None,
+    plugins: Sequence[str | os.PathLike[str]] | str = (),
 ) -> AnyModel:
     """Load a model for embedding images.
 
@@ -48,12 +49,19 @@ def load(
         tta: flip: the embedding is the mean of those of the image and of its mirror, in twice the time; crops: that of
             five crops, in five times; none: that of the image alone. None: as the checkpoint says, which is none unless
             another one was measured to be better.
+        plugins: Files and modules of your own that define the network's neck or backbone, such as my_neck.py; they are
+            imported first. Nothing is imported because a checkpoint names it.
 
     Raises:
-        CheckpointError: The checkpoint or the weights cannot be read or do not fit.
+        CheckpointError: The checkpoint or the weights cannot be read or do not fit, or it needs plugins that are not
+            given.
         ConfigError: There is no such model, the device does not exist, an argument does not apply, or a package that
             computes it is not installed.
     """
+    if plugins:
+        from eml.config import load_plugins
+
+        load_plugins([plugins] if isinstance(plugins, str) else [os.fspath(plugin) for plugin in plugins])
     if isinstance(checkpoint, str | os.PathLike) and is_exported(checkpoint):
         from eml.inference.exported.loading import load_exported
 

@@ -27,6 +27,7 @@ from eml.models.definitions import stored_model
 from eml.models.embedder import Embedder, build_embedder
 from eml.models.ensemble import MemberFacts, join_networks
 from eml.models.hub_folder import checkpoint_bytes, checkpoint_tensors
+from eml.models.needed_plugins import NeededPlugin, changed_notes, needed_plugins, refuse_unknown
 from eml.models.pointers import find_checkpoint, fold_runs
 from eml.models.text_tower import TOKENIZER
 from eml.models.trained_on import RecordFacts, TrainedOn, check_labels, read_record, record_facts, write_record
@@ -46,7 +47,9 @@ DEFINITION_FORMAT = 7
 """Checkpoints that say themselves what a backbone is built from have it."""
 COMPATIBLE_FORMAT = 8
 """Checkpoints that declare the older models whose galleries serve their queries have it."""
-NEWEST_FORMAT = COMPATIBLE_FORMAT
+PLUGIN_FORMAT = 9
+"""Checkpoints whose network needs plugins have it."""
+NEWEST_FORMAT = PLUGIN_FORMAT
 
 
 class CheckpointConfig(Strict):
@@ -59,6 +62,7 @@ class CheckpointConfig(Strict):
         inference: How it embeds unless it is told otherwise; None: an image alone, at the size of training.
         members: The networks of an ensemble, whose embeddings stand beside each other; `model` is that of the first.
         compatible_with: Older models whose galleries its queries were measured on, and found no worse.
+        plugins: Without which the network cannot be built; they are named here, and never imported because of it.
     """
 
     format: int = FORMAT
@@ -74,6 +78,7 @@ class CheckpointConfig(Strict):
     inference: Inference | None = None
     members: tuple[MemberFacts, ...] = ()
     compatible_with: tuple[CompatibleModel, ...] = ()
+    plugins: tuple[NeededPlugin, ...] = ()
 
     @property
     def size(self) -> int:
@@ -151,8 +156,9 @@ def save_checkpoint(
     """
     inference = None if inference == Inference() else inference
     own = _stored(model, embedder)
+    plugins = needed_plugins([member.model for member in members] or [own])
     config = CheckpointConfig(
-        format=_format_of(own, preprocess, compression, inference, members),
+        format=PLUGIN_FORMAT if plugins else _format_of(own, preprocess, compression, inference, members),
         eml_version=version("easy-metric-learning"),
         model=own,
         preprocess=preprocess,
@@ -162,6 +168,7 @@ def save_checkpoint(
         compression=None if compression is None else compression.facts,
         inference=inference,
         members=tuple(_without_weights(member) for member in members),
+        plugins=plugins,
     )
     with whole_folder(folder) as temporary:
         tensors = plain_weights(embedder, embedder.state_dict() if weights is None else weights)
@@ -194,7 +201,7 @@ def declare_compatible(path: Path, model: CompatibleModel) -> None:
     folder = find_checkpoint(path)
     config = _read_config(folder / "config.json")
     earlier = [entry for entry in config.compatible_with if entry.fingerprint != model.fingerprint]
-    update = {"compatible_with": (*earlier, model), "format": COMPATIBLE_FORMAT}
+    update = {"compatible_with": (*earlier, model), "format": max(config.format, COMPATIBLE_FORMAT)}
     _write_config(folder, config.model_copy(update=update))
 
 
@@ -209,7 +216,7 @@ def read_compatible(path: Path) -> tuple[CompatibleModel, ...]:
 
 def _write_config(folder: Path, config: CheckpointConfig) -> None:
     """Write config.json without the keys that say nothing, so that an eml that does not know them reads the rest."""
-    optional = ("compression", "inference", "members", "compatible_with")
+    optional = ("compression", "inference", "members", "compatible_with", "plugins")
     without = {name for name in optional if not getattr(config, name)}
     write_json(folder / "config.json", config.model_dump(mode="json", exclude=without))
 
@@ -281,6 +288,7 @@ def load_checkpoint(path: Path, *, image_size: Size | None = None) -> Checkpoint
         problem = f"{file}: damaged or of another architecture: {str(error).splitlines()[0]}"
         raise CheckpointError(problem, code="damaged-file") from error
     refuse_not_finite(embedder, str(file))
+    embedder.notes += changed_notes(config.plugins, config.networks)
     compression = None
     if config.compression is not None:
         if config.compression.network_size != embedder.size:
@@ -368,6 +376,7 @@ def _read_config(file: Path) -> CheckpointConfig:
         raise CheckpointError(
             f"{file}: written by a newer eml ({data.get('eml_version')}); upgrade eml to read it", code="newer-eml"
         )
+    refuse_unknown(file, data.get("plugins") if isinstance(data, dict) else None)
     try:
         config = CheckpointConfig.model_validate(data)
         return config.model_copy(update={"model": config.model.model_copy(update={"folder": file.parent})})

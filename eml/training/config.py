@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eml.config import ConfigPath, Strict, document
+from eml.config import ConfigPath, PluginNames, Strict, document
 from eml.dataset.column_map import AS_NAMED, ColumnMap
 from eml.dataset.splits.task import USUAL, Task
 from eml.head.config import HeadConfig
@@ -280,6 +280,11 @@ class RunConfig(Strict):
     moved_keys: ClassVar[Mapping[str, str]] = {"class_weights": "head.init"}
 
     output: ConfigPath = Field(description="run folder to create")
+    plugins: PluginNames = Field(
+        (),
+        description="files (my_margin.py) and modules of installed packages (package.module) to import first, with "
+        "margins, losses, necks, samplers, metrics, backbones and so on of your own, see docs/plugins.md",
+    )
     recipe: Literal["auto", "none"] = Field(
         "auto",
         description="auto: rates, freezing, neck, margin, scale, sizes and length follow from the data where this file "

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from eml.config.plugins import named_with_digest
 from eml.dataset.merge import MergeSource
 from eml.training.config import RunConfig
 
@@ -30,17 +31,22 @@ BEFORE_THEY_EXISTED: Any = {
     "image.resize": "pillow",
     "task": "closed",
     "validation.images": None,
+    "plugins": [],
 }
 """Settings that earlier versions of eml did not have, and what they did in their place, where a new run differs."""
 
 
 def decisive_settings(config: RunConfig) -> dict[str, Any]:
-    """Return the settings that can change the result of a run, as `section.key` → value."""
-    return {
+    """Return the settings that can change the result of a run, as `section.key` → value.
+
+    Of plugins the names and digests count, not where they lie.
+    """
+    settings = {
         f"{key}.{name}" if name else key: inner
         for key, value in config.model_dump(mode="json", exclude=IRRELEVANT).items()
         for name, inner in (value.items() if isinstance(value, dict) else [("", value)])
     }
+    return settings | {"plugins": [named_with_digest(name) for name in config.plugins]}
 
 
 def config_changes(before: dict[str, Any], config: RunConfig) -> list[str]:

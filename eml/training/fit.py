@@ -47,7 +47,7 @@ from eml.training.provenance import collect_record, restore_record
 from eml.training.rate_trial import RateTrial, recorded_rate, try_rates, with_rate
 from eml.training.recipe import apply_recipe
 from eml.training.results import TrainingResult
-from eml.training.run_folder import STAGE_CHECKPOINTS, Line, RunFolder, table_facts
+from eml.training.run_folder import STAGE_CHECKPOINTS, Line, RunFolder, plugin_facts, table_facts
 from eml.training.run_state import RunSaver, last_loss, restore_state, resume_command
 from eml.training.stages.choosing import StagedOutcome
 from eml.training.stages.class_starts import start_classes
@@ -310,6 +310,7 @@ class Run:
         parts = self.parts
         record = self.saver.record = collect_record(parts, self.note)
         facts = {"command": self.command} | RunFacts.of(parts).to_dict() | {"table": table_facts(parts.table)}
+        facts["plugins"] = plugin_facts(parts.config.plugins)
         facts["starts_from"] = str(start) if (start := starting_run(parts.config)) else None
         facts["trained_on"] = record_facts(record, ()).model_dump()
         facts |= self.other_models()

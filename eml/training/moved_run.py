@@ -1,5 +1,6 @@
 """Read a run's config; one in a run's folder means that folder, wherever it and its data have been moved."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from eml.config import load
-from eml.errors import ConfigError
+from eml.config.loading import PLUGINS, read_document
+from eml.config.plugins import find_loaded, is_file_name
+from eml.errors import ConfigError, Problem
 from eml.files import digest, moved_along
 from eml.json_files import read_json
 from eml.models.pointers import RUN_FILE, is_run_folder
@@ -16,22 +19,44 @@ from eml.training.config import RunConfig
 CONFIG_NAME = "config.yaml"
 
 
-def load_run_config(path: Path, overrides: Sequence[str] = (), *, override_name: str = "override") -> RunConfig:
+def load_run_config(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    override_name: str = "override",
+    plugins: Sequence[str] = (),
+    import_plugins: bool = True,
+) -> RunConfig:
     """Return the config in a file, as `load` does.
+
+    The plugins that the config of the user's own names are imported first, those that the config in a run's folder or
+    beside a checkpoint names are not: it may be someone else's. They have to be imported already.
 
     The output of the config in a run's folder is that folder. If the folder was elsewhere when the run began, the
     paths that the config itself names are those of now where they were moved along with it. Where the table is at both
     places, its digest decides which of them the run began with.
 
+    Args:
+        path, overrides, override_name: As for `load`.
+        plugins: Further plugins, which have been imported.
+        import_plugins: Whether to import what a config of the user's own names.
+
     Raises:
-        ConfigError: As `load` does.
+        ConfigError: As `load` does; or a plugin that the config needs was not imported.
     """
-    config: RunConfig = load(RunConfig, path, overrides, override_name=override_name)
+    imports = import_plugins and not is_of_a_model(path)
+    try:
+        config: RunConfig = load(RunConfig, path, overrides, override_name=override_name, import_plugins=imports)
+    except ConfigError as error:
+        if imports or not (problems := _missing_plugins(path)):
+            raise
+        raise ConfigError(problems) from error
+    config = config.model_copy(update={"plugins": _placed_plugins(config.plugins, plugins)})
     if path.name != CONFIG_NAME or not is_run_folder(path.parent):
         return config
     config = _as_it_was_trained(config)
     try:
-        recorded = load(RunConfig, path)
+        recorded = load(RunConfig, path, import_plugins=False)
     except ConfigError:  # the overrides mend it
         return config
     now = path.parent.absolute()
@@ -39,6 +64,52 @@ def load_run_config(path: Path, overrides: Sequence[str] = (), *, override_name:
         return config
     placed: RunConfig = _placed(config, recorded, _place_of_now(recorded, now))
     return placed if config.output != recorded.output else placed.model_copy(update={"output": now})
+
+
+def is_of_a_model(path: Path) -> bool:
+    """Return whether a config lies in the folder of a run or of a checkpoint, which may have come from elsewhere."""
+    folders = path.absolute().parents
+    return any(map(is_run_folder, folders[:3])) or (folders[0] / "config.json").is_file()
+
+
+def missing_plugins(names: Sequence[str], where: Path) -> list[Problem]:
+    """Return a problem for each plugin of a config that this process has not imported.
+
+    Args:
+        names: The plugins, as the config has them.
+        where: The config.
+    """
+    if is_of_a_model(where):
+        why, more = "the config of a run or checkpoint, which may be someone else's", ""
+    else:
+        why, more = (
+            "a config that it finds in a folder",
+            f", or name the config itself: eml train {shlex.quote(str(where))}",
+        )
+    return [
+        Problem(
+            f"{where}: needs the plugin {Path(name).name if is_file_name(name) else name}. eml imports nothing because "
+            f"of {why}: give it as `plugins={name}`, if you trust that code{more}",
+            "needs-plugin",
+            "plugins",
+        )
+        for name in names
+        if find_loaded(name) is None
+    ]
+
+
+def _missing_plugins(path: Path) -> list[Problem]:
+    """Return `missing_plugins` of a config that cannot be read, perhaps without them."""
+    names = read_document(path).value
+    names = names.get(PLUGINS) if isinstance(names, dict) else None
+    names = [names] if isinstance(names, str) else names if isinstance(names, list) else []
+    return missing_plugins([str(name) for name in names], path)
+
+
+def _placed_plugins(names: Sequence[str], further: Sequence[str]) -> tuple[str, ...]:
+    """Return the plugins of a config as they were imported here, and further ones."""
+    plugins = [(name, find_loaded(name)) for name in (*names, *further)]
+    return tuple(dict.fromkeys(name if plugin is None else plugin.config_name for name, plugin in plugins))
 
 
 BEFORE_THEY_EXISTED: dict[str, Any] = {"images": None, "every": 1}

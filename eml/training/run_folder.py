@@ -20,7 +20,7 @@ import platform
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from eml.config import dump
+from eml.config.plugins import find_loaded
 from eml.dataset.sidecar import sidecar_path, written_by_eml
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
@@ -419,6 +420,12 @@ def table_facts(table: Table) -> dict[str, Any]:
     facts = {"path": str(table.path) if table.path else None, "digest": table.digest}
     parts = [{"path": str(part), "digest": digest(part)} for part in table.parts]
     return facts | ({"parts": parts} if parts else {})
+
+
+def plugin_facts(names: Sequence[str]) -> list[dict[str, str | None]]:
+    """Return name and SHA-256 of the plugins of a config, which have been imported."""
+    plugins = [find_loaded(name) for name in names]
+    return [{"name": plugin.name, "digest": plugin.digest} for plugin in plugins if plugin is not None]
 
 
 def _git_commit() -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from eml.config.plugins import plugin_options
 from eml.distributed.processes import Processes
 from eml.errors import CheckpointError
 from eml.models.checkpoint import save_checkpoint
@@ -106,7 +107,8 @@ def last_loss(folder: RunFolder) -> float | None:
 
 def resume_command(folder: RunFolder, *options: str) -> str:
     """Return the advice to resume the run, with further options."""
-    return f"Resume with: {shlex.join(['eml', 'train', str(folder.path / 'config.yaml'), '--resume', *options])}"
+    words = ["eml", "train", str(folder.path / "config.yaml"), "--resume", *plugin_options(), *options]
+    return f"Resume with: {shlex.join(words)}"
 
 
 def resume_hint(folder: RunFolder, state: TrainingState) -> str:
@@ -208,7 +210,7 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
     if parts.compatibility is not None and parts.compatibility.is_other(saved.get("old_model")):
         changes.append("  compatible_with: another model")
     if changes and not accept_changes:
-        own = shlex.join(["eml", "train", str(folder.path), "--resume"])
+        own = shlex.join(["eml", "train", str(folder.path), "--resume", *plugin_options()])
         lines = [
             f"{folder.path}: cannot be resumed with another config, since the result would differ. Changes:",
             *changes,

@@ -76,7 +76,7 @@ def test_a_name_in_a_files_name_has_neither_slash_nor_colon() -> None:
 
 
 def test_two_families_cannot_have_one_prefix() -> None:
-    with pytest.raises(TypeError, match=r"prefix 'colours:' is that of .*Colours"):
+    with pytest.raises(TypeError, match=r"prefix 'colours:' is taken by .*Colours"):
 
         class Others(BackboneFamily):
             prefix = "colours:"

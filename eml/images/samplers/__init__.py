@@ -3,9 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from eml.images.samplers.base import Classes, Sampler
+from eml.images.samplers.base import Classes, RowIndices, Sampler, epoch_generator
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["Classes", "Sampler"]
+__all__ = ["Classes", "RowIndices", "Sampler", "epoch_generator"]

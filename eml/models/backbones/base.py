@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from eml.config.registries import MemberError, enter, new_registry
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ ABORTS_IN_CHANNELS_LAST = ("fastvit", "mobileone", "repvgg")
 """Models of timm that corrupt the heap where they are trained in channels_last on a CPU (torch 2.14), which ends the
 process without an error."""
 
-_families: dict[str, type[BackboneFamily]] = {}
+_families: dict[str, type[BackboneFamily]] = new_registry("backbone family")
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,17 @@ class BackboneFamily:
     def __init_subclass__(cls) -> None:
         """Enter the family under its prefix. The same class defined again (a notebook's cell) replaces itself."""
         super().__init_subclass__()
-        before = _families.get(cls.prefix)
-        if before is not None and _place(before) != _place(cls):
-            raise TypeError(f"{cls.__qualname__}: prefix {cls.prefix!r} is that of {_place(before)}")
-        _families[cls.prefix] = cls
+        if not isinstance(getattr(cls, "prefix", None), str):
+            raise MemberError(f"{cls.__qualname__} needs a prefix, for example prefix: ClassVar[str] = 'mine:'")
+        enter(_families, cls.prefix, cls, "prefix")
 
     def listed(self) -> Sequence[ListedBackbone]:
         """Return the backbones that there are, for `eml backbones`; none where their names are not known."""
         return ()
+
+    def defined_in(self, name: str) -> str:
+        """Return the module that defines a backbone; a checkpoint names the plugin that it belongs to."""
+        return type(self).__module__
 
     def check(self, name: str, where: str = "model.backbone") -> None:
         """Raise a ConfigError with suggestions if there is no such backbone.
@@ -151,7 +156,3 @@ def families() -> list[BackboneFamily]:
 def prefixes() -> list[str]:
     """Return the prefixes of all families but that of timm's names, which have none."""
     return sorted(filter(None, _families))
-
-
-def _place(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"

@@ -60,6 +60,13 @@ class Timm(BackboneFamily):
             text = f"{where}: timm {timm.__version__} has no model {model.architecture!r}{hint}"
             raise ConfigError(text, code="unknown-choice", parameter=None if ":" in where else where.strip("`"))
 
+    def defined_in(self, name: str) -> str:
+        """Return the module of a model that is registered in timm, which need not be one of timm's own."""
+        from timm.models import is_model, model_entrypoint
+
+        module: str = model_entrypoint(name).__module__ if is_model(name) else __name__
+        return __name__ if module.partition(".")[0] == "timm" else module
+
     def preprocess(self, name: str, definition: Mapping[str, Any] | None = None, **overrides: Any) -> Preprocess:
         """Return the preprocessing that a model's weights were trained with, timm's default ones by a name alone."""
         import timm

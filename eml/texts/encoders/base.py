@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eml.config.registries import enter, new_registry
 from eml.config.text import did_you_mean, listed, shown
 from eml.errors import ConfigError, DataError
 
@@ -17,6 +18,8 @@ Advance = Callable[[int], None]
 """A function called with the number of texts that were embedded since the last call."""
 
 LEAST_LENGTH = 1e-6  # of a vector that has a direction
+
+_encoders: dict[str, type[TextEncoder]] = new_registry("text encoder")
 
 
 class TextEncoder(ABC):
@@ -32,6 +35,12 @@ class TextEncoder(ABC):
     """
 
     prefix: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        """Enter the member under its prefix; a class without one of its own is a base of members."""
+        super().__init_subclass__()
+        if "prefix" in vars(cls):
+            enter(_encoders, cls.prefix, cls, "prefix")
 
     def __init__(self, name: str, *, where: str = "encoder", device: str = "cpu") -> None:
         self.name, self.where, self.device = name, where, device
@@ -118,14 +127,7 @@ def unit_rows(vectors: NDArray[np.float32], texts: Sequence[str], name: str) -> 
 
 def _members() -> list[type[TextEncoder]]:
     """Return the members by the length of their prefixes, the longest first."""
-    members = {member.prefix: member for member in _subclasses(TextEncoder) if "prefix" in vars(member)}
-    return sorted(members.values(), key=lambda member: -len(member.prefix))
-
-
-def _subclasses(cls: Any) -> Iterator[Any]:
-    for subclass in cls.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
+    return sorted(_encoders.values(), key=lambda member: -len(member.prefix))
 
 
 def _member(name: str, where: str) -> type[TextEncoder]:

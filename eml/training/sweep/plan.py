@@ -15,7 +15,7 @@ from eml.training.data import training_data
 from eml.training.moved_run import load_run_config
 from eml.training.recipe import apply_recipe
 from eml.training.reference_embeddings import FOLDER as REFERENCES
-from eml.training.run_folder import RunFolder
+from eml.training.run_folder import RunFolder, plugin_facts
 from eml.training.sweep.settings import Setting
 
 Status = Literal["new", "begun", "finished", "changed"]
@@ -45,8 +45,16 @@ class PlannedRun:
         return folder
 
 
-def read_configs(path: Path, settings: Sequence[Setting], overrides: Sequence[str]) -> list[RunConfig]:
+def read_configs(
+    path: Path, settings: Sequence[Setting], overrides: Sequence[str], plugins: Sequence[str] = ()
+) -> list[RunConfig]:
     """Return the config of each setting as the file and the overrides say, without a recipe.
+
+    Args:
+        path: The config.
+        settings: The settings.
+        overrides: Of all of them.
+        plugins: Further plugins, which have been imported.
 
     Raises:
         ConfigError: With the problems of all settings at once, each problem once.
@@ -58,7 +66,8 @@ def read_configs(path: Path, settings: Sequence[Setting], overrides: Sequence[st
     problems: dict[str, Problem] = {}
     for setting in settings:
         try:
-            configs.append(load_run_config(path, [*overrides, *setting.overrides], override_name="`vary`"))
+            own = [*overrides, *setting.overrides]
+            configs.append(load_run_config(path, own, override_name="`vary`", plugins=plugins))
         except EmlError as error:
             problems |= {str(problem): problem for problem in error.problems}
     if problems:
@@ -145,12 +154,14 @@ def _status(config: RunConfig, table: Table, out: Path) -> tuple[Status, tuple[s
     if not is_run_folder(folder.path):
         return "new", ()
     try:
-        recorded = load(RunConfig, settings_file(out, folder.path))
+        recorded = load(RunConfig, settings_file(out, folder.path), import_plugins=False)
         facts = folder.facts()
     except EmlError:  # killed while it was made
         return "new", ()
     changes = differing_keys(recorded.model_dump(mode="json"), config.model_dump(mode="json"))
-    changes = [key for key in changes if key not in ("output", "distill.folder")]
+    changes = [key for key in changes if key not in ("output", "distill.folder", "plugins")]
+    if facts.get("plugins", []) != plugin_facts(config.plugins):
+        changes.append("plugins")
     own = facts.get("table")
     if isinstance(own, dict) and own.get("digest") != table.digest:
         changes.append("the table's content")
