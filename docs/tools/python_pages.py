@@ -78,6 +78,7 @@ CLASSES = {
         "`eml.RunConfig`, and reading and writing it.",
         {
             "eml.RunConfig": "eml.training.config.RunConfig",
+            "eml.load_plugins": "eml.config.plugins.load_plugins",
             "eml.config.load": "eml.config.loading.load",
             "eml.config.document": "eml.config.yaml_writer.document",
             "eml.config.dump": "eml.config.yaml_writer.dump",
