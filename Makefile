@@ -62,6 +62,7 @@ docs: $(DOCS_READY)
 	$(BIN)/python docs/tools/margins_page.py docs
 	$(BIN)/python docs/tools/backbones_table.py docs
 	$(BIN)/python docs/tools/make_stub.py
+	$(BIN)/python docs/tools/completion_tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo site/index.html
 

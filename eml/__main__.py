@@ -2,7 +2,7 @@
 
 import sys
 
-from eml.cli.app import main
+from eml.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -37,7 +37,11 @@ OF_SEVERAL_MODULES = {
 # Modules, or folders of them, without a test file of their own, and the one that tests them.
 TESTED_THROUGH = {
     "cli/adapter": "commands/test_base",
+    "cli/completing/completions": "cli/completing/test_shells",
+    "cli/completing/config_keys": "cli/completing/test_complete",
+    "cli/completing/situation": "cli/completing/test_complete",
     "cli/display": "cli/test_output",
+    "cli/entry": "cli/completing/test_shells",
     "cli/exit_codes": "cli/test_app",
     "cli/groups": "cli/test_index_commands",
     "cli/help_page": "cli/test_help",

@@ -54,7 +54,7 @@ COMMANDS = (
         "export",
         "push",
     ),
-    *("index", "search", "classify", "demo", "margins", "config", "doctor", "version"),
+    *("index", "search", "classify", "demo", "margins", "config", "completion", "doctor", "version"),
 )
 
 
