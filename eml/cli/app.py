@@ -6,7 +6,6 @@ import shlex
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -186,12 +185,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if line := system_problem(error):
             _print_lines([line])
             return FIXABLE
-        return _report_bug()
+        return _report_bug(arguments)
     except Exception as error:
         if is_out_of_memory(error):
             _print_lines([NO_MEMORY])
             return FIXABLE
-        return _report_bug()
+        return _report_bug(arguments)
     finally:
         signal.signal(signal.SIGTERM, before)
     return DONE
@@ -218,21 +217,23 @@ def _interrupts_kept() -> Iterator[None]:
         sys.unraisablehook = before
 
 
-def _report_bug() -> int:
-    traceback.print_exc()
-    _print_lines(["This is a bug in eml, not a mistake of yours. Please report it with the lines above."])
+def _report_bug(arguments: Sequence[str] | None) -> int:
+    from eml.cli.bug_report import CLOSING, bug_report
+
+    _print_lines([*bug_report(sys.argv[1:] if arguments is None else arguments).splitlines(), CLOSING], most=None)
     return BUG
 
 
-def _print_lines(lines: Sequence[str]) -> None:
+def _print_lines(lines: Sequence[str], *, most: int | None = MOST_LINES) -> None:
     with suppress(OSError):
-        _write_lines(lines)
+        _write_lines(lines, most)
 
 
-def _write_lines(lines: Sequence[str]) -> None:
+def _write_lines(lines: Sequence[str], most: int | None) -> None:
     try:
         sys.stdout.flush()
     except OSError:
         drop_stdout()
-    for line in [*lines[:MOST_LINES], *([f"and {len(lines) - MOST_LINES:,} more"] if len(lines) > MOST_LINES else [])]:
+    left_out = len(lines) - len(lines[:most])
+    for line in [*lines[:most], *([f"and {left_out:,} more"] if left_out else [])]:
         print(printable(line), file=sys.stderr)  # noqa: T201 - not rich: an error must not depend on a terminal's abilities

@@ -49,7 +49,8 @@ def test_a_bug_shows_its_traceback_and_the_code_is_70(
     assert main(["try"]) == 70
     shown = capsys.readouterr().err
     assert "in fail" in shown
-    assert "ZeroDivisionError: who divides by zero\nThis is a bug in eml" in shown
+    assert "ZeroDivisionError: who divides by zero\n\neml " in shown
+    assert "command: eml try\n```\nThis is a bug in eml" in shown
 
 
 class OutOfMemoryError(RuntimeError):

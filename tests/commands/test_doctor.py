@@ -21,7 +21,7 @@ def test_doctor_lists_versions_devices_and_extras(capsys: pytest.CaptureFixture[
 
 def test_doctor_knows_every_extra_that_a_user_can_install() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
-    assert set(EXTRAS) == set(project["project"]["optional-dependencies"]) - {"dev", "databases"}
+    assert set(EXTRAS) == set(project["project"]["optional-dependencies"]) - {"dev", "databases", "docs", "notebook"}
 
 
 def test_no_line_about_the_hub_or_memory_is_wider_than_a_terminal(
