@@ -75,7 +75,7 @@ CLASSES = {
     ),
     "config": (
         "The config in Python",
-        "`eml.RunConfig`, and reading and writing it.",
+        "`eml.RunConfig`, and reading and writing it. Its fields are the [config keys](../config.md).",
         {
             "eml.RunConfig": "eml.training.config.RunConfig",
             "eml.load_plugins": "eml.config.plugins.load_plugins",

@@ -23,7 +23,9 @@ def reference_nav(pages: dict[str, str]) -> dict[str, Nav]:
         f"reference/{start}": [{titles[name]: name} for name in pages if name.startswith(f"reference/{folder}")]
         for start, folder in (("commands/index.md", "commands/"), ("python/index.md", "python/"))
     }
-    families = [{titles[name]: name} for name in pages if name.startswith("reference/families/")]
+    families = [
+        {titles[name].removeprefix("The family "): name} for name in pages if name.startswith("reference/families/")
+    ]
     return nav | {"reference/config.md": [{"All keys": "reference/config.md"}, *families]}
 
 

@@ -43,6 +43,8 @@ def test_links_of_page_lead_to_files_and_headings_that_exist(page: Path) -> None
         if target.startswith(("http://", "https://", "mailto:")):
             continue
         path, _, anchor = target.partition("#")
+        if GENERATED.fullmatch(path):
+            continue  # tests/docs/test_built_site.py follows it
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), f"{page.name}: link to {target}, and {file.relative_to(ROOT)} does not exist"
         if image:
@@ -51,6 +53,20 @@ def test_links_of_page_lead_to_files_and_headings_that_exist(page: Path) -> None
             assert anchor in anchors(file), (
                 f"{page.name}: link to {target}, and {file.name} has no heading for it: {sorted(anchors(file))}"
             )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lists_and_tables_of_page_are_read_alike_everywhere(page: Path) -> None:
+    before = ""
+    for line in prose(page, keep_code=True).splitlines():
+        item = re.match(r"( *)(?:[-*+]|\d+\.) ", line)
+        begins = (item and line[0] in "-*+1" and not re.match(r" *(?:[-*+]|\d+\.) |  ", before)) or (
+            line.startswith("|") and not before.startswith("|")
+        )
+        assert not (begins and before.strip()), f"{page.name}: needs an empty line before {line[:60]!r}"
+        if item:
+            assert len(item[1]) % 4 == 0, f"{page.name}: a list within a list is indented by 4 spaces: {line[:60]!r}"
+        before = line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
