@@ -4,11 +4,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 DOCS_READY := .venv/.docs
 LOWEST := .venv-lowest/bin
+NO_EXTRAS := .venv-no-extras/bin
 
 # Tests on every core, in groups: those marked `xdist_group` never run beside each other.
 PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 
-.PHONY: setup check fix test-fast test test-all test-lowest bench bench-head bench-commands docs dist demo clean
+.PHONY: setup check fix test-fast test test-all test-lowest test-no-extras bench bench-head bench-commands docs dist demo clean
 
 setup: $(READY)
 
@@ -39,12 +40,18 @@ test: $(READY)
 test-all: $(READY)
 	$(PYTEST) -m ''
 
-# The lowest versions that pyproject.toml allows; PYTHON=python3.11 is the lowest Python.
+# The lowest versions that pyproject.toml allows, whose own warnings are no failures; PYTHON=python3.11 is the lowest Python.
 test-lowest:
 	test -x $(LOWEST)/uv || ($(PYTHON) -m venv .venv-lowest && $(LOWEST)/pip install --quiet uv)
 	$(LOWEST)/uv pip compile --quiet --extra dev --resolution lowest-direct -o .venv-lowest/lowest.txt pyproject.toml
 	$(LOWEST)/pip install --quiet -r .venv-lowest/lowest.txt -e .
-	$(LOWEST)/python -m pytest
+	$(LOWEST)/python -m pytest -o filterwarnings= -n logical --maxprocesses 8 --dist loadgroup
+
+# With what `pip install easy-metric-learning` brings and no more: what needs an extra is skipped.
+test-no-extras:
+	test -x $(NO_EXTRAS)/python || $(PYTHON) -m venv .venv-no-extras
+	$(NO_EXTRAS)/pip install --quiet -e '.[test]'
+	$(NO_EXTRAS)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 
 bench: $(READY)
 	@cat tests/benchmarks/README.md
@@ -67,10 +74,13 @@ docs: $(DOCS_READY)
 	@echo site/index.html
 
 dist: $(READY)
+	rm -rf build dist *.egg-info
 	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	EML_DIST=dist $(BIN)/python -m pytest -m '' tests/packaging/test_archives.py
 
 demo: $(READY)
 	$(BIN)/eml demo demo --overwrite
 
 clean:
-	rm -rf .venv .venv-lowest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo site
+	rm -rf .venv .venv-lowest .venv-no-extras .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo site

@@ -63,9 +63,9 @@ __all__ = ["__version__", *_PLACES]
 def __getattr__(name: str) -> Any:
     """Import a public name on first use."""
     if name == "__version__":
-        from importlib.metadata import version
+        from eml.versions import eml_version
 
-        return version("easy-metric-learning")
+        return eml_version()
     if name not in _PLACES:
         raise AttributeError(f"module 'eml' has no attribute {name!r}")
     return getattr(import_module(_PLACES[name]), name)

@@ -28,6 +28,7 @@ from eml.cli.streams import (
     system_problem,
 )
 from eml.errors import EmlError, Interrupted
+from eml.imported import missing_package
 from eml.printable import printable
 from eml.stopping import guarded
 
@@ -127,9 +128,9 @@ def _show_help(context: typer.Context, is_set: bool) -> None:
 
 def _show_version(is_set: bool) -> None:
     if is_set:
-        from importlib.metadata import version
+        from eml.versions import eml_version
 
-        print(f"eml {version('easy-metric-learning')}")  # noqa: T201 - the result: stdout
+        print(f"eml {eml_version()}")  # noqa: T201 - the result: stdout
         raise typer.Exit
 
 
@@ -183,6 +184,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         if line := system_problem(error):
+            _print_lines([line])
+            return FIXABLE
+        return _report_bug(arguments)
+    except ModuleNotFoundError as error:
+        if line := missing_package(error):
             _print_lines([line])
             return FIXABLE
         return _report_bug(arguments)

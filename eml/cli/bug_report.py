@@ -6,8 +6,9 @@ import shlex
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
+
+from eml.versions import version_of
 
 HIDDEN = "***"
 PACKAGES = ("torch", "timm", "numpy", "pydantic", "typer")
@@ -61,6 +62,6 @@ def _homes() -> list[str]:
 
 def _version(package: str) -> str:
     try:
-        return version(package)
+        return version_of(package) or "not installed"
     except Exception:  # of any type: this is said of a process in which something is wrong
         return "not installed"

@@ -1,6 +1,13 @@
-"""The entry of `eml` and `python -m eml`: the command line, or the answer to a shell that completes it."""
+"""The entry of `eml` and `python -m eml`: the command line, or the answer to a shell that completes it.
+
+Nothing but Python's own library is imported before the line on a package that is missing can be written.
+"""
 
 import os
+import sys
+
+from eml.cli.exit_codes import FIXABLE
+from eml.imported import missing_package
 
 
 def main() -> int:
@@ -10,6 +17,12 @@ def main() -> int:
 
         answer_shell()
         return 0
-    from eml.cli.app import main as run_command_line
-
+    try:
+        from eml.cli.app import main as run_command_line
+    except ModuleNotFoundError as error:
+        line = missing_package(error)
+        if line is None:
+            raise
+        print(line, file=sys.stderr)  # noqa: T201 - an error
+        return FIXABLE
     return run_command_line()

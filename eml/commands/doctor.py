@@ -12,7 +12,6 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from pydantic import Field
 
 from eml.allocator import keep_freed_memory
 from eml.commands.base import Caller, CommandConfig, CommandResult, SummaryTable, command
+from eml.versions import eml_version, version_of
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "scikit-learn", "albumentations", "pydantic"),
@@ -80,8 +80,8 @@ class DoctorResult(CommandResult):
 @command(DoctorConfig)
 def doctor(config: DoctorConfig, caller: Caller) -> DoctorResult:
     """Look at the machine."""
-    facts = {"eml": _version("easy-metric-learning"), "python": sys.version.split()[0], "system": platform.platform()}
-    facts |= {name: _version(name) for name in PACKAGES}
+    facts = {"eml": eml_version(), "python": sys.version.split()[0], "system": platform.platform()}
+    facts |= {name: version_of(name) or "not installed" for name in PACKAGES}
     facts |= {"devices": _devices(), "cores": _cores(), "memory": _memory()}
     facts["freed memory"] = (
         "kept for the next batch (EML_MALLOC=default: given back)"
@@ -98,13 +98,6 @@ def doctor(config: DoctorConfig, caller: Caller) -> DoctorResult:
     if config.hub:
         facts["model hub"] = _hub()
     return DoctorResult(facts=facts)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _devices() -> str:

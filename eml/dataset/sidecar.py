@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from eml.dataset.image_root import is_own_root, present_root, root_line
 from eml.errors import DataError
 from eml.files import NO_PATH, digest, digest_of, is_path, moved_along, real_path, write_json
 from eml.json_files import is_json_with, read_json
+from eml.versions import eml_version
 
 EARLIER_WRITES = 50
 """The number of earlier tables of one name that a sidecar remembers."""
@@ -138,7 +138,7 @@ def describe(
         before = digest(table) if table.is_file() else None
         sidecars[table] = Sidecar(
             command=command,
-            eml_version=version("easy-metric-learning"),
+            eml_version=eml_version(),
             created=created,
             root=from_folder(root, folder),
             inputs=[{"path": from_folder(path, folder), "digest": value} for path, value in recorded],

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,7 @@ from eml.retrieval.verification import (
     calibrate,
     refuse_hopeless,
 )
+from eml.versions import eml_version
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def _describe(
     calibrated: ThresholdCalibration, options: CalibrationOptions, model: AnyModel, table: Table, protocol: str
 ) -> Calibration:
     return Calibration(
-        eml_version=version("easy-metric-learning"),
+        eml_version=eml_version(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         weights_digest=model.fingerprint.weights if model.folder is None else weights_digest(model.folder),
         fingerprint=model.fingerprint,

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from torch import Tensor
@@ -20,6 +19,7 @@ from eml.models.fingerprint import Fingerprint
 from eml.progress import Report
 from eml.retrieval.answer_calibration import UNKNOWN_SHARE
 from eml.retrieval.verification import Goal, calibrate
+from eml.versions import eml_version
 
 _PROTOCOL = re.compile(
     r"(?:leave-one-out|query/gallery)(?:, without the same (?P<group>.+?))?(?:, within each (?P<within>.+))?"
@@ -104,7 +104,7 @@ def calibrate_again(
     fields = calibrated_fields(calibrated)
     again = calibration.model_dump() | fields
     again |= {
-        "eml_version": version("easy-metric-learning"),
+        "eml_version": eml_version(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "weights_digest": fingerprint.weights,
         "fingerprint": fingerprint,

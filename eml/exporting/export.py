@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from eml.errors import ConfigError, OutputError
@@ -34,6 +33,7 @@ from eml.models.config import Tta
 from eml.models.hub_folder import WEIGHTS, is_hub_folder, read_hub_facts
 from eml.models.pointers import FAILED
 from eml.progress import Progress, Report, no_progress
+from eml.versions import eml_version
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _refuse_unproved_int8(options: ExportOptions) -> None:
 
 def _facts(model: Model, options: ExportOptions, details: str, graph: str) -> ExportFacts:
     return ExportFacts(
-        eml_version=version("easy-metric-learning"),
+        eml_version=eml_version(),
         input=options.input,
         preprocess=model.preprocess,
         embedding_size=model.size,

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,6 +33,7 @@ from eml.indexing.segment_files import FOLDER
 from eml.indexing.state import SCHEMA, IndexState, read_object, read_state, write_fact, write_state
 from eml.progress import Report
 from eml.retrieval.arrays import Embeddings
+from eml.versions import eml_version
 
 
 class IndexStore(IndexReader):
@@ -75,7 +75,7 @@ class IndexStore(IndexReader):
             "size": size,
             "storage": storage,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "eml_version": version("easy-metric-learning"),
+            "eml_version": eml_version(),
         }
         with whole_folder(folder) as temporary:
             create_database(temporary, SCHEMA)

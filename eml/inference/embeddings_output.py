@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from eml.inference.embeddings_file import write_npz
 from eml.inference.image_list import ImageList
 from eml.models.fingerprint import Fingerprint
 from eml.progress import Report
+from eml.versions import eml_version
 
 FORMATS = (".parquet", ".npz", ".npy")
 FINGERPRINT = "fingerprint"  # the note of the sidecar, and the key of the facts in a Parquet file
@@ -132,7 +132,7 @@ class EmbeddingsOutput:
             OutputError: A file cannot be written.
         """
         facts = {
-            "eml_version": version("easy-metric-learning"),
+            "eml_version": eml_version(),
             FINGERPRINT: images.fingerprint.model_dump(mode="json"),
         }
         frame, embeddings = _own_names(images.frame), images.embeddings

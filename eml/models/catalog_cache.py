@@ -3,7 +3,6 @@
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from eml.files import write_json
@@ -11,6 +10,7 @@ from eml.images.image_size import size_word
 from eml.json_files import read_json
 from eml.models.backbones import preprocess_of
 from eml.models.catalog import BackboneFacts, facts_of
+from eml.versions import version_of
 
 _PACKAGES = ("easy-metric-learning", "timm", "open_clip_torch")
 _KEPT_PREFIXES = ("open_clip:",)
@@ -63,7 +63,7 @@ class CatalogCache:
         content = CatalogContent()
         with suppress(OSError, ValueError):
             content = read_json(self.file, CatalogContent)
-        versions = {name: _version(name) for name in _PACKAGES}
+        versions = {name: version_of(name) or "none" for name in _PACKAGES}
         facts = content.facts if content.versions == versions else {}
         self._content = CatalogContent(versions, facts, content.speeds)
 
@@ -106,10 +106,3 @@ def _key(name: str) -> str | None:
 def _user_cache() -> Path:
     place = os.environ.get("XDG_CACHE_HOME")
     return Path(place) if place else Path.home() / ".cache"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"

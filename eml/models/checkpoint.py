@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from eml.models.pointers import find_checkpoint, fold_runs
 from eml.models.text_tower import TOKENIZER
 from eml.models.trained_on import RecordFacts, TrainedOn, check_labels, read_record, record_facts, write_record
 from eml.models.weights import at_own_size, refuse_not_finite
+from eml.versions import eml_version
 
 FORMAT = 2
 """eml 0.1.0 wrote 1, and reports a higher one as written by a newer eml."""
@@ -159,7 +159,7 @@ def save_checkpoint(
     plugins = needed_plugins([member.model for member in members] or [own])
     config = CheckpointConfig(
         format=PLUGIN_FORMAT if plugins else _format_of(own, preprocess, compression, inference, members),
-        eml_version=version("easy-metric-learning"),
+        eml_version=eml_version(),
         model=own,
         preprocess=preprocess,
         embedding_size=embedder.size,

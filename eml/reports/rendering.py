@@ -4,12 +4,13 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+from eml.versions import eml_version
 
 SHARED = Path(__file__).parent
 VAGUE = {"pictures", "image", "img", "imgs", "data", "dataset", "images", "photos", "train", "test"}
@@ -38,7 +39,7 @@ def render_page(folder: Path, *, filters: Mapping[str, Callable[..., Any]] | Non
         style=Markup(_join(SHARED / "style.css", folder / "page.css")),  # from this package, not from the data
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        version=version("easy-metric-learning"),
+        version=eml_version(),
         now=datetime.now(UTC).isoformat(),
         **values,
     )

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from eml.dataset.problems import SHOWN
 from eml.errors import DataError, Problem
 from eml.files import bytes_digest, refuse_pipe, whole_file
 from eml.json_files import parse_json
+from eml.versions import eml_version
 
 FORMAT = 1
 KIND = "eml-text-vectors"
@@ -132,7 +132,7 @@ def write_text_vectors(path: Path, vectors: TextVectors) -> None:
 def vectors_bytes(vectors: TextVectors) -> bytes:
     """Return what `write_text_vectors` writes."""
     facts = TextVectorsFacts(
-        eml_version=version("easy-metric-learning"),
+        eml_version=eml_version(),
         encoder=vectors.encoder,
         template=vectors.template,
         texts_digest=vectors.texts_digest,

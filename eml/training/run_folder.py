@@ -22,7 +22,6 @@ import subprocess
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, is_run_folder, point
 from eml.models.trained_on import EARLIER_LABELS, IMAGES
 from eml.training.config import RunConfig
+from eml.versions import version_of
 
 Line = dict[str, Any]
 LOCK = "train.lock"
@@ -405,7 +405,7 @@ def environment() -> dict[str, Any]:
     """Return versions, machine and the current folder's git commit, for run.json."""
     packages = ("easy-metric-learning", "torch", "timm", "numpy", "pandas", "pillow", "albumentations")
     return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in packages},
         "machine": {
             "system": platform.platform(),
             "threads": torch.get_num_threads(),

@@ -1,11 +1,7 @@
-import tomllib
-from pathlib import Path
-
 import pytest
 
 import eml
 from eml.cli.app import main
-from eml.commands.doctor import EXTRAS
 
 
 def test_doctor_lists_versions_devices_and_extras(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,11 +13,6 @@ def test_doctor_lists_versions_devices_and_extras(capsys: pytest.CaptureFixture[
     assert [line for line in out.splitlines() if line.startswith("model hub ")] == [
         f"{'model hub':<{max(map(len, result.facts))}}  off (HF_HUB_OFFLINE)"
     ]
-
-
-def test_doctor_knows_every_extra_that_a_user_can_install() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
-    assert set(EXTRAS) == set(project["project"]["optional-dependencies"]) - {"dev", "databases", "docs", "notebook"}
 
 
 def test_no_line_about_the_hub_or_memory_is_wider_than_a_terminal(

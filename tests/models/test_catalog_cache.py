@@ -20,7 +20,7 @@ def test_facts_are_kept_for_one_set_of_versions_and_speeds_for_ever(
     monkeypatch.setattr("eml.models.catalog_cache.facts_of", lambda name: facts_of("test_resnet"))
     assert CatalogCache(file).facts("test_vit.r160_in1k") == facts, "not built again"
     assert CatalogCache(file).speed("test_vit.r160_in1k") == speed
-    monkeypatch.setattr("eml.models.catalog_cache._version", lambda package: "another")
+    monkeypatch.setattr("eml.models.catalog_cache.version_of", lambda package: "another")
     assert CatalogCache(file).facts("test_vit.r160_in1k") == facts_of("test_resnet"), "built by other versions"
     assert CatalogCache(file).speed("test_vit.r160_in1k") == speed
     file.write_text("{")

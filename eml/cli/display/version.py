@@ -3,6 +3,6 @@
 
 def terminal() -> None:
     """Print the version, as eml -V does."""
-    from importlib.metadata import version
+    from eml.versions import eml_version
 
-    print(f"eml {version('easy-metric-learning')}")  # noqa: T201 - the result: stdout
+    print(f"eml {eml_version()}")  # noqa: T201 - the result: stdout

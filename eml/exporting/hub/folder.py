@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from eml.models.compression import Compression
 from eml.models.config import Inference, StoredModel
 from eml.models.hub_folder import CHECKPOINT, FACTS, WEIGHTS, HubFacts, checkpoint_digest
 from eml.models.trained_on import TrainedOn
+from eml.versions import eml_version
 
 _MODULE = "sentence_transformers.base.modules.{}.{}"
 
@@ -50,7 +50,7 @@ def write_hub_folder(model: Model, folder: Path, parts: TimmParts | None = None)
     _write_modules(folder, parts.layers)
     _write_checkpoint(folder / CHECKPOINT, model, backbone)
     facts = HubFacts(
-        eml_version=version("easy-metric-learning"),
+        eml_version=eml_version(),
         prefix=backbone.prefix,
         renamed=backbone.renamed,
         shapes=backbone.own_shapes,

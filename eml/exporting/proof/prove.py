@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,6 +30,7 @@ from eml.images.preprocess import Preprocess, differences
 from eml.inference.images import table_images
 from eml.inference.model import Model
 from eml.progress import Progress, no_progress
+from eml.versions import eml_version, version_of
 
 BATCH = 16
 OTHER_BATCHES = (1, 2, 7)
@@ -153,7 +153,7 @@ def prove(
         speed = time_both(reference.embed_pixels, timed.embed_pixels, embedded.pixels, seconds=seconds)
     table = images.table
     proof = Proof(
-        eml_version=version("easy-metric-learning"),
+        eml_version=eml_version(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         passed=not problems,
         problems=problems,
@@ -346,6 +346,6 @@ def _machine() -> str:
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
+        if (version := version_of(package)) is not None:
+            versions[package] = version
     return versions

@@ -1,7 +1,6 @@
 """The text tower of a model, written beside the file with its image tower."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from eml.inference.exported.onnx_bytes import graph_digest, put_facts
 from eml.inference.exported.text_facts import TextFacts, text_path, tokenizer_path
 from eml.inference.exported.texts import ExportedTexts
 from eml.inference.model import Model
+from eml.versions import eml_version
 
 INPUT = "tokens"
 EXAMPLE = ["a", "a photo"]
@@ -58,7 +58,7 @@ def write_text_tower(
     tokenizer_path(image_path).write_bytes(data)
     tower = model.embedder.text
     facts = TextFacts(
-        eml_version=version("easy-metric-learning"),
+        eml_version=eml_version(),
         embedding_size=model.size,
         context_length=tokenizer.length,
         image_graph=image_graph,

@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from eml.retrieval.verification import shown as shown_name
 from eml.retrieval.worst_classes import WorstClass, worst_classes
 from eml.retrieval.zero_shot import ACCURACIES
 from eml.threads import in_order
+from eml.versions import UNKNOWN, version_of
 
 HERE = Path(__file__).parent
 SMALL = 96  # side of the map's thumbnails (pixels)
@@ -192,7 +192,7 @@ def render(
         coloured=[class_names[label] for label in plane.coloured] if plane else [],
         map_data=map_data(plane, retrieval, {row: image.source for row, image in small.items()}) if plane else None,
         command=command,
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        versions={"python": platform.python_version(), **{name: version_of(name) or UNKNOWN for name in PACKAGES}},
     )
 
 
