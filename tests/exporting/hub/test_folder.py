@@ -1,4 +1,4 @@
-"""A hub folder: what is in it, and that eml and timm embed alike. tests/test_docs_hub.py has the other libraries."""
+"""A hub folder: what is in it, and that eml and timm embed alike. docs/hub.md, run, has the other libraries."""
 
 import json
 from pathlib import Path

@@ -7,7 +7,7 @@ from backbones_table import BEGIN, END, page
 
 from eml.models.catalog import TESTED, known_backbones
 
-PAGE = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
 
 
 def test_every_tested_image_tower_is_listed_with_the_licence_of_its_weights() -> None:

@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "vector_databases.md").read_text(encoding="utf-8")
 DATABASES = {
     "DuckDB": "duckdb",
