@@ -173,7 +173,11 @@ def _arguments(where: str, call: ast.Call) -> Iterator[str]:
             getattr(eml, name, None), "config_type", None
         ):
             function = getattr(eml, name)
-            known = {*config.model_fields, *_own_arguments(function)}
+            known = {
+                *config.model_fields,
+                *_own_arguments(function),
+                *(RunConfig.model_fields if function.others else ()),
+            }
             for keyword in call.keywords:
                 if keyword.arg and keyword.arg not in known:
                     yield f"{where}: eml.{name} has no parameter '{keyword.arg}'"
@@ -276,7 +280,7 @@ def _output(page: Page, block: Block) -> Iterator[str]:
         if not block.place.startswith("README.md"):
             yield f"{block.place}: these are commands: mark the block as ```sh"
         return
-    if block.reason is not None:
+    if block.reason is not None or block.text.partition("\n")[0].endswith("/"):  # a tree of files
         return
     own = {pair for other in page.blocks if other != block for pair in word_pairs(other.text)}
     for number, line in enumerate(block.text.splitlines(), int(block.place.rpartition(":")[2]) + 1):
@@ -287,11 +291,11 @@ def _output(page: Page, block: Block) -> Iterator[str]:
 
 
 def phrases(line: str) -> Iterator[str]:
-    """Yield the runs of three plain words or more in a line of output, without numbers, names and paths."""
+    """Yield the runs of four plain words or more in a line of output, without numbers, names and paths."""
     for cell in re.split(r"\s{2,}|[:;,()│─]|\. ", line):
         for run in re.split(r"\S*[^A-Za-z\s'-]\S*|'[^']*'", cell):
             words = run.strip(" '-").split()
-            if len(words) >= 3:
+            if len(words) >= 4:
                 yield " ".join(words)
 
 
