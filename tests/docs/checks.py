@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 
 import eml
-from eml.commands.base import CommandConfig
 from eml.config import load
 from eml.errors import EmlError
 from eml.indexing.where import parse_where
@@ -196,20 +195,16 @@ def _yaml(page: Page, block: Block) -> Iterator[str]:
         except yaml.YAMLError as error:
             yield f"{block.place}: is no YAML: {error}"
         return
-    for name in _config_types(page, block.title):
-        yield from _load(block.place, name, block.text, [])
+    if _is_of_command(page, block.title):  # it is read when the command line is checked
         return
     for text in alternatives(block.text):
         yield from _config(block.place, text, [])
 
 
-def _config_types(page: Page, title: str) -> Iterator[type[CommandConfig]]:
-    """Yield the config of each command of the page that reads the file by --config."""
-    for block in page.blocks:
-        if title and block.language == "sh":
-            for line in commands(block.place, block.text):
-                if re.search(rf"--config[ =]{re.escape(title)}\b", line.text) and line.words[0] == "eml":
-                    yield getattr(eml, line.words[1]).config_type
+def _is_of_command(page: Page, title: str) -> bool:
+    """Return whether a command of the page reads the file by --config."""
+    lines = (line for block in page.blocks if block.language == "sh" for line in commands(block.place, block.text))
+    return bool(title) and any(re.search(rf"--config[ =]{re.escape(title)}(?!\S)", line.text) for line in lines)
 
 
 def alternatives(text: str) -> list[str]:
