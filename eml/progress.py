@@ -28,8 +28,15 @@ def no_progress(description: str, total: int | None = None) -> Iterator[Callable
 def bars(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """Show a bar on stderr while the block runs, with a rate and the time left; yield the function that advances it.
 
-    Nothing is shown where stderr is no terminal.
+    In a notebook the bar is shown below the cell. Elsewhere nothing is shown where stderr is no terminal.
     """
+    from eml.notebook_bars import is_notebook, notebook_bars
+
+    if is_notebook():
+        with notebook_bars(description, total) as advance:
+            yield advance
+        return
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
     from rich.progress import Progress as ProgressBars

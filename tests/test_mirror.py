@@ -110,6 +110,7 @@ TESTED_THROUGH = {
     "evaluation/options": "evaluation/test_runs",
     "evaluation/outputs": "cli/test_evaluate",
     "evaluation/retrieval_set": "cli/test_evaluate",
+    "evaluation/shown": "commands/test_evaluate",
     "evaluation/whitening": "evaluation/test_postprocessing",
     "exporting/hub/candidate": "exporting/hub/test_folder",
     "exporting/hub/parts": "exporting/hub/test_folder",

@@ -160,6 +160,8 @@ class Caller:
 SILENT = Caller()
 
 Cell = str | int | float | None
+MOST_LINES = 10
+"""Messages of a result beyond these are not shown in a notebook."""
 SummaryTable = tuple[Sequence[str], Sequence[Sequence[Cell]]]
 """The columns and rows of a table."""
 
@@ -196,19 +198,27 @@ class CommandResult:
         """Return columns and rows of the main table; None where the result has none."""
         return None
 
+    def cautions(self) -> tuple[str, ...]:
+        """Return what to know before the result is believed, a line each."""
+        return ()
+
     def __repr__(self) -> str:
         """`SplitResult(train: 2,640 images of 41 classes, …)`."""
         return f"{type(self).__name__}({self.summary()})"
 
     def _repr_html_(self) -> str:
-        """Return the result as a notebook shows it."""
+        """Return the result as a notebook shows it: the table, and below it what to know of it."""
         head = f"<p><code>{escape(repr(self))}</code></p>"
+        lines = [*self.cautions(), *self.messages]
+        messages = "".join(f"<p>{escape(line)}</p>" for line in lines[:MOST_LINES])
+        if (more := len(lines) - MOST_LINES) > 0:
+            messages += f"<p>and {more:,} more in <code>.messages</code></p>"
         if (table := self.summary_table()) is None:
-            return head
+            return head + messages
         columns, rows = table
         heading = "".join(f"<th>{escape(name)}</th>" for name in columns)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell_text(cell))}</td>' for cell in row)}</tr>" for row in rows)
-        return f"{head}<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{head}<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>{messages}"
 
 
 def cell_text(value: object) -> str:

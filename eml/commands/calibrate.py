@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, command
+from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import index_command
 from eml.commands.options import (
     COLUMN_MAP,
@@ -34,6 +35,15 @@ from eml.errors import ConfigError
 
 if TYPE_CHECKING:
     from eml.evaluation.calibration import CalibrationResult
+
+SHOWN = {
+    "false_accept_rate": "accepted queries of unknown classes",
+    "pair_false_accept_rate": "accepted pairs of different classes",
+    "accepted": "accepted queries of known classes",
+    "precision": "right ones among these",
+    "recognised": "accepted and right, of known classes",
+}
+"""Measured rate → what it is a share of."""
 
 
 class CalibrateConfig(CommandConfig):
@@ -116,6 +126,28 @@ class CalibrateResult(CommandResult):
         """Return the threshold and its goal."""
         calibration = self.result.calibration
         return f"threshold {self.threshold:.4f} for {calibration.goal} {calibration.goal_value:g}, {self.written[0]}"
+
+    def summary_table(self) -> SummaryTable:
+        """Return the threshold and the rates at it, with their 95 % intervals."""
+        calibration = self.result.calibration
+        threshold = calibration.threshold
+        spread = (
+            "" if threshold.low is None or threshold.high is None else f"{threshold.low:.4f} … {threshold.high:.4f}"
+        )
+        rows = [["threshold on the cosine", f"{threshold.value:.4f}", spread]]
+        for name, text in SHOWN.items():
+            if (rate := calibration.measured.get(name)) is not None:
+                span = "" if rate.low is None or rate.high is None else f"{rate.low:.3g} … {rate.high:.3g}"
+                rows.append([text, f"{rate.value:.3g}", span])
+        return ["", "", "95 % interval"], rows
+
+    def cautions(self) -> tuple[str, ...]:
+        """Return what limits the threshold, such as few classes or classes that were trained on."""
+        calibration = self.result.calibration
+        if calibration.answers is not None and calibration.answers.gallery == "folds":
+            return tuple(calibration.notes)
+        table = Path(calibration.table or self.result.checkpoint).name
+        return (*calibration.notes, *self.result.trained_on.threshold_lines(table))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the calibration."""

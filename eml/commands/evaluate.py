@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import (
     Caller,
-    Cell,
     CommandConfig,
     CommandResult,
     Counts,
@@ -53,6 +52,8 @@ from eml.commands.options import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from eml.evaluation.evaluate import Evaluation
     from eml.evaluation.options import EvaluationOptions
     from eml.evaluation.runs import EvaluationResult, EvaluationResults
@@ -221,16 +222,33 @@ class EvaluateResult(CommandResult):
         return self.evaluations.results
 
     def summary(self) -> str:
-        """Return the metrics of each model on each table."""
-        return "\n".join(repr(result) for result in self.results)
+        """Return R@1 and MAP@R of each model on each table."""
+        return "\n".join(result.summary("recall_at_1", "map_at_r") for result in self.results)
 
     def summary_table(self) -> SummaryTable:
-        """Return a row for each model and table."""
-        shown = self.results[0].analysis.evaluation.summary.shown if self.results else {}
-        rows: list[list[Cell]] = [
-            [result.model, result.table, *(f"{result.metrics[name]:.3f}" for name in shown)] for result in self.results
+        """Return a row for each metric with its 95 % interval; of several models, or tables, a row for each."""
+        from eml.evaluation.shown import metrics_table
+
+        return metrics_table(self.results)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row for each metric of each model on each table, with its 95 % interval.
+
+        The columns are model, table, metric (its name in metrics.json), value, low and high.
+        """
+        from eml.evaluation.shown import metrics_frame
+
+        return metrics_frame(self.results)
+
+    def cautions(self) -> tuple[str, ...]:
+        """Return what limits the metrics, such as few classes or images that were trained on."""
+        from eml.evaluation.shown import cautions_of
+
+        several = len(self.checkpoints) > 1
+        lines = [
+            line for result in self.results for line in cautions_of(result.table, result.analysis, several=several)
         ]
-        return ["model", "table", *shown.values()], rows
+        return tuple(dict.fromkeys(lines))  # once, where it is true of several models
 
     def to_dict(self) -> dict[str, Any]:
         """Return what each metrics.json says."""

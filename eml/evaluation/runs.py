@@ -84,9 +84,13 @@ class EvaluationResult:
         return self.folder / PAGE
 
     def __repr__(self) -> str:
-        shown = self.analysis.evaluation.summary.shown
-        values = ", ".join(f"{text} {self.metrics[name]:.3f}" for name, text in shown.items())
-        return f"<EvaluationResult {self.model} on {self.table}: {values}>"
+        return f"<EvaluationResult {self.summary()}>"
+
+    def summary(self, *metrics: str) -> str:
+        """Return these metrics in a line; all, where none is named."""
+        shown = self.analysis.evaluation.summary.shown.items()
+        values = [f"{text} {self.metrics[name]:.3f}" for name, text in shown if name in metrics or not metrics]
+        return f"{self.model} on {self.table}: {', '.join(values)}"
 
     def facts(self) -> dict[str, Any]:
         """Return the content of metrics.json."""

@@ -151,7 +151,16 @@ def test_the_result_has_a_repr_and_a_table_for_notebooks() -> None:
     assert result._repr_html_() == (
         "<p><code>WeighResult(&lt;2 kg&gt;)</code></p><table><thead><tr><th>image</th><th>grams</th></tr></thead>"
         "<tbody><tr><td>a&lt;b</td><td>1,234</td></tr><tr><td>c</td><td></td></tr></tbody></table>"
+        "<p>a note</p><p>a warning</p>"
     )
+
+
+def test_a_notebook_shows_what_to_know_first_and_no_flood_of_messages() -> None:
+    result = replace(weigh_images("photos"), messages=tuple(f"note {number}" for number in range(40)))
+    html = result._repr_html_()
+    assert "note 9" in html
+    assert "note 10" not in html
+    assert html.endswith("<p>and 30 more in <code>.messages</code></p>")
 
 
 def test_the_signature_and_the_docstring_are_made_from_the_config() -> None:

@@ -26,7 +26,13 @@ def test_evaluate_returns_the_metrics_and_what_json_prints(
     result = eml.evaluate(pipeline / "run", data=test, out=tmp_path / "out", report=False)
     assert isinstance(result, EvaluateResult)
     assert 0 <= result.results[0].metrics["map_at_r"] <= 1
-    assert "MAP@R" in result._repr_html_()
+    assert f"<td>MAP@R</td><td>{result.results[0].metrics['map_at_r']:.3f} (" in result._repr_html_()
+    assert "few for intervals over classes" in result.cautions()[0]
+    frame = result.to_pandas().set_index("metric").loc["map_at_r"]
+    interval = result.results[0].analysis.intervals["map_at_r"]
+    assert (frame["value"], frame["low"], frame["high"]) == pytest.approx(
+        (result.results[0].metrics["map_at_r"], interval.low, interval.high)
+    )
     words = ("evaluate", pipeline / "run", "--data", test, "--out", tmp_path / "out", "--no-report")
     assert printed_json(*words) == result.to_dict()
 
@@ -35,6 +41,10 @@ def test_several_models_are_a_list(pipeline: Path, tmp_path: Path) -> None:
     models = [pipeline / "run", "timm:test_resnet"]
     result = eml.evaluate(models, data=pipeline, out=tmp_path, weights="none", image_size=32, report=False)
     assert [model.model for model in result.results] == [str(models[0]), models[1]]
+    columns, rows = result.summary_table()
+    assert list(columns[:3]) == ["model", "table", "R@1"]
+    assert [row[0] for row in rows] == [str(models[0]), models[1]]
+    assert list(result.to_pandas()["model"].unique()) == [row[0] for row in rows]
 
 
 def test_no_images_to_evaluate_on_is_an_error_that_names_the_parameter(tmp_path: Path) -> None:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eml.retrieval.confidence import metric_text
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eml.evaluation.analysis import EvaluationAnalysis
     from eml.evaluation.comparison import ModelComparison
     from eml.evaluation.slices import Slice, Slices
-    from eml.retrieval.statistics import Difference, Interval
+    from eml.retrieval.statistics import Difference
 
 IN_SLICES = {"recall_at_1": "R@1", "map_at_r": "MAP@R"}
 IF_ROOM = {"global_average_precision": "GAP"}
 MOST_CLASSES = 5  # gained and lost, each
-
-
-def metric_text(value: float, interval: Interval | None) -> str:
-    """Return `0.633 (0.60–0.66)`; with one more digit where the interval is narrower than 0.02."""
-    if interval is None or interval.low != interval.low:
-        return f"{value:.3f}"
-    digits = 3 if interval.high - interval.low < 0.02 else 2
-    return f"{value:.3f} ({interval.low:.{digits}f}–{interval.high:.{digits}f})"
 
 
 def interval_text(change: Difference) -> str:
@@ -170,40 +164,6 @@ def show_comparison(comparison: ModelComparison) -> None:
                 f"{change.label} {change.after - change.before:+.2f}" for change in changes[:MOST_CLASSES]
             )
             console.show(f"{direction} most in MAP@R: {classes}")
-
-
-def warnings_of(table: str, analysis: EvaluationAnalysis, *, several: bool = False) -> list[str]:
-    """Return the lines that qualify the metrics of a model on a table.
-
-    Args:
-        table: Its name.
-        analysis: The model's on the table.
-        several: Whether the model is compared with others, so that what is unknown of it counts too.
-    """
-    from eml.cli.display import console
-
-    lines = []
-    if left_out := analysis.evaluation.summary.queries_without_positive:
-        queries = console.count(
-            left_out, "query has no positive of its class and is", "queries have no positive of their class and are"
-        )
-        lines.append(f"{table}: {queries} not counted")
-    if any(interval.few for interval in analysis.intervals.values()):
-        count = max(interval.classes for interval in analysis.intervals.values())
-        classes = console.count(count, "class is", "classes are")
-        lines.append(f"{table}: {classes} few for intervals over classes; take them as a hint")
-    evaluation, comparison = analysis.evaluation, analysis.comparison
-    if evaluation.calibration_mismatch:
-        calibrated = evaluation.gallery_model or evaluation
-        lines.append(
-            f"{calibrated.name}: its calibration is of {evaluation.calibration_mismatch}, and is not applied. Evaluate "
-            "it so, or calibrate it again"
-        )
-    if comparison or several:
-        lines += evaluation.trained_on.lines(f"{evaluation.name} on {table}")
-    elif evaluation.trained_on.is_recorded:
-        lines += evaluation.trained_on.lines(table)
-    return lines + (comparison.against_trained_on.lines(f"{comparison.against} on {table}") if comparison else [])
 
 
 def _verification_and_clustering(analysis: EvaluationAnalysis) -> list[list[str]]:

@@ -1,6 +1,5 @@
 """`eml calibrate` in a terminal."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eml.cli.adapter import Terminal
@@ -12,15 +11,6 @@ if TYPE_CHECKING:
 FEW_ANSWERS = 200
 """A bin of probability with fewer answers is not named."""
 
-SHOWN = {
-    "false_accept_rate": "accepted queries of unknown classes",
-    "pair_false_accept_rate": "accepted pairs of different classes",
-    "accepted": "accepted queries of known classes",
-    "precision": "right ones among these",
-    "recognised": "accepted and right, of known classes",
-}
-"""Measured rate → what it is a share of."""
-
 
 def show(result: CalibrateResult) -> None:
     """Print the threshold, its rates, and how it does on held-out classes."""
@@ -28,27 +18,15 @@ def show(result: CalibrateResult) -> None:
     from eml.reports.calibration import GOALS
 
     calibration = result.result.calibration
-    threshold = calibration.threshold
-    spread = "" if threshold.low is None or threshold.high is None else f"{threshold.low:.4f} … {threshold.high:.4f}"
-    rows = [["threshold on the cosine", f"{threshold.value:.4f}", spread]]
-    rows += [
-        [text, console.decimal(rate.value), console.span(rate.low, rate.high)]
-        for name, text in SHOWN.items()
-        if (rate := calibration.measured.get(name)) is not None
-    ]
     end = ", upper end of the interval" if calibration.strict else ""
-    console.table(f"{calibration.goal_value:g} {GOALS[calibration.goal]}{end}", ["", "", "95 % interval"], rows)
+    console.table(f"{calibration.goal_value:g} {GOALS[calibration.goal]}{end}", *result.summary_table())
     console.show(f"protocol: {calibration.protocol}")
     if calibration.fingerprint and calibration.fingerprint.ways:
         console.show(f"it holds for a model that is loaded with {', '.join(calibration.fingerprint.ways)}")
     _show_held_out(result)
     if calibration.answers is not None:
         show_answers(calibration.answers)
-    for note in calibration.notes:
-        console.warn(note)
-    if calibration.answers is not None and calibration.answers.gallery == "folds":
-        return
-    for line in result.result.trained_on.threshold_lines(Path(calibration.table or result.result.checkpoint).name):
+    for line in result.cautions():
         console.warn(line)
 
 

@@ -9,8 +9,8 @@ from eml.commands.compress import CompressResult, compress
 def show(result: CompressResult) -> None:
     """Print the ways that no smaller one equals, and what was kept."""
     from eml.cli.display import console
-    from eml.cli.display.analysis import metric_text
     from eml.evaluation.compression import SHARE_LISTED, SHORTLIST, unbeaten
+    from eml.retrieval.confidence import metric_text
 
     compression = result.result
     ways = result.measured if result.show_all else unbeaten(result.measured)

@@ -6,9 +6,12 @@ from eml.commands.evaluate import EvaluateResult, evaluate
 
 def show(result: EvaluateResult) -> None:
     """Print the metrics, and what else was measured."""
+    from eml.cli.display import console
     from eml.cli.display.results import show_results
 
     show_results(result.checkpoints, result.evaluations, result.slices)
+    for line in result.cautions():
+        console.warn(line)
 
 
 terminal = Terminal(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eml.cli.display.analysis import interval_text, metric_text
+from eml.cli.display.analysis import interval_text
+from eml.retrieval.confidence import metric_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +21,7 @@ COMPARED = ("map_at_r", "recall_at_1", "mean_average_precision", "recall_at_10")
 
 def show_results(checkpoints: Sequence[str], evaluations: EvaluationResults, slices: Sequence[str]) -> None:
     """Print the metrics, then what else was measured of each model on each table. slices: columns to show."""
-    from eml.cli.display import console
-    from eml.cli.display.analysis import show_analysis, warnings_of
+    from eml.cli.display.analysis import show_analysis
     from eml.cli.display.texts import show_text_models, show_texts
 
     results = evaluations.results
@@ -38,14 +38,10 @@ def show_results(checkpoints: Sequence[str], evaluations: EvaluationResults, sli
         show_analysis(name, result.analysis, slices)
         if result.analysis.text is not None and len(checkpoints) == 1:
             show_texts(name, result.analysis.text)
-    several = len(checkpoints) > 1
     for table in evaluations.leaderboards:
         own = {result.model: result.analysis.text for result in results if result.table == table}
         if texts := {model: text for model, text in own.items() if text is not None}:
             show_text_models(table, texts)
-    lines = [line for result in results for line in warnings_of(result.table, result.analysis, several=several)]
-    for line in dict.fromkeys(lines):  # once, where it is true of several models
-        console.warn(line)
 
 
 def show_model(checkpoint: str, tables: Sequence[str], analyses: Sequence[EvaluationAnalysis]) -> None:

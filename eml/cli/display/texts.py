@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eml.cli.display.analysis import interval_text, metric_text
+from eml.cli.display.analysis import interval_text
+from eml.retrieval.confidence import metric_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
