@@ -215,10 +215,14 @@ class CommandResult:
             messages += f"<p>and {more:,} more in <code>.messages</code></p>"
         if (table := self.summary_table()) is None:
             return head + messages
-        columns, rows = table
-        heading = "".join(f"<th>{escape(name)}</th>" for name in columns)
-        body = "".join(f"<tr>{''.join(f'<td>{escape(cell_text(cell))}</td>' for cell in row)}</tr>" for row in rows)
-        return f"{head}<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>{messages}"
+        return head + table_html(*table) + messages
+
+
+def table_html(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Return a table as a notebook shows it; all text is escaped."""
+    heading = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell_text(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def cell_text(value: object) -> str:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, SummaryTable, command, option
+from eml.commands.base import (
+    Caller,
+    Cell,
+    CommandConfig,
+    CommandResult,
+    PathField,
+    SummaryTable,
+    command,
+    option,
+    table_html,
+)
 from eml.commands.indexing import ImagesRoot, QueryModel, batching_of, index_or_model, listed_images, tell_of_model
 from eml.commands.options import (
     BatchSize,
@@ -181,8 +191,9 @@ class ClassifyResult(CommandResult):
         }
 
     def _repr_html_(self) -> str:
-        """Return the images as thumbnails; their counts where they were written to a file."""
-        return super()._repr_html_() if self.images is None else self.images._repr_html_()
+        """Return the counts, the comparison with the true classes, and the images as thumbnails."""
+        truth = "" if self.truth is None else table_html(["", "", "95 % interval"], self.truth.rows())
+        return super()._repr_html_() + truth + ("" if self.images is None else self.images._repr_html_())
 
 
 @command(ClassifyConfig, arguments=("index", "images"))

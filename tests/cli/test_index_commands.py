@@ -261,6 +261,9 @@ def test_the_functions_do_what_the_commands_do(folder: Path) -> None:
     assert found.answers[0][0].label == "lemon"
     assert "<img " in found._repr_html_()
     classified = eml.classify("i", ["new/lemon/51.png"])
+    html = classified._repr_html_()
+    assert "<td>all</td><td>1</td>" in html
+    assert html.count("<img ") == 2
     assert classified.images is not None
     assert classified.images[0].label == "lemon"
     assert eml.remove_from_index("i", labels="lemon").removed == 2
