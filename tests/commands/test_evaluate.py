@@ -57,8 +57,8 @@ def test_the_options_of_the_library_are_those_of_the_commands() -> None:
     """`evaluate` and `calibrate` pass their fields on; one that is added to a config alone would end in a bug."""
     columns = {field.name for field in fields(ColumnMap)}  # these go on together, as `columns`
     for options, config, kept in (
-        (EvaluationOptions, EvaluateConfig, {"report", "map", "fold"}),
-        (CalibrationOptions, CalibrateConfig, {"plot", "from_folds"}),
+        (EvaluationOptions, EvaluateConfig, {"report", "map", "fold", "plugins"}),
+        (CalibrationOptions, CalibrateConfig, {"plot", "from_folds", "plugins"}),
     ):
         names = {field.name for field in fields(options)}
         assert columns <= config.model_fields.keys()
