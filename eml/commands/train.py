@@ -28,6 +28,7 @@ from eml.commands.base import (
 from eml.commands.next_steps import CONFIG_NAME, evaluate_command
 from eml.commands.options import Plugins
 from eml.errors import ConfigError, Interrupted
+from eml.files import from_here
 
 if TYPE_CHECKING:
     from eml.dataset.table import Table
@@ -442,7 +443,7 @@ def _fit(
     return TrainResult(
         training=training,
         unseen_classes=following.unseen_classes if following else 0,
-        next_command=following.command if following else shlex.join(["eml", "report", str(training.folder)]),
+        next_command=following.command if following else shlex.join(["eml", "report", str(from_here(training.folder))]),
     )
 
 
@@ -473,7 +474,7 @@ def _fit_folds(
     return TrainFoldsResult(
         folds=folds,
         written=(folds.folder / FOLDS, folds.folder / OUT_OF_FOLD),
-        next_command=shlex.join(["eml", "suspects", str(folds.folder)]),
+        next_command=shlex.join(["eml", "suspects", str(from_here(folds.folder))]),
     )
 
 

@@ -19,6 +19,7 @@ from eml.dataset.table import Table
 from eml.devices import synchronize, to_device
 from eml.distributed.processes import SINGLE_PROCESS, Processes
 from eml.errors import DataError, Interrupted
+from eml.files import from_here
 from eml.images.identify import IMAGE_CODES
 from eml.images.image_size import pixel_count
 from eml.images.loading import normalise
@@ -229,7 +230,7 @@ class Run:
             return result
 
         def train(config: RunConfig) -> RunParts:
-            self.note(f"refit on all classes, in {config.output}")
+            self.note(f"refit on all classes, in {from_here(config.output)}")
             return self.sub_run(config, table).parts
 
         text = Refit(parts, self.folder, staged, self.saver.record, self.note).run(train)

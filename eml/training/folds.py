@@ -16,7 +16,7 @@ from eml.dataset.splits.task import FEW_CLASSES, USUAL, Task
 from eml.dataset.splits.usable import choose_folds, fold_problem
 from eml.dataset.table import Table
 from eml.errors import DataError
-from eml.files import real_path
+from eml.files import from_here, real_path
 from eml.progress import Report
 
 MIN_CLASSES = 4  # of several images: two to train on and two to hold out
@@ -61,7 +61,8 @@ def add_usual_folds(table: Table, task: Task, report: Report) -> Table:
             f"warning: {excluded:,} images look like images of the test (fold -2), so they are not used for training"
         )
     rule = f": {choice.reason}" if choice.reason else ""
-    report(f"{table.name} {reason}: adding {choice.text}, seed {RANDOM_SEED}, as eml kfold does{rule}")
+    name = from_here(table.path) if table.path else table.name
+    report(f"{name} {reason}: adding {choice.text}, seed {RANDOM_SEED}, as eml kfold does{rule}")
     if (folds := _unused_folds(table)) is not None:
         report(f"warning: {folds} has folds and is not used; to use them set data.table to it")
     return replace(table, frame=with_folds)

@@ -34,7 +34,16 @@ from eml.dataset.sidecar import sidecar_path, written_by_eml
 from eml.dataset.table import Table
 from eml.errors import CheckpointError, OutputError
 from eml.evaluation.outputs import remove_results
-from eml.files import TEMPORARY_PREFIX, digest, refuse_pipe, restore_folders, whole_file, write_json, write_text
+from eml.files import (
+    TEMPORARY_PREFIX,
+    digest,
+    from_here,
+    refuse_pipe,
+    restore_folders,
+    whole_file,
+    write_json,
+    write_text,
+)
 from eml.json_files import read_json, read_json_lines
 from eml.models.pointers import RUN_FILE, is_run_folder, point
 from eml.models.trained_on import EARLIER_LABELS, IMAGES
@@ -126,8 +135,8 @@ class RunFolder:
         )
         if occupied and not overwrite:
             raise OutputError(
-                f"{self.path}: already exists; set `resume` to continue the run, `overwrite` to replace it, or choose "
-                "another folder for output",
+                f"{from_here(self.path)}: already exists; set `resume` to continue the run, `overwrite` to replace it, "
+                "or choose another folder for output",
                 code="file-exists",
                 parameter="output",
             )

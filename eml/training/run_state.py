@@ -11,6 +11,7 @@ from torch import Tensor
 from eml.config.plugins import plugin_options
 from eml.distributed.processes import Processes
 from eml.errors import CheckpointError
+from eml.files import from_here
 from eml.models.checkpoint import save_checkpoint
 from eml.models.pointers import find_checkpoint
 from eml.models.trained_on import TrainedOn
@@ -107,7 +108,7 @@ def last_loss(folder: RunFolder) -> float | None:
 
 def resume_command(folder: RunFolder, *options: str) -> str:
     """Return the advice to resume the run, with further options."""
-    words = ["eml", "train", str(folder.path / "config.yaml"), "--resume", *plugin_options(), *options]
+    words = ["eml", "train", str(from_here(folder.path / "config.yaml")), "--resume", *plugin_options(), *options]
     return f"Resume with: {shlex.join(words)}"
 
 
@@ -210,9 +211,9 @@ def _accepted_changes(saved: dict[str, Any], parts: RunParts, folder: RunFolder,
     if parts.compatibility is not None and parts.compatibility.is_other(saved.get("old_model")):
         changes.append("  compatible_with: another model")
     if changes and not accept_changes:
-        own = shlex.join(["eml", "train", str(folder.path), "--resume", *plugin_options()])
+        own = shlex.join(["eml", "train", str(from_here(folder.path)), "--resume", *plugin_options()])
         lines = [
-            f"{folder.path}: cannot be resumed with another config, since the result would differ. Changes:",
+            f"{from_here(folder.path)}: cannot be resumed with another config, since the result would differ. Changes:",
             *changes,
             f"resume with its own: {own}; or set `accept_changes` if you mean the changes",
         ]

@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from eml.errors import CheckpointError
+from eml.files import from_here
 from eml.models.checkpoint import read_checkpoint_config, read_trained_on
 from eml.models.config import ModelConfig
 from eml.models.definitions import stored_model
@@ -86,6 +87,6 @@ def starting_note(config: RunConfig, earlier: TrainedOn | None) -> str | None:
         return None
     classes = f"{len(earlier.classes):,} class{'' if len(earlier.classes) == 1 else 'es'}"
     if earlier.images is None:
-        return f"starts from {start}, which was trained on {classes}; on which images it does not record"
-    note = f"starts from {start}, which was trained on {classes} and {len(earlier.images):,} images"
+        return f"starts from {from_here(start)}, which was trained on {classes}; on which images it does not record"
+    note = f"starts from {from_here(start)}, which was trained on {classes} and {len(earlier.images):,} images"
     return f"{note}, and on more that {', '.join(earlier.unrecorded)} does not record" if earlier.unrecorded else note

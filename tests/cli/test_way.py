@@ -131,13 +131,13 @@ def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained
     words = f"train {trained}/config.yaml --set output={tmp_path}/r --set epochs=400 --set image.size=32"
     words += " --set validation.every=1"
     command = [sys.executable, "-m", "eml", *shlex.split(words)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("epoch   1"))
         process.send_signal(signal.SIGINT)
         told = process.stderr.read()
         assert process.wait(timeout=60) == 130
-    assert "state saved. Resume with: eml train" in told
+    assert "state saved. Resume with: eml train r/config.yaml --resume" in told  # as one types it in that folder
     assert "Traceback" not in told
     steps = len((tmp_path / "r" / "steps.jsonl").read_text().splitlines())
     assert steps < 400
