@@ -21,7 +21,8 @@ COLUMNS = 5
 
 INTRODUCTION = """# Margins
 
-After this page you can choose a margin, set it in a config, and use it in a notebook.
+After this page you can set a margin in a config, and use it in a notebook. How margins work and which to choose:
+[explain_margins.md](explain_margins.md).
 
 `make docs` writes the page from the registry. `eml margins` prints the same list in a terminal.
 
