@@ -36,7 +36,7 @@ from eml.errors import ConfigError
 if TYPE_CHECKING:
     from eml.evaluation.calibration import CalibrationResult
 
-SHOWN = {
+RATES_IN_WORDS = {
     "false_accept_rate": "accepted queries of unknown classes",
     "pair_false_accept_rate": "accepted pairs of different classes",
     "accepted": "accepted queries of known classes",
@@ -135,7 +135,7 @@ class CalibrateResult(CommandResult):
             "" if threshold.low is None or threshold.high is None else f"{threshold.low:.4f} … {threshold.high:.4f}"
         )
         rows = [["threshold on the cosine", f"{threshold.value:.4f}", spread]]
-        for name, text in SHOWN.items():
+        for name, text in RATES_IN_WORDS.items():
             if (rate := calibration.measured.get(name)) is not None:
                 span = "" if rate.low is None or rate.high is None else f"{rate.low:.3g} … {rate.high:.3g}"
                 rows.append([text, f"{rate.value:.3g}", span])

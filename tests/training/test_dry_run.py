@@ -72,7 +72,9 @@ def test_a_dry_run_warns_of_likely_mistakes(config: RunConfig, table: Table) -> 
 
 def test_it_says_that_stages_are_off_and_which_keys_then_do_nothing(config: RunConfig, table: Table) -> None:
     short = changed(config, data={"table": table.path, "fold": 0, "workers": 0}, test_views=["crops"], epochs=1)
-    assert "test_views does nothing here: stages: none" in dry_run(short, table).warnings
+    warnings = dry_run(changed(short, refit=False), table).warnings
+    assert "test_views does nothing here: stages: none" in warnings
+    assert not any("refit" in line for line in warnings), "what is off does nothing, as it should"
     reason = "a neck of type linear makes embeddings of another size than the network's features (model.neck)"
     warnings = dry_run(changed(short, stages="auto"), table).warnings
     assert f"stages are off: {reason}" in warnings

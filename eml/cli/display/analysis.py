@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from eml.retrieval.confidence import metric_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from eml.evaluation.analysis import EvaluationAnalysis
     from eml.evaluation.comparison import ModelComparison
@@ -55,16 +55,28 @@ def show_acceptance(analysis: EvaluationAnalysis) -> None:
 
     rates, cross_model, gallery = analysis.acceptance, analysis.cross_model, analysis.evaluation.gallery_model
     if cross_model is None or gallery is None:
-        rows = [[key.replace("_", " "), _number(value)] for key, value in rates.items()]
+        rows = [[text, _number(rates[key])] for key, text in _in_words(rates).items()]
         console.table("", ["by the calibrated threshold", ""], rows)
         return
     old = cross_model.old_acceptance
-    rows = [[key.replace("_", " "), _number(old.get(key)), _number(value)] for key, value in rates.items()]
+    rows = [[text, _number(old.get(key)), _number(rates[key])] for key, text in _in_words(rates).items()]
     console.table("", [f"by the threshold of {gallery.name}", "it alone", "new queries"], rows)
     console.show(
-        "The threshold was calibrated for the queries of the gallery's model. Where the false accept rates differ, "
-        "it does not hold for the new ones."
+        "The threshold was calibrated for the queries of the gallery's model. Where the accepted queries of unknown "
+        "classes differ, it does not hold for the new ones."
     )
+
+
+def _in_words(rates: Mapping[str, float | None]) -> dict[str, str]:
+    """Return the name of each rate → what it is, in the words of eml calibrate."""
+    from eml.commands.calibrate import RATES_IN_WORDS
+
+    words = {
+        **RATES_IN_WORDS,
+        "threshold": "threshold on the cosine",
+        "pair_true_accept_rate": "accepted pairs of the same class",
+    }
+    return {key: words.get(key, key.replace("_", " ")) for key in rates}
 
 
 def show_cross_model(analysis: EvaluationAnalysis) -> None:

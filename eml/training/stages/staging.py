@@ -85,7 +85,8 @@ def stages_notes(parts: RunParts) -> list[str]:
     if problem is None:
         return []
     usual = type(config).model_fields
-    unused = [key for key in ("test_views", "refit") if getattr(config, key) != usual[key].default]
+    values = {key: getattr(config, key) for key in ("test_views", "refit")}
+    unused = [key for key, value in values.items() if value and value != usual[key].default]
     lines = [f"stages are off: {problem}"] if config.stages == "auto" else []
     reason = "stages are off" if config.stages == "auto" else problem
     return lines + [f"{key} does nothing here: {reason}" for key in unused]
