@@ -355,6 +355,8 @@ def init(
     weights: str = ...,
     task: Literal["open", "closed"] | None = ...,
     loss: Literal["cross_entropy", "contrastive_text"] = ...,
+    image_size: int | Sequence[int] | str | None = ...,
+    minutes: float | None = ...,
     overwrite: bool = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,

@@ -57,6 +57,7 @@ TESTED_THROUGH = {
     "commands/index_remove": "cli/test_index_commands",
     "commands/index_verify": "cli/test_index_commands",
     "commands/indexing": "cli/test_index_commands",
+    "commands/init_folds": "commands/test_init",
     "commands/next_steps": "cli/test_next_commands",
     "commands/search": "cli/test_index_commands",
     "commands/suspects": "cli/test_clean",

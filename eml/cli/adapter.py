@@ -17,12 +17,13 @@ import typer
 from pydantic.fields import FieldInfo
 
 from eml.cli.exit_codes import CHECK_SAYS_NO
-from eml.cli.streams import stdout_may_close
+from eml.cli.streams import is_interactive, stdout_may_close
 from eml.commands.base import (
     Caller,
     CommandConfig,
     CommandFunction,
     CommandResult,
+    command_text,
     is_size,
     negative_option,
     option_name,
@@ -47,6 +48,8 @@ class Terminal:
         says_no: (config, result) → whether the answer to a check is no, which is exit code 1.
         devices: Whether the command can run as several processes.
         config_file: Whether `--config FILE` gives options; not where `--config` is something else.
+        ask: Makes the config by questions, where a person types the command in a terminal without options; it is given
+            the arguments.
     """
 
     function: CommandFunction[Any]
@@ -56,6 +59,7 @@ class Terminal:
     says_no: Callable[[Any, Any], bool] = lambda config, result: False
     devices: bool = False
     config_file: bool = True
+    ask: Callable[[Mapping[str, Any]], CommandConfig] | None = None
 
     @property
     def config_type(self) -> type[CommandConfig]:
@@ -86,7 +90,8 @@ def typer_function(terminal: Terminal) -> Callable[..., None]:
             return
         file = values.pop("config_file", None)
         try:
-            config = _config_of(terminal, context, values, file)
+            config = None if as_json or file else _config_by_questions(terminal, context, values)
+            config = config or _config_of(terminal, context, values, file)
             with console.results_hidden() if as_json else nullcontext():  # of the commands that run inside this one
                 result = _run(terminal, context, config)
         except EmlError as error:
@@ -185,7 +190,7 @@ def _config_of(
     terminal: Terminal, context: typer.Context, values: Mapping[str, Any], file: Path | None
 ) -> CommandConfig:
     fields = terminal.config_type.model_fields
-    values_set = {name: value for name, value in values.items() if context.get_parameter_source(name).name != "DEFAULT"}  # type: ignore[union-attr]
+    values_set = _values_set(context, values)
     if file is not None and not _is_empty(file):
         from eml.config import load
 
@@ -202,6 +207,22 @@ def _config_of(
             [Problem(f"Missing {_needed(terminal, name)}{hint}", "missing-key", name) for name in missing]
         )
     return validated(terminal.config_type, values_set)
+
+
+def _config_by_questions(terminal: Terminal, context: typer.Context, values: Mapping[str, Any]) -> CommandConfig | None:
+    """Return the config that questions make; None for a command without, with options, or without a person."""
+    values_set = _values_set(context, values)
+    if terminal.ask is None or not values_set.keys() <= set(terminal.function.arguments) or not is_interactive():
+        return None
+    config = terminal.ask(values_set)
+    context.meta["eml.command_line"] = command_text(terminal.function.command, config, terminal.function.arguments)
+    return config
+
+
+def _values_set(context: typer.Context, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in values}
+    return {name: value for name, value in values.items() if (source := sources[name]) and source.name != "DEFAULT"}
 
 
 def _needed(terminal: Terminal, name: str) -> str:

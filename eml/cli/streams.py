@@ -13,6 +13,9 @@ _OF_THE_SYSTEM = {
     *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.EBADF, errno.ENXIO, errno.ENODEV),
 }
 
+AUTOMATIC = ("CI", "GITHUB_ACTIONS", "WORLD_SIZE")
+"""Variables that say that no person started this process: a service that builds and tests, or a launcher."""
+
 NO_MEMORY = (
     "the memory does not suffice. Close other programs, give smaller settings (such as the batch or image size), or "
     "take a machine or device with more memory"
@@ -47,6 +50,13 @@ def stdout_may_close() -> Iterator[None]:
             raise
         drop_stdout()
         raise OutputError(f"stdout: cannot be written: {error.strerror or error}", code="not-writable") from error
+
+
+def is_interactive() -> bool:
+    """Return whether a person can be asked: all streams are a terminal, and no service or launcher started this."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    automatic = [os.environ.get(name, "").lower() not in ("", "0", "false") for name in AUTOMATIC]
+    return not any(automatic) and all(stream is not None and stream.isatty() for stream in streams)
 
 
 def drop_stdout() -> None:

@@ -356,8 +356,12 @@ def _words(value: Any) -> list[str]:
     if value is None:
         return []
     if isinstance(value, tuple):
-        return [str(item) for item in value]
-    return [str(value)]
+        return [_word(item) for item in value]
+    return [_word(value)]
+
+
+def _word(value: object) -> str:
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _option_words(name: str, value: Any) -> list[str]:

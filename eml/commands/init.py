@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, PathText, command
-from eml.commands.next_steps import CONFIG_NAME, free_name, kfold_command
+from eml.commands.init_folds import InitFolds, folds_of, task_of_folds
+from eml.commands.next_steps import CONFIG_NAME, free_name
 from eml.commands.options import (
     ClassLevelField,
     Dataset,
@@ -29,13 +29,12 @@ from eml.commands.options import (
     column_map,
     column_map_words,
 )
-from eml.errors import ConfigError, DataError, OutputError
+from eml.errors import ConfigError, OutputError
+from eml.images.image_size import ImageSize, Size, size_text
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from eml.dataset.splits.task import Task
     from eml.dataset.table import Table
+    from eml.training.recipe import Recipe
 
 BACKBONE = "mobilenetv2_100"
 AUTO = "auto"
@@ -85,6 +84,17 @@ class InitConfig(CommandConfig):
         description="cross_entropy: images are compared with class weights. contrastive_text: with the texts of their "
         "classes, as CLIP was trained; for a backbone with a text tower, such as open_clip:ViT-B-16/openai.",
     )
+    image_size: ImageSize | None = Field(
+        None,
+        description="Side of the images as the network sees them (pixels), or height x width such as 256x128. Default: "
+        "by the images and the network.",
+    )
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="Time for the whole training (minutes): the epochs are planned by the measured time of a step. "
+        "Default: as long as the epochs take.",
+    )
     overwrite: bool = Field(False, description="Replace a config that is there.")
     plugins: Plugins = ()
 
@@ -114,30 +124,20 @@ class InitResult(CommandResult):
 def init(config: InitConfig, caller: Caller) -> InitResult:
     """Fit a config to a dataset and write it."""
     from eml.config import document
-    from eml.dataset.pipeline import resolve
     from eml.files import write_text
     from eml.training.config import RunConfig
-    from eml.training.recipe import fit_to_network, fit_to_texts, recipe
+    from eml.training.recipe import fit_to_texts
 
     folder = config.dataset if config.dataset.is_dir() else config.dataset.parent
     target = config.out or folder / CONFIG_NAME
     config, picked = _with_pick(config, folder)
     backbone = _check(config, target)
     replaced = (target,) if target.exists() else ()
-    table = resolve(
-        config.dataset,
-        "init",
-        config.root,
-        class_level=class_level_of(config.class_level),
-        columns=column_map(config),
-        unknown_label=config.unknown_label,
-        report=caller.note,
-        progress=caller.progress,
-    )
-    task = config.task or _task_of_folds(table)
-    folds = _folds(table, task, [*(["--root", str(config.root)] if config.root else []), *column_map_words(config)])
-    fitted = recipe(folds.rows, table.name, pretrained=config.weights != "none", held_out=folds.held_out)
-    fitted = fit_to_network(fitted, backbone, config.weights if config.weights in NO_PATHS else Path(config.weights))
+    table = table_of(config, caller)
+    task = config.task or task_of_folds(table)
+    folds = folds_of(table, task, [*(["--root", str(config.root)] if config.root else []), *column_map_words(config)])
+    fitted = _recipe(config, backbone, table, folds)
+    fitted = _with_wishes(fitted, backbone, config.image_size, config.minutes)
     if config.loss == CONTRASTIVE:
         fitted = fit_to_texts(fitted, sets_rates=config.weights != "none")
         fitted.values.update(loss={"type": CONTRASTIVE}, class_texts={"template": TEMPLATE})
@@ -158,6 +158,68 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
         replaced=replaced,
         next_command=shlex.join(["eml", "train", str(target)]),
     )
+
+
+def table_of(config: InitConfig, caller: Caller) -> Table:
+    """Return the table that the config is fitted to."""
+    from eml.dataset.pipeline import resolve
+
+    return resolve(
+        config.dataset,
+        "init",
+        config.root,
+        class_level=class_level_of(config.class_level),
+        columns=column_map(config),
+        unknown_label=config.unknown_label,
+        report=caller.note,
+        progress=caller.progress,
+    )
+
+
+def usual_settings(config: InitConfig, table: Table) -> Recipe | None:
+    """Return what the images and the network call for, before the user sets more; None of a run to start from."""
+    folder = config.dataset if config.dataset.is_dir() else config.dataset.parent
+    config, _ = _with_pick(config, folder)
+    if config.weights not in NO_PATHS and Path(config.weights).is_dir():
+        return None
+    folds = folds_of(table, config.task or task_of_folds(table))
+    return _recipe(config, config.backbone or BACKBONE, table, folds)
+
+
+def _recipe(config: InitConfig, backbone: str, table: Table, folds: InitFolds) -> Recipe:
+    from eml.training.recipe import fit_to_network, recipe
+
+    chosen = recipe(folds.rows, table.name, pretrained=config.weights != "none", held_out=folds.held_out)
+    return fit_to_network(chosen, backbone, config.weights if config.weights in NO_PATHS else Path(config.weights))
+
+
+def check_image_size(backbone: str, size: Size) -> None:
+    """Raise a ConfigError with the nearest size where a network does not take images of this one."""
+    if backbone == BACKBONE:  # which takes any, and torch and timm take seconds
+        return
+    from eml.models.image_sizes import nearest_size, size_rule
+
+    if (nearest := nearest_size(backbone, size)) != size:
+        rule = size_rule(backbone).text
+        raise ConfigError(
+            f"`image_size` {size_text(size)}: {backbone} takes {rule}, such as {size_text(nearest)}",
+            code="unsupported-by-backbone",
+            parameter="image_size",
+        )
+
+
+def _with_wishes(fitted: Recipe, backbone: str, size: Size | None, minutes: float | None) -> Recipe:
+    """Return the recipe with the image size and the time that the user sets."""
+    if size is not None:
+        check_image_size(backbone, size)
+        own = fitted.values["image"]["size"]
+        if size != (tuple(own) if isinstance(own, list) else own):
+            fitted.values["image"] = fitted.values["image"] | {"size": size}
+            fitted.reasons["image.size"] = f"image.size {size_text(size)}: as you set it"
+    if minutes is not None:
+        fitted.values["minutes"] = minutes
+        fitted.reasons["epochs"] = f"minutes {minutes:g}: the epochs are planned by the measured time of a step"
+    return fitted
 
 
 def _with_pick(config: InitConfig, folder: Path) -> tuple[InitConfig, tuple[str, ...]]:
@@ -235,7 +297,7 @@ def _check_text_tower(config: InitConfig, backbone: str) -> None:
         )
 
 
-def _texts_reason(table: Table, folds: _Folds, caller: Caller) -> str:
+def _texts_reason(table: Table, folds: InitFolds, caller: Caller) -> str:
     """Return which texts the classes get; warn where they say nothing."""
     from eml.texts.class_texts import plain_label
     from eml.texts.meaning import meaning_warning
@@ -247,84 +309,6 @@ def _texts_reason(table: Table, folds: _Folds, caller: Caller) -> str:
         )
     text = TEMPLATE.format(label=plain_label(labels[0]))
     return f"class_texts: the labels in a sentence, such as {text!r}; docs/text.md has other texts"
-
-
-@dataclass(frozen=True)
-class _Folds:
-    """The rows to train and validate on, and the fold to hold out, None without validation."""
-
-    rows: pd.DataFrame
-    fold: int | None
-    held_out: int
-    reasons: tuple[str, ...]
-
-
-def _task_of_folds(table: Table) -> Task:
-    """Return the task that `eml kfold` made the table's folds for; the usual one of other tables."""
-    from eml.dataset.sidecar import recorded_notes
-
-    return "closed" if table.path is not None and recorded_notes(table.path).get("task") == "closed" else "open"
-
-
-def _folds(table: Table, task: Task, options: Sequence[str] = ()) -> _Folds:
-    """Return the fold to hold out, of the table's own folds or of those that `eml train` adds.
-
-    Args:
-        table: The table.
-        task: What the model is for.
-        options: Of the commands that read it.
-
-    Raises:
-        DataError: The table's own folds cannot be validated on.
-    """
-    from eml.dataset.columns import ALWAYS_TEST
-    from eml.dataset.splits.folds import add_folds
-    from eml.dataset.splits.usable import choose_folds, fold_problem, small_groups
-    from eml.training.folds import other_task_note
-
-    frame = table.known.frame
-    rows = frame[frame["fold"] != ALWAYS_TEST] if "fold" in frame else frame
-    if "fold" in rows and len(rows) and (len(rows) == len(frame) or (rows["fold"] >= 0).any()):
-        numbers = sorted(int(fold) for fold in rows["fold"].unique() if fold >= 0)
-        if not numbers:
-            return _Folds(rows, None, 0, ("no validation: no image of the table is in a fold that could be held out",))
-        if problem := fold_problem(rows, numbers[:1]):
-            raise DataError(f"{table.name}: {problem}. {_kfold_advice(table, task, options)}", code="unusable-folds")
-        held_out = int((rows["fold"] == numbers[0]).sum())
-        known = bool(set(rows["label"][rows["fold"] == numbers[0]]) & set(rows["label"][rows["fold"] != numbers[0]]))
-        question = _question(f"fold {numbers[0]} of {len(numbers)}", known=known)
-        note = other_task_note(table, numbers[0], task)
-        return _Folds(rows, numbers[0], held_out, (question, *([note] if note else [])))
-    groups = small_groups(table, whole_classes=task == "open")
-    if (choice := choose_folds(table, groups, task)) is None:
-        return _Folds(rows, None, 0, ("no validation: no folds of these images could be validated on",))
-    held_out = int((add_folds(table, choice.k, by=choice.by, groups=groups)["fold"] == 0).sum())
-    question = _question(f"fold 0 of {choice.text}", known=choice.by == "images")
-    return _Folds(rows, 0, held_out, (question, *([choice.reason] if choice.reason else [])))
-
-
-def _question(fold: str, *, known: bool) -> str:
-    from eml.training.question import KNOWN, UNSEEN
-
-    return f"validation on {fold}: {KNOWN if known else UNSEEN}"
-
-
-def _kfold_advice(table: Table, task: Task, options: Sequence[str]) -> str:
-    """Return the command that makes folds to validate on, of the table that `eml kfold` reads; options: of this one."""
-    from eml.dataset.ancestry import PIPELINE
-    from eml.dataset.pipeline import resolve
-    from eml.dataset.splits.usable import small_groups
-
-    made_here = table.source.stem == PIPELINE["kfold"]
-    source = resolve(table.source.parent, "kfold") if made_here else table
-    groups = small_groups(source)
-    if groups is None:
-        from eml.dataset.splits.groups import group_rows
-
-        groups = group_rows(source).ids
-    command = kfold_command(source.source, source, groups, task=task)
-    command = command and shlex.join([*shlex.split(command), *([] if made_here else options)])
-    return f"Run: {command}" if command else "No folds of these images could be validated on; set data.fold: null"
 
 
 def _values(config: InitConfig, table: Table, target: Path, fitted: dict[str, Any], fold: int | None) -> dict[str, Any]:

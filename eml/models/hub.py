@@ -48,7 +48,7 @@ def from_hub(identifier: str | None, files: Sequence[str], name: str, part: str 
         return
     offline = constants.HF_HUB_OFFLINE
     if not any(isinstance(try_to_load_from_cache(identifier, file), str) for file in files):
-        problem = "HF_HUB_OFFLINE is set" if offline else why_unreachable()
+        problem = why_unavailable()
         if problem:
             parameter = "model.backbone" if part else "model.weights"
             text = (
@@ -66,6 +66,25 @@ def from_hub(identifier: str | None, files: Sequence[str], name: str, part: str 
         yield
     finally:
         constants.HF_HUB_OFFLINE = offline
+
+
+def has_cached_weights(name: str) -> bool:
+    """Return whether the pretrained weights of a model of timm are in the cache."""
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    settings = timm.get_pretrained_cfg(name)
+    if settings is None or not settings.hf_hub_id:
+        return False
+    files = (settings.hf_hub_filename,) if settings.hf_hub_filename else FILES
+    return any(isinstance(try_to_load_from_cache(settings.hf_hub_id, file), str) for file in files)
+
+
+def why_unavailable() -> str | None:
+    """Return why nothing can be fetched from the hub: it is switched off, or cannot be reached; None if it can."""
+    from huggingface_hub import constants
+
+    return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else why_unreachable()
 
 
 def why_unreachable() -> str | None:

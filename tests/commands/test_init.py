@@ -69,6 +69,17 @@ def test_the_image_size_is_one_that_the_network_takes(photos: Path, tmp_path: Pa
     )  # type: ignore[attr-defined]
 
 
+def test_the_image_size_and_the_time_are_those_that_are_set(photos: Path, tmp_path: Path) -> None:
+    result = eml.init(photos, out=tmp_path / "a.yaml", backbone="test_vit", weights="none", image_size=96, minutes=5)
+    written = load(eml.RunConfig, tmp_path / "a.yaml")
+    assert (written.image.size, written.minutes) == (96, 5)
+    assert "image.size 96: as you set it" in result.reasons  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError) as refused:
+        eml.init(photos, out=tmp_path / "b.yaml", backbone="test_vit", weights="none", image_size=100)
+    assert (refused.value.code, refused.value.parameter) == ("unsupported-by-backbone", "image_size")
+    assert not (tmp_path / "b.yaml").exists()
+
+
 TINY = ("test_vit", "test_convnext", "test_coatnet")
 FAMILIES = (
     *("test_efficientnet", "test_byobnet", "regnetx_002", "mobilenetv4_conv_small_050", "fastvit_t8", "mobileone_s0"),

@@ -23,6 +23,7 @@ __all__ = [
     "paragraph",
     "print_json",
     "progress",
+    "prose",
     "results_are_hidden",
     "say",
     "show",
@@ -59,6 +60,11 @@ def say(text: str, style: str | None = None) -> None:
 def warn(text: str) -> None:
     """Print a line on stderr that should not be overlooked; on a terminal it is wrapped between words."""
     say(_wrapped(f"warning: {printable(text)}", console()), style="yellow")
+
+
+def prose(text: str, style: str | None = None) -> None:
+    """Print text on stderr; on a terminal it is wrapped between words."""
+    say(_wrapped(printable(text), console()), style)
 
 
 def _wrapped(text: str, terminal: Console) -> str:

@@ -1,7 +1,10 @@
 """`eml init` in a terminal."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from eml.cli.adapter import Terminal
-from eml.commands.init import InitResult, init
+from eml.commands.init import InitConfig, InitResult, init
 
 
 def show(result: InitResult) -> None:
@@ -12,4 +15,11 @@ def show(result: InitResult) -> None:
         console.show(f"  {reason}")
 
 
-terminal = Terminal(init, show, metavars={"class_level": "N|last"})
+def ask(arguments: Mapping[str, Any]) -> InitConfig:
+    """Return the config that the answers of a person make."""
+    from eml.cli.display.init_questions import ask as ask_questions
+
+    return ask_questions(arguments)
+
+
+terminal = Terminal(init, show, metavars={"class_level": "N|last", "image_size": "PIXELS"}, ask=ask)
