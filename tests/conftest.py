@@ -10,6 +10,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for a hub; huggingface_hub reads this when it is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing, and threads that wait for a busy core spin
 os.environ["EML_MALLOC"] = "default"  # tests of memory need what is freed to leave the process
+os.fsync = lambda file: None  # what tests write need not outlive a power cut, and they would wait for the disk
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job started in the background has it ignored
 
 

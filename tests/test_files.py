@@ -100,3 +100,14 @@ def test_what_a_killed_command_left_is_removed_after_a_day_and_nothing_else(tmp_
     with whole_file(tmp_path / "t.csv") as temporary:
         temporary.write_text("whole")
     assert (tmp_path / "t.csv").read_text() == "whole"
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "kept").write_text("old")
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda file: seen.append((os.fstat(file).st_ino, path.read_text())))
+    write_text(path, "new")
+    assert seen[0] == (path.stat().st_ino, "old")
+    assert seen[-1] == (tmp_path.stat().st_ino, "new"), "and then the folder, so that the name is there too"

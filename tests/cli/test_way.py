@@ -1,10 +1,9 @@
 """The whole way from a folder to a measured model, as a user types it, and what train, evaluate and init refuse."""
 
 import json
+import os
 import shlex
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 import eml
 from eml.cli.app import main
 from eml.cli.display.dry_run import WORDS
+from tests.distributed.process_group import preloaded_context, work
 
 pytestmark = pytest.mark.slow
 
@@ -127,16 +127,24 @@ def test_dry_run_takes_a_step_and_writes_nothing_and_speaks_in_words(
     assert "_" not in shown
 
 
-def test_an_interrupted_training_is_taken_up_again_from_the_command_line(trained: Path, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("processes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the test reads what another process prints, line by line")
+def test_an_interrupted_training_is_taken_up_again_from_the_command_line(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = f"train {trained}/config.yaml --set output={tmp_path}/r --set epochs=400 --set image.size=32"
     words += " --set validation.every=1"
-    command = [sys.executable, "-m", "eml", *shlex.split(words)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
-        assert process.stderr is not None
-        next(line for line in process.stderr if line.startswith("epoch   1"))
-        process.send_signal(signal.SIGINT)
-        told = process.stderr.read()
-        assert process.wait(timeout=60) == 130
+    os.mkfifo(tmp_path / "stderr")
+    command = ({}, [{"arguments": shlex.split(words)}], tmp_path / "stderr")
+    monkeypatch.chdir(tmp_path)
+    process = preloaded_context().Process(target=work, args=command)
+    process.start()
+    with (tmp_path / "stderr").open() as lines:
+        next(line for line in lines if line.startswith("epoch   1"))
+        os.kill(process.pid or 0, signal.SIGINT)
+        told = lines.read()
+    process.join(60)
+    assert process.exitcode == 130
     assert "state saved. Resume with: eml train r/config.yaml --resume" in told  # as one types it in that folder
     assert "Traceback" not in told
     steps = len((tmp_path / "r" / "steps.jsonl").read_text().splitlines())

@@ -49,7 +49,12 @@ def settings() -> Iterator[tuple[str, Margin, dict[str, object], Loss]]:
 
 
 SETTINGS = {name: rest for name, *rest in settings()}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if "-" in name else name for name in SETTINGS]  # variants are slow
+VARIED = ("arcface", "curricularface", "magface", "sphereface_r", "vpl", "normface")
+"""Margins whose variants every run of the tests goes through; those of the others are wide."""
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow if name.startswith(VARIED) else pytest.mark.wide) if "-" in name else name
+    for name in SETTINGS
+]
 
 
 def head_of(margin: Margin, config: dict[str, object], mode: dict[str, object], dtype: torch.dtype) -> ClassHead:

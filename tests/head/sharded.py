@@ -53,13 +53,21 @@ def cases() -> Iterator[Case]:
             yield from ((name, number, False) for number in (2, 3))
 
 
+def few_cases() -> list[Case]:
+    """Return every margin once, every mode of sampling, and one of each variant; the others are run by wide tests."""
+    of_all = list(cases())
+    variants = {name for name, _, _ in of_all if name.startswith("arcface-")}
+    mixed = [next(case for case in of_all if case[2] and case[1] == number) for number in (0, 1)]
+    return [case for case in of_all if not case[2] and (case[0] in Margin.members() or case[0] in variants)] + mixed
+
+
 def steps_of(case: Case) -> int:
     """Ten for each margin by itself, two for its variants."""
     name, _, mixup = case
     return 10 if name in Margin.members() and not mixup else 2
 
 
-def steps(case: Case, shard: Shard) -> dict[str, Tensor]:
+def steps(case: Case, shard: Shard, most: int = 10) -> dict[str, Tensor]:
     """Losses, gradients by the embeddings and what the head is in the end, the same whoever holds its classes."""
     name, number, mixup = case
     margin, config, loss = SETTINGS[name]
@@ -68,7 +76,7 @@ def steps(case: Case, shard: Shard) -> dict[str, Tensor]:
     head = ClassHead(margin, CLASSES, SIZE, made, counts=COUNTS, dtype=torch.float64, shard=shard)
     random, found = torch.Generator().manual_seed(5), {}
     part = part_of_batch(shard)
-    for step in range(steps_of(case)):
+    for step in range(min(steps_of(case), most)):
         x = torch.randn(BATCH, SIZE, dtype=torch.float64, generator=random)[part].mul(3).requires_grad_()
         share = torch.rand(BATCH, dtype=torch.float64, generator=random)
         counts = counts_of(shard) if step % 2 else None  # told and asked
@@ -215,12 +223,12 @@ def needed(shard: Shard) -> dict[str, Tensor]:
     return {name: torch.tensor(size) for name, size in head.memory_needed(4).items()}
 
 
-def process(rank: int, world: int, folder: Path, these: list[Case]) -> None:
+def process(rank: int, world: int, folder: Path, these: list[Case], most: int) -> None:
     """One of the processes: the cases one after the other; it leaves what it found."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world)
     shard = Shard.of_group(CLASSES)
-    found = {case: steps(case, shard) for case in these}
+    found = {case: steps(case, shard, most) for case in these}
     for name in EACH_SHARD:
         found[name, -1, False] = of_each_shard(name, shard, correction=False)
     for key, case in TEXT_CASES.items():

@@ -19,6 +19,7 @@ from tests.head.sharded import (
     Case,
     cases,
     embedded,
+    few_cases,
     golden,
     needed,
     of_each_shard,
@@ -32,21 +33,17 @@ from tests.head.sharded import (
 Found = dict[Case, dict[str, Tensor]]
 
 
-@pytest.fixture(scope="module")
-def alone() -> Found:
-    return {case: steps(case, Shard.whole(CLASSES)) for case in cases()}
-
-
 @pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("world", "every"),  # one case of so many
-    [(2, 2), pytest.param(2, 1, marks=pytest.mark.wide), pytest.param(4, 1, marks=pytest.mark.wide)],
+    ("world", "most"),  # steps
+    [(2, 3), pytest.param(2, 10, marks=pytest.mark.wide), pytest.param(4, 10, marks=pytest.mark.wide)],
 )
-def test_processes_that_share_the_classes_train_as_one(world: int, every: int, alone: Found, tmp_path: Path) -> None:
-    these = [case for case in alone if world == 2 or steps_of(case) == 10][::every]
+def test_processes_that_share_the_classes_train_as_one(world: int, most: int, tmp_path: Path) -> None:
+    these = [case for case in cases() if world == 2 or steps_of(case) == 10] if most == 10 else few_cases()
+    alone: Found = {case: steps(case, Shard.whole(CLASSES), most) for case in these}
     method = preloaded_context().get_start_method()
-    torch.multiprocessing.start_processes(process, (world, tmp_path, these), nprocs=world, start_method=method)
+    torch.multiprocessing.start_processes(process, (world, tmp_path, these, most), nprocs=world, start_method=method)
     parts: list[Found] = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
     wrong = []
     for case in these:

@@ -1,10 +1,9 @@
 """A resumed run equals an uninterrupted one, byte for byte."""
 
 import json
+import os
 import shlex
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,17 @@ import torch
 
 from eml.cli.app import main
 from eml.config import dump, load
-from eml.dataset.table import Table, write_table
+from eml.dataset.table import Table, read_table, write_table
 from eml.errors import CheckpointError, OutputError
 from eml.models.checkpoint import load_checkpoint
 from eml.training.build import build_networks
 from eml.training.config import RunConfig
 from eml.training.config_changes import config_changes, decisive_settings
 from eml.training.data import training_data
-from eml.training.events import Event, Note, Started, Validating
+from eml.training.events import Event, Note, Started, Stepped, Validating
 from eml.training.fit import fit
+from eml.training.run_folder import RunFolder
+from tests.distributed.process_group import preloaded_context
 from tests.training.runs import changed, left_by, lines, stop_at
 
 pytestmark = pytest.mark.slow
@@ -219,37 +220,32 @@ def test_a_running_mean_of_the_weights_is_what_is_saved_and_survives_a_stop(
     assert left_by(other.output) == left_by(mean.output)
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from eml.config import load
-from eml.dataset.table import read_table
-from eml.training.config import RunConfig
-from eml.training.events import Stepped, Validating
-from eml.training.fit import fit
-from eml.training.run_folder import RunFolder
+def fit_until_killed(file: Path) -> None:
+    """Train by the config in the file until the state after step 4 is half saved."""
 
-def observe(event):
-    if isinstance(event, Stepped) and event.step == 4:
-        save = RunFolder.save_state
-        def half(self, state):
-            self.state.with_name(".eml-tmp-half-state.pt").write_bytes(b"PK")
-            os.kill(os.getpid(), signal.SIGKILL)
-        RunFolder.save_state = half
+    def half(folder: RunFolder, state: object) -> None:
+        folder.state.with_name(".eml-tmp-half-state.pt").write_bytes(b"PK")
+        os.kill(os.getpid(), signal.SIGKILL)
 
-config = load(RunConfig, Path(sys.argv[1]))
-fit(config, read_table(config.data.table), observe=observe)
-"""
+    def observe(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 4:
+            RunFolder.save_state = half  # type: ignore[method-assign, assignment]
+
+    config: RunConfig = load(RunConfig, file)
+    fit(config, read_table(config.data.table), observe=observe)
 
 
+@pytest.mark.xdist_group("processes")
 def test_a_run_killed_while_it_saves_resumes_to_the_same_bytes(config: RunConfig, table: Table, tmp_path: Path) -> None:
     settings = {"saving": {"steps": 1}, "margin": {"type": "elastic_arcface"}, "ema": {"decay": 0.9}}
     whole = changed(config, **settings)
     fit(whole, table)
     other = changed(whole, output=tmp_path / "killed")
     (tmp_path / "config.yaml").write_text(dump(other))
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "config.yaml")]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    process = preloaded_context().Process(target=fit_until_killed, args=(tmp_path / "config.yaml",))
+    process.start()
+    process.join(150)
+    assert process.exitcode == -signal.SIGKILL
     assert len((other.output / "steps.jsonl").read_text().splitlines()) == 4, "the log is ahead of the state"
     fit(other, table, resume=True)
     assert left_by(other.output) == left_by(whole.output)

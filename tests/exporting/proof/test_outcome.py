@@ -28,6 +28,7 @@ from tests.exporting.conftest import tiny_model
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.xdist_group("proof")  # its graph is written once
 
 Damage = Callable[[Any], None]
 CLASSES, EACH = 6, 3
