@@ -19,6 +19,7 @@ _FENCE = re.compile(r"(^ *(?:```+|~~~+).*?^ *(?:```+|~~~+)\s*$)", re.MULTILINE |
 _LINK = re.compile(r"(?<!!)\[((?:[^\]\[]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 _PAGE_LINK = re.compile(r"\[`?(?:docs/)?(\w+\.md)`?\]\((\1)")
 _CODE_OR_LINK = re.compile(r"(<(a|pre|h[1-6]|svg)\b.*?</\2>|<[^>]*>)", re.DOTALL)
+_IMAGE = re.compile(r'(<a\b[^>]*>\s*)?(<img [^>]*src="([^"]+)"[^>]*>)')
 _NAMED_PAGE = re.compile(r"\bdocs/(\w+\.md)\b")
 
 _generated: dict[str, str] = {}
@@ -52,7 +53,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Link the pages that a docstring names as docs/NAME.md."""
+    """Link the pages that a docstring names as docs/NAME.md, and each image to itself, which a phone then enlarges."""
 
     def link(match: re.Match[str]) -> str:
         file = files.get_file_from_path(match[1])
@@ -63,7 +64,8 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
     parts = _CODE_OR_LINK.split(html)  # text, element, its name, text, …
     parts[::3] = [_NAMED_PAGE.sub(link, text) for text in parts[::3]]
-    return "".join(part for index, part in enumerate(parts) if index % 3 < 2)
+    html = "".join(part for index, part in enumerate(parts) if index % 3 < 2)
+    return _IMAGE.sub(lambda match: match[0] if match[1] else f'<a href="{match[3]}">{match[2]}</a>', html)
 
 
 def rewrite_links(markdown: str, folder: str) -> str:

@@ -79,6 +79,21 @@ def without_network() -> list[str]:
     return command if has_it else []
 
 
+def test_make_docs_changes_no_committed_text(tmp_path: Path) -> None:
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ndocs:")[2].partition("\n\n")[0].splitlines()
+    scripts = [line.split()[1:] for line in lines if "docs/tools/" in line]
+    assert ["docs/tools/margins_page.py", "docs"] in scripts
+    for folder in ("docs", "eml"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    for script in scripts:
+        subprocess.run([sys.executable, *script], cwd=tmp_path, env=environment, check=True)
+    texts = [path for path in tmp_path.rglob("*.*") if path.suffix in {".md", ".pyi", ".json"}]
+    assert len(texts) > 50
+    changed = [path for path in texts if path.read_bytes() != (ROOT / path.relative_to(tmp_path)).read_bytes()]
+    assert not changed, "commit what `make docs` writes"
+
+
 def test_every_page_of_docs_is_in_the_site(site: Path) -> None:
     for page in (ROOT / "docs").glob("*.md"):
         assert (site / f"{page.stem}.html").is_file(), page.name
