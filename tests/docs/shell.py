@@ -142,8 +142,8 @@ def small_words(words: list[str]) -> list[str]:
     if words[1:2] == ["probe"]:
         own = [place for place, word in enumerate(words) if word == "--backbones"]
         return [word for place, word in enumerate(words) if not {place, place - 1} & {*own}] + ["--backbones", PROBED]
-    if len(words) < 2 or any("tiny_clip" in word for word in words):
-        return words
+    if len(words) < 2 or "--resume" in words or any("tiny_clip" in word for word in words):
+        return words  # a run is resumed as it began
     return [*words, *shlex.split(SMALL.get(words[1], ""))]
 
 
