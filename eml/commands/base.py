@@ -160,8 +160,8 @@ class Caller:
 SILENT = Caller()
 
 Cell = str | int | float | None
-MOST_LINES = 10
-"""Messages of a result beyond these are not shown in a notebook."""
+MOST_LINES = 3
+"""More messages of a result are folded away in a notebook."""
 SummaryTable = tuple[Sequence[str], Sequence[Sequence[Cell]]]
 """The columns and rows of a table."""
 
@@ -209,13 +209,13 @@ class CommandResult:
     def _repr_html_(self) -> str:
         """Return the result as a notebook shows it: the table, and below it what to know of it."""
         head = f"<p><code>{escape(repr(self))}</code></p>"
-        lines = [*self.cautions(), *self.messages]
-        messages = "".join(f"<p>{escape(line)}</p>" for line in lines[:MOST_LINES])
-        if (more := len(lines) - MOST_LINES) > 0:
-            messages += f"<p>and {more:,} more in <code>.messages</code></p>"
+        below = "".join(f"<p>{escape(line)}</p>" for line in self.cautions())
+        lines = "".join(f"<p>{escape(line)}</p>" for line in self.messages)
+        folded = f"<details><summary>{len(self.messages):,} messages</summary>{lines}</details>"
+        below += folded if len(self.messages) > MOST_LINES else lines
         if (table := self.summary_table()) is None:
-            return head + messages
-        return head + table_html(*table) + messages
+            return head + below
+        return head + table_html(*table) + below
 
 
 def table_html(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from eml.images.thumbnails import SIDE, Thumbnail, file_thumbnail
-from eml.indexing.notebook import answers_html, caption_of, figure_html, text_html
+from eml.indexing.notebook import answers_html, caption_of, figure_html, pairs_html, text_html
 from eml.printable import printable_line
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class ClassifiedImages(Sequence[ClassifiedImage]):
                 text = caption_of(image.label, image.probability, image.cosine)
                 figures.append(figure_html(image.nearest.thumbnail(), image.label, text))
             rows.append((figures, f"{label}" if image.unknown or image.label is None else ""))
-        return answers_html(rows, len(self) - len(rows), "images")
+        return pairs_html(rows, len(self) - len(rows), "images")
 
 
 def answers_frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:

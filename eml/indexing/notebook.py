@@ -60,5 +60,19 @@ def answers_html(rows: Sequence[FigureRow], left_out: int, plural: str) -> str:
         text = f'<p style="margin:2px 0">{escape(line)}</p>' if line else ""
         strip = "".join(figures)
         parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:8px 0">{strip}</div>{text}')
-    more = f"<p>and {left_out:,} more {escape(plural)}</p>" if left_out else ""
-    return f"<div>{''.join(parts)}{more}</div>"
+    return f"<div>{''.join(parts)}{_more(left_out, plural)}</div>"
+
+
+def pairs_html(rows: Sequence[FigureRow], left_out: int, plural: str) -> str:
+    """Return rows of two figures each, as many beside each other as there is room for; left_out: how many more."""
+    parts = []
+    for figures, line in rows:
+        text = f'<p style="margin:2px 0">{escape(line)}</p>' if line else ""
+        strip = "".join(figures)
+        parts.append(f'<div style="width:232px"><div style="display:flex;gap:8px">{strip}</div>{text}</div>')
+    grid = f'<div style="display:flex;flex-wrap:wrap;gap:12px 24px;margin:8px 0">{"".join(parts)}</div>'
+    return f"<div>{grid}{_more(left_out, plural)}</div>"
+
+
+def _more(left_out: int, plural: str) -> str:
+    return f"<p>and {left_out:,} more {escape(plural)}</p>" if left_out else ""

@@ -155,12 +155,17 @@ def test_the_result_has_a_repr_and_a_table_for_notebooks() -> None:
     )
 
 
-def test_a_notebook_shows_what_to_know_first_and_no_flood_of_messages() -> None:
-    result = replace(weigh_images("photos"), messages=tuple(f"note {number}" for number in range(40)))
-    html = result._repr_html_()
-    assert "note 9" in html
-    assert "note 10" not in html
-    assert html.endswith("<p>and 30 more in <code>.messages</code></p>")
+def test_a_notebook_shows_what_to_know_and_folds_many_messages() -> None:
+    @dataclass(frozen=True, kw_only=True, repr=False)
+    class Doubted(WeighResult):
+        def cautions(self) -> tuple[str, ...]:
+            return ("few & rough",)
+
+    fields = {"config": WeighConfig(images=Path("photos")), "line": None}
+    html = Doubted(**fields, messages=tuple(f"note {number}" for number in range(40)))._repr_html_()
+    assert html.index("</table>") < html.index("<p>few &amp; rough</p>") < html.index("<summary>40 messages</summary>")
+    assert html.count("<p>note ") == 40
+    assert "<details>" not in Doubted(**fields, messages=("note 0",))._repr_html_()
 
 
 def test_the_signature_and_the_docstring_are_made_from_the_config() -> None:
