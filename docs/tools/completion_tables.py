@@ -132,7 +132,7 @@ def protocols() -> list[str]:
 def command(page: Page) -> dict[str, Any]:
     """Return a command's help, arguments and options; of a group its commands."""
     context = page.context()
-    entry: dict[str, Any] = {"help": shortened(page.summary)}
+    entry: dict[str, Any] = {"help": page.summary}
     if page.members:
         entry["members"] = list(page.members)
     if page.terminal and page.terminal.others:

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from eml.cli.adapter import Terminal, typer_function
+from eml.cli.completing.tables import read_tables
 from eml.cli.exit_codes import BUG, DONE, FIXABLE, INTERRUPTED
 from eml.cli.groups import TerminalGroup, group_command
 from eml.cli.help_page import PlainCommand
@@ -79,6 +80,12 @@ class LazyGroup(TyperGroup):
         help_text = (command.help or "").partition("\n\n")[0].replace("\n", " ")
         command.short_help = help_text.partition(". ")[0].rstrip(".")  # Typer would cut it at the margin
         return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the names of the commands with their summaries, from the tables of completion: no command is imported."""
+        known = read_tables()["commands"]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, known[name]["help"]) for name in self.list_commands(ctx) if name in known])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep the whole command line for the sidecars of the files that the command writes."""
