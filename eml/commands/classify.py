@@ -28,6 +28,7 @@ from eml.commands.options import (
     Device,
     FileColumn,
     Images,
+    ImageSize,
     LabelColumn,
     MatchNames,
     NamesFile,
@@ -35,8 +36,10 @@ from eml.commands.options import (
     PathPrefix,
     PathSuffix,
     Plugins,
+    Precision,
     StripPrefix,
     Template,
+    Weights,
     Workers,
 )
 from eml.commands.search import NOT_CALIBRATED
@@ -94,6 +97,9 @@ class ClassifyConfig(CommandConfig):
     )
     copy_to: PathField | None = option(None, "Copy the images into a folder per class in this folder.", name="copy")
     model: QueryModel = None
+    weights: Weights = "pretrained"
+    image_size: ImageSize = None
+    precision: Precision = "float32"
     root: ImagesRoot = None
     class_level: ClassLevelField = None
     file_column: FileColumn = None
@@ -118,9 +124,17 @@ class ClassifyConfig(CommandConfig):
     def _options_of_names(self) -> Self:
         if self.names is None and self.template:
             raise ValueError("`template` goes with `names`")
+        if self.names is None and (name := next(iter(self.loading), None)):
+            raise ValueError(f"`{name}` is for a model, with `names`: an index embeds as it was built")
         if self.names is not None and self.unknown_share is not None:
             raise ValueError("`unknown_share` has no effect with `names`: no image counts as unknown")
         return self
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How a model is loaded, where that is not the usual way."""
+        usual = {name: ClassifyConfig.model_fields[name].default for name in ("weights", "image_size", "precision")}
+        return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     @property
     def sort_into(self) -> Path | None:
@@ -203,7 +217,13 @@ def classify(config: ClassifyConfig, caller: Caller) -> ClassifyResult:
     if config.sort_into is not None:
         _finish_earlier(config.sort_into, caller)
     with class_source(
-        config.index, config.names, config.template, model=config.model, device=config.device, warn=caller.warn
+        config.index,
+        config.names,
+        config.template,
+        model=config.model,
+        device=config.device,
+        loading=config.loading,
+        warn=caller.warn,
     ) as source:
         images = listed_images(config, config.images, caller)
         _refuse_boxes(config, images)

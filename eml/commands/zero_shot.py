@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eml.commands.indexing import is_model_name
 
@@ -24,6 +24,7 @@ def class_source(
     *,
     model: str | None,
     device: str,
+    loading: Mapping[str, Any] = {},
     warn: Report = lambda line: None,
 ) -> Iterator[Index | ZeroShotClassifier]:
     """Yield what gives images their classes.
@@ -34,6 +35,7 @@ def class_source(
         template: Templates of the names.
         model: Where to load the index's model from.
         device: auto, cpu, cuda, cuda:N or mps.
+        loading: Arguments of `eml.load` for a model that is named in place of an index: weights, image_size, precision.
         warn: Receives what to know of the names.
     """
     from eml.indexing.index import Index
@@ -51,7 +53,7 @@ def class_source(
     labels = list(read_names(names))
     templates = {"template": tuple(template)} if template else {}
     texts = texts_of(None, labels, TextSource.model_validate({"names": names, **templates}), str(names))
-    yield ZeroShotClassifier(_model_of_texts(place, model, device), labels, texts, warn)
+    yield ZeroShotClassifier(_model_of_texts(place, model, device, loading), labels, texts, warn)
 
 
 def _refuse_model(place: Path) -> None:
@@ -76,26 +78,23 @@ def _refuse_model(place: Path) -> None:
     raise DataError(text, code="not-an-index", parameter="index")
 
 
-def _model_of_texts(place: Path, model: str | None, device: str) -> AnyModel:
+def _model_of_texts(place: Path, model: str | None, device: str, loading: Mapping[str, Any]) -> AnyModel:
     """Return the model of an index, or the one that is named in place of an index."""
-    from eml.errors import CheckpointError, ConfigError
+    from eml.errors import ConfigError
     from eml.indexing.database import is_index
     from eml.indexing.index import Index
     from eml.inference.any_model import load
-    from eml.texts.encoders._towers import weights_problem
 
     if is_index(place):
+        if name := next(iter(loading), None):
+            text = f"`{name}` is for a model, and {place} is an index, which embeds as it was built"
+            raise ConfigError(text, code="conflicting-settings", parameter=name)
         with Index.open(place, model=model, device=device) as index:
             return index.model
     if model is not None:
         text = f"`model` goes with an index, and {place} is none: with `names` it is the model itself"
         raise ConfigError(text, code="conflicting-settings", parameter="model")
-    try:
-        return load(str(place), device=device)
-    except CheckpointError as error:
-        if error.code == "weights-unavailable":
-            raise CheckpointError(weights_problem(error.problems[0], "index")) from error
-        raise
+    return load(str(place), device=device, **loading)
 
 
 def zero_shot_warning(classes: int) -> str:

@@ -63,6 +63,8 @@ def test_a_model_without_text_tower_is_refused() -> None:
     ("fields", "message"),
     [
         ({"template": "a {label}"}, "`template` goes with `names`"),
+        ({"image_size": 64}, "`image_size` is for a model, with `names`"),
+        ({"weights": "none"}, "`weights` is for a model, with `names`"),
         ({"names": "n.txt", "unknown_share": 0.5}, "`unknown_share` has no effect with `names`"),
         ({"names": "n.txt", "model": "m"}, "`model` goes with an index, and timm:test_resnet is none"),
     ],
@@ -117,7 +119,13 @@ def test_search_and_classify_take_texts_as_typed(
     assert "compares the 3 names" in page
     assert "&lt;b&gt;jam" in page
 
+    usual = eml.classify(model, "photos", names="names.txt")
+    larger = eml.classify(model, "photos", names="names.txt", image_size=96, precision="bfloat16")
+    assert [image.probability for image in usual.images] != [image.probability for image in larger.images]
+
     eml.build_index("shop.index", model, "photos", with_model=True)
+    with pytest.raises(ConfigError, match="`precision` is for a model, and shop"):
+        eml.classify("shop.index", "photos", names="names.txt", precision="bfloat16")
     assert main(["search", "shop.index", "--text", "a red mug", "--k", "2", "--html", "found.html", "--json"]) == 0
     captured = capsys.readouterr()
     (answer,) = json.loads(captured.out)["results"]

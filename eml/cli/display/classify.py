@@ -86,6 +86,7 @@ terminal = Terminal(
         "move": "FOLDER",
         "copy_to": "FOLDER",
         "model": "CHECKPOINT",
+        "image_size": "PIXELS",
         "class_level": "N|last",
         "unknown_share": "SHARE",
     },
