@@ -82,7 +82,7 @@ class LazyGroup(TyperGroup):
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the names of the commands with their summaries, from the tables of completion: no command is imported."""
+        """Write the commands with their summaries, which are in the tables of completion: no command is imported."""
         known = read_tables()["commands"]
         with formatter.section("Commands"):
             formatter.write_dl([(name, known[name]["help"]) for name in self.list_commands(ctx) if name in known])

@@ -4,7 +4,8 @@ from eml.cli.adapter import Terminal
 from eml.commands.text import TextResult, text
 
 SHOWN = 5  # pairs and groups
-LONGEST = 40  # characters of a text
+BESIDE = 14  # columns of a terminal that the cosines take
+LONGEST = 120  # characters of a class with its text
 
 
 def show(result: TextResult) -> None:
@@ -16,12 +17,19 @@ def show(result: TextResult) -> None:
     if similar is None:
         return
     if similar.nearest:
-        rows = [
-            [f"{pair.cosine:.2f}", _name(result, pair.first), _name(result, pair.second)]
-            for pair in similar.nearest[:SHOWN]
-        ]
         drawn = f", of {similar.compared:,} that were drawn" if similar.compared < len(result.vectors.labels) else ""
-        console.table(f"Classes with the nearest texts{drawn}", ["cosine", "class", "class"], rows)
+        title, nearest = f"Classes with the nearest texts{drawn}", similar.nearest[:SHOWN]
+        if result.own_texts:  # which are too long to stand beside each other
+            longest = min(console.width() - BESIDE, LONGEST)
+            rows = [
+                [cosine, _name(result, label, longest)]
+                for pair in nearest
+                for cosine, label in ((f"{pair.cosine:.2f}", pair.first), ("", pair.second))
+            ]
+            console.table(title, ["cosine", "class: text"], rows)
+        else:
+            rows = [[f"{pair.cosine:.2f}", pair.first, pair.second] for pair in nearest]
+            console.table(title, ["cosine", "class", "class"], rows)
     if similar.equal:
         classes = sum(map(len, similar.equal))
         groups = "; ".join(", ".join(group[:SHOWN]) for group in similar.equal[:SHOWN])
@@ -29,12 +37,10 @@ def show(result: TextResult) -> None:
         console.warn(f"{classes:,} classes have the same texts as others, which do not tell them apart: {groups}{more}")
 
 
-def _name(result: TextResult, label: str) -> str:
-    """Return the class, with its text where that is another."""
-    if not result.own_texts:
-        return label
-    own = result.vectors.texts[result.vectors.labels.index(label)][0]
-    return f"{label}: {own if len(own) <= LONGEST else own[: LONGEST - 1] + '…'}"
+def _name(result: TextResult, label: str, longest: int) -> str:
+    """Return the class with its text, cut where it is longer."""
+    name = f"{label}: {result.vectors.texts[result.vectors.labels.index(label)][0]}"
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 terminal = Terminal(text, show, short={}, metavars={"names": "FILE", "out": "FILE"})
