@@ -12,6 +12,7 @@ PAGES = {path.name: path for path in [*sorted((ROOT / "docs").glob("*.md")), ROO
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,}) *([\w+-]*)(.*)$")
 _NOT_RUN = re.compile(r"^\s*<!-- not run:(.*?)-->\s*$")
 _NEEDS = re.compile(r"^\s*<!-- needs:(.*?)-->\s*$", re.MULTILINE)
+_INDENTED = re.compile(r"^ {4,}(\w+=\S+ )*(eml |pip install |python |make |torchrun )")
 _ALIASES = {"bash": "sh", "shell": "sh", "console": "sh", "py": "python", "yml": "yaml", "text": "", "txt": ""}
 
 
@@ -21,7 +22,7 @@ class Block:
 
     Args:
         place: Page and line, as docs/text.md:17.
-        language: `sh` for bash, "" for text.
+        language: `sh` for bash, "" for text; "indented" for the first line of commands without fences.
         title: The name of the file that the block is, of `title="run.yaml"` after the language or of a first line
             `# run.yaml`; or "".
         text: What stands between the fences, without the indentation of a list.
@@ -69,6 +70,7 @@ def parse_page(text: str, path: Path) -> Page:
     page = Page(path, (), (), needs)
     place = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
     mark: tuple[int, str] | None = None
+    last = ""
     lines = iter(enumerate(text.splitlines(), 1))
     for number, line in lines:
         if match := _NOT_RUN.match(line):
@@ -85,6 +87,11 @@ def parse_page(text: str, path: Path) -> Page:
             title = re.search(r'title="([^"]*)"', rest) or re.match(r"# ([\w./-]+\.(?:py|ya?ml))\n", inner_text)
             block = Block(f"{place}:{number}", language, title[1] if title else "", inner_text, mark and mark[1])
             page, mark = replace(page, blocks=(*page.blocks, block)), None
+        elif _INDENTED.match(line) and not last.strip():
+            page = replace(
+                page, blocks=(*page.blocks, Block(f"{place}:{number - 1}", "indented", "", f"{line.strip()}\n", None))
+            )
         elif line.strip() and mark:
             page, mark = replace(page, stale=(*page.stale, mark[0])), None
+        last = line
     return replace(page, stale=(*page.stale, mark[0])) if mark else page

@@ -48,7 +48,9 @@ def problems(page: Page, folder: Path) -> Iterator[str]:
     for block in page.blocks:
         if block.reason == "":
             yield f"{block.place}: say why this block is not run: <!-- not run: REASON -->"
-        if block.language not in LANGUAGES:
+        if block.language == "indented":
+            yield from _indented(block)
+        elif block.language not in LANGUAGES:
             known = ", ".join(sorted(LANGUAGES - {""}))
             yield f"{block.place}: '{block.language}' is no language of the pages' blocks; known: {known}, or none"
         yield from {
@@ -68,6 +70,7 @@ def _shell(page: Page, block: Block) -> Iterator[str]:
             yield from _extras(line.place, line.text)
         elif line.text.startswith("make "):
             yield from _targets(line.place, line.words)
+        yield from _benchmark(line.place, line.bare)
         for words in _calls(line.bare):
             yield from _call(page, line.place, words)
 
@@ -126,6 +129,24 @@ def _targets(place: str, words: list[str]) -> Iterator[str]:
     for name in [word for word in words[1:] if "=" not in word and not word.startswith("-")]:
         if name not in known:
             yield f"{place}: the Makefile has no target '{name}'"
+
+
+def _indented(block: Block) -> Iterator[str]:
+    if re.match(r"eml ", block.text) and not block.text.startswith("eml --help   "):
+        yield f"{block.place}: these are commands: put them between ```sh and ```, without indentation"
+    yield from _benchmark(block.place, block.text)
+
+
+def _benchmark(place: str, text: str) -> Iterator[str]:
+    """Yield what a call of a script of tests/benchmarks has and the script has not."""
+    for name, options in re.findall(r"python (tests/benchmarks/\w+\.py)(.*)", text):
+        if not (ROOT / name).is_file():
+            yield f"{place}: there is no {name}"
+            continue
+        script = (ROOT / name).read_text(encoding="utf-8")
+        for option in re.findall(r"(?<=\s)--[a-z][\w-]*", options):
+            if f'"{option}"' not in script and not re.search(rf"\b{option[2:].replace('-', '_')}\b", script):
+                yield f"{place}: {name} has no option {option}"
 
 
 def _python(page: Page, block: Block) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What holds after the blocks of some pages have run, beyond that they run."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,10 @@ def of_tables(block: Block, names: dict[str, Any]) -> None:
     from eml.dataset.table import read_table
 
     if "eml merge" in block.text:
-        merged = read_table("both/dataset_merged.csv", check_files=True)
+        merged = read_table(Path("both/dataset_merged.csv"), check_files=True)
         assert sorted(set(merged.frame["label"])) == ["boxes:mug", "boxes:tea", "mine:007", "mine:boot"]
     elif "eml split oml" in block.text:
-        assert set(read_table("oml/dataset_test.csv").frame["label"]) == {"3", "4"}
+        assert set(read_table(Path("oml/dataset_test.csv")).frame["label"]) == {"3", "4"}
 
 
 EXPECTATIONS: dict[str, Callable[[Block, dict[str, Any]], None]] = {

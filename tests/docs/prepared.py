@@ -4,7 +4,7 @@ import csv
 import fnmatch
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,8 @@ class Workshop:
             if made.is_dir():
                 shutil.copytree(made, target, dirs_exist_ok=True)
             else:
-                shutil.copy2(made, target)
+                for file in made.parent.glob(f"{made.name}*"):  # with its sidecar, by which eml knows that it wrote it
+                    shutil.copy2(file, target.with_name(file.name))
 
     def _all_but_images(self, place: str, names: list[str]) -> list[str]:
         is_first = Path(place) == self.root
@@ -105,20 +106,32 @@ class Workshop:
 
 def _test_table(name: Path) -> None:
     with Path("photos/dataset_test.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        _write(name, [row | {"file_name": f"photos/{row['file_name']}"} for row in csv.DictReader(file)])
+
+
+def _write(name: Path, rows: Sequence[Mapping[str, object]]) -> None:
     with name.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
-        writer.writerows(row | {"file_name": f"photos/{row['file_name']}"} for row in rows)
+        writer.writerows(rows)
+
+
+def _own_table(name: Path) -> None:
+    folder = "others" if name.stem == "theirs" else "photos"
+    files = sorted(Path(folder).glob("*/*.jpg"))
+    columns = [
+        {"camera": f"c{number % 3}", "caption": f"a photo of {file.parent.name}"} for number, file in enumerate(files)
+    ]
+    rows = [{"file_name": file.as_posix(), "label": file.parent.name} for file in files]
+    _write(name, [row | more for row, more in zip(rows, columns, strict=True)])
 
 
 def _products(name: Path) -> None:
-    with name.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file_name", "label", "category", "price"])
-        for number, label in enumerate(CLASSES):
-            category = "shoes" if label in ("shoes", "hats") else "kitchen"
-            writer.writerows([f"{label}/{image}.jpg", label, category, 10 + number] for image in (1, 2))
+    rows = []
+    for number, label in enumerate(CLASSES):
+        own = {"category": "shoes" if label in ("shoes", "hats") else "kitchen", "price": 10 + number}
+        rows += [{"file_name": f"{label}/{image}.jpg", "label": label} | own for image in (1, 2)]
+    _write(name, rows)
 
 
 def _index(name: Path) -> None:
@@ -140,8 +153,8 @@ def _config(name: Path) -> None:
     name.write_text(small, encoding="utf-8")
 
 
-def _train(name: Path) -> None:
-    _eml("train", "photos/config.yaml", "--set", f"output={name.absolute()}")
+def _train(name: Path, *words: str) -> None:
+    _eml("train", "photos/config.yaml", "--set", f"output={name.absolute()}", *words)
 
 
 def _calibrated(name: Path) -> None:
@@ -161,6 +174,8 @@ OFFERED: dict[str, tuple[str, Callable[[Path], Any], *tuple[str, ...]]] = {
     "photos/config.yaml": ("of eml init photos, with one epoch of 32 × 32 pixels", _config, "photos/folds.csv"),
     "products/dataset_info.csv": ("a table with columns category and price", _products),
     "photos/run": ("a run of one epoch", _train, "photos/config.yaml"),
+    "photos/run-*": ("such a run of another seed", lambda name: _train(name, "--set", "seed=7"), "photos/config.yaml"),
+    "photos/folds": ("a run of each fold", lambda name: _train(name, "--fold", "all"), "photos/config.yaml"),
     "runs/*": ("a run under any name, calibrated", _calibrated, "photos/run"),
     "*.index": (
         "an index of products with columns category and price",
@@ -173,12 +188,23 @@ OFFERED: dict[str, tuple[str, Callable[[Path], Any], *tuple[str, ...]]] = {
         lambda name: _eml("embed", "runs/shop", "photos", "--out", str(name)),
         "runs/shop",
     ),
+    "vectors.npz": (
+        "embeddings of photos",
+        lambda name: _eml("embed", "runs/shop", "photos/dataset_test.csv", "--out", str(name)),
+        "runs/shop",
+        "photos/dataset_test.csv",
+    ),
+    "labelled": ("photos in a folder for each class", lambda name: shutil.copytree("others", name)),
     "photos/text_vectors.safetensors": (
         "of eml text photos",
         lambda name: _eml("text", "photos", "--encoder", "open_clip:local-dir:tiny_clip"),
         "tiny_clip",
     ),
     "*test.csv": ("a table of half of photos", _test_table, "photos/dataset_test.csv"),
+    **dict.fromkeys(
+        ("mine.csv", "captions.csv", "theirs.csv"),
+        ("a table of photos, or of others, with columns camera and caption", _own_table),
+    ),
     "names.txt": ("names of classes, a line each", lambda name: name.write_text("\n".join(CLASSES) + "\n") and None),
     "tiny_clip": ("a small CLIP", _tiny_clip),
 }

@@ -29,18 +29,22 @@ PROBED = "test_resnet=none,test_vit=none"
 """The networks that `eml probe` gets in place of its own, whose weights would be fetched."""
 
 STAND_INS = {
+    "margin=arcface,cosface,adaface": "margin=arcface,cosface",
+    "seed=0,1,2": "seed=0",
     '"mobilenetv2_100", "resnet50"': '"test_resnet=none", "test_vit=none"',
+    "timm:mobilenetv2_100": "timm:test_resnet",
     "timm:vit_small_patch14_dinov2": "timm:test_resnet",
     "open_clip:ViT-B-32/openai": "open_clip:local-dir:tiny_clip",
     "open_clip:ViT-B-16/openai": "open_clip:local-dir:tiny_clip",
     "st:all-MiniLM-L6-v2": "open_clip:local-dir:tiny_clip",
 }
-"""Name of pretrained weights in a page → what stands for it; a page that has one gets the folder tiny_clip."""
+"""What a page says → what stands for it: above all networks with pretrained weights. A page that names one of
+open_clip gets the folder tiny_clip."""
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """The parser's error of a wrong command line; Typer has click's, or its own."""
 
-ONLY_CHECKED = ("pip install", "make ", "git clone ")
+ONLY_CHECKED = ("pip install", "make ", "git clone ", "python tests/benchmarks/")
 """Beginnings of lines that are not run: what they name is checked."""
 
 
@@ -142,8 +146,10 @@ def small_words(words: list[str]) -> list[str]:
     if words[1:2] == ["probe"]:
         own = [place for place, word in enumerate(words) if word == "--backbones"]
         return [word for place, word in enumerate(words) if not {place, place - 1} & {*own}] + ["--backbones", PROBED]
-    if len(words) < 2 or "--resume" in words or any("tiny_clip" in word for word in words):
-        return words  # a run is resumed as it began
+    if words[1:2] == ["train"] and any(Path(word).is_dir() for word in words[2:3]):
+        return words  # a run of its own settings
+    if len(words) < 2 or any("tiny_clip" in word for word in words):
+        return words
     return [*words, *shlex.split(SMALL.get(words[1], ""))]
 
 
@@ -160,7 +166,9 @@ def run_lines(place: str, text: str, folder: Path) -> None:
             if code != 0:
                 raise CommandError(f"{line.place}: `{line.bare}`", code)
         return
-    environment = os.environ | {"PATH": f"{_programs(folder)}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(_programs(folder)), str(Path(sys.executable).parent), os.environ["PATH"]])
+    }
     done = subprocess.run(["bash", "-eu", "-o", "pipefail", "-c", small(text)], env=environment, check=False)
     if done.returncode != 0:
         raise CommandError(f"{place}: this block", done.returncode)
