@@ -122,12 +122,12 @@ def whole_files(*groups: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         path = paths[0]
         yield temporaries
         for path in paths:
-            _sync(temporaries[path])
+            sync(temporaries[path])
         for group in groups:
             for path in group:
                 temporaries[path].replace(path)
             for folder in dict.fromkeys(path.parent for path in group):
-                _sync(folder)
+                sync(folder)
     except OSError as error:
         raise not_writable(path, error) from error
     finally:
@@ -163,13 +163,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
         _tidy(path.parent)
         yield temporary
         for file in temporary.rglob("*"):
-            _sync(file)
+            sync(file)
         if not path.exists():
             temporary.replace(path)
         elif not exchange(temporary, path):
             path.replace(aside)
             temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise not_writable(path, error) from error
     finally:
@@ -248,7 +248,10 @@ def json_text(value: Any) -> str:
 
 def moved_along(path: Path, before: Path, now: Path) -> Path:
     """Return where `path` is if it was moved together with a folder that was at `before` and is at `now`."""
-    return Path(os.path.normpath(now / os.path.relpath(path, before)))
+    try:
+        return Path(os.path.normpath(now / os.path.relpath(path, before)))
+    except ValueError:  # of two drives
+        return path
 
 
 def unwritable(folder: Path) -> str | None:
@@ -296,8 +299,14 @@ def bytes_digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have the system write a file, or what a folder names, to the disk."""
+    flags = os.O_RDONLY
+    if sys.platform == "win32":
+        if path.is_dir():  # which cannot be opened there
+            return
+        flags = os.O_RDWR
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:

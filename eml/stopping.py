@@ -80,8 +80,10 @@ def guarded(code: int, *, for_good: bool) -> Iterator[None]:
     Args:
         code: The exit code then.
         for_good: The process ends after the block, which the guard sees to as well.
+
+    On Windows nobody sends a SIGTERM that a process could answer, and signals are not written to pipes: no guard.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
         yield
         return
     reader, writer = os.pipe()

@@ -89,7 +89,7 @@ def _continue_frozen() -> None:
     """Continue processes that are frozen, once the launcher has passed SIGTERM on, which they then can answer."""
     time.sleep(1)
     for file in Path("/proc/self/task").glob("*/children"):
-        for number in file.read_text().split():
+        for number in file.read_text(encoding="ascii").split():
             with suppress(ProcessLookupError):
                 os.kill(int(number), signal.SIGCONT)
 

@@ -316,7 +316,10 @@ def _values(config: InitConfig, table: Table, target: Path, fitted: dict[str, An
     to what lies outside of it, a fold to hold out, and the fitted values."""
 
     def relative(path: Path | str) -> str:
-        from_folder = os.path.relpath(path, target.parent)
+        try:
+            from_folder = os.path.relpath(path, target.parent)
+        except ValueError:  # of two drives
+            return str(Path(path).absolute())
         is_outside = Path(from_folder).parts[:1] == ("..",)
         return str(path) if is_outside and Path(path).is_absolute() else from_folder
 

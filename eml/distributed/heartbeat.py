@@ -160,7 +160,7 @@ def _local_process() -> str:
     if not hasattr(os, "pidfd_open"):
         return ""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()} {os.getpid()}"
     except OSError:
         return ""

@@ -9,8 +9,10 @@ import mmap
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import traceback
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import reduction
@@ -86,13 +88,19 @@ class SharedMemory:
 
     def __init__(self, places: int, size: int) -> None:
         self.size = size
+        self._file, self._name = -1, ""
+        if sys.platform == "win32":  # memory has names there, and a file is not sent to another process
+            self._name = f"eml-batches-{uuid.uuid4().hex}"
+            self._map = _named_memory(self._name, places * size)
+            return
         self._file = _nameless_file()
         os.ftruncate(self._file, places * size)
         self._map = mmap.mmap(self._file, places * size)
 
     def __reduce__(self) -> tuple[Callable[..., "SharedMemory"], tuple[object, ...]]:
-        """Send the file to a process that is not forked."""
-        return _received, (reduction.DupFd(self._file), self.size, len(self._map))
+        """Send the file, or the name, to a process that is not forked."""
+        file = None if self._name else reduction.DupFd(self._file)
+        return _received, (file, self._name, self.size, len(self._map))
 
     def batch(self, place: int, shape: tuple[int, ...]) -> Pixels:
         """Return the batch at a place, (B, H, W, 3)."""
@@ -100,7 +108,13 @@ class SharedMemory:
 
     def close_file(self) -> None:
         """Close the file, once no more processes are started; the memory stays as long as a batch is in use."""
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
+
+
+def _named_memory(name: str, size: int) -> mmap.mmap:
+    """Return memory that has a name as long as a process uses it, new or of another process. Windows only."""
+    return mmap.mmap(-1, size, tagname=name)  # type: ignore[call-arg, unused-ignore]
 
 
 def _nameless_file() -> int:
@@ -110,10 +124,10 @@ def _nameless_file() -> int:
         return os.dup(file.fileno())
 
 
-def _received(file: Any, size: int, whole: int) -> SharedMemory:
+def _received(file: Any, name: str, size: int, whole: int) -> SharedMemory:
     memory = SharedMemory.__new__(SharedMemory)
-    memory.size, memory._file = size, file.detach()
-    memory._map = mmap.mmap(memory._file, whole)
+    memory.size, memory._file, memory._name = size, -1 if file is None else file.detach(), name
+    memory._map = _named_memory(name, whole) if name else mmap.mmap(memory._file, whole)
     return memory
 
 
@@ -139,6 +153,9 @@ class Worker:
         except OSError as error:
             self.connection.close()
             raise LostError(f"a process that loads images cannot be started: {error.strerror or error}") from error
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            self.connection.close()
+            raise LostError(f"what reads the images cannot be sent to the processes that load them: {error}") from error
         finally:
             theirs.close()
 
@@ -177,8 +194,9 @@ class Worker:
     def _lost(self) -> LostError:
         self.process.join(ALIVE)
         code = self.process.exitcode
-        by = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
-        cause = ", perhaps for lack of memory" if code in (-signal.SIGKILL, -signal.SIGBUS) else ""
+        name = signal.Signals(-code).name if code is not None and code < 0 else ""
+        by = f"by {name}" if name else f"with exit code {code}"
+        cause = ", perhaps for lack of memory" if name in ("SIGKILL", "SIGBUS") else ""
         return LostError(f"a process that loads images was ended {by}{cause}")
 
     def end(self) -> None:

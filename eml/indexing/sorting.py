@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from eml.errors import OutputError
-from eml.files import LONGEST_NAME, not_writable, temporary_path, unwritable, whole_file
+from eml.files import LONGEST_NAME, not_writable, sync, temporary_path, unwritable, whole_file
 
 LIST = "sorted_images.csv"
 PENDING = ".eml-sorting.csv"
@@ -260,8 +260,7 @@ def _copy(source: Path, target: Path) -> None:
     temporary = temporary_path(target)
     try:
         shutil.copy2(source, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         if not _link(temporary, target):
             if os.path.lexists(target):
                 raise FileExistsError(target)

@@ -104,7 +104,7 @@ class EmbeddingStore:
         if part.array is not None:
             return part.array
         assert self._file is not None
-        data = os.pread(self._file.fileno(), part.rows * self.size * 4, part.offset)
+        data = _read_at(self._file, part.rows * self.size * 4, part.offset)
         return np.frombuffer(data, np.float32).reshape(part.rows, self.size)
 
     def _append(self, keys: Sequence[Key], embeddings: Embeddings, good: NDArray[np.bool_]) -> int:
@@ -200,6 +200,14 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise not_writable(path, error) from error
     with os.fdopen(handle, "r+b", buffering=0) as file:
         yield file
+
+
+def _read_at(file: IO[bytes], size: int, offset: int) -> bytes:
+    """Return bytes of a file at an offset, wherever it is read next."""
+    if hasattr(os, "pread"):
+        return os.pread(file.fileno(), size, offset)
+    file.seek(offset)
+    return file.read(size)
 
 
 def _read_block(file: IO[bytes], size: int) -> tuple[list[Key], NDArray[np.bool_], int] | None:

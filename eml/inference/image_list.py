@@ -230,7 +230,11 @@ def _absolute(text: str) -> Path:
 
 def _common(folders: Sequence[Path]) -> Path:
     """Return the folder that holds all, itself where it is one."""
-    return Path(os.path.commonpath(folders))
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError as error:  # drives, on Windows
+        text = f"no folder holds all of {', '.join(map(str, folders[:3]))}: give images of one drive at a time"
+        raise DataError(text, code="no-common-folder") from error
 
 
 def _root(root: Path | None, named: _Named, top: Path | None) -> Path:

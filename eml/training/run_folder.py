@@ -439,7 +439,9 @@ def plugin_facts(names: Sequence[str]) -> list[dict[str, str | None]]:
 
 def _git_commit() -> str | None:
     try:
-        process = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+        process = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, encoding="ascii", timeout=5, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return process.stdout.strip() or None
